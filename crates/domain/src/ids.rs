@@ -1,0 +1,199 @@
+//! Identifiers. Each is its own type, so that none can stand in another's place.
+//!
+//! All are plain bytes chosen elsewhere (random draws are handed in); their text form is lower-case hex.
+
+use core::fmt;
+
+macro_rules! byte_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// Length in bytes.
+            pub const LEN: usize = $len;
+
+            /// The identifier from exactly [`Self::LEN`] bytes.
+            #[must_use]
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+
+            /// The identifier from its hex text, in either case.
+            #[must_use]
+            pub fn from_hex(text: &str) -> Option<Self> {
+                let text = text.as_bytes();
+                if text.len() != $len * 2 {
+                    return None;
+                }
+                let mut bytes = [0u8; $len];
+                for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+                    let high = char::from(pair[0]).to_digit(16)?;
+                    let low = char::from(pair[1]).to_digit(16)?;
+                    *byte = u8::try_from(high * 16 + low).ok()?;
+                }
+                Some(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+byte_id!(
+    /// A person in the log: 128 random bits that say nothing of who it is (R28).
+    HolderId, 16
+);
+byte_id!(
+    /// One code, for its whole life: 64 random bits, the `cti` claim of its token.
+    CodeId, 8
+);
+byte_id!(
+    /// A caller's name for one attempt at a change; sent again it has no second effect.
+    CommandId, 16
+);
+byte_id!(
+    /// Which key signed a token: the COSE `kid`.
+    KeyId, 4
+);
+byte_id!(
+    /// SHA-256 of the exact signed claims (the CWT payload), as the log records it at issue (R25).
+    ClaimsDigest, 32
+);
+
+/// A kind of code, by the number that the policy gives it. 1..=15; a number is never given to another kind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CodeKind(u8);
+
+impl CodeKind {
+    /// The greatest number a kind may have: it fits a nibble.
+    pub const MAX: u8 = 15;
+
+    /// The kind with this number, if it is within 1..=15.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number >= 1 && number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The number, 1..=15.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// A status list: one partition, one kind, one expiry window, so that whole lists retire together.
+///
+/// Layout of the 32 bits, high to low: partition 8, kind 4, window 16, generation 4. The window is
+/// `expires_at / WINDOW_SECONDS`; the generation counts on where a window needs more than one list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListId(pub u32);
+
+impl ListId {
+    /// Width of an expiry window in seconds (30 days).
+    pub const WINDOW_SECONDS: i64 = 30 * 86_400;
+    /// The greatest generation.
+    pub const MAX_GENERATION: u8 = 15;
+
+    /// The list for codes of `kind` in `partition` that expire at `expires_at`.
+    /// `None` where a part does not fit its bits (expiry before 1970 or after the year 7300, generation over 15).
+    #[must_use]
+    pub fn new(partition: u8, kind: CodeKind, expires_at: crate::time::Timestamp, generation: u8) -> Option<Self> {
+        let window = u16::try_from(expires_at.0.div_euclid(Self::WINDOW_SECONDS)).ok()?;
+        if generation > Self::MAX_GENERATION {
+            return None;
+        }
+        let high = (u32::from(partition) << 24) | (u32::from(kind.number()) << 20);
+        Some(Self(high | (u32::from(window) << 4) | u32::from(generation)))
+    }
+
+    /// The partition whose codes stand in this list.
+    #[must_use]
+    pub fn partition(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
+
+    /// The kind whose codes stand in this list, if the number is a kind.
+    #[must_use]
+    pub fn kind(self) -> Option<CodeKind> {
+        CodeKind::new(self.0.to_be_bytes()[1] >> 4)
+    }
+
+    /// From this instant on every code of the list has expired.
+    #[must_use]
+    pub fn retires_at(self) -> crate::time::Timestamp {
+        let window = i64::from((self.0 >> 4) & 0xFFFF);
+        crate::time::Timestamp((window + 1) * Self::WINDOW_SECONDS)
+    }
+}
+
+impl fmt::Display for ListId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for ListId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ListId({self})")
+    }
+}
+
+/// Where a code's status stands: a place in a status list, used by one code only and for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct StatusRef {
+    /// The list.
+    pub list: ListId,
+    /// The place in it, from 0.
+    pub index: u32,
+}
+
+/// Where a commit stands in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CommitPosition {
+    /// Partition of the log, from 0.
+    pub partition: u16,
+    /// Place in the partition, from 1, without gaps.
+    pub sequence: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+    use std::string::ToString;
+
+    #[test]
+    fn hex_goes_both_ways_and_refuses_the_rest() {
+        let id = CodeId([0, 1, 0x7f, 0x80, 0xfe, 0xff, 9, 10]);
+        assert_eq!(id.to_string(), "00017f80feff090a");
+        assert_eq!(CodeId::from_hex("00017F80FEFF090A"), Some(id));
+        for bad in ["", "00", "00017f80feff090", "00017f80feff090a0", "00017f80feff09+a", "０0017f80feff09"] {
+            assert_eq!(CodeId::from_hex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_id_keeps_its_parts() {
+        let kind = CodeKind::new(4).expect("4 is a kind");
+        let expiry = Timestamp(1_700_000_000);
+        let list = ListId::new(255, kind, expiry, 15).expect("all parts fit");
+        assert_eq!(list.partition(), 255);
+        assert_eq!(list.kind(), Some(kind));
+        assert!(list.retires_at() > expiry);
+        assert!(list.retires_at().0 - expiry.0 <= ListId::WINDOW_SECONDS);
+        assert_eq!(ListId::new(0, kind, Timestamp(-1), 0), None);
+        assert_eq!(ListId::new(0, kind, expiry, 16), None);
+    }
+}

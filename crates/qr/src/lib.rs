@@ -1,0 +1,1 @@
+//! QR symbols, print sheets, and reading them.

@@ -1,0 +1,21 @@
+//! `cargo xtask bench`: the promised figures, taken by the optimised bench program.
+//!
+//! The bench program knows its own names; this only builds and starts it.
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, run};
+use crate::workspace::Workspace;
+
+const BENCH_PACKAGE: &str = "citycode-bench";
+
+/// Passes everything on: `NAME [--json FILE]` or `--list`.
+pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
+    if rest.is_empty() {
+        bail!("name a bench, or --list for all names");
+    }
+    if !workspace.packages.iter().any(|package| package.name.as_str() == BENCH_PACKAGE) {
+        bail!("there is no package {BENCH_PACKAGE} in this workspace (expected in crates/bench)");
+    }
+    run(cargo(workspace).args(["run", "--quiet", "--release", "--package", BENCH_PACKAGE, "--"]).args(rest))
+}

