@@ -204,7 +204,10 @@ pub struct SigningKeyCompromised {
 
 /// Any event of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "each variant is its struct of the same name, documented above")]
+#[expect(
+    missing_docs,
+    reason = "each variant is its struct of the same name, documented above"
+)]
 pub enum Event {
     HolderRegistered(HolderRegistered),
     RelationshipRecorded(RelationshipRecorded),

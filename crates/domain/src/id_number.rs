@@ -33,11 +33,15 @@ impl fmt::Display for InvalidIdNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Length => "an ID number has 18 characters",
-            Self::Retired => "the 15-digit form of the ID number is retired; use the 18 characters of the card",
+            Self::Retired => {
+                "the 15-digit form of the ID number is retired; use the 18 characters of the card"
+            }
             Self::Character => "an ID number has 17 digits and then a digit or X",
             Self::BirthDate => "the birth date in the ID number (characters 7 to 14) is no date",
             Self::BornInFuture => "the birth date in the ID number is in the future",
-            Self::CheckCharacter => "the last character of the ID number does not fit the others: a typing error",
+            Self::CheckCharacter => {
+                "the last character of the ID number does not fit the others: a typing error"
+            }
         })
     }
 }
@@ -83,7 +87,9 @@ impl IdNumber {
 }
 
 fn number(digits: &[u8]) -> i16 {
-    digits.iter().fold(0, |sum, digit| sum * 10 + i16::from(digit - b'0'))
+    digits
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + i16::from(digit - b'0'))
 }
 
 fn birth_date(digits: &[u8; 18]) -> Option<Date> {
@@ -91,13 +97,19 @@ fn birth_date(digits: &[u8; 18]) -> Option<Date> {
     let day = i8::try_from(number(&digits[12..14])).ok()?;
     // Year 0 is a date of the proleptic calendar, but nobody's birth year.
     let year = number(&digits[6..10]);
-    if year < 1 { None } else { Date::new(year, month, day).ok() }
+    if year < 1 {
+        None
+    } else {
+        Date::new(year, month, day).ok()
+    }
 }
 
 /// The check character for the first 17 digits (ISO 7064 MOD 11-2).
 #[must_use]
 pub fn check_character(body: &[u8]) -> u8 {
-    let remainder = body.iter().fold(0u32, |p, digit| ((p + u32::from(digit - b'0')) * 2) % 11);
+    let remainder = body
+        .iter()
+        .fold(0u32, |p, digit| ((p + u32::from(digit - b'0')) * 2) % 11);
     b"10X98765432"[usize::try_from(remainder).expect("below 11")]
 }
 
@@ -118,10 +130,19 @@ mod tests {
     #[test]
     fn r27_the_examples_of_the_standard_are_numbers() {
         // The two examples printed in GB 11643-1999, section 4.
-        for text in ["11010519491231002X", "440524188001010014", " 11010519491231002x "] {
+        for text in [
+            "11010519491231002X",
+            "440524188001010014",
+            " 11010519491231002x ",
+        ] {
             assert!(IdNumber::parse(text, TODAY).is_ok(), "{text}");
         }
-        assert_eq!(IdNumber::parse("11010519491231002x", TODAY).expect("valid").birth_date(), date(1949, 12, 31));
+        assert_eq!(
+            IdNumber::parse("11010519491231002x", TODAY)
+                .expect("valid")
+                .birth_date(),
+            date(1949, 12, 31)
+        );
     }
 
     #[test]
@@ -147,8 +168,16 @@ mod tests {
         let good = "11010519491231002X";
         for place in (0..17).filter(|place| !(6..14).contains(place)) {
             for digit in '0'..='9' {
-                let text: String = good.chars().enumerate().map(|(i, c)| if i == place { digit } else { c }).collect();
-                assert_eq!(IdNumber::parse(&text, TODAY).is_ok(), text == good, "{text}");
+                let text: String = good
+                    .chars()
+                    .enumerate()
+                    .map(|(i, c)| if i == place { digit } else { c })
+                    .collect();
+                assert_eq!(
+                    IdNumber::parse(&text, TODAY).is_ok(),
+                    text == good,
+                    "{text}"
+                );
             }
         }
     }

@@ -83,7 +83,11 @@ impl CodeKind {
     /// The kind with this number, if it is within 1..=15.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
-        if number >= 1 && number <= Self::MAX { Some(Self(number)) } else { None }
+        if number >= 1 && number <= Self::MAX {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// The number, 1..=15.
@@ -109,13 +113,20 @@ impl ListId {
     /// The list for codes of `kind` in `partition` that expire at `expires_at`.
     /// `None` where a part does not fit its bits (expiry before 1970 or after the year 7300, generation over 15).
     #[must_use]
-    pub fn new(partition: u8, kind: CodeKind, expires_at: crate::time::Timestamp, generation: u8) -> Option<Self> {
+    pub fn new(
+        partition: u8,
+        kind: CodeKind,
+        expires_at: crate::time::Timestamp,
+        generation: u8,
+    ) -> Option<Self> {
         let window = u16::try_from(expires_at.0.div_euclid(Self::WINDOW_SECONDS)).ok()?;
         if generation > Self::MAX_GENERATION {
             return None;
         }
         let high = (u32::from(partition) << 24) | (u32::from(kind.number()) << 20);
-        Some(Self(high | (u32::from(window) << 4) | u32::from(generation)))
+        Some(Self(
+            high | (u32::from(window) << 4) | u32::from(generation),
+        ))
     }
 
     /// The partition whose codes stand in this list.
@@ -179,7 +190,14 @@ mod tests {
         let id = CodeId([0, 1, 0x7f, 0x80, 0xfe, 0xff, 9, 10]);
         assert_eq!(id.to_string(), "00017f80feff090a");
         assert_eq!(CodeId::from_hex("00017F80FEFF090A"), Some(id));
-        for bad in ["", "00", "00017f80feff090", "00017f80feff090a0", "00017f80feff09+a", "０0017f80feff09"] {
+        for bad in [
+            "",
+            "00",
+            "00017f80feff090",
+            "00017f80feff090a0",
+            "00017f80feff09+a",
+            "０0017f80feff09",
+        ] {
             assert_eq!(CodeId::from_hex(bad), None, "{bad}");
         }
     }

@@ -60,7 +60,10 @@ impl PersonName {
         if let Some(at) = text.chars().position(|c| !may_stand_in_a_name(c)) {
             return Err(InvalidName::Character { at: at + 1 });
         }
-        if !text.chars().any(|c| c.general_category_group() == GeneralCategoryGroup::Letter) {
+        if !text
+            .chars()
+            .any(|c| c.general_category_group() == GeneralCategoryGroup::Letter)
+        {
             return Err(InvalidName::NoLetter);
         }
         Ok(Self(text.into()))
@@ -76,8 +79,22 @@ impl PersonName {
 /// Letters and marks of any script, the ideographic and the plain space, hyphens, apostrophes, and the
 /// middle dots of transcribed and minority names (U+00B7 and its look-alikes).
 fn may_stand_in_a_name(c: char) -> bool {
-    matches!(c, ' ' | '\u{3000}' | '-' | '\u{2010}' | '\u{2011}' | '\'' | '\u{2019}' | '·' | '•' | '‧' | '・')
-        || matches!(c.general_category_group(), GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark)
+    matches!(
+        c,
+        ' ' | '\u{3000}'
+            | '-'
+            | '\u{2010}'
+            | '\u{2011}'
+            | '\''
+            | '\u{2019}'
+            | '·'
+            | '•'
+            | '‧'
+            | '・'
+    ) || matches!(
+        c.general_category_group(),
+        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark
+    )
 }
 
 impl fmt::Debug for PersonName {
@@ -93,7 +110,17 @@ mod tests {
 
     #[test]
     fn names_of_many_peoples_are_names() {
-        for name in ["张三", "欧阳娜娜", "古丽·买买提", "O'Brien", "Jean-Luc d’Arc", "Ñandú", "নাম", "𠮷野家", "  李四 "] {
+        for name in [
+            "张三",
+            "欧阳娜娜",
+            "古丽·买买提",
+            "O'Brien",
+            "Jean-Luc d’Arc",
+            "Ñandú",
+            "নাম",
+            "𠮷野家",
+            "  李四 ",
+        ] {
             assert!(PersonName::parse(name).is_ok(), "{name}");
         }
     }
@@ -101,12 +128,27 @@ mod tests {
     #[test]
     fn the_rest_is_refused_with_its_place() {
         assert_eq!(PersonName::parse("  "), Err(InvalidName::Empty));
-        assert_eq!(PersonName::parse("张3"), Err(InvalidName::Character { at: 2 }));
-        assert_eq!(PersonName::parse("a\u{202e}b"), Err(InvalidName::Character { at: 2 }));
-        assert_eq!(PersonName::parse("=cmd()"), Err(InvalidName::Character { at: 1 }));
+        assert_eq!(
+            PersonName::parse("张3"),
+            Err(InvalidName::Character { at: 2 })
+        );
+        assert_eq!(
+            PersonName::parse("a\u{202e}b"),
+            Err(InvalidName::Character { at: 2 })
+        );
+        assert_eq!(
+            PersonName::parse("=cmd()"),
+            Err(InvalidName::Character { at: 1 })
+        );
         assert_eq!(PersonName::parse("---"), Err(InvalidName::NoLetter));
-        assert_eq!(PersonName::parse(&"张".repeat(65)), Err(InvalidName::TooLong));
+        assert_eq!(
+            PersonName::parse(&"张".repeat(65)),
+            Err(InvalidName::TooLong)
+        );
         assert!(PersonName::parse(&"张".repeat(64)).is_ok());
-        assert_eq!(format!("{:?}", PersonName::parse("张三").expect("a name")), "PersonName(…)");
+        assert_eq!(
+            format!("{:?}", PersonName::parse("张三").expect("a name")),
+            "PersonName(…)"
+        );
     }
 }

@@ -118,7 +118,10 @@ impl PlacePolicy {
     /// What this place does with a kind; `None` where it refuses it.
     #[must_use]
     pub fn acceptance(&self, kind: CodeKind) -> Option<Acceptance> {
-        self.accepts.iter().find(|(accepted, _)| *accepted == kind).map(|(_, acceptance)| *acceptance)
+        self.accepts
+            .iter()
+            .find(|(accepted, _)| *accepted == kind)
+            .map(|(_, acceptance)| *acceptance)
     }
 }
 
@@ -187,13 +190,19 @@ impl Policy {
     /// Whether some place admits this kind after an ID check, so that its tokens carry a commitment to the ID number.
     #[must_use]
     pub fn needs_id_commitment(&self, kind: CodeKind) -> bool {
-        self.places.iter().any(|place| place.acceptance(kind) == Some(Acceptance::AfterIdCheck))
+        self.places
+            .iter()
+            .any(|place| place.acceptance(kind) == Some(Acceptance::AfterIdCheck))
     }
 
     /// The longest validity of any kind in seconds: how long a retired key must verify.
     #[must_use]
     pub fn longest_validity_seconds(&self) -> i64 {
-        self.kinds.iter().map(|kind| kind.validity_seconds).max().unwrap_or(0)
+        self.kinds
+            .iter()
+            .map(|kind| kind.validity_seconds)
+            .max()
+            .unwrap_or(0)
     }
 }
 

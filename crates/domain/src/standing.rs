@@ -26,6 +26,8 @@ impl Standing {
     /// The standing with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Green, Self::Yellow, Self::Red].into_iter().find(|standing| standing.name() == name)
+        [Self::Green, Self::Yellow, Self::Red]
+            .into_iter()
+            .find(|standing| standing.name() == name)
     }
 }

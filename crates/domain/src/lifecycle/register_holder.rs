@@ -1,0 +1,18 @@
+//! A resident becomes known. Registering again changes nothing (R3).
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::HolderState;
+use crate::event::{Event, HolderRegistered};
+use crate::ids::HolderId;
+
+/// The events of registering: one the first time, none after.
+#[must_use]
+pub fn decide(state: &HolderState, holder: HolderId) -> Vec<Event> {
+    if state.registered {
+        Vec::new()
+    } else {
+        vec![Event::HolderRegistered(HolderRegistered { holder })]
+    }
+}

@@ -1,0 +1,191 @@
+//! The state of one holder, folded from its events.
+
+use alloc::vec::Vec;
+
+use crate::event::{CodeIssued, CodeRef, Event, Slot};
+use crate::ids::{CodeId, CommitPosition, HolderId, StatusRef};
+use crate::standing::Standing;
+use crate::status::Death;
+use crate::time::Timestamp;
+
+/// Everything that decisions about one holder rest on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HolderState {
+    /// Whether the holder was ever registered.
+    pub registered: bool,
+    /// Whether the holder was erased; for good.
+    pub erased: bool,
+    /// The health authority's word.
+    pub standing: Standing,
+    /// One entry for each slot that ever had a code, in the order of first issue.
+    pub slots: Vec<SlotState>,
+    /// Who may act for the holder, in the order of recording.
+    pub guardians: Vec<HolderId>,
+    /// When the last event was decided; no later decision stands before it.
+    pub last_decided_at: Timestamp,
+}
+
+/// What is known of one slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotState {
+    /// Which slot.
+    pub slot: Slot,
+    /// The last code issued there, dead or alive.
+    pub code: HeldCode,
+    /// An officer's hold. It outlives the code: losing a held code frees nothing (R22).
+    pub held: bool,
+}
+
+/// The last code of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldCode {
+    /// The code.
+    pub code_id: CodeId,
+    /// Where its status stands.
+    pub status: StatusRef,
+    /// Valid from.
+    pub issued_at: Timestamp,
+    /// Dead from.
+    pub expires_at: Timestamp,
+    /// Where the log has its `CodeIssued`, from which a reprint takes the token (R6).
+    pub issued_position: CommitPosition,
+    /// How it died, if it did before its time.
+    pub death: Option<Death>,
+}
+
+impl SlotState {
+    /// The code as events name it.
+    #[must_use]
+    pub fn code_ref(&self) -> CodeRef {
+        CodeRef {
+            slot: self.slot,
+            code_id: self.code.code_id,
+            status: self.code.status,
+        }
+    }
+
+    /// Whether the code is neither dead nor expired at `now`; a held one still counts.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        self.code.death.is_none() && now < self.code.expires_at
+    }
+
+    /// Whether the code would admit at `now` as far as the holder's own state goes.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.is_alive(now) && !self.held
+    }
+}
+
+impl HolderState {
+    /// Whether the holder is registered and not erased.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.registered && !self.erased
+    }
+
+    /// What is known of a slot.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> Option<&SlotState> {
+        self.slots.iter().find(|state| state.slot == slot)
+    }
+
+    /// The slot's code where it is neither dead nor expired at `now`.
+    #[must_use]
+    pub fn alive(&self, slot: Slot, now: Timestamp) -> Option<&SlotState> {
+        self.slot(slot).filter(|state| state.is_alive(now))
+    }
+
+    /// Every code that is neither dead nor expired at `now`.
+    pub fn all_alive(&self, now: Timestamp) -> impl Iterator<Item = &SlotState> {
+        self.slots.iter().filter(move |state| state.is_alive(now))
+    }
+
+    /// Whether this guardian's relationship is recorded.
+    #[must_use]
+    pub fn has_guardian(&self, guardian: HolderId) -> bool {
+        self.guardians.contains(&guardian)
+    }
+
+    /// Moves the state by one event of the holder's stream.
+    ///
+    /// `position` is that of the event's commit and `decided_at` the commit's time. Events of other streams
+    /// (leases, keys) change nothing.
+    pub fn apply(&mut self, event: &Event, position: CommitPosition, decided_at: Timestamp) {
+        self.last_decided_at = self.last_decided_at.max(decided_at);
+        match event {
+            Event::HolderRegistered(_) => self.registered = true,
+            Event::RelationshipRecorded(recorded) => {
+                if !self.has_guardian(recorded.guardian) {
+                    self.guardians.push(recorded.guardian);
+                }
+            }
+            Event::RelationshipEnded(ended) => {
+                self.guardians
+                    .retain(|guardian| *guardian != ended.guardian);
+                self.kill(&ended.codes, Death::Revoked);
+            }
+            Event::CodeIssued(issued) => self.apply_issued(issued, position),
+            Event::CodeReportedLost(lost) => {
+                self.kill(core::slice::from_ref(&lost.code), Death::ReportedLost)
+            }
+            Event::CodeRevoked(revoked) => {
+                self.kill(core::slice::from_ref(&revoked.code), Death::Revoked);
+                self.set_held(revoked.code.slot, false);
+            }
+            Event::CodeSuspended(suspended) => self.set_held(suspended.code.slot, true),
+            Event::CodeReinstated(reinstated) => self.set_held(reinstated.slot, false),
+            Event::StandingChanged(changed) => self.standing = changed.standing,
+            Event::HolderErased(erased) => {
+                self.erased = true;
+                self.guardians.clear();
+                self.kill(&erased.codes, Death::Revoked);
+            }
+            Event::IndexBlockLeased(_)
+            | Event::SigningKeyAdded(_)
+            | Event::SigningKeyRetired(_)
+            | Event::SigningKeyCompromised(_) => {}
+        }
+    }
+
+    fn apply_issued(&mut self, issued: &CodeIssued, position: CommitPosition) {
+        let code = HeldCode {
+            code_id: issued.code.code_id,
+            status: issued.code.status,
+            issued_at: issued.issued_at,
+            expires_at: issued.expires_at,
+            issued_position: position,
+            death: None,
+        };
+        match self
+            .slots
+            .iter_mut()
+            .find(|state| state.slot == issued.code.slot)
+        {
+            Some(state) => state.code = code,
+            None => self.slots.push(SlotState {
+                slot: issued.code.slot,
+                code,
+                held: false,
+            }),
+        }
+    }
+
+    fn kill(&mut self, codes: &[CodeRef], death: Death) {
+        for dead in codes {
+            if let Some(state) = self
+                .slots
+                .iter_mut()
+                .find(|state| state.code.code_id == dead.code_id)
+            {
+                state.code.death.get_or_insert(death);
+            }
+        }
+    }
+
+    fn set_held(&mut self, slot: Slot, held: bool) {
+        if let Some(state) = self.slots.iter_mut().find(|state| state.slot == slot) {
+            state.held = held;
+        }
+    }
+}
