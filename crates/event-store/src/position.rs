@@ -1,0 +1,261 @@
+//! Where things stand in a log: partitions, sequences, positions, and the tail of a bucket.
+
+use std::fmt;
+
+use crate::CommitHash;
+
+/// The identity of a log: 16 random bytes, drawn when the log is made. A client that finds another stops.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogId(pub [u8; 16]);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogId({self})")
+    }
+}
+
+/// The number of a partition, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(pub u16);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}", self.0)
+    }
+}
+
+/// The number of a commit within its partition: 1-based, gap-free. 0 stands for "before the first".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// Before the first commit.
+    pub const START: Self = Self(0);
+
+    /// The one that follows. Saturates at the end of 64 bits, which no log reaches.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The place of one commit in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Which partition.
+    pub partition: Partition,
+    /// Which commit of it, from 1.
+    pub sequence: Sequence,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.sequence)
+    }
+}
+
+/// What an append expects of its bucket, opaque to the caller: compare it, keep it, hand it back.
+/// Revisions of one bucket only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// The revision of a bucket without any commit.
+    pub const EMPTY: Self = Self(0);
+
+    /// For engines and for registers that pack it into their own memory: the inverse of [`Revision::to_raw`].
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number inside, for engines and for registers that pack it. It has no meaning of its own.
+    pub const fn to_raw(self) -> u64 {
+        self.0
+    }
+}
+
+/// Where a bucket ends: what the next append to it must expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BucketTail {
+    /// The revision of the bucket's last commit.
+    pub revision: Revision,
+    /// The hash of the bucket's last commit; [`CommitHash::NONE`] in an empty bucket.
+    pub hash: CommitHash,
+}
+
+impl BucketTail {
+    /// The tail of a bucket without any commit.
+    pub const EMPTY: Self = Self {
+        revision: Revision::EMPTY,
+        hash: CommitHash::NONE,
+    };
+}
+
+/// A point in the whole log: for each partition the last sequence that lies before it ("everything up to here").
+/// As the start of a subscription it is exclusive.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogPosition {
+    sequences: Vec<Sequence>,
+}
+
+/// Why bytes are not a [`LogPosition`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} bytes are not a log position: version 1, a count of partitions, and eight bytes for each"
+)]
+pub struct LogPositionInvalid(usize);
+
+const LOG_POSITION_VERSION: u8 = 1;
+
+impl LogPosition {
+    /// Before the first commit of a log of so many partitions.
+    pub fn start(partitions: u16) -> Self {
+        Self {
+            sequences: vec![Sequence::START; usize::from(partitions)],
+        }
+    }
+
+    /// From one sequence a partition, in order.
+    pub fn from_sequences(sequences: Vec<Sequence>) -> Self {
+        Self { sequences }
+    }
+
+    /// How many partitions.
+    pub fn partitions(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// The last sequence before this point in `partition`; [`Sequence::START`] for a partition it does not have.
+    pub fn sequence(&self, partition: Partition) -> Sequence {
+        self.sequences
+            .get(usize::from(partition.0))
+            .copied()
+            .unwrap_or(Sequence::START)
+    }
+
+    /// Moves the point of one partition. A partition it does not have is ignored.
+    pub fn set(&mut self, partition: Partition, sequence: Sequence) {
+        if let Some(slot) = self.sequences.get_mut(usize::from(partition.0)) {
+            *slot = sequence;
+        }
+    }
+
+    /// Whether the commit at `position` lies before this point.
+    pub fn includes(&self, position: Position) -> bool {
+        position.sequence <= self.sequence(position.partition)
+    }
+
+    /// Whether everything before `other` also lies before this point (same number of partitions).
+    pub fn reaches(&self, other: &Self) -> bool {
+        self.sequences.len() == other.sequences.len()
+            && self
+                .sequences
+                .iter()
+                .zip(&other.sequences)
+                .all(|(mine, theirs)| mine >= theirs)
+    }
+
+    /// Each partition with its sequence, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Partition, Sequence)> + '_ {
+        (0u16..)
+            .zip(&self.sequences)
+            .map(|(number, sequence)| (Partition(number), *sequence))
+    }
+
+    /// Number of commits before this point in all partitions together.
+    pub fn commits(&self) -> u64 {
+        self.sequences
+            .iter()
+            .fold(0, |sum, sequence| sum.saturating_add(sequence.0))
+    }
+
+    /// Bytes: `version u8 = 1`, `count u16`, then `count` × `sequence u64`; all big-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let count =
+            u16::try_from(self.sequences.len()).expect("a layout has at most 256 partitions");
+        let mut bytes = Vec::with_capacity(3 + self.sequences.len() * 8);
+        bytes.push(LOG_POSITION_VERSION);
+        bytes.extend_from_slice(&count.to_be_bytes());
+        for sequence in &self.sequences {
+            bytes.extend_from_slice(&sequence.0.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The inverse of [`LogPosition::to_bytes`]; refuses other versions, truncated and trailing bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LogPositionInvalid> {
+        let invalid = LogPositionInvalid(bytes.len());
+        let [LOG_POSITION_VERSION, high, low, rest @ ..] = bytes else {
+            return Err(invalid);
+        };
+        let count = usize::from(u16::from_be_bytes([*high, *low]));
+        let (chunks, trailing) = rest.as_chunks::<8>();
+        if chunks.len() != count || !trailing.is_empty() {
+            return Err(invalid);
+        }
+        Ok(Self {
+            sequences: chunks
+                .iter()
+                .map(|chunk| Sequence(u64::from_be_bytes(*chunk)))
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_position_bytes_are_golden_and_truncation_is_refused() {
+        let position =
+            LogPosition::from_sequences(vec![Sequence(1), Sequence(0x0102_0304_0506_0708)]);
+        let bytes = position.to_bytes();
+        assert_eq!(
+            bytes,
+            [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]
+        );
+        assert_eq!(LogPosition::from_bytes(&bytes), Ok(position));
+        for length in 0..bytes.len() {
+            assert!(
+                LogPosition::from_bytes(&bytes[..length]).is_err(),
+                "{length} bytes"
+            );
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(LogPosition::from_bytes(&longer).is_err());
+        let mut other_version = bytes;
+        other_version[0] = 2;
+        assert!(LogPosition::from_bytes(&other_version).is_err());
+    }
+
+    #[test]
+    fn a_point_reaches_another_only_in_every_partition() {
+        let low = LogPosition::from_sequences(vec![Sequence(1), Sequence(5)]);
+        let mut high = low.clone();
+        high.set(Partition(1), Sequence(6));
+        assert!(high.reaches(&low) && !low.reaches(&high));
+        assert!(high.includes(Position {
+            partition: Partition(1),
+            sequence: Sequence(6)
+        }));
+        assert!(!low.includes(Position {
+            partition: Partition(1),
+            sequence: Sequence(6)
+        }));
+        assert_eq!(high.commits(), 7);
+        assert!(!LogPosition::start(3).reaches(&low));
+    }
+}
