@@ -1,0 +1,206 @@
+//! The policies that ship say what the product's rules say.
+
+use citycode_domain::policy::{Acceptance, ChannelAct, EligibilityRule, GuardianPolicy, Policy};
+use citycode_domain::time::Timestamp;
+use citycode_policy_file::{CAMPUS, SHANGHAI, local_date, parse};
+use jiff::civil::date;
+
+fn shanghai() -> Policy {
+    parse(SHANGHAI).expect("the shipped policy is one")
+}
+
+#[test]
+fn shanghai_has_the_kinds_of_the_rules() {
+    let policy = shanghai();
+    let day = 86_400;
+    let family = policy.kind_named("family").expect("a kind").kind;
+    let table = [
+        (
+            "live",
+            1,
+            365 * day,
+            true,
+            false,
+            GuardianPolicy::HolderOnly,
+        ),
+        (
+            "family",
+            2,
+            365 * day,
+            true,
+            false,
+            GuardianPolicy::PerGuardian,
+        ),
+        (
+            "sampling",
+            3,
+            30 * day,
+            false,
+            false,
+            GuardianPolicy::WithValidCode(family),
+        ),
+        (
+            "offline",
+            4,
+            180 * day,
+            false,
+            true,
+            GuardianPolicy::WithRelationship,
+        ),
+    ];
+    assert_eq!(policy.kinds.len(), table.len());
+    for (kind, (name, number, validity, device_bound, on_paper, guardian)) in
+        policy.kinds.iter().zip(table)
+    {
+        assert_eq!(kind.name, name, "the order of the file is kept");
+        assert_eq!(kind.kind.number(), number, "{name}");
+        assert_eq!(kind.validity_seconds, validity, "{name}");
+        assert_eq!(kind.device_bound, device_bound, "{name}");
+        assert_eq!(kind.on_paper, on_paper, "{name}");
+        assert_eq!(kind.guardian, guardian, "{name}");
+    }
+    assert_eq!(
+        policy.kind_named("offline").expect("a kind").eligibility,
+        [
+            EligibilityRule::Under(18),
+            EligibilityRule::From(60),
+            EligibilityRule::Disability,
+            EligibilityRule::Group,
+        ]
+    );
+    assert_eq!(policy.proof.max_age_seconds, 60);
+    assert_eq!(policy.proof.max_ahead_seconds, 5);
+}
+
+#[test]
+fn shanghai_accepts_at_each_place_what_the_rules_say() {
+    let policy = shanghai();
+    let admit = Some(Acceptance::Admit);
+    let after = Some(Acceptance::AfterIdCheck);
+    // live, family, sampling, offline; id card, standing, freshness, registers
+    let table = [
+        (
+            "sentinel",
+            [admit, admit, None, None],
+            true,
+            true,
+            10_000,
+            false,
+        ),
+        (
+            "staffed",
+            [admit, admit, None, after],
+            true,
+            true,
+            10_000,
+            false,
+        ),
+        (
+            "sampling_desk",
+            [admit, admit, admit, admit],
+            true,
+            false,
+            60_000,
+            true,
+        ),
+    ];
+    assert_eq!(policy.places.len(), table.len());
+    for (name, accepts, id_card, standing, age_ms, registers) in table {
+        let place = policy.place(name).expect("a place");
+        for (kind, acceptance) in policy.kinds.iter().zip(accepts) {
+            assert_eq!(
+                place.acceptance(kind.kind),
+                acceptance,
+                "{name} {}",
+                kind.name
+            );
+        }
+        assert_eq!(place.accepts_id_card, id_card, "{name}");
+        assert_eq!(place.standing_counts, standing, "{name}");
+        assert_eq!(place.max_knowledge_age_ms, age_ms, "{name}");
+        assert_eq!(place.registers, registers, "{name}");
+    }
+}
+
+#[test]
+fn shanghai_lets_each_channel_do_what_the_rules_say() {
+    use ChannelAct::{Issue, Reissue, ReportLoss, Reprint};
+    let policy = shanghai();
+    let three: &[ChannelAct] = &[Issue, Reissue, ReportLoss];
+    let four: &[ChannelAct] = &[Issue, Reissue, ReportLoss, Reprint];
+    let table: [(&str, [&[ChannelAct]; 4], bool); 5] = [
+        ("app", [three, three, four, &[]], false),
+        ("kiosk", [&[], &[], &[], three], true),
+        ("bank_kiosk", [&[], &[], &[], three], true),
+        ("pc", [&[], &[], &[], four], false),
+        ("counter", [&[], &[], &[], &[]], true),
+    ];
+    assert_eq!(policy.channels.len(), table.len());
+    for (name, acts, attests) in table {
+        let channel = policy.channel(name).expect("a channel");
+        for (kind, allowed) in policy.kinds.iter().zip(acts) {
+            for act in four {
+                assert_eq!(
+                    channel.may(*act, kind.kind),
+                    allowed.contains(act),
+                    "{name} {} {act:?}",
+                    kind.name
+                );
+            }
+        }
+        assert_eq!(channel.attests, attests, "{name}");
+    }
+}
+
+#[test]
+fn campus_is_of_another_nature() {
+    let policy = parse(CAMPUS).expect("the shipped policy is one");
+    assert!(policy.places.iter().all(|place| !place.standing_counts));
+    assert_ne!(policy.time_zone, shanghai().time_zone);
+    for kind in &policy.kinds {
+        assert!(shanghai().kind_named(&kind.name).is_none(), "{}", kind.name);
+        let used = policy
+            .places
+            .iter()
+            .any(|place| place.acceptance(kind.kind).is_some());
+        let issued = policy
+            .channels
+            .iter()
+            .any(|channel| channel.may(ChannelAct::Issue, kind.kind));
+        assert!(
+            used && issued,
+            "{} is issued somewhere and admits somewhere",
+            kind.name
+        );
+    }
+}
+
+#[test]
+fn r12_the_date_is_that_of_the_policy_s_zone() {
+    // 2022-08-31T15:59:59Z is the last second of that day in Shanghai (UTC+8).
+    let last = Timestamp(1_661_961_599);
+    let policy = shanghai();
+    assert_eq!(local_date(&policy, last), date(2022, 8, 31));
+    assert_eq!(local_date(&policy, last.plus_seconds(1)), date(2022, 9, 1));
+    // Zurich has summer time: 22:00Z in August, 23:00Z in December.
+    let campus = parse(CAMPUS).expect("the shipped policy is one");
+    assert_eq!(
+        local_date(&campus, Timestamp(1_661_983_199)),
+        date(2022, 8, 31)
+    );
+    assert_eq!(
+        local_date(&campus, Timestamp(1_661_983_200)),
+        date(2022, 9, 1)
+    );
+    assert_eq!(
+        local_date(&campus, Timestamp(1_672_527_599)),
+        date(2022, 12, 31)
+    );
+    assert_eq!(
+        local_date(&campus, Timestamp(1_672_527_600)),
+        date(2023, 1, 1)
+    );
+    // The ends of time are dates, not panics.
+    let _ = local_date(&policy, Timestamp(i64::MIN));
+    let _ = local_date(&policy, Timestamp(i64::MAX));
+}
