@@ -1,0 +1,153 @@
+//! The vault's engine for one process: a redb database and the file of page keys beside it.
+//!
+//! Rows are addressed by page and by a tag that is keyed with the page's own key, so that what is left of an
+//! erased row in a freed part of the database names nobody:
+//! `(page, HMAC(page key, HMAC(index key, ID number)))` → sealed holder id, and
+//! `(page, HMAC(page key, holder id))` → sealed [`PersonFile`]. A third table has each page's generation.
+
+mod erase;
+mod rows;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::page_keys::PageKeys;
+use crate::person::{Person, PersonFile};
+use crate::seal::HolderKey;
+use crate::{FillRandom, Found, Vault, VaultError};
+use rows::Rows;
+
+/// Requests that may wait for the writer; a caller beyond that waits for a place.
+const QUEUE: usize = 4096;
+
+/// The vault of one process.
+pub struct EmbeddedVault {
+    core: Arc<Core>,
+    jobs: mpsc::Sender<writer::Job>,
+}
+
+pub(crate) struct Core {
+    database: Database,
+    keys: RwLock<PageKeys>,
+    index_key: hmac::Key,
+    random: FillRandom,
+}
+
+impl EmbeddedVault {
+    /// Opens the vault in a folder, or makes it. `master` opens everything; it stands elsewhere.
+    ///
+    /// An erasure that a crash interrupted is finished before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::Damaged`] under another master key; [`VaultError::Unavailable`] where files fail.
+    pub fn open(
+        folder: &Path,
+        master: &Zeroizing<[u8; 32]>,
+        random: FillRandom,
+    ) -> Result<Self, VaultError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| VaultError::Unavailable(error.to_string()))?;
+        let keys = PageKeys::open(&folder.join("vault.keys"), master, &random)?;
+        let database = Database::create(folder.join("vault.redb")).map_err(rows::unavailable)?;
+        let index_key = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, master.as_slice()),
+            b"citycode-vault-index-v1",
+        );
+        let index_key = hmac::Key::new(hmac::HMAC_SHA256, index_key.as_ref());
+        let core = Arc::new(Core {
+            database,
+            keys: RwLock::new(keys),
+            index_key,
+            random,
+        });
+        core.check_master()?;
+        core.finish_interrupted()?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let writer = Arc::clone(&core);
+        std::thread::Builder::new()
+            .name("vault-writer".into())
+            .spawn(move || writer::run(&writer, queue))
+            .map_err(|error| VaultError::Unavailable(error.to_string()))?;
+        Ok(Self { core, jobs })
+    }
+
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, VaultError>>) -> writer::Job,
+    ) -> Result<T, VaultError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || VaultError::Unavailable("the writer stopped after a failed write".into());
+        self.jobs.send(job(answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+impl Core {
+    pub(crate) fn id_tag(&self, id_number: &IdNumber) -> [u8; 32] {
+        let tag = hmac::sign(&self.index_key, id_number.as_bytes());
+        tag.as_ref()
+            .try_into()
+            .expect("HMAC-SHA-256 gives 32 bytes")
+    }
+
+    fn find(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
+        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+        Rows::reading(&transaction, &self.keys.read())?.find(id_tag)
+    }
+
+    fn open_person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
+        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+        Rows::reading(&transaction, &self.keys.read())?.open(holder)
+    }
+}
+
+#[async_trait]
+impl Vault for EmbeddedVault {
+    async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
+        self.core.find(&self.core.id_tag(id_number))
+    }
+
+    async fn find_or_create(
+        &self,
+        id_number: &IdNumber,
+        candidate: HolderId,
+        person: Person,
+    ) -> Result<Found, VaultError> {
+        let id_tag = self.core.id_tag(id_number);
+        if let Some(holder) = self.core.find(&id_tag)? {
+            return Ok(Found {
+                holder,
+                created: false,
+            });
+        }
+        let mut key = Zeroizing::new([0u8; 32]);
+        (self.core.random)(key.as_mut_slice());
+        let record = crate::person::encode(id_number, &person, &HolderKey::new(*key), &id_tag);
+        self.ask(|answer| writer::Job::Create {
+            id_tag,
+            candidate,
+            record,
+            answer,
+        })
+        .await
+    }
+
+    async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
+        self.core.open_person(holder)
+    }
+
+    async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
+        self.ask(|answer| writer::Job::Erase { holder, answer })
+            .await
+    }
+}

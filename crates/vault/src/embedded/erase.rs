@@ -1,0 +1,132 @@
+//! Destroying what leads to a person, and finishing it after a crash.
+//!
+//! For each of the person's two pages: (1) a key of the next generation is made durable; (2) one transaction
+//! takes the person's row out, seals every other row of the page anew, and records the new generation; (3) the
+//! old key is overwritten. A crash after (1) leaves two keys and the old generation: the new key is destroyed
+//! and nothing has happened yet. A crash after (2) leaves two keys and the new generation: the old key is
+//! destroyed. Both are recovered by [`Core::finish_interrupted`] at the next start; the erasure itself is
+//! repeated by whoever follows the log, since the log said so first.
+
+use citycode_domain::ids::HolderId;
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::Core;
+use super::rows::{self, Key, Rows};
+use crate::page_keys::{Page, PageKey};
+use crate::{VaultError, seal};
+
+impl Core {
+    pub(super) fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
+        let Some(person) = self.open_person(holder)? else {
+            return Ok(());
+        };
+        // The way from the ID number goes first: after it nobody finds the holder, and a repeat of this call,
+        // which starts from the holder, still finds the rest.
+        self.rekey_without(rows::index_page(&person.id_tag), &person.id_tag)?;
+        self.rekey_without(rows::people_page(holder), &holder.0)
+    }
+
+    /// Refuses a vault that was made under another master key, before anything is written to it.
+    pub(super) fn check_master(&self) -> Result<(), VaultError> {
+        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+        let keys = self.keys.read();
+        let tables = Rows::reading(&transaction, &keys)?;
+        let Some(people) = &tables.people else {
+            return Ok(());
+        };
+        let Some((row, sealed)) = people.first().map_err(rows::unavailable)? else {
+            return Ok(());
+        };
+        let row = row.value();
+        let page = Page {
+            table: crate::page_keys::Table::People,
+            number: row.0,
+        };
+        let key = tables.page_key(page)?;
+        let other = |_| VaultError::Damaged("it was made under another master key".into());
+        seal::open(&key.key, &rows::row_context(page, &row), sealed.value())
+            .map(drop)
+            .map_err(other)
+    }
+
+    pub(super) fn finish_interrupted(&self) -> Result<(), VaultError> {
+        let mut keys = self.keys.write();
+        for (page, older, newer) in keys.interrupted() {
+            let generation = {
+                let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+                Rows::reading(&transaction, &keys)?.generation(page)?
+            };
+            keys.destroy(page, if generation == newer { older } else { newer })?;
+        }
+        Ok(())
+    }
+
+    fn rekey_without(&self, page: Page, name: &[u8]) -> Result<(), VaultError> {
+        let mut keys = self.keys.write();
+        let old_generation = {
+            let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+            Rows::reading(&transaction, &keys)?.generation(page)?
+        };
+        let new_generation = old_generation
+            .checked_add(1)
+            .ok_or_else(|| VaultError::Damaged("generations ran out".into()))?;
+        keys.add(page, new_generation, &self.random)?;
+        let gone = || VaultError::Damaged("a page key is gone".into());
+        let old = keys.key(page, old_generation).ok_or_else(gone)?;
+        let new = keys.key(page, new_generation).ok_or_else(gone)?;
+        let transaction = self.database.begin_write().map_err(rows::unavailable)?;
+        {
+            let mut tables = Rows::writing(&transaction, &keys)?;
+            self.reseal(&mut tables, page, &old, &new, name)?;
+            let generations = tables
+                .generations
+                .as_mut()
+                .expect("a writing transaction opens every table");
+            generations
+                .insert((page.table as u8, page.number), new_generation)
+                .map_err(rows::unavailable)?;
+        }
+        transaction.commit().map_err(rows::unavailable)?;
+        keys.destroy(page, old_generation)
+    }
+
+    /// Seals every row of a page under the new key, but the one named.
+    fn reseal(
+        &self,
+        tables: &mut rows::WriteRows<'_, '_>,
+        page: Page,
+        old: &PageKey,
+        new: &PageKey,
+        without: &[u8],
+    ) -> Result<(), VaultError> {
+        let table = tables.table(page.table);
+        let erased = rows::row_tag(old, without);
+        let whole_page = (page.number, [0u8; 16])..=(page.number, [0xFF; 16]);
+        let sealed: Vec<(Key, Vec<u8>)> = table
+            .range(whole_page)
+            .map_err(rows::unavailable)?
+            .map(|row| row.map(|(key, value)| (key.value(), value.value().to_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(rows::unavailable)?;
+        for (row, bytes) in sealed {
+            table.remove(row).map_err(rows::unavailable)?;
+            if row.1 == erased {
+                continue;
+            }
+            let opened =
+                seal::open(&old.key, &rows::row_context(page, &row), &bytes).map_err(|_| {
+                    VaultError::Damaged("a row does not open under its page's key".into())
+                })?;
+            let (name, _) = rows::split_name(&opened)
+                .ok_or_else(|| VaultError::Damaged("a row without its name".into()))?;
+            let row = (page.number, rows::row_tag(new, name));
+            let mut nonce = [0u8; 12];
+            (self.random)(&mut nonce);
+            let bytes = seal::seal(&new.key, &rows::row_context(page, &row), nonce, &opened);
+            table
+                .insert(row, bytes.as_slice())
+                .map_err(rows::unavailable)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The vault's one writer: many requests to a transaction, acknowledged once it is durable.
+
+use std::collections::HashMap;
+
+use citycode_domain::ids::HolderId;
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use super::Core;
+use super::rows::{self, Rows};
+use crate::{Found, VaultError};
+
+/// The most requests in one transaction: bounds how long the first waits.
+const BATCH: usize = 1024;
+
+type Answer<T> = oneshot::Sender<Result<T, VaultError>>;
+
+pub(super) enum Job {
+    Create {
+        id_tag: [u8; 32],
+        candidate: HolderId,
+        record: Zeroizing<Vec<u8>>,
+        answer: Answer<Found>,
+    },
+    Erase {
+        holder: HolderId,
+        answer: Answer<()>,
+    },
+}
+
+/// Runs until every sender is gone or a write has failed: a failed write is never retried, since nobody knows
+/// what reached the disk. Callers then hear that the vault is unavailable; reads go on.
+pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::with_capacity(BATCH);
+    while let Some(first) = queue.blocking_recv() {
+        jobs.push(first);
+        while jobs.len() < BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        let (erasures, creations): (Vec<_>, Vec<_>) = jobs
+            .drain(..)
+            .partition(|job| matches!(job, Job::Erase { .. }));
+        if !create_all(core, creations) {
+            return;
+        }
+        for erasure in erasures {
+            if let Job::Erase { holder, answer } = erasure {
+                let outcome = core.erase(holder);
+                let failed = outcome.is_err();
+                // A caller that went away needs no answer.
+                let _ = answer.send(outcome);
+                if failed {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Creates all in one transaction. A crash before the commit leaves none of them and no answer was given; a
+/// crash after it leaves people without a registration in the log, which the next attempt to register finds.
+fn create_all(core: &Core, creations: Vec<Job>) -> bool {
+    if creations.is_empty() {
+        return true;
+    }
+    let outcome = try_create_all(core, &creations);
+    let ok = outcome.is_ok();
+    let mut found = outcome.map(Vec::into_iter);
+    for job in creations {
+        if let Job::Create { answer, .. } = job {
+            let one = match &mut found {
+                Ok(found) => Ok(found.next().expect("one outcome for each request")),
+                Err(error) => Err(error.clone()),
+            };
+            let _ = answer.send(one);
+        }
+    }
+    ok
+}
+
+fn try_create_all(core: &Core, creations: &[Job]) -> Result<Vec<Found>, VaultError> {
+    let transaction = core.database.begin_write().map_err(rows::unavailable)?;
+    let mut found = Vec::with_capacity(creations.len());
+    {
+        let keys = core.keys.read();
+        let mut tables = Rows::writing(&transaction, &keys)?;
+        let mut fresh: HashMap<[u8; 32], HolderId> = HashMap::new();
+        for job in creations {
+            let Job::Create {
+                id_tag,
+                candidate,
+                record,
+                ..
+            } = job
+            else {
+                continue;
+            };
+            let known = match fresh.get(id_tag) {
+                Some(holder) => Some(*holder),
+                None => tables.find(id_tag)?,
+            };
+            found.push(match known {
+                Some(holder) => Found {
+                    holder,
+                    created: false,
+                },
+                None => {
+                    tables.create(id_tag, *candidate, record, &core.random)?;
+                    fresh.insert(*id_tag, *candidate);
+                    Found {
+                        holder: *candidate,
+                        created: true,
+                    }
+                }
+            });
+        }
+    }
+    transaction.commit().map_err(rows::unavailable)?;
+    Ok(found)
+}

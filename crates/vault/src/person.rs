@@ -1,0 +1,116 @@
+//! What is kept of a person, and its bytes inside the seal.
+//!
+//! ```text
+//! record  = version:u8(1) holder-key:32 id-tag:32 id-number:18 flags:u8 name:text group:text
+//! text    = length:u16 (big-endian) bytes   flags bit 0: disability certificate attested; bit 1: a group follows
+//! ```
+
+use core::fmt;
+
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::name::PersonName;
+use zeroize::Zeroizing;
+
+use crate::seal::HolderKey;
+
+/// What a channel tells of a person at registration.
+#[derive(Clone)]
+pub struct Person {
+    /// The name.
+    pub name: PersonName,
+    /// The disability certificate was attested by a channel that may.
+    pub disability: bool,
+    /// A special group of the policy, attested likewise.
+    pub group: Option<String>,
+}
+
+/// What the vault keeps of a person.
+pub struct PersonFile {
+    /// The 18 characters of the ID number.
+    pub id_number: Zeroizing<[u8; 18]>,
+    /// The name.
+    pub name: Zeroizing<String>,
+    /// The disability certificate was attested.
+    pub disability: bool,
+    /// An attested special group.
+    pub group: Option<String>,
+    /// The key under which this holder's tokens and reasons are sealed.
+    pub key: HolderKey,
+    pub(crate) id_tag: [u8; 32],
+}
+
+impl fmt::Debug for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Person(…)")
+    }
+}
+
+impl fmt::Debug for PersonFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PersonFile(…)")
+    }
+}
+
+const VERSION: u8 = 1;
+const HAS_DISABILITY: u8 = 1;
+const HAS_GROUP: u8 = 2;
+
+pub(crate) fn encode(
+    id_number: &IdNumber,
+    person: &Person,
+    key: &HolderKey,
+    id_tag: &[u8; 32],
+) -> Zeroizing<Vec<u8>> {
+    let group = person.group.as_deref().unwrap_or("");
+    let mut flags = 0;
+    if person.disability {
+        flags |= HAS_DISABILITY;
+    }
+    if person.group.is_some() {
+        flags |= HAS_GROUP;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        86 + person.name.as_str().len() + group.len(),
+    ));
+    bytes.push(VERSION);
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(id_tag);
+    bytes.extend_from_slice(id_number.as_bytes());
+    bytes.push(flags);
+    for text in [person.name.as_str(), group] {
+        bytes.extend_from_slice(
+            &u16::try_from(text.len())
+                .expect("names and groups are bounded at parsing")
+                .to_be_bytes(),
+        );
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Option<PersonFile> {
+    let (&version, rest) = bytes.split_first()?;
+    if version != VERSION {
+        return None;
+    }
+    let (key, rest) = rest.split_first_chunk::<32>()?;
+    let (id_tag, rest) = rest.split_first_chunk::<32>()?;
+    let (id_number, rest) = rest.split_first_chunk::<18>()?;
+    let (&flags, rest) = rest.split_first()?;
+    let (name, rest) = text(rest)?;
+    let (group, rest) = text(rest)?;
+    rest.is_empty().then(|| PersonFile {
+        id_number: Zeroizing::new(*id_number),
+        name: Zeroizing::new(name.to_owned()),
+        disability: flags & HAS_DISABILITY != 0,
+        group: (flags & HAS_GROUP != 0).then(|| group.to_owned()),
+        key: HolderKey::new(*key),
+        id_tag: *id_tag,
+    })
+}
+
+fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    Some((core::str::from_utf8(text).ok()?, rest))
+}

@@ -1,0 +1,80 @@
+//! Sealing: AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front and the 128-bit tag behind.
+//!
+//! One holder key seals a handful of texts in its life, one page key at most some million: far below the 2^32
+//! messages that random nonces allow.
+
+use core::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// A holder's key. Destroyed with the person, and with it everything that it sealed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct HolderKey([u8; 32]);
+
+/// A seal that does not open: other bytes, another key, or another context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the seal does not open under this key and context")]
+pub struct OpenError;
+
+impl HolderKey {
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Seals `plain` for `context` (what it is and where it belongs), with a nonce drawn by the caller.
+    #[must_use]
+    pub fn seal(&self, context: &[u8], nonce: [u8; 12], plain: &[u8]) -> Vec<u8> {
+        seal(&self.0, context, nonce, plain)
+    }
+
+    /// Opens what [`HolderKey::seal`] made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        open(&self.0, context, sealed)
+    }
+}
+
+impl fmt::Debug for HolderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HolderKey(…)")
+    }
+}
+
+pub(crate) fn seal(key: &[u8; 32], context: &[u8], nonce: [u8; 12], plain: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + 16);
+    sealed.extend_from_slice(&nonce);
+    let mut body = plain.to_vec();
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    cipher(key)
+        .seal_in_place_append_tag(nonce, Aad::from(context), &mut body)
+        .expect("bodies are far below 64 GiB");
+    sealed.append(&mut body);
+    sealed
+}
+
+pub(crate) fn open(
+    key: &[u8; 32],
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError)?;
+    let mut body = Zeroizing::new(body.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = cipher(key)
+        .open_in_place(nonce, Aad::from(context), &mut body)
+        .map_err(|_| OpenError)?
+        .len();
+    body.truncate(length);
+    Ok(body)
+}
+
+fn cipher(key: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key"))
+}
