@@ -13,6 +13,7 @@
 //! previous commit, so that a bucket is a chain that anyone can check.
 
 mod commit;
+pub mod follow;
 mod layout;
 mod position;
 mod store;

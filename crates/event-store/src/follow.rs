@@ -1,0 +1,215 @@
+//! Following the log: one loop that folds every commit into a projection and says how far it has come.
+//!
+//! A writer waits on [`Progress`] for its own commit to be folded before it answers, so that the next request
+//! sees it; health and freshness read the same numbers. The loop ends only by an error that no retry heals (a
+//! gap, a log that went back, a fold that refuses), and then every waiter is told.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{
+    EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence, SubscriptionBatch,
+    SubscriptionError,
+};
+
+/// What folds commits.
+pub trait Fold: Send {
+    /// Folds one commit; called in order within each partition, once for each commit.
+    ///
+    /// # Errors
+    /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
+
+    /// Everything up to here has been folded, and it was the head a moment ago.
+    fn caught_up(&mut self, _position: &LogPosition) {}
+}
+
+/// Why a follower stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// The subscription ended.
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
+    /// The fold refused a commit.
+    #[error("the commit at {position} cannot be folded: {reason}")]
+    Fold {
+        /// Which commit.
+        position: Position,
+        /// Why; nothing personal.
+        reason: String,
+    },
+    /// Nobody follows any more (shutdown).
+    #[error("the follower was stopped")]
+    Stopped,
+}
+
+/// How far a follower has come. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    partitions: Arc<[watch::Sender<Sequence>]>,
+    state: Arc<watch::Sender<FollowState>>,
+}
+
+/// Whether a follower is at the head of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FollowState {
+    /// History is still being folded.
+    CatchingUp,
+    /// The head was reached; what comes is live.
+    Live,
+    /// It stopped, and what it has folded only gets older.
+    Stopped(FollowError),
+}
+
+impl Progress {
+    /// Nothing folded beyond `from`.
+    #[must_use]
+    pub fn new(from: &LogPosition) -> Self {
+        let partitions = from
+            .iter()
+            .map(|(_, sequence)| watch::Sender::new(sequence))
+            .collect();
+        Self {
+            partitions,
+            state: Arc::new(watch::Sender::new(FollowState::CatchingUp)),
+        }
+    }
+
+    /// Everything up to here is folded.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        LogPosition::from_sequences(
+            self.partitions
+                .iter()
+                .map(|partition| *partition.borrow())
+                .collect(),
+        )
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> FollowState {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the commit at `position` is folded.
+    ///
+    /// # Errors
+    /// The follower stopped before.
+    pub async fn wait_for(&self, position: Position) -> Result<(), FollowError> {
+        let Some(partition) = self.partitions.get(usize::from(position.partition.0)) else {
+            return Err(FollowError::Stopped);
+        };
+        let mut folded = partition.subscribe();
+        let mut state = self.state.subscribe();
+        tokio::select! {
+            biased;
+            reached = folded.wait_for(|folded| *folded >= position.sequence) => {
+                reached.map(drop).map_err(|_| FollowError::Stopped)
+            }
+            stopped = state.wait_for(|state| matches!(state, FollowState::Stopped(_))) => match stopped.as_deref() {
+                Ok(FollowState::Stopped(error)) => Err(error.clone()),
+                _ => Err(FollowError::Stopped),
+            },
+        }
+    }
+
+    /// Waits until everything before `point` is folded.
+    ///
+    /// # Errors
+    /// The follower stopped before.
+    pub async fn wait_for_all(&self, point: &LogPosition) -> Result<(), FollowError> {
+        for (partition, sequence) in point.iter() {
+            self.wait_for(Position {
+                partition,
+                sequence,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the head was reached for the first time.
+    ///
+    /// # Errors
+    /// The follower stopped before.
+    pub async fn wait_until_live(&self) -> Result<(), FollowError> {
+        let mut state = self.state.subscribe();
+        let reached = state
+            .wait_for(|state| *state != FollowState::CatchingUp)
+            .await;
+        match reached.as_deref() {
+            Ok(FollowState::Stopped(error)) => Err(error.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(FollowError::Stopped),
+        }
+    }
+
+    fn advance(&self, partition: Partition, sequence: Sequence) {
+        if let Some(slot) = self.partitions.get(usize::from(partition.0)) {
+            slot.send_replace(sequence);
+        }
+    }
+
+    fn set_state(&self, state: FollowState) {
+        self.state.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state;
+            changed
+        });
+    }
+}
+
+/// Follows the log from where `progress` stands, for ever. Ends with the error that stopped it, which every
+/// waiter on `progress` then gets too. Dropping the future stops following; say so with [`Progress`] dropped.
+pub async fn follow(
+    store: &dyn EventStore,
+    fold: &mut dyn Fold,
+    progress: &Progress,
+) -> FollowError {
+    let error = match run(store, fold, progress).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    progress.set_state(FollowState::Stopped(error.clone()));
+    error
+}
+
+async fn run(
+    store: &dyn EventStore,
+    fold: &mut dyn Fold,
+    progress: &Progress,
+) -> Result<std::convert::Infallible, FollowError> {
+    let mut subscription = store.subscribe_to_all(progress.position()).await?;
+    loop {
+        match subscription.next_batch().await? {
+            SubscriptionBatch::Commits(commits) => {
+                let mut reached: Vec<Position> = Vec::new();
+                for commit in &commits {
+                    fold.fold(commit).map_err(|reason| FollowError::Fold {
+                        position: commit.position,
+                        reason,
+                    })?;
+                    let place = commit.position;
+                    match reached
+                        .iter_mut()
+                        .find(|seen| seen.partition == place.partition)
+                    {
+                        Some(seen) => seen.sequence = place.sequence,
+                        None => reached.push(place),
+                    }
+                }
+                // Waiters are woken once for each partition of a batch, not once for each commit.
+                for place in reached {
+                    progress.advance(place.partition, place.sequence);
+                }
+            }
+            SubscriptionBatch::CaughtUp(position) => {
+                fold.caught_up(&position);
+                progress.set_state(FollowState::Live);
+            }
+            SubscriptionBatch::FellBehind(_) => progress.set_state(FollowState::CatchingUp),
+        }
+    }
+}
