@@ -1,1 +1,30 @@
-//! QR symbols, print sheets, and reading them.
+//! Everything about the picture: QR symbols as PNG and SVG, print sheets as PDF, and reading images back.
+//!
+//! This room knows neither tokens nor rules: a token is a text of QR's alphanumeric set, a label is data
+//! that the caller hands in. It reads font files, and nothing else of the machine.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`symbol`] | text → modules (ISO/IEC 18004), with version and level |
+//! | `raster`, `vector` | modules → PNG, SVG, with a caption that stands inside the picture |
+//! | [`fonts`], `typeset` | finds a font that knows Chinese, measures, breaks lines, says what is missing |
+//! | [`sheet`] | the paper that a resident carries |
+//! | [`read`] | PNG or JPEG → text, within limits of size and time |
+
+pub mod fonts;
+mod raster;
+pub mod read;
+pub mod sheet;
+pub mod symbol;
+mod typeset;
+mod vector;
+
+pub use fonts::{FontChoice, FontError, FontNotice, Fonts};
+pub use raster::RasterError;
+pub use read::{ReadImageError, read_image, read_image_within};
+pub use sheet::{
+    Label, LabelledValue, PrintError, PrintNotice, PrintedSheet, Section, SheetContent, SheetDate,
+    group_serial, mask_name, print_sheet,
+};
+pub use symbol::{DrawError, Level, Symbol, SymbolOptions, draw};
+pub use typeset::Caption;
