@@ -1,0 +1,134 @@
+//! Reading CBOR that is exactly what RFC 8949 §4.2.1 (deterministic encoding) lets one write, and nothing else.
+//!
+//! The items are read by minicbor; what it tolerates and we do not (an integer or a length in more bytes than
+//! needed, indefinite lengths) is found by comparing how far it moved with how far the shortest form would have.
+//! Duplicate and unknown keys cannot occur: the callers ask for each key in its order.
+
+use minicbor::Decoder;
+
+/// A reader over bytes; every method answers `None` for anything that is not the shortest form of what was asked.
+#[derive(Clone)]
+pub(crate) struct Strict<'a> {
+    decoder: Decoder<'a>,
+}
+
+impl<'a> Strict<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            decoder: Decoder::new(bytes),
+        }
+    }
+
+    /// How many bytes have been read.
+    pub(crate) fn position(&self) -> usize {
+        self.decoder.position()
+    }
+
+    /// Nothing follows.
+    pub(crate) fn end(&self) -> Option<()> {
+        (self.position() == self.decoder.input().len()).then_some(())
+    }
+
+    fn moved_by(&self, from: usize, expected: usize) -> Option<()> {
+        (self.position().checked_sub(from)? == expected).then_some(())
+    }
+
+    pub(crate) fn uint(&mut self) -> Option<u64> {
+        let from = self.position();
+        let value = self.decoder.u64().ok()?;
+        self.moved_by(from, head_len(value))?;
+        Some(value)
+    }
+
+    /// A signed integer.
+    pub(crate) fn int(&mut self) -> Option<i64> {
+        let from = self.position();
+        let value = self.decoder.i64().ok()?;
+        let argument = if value < 0 { -1 - value } else { value };
+        self.moved_by(from, head_len(argument.unsigned_abs()))?;
+        Some(value)
+    }
+
+    /// Exactly this integer.
+    pub(crate) fn label(&mut self, label: i64) -> Option<()> {
+        (self.int()? == label).then_some(())
+    }
+
+    pub(crate) fn boolean(&mut self) -> Option<bool> {
+        self.decoder.bool().ok()
+    }
+
+    /// Null, if that is what follows.
+    pub(crate) fn null(&mut self) -> Option<()> {
+        self.decoder.null().ok()
+    }
+
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let from = self.position();
+        let value = self.decoder.bytes().ok()?;
+        let len = u64::try_from(value.len()).ok()?;
+        self.moved_by(from, head_len(len).checked_add(value.len())?)?;
+        Some(value)
+    }
+
+    /// A byte string of exactly `N` bytes.
+    pub(crate) fn byte_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes()?.try_into().ok()
+    }
+
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
+        let from = self.position();
+        let value = self.decoder.str().ok()?;
+        let len = u64::try_from(value.len()).ok()?;
+        self.moved_by(from, head_len(len).checked_add(value.len())?)?;
+        Some(value)
+    }
+
+    /// Exactly this text.
+    pub(crate) fn exact_text(&mut self, expected: &str) -> Option<()> {
+        (self.text()? == expected).then_some(())
+    }
+
+    /// The number of pairs of a map of definite length.
+    pub(crate) fn map(&mut self) -> Option<u64> {
+        let from = self.position();
+        let len = self.decoder.map().ok()??;
+        self.moved_by(from, head_len(len))?;
+        Some(len)
+    }
+
+    /// The number of items of an array of definite length.
+    pub(crate) fn array(&mut self) -> Option<u64> {
+        let from = self.position();
+        let len = self.decoder.array().ok()??;
+        self.moved_by(from, head_len(len))?;
+        Some(len)
+    }
+
+    /// Exactly this tag.
+    pub(crate) fn tag(&mut self, expected: u64) -> Option<()> {
+        let from = self.position();
+        let tag = self.decoder.tag().ok()?.as_u64();
+        self.moved_by(from, head_len(tag))?;
+        (tag == expected).then_some(())
+    }
+
+    /// Whether the next item begins with this byte.
+    pub(crate) fn next_is(&self, head: u8) -> bool {
+        self.decoder.input().get(self.position()) == Some(&head)
+    }
+}
+
+/// Length in bytes of the shortest head with this argument (RFC 8949 §3).
+const fn head_len(argument: u64) -> usize {
+    match argument {
+        0..=23 => 1,
+        24..=0xFF => 2,
+        0x100..=0xFFFF => 3,
+        0x1_0000..=0xFFFF_FFFF => 5,
+        _ => 9,
+    }
+}
+
+/// Why writing into a `Vec` cannot fail: for `expect`.
+pub(crate) const VEC_GROWS: &str = "a Vec takes every byte that is written";

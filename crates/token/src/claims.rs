@@ -1,0 +1,199 @@
+//! The claims of a code as a CWT payload (RFC 8392), in deterministic CBOR:
+//!
+//! ```text
+//! { 4: exp, 6: iat, 7: cti (bstr .size 8), ? 8: cnf, 65535: { "idx": uint, "uri": tstr }, -65537: [ kind, ? commitment ] }
+//! cnf        = { 1: { 1: 1, -1: 6, -2: x } / { 1: 2, -1: 1, -2: x, -3: bool } }     RFC 8747; OKP Ed25519 / EC2 P-256, y as its sign
+//! uri        = base URI of the city + 8 lower-case hex digits of the list
+//! commitment = bstr .size 3
+//! ```
+//! The claim of our own, −65537, lies in the range that RFC 8392 §9.1.1 leaves to private use; short texts like "k"
+//! would be a byte or two shorter, but are reserved for standards. The keys above stand in the order that RFC 8949
+//! §4.2.1 asks for. No other claim is taken: a verifier that skipped what it does not understand could be told
+//! less than the issuer meant.
+
+use citycode_domain::claims::{DeviceKey, ID_COMMITMENT_LEN};
+use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
+use citycode_domain::time::Timestamp;
+use minicbor::Encoder;
+
+use crate::cbor::{Strict, VEC_GROWS};
+
+/// Our private claim.
+const CLAIM_CODE: i64 = -65_537;
+/// IETF Token Status List.
+const CLAIM_STATUS: i64 = 65_535;
+/// Last second of the year 9999: no later instant can be written as RFC 3339.
+const MAX_TIME: u64 = 253_402_300_799;
+
+/// What the issuer wants said of a code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodeClaimsToSign {
+    /// The code.
+    pub code_id: CodeId,
+    /// Its kind; must be that of the status list.
+    pub kind: CodeKind,
+    /// Valid from; not before 1970.
+    pub issued_at: Timestamp,
+    /// Dead from; after `issued_at`, not after the year 9999.
+    pub expires_at: Timestamp,
+    /// Where its status stands.
+    pub status: StatusRef,
+    /// Commitment to the ID number, in kinds that some place admits after an ID check.
+    pub id_commitment: Option<[u8; ID_COMMITMENT_LEN]>,
+    /// The phone's key, in kinds that are shown with a proof.
+    pub device_key: Option<DeviceKey>,
+}
+
+impl CodeClaimsToSign {
+    /// Whether the claims agree with each other: times in order and in range, kind that of the list.
+    pub(crate) fn is_coherent(&self) -> bool {
+        let in_range = |time: Timestamp| u64::try_from(time.0).is_ok_and(|time| time <= MAX_TIME);
+        in_range(self.issued_at)
+            && in_range(self.expires_at)
+            && self.issued_at < self.expires_at
+            && self.status.list.kind() == Some(self.kind)
+    }
+
+    /// The payload's bytes.
+    pub(crate) fn write(&self, base_uri: &str) -> Vec<u8> {
+        let mut out = Encoder::new(Vec::with_capacity(256));
+        self.write_to(&mut out, base_uri).expect(VEC_GROWS);
+        out.into_writer()
+    }
+
+    fn write_to(
+        &self,
+        out: &mut Encoder<Vec<u8>>,
+        base_uri: &str,
+    ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+        out.map(if self.device_key.is_some() { 6 } else { 5 })?;
+        out.u8(4)?.i64(self.expires_at.0)?;
+        out.u8(6)?.i64(self.issued_at.0)?;
+        out.u8(7)?.bytes(&self.code_id.0)?;
+        match &self.device_key {
+            None => {}
+            Some(DeviceKey::Ed25519(x)) => {
+                out.u8(8)?.map(1)?.u8(1)?.map(3)?;
+                out.u8(1)?.u8(1)?.i8(-1)?.u8(6)?.i8(-2)?.bytes(x)?;
+            }
+            Some(DeviceKey::P256(point)) => {
+                out.u8(8)?.map(1)?.u8(1)?.map(4)?;
+                out.u8(1)?
+                    .u8(2)?
+                    .i8(-1)?
+                    .u8(1)?
+                    .i8(-2)?
+                    .bytes(&point[1..])?;
+                out.i8(-3)?.bool(point[0] == 3)?;
+            }
+        }
+        let uri = format!("{base_uri}{}", self.status.list);
+        out.i64(CLAIM_STATUS)?.map(2)?;
+        out.str("idx")?
+            .u32(self.status.index)?
+            .str("uri")?
+            .str(&uri)?;
+        out.i64(CLAIM_CODE)?;
+        match &self.id_commitment {
+            None => out.array(1)?.u8(self.kind.number())?,
+            Some(commitment) => out.array(2)?.u8(self.kind.number())?.bytes(commitment)?,
+        };
+        Ok(())
+    }
+
+    /// Reads a payload: `None` for anything but what [`Self::write`] writes for coherent claims.
+    pub(crate) fn read(payload: &[u8], base_uri: &str) -> Option<Self> {
+        let mut reader = Strict::new(payload);
+        let entries = reader.map()?;
+        reader.label(4)?;
+        let expires_at = read_time(&mut reader)?;
+        reader.label(6)?;
+        let issued_at = read_time(&mut reader)?;
+        reader.label(7)?;
+        let code_id = CodeId(reader.byte_array()?);
+        let device_key = match entries {
+            5 => None,
+            6 => Some(read_confirmation(&mut reader)?),
+            _ => return None,
+        };
+        reader.label(CLAIM_STATUS)?;
+        let status = read_status(&mut reader, base_uri)?;
+        reader.label(CLAIM_CODE)?;
+        let parts = reader.array()?;
+        let kind = CodeKind::new(u8::try_from(reader.uint()?).ok()?)?;
+        let id_commitment = match parts {
+            1 => None,
+            2 => Some(reader.byte_array()?),
+            _ => return None,
+        };
+        reader.end()?;
+        let claims = Self {
+            code_id,
+            kind,
+            issued_at,
+            expires_at,
+            status,
+            id_commitment,
+            device_key,
+        };
+        claims.is_coherent().then_some(claims)
+    }
+}
+
+fn read_time(reader: &mut Strict<'_>) -> Option<Timestamp> {
+    i64::try_from(reader.uint()?).ok().map(Timestamp)
+}
+
+fn read_confirmation(reader: &mut Strict<'_>) -> Option<DeviceKey> {
+    reader.label(8)?;
+    (reader.map()? == 1).then_some(())?;
+    reader.label(1)?;
+    let entries = reader.map()?;
+    reader.label(1)?;
+    match (entries, reader.uint()?) {
+        (3, 1) => {
+            reader.label(-1)?;
+            reader.label(6)?;
+            reader.label(-2)?;
+            Some(DeviceKey::Ed25519(reader.byte_array()?))
+        }
+        (4, 2) => {
+            reader.label(-1)?;
+            reader.label(1)?;
+            reader.label(-2)?;
+            let x: [u8; 32] = reader.byte_array()?;
+            reader.label(-3)?;
+            let mut point = [0; 33];
+            point[0] = if reader.boolean()? { 3 } else { 2 };
+            point[1..].copy_from_slice(&x);
+            Some(DeviceKey::P256(point))
+        }
+        _ => None,
+    }
+}
+
+fn read_status(reader: &mut Strict<'_>, base_uri: &str) -> Option<StatusRef> {
+    (reader.map()? == 2).then_some(())?;
+    reader.exact_text("idx")?;
+    let index = u32::try_from(reader.uint()?).ok()?;
+    reader.exact_text("uri")?;
+    let list = read_list(reader.text()?.strip_prefix(base_uri)?)?;
+    Some(StatusRef { list, index })
+}
+
+/// Exactly eight lower-case hex digits, so that a list has one spelling.
+fn read_list(digits: &str) -> Option<ListId> {
+    let digits = digits.as_bytes();
+    (digits.len() == 8).then_some(())?;
+    digits
+        .iter()
+        .try_fold(0u32, |list, digit| {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some((list << 4) | u32::from(value))
+        })
+        .map(ListId)
+}

@@ -1,0 +1,212 @@
+//! The phone's proof that it holds the key of a live or family code now (R16).
+//!
+//! ```text
+//! proof   = COSE_Sign1, protected { 1: −19 / −9 }, no unprotected header, external data "citycode-proof-v1"
+//! payload = [ SHA-256 of the token's bytes: bstr .size 32, time in seconds: uint, audience: tstr / null ]
+//! ```
+//! An audience binds the proof to one verifier; null means any. What a proof cannot stop: a live relay, and a holder
+//! who signs ahead.
+
+use core::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use citycode_domain::admission::ProofState;
+use citycode_domain::claims::DeviceKey;
+use citycode_domain::policy::ProofPolicy;
+use citycode_domain::time::Timestamp;
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use minicbor::Encoder;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
+
+use crate::cbor::{Strict, VEC_GROWS};
+use crate::keyring::is_canonical_point;
+use crate::sign1::{self, ALG_ED25519, ALG_ESP256, Sign1};
+use crate::text::{Scan, write_presentation};
+use crate::verify::{CwtDigest, TokenError, VerifiedClaims};
+use crate::{MAX_AUDIENCE_LEN, MAX_PROOF_LEN};
+
+/// What is signed along, so that a proof can be taken for nothing else.
+const EXTERNAL_DATA: &[u8] = b"citycode-proof-v1";
+
+/// Stands in for a phone's key store: an Ed25519 key, wiped when dropped.
+#[derive(Clone)]
+pub struct DeviceSigner {
+    inner: ed25519_dalek::SigningKey,
+}
+
+impl DeviceSigner {
+    /// The key of a seed of 32 random bytes. The copy passed in is wiped; the caller's own is not.
+    #[must_use]
+    pub fn from_seed(mut seed: [u8; 32]) -> Self {
+        let inner = ed25519_dalek::SigningKey::from_bytes(&seed);
+        seed.zeroize();
+        Self { inner }
+    }
+
+    /// The public half, for the issuer.
+    #[must_use]
+    pub fn device_key(&self) -> DeviceKey {
+        DeviceKey::Ed25519(self.inner.verifying_key().to_bytes())
+    }
+}
+
+impl fmt::Debug for DeviceSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceSigner(…)")
+    }
+}
+
+/// Why nothing can be presented.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PresentError {
+    /// The token's text is none.
+    #[error("the text is not a token")]
+    Token(#[source] TokenError),
+    /// The time is before 1970.
+    #[error("the time of a proof cannot be before 1970")]
+    Time,
+    /// The audience is longer than [`MAX_AUDIENCE_LEN`].
+    #[error("an audience has at most {MAX_AUDIENCE_LEN} bytes")]
+    AudienceTooLong,
+}
+
+/// What the phone shows now: the token with a fresh proof. `token` may itself be a presentation, whose proof is replaced.
+///
+/// # Errors
+/// [`PresentError`].
+pub fn present(
+    token: &str,
+    signer: &DeviceSigner,
+    time: Timestamp,
+    audience: Option<&str>,
+) -> Result<String, PresentError> {
+    let scan = Scan::read(token).map_err(PresentError::Token)?;
+    let proof = make_proof(scan.cwt_digest(), signer, time, audience)?;
+    Ok(write_presentation(scan.cwt(), &proof))
+}
+
+/// A proof for the token with this digest.
+///
+/// # Errors
+/// [`PresentError::Time`], [`PresentError::AudienceTooLong`].
+pub fn make_proof(
+    token: CwtDigest,
+    signer: &DeviceSigner,
+    time: Timestamp,
+    audience: Option<&str>,
+) -> Result<Vec<u8>, PresentError> {
+    let seconds = u64::try_from(time.0).map_err(|_| PresentError::Time)?;
+    if audience.is_some_and(|audience| audience.len() > MAX_AUDIENCE_LEN) {
+        return Err(PresentError::AudienceTooLong);
+    }
+    let mut payload = Encoder::new(Vec::with_capacity(MAX_PROOF_LEN));
+    payload
+        .array(3)
+        .and_then(|e| e.bytes(&token.0))
+        .and_then(|e| e.u64(seconds))
+        .and_then(|e| match audience {
+            Some(audience) => e.str(audience),
+            None => e.null(),
+        })
+        .expect(VEC_GROWS);
+    let sign = |bytes: &[u8]| signer.inner.sign(bytes).to_bytes();
+    Ok(sign1::write_signed(
+        ALG_ED25519,
+        None,
+        EXTERNAL_DATA,
+        &payload.into_writer(),
+        sign,
+    )
+    .expect("a bounded audience fits: the limits are derived from it"))
+}
+
+/// What a proof is worth for these claims at `now`. `audience` is the verifier's own name, where it has one.
+///
+/// Absent where none was shown or the code is bound to no phone. A proof that is malformed, for another token or
+/// audience, or by another key, is `BadSignature`; one rightly signed but out of the policy's window is `Stale`.
+#[must_use]
+pub fn check_proof(
+    claims: &VerifiedClaims,
+    proof: Option<&[u8]>,
+    now: Timestamp,
+    policy: &ProofPolicy,
+    audience: Option<&str>,
+) -> ProofState {
+    let (Some(proof), Some(key)) = (proof, &claims.device_key) else {
+        return ProofState::Absent;
+    };
+    let Some(signed_at) = signed_time(proof, claims.cwt_digest(), key, audience) else {
+        return ProofState::BadSignature;
+    };
+    let age_seconds = now.seconds_since(signed_at);
+    if age_seconds > policy.max_age_seconds
+        || age_seconds < policy.max_ahead_seconds.saturating_neg()
+    {
+        ProofState::Stale
+    } else {
+        ProofState::Fresh
+    }
+}
+
+/// The time in a proof, once everything else about it was found right.
+fn signed_time(
+    proof: &[u8],
+    token: CwtDigest,
+    key: &DeviceKey,
+    audience: Option<&str>,
+) -> Option<Timestamp> {
+    (proof.len() <= MAX_PROOF_LEN).then_some(())?;
+    let message =
+        Sign1::read(proof).filter(|message| message.len == proof.len() && message.kid.is_none())?;
+    let mut reader = Strict::new(message.payload);
+    (reader.array()? == 3).then_some(())?;
+    (reader.byte_array()? == token.0).then_some(())?;
+    let signed_at = Timestamp(i64::try_from(reader.uint()?).ok()?);
+    if reader.next_is(0xF6) {
+        reader.null()?;
+    } else {
+        let named = reader.text()?;
+        (named.len() <= MAX_AUDIENCE_LEN && audience == Some(named)).then_some(())?;
+    }
+    reader.end()?;
+    is_signed_by(&message, key).then_some(signed_at)
+}
+
+fn is_signed_by(message: &Sign1<'_>, key: &DeviceKey) -> bool {
+    let Some(signed) = message.to_be_signed(EXTERNAL_DATA) else {
+        return false;
+    };
+    match (message.alg, key) {
+        (ALG_ED25519, DeviceKey::Ed25519(key)) => VerifyingKey::from_bytes(key).is_ok_and(|key| {
+            key.verify_strict(signed.as_bytes(), &Signature::from_bytes(message.signature))
+                .is_ok()
+        }),
+        (ALG_ESP256, DeviceKey::P256(point)) => {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                .is_ok_and(|key| key.verify_sig(signed.as_bytes(), message.signature).is_ok())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a phone's key is a point of its curve and not a weak one; the issuer asks before it binds a code to it.
+#[must_use]
+pub fn is_sound_device_key(key: &DeviceKey) -> bool {
+    match key {
+        DeviceKey::Ed25519(key) => VerifyingKey::from_bytes(key)
+            .is_ok_and(|key| !key.is_weak() && is_canonical_point(&key)),
+        DeviceKey::P256(point) => {
+            matches!(point[0], 2 | 3)
+                && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
+        }
+    }
+}
+
+impl CwtDigest {
+    /// The digest of a token's bytes.
+    #[must_use]
+    pub fn of(cwt: &[u8]) -> Self {
+        Self(Sha256::digest(cwt).into())
+    }
+}
