@@ -30,7 +30,13 @@ pub(crate) struct Arrow {
 
 impl fmt::Display for Arrow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}{}", self.from, self.to, if self.dev { " (dev)" } else { "" })
+        write!(
+            f,
+            "{} -> {}{}",
+            self.from,
+            self.to,
+            if self.dev { " (dev)" } else { "" }
+        )
     }
 }
 
@@ -64,10 +70,17 @@ fn derive(workspace: &Workspace) -> BTreeSet<Arrow> {
     let mut arrows = BTreeSet::new();
     for package in &workspace.packages {
         for dependency in &package.dependencies {
-            let ours = workspace.packages.iter().find(|other| other.name.as_str() == dependency.name.as_str());
+            let ours = workspace
+                .packages
+                .iter()
+                .find(|other| other.name.as_str() == dependency.name.as_str());
             if let (Some(other), Some(_)) = (ours, &dependency.path) {
                 let dev = dependency.kind == DependencyKind::Development;
-                arrows.insert(Arrow { from: room(workspace, package), to: room(workspace, other), dev });
+                arrows.insert(Arrow {
+                    from: room(workspace, package),
+                    to: room(workspace, other),
+                    dev,
+                });
             }
         }
     }
@@ -75,19 +88,30 @@ fn derive(workspace: &Workspace) -> BTreeSet<Arrow> {
 }
 
 fn golden_text(arrows: &BTreeSet<Arrow>) -> String {
-    arrows.iter().fold(GOLDEN_HEAD.to_owned(), |text, arrow| text + &format!("{arrow}\n"))
+    arrows.iter().fold(GOLDEN_HEAD.to_owned(), |text, arrow| {
+        text + &format!("{arrow}\n")
+    })
 }
 
 fn compare(golden: &str, derived: &str, findings: &mut Findings) {
     let lines = |text: &str| -> BTreeSet<String> {
-        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
     };
     let (old, new) = (lines(golden), lines(derived));
     for arrow in new.difference(&old) {
-        findings.error(GOLDEN_FILE, format!("lacks {arrow}; if it is meant: cargo xtask arrows --bless"));
+        findings.error(
+            GOLDEN_FILE,
+            format!("lacks {arrow}; if it is meant: cargo xtask arrows --bless"),
+        );
     }
     for arrow in old.difference(&new) {
-        findings.error(GOLDEN_FILE, format!("still has {arrow}, which is gone: cargo xtask arrows --bless"));
+        findings.error(
+            GOLDEN_FILE,
+            format!("still has {arrow}, which is gone: cargo xtask arrows --bless"),
+        );
     }
 }
 
@@ -98,7 +122,11 @@ mod tests {
     #[test]
     fn a_new_and_a_gone_arrow_are_both_found() {
         let mut findings = Findings::default();
-        compare("# head\na -> b\nc -> d\n", "a -> b\na -> b (dev)\n", &mut findings);
+        compare(
+            "# head\na -> b\nc -> d\n",
+            "a -> b\na -> b (dev)\n",
+            &mut findings,
+        );
         assert_eq!(findings.errors.len(), 2, "{findings:?}");
         assert!(findings.errors[0].contains("lacks a -> b (dev)"));
         assert!(findings.errors[1].contains("still has c -> d"));

@@ -14,8 +14,21 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     if rest.is_empty() {
         bail!("name a bench, or --list for all names");
     }
-    if !workspace.packages.iter().any(|package| package.name.as_str() == BENCH_PACKAGE) {
+    if !workspace
+        .packages
+        .iter()
+        .any(|package| package.name.as_str() == BENCH_PACKAGE)
+    {
         bail!("there is no package {BENCH_PACKAGE} in this workspace (expected in crates/bench)");
     }
-    run(cargo(workspace).args(["run", "--quiet", "--release", "--package", BENCH_PACKAGE, "--"]).args(rest))
+    run(cargo(workspace)
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            BENCH_PACKAGE,
+            "--",
+        ])
+        .args(rest))
 }

@@ -3,7 +3,10 @@
 //! Whatever CI does, this does, so that a person gets the same answer by the same command. It derives
 //! what it needs from `cargo metadata` and the tree; a new crate, fuzz target or check script needs no
 //! change here. Left out on purpose: anything that a shipped program needs at run time.
-#![expect(clippy::print_stdout, reason = "a command-line program for developers: its output is the point")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line program for developers: its output is the point"
+)]
 
 mod arrows;
 mod bench;

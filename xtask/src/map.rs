@@ -9,17 +9,25 @@ use crate::workspace::Workspace;
 
 const MAP_FILE: &str = "ARCHITECTURE.md";
 /// A word that begins with one of these is meant as a path.
-const TOP_FOLDERS: [&str; 11] =
-    ["crates", "services", "xtask", "fuzz", "policies", "proto", "docs", "tests", "deploy", "benches", ".ci"];
+const TOP_FOLDERS: [&str; 11] = [
+    "crates", "services", "xtask", "fuzz", "policies", "proto", "docs", "tests", "deploy",
+    "benches", ".ci",
+];
 
 /// Compares the map with the packages and the tree.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let file = workspace.path(MAP_FILE);
     if !file.is_file() {
-        bail!("{MAP_FILE} is missing: write the code map, naming each folder as in `crates/domain`");
+        bail!(
+            "{MAP_FILE} is missing: write the code map, naming each folder as in `crates/domain`"
+        );
     }
     let text = std::fs::read_to_string(&file).with_context(|| MAP_FILE.to_owned())?;
-    let folders: Vec<String> = workspace.packages.iter().map(|package| workspace.folder(package)).collect();
+    let folders: Vec<String> = workspace
+        .packages
+        .iter()
+        .map(|package| workspace.folder(package))
+        .collect();
     compare(&text, &folders, &workspace.root).conclude("map")
 }
 
@@ -27,7 +35,12 @@ fn compare(text: &str, folders: &[String], root: &Path) -> Findings {
     let mut findings = Findings::default();
     let named = named_paths(text);
     for folder in folders {
-        let shown = |path: &str| path == folder || path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let shown = |path: &str| {
+            path == folder
+                || path
+                    .strip_prefix(folder.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+        };
         let top_level = !folder.contains('/') && text.contains(&format!("`{folder}`"));
         if !top_level && !named.iter().any(|(_, path)| shown(path)) {
             findings.error(MAP_FILE, format!("does not name {folder}"));
@@ -35,7 +48,10 @@ fn compare(text: &str, folders: &[String], root: &Path) -> Findings {
     }
     for (line, path) in &named {
         if !root.join(path).exists() {
-            findings.error(format!("{MAP_FILE}:{line}"), format!("names {path}, which does not exist"));
+            findings.error(
+                format!("{MAP_FILE}:{line}"),
+                format!("names {path}, which does not exist"),
+            );
         }
     }
     findings
@@ -48,9 +64,17 @@ fn named_paths(text: &str) -> Vec<(usize, String)> {
     for (number, line) in text.lines().enumerate() {
         let stops = |c: char| !(c.is_ascii_alphanumeric() || "_./-*{}<>,".contains(c));
         for word in line.split(stops) {
-            let plain = word.find(['*', '{', '<']).map_or(word, |cut| word[..cut].rsplit_once('/').map_or("", |(whole, _)| whole));
-            let plain = plain.split([',', '>', '}']).next().unwrap_or_default().trim_end_matches(['.', '/']);
-            let Some((top, rest)) = plain.split_once('/') else { continue };
+            let plain = word.find(['*', '{', '<']).map_or(word, |cut| {
+                word[..cut].rsplit_once('/').map_or("", |(whole, _)| whole)
+            });
+            let plain = plain
+                .split([',', '>', '}'])
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches(['.', '/']);
+            let Some((top, rest)) = plain.split_once('/') else {
+                continue;
+            };
             if TOP_FOLDERS.contains(&top) && !rest.is_empty() {
                 paths.push((number + 1, plain.to_owned()));
             }
@@ -65,35 +89,52 @@ mod tests {
 
     fn errors(text: &str, folders: &[&str]) -> Vec<String> {
         let folders: Vec<String> = folders.iter().map(|&folder| folder.to_owned()).collect();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands below the root");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("xtask stands below the root");
         compare(text, &folders, root).errors
     }
 
     #[test]
     fn a_map_that_names_all_is_fine() {
-        assert_eq!(errors("`crates/domain` and `xtask`.\nSee crates/domain/src/lib.rs.", &["crates/domain", "xtask"]), [""; 0]);
+        assert_eq!(
+            errors(
+                "`crates/domain` and `xtask`.\nSee crates/domain/src/lib.rs.",
+                &["crates/domain", "xtask"]
+            ),
+            [""; 0]
+        );
     }
 
     #[test]
     fn a_crate_left_out_is_found() {
-        assert_eq!(errors("`crates/domain`", &["crates/domain", "crates/token"]), ["ARCHITECTURE.md: does not name crates/token"]);
+        assert_eq!(
+            errors("`crates/domain`", &["crates/domain", "crates/token"]),
+            ["ARCHITECTURE.md: does not name crates/token"]
+        );
     }
 
     #[test]
     fn a_longer_name_does_not_stand_in_for_a_shorter_one() {
-        assert_eq!(errors("`crates/event-store-embedded`", &["crates/event-store"]).len(), 1);
+        assert_eq!(
+            errors("`crates/event-store-embedded`", &["crates/event-store"]).len(),
+            1
+        );
     }
 
     #[test]
     fn a_path_that_is_gone_is_found_with_its_line() {
-        assert_eq!(errors("x\n(crates/moon).", &[]), ["ARCHITECTURE.md:2: names crates/moon, which does not exist"]);
+        assert_eq!(
+            errors("x\n(crates/moon).", &[]),
+            ["ARCHITECTURE.md:2: names crates/moon, which does not exist"]
+        );
     }
 
     #[test]
     fn a_pattern_counts_up_to_its_last_whole_folder() {
-        assert_eq!(named_paths("`proto/citycode/*/v1/a.proto` `docs/{a,b}` `crates/x.`"), [
-            (1, "proto/citycode".to_owned()),
-            (1, "crates/x".to_owned())
-        ]);
+        assert_eq!(
+            named_paths("`proto/citycode/*/v1/a.proto` `docs/{a,b}` `crates/x.`"),
+            [(1, "proto/citycode".to_owned()), (1, "crates/x".to_owned())]
+        );
     }
 }

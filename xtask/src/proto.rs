@@ -15,18 +15,29 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Skipped("there is no proto/ yet".into()));
     }
     let buf = tools::program(workspace, "buf");
-    run(at_root(workspace, &buf).arg("lint"))?;
+    run(at_root(workspace, &buf).args(["lint", "proto"]))?;
     match last_release_with_protos(workspace)? {
-        Some(tag) => run(at_root(workspace, &buf).args(["breaking", "--against"]).arg(format!(".git#tag={tag}")))?,
+        Some(tag) => run(at_root(workspace, &buf)
+            .args(["breaking", "proto", "--against"])
+            .arg(format!(".git#tag={tag},subdir=proto")))?,
         None => println!("no version tag with protos yet: nothing to stay compatible with"),
     }
     Ok(Outcome::Done)
 }
 
 fn last_release_with_protos(workspace: &Workspace) -> Result<Option<String>> {
-    let tags = git(workspace, &["tag", "--list", "v[0-9]*", "--sort=-version:refname"])?;
+    let tags = git(
+        workspace,
+        &["tag", "--list", "v[0-9]*", "--sort=-version:refname"],
+    )?;
     for tag in tags.lines() {
-        if !git(workspace, &["ls-tree", "--name-only", tag, "buf.yaml"])?.trim().is_empty() {
+        if !git(
+            workspace,
+            &["ls-tree", "--name-only", tag, "proto/buf.yaml"],
+        )?
+        .trim()
+        .is_empty()
+        {
             return Ok(Some(tag.to_owned()));
         }
     }
@@ -34,6 +45,10 @@ fn last_release_with_protos(workspace: &Workspace) -> Result<Option<String>> {
 }
 
 fn git(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
-    let output = Command::new("git").args(arguments).current_dir(&workspace.root).output().context("git")?;
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(&workspace.root)
+        .output()
+        .context("git")?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,6 +1,9 @@
 //! Running steps in order, with a clear name for the one that failed and the times at the end.
 
-#![expect(clippy::disallowed_methods, reason = "xtask measures its own steps; nothing of the product runs here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "xtask measures its own steps; nothing of the product runs here"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +52,11 @@ pub(crate) fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> R
                 "FAILED".to_owned()
             }
         };
-        records.push(Record { name: step.name, took: begun.elapsed(), note });
+        records.push(Record {
+            name: step.name,
+            took: begun.elapsed(),
+            note,
+        });
         if !failures.is_empty() && !keep_going {
             break;
         }
@@ -60,16 +67,27 @@ pub(crate) fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> R
 fn conclude(records: &[Record], failures: &[&str], planned: usize) -> Result<()> {
     println!("\n== times");
     for record in records {
-        println!("{:>8.1} s  {:<10} {}", record.took.as_secs_f64(), record.name, record.note);
+        println!(
+            "{:>8.1} s  {:<10} {}",
+            record.took.as_secs_f64(),
+            record.name,
+            record.note
+        );
     }
     let total: Duration = records.iter().map(|record| record.took).sum();
     println!("{:>8.1} s  in all", total.as_secs_f64());
     if records.len() < planned {
         println!("{} steps were not reached", planned - records.len());
     }
-    let skipped = records.iter().filter(|record| record.note.starts_with("skipped")).count();
+    let skipped = records
+        .iter()
+        .filter(|record| record.note.starts_with("skipped"))
+        .count();
     let passed = records.len() - skipped - failures.len();
-    println!("steps: {passed} passed, {} failed, {skipped} skipped", failures.len());
+    println!(
+        "steps: {passed} passed, {} failed, {skipped} skipped",
+        failures.len()
+    );
     if !failures.is_empty() {
         bail!("failed: {}", failures.join(", "));
     }

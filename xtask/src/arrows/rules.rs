@@ -23,18 +23,69 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store"]),
-    ("holder-log", &["domain", "wire", "projection", "event-store"]),
+    (
+        "holder-log",
+        &["domain", "wire", "projection", "event-store"],
+    ),
     // Only tests and benches use it, so it may know what they would otherwise repeat.
-    ("testkit", &["domain", "token", "projection", "wire", "vault", "policy-file", "event-store", "holder-log", "service-kit"]),
+    (
+        "testkit",
+        &[
+            "domain",
+            "token",
+            "projection",
+            "wire",
+            "vault",
+            "policy-file",
+            "event-store",
+            "holder-log",
+            "service-kit",
+        ],
+    ),
     ("xtask", &[]),
-    ("fuzz", &["domain", "token", "projection", "wire", "policy-file", "qr", "event-store", "citycode"]),
+    (
+        "fuzz",
+        &[
+            "domain",
+            "token",
+            "projection",
+            "wire",
+            "policy-file",
+            "qr",
+            "event-store",
+            "citycode",
+        ],
+    ),
 ];
 
 /// A service and what it may know beside `domain`, `wire` and `service-kit`.
 const SERVICES: [(&str, &[&str]); 6] = [
-    ("issuer", &["token", "projection", "vault", "holder-log", "policy-file", "event-store"]),
-    ("revocation", &["token", "projection", "vault", "holder-log", "policy-file", "event-store"]),
-    ("verifier", &["token", "projection", "vault", "policy-file", "event-store"]),
+    (
+        "issuer",
+        &[
+            "token",
+            "projection",
+            "vault",
+            "holder-log",
+            "policy-file",
+            "event-store",
+        ],
+    ),
+    (
+        "revocation",
+        &[
+            "token",
+            "projection",
+            "vault",
+            "holder-log",
+            "policy-file",
+            "event-store",
+        ],
+    ),
+    (
+        "verifier",
+        &["token", "projection", "vault", "policy-file", "event-store"],
+    ),
     ("audit", &["event-store"]),
     // The exposed one: no log, no keys, no projections.
     ("portal", &[]),
@@ -50,14 +101,65 @@ const NEVER_SHIPPED: [&str; 2] = ["bench", "tests"];
 
 /// Crates of others that a room must not know, because of what they stand for (time, chance, I/O).
 const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
-    ("domain", &["tokio", "async-trait", "futures", "serde", "prost", "tonic", "tracing", "log", "metrics", "getrandom", "rand", "uuid"]),
-    ("token", &["tokio", "async-trait", "futures", "prost", "tonic", "tracing", "metrics", "getrandom", "rand"]),
-    ("projection", &["tokio", "async-trait", "futures", "prost", "tonic", "tracing", "metrics", "getrandom", "rand"]),
+    (
+        "domain",
+        &[
+            "tokio",
+            "async-trait",
+            "futures",
+            "serde",
+            "prost",
+            "tonic",
+            "tracing",
+            "log",
+            "metrics",
+            "getrandom",
+            "rand",
+            "uuid",
+        ],
+    ),
+    (
+        "token",
+        &[
+            "tokio",
+            "async-trait",
+            "futures",
+            "prost",
+            "tonic",
+            "tracing",
+            "metrics",
+            "getrandom",
+            "rand",
+        ],
+    ),
+    (
+        "projection",
+        &[
+            "tokio",
+            "async-trait",
+            "futures",
+            "prost",
+            "tonic",
+            "tracing",
+            "metrics",
+            "getrandom",
+            "rand",
+        ],
+    ),
     ("event-store", &["prost", "tonic", "async-nats", "redb"]),
 ];
 /// Crates of others that only these rooms may name.
 const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
-    ("async-nats", &["event-store-jetstream", "vault", "testkit", "bench", "tests"]),
+    (
+        "async-nats",
+        &[
+            "event-store-jetstream",
+            "vault",
+            "testkit",
+            "bench",
+            "tests",
+        ],
+    ),
     ("redb", &["event-store-embedded", "vault", "bench"]),
     ("krilla", &["qr"]),
 ];
@@ -67,9 +169,16 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
     for package in &workspace.packages {
         let room = room(workspace, package);
         if !is_known(&room) {
-            findings.error(&room, "has no row in xtask/src/arrows/rules.rs: say there what it may know");
+            findings.error(
+                &room,
+                "has no row in xtask/src/arrows/rules.rs: say there what it may know",
+            );
         }
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind != DependencyKind::Development)
+        {
             if let Some(reason) = outsider_fault(&room, &dependency.name) {
                 findings.error(&room, reason);
             }
@@ -81,14 +190,21 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
         }
     }
     engines_only_where_composed(workspace, arrows, &mut findings)?;
-    if let Some(reason) = no_std_fault(&std::fs::read_to_string(workspace.path("crates/domain/src/lib.rs")).context("crates/domain")?) {
+    if let Some(reason) = no_std_fault(
+        &std::fs::read_to_string(workspace.path("crates/domain/src/lib.rs"))
+            .context("crates/domain")?,
+    ) {
         findings.error("crates/domain/src/lib.rs", reason);
     }
     Ok(findings)
 }
 
 fn is_known(room: &str) -> bool {
-    CRATES.iter().chain(&SERVICES).any(|(name, _)| *name == room) || COMPOSERS.contains(&room)
+    CRATES
+        .iter()
+        .chain(&SERVICES)
+        .any(|(name, _)| *name == room)
+        || COMPOSERS.contains(&room)
 }
 
 fn is_service(room: &str) -> bool {
@@ -106,7 +222,9 @@ fn fault(arrow: &Arrow) -> Option<String> {
         return shipped_testkit.then(|| "testkit only as a dev-dependency".into());
     }
     if is_service(to) {
-        return Some("only services/citycode may know a service; services meet through the log".into());
+        return Some(
+            "only services/citycode may know a service; services meet through the log".into(),
+        );
     }
     if arrow.dev {
         return None;
@@ -115,10 +233,21 @@ fn fault(arrow: &Arrow) -> Option<String> {
         return Some("testkit only as a dev-dependency".into());
     }
     if let Some((_, allowed)) = SERVICES.iter().find(|(name, _)| *name == from) {
-        let fine = EVERY_SERVICE_KNOWS.contains(&to) || allowed.contains(&to) || (ENGINES.contains(&to) && allowed.contains(&"event-store"));
-        return (!fine).then(|| format!("service {from} may know only {} {}", EVERY_SERVICE_KNOWS.join(" "), allowed.join(" ")));
+        let fine = EVERY_SERVICE_KNOWS.contains(&to)
+            || allowed.contains(&to)
+            || (ENGINES.contains(&to) && allowed.contains(&"event-store"));
+        return (!fine).then(|| {
+            format!(
+                "service {from} may know only {} {}",
+                EVERY_SERVICE_KNOWS.join(" "),
+                allowed.join(" ")
+            )
+        });
     }
-    let allowed = CRATES.iter().find(|(name, _)| *name == from).map_or(&[][..], |(_, allowed)| allowed);
+    let allowed = CRATES
+        .iter()
+        .find(|(name, _)| *name == from)
+        .map_or(&[][..], |(_, allowed)| allowed);
     (!allowed.contains(&to)).then(|| match allowed {
         [] => format!("{from} may know nothing of ours"),
         some => format!("{from} may know only {}", some.join(" ")),
@@ -126,23 +255,36 @@ fn fault(arrow: &Arrow) -> Option<String> {
 }
 
 fn outsider_fault(room: &str, dependency: &str) -> Option<String> {
-    let forbidden = OUTSIDERS_FORBIDDEN.iter().any(|(name, list)| *name == room && list.contains(&dependency));
-    let confined = OUTSIDERS_CONFINED.iter().find(|(name, _)| *name == dependency);
+    let forbidden = OUTSIDERS_FORBIDDEN
+        .iter()
+        .any(|(name, list)| *name == room && list.contains(&dependency));
+    let confined = OUTSIDERS_CONFINED
+        .iter()
+        .find(|(name, _)| *name == dependency);
     match confined {
         _ if forbidden => Some(format!("must not know {dependency}")),
-        Some((_, rooms)) if !rooms.contains(&room) => Some(format!("{dependency} is named only in {}", rooms.join(" "))),
+        Some((_, rooms)) if !rooms.contains(&room) => {
+            Some(format!("{dependency} is named only in {}", rooms.join(" ")))
+        }
         _ => None,
     }
 }
 
 /// A service that names an engine does so in its `main.rs` alone, so that its library runs on any.
-fn engines_only_where_composed(workspace: &Workspace, arrows: &BTreeSet<Arrow>, findings: &mut Findings) -> Result<()> {
-    let named = |arrow: &&Arrow| !arrow.dev && is_service(&arrow.from) && ENGINES.contains(&arrow.to.as_str());
+fn engines_only_where_composed(
+    workspace: &Workspace,
+    arrows: &BTreeSet<Arrow>,
+    findings: &mut Findings,
+) -> Result<()> {
+    let named = |arrow: &&Arrow| {
+        !arrow.dev && is_service(&arrow.from) && ENGINES.contains(&arrow.to.as_str())
+    };
     for arrow in arrows.iter().filter(named) {
         let sources = format!("services/{}/src/", arrow.from);
         let engine = format!("citycode_{}", arrow.to.replace('-', "_"));
         for file in workspace.files()? {
-            let inner = file.starts_with(&sources) && file.ends_with(".rs") && !file.ends_with("/main.rs");
+            let inner =
+                file.starts_with(&sources) && file.ends_with(".rs") && !file.ends_with("/main.rs");
             if inner && std::fs::read_to_string(workspace.path(&file))?.contains(&engine) {
                 findings.error(&file, format!("names {engine}; an engine is named only where the service is composed (main.rs)"));
             }
@@ -160,7 +302,12 @@ fn no_std_fault(lib: &str) -> Option<&'static str> {
         }
         before = line;
     }
-    let guarded = lib.lines().any(|line| matches!(line.trim(), "#![no_std]" | "#![cfg_attr(not(test), no_std)]"));
+    let guarded = lib.lines().any(|line| {
+        matches!(
+            line.trim(),
+            "#![no_std]" | "#![cfg_attr(not(test), no_std)]"
+        )
+    });
     (!guarded).then_some("lacks #![no_std]")
 }
 
@@ -169,12 +316,23 @@ mod tests {
     use super::*;
 
     fn arrow(from: &str, to: &str, dev: bool) -> Arrow {
-        Arrow { from: from.into(), to: to.into(), dev }
+        Arrow {
+            from: from.into(),
+            to: to.into(),
+            dev,
+        }
     }
 
     #[test]
     fn arrows_of_the_architecture_are_fine() {
-        for (from, to) in [("token", "domain"), ("portal", "wire"), ("citycode", "issuer"), ("holder-log", "wire"), ("issuer", "event-store-embedded"), ("bench", "testkit")] {
+        for (from, to) in [
+            ("token", "domain"),
+            ("portal", "wire"),
+            ("citycode", "issuer"),
+            ("holder-log", "wire"),
+            ("issuer", "event-store-embedded"),
+            ("bench", "testkit"),
+        ] {
             assert_eq!(fault(&arrow(from, to, false)), None, "{from} -> {to}");
         }
         assert_eq!(fault(&arrow("verifier", "testkit", true)), None);
@@ -184,14 +342,29 @@ mod tests {
     #[test]
     fn arrows_against_the_architecture_are_found() {
         let wrong = [
-            ("domain", "token"), ("token", "wire"), ("event-store", "domain"), ("event-store-embedded", "wire"), ("service-kit", "domain"),
-            ("qr", "domain"), ("portal", "event-store"), ("portal", "event-store-embedded"), ("audit", "vault"), ("issuer", "verifier"),
-            ("issuer", "testkit"), ("citycode", "testkit"), ("vault", "wire"), ("portal", "citycode"), ("gate-agent", "issuer"),
+            ("domain", "token"),
+            ("token", "wire"),
+            ("event-store", "domain"),
+            ("event-store-embedded", "wire"),
+            ("service-kit", "domain"),
+            ("qr", "domain"),
+            ("portal", "event-store"),
+            ("portal", "event-store-embedded"),
+            ("audit", "vault"),
+            ("issuer", "verifier"),
+            ("issuer", "testkit"),
+            ("citycode", "testkit"),
+            ("vault", "wire"),
+            ("portal", "citycode"),
+            ("gate-agent", "issuer"),
         ];
         for (from, to) in wrong {
             assert!(fault(&arrow(from, to, false)).is_some(), "{from} -> {to}");
         }
-        assert!(fault(&arrow("verifier", "issuer", true)).is_some(), "nor in tests");
+        assert!(
+            fault(&arrow("verifier", "issuer", true)).is_some(),
+            "nor in tests"
+        );
     }
 
     #[test]
@@ -213,6 +386,9 @@ mod tests {
     fn domain_without_no_std_is_found() {
         assert!(no_std_fault("//! x\nextern crate alloc;").is_some());
         assert!(no_std_fault("#![no_std]\nextern crate std;").is_some());
-        assert_eq!(no_std_fault("#![no_std]\n#[cfg(test)]\nextern crate std;"), None);
+        assert_eq!(
+            no_std_fault("#![no_std]\n#[cfg(test)]\nextern crate std;"),
+            None
+        );
     }
 }

@@ -1,0 +1,18 @@
+//! What we promise for any input at all, one module a target.
+//!
+//! Each target is an ordinary function over bytes that panics when a promise breaks, so that libFuzzer
+//! (`cargo xtask fuzz`) and the replay test of this crate run the very same code. To add one:
+//!
+//! 1. a module here with `pub fn run(input: &[u8])`, and its row in [`TARGETS`];
+//! 2. a three-line binary in `fuzz_targets/` and its `[[bin]]` in `Cargo.toml`;
+//! 3. a few valid inputs in `seeds/NAME/`, and `seeds/NAME.dict` where the format has key words.
+//!
+//! CI finds it from there on. An input that fails lands in `regressions/NAME/`: commit it with the mend.
+
+pub mod id_number;
+
+/// A target: anything goes in, and a panic is a finding.
+pub type Target = fn(&[u8]);
+
+/// Every target by the name of its binary and folders.
+pub const TARGETS: &[(&str, Target)] = &[("id_number", id_number::run)];
