@@ -1,0 +1,191 @@
+//! One tower layer for both faces: it reads `authorization: Bearer`, verifies, and puts the [`Caller`] among
+//! the request's extensions. A token that does not verify ends the call, as a gRPC status or as problem JSON.
+//!
+//! What a caller may do is not decided here but by each method, which asks for the caller with [`caller`] (gRPC)
+//! or by taking `Arc<Caller>` through [`axum::Extension`] or [`Caller`]'s own extractor (HTTP).
+
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Request};
+use tower::{Layer, Service};
+
+use super::access::{AccessTokens, AuthError};
+use super::caller::Caller;
+use super::peer::PeerKind;
+use crate::clock::Clock;
+use crate::problem::Problem;
+
+/// The layer. Put it around a service whose methods need callers, outside of what uses the caller.
+#[derive(Clone)]
+pub struct Authenticate {
+    tokens: Arc<AccessTokens>,
+    clock: Arc<dyn Clock>,
+    required: bool,
+    in_process: bool,
+}
+
+impl std::fmt::Debug for Authenticate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticate").field("required", &self.required).finish_non_exhaustive()
+    }
+}
+
+impl Authenticate {
+    /// Refuses every call without a valid token.
+    #[must_use]
+    pub fn required(tokens: Arc<AccessTokens>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            tokens,
+            clock,
+            required: true,
+            in_process: false,
+        }
+    }
+
+    /// Lets calls without a token pass, without a caller, for routes of which some are public. A token that is
+    /// there must be valid all the same. Methods that need a caller must ask for it.
+    #[must_use]
+    pub fn optional(tokens: Arc<AccessTokens>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            required: false,
+            ..Self::required(tokens, clock)
+        }
+    }
+
+    /// Counts calls that came over no socket as [`PeerKind::InProcess`]. Only for a service that is reached
+    /// through an in-memory channel behind a face which has authenticated the caller already.
+    #[must_use]
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
+    fn check(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Option<Arc<Caller>>, AuthError> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            return if self.required { Err(AuthError::Missing) } else { Ok(None) };
+        };
+        // Two headers: another hop may have looked at the other one.
+        if values.next().is_some() {
+            return Err(AuthError::Malformed);
+        }
+        let text = value.to_str().map_err(|_| AuthError::Malformed)?;
+        let no_socket = extensions.get::<tonic::transport::server::TcpConnectInfo>().is_none()
+            && extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().is_none();
+        let peer = if self.in_process && no_socket {
+            PeerKind::InProcess
+        } else {
+            PeerKind::of_request(headers, extensions)
+        };
+        self.tokens.verify_bearer(text, peer, self.clock.now()).map(Some)
+    }
+}
+
+impl<S> Layer<S> for Authenticate {
+    type Service = AuthenticateService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AuthenticateService {
+            inner,
+            rules: self.clone(),
+        }
+    }
+}
+
+/// What [`Authenticate`] makes of a service.
+#[derive(Debug, Clone)]
+pub struct AuthenticateService<S> {
+    inner: S,
+    rules: Authenticate,
+}
+
+/// Keeps the gRPC name of the service inside, so that the wrapped one can be added to routes.
+impl<S: tonic::server::NamedService> tonic::server::NamedService for AuthenticateService<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, B> Service<Request<B>> for AuthenticateService<S>
+where
+    S: Service<Request<B>>,
+    S::Response: axum::response::IntoResponse,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // Nothing that a client sent becomes an extension, but a layer outside might have put one.
+        request.extensions_mut().remove::<Arc<Caller>>();
+        match self.rules.check(request.headers(), request.extensions()) {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    request.extensions_mut().insert(caller);
+                }
+                let answer = self.inner.call(request);
+                Box::pin(async move { Ok(answer.await?.into_response()) })
+            }
+            Err(error) => {
+                tracing::info!(%error, "call refused");
+                metrics::counter!("citycode_auth_refused_total").increment(1);
+                let answer: Ready<_> = ready(Ok(refusal(request.headers(), error)));
+                Box::pin(answer)
+            }
+        }
+    }
+}
+
+fn refusal(headers: &HeaderMap, error: AuthError) -> Response {
+    let problem = Problem::from(error);
+    let grpc = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        tonic::Status::from(problem).into_http::<Body>()
+    } else {
+        problem.into_response()
+    }
+}
+
+/// The caller of a gRPC request.
+///
+/// # Errors
+/// `UNAUTHENTICATED` when the call brought no token.
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, Problem> {
+    request
+        .extensions()
+        .get::<Arc<Caller>>()
+        .cloned()
+        .ok_or_else(|| AuthError::Missing.into())
+}
+
+/// The caller of an HTTP request on routes where a token is optional.
+#[must_use]
+pub fn optional_caller(parts: &Parts) -> Option<Arc<Caller>> {
+    parts.extensions.get::<Arc<Caller>>().cloned()
+}
+
+/// Handlers take `caller: Caller`; without a token the call ends as `not_allowed` with status 401.
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match optional_caller(parts) {
+            Some(caller) => Ok((*caller).clone()),
+            None => Err(AuthError::Missing.into()),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The authority of one machine: an Ed25519 key in the data folder that mints access tokens, for
+//! `citycode up` and for tests. Production trusts an identity provider instead.
+
+use std::path::Path;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::access::LOCAL_MAX_LIFETIME_SECONDS;
+use super::caller::Role;
+use crate::clock::UnixSeconds;
+use crate::entropy::{Draw as _, Entropy};
+use crate::files::{self, FileError};
+
+/// Name of the key file inside the folder.
+const FILE_NAME: &str = "access-authority.key";
+/// What its one line starts with; the rest is the seed (RFC 8032 §5.1.5, 32 bytes) as unpadded base64url.
+const FILE_PREFIX: &str = "citycode-access-authority-v1 ";
+
+/// Why there is no authority or no token.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalAuthorityError {
+    /// The key file or its folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key file is damaged.
+    #[error("{0} is no access authority key; remove it to have a new one made (tokens under the old one die)")]
+    Damaged(String),
+    /// What was asked for would be refused by every verifier.
+    #[error("a token may live 1 to {LOCAL_MAX_LIFETIME_SECONDS} seconds")]
+    Lifetime,
+    /// The library could not sign.
+    #[error("the token could not be signed")]
+    Sign,
+}
+
+/// What a token is to say.
+#[derive(Debug, Clone)]
+pub struct Grant<'a> {
+    /// To whom; visible ASCII, at most 128 bytes.
+    pub subject: &'a str,
+    /// With which roles.
+    pub roles: &'a [Role],
+    /// May ask whether an ID card itself admits.
+    pub card_reader: bool,
+    /// Works on this machine only. With the role admin it makes the local admin.
+    pub local_only: bool,
+    /// For how long, at most [`LOCAL_MAX_LIFETIME_SECONDS`].
+    pub lifetime_seconds: i64,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: String,
+    sub: &'a str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    roles: Vec<String>,
+    card_reader: bool,
+    local_only: bool,
+}
+
+/// Mints access tokens.
+pub struct LocalAuthority {
+    signing: EncodingKey,
+    public: Vec<u8>,
+    kid: String,
+}
+
+impl std::fmt::Debug for LocalAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalAuthority").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl LocalAuthority {
+    /// Opens the key in `dir`, or makes folder (0700) and key file (0600) if absent. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`LocalAuthorityError::File`], also when others may read folder or file.
+    pub fn create_or_open(dir: &Path, entropy: &dyn Entropy) -> Result<Self, LocalAuthorityError> {
+        files::create_private_dir(dir)?;
+        let path = dir.join(FILE_NAME);
+        if !path.exists() {
+            let seed = Zeroizing::new(entropy.array::<32>());
+            let line = Zeroizing::new(format!("{FILE_PREFIX}{}\n", BASE64URL_NOPAD.encode(&*seed)));
+            match files::create_private(&path, line.as_bytes()) {
+                // Another process was faster: its key counts, and is read below.
+                Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+        }
+        let text = files::read_private(&path)?;
+        let damaged = || LocalAuthorityError::Damaged(path.display().to_string());
+        let seed = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|line| line.trim_end().strip_prefix(FILE_PREFIX))
+            .and_then(|encoded| BASE64URL_NOPAD.decode(encoded.as_bytes()).ok())
+            .map(Zeroizing::new)
+            .ok_or_else(damaged)?;
+        Self::from_seed(&seed).ok_or_else(damaged)
+    }
+
+    /// An authority that lives as long as this value, for tests and throw-away stores.
+    #[must_use]
+    pub fn ephemeral(entropy: &dyn Entropy) -> Self {
+        let seed = Zeroizing::new(entropy.array::<32>());
+        Self::from_seed(&*seed).expect("any 32 bytes are an Ed25519 seed")
+    }
+
+    fn from_seed(seed: &[u8]) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        let public = pair.public_key().as_ref().to_vec();
+        let pkcs8 = pair.to_pkcs8().ok()?;
+        let name = digest::digest(&digest::SHA256, &public);
+        Some(Self {
+            signing: EncodingKey::from_ed_der(pkcs8.as_ref()),
+            kid: format!("local-{}", BASE64URL_NOPAD.encode(&name.as_ref()[..9])),
+            public,
+        })
+    }
+
+    /// Its `kid`: `local-` and the first 9 bytes of the public key's SHA-256.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The `iss` of its tokens.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        format!("urn:citycode:{}", self.kid)
+    }
+
+    /// Its public key, 32 bytes.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// Mints a token for `audience`.
+    ///
+    /// # Errors
+    /// [`LocalAuthorityError::Lifetime`], [`LocalAuthorityError::Sign`].
+    pub fn mint(
+        &self,
+        grant: &Grant<'_>,
+        audience: &str,
+        now: UnixSeconds,
+    ) -> Result<Zeroizing<String>, LocalAuthorityError> {
+        if !(1..=LOCAL_MAX_LIFETIME_SECONDS).contains(&grant.lifetime_seconds) {
+            return Err(LocalAuthorityError::Lifetime);
+        }
+        let claims = Claims {
+            iss: self.issuer(),
+            sub: grant.subject,
+            aud: audience,
+            iat: now.0,
+            exp: now.plus(grant.lifetime_seconds).0,
+            roles: grant.roles.iter().map(ToString::to_string).collect(),
+            card_reader: grant.card_reader,
+            local_only: grant.local_only,
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some("at+jwt".to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, &claims, &self.signing)
+            .map(Zeroizing::new)
+            .map_err(|_| LocalAuthorityError::Sign)
+    }
+
+    /// The local admin's token: every role, on this machine only, for a year.
+    ///
+    /// # Errors
+    /// [`LocalAuthorityError::Sign`].
+    pub fn mint_local_admin(&self, audience: &str, now: UnixSeconds) -> Result<Zeroizing<String>, LocalAuthorityError> {
+        let grant = Grant {
+            subject: "local-admin",
+            roles: &[Role::Admin],
+            card_reader: true,
+            local_only: true,
+            lifetime_seconds: LOCAL_MAX_LIFETIME_SECONDS,
+        };
+        self.mint(&grant, audience, now)
+    }
+}

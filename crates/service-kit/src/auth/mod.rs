@@ -1,0 +1,27 @@
+//! Who calls, and what that caller may do: signed access tokens and the roles in them.
+//!
+//! A token is a JWT (RFC 7519) under a key that the configuration names. The key fixes issuer and algorithm;
+//! nothing in the token can change either: `alg` must equal the key's, `kid` must be known, `jwk`, `jku`,
+//! `x5c` and `x5u` are never looked at, `crit` refuses. Verified tokens are remembered by digest, so that the
+//! signature is checked once; times and the peer are checked on every call.
+
+mod access;
+mod caller;
+mod keys;
+mod layer;
+mod local;
+mod peer;
+
+pub(crate) use access::Audience as AccessAudience;
+pub(crate) use keys::EnvelopeError;
+
+pub use access::{AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS};
+pub use caller::{Caller, CallerId, Role, RoleError};
+pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
+pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};
+pub use local::{Grant, LocalAuthority, LocalAuthorityError};
+pub use peer::PeerKind;
+
+/// The `aud` of access tokens unless the configuration names another.
+pub const AUDIENCE: &str = "citycode";
+

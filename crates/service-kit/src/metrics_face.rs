@@ -1,0 +1,118 @@
+//! The numbers at `/metrics`, in Prometheus' text format.
+//!
+//! Names follow `citycode_<service>_<noun>_<unit|total>`; no label names a person or a code. The recorder is
+//! one per process; installing it again, as tests in one process do, gives the same one.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::shutdown::Signal;
+
+/// Bucket bounds of every histogram in seconds: from below a remembered scan (1 µs) to a stuck call (10 s),
+/// finest where a gate's budget lies.
+pub const SECONDS_BUCKETS: &[f64] = &[
+    1e-6, 2e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Bucket bounds of histograms whose name ends in `_events` or `_bytes`: counts by powers of four.
+pub const COUNT_BUCKETS: &[f64] = &[
+    0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0,
+];
+
+/// How often histogram samples are folded into buckets when nobody scrapes, so that they do not pile up.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+
+static INSTALLED: OnceLock<Result<Metrics, InstallError>> = OnceLock::new();
+
+/// The process's recorder. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Why there is no recorder.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot install the metrics recorder: {0}")]
+pub struct InstallError(String);
+
+/// Installs the recorder, or gives the one that is installed.
+///
+/// # Errors
+/// When something else in the process has installed another recorder.
+pub fn install() -> Result<Metrics, InstallError> {
+    INSTALLED.get_or_init(build).clone()
+}
+
+fn build() -> Result<Metrics, InstallError> {
+    let failed = |error: &dyn std::fmt::Display| InstallError(error.to_string());
+    let suffix = |text: &str| Matcher::Suffix(text.to_owned());
+    let handle = PrometheusBuilder::new()
+        .set_buckets(SECONDS_BUCKETS)
+        .and_then(|b| b.set_buckets_for_metric(suffix("_events"), COUNT_BUCKETS))
+        .and_then(|b| b.set_buckets_for_metric(suffix("_bytes"), COUNT_BUCKETS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| failed(&error))?;
+    Ok(Metrics { handle })
+}
+
+impl Metrics {
+    /// Everything recorded so far, as Prometheus text 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+
+    /// `GET /metrics`.
+    pub fn routes(&self) -> Router {
+        let this = self.clone();
+        Router::new().route(
+            "/metrics",
+            get(move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], this.render()) }),
+        )
+    }
+
+    /// Keeps memory bounded while nobody scrapes, until `stop`. Spawn it once a process.
+    pub async fn keep_up(self, stop: Signal) {
+        let mut tick = tokio::time::interval(UPKEEP_PERIOD);
+        let mut stopped = std::pin::pin!(stop.wait());
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.handle.run_upkeep(),
+                () = &mut stopped => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installing_twice_gives_the_same_recorder_and_histograms_have_buckets() {
+        let first = install().unwrap();
+        let second = install().unwrap();
+        metrics::histogram!("citycode_kit_scan_seconds").record(3e-6);
+        metrics::histogram!("citycode_kit_lag_events").record(5.0);
+        metrics::counter!("citycode_kit_calls_total").increment(2);
+        let text = second.render();
+        assert!(text.contains("citycode_kit_calls_total 2"), "{text}");
+        assert!(text.contains("citycode_kit_scan_seconds_bucket{le=\"0.000005\"} 1"), "{text}");
+        assert!(text.contains("citycode_kit_scan_seconds_bucket{le=\"0.000002\"} 0"), "{text}");
+        assert!(text.contains("citycode_kit_lag_events_bucket{le=\"16\"} 1"), "{text}");
+        assert!(first.render().contains("citycode_kit_calls_total 2"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Problem ↔ gRPC status, problem → HTTP answer, and a JSON body whose rejections are problems.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Json, Request};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use super::{Code, Problem};
+
+/// Metadata key under which a status carries the whole problem as JSON.
+const METADATA_KEY: &str = "citycode-problem-bin";
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let code = if problem.status == 401 {
+            tonic::Code::Unauthenticated
+        } else {
+            problem.code.grpc_code()
+        };
+        let mut metadata = MetadataMap::new();
+        if let Ok(json) = serde_json::to_vec(&problem) {
+            metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
+        }
+        Status::with_metadata(code, problem.to_string(), metadata)
+    }
+}
+
+impl From<&Status> for Problem {
+    fn from(status: &Status) -> Self {
+        let carried = status
+            .metadata()
+            .get_bin(METADATA_KEY)
+            .and_then(|value| value.to_bytes().ok())
+            .and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok())
+            .filter(|problem| (400..600).contains(&problem.status));
+        carried.unwrap_or_else(|| from_bare_status(status))
+    }
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        Self::from(&status)
+    }
+}
+
+/// A status that is not ours: the transport's, or another implementation's. Its message may name addresses
+/// or worse, so it is not passed on.
+fn from_bare_status(status: &Status) -> Problem {
+    use tonic::Code as Grpc;
+    match status.code() {
+        Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Cancelled | Grpc::Aborted => {
+            Problem::new(Code::Unavailable, "the service behind did not answer")
+        }
+        Grpc::Unauthenticated => Problem::unauthenticated("the caller is not known"),
+        Grpc::PermissionDenied => Problem::new(Code::NotAllowed, "the service behind refused"),
+        Grpc::ResourceExhausted => {
+            Problem::new(Code::Unavailable, "the service behind is busy, or a message is too large")
+        }
+        Grpc::InvalidArgument | Grpc::FailedPrecondition => {
+            Problem::new(Code::InvalidRequest, "the service behind did not understand the request")
+        }
+        Grpc::OutOfRange => Problem::new(Code::TooLarge, "the request is larger than allowed"),
+        Grpc::NotFound | Grpc::Unimplemented => Problem::new(Code::NotFound, "there is no such thing"),
+        _ => Problem::internal(),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == 401 {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// `axum::Json` for requests, with problems (`invalid_request`, `too_large`) as rejections. The detail never
+/// repeats the value that was sent, since that may be personal.
+#[derive(Debug)]
+pub struct JsonBody<T>(
+    /// The decoded body.
+    pub T,
+);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(rejected(&rejection)),
+        }
+    }
+}
+
+fn rejected(rejection: &JsonRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::new(Code::TooLarge, "the request body is larger than allowed");
+    }
+    let detail = match rejection {
+        JsonRejection::MissingJsonContentType(_) => "the content type is not application/json",
+        JsonRejection::JsonSyntaxError(_) => "the body is not JSON",
+        JsonRejection::JsonDataError(_) => {
+            "the body lacks a field, has one it should not have, or one of a wrong type"
+        }
+        _ => "the body cannot be read",
+    };
+    Problem::new(Code::InvalidRequest, detail).with_fix("See /openapi.json for the shape of the request.")
+}

@@ -1,0 +1,141 @@
+//! RFC 9457 problems: what every face answers when the answer is an error and not a verdict.
+//!
+//! A [`Problem`] travels unchanged: a service turns it into a `tonic::Status` (the whole object as JSON in the
+//! metadata `citycode-problem-bin`), the portal turns that back and answers it as `application/problem+json`,
+//! the client turns its code into an exit code. Texts hold nothing personal.
+
+mod code;
+mod convert;
+
+pub use code::Code;
+pub use convert::JsonBody;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest `detail` and `fix` kept, in characters: together as base64 they stay below the 16 kB of headers
+/// that common gRPC clients accept.
+pub const MAX_TEXT_CHARS: usize = 1_000;
+
+/// An error with a stable code, a sentence on what went wrong and one on what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    type_url: String,
+    title: String,
+    status: u16,
+    code: Code,
+    detail: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with the code's own title, status and advice. `detail` says what was wrong in this call.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            type_url: format!("urn:citycode:problem:{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.http_status(),
+            code,
+            detail: cut(detail.into()),
+            fix: code.advice().map(str::to_owned),
+            retry_after_seconds: None,
+        }
+    }
+
+    /// `not_allowed` because nobody has shown who is calling: HTTP 401, gRPC `UNAUTHENTICATED`.
+    #[must_use]
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        let mut this = Self::new(Code::NotAllowed, detail);
+        this.status = 401;
+        this.with_fix("Send a valid access token as \"authorization: Bearer TOKEN\".")
+    }
+
+    /// `internal`: we could not decide. The cause belongs into the log, not into the answer.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "the service met an error of its own; its log says which")
+    }
+
+    /// Replaces the advice.
+    #[must_use]
+    pub fn with_fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(cut(fix.into()));
+        self
+    }
+
+    /// Says when to try again (also as HTTP `Retry-After`).
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What was wrong in this call.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn fix(&self) -> Option<&str> {
+        self.fix.as_deref()
+    }
+
+    /// The kind of problem in a few words.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// HTTP status, 400 to 599.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Seconds to wait before trying again.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
+    }
+
+    /// The process's exit code for it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        self.code.exit_code()
+    }
+}
+
+/// The line for standard error: what went wrong, what to do, and the code.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail.trim_end_matches('.'))?;
+        if let Some(fix) = &self.fix {
+            write!(f, ". {}", fix.trim_end_matches('.'))?;
+        }
+        write!(f, " [{}]", self.code.as_str())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;
