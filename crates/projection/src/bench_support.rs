@@ -1,0 +1,1 @@
+//! Generators of a city at scale, for measuring.

@@ -1,0 +1,172 @@
+//! What a writer decides on: the state of every holder, and the tail of every bucket, in memory.
+//!
+//! Holders are packed ([`packing`]) into pages of shards chosen by their id ([`shard`]): about 130 bytes a holder
+//! with 2.5 codes, all in. Only folding moves anything here.
+//!
+//! **The order that keeps R3.** A fold changes the holder first and its bucket's tail after it; [`HolderRegister::basis`]
+//! reads the tail first and the holder after it. So the tail that a decision is bound to is never newer than the state
+//! it rests on: at worst the append is refused and decided again.
+
+mod arena;
+mod dependents;
+mod packing;
+mod partition;
+mod saved;
+mod shard;
+
+pub use packing::{RECENT_COMMANDS, RecentCommands};
+
+use citycode_domain::event::Event;
+use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::lifecycle::HolderState;
+use parking_lot::RwLock;
+
+use crate::commit::{ApplyError, BucketTail, Commit};
+use crate::status::PartitionPoint;
+use dependents::Dependents;
+use packing::Packed;
+use partition::PartitionTails;
+use shard::Shard;
+
+/// Shards of holders: so many that readers rarely wait for the fold, and that one shard's table grows in 2 ms at
+/// ten million holders; so few that a village pays 8 MiB.
+const SHARDS: usize = 256;
+
+/// The register of all holders. Shared by reference; folding locks one partition and one shard.
+pub struct HolderRegister {
+    partitions: Box<[RwLock<PartitionTails>]>,
+    shards: Box<[RwLock<Shard>]>,
+    dependents: Dependents,
+}
+
+/// What one decision rests on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DecisionBasis {
+    /// The tail that the append must expect; none where the bucket is empty.
+    pub tail: Option<BucketTail>,
+    /// The holder's state, at least as new as the tail; the default where nothing is known of the holder.
+    pub state: HolderState,
+    /// The holder's last commands.
+    pub recent: RecentCommands,
+}
+
+impl HolderRegister {
+    /// An empty register of a log of so many partitions, at the log's beginning.
+    #[must_use]
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            partitions: (0..partitions).map(|_| RwLock::default()).collect(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            dependents: Dependents::default(),
+        }
+    }
+
+    fn shard(&self, holder: HolderId) -> &RwLock<Shard> {
+        // The last byte, because the hash within the shard takes the first ones.
+        &self.shards[usize::from(holder.0[HolderId::LEN - 1]) % SHARDS]
+    }
+
+    /// The state of a holder and its last commands; `None` where the log has nothing of it.
+    #[must_use]
+    pub fn get(&self, holder: HolderId) -> Option<(HolderState, RecentCommands)> {
+        let mut packed = Packed::default();
+        let found = self.shard(holder).read().read(holder, &mut packed);
+        found.then_some((packed.state, packed.recent))
+    }
+
+    /// The last commit of a bucket; `None` where it has none or the log has no such partition.
+    #[must_use]
+    pub fn tail(&self, partition: u16, bucket: u16) -> Option<BucketTail> {
+        let partition = self.partitions.get(usize::from(partition))?;
+        partition.read().tail(bucket)
+    }
+
+    /// Tail and state in the order that a decision needs (see the module's head).
+    #[must_use]
+    pub fn basis(&self, partition: u16, bucket: u16, holder: HolderId) -> DecisionBasis {
+        let tail = self.tail(partition, bucket);
+        let (state, recent) = self.get(holder).unwrap_or_default();
+        DecisionBasis {
+            tail,
+            state,
+            recent,
+        }
+    }
+
+    /// The holders for whom this guardian's relationship is recorded, in no order.
+    #[must_use]
+    pub fn dependents_of(&self, guardian: HolderId) -> Vec<HolderId> {
+        self.dependents.of(guardian)
+    }
+
+    /// How far a partition was folded; `None` for one that the log does not have.
+    #[must_use]
+    pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
+        let partition = self.partitions.get(usize::from(partition))?;
+        Some(partition.read().point)
+    }
+
+    /// How many holders the register knows, erased ones included.
+    #[must_use]
+    pub fn holder_count(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.read().len() as u64).sum()
+    }
+
+    /// Folds one whole commit: the holder, then the bucket's tail, then the position.
+    ///
+    /// Partitions may be folded by different threads; commits of one partition in their order.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing was changed.
+    pub fn apply(&self, commit: &Commit<'_>) -> Result<(), ApplyError> {
+        let CommitPosition {
+            partition,
+            sequence,
+        } = commit.position;
+        let Some(tails) = self.partitions.get(usize::from(partition)) else {
+            return Err(ApplyError::UnknownPartition {
+                partition,
+                partitions: u16::try_from(self.partitions.len()).unwrap_or(u16::MAX),
+            });
+        };
+        let mut tails = tails.write();
+        crate::commit::check_next(commit.position, tails.point.sequence)?;
+        if let Some(holder) = commit.holder {
+            self.fold_holder(holder, commit);
+        }
+        tails.set(commit.bucket, commit.tail);
+        tails.point = PartitionPoint {
+            sequence,
+            reaches: commit.decided_at,
+        };
+        Ok(())
+    }
+
+    fn fold_holder(&self, holder: HolderId, commit: &Commit<'_>) {
+        let mut erased_guardians = Vec::new();
+        self.shard(holder).write().update(holder, |packed| {
+            for event in commit.events {
+                if let Event::HolderErased(_) = event {
+                    erased_guardians.extend_from_slice(&packed.state.guardians);
+                }
+                packed
+                    .state
+                    .apply(event, commit.position, commit.decided_at);
+            }
+            packed.recent.push(commit.message_id_prefix);
+        });
+        for event in commit.events {
+            match event {
+                Event::RelationshipRecorded(recorded) => {
+                    self.dependents.add(recorded.guardian, holder);
+                }
+                Event::RelationshipEnded(ended) => self.dependents.remove(ended.guardian, holder),
+                _ => {}
+            }
+        }
+        for guardian in erased_guardians {
+            self.dependents.remove(guardian, holder);
+        }
+    }
+}

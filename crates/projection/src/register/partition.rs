@@ -1,0 +1,39 @@
+//! A partition's position and the tails of its buckets.
+
+use hashbrown::HashMap;
+
+use crate::commit::BucketTail;
+use crate::status::{ListHasher, PartitionPoint};
+use std::hash::BuildHasherDefault;
+
+/// Sparse: a bucket without a commit takes nothing.
+pub(super) struct PartitionTails {
+    pub(super) point: PartitionPoint,
+    tails: HashMap<u16, BucketTail, BuildHasherDefault<ListHasher>>,
+}
+
+impl Default for PartitionTails {
+    fn default() -> Self {
+        Self {
+            point: PartitionPoint::START,
+            tails: HashMap::default(),
+        }
+    }
+}
+
+impl PartitionTails {
+    pub(super) fn tail(&self, bucket: u16) -> Option<BucketTail> {
+        self.tails.get(&bucket).copied()
+    }
+
+    pub(super) fn set(&mut self, bucket: u16, tail: BucketTail) {
+        self.tails.insert(bucket, tail);
+    }
+
+    /// All tails, in the order of their buckets.
+    pub(super) fn sorted(&self) -> Vec<(u16, BucketTail)> {
+        let mut all: Vec<_> = self.tails.iter().map(|(key, tail)| (*key, *tail)).collect();
+        all.sort_unstable_by_key(|(bucket, _)| *bucket);
+        all
+    }
+}

@@ -1,0 +1,360 @@
+//! Folding.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use citycode_domain::event::{CodeRef, Event};
+use citycode_domain::ids::{HolderId, ListId, StatusRef};
+use citycode_domain::standing::Standing;
+use citycode_domain::status::Death;
+use citycode_domain::time::Timestamp;
+
+use super::alarm::Alarm;
+use super::block::{BLOCK_LEN, Block, List};
+use super::entry::Entry;
+use super::fingerprint::FingerprintKey;
+use super::partition::{Lists, PartitionStatus};
+use super::reader::{PartitionPoint, StatusReader};
+use super::standings::Standings;
+use crate::commit::{ApplyError, Commit, check_next};
+
+/// What writer and readers share.
+pub(super) struct Shared {
+    pub(super) key: FingerprintKey,
+    pub(super) partitions: Box<[PartitionStatus]>,
+    pub(super) standings: Standings,
+    pub(super) alarm_count: AtomicU64,
+    pub(super) allocated_places: AtomicU64,
+}
+
+/// The one writer. Not clonable: that there is only one is what the readers' guarantees rest on.
+pub struct StatusWriter {
+    pub(super) shared: Arc<Shared>,
+    /// Lists that retire at or before this instant are gone, and later events about them mean nothing.
+    pub(super) retired_through: Timestamp,
+    /// What the commit at hand changes; kept for its memory.
+    changes: Vec<Change>,
+}
+
+/// One store into the arrays, planned before the lock is taken: within it nothing is searched or allocated.
+struct Change {
+    list: Arc<List>,
+    index: u32,
+    act: Act,
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Birth(Entry),
+    Kill(Death),
+    Suspend,
+    Reinstate,
+    Stand(Standing),
+}
+
+/// An empty projection of a log of so many partitions, at the log's beginning.
+#[must_use]
+pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader) {
+    let partitions = (0..partitions).map(|_| PartitionStatus::default());
+    StatusWriter::over(Shared {
+        key,
+        partitions: partitions.collect(),
+        standings: Standings::new(),
+        alarm_count: AtomicU64::new(0),
+        allocated_places: AtomicU64::new(0),
+    })
+}
+
+impl StatusWriter {
+    pub(super) fn over(shared: Shared) -> (Self, StatusReader) {
+        let shared = Arc::new(shared);
+        let writer = Self {
+            shared: Arc::clone(&shared),
+            retired_through: Timestamp(i64::MIN),
+            changes: Vec::new(),
+        };
+        (writer, StatusReader { shared })
+    }
+
+    /// A reader of this projection.
+    #[must_use]
+    pub fn reader(&self) -> StatusReader {
+        StatusReader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Folds one whole commit; readers see all of it or nothing. What should not stand in a log is answered as
+    /// alarms, and counted; the rest of the commit is folded all the same.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing was changed.
+    pub fn apply(&mut self, commit: &Commit<'_>) -> Result<Vec<Alarm>, ApplyError> {
+        let shared = Arc::clone(&self.shared);
+        let number = commit.position.partition;
+        let Some(partition) = shared.partitions.get(usize::from(number)) else {
+            return Err(ApplyError::UnknownPartition {
+                partition: number,
+                partitions: u16::try_from(shared.partitions.len()).unwrap_or(u16::MAX),
+            });
+        };
+        check_next(commit.position, partition.point_unguarded().sequence)?;
+
+        let mut alarms = Vec::new();
+        let mut holder_standing = None;
+        self.changes.clear();
+        for event in commit.events {
+            self.plan(event, number, &mut holder_standing, &mut alarms);
+        }
+        let point = PartitionPoint {
+            sequence: commit.position.sequence,
+            reaches: commit.decided_at,
+        };
+        partition.write(point, || {
+            for change in &self.changes {
+                change.make();
+            }
+        });
+        if let Some(standing) = holder_standing {
+            match commit.holder {
+                Some(holder) => shared.standings.set(holder, standing),
+                None => alarms.push(Alarm::HolderMissing),
+            }
+        }
+        self.changes.clear();
+        shared
+            .alarm_count
+            .fetch_add(alarms.len() as u64, Ordering::Relaxed);
+        Ok(alarms)
+    }
+
+    fn plan(
+        &mut self,
+        event: &Event,
+        partition: u16,
+        holder_standing: &mut Option<Standing>,
+        alarms: &mut Vec<Alarm>,
+    ) {
+        match event {
+            Event::CodeIssued(issued) => {
+                // Kill, then birth: also within the lock nobody is ever valid twice.
+                if let Some(old) = &issued.supersedes {
+                    self.plan_known(partition, old, Act::Kill(Death::Superseded), alarms);
+                }
+                let fingerprint = self.shared.key.fingerprint(&issued.claims_digest);
+                let birth = Entry::born(fingerprint, issued.standing);
+                self.plan_birth(issued.code.status, birth, partition, alarms);
+            }
+            Event::CodeReportedLost(lost) => {
+                self.plan_known(
+                    partition,
+                    &lost.code,
+                    Act::Kill(Death::ReportedLost),
+                    alarms,
+                );
+            }
+            Event::CodeRevoked(revoked) => {
+                self.plan_known(partition, &revoked.code, Act::Kill(Death::Revoked), alarms);
+            }
+            Event::CodeSuspended(suspended) => {
+                self.plan_known(partition, &suspended.code, Act::Suspend, alarms);
+            }
+            Event::CodeReinstated(reinstated) => {
+                if let Some(code) = &reinstated.code {
+                    self.plan_known(partition, code, Act::Reinstate, alarms);
+                }
+            }
+            Event::RelationshipEnded(ended) => {
+                for code in &ended.codes {
+                    self.plan_known(partition, code, Act::Kill(Death::Revoked), alarms);
+                }
+            }
+            Event::StandingChanged(changed) => {
+                *holder_standing = Some(changed.standing);
+                for code in &changed.codes {
+                    self.plan_known(partition, code, Act::Stand(changed.standing), alarms);
+                }
+            }
+            Event::HolderErased(erased) => {
+                *holder_standing = Some(Standing::Green);
+                for code in &erased.codes {
+                    self.plan_known(partition, code, Act::Kill(Death::Revoked), alarms);
+                }
+            }
+            // Blocks are allocated at their first code: a lease alone changes nothing that can be asked.
+            Event::HolderRegistered(_)
+            | Event::RelationshipRecorded(_)
+            | Event::IndexBlockLeased(_)
+            | Event::SigningKeyAdded(_)
+            | Event::SigningKeyRetired(_)
+            | Event::SigningKeyCompromised(_) => {}
+        }
+    }
+
+    fn is_retired(&self, list: ListId) -> bool {
+        list.retires_at() <= self.retired_through
+    }
+
+    fn plan_known(&mut self, partition: u16, code: &CodeRef, act: Act, alarms: &mut Vec<Alarm>) {
+        let StatusRef { list: id, index } = code.status;
+        if u16::from(id.partition()) != partition {
+            alarms.push(Alarm::ListOfOtherPartition(code.status));
+            return;
+        }
+        if self.is_retired(id) {
+            return;
+        }
+        let list = self
+            .shared
+            .partition_of(id)
+            .and_then(|partition| partition.lists.load().get(&id).cloned());
+        // The load also draws the line into the cache before the lock is taken.
+        match list {
+            Some(list) if !list.load(index).is_never() || self.is_born_here(&list, index) => {
+                self.changes.push(Change { list, index, act });
+            }
+            _ => alarms.push(Alarm::CodeNeverIssued(code.status)),
+        }
+    }
+
+    /// Whether an earlier event of the same commit issued this code.
+    fn is_born_here(&self, list: &Arc<List>, index: u32) -> bool {
+        self.changes.iter().any(|change| {
+            matches!(change.act, Act::Birth(_))
+                && change.index == index
+                && Arc::ptr_eq(&change.list, list)
+        })
+    }
+
+    fn plan_birth(
+        &mut self,
+        status: StatusRef,
+        birth: Entry,
+        partition: u16,
+        alarms: &mut Vec<Alarm>,
+    ) {
+        if u16::from(status.list.partition()) != partition {
+            alarms.push(Alarm::ListOfOtherPartition(status));
+            return;
+        }
+        if self.is_retired(status.list) {
+            return;
+        }
+        let Some(partition) = self.shared.partition_of(status.list) else {
+            return;
+        };
+        let list = partition.list_or_insert(status.list);
+        let allocated = &self.shared.allocated_places;
+        let made = list.block_or_insert(status.index, || {
+            allocated.fetch_add(u64::from(BLOCK_LEN), Ordering::Relaxed);
+            Block::empty()
+        });
+        let index = status.index;
+        match made.map(|block| block.load(index)) {
+            None => alarms.push(Alarm::IndexOutOfRange(status)),
+            Some(entry) if !entry.is_never() || self.is_born_here(&list, index) => {
+                alarms.push(Alarm::IndexTakenTwice(status));
+            }
+            Some(_) => self.changes.push(Change {
+                list,
+                index,
+                act: Act::Birth(birth),
+            }),
+        }
+    }
+
+    /// Drops the lists of which every code has expired at `now`; returns them. Their codes answer never issued,
+    /// which no verdict reaches: expiry speaks first (R23).
+    pub fn retire(&mut self, now: Timestamp) -> Vec<ListId> {
+        self.retired_through = self.retired_through.max(now);
+        let mut gone = Vec::new();
+        for partition in &self.shared.partitions {
+            let lists = partition.lists.load_full();
+            let before = gone.len();
+            gone.extend(lists.keys().filter(|id| id.retires_at() <= now));
+            if gone.len() == before {
+                continue;
+            }
+            let mut left = Lists::default();
+            for (id, list) in lists.iter() {
+                if id.retires_at() > now {
+                    left.insert(*id, Arc::clone(list));
+                } else {
+                    let places = list.blocks().count() as u64 * u64::from(BLOCK_LEN);
+                    let allocated = &self.shared.allocated_places;
+                    allocated.fetch_sub(places, Ordering::Relaxed);
+                }
+            }
+            partition.lists.store(Arc::new(left));
+        }
+        gone.sort_unstable();
+        gone
+    }
+
+    /// As [`StatusReader::export_two_bit`], and exact: all of the list as of the last commit folded.
+    #[must_use]
+    pub fn export_two_bit(&self, list: ListId) -> Vec<u8> {
+        self.shared.export_two_bit(list)
+    }
+
+    /// How far a partition was folded; `None` for one that the log does not have.
+    #[must_use]
+    pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
+        let partition = self.shared.partitions.get(usize::from(partition))?;
+        Some(partition.point_unguarded())
+    }
+
+    /// The standing of a holder; as [`StatusReader::standing_of`].
+    #[must_use]
+    pub fn standing_of(&self, holder: HolderId) -> Standing {
+        self.shared.standings.get(holder)
+    }
+}
+
+impl Change {
+    fn make(&self) {
+        let Some(block) = self.list.block(self.index) else {
+            return;
+        };
+        let entry = block.load(self.index);
+        let entry = match self.act {
+            Act::Birth(born) => born,
+            Act::Kill(death) => entry.killed(death),
+            Act::Suspend => entry.suspended(),
+            Act::Reinstate => entry.reinstated(),
+            Act::Stand(standing) => entry.with_standing(standing),
+        };
+        block.store(self.index, entry);
+    }
+}
+
+impl Shared {
+    pub(super) fn partition_of(&self, list: ListId) -> Option<&PartitionStatus> {
+        self.partitions.get(usize::from(list.partition()))
+    }
+
+    pub(super) fn lists(&self) -> Vec<ListId> {
+        let mut all = Vec::new();
+        for partition in &self.partitions {
+            all.extend(partition.lists.load().keys().copied());
+        }
+        all.sort_unstable();
+        all
+    }
+
+    pub(super) fn export_two_bit(&self, id: ListId) -> Vec<u8> {
+        let Some(partition) = self.partition_of(id) else {
+            return Vec::new();
+        };
+        let Some(list) = partition.lists.load().get(&id).cloned() else {
+            return Vec::new();
+        };
+        list.two_bits(|block, out| {
+            let before = out.len();
+            partition.read(|| {
+                out.truncate(before);
+                block.push_two_bits(out);
+            });
+        })
+    }
+}
