@@ -12,9 +12,13 @@
 //! Each commit gets a [`Position`] that is gap-free within its partition, and carries the hash of its bucket's
 //! previous commit, so that a bucket is a chain that anyone can check.
 
+pub mod codec;
 mod commit;
+pub mod conformance;
 pub mod follow;
 mod layout;
+pub mod live;
+pub mod memory;
 mod position;
 mod store;
 mod stream;

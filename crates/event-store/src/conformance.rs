@@ -1,0 +1,124 @@
+//! The suite that every engine passes: one function per property of the contract, and [`run_all`].
+//!
+//! Public, so that an engine's own crate runs it. Every function gets a fresh log from the factory; a failure is a
+//! panic that names the property. The suite draws no randomness and waits for no clock.
+
+mod appends;
+mod concurrency;
+mod reads;
+mod restart;
+mod subscriptions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use appends::{
+    a_commit_is_appended_whole_with_all_that_it_carries,
+    a_repeated_command_is_answered_with_the_first_position,
+    a_wrong_tail_is_refused_by_revision_and_by_hash, broken_commits_are_refused,
+    stream_state_words_hold, the_same_id_with_another_request_is_refused,
+};
+pub use concurrency::{
+    many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins,
+};
+pub use reads::{
+    a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one,
+    reads_past_the_head_are_empty,
+};
+pub use restart::a_restart_keeps_everything_and_goes_on;
+pub use subscriptions::{
+    a_position_past_the_head_is_refused, a_subscription_begins_after_an_exclusive_position,
+    a_subscription_goes_on_live_without_gap_or_repeat,
+};
+
+use crate::{
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, NewCommit, Position,
+    RequestDigest, StreamName, StreamState, message_id,
+};
+
+/// Makes logs of one engine.
+#[async_trait]
+pub trait EngineFactory: Send + Sync {
+    /// A fresh, empty log of this layout.
+    async fn create(&self, layout: Layout) -> Arc<dyn EventStore>;
+
+    /// Closes the log and opens it again, as a restart does; `None` if the engine forgets.
+    async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>>;
+}
+
+/// Runs every property against the engine. Needs a multi-threaded Tokio runtime for the concurrent ones to bite.
+pub async fn run_all(factory: &dyn EngineFactory) {
+    a_commit_is_appended_whole_with_all_that_it_carries(factory).await;
+    a_wrong_tail_is_refused_by_revision_and_by_hash(factory).await;
+    a_repeated_command_is_answered_with_the_first_position(factory).await;
+    the_same_id_with_another_request_is_refused(factory).await;
+    broken_commits_are_refused(factory).await;
+    stream_state_words_hold(factory).await;
+    positions_are_gap_free_from_one(factory).await;
+    reads_past_the_head_are_empty(factory).await;
+    a_bucket_is_a_chain_that_anyone_can_check(factory).await;
+    of_many_appenders_to_one_tail_exactly_one_wins(factory).await;
+    many_appenders_to_many_buckets_all_succeed(factory).await;
+    a_subscription_begins_after_an_exclusive_position(factory).await;
+    a_subscription_goes_on_live_without_gap_or_repeat(factory).await;
+    a_position_past_the_head_is_refused(factory).await;
+    a_restart_keeps_everything_and_goes_on(factory).await;
+}
+
+/// The layout of most properties: small, so that buckets are shared.
+fn small_layout() -> Layout {
+    Layout::new(4, 16).expect("within the limits")
+}
+
+fn stream(number: u64) -> StreamName {
+    StreamName::new(&format!("holder-{number:032x}")).expect("a good name")
+}
+
+/// A commit whose command id is `command`, with one event that names it.
+fn commit(stream: StreamName, command: u64) -> NewCommit {
+    let mut command_id = CommandId([0; 16]);
+    command_id.0[8..].copy_from_slice(&command.to_be_bytes());
+    let payload = Bytes::from(format!("payload of command {command}").repeat(8));
+    NewCommit {
+        stream,
+        events: vec![EventData {
+            event_type: "ThingHappened".into(),
+            version: 1,
+            payload,
+        }],
+        message_id: message_id("conformance", &stream, &command_id),
+        request_digest: RequestDigest([7; 32]),
+        command_id,
+        actor: "conformance".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: 1_661_904_000,
+        trace_context: None,
+    }
+}
+
+/// Appends and demands success; the position and the bucket's new tail.
+async fn append(
+    store: &dyn EventStore,
+    commit: NewCommit,
+    expected: BucketTail,
+) -> (Position, BucketTail) {
+    match store.append_at(commit, expected).await {
+        Ok(AppendOutcome::Appended {
+            position,
+            revision,
+            hash,
+            duplicate: false,
+        }) => (position, BucketTail { revision, hash }),
+        other => panic!("an append at the right tail was answered {other:?}"),
+    }
+}
+
+async fn append_any(store: &dyn EventStore, commit: NewCommit) -> Position {
+    match store.append_to_stream(commit, StreamState::Any).await {
+        Ok(AppendOutcome::Appended { position, .. }) => position,
+        other => panic!("an append without expectation was answered {other:?}"),
+    }
+}

@@ -1,0 +1,263 @@
+//! The in-memory engine: for tests and for everything that must be forgotten. It can be told to fail.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use crate::live::{self, History, LIVE_BATCHES, LiveBatch};
+use crate::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition,
+    MessageId, NewCommit, Partition, Position, ReadError, RecordedCommit, Revision, Sequence,
+    Subscription, SubscriptionError, codec,
+};
+
+/// What happens to the next append that would succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendFault {
+    /// It is committed, but the answer is lost: `Unknown`.
+    CommittedButUnknown,
+    /// It is lost, and so is the answer: `Unknown`.
+    LostAndUnknown,
+    /// It is refused: `Unavailable`.
+    Unavailable,
+}
+
+/// An event store in this process's memory. Clones share one log.
+#[derive(Clone)]
+pub struct MemoryEventStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log_id: LogId,
+    layout: Layout,
+    state: Mutex<State>,
+}
+
+struct State {
+    partitions: Vec<Vec<Arc<RecordedCommit>>>,
+    buckets: HashMap<BucketId, Vec<Arc<RecordedCommit>>>,
+    message_ids: HashMap<MessageId, Arc<RecordedCommit>>,
+    faults: VecDeque<AppendFault>,
+    live: broadcast::Sender<LiveBatch>,
+}
+
+impl MemoryEventStore {
+    /// An empty log.
+    pub fn new(log_id: LogId, layout: Layout) -> Self {
+        let (live, _) = broadcast::channel(LIVE_BATCHES);
+        let state = State {
+            partitions: vec![Vec::new(); usize::from(layout.partitions())],
+            buckets: HashMap::new(),
+            message_ids: HashMap::new(),
+            faults: VecDeque::new(),
+            live,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                log_id,
+                layout,
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    /// Queues a fault: each strikes one append that would otherwise have written something.
+    pub fn fail_next_append(&self, fault: AppendFault) {
+        self.shared.state.lock().faults.push_back(fault);
+    }
+}
+
+impl State {
+    fn tail(&self, bucket: BucketId) -> BucketTail {
+        let last = self.buckets.get(&bucket).and_then(|commits| commits.last());
+        last.map_or(BucketTail::EMPTY, |commit| commit.tail())
+    }
+
+    fn append(
+        &mut self,
+        layout: &Layout,
+        commit: NewCommit,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        if let Some(known) = self.message_ids.get(&commit.message_id) {
+            if known.commit.request_digest != commit.request_digest {
+                return Err(AppendError::IdempotencyKeyReused {
+                    position: known.position,
+                });
+            }
+            return Ok(appended(known, true));
+        }
+        let bucket = layout.bucket_of(&commit.stream);
+        let tail = self.tail(bucket);
+        if tail != expected {
+            return Ok(AppendOutcome::WrongExpectedVersion {
+                current: tail.revision,
+            });
+        }
+        let (_, hash) = codec::encode(&commit, &expected.hash)?;
+        let fault = self.faults.pop_front();
+        match fault {
+            Some(AppendFault::LostAndUnknown) => return Ok(AppendOutcome::Unknown),
+            Some(AppendFault::Unavailable) => {
+                return Err(AppendError::Unavailable("told to fail".into()));
+            }
+            Some(AppendFault::CommittedButUnknown) | None => {}
+        }
+        let partition = &mut self.partitions[usize::from(bucket.partition.0)];
+        let sequence =
+            Sequence(u64::try_from(partition.len()).expect("lengths fit 64 bits")).next();
+        let recorded = Arc::new(RecordedCommit {
+            position: Position {
+                partition: bucket.partition,
+                sequence,
+            },
+            bucket,
+            revision: Revision::from_raw(sequence.0),
+            previous_hash: expected.hash,
+            hash,
+            commit,
+        });
+        partition.push(Arc::clone(&recorded));
+        self.buckets
+            .entry(bucket)
+            .or_default()
+            .push(Arc::clone(&recorded));
+        self.message_ids
+            .insert(recorded.commit.message_id, Arc::clone(&recorded));
+        let outcome = if fault.is_some() {
+            AppendOutcome::Unknown
+        } else {
+            appended(&recorded, false)
+        };
+        // No subscriber is no error.
+        let _ = self.live.send(Arc::new(vec![recorded]));
+        Ok(outcome)
+    }
+}
+
+fn appended(recorded: &RecordedCommit, duplicate: bool) -> AppendOutcome {
+    let RecordedCommit {
+        position,
+        revision,
+        hash,
+        ..
+    } = *recorded;
+    AppendOutcome::Appended {
+        position,
+        revision,
+        hash,
+        duplicate,
+    }
+}
+
+impl History for Shared {
+    fn heads(&self) -> Result<LogPosition, ReadError> {
+        let state = self.state.lock();
+        let head =
+            |commits: &Vec<_>| Sequence(u64::try_from(commits.len()).expect("lengths fit 64 bits"));
+        Ok(LogPosition::from_sequences(
+            state.partitions.iter().map(head).collect(),
+        ))
+    }
+
+    fn read_range(
+        &self,
+        partition: Partition,
+        after: Sequence,
+        up_to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
+        let state = self.state.lock();
+        let commits = state
+            .partitions
+            .get(usize::from(partition.0))
+            .ok_or(ReadError::NoSuchPlace)?;
+        let index = |sequence: Sequence| {
+            usize::try_from(sequence.0)
+                .unwrap_or(usize::MAX)
+                .min(commits.len())
+        };
+        Ok(commits[index(after)..index(up_to)]
+            .iter()
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn live(&self) -> Result<broadcast::Receiver<LiveBatch>, ReadError> {
+        Ok(self.state.lock().live.subscribe())
+    }
+}
+
+#[async_trait]
+impl EventStore for MemoryEventStore {
+    fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    fn layout(&self) -> Layout {
+        self.shared.layout
+    }
+
+    async fn append_at(
+        &self,
+        commit: NewCommit,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        commit.check()?;
+        self.shared.layout.check(&commit.stream)?;
+        self.shared
+            .state
+            .lock()
+            .append(&self.shared.layout, commit, expected)
+    }
+
+    async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        let state = self.shared.state.lock();
+        let commits = state
+            .partitions
+            .get(usize::from(position.partition.0))
+            .ok_or(ReadError::NoSuchPlace)?;
+        let index = usize::try_from(position.sequence.0)
+            .ok()
+            .and_then(|sequence| sequence.checked_sub(1));
+        Ok(index
+            .and_then(|index| commits.get(index))
+            .map(|commit| RecordedCommit::clone(commit)))
+    }
+
+    async fn read_bucket(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
+        if !self.shared.layout.contains(bucket) {
+            return Err(ReadError::NoSuchPlace);
+        }
+        let state = self.shared.state.lock();
+        let commits = state.buckets.get(&bucket).into_iter().flatten();
+        Ok(commits
+            .filter(|commit| commit.revision > after)
+            .map(|commit| RecordedCommit::clone(commit))
+            .collect())
+    }
+
+    async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        if !self.shared.layout.contains(bucket) {
+            return Err(ReadError::NoSuchPlace);
+        }
+        Ok(self.shared.state.lock().tail(bucket))
+    }
+
+    async fn heads(&self) -> Result<LogPosition, ReadError> {
+        History::heads(&*self.shared)
+    }
+
+    async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
+        live::subscribe(Arc::clone(&self.shared) as Arc<dyn History>, from)
+    }
+}
