@@ -81,7 +81,11 @@ mod tests {
             map.touch(&key, || 0);
             assert!(map.len() <= 10, "{}", map.len());
         }
-        assert_eq!(map.peek(&u32::MAX), Some(&1_000), "touched every time, never forgotten");
+        assert_eq!(
+            map.peek(&u32::MAX),
+            Some(&1_000),
+            "touched every time, never forgotten"
+        );
         assert_eq!(map.peek(&0), None, "untouched for long, forgotten");
     }
 }

@@ -236,7 +236,11 @@ mod tests {
     fn a_clock_that_leapt_ahead_and_came_back_is_not_trusted() {
         let clock = ManualClock::at(UnixSeconds(1_000_000));
         clock.set_wall(UnixSeconds(2_000_000));
-        assert_eq!(clock.trust(), ClockTrust::Trusted, "ahead cannot be told from a late start");
+        assert_eq!(
+            clock.trust(),
+            ClockTrust::Trusted,
+            "ahead cannot be told from a late start"
+        );
         clock.set_wall(UnixSeconds(1_000_000));
         assert_eq!(
             clock.trust(),

@@ -108,7 +108,11 @@ mod tests {
 
     #[test]
     fn the_same_seed_twice_is_identical_and_another_differs() {
-        let (a, b, c) = (SeededEntropy::new(7), SeededEntropy::new(7), SeededEntropy::new(8));
+        let (a, b, c) = (
+            SeededEntropy::new(7),
+            SeededEntropy::new(7),
+            SeededEntropy::new(8),
+        );
         let first: [u8; 100] = a.array();
         assert_eq!(first, b.array::<100>());
         assert_ne!(first, c.array::<100>());

@@ -210,7 +210,16 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("inside"), b"x").unwrap();
         let error = write_atomic(&path, b"new", PUBLIC_FILE_MODE).unwrap_err();
-        assert!(matches!(error, FileError::Io { doing: "rename onto", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                FileError::Io {
+                    doing: "rename onto",
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -250,7 +259,10 @@ mod tests {
         create_private_dir(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(create_private_dir(&path), Err(FileError::TooOpen { .. })));
+        assert!(matches!(
+            create_private_dir(&path),
+            Err(FileError::TooOpen { .. })
+        ));
     }
 
     #[test]
@@ -258,7 +270,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = LockFile::take(&path).unwrap();
-        assert!(matches!(LockFile::take(&path), Err(FileError::InUse { .. })));
+        assert!(matches!(
+            LockFile::take(&path),
+            Err(FileError::InUse { .. })
+        ));
         drop(held);
         LockFile::take(&path).unwrap();
     }

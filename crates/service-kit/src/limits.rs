@@ -56,7 +56,10 @@ pub struct Limited {
 }
 
 fn retry_after_seconds(wait: &Duration) -> u64 {
-    wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    wait.as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }
 
 impl From<Limited> for Problem {
@@ -100,7 +103,10 @@ impl<K: Eq + Hash + Clone> RateLimiter<K> {
     pub fn admit(&self, key: &K, now: Duration) -> Result<(), Limited> {
         let full = u128::from(self.rate.burst) * MINUTE_NANOS;
         let mut buckets = self.buckets.lock();
-        let bucket = buckets.touch(key, || Bucket { level: full, at: now });
+        let bucket = buckets.touch(key, || Bucket {
+            level: full,
+            at: now,
+        });
         let elapsed = now.saturating_sub(bucket.at).as_nanos();
         let refill = elapsed.saturating_mul(u128::from(self.rate.per_minute));
         bucket.level = bucket.level.saturating_add(refill).min(full);
@@ -178,24 +184,44 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_burst_then_its_rate_and_says_how_long_to_wait() {
-        let limiter = RateLimiter::new(Rate { burst: 3, per_minute: 60 }, 10);
+        let limiter = RateLimiter::new(
+            Rate {
+                burst: 3,
+                per_minute: 60,
+            },
+            10,
+        );
         for _ in 0..3 {
             limiter.admit(&"kiosk", SECOND).unwrap();
         }
         let limited = limiter.admit(&"kiosk", SECOND).unwrap_err();
         assert_eq!(limited.retry_after, SECOND);
-        limiter.admit(&"other", SECOND).expect("keys are independent");
-        limiter.admit(&"kiosk", SECOND + limited.retry_after).unwrap();
-        limiter.admit(&"kiosk", SECOND + limited.retry_after).unwrap_err();
+        limiter
+            .admit(&"other", SECOND)
+            .expect("keys are independent");
+        limiter
+            .admit(&"kiosk", SECOND + limited.retry_after)
+            .unwrap();
+        limiter
+            .admit(&"kiosk", SECOND + limited.retry_after)
+            .unwrap_err();
         for _ in 0..3 {
             limiter.admit(&"kiosk", SECOND * 1000).unwrap();
         }
-        limiter.admit(&"kiosk", SECOND * 1000).expect_err("the burst is the most that collects");
+        limiter
+            .admit(&"kiosk", SECOND * 1000)
+            .expect_err("the burst is the most that collects");
     }
 
     #[test]
     fn waiting_exactly_as_told_is_enough_and_a_clock_going_back_gives_nothing() {
-        let limiter = RateLimiter::new(Rate { burst: 1, per_minute: 7 }, 10);
+        let limiter = RateLimiter::new(
+            Rate {
+                burst: 1,
+                per_minute: 7,
+            },
+            10,
+        );
         let mut now = SECOND;
         limiter.admit(&1, now).unwrap();
         for _ in 0..50 {
@@ -233,7 +259,9 @@ mod tests {
 
     #[test]
     fn a_limited_call_is_a_rate_limited_problem_with_whole_seconds_to_wait() {
-        let problem = Problem::from(Limited { retry_after: Duration::from_millis(1_001) });
+        let problem = Problem::from(Limited {
+            retry_after: Duration::from_millis(1_001),
+        });
         assert_eq!(problem.code(), Code::RateLimited);
         assert_eq!(problem.retry_after_seconds(), Some(2));
     }

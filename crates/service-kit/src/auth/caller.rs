@@ -65,7 +65,11 @@ fn name_of(text: &str) -> Result<String, RoleError> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if fits { Ok(text.to_owned()) } else { Err(RoleError) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(RoleError)
+    }
 }
 
 impl fmt::Display for Role {
@@ -74,7 +78,9 @@ impl fmt::Display for Role {
             Self::Channel(name) => write!(f, "channel:{name}"),
             Self::Officer => f.write_str("officer"),
             Self::HealthAuthority => f.write_str("health_authority"),
-            Self::Verifier { places, device } => write!(f, "verifier:{}:{device}", places.join(",")),
+            Self::Verifier { places, device } => {
+                write!(f, "verifier:{}:{device}", places.join(","))
+            }
             Self::Auditor => f.write_str("auditor"),
             Self::Admin => f.write_str("admin"),
         }
@@ -228,23 +234,54 @@ mod tests {
     use super::*;
 
     fn caller(roles: &[&str]) -> Caller {
-        let roles = roles.iter().map(|r| Role::parse(r).unwrap().unwrap()).collect();
+        let roles = roles
+            .iter()
+            .map(|r| Role::parse(r).unwrap().unwrap())
+            .collect();
         Caller::new(CallerId::new("iss", "sub").unwrap(), roles)
     }
 
     #[test]
     fn roles_read_back_what_they_write() {
-        for text in ["channel:bank_kiosk", "officer", "health_authority", "verifier:sentinel,staffed:gate-7", "auditor", "admin"] {
+        for text in [
+            "channel:bank_kiosk",
+            "officer",
+            "health_authority",
+            "verifier:sentinel,staffed:gate-7",
+            "auditor",
+            "admin",
+        ] {
             assert_eq!(Role::parse(text).unwrap().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn badly_written_roles_refuse_and_foreign_ones_give_nothing() {
-        for text in ["channel", "channel:", "channel:a b", "channel:a:b", "channel:核", "verifier", "verifier:", "verifier:sentinel", "verifier::gate", "verifier:a,,b:gate", "verifier:a:", "verifier:a:b:c"] {
+        for text in [
+            "channel",
+            "channel:",
+            "channel:a b",
+            "channel:a:b",
+            "channel:核",
+            "verifier",
+            "verifier:",
+            "verifier:sentinel",
+            "verifier::gate",
+            "verifier:a,,b:gate",
+            "verifier:a:",
+            "verifier:a:b:c",
+        ] {
             assert_eq!(Role::parse(text), Err(RoleError), "{text}");
         }
-        for text in ["", "Admin", "ADMIN", "admin ", "offline_access", "uma:admin", "superadmin"] {
+        for text in [
+            "",
+            "Admin",
+            "ADMIN",
+            "admin ",
+            "offline_access",
+            "uma:admin",
+            "superadmin",
+        ] {
             assert_eq!(Role::parse(text), Ok(None), "{text}");
         }
     }
@@ -254,7 +291,12 @@ mod tests {
         let kiosk = caller(&["channel:kiosk"]);
         assert!(kiosk.may_channel("kiosk") && kiosk.is_channel());
         assert!(!kiosk.may_channel("bank_kiosk") && !kiosk.may_channel("app"));
-        assert!(!kiosk.is_officer() && !kiosk.is_auditor() && !kiosk.is_admin() && !kiosk.is_health_authority());
+        assert!(
+            !kiosk.is_officer()
+                && !kiosk.is_auditor()
+                && !kiosk.is_admin()
+                && !kiosk.is_health_authority()
+        );
         assert!(!kiosk.may_verify("sentinel", "kiosk") && !kiosk.may_read_cards());
         assert_eq!(kiosk.only_channel(), Some("kiosk"));
         assert_eq!(caller(&["channel:a", "channel:b"]).only_channel(), None);
@@ -262,10 +304,16 @@ mod tests {
 
     #[test]
     fn a_verifier_scans_only_at_its_places_as_its_device() {
-        let gate = caller(&["verifier:sentinel,staffed:gate-7", "verifier:sampling_desk:desk-1"]);
+        let gate = caller(&[
+            "verifier:sentinel,staffed:gate-7",
+            "verifier:sampling_desk:desk-1",
+        ]);
         assert!(gate.may_verify("staffed", "gate-7"));
         assert!(!gate.may_verify("staffed", "gate-8"));
-        assert!(!gate.may_verify("sampling_desk", "gate-7"), "roles do not mix");
+        assert!(
+            !gate.may_verify("sampling_desk", "gate-7"),
+            "roles do not mix"
+        );
         assert_eq!(gate.device_at("sampling_desk"), Some("desk-1"));
         assert_eq!(gate.device_at("elsewhere"), None);
         assert!(!gate.may_read_cards());

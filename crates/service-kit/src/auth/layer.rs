@@ -34,7 +34,9 @@ pub struct Authenticate {
 
 impl std::fmt::Debug for Authenticate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authenticate").field("required", &self.required).finish_non_exhaustive()
+        f.debug_struct("Authenticate")
+            .field("required", &self.required)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,24 +70,38 @@ impl Authenticate {
         self
     }
 
-    fn check(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Option<Arc<Caller>>, AuthError> {
+    fn check(
+        &self,
+        headers: &HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Result<Option<Arc<Caller>>, AuthError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            return if self.required { Err(AuthError::Missing) } else { Ok(None) };
+            return if self.required {
+                Err(AuthError::Missing)
+            } else {
+                Ok(None)
+            };
         };
         // Two headers: another hop may have looked at the other one.
         if values.next().is_some() {
             return Err(AuthError::Malformed);
         }
         let text = value.to_str().map_err(|_| AuthError::Malformed)?;
-        let no_socket = extensions.get::<tonic::transport::server::TcpConnectInfo>().is_none()
-            && extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().is_none();
+        let no_socket = extensions
+            .get::<tonic::transport::server::TcpConnectInfo>()
+            .is_none()
+            && extensions
+                .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
+                .is_none();
         let peer = if self.in_process && no_socket {
             PeerKind::InProcess
         } else {
             PeerKind::of_request(headers, extensions)
         };
-        self.tokens.verify_bearer(text, peer, self.clock.now()).map(Some)
+        self.tokens
+            .verify_bearer(text, peer, self.clock.now())
+            .map(Some)
     }
 }
 

@@ -15,7 +15,9 @@ mod peer;
 pub(crate) use access::Audience as AccessAudience;
 pub(crate) use keys::EnvelopeError;
 
-pub use access::{AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS};
+pub use access::{
+    AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS,
+};
 pub use caller::{Caller, CallerId, Role, RoleError};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};
@@ -24,4 +26,3 @@ pub use peer::PeerKind;
 
 /// The `aud` of access tokens unless the configuration names another.
 pub const AUDIENCE: &str = "citycode";
-

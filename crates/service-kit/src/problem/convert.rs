@@ -57,25 +57,31 @@ fn from_bare_status(status: &Status) -> Problem {
         }
         Grpc::Unauthenticated => Problem::unauthenticated("the caller is not known"),
         Grpc::PermissionDenied => Problem::new(Code::NotAllowed, "the service behind refused"),
-        Grpc::ResourceExhausted => {
-            Problem::new(Code::Unavailable, "the service behind is busy, or a message is too large")
-        }
-        Grpc::InvalidArgument | Grpc::FailedPrecondition => {
-            Problem::new(Code::InvalidRequest, "the service behind did not understand the request")
-        }
+        Grpc::ResourceExhausted => Problem::new(
+            Code::Unavailable,
+            "the service behind is busy, or a message is too large",
+        ),
+        Grpc::InvalidArgument | Grpc::FailedPrecondition => Problem::new(
+            Code::InvalidRequest,
+            "the service behind did not understand the request",
+        ),
         Grpc::OutOfRange => Problem::new(Code::TooLarge, "the request is larger than allowed"),
-        Grpc::NotFound | Grpc::Unimplemented => Problem::new(Code::NotFound, "there is no such thing"),
+        Grpc::NotFound | Grpc::Unimplemented => {
+            Problem::new(Code::NotFound, "there is no such thing")
+        }
         _ => Problem::internal(),
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -117,5 +123,6 @@ fn rejected(rejection: &JsonRejection) -> Problem {
         }
         _ => "the body cannot be read",
     };
-    Problem::new(Code::InvalidRequest, detail).with_fix("See /openapi.json for the shape of the request.")
+    Problem::new(Code::InvalidRequest, detail)
+        .with_fix("See /openapi.json for the shape of the request.")
 }

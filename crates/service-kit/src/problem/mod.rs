@@ -57,7 +57,10 @@ impl Problem {
     /// `internal`: we could not decide. The cause belongs into the log, not into the answer.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(Code::Internal, "the service met an error of its own; its log says which")
+        Self::new(
+            Code::Internal,
+            "the service met an error of its own; its log says which",
+        )
     }
 
     /// Replaces the advice.

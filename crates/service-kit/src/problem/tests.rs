@@ -26,7 +26,10 @@ fn every_code_goes_through_grpc_and_back_unchanged() {
 #[test]
 fn exit_codes_are_those_of_the_contract() {
     let expected = [
-        (3, "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number invalid_name unknown_kind unknown_place idempotency_key_reused"),
+        (
+            3,
+            "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number invalid_name unknown_kind unknown_place idempotency_key_reused",
+        ),
         (4, "not_registered no_valid_code not_found"),
         (5, "unavailable"),
         (6, "not_allowed rate_limited"),
@@ -46,9 +49,14 @@ fn exit_codes_are_those_of_the_contract() {
 
 #[tokio::test]
 async fn an_http_answer_is_problem_json_with_the_stable_code() {
-    let response = Problem::new(Code::RateLimited, "too many").with_retry_after(7).into_response();
+    let response = Problem::new(Code::RateLimited, "too many")
+        .with_retry_after(7)
+        .into_response();
     assert_eq!(response.status(), 429);
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
     assert_eq!(response.headers()["retry-after"], "7");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -58,7 +66,13 @@ async fn an_http_answer_is_problem_json_with_the_stable_code() {
     assert_eq!(json["detail"], "too many");
 
     let response = Problem::unauthenticated("no token").into_response();
-    assert_eq!((response.status().as_u16(), &response.headers()["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            &response.headers()["www-authenticate"]
+        ),
+        (401, &"Bearer".parse().unwrap())
+    );
 }
 
 #[test]
@@ -73,9 +87,10 @@ fn a_status_of_somebody_else_becomes_a_problem_without_its_text() {
 fn a_forged_problem_with_an_impossible_status_is_not_believed() {
     let mut status = Status::internal("x");
     let json = br#"{"type":"t","title":"t","status":200,"code":"not_found","detail":"d"}"#;
-    status
-        .metadata_mut()
-        .insert_bin("citycode-problem-bin", tonic::metadata::MetadataValue::from_bytes(json));
+    status.metadata_mut().insert_bin(
+        "citycode-problem-bin",
+        tonic::metadata::MetadataValue::from_bytes(json),
+    );
     assert_eq!(Problem::from(status).code(), Code::Internal);
 }
 

@@ -1,0 +1,182 @@
+//! Servers: gRPC and HTTP on one port or on two, health and reflection beside the services, limits, and an
+//! end that lets the calls in flight finish.
+//!
+//! One hyper server speaks HTTP/1.1 and HTTP/2 on each port; gRPC is told apart by its path. Message sizes are
+//! set by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::problem::{Code, Problem};
+use crate::shutdown::Signal;
+
+/// Largest gRPC message taken: a batch of an import, with room.
+pub const MAX_GRPC_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest HTTP body taken, unless a route sets another: requests are small; images have a route of their own.
+pub const MAX_HTTP_BODY_BYTES: usize = 1 << 20;
+/// Streams on one HTTP/2 connection: a portal multiplexes its callers over a few connections.
+const MAX_STREAMS: u32 = 4_096;
+/// Calls worked on at once per connection; more wait.
+const MAX_CALLS: usize = 4_096;
+/// Header bytes: a token and the trace context have room; more is an attack.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Idle connections are asked whether they live, so that a gate behind a dead NAT notices within half a minute.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer may take.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long calls in flight may take after the signal to stop; then they are cut. Kubernetes gives 30 s.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// Why a server did not start or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file descriptor set for reflection is damaged.
+    #[error("the file descriptor set cannot be read")]
+    Descriptors(#[source] tonic_reflection::server::Error),
+    /// The server ended.
+    #[error("the server ended")]
+    Ended(#[source] tonic::transport::Error),
+}
+
+/// A port that is bound but not yet served: the address is known, and calls wait.
+#[derive(Debug)]
+pub struct Listener {
+    incoming: TcpIncoming,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds; port 0 lets the operating system choose. Inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`].
+    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Bind { address, source };
+        let incoming = TcpIncoming::bind(address).map_err(failed)?;
+        let address = incoming.local_addr().map_err(failed)?;
+        Ok(Self {
+            incoming: incoming
+                .with_nodelay(Some(true))
+                .with_keepalive(Some(KEEPALIVE_INTERVAL)),
+            address,
+        })
+    }
+
+    /// The address, with the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets calls in flight finish for [`DRAIN`]. `router` is what [`app`] makes.
+    ///
+    /// # Errors
+    /// [`ServeError::Ended`].
+    pub async fn serve(self, router: Router, stop: Signal) -> Result<(), ServeError> {
+        self.serve_draining(router, stop, DRAIN).await
+    }
+
+    async fn serve_draining(
+        self,
+        router: Router,
+        stop: Signal,
+        drain: Duration,
+    ) -> Result<(), ServeError> {
+        let address = self.address;
+        let server = Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .max_concurrent_streams(MAX_STREAMS)
+            .concurrency_limit_per_connection(MAX_CALLS)
+            .add_routes(Routes::from(router))
+            .serve_with_incoming_shutdown(self.incoming, stop.clone().wait());
+        let cut = async {
+            stop.wait().await;
+            tokio::time::sleep(drain).await;
+        };
+        tracing::info!(%address, "serving");
+        tokio::select! {
+            ended = server => ended.map_err(ServeError::Ended),
+            // Streams without an end, such as a health watch, do not keep the process.
+            () = cut => {
+                tracing::warn!(%address, "calls still in flight were cut");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Puts gRPC services and HTTP routes onto one router. Unknown gRPC methods answer `UNIMPLEMENTED`, other
+/// unknown paths a `not_found` problem. The HTTP routes get the body limit [`MAX_HTTP_BODY_BYTES`]; a route
+/// may set another with its own [`DefaultBodyLimit`].
+#[must_use]
+pub fn app(grpc: Routes, http: Router) -> Router {
+    grpc.into_axum_router()
+        .reset_fallback()
+        .merge(http.layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES)))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+}
+
+/// Adds gRPC server reflection (v1 and the v1alpha that older tools speak) for these encoded file descriptor sets.
+///
+/// # Errors
+/// [`ServeError::Descriptors`].
+pub fn with_reflection(
+    grpc: Routes,
+    descriptor_sets: &[&'static [u8]],
+) -> Result<Routes, ServeError> {
+    let builder = || {
+        descriptor_sets
+            .iter()
+            .chain([&tonic_health::pb::FILE_DESCRIPTOR_SET])
+            .fold(
+                tonic_reflection::server::Builder::configure(),
+                |builder, set| builder.register_encoded_file_descriptor_set(set),
+            )
+    };
+    let v1 = builder().build_v1().map_err(ServeError::Descriptors)?;
+    let v1alpha = builder().build_v1alpha().map_err(ServeError::Descriptors)?;
+    Ok(grpc.add_service(v1).add_service(v1alpha))
+}
+
+async fn unknown(request: Request) -> Response {
+    let grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        tonic::Status::unimplemented("there is no such method").into_http::<Body>()
+    } else {
+        Problem::new(Code::NotFound, "there is no such path").into_response()
+    }
+}
+
+async fn wrong_method() -> Response {
+    let mut response =
+        Problem::new(Code::InvalidRequest, "this path does not take that method").into_response();
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+#[cfg(test)]
+mod tests;

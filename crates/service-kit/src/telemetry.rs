@@ -1,0 +1,235 @@
+//! Log lines on standard error, spans to an OTLP collector if one is named, and the W3C trace context that
+//! ties a kiosk's call to the gate's scan.
+//!
+//! Redaction rule: nothing personal goes into a span, an event or an error's text, at any level. No ID number,
+//! name, phone number or token, also not cut or hashed; a holder is named by its random id, a call by its command
+//! id. There is no filter that would catch a mistake: types that hold personal data do not show it by `Debug`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Environment variable with the filter, in `tracing-subscriber`'s directives; `info` without it.
+pub const FILTER_ENV: &str = "CITYCODE_LOG";
+/// Environment variable with the collector's address, e.g. `http://localhost:4317`; none, no export.
+pub const OTLP_ENDPOINT_ENV: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Longest wait for the collector, at export and at the end.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The one header of the W3C trace context that is passed on. `tracestate` is not: it is vendors' data.
+const TRACEPARENT: &str = "traceparent";
+
+/// How to set telemetry up.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `service.name` of the spans, e.g. `citycode-issuer`.
+    pub service_name: &'static str,
+    /// `service.version`.
+    pub service_version: &'static str,
+    /// Log lines as JSON objects.
+    pub json: bool,
+    /// The filter; `info` if absent or malformed.
+    pub filter: Option<String>,
+    /// The collector's gRPC address, plain HTTP; TLS is a collector's or sidecar's affair.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Settings {
+    /// Filter and endpoint from [`FILTER_ENV`] and [`OTLP_ENDPOINT_ENV`].
+    #[must_use]
+    pub fn from_process(service_name: &'static str, service_version: &'static str) -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        Self {
+            service_name,
+            service_version,
+            json: false,
+            filter: variable(FILTER_ENV),
+            otlp_endpoint: variable(OTLP_ENDPOINT_ENV),
+        }
+    }
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The collector's address is no address.
+    #[error("the OTLP endpoint cannot be used: {0}")]
+    Endpoint(String),
+    /// Something else in this process has set a subscriber.
+    #[error("telemetry is set up already")]
+    AlreadySet,
+}
+
+/// Keeps the exporter; call [`Telemetry::shutdown`] at the end or the last spans are lost.
+#[derive(Debug)]
+pub struct Telemetry {
+    provider: SdkTracerProvider,
+}
+
+/// Sets up logging and tracing for the whole process, once. Inside a tokio runtime if an endpoint is given.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+    let provider = provider(settings)?;
+    let directives = settings.filter.as_deref().unwrap_or("info");
+    let (filter, malformed) = match EnvFilter::try_new(directives) {
+        Ok(filter) => (filter, false),
+        Err(_) => (EnvFilter::new("info"), true),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if settings.json {
+        lines.json().boxed()
+    } else {
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        lines.with_ansi(colours).boxed()
+    };
+    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("citycode"));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .with(spans)
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadySet)?;
+    if malformed {
+        tracing::warn!(
+            variable = FILTER_ENV,
+            "the log filter is malformed; using info"
+        );
+    }
+    Ok(Telemetry { provider })
+}
+
+/// Without an endpoint spans still have ids, so that the trace context reaches the log of events.
+fn provider(settings: &Settings) -> Result<SdkTracerProvider, TelemetryError> {
+    let resource = Resource::builder()
+        .with_service_name(settings.service_name)
+        .with_attribute(KeyValue::new("service.version", settings.service_version))
+        .build();
+    let builder = SdkTracerProvider::builder().with_resource(resource);
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(builder.build());
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .map_err(|error| TelemetryError::Endpoint(error.to_string()))?;
+    Ok(builder.with_batch_exporter(exporter).build())
+}
+
+impl Telemetry {
+    /// Sends what is left, for at most 5 seconds. Needs a multi-threaded runtime that still runs.
+    pub async fn shutdown(self) {
+        let flushed = tokio::task::spawn_blocking(move || {
+            self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)
+        })
+        .await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("the last spans may not have reached the collector");
+        }
+    }
+}
+
+/// The current span's W3C `traceparent` (Trace Context §3.2), if it has one.
+#[must_use]
+pub fn current_traceparent() -> Option<String> {
+    traceparent_of(&Span::current().context())
+}
+
+/// Makes the span of this `traceparent` the parent of the current one. Call it before the current span has
+/// children. Says whether it could: not for malformed text, nor without telemetry.
+pub fn set_parent_from(traceparent: &str) -> bool {
+    match context_of(traceparent) {
+        Some(context) => Span::current().set_parent(context).is_ok(),
+        None => false,
+    }
+}
+
+fn traceparent_of(context: &Context) -> Option<String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(context, &mut carrier);
+    carrier.remove(TRACEPARENT)
+}
+
+fn context_of(traceparent: &str) -> Option<Context> {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let valid = context.span().span_context().is_valid();
+    valid.then_some(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// A subscriber for this thread alone, so that tests do not meet.
+    fn with_tracing(test: impl FnOnce()) {
+        let provider = provider(&Settings::default()).unwrap();
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(spans), test);
+    }
+
+    #[test]
+    fn the_current_span_continues_the_callers_trace() {
+        with_tracing(|| {
+            let span = tracing::info_span!("call");
+            let _entered = span.enter();
+            assert!(set_parent_from(PARENT));
+            let own = current_traceparent().unwrap();
+            assert_eq!(own[..36], PARENT[..36], "the trace is the caller's");
+            assert_ne!(own[36..52], PARENT[36..52], "the span is our own");
+        });
+    }
+
+    #[test]
+    fn malformed_parents_are_not_taken() {
+        with_tracing(|| {
+            let span = tracing::info_span!("call");
+            let _entered = span.enter();
+            for text in [
+                "",
+                "00-xyz",
+                "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+                &PARENT[..40],
+                &"0".repeat(100_000),
+            ] {
+                assert!(!set_parent_from(text));
+            }
+        });
+    }
+
+    #[test]
+    fn without_telemetry_there_is_no_trace_and_no_harm() {
+        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+            assert_eq!(current_traceparent(), None);
+        });
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_no_address_is_refused() {
+        let settings = Settings {
+            otlp_endpoint: Some("no address at all".into()),
+            ..Settings::default()
+        };
+        assert!(matches!(
+            provider(&settings),
+            Err(TelemetryError::Endpoint(_))
+        ));
+    }
+}
