@@ -1,1 +1,20 @@
-//! Test tools.
+//! What tests need and no product code may: made-up people, waiting for a condition, real processes.
+//!
+//! Only ever a dev-dependency. Everything random comes from a seed, so that a failing test fails again.
+//! Nobody here is a real person: ID numbers are well formed and drawn from the seed.
+
+mod city;
+mod draw;
+mod eventually;
+mod id_numbers;
+mod person;
+mod port;
+mod process;
+
+pub use city::City;
+pub use draw::Draw;
+pub use eventually::{eventually, eventually_some};
+pub use id_numbers::IdNumbers;
+pub use person::{Person, PersonBuilder};
+pub use port::free_port;
+pub use process::{Running, StartError};

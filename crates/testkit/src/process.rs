@@ -1,0 +1,299 @@
+//! A real child process under test: started until it says that it is ready, killed at the latest when dropped.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Start of the one line that says that the process serves.
+const READY: &str = "ready ";
+/// Most bytes of what the process says that are kept; the earliest go first.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
+
+/// Why a process did not come up; holds what it said on standard error.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// It could not be started at all.
+    #[error("cannot start {}", program.display())]
+    Spawn {
+        /// Which program.
+        program: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It ended before it was ready.
+    #[error("it ended ({status}) before it was ready; it said:\n{said}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// On both outputs.
+        said: String,
+    },
+    /// It was not ready in time, and was killed.
+    #[error("it was not ready within {deadline:?}; it said:\n{said}")]
+    Late {
+        /// How long it had.
+        deadline: Duration,
+        /// On both outputs.
+        said: String,
+    },
+}
+
+/// What a process has said so far, on both outputs.
+#[derive(Clone, Default, Debug)]
+struct Said(Arc<Mutex<String>>);
+
+/// A process that said `ready http://ADDR`.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    url: String,
+    said: Said,
+    home: TempDir,
+}
+
+impl Running {
+    /// Starts the program and waits for its line `ready http://ADDR` on standard output.
+    ///
+    /// Its home folder is a throw-away one (`HOME`, `XDG_*`), so that nothing of the machine's user is read or
+    /// written; variables whose name starts with `CITYCODE` are not handed on. Pass `--listen 127.0.0.1:0`.
+    ///
+    /// # Errors
+    /// [`StartError`], with what the process said.
+    ///
+    /// # Panics
+    /// Where no throw-away folder can be made.
+    pub async fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        args: &[A],
+        deadline: Duration,
+    ) -> Result<Self, StartError> {
+        let home = TempDir::new().expect("a throw-away folder can be made");
+        let mut command = command_in(program, home.path());
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(|source| StartError::Spawn {
+            program: program.to_owned(),
+            source,
+        })?;
+        let said = Said::default();
+        let stderr = child.stderr.take().expect("standard error is piped");
+        tokio::spawn(keep(BufReader::new(stderr).lines(), said.clone()));
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        match timeout(deadline, ready_line(&mut lines, &said)).await {
+            Err(_) => {
+                // Dropping the child kills it.
+                let said = said.text();
+                Err(StartError::Late { deadline, said })
+            }
+            Ok(None) => {
+                let status = child.wait().await.map_err(|source| StartError::Spawn {
+                    program: program.to_owned(),
+                    source,
+                })?;
+                let said = said.text();
+                Err(StartError::Ended { status, said })
+            }
+            Ok(Some(url)) => {
+                tokio::spawn(keep(lines, said.clone()));
+                Ok(Self {
+                    child,
+                    url,
+                    said,
+                    home,
+                })
+            }
+        }
+    }
+
+    /// Where it serves, e.g. `http://127.0.0.1:8080`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it has said so far on both outputs, at most the last 256 KiB.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.text()
+    }
+
+    /// Its throw-away home folder.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A command of the same program's family with the same home folder, e.g. a client of this server.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = command_in(program, self.home.path());
+        command.kill_on_drop(true);
+        command
+    }
+
+    /// Kills it at once (`kill -9`) and waits until it is gone.
+    ///
+    /// # Panics
+    /// Where the system refuses, which it does for no child of ours.
+    pub async fn kill_9(mut self) -> TempDir {
+        self.child.kill().await.expect("a child can be killed");
+        self.home
+    }
+
+    /// Asks it to end (`SIGTERM`) and waits for it.
+    ///
+    /// # Panics
+    /// Where it does not end within the deadline.
+    pub async fn terminate(mut self, deadline: Duration) -> ExitStatus {
+        let id = self.child.id().expect("it was not waited for yet");
+        let sent = Command::new("kill")
+            .args(["-TERM", &id.to_string()])
+            .status()
+            .await;
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "the signal was sent"
+        );
+        let ended = timeout(deadline, self.child.wait()).await;
+        let Ok(status) = ended else {
+            panic!(
+                "it did not end within {deadline:?}; it said:\n{}",
+                self.said.text()
+            );
+        };
+        status.expect("a child can be waited for")
+    }
+}
+
+impl Said {
+    fn text(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn add(&self, line: &str) {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        text.push_str(line);
+        text.push('\n');
+        if text.len() > MAX_KEPT_BYTES {
+            let mut from = text.len() - MAX_KEPT_BYTES / 2;
+            while !text.is_char_boundary(from) {
+                from += 1;
+            }
+            text.drain(..from);
+        }
+    }
+}
+
+fn command_in(program: &Path, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CITYCODE") {
+            command.env_remove(name);
+        }
+    }
+    for name in [
+        "XDG_DATA_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+    ] {
+        command.env(name, home.join(name.to_lowercase()));
+    }
+    // The runtime folder holds sockets of the user's session; a program under test has none.
+    command.env_remove("XDG_RUNTIME_DIR").env("HOME", home);
+    command
+}
+
+async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, said: &Said) -> Option<String> {
+    while let Ok(Some(line)) = lines.next_line().await {
+        said.add(&line);
+        if let Some(url) = line.strip_prefix(READY) {
+            return Some(url.trim().to_owned());
+        }
+    }
+    None
+}
+
+async fn keep<R: AsyncRead + Unpin>(mut lines: Lines<BufReader<R>>, said: Said) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        said.add(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn shell() -> &'static Path {
+        Path::new("/bin/sh")
+    }
+
+    #[tokio::test]
+    async fn a_ready_process_runs_until_it_is_dropped() {
+        let script = "echo loading; echo 'ready http://127.0.0.1:1'; echo on >&2; exec cat /dev/zero >/dev/null";
+        let running = Running::start(shell(), &["-c", script], SOON)
+            .await
+            .expect("it becomes ready");
+        assert_eq!(running.url(), "http://127.0.0.1:1");
+        eventually("both outputs are kept", SOON, || {
+            let said = running.said();
+            async move { said.contains("loading") && said.contains("on\n") }
+        })
+        .await;
+        let id = running.child.id().expect("it runs");
+        drop(running);
+        eventually("the process is gone", SOON, || async move {
+            !Path::new(&format!("/proc/{id}/fd/0")).exists()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_early_says_why() {
+        let script = "echo 'no such folder' >&2; exit 3";
+        let failed = Running::start(shell(), &["-c", script], SOON).await;
+        let Err(StartError::Ended { status, .. }) = failed else {
+            panic!("it ended: {failed:?}");
+        };
+        assert_eq!(status.code(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_late_is_killed() {
+        let failed = Running::start(
+            shell(),
+            &["-c", "exec cat /dev/zero >/dev/null"],
+            Duration::from_millis(50),
+        )
+        .await;
+        assert!(matches!(failed, Err(StartError::Late { .. })), "{failed:?}");
+    }
+
+    #[tokio::test]
+    async fn it_can_be_asked_to_end() {
+        let script = "trap 'exit 7' TERM; echo 'ready http://127.0.0.1:1'; while :; do read -r x < /dev/null; done";
+        let running = Running::start(shell(), &["-c", script], SOON)
+            .await
+            .expect("it becomes ready");
+        assert_eq!(running.terminate(SOON).await.code(), Some(7));
+    }
+}
