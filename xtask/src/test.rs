@@ -150,6 +150,8 @@ fn deny(workspace: &Workspace) -> Result<()> {
     run(
         at_root(workspace, tools::program(workspace, "cargo-deny")).args([
             "--offline",
+            "--log-level",
+            "error",
             "check",
             "licenses",
             "bans",
