@@ -86,12 +86,24 @@ impl Fonts {
             FontChoice::File(path) => vec![search::named(path)?],
             FontChoice::BuiltIn => Vec::new(),
         };
-        Ok(Self { latin: [Face::built_in(Weight::Regular), Face::built_in(Weight::Bold)], chinese })
+        Ok(Self {
+            latin: [
+                Face::built_in(Weight::Regular),
+                Face::built_in(Weight::Bold),
+            ],
+            chinese,
+        })
     }
 
     /// Latin only, as [`FontChoice::BuiltIn`]; never fails.
     pub fn built_in() -> Self {
-        Self { latin: [Face::built_in(Weight::Regular), Face::built_in(Weight::Bold)], chinese: Vec::new() }
+        Self {
+            latin: [
+                Face::built_in(Weight::Regular),
+                Face::built_in(Weight::Bold),
+            ],
+            chinese: Vec::new(),
+        }
     }
 
     /// Whether Chinese can be written at all.
@@ -110,11 +122,21 @@ impl Fonts {
             Weight::Regular => &self.latin[0],
             Weight::Bold => &self.latin[1],
         };
-        std::iter::once(latin).chain(&self.chinese).find_map(|face| Some((face, face.glyph(c)?)))
+        std::iter::once(latin)
+            .chain(&self.chinese)
+            .find_map(|face| Some((face, face.glyph(c)?)))
+    }
+
+    /// The first Chinese face that has this character, with its glyph.
+    pub(crate) fn chinese_face_for(&self, c: char) -> Option<(&Face, skrifa::GlyphId)> {
+        self.chinese
+            .iter()
+            .find_map(|face| Some((face, face.glyph(c)?)))
     }
 
     /// Whether every character of `text` can be drawn.
     pub(crate) fn cover(&self, text: &str) -> bool {
-        text.chars().all(|c| self.face_for(c, Weight::Regular).is_some())
+        text.chars()
+            .all(|c| self.face_for(c, Weight::Regular).is_some())
     }
 }

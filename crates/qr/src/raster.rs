@@ -21,12 +21,22 @@ impl Symbol {
     /// [`RasterError`] if the encoder fails, which it does only when memory is short.
     pub fn to_png(&self, caption: Option<&Caption<'_>>) -> Result<Vec<u8>, RasterError> {
         match caption {
-            None => encode(self.width_px(), self.width_px(), png::BitDepth::One, &self.packed_rows()),
+            None => encode(
+                self.width_px(),
+                self.width_px(),
+                png::BitDepth::One,
+                &self.packed_rows(),
+            ),
             Some(caption) => {
                 let set = SetCaption::under(self.width_px(), caption);
                 let mut pixels = self.grey_pixels();
                 pixels.extend(set.coverage().into_iter().map(|ink| WHITE - ink));
-                encode(self.width_px(), self.width_px() + set.height_px, png::BitDepth::Eight, &pixels)
+                encode(
+                    self.width_px(),
+                    self.width_px() + set.height_px,
+                    png::BitDepth::Eight,
+                    &pixels,
+                )
             }
         }
     }
@@ -62,14 +72,22 @@ impl Symbol {
     }
 
     fn is_dark_with_margin(&self, column: u32, row: u32) -> bool {
-        match (column.checked_sub(self.quiet_zone()), row.checked_sub(self.quiet_zone())) {
+        match (
+            column.checked_sub(self.quiet_zone()),
+            row.checked_sub(self.quiet_zone()),
+        ) {
             (Some(column), Some(row)) => self.is_dark(column, row),
             _ => false,
         }
     }
 }
 
-fn encode(width: u32, height: u32, depth: png::BitDepth, pixels: &[u8]) -> Result<Vec<u8>, RasterError> {
+fn encode(
+    width: u32,
+    height: u32,
+    depth: png::BitDepth,
+    pixels: &[u8],
+) -> Result<Vec<u8>, RasterError> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Grayscale);

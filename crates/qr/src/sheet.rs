@@ -32,7 +32,10 @@ pub struct PrintedSheet {
 /// Shows no bytes: they are a person's code.
 impl fmt::Debug for PrintedSheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PrintedSheet").field("bytes", &self.pdf.len()).field("notices", &self.notices).finish()
+        f.debug_struct("PrintedSheet")
+            .field("bytes", &self.pdf.len())
+            .field("notices", &self.notices)
+            .finish()
     }
 }
 
@@ -77,7 +80,9 @@ pub enum PrintError {
         version: u8,
     },
     /// A text has characters that no font has, and nothing stands in for it.
-    #[error("{field} has a character that is in none of the fonts; install fonts-noto-cjk or name another font")]
+    #[error(
+        "{field} has a character that is in none of the fonts; install fonts-noto-cjk or name another font"
+    )]
     MissingGlyph {
         /// Which text.
         field: &'static str,

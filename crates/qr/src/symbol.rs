@@ -43,9 +43,17 @@ pub struct SymbolOptions {
 
 impl SymbolOptions {
     /// For a screen: level M.
-    pub const SCREEN: Self = Self { level: Level::M, module_px: 6, quiet_zone: QUIET_ZONE };
+    pub const SCREEN: Self = Self {
+        level: Level::M,
+        module_px: 6,
+        quiet_zone: QUIET_ZONE,
+    };
     /// For an image that will be printed: level Q, larger modules.
-    pub const PAPER: Self = Self { level: Level::Q, module_px: 10, quiet_zone: QUIET_ZONE };
+    pub const PAPER: Self = Self {
+        level: Level::Q,
+        module_px: 10,
+        quiet_zone: QUIET_ZONE,
+    };
 }
 
 /// Why a symbol could not be drawn.
@@ -55,7 +63,9 @@ pub enum DrawError {
     #[error("the text is empty")]
     Empty,
     /// The character at this place (counted in characters from 0) is outside QR's alphanumeric set.
-    #[error("character {position} of the text is outside QR's alphanumeric set (0-9 A-Z space $%*+-./:)")]
+    #[error(
+        "character {position} of the text is outside QR's alphanumeric set (0-9 A-Z space $%*+-./:)"
+    )]
     NotAlphanumeric {
         /// Place of the first such character.
         position: usize,
@@ -170,7 +180,9 @@ pub fn draw(text: &str, options: &SymbolOptions) -> Result<Symbol, DrawError> {
     if text.is_empty() {
         return Err(DrawError::Empty);
     }
-    let stranger = text.chars().position(|c| !u8::try_from(c).is_ok_and(|c| ALPHANUMERIC.contains(&c)));
+    let stranger = text
+        .chars()
+        .position(|c| !u8::try_from(c).is_ok_and(|c| ALPHANUMERIC.contains(&c)));
     if let Some(position) = stranger {
         return Err(DrawError::NotAlphanumeric { position });
     }
@@ -178,20 +190,41 @@ pub fn draw(text: &str, options: &SymbolOptions) -> Result<Symbol, DrawError> {
         Level::M => ECL::M,
         Level::Q => ECL::Q,
     };
-    let drawn = QRBuilder::new(text).mode(Mode::Alphanumeric).ecl(level).build().map_err(|error| match error {
-        QRCodeError::EncodedData | QRCodeError::SpecifiedVersion => DrawError::TooLong { length: text.len() },
-    })?;
+    let drawn = QRBuilder::new(text)
+        .mode(Mode::Alphanumeric)
+        .ecl(level)
+        .build()
+        .map_err(|error| match error {
+            QRCodeError::EncodedData | QRCodeError::SpecifiedVersion => {
+                DrawError::TooLong { length: text.len() }
+            }
+        })?;
     let size = u32::try_from(drawn.size).expect("a QR symbol has at most 177 modules a side");
-    let modules = (0..drawn.size).flat_map(|row| drawn[row].iter().map(|module| module.value())).collect();
+    let modules = (0..drawn.size)
+        .flat_map(|row| drawn[row].iter().map(|module| module.value()))
+        .collect();
     let version = u8::try_from((size - 17) / 4).expect("versions end at 40");
     let needed_px = MIN_WIDTH_PX.div_ceil(size + 2 * options.quiet_zone);
-    let options = SymbolOptions { module_px: options.module_px.max(needed_px), ..*options };
-    Ok(Symbol { modules, size, version, options })
+    let options = SymbolOptions {
+        module_px: options.module_px.max(needed_px),
+        ..*options
+    };
+    Ok(Symbol {
+        modules,
+        size,
+        version,
+        options,
+    })
 }
 
 fn check(option: &'static str, value: u32, min: u32, max: u32) -> Result<(), DrawError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(DrawError::OptionOutOfRange { option, value, min, max })
+    Err(DrawError::OptionOutOfRange {
+        option,
+        value,
+        min,
+        max,
+    })
 }

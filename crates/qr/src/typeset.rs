@@ -34,17 +34,33 @@ pub(crate) struct SetGlyph<'a> {
 
 /// Sets a text in one line. A character that no font has is left out: callers ask [`Fonts::cover`] first.
 pub(crate) fn set_line<'a>(fonts: &'a Fonts, text: &str, weight: Weight) -> Vec<SetGlyph<'a>> {
+    let is_chinese = text.chars().any(is_wide);
     text.char_indices()
         .filter_map(|(at, c)| {
-            let (face, glyph) = fonts.face_for(c, weight)?;
-            Some(SetGlyph { face, glyph, advance: face.advance(glyph), bytes: at..at + c.len_utf8() })
+            // Both languages share these marks; in Chinese they take the room of a character.
+            let full_width = is_chinese && "“”‘’…—".contains(c);
+            let chinese = if full_width {
+                fonts.chinese_face_for(c)
+            } else {
+                None
+            };
+            let (face, glyph) = chinese.or_else(|| fonts.face_for(c, weight))?;
+            Some(SetGlyph {
+                face,
+                glyph,
+                advance: face.advance(glyph),
+                bytes: at..at + c.len_utf8(),
+            })
         })
         .collect()
 }
 
 /// Width of a line at font size 1.
 pub(crate) fn width(fonts: &Fonts, text: &str, weight: Weight) -> f32 {
-    set_line(fonts, text, weight).iter().map(|glyph| glyph.advance).sum()
+    set_line(fonts, text, weight)
+        .iter()
+        .map(|glyph| glyph.advance)
+        .sum()
 }
 
 /// Breaks a text into lines no wider than `limit` (in font sizes): between words, and between any two
@@ -58,7 +74,11 @@ pub(crate) fn break_lines(fonts: &Fonts, text: &str, weight: Weight, limit: f32)
             lines.push(line.trim_end().to_owned());
             line.clear();
         }
-        line.push_str(if line.is_empty() { piece.trim_start() } else { piece });
+        line.push_str(if line.is_empty() {
+            piece.trim_start()
+        } else {
+            piece
+        });
     }
     if !line.is_empty() {
         lines.push(line.trim_end().to_owned());
@@ -119,7 +139,11 @@ impl<'a> SetCaption<'a> {
         let text: String = if caption.fonts.cover(caption.text) {
             caption.text.to_owned()
         } else {
-            caption.ascii.chars().filter(|c| matches!(c, ' '..='~')).collect()
+            caption
+                .ascii
+                .chars()
+                .filter(|c| matches!(c, ' '..='~'))
+                .collect()
         };
         let picture = width_px as f32;
         let limit = picture * 0.92;
@@ -128,9 +152,18 @@ impl<'a> SetCaption<'a> {
         let size_px = (limit / one_line).clamp(picture / 22.0, picture / 13.0);
         let mut lines = break_lines(caption.fonts, &text, Weight::Bold, limit / size_px);
         lines.truncate(MAX_CAPTION_LINES);
-        let lines: Vec<_> = lines.iter().map(|line| set_line(caption.fonts, line, Weight::Bold)).collect();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| set_line(caption.fonts, line, Weight::Bold))
+            .collect();
         let height_px = (size_px * (lines.len() as f32 * 1.35 + 0.65)).ceil() as u32;
-        Self { text, height_px, width_px, size_px, lines }
+        Self {
+            text,
+            height_px,
+            width_px,
+            size_px,
+            lines,
+        }
     }
 
     /// How much ink lies on each pixel (0 none, 255 full), rows from the top.
@@ -139,7 +172,12 @@ impl<'a> SetCaption<'a> {
         let mut ink = vec![0_u8; width * height];
         let mut raster = ab_glyph_rasterizer::Rasterizer::new(width, height);
         for (glyph, x, baseline) in self.places() {
-            let mut pen = RasterPen { raster: &mut raster, origin: (x, baseline), at: (0.0, 0.0), start: (0.0, 0.0) };
+            let mut pen = RasterPen {
+                raster: &mut raster,
+                origin: (x, baseline),
+                at: (0.0, 0.0),
+                start: (0.0, 0.0),
+            };
             glyph.face.outline(glyph.glyph, self.size_px, &mut pen);
         }
         raster.for_each_pixel(|pixel, alpha| ink[pixel] = (alpha.clamp(0.0, 1.0) * 255.0) as u8);
@@ -150,7 +188,14 @@ impl<'a> SetCaption<'a> {
     pub(crate) fn outline(&self) -> String {
         let mut path = String::new();
         for (glyph, x, baseline) in self.places() {
-            glyph.face.outline(glyph.glyph, self.size_px, &mut SvgPen { path: &mut path, origin: (x, baseline) });
+            glyph.face.outline(
+                glyph.glyph,
+                self.size_px,
+                &mut SvgPen {
+                    path: &mut path,
+                    origin: (x, baseline),
+                },
+            );
         }
         path
     }
@@ -198,7 +243,11 @@ impl OutlinePen for RasterPen<'_> {
     }
 
     fn quad_to(&mut self, cx0: f32, cy0: f32, x: f32, y: f32) {
-        let (from, control, to) = (self.point(self.at), self.point((cx0, cy0)), self.point((x, y)));
+        let (from, control, to) = (
+            self.point(self.at),
+            self.point((cx0, cy0)),
+            self.point((x, y)),
+        );
         self.raster.draw_quad(from, control, to);
         self.at = (x, y);
     }
@@ -262,16 +311,28 @@ mod tests {
     #[test]
     fn lines_break_between_words_and_never_before_closing_marks() {
         let fonts = Fonts::built_in();
-        let lines = break_lines(&fonts, "Show it together with your ID card.", Weight::Regular, 8.0);
+        let lines = break_lines(
+            &fonts,
+            "Show it together with your ID card.",
+            Weight::Regular,
+            8.0,
+        );
         assert!(lines.len() > 1);
         assert_eq!(lines.join(" "), "Show it together with your ID card.");
-        assert_eq!(unbreakable_pieces("须出示，好吗 ok go"), ["须", "出", "示，", "好", "吗 ", "ok ", "go"]);
+        assert_eq!(
+            unbreakable_pieces("须出示，好吗 ok go"),
+            ["须", "出", "示，", "好", "吗 ", "ok ", "go"]
+        );
     }
 
     #[test]
     fn a_caption_without_a_font_for_it_falls_back_to_ascii() {
         let fonts = Fonts::built_in();
-        let caption = Caption { text: "有效期至 2022-09-30", ascii: "valid until 2022-09-30\u{7}", fonts: &fonts };
+        let caption = Caption {
+            text: "有效期至 2022-09-30",
+            ascii: "valid until 2022-09-30\u{7}",
+            fonts: &fonts,
+        };
         let set = SetCaption::under(400, &caption);
         assert_eq!(set.text, "valid until 2022-09-30");
         assert!(set.coverage().iter().any(|ink| *ink > 200));

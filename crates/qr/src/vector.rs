@@ -17,7 +17,9 @@ impl Symbol {
         let height_px = self.width_px() + set.as_ref().map_or(0, |set| set.height_px);
         let height = f64::from(height_px) / f64::from(px);
         let mut svg = String::new();
-        let label = set.as_ref().map_or(String::from("QR"), |set| format!("QR. {}", set.text));
+        let label = set
+            .as_ref()
+            .map_or(String::from("QR"), |set| format!("QR. {}", set.text));
         write!(
             svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height_px}\" \

@@ -35,7 +35,9 @@ pub(crate) struct Face {
 
 impl fmt::Debug for Face {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Face").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Face")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,15 +47,26 @@ impl Face {
             Weight::Regular => REGULAR,
             Weight::Bold => BOLD,
         };
-        let embeddable = krilla::text::Font::new(bytes.into(), 0).expect("the built-in font is sound: a test opens it");
-        Self { bytes: FontBytes::BuiltIn(bytes), index: 0, embeddable, has_bold: true }
+        let embeddable = krilla::text::Font::new(bytes.into(), 0)
+            .expect("the built-in font is sound: a test opens it");
+        Self {
+            bytes: FontBytes::BuiltIn(bytes),
+            index: 0,
+            embeddable,
+            has_bold: true,
+        }
     }
 
     /// The face `index` of a font file's bytes; none if it cannot be used.
     pub(crate) fn open(bytes: Arc<Vec<u8>>, index: u32) -> Option<Self> {
         FontRef::from_index(&bytes, index).ok()?;
         let embeddable = krilla::text::Font::new(Arc::clone(&bytes).into(), index)?;
-        Some(Self { bytes: FontBytes::Loaded(bytes), index, embeddable, has_bold: false })
+        Some(Self {
+            bytes: FontBytes::Loaded(bytes),
+            index,
+            embeddable,
+            has_bold: false,
+        })
     }
 
     fn font(&self) -> FontRef<'_> {
@@ -61,7 +74,8 @@ impl Face {
             FontBytes::BuiltIn(bytes) => bytes,
             FontBytes::Loaded(bytes) => bytes.as_slice(),
         };
-        FontRef::from_index(bytes, self.index).expect("the face was opened before from the same bytes")
+        FontRef::from_index(bytes, self.index)
+            .expect("the face was opened before from the same bytes")
     }
 
     pub(crate) fn embeddable(&self) -> &krilla::text::Font {
@@ -74,13 +88,18 @@ impl Face {
 
     /// The glyph of a character; none where the font would show an empty box.
     pub(crate) fn glyph(&self, c: char) -> Option<GlyphId> {
-        self.font().charmap().map(c).filter(|glyph| glyph.to_u32() != 0)
+        self.font()
+            .charmap()
+            .map(c)
+            .filter(|glyph| glyph.to_u32() != 0)
     }
 
     /// Advance of a glyph in parts of the font size.
     pub(crate) fn advance(&self, glyph: GlyphId) -> f32 {
         let font = self.font();
-        font.glyph_metrics(Size::new(1.0), LocationRef::default()).advance_width(glyph).unwrap_or(1.0)
+        font.glyph_metrics(Size::new(1.0), LocationRef::default())
+            .advance_width(glyph)
+            .unwrap_or(1.0)
     }
 
     /// Draws a glyph's outline at `size`, y upwards from the baseline. A broken glyph stays blank.
@@ -88,7 +107,10 @@ impl Face {
         let font = self.font();
         if let Some(outline) = font.outline_glyphs().get(glyph) {
             // An outline that cannot be drawn leaves what was drawn so far; nothing better can be done.
-            drop(outline.draw(DrawSettings::unhinted(Size::new(size), LocationRef::default()), pen));
+            drop(outline.draw(
+                DrawSettings::unhinted(Size::new(size), LocationRef::default()),
+                pen,
+            ));
         }
     }
 }

@@ -8,15 +8,36 @@ use std::sync::Arc;
 use skrifa::string::StringId;
 use skrifa::{FontRef, MetadataProvider as _};
 
-use super::face::Face;
 use super::FontError;
+use super::face::Face;
 
 /// Begin of file names, best first, in small letters.
 const KNOWN: &[&str] = &[
-    "notosanscjk-regular", "notosanscjksc-regular", "notosanssc-regular", "notosanssc", "sourcehansanssc-regular",
-    "sourcehansanscn-regular", "sourcehansans-regular", "wqy-microhei", "wqy-zenhei", "pingfang", "msyh",
-    "hiragino sans gb", "stheiti", "droidsansfallbackfull", "droidsansfallback", "simhei", "notoserifcjk-regular",
-    "simsun", "uming", "ukai", "gbsn00lp", "gkai00mp", "arphic", "bkai00mp", "bsmi00lp",
+    "notosanscjk-regular",
+    "notosanscjksc-regular",
+    "notosanssc-regular",
+    "notosanssc",
+    "sourcehansanssc-regular",
+    "sourcehansanscn-regular",
+    "sourcehansans-regular",
+    "wqy-microhei",
+    "wqy-zenhei",
+    "pingfang",
+    "msyh",
+    "hiragino sans gb",
+    "stheiti",
+    "droidsansfallbackfull",
+    "droidsansfallback",
+    "simhei",
+    "notoserifcjk-regular",
+    "simsun",
+    "uming",
+    "ukai",
+    "gbsn00lp",
+    "gkai00mp",
+    "arphic",
+    "bkai00mp",
+    "bsmi00lp",
 ];
 /// Folders below a font folder that are entered.
 const MAX_DEPTH: usize = 5;
@@ -40,14 +61,23 @@ pub(super) fn installed() -> Vec<Face> {
     }
     found.sort();
     found.dedup();
-    found.into_iter().filter_map(|(_, path)| named(&path).ok()).take(MAX_FACES).collect()
+    found
+        .into_iter()
+        .filter_map(|(_, path)| named(&path).ok())
+        .take(MAX_FACES)
+        .collect()
 }
 
 /// The Chinese face of this file; of a collection, the one for simplified Chinese if it says so.
 pub(super) fn named(path: &Path) -> Result<Face, FontError> {
-    let unreadable = |source| FontError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| FontError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FONT_BYTES {
-        return Err(FontError::NotAFont { path: path.to_owned() });
+        return Err(FontError::NotAFont {
+            path: path.to_owned(),
+        });
     }
     let bytes = Arc::new(std::fs::read(path).map_err(unreadable)?);
     let opened: Vec<Face> = in_order_of_preference(&bytes)
@@ -55,21 +85,33 @@ pub(super) fn named(path: &Path) -> Result<Face, FontError> {
         .filter_map(|index| Face::open(Arc::clone(&bytes), index))
         .collect();
     if opened.is_empty() {
-        return Err(FontError::NotAFont { path: path.to_owned() });
+        return Err(FontError::NotAFont {
+            path: path.to_owned(),
+        });
     }
     opened
         .into_iter()
         .find(|face| NEEDED.chars().all(|c| face.glyph(c).is_some()))
-        .ok_or_else(|| FontError::NotChinese { path: path.to_owned() })
+        .ok_or_else(|| FontError::NotChinese {
+            path: path.to_owned(),
+        })
 }
 
 fn in_order_of_preference(bytes: &[u8]) -> Vec<u32> {
     let mut indices: Vec<(bool, u32)> = (0..MAX_COLLECTION)
-        .map_while(|index| FontRef::from_index(bytes, index).ok().map(|font| (index, font)))
+        .map_while(|index| {
+            FontRef::from_index(bytes, index)
+                .ok()
+                .map(|font| (index, font))
+        })
         .map(|(index, font)| {
-            let family: String =
-                font.localized_strings(StringId::FAMILY_NAME).english_or_first().map(|s| s.chars().collect()).unwrap_or_default();
-            let simplified = family.contains(" SC") || family.contains(" CN") || family.contains("GB");
+            let family: String = font
+                .localized_strings(StringId::FAMILY_NAME)
+                .english_or_first()
+                .map(|s| s.chars().collect())
+                .unwrap_or_default();
+            let simplified =
+                family.contains(" SC") || family.contains(" CN") || family.contains("GB");
             (!(simplified && !family.contains("Mono")), index)
         })
         .collect();
@@ -79,20 +121,28 @@ fn in_order_of_preference(bytes: &[u8]) -> Vec<u32> {
 
 fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = [
-        "/usr/share/fonts", "/usr/local/share/fonts", "/opt/fonts", "/System/Library/Fonts", "/Library/Fonts",
+        "/usr/share/fonts",
+        "/usr/local/share/fonts",
+        "/opt/fonts",
+        "/System/Library/Fonts",
+        "/Library/Fonts",
         "C:\\Windows\\Fonts",
     ]
     .iter()
     .map(PathBuf::from)
     .collect();
     if let Some(home) = std::env::home_dir() {
-        folders.extend([".local/share/fonts", ".fonts", "Library/Fonts"].map(|folder| home.join(folder)));
+        folders.extend(
+            [".local/share/fonts", ".fonts", "Library/Fonts"].map(|folder| home.join(folder)),
+        );
     }
     folders
 }
 
 fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<(usize, PathBuf)>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         if *left == 0 {
             return;
@@ -112,8 +162,12 @@ fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<(usize
 /// Place of a file among the known fonts; none if it is not one of them.
 fn rank(path: &Path) -> Option<usize> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let is_font = [".ttf", ".ttc", ".otf", ".otc"].iter().any(|end| name.ends_with(end));
-    is_font.then(|| KNOWN.iter().position(|known| name.starts_with(known))).flatten()
+    let is_font = [".ttf", ".ttc", ".otf", ".otc"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    is_font
+        .then(|| KNOWN.iter().position(|known| name.starts_with(known)))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -135,9 +189,16 @@ mod tests {
         let path = folder.path().join("wqy-microhei.ttc");
         std::fs::write(&path, b"ttcf but not really").unwrap();
         assert!(matches!(named(&path), Err(FontError::NotAFont { .. })));
-        assert!(matches!(named(&folder.path().join("none.ttf")), Err(FontError::Unreadable { .. })));
+        assert!(matches!(
+            named(&folder.path().join("none.ttf")),
+            Err(FontError::Unreadable { .. })
+        ));
         let latin = folder.path().join("latin.ttf");
-        std::fs::write(&latin, include_bytes!("../../assets/NotoSans-Regular-Latin.ttf")).unwrap();
+        std::fs::write(
+            &latin,
+            include_bytes!("../../assets/NotoSans-Regular-Latin.ttf"),
+        )
+        .unwrap();
         assert!(matches!(named(&latin), Err(FontError::NotChinese { .. })));
     }
 }

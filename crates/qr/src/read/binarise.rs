@@ -16,7 +16,11 @@ pub(super) fn by_histogram(image: &GreyImage) -> Option<BitMatrix> {
 
 fn otsu(histogram: &[u64; 256]) -> u8 {
     let total: u64 = histogram.iter().sum();
-    let total_sum: f64 = histogram.iter().enumerate().map(|(value, count)| value as f64 * *count as f64).sum();
+    let total_sum: f64 = histogram
+        .iter()
+        .enumerate()
+        .map(|(value, count)| value as f64 * *count as f64)
+        .sum();
     let (mut best, mut threshold) = (-1.0_f64, 127_u8);
     let (mut below, mut below_sum) = (0_u64, 0.0_f64);
     for (value, count) in (0_u8..=255).zip(histogram) {
@@ -40,11 +44,16 @@ pub(super) fn by_surroundings(image: &GreyImage, radius: usize) -> Option<BitMat
     /// A pixel must be this many grey values under the mean, so that plain paper does not become noise.
     const CONTRAST: u32 = 5;
     let sums = Sums::of(image);
-    matrix(image, |x, y| u32::from(image.pixels[y * image.width + x]) + CONTRAST < sums.mean_around(x, y, radius))
+    matrix(image, |x, y| {
+        u32::from(image.pixels[y * image.width + x]) + CONTRAST < sums.mean_around(x, y, radius)
+    })
 }
 
 fn matrix(image: &GreyImage, is_dark: impl Fn(usize, usize) -> bool) -> Option<BitMatrix> {
-    let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
+    let (width, height) = (
+        u32::try_from(image.width).ok()?,
+        u32::try_from(image.height).ok()?,
+    );
     let mut matrix = BitMatrix::new(width, height).ok()?;
     for y in 0..height {
         for x in 0..width {

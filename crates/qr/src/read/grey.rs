@@ -16,12 +16,20 @@ pub(super) fn luma(r: u8, g: u8, b: u8) -> u8 {
 
 impl GreyImage {
     pub(super) fn white(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![255; width * height] }
+        Self {
+            width,
+            height,
+            pixels: vec![255; width * height],
+        }
     }
 
     /// None if the number of pixels does not fit the size.
     pub(super) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
-        (width.checked_mul(height) == Some(pixels.len())).then_some(Self { width, height, pixels })
+        (width.checked_mul(height) == Some(pixels.len())).then_some(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 
     pub(super) fn long_side(&self) -> usize {
@@ -56,13 +64,19 @@ impl GreyImage {
             }
             pixels.extend(sums.iter().map(|sum| (sum / row_count as u32) as u8));
         }
-        Self { width, height, pixels }
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
     fn enlarged(&self, width: usize, height: usize) -> Self {
         // Places in 1/256 of a source pixel.
         let place = |at: usize, of: usize, source: usize| {
-            let fixed = ((2 * at + 1) * source * 128 / of).saturating_sub(128).min((source - 1) * 256);
+            let fixed = ((2 * at + 1) * source * 128 / of)
+                .saturating_sub(128)
+                .min((source - 1) * 256);
             (fixed / 256, (fixed % 256) as u32)
         };
         let columns: Vec<_> = (0..width).map(|x| place(x, width, self.width)).collect();
@@ -73,17 +87,28 @@ impl GreyImage {
             let lower = &self.pixels[(row + 1).min(self.height - 1) * self.width..][..self.width];
             pixels.extend(columns.iter().map(|&(column, right)| {
                 let next = (column + 1).min(self.width - 1);
-                let mix = |a: u8, b: u8, part: u32| u32::from(a) * (256 - part) + u32::from(b) * part;
-                let (top, bottom) = (mix(upper[column], upper[next], right), mix(lower[column], lower[next], right));
+                let mix =
+                    |a: u8, b: u8, part: u32| u32::from(a) * (256 - part) + u32::from(b) * part;
+                let (top, bottom) = (
+                    mix(upper[column], upper[next], right),
+                    mix(lower[column], lower[next], right),
+                );
                 ((top * (256 - down) + bottom * down) >> 16) as u8
             }));
         }
-        Self { width, height, pixels }
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
     /// Light and dark exchanged.
     pub(super) fn inverted(&self) -> Self {
-        Self { pixels: self.pixels.iter().map(|p| 255 - p).collect(), ..*self }
+        Self {
+            pixels: self.pixels.iter().map(|p| 255 - p).collect(),
+            ..*self
+        }
     }
 
     /// A light margin around, for a picture cut to the symbol's edge.
@@ -108,8 +133,17 @@ impl GreyImage {
     /// What differs from the surroundings, doubled: undoes some blur.
     pub(super) fn sharpened(&self, radius: usize) -> Self {
         let smooth = self.smoothed(radius);
-        let sharpen = |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;
-        Self { pixels: self.pixels.iter().zip(&smooth.pixels).map(sharpen).collect(), ..*self }
+        let sharpen =
+            |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;
+        Self {
+            pixels: self
+                .pixels
+                .iter()
+                .zip(&smooth.pixels)
+                .map(sharpen)
+                .collect(),
+            ..*self
+        }
     }
 }
 
@@ -133,15 +167,25 @@ impl Sums {
                 sums[(y + 1) * stride + x + 1] = sums[y * stride + x + 1].wrapping_add(sum);
             }
         }
-        Self { width: image.width, height: image.height, sums }
+        Self {
+            width: image.width,
+            height: image.height,
+            sums,
+        }
     }
 
     /// Mean of the pixels at most `radius` away in both directions, inside the image.
     pub(super) fn mean_around(&self, x: usize, y: usize, radius: usize) -> u32 {
         let (left, top) = (x.saturating_sub(radius), y.saturating_sub(radius));
-        let (right, bottom) = ((x + radius + 1).min(self.width), (y + radius + 1).min(self.height));
+        let (right, bottom) = (
+            (x + radius + 1).min(self.width),
+            (y + radius + 1).min(self.height),
+        );
         let at = |x: usize, y: usize| self.sums[y * (self.width + 1) + x];
-        let sum = at(right, bottom).wrapping_sub(at(left, bottom)).wrapping_sub(at(right, top)).wrapping_add(at(left, top));
+        let sum = at(right, bottom)
+            .wrapping_sub(at(left, bottom))
+            .wrapping_sub(at(right, top))
+            .wrapping_add(at(left, top));
         sum / ((right - left) * (bottom - top)) as u32
     }
 }

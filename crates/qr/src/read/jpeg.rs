@@ -18,8 +18,14 @@ const MAX_SCANS: u64 = 64;
 /// Greatest side; the format's own limit.
 const MAX_SIDE: usize = 65_535;
 
-pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, ReadImageError> {
-    let options = DecoderOptions::default().set_max_width(MAX_SIDE).set_max_height(MAX_SIDE).set_strict_mode(false);
+pub(super) fn decode(
+    bytes: &[u8],
+    out_of_time: &dyn Fn() -> bool,
+) -> Result<GreyImage, ReadImageError> {
+    let options = DecoderOptions::default()
+        .set_max_width(MAX_SIDE)
+        .set_max_height(MAX_SIDE)
+        .set_strict_mode(false);
     let mut headers = JpegDecoder::new_with_options(Cursor::new(bytes), options);
     headers.decode_headers().map_err(|error| refuse(&error))?;
     let (width, height) = headers.dimensions().ok_or(ReadImageError::NotAnImage)?;
@@ -31,8 +37,13 @@ pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<Gre
     };
     let scans = (MAX_SCANNED_PIXELS / (width as u64 * height as u64)).clamp(1, MAX_SCANS);
     let scans = usize::try_from(scans).expect("at most 64");
-    let options = options.jpeg_set_max_scans(scans).jpeg_set_out_colorspace(wanted);
-    let source = UntilOutOfTime { bytes: Cursor::new(bytes), out_of_time };
+    let options = options
+        .jpeg_set_max_scans(scans)
+        .jpeg_set_out_colorspace(wanted);
+    let source = UntilOutOfTime {
+        bytes: Cursor::new(bytes),
+        out_of_time,
+    };
     let decoded = JpegDecoder::new_with_options(source, options).decode();
     if out_of_time() {
         return Err(ReadImageError::TimedOut);
@@ -40,7 +51,12 @@ pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<Gre
     let decoded = decoded.map_err(|error| refuse(&error))?;
     let pixels = match wanted {
         ColorSpace::Luma => decoded,
-        _ => decoded.as_chunks().0.iter().map(|&[r, g, b]| luma(r, g, b)).collect(),
+        _ => decoded
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&[r, g, b]| luma(r, g, b))
+            .collect(),
     };
     GreyImage::from_pixels(width, height, pixels).ok_or(ReadImageError::NotAnImage)
 }
@@ -61,7 +77,11 @@ struct UntilOutOfTime<'a> {
 
 impl UntilOutOfTime<'_> {
     fn check(&self) -> io::Result<()> {
-        if (self.out_of_time)() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(()) }
+        if (self.out_of_time)() {
+            Err(io::Error::from(io::ErrorKind::TimedOut))
+        } else {
+            Ok(())
+        }
     }
 }
 

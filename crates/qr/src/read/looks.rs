@@ -19,16 +19,31 @@ const TINY: usize = 900;
 const FULL: usize = 6400;
 
 /// Reads the one symbol of `image`.
-pub(super) fn read(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Result<String, ReadImageError> {
-    let middle = if image.long_side() > MIDDLE { image.scaled_to(MIDDLE) } else { image.clone() };
+pub(super) fn read(
+    image: &GreyImage,
+    out_of_time: &dyn Fn() -> bool,
+) -> Result<String, ReadImageError> {
+    let middle = if image.long_side() > MIDDLE {
+        image.scaled_to(MIDDLE)
+    } else {
+        image.clone()
+    };
     let mut bytes_seen = false;
     for look in looks(image) {
         if out_of_time() {
             return Err(ReadImageError::TimedOut);
         }
         let seen = look(image, &middle, out_of_time);
-        let texts: Vec<&String> =
-            seen.iter().filter_map(|content| if let Content::Text(text) = content { Some(text) } else { None }).collect();
+        let texts: Vec<&String> = seen
+            .iter()
+            .filter_map(|content| {
+                if let Content::Text(text) = content {
+                    Some(text)
+                } else {
+                    None
+                }
+            })
+            .collect();
         match texts.as_slice() {
             [] => bytes_seen |= !seen.is_empty(),
             [text] if seen.len() == 1 => return Ok((*text).clone()),
@@ -38,7 +53,11 @@ pub(super) fn read(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Result<
             return Err(ReadImageError::NotText);
         }
     }
-    if out_of_time() { Err(ReadImageError::TimedOut) } else { Err(ReadImageError::NoSymbol) }
+    if out_of_time() {
+        Err(ReadImageError::TimedOut)
+    } else {
+        Err(ReadImageError::NoSymbol)
+    }
 }
 
 type Look = fn(&GreyImage, &GreyImage, &dyn Fn() -> bool) -> Vec<Content>;
@@ -59,7 +78,12 @@ fn looks(image: &GreyImage) -> Vec<Look> {
     looks.push(|_, middle, clock| both(&middle.sharpened(2), clock));
     looks.push(|_, middle, clock| both(&middle.with_margin(margin(middle)), clock));
     looks.push(|_, middle, clock| both(&middle.inverted().with_margin(margin(middle)), clock));
-    looks.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2).sharpened(4), clock));
+    looks.push(|_, middle, clock| {
+        both(
+            &middle.scaled_to(middle.long_side() * 2).sharpened(4),
+            clock,
+        )
+    });
     looks.push(|_, middle, clock| both(&middle.smoothed(2).sharpened(5), clock));
     if side > LARGE * 5 / 4 {
         looks.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(FULL)), clock));
@@ -76,14 +100,21 @@ fn margin(image: &GreyImage) -> usize {
 fn both(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Vec<Content> {
     let side = image.long_side();
     let fine = by_surroundings(image, (side / 60).max(6));
-    let mut seen = fine.map(|matrix| symbols(&matrix, out_of_time)).unwrap_or_default();
+    let mut seen = fine
+        .map(|matrix| symbols(&matrix, out_of_time))
+        .unwrap_or_default();
     let thresholds: [fn(&GreyImage) -> Option<rxing::common::BitMatrix>; 2] =
-        [by_histogram, |image| by_surroundings(image, (image.long_side() / 16).max(20))];
+        [by_histogram, |image| {
+            by_surroundings(image, (image.long_side() / 16).max(20))
+        }];
     for threshold in thresholds {
         if out_of_time() {
             break;
         }
-        for content in threshold(image).map(|matrix| symbols(&matrix, out_of_time)).unwrap_or_default() {
+        for content in threshold(image)
+            .map(|matrix| symbols(&matrix, out_of_time))
+            .unwrap_or_default()
+        {
             if !seen.contains(&content) {
                 seen.push(content);
             }

@@ -65,11 +65,20 @@ pub(super) fn one_page<'a>(
         .with_archival_validator(Archival::A2_B)
         .finish()
         .map_err(|error| PrintError::Pdf(format!("{error:?}")))?;
-    let settings = SerializeSettings { configuration, enable_tagging: false, ..SerializeSettings::default() };
+    let settings = SerializeSettings {
+        configuration,
+        enable_tagging: false,
+        ..SerializeSettings::default()
+    };
     let mut document = Document::new_with(settings);
     let SheetDate { year, month, day } = about.date;
     // Date without time zone would depend on the reader; midnight UTC does not.
-    let date = DateTime::new(year).month(month).day(day).hour(0).minute(0).second(0);
+    let date = DateTime::new(year)
+        .month(month)
+        .day(day)
+        .hour(0)
+        .minute(0)
+        .second(0);
     let date = date.utc_offset_hour(0).utc_offset_minute(0);
     document.set_metadata(
         Metadata::new()
@@ -82,12 +91,17 @@ pub(super) fn one_page<'a>(
     let mut page = document.start_page_with(page_settings);
     let drawn = {
         // Dropping the surface writes what was drawn on it into the page.
-        let mut canvas = Canvas { surface: page.surface(), fonts };
+        let mut canvas = Canvas {
+            surface: page.surface(),
+            fonts,
+        };
         draw(&mut canvas)
     };
     page.finish();
     drawn?;
-    document.finish().map_err(|error| PrintError::Pdf(format!("{error:?}")))
+    document
+        .finish()
+        .map_err(|error| PrintError::Pdf(format!("{error:?}")))
 }
 
 impl Canvas<'_, '_> {
@@ -118,7 +132,14 @@ impl Canvas<'_, '_> {
             })
             .collect();
         let start = Point::from_xy(x, y);
-        self.surface.draw_glyphs(start, &glyphs, face.embeddable().clone(), text, style.size, false);
+        self.surface.draw_glyphs(
+            start,
+            &glyphs,
+            face.embeddable().clone(),
+            text,
+            style.size,
+            false,
+        );
         run.iter().map(|set| set.advance * style.size).sum()
     }
 
@@ -131,11 +152,42 @@ impl Canvas<'_, '_> {
 
     /// Draws the outline of a rectangle, lying inside it.
     pub(super) fn framed(&mut self, area: Area, line: f32, ink: Ink) {
-        let Area { x, y, width, height } = area;
-        self.filled(Area { height: line, ..area }, ink);
-        self.filled(Area { y: y + height - line, height: line, ..area }, ink);
-        self.filled(Area { width: line, ..area }, ink);
-        self.filled(Area { x: x + width - line, width: line, ..area }, ink);
+        let Area {
+            x,
+            y,
+            width,
+            height,
+        } = area;
+        self.filled(
+            Area {
+                height: line,
+                ..area
+            },
+            ink,
+        );
+        self.filled(
+            Area {
+                y: y + height - line,
+                height: line,
+                ..area
+            },
+            ink,
+        );
+        self.filled(
+            Area {
+                width: line,
+                ..area
+            },
+            ink,
+        );
+        self.filled(
+            Area {
+                x: x + width - line,
+                width: line,
+                ..area
+            },
+            ink,
+        );
     }
 
     /// Draws the symbol's dark modules, without its quiet zone, as one path.
@@ -143,7 +195,15 @@ impl Canvas<'_, '_> {
         let mut path = PathBuilder::new();
         for (column, row, length) in symbol.dark_runs() {
             let (left, top) = (x + column as f32 * module, y + row as f32 * module);
-            push(&mut path, Area { x: left, y: top, width: length as f32 * module, height: module });
+            push(
+                &mut path,
+                Area {
+                    x: left,
+                    y: top,
+                    width: length as f32 * module,
+                    height: module,
+                },
+            );
         }
         self.fill_path(path, Ink(0));
     }
@@ -164,5 +224,9 @@ fn push(path: &mut PathBuilder, area: Area) {
 }
 
 fn fill(ink: Ink) -> Fill {
-    Fill { paint: luma::Color::new(ink.0).into(), opacity: NormalizedF32::ONE, rule: FillRule::default() }
+    Fill {
+        paint: luma::Color::new(ink.0).into(),
+        opacity: NormalizedF32::ONE,
+        rule: FillRule::default(),
+    }
 }

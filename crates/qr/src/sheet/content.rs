@@ -14,7 +14,10 @@ pub struct Label {
 impl Label {
     /// A label of both texts.
     pub fn new(zh: impl Into<String>, en: impl Into<String>) -> Self {
-        Self { zh: zh.into(), en: en.into() }
+        Self {
+            zh: zh.into(),
+            en: en.into(),
+        }
     }
 }
 
@@ -49,7 +52,9 @@ pub struct SheetDate {
 
 impl SheetDate {
     pub(crate) fn is_plausible(self) -> bool {
-        (1970..=9999).contains(&self.year) && (1..=12).contains(&self.month) && (1..=31).contains(&self.day)
+        (1970..=9999).contains(&self.year)
+            && (1..=12).contains(&self.month)
+            && (1..=31).contains(&self.day)
     }
 }
 
@@ -87,6 +92,9 @@ pub struct SheetContent {
 /// Shows neither the token nor the name nor the serial.
 impl fmt::Debug for SheetContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SheetContent").field("kind", &self.kind).field("date", &self.date).finish_non_exhaustive()
+        f.debug_struct("SheetContent")
+            .field("kind", &self.kind)
+            .field("date", &self.date)
+            .finish_non_exhaustive()
     }
 }

@@ -9,8 +9,14 @@ use super::content::{Label, LabelledValue, Section, SheetContent};
 use super::{PrintError, PrintNotice};
 
 /// The content with all that cannot be printed replaced, and what to say about it.
-pub(super) fn only(content: &SheetContent, fonts: &Fonts) -> Result<(SheetContent, Vec<PrintNotice>), PrintError> {
-    let mut check = Check { fonts, notices: Vec::new() };
+pub(super) fn only(
+    content: &SheetContent,
+    fonts: &Fonts,
+) -> Result<(SheetContent, Vec<PrintNotice>), PrintError> {
+    let mut check = Check {
+        fonts,
+        notices: Vec::new(),
+    };
     let legible = SheetContent {
         token: content.token.clone(),
         issuer: check.label("the issuer", &content.issuer)?,
@@ -22,7 +28,11 @@ pub(super) fn only(content: &SheetContent, fonts: &Fonts) -> Result<(SheetConten
         serial_label: check.label("the serial's label", &content.serial_label)?,
         serial: check.needed("the serial", &content.serial)?,
         present_with: check.label("the word in the frame", &content.present_with)?,
-        sections: content.sections.iter().map(|section| check.section(section)).collect::<Result<_, _>>()?,
+        sections: content
+            .sections
+            .iter()
+            .map(|section| check.section(section))
+            .collect::<Result<_, _>>()?,
         footer: check.label("the footer", &content.footer)?,
         date: content.date,
     };
@@ -37,32 +47,63 @@ struct Check<'a> {
 impl Check<'_> {
     fn label(&mut self, field: &'static str, label: &Label) -> Result<Label, PrintError> {
         if self.fonts.cover(&label.zh) {
-            return Ok(Label { zh: label.zh.clone(), en: self.needed(field, &label.en)? });
+            return Ok(Label {
+                zh: label.zh.clone(),
+                en: self.needed(field, &label.en)?,
+            });
         }
         if label.en.is_empty() {
             return Err(PrintError::MissingGlyph { field });
         }
         self.notices.push(PrintNotice::EnglishOnly { field });
-        Ok(Label { zh: String::new(), en: self.needed(field, &label.en)? })
+        Ok(Label {
+            zh: String::new(),
+            en: self.needed(field, &label.en)?,
+        })
     }
 
-    fn labelled(&mut self, field: &'static str, value: &LabelledValue) -> Result<LabelledValue, PrintError> {
-        Ok(LabelledValue { label: self.label(field, &value.label)?, value: self.label(field, &value.value)? })
+    fn labelled(
+        &mut self,
+        field: &'static str,
+        value: &LabelledValue,
+    ) -> Result<LabelledValue, PrintError> {
+        Ok(LabelledValue {
+            label: self.label(field, &value.label)?,
+            value: self.label(field, &value.value)?,
+        })
     }
 
     fn section(&mut self, section: &Section) -> Result<Section, PrintError> {
-        let lines = section.lines.iter().map(|line| self.label("a section's line", line));
+        let lines = section
+            .lines
+            .iter()
+            .map(|line| self.label("a section's line", line));
         let lines = lines.collect::<Result<_, _>>()?;
-        Ok(Section { heading: self.label("a section's heading", &section.heading)?, lines })
+        Ok(Section {
+            heading: self.label("a section's heading", &section.heading)?,
+            lines,
+        })
     }
 
     fn needed(&self, field: &'static str, text: &str) -> Result<String, PrintError> {
-        if self.fonts.cover(text) { Ok(text.to_owned()) } else { Err(PrintError::MissingGlyph { field }) }
+        if self.fonts.cover(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(PrintError::MissingGlyph { field })
+        }
     }
 
     fn name(&mut self, name: &str) -> String {
-        let printed: String =
-            name.chars().map(|c| if self.fonts.face_for(c, Weight::Bold).is_some() { c } else { '*' }).collect();
+        let printed: String = name
+            .chars()
+            .map(|c| {
+                if self.fonts.face_for(c, Weight::Bold).is_some() {
+                    c
+                } else {
+                    '*'
+                }
+            })
+            .collect();
         if printed != name {
             self.notices.push(PrintNotice::NameMaskedFurther);
         }

@@ -3,10 +3,10 @@
 use citycode_qr::{Symbol, SymbolOptions, draw};
 
 /// Small deterministic generator (SplitMix64); chance of the test, not of the product.
-pub struct Chance(pub u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -15,18 +15,18 @@ impl Chance {
     }
 
     /// From -1 to 1.
-    pub fn swing(&mut self) -> f32 {
+    pub(crate) fn swing(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
     }
 }
 
-pub fn token(seed: u64, length: usize) -> String {
+pub(crate) fn token(seed: u64, length: usize) -> String {
     let mut chance = Chance(seed);
     let bytes: Vec<u8> = (0..length).map(|_| chance.next() as u8).collect();
     format!("CC1:{}", base45::encode(&bytes))
 }
 
-pub fn symbol(seed: u64) -> (String, Symbol) {
+pub(crate) fn symbol(seed: u64) -> (String, Symbol) {
     let text = token(seed, 144);
     let symbol = draw(&text, &SymbolOptions::PAPER).unwrap();
     (text, symbol)
@@ -34,29 +34,29 @@ pub fn symbol(seed: u64) -> (String, Symbol) {
 
 /// What goes wrong between paper and file.
 #[derive(Clone, Copy)]
-pub struct Shot {
+pub(crate) struct Shot {
     /// Side of the square photograph in pixels.
-    pub side: usize,
+    pub(crate) side: usize,
     /// Part of it that the symbol's side takes.
-    pub fills: f32,
-    pub turn_degrees: f32,
+    pub(crate) fills: f32,
+    pub(crate) turn_degrees: f32,
     /// Shortening of the far edge, 0 none.
-    pub tilt: f32,
+    pub(crate) tilt: f32,
     /// Standard deviation of the blur, in pixels.
-    pub blur: f32,
+    pub(crate) blur: f32,
     /// Half range of noise, in grey values.
-    pub noise: f32,
+    pub(crate) noise: f32,
     /// Brightness of black and white.
-    pub dark: f32,
-    pub light: f32,
+    pub(crate) dark: f32,
+    pub(crate) light: f32,
     /// Loss of light from left to right, 0 none.
-    pub shade: f32,
+    pub(crate) shade: f32,
     /// A round glare that burns out part of the symbol.
-    pub glare: f32,
+    pub(crate) glare: f32,
 }
 
 impl Shot {
-    pub const PLAIN: Self = Self {
+    pub(crate) const PLAIN: Self = Self {
         side: 900,
         fills: 0.6,
         turn_degrees: 0.0,
@@ -71,7 +71,7 @@ impl Shot {
 }
 
 /// The grey photograph, side × side.
-pub fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> Vec<u8> {
+pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> Vec<u8> {
     let side = shot.side;
     let (sin, cos) = shot.turn_degrees.to_radians().sin_cos();
     let (dx, dy) = (chance.swing() * 0.05, chance.swing() * 0.05);
@@ -92,21 +92,26 @@ pub fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> Vec<u8> 
             } else {
                 let zone = symbol.quiet_zone() as f32;
                 let (column, row) = (u * modules - zone, v * modules - zone);
-                let is_dark = column >= 0.0 && row >= 0.0 && symbol.is_dark(column as u32, row as u32);
+                let is_dark =
+                    column >= 0.0 && row >= 0.0 && symbol.is_dark(column as u32, row as u32);
                 if is_dark { 0.0 } else { 1.0 }
             };
         }
         *value = shot.dark + (shot.light - shot.dark) * sum / 4.0;
     }
     blur(&mut light, side, shot.blur);
-    let glare = ((chance.swing() * 0.2 + 0.5) * side as f32, (chance.swing() * 0.2 + 0.5) * side as f32);
+    let glare = (
+        (chance.swing() * 0.2 + 0.5) * side as f32,
+        (chance.swing() * 0.2 + 0.5) * side as f32,
+    );
     light
         .iter()
         .enumerate()
         .map(|(at, value)| {
             let (x, y) = ((at % side) as f32, (at / side) as f32);
             let shaded = value * (1.0 - shot.shade * x / side as f32);
-            let distance = ((x - glare.0).powi(2) + (y - glare.1).powi(2)) / (side as f32 * 0.06).powi(2);
+            let distance =
+                ((x - glare.0).powi(2) + (y - glare.1).powi(2)) / (side as f32 * 0.06).powi(2);
             let burnt = shaded + shot.glare * 255.0 * (-distance).exp();
             (burnt + shot.noise * chance.swing()).clamp(0.0, 255.0) as u8
         })
@@ -115,7 +120,9 @@ pub fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> Vec<u8> 
 
 fn blur(light: &mut [f32], side: usize, sigma: f32) {
     let radius = (sigma * 3.0).ceil() as isize;
-    let weights: Vec<f32> = (-radius..=radius).map(|d| (-(d * d) as f32 / (2.0 * sigma * sigma)).exp()).collect();
+    let weights: Vec<f32> = (-radius..=radius)
+        .map(|d| (-(d * d) as f32 / (2.0 * sigma * sigma)).exp())
+        .collect();
     let total: f32 = weights.iter().sum();
     let across = |light: &[f32], step_x: isize, step_y: isize| -> Vec<f32> {
         (0..light.len())
@@ -137,14 +144,22 @@ fn blur(light: &mut [f32], side: usize, sigma: f32) {
     light.copy_from_slice(&across(&rows, 0, 1));
 }
 
-pub fn as_png(pixels: &[u8], width: usize) -> Vec<u8> {
+pub(crate) fn as_png(pixels: &[u8], width: usize) -> Vec<u8> {
     let mut file = std::io::Cursor::new(Vec::new());
     let (width, height) = (width as u32, (pixels.len() / width) as u32);
-    image::write_buffer_with_format(&mut file, pixels, width, height, image::ColorType::L8, image::ImageFormat::Png).unwrap();
+    image::write_buffer_with_format(
+        &mut file,
+        pixels,
+        width,
+        height,
+        image::ColorType::L8,
+        image::ImageFormat::Png,
+    )
+    .unwrap();
     file.into_inner()
 }
 
-pub fn as_jpeg(pixels: &[u8], width: usize, quality: u8) -> Vec<u8> {
+pub(crate) fn as_jpeg(pixels: &[u8], width: usize, quality: u8) -> Vec<u8> {
     let mut file = Vec::new();
     let rgb: Vec<u8> = pixels.iter().flat_map(|p| [*p; 3]).collect();
     let (width, height) = (width as u32, (pixels.len() / width) as u32);

@@ -1,9 +1,7 @@
 //! Photographs and screenshots are read; what is read is always exactly what was drawn.
 
-mod camera;
-
-use camera::{Chance, Shot, as_jpeg, as_png, photograph, symbol, token};
-use citycode_qr::{Fonts, Caption, Level, ReadImageError, SymbolOptions, draw, read_image};
+use crate::camera::{Chance, Shot, as_jpeg, as_png, photograph, symbol, token};
+use citycode_qr::{Caption, Fonts, Level, ReadImageError, SymbolOptions, draw, read_image};
 
 /// Shots of one kind under several seeds; gives how many were read. A wrong text fails at once.
 fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Chance) -> Shot) -> u64 {
@@ -31,7 +29,10 @@ fn upright_photographs_are_all_read() {
 
 #[test]
 fn turned_photographs_are_read_at_any_angle() {
-    let read = read_of(12, 70, |chance| Shot { turn_degrees: 180.0 * chance.swing(), ..Shot::PLAIN });
+    let read = read_of(12, 70, |chance| Shot {
+        turn_degrees: 180.0 * chance.swing(),
+        ..Shot::PLAIN
+    });
     assert!(read >= 12, "{read} of 12");
 }
 
@@ -72,13 +73,22 @@ fn dim_photographs_with_shadow_are_read() {
 
 #[test]
 fn photographs_with_glare_are_mostly_read() {
-    let read = read_of(10, 60, |chance| Shot { glare: 0.9, turn_degrees: 15.0 * chance.swing(), ..Shot::PLAIN });
+    let read = read_of(10, 60, |chance| Shot {
+        glare: 0.9,
+        turn_degrees: 15.0 * chance.swing(),
+        ..Shot::PLAIN
+    });
     assert!(read >= 8, "{read} of 10");
 }
 
 #[test]
 fn a_small_symbol_in_a_large_photograph_is_read() {
-    let read = read_of(2, 75, |_| Shot { side: 3600, fills: 0.08, blur: 0.8, ..Shot::PLAIN });
+    let read = read_of(2, 75, |_| Shot {
+        side: 3600,
+        fills: 0.08,
+        blur: 0.8,
+        ..Shot::PLAIN
+    });
     assert_eq!(read, 2);
 }
 
@@ -86,25 +96,58 @@ fn a_small_symbol_in_a_large_photograph_is_read() {
 fn screenshots_are_read_at_any_scale_with_caption_and_dark_mode() {
     let text = token(7, 144);
     let fonts = Fonts::built_in();
-    let caption = Caption { text: "valid until 2022-09-30", ascii: "", fonts: &fonts };
+    let caption = Caption {
+        text: "valid until 2022-09-30",
+        ascii: "",
+        fonts: &fonts,
+    };
     for level in [Level::M, Level::Q] {
         for module_px in [1, 2, 3, 4, 7, 12] {
-            let symbol = draw(&text, &SymbolOptions { level, module_px, quiet_zone: 4 }).unwrap();
+            let symbol = draw(
+                &text,
+                &SymbolOptions {
+                    level,
+                    module_px,
+                    quiet_zone: 4,
+                },
+            )
+            .unwrap();
             assert!(symbol.width_px() >= 240);
-            assert_eq!(read_image(&symbol.to_png(None).unwrap()).as_deref(), Ok(text.as_str()), "{module_px}");
-            assert_eq!(read_image(&symbol.to_png(Some(&caption)).unwrap()).as_deref(), Ok(text.as_str()));
+            assert_eq!(
+                read_image(&symbol.to_png(None).unwrap()).as_deref(),
+                Ok(text.as_str()),
+                "{module_px}"
+            );
+            assert_eq!(
+                read_image(&symbol.to_png(Some(&caption)).unwrap()).as_deref(),
+                Ok(text.as_str())
+            );
         }
     }
     let symbol = draw(&text, &SymbolOptions::SCREEN).unwrap();
-    let mut pixels = image::load_from_memory(&symbol.to_png(None).unwrap()).unwrap().into_luma8();
+    let mut pixels = image::load_from_memory(&symbol.to_png(None).unwrap())
+        .unwrap()
+        .into_luma8();
     let side = pixels.width() as usize;
     // Scaled by a factor that is not whole, as a phone's screen does.
     let scaled = image::imageops::resize(&pixels, 311, 311, image::imageops::FilterType::Triangle);
-    assert_eq!(read_image(&as_png(&scaled, 311)).as_deref(), Ok(text.as_str()));
+    assert_eq!(
+        read_image(&as_png(&scaled, 311)).as_deref(),
+        Ok(text.as_str())
+    );
     image::imageops::colorops::invert(&mut pixels);
-    assert_eq!(read_image(&as_png(&pixels, side)).as_deref(), Ok(text.as_str()), "inverted");
-    let cut = image::imageops::crop_imm(&pixels, 24, 24, side as u32 - 48, side as u32 - 48).to_image();
-    assert_eq!(read_image(&as_png(&cut, side - 48)).as_deref(), Ok(text.as_str()), "inverted, without margin");
+    assert_eq!(
+        read_image(&as_png(&pixels, side)).as_deref(),
+        Ok(text.as_str()),
+        "inverted"
+    );
+    let cut =
+        image::imageops::crop_imm(&pixels, 24, 24, side as u32 - 48, side as u32 - 48).to_image();
+    assert_eq!(
+        read_image(&as_png(&cut, side - 48)).as_deref(),
+        Ok(text.as_str()),
+        "inverted, without margin"
+    );
 }
 
 #[test]
@@ -112,7 +155,11 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
     let pictures: Vec<_> = [3_u64, 4]
         .map(|seed| draw(&token(seed, 144), &SymbolOptions::SCREEN).unwrap())
         .iter()
-        .map(|symbol| image::load_from_memory(&symbol.to_png(None).unwrap()).unwrap().into_luma8())
+        .map(|symbol| {
+            image::load_from_memory(&symbol.to_png(None).unwrap())
+                .unwrap()
+                .into_luma8()
+        })
         .collect();
     let beside = |left: &image::GrayImage, right: &image::GrayImage| {
         let mut both = image::GrayImage::new(left.width() + right.width(), left.height());
@@ -120,15 +167,30 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
         image::imageops::replace(&mut both, right, i64::from(left.width()), 0);
         as_png(&both, both.width() as usize)
     };
-    assert_eq!(read_image(&beside(&pictures[0], &pictures[1])), Err(ReadImageError::SeveralSymbols));
-    assert_eq!(read_image(&beside(&pictures[0], &pictures[0])), Ok(token(3, 144)));
+    assert_eq!(
+        read_image(&beside(&pictures[0], &pictures[1])),
+        Err(ReadImageError::SeveralSymbols)
+    );
+    assert_eq!(
+        read_image(&beside(&pictures[0], &pictures[0])),
+        Ok(token(3, 144))
+    );
 }
 
 #[test]
 fn a_photograph_without_a_symbol_says_so() {
     let mut chance = Chance(1);
     let noise: Vec<u8> = (0..500 * 500).map(|_| chance.next() as u8).collect();
-    assert_eq!(read_image(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));
-    assert_eq!(read_image(&as_png(&[255; 64], 8)), Err(ReadImageError::NoSymbol));
-    assert_eq!(read_image(&as_png(&[0; 1], 1)), Err(ReadImageError::NoSymbol));
+    assert_eq!(
+        read_image(&as_jpeg(&noise, 500, 60)),
+        Err(ReadImageError::NoSymbol)
+    );
+    assert_eq!(
+        read_image(&as_png(&[255; 64], 8)),
+        Err(ReadImageError::NoSymbol)
+    );
+    assert_eq!(
+        read_image(&as_png(&[0; 1], 1)),
+        Err(ReadImageError::NoSymbol)
+    );
 }
