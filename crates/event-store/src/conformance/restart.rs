@@ -1,7 +1,5 @@
 //! What a restart keeps.
 
-use std::sync::Arc;
-
 use super::{EngineFactory, append, append_any, commit, small_layout, stream};
 use crate::{AppendOutcome, BucketTail, Revision};
 
@@ -53,7 +51,7 @@ pub async fn a_restart_keeps_everything_and_goes_on(factory: &dyn EngineFactory)
     let (next, _) = append(&*store, commit(stream(1), 1_000), tail).await;
     assert_eq!(next.sequence, heads.sequence(next.partition).next());
     let again = factory
-        .restart(Arc::clone(&store))
+        .restart(store)
         .await
         .expect("it did not forget the first time");
     assert_eq!(again.head(next.partition).await, Ok(next.sequence));

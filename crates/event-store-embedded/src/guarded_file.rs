@@ -1,0 +1,191 @@
+//! Between redb and the file: after the first failed write or sync, nothing reaches the file any more.
+//!
+//! redb answers every later operation with an error once its storage failed, reads too. But reads of what was
+//! durable before are harmless, and gates want to go on. So this layer takes note of the failure, tells the writer
+//! through [`FileHealth`], and from then on keeps what redb still writes in memory, where redb finds it again. The
+//! writer never acknowledges after a failure, and readers hold a snapshot from before it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use redb::StorageBackend;
+
+const BLOCK: u64 = 4_096;
+const BLOCK_BYTES: usize = 4_096;
+
+/// Whether the file still takes writes.
+#[derive(Debug, Default)]
+pub(crate) struct FileHealth {
+    failed: AtomicBool,
+    reason: Mutex<Option<String>>,
+}
+
+impl FileHealth {
+    /// Why the file takes no writes any more, if so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        if !self.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(
+            self.reason
+                .lock()
+                .clone()
+                .unwrap_or_else(|| "a write failed".into()),
+        )
+    }
+
+    fn fail(&self, what: &str, error: &std::io::Error) {
+        self.reason
+            .lock()
+            .get_or_insert_with(|| format!("{what} of the log file failed: {error}"));
+        self.failed.store(true, Ordering::Release);
+    }
+}
+
+/// What was to be written after the failure; dropped with the process.
+#[derive(Debug, Default)]
+struct Overlay {
+    blocks: HashMap<u64, Box<[u8; BLOCK_BYTES]>>,
+    length: u64,
+}
+
+/// The file, and the memory that stands in for it after a failure.
+#[derive(Debug)]
+pub(crate) struct GuardedFile {
+    inner: Box<dyn StorageBackend>,
+    health: Arc<FileHealth>,
+    overlay: Mutex<Overlay>,
+}
+
+impl GuardedFile {
+    pub(crate) fn new(inner: Box<dyn StorageBackend>, health: Arc<FileHealth>) -> Self {
+        Self {
+            inner,
+            health,
+            overlay: Mutex::new(Overlay::default()),
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.health.failed.load(Ordering::Acquire)
+    }
+
+    /// Notes the failure once, with the file's length as the overlay's.
+    fn fail(&self, what: &str, error: &std::io::Error) -> Result<(), std::io::Error> {
+        let mut overlay = self.overlay.lock();
+        if !self.failed() {
+            overlay.length = self.inner.len()?;
+            self.health.fail(what, error);
+        }
+        Ok(())
+    }
+
+    /// Reads what the file has of a range; past its end are zeros.
+    fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        let length = self.inner.len()?;
+        let there = length.saturating_sub(offset).min(out.len() as u64);
+        let there = usize::try_from(there).expect("at most the length of a slice");
+        let (file, beyond) = out.split_at_mut(there);
+        beyond.fill(0);
+        if file.is_empty() {
+            Ok(())
+        } else {
+            self.inner.read(offset, file)
+        }
+    }
+
+    fn write_overlay(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        let mut overlay = self.overlay.lock();
+        let end = offset.saturating_add(data.len() as u64);
+        overlay.length = overlay.length.max(end);
+        for (block, range, part) in block_parts(offset, data.len()) {
+            if !overlay.blocks.contains_key(&block) {
+                let mut base = Box::new([0; BLOCK_BYTES]);
+                self.read_file(block * BLOCK, &mut base[..])?;
+                overlay.blocks.insert(block, base);
+            }
+            let stored = overlay.blocks.get_mut(&block).expect("inserted above");
+            stored[range].copy_from_slice(&data[part]);
+        }
+        Ok(())
+    }
+}
+
+/// The blocks that a range touches: block number, range inside the block, range inside the data.
+fn block_parts(
+    offset: u64,
+    length: usize,
+) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == length {
+            return None;
+        }
+        let at = offset + done as u64;
+        let start = usize::try_from(at % BLOCK).expect("below a block");
+        let count = (BLOCK_BYTES - start).min(length - done);
+        let part = done..done + count;
+        done += count;
+        Some((at / BLOCK, start..start + count, part))
+    })
+}
+
+impl StorageBackend for GuardedFile {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        if self.failed() {
+            Ok(self.overlay.lock().length)
+        } else {
+            self.inner.len()
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        if !self.failed() {
+            return self.inner.read(offset, out);
+        }
+        self.read_file(offset, out)?;
+        let overlay = self.overlay.lock();
+        for (block, range, part) in block_parts(offset, out.len()) {
+            if let Some(stored) = overlay.blocks.get(&block) {
+                out[part].copy_from_slice(&stored[range]);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> Result<(), std::io::Error> {
+        if !self.failed() {
+            let Err(error) = self.inner.set_len(length) else {
+                return Ok(());
+            };
+            self.fail("growing", &error)?;
+        }
+        self.overlay.lock().length = length;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        if !self.failed()
+            && let Err(error) = self.inner.sync_data()
+        {
+            self.fail("a sync", &error)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        if !self.failed() {
+            let Err(error) = self.inner.write(offset, data) else {
+                return Ok(());
+            };
+            self.fail("a write", &error)?;
+        }
+        self.write_overlay(offset, data)
+    }
+
+    fn close(&self) -> Result<(), std::io::Error> {
+        self.inner.close()
+    }
+}

@@ -1,0 +1,168 @@
+//! The manifest: what a log is, in a file that a person can read and that changes only by replacement.
+//!
+//! ```text
+//! citycode event log
+//! format 1
+//! minimum_reader 1
+//! log_id <32 hex digits>
+//! partitions <decimal>
+//! buckets_per_partition <decimal>
+//! hash_version <decimal>
+//! checksum <64 hex digits: BLAKE3 of all lines before this one>
+//! ```
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use citycode_event_store::{Layout, LogId};
+
+use crate::OpenError;
+
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+/// The newest format that this program reads: a log whose `minimum_reader` is above it is refused.
+const READER: u32 = 1;
+const TITLE: &str = "citycode event log";
+const NAME: &str = "manifest";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) log_id: LogId,
+    pub(crate) layout: Layout,
+}
+
+impl Manifest {
+    fn to_text(self) -> String {
+        let Self { log_id, layout } = self;
+        let (partitions, buckets) = (layout.partitions(), layout.buckets_per_partition());
+        let hash_version = layout.hash_version();
+        let body = format!(
+            "{TITLE}\nformat {FORMAT}\nminimum_reader {FORMAT}\nlog_id {log_id}\npartitions {partitions}\n\
+             buckets_per_partition {buckets}\nhash_version {hash_version}\n"
+        );
+        let checksum = blake3::hash(body.as_bytes()).to_hex();
+        format!("{body}checksum {checksum}\n")
+    }
+
+    fn from_text(text: &str) -> Result<Self, OpenError> {
+        let bad = |reason: &str| OpenError::ManifestUnreadable(reason.to_owned());
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return Err(bad("it is not the manifest of an event log"));
+        }
+        let mut value = |name: &str| {
+            let line = lines
+                .next()
+                .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.map(str::to_owned)
+                .ok_or_else(|| bad(&format!("`{name}` is missing")))
+        };
+        let number = |text: String| {
+            text.parse::<u32>()
+                .map_err(|_| bad("a number is malformed"))
+        };
+        // The versions first: a later format may look different below them.
+        let (format, minimum_reader) =
+            (number(value("format")?)?, number(value("minimum_reader")?)?);
+        if minimum_reader > READER {
+            return Err(OpenError::OtherVersion {
+                format,
+                minimum_reader,
+                reader: READER,
+            });
+        }
+        let log_id = value("log_id")?;
+        let (partitions, buckets) = (
+            number(value("partitions")?)?,
+            number(value("buckets_per_partition")?)?,
+        );
+        let hash_version = number(value("hash_version")?)?;
+        let checksum = value("checksum")?;
+        let body = text.rfind("checksum ").map_or(text, |start| &text[..start]);
+        if blake3::hash(body.as_bytes()).to_hex().as_str() != checksum {
+            return Err(bad("its checksum does not match"));
+        }
+        let small = |number: u32| u16::try_from(number).map_err(|_| bad("a number is too large"));
+        let layout = Layout::from_parts(small(partitions)?, buckets, small(hash_version)?)
+            .map_err(|error| bad(&error.to_string()))?;
+        Ok(Self {
+            log_id: log_id_from_hex(&log_id).ok_or_else(|| bad("the log id is malformed"))?,
+            layout,
+        })
+    }
+
+    /// The manifest of a folder, or `None` if it has none.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>, OpenError> {
+        match fs::read_to_string(folder.join(NAME)) {
+            Ok(text) => Self::from_text(&text).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::Io(error)),
+        }
+    }
+
+    /// Puts the manifest in place whole. A crash before the rename leaves a folder without one, which opening
+    /// finishes as long as the log is empty.
+    pub(crate) fn write(self, folder: &Path) -> Result<(), OpenError> {
+        let draft = folder.join("manifest.draft");
+        let mut file = File::create(&draft)?;
+        file.write_all(self.to_text().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, folder.join(NAME))?;
+        File::open(folder)?.sync_all()?;
+        Ok(())
+    }
+}
+
+fn log_id_from_hex(hex: &str) -> Option<LogId> {
+    if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(hex, 16)
+        .ok()
+        .map(|number| LogId(number.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            log_id: LogId([0xa1; 16]),
+            layout: Layout::default(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_written() {
+        assert_eq!(
+            Manifest::from_text(&manifest().to_text()).unwrap(),
+            manifest()
+        );
+    }
+
+    #[test]
+    fn every_flipped_byte_of_a_manifest_is_noticed() {
+        let text = manifest().to_text();
+        for offset in 0..text.len() - 1 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[offset] ^= 1;
+            let flipped = String::from_utf8(bytes).unwrap();
+            assert!(Manifest::from_text(&flipped).is_err(), "byte {offset}");
+        }
+    }
+
+    #[test]
+    fn a_log_of_a_later_version_is_told_apart_from_a_damaged_one() {
+        let later = "citycode event log\nformat 3\nminimum_reader 2\nwhatever comes then\n";
+        assert!(matches!(
+            Manifest::from_text(later),
+            Err(OpenError::OtherVersion {
+                format: 3,
+                minimum_reader: 2,
+                reader: 1
+            })
+        ));
+    }
+}

@@ -1,0 +1,165 @@
+//! The log as of the last acknowledged batch: what every reader sees.
+
+use std::sync::Arc;
+
+use citycode_event_store::{
+    BucketId, BucketTail, Layout, LogPosition, Partition, Position, ReadError, RecordedCommit,
+    Revision, Sequence,
+};
+use redb::{ReadOnlyTable, ReadableDatabase as _};
+
+use crate::rows::{self, COMMITS, CommitRow};
+
+/// Holds a read transaction, so that nothing it can see is reused while it lives.
+pub(crate) struct Snapshot {
+    commits: ReadOnlyTable<u64, &'static [u8]>,
+    pub(crate) heads: LogPosition,
+    layout: Layout,
+}
+
+impl Snapshot {
+    pub(crate) fn take(
+        database: &redb::Database,
+        heads: LogPosition,
+        layout: Layout,
+    ) -> Result<Self, redb::Error> {
+        let commits = database.begin_read()?.open_table(COMMITS)?;
+        Ok(Self {
+            commits,
+            heads,
+            layout,
+        })
+    }
+
+    /// The last sequences, from the commits themselves.
+    pub(crate) fn find_heads(&mut self) -> Result<(), redb::Error> {
+        for partition in self.layout.all_partitions() {
+            let last = Position {
+                partition,
+                sequence: Sequence(rows::MAX_SEQUENCE),
+            };
+            let first = Position {
+                partition,
+                sequence: Sequence(1),
+            };
+            let head = self
+                .commits
+                .range(rows::key(first)..=rows::key(last))?
+                .next_back()
+                .transpose()?;
+            if let Some((key, _)) = head {
+                self.heads
+                    .set(partition, rows::position_of(key.value()).sequence);
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, position: Position) -> Result<CommitRow, ReadError> {
+        let row = self.commits.get(rows::key(position)).map_err(unreadable)?;
+        let row = row.ok_or_else(|| rows::damaged(position, "the commit is missing"))?;
+        rows::read_commit_row(row.value(), position, &self.layout)
+    }
+
+    pub(crate) fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        if position.partition.0 >= self.layout.partitions() {
+            return Err(ReadError::NoSuchPlace);
+        }
+        if position.sequence == Sequence::START || !self.heads.includes(position) {
+            return Ok(None);
+        }
+        self.row(position).map(|row| Some(row.recorded))
+    }
+
+    /// From `tail` backwards to `after`, checking the chain on the way.
+    pub(crate) fn read_bucket(
+        &self,
+        bucket: BucketId,
+        tail: Revision,
+        after: Revision,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
+        let mut commits: Vec<RecordedCommit> = Vec::new();
+        let mut revision = tail.to_raw();
+        while revision > after.to_raw() {
+            let position = Position {
+                partition: bucket.partition,
+                sequence: Sequence(revision),
+            };
+            let CommitRow {
+                previous_revision,
+                recorded,
+            } = self.row(position)?;
+            if recorded.bucket != bucket || previous_revision >= revision {
+                return Err(rows::damaged(
+                    position,
+                    "it does not belong to the bucket that leads to it",
+                ));
+            }
+            if commits
+                .last()
+                .is_some_and(|later| later.previous_hash != recorded.hash)
+            {
+                return Err(rows::damaged(
+                    position,
+                    "its hash is not the one that the next commit carries",
+                ));
+            }
+            revision = previous_revision;
+            commits.push(recorded);
+        }
+        commits.reverse();
+        Ok(commits)
+    }
+
+    /// The tail at a revision that the caller knows to be the bucket's last.
+    pub(crate) fn tail_at(
+        &self,
+        bucket: BucketId,
+        revision: Revision,
+    ) -> Result<BucketTail, ReadError> {
+        if revision == Revision::EMPTY {
+            return Ok(BucketTail::EMPTY);
+        }
+        let position = Position {
+            partition: bucket.partition,
+            sequence: Sequence(revision.to_raw()),
+        };
+        Ok(self.row(position)?.recorded.tail())
+    }
+
+    pub(crate) fn read_range(
+        &self,
+        partition: Partition,
+        after: Sequence,
+        up_to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
+        let first = Position {
+            partition,
+            sequence: after.next(),
+        };
+        let last = Position {
+            partition,
+            sequence: up_to.min(self.heads.sequence(partition)),
+        };
+        if first.sequence > last.sequence {
+            return Ok(Vec::new());
+        }
+        let rows = self
+            .commits
+            .range(rows::key(first)..=rows::key(last))
+            .map_err(unreadable)?;
+        rows.take(limit)
+            .map(|row| {
+                let (key, value) = row.map_err(unreadable)?;
+                let position = rows::position_of(key.value());
+                rows::read_commit_row(value.value(), position, &self.layout)
+                    .map(|row| Arc::new(row.recorded))
+            })
+            .collect()
+    }
+}
+
+fn unreadable(error: redb::StorageError) -> ReadError {
+    ReadError::Unavailable(error.to_string())
+}

@@ -1,0 +1,318 @@
+//! The store that callers hold.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use citycode_event_store::live::{self, History, LIVE_BATCHES, LiveBatch};
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition,
+    NewCommit, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, Subscription,
+    SubscriptionError, codec,
+};
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, StorageBackend};
+use std::collections::HashMap;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::guarded_file::FileHealth;
+use crate::open::{self, Opened};
+use crate::snapshot::Snapshot;
+use crate::tails::Tails;
+use crate::writer::{Job, Writer};
+use crate::{Config, OpenError};
+
+/// Appends that may wait for the writer: four batches, so that it never idles, and a bound for memory and delay.
+const QUEUE_COMMITS: usize = 16_384;
+
+/// What the writer, the callers and the subscriptions share.
+pub(crate) struct Shared {
+    log_id: LogId,
+    pub(crate) layout: Layout,
+    pub(crate) health: Arc<FileHealth>,
+    pub(crate) tails: Mutex<Tails>,
+    poisoned: Mutex<Option<String>>,
+    /// `None` once closed. Snapshot before database: its transaction must end first.
+    open: RwLock<Option<OpenLog>>,
+}
+
+struct OpenLog {
+    snapshot: Arc<Snapshot>,
+    live: broadcast::Sender<LiveBatch>,
+    database: Database,
+    _lock: File,
+}
+
+impl Shared {
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
+        self.open
+            .read()
+            .as_ref()
+            .map(|open| Arc::clone(&open.snapshot))
+            .ok_or(ReadError::Closed)
+    }
+
+    pub(crate) fn durable_heads(&self) -> LogPosition {
+        let start = || LogPosition::start(self.layout.partitions());
+        self.open
+            .read()
+            .as_ref()
+            .map_or_else(start, |open| open.snapshot.heads.clone())
+    }
+
+    /// The durable tail of a bucket; reads the bucket's last commit the first time after opening.
+    pub(crate) fn tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        loop {
+            let revision = {
+                let tails = self.tails.lock();
+                let revision = tails.revision(bucket);
+                if let Some(hash) = tails.hash(bucket) {
+                    return Ok(BucketTail { revision, hash });
+                }
+                revision
+            };
+            let tail = self.snapshot()?.tail_at(bucket, revision)?;
+            self.tails.lock().learn(bucket, revision, tail.hash);
+        }
+    }
+
+    pub(crate) fn begin_write(&self) -> Result<redb::WriteTransaction, redb::Error> {
+        let open = self.open.read();
+        let open = open.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        Ok(open.database.begin_write()?)
+    }
+
+    pub(crate) fn take_snapshot(&self, heads: LogPosition) -> Result<Snapshot, redb::Error> {
+        let open = self.open.read();
+        let open = open.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        Snapshot::take(&open.database, heads, self.layout)
+    }
+
+    /// Readers see the commits before the tails that lead to them.
+    pub(crate) fn publish(&self, snapshot: Snapshot, moved: &HashMap<BucketId, BucketTail>) {
+        if let Some(open) = self.open.write().as_mut() {
+            open.snapshot = Arc::new(snapshot);
+        }
+        let mut tails = self.tails.lock();
+        for (bucket, tail) in moved {
+            tails.set(*bucket, tail.revision, tail.hash);
+        }
+    }
+
+    pub(crate) fn push_live(&self, batch: LiveBatch) {
+        if let Some(open) = self.open.read().as_ref() {
+            // No subscriber is no error.
+            let _ = open.live.send(batch);
+        }
+    }
+
+    pub(crate) fn poison(&self, reason: String) {
+        *self.poisoned.lock() = Some(reason);
+    }
+
+    /// Why the queue is closed.
+    fn closed_because(&self) -> AppendError {
+        self.poisoned
+            .lock()
+            .clone()
+            .map_or(AppendError::Closed, AppendError::Unavailable)
+    }
+
+    fn check(&self, bucket: BucketId) -> Result<(), ReadError> {
+        if self.layout.contains(bucket) {
+            Ok(())
+        } else {
+            Err(ReadError::NoSuchPlace)
+        }
+    }
+}
+
+impl History for Shared {
+    fn heads(&self) -> Result<LogPosition, ReadError> {
+        Ok(self.snapshot()?.heads.clone())
+    }
+
+    fn read_range(
+        &self,
+        partition: Partition,
+        after: Sequence,
+        up_to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
+        self.snapshot()?.read_range(partition, after, up_to, limit)
+    }
+
+    fn live(&self) -> Result<broadcast::Receiver<LiveBatch>, ReadError> {
+        self.open
+            .read()
+            .as_ref()
+            .map(|open| open.live.subscribe())
+            .ok_or(ReadError::Closed)
+    }
+}
+
+/// A log in a folder of this machine, for one process. Wrap it in an `Arc` to share it.
+///
+/// Dropping it finishes the appends that are queued, closes the log and gives the folder free, blocking its thread
+/// meanwhile; [`EmbeddedEventStore::close`] says so by name. Subscriptions then end with [`ReadError::Closed`].
+pub struct EmbeddedEventStore {
+    shared: Arc<Shared>,
+    queue: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedEventStore {
+    /// Opens the log in `folder`, or makes it if `config` says so. Blocks its thread: after a crash redb first walks
+    /// its file.
+    pub fn open(folder: &Path, config: &Config) -> Result<Self, OpenError> {
+        Self::open_with(folder, config, &|file| file)
+    }
+
+    /// As [`EmbeddedEventStore::open`], with a layer between the engine and its file: tests make it fail.
+    pub fn open_with(
+        folder: &Path,
+        config: &Config,
+        wrap: &dyn Fn(Box<dyn StorageBackend>) -> Box<dyn StorageBackend>,
+    ) -> Result<Self, OpenError> {
+        let Opened {
+            manifest,
+            database,
+            health,
+            snapshot,
+            tails,
+            recent,
+            checkpoints,
+            lock,
+        } = open::open(folder, config, wrap)?;
+        let (live, _) = broadcast::channel(LIVE_BATCHES);
+        let open = OpenLog {
+            snapshot: Arc::new(snapshot),
+            live,
+            database,
+            _lock: lock,
+        };
+        let shared = Arc::new(Shared {
+            log_id: manifest.log_id,
+            layout: manifest.layout,
+            health,
+            tails: Mutex::new(tails),
+            poisoned: Mutex::new(None),
+            open: RwLock::new(Some(open)),
+        });
+        let (sender, queue) = mpsc::channel(QUEUE_COMMITS);
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            recent,
+            queue,
+            checkpoints,
+        };
+        let writer = std::thread::Builder::new()
+            .name("event-log-writer".into())
+            .spawn(move || writer.run())?;
+        Ok(Self {
+            shared,
+            queue: Some(sender),
+            writer: Some(writer),
+        })
+    }
+
+    /// Finishes what is queued and gives the folder free; blocks its thread.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Runs a read on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || read(&shared))
+            .await
+            .map_err(|_| ReadError::Closed)?
+    }
+}
+
+impl Drop for EmbeddedEventStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the event log's writer panicked");
+        }
+        self.shared.open.write().take();
+    }
+}
+
+#[async_trait]
+impl EventStore for EmbeddedEventStore {
+    fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    fn layout(&self) -> Layout {
+        self.shared.layout
+    }
+
+    async fn append_at(
+        &self,
+        commit: NewCommit,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        self.shared.layout.check(&commit.stream)?;
+        // Encoding and hashing happen here, on the callers' threads; the writer only compares and copies.
+        let (bytes, hash) = codec::encode(&commit, &expected.hash)?;
+        let bucket = self.shared.layout.bucket_of(&commit.stream);
+        let (answer, answered) = oneshot::channel();
+        let job = Job {
+            commit,
+            bucket,
+            expected,
+            bytes,
+            hash,
+            answer,
+        };
+        let queue = self.queue.as_ref().ok_or(AppendError::Closed)?;
+        queue
+            .send(job)
+            .await
+            .map_err(|_| self.shared.closed_because())?;
+        // A writer that died without an answer may have written it.
+        answered.await.unwrap_or(Ok(AppendOutcome::Unknown))
+    }
+
+    async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        self.blocking(move |shared| shared.snapshot()?.read_at(position))
+            .await
+    }
+
+    async fn read_bucket(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
+        self.shared.check(bucket)?;
+        self.blocking(move |shared| {
+            // The tail first: a snapshot taken after it has the commit that it leads to.
+            let tail = shared.tails.lock().revision(bucket);
+            shared.snapshot()?.read_bucket(bucket, tail, after)
+        })
+        .await
+    }
+
+    async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        self.shared.check(bucket)?;
+        self.blocking(move |shared| shared.tail(bucket)).await
+    }
+
+    async fn heads(&self) -> Result<LogPosition, ReadError> {
+        History::heads(&*self.shared)
+    }
+
+    async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
+        live::subscribe(Arc::clone(&self.shared) as Arc<dyn History>, from)
+    }
+}

@@ -1,0 +1,320 @@
+//! The writer: one thread, one transaction a batch, one sync a transaction, answers after the sync.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, LogPosition, NewCommit, Position,
+    RecordedCommit, Revision, Sequence,
+};
+use redb::Durability;
+use std::collections::HashMap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::recent::Recent;
+use crate::rows::{self, COMMITS, RECENT, RecentEntry, ShortId, TAILS};
+use crate::snapshot::Snapshot;
+use crate::store::Shared;
+use crate::tails::Checkpoints;
+
+/// Most commits of a batch: beyond it one sync more no longer shows.
+const MAX_BATCH_COMMITS: usize = 4_096;
+/// Most bytes of a batch, so that a sync stays short even of the largest commits.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// One append on its way to the writer.
+pub(crate) struct Job {
+    pub(crate) commit: NewCommit,
+    pub(crate) bucket: BucketId,
+    pub(crate) expected: BucketTail,
+    pub(crate) bytes: Bytes,
+    pub(crate) hash: CommitHash,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+pub(crate) type Answer = Result<AppendOutcome, AppendError>;
+
+/// A batch under way.
+struct Batch {
+    accepted: Vec<(Arc<RecordedCommit>, oneshot::Sender<Answer>)>,
+    /// Answers that need nothing written, kept back because a duplicate may point into this very batch.
+    others: Vec<(Answer, oneshot::Sender<Answer>)>,
+    tails: HashMap<BucketId, BucketTail>,
+    ids: HashMap<ShortId, Arc<RecordedCommit>>,
+    heads: LogPosition,
+    rows: Vec<(u64, Vec<u8>)>,
+}
+
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) recent: Recent,
+    pub(crate) queue: mpsc::Receiver<Job>,
+    pub(crate) checkpoints: Checkpoints,
+}
+
+/// How far a batch came that failed.
+enum Failure {
+    /// Before anything that counts was written.
+    NotDone(String),
+    /// Somewhere between: the disk may have kept it.
+    Unknown(String),
+}
+
+impl Writer {
+    /// Runs until the queue is closed and empty, or a write failed.
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            let jobs = self.gather(first);
+            let batch = self.judge(jobs);
+            if batch.accepted.is_empty() {
+                answer_all(batch.others);
+                continue;
+            }
+            match self.write(&batch) {
+                Ok(snapshot) => self.publish(batch, snapshot),
+                Err(failure) => return self.poison(batch, failure),
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut bytes = first.bytes.len();
+        let mut jobs = vec![first];
+        while jobs.len() < MAX_BATCH_COMMITS && bytes < MAX_BATCH_BYTES {
+            let Ok(job) = self.queue.try_recv() else {
+                break;
+            };
+            bytes += job.bytes.len();
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Decides each append against the durable state and what this batch already holds.
+    fn judge(&self, jobs: Vec<Job>) -> Batch {
+        let mut batch = Batch {
+            accepted: Vec::with_capacity(jobs.len()),
+            others: Vec::new(),
+            tails: HashMap::with_capacity(jobs.len()),
+            ids: HashMap::with_capacity(jobs.len()),
+            heads: self.shared.durable_heads(),
+            rows: Vec::with_capacity(jobs.len()),
+        };
+        for job in jobs {
+            let known = self
+                .known(&batch, &job)
+                .unwrap_or_else(|error| Some(Err(error)));
+            let answer =
+                known.map_or_else(|| self.check_tail(&batch, &job), |answer| Ok(Some(answer)));
+            match answer {
+                Ok(None) => batch.accept(job),
+                Ok(Some(answer)) => batch.others.push((answer, job.answer)),
+                Err(error) => batch.others.push((Err(error), job.answer)),
+            }
+        }
+        batch
+    }
+
+    /// The answer to a message id that is in the log or in this batch.
+    fn known(&self, batch: &Batch, job: &Job) -> Result<Option<Answer>, AppendError> {
+        let id = rows::short_id(&job.commit.message_id);
+        let stored;
+        let recorded = if let Some(recorded) = batch.ids.get(&id) {
+            &**recorded
+        } else if let Some(position) = self.recent.position(&id) {
+            stored = self.shared.snapshot()?.read_at(position)?;
+            let Some(recorded) = &stored else {
+                return Ok(None);
+            };
+            recorded
+        } else {
+            return Ok(None);
+        };
+        if recorded.commit.message_id != job.commit.message_id {
+            return Ok(None);
+        }
+        if recorded.commit.request_digest != job.commit.request_digest {
+            return Ok(Some(Err(AppendError::IdempotencyKeyReused {
+                position: recorded.position,
+            })));
+        }
+        Ok(Some(Ok(appended(recorded, true))))
+    }
+
+    /// `None` if the bucket stands where the append expects it.
+    fn check_tail(&self, batch: &Batch, job: &Job) -> Result<Option<Answer>, AppendError> {
+        let tail = match batch.tails.get(&job.bucket) {
+            Some(tail) => *tail,
+            None => self.shared.tail(job.bucket)?,
+        };
+        let wrong = || {
+            Ok(AppendOutcome::WrongExpectedVersion {
+                current: tail.revision,
+            })
+        };
+        Ok((tail != job.expected).then(wrong))
+    }
+
+    /// Writes and syncs the batch; the snapshot with it.
+    fn write(&mut self, batch: &Batch) -> Result<Snapshot, Failure> {
+        let not_done = |error: redb::Error| Failure::NotDone(error.to_string());
+        let transaction = self.prepare(batch).map_err(not_done)?;
+        if let Some(reason) = self.shared.health.failure() {
+            // redb's memory of this transaction is of no use any more, whether it aborts well or not.
+            drop(transaction);
+            return Err(Failure::NotDone(reason));
+        }
+        // A crash before the sync within leaves the batch out, one after it leaves it in: opening takes redb's last
+        // whole transaction, and whoever was not answered repeats its bytes.
+        let committed = transaction.commit();
+        if let Some(reason) = self.shared.health.failure() {
+            return Err(Failure::Unknown(reason));
+        }
+        committed.map_err(|error| Failure::Unknown(error.to_string()))?;
+        self.shared
+            .take_snapshot(batch.heads.clone())
+            .map_err(|error| Failure::Unknown(error.to_string()))
+    }
+
+    fn prepare(&mut self, batch: &Batch) -> Result<redb::WriteTransaction, redb::Error> {
+        let mut transaction = self.shared.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut commits = transaction.open_table(COMMITS)?;
+            // In the order of the keys, so that neighbours land in one page.
+            let mut order: Vec<&(u64, Vec<u8>)> = batch.rows.iter().collect();
+            order.sort_unstable_by_key(|(key, _)| *key);
+            for (key, row) in order {
+                commits.insert(key, row.as_slice())?;
+            }
+            let mut recent = transaction.open_table(RECENT)?;
+            let mut row = Vec::with_capacity(batch.accepted.len() * rows::ENTRY_BYTES);
+            for entry in batch.entries() {
+                entry.write(&mut row);
+            }
+            recent.insert(self.recent.next_row(), row.as_slice())?;
+            for outgrown in self.recent.outgrown(batch.accepted.len()) {
+                recent.remove(outgrown)?;
+            }
+        }
+        // A stored array lacks this batch, whose own row stands in `recent`.
+        let (before, after) = (self.shared.durable_heads().commits(), batch.heads.commits());
+        for partition in self.checkpoints.due(&self.shared.layout, before, after) {
+            let row = self.shared.tails.lock().to_row(partition, before);
+            transaction
+                .open_table(TAILS)?
+                .insert(partition.0, row.as_slice())?;
+            self.checkpoints.written(partition, before);
+        }
+        Ok(transaction)
+    }
+
+    /// The batch is durable: first readers may see it, then subscribers hear of it, then callers are answered.
+    fn publish(&mut self, batch: Batch, snapshot: Snapshot) {
+        if let Some(last) = self.recent.outgrown(batch.accepted.len()).last() {
+            self.recent.forget(*last);
+        }
+        self.recent
+            .insert(self.recent.next_row(), batch.entries().collect::<Vec<_>>());
+        self.shared.publish(snapshot, &batch.tails);
+        let live = batch
+            .accepted
+            .iter()
+            .map(|(recorded, _)| Arc::clone(recorded))
+            .collect();
+        self.shared.push_live(Arc::new(live));
+        for (recorded, answer) in batch.accepted {
+            // A caller that went away treats its append as unknown.
+            let _ = answer.send(Ok(appended(&recorded, false)));
+        }
+        answer_all(batch.others);
+    }
+
+    /// Nothing more is written. Whoever waits is told, and whoever comes later too.
+    fn poison(mut self, batch: Batch, failure: Failure) {
+        let (reason, outcome) = match failure {
+            Failure::NotDone(reason) => (reason.clone(), Err(AppendError::Unavailable(reason))),
+            Failure::Unknown(reason) => (reason, Ok(AppendOutcome::Unknown)),
+        };
+        tracing::error!(%reason, "the event store takes no appends any more; restart after the cause is gone");
+        self.shared.poison(reason.clone());
+        let in_batch = batch.accepted.into_iter().map(|(_, answer)| answer);
+        for answer in in_batch.chain(batch.others.into_iter().map(|(_, answer)| answer)) {
+            let _ = answer.send(outcome.clone());
+        }
+        self.queue.close();
+        while let Some(job) = self.queue.blocking_recv() {
+            let _ = job
+                .answer
+                .send(Err(AppendError::Unavailable(reason.clone())));
+        }
+    }
+}
+
+impl Batch {
+    fn accept(&mut self, job: Job) {
+        let Job {
+            commit,
+            bucket,
+            expected,
+            bytes,
+            hash,
+            answer,
+        } = job;
+        let sequence = self.heads.sequence(bucket.partition).next();
+        let position = Position {
+            partition: bucket.partition,
+            sequence,
+        };
+        let revision = Revision::from_raw(sequence.0);
+        let mut row = Vec::with_capacity(8 + bytes.len());
+        row.extend_from_slice(&expected.revision.to_raw().to_be_bytes());
+        row.extend_from_slice(&bytes);
+        self.rows.push((rows::key(position), row));
+        self.heads.set(bucket.partition, sequence);
+        self.tails.insert(bucket, BucketTail { revision, hash });
+        let previous_hash = expected.hash;
+        let recorded = Arc::new(RecordedCommit {
+            position,
+            bucket,
+            revision,
+            previous_hash,
+            hash,
+            commit,
+        });
+        self.ids.insert(
+            rows::short_id(&recorded.commit.message_id),
+            Arc::clone(&recorded),
+        );
+        self.accepted.push((recorded, answer));
+    }
+
+    fn entries(&self) -> impl Iterator<Item = RecentEntry> + '_ {
+        self.accepted.iter().map(|(recorded, _)| RecentEntry {
+            id: rows::short_id(&recorded.commit.message_id),
+            bucket: recorded.bucket,
+            sequence: Sequence(recorded.position.sequence.0),
+        })
+    }
+}
+
+fn answer_all(answers: Vec<(Answer, oneshot::Sender<Answer>)>) {
+    for (answer, to) in answers {
+        let _ = to.send(answer);
+    }
+}
+
+fn appended(recorded: &RecordedCommit, duplicate: bool) -> AppendOutcome {
+    let RecordedCommit {
+        position,
+        revision,
+        hash,
+        ..
+    } = *recorded;
+    AppendOutcome::Appended {
+        position,
+        revision,
+        hash,
+        duplicate,
+    }
+}

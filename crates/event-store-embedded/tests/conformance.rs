@@ -1,0 +1,114 @@
+//! The embedded engine passes the suite, restarts included, and refuses folders that are not its own.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use citycode_event_store::conformance::{self, EngineFactory};
+use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog, OpenError};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+#[derive(Default)]
+struct Embedded {
+    /// Folder of the log that was made last.
+    folders: Mutex<Vec<TempDir>>,
+}
+
+fn config(log_id: LogId, layout: Layout) -> Config {
+    Config {
+        create: Some(NewLog { log_id, layout }),
+        ..Config::default()
+    }
+}
+
+fn open(folder: &Path) -> Result<EmbeddedEventStore, OpenError> {
+    EmbeddedEventStore::open(folder, &config(LogId([5; 16]), Layout::default()))
+}
+
+#[async_trait]
+impl EngineFactory for Embedded {
+    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            EmbeddedEventStore::open(folder.path(), &config(LogId([5; 16]), layout)).unwrap();
+        self.folders.lock().push(folder);
+        Arc::new(store)
+    }
+
+    async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>> {
+        let path = self.folders.lock().last().unwrap().path().to_owned();
+        assert_eq!(Arc::strong_count(&store), 1, "a restart closes the log");
+        drop(store);
+        Some(Arc::new(
+            EmbeddedEventStore::open(&path, &Config::default()).unwrap(),
+        ))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_engine_keeps_the_contract() {
+    conformance::run_all(&Embedded::default()).await;
+}
+
+#[test]
+fn a_folder_in_use_is_refused_and_free_after_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    assert!(matches!(open(folder.path()), Err(OpenError::AlreadyInUse)));
+    store.close();
+    open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_folder_without_a_log_is_refused_unless_one_is_to_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = EmbeddedEventStore::open(folder.path(), &Config::default());
+    assert!(matches!(answer, Err(OpenError::NoLog)));
+    let nowhere = folder.path().join("nowhere");
+    assert!(matches!(
+        EmbeddedEventStore::open(&nowhere, &Config::default()),
+        Err(OpenError::NoLog)
+    ));
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn another_identity_or_version_is_an_error_and_leaves_the_folder_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).unwrap().close();
+    let log = std::fs::read(folder.path().join("log.redb")).unwrap();
+    let manifest = std::fs::read_to_string(folder.path().join("manifest")).unwrap();
+
+    let other = Config {
+        expected_log_id: Some(LogId([6; 16])),
+        ..Config::default()
+    };
+    let answer = EmbeddedEventStore::open(folder.path(), &other);
+    assert!(matches!(answer, Err(OpenError::OtherLog { .. })));
+
+    let later = manifest.replace("minimum_reader 1", "minimum_reader 2");
+    std::fs::write(folder.path().join("manifest"), later).unwrap();
+    assert!(matches!(
+        open(folder.path()),
+        Err(OpenError::OtherVersion {
+            minimum_reader: 2,
+            ..
+        })
+    ));
+
+    let changed = manifest.replace("partitions 16", "partitions 15");
+    std::fs::write(folder.path().join("manifest"), changed).unwrap();
+    assert!(matches!(
+        open(folder.path()),
+        Err(OpenError::ManifestUnreadable(_))
+    ));
+
+    std::fs::write(folder.path().join("manifest"), &manifest).unwrap();
+    assert_eq!(std::fs::read(folder.path().join("log.redb")).unwrap(), log);
+    open(folder.path()).unwrap().close();
+    std::fs::remove_file(folder.path().join("log.redb")).unwrap();
+    assert!(matches!(open(folder.path()), Err(OpenError::LogMissing)));
+}

@@ -1,0 +1,232 @@
+//! A full disk, a failed sync and a torn write: nothing acknowledged is lost, appends are refused for good, reads
+//! and the process go on, and the next start finds a whole log.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout,
+    LogId, LogPosition, NewCommit, Position, RequestDigest, Revision, StreamName,
+    SubscriptionBatch, message_id,
+};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use redb::StorageBackend;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// No write that grows the budget is taken.
+    DiskFull,
+    /// The write that breaks the budget is half done.
+    TornWrite,
+    /// Writes are taken, the sync after the budget fails.
+    FailedSync,
+}
+
+/// A file that fails once so many bytes were written.
+#[derive(Debug)]
+struct Faulty {
+    inner: Box<dyn StorageBackend>,
+    fault: Fault,
+    budget: Arc<AtomicI64>,
+}
+
+impl StorageBackend for Faulty {
+    fn len(&self) -> Result<u64, Error> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Error> {
+        if self.fault == Fault::DiskFull && self.budget.load(Ordering::SeqCst) < 0 {
+            return Err(Error::from(ErrorKind::StorageFull));
+        }
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), Error> {
+        if self.fault == Fault::FailedSync && self.budget.load(Ordering::SeqCst) < 0 {
+            return Err(Error::other("sync failed"));
+        }
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        let bytes = i64::try_from(data.len()).unwrap();
+        let left = self.budget.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        match self.fault {
+            _ if left >= 0 => {}
+            Fault::FailedSync => {}
+            Fault::DiskFull => return Err(Error::from(ErrorKind::StorageFull)),
+            Fault::TornWrite => {
+                self.inner.write(offset, &data[..data.len() / 2])?;
+                return Err(Error::other("torn"));
+            }
+        }
+        self.inner.write(offset, data)
+    }
+}
+
+fn config() -> Config {
+    let new = NewLog {
+        log_id: LogId([3; 16]),
+        layout: Layout::new(4, 64).unwrap(),
+    };
+    // A small cache, so that reads after the fault really go to the file.
+    Config {
+        create: Some(new),
+        cache_bytes: 64 * 1024,
+        ..Config::default()
+    }
+}
+
+fn open_faulty(folder: &Path, fault: Fault, budget: &Arc<AtomicI64>) -> EmbeddedEventStore {
+    let wrap = |inner| {
+        Box::new(Faulty {
+            inner,
+            fault,
+            budget: Arc::clone(budget),
+        }) as Box<dyn StorageBackend>
+    };
+    EmbeddedEventStore::open_with(folder, &config(), &wrap).unwrap()
+}
+
+fn commit(number: u64) -> NewCommit {
+    let stream = StreamName::new(&format!("holder-{:032x}", number % 40)).unwrap();
+    let mut command_id = CommandId([0; 16]);
+    command_id.0[..8].copy_from_slice(&number.to_be_bytes());
+    NewCommit {
+        stream,
+        events: vec![EventData {
+            event_type: "CodeIssued".into(),
+            version: 1,
+            payload: vec![7; 700].into(),
+        }],
+        message_id: message_id("test", &stream, &command_id),
+        request_digest: RequestDigest([0; 32]),
+        command_id,
+        actor: "test".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: 0,
+        trace_context: None,
+    }
+}
+
+async fn append(store: &EmbeddedEventStore, number: u64) -> Result<AppendOutcome, AppendError> {
+    let bucket = store.layout().bucket_of(&commit(number).stream);
+    let tail = store.bucket_tail(bucket).await.unwrap();
+    store.append_at(commit(number), tail).await
+}
+
+/// Everything, through a subscription.
+async fn replay(store: &EmbeddedEventStore) -> Vec<Position> {
+    let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
+    let mut seen = Vec::new();
+    while let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.unwrap() {
+        seen.extend(commits.iter().map(|commit| commit.position));
+    }
+    seen
+}
+
+async fn check_buckets(store: &EmbeddedEventStore) -> usize {
+    let mut count = 0;
+    for partition in store.layout().all_partitions() {
+        for bucket in 0..64 {
+            let bucket = BucketId { partition, bucket };
+            let commits = store.read_bucket(bucket, Revision::EMPTY).await.unwrap();
+            let tail = commits.last().map_or(BucketTail::EMPTY, |last| last.tail());
+            assert_eq!(store.bucket_tail(bucket).await.unwrap(), tail);
+            count += commits.len();
+        }
+    }
+    count
+}
+
+async fn survives(fault: Fault, budget_bytes: i64) {
+    let folder = tempfile::tempdir().unwrap();
+    let budget = Arc::new(AtomicI64::new(i64::MAX));
+    let store = open_faulty(folder.path(), fault, &budget);
+    let mut acknowledged = Vec::new();
+    for number in 0..300 {
+        let Ok(AppendOutcome::Appended { position, .. }) = append(&store, number).await else {
+            panic!("healthy")
+        };
+        acknowledged.push(position);
+    }
+    budget.store(budget_bytes, Ordering::SeqCst);
+    let mut number = 300;
+    let failed = loop {
+        match append(&store, number).await {
+            Ok(AppendOutcome::Appended { position, .. }) => acknowledged.push(position),
+            other => break other,
+        }
+        number += 1;
+    };
+    let is_clear = matches!(
+        failed,
+        Ok(AppendOutcome::Unknown) | Err(AppendError::Unavailable(_))
+    );
+    assert!(is_clear, "{fault:?}: {failed:?}");
+
+    // The cause is gone, but this process is no longer sure of the file: it refuses for good, and goes on reading.
+    budget.store(i64::MAX, Ordering::SeqCst);
+    for number in number..number + 3 {
+        let refused = append(&store, number).await;
+        assert!(
+            matches!(refused, Err(AppendError::Unavailable(_))),
+            "{fault:?}: {refused:?}"
+        );
+    }
+    assert_eq!(replay(&store).await.len(), acknowledged.len(), "{fault:?}");
+    assert_eq!(check_buckets(&store).await, acknowledged.len(), "{fault:?}");
+    for position in &acknowledged {
+        assert!(store.read_at(*position).await.unwrap().is_some());
+    }
+    store.close();
+
+    let store = EmbeddedEventStore::open(folder.path(), &config()).unwrap();
+    let there = replay(&store).await;
+    assert!(
+        acknowledged.iter().all(|position| there.contains(position)),
+        "{fault:?}"
+    );
+    assert!(
+        there.len() <= acknowledged.len() + 1,
+        "only the unknown one may be there besides"
+    );
+    assert_eq!(check_buckets(&store).await, there.len());
+    // Repeating the unknown one settles it, either way.
+    let settled = append(&store, number).await.unwrap();
+    let was_there = there.len() == acknowledged.len() + 1;
+    assert!(
+        matches!(settled, AppendOutcome::Appended { duplicate, .. } if duplicate == was_there),
+        "{settled:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_acknowledged_and_leaves_reads_alive() {
+    for budget in [0, 5_000, 30_001, 200_000] {
+        survives(Fault::DiskFull, budget).await;
+    }
+}
+
+#[tokio::test]
+async fn a_torn_write_loses_nothing_acknowledged_and_leaves_reads_alive() {
+    for budget in [0, 5_000, 30_001, 200_000] {
+        survives(Fault::TornWrite, budget).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_never_retried_and_leaves_reads_alive() {
+    for budget in [0, 5_000, 200_000] {
+        survives(Fault::FailedSync, budget).await;
+    }
+}
