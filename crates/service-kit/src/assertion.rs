@@ -238,3 +238,6 @@ fn check_person(claims: &Claims, id_number: &[u8]) -> Result<(), AssertionError>
     constant_time::verify_slices_are_equal(&claimed, &person_digest(&claims.jti, id_number))
         .map_err(|_| AssertionError::AnotherPerson)
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,23 +106,17 @@ impl SystemClock {
         }
     }
 
-    #[cfg_attr(
-        clippy,
-        expect(
-            clippy::disallowed_methods,
-            reason = "the one place that may read the operating system's monotonic clock"
-        )
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that may read the operating system's monotonic clock"
     )]
     fn instant() -> Instant {
         Instant::now()
     }
 
-    #[cfg_attr(
-        clippy,
-        expect(
-            clippy::disallowed_methods,
-            reason = "the one place that may read the operating system's wall clock"
-        )
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that may read the operating system's wall clock"
     )]
     fn wall_millis() -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -201,23 +201,28 @@ fn read_file<T: DeserializeOwned>(
         path: path.to_path_buf(),
         source,
     })?;
-    let mut whole: toml::Table = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+    let whole: toml::Table = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_path_buf(),
         message: format!("line {}: {}", line_of(&text, error.span()), error.message()),
     })?;
     // toml alone knows lines; it is asked first, and only about unknown keys, because what is missing here
     // may come from the environment. A secret's `_file` key is no field of the struct: the service never sees it.
-    if let Err(error) = toml::from_str::<T>(&without_secret_files(&text, secrets)) {
-        if let Some((key, known)) = unknown_field(error.message()) {
-            return Err(ConfigError::UnknownKey {
-                place: format!("{} line {}", path.display(), line_of(&text, error.span())),
-                nearest: nearest(&key, &known),
-                key,
-            });
-        }
+    let visible = without_secret_files(&text, secrets);
+    if let Err(error) = toml::from_str::<T>(&visible)
+        && let Some((key, known)) = unknown_field(error.message())
+    {
+        return Err(ConfigError::UnknownKey {
+            place: format!(
+                "{} line {}",
+                path.display(),
+                line_of(&visible, error.span())
+            ),
+            nearest: nearest(&key, &known),
+            key,
+        });
     }
     let mut leaves = BTreeMap::new();
-    flatten("", std::mem::take(&mut whole), &mut leaves)?;
+    flatten("", whole, &mut leaves)?;
     Ok(leaves)
 }
 

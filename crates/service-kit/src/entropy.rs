@@ -54,6 +54,10 @@ impl<E: Entropy + ?Sized> Draw for E {}
 pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that may ask the operating system for randomness"
+    )]
     fn fill(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect(
             "the operating system gives randomness once booted; without it no secret may be made",

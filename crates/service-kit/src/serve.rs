@@ -128,7 +128,6 @@ impl Listener {
 /// Puts gRPC services and HTTP routes onto one router. Unknown gRPC methods answer `UNIMPLEMENTED`, other
 /// unknown paths a `not_found` problem. The HTTP routes get the body limit [`MAX_HTTP_BODY_BYTES`]; a route
 /// may set another with its own [`DefaultBodyLimit`].
-#[must_use]
 pub fn app(grpc: Routes, http: Router) -> Router {
     grpc.into_axum_router()
         .reset_fallback()
@@ -171,11 +170,8 @@ async fn unknown(request: Request) -> Response {
     }
 }
 
-async fn wrong_method() -> Response {
-    let mut response =
-        Problem::new(Code::InvalidRequest, "this path does not take that method").into_response();
-    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
-    response
+async fn wrong_method() -> Problem {
+    Problem::new(Code::InvalidRequest, "this path does not take that method").with_status(405)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(colours).boxed()
     };
-    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("citycode"));
+    let spans = span_layer(&provider);
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -110,6 +110,17 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         );
     }
     Ok(Telemetry { provider })
+}
+
+/// Context activation would fix a span's parent the moment it is entered, before a handler has read the
+/// caller's `traceparent`; nothing here uses OpenTelemetry's own current context.
+fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("citycode"))
+        .with_context_activation(false)
 }
 
 /// Without an endpoint spans still have ids, so that the trace context reaches the log of events.
@@ -174,6 +185,13 @@ fn context_of(traceparent: &str) -> Option<Context> {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+        TraceService, TraceServiceServer,
+    };
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+    };
+
     use super::*;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -181,8 +199,8 @@ mod tests {
     /// A subscriber for this thread alone, so that tests do not meet.
     fn with_tracing(test: impl FnOnce()) {
         let provider = provider(&Settings::default()).unwrap();
-        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(spans), test);
+        let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
+        tracing::subscriber::with_default(subscriber, test);
     }
 
     #[test]
@@ -231,5 +249,47 @@ mod tests {
             provider(&settings),
             Err(TelemetryError::Endpoint(_))
         ));
+    }
+
+    /// A collector that hands on what it is sent.
+    struct Collector(tokio::sync::mpsc::Sender<ExportTraceServiceRequest>);
+
+    #[tonic::async_trait]
+    impl TraceService for Collector {
+        async fn export(
+            &self,
+            request: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            let _ = self.0.send(request.into_inner()).await;
+            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn spans_reach_a_real_otlp_collector_before_the_shutdown_ends() {
+        let (sender, mut received) = tokio::sync::mpsc::channel(8);
+        let routes = tonic::service::Routes::new(TraceServiceServer::new(Collector(sender)));
+        let listener = crate::serve::Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let endpoint = format!("http://{}", listener.address());
+        let (_trigger, stop) = crate::shutdown::Signal::channel();
+        tokio::spawn(listener.serve(crate::serve::app(routes, axum::Router::new()), stop));
+        let provider = provider(&Settings {
+            service_name: "citycode-test",
+            otlp_endpoint: Some(endpoint),
+            ..Settings::default()
+        })
+        .unwrap();
+        let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
+        tracing::subscriber::with_default(subscriber, || {
+            let _entered = tracing::info_span!("issue").entered();
+            assert!(set_parent_from(PARENT));
+        });
+        Telemetry { provider }.shutdown().await;
+        let request = received.try_recv().expect("sent before the shutdown ended");
+        let spans = &request.resource_spans[0].scope_spans[0].spans;
+        assert_eq!(spans[0].name, "issue");
+        let trace = data_encoding::HEXLOWER.encode(&spans[0].trace_id);
+        assert_eq!(trace, PARENT[3..35]);
+        assert!(format!("{:?}", request.resource_spans[0].resource).contains("citycode-test"));
     }
 }

@@ -26,3 +26,6 @@ pub use peer::PeerKind;
 
 /// The `aud` of access tokens unless the configuration names another.
 pub const AUDIENCE: &str = "citycode";
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,12 @@ impl Problem {
         self
     }
 
+    /// Replaces the HTTP status where HTTP has a better word than the code's.
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Says when to try again (also as HTTP `Retry-After`).
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {

@@ -1,1 +1,230 @@
+use std::sync::Arc;
 
+use axum::routing::{get, post};
+use http::Request;
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::health::HealthRegistry;
+use crate::problem::JsonBody;
+use crate::shutdown::{Signal, Trigger};
+
+/// Binds a free port, serves, and gives address, trigger and the server's task.
+fn start(
+    router: Router,
+    drain: Duration,
+) -> (
+    SocketAddr,
+    Trigger,
+    tokio::task::JoinHandle<Result<(), ServeError>>,
+) {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.address();
+    let (trigger, stop) = Signal::channel();
+    let task = tokio::spawn(listener.serve_draining(router, stop, drain));
+    (address, trigger, task)
+}
+
+async fn http1(address: SocketAddr, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn one_port_serves_grpc_with_reflection_and_http_and_ends_when_asked() {
+    let health = HealthRegistry::new();
+    health.component("x").ready();
+    let (health_trigger, health_stop) = Signal::channel();
+    let (server, follow) = health.grpc(&[], health_stop);
+    let following = tokio::spawn(follow);
+    let grpc = with_reflection(Routes::new(server), &[]).unwrap();
+    let (address, trigger, task) = start(app(grpc, health.routes()), DRAIN);
+
+    let answer = http1(address, "/health/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = http1(address, "/nothing").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.contains("not_found"),
+        "{answer}"
+    );
+
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut client = HealthClient::new(channel.clone());
+    let status = client
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .status;
+    assert_eq!(status, 1);
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_request::MessageRequest,
+    };
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel.clone())
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let listing = format!("{:?}", answers.message().await.unwrap().unwrap());
+    assert!(listing.contains("grpc.health.v1.Health"), "{listing}");
+
+    let error = HealthClient::with_origin(channel, "http://x/wrong".parse().unwrap())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unimplemented);
+
+    drop((client, answers));
+    trigger.pull();
+    health_trigger.pull();
+    task.await.unwrap().unwrap();
+    following.await.unwrap();
+    tokio::net::TcpStream::connect(address)
+        .await
+        .expect_err("the port is closed");
+}
+
+/// A route that says when a call has come in and answers when it may.
+fn slow(entered: &Arc<Notify>, go_on: &Arc<Notify>) -> Router {
+    let (entered, go_on) = (entered.clone(), go_on.clone());
+    Router::new().route(
+        "/slow",
+        get(move || async move {
+            entered.notify_one();
+            go_on.notified().await;
+            "done"
+        }),
+    )
+}
+
+#[tokio::test]
+async fn a_call_in_flight_is_answered_after_the_signal() {
+    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (address, trigger, task) = start(app(Routes::default(), slow(&entered, &go_on)), DRAIN);
+    let call = tokio::spawn(http1_owned(address));
+    entered.notified().await;
+    trigger.pull();
+    // The listener is gone at once, while the call goes on.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!task.is_finished());
+    go_on.notify_one();
+    assert!(call.await.unwrap().ends_with("done"));
+    task.await.unwrap().unwrap();
+}
+
+async fn http1_owned(address: SocketAddr) -> String {
+    http1(address, "/slow").await
+}
+
+#[tokio::test]
+async fn a_call_without_an_end_is_cut_after_the_drain() {
+    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (address, trigger, task) = start(
+        app(Routes::default(), slow(&entered, &go_on)),
+        Duration::from_millis(1),
+    );
+    let _call = tokio::spawn(http1_owned(address));
+    entered.notified().await;
+    trigger.pull();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_with_its_address() {
+    let first = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let error = Listener::bind(first.address()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {}", first.address())
+    );
+}
+
+#[tokio::test]
+async fn a_50_mb_body_and_broken_json_are_problems() {
+    let route = post(|JsonBody(value): JsonBody<u8>| async move { value.to_string() });
+    let app = app(Routes::default(), Router::new().route("/n", route));
+    let ask = async |method: &str, kind: &str, body: Vec<u8>| {
+        let request = Request::builder()
+            .method(method)
+            .uri("/n")
+            .header("content-type", kind);
+        let response = app
+            .clone()
+            .oneshot(request.body(Body::from(body)).unwrap())
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    assert_eq!(
+        ask("POST", "application/json", b"7".to_vec()).await,
+        (200, "7".into())
+    );
+    let (status, body) = ask("POST", "application/json", vec![b' '; 50 << 20]).await;
+    assert!(
+        status == 413 && body.contains("too_large"),
+        "{status} {body}"
+    );
+    for (kind, body) in [
+        ("application/json", "7 8"),
+        ("application/json", "\"张三\""),
+        ("text/plain", "7"),
+        ("application/json", ""),
+    ] {
+        let (status, answer) = ask("POST", kind, body.into()).await;
+        assert!(
+            status == 400 && answer.contains("invalid_request"),
+            "{status} {answer}"
+        );
+        assert!(!answer.contains("张三"), "what was sent is not repeated");
+    }
+    assert_eq!(ask("DELETE", "application/json", vec![]).await.0, 405);
+}
+
+#[tokio::test]
+async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
+    use crate::auth::{AUDIENCE, AccessTokens, Authenticate, Caller, LocalAuthority, TrustedKeys};
+    use crate::clock::{ManualClock, UnixSeconds};
+    let now = UnixSeconds(1_800_000_000);
+    let authority = LocalAuthority::ephemeral(&crate::entropy::SeededEntropy::new(1));
+    let keys = TrustedKeys::new().with_local(&authority).unwrap();
+    let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
+    let layer = Authenticate::required(tokens, Arc::new(ManualClock::at(now)));
+    let who = get(|caller: Caller| async move { format!("admin={}", caller.local_admin) });
+    let http = Router::new().route("/who", who).layer(layer);
+    let (address, trigger, task) = start(app(Routes::default(), http), DRAIN);
+    let token = authority.mint_local_admin(AUDIENCE, now).unwrap();
+    let path = |extra: &str| {
+        format!(
+            "/who HTTP/1.1\r\nauthorization: Bearer {}\r\n{extra}x: ",
+            *token
+        )
+    };
+    let answer = http1(address, &path("")).await;
+    assert!(answer.ends_with("admin=true"), "{answer}");
+    let answer = http1(address, &path("x-forwarded-for: 127.0.0.1\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    trigger.pull();
+    task.await.unwrap().unwrap();
+}
