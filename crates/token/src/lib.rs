@@ -43,13 +43,13 @@ pub use verify::{CwtDigest, TokenError, VerifiedClaims, verify, verify_cwt};
 /// Longest start of a status list's URI in bytes. Paper has room for 28 (see the size test); this only bounds buffers.
 pub const MAX_BASE_URI_LEN: usize = 64;
 
-/// Longest CWT in bytes, device-bound ones with the longest base URI included (they need 271).
+/// Longest CWT in bytes, device-bound ones with the longest base URI included (they need 259).
 pub const MAX_CWT_LEN: usize = 288;
 
 /// Longest CWT that paper takes: with it the text fills a version 11 symbol at level Q (259 characters).
 pub const MAX_PAPER_CWT_LEN: usize = 170;
 
-/// Longest proof in bytes; without an audience it needs 117.
+/// Longest proof in bytes; without an audience it needs 116.
 pub const MAX_PROOF_LEN: usize = 192;
 
 /// Longest audience of a proof in bytes.

@@ -165,3 +165,43 @@ pub(crate) fn write_presentation(cwt: &[u8], proof: &[u8]) -> String {
     text.push_str(&base45::encode([cwt, proof].concat()));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ours(text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = [0; MAX_BYTES];
+        decode(text, &mut out).map(|len| out[..len].to_vec())
+    }
+
+    #[test]
+    fn the_examples_of_rfc_9285() {
+        assert_eq!(ours(b"BB8").as_deref(), Some(&b"AB"[..]));
+        assert_eq!(ours(b"%69 VD92EX0").as_deref(), Some(&b"Hello!!"[..]));
+        assert_eq!(ours(b"UJCLQE7W581").as_deref(), Some(&b"base-45"[..]));
+        assert_eq!(ours(b"QED8WEX0").as_deref(), Some(&b"ietf!"[..]));
+        assert_eq!(ours(b"FGW").as_deref(), Some(&[0xFF, 0xFF][..]));
+        assert_eq!(ours(b"GGW"), None, "one more than 0xFFFF");
+        assert_eq!(ours(b"U5").as_deref(), Some(&[0xFF][..]));
+        assert_eq!(ours(b"V5"), None, "one more than 0xFF");
+        assert_eq!(ours(b"0"), None);
+        assert_eq!(ours(b"a00"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_crate_writes_we_read(bytes in proptest::collection::vec(any::<u8>(), 0..MAX_BYTES)) {
+            let text = base45::encode(&bytes);
+            prop_assert!(!text.ends_with(' '), "trimming takes nothing of a token");
+            prop_assert_eq!(ours(text.as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn we_read_what_the_crate_reads_if_it_would_write_it_so(text in "[0-9A-Za-c $%*+./:~\u{e9}-]{0,12}") {
+            let theirs = base45::decode(&text).ok().filter(|bytes| base45::encode(bytes) == text);
+            prop_assert_eq!(ours(text.as_bytes()), theirs);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Keys: their windows, rotation, compromise, and what a keyring refuses to load.
+
+mod fixture;
+
+use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
+use citycode_domain::ids::KeyId;
+use citycode_domain::time::Timestamp;
+use citycode_token::{
+    Keyring, KeyringError, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json, verify,
+};
+use coset::{CborSerializable, CoseKeySet, Label, iana};
+use fixture::*;
+
+fn retired(key: &SigningKey, signs_until: Timestamp, verifies_until: Timestamp) -> Event {
+    Event::SigningKeyRetired(SigningKeyRetired {
+        key_id: key.key_id(),
+        signs_until,
+        verifies_until,
+    })
+}
+
+fn result(keyring: &Keyring, now: Timestamp) -> Result<(), TokenError> {
+    verify(&sign(&paper()).text, keyring, BASE_URI, now).map(|_| ())
+}
+
+#[test]
+fn a_key_signs_within_its_window_only() {
+    let key = signing_key();
+    let with = |from: i64| {
+        Keyring::new()
+            .apply(&added(&key, ISSUED_AT.plus_seconds(from)))
+            .expect("applies")
+    };
+    assert_eq!(result(&with(0), ISSUED_AT), Ok(()));
+    assert_eq!(result(&with(1), ISSUED_AT), Err(TokenError::BadSignature));
+    let far = ISSUED_AT.plus_seconds(1_000_000_000);
+    let until = |until: i64| {
+        with(-10)
+            .apply(&retired(&key, ISSUED_AT.plus_seconds(until), far))
+            .expect("applies")
+    };
+    assert_eq!(result(&until(1), ISSUED_AT), Ok(()));
+    assert_eq!(result(&until(0), ISSUED_AT), Err(TokenError::BadSignature));
+    assert_eq!(result(&until(1), far.plus_seconds(-1)), Ok(()));
+    assert_eq!(result(&until(1), far), Err(TokenError::BadSignature));
+    assert!(until(1).covers(key.key_id(), ISSUED_AT, ISSUED_AT));
+    assert!(!until(1).covers(key.key_id(), ISSUED_AT, far));
+}
+
+#[test]
+fn r25_a_compromised_key_still_verifies_and_says_so() {
+    let compromised = Event::SigningKeyCompromised(SigningKeyCompromised {
+        key_id: signing_key().key_id(),
+    });
+    let keyring = keyring().apply(&compromised).expect("applies");
+    assert!(keyring.is_compromised(signing_key().key_id()));
+    assert!(!keyring.is_compromised(KeyId([0; 4])));
+    assert_eq!(result(&keyring, ISSUED_AT), Ok(()));
+}
+
+#[test]
+fn applying_again_gives_the_same_snapshot_and_a_change_another() {
+    let key = signing_key();
+    let first = keyring();
+    assert!(first.is_same(&first.apply(&added(&key, ISSUED_AT)).expect("applies")));
+    let close = retired(&key, ISSUED_AT.plus_seconds(9), ISSUED_AT.plus_seconds(99));
+    let second = first.apply(&close).expect("applies");
+    assert!(!first.is_same(&second));
+    assert!(second.is_same(&second.apply(&close).expect("applies")));
+    // The older snapshot did not move.
+    assert_eq!(first.get(key.key_id()).expect("there").signs_until, None);
+}
+
+#[test]
+fn weak_and_misnamed_keys_are_refused() {
+    let add = |public_key: [u8; 32], key_id| {
+        let event = Event::SigningKeyAdded(SigningKeyAdded {
+            key_id,
+            public_key,
+            signs_from: ISSUED_AT,
+        });
+        Keyring::new().apply(&event).map(|_| ())
+    };
+    // The points of small order (order 1, 2, 4, 8) and their other spellings, and a y that is on no point.
+    for weak in [
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "0100000000000000000000000000000000000000000000000000000000000080",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0200000000000000000000000000000000000000000000000000000000000000",
+    ] {
+        let key: [u8; 32] = hex(weak).try_into().expect("32 bytes");
+        let key_id = key_id_of(&key);
+        assert_eq!(
+            add(key, key_id),
+            Err(KeyringError::UnsoundKey(key_id)),
+            "{weak}"
+        );
+    }
+    let key = signing_key();
+    assert_eq!(
+        add(key.public_key(), KeyId([0; 4])),
+        Err(KeyringError::WrongKeyId(KeyId([0; 4])))
+    );
+    assert_eq!(add(key.public_key(), key.key_id()), Ok(()));
+    let unknown = retired(&key, ISSUED_AT, ISSUED_AT);
+    assert_eq!(
+        Keyring::new().apply(&unknown).map(|_| ()),
+        Err(KeyringError::UnknownKey(key.key_id()))
+    );
+}
+
+fn three_keys() -> Keyring {
+    let old = SigningKey::from_seed([1; 32]);
+    let stolen = SigningKey::from_seed([2; 32]);
+    [
+        added(&old, ISSUED_AT.plus_seconds(-1_000)),
+        retired(&old, ISSUED_AT, ISSUED_AT.plus_seconds(31_536_000)),
+        added(&stolen, ISSUED_AT),
+        Event::SigningKeyCompromised(SigningKeyCompromised {
+            key_id: stolen.key_id(),
+        }),
+        added(&signing_key(), ISSUED_AT),
+    ]
+    .iter()
+    .try_fold(Keyring::new(), |keyring, event| keyring.apply(event))
+    .expect("applies")
+}
+
+#[test]
+fn a_strangers_library_reads_the_cose_key_set() {
+    let keyring = three_keys();
+    let keys = CoseKeySet::from_slice(&keys_cose_set(&keyring))
+        .expect("a COSE key set")
+        .0;
+    assert_eq!(keys.len(), 3);
+    for (key, entry) in keys.iter().zip(keyring.entries()) {
+        assert_eq!(key.key_id, entry.key_id.0);
+        assert_eq!(key.kty, coset::KeyType::Assigned(iana::KeyType::OKP));
+        assert_eq!(
+            key.alg,
+            Some(coset::Algorithm::Assigned(iana::Algorithm::Ed25519))
+        );
+        let x = key
+            .params
+            .iter()
+            .find(|(label, _)| *label == Label::Int(-2))
+            .expect("x");
+        assert_eq!(x.1.as_bytes().expect("bytes")[..], entry.public_key());
+    }
+}
+
+#[test]
+fn the_jwks_names_windows() {
+    let json = keys_jwks_json(&three_keys());
+    assert_eq!(json.matches(r#""kty":"OKP","crv":"Ed25519""#).count(), 3);
+    assert!(json.contains(r#""signs_from":"2022-08-31T00:00:00Z","signs_until":null,"verifies_until":null,"compromised":true"#));
+    assert!(json.contains(r#""signs_from":"2022-08-30T23:43:20Z","signs_until":"2022-08-31T00:00:00Z","verifies_until":"2023-08-31T00:00:00Z","compromised":false"#));
+}

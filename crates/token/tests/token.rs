@@ -1,0 +1,583 @@
+//! Tokens: round trip, sizes, golden bytes, and everything that must not verify.
+
+mod fixture;
+
+use citycode_domain::claims::DeviceKey;
+use citycode_domain::ids::{ClaimsDigest, CodeId, ListId, StatusRef};
+use citycode_domain::time::Timestamp;
+use citycode_token::{
+    CodeClaimsToSign, MAX_BASE_URI_LEN, MAX_CWT_LEN, MAX_PAPER_CWT_LEN, MAX_SCAN_LEN, Scan,
+    SignError, SigningKey, TokenError, VerifiedClaims, canonical_scan, present, sign_code, verify,
+    verify_cwt,
+};
+use fixture::*;
+use proptest::prelude::*;
+use sha2::Digest;
+
+fn check(cwt: &[u8]) -> Result<VerifiedClaims, TokenError> {
+    verify_cwt(cwt, &keyring(), BASE_URI, ISSUED_AT)
+}
+
+fn said(claims: &VerifiedClaims) -> CodeClaimsToSign {
+    CodeClaimsToSign {
+        code_id: claims.code_id,
+        kind: claims.kind,
+        issued_at: claims.issued_at,
+        expires_at: claims.expires_at,
+        status: claims.status,
+        id_commitment: claims.id_commitment,
+        device_key: claims.device_key,
+    }
+}
+
+#[test]
+fn a_token_says_what_was_signed() {
+    for (name, claims) in every_shape() {
+        let token = sign(&claims);
+        let verified = verify(&token.text, &keyring(), BASE_URI, ISSUED_AT).expect(name);
+        assert_eq!(said(&verified), claims, "{name}");
+        assert_eq!(verified.key_id, signing_key().key_id());
+        assert_eq!(verified.digest, token.digest);
+        assert_eq!(
+            verified.cwt_digest().0,
+            <[u8; 32]>::from(sha2::Sha256::digest(&token.cwt))
+        );
+        let payload = coset::TaggedCborSerializable::from_tagged_slice(&token.cwt)
+            .map(|message: coset::CoseSign1| message.payload.expect("attached"))
+            .expect("COSE_Sign1");
+        assert_eq!(
+            token.digest,
+            ClaimsDigest(sha2::Sha256::digest(&payload).into())
+        );
+    }
+}
+
+#[test]
+fn a_paper_token_fits_its_symbol() {
+    let mut claims = paper();
+    claims.status.index = u32::MAX;
+    let token = sign(&claims);
+    eprintln!(
+        "paper token: {} bytes of CWT, {} characters",
+        token.cwt.len(),
+        token.text.len()
+    );
+    assert!(token.cwt.len() <= MAX_PAPER_CWT_LEN);
+    // Alphanumeric capacity of QR version 11 at level Q (ISO/IEC 18004 table 7).
+    assert!(token.text.len() <= 259);
+    assert_eq!(token.cwt.len(), 160);
+}
+
+#[test]
+fn a_presentation_fits_a_screen() {
+    for base_uri in [
+        BASE_URI.to_owned(),
+        format!("https://{}/", "s".repeat(MAX_BASE_URI_LEN - 9)),
+    ] {
+        let mut claims = live();
+        claims.device_key = Some(p256_key());
+        claims.status.index = u32::MAX;
+        claims.id_commitment = Some([1; 3]);
+        let token = sign_code(&claims, &base_uri, &signing_key()).expect("fits");
+        let shown =
+            present(&token.text, &device(), ISSUED_AT, Some("gate-0123456789")).expect("presents");
+        eprintln!(
+            "{} bytes of CWT, presentation of {} characters",
+            token.cwt.len(),
+            shown.len()
+        );
+        // Alphanumeric capacity of QR version 20 at level M.
+        assert!(shown.len() <= 970);
+        assert!(shown.len() <= MAX_SCAN_LEN);
+    }
+}
+
+#[test]
+fn the_longest_token_fits_the_limit() {
+    let last = Timestamp(253_402_300_799);
+    let claims = CodeClaimsToSign {
+        code_id: CodeId([0xFF; 8]),
+        kind: kind(15),
+        issued_at: last.plus_seconds(-1),
+        expires_at: last,
+        status: StatusRef {
+            list: ListId(0xFFFF_FFFF),
+            index: u32::MAX,
+        },
+        id_commitment: Some([0xFF; 3]),
+        device_key: Some(p256_key()),
+    };
+    let base_uri = "h".repeat(MAX_BASE_URI_LEN);
+    let token = sign_code(&claims, &base_uri, &signing_key()).expect("fits");
+    eprintln!("longest token: {} bytes", token.cwt.len());
+    assert!(token.cwt.len() <= MAX_CWT_LEN);
+    let verified = verify(&token.text, &keyring(), &base_uri, last).expect("verifies");
+    assert_eq!(said(&verified), claims);
+}
+
+#[test]
+fn golden_bytes_of_every_shape_stay() {
+    // Never edited: what was once printed on paper must stay readable.
+    let golden = [
+        include_str!("golden/paper.hex"),
+        include_str!("golden/sampling.hex"),
+        include_str!("golden/live_ed25519.hex"),
+        include_str!("golden/family_p256.hex"),
+    ];
+    for ((name, claims), golden) in every_shape().into_iter().zip(golden) {
+        let bytes = hex(golden.trim());
+        assert_eq!(to_hex(&sign(&claims).cwt), golden.trim(), "{name}");
+        assert_eq!(said(&check(&bytes).expect(name)), claims, "{name}");
+    }
+}
+
+#[test]
+fn white_space_around_and_letters_case_do_not_matter() {
+    let text = sign(&paper()).text;
+    let expected = verify(&text, &keyring(), BASE_URI, ISSUED_AT);
+    assert!(expected.is_ok());
+    for variant in [
+        text.to_lowercase(),
+        format!("  {text}\r\n"),
+        format!("\u{feff}\t{text}\u{3000}\u{a0}"),
+        format!("Cc1{}", &text[3..]),
+    ] {
+        assert_eq!(
+            verify(&variant, &keyring(), BASE_URI, ISSUED_AT),
+            expected,
+            "{variant:?}"
+        );
+        let mut buffer = [0; MAX_SCAN_LEN];
+        assert_eq!(canonical_scan(&variant, &mut buffer), Some(text.as_bytes()));
+    }
+}
+
+#[test]
+fn what_is_no_token_is_unreadable() {
+    let text = sign(&paper()).text;
+    let long = format!("CC1:{}", "0".repeat(100_000));
+    let full = format!("CC1:{}", "0".repeat(MAX_SCAN_LEN - 4));
+    let twice = format!("{text}{text}");
+    let presentation = text.replacen("CC1:", "CC1P:", 1);
+    for bad in [
+        "",
+        " ",
+        "CC1:",
+        "CC1P:",
+        "CC1",
+        "HC1:6BF",
+        "https://example.com/",
+        "CC1:%",
+        "CC1:::",
+        "CC1::::",
+        "CC1:é",
+        "二维码",
+        "\0",
+        &text[4..],
+        &text[..text.len() - 1],
+        &long,
+        &full,
+        &twice,
+        &presentation,
+    ] {
+        assert_eq!(
+            verify(bad, &keyring(), BASE_URI, ISSUED_AT),
+            Err(TokenError::Unreadable),
+            "{bad:?}"
+        );
+    }
+}
+
+#[test]
+fn no_truncation_verifies() {
+    for (name, claims) in every_shape() {
+        let token = sign(&claims);
+        for len in 0..token.cwt.len() {
+            assert!(check(&token.cwt[..len]).is_err(), "{name} cut to {len}");
+        }
+        for len in 0..token.text.len() {
+            assert!(
+                verify(&token.text[..len], &keyring(), BASE_URI, ISSUED_AT).is_err(),
+                "{name} text cut to {len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_flipped_bit_verifies() {
+    for (name, claims) in every_shape() {
+        let cwt = sign(&claims).cwt;
+        for bit in 0..cwt.len() * 8 {
+            let mut flipped = cwt.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&flipped).is_err(), "{name} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn another_citys_token_has_a_bad_signature() {
+    let other = SigningKey::from_seed([8; 32]);
+    let token = sign_code(&paper(), BASE_URI, &other).expect("signs");
+    assert_eq!(check(&token.cwt), Err(TokenError::BadSignature));
+    // The same under our key's id: the signature speaks.
+    let mut dressed = token.cwt.clone();
+    dressed[8..12].copy_from_slice(&signing_key().key_id().0);
+    assert_eq!(dressed[..12], sign(&paper()).cwt[..12]);
+    assert_eq!(check(&dressed), Err(TokenError::BadSignature));
+}
+
+#[test]
+fn other_algorithms_and_key_ids_are_refused() {
+    let payload = map(&paper_parts());
+    let kid = to_hex(&signing_key().key_id().0);
+    assert!(
+        check(&forge(&protected(), &[0xA0], &payload)).is_ok(),
+        "the forger's tools work"
+    );
+    let refused = [
+        (format!("a201270444{kid}"), TokenError::BadSignature), // EdDSA, not fully specified
+        (format!("a201260444{kid}"), TokenError::BadSignature), // ES256
+        (format!("a201280444{kid}"), TokenError::BadSignature), // ESP256
+        (format!("a201050444{kid}"), TokenError::BadSignature), // HMAC 256/256
+        (format!("a201000444{kid}"), TokenError::BadSignature),
+        (String::from("a10132"), TokenError::BadSignature), // no key id
+        (format!("a201320443{}", &kid[2..]), TokenError::BadSignature), // a key id cut short
+        (String::from("a20132044400000000"), TokenError::BadSignature), // an unknown key id
+        (format!("a10444{kid}"), TokenError::Unreadable),   // no algorithm
+        (format!("a301320281040444{kid}"), TokenError::Unreadable), // critical headers
+        (format!("a301320444{kid}1863"), TokenError::Unreadable),
+        (
+            format!("a2044 4{kid}0132").replace(' ', ""),
+            TokenError::Unreadable,
+        ), // out of order
+        (
+            format!("a20132044 4{kid}00").replace(' ', ""),
+            TokenError::Unreadable,
+        ), // trailing byte
+        (format!("a20138120444{kid}"), TokenError::Unreadable), // algorithm in two bytes
+        (format!("bf01320444{kid}ff"), TokenError::Unreadable),
+        (format!("a3013201320444{kid}"), TokenError::Unreadable), // twice
+        (String::new(), TokenError::Unreadable),
+    ];
+    for (header, error) in refused {
+        assert_eq!(
+            check(&forge(&hex(&header), &[0xA0], &payload)),
+            Err(error),
+            "{header}"
+        );
+    }
+}
+
+#[test]
+fn the_outer_structure_has_one_form() {
+    let (protected, payload) = (protected(), map(&paper_parts()));
+    let good = forge(&protected, &[0xA0], &payload);
+    assert_eq!(good, sign(&paper()).cwt);
+    let raw_protected = byte_string(&protected);
+    let raw_payload = byte_string(&payload);
+    let parts = |raw_protected: &[u8], unprotected: &[u8], raw_payload: &[u8]| {
+        forge_parts(
+            raw_protected,
+            unprotected,
+            raw_payload,
+            &protected,
+            &payload,
+        )
+    };
+    let long_head = [&[0x58, protected.len() as u8][..], &protected].concat();
+    let long_payload = [&[0x59, 0, payload.len() as u8][..], &payload].concat();
+    let chunked = [&[0x5F][..], &raw_payload, &[0xFF]].concat();
+    let refused = [
+        parts(&raw_protected, &hex("a10440"), &raw_payload), // an unprotected header
+        parts(&raw_protected, &hex("bfff"), &raw_payload),
+        parts(&raw_protected, &hex("b800"), &raw_payload),
+        parts(&long_head, &[0xA0], &raw_payload),
+        parts(&raw_protected, &[0xA0], &long_payload),
+        parts(&raw_protected, &[0xA0], &chunked),
+        parts(&raw_protected, &[0xA0], &[0xF6]), // detached
+        [&good[..], &[0]].concat(),
+        [&good[..], &good].concat(),
+        good[1..].to_vec(),                      // untagged
+        [&hex("d83d")[..], &good].concat(),      // tagged as CWT too
+        [&hex("d812")[..], &good[1..]].concat(), // tag in two bytes
+        [&hex("d29f")[..], &good[2..], &[0xFF]].concat(),
+        [&hex("d29804")[..], &good[2..]].concat(),
+        [&hex("d1")[..], &good[1..]].concat(), // COSE_Mac0
+    ];
+    for (at, cwt) in refused.into_iter().enumerate() {
+        assert_eq!(
+            check(&cwt),
+            Err(TokenError::Unreadable),
+            "{at}: {}",
+            to_hex(&cwt)
+        );
+    }
+}
+
+/// Everything here is rightly signed: only the strict reading of claims refuses it.
+#[test]
+fn claims_have_one_form() {
+    let good = paper_parts();
+    let with = |at: usize, part: &str| {
+        let mut parts = good.clone();
+        parts[at] = hex(&part.replace(' ', ""));
+        map(&parts)
+    };
+    let exp = to_hex(&good[0][2..]);
+    let iat = to_hex(&good[1][2..]);
+    let status = to_hex(&good[3]);
+    let reordered = {
+        let mut parts = good.clone();
+        parts.swap(0, 1);
+        map(&parts)
+    };
+    let added = |at: usize, part: &str| {
+        let mut parts = good.clone();
+        parts.insert(at, hex(part));
+        map(&parts)
+    };
+    let body = good.concat();
+    let refused = [
+        ("exp twice", with_count(6, &[&good[0][..], &body].concat())),
+        ("exp twice, apart", added(1, &format!("041a{exp}"))),
+        ("exp last", reordered),
+        ("exp in nine bytes", with(0, &format!("041b00000000{exp}"))),
+        ("exp as float", with(0, "04fb41d8c3c000000000")),
+        ("exp tagged", with(0, &format!("04c11a{exp}"))),
+        ("exp negative", with(0, "0420")),
+        ("exp as text", with(0, "046130")),
+        ("exp too far", with(0, "041b7fffffffffffffff")),
+        ("exp beyond i64", with(0, "041bffffffffffffffff")),
+        ("exp at issue", with(0, &format!("041a{iat}"))),
+        ("exp label in two bytes", with(0, &format!("18041a{exp}"))),
+        ("iat missing", map(&[&good[..1], &good[2..]].concat())),
+        ("cti of seven bytes", with(2, "074700000000000000")),
+        ("cti of nine bytes", with(2, "0749000000000000000000")),
+        ("cti with a long head", with(2, "0758080000000000000000")),
+        ("cti indefinite", with(2, "075f480000000000000000ff")),
+        ("cti as text", with(2, "07683030303030303030")),
+        ("an issuer", added(0, "016130")),
+        ("nbf", added(1, "051a00000000")),
+        ("cnf null", added(3, "08f6")),
+        ("cnf of nothing", added(3, "08a0")),
+        ("cnf kid", added(3, "08a1034100")),
+        (
+            "cnf key of 31 bytes",
+            added(
+                3,
+                &format!("08a101a301012006 21581f{}", "00".repeat(31)).replace(' ', ""),
+            ),
+        ),
+        (
+            "cnf X25519",
+            added(3, &format!("08a101a301012004215820{}", "00".repeat(32))),
+        ),
+        (
+            "cnf with a private key",
+            added(
+                3,
+                &format!("08a101a401012006215820{0}235820{0}", "00".repeat(32)),
+            ),
+        ),
+        (
+            "cnf P-256 with y in full",
+            added(
+                3,
+                &format!("08a101a401022001215820{0}225820{0}", "00".repeat(32)),
+            ),
+        ),
+        (
+            "status key in five bytes",
+            with(3, &status.replacen("19ffff", "1a0000ffff", 1)),
+        ),
+        (
+            "index over 32 bits",
+            with(3, &status.replacen("1a0012d687", "1b0000000100000000", 1)),
+        ),
+        (
+            "index negative",
+            with(3, &status.replacen("1a0012d687", "20", 1)),
+        ),
+        (
+            "status in another order",
+            with(3, &{
+                let uri = &status[status.find("63757269").expect("uri")..];
+                format!("19ffffa2{uri}636964781a0012d687")
+            }),
+        ),
+        ("unknown claim", added(4, "1a0001000001")),
+        ("unknown private claim", added(5, "3a0001000101")),
+        ("unknown text claim", added(5, "616b04")),
+        ("kind 0", with(4, "3a00010000820043a1b2c3")),
+        ("kind 16", with(4, "3a00010000821043a1b2c3")),
+        ("kind of another list", with(4, "3a00010000820343a1b2c3")),
+        ("kind in two bytes", with(4, "3a0001000082180443a1b2c3")),
+        ("commitment of two bytes", with(4, "3a00010000820442a1b2")),
+        (
+            "commitment of four bytes",
+            with(4, "3a00010000820444a1b2c3d4"),
+        ),
+        ("commitment null", with(4, "3a000100008204f6")),
+        ("a third part", with(4, "3a00010000830443a1b2c300")),
+        ("no kind", with(4, "3a0001000080")),
+        ("parts indefinite", with(4, "3a000100009f0443a1b2c3ff")),
+        ("trailing byte", [map(&good), vec![0]].concat()),
+        ("one claim too many counted", [&[0xA6][..], &body].concat()),
+        ("one claim too few counted", [&[0xA4][..], &body].concat()),
+        ("count in two bytes", [&[0xB8, 5][..], &body].concat()),
+        ("indefinite", [&[0xBF][..], &body, &[0xFF]].concat()),
+        ("an array", [&[0x8A][..], &body].concat()),
+        ("empty", Vec::new()),
+        ("empty map", vec![0xA0]),
+    ];
+    for (what, payload) in refused {
+        assert_eq!(
+            check(&forge(&protected(), &[0xA0], &payload)),
+            Err(TokenError::Unreadable),
+            "{what}"
+        );
+    }
+}
+
+fn with_count(count: u8, body: &[u8]) -> Vec<u8> {
+    [&[0xA0 | count], body].concat()
+}
+
+#[test]
+fn a_list_has_one_spelling() {
+    let good = paper_parts();
+    let list = paper().status.list.to_string();
+    for uri in [
+        format!("{BASE_URI}{}", list.to_uppercase()),
+        format!("{BASE_URI}{}", &list[1..]),
+        format!("{BASE_URI}0{list}"),
+        format!("{BASE_URI}+{}", &list[1..]),
+        format!("{BASE_URI}/{list}"),
+        format!("https://t.example/{list}"),
+        format!("HTTPS://s.example/{list}"),
+        list.clone(),
+        BASE_URI.to_owned(),
+    ] {
+        let mut parts = good.clone();
+        parts[3] = [
+            &hex("19ffffa2636964781a0012d68763757269"),
+            &head(3, uri.len())[..],
+            uri.as_bytes(),
+        ]
+        .concat();
+        let cwt = forge(&protected(), &[0xA0], &map(&parts));
+        // The forger's tools only fail where the spelling does.
+        assert_eq!(
+            check(&cwt).is_ok(),
+            uri == format!("{BASE_URI}{list}"),
+            "{uri}"
+        );
+    }
+}
+
+#[test]
+fn incoherent_claims_are_not_signed() {
+    let refused = |claims: CodeClaimsToSign| {
+        sign_code(&claims, BASE_URI, &signing_key()).expect_err("refused")
+    };
+    let before_1970 = Timestamp(-1);
+    assert_eq!(
+        refused(CodeClaimsToSign {
+            expires_at: ISSUED_AT,
+            ..paper()
+        }),
+        SignError::Incoherent
+    );
+    assert_eq!(
+        refused(CodeClaimsToSign {
+            issued_at: before_1970,
+            ..paper()
+        }),
+        SignError::Incoherent
+    );
+    assert_eq!(
+        refused(CodeClaimsToSign {
+            expires_at: Timestamp(i64::MAX),
+            ..paper()
+        }),
+        SignError::Incoherent
+    );
+    assert_eq!(
+        refused(CodeClaimsToSign {
+            kind: kind(3),
+            ..paper()
+        }),
+        SignError::Incoherent
+    );
+    let weak = [
+        DeviceKey::Ed25519([0; 32]),
+        DeviceKey::Ed25519({
+            let mut identity = [0; 32];
+            identity[0] = 1;
+            identity
+        }),
+        DeviceKey::P256([0; 33]),
+        DeviceKey::P256([4; 33]),
+        DeviceKey::P256([0xFF; 33]),
+    ];
+    for key in weak {
+        let claims = CodeClaimsToSign {
+            device_key: Some(key),
+            ..live()
+        };
+        assert_eq!(refused(claims), SignError::UnsoundDeviceKey, "{key:?}");
+    }
+    let long = "h".repeat(MAX_BASE_URI_LEN + 1);
+    assert_eq!(
+        sign_code(&paper(), &long, &signing_key()),
+        Err(SignError::BaseUriTooLong)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_claims_come_back(
+        code_id: [u8; 8],
+        number in 1u8..=15,
+        issued_at in 1_661_904_000i64..200_000_000_000,
+        validity in 1i64..1_000_000_000,
+        partition: u8,
+        index: u32,
+        generation in 0u8..=15,
+        id_commitment: Option<[u8; 3]>,
+        device in prop_oneof![Just(None), Just(Some(live().device_key)), Just(Some(family().device_key))],
+    ) {
+        let expires_at = Timestamp(issued_at + validity);
+        let list = ListId::new(partition, kind(number), Timestamp(expires_at.0 % 160_000_000_000), generation).expect("in range");
+        let claims = CodeClaimsToSign {
+            code_id: CodeId(code_id),
+            kind: kind(number),
+            issued_at: Timestamp(issued_at),
+            expires_at,
+            status: StatusRef { list, index },
+            id_commitment,
+            device_key: device.flatten(),
+        };
+        let token = sign(&claims);
+        let verified = verify(&token.text, &keyring(), BASE_URI, expires_at).expect("verifies");
+        prop_assert_eq!(said(&verified), claims);
+        let scan = Scan::read(&token.text).expect("reads");
+        prop_assert_eq!(scan.cwt(), &token.cwt[..]);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,200}", tail in "[0-9A-Z $%*+./:-]{0,900}") {
+        prop_assert!(verify(&text, &keyring(), BASE_URI, ISSUED_AT).is_err());
+        let token_like = format!("CC1:{tail}");
+        let presentation_like = format!("CC1P:{tail}");
+        prop_assert!(verify(&token_like, &keyring(), BASE_URI, ISSUED_AT).is_err());
+        prop_assert!(verify(&presentation_like, &keyring(), BASE_URI, ISSUED_AT).is_err());
+    }
+
+    #[test]
+    fn no_signed_payload_makes_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(check(&forge(&protected(), &[0xA0], &payload)).is_err());
+    }
+}
