@@ -92,21 +92,25 @@ impl Running {
         tokio::spawn(keep(BufReader::new(stderr).lines(), said.clone()));
         let stdout = child.stdout.take().expect("standard output is piped");
         let mut lines = BufReader::new(stdout).lines();
-        match timeout(deadline, ready_line(&mut lines, &said)).await {
-            Err(_) => {
-                // Dropping the child kills it.
-                let said = said.text();
-                Err(StartError::Late { deadline, said })
+        // One deadline for both: a process may close its output and live on without ever being ready.
+        let came = timeout(deadline, async {
+            match ready_line(&mut lines, &said).await {
+                Some(url) => Ok(url),
+                None => Err(child.wait().await),
             }
-            Ok(None) => {
-                let status = child.wait().await.map_err(|source| StartError::Spawn {
-                    program: program.to_owned(),
-                    source,
-                })?;
-                let said = said.text();
-                Err(StartError::Ended { status, said })
-            }
-            Ok(Some(url)) => {
+        })
+        .await;
+        match came {
+            // Dropping the child kills it.
+            Err(_) => Err(StartError::Late {
+                deadline,
+                said: said.text(),
+            }),
+            Ok(Err(ended)) => Err(StartError::Ended {
+                status: ended.expect("a child can be waited for"),
+                said: said.text(),
+            }),
+            Ok(Ok(url)) => {
                 tokio::spawn(keep(lines, said.clone()));
                 Ok(Self {
                     child,
