@@ -9,5 +9,6 @@
 //! Every field is named on both sides, so that a new one does not compile until somebody has thought of it.
 //! No rule stands here, no storage and no address: what a kind's name means is the policy's to say.
 
+pub mod event;
 pub mod proto;
 mod redacted;

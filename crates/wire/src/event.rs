@@ -1,0 +1,177 @@
+//! An event of the domain ↔ (type name, version, bytes) of the log. All are at version 1.
+//!
+//! Decoding is strict: an id of another length, an enum value that is not there, a number out of range, a field
+//! that this version does not know or that stands twice, all refuse. Protobuf would let the last two pass; the
+//! log must not, since a fold that overlooks part of an event answers differently from one that does not. New
+//! fields therefore come with a new version, and the log's manifest says which reader may open it.
+//!
+//! What this module does not judge is whether an event makes sense where it stands; that is the fold's to say.
+
+mod field;
+mod from_domain;
+mod to_domain;
+
+use bytes::Bytes;
+use citycode_domain::event::Event;
+use prost::Message;
+
+use crate::proto::events::v1;
+use to_domain::{FromPayload, Sealing};
+
+/// The version in which every type is written today.
+const VERSION: u16 = 1;
+
+/// Why bytes of the log are no event. Any of them stops a reader: it must not go on past what it cannot read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DecodeEventError {
+    /// No event type of this name; perhaps written by a newer release.
+    #[error("unknown event type {type_name:?}")]
+    UnknownType {
+        /// The name as it stands in the log.
+        type_name: String,
+    },
+    /// The type is known, the version is not; perhaps written by a newer release.
+    #[error("unknown version {version} of event {type_name}")]
+    UnknownVersion {
+        /// The type.
+        type_name: &'static str,
+        /// The version as it stands in the log.
+        version: u16,
+    },
+    /// The bytes are no protobuf message of this type.
+    #[error("event {type_name} is not readable")]
+    Unreadable {
+        /// The type.
+        type_name: &'static str,
+        /// What the protobuf reader found.
+        source: prost::DecodeError,
+    },
+    /// A field that this version does not know, one that stands twice, or one in a longer form than needed.
+    #[error("event {type_name} holds parts that version {version} does not have")]
+    UnknownParts {
+        /// The type.
+        type_name: &'static str,
+        /// The version.
+        version: u16,
+    },
+    /// A field is missing, of a wrong length, or out of its range.
+    #[error("event {type_name}: field {field} is missing or out of range")]
+    Malformed {
+        /// The type.
+        type_name: &'static str,
+        /// The field, with the message around it where there is one, e.g. `supersedes.kind`.
+        field: String,
+    },
+}
+
+/// What the log records of an event: type name, version, payload.
+#[must_use]
+pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
+    let payload = match event {
+        Event::HolderRegistered(event) => v1::HolderRegistered::from(event).encode_to_vec(),
+        Event::RelationshipRecorded(event) => v1::RelationshipRecorded::from(event).encode_to_vec(),
+        Event::RelationshipEnded(event) => v1::RelationshipEnded::from(event).encode_to_vec(),
+        Event::CodeIssued(event) => v1::CodeIssued::from(event).encode_to_vec(),
+        Event::CodeReportedLost(event) => v1::CodeReportedLost::from(event).encode_to_vec(),
+        Event::CodeRevoked(event) => v1::CodeRevoked::from(event).encode_to_vec(),
+        Event::CodeSuspended(event) => v1::CodeSuspended::from(event).encode_to_vec(),
+        Event::CodeReinstated(event) => v1::CodeReinstated::from(event).encode_to_vec(),
+        Event::StandingChanged(event) => v1::StandingChanged::from(event).encode_to_vec(),
+        Event::HolderErased(event) => v1::HolderErased::from(event).encode_to_vec(),
+        Event::IndexBlockLeased(event) => v1::IndexBlockLeased::from(event).encode_to_vec(),
+        Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
+        Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
+        Event::SigningKeyCompromised(event) => {
+            v1::SigningKeyCompromised::from(event).encode_to_vec()
+        }
+    };
+    (event.type_name(), VERSION, payload)
+}
+
+/// The event that the log recorded.
+///
+/// # Errors
+/// [`DecodeEventError`]; never panics, whatever the bytes.
+pub fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
+    decode_sealing(type_name, version, payload, Sealing::Keep)
+}
+
+/// The event that the log recorded, with every sealed field left empty: what a projection folds, which has no
+/// key to unseal anything. Refuses exactly what [`decode`] refuses.
+///
+/// # Errors
+/// [`DecodeEventError`]; never panics, whatever the bytes.
+pub fn decode_for_projection(
+    type_name: &str,
+    version: u16,
+    payload: &[u8],
+) -> Result<Event, DecodeEventError> {
+    decode_sealing(type_name, version, payload, Sealing::Skip)
+}
+
+fn decode_sealing(
+    type_name: &str,
+    version: u16,
+    payload: &[u8],
+    sealing: Sealing,
+) -> Result<Event, DecodeEventError> {
+    let raw = Raw {
+        version,
+        payload,
+        sealing,
+    };
+    match type_name {
+        "CodeIssued" => raw.read::<v1::CodeIssued>("CodeIssued"),
+        "HolderRegistered" => raw.read::<v1::HolderRegistered>("HolderRegistered"),
+        "RelationshipRecorded" => raw.read::<v1::RelationshipRecorded>("RelationshipRecorded"),
+        "RelationshipEnded" => raw.read::<v1::RelationshipEnded>("RelationshipEnded"),
+        "CodeReportedLost" => raw.read::<v1::CodeReportedLost>("CodeReportedLost"),
+        "CodeRevoked" => raw.read::<v1::CodeRevoked>("CodeRevoked"),
+        "CodeSuspended" => raw.read::<v1::CodeSuspended>("CodeSuspended"),
+        "CodeReinstated" => raw.read::<v1::CodeReinstated>("CodeReinstated"),
+        "StandingChanged" => raw.read::<v1::StandingChanged>("StandingChanged"),
+        "HolderErased" => raw.read::<v1::HolderErased>("HolderErased"),
+        "IndexBlockLeased" => raw.read::<v1::IndexBlockLeased>("IndexBlockLeased"),
+        "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
+        "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
+        "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),
+        unknown => Err(DecodeEventError::UnknownType {
+            type_name: unknown.to_owned(),
+        }),
+    }
+}
+
+/// One event as the log holds it, its type already found.
+struct Raw<'a> {
+    version: u16,
+    payload: &'a [u8],
+    sealing: Sealing,
+}
+
+impl Raw<'_> {
+    fn read<M: FromPayload>(&self, type_name: &'static str) -> Result<Event, DecodeEventError> {
+        if self.version != VERSION {
+            return Err(DecodeEventError::UnknownVersion {
+                type_name,
+                version: self.version,
+            });
+        }
+        // One copy of the whole payload, from which the ids are then sliced, instead of one allocation an id.
+        let message = M::decode(Bytes::copy_from_slice(self.payload))
+            .map_err(|source| DecodeEventError::Unreadable { type_name, source })?;
+        // What the message says, written anew, is as long as what was read only if nothing was dropped: reading
+        // never adds anything, it only leaves out what is unknown, repeated or longer than needed.
+        if message.encoded_len() != self.payload.len() {
+            return Err(DecodeEventError::UnknownParts {
+                type_name,
+                version: self.version,
+            });
+        }
+        message
+            .into_event(self.sealing)
+            .map_err(|bad| DecodeEventError::Malformed {
+                type_name,
+                field: bad.path(),
+            })
+    }
+}

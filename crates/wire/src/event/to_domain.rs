@@ -1,0 +1,237 @@
+//! Payload → domain, version 1. Each message is taken apart field by field, so that a new field does not
+//! compile unseen.
+
+use bytes::Bytes;
+use citycode_domain::event::{
+    CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased,
+    HolderRegistered, IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+};
+use citycode_domain::ids::ListId;
+use citycode_domain::time::Timestamp;
+
+use super::field::{
+    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, optional_code_ref,
+    optional_holder_id, public_key, slot, standing,
+};
+use crate::proto::events::v1;
+
+/// Whether sealed bytes are copied out of the payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sealing {
+    /// Copied.
+    Keep,
+    /// Left empty.
+    Skip,
+}
+
+impl Sealing {
+    fn take(self, bytes: &Bytes) -> Sealed {
+        match self {
+            Self::Keep => Sealed(bytes.to_vec()),
+            Self::Skip => Sealed::default(),
+        }
+    }
+}
+
+/// A payload of the log that is an event of the domain once its fields hold.
+pub(super) trait FromPayload: prost::Message + Default {
+    /// The event, or the first field that does not hold.
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField>;
+}
+
+impl FromPayload for v1::HolderRegistered {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { holder } = self;
+        Ok(Event::HolderRegistered(HolderRegistered {
+            holder: holder_id("holder", &holder)?,
+        }))
+    }
+}
+
+impl FromPayload for v1::RelationshipRecorded {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { guardian } = self;
+        Ok(Event::RelationshipRecorded(RelationshipRecorded {
+            guardian: holder_id("guardian", &guardian)?,
+        }))
+    }
+}
+
+impl FromPayload for v1::RelationshipEnded {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { guardian, codes } = self;
+        Ok(Event::RelationshipEnded(RelationshipEnded {
+            guardian: holder_id("guardian", &guardian)?,
+            codes: code_refs("codes", codes)?,
+        }))
+    }
+}
+
+impl FromPayload for v1::CodeIssued {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self {
+            code,
+            issued_at,
+            expires_at,
+            supersedes,
+            standing: standing_value,
+            ground: ground_value,
+            acting_guardian,
+            key_id: key,
+            claims_digest: digest,
+            sealed_token,
+        } = self;
+        Ok(Event::CodeIssued(CodeIssued {
+            code: code_ref("code", code)?,
+            issued_at: Timestamp(issued_at),
+            expires_at: Timestamp(expires_at),
+            supersedes: optional_code_ref("supersedes", supersedes)?,
+            standing: standing("standing", standing_value)?,
+            ground: ground("ground", ground_value)?,
+            acting_guardian: optional_holder_id("acting_guardian", acting_guardian.as_ref())?,
+            key_id: key_id("key_id", &key)?,
+            claims_digest: claims_digest("claims_digest", &digest)?,
+            sealed_token: sealing.take(&sealed_token),
+        }))
+    }
+}
+
+impl FromPayload for v1::CodeReportedLost {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            code,
+            acting_guardian,
+        } = self;
+        Ok(Event::CodeReportedLost(CodeReportedLost {
+            code: code_ref("code", code)?,
+            acting_guardian: optional_holder_id("acting_guardian", acting_guardian.as_ref())?,
+        }))
+    }
+}
+
+impl FromPayload for v1::CodeRevoked {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self {
+            code,
+            sealed_reason,
+        } = self;
+        Ok(Event::CodeRevoked(CodeRevoked {
+            code: code_ref("code", code)?,
+            reason: sealing.take(&sealed_reason),
+        }))
+    }
+}
+
+impl FromPayload for v1::CodeSuspended {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self {
+            code,
+            sealed_reason,
+        } = self;
+        Ok(Event::CodeSuspended(CodeSuspended {
+            code: code_ref("code", code)?,
+            reason: sealing.take(&sealed_reason),
+        }))
+    }
+}
+
+impl FromPayload for v1::CodeReinstated {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self {
+            slot: freed,
+            code,
+            sealed_reason,
+        } = self;
+        Ok(Event::CodeReinstated(CodeReinstated {
+            slot: slot("slot", freed)?,
+            code: optional_code_ref("code", code)?,
+            reason: sealing.take(&sealed_reason),
+        }))
+    }
+}
+
+impl FromPayload for v1::StandingChanged {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self {
+            standing: standing_value,
+            codes,
+            sealed_reason,
+        } = self;
+        Ok(Event::StandingChanged(StandingChanged {
+            standing: standing("standing", standing_value)?,
+            codes: code_refs("codes", codes)?,
+            reason: sealing.take(&sealed_reason),
+        }))
+    }
+}
+
+impl FromPayload for v1::HolderErased {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { codes, by_officer } = self;
+        Ok(Event::HolderErased(HolderErased {
+            codes: code_refs("codes", codes)?,
+            by_officer,
+        }))
+    }
+}
+
+impl FromPayload for v1::IndexBlockLeased {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            list,
+            first_index,
+            count,
+        } = self;
+        // The block's end must be a place of a list as well; past that a fold would have to guess. An empty
+        // block has no last place and is refused with it.
+        count
+            .checked_sub(1)
+            .and_then(|last| first_index.checked_add(last))
+            .ok_or(BadField::new("count"))?;
+        Ok(Event::IndexBlockLeased(IndexBlockLeased {
+            list: ListId(list),
+            first_index,
+            count,
+        }))
+    }
+}
+
+impl FromPayload for v1::SigningKeyAdded {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            key_id: key,
+            public_key: public,
+            signs_from,
+        } = self;
+        Ok(Event::SigningKeyAdded(SigningKeyAdded {
+            key_id: key_id("key_id", &key)?,
+            public_key: public_key("public_key", &public)?,
+            signs_from: Timestamp(signs_from),
+        }))
+    }
+}
+
+impl FromPayload for v1::SigningKeyRetired {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            key_id: key,
+            signs_until,
+            verifies_until,
+        } = self;
+        Ok(Event::SigningKeyRetired(SigningKeyRetired {
+            key_id: key_id("key_id", &key)?,
+            signs_until: Timestamp(signs_until),
+            verifies_until: Timestamp(verifies_until),
+        }))
+    }
+}
+
+impl FromPayload for v1::SigningKeyCompromised {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { key_id: key } = self;
+        Ok(Event::SigningKeyCompromised(SigningKeyCompromised {
+            key_id: key_id("key_id", &key)?,
+        }))
+    }
+}
