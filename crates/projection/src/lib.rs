@@ -19,4 +19,4 @@ pub mod bench_support;
 mod commit;
 
 pub use commit::{ApplyError, BucketTail, Commit};
-pub use snapshot::LogIdentity;
+pub use snapshot::{LoadError, LogIdentity, SaveError};

@@ -23,6 +23,7 @@ pub use alarm::Alarm;
 pub use block::{BLOCK_LEN, MAX_LIST_LEN};
 pub use fingerprint::FingerprintKey;
 pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
+pub use saved::load;
 pub use writer::{StatusWriter, new};
 
 pub(crate) use partition::ListHasher;

@@ -13,9 +13,11 @@ use citycode_domain::ids::HolderId;
 
 use super::packing::{Bytes, put_varint};
 
-/// Bytes of a page: small beside a shard of a city, and 60 entries of a village. An entry that is larger has a page
-/// of its own.
+/// Bytes of a page: small beside a shard of a city, and 60 entries of a village.
 pub(super) const PAGE_BYTES: usize = 32 * 1024;
+/// A longer entry has a page of its own, so that what is left of a full page is less than a sixteenth of it: emptying
+/// pages then always comes to an end.
+const LARGE_BYTES: usize = PAGE_BYTES / 16;
 const MAX_PAGES: usize = (u32::MAX as usize) / PAGE_BYTES;
 /// One part in so many may be dead: bounds the waste to 14 % of what lives.
 const DEAD_SHARE: usize = 8;
@@ -34,7 +36,7 @@ struct Page {
 #[derive(Default)]
 pub(super) struct Arena {
     pages: Vec<Page>,
-    /// Pages without memory, to be used again.
+    /// Numbers of pages without memory, to be used again.
     free: Vec<u32>,
     /// The page that is being filled.
     newest: Option<u32>,
@@ -97,16 +99,25 @@ impl Arena {
 
     /// Appends an entry, head and body.
     pub(super) fn push(&mut self, entry: &[u8]) -> Place {
-        let number = match self.newest {
-            Some(number) if self.room(number) >= entry.len() => number,
-            _ => self.add_page(entry.len().max(PAGE_BYTES)),
+        let number = if entry.len() > LARGE_BYTES {
+            self.add_page(entry.len())
+        } else {
+            match self.newest {
+                Some(number) if self.room(number) >= entry.len() => number,
+                before => {
+                    self.close(before);
+                    let number = self.add_page(PAGE_BYTES);
+                    self.newest = Some(number);
+                    number
+                }
+            }
         };
         let page = &mut self.pages[number as usize];
         let start = page.used;
         page.bytes[start..start + entry.len()].copy_from_slice(entry);
         page.used += entry.len();
         self.used += entry.len();
-        // A page of one large entry begins at offset 0 and is full, so every offset stays below PAGE_BYTES.
+        // The page of a large entry begins with it and has no other, so every offset stays below PAGE_BYTES.
         let offset = u32::try_from(start).expect("an entry begins within PAGE_BYTES");
         Place(number * PAGE_BYTES as u32 + offset)
     }
@@ -116,40 +127,44 @@ impl Arena {
         page.bytes.len() - page.used
     }
 
+    /// Counts what is left of a full page as dead: it is lost until that page is emptied.
+    fn close(&mut self, number: Option<u32>) {
+        if let Some(number) = number {
+            let left = self.room(number);
+            self.pages[number as usize].dead += left;
+            self.used += left;
+            self.dead += left;
+        }
+    }
+
     fn add_page(&mut self, len: usize) -> u32 {
         let page = Page {
             bytes: vec![0; len].into_boxed_slice(),
             used: 0,
             dead: 0,
         };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.pages[number as usize] = page;
-                number
-            }
-            None => {
-                assert!(
-                    self.pages.len() < MAX_PAGES,
-                    "a shard of the register has reached 4 GiB"
-                );
-                self.pages.push(page);
-                u32::try_from(self.pages.len() - 1).expect("below MAX_PAGES")
-            }
-        };
-        // What is left of the page before is lost until that page is emptied.
-        if let Some(before) = self.newest.replace(number) {
-            let page = &mut self.pages[before as usize];
-            self.used += page.bytes.len() - page.used;
-            self.dead += page.bytes.len() - page.used;
-            page.dead += page.bytes.len() - page.used;
+        if let Some(number) = self.free.pop() {
+            self.pages[number as usize] = page;
+            return number;
         }
-        number
+        assert!(
+            self.pages.len() < MAX_PAGES,
+            "a shard of the register has reached 4 GiB"
+        );
+        self.pages.push(page);
+        u32::try_from(self.pages.len() - 1).expect("below MAX_PAGES")
     }
 
     /// Counts an entry as dead; the index no longer names it.
     pub(super) fn release(&mut self, place: Place, len: usize) {
-        self.pages[place.0 as usize / PAGE_BYTES].dead += len;
+        let number = place.0 / PAGE_BYTES as u32;
+        let page = &mut self.pages[number as usize];
+        page.dead += len;
         self.dead += len;
+        if page.dead == page.bytes.len() && self.newest != Some(number) {
+            self.take(number);
+            self.give_back(number);
+        }
     }
 
     /// The page to empty now, if too much is dead.
@@ -165,17 +180,22 @@ impl Arena {
             .map(|(_, number)| number)
     }
 
-    /// Takes a page out. Its live entries are the caller's to [`Arena::push`] again.
+    /// Takes a page out. Its live entries are the caller's to [`Arena::push`] again; only after that may its number
+    /// be used anew ([`Arena::give_back`]), or an old place could be taken for a new one.
     pub(super) fn take(&mut self, number: u32) -> TakenPage {
         let page = std::mem::take(&mut self.pages[number as usize]);
         self.used -= page.bytes.len();
         self.dead -= page.dead;
-        self.free.push(number);
         TakenPage {
             first: Place(number * PAGE_BYTES as u32),
             bytes: page.bytes,
             used: page.used,
         }
+    }
+
+    /// Lets the number of a page that was taken out be used again.
+    pub(super) fn give_back(&mut self, number: u32) {
+        self.free.push(number);
     }
 
     /// Every entry that lies in the pages, dead ones included, with its place.

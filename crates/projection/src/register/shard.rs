@@ -92,16 +92,10 @@ impl Shard {
             .insert_unique(hash(holder), place, |place| hash(arena.holder(*place)));
     }
 
-    /// Lets the index name another place; false where it did not name `from`.
-    fn repoint(&mut self, holder: HolderId, from: Place, to: Place) -> bool {
+    /// Lets the index name another place for a holder.
+    fn repoint(&mut self, holder: HolderId, from: Place, to: Place) {
         let named = self.index.find_mut(hash(holder), |place| *place == from);
-        match named {
-            Some(place) => {
-                *place = to;
-                true
-            }
-            None => false,
-        }
+        *named.expect("the index named the place just before") = to;
     }
 
     /// Empties pages until few enough bytes are dead. Pages take turns, so one write empties one or two.
@@ -116,6 +110,7 @@ impl Shard {
                     *named = self.arena.push(whole);
                 }
             }
+            self.arena.give_back(victim);
         }
     }
 
@@ -135,12 +130,5 @@ impl Shard {
         let place = self.arena.push(whole);
         self.insert(holder, place);
         true
-    }
-
-    /// Makes room for so many holders at once.
-    pub(super) fn reserve(&mut self, holders: usize) {
-        let arena = &self.arena;
-        self.index
-            .reserve(holders, |place| hash(arena.holder(*place)));
     }
 }

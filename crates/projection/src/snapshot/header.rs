@@ -1,0 +1,93 @@
+//! The header of every snapshot file; its grammar stands above the module.
+
+use std::io::{Read, Write};
+
+use citycode_domain::time::Timestamp;
+
+use super::{FORMAT_VERSION, Input, LoadError, LogIdentity, Output, SaveError};
+use crate::status::PartitionPoint;
+
+const MAGIC: [u8; 8] = *b"CCSNAP\r\n";
+
+/// Which projection a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ProjectionKind {
+    Status = 1,
+    Register = 2,
+}
+
+pub(crate) fn write_header<W: Write>(
+    out: &mut Output<W>,
+    kind: ProjectionKind,
+    identity: &LogIdentity,
+    points: &[PartitionPoint],
+) -> Result<(), SaveError> {
+    if usize::from(identity.partitions) != points.len() {
+        return Err(SaveError::OtherLayout {
+            identity: identity.partitions,
+            projection: points.len(),
+        });
+    }
+    out.put(&MAGIC)?;
+    out.put(&FORMAT_VERSION.to_le_bytes())?;
+    out.put(&[kind as u8, 0])?;
+    out.put(&identity.log_id)?;
+    out.put(&identity.partitions.to_le_bytes())?;
+    out.put(&identity.hash_version.to_le_bytes())?;
+    out.put(&identity.buckets_per_partition.to_le_bytes())?;
+    for point in points {
+        out.put(&point.sequence.to_le_bytes())?;
+        out.put(&point.reaches.0.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Reads and checks a header; returns the point of each partition.
+pub(crate) fn read_header<R: Read>(
+    input: &mut Input<R>,
+    kind: ProjectionKind,
+    identity: &LogIdentity,
+) -> Result<Vec<PartitionPoint>, LoadError> {
+    match input.array() {
+        Ok(MAGIC) => {}
+        Ok(_) | Err(LoadError::Truncated) => return Err(LoadError::NotASnapshot),
+        Err(error) => return Err(error),
+    }
+    let found = u16::from_le_bytes(input.array()?);
+    if found > FORMAT_VERSION {
+        return Err(LoadError::NewerFormat { found });
+    }
+    if found == 0 {
+        return Err(LoadError::Damaged("format 0"));
+    }
+    let [projection, zero] = input.array()?;
+    if projection != kind as u8 {
+        return Err(LoadError::OtherProjection);
+    }
+    if zero != 0 {
+        return Err(LoadError::Damaged("a byte that is always 0 is not"));
+    }
+    if input.array()? != identity.log_id {
+        return Err(LoadError::OtherLog);
+    }
+    let partitions = u16::from_le_bytes(input.array()?);
+    let hash_version = u16::from_le_bytes(input.array()?);
+    let buckets_per_partition = u32::from_le_bytes(input.array()?);
+    let found = LogIdentity {
+        partitions,
+        hash_version,
+        buckets_per_partition,
+        ..*identity
+    };
+    if found != *identity {
+        return Err(LoadError::OtherLayout);
+    }
+    (0..partitions)
+        .map(|_| {
+            Ok(PartitionPoint {
+                sequence: u64::from_le_bytes(input.array()?),
+                reaches: Timestamp(i64::from_le_bytes(input.array()?)),
+            })
+        })
+        .collect()
+}
