@@ -1,9 +1,10 @@
 //! An event of the domain ↔ (type name, version, bytes) of the log. All are at version 1.
 //!
 //! Decoding is strict: an id of another length, an enum value that is not there, a number out of range, a field
-//! that this version does not know or that stands twice, all refuse. Protobuf would let the last two pass; the
-//! log must not, since a fold that overlooks part of an event answers differently from one that does not. New
-//! fields therefore come with a new version, and the log's manifest says which reader may open it.
+//! that this version does not know or that stands twice, all refuse: [`decode`] takes exactly the bytes that
+//! [`encode`] gives. Protobuf would let the last two pass; the log must not, since a fold that overlooks part of
+//! an event answers differently from one that does not. New fields therefore come with a new version, and the
+//! log's manifest says which reader may open it.
 //!
 //! What this module does not judge is whether an event makes sense where it stands; that is the fold's to say.
 
@@ -46,7 +47,8 @@ pub enum DecodeEventError {
         /// What the protobuf reader found.
         source: prost::DecodeError,
     },
-    /// A field that this version does not know, one that stands twice, or one in a longer form than needed.
+    /// Not the very bytes that this version is written as: a field that it does not know, one that stands twice,
+    /// one out of order or in a longer form than needed.
     #[error("event {type_name} holds parts that version {version} does not have")]
     UnknownParts {
         /// The type.
@@ -159,9 +161,11 @@ impl Raw<'_> {
         // One copy of the whole payload, from which the ids are then sliced, instead of one allocation an id.
         let message = M::decode(Bytes::copy_from_slice(self.payload))
             .map_err(|source| DecodeEventError::Unreadable { type_name, source })?;
-        // What the message says, written anew, is as long as what was read only if nothing was dropped: reading
-        // never adds anything, it only leaves out what is unknown, repeated or longer than needed.
-        if message.encoded_len() != self.payload.len() {
+        // What the message says, written anew, is what was read only if nothing was dropped: a field unknown here,
+        // repeated or overwritten, a number cut to its width. It costs a tenth of a microsecond.
+        let mut anew = Vec::with_capacity(self.payload.len());
+        let fits = message.encoded_len() == self.payload.len();
+        if !fits || message.encode(&mut anew).is_err() || anew != self.payload {
             return Err(DecodeEventError::UnknownParts {
                 type_name,
                 version: self.version,

@@ -9,6 +9,9 @@
 //! Every field is named on both sides, so that a new one does not compile until somebody has thought of it.
 //! No rule stands here, no storage and no address: what a kind's name means is the policy's to say.
 
+pub mod answer;
 pub mod event;
 pub mod proto;
 mod redacted;
+pub mod request;
+pub mod verdict;

@@ -1,0 +1,100 @@
+//! Codes and standings in answers.
+
+use citycode_domain::event::CodeIssued;
+use citycode_domain::ids::StatusRef;
+use citycode_domain::standing::Standing;
+use citycode_domain::status::{Death, Life};
+
+use crate::proto::issuer::v1;
+use crate::proto::model::v1 as model;
+
+/// A code as its holder gets it, from the event that gave it life.
+///
+/// `token` is the text inside the QR, unsealed or just signed; `masked_name` only where a print was asked for.
+#[must_use]
+pub fn issued_code(
+    event: &CodeIssued,
+    kind: &str,
+    token: String,
+    masked_name: Option<String>,
+) -> v1::IssuedCode {
+    v1::IssuedCode {
+        code_id: event.code.code_id.to_string(),
+        kind: kind.to_owned(),
+        token,
+        issued_at: event.issued_at.0,
+        expires_at: event.expires_at.0,
+        supersedes: event.supersedes.map(|dead| dead.code_id.to_string()),
+        status: Some(status_place(event.code.status)),
+        masked_name,
+    }
+}
+
+/// A place in a status list as answers name it.
+#[must_use]
+pub fn status_place(StatusRef { list, index }: StatusRef) -> v1::StatusPlace {
+    v1::StatusPlace {
+        list: list.to_string(),
+        index,
+    }
+}
+
+/// Whether a code lives, as its holder is told. What killed it before its time says more than that its time
+/// would be over by now.
+#[must_use]
+pub const fn code_life(life: Life, expired: bool) -> v1::CodeLife {
+    match life {
+        Life::Dead(Death::Superseded) => v1::CodeLife::Superseded,
+        Life::Dead(Death::ReportedLost) => v1::CodeLife::ReportedLost,
+        Life::Dead(Death::Revoked) => v1::CodeLife::Revoked,
+        Life::Valid | Life::Suspended if expired => v1::CodeLife::Expired,
+        Life::Suspended => v1::CodeLife::Suspended,
+        Life::Valid => v1::CodeLife::Valid,
+    }
+}
+
+/// The word for it in JSON; `None` for a value that is never sent.
+#[must_use]
+pub const fn code_life_name(life: v1::CodeLife) -> Option<&'static str> {
+    match life {
+        v1::CodeLife::Unspecified => None,
+        v1::CodeLife::Valid => Some("valid"),
+        v1::CodeLife::Suspended => Some("suspended"),
+        v1::CodeLife::Expired => Some("expired"),
+        v1::CodeLife::Superseded => Some("superseded"),
+        v1::CodeLife::ReportedLost => Some("reported_lost"),
+        v1::CodeLife::Revoked => Some("revoked"),
+    }
+}
+
+/// The word for what became of an imported row; `None` for a value that is never sent.
+#[must_use]
+pub const fn import_outcome_name(outcome: v1::ImportOutcome) -> Option<&'static str> {
+    match outcome {
+        v1::ImportOutcome::Unspecified => None,
+        v1::ImportOutcome::Issued => Some("issued"),
+        v1::ImportOutcome::Kept => Some("kept"),
+        v1::ImportOutcome::Rejected => Some("rejected"),
+    }
+}
+
+/// A standing as it is sent.
+#[must_use]
+pub const fn standing_value(standing: Standing) -> model::Standing {
+    match standing {
+        Standing::Green => model::Standing::Green,
+        Standing::Yellow => model::Standing::Yellow,
+        Standing::Red => model::Standing::Red,
+    }
+}
+
+/// A standing as it was received; `None` where it says none or one that we do not know.
+#[must_use]
+pub fn standing(value: i32) -> Option<Standing> {
+    match model::Standing::try_from(value).ok()? {
+        model::Standing::Unspecified => None,
+        model::Standing::Green => Some(Standing::Green),
+        model::Standing::Yellow => Some(Standing::Yellow),
+        model::Standing::Red => Some(Standing::Red),
+    }
+}

@@ -1,0 +1,207 @@
+//! The parts of requests for which the domain has types, checked; and how long the others may be.
+//!
+//! ID numbers and names stay texts here: to judge them needs the local date and is the domain's. Names of
+//! kinds, places and channels stay texts as well, since only a policy knows them.
+
+mod officer;
+
+pub use officer::{OfficerAct, StandingAct};
+
+use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};
+use citycode_domain::reason::InvalidReason;
+
+use crate::proto::audit::v1 as audit;
+use crate::proto::verifier::v1 as verifier;
+
+/// Longest name of a kind, place, channel, group, device or method in bytes: a policy's names are far shorter.
+pub const MAX_NAME_BYTES: usize = 64;
+/// Longest name of a scan in bytes: room for two UUIDs and a device.
+pub const MAX_SCAN_ID_BYTES: usize = 128;
+/// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
+pub const MAX_CODE_BYTES: usize = 4_296;
+/// Longest assertion of an identity provider in bytes: what HTTP servers take as one header.
+pub const MAX_ASSERTION_BYTES: usize = 8_192;
+/// Longest key of a phone in bytes: a COSE_Key of P-256 takes 77.
+pub const MAX_DEVICE_KEY_BYTES: usize = 256;
+
+/// Why a request cannot be taken. Says nothing of what stood in the field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {fault}")]
+pub struct InvalidRequest {
+    /// The field, by its name in the protobuf file.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub fault: FieldFault,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FieldFault {
+    /// Needed and empty or absent.
+    #[error("is needed and was not given")]
+    Missing,
+    /// Longer than it may be.
+    #[error("has at most {max} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Not of the one length that it has.
+    #[error("has exactly {bytes} bytes")]
+    WrongLength {
+        /// That length in bytes.
+        bytes: usize,
+    },
+    /// Not hex digits, or not as many as there must be.
+    #[error("has exactly {digits} hex digits")]
+    NotHex {
+        /// How many.
+        digits: usize,
+    },
+    /// A value of an enum that is unspecified or unknown.
+    #[error("is none of the values that it may have")]
+    UnknownValue,
+    /// No reason in the sense of the rules.
+    #[error("{0}")]
+    Reason(InvalidReason),
+}
+
+impl InvalidRequest {
+    /// The fault of a field.
+    #[must_use]
+    pub const fn new(field: &'static str, fault: FieldFault) -> Self {
+        Self { field, fault }
+    }
+}
+
+/// The command id of a change; `None` where the caller gave none and the server draws one.
+///
+/// # Errors
+/// Neither empty nor 16 bytes.
+pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, InvalidRequest> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let wrong = FieldFault::WrongLength {
+        bytes: CommandId::LEN,
+    };
+    CommandId::from_slice(bytes)
+        .map(Some)
+        .ok_or(InvalidRequest::new("command_id", wrong))
+}
+
+/// A code id from its 16 hex digits.
+///
+/// # Errors
+/// Anything else.
+pub fn code_id(field: &'static str, text: &str) -> Result<CodeId, InvalidRequest> {
+    let digits = CodeId::LEN * 2;
+    CodeId::from_hex(text).ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
+}
+
+/// A key id from its 8 hex digits.
+///
+/// # Errors
+/// Anything else.
+pub fn key_id(field: &'static str, text: &str) -> Result<KeyId, InvalidRequest> {
+    let digits = KeyId::LEN * 2;
+    KeyId::from_hex(text).ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
+}
+
+/// A status list from its 8 hex digits.
+///
+/// # Errors
+/// Anything else.
+pub fn list_id(field: &'static str, text: &str) -> Result<ListId, InvalidRequest> {
+    // As many digits as a key id, so the same reading serves; the number is big-endian.
+    let digits = KeyId::LEN * 2;
+    KeyId::from_hex(text)
+        .map(|bytes| ListId(u32::from_be_bytes(bytes.0)))
+        .ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
+}
+
+/// A text that must be there and within `max` bytes.
+///
+/// # Errors
+/// Empty, or longer.
+pub fn needed<'a>(
+    field: &'static str,
+    text: &'a str,
+    max: usize,
+) -> Result<&'a str, InvalidRequest> {
+    optional(field, text, max)?.ok_or(InvalidRequest::new(field, FieldFault::Missing))
+}
+
+/// A text within `max` bytes; empty means none.
+///
+/// # Errors
+/// Longer.
+pub fn optional<'a>(
+    field: &'static str,
+    text: &'a str,
+    max: usize,
+) -> Result<Option<&'a str>, InvalidRequest> {
+    if text.len() > max {
+        return Err(InvalidRequest::new(field, FieldFault::TooLong { max }));
+    }
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// What was shown at a place. Personal where it is a card: `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shown<'a> {
+    /// Text of a code or presentation.
+    Code(&'a str),
+    /// Number of an ID card, unchecked.
+    IdCard(&'a str),
+}
+
+impl core::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Code(_) => "Code(…)",
+            Self::IdCard(_) => "IdCard(…)",
+        })
+    }
+}
+
+/// What a scan shows, within its limits. A code that is too long is no error: nothing of ours is that long, so
+/// it is read as an empty text, which a verifier answers with `unreadable`.
+///
+/// # Errors
+/// Nothing was shown.
+pub fn shown(request: &verifier::VerifyRequest) -> Result<Shown<'_>, InvalidRequest> {
+    match &request.scan {
+        Some(verifier::verify_request::Scan::Code(text)) if text.len() > MAX_CODE_BYTES => {
+            Ok(Shown::Code(""))
+        }
+        Some(verifier::verify_request::Scan::Code(text)) => Ok(Shown::Code(text)),
+        Some(verifier::verify_request::Scan::IdCard(number)) => Ok(Shown::IdCard(number)),
+        None => Err(InvalidRequest::new("scan", FieldFault::Missing)),
+    }
+}
+
+/// Whose history is asked for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum HistorySubject<'a> {
+    /// One code's.
+    Code(CodeId),
+    /// That of a holder's codes of one kind; its fields are unchecked.
+    HolderKind(&'a audit::HolderKind),
+}
+
+impl<'a> TryFrom<&'a audit::HistoryRequest> for HistorySubject<'a> {
+    type Error = InvalidRequest;
+
+    fn try_from(request: &'a audit::HistoryRequest) -> Result<Self, InvalidRequest> {
+        match &request.subject {
+            Some(audit::history_request::Subject::CodeId(text)) => {
+                code_id("code_id", text).map(Self::Code)
+            }
+            Some(audit::history_request::Subject::HolderKind(holder_kind)) => {
+                Ok(Self::HolderKind(holder_kind))
+            }
+            None => Err(InvalidRequest::new("subject", FieldFault::Missing)),
+        }
+    }
+}
