@@ -1,0 +1,38 @@
+//! What touches the whole process, and so needs a process of its own: telemetry's global subscriber and signals.
+
+use citycode_service_kit::shutdown::Signal;
+use citycode_service_kit::telemetry::{self, Settings, TelemetryError};
+
+#[test]
+fn telemetry_is_set_up_once_and_gives_spans_a_trace_even_without_a_collector() {
+    let settings = Settings {
+        service_name: "citycode-test",
+        filter: Some("info,h2=off".into()),
+        json: true,
+        ..Settings::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let guard = telemetry::init(&settings).expect("the first is set");
+    assert!(matches!(
+        telemetry::init(&settings),
+        Err(TelemetryError::AlreadySet)
+    ));
+    tracing::info_span!("call").in_scope(|| {
+        let parent = telemetry::current_traceparent().expect("a span has a trace");
+        assert_eq!(parent.len(), 55, "{parent}");
+    });
+    runtime.block_on(guard.shutdown());
+}
+
+#[tokio::test]
+async fn sigterm_pulls_the_signal() {
+    let signal = Signal::from_os().expect("handlers are installed");
+    assert!(!signal.is_pulled());
+    let sent = std::process::Command::new("kill")
+        .args(["-TERM", &std::process::id().to_string()])
+        .status()
+        .expect("kill exists on every system");
+    assert!(sent.success());
+    signal.clone().wait().await;
+    assert!(signal.is_pulled());
+}
