@@ -112,7 +112,7 @@ fn in_order_of_preference(bytes: &[u8]) -> Vec<u32> {
                 .unwrap_or_default();
             let simplified =
                 family.contains(" SC") || family.contains(" CN") || family.contains("GB");
-            (!(simplified && !family.contains("Mono")), index)
+            (!simplified || family.contains("Mono"), index)
         })
         .collect();
     indices.sort_unstable();

@@ -36,7 +36,7 @@ pub(super) fn decode(
     let mut rows = 0_u32;
     while let Some(row) = reader.next_interlaced_row().map_err(refuse)? {
         rows = rows.wrapping_add(1);
-        if rows % ROWS_PER_LOOK == 0 && out_of_time() {
+        if rows.is_multiple_of(ROWS_PER_LOOK) && out_of_time() {
             return Err(ReadImageError::TimedOut);
         }
         to_grey(row.data(), color, &mut row_of_grey);

@@ -16,7 +16,7 @@ fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Chance) -> Shot) -> u64 {
                 assert_eq!(seen, text, "seed {seed}");
                 read += 1;
             }
-            Err(error) => println!("seed {seed}: {error}"),
+            Err(error) => eprintln!("seed {seed}: {error}"),
         }
     }
     read
