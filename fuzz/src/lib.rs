@@ -10,9 +10,15 @@
 //! CI finds it from there on. An input that fails lands in `regressions/NAME/`: commit it with the mend.
 
 pub mod id_number;
+pub mod policy_file;
+pub mod token_text;
 
 /// A target: anything goes in, and a panic is a finding.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and folders.
-pub const TARGETS: &[(&str, Target)] = &[("id_number", id_number::run)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("id_number", id_number::run),
+    ("policy_file", policy_file::run),
+    ("token_text", token_text::run),
+];

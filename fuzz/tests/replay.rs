@@ -65,3 +65,28 @@ fn every_folder_of_inputs_belongs_to_a_target() {
         }
     }
 }
+
+/// A target whose seeds are all refused at the door would find nothing, and say that all is well.
+#[test]
+fn the_seeds_meant_to_be_read_are_read() {
+    let seed = |target: &str, name: &str| {
+        std::fs::read_to_string(folder("seeds", target).join(name)).unwrap()
+    };
+    for name in ["token", "presentation", "spaces_and_small_letters"] {
+        let scan = citycode_token::Scan::read(&seed("token_text", name)).expect(name);
+        assert_eq!(scan.proof().is_some(), name == "presentation", "{name}");
+    }
+    for name in ["pair_over_a_byte", "cwt_tag_refused"] {
+        assert!(
+            citycode_token::Scan::read(&seed("token_text", name)).is_err(),
+            "{name}"
+        );
+    }
+    for name in ["shanghai.toml", "campus.toml"] {
+        citycode_policy_file::parse(&seed("policy_file", name)).expect(name);
+    }
+    let today = jiff::civil::date(2026, 12, 1);
+    for name in ["valid1", "valid2", "valid3", "valid4", "valid5"] {
+        citycode_domain::id_number::IdNumber::parse(&seed("id_number", name), today).expect(name);
+    }
+}
