@@ -132,7 +132,6 @@ impl Snapshot {
         partition: Partition,
         after: Sequence,
         up_to: Sequence,
-        limit: usize,
     ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
         let first = Position {
             partition,
@@ -149,14 +148,13 @@ impl Snapshot {
             .commits
             .range(rows::key(first)..=rows::key(last))
             .map_err(unreadable)?;
-        rows.take(limit)
-            .map(|row| {
-                let (key, value) = row.map_err(unreadable)?;
-                let position = rows::position_of(key.value());
-                rows::read_commit_row(value.value(), position, &self.layout)
-                    .map(|row| Arc::new(row.recorded))
-            })
-            .collect()
+        rows.map(|row| {
+            let (key, value) = row.map_err(unreadable)?;
+            let position = rows::position_of(key.value());
+            rows::read_commit_row(value.value(), position, &self.layout)
+                .map(|row| Arc::new(row.recorded))
+        })
+        .collect()
     }
 }
 

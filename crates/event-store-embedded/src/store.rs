@@ -139,9 +139,8 @@ impl History for Shared {
         partition: Partition,
         after: Sequence,
         up_to: Sequence,
-        limit: usize,
     ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
-        self.snapshot()?.read_range(partition, after, up_to, limit)
+        self.snapshot()?.read_range(partition, after, up_to)
     }
 
     fn live(&self) -> Result<broadcast::Receiver<LiveBatch>, ReadError> {

@@ -1,6 +1,7 @@
 //! A subscription for engines that live in this process: history by range reads, then the live tail as the engine
 //! pushes it. No polling: a live subscriber sleeps until a batch of commits is durable.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,13 +10,16 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::{
-    LogPosition, Partition, ReadError, RecordedCommit, Sequence, Subscription, SubscriptionBatch,
-    SubscriptionError, SubscriptionSource,
+    LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence, Subscription,
+    SubscriptionBatch, SubscriptionError, SubscriptionSource,
 };
 
 /// Commits of one range read: large enough that the cost of starting a read vanishes, small enough (about 2 MB of
-/// ordinary commits) that the two chunks in memory do not matter.
-const CHUNK_COMMITS: usize = 4_096;
+/// ordinary commits) that the chunks in memory do not matter.
+const CHUNK_COMMITS: u64 = 4_096;
+
+/// Range reads under way at once: decoding is most of the work of a replay, and two cores halve it.
+const PARALLEL_CHUNKS: usize = 3;
 
 /// Batches that a live subscriber may be behind before it is sent back to history.
 pub const LIVE_BATCHES: usize = 1_024;
@@ -28,13 +32,13 @@ pub trait History: Send + Sync + 'static {
     /// The last durable sequence of every partition.
     fn heads(&self) -> Result<LogPosition, ReadError>;
 
-    /// The commits of `partition` after `after`, up to and with `up_to`, at most `limit`; blocks its thread.
+    /// The commits of `partition` after `after`, up to and with `up_to`, which is no higher than a head that
+    /// [`History::heads`] gave; blocks its thread.
     fn read_range(
         &self,
         partition: Partition,
         after: Sequence,
         up_to: Sequence,
-        limit: usize,
     ) -> Result<Vec<Arc<RecordedCommit>>, ReadError>;
 
     /// A receiver of every batch that becomes durable from now on. A batch must be visible to [`History::heads`]
@@ -71,11 +75,12 @@ pub fn subscribe(
     let position = from.clone();
     let tail = Tail {
         history,
+        started: position.clone(),
         position,
         target: heads,
         receiver,
         phase: Phase::History,
-        chunk: None,
+        chunks: VecDeque::new(),
     };
     Ok(Subscription::new(from, Box::new(tail)))
 }
@@ -89,27 +94,50 @@ struct Tail {
     history: Arc<dyn History>,
     /// Delivered up to here.
     position: LogPosition,
+    /// Range reads were started up to here.
+    started: LogPosition,
     /// Where history ends in this pass.
     target: LogPosition,
     receiver: broadcast::Receiver<LiveBatch>,
     phase: Phase,
-    /// A range read under way, one ahead of what the subscriber works on.
-    chunk: Option<JoinHandle<Result<Vec<Arc<RecordedCommit>>, ReadError>>>,
+    /// Range reads under way, in the order in which they are delivered.
+    chunks: VecDeque<JoinHandle<Result<Vec<Arc<RecordedCommit>>, ReadError>>>,
 }
 
 impl Tail {
-    /// The next range that history still owes, from the first partition that is behind its target.
-    fn start_chunk(&mut self) {
-        let behind = self
-            .target
-            .iter()
-            .find(|(partition, target)| self.position.sequence(*partition) < *target);
-        self.chunk = behind.map(|(partition, up_to)| {
-            let (history, after) = (Arc::clone(&self.history), self.position.sequence(partition));
-            tokio::task::spawn_blocking(move || {
-                history.read_range(partition, after, up_to, CHUNK_COMMITS)
-            })
-        });
+    /// Starts the next ranges that history still owes, from the first partition that is behind its target.
+    /// Sequences are gap-free, so the end of a range is known before it is read; a range that comes back short
+    /// shows as a gap in front of the next commit, or as a head that is never reached.
+    fn start_chunks(&mut self) {
+        while self.chunks.len() < PARALLEL_CHUNKS {
+            let owed = self
+                .target
+                .iter()
+                .find(|(partition, target)| self.started.sequence(*partition) < *target);
+            let Some((partition, target)) = owed else {
+                return;
+            };
+            let after = self.started.sequence(partition);
+            let up_to = target.min(Sequence(after.0.saturating_add(CHUNK_COMMITS)));
+            self.started.set(partition, up_to);
+            let history = Arc::clone(&self.history);
+            self.chunks.push_back(tokio::task::spawn_blocking(move || {
+                let commits = history.read_range(partition, after, up_to)?;
+                match commits.last() {
+                    Some(last) if last.position.sequence == up_to => Ok(commits),
+                    _ => {
+                        let position = Position {
+                            partition,
+                            sequence: up_to,
+                        };
+                        Err(ReadError::Damaged {
+                            position,
+                            reason: "commits before it are missing".into(),
+                        })
+                    }
+                }
+            }));
+        }
     }
 
     fn advance(&mut self, commits: &[Arc<RecordedCommit>]) {
@@ -121,31 +149,18 @@ impl Tail {
 
     /// A chunk of history, or nothing if history was delivered up to the target.
     async fn next_chunk(&mut self) -> Result<Option<Vec<Arc<RecordedCommit>>>, SubscriptionError> {
-        if self.chunk.is_none() {
-            self.start_chunk();
-        }
-        let Some(chunk) = &mut self.chunk else {
+        self.start_chunks();
+        let Some(chunk) = self.chunks.front_mut() else {
             return Ok(None);
         };
         let read = chunk.await;
-        self.chunk = None;
+        self.chunks.pop_front();
         let commits = read.map_err(|_| ReadError::Closed)??;
-        let owed = self
-            .target
-            .iter()
-            .find(|(partition, target)| self.position.sequence(*partition) < *target);
-        let Some(last) = commits.last() else {
-            let (partition, _) = owed.expect("a chunk is only read while history owes one");
-            let expected = self.position.sequence(partition).next();
-            return Err(SubscriptionError::Gap {
-                partition,
-                expected,
-                found: self.target.sequence(partition),
-            });
-        };
-        self.position
-            .set(last.position.partition, last.position.sequence);
-        self.start_chunk();
+        if let Some(last) = commits.last() {
+            self.position
+                .set(last.position.partition, last.position.sequence);
+        }
+        self.start_chunks();
         Ok(Some(commits))
     }
 
@@ -153,6 +168,7 @@ impl Tail {
     fn look_again(&mut self) -> Result<bool, SubscriptionError> {
         self.receiver = self.history.live()?;
         self.target = self.history.heads()?;
+        self.started = self.position.clone();
         Ok(!self.position.reaches(&self.target))
     }
 }

@@ -169,7 +169,6 @@ impl History for Shared {
         partition: Partition,
         after: Sequence,
         up_to: Sequence,
-        limit: usize,
     ) -> Result<Vec<Arc<RecordedCommit>>, ReadError> {
         let state = self.state.lock();
         let commits = state
@@ -183,7 +182,6 @@ impl History for Shared {
         };
         Ok(commits[index(after)..index(up_to)]
             .iter()
-            .take(limit)
             .cloned()
             .collect())
     }
