@@ -1,0 +1,454 @@
+//! Events in and out of the log: golden bytes of every version, round trips, and hostile bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use citycode_domain::event::{
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
+    EligibilityGround, Event, HolderErased, HolderRegistered, IndexBlockLeased, RelationshipEnded,
+    RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
+    StandingChanged,
+};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
+use citycode_wire::event::{DecodeEventError, decode, decode_for_projection, encode};
+use proptest::prelude::*;
+
+fn holder(fill: u8) -> HolderId {
+    HolderId([fill; 16])
+}
+
+fn code(kind: u8, guardian: Option<HolderId>, fill: u8) -> CodeRef {
+    CodeRef {
+        slot: Slot {
+            kind: CodeKind::new(kind).expect("a kind"),
+            guardian,
+        },
+        code_id: CodeId([fill; 8]),
+        status: StatusRef {
+            list: ListId(0x0142_9a30 | u32::from(fill)),
+            index: 70_000 + u32::from(fill),
+        },
+    }
+}
+
+fn sealed() -> Sealed {
+    Sealed(vec![0x5e, 0xa1, 0xed])
+}
+
+/// One event of every type with every field set, and for optional fields one more without them. The names are
+/// those of the golden files and never change.
+fn golden_events() -> BTreeMap<&'static str, Event> {
+    let full = CodeIssued {
+        code: code(2, Some(holder(0xaa)), 1),
+        issued_at: Timestamp(1_661_904_000),
+        expires_at: Timestamp(1_693_440_000),
+        supersedes: Some(code(2, Some(holder(0xaa)), 2)),
+        standing: Standing::Yellow,
+        ground: EligibilityGround::Disability,
+        acting_guardian: Some(holder(0xaa)),
+        key_id: KeyId([9, 8, 7, 6]),
+        claims_digest: ClaimsDigest([0xd1; 32]),
+        sealed_token: sealed(),
+    };
+    let bare = CodeIssued {
+        code: code(3, None, 3),
+        supersedes: None,
+        acting_guardian: None,
+        standing: Standing::Green,
+        ground: EligibilityGround::Everyone,
+        ..full.clone()
+    };
+    let codes = vec![code(1, None, 4), code(2, Some(holder(0xbb)), 5)];
+    let (one, reason, guardian) = (code(4, None, 6), sealed(), holder(0xbb));
+    let key_id = KeyId([1, 2, 3, 4]);
+    BTreeMap::from([
+        (
+            "HolderRegistered.v1",
+            Event::HolderRegistered(HolderRegistered {
+                holder: holder(0x11),
+            }),
+        ),
+        (
+            "RelationshipRecorded.v1",
+            Event::RelationshipRecorded(RelationshipRecorded { guardian }),
+        ),
+        (
+            "RelationshipEnded.v1",
+            Event::RelationshipEnded(RelationshipEnded {
+                guardian,
+                codes: codes.clone(),
+            }),
+        ),
+        ("CodeIssued.v1", Event::CodeIssued(full)),
+        ("CodeIssued.v1.bare", Event::CodeIssued(bare)),
+        (
+            "CodeReportedLost.v1",
+            Event::CodeReportedLost(CodeReportedLost {
+                code: one,
+                acting_guardian: Some(guardian),
+            }),
+        ),
+        (
+            "CodeRevoked.v1",
+            Event::CodeRevoked(CodeRevoked {
+                code: one,
+                reason: reason.clone(),
+            }),
+        ),
+        (
+            "CodeSuspended.v1",
+            Event::CodeSuspended(CodeSuspended {
+                code: one,
+                reason: reason.clone(),
+            }),
+        ),
+        (
+            "CodeReinstated.v1",
+            Event::CodeReinstated(CodeReinstated {
+                slot: one.slot,
+                code: Some(one),
+                reason: reason.clone(),
+            }),
+        ),
+        (
+            "CodeReinstated.v1.bare",
+            Event::CodeReinstated(CodeReinstated {
+                slot: one.slot,
+                code: None,
+                reason: reason.clone(),
+            }),
+        ),
+        (
+            "StandingChanged.v1",
+            Event::StandingChanged(StandingChanged {
+                standing: Standing::Red,
+                codes: codes.clone(),
+                reason,
+            }),
+        ),
+        (
+            "HolderErased.v1",
+            Event::HolderErased(HolderErased {
+                codes,
+                by_officer: true,
+            }),
+        ),
+        (
+            "IndexBlockLeased.v1",
+            Event::IndexBlockLeased(IndexBlockLeased {
+                list: ListId(0x0142_9a31),
+                first_index: 8_192,
+                count: 4_096,
+            }),
+        ),
+        (
+            "SigningKeyAdded.v1",
+            Event::SigningKeyAdded(SigningKeyAdded {
+                key_id,
+                public_key: [0x33; 32],
+                signs_from: Timestamp(1_661_904_000),
+            }),
+        ),
+        (
+            "SigningKeyRetired.v1",
+            Event::SigningKeyRetired(SigningKeyRetired {
+                key_id,
+                signs_until: Timestamp(1_661_904_001),
+                verifies_until: Timestamp(1_693_440_001),
+            }),
+        ),
+        (
+            "SigningKeyCompromised.v1",
+            Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
+        ),
+    ])
+}
+
+fn golden_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex in a golden file"))
+        .collect()
+}
+
+#[test]
+fn golden_bytes_of_every_version_read_as_they_were_written() {
+    let events = golden_events();
+    for (name, event) in &events {
+        let path = golden_folder().join(format!("{name}.hex"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; write {}",
+                path.display(),
+                hex(&encode(event).2)
+            )
+        });
+        let bytes = unhex(text.trim());
+        assert_eq!(
+            decode(event.type_name(), 1, &bytes).as_ref(),
+            Ok(event),
+            "{name}"
+        );
+        assert_eq!(encode(event), (event.type_name(), 1, bytes), "{name}");
+    }
+    // A golden file is never taken away, nor left without a test.
+    let files = fs::read_dir(golden_folder())
+        .expect("the folder of golden files")
+        .count();
+    assert_eq!(files, events.len());
+}
+
+#[test]
+fn types_and_versions_that_are_not_known_stop_the_reader() {
+    assert_eq!(
+        decode("CodeBlessed", 1, &[]),
+        Err(DecodeEventError::UnknownType {
+            type_name: "CodeBlessed".to_owned()
+        })
+    );
+    for version in [0, 2, u16::MAX] {
+        assert_eq!(
+            decode("HolderRegistered", version, &[]),
+            Err(DecodeEventError::UnknownVersion {
+                type_name: "HolderRegistered",
+                version
+            })
+        );
+    }
+}
+
+#[test]
+fn fields_out_of_range_are_named() {
+    let cases: [(&str, &str, &str); 9] = [
+        // Field 1 of 2 bytes.
+        ("HolderRegistered", "0a020102", "holder"),
+        ("HolderRegistered", "", "holder"),
+        // Kind 16; kind absent; guardian of 1 byte.
+        (
+            "CodeReportedLost",
+            "0a110810 1a08 0101010101010101 2501000000",
+            "code.kind",
+        ),
+        (
+            "CodeReportedLost",
+            "0a0f 1a08 0101010101010101 2501000000",
+            "code.kind",
+        ),
+        ("CodeReportedLost", "0a05 0801 120101", "code.guardian"),
+        ("CodeReportedLost", "", "code"),
+        ("StandingChanged", "", "standing"),
+        ("StandingChanged", "0804", "standing"),
+        // First place 2^32 - 1, two places.
+        ("IndexBlockLeased", "10ffffffff0f 1802", "count"),
+    ];
+    for (type_name, bytes, expected) in cases {
+        let bytes = unhex(&bytes.replace(' ', ""));
+        match decode(type_name, 1, &bytes) {
+            Err(DecodeEventError::Malformed { field, .. }) => {
+                assert_eq!(field, expected, "{type_name}")
+            }
+            other => panic!("{type_name} {expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn parts_that_a_version_does_not_have_stop_the_reader() {
+    for event in golden_events().values() {
+        let (type_name, version, payload) = encode(event);
+        // A field 15 that no message has; the message's own bytes twice, so that its fields are repeated.
+        let unknown = [payload.as_slice(), &[0x78, 0x01]].concat();
+        let repeated = [payload.as_slice(), payload.as_slice()].concat();
+        assert_eq!(
+            decode(type_name, version, &unknown),
+            Err(DecodeEventError::UnknownParts { type_name, version })
+        );
+        assert_ne!(decode(type_name, version, &repeated).as_ref(), Ok(event));
+    }
+}
+
+#[test]
+fn cut_bytes_are_never_taken_for_the_whole_and_flipped_bits_never_panic() {
+    for event in golden_events().values() {
+        let (type_name, version, payload) = encode(event);
+        for length in 0..payload.len() {
+            assert_ne!(
+                decode(type_name, version, &payload[..length]).as_ref(),
+                Ok(event)
+            );
+        }
+        for bit in 0..payload.len() * 8 {
+            let mut bytes = payload.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(
+                decode(type_name, version, &bytes).as_ref(),
+                Ok(event),
+                "bit {bit}"
+            );
+        }
+    }
+}
+
+prop_compose! {
+    fn any_slot()(kind in 1u8..=15, guardian in any::<Option<[u8; 16]>>()) -> Slot {
+        Slot { kind: CodeKind::new(kind).expect("a kind"), guardian: guardian.map(HolderId) }
+    }
+}
+
+prop_compose! {
+    fn any_code()(slot in any_slot(), id in any::<[u8; 8]>(), list: u32, index: u32) -> CodeRef {
+        CodeRef { slot, code_id: CodeId(id), status: StatusRef { list: ListId(list), index } }
+    }
+}
+
+prop_compose! {
+    fn any_issued()(
+        code in any_code(),
+        times in any::<(i64, i64)>(),
+        supersedes in proptest::option::of(any_code()),
+        standing in any_standing(),
+        ground in prop::sample::select(vec![
+            EligibilityGround::Everyone,
+            EligibilityGround::Under,
+            EligibilityGround::From,
+            EligibilityGround::Disability,
+            EligibilityGround::Group,
+        ]),
+        guardian in any::<Option<[u8; 16]>>(),
+        key in any::<[u8; 4]>(),
+        digest in any::<[u8; 32]>(),
+        token in any_sealed(),
+    ) -> Event {
+        Event::CodeIssued(CodeIssued {
+            code,
+            issued_at: Timestamp(times.0),
+            expires_at: Timestamp(times.1),
+            supersedes,
+            standing,
+            ground,
+            acting_guardian: guardian.map(HolderId),
+            key_id: KeyId(key),
+            claims_digest: ClaimsDigest(digest),
+            sealed_token: token,
+        })
+    }
+}
+
+fn any_standing() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Green, Standing::Yellow, Standing::Red])
+}
+
+fn any_sealed() -> impl Strategy<Value = Sealed> {
+    prop::collection::vec(any::<u8>(), 0..400).prop_map(Sealed)
+}
+
+fn any_codes() -> impl Strategy<Value = Vec<CodeRef>> {
+    prop::collection::vec(any_code(), 0..8)
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let holder = || any::<[u8; 16]>().prop_map(HolderId);
+    let key = || any::<[u8; 4]>().prop_map(KeyId);
+    prop_oneof![
+        holder().prop_map(|holder| Event::HolderRegistered(HolderRegistered { holder })),
+        holder()
+            .prop_map(|guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian })),
+        (holder(), any_codes()).prop_map(|(guardian, codes)| Event::RelationshipEnded(
+            RelationshipEnded { guardian, codes }
+        )),
+        any_issued(),
+        (any_code(), proptest::option::of(holder())).prop_map(|(code, acting_guardian)| {
+            Event::CodeReportedLost(CodeReportedLost {
+                code,
+                acting_guardian,
+            })
+        }),
+        (any_code(), any_sealed())
+            .prop_map(|(code, reason)| Event::CodeRevoked(CodeRevoked { code, reason })),
+        (any_code(), any_sealed())
+            .prop_map(|(code, reason)| Event::CodeSuspended(CodeSuspended { code, reason })),
+        (any_slot(), proptest::option::of(any_code()), any_sealed()).prop_map(
+            |(slot, code, reason)| Event::CodeReinstated(CodeReinstated { slot, code, reason })
+        ),
+        (any_standing(), any_codes(), any_sealed()).prop_map(|(standing, codes, reason)| {
+            Event::StandingChanged(StandingChanged {
+                standing,
+                codes,
+                reason,
+            })
+        }),
+        (any_codes(), any::<bool>()).prop_map(|(codes, by_officer)| Event::HolderErased(
+            HolderErased { codes, by_officer }
+        )),
+        (any::<u32>(), 0..=u32::MAX - 4_096, 1u32..=4_096).prop_map(
+            |(list, first_index, count)| {
+                Event::IndexBlockLeased(IndexBlockLeased {
+                    list: ListId(list),
+                    first_index,
+                    count,
+                })
+            }
+        ),
+        (key(), any::<[u8; 32]>(), any::<i64>()).prop_map(|(key_id, public_key, from)| {
+            Event::SigningKeyAdded(SigningKeyAdded {
+                key_id,
+                public_key,
+                signs_from: Timestamp(from),
+            })
+        }),
+        (key(), any::<i64>(), any::<i64>()).prop_map(|(key_id, signs, verifies)| {
+            Event::SigningKeyRetired(SigningKeyRetired {
+                key_id,
+                signs_until: Timestamp(signs),
+                verifies_until: Timestamp(verifies),
+            })
+        }),
+        key().prop_map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })),
+    ]
+}
+
+/// The event as a projection gets it.
+fn without_sealed(mut event: Event) -> Event {
+    match &mut event {
+        Event::CodeIssued(event) => event.sealed_token = Sealed::default(),
+        Event::CodeRevoked(event) => event.reason = Sealed::default(),
+        Event::CodeSuspended(event) => event.reason = Sealed::default(),
+        Event::CodeReinstated(event) => event.reason = Sealed::default(),
+        Event::StandingChanged(event) => event.reason = Sealed::default(),
+        _ => {}
+    }
+    event
+}
+
+proptest! {
+    #[test]
+    fn every_event_comes_back_as_it_went(event in any_event()) {
+        let (type_name, version, payload) = encode(&event);
+        prop_assert_eq!(type_name, event.type_name());
+        let projected = decode_for_projection(type_name, version, &payload);
+        prop_assert_eq!(decode(type_name, version, &payload), Ok(event.clone()));
+        prop_assert_eq!(projected, Ok(without_sealed(event)));
+    }
+
+    /// What is accepted is canonical: written anew it is the same bytes.
+    #[test]
+    fn any_bytes_are_refused_or_are_an_event(
+        like in any_event(),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(event) = decode(like.type_name(), 1, &bytes) {
+            prop_assert_eq!(encode(&event).2, bytes);
+        }
+    }
+}
