@@ -1,0 +1,246 @@
+//! Words on the wire are the words of the domain, none missing on either side; and what a verdict becomes.
+
+use citycode_domain::admission::{Decision, Reason, explain};
+use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::reason::InvalidReason;
+use citycode_domain::standing::Standing;
+use citycode_domain::status::{Death, Life};
+use citycode_domain::time::Timestamp;
+use citycode_wire::answer::{code_life, code_life_name, standing, standing_value};
+use citycode_wire::proto::issuer::v1::CodeLife;
+use citycode_wire::proto::{audit, model, revocation, verifier::v1};
+use citycode_wire::request::{
+    self, FieldFault, HistorySubject, InvalidRequest, OfficerAct, Shown, StandingAct,
+};
+use citycode_wire::verdict::{
+    ReadCode, VerdictAnswer, decision, decision_value, reason, reason_value,
+};
+
+#[test]
+fn every_decision_and_reason_stands_on_both_sides_under_one_name() {
+    for ours in Decision::ALL {
+        let sent = decision_value(ours);
+        assert_eq!(
+            sent.as_str_name(),
+            format!("DECISION_{}", ours.name().to_uppercase())
+        );
+        assert_eq!(decision(sent.into()), Some(ours));
+    }
+    for ours in Reason::ALL {
+        let sent = reason_value(ours);
+        assert_eq!(
+            sent.as_str_name(),
+            format!("REASON_{}", ours.name().to_uppercase())
+        );
+        assert_eq!(reason(sent.into()), Some(ours));
+    }
+    for ours in [Standing::Green, Standing::Yellow, Standing::Red] {
+        let sent = standing_value(ours);
+        assert_eq!(
+            sent.as_str_name(),
+            format!("STANDING_{}", ours.name().to_uppercase())
+        );
+        assert_eq!(standing(sent.into()), Some(ours));
+    }
+    // The other way round: as many values on the wire as in the domain, beside "unspecified".
+    let sent = |known: fn(i32) -> bool| (1..1_000).filter(|value| known(*value)).count();
+    assert_eq!(
+        sent(|value| v1::Decision::try_from(value).is_ok()),
+        Decision::ALL.len()
+    );
+    assert_eq!(
+        sent(|value| v1::Reason::try_from(value).is_ok()),
+        Reason::ALL.len()
+    );
+    assert_eq!(
+        sent(|value| model::v1::Standing::try_from(value).is_ok()),
+        3
+    );
+    for unknown in [0, -1, 999] {
+        assert_eq!(decision(unknown), None);
+        assert_eq!(reason(unknown), None);
+        assert_eq!(standing(unknown), None);
+    }
+}
+
+fn staffed(reason: Reason, explain: bool) -> v1::VerifyResponse {
+    VerdictAnswer {
+        verdict: reason.verdict(),
+        code: Some(ReadCode {
+            kind: "offline",
+            code_id: CodeId([0xab; 8]),
+            expires_at: Timestamp(1_693_440_000),
+        }),
+        place: "staffed",
+        standing: Some(Standing::Green),
+        position: CommitPosition {
+            partition: 3,
+            sequence: 77,
+        },
+        age_ms: 12,
+        explain,
+    }
+    .into()
+}
+
+#[test]
+fn r23_an_answer_carries_verdict_and_what_it_rests_on() {
+    let answer = staffed(Reason::IdCheckRequired, true);
+    assert_eq!(answer.decision(), v1::Decision::AdmitAfterIdCheck);
+    assert_eq!(answer.reason(), v1::Reason::IdCheckRequired);
+    assert_eq!(answer.kind.as_deref(), Some("offline"));
+    assert_eq!(answer.code_id.as_deref(), Some("abababababababab"));
+    assert_eq!(answer.place, "staffed");
+    assert_eq!(answer.expires_at, Some(1_693_440_000));
+    assert_eq!(answer.standing(), model::v1::Standing::Green);
+    assert_eq!(
+        answer.as_of,
+        Some(v1::AsOf {
+            partition: 3,
+            sequence: 77,
+            age_ms: 12
+        })
+    );
+    let words = explain(Reason::IdCheckRequired);
+    assert_eq!(
+        answer.explanation,
+        Some(v1::Explanation {
+            zh: words.zh.to_owned(),
+            en: words.en.to_owned()
+        })
+    );
+    assert_eq!(answer.problem, None);
+    assert_eq!(staffed(Reason::Ok, false).explanation, None);
+}
+
+#[test]
+fn what_killed_a_code_says_more_than_that_it_expired() {
+    let cases = [
+        (Life::Valid, false, CodeLife::Valid, "valid"),
+        (Life::Valid, true, CodeLife::Expired, "expired"),
+        (Life::Suspended, false, CodeLife::Suspended, "suspended"),
+        (Life::Suspended, true, CodeLife::Expired, "expired"),
+        (
+            Life::Dead(Death::Superseded),
+            true,
+            CodeLife::Superseded,
+            "superseded",
+        ),
+        (
+            Life::Dead(Death::ReportedLost),
+            false,
+            CodeLife::ReportedLost,
+            "reported_lost",
+        ),
+        (
+            Life::Dead(Death::Revoked),
+            true,
+            CodeLife::Revoked,
+            "revoked",
+        ),
+    ];
+    for (life, expired, sent, name) in cases {
+        assert_eq!(code_life(life, expired), sent);
+        assert_eq!(code_life_name(sent), Some(name));
+    }
+}
+
+fn fault<T: core::fmt::Debug>(result: Result<T, InvalidRequest>) -> (&'static str, FieldFault) {
+    let InvalidRequest { field, fault } = result.expect_err("a bad request");
+    (field, fault)
+}
+
+#[test]
+fn r22_an_officers_act_names_a_reason() {
+    let good = revocation::v1::RevokeRequest {
+        command_id: vec![7; 16],
+        kind: "offline".to_owned(),
+        id_number: "11010519491231002X".to_owned(),
+        guardian_id_number: String::new(),
+        reason: " found in the street ".to_owned(),
+    };
+    let act = OfficerAct::try_from(good.clone()).expect("a good request");
+    assert_eq!(act.reason.as_str(), "found in the street");
+    assert_eq!(act.guardian_id_number, None);
+    assert_eq!(format!("{act:?}"), "OfficerAct { kind: \"offline\", .. }");
+
+    let bad = revocation::v1::RevokeRequest {
+        reason: "  ".to_owned(),
+        ..good.clone()
+    };
+    assert_eq!(
+        fault(OfficerAct::try_from(bad)),
+        ("reason", FieldFault::Reason(InvalidReason::Empty))
+    );
+    let bad = revocation::v1::RevokeRequest {
+        command_id: vec![7; 15],
+        ..good.clone()
+    };
+    assert_eq!(
+        fault(OfficerAct::try_from(bad)),
+        ("command_id", FieldFault::WrongLength { bytes: 16 })
+    );
+    let bad = revocation::v1::RevokeRequest {
+        kind: "k".repeat(65),
+        ..good
+    };
+    assert_eq!(
+        fault(OfficerAct::try_from(bad)),
+        ("kind", FieldFault::TooLong { max: 64 })
+    );
+}
+
+#[test]
+fn r21_a_standing_that_is_none_is_refused() {
+    for standing in [0, 4, -1] {
+        let bad = revocation::v1::SetStandingRequest {
+            standing,
+            reason: "a test result".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(
+            fault(StandingAct::try_from(bad)),
+            ("standing", FieldFault::UnknownValue)
+        );
+    }
+}
+
+#[test]
+fn ids_are_read_from_their_hex_digits_only() {
+    assert_eq!(
+        request::code_id("code_id", "ABABABABABABABAB"),
+        Ok(CodeId([0xab; 8]))
+    );
+    assert_eq!(
+        request::list_id("list", "01429a30").map(|list| list.0),
+        Ok(0x0142_9a30)
+    );
+    for bad in ["", "0142", "0142 a30", "+1429a30"] {
+        assert_eq!(
+            fault(request::list_id("list", bad)),
+            ("list", FieldFault::NotHex { digits: 8 })
+        );
+        assert_eq!(fault(request::key_id("key_id", bad)).0, "key_id");
+    }
+    let nothing = audit::v1::HistoryRequest { subject: None };
+    assert_eq!(
+        fault(HistorySubject::try_from(&nothing)),
+        ("subject", FieldFault::Missing)
+    );
+}
+
+#[test]
+fn a_code_that_is_too_long_is_unreadable_and_no_scan_at_all_is_an_error() {
+    let scan = |scan| v1::VerifyRequest {
+        scan,
+        ..Default::default()
+    };
+    let long = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_297))));
+    assert_eq!(request::shown(&long), Ok(Shown::Code("")));
+    let longest = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_296))));
+    assert!(matches!(request::shown(&longest), Ok(Shown::Code(text)) if text.len() == 4_296));
+    assert_eq!(
+        fault(request::shown(&scan(None))),
+        ("scan", FieldFault::Missing)
+    );
+}
