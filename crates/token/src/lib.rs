@@ -26,6 +26,7 @@ mod keyring;
 mod proof;
 mod sign;
 mod sign1;
+pub mod status_list;
 mod text;
 mod verify;
 

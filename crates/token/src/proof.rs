@@ -21,7 +21,7 @@ use zeroize::Zeroize;
 
 use crate::cbor::{Strict, VEC_GROWS};
 use crate::keyring::is_canonical_point;
-use crate::sign1::{self, ALG_ED25519, ALG_ESP256, Sign1};
+use crate::sign1::{self, ALG_ED25519, ALG_ESP256, Header, Sign1};
 use crate::text::{Scan, write_presentation};
 use crate::verify::{CwtDigest, TokenError, VerifiedClaims};
 use crate::{MAX_AUDIENCE_LEN, MAX_PROOF_LEN};
@@ -111,14 +111,17 @@ pub fn make_proof(
         })
         .expect(VEC_GROWS);
     let sign = |bytes: &[u8]| signer.inner.sign(bytes).to_bytes();
+    let header = Header {
+        alg: ALG_ED25519,
+        kid: None,
+        media_type: None,
+    };
     Ok(sign1::write_signed(
-        ALG_ED25519,
-        None,
+        header,
         EXTERNAL_DATA,
         &payload.into_writer(),
         sign,
-    )
-    .expect("a bounded audience fits: the limits are derived from it"))
+    ))
 }
 
 /// What a proof is worth for these claims at `now`. `audience` is the verifier's own name, where it has one.

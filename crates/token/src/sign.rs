@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 use crate::claims::CodeClaimsToSign;
 use crate::keyring::key_id_of;
 use crate::proof::is_sound_device_key;
-use crate::sign1::{self, ALG_ED25519};
+use crate::sign1::{self, ALG_ED25519, Header};
 use crate::text;
 use crate::{MAX_BASE_URI_LEN, MAX_CWT_LEN};
 
@@ -111,11 +111,16 @@ pub fn sign_code(
     }
     let payload = claims.write(base_uri);
     let digest = ClaimsDigest(Sha256::digest(&payload).into());
-    let cwt = sign1::write_signed(ALG_ED25519, Some(&key.key_id.0), b"", &payload, |bytes| {
-        key.sign(bytes)
-    })
-    .filter(|cwt| cwt.len() <= MAX_CWT_LEN)
-    .expect("with a bounded base URI every payload fits: the limits are derived from it");
+    let header = Header {
+        alg: ALG_ED25519,
+        kid: Some(&key.key_id.0),
+        media_type: None,
+    };
+    let cwt = sign1::write_signed(header, b"", &payload, |bytes| key.sign(bytes));
+    assert!(
+        cwt.len() <= MAX_CWT_LEN,
+        "with a bounded base URI every token fits: the limit is derived from it"
+    );
     Ok(SignedToken {
         text: text::write_token(&cwt),
         cwt,

@@ -17,6 +17,8 @@ pub(crate) const ALG_ED25519: i64 = -19;
 pub(crate) const ALG_ESP256: i64 = -9;
 /// COSE_Sign1's tag.
 const TAG: u64 = 18;
+/// How every Sig_structure begins: an array of four, the first its context (RFC 9052 §4.4).
+const SIG_STRUCTURE: &[u8] = b"\x84\x6aSignature1";
 /// Longest external data that is signed along.
 const MAX_EXTERNAL_LEN: usize = 32;
 
@@ -79,7 +81,7 @@ impl ToBeSigned {
             bytes: [0; Self::CAPACITY],
             len: 0,
         };
-        this.push(b"\x84\x6aSignature1")?;
+        this.push(SIG_STRUCTURE)?;
         this.push(raw_protected)?;
         // External data is short enough for a head of one byte or two.
         match u8::try_from(external.len()).ok()? {
@@ -120,32 +122,59 @@ fn read_protected(bytes: &[u8]) -> Option<(i64, Option<&[u8]>)> {
     Some((alg, kid))
 }
 
-/// Writes and signs one. `sign` gets the bytes of the Sig_structure. `None` if the payload is longer than we sign.
+/// Writes and signs one. `sign` gets the bytes of the Sig_structure.
 pub(crate) fn write_signed(
-    alg: i64,
-    kid: Option<&[u8]>,
+    header: Header<'_>,
     external: &[u8],
     payload: &[u8],
     sign: impl FnOnce(&[u8]) -> [u8; 64],
-) -> Option<Vec<u8>> {
-    let protected = write_protected(alg, kid);
-    let raw_protected = byte_string(&protected);
-    let raw_payload = byte_string(payload);
-    let signature = sign(ToBeSigned::new(&raw_protected, external, &raw_payload)?.as_bytes());
-    Some(assemble(&raw_protected, &raw_payload, &signature))
+) -> Vec<u8> {
+    let protected = header.write();
+    let signature = sign(&signed_bytes(&protected, external, payload));
+    assemble(&byte_string(&protected), &byte_string(payload), &signature)
 }
 
-fn write_protected(alg: i64, kid: Option<&[u8]>) -> Vec<u8> {
-    let mut protected = Encoder::new(Vec::with_capacity(16));
-    protected
-        .map(if kid.is_some() { 2 } else { 1 })
-        .and_then(|e| e.u8(1))
-        .and_then(|e| e.i64(alg))
-        .expect(VEC_GROWS);
-    if let Some(kid) = kid {
-        protected.u8(4).and_then(|e| e.bytes(kid)).expect(VEC_GROWS);
+/// The Sig_structure on the heap: for signing, and for messages too long for [`ToBeSigned`].
+pub(crate) fn signed_bytes(protected: &[u8], external: &[u8], payload: &[u8]) -> Vec<u8> {
+    [
+        SIG_STRUCTURE,
+        &byte_string(protected),
+        &byte_string(external),
+        &byte_string(payload),
+    ]
+    .concat()
+}
+
+/// A protected header.
+#[derive(Clone, Copy)]
+pub(crate) struct Header<'a> {
+    pub(crate) alg: i64,
+    pub(crate) kid: Option<&'a [u8]>,
+    /// Media type of the whole (RFC 9596), which tokens leave out to stay short.
+    pub(crate) media_type: Option<&'a str>,
+}
+
+impl Header<'_> {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut out = Encoder::new(Vec::with_capacity(64));
+        self.write_to(&mut out).expect(VEC_GROWS);
+        out.into_writer()
     }
-    protected.into_writer()
+
+    fn write_to(
+        &self,
+        out: &mut Encoder<Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+        out.map(1 + u64::from(self.kid.is_some()) + u64::from(self.media_type.is_some()))?;
+        out.u8(1)?.i64(self.alg)?;
+        if let Some(kid) = self.kid {
+            out.u8(4)?.bytes(kid)?;
+        }
+        if let Some(media_type) = self.media_type {
+            out.u8(16)?.str(media_type)?;
+        }
+        Ok(())
+    }
 }
 
 fn byte_string(bytes: &[u8]) -> Vec<u8> {
