@@ -25,17 +25,33 @@ package!(
 );
 package!(
     /// Registering and issuing.
+    #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the generator routes all methods in one function"
+    )]
     issuer
 );
 package!(
     /// Losses, holds, standing, status lists.
+    #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the generator routes all methods in one function"
+    )]
     revocation
 );
 package!(
     /// Checking at places.
+    #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the generator routes all methods in one function"
+    )]
     verifier
 );
 package!(
     /// Reading the log afterwards.
+    #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
     audit
 );

@@ -41,6 +41,15 @@ fn sealed() -> Sealed {
 /// One event of every type with every field set, and for optional fields one more without them. The names are
 /// those of the golden files and never change.
 fn golden_events() -> BTreeMap<&'static str, Event> {
+    let mut events = issued_events();
+    events.extend(deaths_and_holds());
+    events.extend(other_events());
+    events
+}
+
+type Named = (&'static str, Event);
+
+fn issued_events() -> BTreeMap<&'static str, Event> {
     let full = CodeIssued {
         code: code(2, Some(holder(0xaa)), 1),
         issued_at: Timestamp(1_661_904_000),
@@ -61,29 +70,20 @@ fn golden_events() -> BTreeMap<&'static str, Event> {
         ground: EligibilityGround::Everyone,
         ..full.clone()
     };
-    let codes = vec![code(1, None, 4), code(2, Some(holder(0xbb)), 5)];
-    let (one, reason, guardian) = (code(4, None, 6), sealed(), holder(0xbb));
-    let key_id = KeyId([1, 2, 3, 4]);
     BTreeMap::from([
-        (
-            "HolderRegistered.v1",
-            Event::HolderRegistered(HolderRegistered {
-                holder: holder(0x11),
-            }),
-        ),
-        (
-            "RelationshipRecorded.v1",
-            Event::RelationshipRecorded(RelationshipRecorded { guardian }),
-        ),
-        (
-            "RelationshipEnded.v1",
-            Event::RelationshipEnded(RelationshipEnded {
-                guardian,
-                codes: codes.clone(),
-            }),
-        ),
         ("CodeIssued.v1", Event::CodeIssued(full)),
         ("CodeIssued.v1.bare", Event::CodeIssued(bare)),
+    ])
+}
+
+fn two_codes() -> Vec<CodeRef> {
+    vec![code(1, None, 4), code(2, Some(holder(0xbb)), 5)]
+}
+
+fn deaths_and_holds() -> [Named; 6] {
+    let (one, reason, guardian) = (code(4, None, 6), sealed(), holder(0xbb));
+    let codes = two_codes();
+    [
         (
             "CodeReportedLost.v1",
             Event::CodeReportedLost(CodeReportedLost {
@@ -129,6 +129,30 @@ fn golden_events() -> BTreeMap<&'static str, Event> {
                 reason,
             }),
         ),
+    ]
+}
+
+fn other_events() -> [Named; 8] {
+    let (codes, guardian) = (two_codes(), holder(0xbb));
+    let key_id = KeyId([1, 2, 3, 4]);
+    [
+        (
+            "HolderRegistered.v1",
+            Event::HolderRegistered(HolderRegistered {
+                holder: holder(0x11),
+            }),
+        ),
+        (
+            "RelationshipRecorded.v1",
+            Event::RelationshipRecorded(RelationshipRecorded { guardian }),
+        ),
+        (
+            "RelationshipEnded.v1",
+            Event::RelationshipEnded(RelationshipEnded {
+                guardian,
+                codes: codes.clone(),
+            }),
+        ),
         (
             "HolderErased.v1",
             Event::HolderErased(HolderErased {
@@ -164,7 +188,7 @@ fn golden_events() -> BTreeMap<&'static str, Event> {
             "SigningKeyCompromised.v1",
             Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
         ),
-    ])
+    ]
 }
 
 fn golden_folder() -> PathBuf {
