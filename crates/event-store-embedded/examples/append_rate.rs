@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use citycode_event_store::{
     AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition,
-    NewCommit, RequestDigest, StreamName, SubscriptionBatch, message_id,
+    NewCommit, RequestDigest, StreamName, StreamState, SubscriptionBatch, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -82,6 +82,43 @@ async fn append_all(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes
     commits as f64 / start.elapsed().as_secs_f64()
 }
 
+/// As an import appends: a few calls in flight, each with many commits.
+async fn append_groups(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes: usize) -> f64 {
+    let next = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let importers: Vec<_> = (0..4)
+        .map(|_| {
+            let (store, next) = (Arc::clone(store), Arc::clone(&next));
+            tokio::spawn(async move {
+                loop {
+                    let first = next.fetch_add(IN_FLIGHT, Ordering::Relaxed);
+                    if first >= commits {
+                        return;
+                    }
+                    let mut group = Vec::new();
+                    for number in first..commits.min(first + IN_FLIGHT) {
+                        group.push((commit(number, payload_bytes), BucketTail::EMPTY));
+                    }
+                    let answers = store.append_many(group).await;
+                    for (number, answer) in (first..).zip(answers) {
+                        if !matches!(answer, Ok(AppendOutcome::Appended { .. })) {
+                            let again = commit(number, payload_bytes);
+                            store
+                                .append_to_stream(again, StreamState::Any)
+                                .await
+                                .unwrap();
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for importer in importers {
+        importer.await.unwrap();
+    }
+    commits as f64 / start.elapsed().as_secs_f64()
+}
+
 async fn replay(store: &EmbeddedEventStore) -> f64 {
     let start = Instant::now();
     let mut subscription = store
@@ -147,6 +184,10 @@ async fn main() {
         };
         let store = Arc::new(EmbeddedEventStore::open(folder.path(), &config).unwrap());
         let ours = append_all(&store, commits, payload_bytes).await;
+        let second = tempfile::tempdir_in(&parent).unwrap();
+        let import_store = Arc::new(EmbeddedEventStore::open(second.path(), &config).unwrap());
+        let import = append_groups(&import_store, commits, payload_bytes).await;
+        drop(import_store);
         let bare = bare_redb(&folder.path().join("bare.redb"), commits, row_bytes);
         let warm = replay(&store).await;
         drop(store);
@@ -158,6 +199,10 @@ async fn main() {
         println!(
             "  appends/s          {ours:>10.0}   redb bare {bare:.0}   ratio {:.2}",
             ours / bare
+        );
+        println!(
+            "  in groups of 1,000 {import:>10.0}   ratio {:.2}",
+            import / bare
         );
         println!(
             "  replay commits/s   {warm:>10.0}   after reopening {reopened:.0} (open took {opened:?})"

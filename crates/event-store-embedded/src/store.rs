@@ -21,11 +21,13 @@ use crate::guarded_file::FileHealth;
 use crate::open::{self, Opened};
 use crate::snapshot::Snapshot;
 use crate::tails::Tails;
-use crate::writer::{Job, Writer};
+use crate::writer::{Answer, Job, Writer};
 use crate::{Config, OpenError};
 
-/// Appends that may wait for the writer: four batches, so that it never idles, and a bound for memory and delay.
-const QUEUE_COMMITS: usize = 16_384;
+/// Calls that may wait for the writer: more than any service keeps in flight, and a bound for memory.
+const QUEUE_CALLS: usize = 4_096;
+/// Most commits that one call hands to the writer at once; a longer list is cut.
+const GROUP_COMMITS: usize = 1_024;
 
 /// What the writer, the callers and the subscriptions share.
 pub(crate) struct Shared {
@@ -112,6 +114,30 @@ impl Shared {
         *self.poisoned.lock() = Some(reason);
     }
 
+    /// An append as the writer takes it. Encoding and hashing happen here, on the callers' threads; the writer only
+    /// compares and copies.
+    fn job(
+        &self,
+        commit: NewCommit,
+        expected: BucketTail,
+    ) -> Result<(Job, oneshot::Receiver<Answer>), AppendError> {
+        self.layout.check(&commit.stream)?;
+        let (bytes, hash) = codec::encode(&commit, &expected.hash)?;
+        let bucket = self.layout.bucket_of(&commit.stream);
+        let (answer, answered) = oneshot::channel();
+        Ok((
+            Job {
+                commit,
+                bucket,
+                expected,
+                bytes,
+                hash,
+                answer,
+            },
+            answered,
+        ))
+    }
+
     /// Why the queue is closed.
     fn closed_because(&self) -> AppendError {
         self.poisoned
@@ -158,7 +184,7 @@ impl History for Shared {
 /// meanwhile; [`EmbeddedEventStore::close`] says so by name. Subscriptions then end with [`ReadError::Closed`].
 pub struct EmbeddedEventStore {
     shared: Arc<Shared>,
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::Sender<Vec<Job>>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -200,7 +226,7 @@ impl EmbeddedEventStore {
             poisoned: Mutex::new(None),
             open: RwLock::new(Some(open)),
         });
-        let (sender, queue) = mpsc::channel(QUEUE_COMMITS);
+        let (sender, queue) = mpsc::channel(QUEUE_CALLS);
         let writer = Writer {
             shared: Arc::clone(&shared),
             recent,
@@ -220,6 +246,14 @@ impl EmbeddedEventStore {
     /// Finishes what is queued and gives the folder free; blocks its thread.
     pub fn close(self) {
         drop(self);
+    }
+
+    async fn send(&self, jobs: Vec<Job>) -> Result<(), AppendError> {
+        let queue = self.queue.as_ref().ok_or(AppendError::Closed)?;
+        queue
+            .send(jobs)
+            .await
+            .map_err(|_| self.shared.closed_because())
     }
 
     /// Runs a read on a thread that may block.
@@ -261,26 +295,45 @@ impl EventStore for EmbeddedEventStore {
         commit: NewCommit,
         expected: BucketTail,
     ) -> Result<AppendOutcome, AppendError> {
-        self.shared.layout.check(&commit.stream)?;
-        // Encoding and hashing happen here, on the callers' threads; the writer only compares and copies.
-        let (bytes, hash) = codec::encode(&commit, &expected.hash)?;
-        let bucket = self.shared.layout.bucket_of(&commit.stream);
-        let (answer, answered) = oneshot::channel();
-        let job = Job {
-            commit,
-            bucket,
-            expected,
-            bytes,
-            hash,
-            answer,
-        };
-        let queue = self.queue.as_ref().ok_or(AppendError::Closed)?;
-        queue
-            .send(job)
-            .await
-            .map_err(|_| self.shared.closed_because())?;
+        let (job, answered) = self.shared.job(commit, expected)?;
+        self.send(vec![job]).await?;
         // A writer that died without an answer may have written it.
         answered.await.unwrap_or(Ok(AppendOutcome::Unknown))
+    }
+
+    async fn append_many(
+        &self,
+        appends: Vec<(NewCommit, BucketTail)>,
+    ) -> Vec<Result<AppendOutcome, AppendError>> {
+        let mut waiting = Vec::with_capacity(appends.len());
+        let mut appends = appends.into_iter().peekable();
+        while appends.peek().is_some() {
+            let mut jobs = Vec::with_capacity(GROUP_COMMITS);
+            let start = waiting.len();
+            for (commit, expected) in appends.by_ref().take(GROUP_COMMITS) {
+                waiting.push(self.shared.job(commit, expected).map(|(job, answered)| {
+                    jobs.push(job);
+                    answered
+                }));
+            }
+            if let Err(error) = self.send(jobs).await {
+                for refused in waiting
+                    .iter_mut()
+                    .skip(start)
+                    .filter(|waiting| waiting.is_ok())
+                {
+                    *refused = Err(error.clone());
+                }
+            }
+        }
+        let mut answers = Vec::with_capacity(waiting.len());
+        for waiting in waiting {
+            answers.push(match waiting {
+                Ok(answered) => answered.await.unwrap_or(Ok(AppendOutcome::Unknown)),
+                Err(error) => Err(error),
+            });
+        }
+        answers
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {

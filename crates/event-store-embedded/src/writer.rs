@@ -17,9 +17,9 @@ use crate::snapshot::Snapshot;
 use crate::store::Shared;
 use crate::tails::Checkpoints;
 
-/// Most commits of a batch: beyond it one sync more no longer shows.
+/// A batch takes no further call once it has so many commits: beyond it one sync more no longer shows.
 const MAX_BATCH_COMMITS: usize = 4_096;
-/// Most bytes of a batch, so that a sync stays short even of the largest commits.
+/// Nor once it has so many bytes, so that a sync stays short even of the largest commits.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// One append on its way to the writer.
@@ -48,7 +48,7 @@ struct Batch {
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) recent: Recent,
-    pub(crate) queue: mpsc::Receiver<Job>,
+    pub(crate) queue: mpsc::Receiver<Vec<Job>>,
     pub(crate) checkpoints: Checkpoints,
 }
 
@@ -77,15 +77,15 @@ impl Writer {
         }
     }
 
-    fn gather(&mut self, first: Job) -> Vec<Job> {
-        let mut bytes = first.bytes.len();
-        let mut jobs = vec![first];
+    fn gather(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
+        let size = |jobs: &[Job]| jobs.iter().map(|job| job.bytes.len()).sum::<usize>();
+        let mut bytes = size(&jobs);
         while jobs.len() < MAX_BATCH_COMMITS && bytes < MAX_BATCH_BYTES {
-            let Ok(job) = self.queue.try_recv() else {
+            let Ok(more) = self.queue.try_recv() else {
                 break;
             };
-            bytes += job.bytes.len();
-            jobs.push(job);
+            bytes += size(&more);
+            jobs.extend(more);
         }
         jobs
     }
@@ -243,10 +243,12 @@ impl Writer {
             let _ = answer.send(outcome.clone());
         }
         self.queue.close();
-        while let Some(job) = self.queue.blocking_recv() {
-            let _ = job
-                .answer
-                .send(Err(AppendError::Unavailable(reason.clone())));
+        while let Some(jobs) = self.queue.blocking_recv() {
+            for job in jobs {
+                let _ = job
+                    .answer
+                    .send(Err(AppendError::Unavailable(reason.clone())));
+            }
         }
     }
 }
