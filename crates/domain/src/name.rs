@@ -76,6 +76,53 @@ impl PersonName {
     }
 }
 
+/// Masks a name so that its bearer recognises it and a finder learns little.
+///
+/// Chinese names keep the first and the last character (张小三 → 张*三), those of two the first (张三 → 张*).
+/// Names with spaces, hyphens or middle dots are masked part by part, keeping each part's first letter:
+/// `John Smith` → `J*** S****`, 买买提·艾力 → `买**·艾*`. A single long Latin word keeps its first letter.
+/// At most four `*` stand for a part, so that its length is not told.
+#[must_use]
+pub fn mask(name: &str) -> String {
+    let name = name.trim();
+    let is_separator = |c: char| matches!(c, ' ' | '-' | '·' | '•' | '\'' | '’');
+    let letters: alloc::vec::Vec<char> = name.chars().collect();
+    let has_parts = letters.iter().any(|c| is_separator(*c));
+    let is_latin = letters
+        .iter()
+        .any(|c| c.is_alphabetic() && u32::from(*c) < 0x2E80);
+    if !has_parts && !is_latin {
+        return mask_chinese(&letters);
+    }
+    let mut masked = String::new();
+    let mut place = 0;
+    for c in letters {
+        if is_separator(c) {
+            masked.push(c);
+            place = 0;
+            continue;
+        }
+        match place {
+            0 => masked.push(c),
+            1..=4 => masked.push('*'),
+            _ => {}
+        }
+        place += 1;
+    }
+    masked
+}
+
+fn mask_chinese(letters: &[char]) -> String {
+    match letters {
+        [] => String::new(),
+        [_] => String::from("*"),
+        [first, _] => alloc::format!("{first}*"),
+        [first, middle @ .., last] => {
+            alloc::format!("{first}{}{last}", "*".repeat(middle.len().min(4)))
+        }
+    }
+}
+
 /// Letters and marks of any script, the ideographic and the plain space, hyphens, apostrophes, and the
 /// middle dots of transcribed and minority names (U+00B7 and its look-alikes).
 fn may_stand_in_a_name(c: char) -> bool {

@@ -6,6 +6,7 @@
 use core::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A holder's key. Destroyed with the person, and with it everything that it sealed.
@@ -30,6 +31,16 @@ impl HolderKey {
     #[must_use]
     pub fn seal(&self, context: &[u8], nonce: [u8; 12], plain: &[u8]) -> Vec<u8> {
         seal(&self.0, context, nonce, plain)
+    }
+
+    /// A digest of bytes that may be personal, which nobody can try out once the key is destroyed
+    /// (HMAC-SHA-256, RFC 2104).
+    #[must_use]
+    pub fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), bytes);
+        tag.as_ref()
+            .try_into()
+            .expect("HMAC-SHA-256 gives 32 bytes")
     }
 
     /// Opens what [`HolderKey::seal`] made.

@@ -1,1 +1,133 @@
-//! Issuer.
+//! The issuer: registers residents, records relationships, issues and reprints codes, erases people, keeps keys.
+//!
+//! It holds the code-signing key and reads and writes the vault; it appends code events. It knows nothing of gates
+//! and publishes no status. One file per command; [`grpc`] is its face, and every command is also a plain method
+//! of [`Issuer`], so that both faces of the system call one function.
+
+mod answer;
+mod erase;
+pub mod grpc;
+mod import;
+mod issue;
+mod keys;
+mod leases;
+mod list_codes;
+mod manage_keys;
+mod register;
+mod relate;
+mod reprint;
+
+use std::sync::Arc;
+
+use citycode_acts::{Acting, Authentication, Desk};
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
+use citycode_domain::policy::ChannelPolicy;
+use citycode_domain::time::Timestamp;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_token::IdCheckKey;
+use citycode_wire::proto::issuer::v1::Attestation;
+
+pub use erase::ErasureQueue;
+pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
+pub use leases::IndexLeases;
+
+/// The issuer of one process. Cheap to share in an [`Arc`]; every method may be called at the same time.
+pub struct Issuer {
+    /// Who may act for whom.
+    pub desk: Arc<Desk>,
+    /// The signing keys, folded from the log, and their private halves.
+    pub keys: Arc<SigningKeys>,
+    /// Places in status lists.
+    pub leases: Arc<IndexLeases>,
+    /// Under which commitments to ID numbers are made (R19).
+    pub id_check_key: IdCheckKey,
+    /// Erasures that the log has and the vault may not have yet.
+    pub erasures: Arc<ErasureQueue>,
+}
+
+/// What a channel attests of a person, checked.
+#[derive(Clone, Default)]
+pub(crate) struct Attested {
+    pub(crate) disability: bool,
+    pub(crate) group: Option<String>,
+}
+
+impl Issuer {
+    /// A person named in a request: the form of the number checked, the right to act proved, the holder found.
+    pub(crate) async fn person(
+        &self,
+        caller: &Caller,
+        channel: &ChannelPolicy,
+        authentication: Authentication<'_>,
+        id_number: &str,
+        now: Timestamp,
+    ) -> Result<(IdNumber, HolderId, String), Problem> {
+        let id_number = self.desk.id_number(caller, id_number, now)?;
+        let method = self
+            .desk
+            .authenticate(channel, authentication, &id_number)?;
+        let holder = self.desk.holder(&id_number).await?;
+        Ok((id_number, holder, method))
+    }
+
+    /// A family member named in a request; none where the text is empty. An unknown one has no relationship.
+    pub(crate) async fn guardian(
+        &self,
+        caller: &Caller,
+        id_number: &str,
+        now: Timestamp,
+    ) -> Result<Option<HolderId>, Problem> {
+        if id_number.is_empty() {
+            return Ok(None);
+        }
+        let id_number = self.desk.id_number(caller, id_number, now)?;
+        self.desk.holder(&id_number).await.map(Some)
+    }
+
+    /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
+    /// An act of an admin's own, through no channel, may as well.
+    pub(crate) fn attested(
+        &self,
+        acting: Acting<'_>,
+        attestation: Option<&Attestation>,
+    ) -> Result<Attested, Problem> {
+        let Some(attestation) = attestation else {
+            return Ok(Attested::default());
+        };
+        let group = (!attestation.group.is_empty()).then(|| attestation.group.clone());
+        if !attestation.disability && group.is_none() {
+            return Ok(Attested::default());
+        }
+        if acting.channel.is_some_and(|channel| !channel.attests) {
+            let detail =
+                "the policy does not let this channel attest a certificate or a special group";
+            return Err(Problem::new(Code::ChannelNotAllowed, detail));
+        }
+        if group
+            .as_ref()
+            .is_some_and(|group| !self.desk.policy.groups.contains(group))
+        {
+            let detail = format!(
+                "the policy has no such group; it has {}",
+                self.desk.policy.groups.join(", ")
+            );
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
+        Ok(Attested {
+            disability: attestation.disability,
+            group,
+        })
+    }
+}
+
+/// The request's way of authentication, empty where it says nothing.
+pub(crate) fn authentication(
+    request: Option<&citycode_wire::proto::model::v1::Authentication>,
+) -> Authentication<'_> {
+    request.map_or(Authentication::default(), |part| Authentication {
+        method: &part.method,
+        assertion: &part.assertion,
+    })
+}

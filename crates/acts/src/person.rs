@@ -1,0 +1,311 @@
+//! The desk: from what a call says to a holder and a context for the log.
+
+use std::sync::Arc;
+
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::{CommandId, HolderId};
+use citycode_domain::policy::{ChannelPolicy, KindPolicy, Policy};
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::{CommandContext, HolderLog};
+use citycode_service_kit::assertion::Assertions;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::clock::{Clock, ClockTrust};
+use citycode_service_kit::entropy::{Draw, Entropy};
+use citycode_service_kit::limits::{self, DistinctLimiter, RateLimiter};
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::telemetry;
+use citycode_vault::Vault;
+
+use crate::digest::RequestMeaning;
+use crate::refusal::problem_of_vault;
+
+/// Longest word for the way in which a person was authenticated.
+const MAX_METHOD_BYTES: usize = 32;
+
+/// How a channel knows the person, as a request says it.
+#[derive(Clone, Copy, Default)]
+pub struct Authentication<'a> {
+    /// A word such as `id_card_reader` or `app_login`; goes into the record.
+    pub method: &'a str,
+    /// An identity provider's short-lived, single-use assertion, where the policy asks for one.
+    pub assertion: &'a str,
+}
+
+/// Who acts, checked: a channel of the policy, or an officer's or admin's own act.
+#[derive(Clone, Copy)]
+pub struct Acting<'p> {
+    /// The channel, where the act goes through one.
+    pub channel: Option<&'p ChannelPolicy>,
+}
+
+/// Limits against whoever tries numbers out. A kiosk never meets them.
+pub struct DeskLimits {
+    per_caller: RateLimiter<String>,
+    per_holder_and_kind: RateLimiter<(HolderId, u8)>,
+    distinct_persons: DistinctLimiter<String>,
+    hash_key: [u8; 32],
+}
+
+impl DeskLimits {
+    /// The default limits; `entropy` keys the hash under which ID numbers are counted.
+    #[must_use]
+    pub fn new(entropy: &dyn Entropy) -> Self {
+        Self {
+            per_caller: RateLimiter::new(limits::PER_CALLER, limits::REMEMBERED_KEYS),
+            per_holder_and_kind: RateLimiter::new(
+                limits::PER_HOLDER_AND_KIND,
+                limits::REMEMBERED_KEYS,
+            ),
+            distinct_persons: DistinctLimiter::new(
+                limits::DISTINCT_PER_CALLER,
+                limits::DISTINCT_WINDOW,
+                limits::REMEMBERED_CALLERS,
+            ),
+            hash_key: entropy.array(),
+        }
+    }
+}
+
+/// What every act for a person needs.
+pub struct Desk {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Who is who.
+    pub vault: Arc<dyn Vault>,
+    /// The writer of holders' streams.
+    pub log: Arc<HolderLog>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Redeems assertions, where an identity provider is configured.
+    pub assertions: Option<Arc<Assertions>>,
+    /// The limits.
+    pub limits: DeskLimits,
+}
+
+impl Desk {
+    /// The kind with this name.
+    ///
+    /// # Errors
+    /// `unknown_kind`.
+    pub fn kind(&self, name: &str) -> Result<&KindPolicy, Problem> {
+        self.policy.kind_named(name).ok_or_else(|| {
+            let known: Vec<_> = self
+                .policy
+                .kinds
+                .iter()
+                .map(|kind| kind.name.as_str())
+                .collect();
+            Problem::new(
+                Code::UnknownKind,
+                format!("the policy has no such kind; it has {}", known.join(", ")),
+            )
+        })
+    }
+
+    /// The channel that a caller acts as. An empty name means the caller's only one.
+    ///
+    /// # Errors
+    /// `not_allowed` for a channel that is not the caller's, `channel_not_allowed` for one that the policy lacks.
+    pub fn channel(&self, caller: &Caller, name: &str) -> Result<&ChannelPolicy, Problem> {
+        let name = if name.is_empty() {
+            caller.only_channel().unwrap_or_default()
+        } else {
+            name
+        };
+        if name.is_empty() {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "the request names no channel",
+            ));
+        }
+        if !caller.may_channel(name) {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "the caller may not act as this channel",
+            ));
+        }
+        self.policy.channel(name).ok_or_else(|| {
+            let known: Vec<_> = self
+                .policy
+                .channels
+                .iter()
+                .map(|channel| channel.name.as_str())
+                .collect();
+            let detail = format!(
+                "the policy has no such channel; it has {}",
+                known.join(", ")
+            );
+            Problem::new(Code::ChannelNotAllowed, detail)
+        })
+    }
+
+    /// The instant of a command, refused while the wall clock cannot be believed.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub fn now(&self) -> Result<Timestamp, Problem> {
+        match self.clock.trust() {
+            ClockTrust::Trusted => Ok(Timestamp(self.clock.now().0)),
+            ClockTrust::SteppedBack { by_seconds } => {
+                tracing::error!(
+                    by_seconds,
+                    "the wall clock stepped back: no change is made until it has caught up"
+                );
+                Err(Problem::new(
+                    Code::Unavailable,
+                    "this server's clock stepped back, so it makes no changes",
+                )
+                .with_fix("an operator must look at the server's time synchronisation"))
+            }
+        }
+    }
+
+    /// The ID number, its form checked and its use counted against the caller's limits.
+    ///
+    /// # Errors
+    /// `rate_limited`, `invalid_id_number`.
+    pub fn id_number(
+        &self,
+        caller: &Caller,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<IdNumber, Problem> {
+        let today = citycode_policy_file::local_date(&self.policy, now);
+        let id_number = IdNumber::parse(text, today)
+            .map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))?;
+        if !caller.is_admin() {
+            let monotonic = self.clock.monotonic();
+            let hash = blake3::keyed_hash(&self.limits.hash_key, id_number.as_bytes());
+            let value = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("8 of 32 bytes"));
+            let caller = caller.id.as_str().to_owned();
+            self.limits
+                .per_caller
+                .admit(&caller, monotonic)
+                .map_err(limited)?;
+            self.limits
+                .distinct_persons
+                .admit(&caller, value, monotonic)
+                .map_err(limited)?;
+        }
+        Ok(id_number)
+    }
+
+    /// Counts one change to a kind of a holder.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub fn count_change(
+        &self,
+        caller: &Caller,
+        holder: HolderId,
+        kind: &KindPolicy,
+    ) -> Result<(), Problem> {
+        if caller.is_admin() {
+            return Ok(());
+        }
+        let key = (holder, kind.kind.number());
+        self.limits
+            .per_holder_and_kind
+            .admit(&key, self.clock.monotonic())
+            .map_err(limited)
+    }
+
+    /// Checks that the channel may act for this person: with an assertion where the policy asks for one (R31).
+    /// What comes back is the word for the record.
+    ///
+    /// # Errors
+    /// `not_allowed`, `invalid_request`.
+    pub fn authenticate(
+        &self,
+        channel: &ChannelPolicy,
+        authentication: Authentication<'_>,
+        id_number: &IdNumber,
+    ) -> Result<String, Problem> {
+        let word = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+        };
+        let method = authentication.method;
+        if method.len() > MAX_METHOD_BYTES || !method.bytes().all(word) {
+            let detail = format!(
+                "a way of authentication is a word of a-z, 0-9, - and _, at most {MAX_METHOD_BYTES}"
+            );
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
+        if !channel.needs_assertion {
+            return Ok(if method.is_empty() {
+                "unspecified"
+            } else {
+                method
+            }
+            .to_owned());
+        }
+        let Some(assertions) = &self.assertions else {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "this channel needs an assertion, and no identity provider is configured",
+            ));
+        };
+        let proof = assertions.redeem(
+            authentication.assertion,
+            id_number.as_bytes(),
+            self.clock.now(),
+        );
+        let proof = proof.map_err(|error| Problem::new(Code::NotAllowed, error.to_string()))?;
+        Ok(proof.method)
+    }
+
+    /// The holder of an ID number. Call it only once the right to ask is proved.
+    ///
+    /// # Errors
+    /// `not_registered`, `unavailable`.
+    pub async fn holder(&self, id_number: &IdNumber) -> Result<HolderId, Problem> {
+        let found = self
+            .vault
+            .find(id_number)
+            .await
+            .map_err(|error| problem_of_vault(&error))?;
+        found.ok_or_else(|| {
+            Problem::new(
+                Code::NotRegistered,
+                "no resident with this ID number is registered",
+            )
+        })
+    }
+
+    /// The context of a command for the log. `actor` is the role in which the caller acts, and how it knows the
+    /// person; a digest of the caller stands behind it, so that an auditor can tell callers apart.
+    ///
+    /// # Errors
+    /// `invalid_request` for a command id that is not 16 bytes.
+    pub fn context(
+        &self,
+        caller: &Caller,
+        command_id: &[u8],
+        meaning: RequestMeaning,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<CommandContext, Problem> {
+        let command_id = if command_id.is_empty() {
+            CommandId(self.entropy.array())
+        } else {
+            let wrong = || Problem::new(Code::InvalidRequest, "a command id is a UUID of 16 bytes");
+            CommandId::from_slice(command_id).ok_or_else(wrong)?
+        };
+        let caller_digest = blake3::hash(caller.id.as_str().as_bytes()).to_hex();
+        Ok(CommandContext {
+            caller: caller.id.as_str().to_owned(),
+            command_id,
+            request_digest: meaning.finish(),
+            actor: format!("{actor};{}", &caller_digest[..8]),
+            trace_context: telemetry::current_traceparent(),
+            now,
+        })
+    }
+}
+
+fn limited(limited: limits::Limited) -> Problem {
+    let seconds = limited.retry_after.as_secs().saturating_add(1);
+    Problem::new(Code::RateLimited, "too many requests in a short time").with_retry_after(seconds)
+}

@@ -1,0 +1,60 @@
+//! Refusals and failures as problems with the stable codes of the outside's contract. The one place for it.
+
+use citycode_domain::lifecycle::Refusal;
+use citycode_holder_log::ExecuteError;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_vault::VaultError;
+
+/// The problem of a refusal by a rule.
+#[must_use]
+pub fn problem_of_refusal(refusal: Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::NotRegistered => Code::NotRegistered,
+        Refusal::NoValidCode => Code::NoValidCode,
+        Refusal::NotEligible => Code::NotEligible,
+        Refusal::ChannelNotAllowed => Code::ChannelNotAllowed,
+        Refusal::RelationshipUnknown => Code::RelationshipUnknown,
+        Refusal::FamilyCodeRequired => Code::FamilyCodeRequired,
+        Refusal::OnHold => Code::OnHold,
+        Refusal::OfficerNeeded => Code::NotAllowed,
+        Refusal::HolderOnly | Refusal::GuardianNeeded | Refusal::OwnGuardian | Refusal::TooMany => {
+            Code::InvalidRequest
+        }
+    };
+    Problem::new(code, refusal.to_string())
+}
+
+/// The problem of a command that led to nothing.
+#[must_use]
+pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
+    match error {
+        ExecuteError::Refused(refusal) => refusal.into(),
+        ExecuteError::IdempotencyKeyReused => Problem::new(
+            Code::IdempotencyKeyReused,
+            "this command id was used before for another request; give every new request an id of its own",
+        ),
+        ExecuteError::NotDone(why) => {
+            tracing::error!(%why, "a command was not done");
+            Problem::new(
+                Code::Unavailable,
+                "the change was not made: the log took no commit",
+            )
+            .with_fix("try again; the same command id is safe to use")
+        }
+        ExecuteError::Unknown => Problem::new(
+            Code::Unavailable,
+            "nobody knows yet whether the change was made",
+        )
+        .with_fix("repeat the request with the same command id: it will not be done twice"),
+    }
+}
+
+/// The problem of a vault that cannot answer.
+#[must_use]
+pub fn problem_of_vault(error: &VaultError) -> Problem {
+    tracing::error!(%error, "the vault cannot answer");
+    Problem::new(
+        Code::Unavailable,
+        "the register of persons cannot be reached",
+    )
+}

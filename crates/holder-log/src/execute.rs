@@ -1,0 +1,492 @@
+//! The loop of one command: state, decision, append, fold.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use citycode_domain::event::Event;
+use citycode_domain::ids::{CommandId, CommitPosition, HolderId};
+use citycode_domain::lifecycle::HolderState;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{FollowError, Progress};
+use citycode_event_store::{
+    self as store, AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventData,
+    EventStore, MessageId, NewCommit, Position, ReadError, RecordedCommit, RequestDigest, Revision,
+    StreamName,
+};
+use citycode_projection::register::{DecisionBasis, HolderRegister};
+use citycode_wire::event;
+
+use crate::fold::{events_of, message_prefix};
+use crate::locks::BucketLocks;
+use crate::streams::holder_stream;
+
+/// How often a command is decided anew after a conflict. Conflicts need another process writing the same bucket in
+/// the same milliseconds; sixteen in a row mean that something else is wrong.
+const MAX_DECISIONS: usize = 16;
+/// How often the same bytes are sent again after an unknown outcome before the caller hears that it is unknown.
+const MAX_REPEATS: usize = 8;
+
+/// Who asks what, for the log and for idempotence.
+#[derive(Clone, Debug)]
+pub struct CommandContext {
+    /// The caller, as authenticated; no other caller can meet its results.
+    pub caller: String,
+    /// The caller's id of the command.
+    pub command_id: CommandId,
+    /// Digest of the request's meaning: the same id with another digest is refused.
+    pub request_digest: [u8; 32],
+    /// Role and way of authentication, for the record; nothing personal.
+    pub actor: String,
+    /// W3C `traceparent`, if the request had one.
+    pub trace_context: Option<String>,
+    /// The instant of the command, read once.
+    pub now: Timestamp,
+}
+
+/// Decides a command on a holder's state.
+#[async_trait]
+pub trait Decide: Send {
+    /// Why the rules forbid the command, or why it could not be decided.
+    type Refusal: Send;
+
+    /// The events of the command; none where nothing changes. Called again on newer state after a conflict; what
+    /// it drew for an earlier attempt is spent.
+    async fn decide(
+        &mut self,
+        state: &HolderState,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, Self::Refusal>;
+}
+
+/// A decision that draws and waits for nothing.
+pub struct PureDecision<F>(pub F);
+
+#[async_trait]
+impl<R: Send, F> Decide for PureDecision<F>
+where
+    F: FnMut(&HolderState, Timestamp) -> Result<Vec<Event>, R> + Send,
+{
+    type Refusal = R;
+
+    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, R> {
+        (self.0)(state, now)
+    }
+}
+
+/// What a command led to.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// The events, as the log has them; empty where nothing changed.
+    pub events: Vec<Event>,
+    /// Where they stand; none where nothing changed.
+    pub position: Option<Position>,
+    /// Whether they stood there already, from an earlier attempt of the same command.
+    pub duplicate: bool,
+}
+
+/// Why a command led to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<R> {
+    /// The rules forbid it.
+    #[error("refused by a rule")]
+    Refused(R),
+    /// The command id was used for another request of this caller.
+    #[error("the command id was used for another request")]
+    IdempotencyKeyReused,
+    /// The command was surely not done.
+    #[error("not done: {0}")]
+    NotDone(String),
+    /// Nobody knows whether it was done; the caller repeats it with the same command id.
+    #[error("the outcome is unknown: repeat with the same command id")]
+    Unknown,
+}
+
+impl ExecuteError<std::convert::Infallible> {
+    /// The same error where refusals are of another type: this one can be none.
+    #[must_use]
+    pub fn without_refusal<R>(self) -> ExecuteError<R> {
+        match self {
+            Self::Refused(never) => match never {},
+            Self::IdempotencyKeyReused => ExecuteError::IdempotencyKeyReused,
+            Self::NotDone(why) => ExecuteError::NotDone(why),
+            Self::Unknown => ExecuteError::Unknown,
+        }
+    }
+}
+
+/// The writer of holders' streams in one process.
+pub struct HolderLog {
+    store: Arc<dyn EventStore>,
+    register: Arc<HolderRegister>,
+    progress: Progress,
+    acknowledged_by: Vec<Progress>,
+    locks: BucketLocks,
+}
+
+impl HolderLog {
+    /// Writes to `store`, decides on `register`, which `progress` says how far it was folded. A change is
+    /// acknowledged once every follower of `acknowledged_by` has applied it too.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        register: Arc<HolderRegister>,
+        progress: Progress,
+        acknowledged_by: Vec<Progress>,
+    ) -> Self {
+        Self {
+            store,
+            register,
+            progress,
+            acknowledged_by,
+            locks: BucketLocks::new(),
+        }
+    }
+
+    /// The register that decisions rest on.
+    #[must_use]
+    pub fn register(&self) -> &HolderRegister {
+        &self.register
+    }
+
+    /// The log itself, for reading.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.store
+    }
+
+    /// The partition in which a holder's stream lies.
+    #[must_use]
+    pub fn partition_of(&self, holder: HolderId) -> store::Partition {
+        self.store
+            .layout()
+            .bucket_of(&holder_stream(holder))
+            .partition
+    }
+
+    /// A holder's state as folded so far; that of an unknown holder where there is none.
+    #[must_use]
+    pub fn state(&self, holder: HolderId) -> HolderState {
+        self.register
+            .get(holder)
+            .map(|(state, _)| state)
+            .unwrap_or_default()
+    }
+
+    /// The events of the commit at a position.
+    ///
+    /// # Errors
+    /// The log cannot be read, or has no such commit.
+    pub async fn read_at(
+        &self,
+        position: CommitPosition,
+    ) -> Result<Vec<Event>, ExecuteError<std::convert::Infallible>> {
+        let position = Position {
+            partition: store::Partition(position.partition),
+            sequence: store::Sequence(position.sequence),
+        };
+        let commit = self.store.read_at(position).await.map_err(not_done)?;
+        let commit =
+            commit.ok_or_else(|| ExecuteError::NotDone("the log has no such commit".into()))?;
+        events_of(&commit).map_err(not_done)
+    }
+
+    /// Decides and appends one command on a holder's stream.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    pub async fn execute<D: Decide>(
+        &self,
+        holder: HolderId,
+        context: &CommandContext,
+        decide: &mut D,
+    ) -> Result<Executed, ExecuteError<D::Refusal>> {
+        let stream = holder_stream(holder);
+        let bucket = self.store.layout().bucket_of(&stream);
+        let id = store::message_id(
+            &context.caller,
+            &stream,
+            &store::CommandId(context.command_id.0),
+        );
+        let turn = self.locks.lock(bucket).await;
+        for _ in 0..MAX_DECISIONS {
+            let DecisionBasis {
+                tail,
+                state,
+                recent,
+            } = self
+                .register
+                .basis(bucket.partition.0, bucket.bucket, holder);
+            let tail = expected(tail);
+            if recent.may_contain(message_prefix(&id))
+                && let Some(stored) = self.find_commit(bucket, &id).await.map_err(not_done)?
+            {
+                drop(turn);
+                return self.answer_stored(&stored, context).await;
+            }
+            let now = context.now.max(state.last_decided_at);
+            let events = decide
+                .decide(&state, now)
+                .await
+                .map_err(ExecuteError::Refused)?;
+            if events.is_empty() {
+                return Ok(Executed {
+                    events,
+                    position: None,
+                    duplicate: false,
+                });
+            }
+            let commit = new_commit(stream, &events, id, context, now);
+            match self.append(commit, tail, bucket).await? {
+                Appended::Here(position) => {
+                    // The register must have the commit before the next command of this bucket is decided.
+                    self.progress
+                        .wait_for(position)
+                        .await
+                        .map_err(|_| ExecuteError::Unknown)?;
+                    drop(turn);
+                    self.acknowledge(position)
+                        .await
+                        .map_err(|_| ExecuteError::Unknown)?;
+                    return Ok(Executed {
+                        events,
+                        position: Some(position),
+                        duplicate: false,
+                    });
+                }
+                Appended::Before(stored) => {
+                    drop(turn);
+                    return self.answer_stored(&stored, context).await;
+                }
+                Appended::Conflict => self.catch_up(bucket).await.map_err(not_done)?,
+            }
+        }
+        Err(ExecuteError::NotDone(format!(
+            "{MAX_DECISIONS} other changes came first; try again"
+        )))
+    }
+
+    /// Appends system events (leases, keys) to a stream whose state `decide` takes from elsewhere.
+    ///
+    /// `decide` is called with the turn of the stream's bucket held and everything of it folded.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    pub async fn execute_system<R>(
+        &self,
+        stream: StreamName,
+        context: &CommandContext,
+        mut decide: impl FnMut() -> Result<Vec<Event>, R> + Send,
+    ) -> Result<Executed, ExecuteError<R>> {
+        let bucket = self.store.layout().bucket_of(&stream);
+        let id = store::message_id(
+            &context.caller,
+            &stream,
+            &store::CommandId(context.command_id.0),
+        );
+        let turn = self.locks.lock(bucket).await;
+        for _ in 0..MAX_DECISIONS {
+            let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
+            let events = decide().map_err(ExecuteError::Refused)?;
+            if events.is_empty() {
+                return Ok(Executed {
+                    events,
+                    position: None,
+                    duplicate: false,
+                });
+            }
+            let commit = new_commit(stream, &events, id, context, context.now);
+            match self.append(commit, tail, bucket).await? {
+                Appended::Here(position) => {
+                    self.progress
+                        .wait_for(position)
+                        .await
+                        .map_err(|_| ExecuteError::Unknown)?;
+                    drop(turn);
+                    self.acknowledge(position)
+                        .await
+                        .map_err(|_| ExecuteError::Unknown)?;
+                    return Ok(Executed {
+                        events,
+                        position: Some(position),
+                        duplicate: false,
+                    });
+                }
+                Appended::Before(stored) => {
+                    drop(turn);
+                    return self.answer_stored(&stored, context).await;
+                }
+                Appended::Conflict => self.catch_up(bucket).await.map_err(not_done)?,
+            }
+        }
+        Err(ExecuteError::NotDone(format!(
+            "{MAX_DECISIONS} other changes came first; try again"
+        )))
+    }
+
+    /// One append with its repeats. A crash right after the engine made it durable leaves a commit whose answer was
+    /// never given: the caller's repeat finds it by its message id.
+    async fn append<R>(
+        &self,
+        commit: NewCommit,
+        expected: BucketTail,
+        bucket: BucketId,
+    ) -> Result<Appended, ExecuteError<R>> {
+        let mut unknown_before = false;
+        for _ in 0..=MAX_REPEATS {
+            match self.store.append_at(commit.clone(), expected).await {
+                Ok(AppendOutcome::Appended {
+                    position,
+                    duplicate: false,
+                    ..
+                }) => return Ok(Appended::Here(position)),
+                Ok(AppendOutcome::Appended { position, .. }) => {
+                    let stored = self.store.read_at(position).await.map_err(not_done)?;
+                    let stored = stored.ok_or(ExecuteError::Unknown)?;
+                    return Ok(Appended::Before(Box::new(stored)));
+                }
+                Ok(AppendOutcome::WrongExpectedVersion { current })
+                    if current == expected.revision =>
+                {
+                    return Err(ExecuteError::NotDone(
+                        "the register's fold is not of this log: restart".into(),
+                    ));
+                }
+                Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
+                    // After an unknown outcome the one that moved the bucket may have been this very commit.
+                    let stored = if unknown_before {
+                        self.find_commit(bucket, &commit.message_id)
+                            .await
+                            .map_err(not_done)?
+                    } else {
+                        None
+                    };
+                    return Ok(stored.map_or(Appended::Conflict, |stored| {
+                        Appended::Before(Box::new(stored))
+                    }));
+                }
+                Ok(AppendOutcome::Unknown) => unknown_before = true,
+                Err(AppendError::IdempotencyKeyReused { .. }) => {
+                    return Err(ExecuteError::IdempotencyKeyReused);
+                }
+                Err(error) if unknown_before => {
+                    tracing::error!(%error, "an append of unknown outcome could not be repeated");
+                    return Err(ExecuteError::Unknown);
+                }
+                Err(error) => return Err(not_done(error)),
+            }
+        }
+        Err(ExecuteError::Unknown)
+    }
+
+    async fn find_commit(
+        &self,
+        bucket: BucketId,
+        id: &MessageId,
+    ) -> Result<Option<RecordedCommit>, ReadError> {
+        let commits = self.store.read_bucket(bucket, Revision::EMPTY).await?;
+        Ok(commits
+            .into_iter()
+            .find(|stored| stored.commit.message_id == *id))
+    }
+
+    async fn answer_stored<R>(
+        &self,
+        stored: &RecordedCommit,
+        context: &CommandContext,
+    ) -> Result<Executed, ExecuteError<R>> {
+        if stored.commit.request_digest.0 != context.request_digest {
+            return Err(ExecuteError::IdempotencyKeyReused);
+        }
+        self.progress
+            .wait_for(stored.position)
+            .await
+            .map_err(|_| ExecuteError::Unknown)?;
+        self.acknowledge(stored.position)
+            .await
+            .map_err(|_| ExecuteError::Unknown)?;
+        let events = events_of(stored).map_err(not_done)?;
+        Ok(Executed {
+            events,
+            position: Some(stored.position),
+            duplicate: true,
+        })
+    }
+
+    /// Waits until the register has everything that the bucket's partition holds now.
+    async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
+        let sequence = self.store.head(bucket.partition).await?;
+        self.progress
+            .wait_for(Position {
+                partition: bucket.partition,
+                sequence,
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn acknowledge(&self, position: Position) -> Result<(), FollowError> {
+        for follower in &self.acknowledged_by {
+            follower.wait_for(position).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The tail to expect in an append, in the words of the log.
+fn expected(tail: Option<citycode_projection::BucketTail>) -> BucketTail {
+    tail.map_or(BucketTail::EMPTY, |tail| BucketTail {
+        revision: Revision::from_raw(tail.revision),
+        hash: CommitHash(tail.hash),
+    })
+}
+
+enum Appended {
+    Here(Position),
+    Before(Box<RecordedCommit>),
+    Conflict,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CatchUpError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
+fn not_done<R>(error: impl std::error::Error) -> ExecuteError<R> {
+    ExecuteError::NotDone(error.to_string())
+}
+
+fn new_commit(
+    stream: StreamName,
+    events: &[Event],
+    message_id: MessageId,
+    context: &CommandContext,
+    now: Timestamp,
+) -> NewCommit {
+    let events = events
+        .iter()
+        .map(|event| {
+            let (event_type, version, payload) = event::encode(event);
+            EventData {
+                event_type: event_type.into(),
+                version,
+                payload: Bytes::from(payload),
+            }
+        })
+        .collect();
+    NewCommit {
+        stream,
+        events,
+        message_id,
+        request_digest: RequestDigest(context.request_digest),
+        command_id: store::CommandId(context.command_id.0),
+        actor: context.actor.clone(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: now.0,
+        trace_context: context.trace_context.clone(),
+    }
+}

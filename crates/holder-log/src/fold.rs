@@ -1,0 +1,102 @@
+//! Folding the log into the register, and handing the system's own events to whoever keeps them.
+
+use std::sync::Arc;
+
+use citycode_domain::event::Event;
+use citycode_domain::ids::CommitPosition;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::Fold;
+use citycode_event_store::{Position, RecordedCommit};
+use citycode_projection::register::HolderRegister;
+use citycode_projection::{ApplyError, BucketTail, Commit};
+use citycode_wire::event::{self, DecodeEventError};
+
+use crate::streams::holder_of;
+
+/// What keeps leases, keys, or anything else that is not a holder's; called in the order of each partition.
+pub trait SystemFold: Send + Sync {
+    /// One event of a stream that is no holder's.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be folded; following stops.
+    fn fold_system(&self, event: &Event, position: Position) -> Result<(), String>;
+
+    /// An event of a holder's stream, after the register has it. Must not block.
+    fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event) {}
+}
+
+/// The fold of a writer: every commit goes into the register, system events to their keepers.
+pub struct RegisterFold {
+    register: Arc<HolderRegister>,
+    keepers: Vec<Arc<dyn SystemFold>>,
+}
+
+impl RegisterFold {
+    /// Folds into `register` and hands system events to every keeper.
+    #[must_use]
+    pub fn new(register: Arc<HolderRegister>, keepers: Vec<Arc<dyn SystemFold>>) -> Self {
+        Self { register, keepers }
+    }
+}
+
+impl Fold for RegisterFold {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let events = events_of(commit).map_err(|error| error.to_string())?;
+        let holder = holder_of(&commit.commit.stream);
+        let folded = self.register.apply(&Commit {
+            position: commit_position(commit.position),
+            decided_at: Timestamp(commit.commit.decided_at),
+            holder,
+            bucket: commit.bucket.bucket,
+            tail: BucketTail {
+                revision: commit.revision.to_raw(),
+                hash: commit.hash.0,
+            },
+            message_id_prefix: message_prefix(&commit.commit.message_id),
+            events: &events,
+        });
+        match folded {
+            Ok(()) => {}
+            Err(ApplyError::AlreadyApplied { .. }) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        }
+        for event in &events {
+            match holder {
+                Some(holder) => self
+                    .keepers
+                    .iter()
+                    .for_each(|keeper| keeper.fold_holder(holder, event)),
+                None => self
+                    .keepers
+                    .iter()
+                    .try_for_each(|keeper| keeper.fold_system(event, commit.position))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The domain's events of a commit.
+///
+/// # Errors
+/// An event that this version does not know or cannot read: a writer that meets one stops.
+pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
+    commit
+        .commit
+        .events
+        .iter()
+        .map(|data| event::decode(&data.event_type, data.version, &data.payload))
+        .collect()
+}
+
+pub(crate) fn commit_position(position: Position) -> CommitPosition {
+    CommitPosition {
+        partition: position.partition.0,
+        sequence: position.sequence.0,
+    }
+}
+
+/// The part of a message id that the register remembers; a match only means that the log is worth a look.
+pub(crate) fn message_prefix(id: &citycode_event_store::MessageId) -> u32 {
+    u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])
+}

@@ -1,0 +1,47 @@
+//! The names of our streams.
+
+use citycode_domain::ids::HolderId;
+use citycode_event_store::{Partition, StreamName};
+
+/// The stream of signing keys.
+pub const KEYS_STREAM: &str = "keys";
+
+const HOLDER_PREFIX: &str = "holder-";
+
+/// The stream of a holder: `holder-` and 32 hex digits.
+#[must_use]
+pub fn holder_stream(holder: HolderId) -> StreamName {
+    StreamName::new(&format!("{HOLDER_PREFIX}{holder}")).expect("39 bytes of the alphabet")
+}
+
+/// The holder of a stream; none for the streams of the system.
+#[must_use]
+pub fn holder_of(stream: &StreamName) -> Option<HolderId> {
+    stream
+        .as_str()
+        .strip_prefix(HOLDER_PREFIX)
+        .and_then(HolderId::from_hex)
+}
+
+/// The stream of index leases of a partition: `lease-` and the partition in decimal.
+#[must_use]
+pub fn lease_stream(partition: Partition) -> StreamName {
+    StreamName::new(&format!("lease-{:02}", partition.0)).expect("at most 11 bytes of the alphabet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holders_stream_leads_back_to_the_holder_and_others_do_not() {
+        let holder = HolderId([0xAB; 16]);
+        assert_eq!(holder_of(&holder_stream(holder)), Some(holder));
+        assert_eq!(holder_of(&lease_stream(Partition(3))), None);
+        assert_eq!(lease_stream(Partition(3)).as_str(), "lease-03");
+        assert_eq!(
+            holder_of(&StreamName::new("holder-12").expect("a name")),
+            None
+        );
+    }
+}

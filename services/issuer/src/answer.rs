@@ -1,0 +1,47 @@
+//! What an issued code looks like in an answer.
+
+use citycode_domain::event::CodeIssued;
+use citycode_domain::ids::CodeId;
+use citycode_domain::policy::KindPolicy;
+use citycode_vault::{HolderKey, PersonFile};
+use citycode_wire::proto::issuer::v1::{IssuedCode, StatusPlace};
+
+use citycode_service_kit::problem::{Code, Problem};
+
+/// What a sealed token is sealed for: nobody can put one code's token in another's place.
+pub(crate) fn token_context(code_id: CodeId) -> [u8; 13] {
+    let mut context = *b"token01234567";
+    context[5..].copy_from_slice(&code_id.0);
+    context
+}
+
+/// The token of an event, unsealed: for reprints and repeated commands.
+pub(crate) fn unseal(issued: &CodeIssued, key: &HolderKey) -> Result<String, Problem> {
+    let opened = key.open(&token_context(issued.code.code_id), &issued.sealed_token.0);
+    let opened =
+        opened.map_err(|_| Problem::new(Code::Unavailable, "the stored code cannot be opened"))?;
+    String::from_utf8(opened.to_vec()).map_err(|_| Problem::internal())
+}
+
+/// The answer for a code. The name is masked, and only there where a print was asked for.
+pub(crate) fn issued_code(
+    issued: &CodeIssued,
+    kind: &KindPolicy,
+    token: String,
+    status_base_uri: &str,
+    print_for: Option<&PersonFile>,
+) -> IssuedCode {
+    IssuedCode {
+        code_id: issued.code.code_id.to_string(),
+        kind: kind.name.clone(),
+        token,
+        issued_at: issued.issued_at.0,
+        expires_at: issued.expires_at.0,
+        supersedes: issued.supersedes.map(|code| code.code_id.to_string()),
+        status: Some(StatusPlace {
+            list: format!("{status_base_uri}{}", issued.code.status.list),
+            index: issued.code.status.index,
+        }),
+        masked_name: print_for.map(|person| citycode_domain::name::mask(&person.name)),
+    }
+}

@@ -1,0 +1,125 @@
+//! `Erase`: a person is forgotten (R28). First the codes die in the log, then the vault destroys what leads to the
+//! person. A crash between leaves an erased holder in the log; [`ErasureQueue`] hears of it from the log at the next
+//! start and finishes through the same call.
+
+use std::sync::Arc;
+
+use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_domain::event::Event;
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::erase_holder;
+use citycode_event_store::Position;
+use citycode_holder_log::{PureDecision, SystemFold};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_vault::{Vault, VaultError};
+use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
+use tokio::sync::mpsc;
+
+use crate::Issuer;
+
+impl Issuer {
+    /// Forgets a person. An officer's act.
+    ///
+    /// # Errors
+    /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (then repeat it: it goes on where it was).
+    pub async fn erase(
+        &self,
+        caller: &Caller,
+        request: &EraseRequest,
+    ) -> Result<EraseResponse, Problem> {
+        if !caller.is_officer() {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "erasing a person is an officer's act",
+            ));
+        }
+        let now = self.desk.now()?;
+        let id_number = self.desk.id_number(caller, &request.id_number, now)?;
+        let holder = self.desk.holder(&id_number).await?;
+        // What others' codes rest on this person as a family member ends first, while the person is still there.
+        for dependent in self.desk.log.register().dependents_of(holder) {
+            match self
+                .end_relationship(caller, &request.command_id, holder, dependent, now)
+                .await
+            {
+                Ok(()) => {}
+                // Ended in the meantime, or the dependent is gone.
+                Err(problem)
+                    if matches!(
+                        problem.code(),
+                        Code::RelationshipUnknown | Code::NotRegistered
+                    ) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        let meaning = RequestMeaning::of("erase").holder(Some(holder));
+        let context = self.desk.context(
+            caller,
+            &request.command_id,
+            meaning,
+            "officer;unspecified",
+            now,
+        )?;
+        let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
+            // Known to the vault and erased in the log: an erasure that was interrupted goes on below.
+            if state.erased {
+                Ok(Vec::new())
+            } else {
+                erase_holder::decide(state, true, now).map_err(problem_of_refusal)
+            }
+        });
+        self.desk
+            .log
+            .execute(holder, &context, &mut decide)
+            .await
+            .map_err(problem_of_execute)?;
+        self.desk
+            .vault
+            .erase(holder)
+            .await
+            .map_err(|error| problem_of_vault(&error))?;
+        Ok(EraseResponse {})
+    }
+}
+
+/// Erased holders as the log names them, for the vault to forget.
+pub struct ErasureQueue {
+    sender: mpsc::UnboundedSender<HolderId>,
+}
+
+impl ErasureQueue {
+    /// The queue and its other end, for [`ErasureQueue::finish`].
+    #[must_use]
+    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<HolderId>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { sender }), receiver)
+    }
+
+    /// Makes the vault forget every holder that comes out of the queue, until the queue ends or the vault fails.
+    ///
+    /// # Errors
+    /// [`VaultError`]; what is left is found again at the next start.
+    pub async fn finish(
+        vault: Arc<dyn Vault>,
+        mut erased: mpsc::UnboundedReceiver<HolderId>,
+    ) -> Result<(), VaultError> {
+        while let Some(holder) = erased.recv().await {
+            vault.erase(holder).await?;
+        }
+        Ok(())
+    }
+}
+
+impl SystemFold for ErasureQueue {
+    fn fold_system(&self, _event: &Event, _position: Position) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn fold_holder(&self, holder: HolderId, event: &Event) {
+        if matches!(event, Event::HolderErased(_)) {
+            // Nobody listens any more only at shutdown; the next start hears of it again.
+            let _ = self.sender.send(holder);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The issuer's gRPC face: takes the caller out of the request and calls the command's method; nothing else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use citycode_service_kit::auth::caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::issuer::v1 as proto;
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService;
+use futures::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::Issuer;
+use crate::import::Import;
+
+/// Rows of one import worked on at once: enough to fill the log's group commits, and a bound on memory.
+const IMPORT_IN_FLIGHT: usize = 1024;
+
+/// The gRPC service of an issuer.
+#[derive(Clone)]
+pub struct IssuerFace(pub Arc<Issuer>);
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $method:ident: $request:ident => $response:ident,)+) => {
+        #[tonic::async_trait]
+        impl IssuerService for IssuerFace {
+            $(
+                $(#[$doc])*
+                async fn $method(
+                    &self,
+                    request: Request<proto::$request>,
+                ) -> Result<Response<proto::$response>, Status> {
+                    let caller = caller(&request)?;
+                    Ok(Response::new(self.0.$method(&caller, request.get_ref()).await?))
+                }
+            )+
+
+            async fn list_keys(
+                &self,
+                _request: Request<proto::ListKeysRequest>,
+            ) -> Result<Response<proto::ListKeysResponse>, Status> {
+                Ok(Response::new(self.0.list_keys()))
+            }
+
+            type ImportStream = Pin<Box<dyn Stream<Item = Result<proto::ImportResponse, Status>> + Send>>;
+
+            async fn import(
+                &self,
+                request: Request<Streaming<proto::ImportRequest>>,
+            ) -> Result<Response<Self::ImportStream>, Status> {
+                let caller = caller(&request)?;
+                let mut rows = request.into_inner();
+                let first = rows.message().await?.and_then(|message| message.part);
+                let Some(proto::import_request::Part::Options(options)) = first else {
+                    return Err(Problem::new(Code::InvalidRequest, "an import begins with its options").into());
+                };
+                let import = Arc::new(Import::start(Arc::clone(&self.0), caller, options)?);
+                let answers = rows
+                    .map(move |message| {
+                        let import = Arc::clone(&import);
+                        // A task for each row, so that rows use every core; they are answered in order.
+                        async move {
+                            match message?.part {
+                                Some(proto::import_request::Part::Row(row)) => {
+                                    let row = tokio::spawn(async move { import.row(row).await });
+                                    row.await.map_err(|_| Status::from(Problem::internal()))
+                                }
+                                _ => Err(Problem::new(Code::InvalidRequest, "after the options come rows").into()),
+                            }
+                        }
+                    })
+                    .buffered(IMPORT_IN_FLIGHT);
+                Ok(Response::new(Box::pin(answers)))
+            }
+        }
+    };
+}
+
+unary! {
+    register: RegisterRequest => RegisterResponse,
+    relate: RelateRequest => RelateResponse,
+    unrelate: UnrelateRequest => UnrelateResponse,
+    issue: IssueRequest => IssueResponse,
+    reprint: ReprintRequest => ReprintResponse,
+    list_codes: ListCodesRequest => ListCodesResponse,
+    erase: EraseRequest => EraseResponse,
+    rotate_keys: RotateKeysRequest => RotateKeysResponse,
+    compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,
+}

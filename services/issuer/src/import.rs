@@ -1,0 +1,210 @@
+//! `Import`: rows of residents become registered holders with codes, one commit a row.
+//!
+//! Rows are worked on many at once and answered in their order. A row that went through is in the log before its
+//! answer is sent; running the same file again issues nothing twice, since who has a valid code keeps it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
+use citycode_domain::event::Event;
+use citycode_domain::ids::CommitPosition;
+use citycode_domain::lifecycle::issue_code::IssueCode;
+use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
+use citycode_domain::policy::{ChannelPolicy, KindPolicy};
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::Decide;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::issuer::v1::{
+    ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode,
+};
+use citycode_wire::proto::model;
+
+use crate::Issuer;
+use crate::answer::issued_code;
+use crate::issue::{Birth, newborn};
+use crate::register::person_name;
+
+/// One import under way: who, what kind, through which channel.
+pub struct Import {
+    issuer: Arc<Issuer>,
+    caller: Arc<Caller>,
+    options: ImportOptions,
+}
+
+impl Import {
+    /// Starts an import.
+    ///
+    /// # Errors
+    /// `not_allowed`, `unknown_kind`, `channel_not_allowed`; `invalid_request` for kinds bound to a phone or a guardian.
+    pub fn start(
+        issuer: Arc<Issuer>,
+        caller: Arc<Caller>,
+        options: ImportOptions,
+    ) -> Result<Self, Problem> {
+        if !caller.is_admin() {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "importing is an admin's act",
+            ));
+        }
+        issuer.desk.channel(&caller, &options.channel)?;
+        let kind = issuer.desk.kind(&options.kind)?;
+        if kind.device_bound {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "codes bound to a phone cannot be imported: each needs its phone",
+            ));
+        }
+        Ok(Self {
+            issuer,
+            caller,
+            options,
+        })
+    }
+
+    /// One row. Never fails as a whole: what is wrong with the row stands in its answer.
+    pub async fn row(&self, row: ImportRow) -> ImportResponse {
+        let line = row.line;
+        match self.try_row(&row).await {
+            Ok(Some(code)) => ImportResponse {
+                line,
+                outcome: ImportOutcome::Issued.into(),
+                code: Some(code),
+                problem: None,
+            },
+            Ok(None) => ImportResponse {
+                line,
+                outcome: ImportOutcome::Kept.into(),
+                code: None,
+                problem: None,
+            },
+            Err(problem) => {
+                let problem = model::v1::Problem {
+                    code: problem.code().as_str().to_owned(),
+                    detail: problem.detail().to_owned(),
+                };
+                ImportResponse {
+                    line,
+                    outcome: ImportOutcome::Rejected.into(),
+                    code: None,
+                    problem: Some(problem),
+                }
+            }
+        }
+    }
+
+    async fn try_row(&self, row: &ImportRow) -> Result<Option<IssuedCode>, Problem> {
+        let (issuer, desk, caller) = (&self.issuer, &self.issuer.desk, &self.caller);
+        let now = desk.now()?;
+        let channel = desk.channel(caller, &self.options.channel)?;
+        let kind = desk.kind(&self.options.kind)?;
+        let name = person_name(&row.name)?;
+        let id_number = desk.id_number(caller, &row.id_number, now)?;
+        let attested = issuer.attested(
+            Acting {
+                channel: Some(channel),
+            },
+            row.attestation.as_ref(),
+        )?;
+        let found = issuer.find_or_create(&id_number, &name, &attested).await?;
+        if desk.log.state(found.holder).erased {
+            // An erasure that was interrupted: finish it; the row goes through when it is sent again.
+            desk.vault
+                .erase(found.holder)
+                .await
+                .map_err(|error| problem_of_vault(&error))?;
+            return Err(Problem::new(
+                Code::Unavailable,
+                "the person is being erased at this moment; import the row again",
+            ));
+        }
+        let person = issuer.open_person(found.holder).await?;
+        let meaning = RequestMeaning::of("import")
+            .word(&kind.name)
+            .word(&channel.name)
+            .holder(Some(found.holder));
+        let actor = format!("channel:{};import", channel.name);
+        let context = desk.context(caller, &[], meaning, &actor, now)?;
+        let facts = issuer.facts(&id_number, &person, &attested, now);
+        let command = IssueCode {
+            kind,
+            channel,
+            guardian: None,
+            person: facts,
+        };
+        let birth = Birth {
+            issuer,
+            holder: found.holder,
+            id_number: &id_number,
+            person: &person,
+            command,
+            device_key: None,
+            token: None,
+        };
+        let mut decide = RowDecision {
+            birth,
+            kind,
+            channel,
+            reissue: self.options.reissue,
+        };
+        let executed = desk
+            .log
+            .execute(found.holder, &context, &mut decide)
+            .await
+            .map_err(problem_of_execute)?;
+        let token = decide.birth.token.take();
+        if executed.events.is_empty() {
+            return Ok(None);
+        }
+        let (issued, token) = newborn(&executed, token, &person)?;
+        metrics::counter!("citycode_issuer_codes_issued_total").increment(1);
+        let print_for = self.options.print.then_some(&person);
+        Ok(Some(issued_code(
+            issued,
+            kind,
+            token,
+            &desk.policy.status_base_uri,
+            print_for,
+        )))
+    }
+}
+
+/// Registers where need be and issues where none is valid, in one commit.
+struct RowDecision<'a> {
+    birth: Birth<'a>,
+    kind: &'a KindPolicy,
+    channel: &'a ChannelPolicy,
+    reissue: bool,
+}
+
+#[async_trait]
+impl Decide for RowDecision<'_> {
+    type Refusal = Problem;
+
+    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
+        debug_assert_eq!(self.birth.command.channel.name, self.channel.name);
+        self.birth.token = None;
+        let mut state = state.clone();
+        let mut events = register_holder::decide(&state, self.birth.holder);
+        for event in &events {
+            // The place of the commit is not known yet, and registering does not use it.
+            state.apply(
+                event,
+                CommitPosition {
+                    partition: 0,
+                    sequence: 0,
+                },
+                now,
+            );
+        }
+        let slot = guardian_right::slot_for(&state, self.kind, None, now)
+            .map_err(citycode_acts::problem_of_refusal)?;
+        if !self.reissue && state.alive(slot, now).is_some() {
+            return Ok(events);
+        }
+        events.extend(self.birth.decide(&state, now).await?);
+        Ok(events)
+    }
+}

@@ -1,0 +1,271 @@
+//! `Issue`: a code is born, and where one was valid it dies in the same instant (R3–R13, R16).
+//!
+//! The token is signed and sealed into the event; it leaves the process only after the append is acknowledged. A
+//! crash before leaves nothing that admits (an unlogged token is refused, R25); a crash after leaves an event from
+//! which a repeat with the same command id takes the same token.
+
+use async_trait::async_trait;
+use citycode_acts::{
+    Acting, RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault,
+};
+use citycode_domain::claims::DeviceKey;
+use citycode_domain::event::{CodeIssued, Event, Sealed};
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::{CodeId, HolderId};
+use citycode_domain::lifecycle::HolderState;
+use citycode_domain::lifecycle::issue_code::{self, CodeBirth, IssueCode, IssueDraw, PersonFacts};
+use citycode_domain::policy::KindPolicy;
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::{Decide, Executed};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::entropy::Draw;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_token::{CodeClaimsToSign, id_commitment, is_sound_device_key, sign_code};
+use citycode_vault::PersonFile;
+use citycode_wire::proto::issuer::v1::{IssueRequest, IssueResponse};
+
+use crate::answer::{issued_code, token_context, unseal};
+use crate::{Attested, Issuer, authentication};
+
+impl Issuer {
+    /// Issues a code, or a new one in the place of a valid one.
+    ///
+    /// # Errors
+    /// Every problem of the contract but those about places.
+    pub async fn issue(
+        &self,
+        caller: &Caller,
+        request: &IssueRequest,
+    ) -> Result<IssueResponse, Problem> {
+        let now = self.desk.now()?;
+        let channel = self.desk.channel(caller, &request.channel)?;
+        let kind = self.desk.kind(&request.kind)?;
+        let device_key = device_key(kind, &request.device_key)?;
+        let attested = self.attested(
+            Acting {
+                channel: Some(channel),
+            },
+            request.attestation.as_ref(),
+        )?;
+        let authenticated = authentication(request.authentication.as_ref());
+        let (id_number, holder, method) = self
+            .person(caller, channel, authenticated, &request.id_number, now)
+            .await?;
+        let guardian = self
+            .guardian(caller, &request.guardian_id_number, now)
+            .await?;
+        self.desk.count_change(caller, holder, kind)?;
+        let person = self.open_person(holder).await?;
+        let meaning = RequestMeaning::of("issue")
+            .word(&kind.name)
+            .word(&channel.name)
+            .holder(Some(holder))
+            .holder(guardian)
+            .bytes(&request.device_key)
+            .word(if attested.disability {
+                "disability"
+            } else {
+                ""
+            })
+            .word(attested.group.as_deref().unwrap_or_default());
+        let actor = format!("channel:{};{method}", channel.name);
+        let context = self
+            .desk
+            .context(caller, &request.command_id, meaning, &actor, now)?;
+        let facts = self.facts(&id_number, &person, &attested, now);
+        let command = IssueCode {
+            kind,
+            channel,
+            guardian,
+            person: facts,
+        };
+        let mut birth = Birth {
+            issuer: self,
+            holder,
+            id_number: &id_number,
+            person: &person,
+            command,
+            device_key,
+            token: None,
+        };
+        let executed = self
+            .desk
+            .log
+            .execute(holder, &context, &mut birth)
+            .await
+            .map_err(problem_of_execute)?;
+        let token = birth.token.take();
+        let (issued, token) = newborn(&executed, token, &person)?;
+        metrics::counter!("citycode_issuer_codes_issued_total")
+            .increment(u64::from(!executed.duplicate));
+        let print_for = request.print.then_some(&person);
+        let code = issued_code(
+            issued,
+            kind,
+            token,
+            &self.desk.policy.status_base_uri,
+            print_for,
+        );
+        Ok(IssueResponse { code: Some(code) })
+    }
+
+    pub(crate) async fn open_person(&self, holder: HolderId) -> Result<PersonFile, Problem> {
+        let file = self
+            .desk
+            .vault
+            .open(holder)
+            .await
+            .map_err(|error| problem_of_vault(&error))?;
+        file.ok_or_else(|| {
+            Problem::new(
+                Code::NotRegistered,
+                "no resident with this ID number is registered",
+            )
+        })
+    }
+
+    pub(crate) fn facts(
+        &self,
+        id_number: &IdNumber,
+        person: &PersonFile,
+        attested: &Attested,
+        now: Timestamp,
+    ) -> PersonFacts {
+        PersonFacts {
+            birth_date: id_number.birth_date(),
+            today: citycode_policy_file::local_date(&self.desk.policy, now),
+            disability: person.disability || attested.disability,
+            group: person.group.is_some() || attested.group.is_some(),
+        }
+    }
+}
+
+/// The event of a birth and its token: the one just made, or the stored one of an earlier attempt.
+pub(crate) fn newborn<'a>(
+    executed: &'a Executed,
+    fresh: Option<String>,
+    person: &PersonFile,
+) -> Result<(&'a CodeIssued, String), Problem> {
+    let issued = executed.events.iter().find_map(|event| match event {
+        Event::CodeIssued(issued) => Some(issued),
+        _ => None,
+    });
+    let issued = issued.ok_or_else(Problem::internal)?;
+    match fresh {
+        Some(token) if !executed.duplicate => Ok((issued, token)),
+        _ => Ok((issued, unseal(issued, &person.key)?)),
+    }
+}
+
+/// The decision of an issue, with what it draws and signs.
+pub(crate) struct Birth<'a> {
+    pub(crate) issuer: &'a Issuer,
+    pub(crate) holder: HolderId,
+    pub(crate) id_number: &'a IdNumber,
+    pub(crate) person: &'a PersonFile,
+    pub(crate) command: IssueCode<'a>,
+    pub(crate) device_key: Option<DeviceKey>,
+    /// The token of the last decision; released only once its event is in the log.
+    pub(crate) token: Option<String>,
+}
+
+#[async_trait]
+impl Decide for Birth<'_> {
+    type Refusal = Problem;
+
+    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
+        let grant = issue_code::grant(state, &self.command, now).map_err(problem_of_refusal)?;
+        let (issuer, desk) = (self.issuer, &self.issuer.desk);
+        let partition = desk.log.partition_of(self.holder);
+        let kind = self.command.kind;
+        let drawn = issuer.leases.draw(
+            &desk.log,
+            &desk.entropy,
+            partition,
+            kind.kind,
+            grant.expires_at,
+            now,
+        );
+        let draw = IssueDraw {
+            status: drawn.await?,
+            code_id: CodeId(desk.entropy.array()),
+        };
+        let birth =
+            issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
+        let (event, token) = self.sign_and_seal(birth)?;
+        self.token = Some(token);
+        Ok(vec![Event::CodeIssued(event)])
+    }
+}
+
+impl Birth<'_> {
+    fn sign_and_seal(&self, birth: CodeBirth) -> Result<(CodeIssued, String), Problem> {
+        let (issuer, desk) = (self.issuer, &self.issuer.desk);
+        let code = birth.code;
+        let key = issuer.keys.signing_at(birth.issued_at);
+        let key = key.ok_or_else(|| Problem::new(Code::Unavailable, "no signing key is in use"))?;
+        let needs_commitment = desk.policy.needs_id_commitment(code.slot.kind);
+        let commitment = needs_commitment.then(|| {
+            id_commitment(
+                &issuer.id_check_key,
+                code.code_id,
+                self.id_number.as_bytes(),
+            )
+        });
+        let claims = CodeClaimsToSign {
+            code_id: code.code_id,
+            kind: code.slot.kind,
+            issued_at: birth.issued_at,
+            expires_at: birth.expires_at,
+            status: code.status,
+            id_commitment: commitment,
+            device_key: self.device_key,
+        };
+        let signed = sign_code(&claims, &desk.policy.status_base_uri, &key).map_err(|error| {
+            tracing::error!(%error, "claims could not be signed");
+            Problem::internal()
+        })?;
+        let sealed = self.person.key.seal(
+            &token_context(code.code_id),
+            desk.entropy.array(),
+            signed.text.as_bytes(),
+        );
+        Ok((
+            birth.into_event(key.key_id(), signed.digest, Sealed(sealed)),
+            signed.text,
+        ))
+    }
+}
+
+/// The phone's key of a request: 32 bytes are Ed25519, 33 a compressed P-256 point. Kinds that are shown with a
+/// proof need one, others take none.
+fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Problem> {
+    let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail.to_owned());
+    if !kind.device_bound {
+        return match bytes {
+            [] => Ok(None),
+            _ => Err(invalid(
+                "this kind is bound to no phone and takes no phone key",
+            )),
+        };
+    }
+    let key = match bytes.len() {
+        0 => {
+            return Err(invalid(
+                "this kind is bound to a phone: the request must bring the phone's public key",
+            ));
+        }
+        32 => DeviceKey::Ed25519(bytes.try_into().expect("32 bytes")),
+        33 => DeviceKey::P256(bytes.try_into().expect("33 bytes")),
+        _ => {
+            return Err(invalid(
+                "a phone key is 32 bytes (Ed25519) or 33 (P-256, compressed)",
+            ));
+        }
+    };
+    if is_sound_device_key(&key) {
+        Ok(Some(key))
+    } else {
+        Err(invalid("the phone's key is not a sound public key"))
+    }
+}

@@ -1,0 +1,72 @@
+//! `ListCodes`: a holder's codes and their state.
+
+use citycode_domain::lifecycle::SlotState;
+use citycode_domain::status::Death;
+use citycode_domain::time::Timestamp;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::issuer::v1::{CodeLife, CodeState, ListCodesRequest, ListCodesResponse};
+
+use crate::{Issuer, authentication};
+
+impl Issuer {
+    /// The last code of every kind of a holder. Through a channel, or for an officer or admin without one.
+    ///
+    /// # Errors
+    /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
+    pub async fn list_codes(
+        &self,
+        caller: &Caller,
+        request: &ListCodesRequest,
+    ) -> Result<ListCodesResponse, Problem> {
+        let now = self.desk.now()?;
+        let holder = if request.channel.is_empty() && (caller.is_officer() || caller.is_admin()) {
+            let id_number = self.desk.id_number(caller, &request.id_number, now)?;
+            self.desk.holder(&id_number).await?
+        } else {
+            let channel = self.desk.channel(caller, &request.channel)?;
+            let authenticated = authentication(request.authentication.as_ref());
+            self.person(caller, channel, authenticated, &request.id_number, now)
+                .await?
+                .1
+        };
+        let state = self.desk.log.state(holder);
+        if !state.is_known() {
+            return Err(Problem::new(
+                Code::NotRegistered,
+                "no resident with this ID number is registered",
+            ));
+        }
+        let codes = state
+            .slots
+            .iter()
+            .map(|slot| self.code_state(slot, now))
+            .collect();
+        Ok(ListCodesResponse { codes })
+    }
+
+    fn code_state(&self, slot: &SlotState, now: Timestamp) -> CodeState {
+        let kind = self
+            .desk
+            .policy
+            .kind(slot.slot.kind)
+            .map(|kind| kind.name.clone())
+            .unwrap_or_default();
+        let life = match slot.code.death {
+            Some(Death::Superseded) => CodeLife::Superseded,
+            Some(Death::ReportedLost) => CodeLife::ReportedLost,
+            Some(Death::Revoked) => CodeLife::Revoked,
+            None if now >= slot.code.expires_at => CodeLife::Expired,
+            None if slot.held => CodeLife::Suspended,
+            None => CodeLife::Valid,
+        };
+        CodeState {
+            code_id: slot.code.code_id.to_string(),
+            kind,
+            through_guardian: slot.slot.guardian.is_some(),
+            issued_at: slot.code.issued_at.0,
+            expires_at: slot.code.expires_at.0,
+            state: life.into(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `ListKeys`, `RotateKeys`, `CompromiseKey`: an admin's acts.
+
+use citycode_acts::{RequestMeaning, problem_of_execute};
+use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
+use citycode_domain::ids::KeyId;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::StreamName;
+use citycode_holder_log::{CommandContext, KEYS_STREAM};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_token::KeyEntry;
+use citycode_wire::proto::issuer::v1::{
+    CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest,
+    RotateKeysResponse, SigningKey,
+};
+
+use crate::Issuer;
+
+/// How long an old key may still sign after a new one came, so that no issuer that hears of it a moment later
+/// signs codes that refuse.
+const OVERLAP_SECONDS: i64 = 60;
+/// A retired key verifies this much longer than its last code lives, so that an expired code is called expired.
+const AFTERLIFE_SECONDS: i64 = 366 * 86_400;
+
+impl Issuer {
+    /// The public keys; nothing secret, for everyone.
+    #[must_use]
+    pub fn list_keys(&self) -> ListKeysResponse {
+        let keyring = self.keys.keyring();
+        let mut entries: Vec<&KeyEntry> = keyring.entries().iter().collect();
+        entries.sort_by_key(|entry| (entry.signs_from, entry.key_id));
+        ListKeysResponse {
+            keys: entries.into_iter().map(signing_key).collect(),
+        }
+    }
+
+    /// A new key signs from now on.
+    ///
+    /// # Errors
+    /// `not_allowed`, `unavailable`.
+    pub async fn rotate_keys(
+        &self,
+        caller: &Caller,
+        request: &RotateKeysRequest,
+    ) -> Result<RotateKeysResponse, Problem> {
+        admin(caller)?;
+        let now = self.desk.now()?;
+        let meaning = RequestMeaning::of("rotate_keys");
+        let context = self.desk.context(
+            caller,
+            &request.command_id,
+            meaning,
+            "admin;unspecified",
+            now,
+        )?;
+        let key_id = self.add_key(&context, None, now).await?;
+        Ok(RotateKeysResponse {
+            key: self.key(key_id),
+        })
+    }
+
+    /// A key may be in other hands: it signs no more, and is marked. What the log knows as issued stays valid (R25).
+    ///
+    /// # Errors
+    /// `not_allowed`, `not_found`, `unavailable`.
+    pub async fn compromise_key(
+        &self,
+        caller: &Caller,
+        request: &CompromiseKeyRequest,
+    ) -> Result<CompromiseKeyResponse, Problem> {
+        admin(caller)?;
+        let now = self.desk.now()?;
+        let unknown = || Problem::new(Code::NotFound, "there is no signing key with this id");
+        let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
+        let entry = *self.keys.keyring().get(key_id).ok_or_else(unknown)?;
+        let meaning = RequestMeaning::of("compromise_key").bytes(&key_id.0);
+        let context = self.desk.context(
+            caller,
+            &request.command_id,
+            meaning,
+            "admin;unspecified",
+            now,
+        )?;
+        if !entry.compromised {
+            if entry.signs_until.is_none() {
+                self.add_key(&context, Some(key_id), now).await?;
+            } else {
+                let marked = [Event::SigningKeyCompromised(SigningKeyCompromised {
+                    key_id,
+                })];
+                self.append_key_events(&context, marked.to_vec()).await?;
+            }
+        }
+        Ok(CompromiseKeyResponse {
+            key: self.key(key_id),
+        })
+    }
+
+    /// Makes sure that a key is in use; called once the log has been folded.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn ensure_signing_key(&self) -> Result<(), Problem> {
+        let now = self.desk.now()?;
+        if self.keys.signing_at(now).is_some() {
+            return Ok(());
+        }
+        let context = CommandContext {
+            caller: "issuer".into(),
+            command_id: citycode_domain::ids::CommandId(
+                citycode_service_kit::entropy::Draw::array(&*self.desk.entropy),
+            ),
+            request_digest: RequestMeaning::of("first_key").finish(),
+            actor: "issuer".into(),
+            trace_context: None,
+            now,
+        };
+        self.add_key(&context, None, now).await.map(drop)
+    }
+
+    /// Adds a key, closes the windows of those in use, and marks one compromised if asked.
+    async fn add_key(
+        &self,
+        context: &CommandContext,
+        compromised: Option<KeyId>,
+        now: Timestamp,
+    ) -> Result<KeyId, Problem> {
+        let key = self.keys.make(&*self.desk.entropy).map_err(|error| {
+            tracing::error!(%error, "a signing key could not be made");
+            Problem::new(Code::Unavailable, "a new signing key could not be stored")
+        })?;
+        let signs_until = now.plus_seconds(OVERLAP_SECONDS);
+        let longest = self.desk.policy.longest_validity_seconds();
+        let verifies_until = signs_until
+            .plus_seconds(longest)
+            .plus_seconds(AFTERLIFE_SECONDS);
+        let added = SigningKeyAdded {
+            key_id: key.key_id(),
+            public_key: key.public_key(),
+            signs_from: now,
+        };
+        let mut events = vec![Event::SigningKeyAdded(added)];
+        let keyring = self.keys.keyring();
+        let in_use = keyring
+            .entries()
+            .iter()
+            .filter(|entry| entry.signs_until.is_none());
+        events.extend(in_use.map(|entry| {
+            Event::SigningKeyRetired(SigningKeyRetired {
+                key_id: entry.key_id,
+                signs_until,
+                verifies_until,
+            })
+        }));
+        events.extend(
+            compromised
+                .map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })),
+        );
+        self.append_key_events(context, events).await?;
+        Ok(key.key_id())
+    }
+
+    async fn append_key_events(
+        &self,
+        context: &CommandContext,
+        events: Vec<Event>,
+    ) -> Result<(), Problem> {
+        let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        let decide = || Ok::<_, Problem>(events.clone());
+        self.desk
+            .log
+            .execute_system(stream, context, decide)
+            .await
+            .map_err(problem_of_execute)?;
+        Ok(())
+    }
+
+    fn key(&self, key_id: KeyId) -> Option<SigningKey> {
+        self.keys.keyring().get(key_id).map(signing_key)
+    }
+}
+
+fn admin(caller: &Caller) -> Result<(), Problem> {
+    if caller.is_admin() {
+        Ok(())
+    } else {
+        Err(Problem::new(Code::NotAllowed, "keys are an admin's"))
+    }
+}
+
+fn signing_key(entry: &KeyEntry) -> SigningKey {
+    SigningKey {
+        key_id: entry.key_id.to_string(),
+        public_key: entry.public_key().to_vec(),
+        signs_from: entry.signs_from.0,
+        signs_until: entry.signs_until.map(|until| until.0),
+        verifies_until: entry.verifies_until.map(|until| until.0),
+        compromised: entry.compromised,
+    }
+}

@@ -1,0 +1,104 @@
+//! `Register`: a resident becomes known (R3, R8). Known and new are answered alike (R31).
+
+use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::register_holder;
+use citycode_domain::name::PersonName;
+use citycode_holder_log::PureDecision;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::entropy::Draw;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_vault::{Found, Person};
+use citycode_wire::proto::issuer::v1::{RegisterRequest, RegisterResponse};
+
+use crate::{Attested, Issuer, authentication};
+
+/// How often registering meets an erasure under way before it gives up.
+const MAX_ATTEMPTS: usize = 4;
+
+impl Issuer {
+    /// Registers a resident. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `rate_limited`, `unavailable`.
+    pub async fn register(
+        &self,
+        caller: &Caller,
+        request: &RegisterRequest,
+    ) -> Result<RegisterResponse, Problem> {
+        let now = self.desk.now()?;
+        // An admin's own act goes through no channel; everybody else's does.
+        let channel = if request.channel.is_empty() && caller.is_admin() {
+            None
+        } else {
+            Some(self.desk.channel(caller, &request.channel)?)
+        };
+        let attested = self.attested(Acting { channel }, request.attestation.as_ref())?;
+        let name = person_name(&request.name)?;
+        let id_number = self.desk.id_number(caller, &request.id_number, now)?;
+        let actor = match channel {
+            Some(channel) => {
+                let method = self.desk.authenticate(
+                    channel,
+                    authentication(request.authentication.as_ref()),
+                    &id_number,
+                )?;
+                format!("channel:{};{method}", channel.name)
+            }
+            None => "admin;unspecified".to_owned(),
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            let found = self.find_or_create(&id_number, &name, &attested).await?;
+            let meaning = RequestMeaning::of("register").holder(Some(found.holder));
+            let context = self
+                .desk
+                .context(caller, &request.command_id, meaning, &actor, now)?;
+            let mut decide = PureDecision(|state: &_, _now| {
+                Ok::<_, Problem>(register_holder::decide(state, found.holder))
+            });
+            self.desk
+                .log
+                .execute(found.holder, &context, &mut decide)
+                .await
+                .map_err(problem_of_execute)?;
+            if !self.desk.log.state(found.holder).erased {
+                return Ok(RegisterResponse {});
+            }
+            // The log says erased and the vault still knew: finish the erasure, then register anew.
+            self.desk
+                .vault
+                .erase(found.holder)
+                .await
+                .map_err(|error| problem_of_vault(&error))?;
+        }
+        Err(Problem::new(
+            Code::Unavailable,
+            "the person is being erased at this moment; try again",
+        ))
+    }
+
+    pub(crate) async fn find_or_create(
+        &self,
+        id_number: &IdNumber,
+        name: &PersonName,
+        attested: &Attested,
+    ) -> Result<Found, Problem> {
+        let candidate = HolderId(self.desk.entropy.array());
+        let person = Person {
+            name: name.clone(),
+            disability: attested.disability,
+            group: attested.group.clone(),
+        };
+        let found = self
+            .desk
+            .vault
+            .find_or_create(id_number, candidate, person)
+            .await;
+        found.map_err(|error| problem_of_vault(&error))
+    }
+}
+
+pub(crate) fn person_name(text: &str) -> Result<PersonName, Problem> {
+    PersonName::parse(text).map_err(|invalid| Problem::new(Code::InvalidName, invalid.to_string()))
+}

@@ -1,0 +1,59 @@
+//! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
+
+use citycode_acts::{problem_of_execute, problem_of_refusal};
+use citycode_domain::event::Event;
+use citycode_domain::lifecycle::reprint_code;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::Problem;
+use citycode_wire::proto::issuer::v1::{ReprintRequest, ReprintResponse};
+
+use crate::answer::{issued_code, unseal};
+use crate::{Issuer, authentication};
+
+impl Issuer {
+    /// The holder's valid code of a kind, again. No old signing key is needed for it.
+    ///
+    /// # Errors
+    /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every act for a person.
+    pub async fn reprint(
+        &self,
+        caller: &Caller,
+        request: &ReprintRequest,
+    ) -> Result<ReprintResponse, Problem> {
+        let now = self.desk.now()?;
+        let channel = self.desk.channel(caller, &request.channel)?;
+        let kind = self.desk.kind(&request.kind)?;
+        let authenticated = authentication(request.authentication.as_ref());
+        let (_, holder, _) = self
+            .person(caller, channel, authenticated, &request.id_number, now)
+            .await?;
+        let guardian = self
+            .guardian(caller, &request.guardian_id_number, now)
+            .await?;
+        let state = self.desk.log.state(holder);
+        let code = reprint_code::decide(&state, kind, channel, guardian, now)
+            .map_err(problem_of_refusal)?;
+        let events = self
+            .desk
+            .log
+            .read_at(code.code.issued_position)
+            .await
+            .map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
+        let issued = events.into_iter().find_map(|event| match event {
+            Event::CodeIssued(issued) if issued.code.code_id == code.code.code_id => Some(issued),
+            _ => None,
+        });
+        let issued = issued.ok_or_else(Problem::internal)?;
+        let person = self.open_person(holder).await?;
+        let token = unseal(&issued, &person.key)?;
+        let print_for = request.print.then_some(&person);
+        let code = issued_code(
+            &issued,
+            kind,
+            token,
+            &self.desk.policy.status_base_uri,
+            print_for,
+        );
+        Ok(ReprintResponse { code: Some(code) })
+    }
+}
