@@ -1,7 +1,6 @@
 //! A stranger's COSE library (coset) and ours must agree on every byte, in both directions.
 
-mod fixture;
-
+use crate::fixture::*;
 use citycode_token::verify_cwt;
 use coset::cbor::Value;
 use coset::{
@@ -9,7 +8,6 @@ use coset::{
     TaggedCborSerializable, iana,
 };
 use ed25519_dalek::{Signature, Signer, SigningKey};
-use fixture::*;
 
 #[test]
 fn coset_verifies_ours() {

@@ -1,7 +1,6 @@
 //! Keys: their windows, rotation, compromise, and what a keyring refuses to load.
 
-mod fixture;
-
+use crate::fixture::*;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
@@ -9,7 +8,6 @@ use citycode_token::{
     Keyring, KeyringError, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json, verify,
 };
 use coset::{CborSerializable, CoseKeySet, Label, iana};
-use fixture::*;
 
 fn retired(key: &SigningKey, signs_until: Timestamp, verifies_until: Timestamp) -> Event {
     Event::SigningKeyRetired(SigningKeyRetired {

@@ -1,14 +1,12 @@
 //! Status lists against the draft's own vectors, and what a reader must refuse.
 
-mod fixture;
-
+use crate::fixture::*;
 use citycode_domain::time::Timestamp;
 use citycode_token::status_list::{
     Bits, INVALID, MEDIA_TYPE_CWT, SUSPENDED, StatusList, StatusListClaims, StatusListError, VALID,
     read_cwt, sign_cwt, sign_jwt,
 };
 use coset::{CoseSign1, TaggedCborSerializable};
-use fixture::*;
 use proptest::prelude::*;
 
 const URI: &str = "https://s.example/03402870";

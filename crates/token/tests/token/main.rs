@@ -1,0 +1,10 @@
+//! The crate from outside, in one program.
+
+mod codes;
+mod cose_agreement;
+mod fixture;
+mod id_commitment;
+mod keyring;
+mod proof;
+mod status_list;
+mod strictness;
