@@ -1,7 +1,12 @@
 //! How fast the embedded engine appends and replays, beside redb's own bare rate for the same bytes in as many
 //! transactions: `cargo run --release -p citycode-event-store-embedded --example append_rate [COMMITS] [FOLDER]`.
 //! The folder should lie on the disk that is to be measured; the default is the system's temporary folder.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring tool")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measuring tool"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use citycode_event_store::{
     AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition,
-    NewCommit, RequestDigest, StreamName, StreamState, SubscriptionBatch, message_id,
+    NewCommit, RequestDigest, StreamName, SubscriptionBatch, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -95,19 +100,18 @@ async fn append_groups(store: &Arc<EmbeddedEventStore>, commits: u64, payload_by
                     if first >= commits {
                         return;
                     }
-                    let mut group = Vec::new();
-                    for number in first..commits.min(first + IN_FLIGHT) {
-                        group.push((commit(number, payload_bytes), BucketTail::EMPTY));
-                    }
-                    let answers = store.append_many(group).await;
-                    for (number, answer) in (first..).zip(answers) {
-                        if !matches!(answer, Ok(AppendOutcome::Appended { .. })) {
-                            let again = commit(number, payload_bytes);
-                            store
-                                .append_to_stream(again, StreamState::Any)
-                                .await
-                                .unwrap();
+                    let mut pending: Vec<u64> = (first..commits.min(first + IN_FLIGHT)).collect();
+                    while !pending.is_empty() {
+                        let mut group = Vec::with_capacity(pending.len());
+                        for number in &pending {
+                            let commit = commit(*number, payload_bytes);
+                            let bucket = store.layout().bucket_of(&commit.stream);
+                            group.push((commit, store.bucket_tail(bucket).await.unwrap()));
                         }
+                        let mut answers = store.append_many(group).await.into_iter();
+                        pending.retain(|_| {
+                            !matches!(answers.next(), Some(Ok(AppendOutcome::Appended { .. })))
+                        });
                     }
                 }
             })

@@ -6,6 +6,7 @@
 //! writer never acknowledges after a failure, and readers hold a snapshot from before it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,12 +102,14 @@ impl GuardedFile {
         let end = offset.saturating_add(data.len() as u64);
         overlay.length = overlay.length.max(end);
         for (block, range, part) in block_parts(offset, data.len()) {
-            if !overlay.blocks.contains_key(&block) {
-                let mut base = Box::new([0; BLOCK_BYTES]);
-                self.read_file(block * BLOCK, &mut base[..])?;
-                overlay.blocks.insert(block, base);
-            }
-            let stored = overlay.blocks.get_mut(&block).expect("inserted above");
+            let stored = match overlay.blocks.entry(block) {
+                Entry::Occupied(stored) => stored.into_mut(),
+                Entry::Vacant(free) => {
+                    let mut base = Box::new([0; BLOCK_BYTES]);
+                    self.read_file(block * BLOCK, &mut base[..])?;
+                    free.insert(base)
+                }
+            };
             stored[range].copy_from_slice(&data[part]);
         }
         Ok(())

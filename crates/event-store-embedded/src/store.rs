@@ -69,11 +69,10 @@ impl Shared {
         loop {
             let revision = {
                 let tails = self.tails.lock();
-                let revision = tails.revision(bucket);
-                if let Some(hash) = tails.hash(bucket) {
-                    return Ok(BucketTail { revision, hash });
+                if let Some(tail) = tails.known(bucket) {
+                    return Ok(tail);
                 }
-                revision
+                tails.revision(bucket)
             };
             let tail = self.snapshot()?.tail_at(bucket, revision)?;
             self.tails.lock().learn(bucket, revision, tail.hash);
@@ -357,6 +356,9 @@ impl EventStore for EmbeddedEventStore {
 
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         self.shared.check(bucket)?;
+        if let Some(tail) = self.shared.tails.lock().known(bucket) {
+            return Ok(tail);
+        }
         self.blocking(move |shared| shared.tail(bucket)).await
     }
 

@@ -3,7 +3,7 @@
 //! Every [`checkpoint_interval`] commits the writer stores the array of one partition, in turn. So each partition's
 //! array is at most half a dedup window old, and the rows of the window, which are kept anyway, bring it up to date.
 
-use citycode_event_store::{BucketId, CommitHash, Layout, Partition, Revision};
+use citycode_event_store::{BucketId, BucketTail, CommitHash, Layout, Partition, Revision};
 
 use crate::recent::WINDOW;
 
@@ -35,10 +35,14 @@ impl Tails {
         Revision::from_raw(self.revisions[self.layout.flat_index(bucket)])
     }
 
-    pub(crate) fn hash(&self, bucket: BucketId) -> Option<CommitHash> {
-        let index = self.layout.flat_index(bucket);
-        let known = self.revisions[index] == 0 || self.hashes[index] != [0; 32];
-        known.then(|| CommitHash(self.hashes[index]))
+    /// The tail, if its hash is known.
+    pub(crate) fn known(&self, bucket: BucketId) -> Option<BucketTail> {
+        let (index, revision) = (self.layout.flat_index(bucket), self.revision(bucket));
+        let known = revision == Revision::EMPTY || self.hashes[index] != [0; 32];
+        known.then(|| BucketTail {
+            revision,
+            hash: CommitHash(self.hashes[index]),
+        })
     }
 
     pub(crate) fn set(&mut self, bucket: BucketId, revision: Revision, hash: CommitHash) {

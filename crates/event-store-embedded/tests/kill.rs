@@ -2,7 +2,7 @@
 //!
 //! The test starts itself again as the process to kill: the child appends and says every acknowledged command on
 //! its standard output; the parent kills it after a number of lines that differs from round to round.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -89,7 +89,7 @@ impl SystemStream {
     }
 
     /// How far below the top of the partition its bucket lies.
-    const fn from_top(self) -> u32 {
+    const fn below_top(self) -> u32 {
         match self {
             Self::Lease => 1,
             Self::Watermark => 2,
@@ -225,7 +225,7 @@ impl Layout {
     }
 
     fn reserved_bucket(&self, system: SystemStream) -> u16 {
-        u16::try_from(self.buckets_per_partition - system.from_top()).expect("below 65,536")
+        u16::try_from(self.buckets_per_partition - system.below_top()).expect("below 65,536")
     }
 }
 

@@ -180,10 +180,7 @@ impl History for Shared {
                 .unwrap_or(usize::MAX)
                 .min(commits.len())
         };
-        Ok(commits[index(after)..index(up_to)]
-            .iter()
-            .cloned()
-            .collect())
+        Ok(commits[index(after)..index(up_to)].to_vec())
     }
 
     fn live(&self) -> Result<broadcast::Receiver<LiveBatch>, ReadError> {
