@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Strangers' libraries read our tokens: PyPI `base45`, `cbor2`, `cwt` and `pycose` (pip install them first).
+"""Strangers' libraries read our tokens: PyPI `base45`, `cbor2`, `cwt`, `joserfc` and `pycose` (pip install them first).
 
     outsiders.py --token TEXT --key KEY [--expected JSON] [--at SECONDS]
+    outsiders.py --token TEXT --key KEY --list FILE [--list-key KEY] [--status VALUE] [--at SECONDS]
 
 TEXT      a token (CC1:…) or a presentation (CC1P:…), or @FILE.
 KEY       a JWK, a JWK set, a public key of 64 hex digits, or @FILE of a JWK (set) or a COSE key set (.cbor).
 JSON      what the token must say, or @FILE: any of code_id, kind (number), issued_at, expires_at (seconds or
           RFC 3339), status {list, index}; other members, such as those of `issue --output json`, are left aside.
+FILE      the status list that the token names, as CWT or (named *.jwt) as JWT, which PyPI `joserfc` reads;
+          --list-key where another key signed it than the token's. VALUE is what it must say of the token.
 SECONDS   judge expiry at this time; without it `cwt` judges by the machine's clock.
 
 Prints what was read as JSON and exits 0 only if every library agrees; otherwise says which does not.
@@ -19,11 +22,14 @@ import hashlib
 import io
 import json
 import sys
+import zlib
 
 import base45
 import cbor2
 import cwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jws
+from joserfc.jwk import OKPKey as OKPJwk
 from pycose.algorithms import CoseAlgorithm, EdDSA, Es256
 from pycose.headers import KID, Algorithm
 from pycose.keys import EC2Key, OKPKey
@@ -113,12 +119,44 @@ def check_proof(proof, token, cose_key):
     return {"time": time, "audience": audience}
 
 
+def status_in(path, keys, uri, index, at):
+    """What a status list says of an index, by the draft alone."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if path.endswith(".jwt"):
+        header = json.loads(base64.urlsafe_b64decode(content.split(b".")[0] + b"=="))
+        key = next(key for kid, key in keys.items() if kid.hex() == header["kid"])
+        x = base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+        jwk = OKPJwk.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+        message = jws.deserialize_compact(content, jwk, algorithms=["Ed25519"])
+        assert header["typ"] == "statuslist+jwt"
+        claims = json.loads(message.payload)
+        entry, subject, expiry = claims["status_list"], claims["sub"], claims.get("exp")
+        packed = base64.urlsafe_b64decode(entry["lst"] + "=" * (-len(entry["lst"]) % 4))
+    else:
+        kid = Sign1Message.decode(content).phdr[KID]
+        cose_key = cwt.COSEKey.new({1: 1, 2: kid, 3: ED25519, -1: 6, -2: keys[kid]})
+        protected, _, payload = cwt.COSE.new().decode_with_headers(content, cose_key)
+        assert protected[16] == "application/statuslist+cwt"
+        assert by_pycose(content, OKPKey(crv="ED25519", x=keys[kid])).payload == payload
+        claims = cbor2.loads(payload)
+        entry, subject, expiry = claims[65533], claims[2], claims.get(4)
+        packed = entry["lst"]
+    assert subject == uri, "the list is another than the token names"
+    assert at is None or expiry is None or at < expiry, "the list has expired"
+    statuses, bits = zlib.decompress(packed), entry["bits"]
+    return statuses[index * bits // 8] >> (index * bits % 8) & ((1 << bits) - 1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--token", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--expected", default="{}")
     parser.add_argument("--at", type=int)
+    parser.add_argument("--list")
+    parser.add_argument("--list-key")
+    parser.add_argument("--status", type=int)
     options = parser.parse_args()
 
     text = argument(options.token).strip().upper()
@@ -157,6 +195,11 @@ def main():
     said.update(uri=uri, bytes=len(token), kid=kid.hex())
     if proof:
         said["proof"] = check_proof(proof, token, claims[8][1])
+    if options.list:
+        list_keys = public_keys(options.list_key or options.key)
+        value = status_in(options.list, list_keys, uri, said["status"]["index"], options.at)
+        assert options.status in (None, value), f"the list says {value}, expected was {options.status}"
+        said["status"]["value"] = value
     print(json.dumps(said))
 
 
