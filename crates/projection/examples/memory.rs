@@ -12,12 +12,13 @@ use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use citycode_domain::ids::{ClaimsDigest, StatusRef};
 use citycode_domain::status::{Life, Status};
 use citycode_projection::bench_support::{
     CityLog, IDENTITY, PARTITIONS, code, holder, life_of, mix, register_of, status_of,
 };
 use citycode_projection::register::HolderRegister;
-use citycode_projection::status::{self, FingerprintKey, StatusReader};
+use citycode_projection::status::{self, FingerprintKey, StatusAnswer};
 
 struct Counting;
 
@@ -57,7 +58,11 @@ fn resident() -> f64 {
     pages.unwrap_or(0.0) * 4_096.0
 }
 
-fn lookups(reader: &StatusReader, codes: u64, count: u64) -> f64 {
+fn lookups(
+    codes: u64,
+    count: u64,
+    mut lookup: impl FnMut(StatusRef, &ClaimsDigest) -> StatusAnswer,
+) -> f64 {
     let calls = CALLS.load(Ordering::Relaxed);
     let start = Instant::now();
     let mut valid = 0u64;
@@ -65,7 +70,7 @@ fn lookups(reader: &StatusReader, codes: u64, count: u64) -> f64 {
         let number = mix(step) % codes;
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let code = code(partition, number / u64::from(PARTITIONS));
-        let answer = reader.lookup(code.status, &code.digest);
+        let answer = lookup(code.status, &code.digest);
         let alive = matches!(
             answer.status,
             Status::Issued {
@@ -97,7 +102,10 @@ fn measure_status(codes: u64) {
         (resident() - resident_before) / codes as f64,
         codes as f64 / seconds / 1e6,
     );
-    lookups(&reader, codes, 1_000_000);
+    let mut cursor = reader.cursor();
+    lookups(codes, 1_000_000, |status, digest| {
+        reader.lookup(status, digest)
+    });
     let start = Instant::now();
     let count = 5_000_000;
     for step in 0..count {
@@ -105,8 +113,22 @@ fn measure_status(codes: u64) {
         std::hint::black_box(code((number % 16) as u16, number / 16));
     }
     let own = start.elapsed().as_nanos() as f64 / count as f64;
-    let whole = lookups(&reader, codes, count);
-    println!("status: random lookup {whole:.1} ns, of which {own:.1} ns draw the code to ask for");
+    let whole = lookups(codes, count, |status, digest| reader.lookup(status, digest));
+    let by_cursor = lookups(codes, count, |status, digest| cursor.lookup(status, digest));
+    // The limit: one random byte of as much memory, read without any search.
+    let bytes = vec![1u8; codes as usize * 4];
+    let start = Instant::now();
+    let sum: u64 = (0..count)
+        .map(|step| u64::from(bytes[(mix(step) % bytes.len() as u64) as usize]))
+        .sum();
+    let bare = start.elapsed().as_nanos() as f64 / count as f64;
+    assert_eq!(sum, count);
+    let few = lookups(16_000, count, |status, digest| {
+        cursor.lookup(status, digest)
+    });
+    println!(
+        "status: random lookup {whole:.1} ns, by cursor {by_cursor:.1} ns (among 16,000 codes {few:.1} ns), of which {own:.1} ns draw the code to ask for; a bare random byte {bare:.1} ns"
+    );
     drop(writer);
 }
 
@@ -196,9 +218,8 @@ fn main() -> std::io::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse().ok());
     let codes = numbers.next().flatten().unwrap_or(100_000_000);
     let holders = numbers.next().flatten().unwrap_or(10_000_000);
-    measure_apply(500_000.min(holders));
-    measure_snapshot(10_000_000.min(codes))?;
     measure_status(codes);
+    measure_apply(500_000.min(holders));
     measure_register(holders);
-    Ok(())
+    measure_snapshot(10_000_000.min(codes))
 }

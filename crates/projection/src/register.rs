@@ -16,7 +16,6 @@ mod shard;
 
 pub use packing::{RECENT_COMMANDS, RecentCommands};
 
-use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use parking_lot::RwLock;
@@ -144,29 +143,26 @@ impl HolderRegister {
     }
 
     fn fold_holder(&self, holder: HolderId, commit: &Commit<'_>) {
-        let mut erased_guardians = Vec::new();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         self.shard(holder).write().update(holder, |packed| {
+            before.clone_from(&packed.state.guardians);
             for event in commit.events {
-                if let Event::HolderErased(_) = event {
-                    erased_guardians.extend_from_slice(&packed.state.guardians);
-                }
                 packed
                     .state
                     .apply(event, commit.position, commit.decided_at);
             }
             packed.recent.push(commit.message_id_prefix);
+            after.clone_from(&packed.state.guardians);
         });
-        for event in commit.events {
-            match event {
-                Event::RelationshipRecorded(recorded) => {
-                    self.dependents.add(recorded.guardian, holder);
-                }
-                Event::RelationshipEnded(ended) => self.dependents.remove(ended.guardian, holder),
-                _ => {}
-            }
+        // By what the state became, not by the events: one commit may record, end and erase.
+        for gone in before.iter().filter(|guardian| !after.contains(guardian)) {
+            self.dependents.remove(*gone, holder);
         }
-        for guardian in erased_guardians {
-            self.dependents.remove(guardian, holder);
+        for new in after.iter().filter(|guardian| !before.contains(guardian)) {
+            self.dependents.add(*new, holder);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

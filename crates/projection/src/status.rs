@@ -11,6 +11,7 @@
 
 mod alarm;
 mod block;
+mod cursor;
 mod entry;
 mod fingerprint;
 mod partition;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use alarm::Alarm;
 pub use block::{BLOCK_LEN, MAX_LIST_LEN};
+pub use cursor::StatusCursor;
 pub use fingerprint::FingerprintKey;
 pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
 pub use saved::load;

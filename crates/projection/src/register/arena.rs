@@ -198,6 +198,11 @@ impl Arena {
         self.free.push(number);
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.pages.iter().map(|page| page.bytes.len()).sum()
+    }
+
     /// Every entry that lies in the pages, dead ones included, with its place.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, EntryRef<'_>, &[u8])> {
         let pages = self.pages.iter().zip(0u32..);

@@ -131,4 +131,10 @@ impl Shard {
         self.insert(holder, place);
         true
     }
+
+    /// Bytes of all pages, for the test that bounds their waste.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.arena.held_bytes()
+    }
 }

@@ -1,1 +1,317 @@
+//! The file format: golden bytes, and every way in which a file can be wrong.
 
+use citycode_domain::event::{
+    CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot, StandingChanged,
+};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
+};
+use citycode_domain::standing::Standing;
+use citycode_domain::status::{Life, Status};
+use citycode_domain::time::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::commit::{BucketTail, Commit};
+use crate::register::HolderRegister;
+use crate::status::{self, FingerprintKey, StatusWriter};
+
+const IDENTITY: LogIdentity = LogIdentity {
+    log_id: *b"0123456789abcdef",
+    partitions: 2,
+    buckets_per_partition: 65_536,
+    hash_version: 1,
+};
+const EXPIRY: Timestamp = Timestamp(1_790_000_000);
+
+/// Bytes of the header of a log of two partitions.
+const HEADER_BYTES: usize = 36 + 2 * 16;
+
+fn code() -> CodeRef {
+    let kind = CodeKind::new(4).expect("4 is a kind");
+    CodeRef {
+        slot: Slot {
+            kind,
+            guardian: None,
+        },
+        code_id: CodeId([6; 8]),
+        status: StatusRef {
+            list: ListId::new(1, kind, EXPIRY, 0).expect("the expiry fits"),
+            index: 5_000,
+        },
+    }
+}
+
+fn events() -> [Event; 2] {
+    let issued = CodeIssued {
+        code: code(),
+        issued_at: Timestamp(1_780_000_000),
+        expires_at: EXPIRY,
+        supersedes: None,
+        standing: Standing::Green,
+        ground: EligibilityGround::Everyone,
+        acting_guardian: None,
+        key_id: KeyId([1; 4]),
+        claims_digest: ClaimsDigest([8; 32]),
+        sealed_token: Sealed::default(),
+    };
+    let changed = StandingChanged {
+        standing: Standing::Yellow,
+        codes: vec![code()],
+        reason: Sealed::default(),
+    };
+    [Event::CodeIssued(issued), Event::StandingChanged(changed)]
+}
+
+fn projections() -> (StatusWriter, HolderRegister) {
+    let (mut status, _) = status::new(2, FingerprintKey(*b"a key of its own"));
+    let register = HolderRegister::new(2);
+    let events = events();
+    let commit = Commit {
+        position: CommitPosition {
+            partition: 1,
+            sequence: 1,
+        },
+        decided_at: Timestamp(1_780_000_000),
+        holder: Some(HolderId([2; 16])),
+        bucket: 258,
+        tail: BucketTail {
+            revision: 1,
+            hash: [3; 32],
+        },
+        message_id_prefix: 4,
+        events: &events,
+    };
+    assert_eq!(status.apply(&commit), Ok(Vec::new()));
+    assert_eq!(register.apply(&commit), Ok(()));
+    (status, register)
+}
+
+fn files() -> (Vec<u8>, Vec<u8>) {
+    let (status, register) = projections();
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    status
+        .save(&IDENTITY, &mut first)
+        .expect("memory takes everything");
+    register
+        .save(&IDENTITY, &mut second)
+        .expect("memory takes everything");
+    (first, second)
+}
+
+fn load_either(identity: &LogIdentity, kind: usize, bytes: &[u8]) -> Result<(), LoadError> {
+    if kind == 0 {
+        status::load(identity, bytes).map(drop)
+    } else {
+        HolderRegister::load(identity, bytes).map(drop)
+    }
+}
+
+/// Written by format 1. Never edit: files of this format lie on disks.
+#[test]
+fn the_header_of_format_1_is_these_bytes() {
+    let mut golden = Vec::new();
+    golden.extend_from_slice(
+        b"CCSNAP\r\n\x01\x00\x01\x000123456789abcdef\x02\x00\x01\x00\x00\x00\x01\x00",
+    );
+    golden.extend_from_slice(&[0; 16]);
+    golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x00\xa5\x18\x6a\0\0\0\0");
+    let (status, register) = files();
+    assert_eq!(status[..HEADER_BYTES], golden);
+    golden[10] = 2;
+    assert_eq!(register[..HEADER_BYTES], golden);
+    assert_eq!(
+        &status[HEADER_BYTES..HEADER_BYTES + 20],
+        b"key.a key of its own"
+    );
+}
+
+/// The whole register of one holder, byte for byte, and its checksum's place.
+#[test]
+fn a_holder_of_format_1_is_these_bytes() {
+    let (_, register) = files();
+    let mut golden = Vec::new();
+    golden.extend_from_slice(b"tail\0\0\0\0\x01\0\0\0\x02\x01\x01\0\0\0\0\0\0\0");
+    golden.extend_from_slice(&[3; 32]);
+    golden.extend_from_slice(b"hold\x35\0\0\0\x24");
+    golden.extend_from_slice(&[2; 16]);
+    // Flags: yellow, one command; no guardian; decided at 1,780,000,000; command 4; one slot: kind 4.
+    golden.extend_from_slice(b"\x14\0\x00\xa5\x18\x6a\x04\0\0\0\x01\x04");
+    golden.extend_from_slice(&[6; 8]);
+    golden.extend_from_slice(&code().status.list.0.to_le_bytes());
+    // Index 5,000; issued; 10,000,000 s are no whole days, so long; sequence 1.
+    golden.extend_from_slice(b"\x88\x27\x00\xa5\x18\x6a\x01\x80\xda\xc4\x09\x02");
+    golden.extend_from_slice(b"\0\0\0\0end.");
+    let body = &register[HEADER_BYTES..register.len() - 32];
+    assert_eq!(body, golden);
+    let checksum = blake3::hash(&register[..register.len() - 32]);
+    assert_eq!(register[register.len() - 32..], *checksum.as_bytes());
+}
+
+#[test]
+fn what_was_saved_is_what_is_loaded_and_saving_it_again_gives_the_same_file() {
+    let (first, second) = files();
+    let (writer, reader) = status::load(&IDENTITY, &first[..]).expect("it was just saved");
+    let answer = reader.lookup(code().status, &ClaimsDigest([8; 32]));
+    let yellow = Status::Issued {
+        life: Life::Valid,
+        standing: Standing::Yellow,
+    };
+    assert_eq!((answer.status, answer.sequence), (yellow, 1));
+    assert_eq!(answer.reaches, Timestamp(1_780_000_000));
+    assert_eq!(reader.standing_of(HolderId([2; 16])), Standing::Yellow);
+    let register = HolderRegister::load(&IDENTITY, &second[..]).expect("it was just saved");
+    let known = register
+        .get(HolderId([2; 16]))
+        .expect("the holder was saved");
+    assert_eq!(Some(known), projections().1.get(HolderId([2; 16])));
+    assert_eq!(register.tail(1, 258).map(|tail| tail.revision), Some(1));
+    let (mut again, mut register_again) = (Vec::new(), Vec::new());
+    writer
+        .save(&IDENTITY, &mut again)
+        .expect("memory takes everything");
+    register
+        .save(&IDENTITY, &mut register_again)
+        .expect("memory takes everything");
+    assert_eq!((again, register_again), (first, second));
+}
+
+#[test]
+fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
+    let (first, second) = files();
+    for (kind, file) in [first.as_slice(), second.as_slice()]
+        .into_iter()
+        .enumerate()
+    {
+        let with = |at: usize, byte: u8| {
+            let mut file = file.to_vec();
+            file[at] = byte;
+            load_either(&IDENTITY, kind, &file)
+        };
+        assert!(matches!(with(0, b'X'), Err(LoadError::NotASnapshot)));
+        assert!(matches!(
+            with(8, 2),
+            Err(LoadError::NewerFormat { found: 2 })
+        ));
+        let other = LogIdentity {
+            log_id: [0; 16],
+            ..IDENTITY
+        };
+        assert!(matches!(
+            load_either(&other, kind, file),
+            Err(LoadError::OtherLog)
+        ));
+        for other in [
+            LogIdentity {
+                partitions: 3,
+                ..IDENTITY
+            },
+            LogIdentity {
+                buckets_per_partition: 8,
+                ..IDENTITY
+            },
+            LogIdentity {
+                hash_version: 2,
+                ..IDENTITY
+            },
+        ] {
+            assert!(matches!(
+                load_either(&other, kind, file),
+                Err(LoadError::OtherLayout)
+            ));
+        }
+        let crossed = load_either(&IDENTITY, 1 - kind, file);
+        assert!(matches!(crossed, Err(LoadError::OtherProjection)));
+        let longer = [file, b"x"].concat();
+        assert!(matches!(
+            load_either(&IDENTITY, kind, &longer),
+            Err(LoadError::Damaged(_))
+        ));
+        assert!(matches!(
+            load_either(&IDENTITY, kind, b""),
+            Err(LoadError::NotASnapshot)
+        ));
+    }
+    let (status, register) = projections();
+    let narrow = LogIdentity {
+        partitions: 1,
+        ..IDENTITY
+    };
+    let refused = Err::<(), _>(status.save(&narrow, Vec::new()));
+    assert!(matches!(refused, Err(Err(SaveError::OtherLayout { .. }))));
+    assert!(register.save(&narrow, Vec::new()).is_err());
+}
+
+/// Every cut, and every byte turned: refused each time, by a word of its own.
+#[test]
+fn a_cut_or_turned_byte_anywhere_is_refused() {
+    let (first, second) = files();
+    for (kind, file) in [first.as_slice(), second.as_slice()]
+        .into_iter()
+        .enumerate()
+    {
+        let step = 1 + file.len() / 997;
+        for at in (0..file.len()).step_by(step) {
+            let cut = load_either(&IDENTITY, kind, &file[..at]);
+            let expected = if at < 8 {
+                matches!(cut, Err(LoadError::NotASnapshot))
+            } else {
+                matches!(cut, Err(LoadError::Truncated))
+            };
+            assert!(expected, "cut at {at}: {cut:?}");
+            let mut turned = file.to_vec();
+            turned[at] ^= 0x10;
+            assert!(
+                load_either(&IDENTITY, kind, &turned).is_err(),
+                "turned at {at}"
+            );
+        }
+    }
+    let mut turned = second.clone();
+    let last = turned.len() - 1;
+    turned[last] ^= 1;
+    let refused = load_either(&IDENTITY, 1, &turned);
+    assert!(matches!(refused, Err(LoadError::ChecksumMismatch)));
+}
+
+/// A file with a right checksum over lengths that promise more than there is must not be believed.
+#[test]
+fn a_promise_of_more_than_there_is_costs_no_memory() {
+    let (first, second) = files();
+    let lists = HEADER_BYTES + 20 + 20 + 4;
+    let mut promised = first[..lists].to_vec();
+    promised.extend_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(
+        load_either(&IDENTITY, 0, &promised),
+        Err(LoadError::Truncated)
+    ));
+    let chunk = second
+        .windows(4)
+        .position(|tag| tag == b"hold")
+        .expect("the section is there")
+        + 4;
+    for len in [u32::MAX, 1 << 26] {
+        let mut promised = second[..chunk].to_vec();
+        promised.extend_from_slice(&len.to_le_bytes());
+        let refused = load_either(&IDENTITY, 1, &promised);
+        assert!(matches!(
+            refused,
+            Err(LoadError::Truncated | LoadError::Damaged(_))
+        ));
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_bytes_after_a_good_header_are_refused_without_panic(
+        kind in 0..2usize,
+        keep in 0..200usize,
+        tail in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let (first, second) = files();
+        let file = if kind == 0 { first } else { second };
+        let mut bytes = file[..(HEADER_BYTES + keep).min(file.len())].to_vec();
+        bytes.extend_from_slice(&tail);
+        prop_assert!(load_either(&IDENTITY, kind, &bytes).is_err());
+    }
+}

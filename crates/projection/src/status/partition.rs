@@ -54,7 +54,8 @@ pub(super) struct PartitionStatus {
     version: AtomicU64,
     sequence: AtomicU64,
     reaches: AtomicI64,
-    pub(super) lists: ArcSwap<Lists>,
+    /// Shared on its own, so that cursors can watch it.
+    pub(super) lists: Arc<ArcSwap<Lists>>,
 }
 
 impl PartitionStatus {

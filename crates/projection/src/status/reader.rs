@@ -8,6 +8,8 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 
+use super::entry::Entry;
+use super::fingerprint::FingerprintKey;
 use super::writer::Shared;
 
 /// How far a partition was folded.
@@ -38,6 +40,28 @@ pub struct StatusAnswer {
     pub reaches: Timestamp,
 }
 
+impl StatusAnswer {
+    /// For a list of a partition that the log does not have.
+    pub(super) const NOWHERE: Self = Self {
+        status: Status::NeverIssued,
+        sequence: 0,
+        reaches: Timestamp(i64::MAX),
+    };
+}
+
+/// What an entry and the point that it was read at say to these claims.
+pub(super) fn answer(
+    (entry, point): (Entry, PartitionPoint),
+    key: &FingerprintKey,
+    digest: &ClaimsDigest,
+) -> StatusAnswer {
+    StatusAnswer {
+        status: entry.status(key.fingerprint(digest)),
+        sequence: point.sequence,
+        reaches: point.reaches,
+    }
+}
+
 /// Looks up without lock or allocation, while the writer folds. Cheap to clone; give each thread its own.
 #[derive(Clone)]
 pub struct StatusReader {
@@ -52,24 +76,13 @@ impl StatusReader {
     #[must_use]
     pub fn lookup(&self, status: StatusRef, digest: &ClaimsDigest) -> StatusAnswer {
         let Some(partition) = self.shared.partition_of(status.list) else {
-            return StatusAnswer {
-                status: Status::NeverIssued,
-                sequence: 0,
-                reaches: Timestamp(i64::MAX),
-            };
+            return StatusAnswer::NOWHERE;
         };
-        let (entry, point) = partition.read(|| partition.entry(status));
-        // Most places that are asked for are issued; the rest need no hash.
-        let status = if entry.is_never() {
-            Status::NeverIssued
-        } else {
-            entry.status(self.shared.key.fingerprint(digest))
-        };
-        StatusAnswer {
-            status,
-            sequence: point.sequence,
-            reaches: point.reaches,
-        }
+        answer(
+            partition.read(|| partition.entry(status)),
+            &self.shared.key,
+            digest,
+        )
     }
 
     /// The standing of a holder, for ID cards (R21). Green where nothing else is known.

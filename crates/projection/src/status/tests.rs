@@ -1,1 +1,387 @@
+//! The rules that the status projection keeps, by number.
 
+use citycode_domain::event::{
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
+    EligibilityGround, Event, HolderErased, RelationshipEnded, Sealed, Slot, StandingChanged,
+};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
+};
+use citycode_domain::standing::Standing;
+use citycode_domain::status::{Death, Life, Status};
+use citycode_domain::time::Timestamp;
+
+use super::*;
+use crate::commit::{ApplyError, BucketTail, Commit};
+
+const NOW: Timestamp = Timestamp(1_790_000_000);
+const EXPIRY: Timestamp = Timestamp(1_790_000_000 + 30 * 86_400);
+const HOLDER: HolderId = HolderId([3; 16]);
+
+fn list(partition: u8) -> ListId {
+    let kind = CodeKind::new(3).expect("3 is a kind");
+    ListId::new(partition, kind, EXPIRY, 0).expect("the expiry fits")
+}
+
+fn code(index: u32) -> CodeRef {
+    CodeRef {
+        slot: Slot {
+            kind: CodeKind::new(3).expect("3 is a kind"),
+            guardian: None,
+        },
+        code_id: CodeId(u64::from(index).to_be_bytes()),
+        status: StatusRef {
+            list: list(0),
+            index,
+        },
+    }
+}
+
+fn digest(index: u32) -> ClaimsDigest {
+    let mut digest = [0xA5; 32];
+    digest[..4].copy_from_slice(&index.to_le_bytes());
+    ClaimsDigest(digest)
+}
+
+fn issued(code: CodeRef, supersedes: Option<CodeRef>, standing: Standing) -> Event {
+    Event::CodeIssued(CodeIssued {
+        code,
+        issued_at: NOW,
+        expires_at: EXPIRY,
+        supersedes,
+        standing,
+        ground: EligibilityGround::Everyone,
+        acting_guardian: None,
+        key_id: KeyId([1; 4]),
+        claims_digest: digest(code.status.index),
+        sealed_token: Sealed::default(),
+    })
+}
+
+fn commit(sequence: u64, events: &[Event]) -> Commit<'_> {
+    Commit {
+        position: CommitPosition {
+            partition: 0,
+            sequence,
+        },
+        decided_at: NOW.plus_seconds(sequence as i64),
+        holder: Some(HOLDER),
+        bucket: 0,
+        tail: BucketTail {
+            revision: sequence,
+            hash: [0; 32],
+        },
+        message_id_prefix: 0,
+        events,
+    }
+}
+
+fn projection() -> (StatusWriter, StatusReader) {
+    new(2, FingerprintKey([42; 16]))
+}
+
+fn fold(writer: &mut StatusWriter, events: &[Event]) -> Vec<Alarm> {
+    let next = writer.point(0).expect("partition 0 is there").sequence + 1;
+    writer
+        .apply(&commit(next, events))
+        .expect("the next commit fits")
+}
+
+fn status(reader: &StatusReader, index: u32) -> Status {
+    reader.lookup(code(index).status, &digest(index)).status
+}
+
+const fn stands(life: Life, standing: Standing) -> Status {
+    Status::Issued { life, standing }
+}
+
+const GREEN: Status = stands(Life::Valid, Standing::Green);
+
+#[test]
+fn r04_a_reissue_kills_the_old_code_in_the_commit_that_bears_the_new() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let birth = issued(code(2), Some(code(1)), Standing::Green);
+    assert_eq!(fold(&mut writer, &[birth]), []);
+    let dead = stands(Life::Dead(Death::Superseded), Standing::Green);
+    assert_eq!((status(&reader, 1), status(&reader, 2)), (dead, GREEN));
+    let answer = reader.lookup(code(2).status, &digest(2));
+    assert_eq!((answer.sequence, answer.reaches), (2, NOW.plus_seconds(2)));
+}
+
+#[test]
+fn r14_r17_r22_r28_every_way_to_die_shows_its_reason() {
+    let (mut writer, reader) = projection();
+    let births: Vec<_> = (0..4)
+        .map(|index| issued(code(index), None, Standing::Green))
+        .collect();
+    fold(&mut writer, &births);
+    let deaths = [
+        Event::CodeReportedLost(CodeReportedLost {
+            code: code(0),
+            acting_guardian: None,
+        }),
+        Event::CodeRevoked(CodeRevoked {
+            code: code(1),
+            reason: Sealed::default(),
+        }),
+        Event::RelationshipEnded(RelationshipEnded {
+            guardian: HolderId([9; 16]),
+            codes: vec![code(2)],
+        }),
+        Event::HolderErased(HolderErased {
+            codes: vec![code(3)],
+            by_officer: false,
+        }),
+    ];
+    for death in deaths {
+        assert_eq!(fold(&mut writer, &[death]), []);
+    }
+    let dead = |death| stands(Life::Dead(death), Standing::Green);
+    assert_eq!(status(&reader, 0), dead(Death::ReportedLost));
+    for index in 1..4 {
+        assert_eq!(status(&reader, index), dead(Death::Revoked), "code {index}");
+    }
+}
+
+#[test]
+fn r21_a_standing_reaches_every_named_code_and_the_id_card() {
+    let (mut writer, reader) = projection();
+    let births = [
+        issued(code(1), None, Standing::Green),
+        issued(code(2), None, Standing::Green),
+        issued(code(3), None, Standing::Green),
+    ];
+    fold(&mut writer, &births);
+    let change = |standing| {
+        Event::StandingChanged(StandingChanged {
+            standing,
+            codes: vec![code(1), code(2)],
+            reason: Sealed::default(),
+        })
+    };
+    fold(&mut writer, &[change(Standing::Red)]);
+    let red = stands(Life::Valid, Standing::Red);
+    assert_eq!((status(&reader, 1), status(&reader, 2)), (red, red));
+    assert_eq!(status(&reader, 3), GREEN);
+    assert_eq!(reader.standing_of(HOLDER), Standing::Red);
+    assert_eq!(reader.standing_of(HolderId([8; 16])), Standing::Green);
+    fold(&mut writer, &[issued(code(4), None, Standing::Red)]);
+    assert_eq!(status(&reader, 4), red, "born with it");
+    fold(&mut writer, &[change(Standing::Green)]);
+    assert_eq!((status(&reader, 1), status(&reader, 2)), (GREEN, GREEN));
+    assert_eq!(reader.standing_of(HOLDER), Standing::Green);
+}
+
+#[test]
+fn r22_a_held_code_keeps_its_standing_and_lives_again() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Yellow)]);
+    let hold = Event::CodeSuspended(CodeSuspended {
+        code: code(1),
+        reason: Sealed::default(),
+    });
+    fold(&mut writer, &[hold]);
+    assert_eq!(
+        status(&reader, 1),
+        stands(Life::Suspended, Standing::Yellow)
+    );
+    let lift = Event::CodeReinstated(CodeReinstated {
+        slot: code(1).slot,
+        code: Some(code(1)),
+        reason: Sealed::default(),
+    });
+    fold(&mut writer, &[lift]);
+    assert_eq!(status(&reader, 1), stands(Life::Valid, Standing::Yellow));
+}
+
+#[test]
+fn r25_only_the_very_claims_that_the_log_knows_are_known() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let forged = reader.lookup(code(1).status, &digest(2));
+    assert_eq!(forged.status, Status::OtherClaims);
+    assert_eq!(status(&reader, 2), Status::NeverIssued);
+    let elsewhere = StatusRef {
+        list: list(77),
+        index: 0,
+    };
+    let nowhere = reader.lookup(elsewhere, &digest(0));
+    assert_eq!(nowhere.status, Status::NeverIssued);
+    assert_eq!(nowhere.reaches, Timestamp(i64::MAX));
+}
+
+#[test]
+fn r25_a_place_taken_twice_is_an_alarm_and_stays_the_first_ones() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let mut second = issued(code(1), None, Standing::Green);
+    if let Event::CodeIssued(issued) = &mut second {
+        issued.claims_digest = digest(9);
+    }
+    let alarm = [Alarm::IndexTakenTwice(code(1).status)];
+    assert_eq!(fold(&mut writer, &[second.clone()]), alarm);
+    assert_eq!(status(&reader, 1), GREEN);
+    // Also within one commit.
+    let twice = [5, 5].map(|index| issued(code(index), None, Standing::Green));
+    assert_eq!(
+        fold(&mut writer, &twice),
+        [Alarm::IndexTakenTwice(code(5).status)]
+    );
+    assert_eq!(reader.alarm_count(), 2);
+}
+
+#[test]
+fn what_no_honest_writer_writes_is_an_alarm_and_changes_nothing() {
+    let (mut writer, reader) = projection();
+    let lost = Event::CodeReportedLost(CodeReportedLost {
+        code: code(7),
+        acting_guardian: None,
+    });
+    assert_eq!(
+        fold(&mut writer, &[lost]),
+        [Alarm::CodeNeverIssued(code(7).status)]
+    );
+    let mut foreign = code(7);
+    foreign.status.list = list(1);
+    assert_eq!(
+        fold(&mut writer, &[issued(foreign, None, Standing::Green)]),
+        [Alarm::ListOfOtherPartition(foreign.status)]
+    );
+    let mut far = code(7);
+    far.status.index = MAX_LIST_LEN;
+    assert_eq!(
+        fold(&mut writer, &[issued(far, None, Standing::Green)]),
+        [Alarm::IndexOutOfRange(far.status)]
+    );
+    for status in [foreign.status, far.status, code(7).status] {
+        assert_eq!(
+            reader.lookup(status, &digest(7)).status,
+            Status::NeverIssued
+        );
+    }
+    let change = [Event::StandingChanged(StandingChanged {
+        standing: Standing::Red,
+        codes: Vec::new(),
+        reason: Sealed::default(),
+    })];
+    let mut stray = commit(4, &change);
+    stray.holder = None;
+    assert_eq!(writer.apply(&stray), Ok(vec![Alarm::HolderMissing]));
+    assert_eq!(reader.alarm_count(), 4);
+}
+
+#[test]
+fn a_gap_a_repetition_and_a_strange_partition_are_refused_and_change_nothing() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let birth = [issued(code(2), None, Standing::Green)];
+    assert_eq!(
+        writer.apply(&commit(3, &birth)),
+        Err(ApplyError::Gap {
+            partition: 0,
+            sequence: 3,
+            last: 1
+        })
+    );
+    assert_eq!(
+        writer.apply(&commit(1, &birth)),
+        Err(ApplyError::AlreadyApplied {
+            partition: 0,
+            sequence: 1,
+            last: 1
+        })
+    );
+    let mut strange = commit(1, &birth);
+    strange.position.partition = 2;
+    assert_eq!(
+        writer.apply(&strange),
+        Err(ApplyError::UnknownPartition {
+            partition: 2,
+            partitions: 2
+        })
+    );
+    assert_eq!(status(&reader, 2), Status::NeverIssued);
+    assert_eq!(reader.points()[0].sequence, 1);
+}
+
+#[test]
+fn r30_a_published_list_says_valid_dead_or_suspended_and_nothing_of_health() {
+    let (mut writer, reader) = projection();
+    let last = BLOCK_LEN * 2 + 5;
+    fold(&mut writer, &[issued(code(0), None, Standing::Red)]);
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    fold(&mut writer, &[issued(code(last), None, Standing::Green)]);
+    fold(
+        &mut writer,
+        &[Event::CodeSuspended(CodeSuspended {
+            code: code(1),
+            reason: Sealed::default(),
+        })],
+    );
+    let bits = reader.export_two_bit(list(0));
+    assert_eq!(bits, writer.export_two_bit(list(0)));
+    assert_eq!(bits.len(), BLOCK_LEN as usize * 3 / 4);
+    let at = |index: u32| (bits[index as usize / 4] >> (index % 4 * 2)) & 3;
+    assert_eq!((at(0), at(1), at(2), at(last)), (0, 2, 1, 0));
+    assert_eq!(at(BLOCK_LEN + 1), 1, "a block without codes");
+    assert_eq!(reader.export_two_bit(list(1)), []);
+}
+
+#[test]
+fn a_list_retires_when_its_last_code_has_expired_and_not_before() {
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let end = list(0).retires_at();
+    assert_eq!(writer.retire(end.plus_seconds(-1)), []);
+    assert_eq!(status(&reader, 1), GREEN);
+    assert_eq!(writer.retire(end), [list(0)]);
+    assert_eq!(status(&reader, 1), Status::NeverIssued);
+    assert_eq!((reader.lists(), reader.allocated_places()), (vec![], 0));
+    // A replay may still bring its codes; they neither come back nor raise alarms.
+    let late = issued(code(2), Some(code(1)), Standing::Green);
+    assert_eq!(fold(&mut writer, &[late]), []);
+    assert_eq!(reader.allocated_places(), 0);
+}
+
+/// Readers watch one holder's code being reissued again and again. Generation `n` is born by commit `n + 1`.
+#[test]
+fn r03_r04_no_reader_ever_sees_two_valid_codes_nor_a_position_of_another_moment() {
+    const GENERATIONS: u32 = 20_000;
+    let (mut writer, reader) = projection();
+    fold(&mut writer, &[issued(code(0), None, Standing::Green)]);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let reader = reader.clone();
+            scope.spawn(move || watch(&reader, GENERATIONS));
+        }
+        for new in 1..=GENERATIONS {
+            let birth = issued(code(new), Some(code(new - 1)), Standing::Green);
+            assert_eq!(fold(&mut writer, &[birth]), []);
+        }
+    });
+}
+
+fn watch(reader: &StatusReader, last: u32) {
+    let mut seen = 0;
+    loop {
+        let point = reader.point(0).expect("partition 0 is there").sequence;
+        // The newest as far as this reader knows, and the one that will supersede it.
+        let generation = (point - 1) as u32;
+        for asked in [generation, generation + 1, generation.saturating_sub(1)] {
+            let answer = reader.lookup(code(asked).status, &digest(asked));
+            assert!(answer.sequence >= seen, "a position went back");
+            seen = answer.sequence;
+            let newest = (answer.sequence - 1) as u32;
+            let expected = match asked.cmp(&newest) {
+                std::cmp::Ordering::Less => stands(Life::Dead(Death::Superseded), Standing::Green),
+                std::cmp::Ordering::Equal => GREEN,
+                std::cmp::Ordering::Greater => Status::NeverIssued,
+            };
+            assert_eq!(answer.status, expected, "code {asked} at {newest}");
+        }
+        if seen > u64::from(last) {
+            return;
+        }
+    }
+}
