@@ -40,6 +40,9 @@ pub(crate) fn position_of(key: u64) -> Position {
     }
 }
 
+/// Length of the previous revision in front of a commit's bytes.
+pub(crate) const PREVIOUS_BYTES: usize = 8;
+
 /// A row of `commits`, taken apart.
 pub(crate) struct CommitRow {
     pub(crate) previous_revision: u64,
@@ -59,7 +62,7 @@ pub(crate) fn read_commit_row(
     layout: &Layout,
 ) -> Result<CommitRow, ReadError> {
     let cut = || damaged(position, "the row is cut short");
-    let (head, commit) = row.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (head, commit) = row.split_first_chunk::<PREVIOUS_BYTES>().ok_or_else(cut)?;
     let bytes = Bytes::copy_from_slice(commit);
     let recorded = codec::decode_recorded(bytes, position, layout)
         .map_err(|error| damaged(position, error))?;

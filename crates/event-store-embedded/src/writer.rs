@@ -42,7 +42,8 @@ struct Batch {
     tails: HashMap<BucketId, BucketTail>,
     ids: HashMap<ShortId, Arc<RecordedCommit>>,
     heads: LogPosition,
-    rows: Vec<(u64, Vec<u8>)>,
+    /// Key, previous revision of the bucket, bytes.
+    rows: Vec<(u64, Revision, Bytes)>,
 }
 
 pub(crate) struct Writer {
@@ -182,10 +183,13 @@ impl Writer {
         {
             let mut commits = transaction.open_table(COMMITS)?;
             // In the order of the keys, so that neighbours land in one page.
-            let mut order: Vec<&(u64, Vec<u8>)> = batch.rows.iter().collect();
-            order.sort_unstable_by_key(|(key, _)| *key);
-            for (key, row) in order {
-                commits.insert(key, row.as_slice())?;
+            let mut order: Vec<_> = batch.rows.iter().collect();
+            order.sort_unstable_by_key(|(key, ..)| *key);
+            for (key, previous, bytes) in order {
+                let mut row = commits.insert_reserve(key, rows::PREVIOUS_BYTES + bytes.len())?;
+                let (head, rest) = row.as_mut().split_at_mut(rows::PREVIOUS_BYTES);
+                head.copy_from_slice(&previous.to_raw().to_be_bytes());
+                rest.copy_from_slice(bytes);
             }
             let mut recent = transaction.open_table(RECENT)?;
             let mut row = Vec::with_capacity(batch.accepted.len() * rows::ENTRY_BYTES);
@@ -269,10 +273,8 @@ impl Batch {
             sequence,
         };
         let revision = Revision::from_raw(sequence.0);
-        let mut row = Vec::with_capacity(8 + bytes.len());
-        row.extend_from_slice(&expected.revision.to_raw().to_be_bytes());
-        row.extend_from_slice(&bytes);
-        self.rows.push((rows::key(position), row));
+        self.rows
+            .push((rows::key(position), expected.revision, bytes));
         self.heads.set(bucket.partition, sequence);
         self.tails.insert(bucket, BucketTail { revision, hash });
         let previous_hash = expected.hash;
