@@ -67,10 +67,13 @@ impl fmt::Display for Refusal {
             Self::OfficerNeeded => {
                 "while a code is held or the standing is not green, erasing needs an officer"
             }
-            Self::TooMany => "the person has reached the greatest number of relationships",
+            Self::TooMany => "the person has reached the greatest number of relationships, or of codes through them",
         })
     }
 }
 
 /// The most relationships a holder may have; bounds the state of one holder.
 pub const MAX_GUARDIANS: usize = 16;
+
+/// The most slots a holder may ever have had; bounds the state of one holder where guardians come and go.
+pub const MAX_SLOTS: usize = 64;

@@ -36,7 +36,8 @@ pub enum IdCheck {
 pub struct Knowledge {
     /// Milliseconds since the knowledge was known to be complete, on the verifier's monotonic clock.
     pub age_ms: u64,
-    /// The wall-clock instant up to which it surely reaches; a token issued later may just not have arrived (R24).
+    /// Every code issued before this instant is known. One issued in this very second or later may just not have
+    /// arrived (R24): times are whole seconds, so the second in which the knowledge ends is known in part only.
     pub reaches: Timestamp,
     /// Whether the wall clock can be trusted (it did not jump back).
     pub clock_trusted: bool,
@@ -162,7 +163,7 @@ fn known_life(
         return Err(Reason::TooStale);
     }
     match status {
-        Status::NeverIssued if issued_at > knowledge.reaches => Err(Reason::TooStale),
+        Status::NeverIssued if issued_at >= knowledge.reaches => Err(Reason::TooStale),
         Status::NeverIssued | Status::OtherClaims => Err(Reason::UnknownCode),
         Status::Issued {
             life: Life::Suspended,

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{HolderState, Refusal, guardian_right};
+use super::{HolderState, MAX_SLOTS, Refusal, guardian_right};
 use crate::event::{CodeIssued, CodeRef, EligibilityGround, Sealed, Slot};
 use crate::ids::{ClaimsDigest, CodeId, HolderId, KeyId, StatusRef};
 use crate::policy::{ChannelAct, ChannelPolicy, EligibilityRule, KindPolicy};
@@ -89,6 +89,9 @@ pub fn grant(
         return Err(Refusal::ChannelNotAllowed);
     }
     let slot = guardian_right::slot_for(state, kind, command.guardian, now)?;
+    if state.slot(slot).is_none() && state.slots.len() >= MAX_SLOTS {
+        return Err(Refusal::TooMany);
+    }
     if state.slot(slot).is_some_and(|state| state.held) {
         return Err(Refusal::OnHold);
     }

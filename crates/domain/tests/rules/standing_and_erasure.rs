@@ -1,0 +1,119 @@
+//! R21 and the pure part of R28: standing, and forgetting a person.
+
+use citycode_domain::admission::{IdCheck, Reason};
+use citycode_domain::event::Event;
+use citycode_domain::lifecycle::Refusal;
+use citycode_domain::standing::Standing;
+
+use crate::life::{DAY, Holder, MOTHER};
+
+#[test]
+fn r21_one_event_names_every_code_that_is_not_dead() {
+    let mut holder = Holder::with_guardian(MOTHER);
+    let expired = holder.issue("sampling");
+    holder.pass(30 * DAY);
+    let lost = holder.issue("offline");
+    holder.lose("offline", "pc", None).expect("lost");
+    let live = holder.issue("live");
+    let family = holder
+        .issue_for("family", "app", Some(MOTHER))
+        .expect("issued");
+    let held = holder.issue("offline");
+    holder.suspend(held.code.slot).expect("held");
+    let events = holder.set_standing(Standing::Red).expect("changed");
+    let [Event::StandingChanged(changed)] = &events[..] else {
+        panic!("one event: {events:?}");
+    };
+    let named = |code: &citycode_domain::event::CodeIssued| changed.codes.contains(&code.code);
+    assert!(named(&live) && named(&family) && named(&held));
+    assert!(!named(&expired) && !named(&lost));
+    assert_eq!(changed.codes.len(), 3);
+    assert_eq!(
+        holder.set_standing(Standing::Red),
+        Ok(Vec::new()),
+        "nothing changed"
+    );
+}
+
+#[test]
+fn r21_a_code_is_born_with_the_standing_and_green_admits_again() {
+    let mut holder = Holder::new();
+    holder.set_standing(Standing::Yellow).expect("changed");
+    let live = holder.issue("live");
+    assert_eq!(live.standing, Standing::Yellow);
+    let sentinel = |holder: &Holder| holder.scan(&live, "sentinel", IdCheck::None).reason;
+    assert_eq!(sentinel(&holder), Reason::StandingYellow);
+    assert_eq!(
+        holder.scan(&live, "staffed", IdCheck::None).reason,
+        Reason::StandingYellow
+    );
+    assert_eq!(
+        holder.scan(&live, "sampling_desk", IdCheck::None).reason,
+        Reason::Ok
+    );
+    holder.set_standing(Standing::Red).expect("changed");
+    assert_eq!(sentinel(&holder), Reason::StandingRed);
+    assert!(holder.lives(&live), "standing changes no validity");
+    holder.set_standing(Standing::Green).expect("changed");
+    assert_eq!(sentinel(&holder), Reason::Ok, "the same code admits again");
+}
+
+#[test]
+fn r21_a_held_code_freed_later_has_the_standing_set_meanwhile() {
+    let mut holder = Holder::new();
+    let live = holder.issue("live");
+    holder.suspend(live.code.slot).expect("held");
+    holder.set_standing(Standing::Red).expect("changed");
+    holder.reinstate(live.code.slot).expect("freed");
+    assert_eq!(
+        holder.scan(&live, "sentinel", IdCheck::None).reason,
+        Reason::StandingRed
+    );
+}
+
+#[test]
+fn r28_erasing_kills_every_code_and_nothing_can_be_done_after() {
+    let mut holder = Holder::with_guardian(MOTHER);
+    let live = holder.issue("live");
+    let family = holder
+        .issue_for("family", "app", Some(MOTHER))
+        .expect("issued");
+    let events = holder.erase(false).expect("erased");
+    let [Event::HolderErased(erased)] = &events[..] else {
+        panic!("one event: {events:?}");
+    };
+    assert_eq!(erased.codes, [live.code, family.code]);
+    assert_eq!(
+        holder.scan(&live, "sentinel", IdCheck::None).reason,
+        Reason::Revoked
+    );
+    let gone = Refusal::NotRegistered;
+    assert_eq!(holder.issue_for("live", "app", None), Err(gone));
+    assert_eq!(holder.reprint("sampling", "app", None), Err(gone));
+    assert_eq!(holder.lose("live", "app", None), Err(gone));
+    assert_eq!(holder.revoke(live.code.slot), Err(gone));
+    assert_eq!(holder.suspend(live.code.slot), Err(gone));
+    assert_eq!(holder.reinstate(live.code.slot), Err(gone));
+    assert_eq!(holder.relate(MOTHER), Err(gone));
+    assert_eq!(holder.unrelate(MOTHER), Err(gone));
+    assert_eq!(holder.set_standing(Standing::Red), Err(gone));
+    assert_eq!(holder.erase(true), Err(gone));
+}
+
+#[test]
+fn r28_erasing_needs_an_officer_while_held_or_not_green() {
+    let mut holder = Holder::new();
+    let code = holder.issue("offline");
+    holder.suspend(code.code.slot).expect("held");
+    assert_eq!(holder.erase(false), Err(Refusal::OfficerNeeded));
+    holder.lose("offline", "pc", None).expect("lost");
+    assert_eq!(
+        holder.erase(false),
+        Err(Refusal::OfficerNeeded),
+        "the hold stays"
+    );
+    holder.reinstate(code.code.slot).expect("freed");
+    holder.set_standing(Standing::Yellow).expect("changed");
+    assert_eq!(holder.erase(false), Err(Refusal::OfficerNeeded));
+    assert!(holder.erase(true).is_ok());
+}
