@@ -96,6 +96,8 @@ pub enum Problem {
         /// The greatest.
         greatest: &'static str,
     },
+    /// A duration with a part of a second, where the rules count whole ones.
+    NotWholeSeconds,
     /// A number out of its bounds.
     NumberBounds {
         /// The least.
@@ -178,6 +180,7 @@ impl fmt::Display for Problem {
             Self::DurationBounds { least, greatest } => {
                 write!(f, "must be from {least} to {greatest}")
             }
+            Self::NotWholeSeconds => f.write_str("must be whole seconds"),
             Self::NumberBounds { least, greatest } => {
                 write!(f, "must be from {least} to {greatest}")
             }

@@ -64,8 +64,10 @@ fn proof(value: &Value<'_>) -> Parsed<ProofPolicy> {
     let section = value.section(Some(&["max_age", "max_ahead"]))?;
     // A proof is whole seconds; more than an hour would be a screenshot again.
     Ok(ProofPolicy {
-        max_age_seconds: section.required("max_age")?.duration_ms("1s", "1h")? / 1_000,
-        max_ahead_seconds: section.required("max_ahead")?.duration_ms("0s", "5min")? / 1_000,
+        max_age_seconds: section.required("max_age")?.duration_seconds("1s", "1h")?,
+        max_ahead_seconds: section
+            .required("max_ahead")?
+            .duration_seconds("0s", "5min")?,
     })
 }
 
@@ -124,7 +126,9 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
         name: key.to_owned(),
         label: label(section.required("label")?)?,
         // Ten years: a signing key must verify as long.
-        validity_seconds: section.required("validity")?.duration_ms("1s", "3650d")? / 1_000,
+        validity_seconds: section
+            .required("validity")?
+            .duration_seconds("1s", "3650d")?,
         device_bound: section.flag("device_bound")?,
         on_paper: section.flag("on_paper")?,
         guardian: GuardianPolicy::HolderOnly,

@@ -169,6 +169,20 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// As [`Self::duration_ms`], in seconds; a part of a second is refused, not cut off.
+    pub(crate) fn duration_seconds(
+        &self,
+        least: &'static str,
+        greatest: &'static str,
+    ) -> Result<i64, PolicyFileError> {
+        let ms = self.duration_ms(least, greatest)?;
+        if ms % 1_000 == 0 {
+            Ok(ms / 1_000)
+        } else {
+            Err(self.problem(Problem::NotWholeSeconds))
+        }
+    }
+
     /// A list of at most `most` values.
     pub(crate) fn list(&self, most: usize) -> Result<Vec<Self>, PolicyFileError> {
         let array = self
