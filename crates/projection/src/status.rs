@@ -11,7 +11,6 @@
 
 mod alarm;
 mod block;
-mod cursor;
 mod entry;
 mod fingerprint;
 mod partition;
@@ -22,7 +21,6 @@ mod writer;
 
 pub use alarm::Alarm;
 pub use block::{BLOCK_LEN, MAX_LIST_LEN};
-pub use cursor::StatusCursor;
 pub use fingerprint::FingerprintKey;
 pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
 pub use saved::load;

@@ -54,8 +54,7 @@ pub(super) struct PartitionStatus {
     version: AtomicU64,
     sequence: AtomicU64,
     reaches: AtomicI64,
-    /// Shared on its own, so that cursors can watch it.
-    pub(super) lists: Arc<ArcSwap<Lists>>,
+    pub(super) lists: ArcSwap<Lists>,
 }
 
 impl PartitionStatus {

@@ -8,8 +8,6 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 
-use super::entry::Entry;
-use super::fingerprint::FingerprintKey;
 use super::writer::Shared;
 
 /// How far a partition was folded.
@@ -42,24 +40,11 @@ pub struct StatusAnswer {
 
 impl StatusAnswer {
     /// For a list of a partition that the log does not have.
-    pub(super) const NOWHERE: Self = Self {
+    const NOWHERE: Self = Self {
         status: Status::NeverIssued,
         sequence: 0,
         reaches: Timestamp(i64::MAX),
     };
-}
-
-/// What an entry and the point that it was read at say to these claims.
-pub(super) fn answer(
-    (entry, point): (Entry, PartitionPoint),
-    key: &FingerprintKey,
-    digest: &ClaimsDigest,
-) -> StatusAnswer {
-    StatusAnswer {
-        status: entry.status(key.fingerprint(digest)),
-        sequence: point.sequence,
-        reaches: point.reaches,
-    }
 }
 
 /// Looks up without lock or allocation, while the writer folds. Cheap to clone; give each thread its own.
@@ -78,11 +63,13 @@ impl StatusReader {
         let Some(partition) = self.shared.partition_of(status.list) else {
             return StatusAnswer::NOWHERE;
         };
-        answer(
-            partition.read(|| partition.entry(status)),
-            &self.shared.key,
-            digest,
-        )
+        let (entry, point) = partition.read(|| partition.entry(status));
+        // After the read and not before: the processor hashes while it waits for the entry's memory.
+        StatusAnswer {
+            status: entry.status(self.shared.key.fingerprint(digest)),
+            sequence: point.sequence,
+            reaches: point.reaches,
+        }
     }
 
     /// The standing of a holder, for ID cards (R21). Green where nothing else is known.

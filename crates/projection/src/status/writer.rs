@@ -106,6 +106,13 @@ impl StatusWriter {
         for event in commit.events {
             self.plan(event, number, &mut holder_standing, &mut alarms);
         }
+        // Before the position: who has seen it sees the standing too.
+        if let Some(standing) = holder_standing {
+            match commit.holder {
+                Some(holder) => shared.standings.set(holder, standing),
+                None => alarms.push(Alarm::HolderMissing),
+            }
+        }
         let point = PartitionPoint {
             sequence: commit.position.sequence,
             reaches: commit.decided_at,
@@ -115,12 +122,6 @@ impl StatusWriter {
                 change.make();
             }
         });
-        if let Some(standing) = holder_standing {
-            match commit.holder {
-                Some(holder) => shared.standings.set(holder, standing),
-                None => alarms.push(Alarm::HolderMissing),
-            }
-        }
         self.changes.clear();
         shared
             .alarm_count
