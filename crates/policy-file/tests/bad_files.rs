@@ -12,6 +12,7 @@ fn refused(from: &str, to: &str) -> (String, usize) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
 fn every_mistake_is_named_with_its_line_and_the_way_out() {
     let table = [
         (

@@ -29,6 +29,10 @@ where
 ///
 /// # Panics
 /// As [`eventually`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test waits in real time; nothing is decided on it"
+)]
 pub async fn eventually_some<F, Fut, T>(what: &str, deadline: Duration, mut look: F) -> T
 where
     F: FnMut() -> Fut,

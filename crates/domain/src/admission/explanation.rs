@@ -13,6 +13,10 @@ pub struct Explanation {
 
 /// What to tell people about a reason, and what they can do.
 #[must_use]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table: a line or two for each reason"
+)]
 pub const fn explain(reason: Reason) -> Explanation {
     let (zh, en) = match reason {
         Reason::Ok => ("核验通过。", "The check passed."),

@@ -85,8 +85,11 @@ impl Scene {
     }
 }
 
+/// A reason, the part of the scene that it rests on, and what makes it speak.
+type Speaker = (Reason, Part, fn(&mut Scene));
+
 /// Every reason of R23 that judging can give, in its order, and what makes it speak.
-fn speakers() -> Vec<(Reason, Part, fn(&mut Scene))> {
+fn speakers() -> Vec<Speaker> {
     vec![
         (Reason::BadSignature, Part::Proof, |s| {
             s.proof = ProofState::BadSignature
