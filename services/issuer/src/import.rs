@@ -27,7 +27,7 @@ use crate::issue::{Birth, newborn};
 use crate::register::person_name;
 
 /// One import under way: who, what kind, through which channel.
-pub struct Import {
+pub(crate) struct Import {
     issuer: Arc<Issuer>,
     caller: Arc<Caller>,
     options: ImportOptions,
@@ -38,7 +38,7 @@ impl Import {
     ///
     /// # Errors
     /// `not_allowed`, `unknown_kind`, `channel_not_allowed`; `invalid_request` for kinds bound to a phone or a guardian.
-    pub fn start(
+    pub(crate) fn start(
         issuer: Arc<Issuer>,
         caller: Arc<Caller>,
         options: ImportOptions,
@@ -65,7 +65,7 @@ impl Import {
     }
 
     /// One row. Never fails as a whole: what is wrong with the row stands in its answer.
-    pub async fn row(&self, row: ImportRow) -> ImportResponse {
+    pub(crate) async fn row(&self, row: ImportRow) -> ImportResponse {
         let line = row.line;
         match self.try_row(&row).await {
             Ok(Some(code)) => ImportResponse {

@@ -1,0 +1,93 @@
+//! The data folder of `citycode up`: what stands where, who may read it, and which log it belongs to.
+//!
+//! ```text
+//! DIR/                    0700
+//!   in-use                lock, held as long as the process lives
+//!   policy                name of the policy that the log was made under
+//!   admin.token           0600, the local admin's access token, new at every start
+//!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each
+//!   log/                  the event log
+//!   vault/                the vault
+//!   projections/          snapshots; can be thrown away
+//!   scans/                scan and sampling records, sealed by day
+//!   audit/                the auditors' index; can be thrown away
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use citycode_event_store::{Layout, LogId};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog, OpenError};
+use citycode_service_kit::entropy::{Draw, Entropy};
+use citycode_service_kit::files::{self, FileError, LockFile};
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    /// A file or folder of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The log in it.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// It was made under another policy, whose kinds and places are others.
+    #[error("the data folder was made under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)")]
+    OtherPolicy {
+        /// As the folder has it.
+        found: String,
+        /// As asked for.
+        wanted: String,
+    },
+}
+
+/// An open data folder; other processes are kept out as long as it lives.
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl DataFolder {
+    /// Opens a folder, or makes it.
+    ///
+    /// # Errors
+    /// [`DataFolderError`]; nothing in the folder was changed.
+    pub fn open(path: &Path, policy_name: &str) -> Result<Self, DataFolderError> {
+        files::create_private_dir(path)?;
+        let lock = LockFile::take(&path.join("in-use"))?;
+        let named = path.join("policy");
+        match std::fs::read_to_string(&named) {
+            Ok(found) if found.trim() != policy_name => {
+                return Err(DataFolderError::OtherPolicy { found: found.trim().to_owned(), wanted: policy_name.to_owned() });
+            }
+            Ok(_) => {}
+            Err(_) => files::write_atomic(&named, policy_name.as_bytes(), files::PUBLIC_FILE_MODE)?,
+        }
+        for folder in ["keys", "log", "vault", "projections", "scans", "audit"] {
+            files::create_private_dir(&path.join(folder))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// A place in the folder.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens the event log, or makes it with a random identity. Blocks its thread.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, OpenError> {
+        let create = Some(NewLog { log_id: LogId(entropy.array()), layout: Layout::default() });
+        EmbeddedEventStore::open(&self.join("log"), &Config { create, ..Config::default() })
+    }
+}
+
+/// Where `citycode up` keeps its data unless told otherwise: `$XDG_DATA_HOME/citycode`, or the same below
+/// `~/.local/share` (XDG Base Directory Specification).
+#[must_use]
+pub fn default_path() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("citycode"))
+}

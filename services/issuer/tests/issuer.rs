@@ -1,0 +1,326 @@
+//! The issuer from outside, over the in-memory log and a real vault: what it lets out, what it refuses, and what a
+//! repeat or a crowd gets.
+
+mod fixture;
+
+use citycode_event_store::memory::AppendFault;
+use citycode_service_kit::problem::Code;
+use citycode_testkit::IdNumbers;
+use citycode_wire::proto::issuer::v1::{
+    CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest, ReprintRequest,
+};
+use fixture::{City, TODAY};
+
+fn issue(kind: &str, channel: &str, id_number: &str) -> IssueRequest {
+    IssueRequest {
+        kind: kind.into(),
+        channel: channel.into(),
+        id_number: id_number.into(),
+        ..IssueRequest::default()
+    }
+}
+
+fn lives(codes: &citycode_wire::proto::issuer::v1::ListCodesResponse) -> Vec<(String, CodeLife)> {
+    codes
+        .codes
+        .iter()
+        .map(|code| (code.kind.clone(), code.state()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r04_reissuing_gives_a_new_code_and_names_the_one_that_died() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(1).aged(40, TODAY)).await;
+    let first = city
+        .issuer
+        .issue(&city.admin, &issue("sampling", "app", &person))
+        .await
+        .expect("issued");
+    let second = city
+        .issuer
+        .issue(&city.admin, &issue("sampling", "app", &person))
+        .await
+        .expect("reissued");
+    let (first, second) = (first.code.expect("a code"), second.code.expect("a code"));
+    assert_eq!(second.supersedes.as_deref(), Some(first.code_id.as_str()));
+    assert_ne!(first.token, second.token);
+    assert_ne!(first.status, second.status);
+    assert_eq!(second.expires_at - second.issued_at, 30 * 86_400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r03_two_hundred_reissues_at_once_leave_one_valid_code() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(2).aged(40, TODAY)).await;
+    let mut reissues = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (issuer, admin, person) = (city.issuer.clone(), city.admin.clone(), person.clone());
+        reissues.spawn(async move {
+            issuer
+                .issue(&admin, &issue("sampling", "app", &person))
+                .await
+        });
+    }
+    let mut superseded = Vec::new();
+    while let Some(answer) = reissues.join_next().await {
+        superseded.push(
+            answer
+                .expect("no panic")
+                .expect("issued")
+                .code
+                .expect("a code")
+                .supersedes,
+        );
+    }
+    assert_eq!(
+        superseded.iter().filter(|code| code.is_none()).count(),
+        1,
+        "one was the first"
+    );
+    superseded.sort();
+    superseded.dedup();
+    assert_eq!(superseded.len(), 200, "every code but the last died once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_command_id_gets_the_same_code_and_a_reused_one_is_refused() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(3).aged(40, TODAY)).await;
+    let request = IssueRequest {
+        command_id: vec![7; 16],
+        ..issue("sampling", "app", &person)
+    };
+    let first = city
+        .issuer
+        .issue(&city.admin, &request)
+        .await
+        .expect("issued");
+    let again = city
+        .issuer
+        .issue(&city.admin, &request)
+        .await
+        .expect("the same");
+    assert_eq!(first, again);
+    let other = IssueRequest {
+        command_id: vec![7; 16],
+        ..issue("offline", "kiosk", &person)
+    };
+    let refused = city
+        .issuer
+        .issue(&city.admin, &other)
+        .await
+        .expect_err("another request");
+    assert_eq!(refused.code(), Code::IdempotencyKeyReused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_of_unknown_outcome_is_repeated_and_done_once() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(4).aged(40, TODAY)).await;
+    for fault in [
+        AppendFault::CommittedButUnknown,
+        AppendFault::LostAndUnknown,
+    ] {
+        city.store.fail_next_append(fault);
+        let code = city
+            .issuer
+            .issue(&city.admin, &issue("sampling", "app", &person))
+            .await
+            .expect("issued");
+        let reprint = ReprintRequest {
+            kind: "sampling".into(),
+            channel: "app".into(),
+            id_number: person.clone(),
+            ..ReprintRequest::default()
+        };
+        let printed = city
+            .issuer
+            .reprint(&city.admin, &reprint)
+            .await
+            .expect("the same code");
+        assert_eq!(
+            printed.code.expect("a code").token,
+            code.code.expect("a code").token,
+            "R6: byte for byte"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_eligibility_is_judged_at_issue_and_attested_only_by_channels_that_may() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(5);
+    let (child, adult, elder) = (
+        city.resident(numbers.aged(17, TODAY)).await,
+        city.resident(numbers.aged(30, TODAY)).await,
+        city.resident(numbers.aged(60, TODAY)).await,
+    );
+    for person in [&child, &elder] {
+        city.issuer
+            .issue(&city.admin, &issue("offline", "kiosk", person))
+            .await
+            .expect("eligible");
+    }
+    let refused = city
+        .issuer
+        .issue(&city.admin, &issue("offline", "kiosk", &adult))
+        .await
+        .expect_err("30 years old");
+    assert_eq!(refused.code(), Code::NotEligible);
+    let attestation = citycode_wire::proto::issuer::v1::Attestation {
+        disability: true,
+        group: String::new(),
+    };
+    let attested = IssueRequest {
+        attestation: Some(attestation.clone()),
+        ..issue("offline", "kiosk", &adult)
+    };
+    city.issuer
+        .issue(&city.admin, &attested)
+        .await
+        .expect("attested by the kiosk");
+    let by_app = IssueRequest {
+        attestation: Some(attestation),
+        ..issue("sampling", "app", &adult)
+    };
+    let refused = city
+        .issuer
+        .issue(&city.admin, &by_app)
+        .await
+        .expect_err("the app may not attest");
+    assert_eq!(refused.code(), Code::ChannelNotAllowed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_code_needs_a_family_code()
+ {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(6);
+    let guardian = city.resident(numbers.aged(40, TODAY)).await;
+    let child = city.resident(numbers.aged(8, TODAY)).await;
+    let phone = city.phone_key(1);
+    let family = IssueRequest {
+        guardian_id_number: guardian.clone(),
+        device_key: phone.clone(),
+        ..issue("family", "app", &child)
+    };
+    let refused = city
+        .issuer
+        .issue(&city.admin, &family)
+        .await
+        .expect_err("no relationship");
+    assert_eq!(refused.code(), Code::RelationshipUnknown);
+    let sampling = IssueRequest {
+        guardian_id_number: guardian.clone(),
+        ..issue("sampling", "app", &child)
+    };
+    let refused = city
+        .issuer
+        .issue(&city.admin, &sampling)
+        .await
+        .expect_err("no family code");
+    assert_eq!(refused.code(), Code::FamilyCodeRequired);
+    let relate = RelateRequest {
+        guardian_id_number: guardian.clone(),
+        dependent_id_number: child.clone(),
+        ..RelateRequest::default()
+    };
+    city.issuer
+        .relate(&city.admin, &relate)
+        .await
+        .expect("related");
+    city.issuer
+        .issue(&city.admin, &family)
+        .await
+        .expect("issued");
+    city.issuer
+        .issue(&city.admin, &sampling)
+        .await
+        .expect("issued");
+    // Erasing the guardian ends the relationship and kills the family code, not the child's own sampling code (R1).
+    city.issuer
+        .erase(
+            &city.admin,
+            &EraseRequest {
+                id_number: guardian.clone(),
+                ..EraseRequest::default()
+            },
+        )
+        .await
+        .expect("erased");
+    let codes = city
+        .issuer
+        .list_codes(
+            &city.admin,
+            &ListCodesRequest {
+                id_number: child,
+                ..ListCodesRequest::default()
+            },
+        )
+        .await;
+    let codes = lives(&codes.expect("the child's codes"));
+    assert!(
+        codes.contains(&("family".into(), CodeLife::Revoked)),
+        "{codes:?}"
+    );
+    assert!(
+        codes.contains(&("sampling".into(), CodeLife::Valid)),
+        "{codes:?}"
+    );
+    let gone = city
+        .issuer
+        .list_codes(
+            &city.admin,
+            &ListCodesRequest {
+                id_number: guardian,
+                ..ListCodesRequest::default()
+            },
+        )
+        .await;
+    assert_eq!(gone.expect_err("forgotten").code(), Code::NotRegistered);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r06_a_reprint_works_after_the_signing_key_was_rotated_and_compromised() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(7).aged(70, TODAY)).await;
+    let code = city
+        .issuer
+        .issue(&city.admin, &issue("offline", "kiosk", &person))
+        .await
+        .expect("issued");
+    city.issuer
+        .rotate_keys(&city.admin, &Default::default())
+        .await
+        .expect("rotated");
+    let keys = city.issuer.list_keys().keys;
+    assert_eq!(keys.len(), 2);
+    let compromise = citycode_wire::proto::issuer::v1::CompromiseKeyRequest {
+        key_id: keys[0].key_id.clone(),
+        ..Default::default()
+    };
+    let marked = city
+        .issuer
+        .compromise_key(&city.admin, &compromise)
+        .await
+        .expect("marked")
+        .key
+        .expect("the key");
+    assert!(marked.compromised);
+    let reprint = ReprintRequest {
+        kind: "offline".into(),
+        channel: "pc".into(),
+        id_number: person,
+        ..ReprintRequest::default()
+    };
+    let printed = city
+        .issuer
+        .reprint(&city.admin, &reprint)
+        .await
+        .expect("the same code");
+    assert_eq!(
+        printed.code.expect("a code").token,
+        code.code.expect("a code").token
+    );
+}
