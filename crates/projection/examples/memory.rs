@@ -122,7 +122,7 @@ fn measure_status(codes: u64) {
     let bare = start.elapsed().as_nanos() as f64 / count as f64;
     assert_eq!(sum, count);
     let few = lookups(16_000, count, |status, digest| {
-        cursor.lookup(status, digest)
+        reader.lookup(status, digest)
     });
     println!(
         "status: random lookup {whole:.1} ns (among 16,000 codes {few:.1} ns), of which {own:.1} ns draw the code to ask for; a bare random byte {bare:.1} ns"

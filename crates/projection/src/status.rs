@@ -16,6 +16,7 @@ mod fingerprint;
 mod partition;
 mod reader;
 mod saved;
+mod shared;
 mod standings;
 mod writer;
 

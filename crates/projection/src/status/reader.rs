@@ -8,7 +8,7 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 
-use super::writer::Shared;
+use super::shared::Shared;
 
 /// How far a partition was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

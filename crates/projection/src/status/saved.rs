@@ -23,8 +23,9 @@ use super::entry::standing_number;
 use super::fingerprint::FingerprintKey;
 use super::partition::{Lists, PartitionStatus};
 use super::reader::{PartitionPoint, StatusReader};
+use super::shared::Shared;
 use super::standings::Standings;
-use super::writer::{Shared, StatusWriter};
+use super::writer::StatusWriter;
 use crate::snapshot::{
     Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
 };

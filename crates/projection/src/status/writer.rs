@@ -15,17 +15,9 @@ use super::entry::Entry;
 use super::fingerprint::FingerprintKey;
 use super::partition::{Lists, PartitionStatus};
 use super::reader::{PartitionPoint, StatusReader};
+use super::shared::Shared;
 use super::standings::Standings;
 use crate::commit::{ApplyError, Commit, check_next};
-
-/// What writer and readers share.
-pub(super) struct Shared {
-    pub(super) key: FingerprintKey,
-    pub(super) partitions: Box<[PartitionStatus]>,
-    pub(super) standings: Standings,
-    pub(super) alarm_count: AtomicU64,
-    pub(super) allocated_places: AtomicU64,
-}
 
 /// The one writer. Not clonable: that there is only one is what the readers' guarantees rest on.
 pub struct StatusWriter {
@@ -326,36 +318,5 @@ impl Change {
             Act::Stand(standing) => entry.with_standing(standing),
         };
         block.store(self.index, entry);
-    }
-}
-
-impl Shared {
-    pub(super) fn partition_of(&self, list: ListId) -> Option<&PartitionStatus> {
-        self.partitions.get(usize::from(list.partition()))
-    }
-
-    pub(super) fn lists(&self) -> Vec<ListId> {
-        let mut all = Vec::new();
-        for partition in &self.partitions {
-            all.extend(partition.lists.load().keys().copied());
-        }
-        all.sort_unstable();
-        all
-    }
-
-    pub(super) fn export_two_bit(&self, id: ListId) -> Vec<u8> {
-        let Some(partition) = self.partition_of(id) else {
-            return Vec::new();
-        };
-        let Some(list) = partition.lists.load().get(&id).cloned() else {
-            return Vec::new();
-        };
-        list.two_bits(|block, out| {
-            let before = out.len();
-            partition.read(|| {
-                out.truncate(before);
-                block.push_two_bits(out);
-            });
-        })
     }
 }
