@@ -8,7 +8,7 @@ use citycode_event_store::StreamName;
 use citycode_holder_log::{CommandContext, KEYS_STREAM};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_token::KeyEntry;
+use citycode_token::{KeyEntry, keys_cose_set, keys_jwks_json};
 use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest,
     RotateKeysResponse, SigningKey,
@@ -31,6 +31,8 @@ impl Issuer {
         entries.sort_by_key(|entry| (entry.signs_from, entry.key_id));
         ListKeysResponse {
             keys: entries.into_iter().map(signing_key).collect(),
+            jwks: keys_jwks_json(&keyring),
+            cose_key_set: keys_cose_set(&keyring),
         }
     }
 

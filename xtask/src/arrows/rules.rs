@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("qr", &[]),
     ("event-store", &[]),
@@ -26,6 +26,17 @@ const CRATES: [(&str, &[&str]); 15] = [
     (
         "holder-log",
         &["domain", "wire", "projection", "event-store"],
+    ),
+    (
+        "acts",
+        &[
+            "domain",
+            "wire",
+            "vault",
+            "policy-file",
+            "holder-log",
+            "service-kit",
+        ],
     ),
     // Only tests and benches use it, so it may know what they would otherwise repeat.
     (
@@ -63,6 +74,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     (
         "issuer",
         &[
+            "acts",
             "token",
             "projection",
             "vault",
@@ -74,6 +86,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     (
         "revocation",
         &[
+            "acts",
             "token",
             "projection",
             "vault",
@@ -86,9 +99,10 @@ const SERVICES: [(&str, &[&str]); 6] = [
         "verifier",
         &["token", "projection", "vault", "policy-file", "event-store"],
     ),
-    ("audit", &["event-store"]),
-    // The exposed one: no log, no keys, no projections.
-    ("portal", &[]),
+    // holder-log for the names of streams and for reading events; audit appends nothing.
+    ("audit", &["event-store", "holder-log"]),
+    // The exposed one: no log, no keys, no projections. It reads pictures for who has no reader at hand.
+    ("portal", &["qr"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
 ];
 const EVERY_SERVICE_KNOWS: [&str; 3] = ["domain", "wire", "service-kit"];
@@ -160,7 +174,7 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
             "tests",
         ],
     ),
-    ("redb", &["event-store-embedded", "vault", "bench"]),
+    ("redb", &["event-store-embedded", "vault", "audit", "bench"]),
     ("krilla", &["qr"]),
 ];
 
