@@ -1,0 +1,27 @@
+//! A throw-away folder on a real disk.
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+/// Where benches write: `CITYCODE_BENCH_DIR`, else the system's temporary folder. Durable figures need a disk: in a
+/// folder of memory (tmpfs) a sync costs nothing, and this says so on standard error.
+pub(crate) fn throw_away() -> Result<TempDir> {
+    let parent = std::env::var_os("CITYCODE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let folder = tempfile::tempdir_in(&parent).context("no folder to write in")?;
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mount = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            Some((words.next()?, words.next()?))
+        })
+        .filter(|(point, _)| folder.path().starts_with(point))
+        .max_by_key(|(point, _)| point.len());
+    if mount.is_some_and(|(_, kind)| kind == "tmpfs") {
+        eprintln!(
+            "citycode-bench: {} is memory, not a disk: set CITYCODE_BENCH_DIR",
+            parent.display()
+        );
+    }
+    Ok(folder)
+}

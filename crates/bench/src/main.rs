@@ -1,0 +1,140 @@
+//! The promised figures, taken for real: `citycode-bench NAME [--json FILE]`, `--list` for all names.
+//!
+//! Each bench builds what it measures, measures the limit or peer in the same run, and prints both beside the goal.
+//! A figure that could not be taken is left out and said on standard error, never filled in. `--scale N` divides
+//! every size by N, to try a bench out; such figures are printed and never written as JSON.
+//!
+//! It leaves out what a bench cannot promise: other machines. The machine stands in every report.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measuring program prints, and reads the clock of the machine"
+)]
+
+mod allocation;
+mod folder;
+mod issue;
+mod projection;
+mod recovery;
+mod replay;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use report::Report;
+
+/// A bench: its name, what it measures, and the function that does.
+struct Bench {
+    name: &'static str,
+    measures: &'static str,
+    run: fn(&mut Report, Scale) -> Result<()>,
+}
+
+const BENCHES: [Bench; 3] = [
+    Bench {
+        name: "issue",
+        measures: "importing and issuing on the embedded store, over gRPC",
+        run: issue::run,
+    },
+    Bench {
+        name: "projection",
+        measures: "memory of both projections, starting from a snapshot and by replay",
+        run: projection::run,
+    },
+    Bench {
+        name: "recovery",
+        measures: "opening a log after kill -9, with and without redb's quick repair",
+        run: recovery::run,
+    },
+];
+
+/// How much smaller than promised everything is built.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale(u64);
+
+impl Scale {
+    /// A size at this scale.
+    pub(crate) fn of(self, size: u64) -> u64 {
+        size / self.0
+    }
+}
+
+struct Arguments {
+    name: String,
+    json: Option<PathBuf>,
+    scale: Scale,
+}
+
+fn arguments() -> Result<Arguments> {
+    let (mut name, mut json, mut scale) = (None, None, Scale(1));
+    let mut rest = std::env::args().skip(1);
+    while let Some(word) = rest.next() {
+        match word.as_str() {
+            "--json" => json = Some(PathBuf::from(rest.next().context("--json needs a file")?)),
+            "--scale" => {
+                let number = rest.next().context("--scale needs a number")?;
+                scale = Scale(
+                    number
+                        .parse::<u64>()
+                        .context("--scale needs a number")?
+                        .max(1),
+                );
+            }
+            flag if flag.starts_with('-') && flag != "--list" => bail!("unknown flag {flag}"),
+            _ if name.is_some() => bail!("one bench at a time"),
+            _ => name = Some(word),
+        }
+    }
+    let name = name.context("name a bench, or --list for all names")?;
+    if json.is_some() && scale.0 != 1 {
+        bail!("figures taken at another scale are not those promised: no --json with --scale");
+    }
+    Ok(Arguments { name, json, scale })
+}
+
+fn run() -> Result<ExitCode> {
+    if let Some(folder) = recovery::writer_folder() {
+        return recovery::write_until_killed(&folder);
+    }
+    let arguments = arguments()?;
+    if arguments.name == "--list" {
+        for bench in &BENCHES {
+            println!("{:<12}{}", bench.name, bench.measures);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let known = BENCHES.iter().find(|bench| bench.name == arguments.name);
+    let bench = known.with_context(|| {
+        let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+        format!(
+            "no bench {}; there are {}",
+            arguments.name,
+            names.join(", ")
+        )
+    })?;
+    let mut report = Report::new(bench.name);
+    let outcome = (bench.run)(&mut report, arguments.scale);
+    println!("{}", report.table());
+    if let Some(file) = &arguments.json {
+        report.write_json(file)?;
+    }
+    outcome?;
+    Ok(if report.all_hold() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("citycode-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

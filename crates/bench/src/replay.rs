@@ -1,0 +1,260 @@
+//! `replay_rate`: how fast a log on the embedded store folds into a register and into a status projection.
+//!
+//! The log is written for real, as a city's life writes it: three commits a holder with four events (registered and
+//! issued, issued another kind, reissued), each token sealed to the length that a paper code has.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
+use citycode_domain::event::{CodeRef, Event, HolderRegistered, Sealed};
+use citycode_domain::ids::HolderId;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{Fold, Progress, follow};
+use citycode_event_store::{
+    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
+    RecordedCommit, RequestDigest, message_id,
+};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use citycode_holder_log::{RegisterFold, holder_of, holder_stream};
+use citycode_projection::bench_support::{code, holder, mix};
+use citycode_projection::register::HolderRegister;
+use citycode_projection::status::{self, FingerprintKey, StatusWriter};
+use citycode_projection::{BucketTail, Commit};
+
+use crate::report::{Figure, Goal, Report};
+use crate::{Scale, folder};
+
+/// Three commits and four events each.
+const HOLDERS: u64 = 400_000;
+/// A paper code's token of about 250 characters, its nonce and its tag.
+const SEALED_BYTES: usize = 280;
+/// Holders of one hand-over to the log.
+const GROUP: u64 = 1_000;
+
+/// The decided lives of a city, holder by holder.
+pub(crate) struct Lives {
+    layout: Layout,
+    codes: Vec<u64>,
+}
+
+impl Lives {
+    pub(crate) fn new(layout: Layout) -> Self {
+        let codes = vec![0; usize::from(layout.partitions())];
+        Self { layout, codes }
+    }
+
+    fn birth(&mut self, holder: HolderId, supersedes: Option<CodeRef>) -> (CodeRef, Event) {
+        let partition = self.layout.bucket_of(&holder_stream(holder)).partition.0;
+        let number = &mut self.codes[usize::from(partition)];
+        let born = code(partition, *number);
+        *number += 1;
+        let mut event = born.issued(supersedes);
+        if let Event::CodeIssued(issued) = &mut event {
+            issued.sealed_token = Sealed(vec![mix(*number) as u8; SEALED_BYTES]);
+        }
+        (born.code_ref(), event)
+    }
+
+    /// The commits of one holder, in order.
+    pub(crate) fn of(&mut self, number: u64) -> [NewCommit; 3] {
+        let holder = holder(number);
+        let (first, birth) = self.birth(holder, None);
+        let registered = Event::HolderRegistered(HolderRegistered { holder });
+        let (_, second) = self.birth(holder, None);
+        let (_, mut third) = self.birth(holder, Some(first));
+        if let Event::CodeIssued(issued) = &mut third {
+            issued.code.slot = first.slot;
+        }
+        let commits = [vec![registered, birth], vec![second], vec![third]];
+        let mut step = 0;
+        commits.map(|events| {
+            step += 1;
+            commit(holder, number * 4 + step, &events)
+        })
+    }
+}
+
+fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
+    let stream = holder_stream(holder);
+    let command_id =
+        CommandId((u128::from(mix(command)) << 64 | u128::from(command)).to_be_bytes());
+    let encoded = events.iter().map(citycode_wire::event::encode);
+    NewCommit {
+        stream,
+        events: encoded
+            .map(|(event_type, version, payload)| EventData {
+                event_type: event_type.into(),
+                version,
+                payload: Bytes::from(payload),
+            })
+            .collect(),
+        message_id: message_id("bench", &stream, &command_id),
+        request_digest: RequestDigest([1; 32]),
+        command_id,
+        actor: "channel:app;import;0123abcd".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: citycode_projection::bench_support::NOW.0,
+        trace_context: None,
+    }
+}
+
+/// Appends the lives of these holders, durable when it returns.
+pub(crate) async fn write_lives(
+    store: &EmbeddedEventStore,
+    lives: &mut Lives,
+    holders: std::ops::Range<u64>,
+) -> Result<()> {
+    let mut next = holders.start;
+    while next < holders.end {
+        let last = holders.end.min(next + GROUP);
+        // A commit of each holder at a time: the second expects the tail that the first leaves.
+        let mut waves: [Vec<NewCommit>; 3] = Default::default();
+        for number in next..last {
+            for (wave, commit) in waves.iter_mut().zip(lives.of(number)) {
+                wave.push(commit);
+            }
+        }
+        for mut wave in waves {
+            while !wave.is_empty() {
+                let mut group = Vec::with_capacity(wave.len());
+                for commit in &wave {
+                    let bucket = store.layout().bucket_of(&commit.stream);
+                    group.push((commit.clone(), store.bucket_tail(bucket).await?));
+                }
+                // Two holders of a wave may share a bucket: the second goes again.
+                let mut answers = store.append_many(group).await.into_iter();
+                let mut failed = None;
+                wave.retain(|_| match answers.next() {
+                    Some(Ok(AppendOutcome::Appended { .. })) => false,
+                    Some(Ok(AppendOutcome::WrongExpectedVersion { .. })) => true,
+                    other => {
+                        failed = Some(format!("{other:?}"));
+                        true
+                    }
+                });
+                if let Some(failed) = failed {
+                    bail!("an append failed: {failed}");
+                }
+            }
+        }
+        next = last;
+    }
+    Ok(())
+}
+
+/// A status projection that follows the log, as a verifier's does.
+pub(crate) struct StatusFold(pub(crate) StatusWriter);
+
+impl Fold for StatusFold {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let decode = |data: &EventData| {
+            citycode_wire::event::decode_for_projection(
+                &data.event_type,
+                data.version,
+                &data.payload,
+            )
+        };
+        let events: Result<Vec<_>, _> = commit.commit.events.iter().map(decode).collect();
+        let events = events.map_err(|error| error.to_string())?;
+        let alarms = self.0.apply(&Commit {
+            position: citycode_domain::ids::CommitPosition {
+                partition: commit.position.partition.0,
+                sequence: commit.position.sequence.0,
+            },
+            decided_at: Timestamp(commit.commit.decided_at),
+            holder: holder_of(&commit.commit.stream),
+            bucket: commit.bucket.bucket,
+            tail: BucketTail {
+                revision: commit.revision.to_raw(),
+                hash: commit.hash.0,
+            },
+            message_id_prefix: 0,
+            events: &events,
+        });
+        match alarms {
+            Ok(alarms) if alarms.is_empty() => Ok(()),
+            Ok(alarms) => Err(format!("alarms: {alarms:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Follows the whole log; seconds until it is live.
+async fn replay(store: Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static) -> Result<f64> {
+    let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
+    let followed = progress.clone();
+    let start = Instant::now();
+    let following = tokio::spawn(async move { follow(&*store, &mut fold, &followed).await });
+    progress.wait_until_live().await?;
+    let seconds = start.elapsed().as_secs_f64();
+    following.abort();
+    // Its error is that it was aborted.
+    let _ = following.await;
+    Ok(seconds)
+}
+
+async fn measure(report: &mut Report, holders: u64) -> Result<()> {
+    let folder = folder::throw_away()?;
+    let layout = Layout::default();
+    let new_log = NewLog {
+        log_id: LogId([1; 16]),
+        layout,
+    };
+    let config = Config {
+        create: Some(new_log),
+        ..Config::default()
+    };
+    let store = EmbeddedEventStore::open(folder.path(), &config)?;
+    let start = Instant::now();
+    write_lives(&store, &mut Lives::new(layout), 0..holders).await?;
+    let wrote = start.elapsed().as_secs_f64();
+    store.close();
+    let start = Instant::now();
+    let store = Arc::new(EmbeddedEventStore::open(folder.path(), &Config::default())?);
+    let opened = start.elapsed().as_secs_f64();
+    let (commits, events) = (holders * 3, holders * 4);
+
+    let register = Arc::new(HolderRegister::new(layout.partitions()));
+    let fold = RegisterFold::new(Arc::clone(&register), Vec::new());
+    let register_seconds = replay(Arc::clone(&store), fold).await?;
+    ensure!(
+        register.holder_count() == holders,
+        "the replay lost holders"
+    );
+    let (writer, reader) = status::new(layout.partitions(), FingerprintKey([9; 16]));
+    let status_seconds = replay(Arc::clone(&store), StatusFold(writer)).await?;
+    let folded: u64 = reader.points().iter().map(|point| point.sequence).sum();
+    ensure!(folded == commits, "the replay lost commits");
+    let rate = |seconds: f64| events as f64 / seconds;
+    report.push(
+        Figure::new(
+            "replay_rate",
+            rate(register_seconds.max(status_seconds)),
+            "events/s",
+        )
+        .asked(Goal::AtLeast(500_000.0)),
+    );
+    report.push(Figure::new(
+        "replay_rate_register",
+        rate(register_seconds),
+        "events/s",
+    ));
+    report.push(Figure::new(
+        "replay_rate_status",
+        rate(status_seconds),
+        "events/s",
+    ));
+    report.note(format!(
+        "replay: {commits} commits of {events} events, written durably at {:.0} commits/s, opened in {opened:.2} s; the slower of the two folds is replay_rate",
+        commits as f64 / wrote
+    ));
+    Ok(())
+}
+
+pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure(report, scale.of(HOLDERS)))
+}
