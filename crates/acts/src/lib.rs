@@ -13,4 +13,4 @@ mod refusal;
 
 pub use digest::RequestMeaning;
 pub use person::{Acting, Authentication, Desk, DeskLimits};
-pub use refusal::{problem_of_execute, problem_of_refusal, problem_of_vault};
+pub use refusal::{problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};

@@ -14,7 +14,8 @@ use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::limits::{self, DistinctLimiter, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry;
-use citycode_vault::Vault;
+use citycode_vault::{PersonFile, Vault};
+use citycode_wire::proto::model::v1 as proto;
 
 use crate::digest::RequestMeaning;
 use crate::refusal::problem_of_vault;
@@ -29,6 +30,16 @@ pub struct Authentication<'a> {
     pub method: &'a str,
     /// An identity provider's short-lived, single-use assertion, where the policy asks for one.
     pub assertion: &'a str,
+}
+
+impl<'a> From<Option<&'a proto::Authentication>> for Authentication<'a> {
+    /// What a request says; empty where it says nothing.
+    fn from(part: Option<&'a proto::Authentication>) -> Self {
+        part.map_or_else(Self::default, |part| Self {
+            method: &part.method,
+            assertion: &part.assertion,
+        })
+    }
 }
 
 /// Who acts, checked: a channel of the policy, or an officer's or admin's own act.
@@ -266,12 +277,66 @@ impl Desk {
             .find(id_number)
             .await
             .map_err(|error| problem_of_vault(&error))?;
-        found.ok_or_else(|| {
-            Problem::new(
-                Code::NotRegistered,
-                "no resident with this ID number is registered",
-            )
-        })
+        found.ok_or_else(not_registered)
+    }
+
+    /// A person named in a request: the form of the number checked, the right to act proved, the holder found.
+    /// Also gives the word for how the person was authenticated.
+    ///
+    /// # Errors
+    /// `rate_limited`, `invalid_id_number`, `not_allowed`, `invalid_request`, `not_registered`, `unavailable`.
+    pub async fn person(
+        &self,
+        caller: &Caller,
+        channel: &ChannelPolicy,
+        authentication: Authentication<'_>,
+        id_number: &str,
+        now: Timestamp,
+    ) -> Result<(IdNumber, HolderId, String), Problem> {
+        let id_number = self.id_number(caller, id_number, now)?;
+        let method = self.authenticate(channel, authentication, &id_number)?;
+        let holder = self.holder(&id_number).await?;
+        Ok((id_number, holder, method))
+    }
+
+    /// A family member named in a request; none where the text is empty.
+    ///
+    /// An unknown one becomes a holder whom nobody knows and so has no relationship: the rules then answer as for
+    /// a known stranger, and nobody learns whether the number is known (R31).
+    ///
+    /// # Errors
+    /// `rate_limited`, `invalid_id_number`, `unavailable`.
+    pub async fn guardian(
+        &self,
+        caller: &Caller,
+        id_number: &str,
+        now: Timestamp,
+    ) -> Result<Option<HolderId>, Problem> {
+        if id_number.is_empty() {
+            return Ok(None);
+        }
+        let id_number = self.id_number(caller, id_number, now)?;
+        let found = self
+            .vault
+            .find(&id_number)
+            .await
+            .map_err(|error| problem_of_vault(&error))?;
+        Ok(Some(
+            found.unwrap_or_else(|| HolderId(self.entropy.array())),
+        ))
+    }
+
+    /// What is kept of a holder.
+    ///
+    /// # Errors
+    /// `not_registered`, `unavailable`.
+    pub async fn open_person(&self, holder: HolderId) -> Result<PersonFile, Problem> {
+        let file = self
+            .vault
+            .open(holder)
+            .await
+            .map_err(|error| problem_of_vault(&error))?;
+        file.ok_or_else(not_registered)
     }
 
     /// The context of a command for the log. `actor` is the role in which the caller acts, and how it knows the
@@ -303,6 +368,13 @@ impl Desk {
             now,
         })
     }
+}
+
+fn not_registered() -> Problem {
+    Problem::new(
+        Code::NotRegistered,
+        "no resident with this ID number is registered",
+    )
 }
 
 fn limited(limited: limits::Limited) -> Problem {

@@ -4,6 +4,7 @@ use citycode_domain::lifecycle::Refusal;
 use citycode_holder_log::ExecuteError;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::VaultError;
+use citycode_wire::request::InvalidRequest;
 
 /// The problem of a refusal by a rule.
 #[must_use]
@@ -22,6 +23,12 @@ pub fn problem_of_refusal(refusal: Refusal) -> Problem {
         }
     };
     Problem::new(code, refusal.to_string())
+}
+
+/// The problem of a request with a field that cannot be taken.
+#[must_use]
+pub fn problem_of_request(invalid: InvalidRequest) -> Problem {
+    Problem::new(Code::InvalidRequest, invalid.to_string())
 }
 
 /// The problem of a command that led to nothing.

@@ -25,8 +25,10 @@ const READS: u64 = 2_000_000;
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     // Replay first: it wants the machine's page cache, the others its memory.
     replay::run(report, scale)?;
+    allocation::count();
     status_size(report, scale)?;
     register_size(report, scale)?;
+    allocation::pause();
     start_from_snapshot(report, scale)
 }
 

@@ -1,15 +1,109 @@
-//! stub
-use crate::Scale;
-use crate::report::Report;
-use anyhow::{Result, bail};
+//! `recovery`: what redb's quick repair costs each commit, and what it saves when a log is opened after kill -9.
+//!
+//! A second process of this program writes a log's rows and is ended without closing its file, as a kill would;
+//! this one then opens it. redb is measured bare, so that both settings are seen whichever the engine has chosen.
+
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
+
+use crate::report::{Figure, Report};
+use crate::{Scale, folder};
+
+const COMMITS: u64 = 1_000_000;
+/// A commit of an issue, with its token sealed.
+const ROW_BYTES: usize = 560;
+/// As many as an import gathers.
+const BATCH: u64 = 1_000;
+/// Commits of one row: what a single issue waits for.
+const SINGLE: u64 = 500;
+const TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("rows");
+/// Tells the second process where to write, how much, and how.
+const WRITE: &str = "CITYCODE_BENCH_WRITE";
+
+/// The folder that this process shall write in, if it is the second one.
 pub(crate) fn writer_folder() -> Option<PathBuf> {
-    None
+    std::env::var_os(WRITE).map(Into::into)
 }
-pub(crate) fn write_until_killed(_: &Path) -> Result<ExitCode> {
-    bail!("")
+
+fn write(database: &Database, rows: std::ops::Range<u64>, quick: bool) -> Result<()> {
+    let row = [7u8; ROW_BYTES];
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(quick);
+    {
+        let mut table = transaction.open_table(TABLE)?;
+        for number in rows {
+            // The right edges of sixteen partitions, as a log grows.
+            table.insert((number % 16) << 48 | number / 16, row.as_slice())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
 }
-pub(crate) fn run(_: &mut Report, _: Scale) -> Result<()> {
+
+/// The second process: writes, says how fast, and dies with the file open.
+pub(crate) fn write_until_killed(folder: &Path) -> Result<ExitCode> {
+    let words = std::fs::read_to_string(folder.join("task")).context("no task")?;
+    let (quick, commits) = words.split_once(' ').context("a malformed task")?;
+    let (quick, commits) = (quick == "quick", commits.parse::<u64>()?);
+    let database = Database::create(folder.join("rows.redb"))?;
+    let start = Instant::now();
+    let mut next = 0;
+    while next < commits {
+        write(&database, next..commits.min(next + BATCH), quick)?;
+        next += BATCH;
+    }
+    let grouped = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for number in commits..commits + SINGLE {
+        write(&database, number..number + 1, quick)?;
+    }
+    let single = start.elapsed().as_secs_f64();
+    println!(
+        "{} {}",
+        commits as f64 / grouped,
+        single * 1e3 / SINGLE as f64
+    );
+    // Nothing is dropped, closed or written any more.
+    std::process::abort()
+}
+
+/// Rows a second in batches, milliseconds of a commit of one row, seconds to open afterwards.
+fn kill_and_open(quick: bool, commits: u64) -> Result<[f64; 3]> {
+    let folder = folder::throw_away()?;
+    let word = if quick { "quick" } else { "plain" };
+    std::fs::write(folder.path().join("task"), format!("{word} {commits}"))?;
+    let killed = Command::new(std::env::current_exe()?)
+        .env(WRITE, folder.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&killed.stdout);
+    let figures = said.trim().split_once(' ');
+    let (grouped, single) = figures.with_context(|| {
+        format!(
+            "the writer failed: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        )
+    })?;
+    let start = Instant::now();
+    let database = Database::create(folder.path().join("rows.redb"))?;
+    let opened = start.elapsed().as_secs_f64();
+    let rows = database.begin_read()?.open_table(TABLE)?.len()?;
+    ensure!(rows == commits + SINGLE, "rows were lost: {rows}");
+    Ok([grouped.parse()?, single.parse()?, opened])
+}
+
+pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
+    let commits = scale.of(COMMITS);
+    let [plain_rate, plain_single, plain_open] = kill_and_open(false, commits)?;
+    let [quick_rate, quick_single, quick_open] = kill_and_open(true, commits)?;
+    report.push(Figure::new("open_after_kill_plain", plain_open, "s"));
+    report.push(Figure::new("open_after_kill_quick_repair", quick_open, "s").beside(plain_open));
+    report.push(Figure::new("batched_rate_plain", plain_rate, "rows/s"));
+    report.push(Figure::new("batched_rate_quick_repair", quick_rate, "rows/s").beside(plain_rate));
+    report.push(Figure::new("single_commit_plain", plain_single, "ms"));
+    report.push(Figure::new("single_commit_quick_repair", quick_single, "ms").beside(plain_single));
     Ok(())
 }

@@ -15,13 +15,13 @@ use crate::streams::holder_of;
 
 /// What keeps leases, keys, or anything else that is not a holder's; called in the order of each partition.
 pub trait SystemFold: Send + Sync {
-    /// One event of a stream that is no holder's.
+    /// One event of a stream that is no holder's; its sealed fields are left empty.
     ///
     /// # Errors
     /// A sentence, where it cannot be folded; following stops.
     fn fold_system(&self, event: &Event, position: Position) -> Result<(), String>;
 
-    /// An event of a holder's stream, after the register has it. Must not block.
+    /// An event of a holder's stream, after the register has it; its sealed fields are left empty. Must not block.
     fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event) {}
 }
 
@@ -41,7 +41,7 @@ impl RegisterFold {
 
 impl Fold for RegisterFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
-        let events = events_of(commit).map_err(|error| error.to_string())?;
+        let events = folded_events(commit).map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
         let folded = self.register.apply(&Commit {
             position: commit_position(commit.position),
@@ -86,6 +86,17 @@ pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError
         .events
         .iter()
         .map(|data| event::decode(&data.event_type, data.version, &data.payload))
+        .collect()
+}
+
+/// As [`events_of`], with every sealed field left empty: no fold can unseal one, and a replay of a city's log would
+/// copy hundreds of megabytes to throw them away.
+fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
+    commit
+        .commit
+        .events
+        .iter()
+        .map(|data| event::decode_for_projection(&data.event_type, data.version, &data.payload))
         .collect()
 }
 

@@ -7,6 +7,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::entropy::{Draw as _, Entropy};
+
 /// Mode of files that hold secrets or personal data.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
 /// Mode of folders that hold them.
@@ -34,6 +36,12 @@ pub enum FileError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A secret file of another length than its 32 bytes.
+    #[error("{path} is not a secret of 32 bytes; put the right file there, or remove it to have a new one made")]
+    WrongLength {
+        /// Which file.
+        path: PathBuf,
     },
     /// Another process holds the lock.
     #[error("{path} is in use by another process")]
@@ -102,6 +110,37 @@ pub fn read_private(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, FileErro
     std::fs::read(path)
         .map(zeroize::Zeroizing::new)
         .map_err(io_error("read", path))
+}
+
+/// Reads a secret of 32 bytes.
+///
+/// # Errors
+/// As [`read_private`], and [`FileError::WrongLength`].
+pub fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
+    let bytes = read_private(path)?;
+    let wrong = |_| FileError::WrongLength {
+        path: path.to_path_buf(),
+    };
+    bytes
+        .as_slice()
+        .try_into()
+        .map(zeroize::Zeroizing::new)
+        .map_err(wrong)
+}
+
+/// The secret of 32 bytes at `path`; made from `entropy`, durably, where there is none.
+///
+/// # Errors
+/// As [`read_secret`] and [`create_private`].
+pub fn secret(
+    path: &Path,
+    entropy: &dyn Entropy,
+) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
+    if !path.exists() {
+        let fresh: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(entropy.array());
+        create_private(path, fresh.as_slice())?;
+    }
+    read_secret(path)
 }
 
 /// Refuses a file or folder for which group or others have any right.
@@ -249,6 +288,21 @@ mod tests {
             assert!(error.to_string().contains("chmod go= "), "{error}");
             std::fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_one_of_another_length_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.key");
+        let entropy = crate::entropy::SeededEntropy::new(1);
+        let first = secret(&path, &entropy).unwrap();
+        assert_eq!(secret(&path, &entropy).unwrap(), first);
+        let short = dir.path().join("short.key");
+        create_private(&short, &[7; 31]).unwrap();
+        assert!(matches!(
+            secret(&short, &entropy),
+            Err(FileError::WrongLength { .. })
+        ));
     }
 
     #[test]

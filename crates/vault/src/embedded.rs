@@ -11,6 +11,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     keys: RwLock<PageKeys>,
     index_key: hmac::Key,
     random: FillRandom,
+    committed: AtomicU64,
 }
 
 impl EmbeddedVault {
@@ -69,6 +71,7 @@ impl EmbeddedVault {
             keys: RwLock::new(keys),
             index_key,
             random,
+            committed: AtomicU64::new(0),
         });
         core.check_master()?;
         core.finish_interrupted()?;
@@ -79,6 +82,12 @@ impl EmbeddedVault {
             .spawn(move || writer::run(&writer, queue))
             .map_err(|error| VaultError::Unavailable(error.to_string()))?;
         Ok(Self { core, jobs })
+    }
+
+    /// Durable transactions that put people in since it was opened: how well requests gather into batches.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.core.committed.load(Ordering::Relaxed)
     }
 
     async fn ask<T>(

@@ -120,7 +120,7 @@ impl Import {
                 "the person is being erased at this moment; import the row again",
             ));
         }
-        let person = issuer.open_person(found.holder).await?;
+        let person = issuer.desk.open_person(found.holder).await?;
         let meaning = RequestMeaning::of("import")
             .word(&kind.name)
             .word(&channel.name)

@@ -5,9 +5,7 @@
 //! which a repeat with the same command id takes the same token.
 
 use async_trait::async_trait;
-use citycode_acts::{
-    Acting, RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault,
-};
+use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
@@ -25,7 +23,7 @@ use citycode_vault::PersonFile;
 use citycode_wire::proto::issuer::v1::{IssueRequest, IssueResponse};
 
 use crate::answer::{issued_code, token_context, unseal};
-use crate::{Attested, Issuer, authentication};
+use crate::{Attested, Issuer};
 
 impl Issuer {
     /// Issues a code, or a new one in the place of a valid one.
@@ -47,15 +45,17 @@ impl Issuer {
             },
             request.attestation.as_ref(),
         )?;
-        let authenticated = authentication(request.authentication.as_ref());
+        let authenticated = request.authentication.as_ref().into();
         let (id_number, holder, method) = self
+            .desk
             .person(caller, channel, authenticated, &request.id_number, now)
             .await?;
         let guardian = self
+            .desk
             .guardian(caller, &request.guardian_id_number, now)
             .await?;
         self.desk.count_change(caller, holder, kind)?;
-        let person = self.open_person(holder).await?;
+        let person = self.desk.open_person(holder).await?;
         let meaning = RequestMeaning::of("issue")
             .word(&kind.name)
             .word(&channel.name)
@@ -107,21 +107,6 @@ impl Issuer {
             print_for,
         );
         Ok(IssueResponse { code: Some(code) })
-    }
-
-    pub(crate) async fn open_person(&self, holder: HolderId) -> Result<PersonFile, Problem> {
-        let file = self
-            .desk
-            .vault
-            .open(holder)
-            .await
-            .map_err(|error| problem_of_vault(&error))?;
-        file.ok_or_else(|| {
-            Problem::new(
-                Code::NotRegistered,
-                "no resident with this ID number is registered",
-            )
-        })
     }
 
     pub(crate) fn facts(

@@ -33,9 +33,6 @@ pub enum KeyFolderError {
     /// The folder cannot be listed.
     #[error("the folder of keys cannot be read: {0}")]
     Folder(#[from] std::io::Error),
-    /// A file that is not 32 bytes.
-    #[error("{0} is not a key of 32 bytes")]
-    Form(PathBuf),
 }
 
 impl KeyFolder {
@@ -59,12 +56,7 @@ impl KeyFolder {
         name: &str,
         entropy: &dyn Entropy,
     ) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
-        let path = self.folder.join(name);
-        if !path.exists() {
-            let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
-            files::create_private(&path, fresh.as_slice())?;
-        }
-        read_secret(&path)
+        Ok(files::secret(&self.folder.join(name), entropy)?)
     }
 
     /// The ID-check key of the current epoch (R19); made where there is none.
@@ -97,21 +89,12 @@ impl KeyFolder {
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
             if name.starts_with("signing-") && name.ends_with(".key") {
-                let key = SigningKey::from_seed(*read_secret(&path)?);
+                let key = SigningKey::from_seed(*files::read_secret(&path)?);
                 keys.insert(key.key_id(), key);
             }
         }
         Ok(keys)
     }
-}
-
-fn read_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
-    let bytes = files::read_private(path)?;
-    bytes
-        .as_slice()
-        .try_into()
-        .map(Zeroizing::new)
-        .map_err(|_| KeyFolderError::Form(path.to_owned()))
 }
 
 /// The signing keys of one issuer.

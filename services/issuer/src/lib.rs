@@ -19,12 +19,7 @@ mod reprint;
 
 use std::sync::Arc;
 
-use citycode_acts::{Acting, Authentication, Desk};
-use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
-use citycode_domain::policy::ChannelPolicy;
-use citycode_domain::time::Timestamp;
-use citycode_service_kit::auth::Caller;
+use citycode_acts::{Acting, Desk};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
@@ -55,37 +50,6 @@ pub(crate) struct Attested {
 }
 
 impl Issuer {
-    /// A person named in a request: the form of the number checked, the right to act proved, the holder found.
-    pub(crate) async fn person(
-        &self,
-        caller: &Caller,
-        channel: &ChannelPolicy,
-        authentication: Authentication<'_>,
-        id_number: &str,
-        now: Timestamp,
-    ) -> Result<(IdNumber, HolderId, String), Problem> {
-        let id_number = self.desk.id_number(caller, id_number, now)?;
-        let method = self
-            .desk
-            .authenticate(channel, authentication, &id_number)?;
-        let holder = self.desk.holder(&id_number).await?;
-        Ok((id_number, holder, method))
-    }
-
-    /// A family member named in a request; none where the text is empty. An unknown one has no relationship.
-    pub(crate) async fn guardian(
-        &self,
-        caller: &Caller,
-        id_number: &str,
-        now: Timestamp,
-    ) -> Result<Option<HolderId>, Problem> {
-        if id_number.is_empty() {
-            return Ok(None);
-        }
-        let id_number = self.desk.id_number(caller, id_number, now)?;
-        self.desk.holder(&id_number).await.map(Some)
-    }
-
     /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
     /// An act of an admin's own, through no channel, may as well.
     pub(crate) fn attested(
@@ -120,14 +84,4 @@ impl Issuer {
             group,
         })
     }
-}
-
-/// The request's way of authentication, empty where it says nothing.
-pub(crate) fn authentication(
-    request: Option<&citycode_wire::proto::model::v1::Authentication>,
-) -> Authentication<'_> {
-    request.map_or(Authentication::default(), |part| Authentication {
-        method: &part.method,
-        assertion: &part.assertion,
-    })
 }

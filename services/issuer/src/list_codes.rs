@@ -7,7 +7,7 @@ use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{CodeLife, CodeState, ListCodesRequest, ListCodesResponse};
 
-use crate::{Issuer, authentication};
+use crate::Issuer;
 
 impl Issuer {
     /// The last code of every kind of a holder. Through a channel, or for an officer or admin without one.
@@ -25,8 +25,9 @@ impl Issuer {
             self.desk.holder(&id_number).await?
         } else {
             let channel = self.desk.channel(caller, &request.channel)?;
-            let authenticated = authentication(request.authentication.as_ref());
-            self.person(caller, channel, authenticated, &request.id_number, now)
+            let authenticated = request.authentication.as_ref().into();
+            self.desk
+                .person(caller, channel, authenticated, &request.id_number, now)
                 .await?
                 .1
         };

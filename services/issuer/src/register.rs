@@ -12,7 +12,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{Found, Person};
 use citycode_wire::proto::issuer::v1::{RegisterRequest, RegisterResponse};
 
-use crate::{Attested, Issuer, authentication};
+use crate::{Attested, Issuer};
 
 /// How often registering meets an erasure under way before it gives up.
 const MAX_ATTEMPTS: usize = 4;
@@ -41,7 +41,7 @@ impl Issuer {
             Some(channel) => {
                 let method = self.desk.authenticate(
                     channel,
-                    authentication(request.authentication.as_ref()),
+                    request.authentication.as_ref().into(),
                     &id_number,
                 )?;
                 format!("channel:{};{method}", channel.name)

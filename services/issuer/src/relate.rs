@@ -11,7 +11,7 @@ use citycode_wire::proto::issuer::v1::{
     RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse,
 };
 
-use crate::{Issuer, authentication};
+use crate::Issuer;
 
 impl Issuer {
     /// Records a relationship; repeating it changes nothing.
@@ -35,8 +35,8 @@ impl Issuer {
             "officer;unspecified".to_owned()
         } else {
             let channel = self.desk.channel(caller, &request.channel)?;
-            let guardian = authentication(request.guardian_authentication.as_ref());
-            let dependent = authentication(request.dependent_authentication.as_ref());
+            let guardian = request.guardian_authentication.as_ref().into();
+            let dependent = request.dependent_authentication.as_ref().into();
             self.desk
                 .authenticate(channel, guardian, &guardian_number)?;
             let method = self

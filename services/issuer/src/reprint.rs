@@ -8,7 +8,7 @@ use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::issuer::v1::{ReprintRequest, ReprintResponse};
 
 use crate::answer::{issued_code, unseal};
-use crate::{Issuer, authentication};
+use crate::Issuer;
 
 impl Issuer {
     /// The holder's valid code of a kind, again. No old signing key is needed for it.
@@ -23,11 +23,13 @@ impl Issuer {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
-        let authenticated = authentication(request.authentication.as_ref());
+        let authenticated = request.authentication.as_ref().into();
         let (_, holder, _) = self
+            .desk
             .person(caller, channel, authenticated, &request.id_number, now)
             .await?;
         let guardian = self
+            .desk
             .guardian(caller, &request.guardian_id_number, now)
             .await?;
         let state = self.desk.log.state(holder);
@@ -44,7 +46,7 @@ impl Issuer {
             _ => None,
         });
         let issued = issued.ok_or_else(Problem::internal)?;
-        let person = self.open_person(holder).await?;
+        let person = self.desk.open_person(holder).await?;
         let token = unseal(&issued, &person.key)?;
         let print_for = request.print.then_some(&person);
         let code = issued_code(

@@ -1,6 +1,7 @@
 //! The vault's one writer: many requests to a transaction, acknowledged once it is durable.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use citycode_domain::ids::HolderId;
 use tokio::sync::{mpsc, oneshot};
@@ -118,5 +119,6 @@ fn try_create_all(core: &Core, creations: &[Job]) -> Result<Vec<Found>, VaultErr
         }
     }
     transaction.commit().map_err(rows::unavailable)?;
+    core.committed.fetch_add(1, Ordering::Relaxed);
     Ok(found)
 }

@@ -1,0 +1,166 @@
+//! An issuer as `up` composes it, on the embedded engines, behind a gRPC server on loopback.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use citycode_acts::{Desk, DeskLimits};
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use citycode_holder_log::{HolderLog, RegisterFold};
+use citycode_issuer::grpc::IssuerFace;
+use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
+use citycode_projection::register::HolderRegister;
+use citycode_projection::status::{self, FingerprintKey};
+use citycode_service_kit::auth::{Caller, CallerId, Role};
+use citycode_service_kit::clock::SystemClock;
+use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
+use citycode_token::IdCheckKey;
+use citycode_vault::embedded::EmbeddedVault;
+use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient;
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Request;
+use tonic::transport::{Channel, Server};
+use zeroize::Zeroizing;
+
+use crate::replay::StatusFold;
+
+pub(crate) type Client = IssuerServiceClient<Channel>;
+
+/// The running issuer.
+pub(crate) struct IssuerUp {
+    address: std::net::SocketAddr,
+    vault: Arc<EmbeddedVault>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl IssuerUp {
+    /// Starts on a new log and a new vault in `folder`.
+    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let layout = Layout::default();
+        let new_log = NewLog {
+            log_id: LogId(entropy.array()),
+            layout,
+        };
+        let config = Config {
+            create: Some(new_log),
+            ..Config::default()
+        };
+        let store = Arc::new(EmbeddedEventStore::open(&folder.join("log"), &config)?);
+        let random: citycode_vault::FillRandom = Arc::new(|buffer| OsEntropy.fill(buffer));
+        let vault = Arc::new(EmbeddedVault::open(
+            &folder.join("vault"),
+            &Zeroizing::new(entropy.array()),
+            random,
+        )?);
+        let keys = Arc::new(SigningKeys::load(KeyFolder::open(&folder.join("keys"))?)?);
+        let leases = Arc::new(IndexLeases::default());
+        let (erasures, _erased) = ErasureQueue::new();
+        let register = Arc::new(HolderRegister::new(layout.partitions()));
+        let start = LogPosition::start(layout.partitions());
+        let (folded, seen) = (Progress::new(&start), Progress::new(&start));
+        let mut register_fold = RegisterFold::new(
+            Arc::clone(&register),
+            vec![keys.clone(), leases.clone(), erasures.clone()],
+        );
+        let (writer, _reader) = status::new(layout.partitions(), FingerprintKey(entropy.array()));
+        let mut status_fold = StatusFold(writer);
+        let mut tasks = Vec::new();
+        let (log, progress) = (Arc::clone(&store), folded.clone());
+        tasks.push(tokio::spawn(async move {
+            drop(follow(&*log, &mut register_fold, &progress).await);
+        }));
+        let (log, progress) = (Arc::clone(&store), seen.clone());
+        tasks.push(tokio::spawn(async move {
+            drop(follow(&*log, &mut status_fold, &progress).await);
+        }));
+        let log = HolderLog::new(
+            store as Arc<dyn EventStore>,
+            register,
+            folded.clone(),
+            vec![seen],
+        );
+        let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)
+            .ok()
+            .context("the policy")?;
+        let desk = Desk {
+            policy: Arc::new(policy),
+            vault: Arc::clone(&vault) as Arc<dyn citycode_vault::Vault>,
+            log: Arc::new(log),
+            clock: Arc::new(SystemClock::new()),
+            limits: DeskLimits::new(&*entropy),
+            entropy: Arc::clone(&entropy),
+            assertions: None,
+        };
+        let issuer = Arc::new(Issuer {
+            desk: Arc::new(desk),
+            keys,
+            leases,
+            id_check_key: IdCheckKey::from_bytes(entropy.array()),
+            erasures,
+        });
+        folded.wait_until_live().await?;
+        issuer
+            .ensure_signing_key()
+            .await
+            .ok()
+            .context("no signing key")?;
+        let (address, server) = serve(issuer).await?;
+        tasks.push(server);
+        Ok(Self {
+            address,
+            vault,
+            tasks,
+        })
+    }
+
+    /// A client on a connection of its own.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address))?;
+        Ok(IssuerServiceClient::new(endpoint.connect().await?))
+    }
+
+    /// Transactions that put people into the vault.
+    pub(crate) fn imported_vault_batches(&self) -> u64 {
+        self.vault.batches()
+    }
+
+    /// Stops everything; the files are closed when this returns.
+    pub(crate) async fn stop(self) -> Result<()> {
+        for task in self.tasks {
+            task.abort();
+            // Its error is that it was aborted.
+            let _ = task.await;
+        }
+        Ok(())
+    }
+}
+
+async fn serve(issuer: Arc<Issuer>) -> Result<(std::net::SocketAddr, JoinHandle<()>)> {
+    let id = CallerId::new("bench", "admin").ok().context("an id")?;
+    let admin = Arc::new(Caller::new(id, vec![Role::Admin]));
+    let service = IssuerServiceServer::with_interceptor(
+        IssuerFace(issuer),
+        move |mut request: Request<()>| {
+            request.extensions_mut().insert(Arc::clone(&admin));
+            Ok(request)
+        },
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let task = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            eprintln!("citycode-bench: the server ended: {error}");
+        }
+    });
+    Ok((address, task))
+}

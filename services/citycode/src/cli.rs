@@ -1,0 +1,165 @@
+//! The commands, as clap reads them. Each command's flags stand with the command.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::client::DEFAULT_SERVER;
+use crate::commands::{
+    codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs, history::HistoryArgs,
+    import::ImportArgs, issue::IssueArgs, keys::KeysArgs, officer::OfficerArgs, present::PresentArgs,
+    register::RegisterArgs, relate::RelateArgs, report_loss::ReportLossArgs, reprint::ReprintArgs,
+    standing::StandingArgs, up::UpArgs, verify::VerifyArgs,
+};
+use crate::output::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or admitted
+  1  failed
+  2  wrong usage
+  3  refused: a verdict that does not admit, or an act that a rule forbids
+  4  not found: nobody registered, no valid code
+  5  unavailable, or cannot check
+  6  not allowed
+
+Data goes to standard output, talk to standard error. NO_COLOR switches colours off.";
+
+/// A city's QR codes: issued once, killed at once, checked anywhere.
+#[derive(Parser)]
+#[command(name = "citycode", version, about, after_help = EXIT_CODES, arg_required_else_help = true, propagate_version = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+/// What every command understands.
+#[derive(clap::Args)]
+pub struct Connection {
+    /// How data is printed.
+    #[arg(long, global = true, value_enum, env = "CITYCODE_OUTPUT", default_value_t, hide_possible_values = false)]
+    pub output: Format,
+    /// The server to talk to.
+    #[arg(long, global = true, env = "CITYCODE_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
+    pub server: String,
+    /// The access token; without it CITYCODE_TOKEN_FILE, or the local admin's on the machine that ran `up`.
+    #[arg(long, global = true, env = "CITYCODE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A file that holds the access token.
+    #[arg(long, global = true, env = "CITYCODE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<std::path::PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole system in this process, on a store in one folder.
+    Up(UpArgs),
+    /// Show everything on a throw-away store: issue, write pictures, read them back, compare every verdict with the rules.
+    Demo(DemoArgs),
+    /// Make a resident known.
+    Register(RegisterArgs),
+    /// Record a family relationship.
+    Relate(RelateArgs),
+    /// End a family relationship; the family codes that rest on it die.
+    Unrelate(RelateArgs),
+    /// Issue a code, or reissue it where one is valid (the earlier one dies in the same instant).
+    Issue(IssueArgs),
+    /// Show what the phone shows now: the code with a fresh proof.
+    Present(PresentArgs),
+    /// Get the same code again, byte for byte.
+    Reprint(ReprintArgs),
+    /// Report a code lost: it is dead at once.
+    ReportLoss(ReportLossArgs),
+    /// Officer: end a code for good.
+    Revoke(OfficerArgs),
+    /// Officer: hold a code until it is reinstated.
+    Suspend(OfficerArgs),
+    /// Officer: let a held code work again.
+    Reinstate(OfficerArgs),
+    /// Health authority: set a holder's standing.
+    Standing(StandingArgs),
+    /// List a holder's codes and their state.
+    Codes(CodesArgs),
+    /// Forget a person: kill the codes, then destroy what leads to the person. Cannot be undone.
+    Erase(EraseArgs),
+    /// Check a scan at a place: one verdict.
+    Verify(VerifyArgs),
+    /// Register residents from a CSV file and issue a code to each.
+    Import(ImportArgs),
+    /// Show the life of a code as the log has it.
+    History(HistoryArgs),
+    /// Signing keys.
+    Keys(KeysArgs),
+    /// Find what is wrong with this set-up.
+    Doctor,
+    /// Print a completion script, e.g. `citycode completions bash > ~/.local/share/bash-completion/completions/citycode`.
+    Completions(CompletionsArgs),
+    /// Print the version.
+    Version,
+}
+
+/// For `completions`.
+pub(crate) type CompletionShell = Shell;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_sound_and_every_command_has_help_and_client_commands_examples() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let name = sub.get_name().to_owned();
+            assert!(sub.get_about().is_some(), "{name} has no help");
+            let plain = ["doctor", "version", "completions", "keys"].contains(&name.as_str());
+            assert!(plain || sub.get_after_help().is_some(), "{name} has no example");
+        }
+    }
+
+    #[test]
+    fn the_commands_of_the_contract_are_taken() {
+        let lines = [
+            "up --data d --listen 127.0.0.1:0 --policy p.toml",
+            "demo",
+            "register --id-number N --name S --disability --group G --channel C",
+            "relate --guardian N --dependent M",
+            "unrelate --guardian N --dependent M",
+            "issue --kind K --id-number N --channel C --guardian M --phone F --command-id 00000000-0000-0000-0000-000000000000 --out a.png",
+            "present --token T --phone F --at 2022-08-31T00:00:00Z --out a.png",
+            "reprint --kind K --id-number N --channel C --guardian M --out a.pdf",
+            "report-loss --kind K --id-number N --channel C --guardian M",
+            "revoke --kind K --id-number N --reason S --guardian M",
+            "suspend --kind K --id-number N --reason S",
+            "reinstate --kind K --id-number N --reason S",
+            "standing --id-number N --set yellow --reason S",
+            "codes --id-number N",
+            "erase --id-number N --yes",
+            "verify --place P --code T --id-number N --device S --scan-id S --at 2022-08-31T00:00:00Z",
+            "verify --place P --image F",
+            "verify --place P --id-card N",
+            "verify --place P -",
+            "import F.csv --kind K --channel C --reissue --out D",
+            "history --kind K --id-number N",
+            "history --code-id I",
+            "keys list",
+            "keys rotate",
+            "keys compromise KID",
+            "completions bash",
+            "version",
+            "doctor",
+            "codes --id-number N --output json --server http://127.0.0.1:1 --token T",
+        ];
+        for line in lines {
+            let taken = Cli::try_parse_from(format!("citycode {line}").split(' '));
+            assert!(taken.is_ok(), "{line}: {}", taken.err().unwrap());
+        }
+        for line in ["verify --place P", "verify --place P --code T --image F", "history", "standing --id-number N --set blue --reason S"] {
+            assert!(Cli::try_parse_from(format!("citycode {line}").split(' ')).is_err(), "{line}");
+        }
+    }
+}

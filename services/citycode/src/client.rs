@@ -1,0 +1,244 @@
+//! HTTP to a running system: the caller's token, time limits, and repeating what is safe to repeat.
+//!
+//! A call is repeated only where the connection failed, never after an answer, and always with the same
+//! `Idempotency-Key` and the same bytes: so it is done once, whatever was lost. Plain `http://` only; across machines
+//! a proxy that ends TLS stands between.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use citycode_service_kit::problem::Code;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// Where `citycode up` listens unless told otherwise.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+/// A server that does not take a connection within this is taken as not there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Longest wait for the answer of one call: a server under load answers or refuses long before.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// How often a call whose connection failed is repeated, and the pause before each time.
+const REPEATS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// A client of one server.
+pub struct Client {
+    http: reqwest::Client,
+    server: Url,
+    token: Option<Zeroizing<String>>,
+}
+
+/// A call's fate, when it has no answer of ours.
+enum Lost {
+    /// The connection failed; nothing came back.
+    Connection(reqwest::Error),
+    /// For good.
+    Final(Failure),
+}
+
+impl Client {
+    /// A client of the server at this URL, e.g. `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] if the URL is none, or not `http://`.
+    pub fn new(server: &str, token: Option<Zeroizing<String>>) -> Result<Self, Failure> {
+        let fix = "give one like http://127.0.0.1:8080 with --server or CITYCODE_SERVER";
+        let mut server: Url = server.parse().map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
+        if server.scheme() != "http" || server.host_str().is_none() {
+            return Err(Failure::usage("this program speaks plain http:// only", fix));
+        }
+        // Relative paths are joined behind a prefix, if the server stands behind one.
+        if !server.path().ends_with('/') {
+            let path = format!("{}/", server.path());
+            server.set_path(&path);
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("citycode/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::local("cannot start", error, "try again"))?;
+        Ok(Self { http, server, token })
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.server.as_str().trim_end_matches('/')
+    }
+
+    /// The token that is sent along, if any.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.as_str())
+    }
+
+    /// Posts a JSON body and takes the JSON answer. With a command id the call is the same call however often it is
+    /// sent; without one it must be one that changes nothing.
+    ///
+    /// # Errors
+    /// [`Failure`]: the server's problem, or why there was no answer.
+    pub async fn post(&self, path: &str, body: &Value, command_id: Option<Uuid>) -> Result<Value, Failure> {
+        let bytes = Bytes::from(body.to_string());
+        let mut pauses = REPEATS.iter();
+        loop {
+            match self.post_once(path, bytes.clone(), command_id).await {
+                Ok(answer) => return Ok(answer),
+                Err(Lost::Final(failure)) => return Err(failure),
+                Err(Lost::Connection(error)) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(self.unreachable(&error, command_id)),
+                },
+            }
+        }
+    }
+
+    /// Gets a JSON answer.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        Ok(self.get_with_headers(path).await?.0)
+    }
+
+    /// As [`Self::get`], with the answer's `Date` header.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn get_with_headers(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
+        let sent = self.request(Method::GET, path)?.timeout(CALL_LIMIT).send().await;
+        let response = sent.map_err(|error| self.unreachable(&error, None))?;
+        let date = header_text(response.headers(), DATE.as_str());
+        let answer = self.answer(response).await.map_err(|lost| match lost {
+            Lost::Connection(error) => self.unreachable(&error, None),
+            Lost::Final(failure) => failure,
+        })?;
+        Ok((answer, date))
+    }
+
+    /// Gets a path's status only, e.g. of a health check, and the `Date` of the answer.
+    ///
+    /// # Errors
+    /// [`Failure`] if there was no answer.
+    pub async fn status(&self, path: &str) -> Result<(StatusCode, Option<String>), Failure> {
+        let sent = self.request(Method::GET, path)?.timeout(CALL_LIMIT).send().await;
+        let response = sent.map_err(|error| self.unreachable(&error, None))?;
+        Ok((response.status(), header_text(response.headers(), DATE.as_str())))
+    }
+
+    /// Begins a call whose body and answer are lines of JSON that flow at the same time. No time limit: it ends
+    /// when the body does. Not repeated.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn stream(&self, path: &str, body: reqwest::Body) -> Result<Response, Failure> {
+        let request = self.request(Method::POST, path)?.header(CONTENT_TYPE, "application/x-ndjson").body(body);
+        let response = request.send().await.map_err(|error| self.unreachable(&error, None))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        match self.answer(response).await {
+            Err(Lost::Final(failure)) => Err(failure),
+            Err(Lost::Connection(error)) => Err(self.unreachable(&error, None)),
+            Ok(_) => Err(Failure::of_code(Code::Internal, "the server's answer makes no sense", "it is no stream", None)),
+        }
+    }
+
+    async fn post_once(&self, path: &str, body: Bytes, command_id: Option<Uuid>) -> Result<Value, Lost> {
+        let mut request = self
+            .request(Method::POST, path)
+            .map_err(Lost::Final)?
+            .timeout(CALL_LIMIT)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        if let Some(id) = command_id {
+            request = request.header("Idempotency-Key", id.to_string());
+        }
+        let response = request.send().await.map_err(|error| {
+            if error.is_timeout() && !error.is_connect() {
+                Lost::Final(self.unreachable(&error, command_id))
+            } else {
+                Lost::Connection(error)
+            }
+        })?;
+        self.answer(response).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<reqwest::RequestBuilder, Failure> {
+        let url = self
+            .server
+            .join(path.trim_start_matches('/'))
+            .map_err(|error| Failure::usage(error, "check the address given with --server"))?;
+        let mut request = self.http.request(method, url).header(ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.as_str());
+        }
+        Ok(request)
+    }
+
+    async fn answer(&self, response: Response) -> Result<Value, Lost> {
+        let status = response.status();
+        let body = response.bytes().await.map_err(Lost::Connection)?;
+        let value: Option<Value> = serde_json::from_slice(&body).ok();
+        match value {
+            Some(value) if status.is_success() => Ok(value),
+            Some(Value::Object(problem)) if problem.contains_key("code") => Err(Lost::Final(self.refused(problem))),
+            _ => Err(Lost::Final(self.no_answer_of_ours(status))),
+        }
+    }
+
+    /// Without a token the advice is how to get one.
+    fn refused(&self, mut problem: Map<String, Value>) -> Failure {
+        let unknown_caller = problem.get("status").and_then(Value::as_u64) == Some(401);
+        if unknown_caller && self.token.is_none() {
+            let fix = "give an access token with --token, CITYCODE_TOKEN or CITYCODE_TOKEN_FILE; the user who ran \
+                       'citycode up' on this machine needs none";
+            problem.insert("fix".into(), fix.into());
+        }
+        Failure::from_problem(Value::Object(problem))
+    }
+
+    fn no_answer_of_ours(&self, status: StatusCode) -> Failure {
+        let code = match status.as_u16() {
+            404 | 405 => Code::NotFound,
+            401 | 403 => Code::NotAllowed,
+            429 => Code::RateLimited,
+            502..=504 => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        Failure::of_code(
+            code,
+            format_args!("no answer of citycode from {}", self.server()),
+            format_args!("HTTP status {status} without a reason"),
+            Some("check that --server names a citycode server of this version"),
+        )
+    }
+
+    fn unreachable(&self, error: &reqwest::Error, command_id: Option<Uuid>) -> Failure {
+        let what = format!("cannot reach the server at {}", self.server());
+        let fix = match command_id {
+            _ if error.is_connect() => "start it with 'citycode up' or name another with --server".to_owned(),
+            // It may have been done: only the same id asks for the same act.
+            Some(id) => format!("whether it was done is not known: run the same again with --command-id {id}"),
+            None => "try again".to_owned(),
+        };
+        Failure::of_code(Code::Unavailable, what, root_cause(error), Some(&fix))
+    }
+}
+
+/// The innermost source says what happened; the outer ones repeat the address.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}

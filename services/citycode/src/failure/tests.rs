@@ -1,0 +1,78 @@
+use super::*;
+
+#[test]
+fn every_code_of_the_contract_has_its_exit_code() {
+    let table = [
+        (3, "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number"),
+        (3, "invalid_name unknown_kind unknown_place idempotency_key_reused"),
+        (4, "not_registered no_valid_code"),
+        (5, "unavailable"),
+        (6, "not_allowed rate_limited"),
+        (2, "invalid_request"),
+        (1, "internal unreadable_image"),
+    ];
+    for (exit, codes) in table {
+        for code in codes.split(' ') {
+            let failure = Failure::from_problem(json!({"code": code, "title": "T", "detail": "D", "status": 400}));
+            assert_eq!(failure.exit(), exit, "{code}");
+        }
+    }
+}
+
+#[test]
+fn a_code_of_a_later_server_exits_by_its_status() {
+    for (status, exit) in [(403, 6), (429, 6), (404, 4), (503, 5), (409, 1), (500, 1)] {
+        let failure = Failure::from_problem(json!({"code": "of_tomorrow", "status": status}));
+        assert_eq!(failure.exit(), exit, "{status}");
+        assert!(failure.line().ends_with("[of_tomorrow]"));
+    }
+}
+
+#[test]
+fn the_line_says_what_why_what_to_do_and_the_code_on_one_line() {
+    let failure = Failure::from_problem(json!({
+        "title": "Not registered", "detail": "Nobody is registered\nunder \u{1b}[31mthis number.",
+        "fix": "Register the person first.", "code": "not_registered", "status": 404,
+    }));
+    assert_eq!(
+        failure.line(),
+        "citycode: not registered: nobody is registered under  [31mthis number, register the person first [not_registered]"
+    );
+}
+
+#[test]
+fn a_name_at_the_start_of_a_sentence_keeps_its_capital() {
+    assert_eq!(uncapitalised("JSON is broken."), "JSON is broken");
+    assert_eq!(uncapitalised("A code"), "a code");
+    assert_eq!(uncapitalised("姓名"), "姓名");
+    assert_eq!(uncapitalised(""), "");
+}
+
+#[test]
+fn the_problem_object_of_a_server_is_handed_on_unchanged() {
+    let problem = json!({"code": "on_hold", "title": "T", "detail": "D", "status": 409, "more": [1]});
+    assert_eq!(Failure::from_problem(problem.clone()).problem(), problem);
+    let own = Failure::usage("no such thing", "see --help").problem();
+    assert_eq!((own["code"].as_str(), own["fix"].as_str()), (Some("invalid_request"), Some("see --help")));
+}
+
+#[test]
+fn what_clap_says_in_many_lines_is_one_line() {
+    let failure = usage_failure(
+        "error: the following required arguments were not provided:\n  --kind <KIND>\n  --channel <C>\n\nUsage: citycode issue --kind <KIND>\n\nFor more information, try '--help'.\n",
+    );
+    assert_eq!(failure.exit(), 2);
+    assert_eq!(
+        failure.line(),
+        "citycode: wrong usage: the following required arguments were not provided: --kind <KIND> --channel <C>, see the command with --help for its flags and examples [invalid_request]"
+    );
+}
+
+#[test]
+fn the_asked_format_is_known_even_when_the_rest_is_wrong() {
+    let of = |line: &str| asked_format(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+    assert_eq!(of("citycode issue --output json"), Format::Json);
+    assert_eq!(of("citycode --output=ndjson"), Format::Ndjson);
+    assert_eq!(of("citycode --output"), Format::Table);
+    assert_eq!(of("citycode x"), Format::Table);
+}

@@ -1,0 +1,190 @@
+//! Loss reports, an officer's acts, and the health authority's word.
+
+use axum::extract::State;
+use axum::response::Response;
+use citycode_domain::standing::Standing;
+use citycode_service_kit::problem::{JsonBody, Problem};
+use citycode_wire::answer::standing_value;
+use citycode_wire::proto::revocation::v1 as proto;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::answer::{Authentication, Done, invalid, json};
+use crate::call::Call;
+use crate::portal::SharedState;
+
+/// The code that an act was about.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConcernedCode<'a> {
+    /// Code id, 16 hex digits; absent where the hold was lifted but the code has died meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "9f86d081884c7d65")]
+    code_id: Option<&'a str>,
+}
+
+/// Reports a code lost.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportLossBody {
+    /// Name of the kind in the policy.
+    #[schema(example = "offline")]
+    kind: String,
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Where it is reported.
+    #[schema(example = "kiosk")]
+    channel: String,
+    /// ID number of a family member who acts for the holder.
+    guardian: Option<String>,
+    /// How the holder, or the guardian where one acts, was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// The holder says that a code is lost; it dies. The code itself is not needed.
+#[utoipa::path(post, path = "/api/v1/report-loss", tag = "codes", request_body = ReportLossBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = ConcernedCode)))]
+pub(crate) async fn report_loss(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<ReportLossBody>,
+) -> Result<Response, Problem> {
+    let message = proto::ReportLossRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel,
+        authentication: body.authentication.map(Into::into),
+        kind: body.kind,
+        id_number: body.id_number,
+        guardian_id_number: body.guardian.unwrap_or_default(),
+    };
+    let mut revocation = shared.clients.revocation.clone();
+    let answer = revocation.report_loss(call.with(message)).await?;
+    concerned(Some(&answer.get_ref().code_id))
+}
+
+/// An officer's act on a holder's code of one kind.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfficerBody {
+    /// Name of the kind in the policy.
+    #[schema(example = "offline")]
+    kind: String,
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Why, at most 200 characters.
+    #[schema(example = "reported by the district office")]
+    reason: String,
+    /// ID number of the guardian whose code it is, in kinds that are per guardian.
+    guardian: Option<String>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// The three acts have messages of the same fields under different names.
+macro_rules! officer_message {
+    ($name:ident, $call:expr, $body:expr) => {{
+        let body: OfficerBody = $body;
+        proto::$name {
+            command_id: $call.command_id(body.command_id.as_deref())?,
+            kind: body.kind,
+            id_number: body.id_number,
+            guardian_id_number: body.guardian.unwrap_or_default(),
+            reason: body.reason,
+        }
+    }};
+}
+
+/// Kills a code for good.
+#[utoipa::path(post, path = "/api/v1/revoke", tag = "officers", request_body = OfficerBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = ConcernedCode)))]
+pub(crate) async fn revoke(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<OfficerBody>,
+) -> Result<Response, Problem> {
+    let message = officer_message!(RevokeRequest, call, body);
+    let mut revocation = shared.clients.revocation.clone();
+    let answer = revocation.revoke(call.with(message)).await?;
+    concerned(Some(&answer.get_ref().code_id))
+}
+
+/// Holds a kind of a holder: the code refuses until it is reinstated, and none can be issued.
+#[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = ConcernedCode)))]
+pub(crate) async fn suspend(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<OfficerBody>,
+) -> Result<Response, Problem> {
+    let message = officer_message!(SuspendRequest, call, body);
+    let mut revocation = shared.clients.revocation.clone();
+    let answer = revocation.suspend(call.with(message)).await?;
+    concerned(Some(&answer.get_ref().code_id))
+}
+
+/// Lifts a hold.
+#[utoipa::path(post, path = "/api/v1/reinstate", tag = "officers", request_body = OfficerBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = ConcernedCode)))]
+pub(crate) async fn reinstate(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<OfficerBody>,
+) -> Result<Response, Problem> {
+    let message = officer_message!(ReinstateRequest, call, body);
+    let mut revocation = shared.clients.revocation.clone();
+    let answer = revocation.reinstate(call.with(message)).await?;
+    concerned(answer.get_ref().code_id.as_deref())
+}
+
+fn concerned(code_id: Option<&str>) -> Result<Response, Problem> {
+    json(&ConcernedCode { code_id })
+}
+
+/// Says a holder's standing.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StandingBody {
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// `green`, `yellow` or `red`.
+    #[schema(example = "yellow", pattern = "^(green|yellow|red)$")]
+    standing: String,
+    /// Why, at most 200 characters.
+    #[schema(example = "close contact")]
+    reason: String,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// The health authority's word; it reaches all of the holder's codes at once and changes no validity.
+#[utoipa::path(post, path = "/api/v1/standing", tag = "officers", request_body = StandingBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = Done)))]
+pub(crate) async fn standing(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<StandingBody>,
+) -> Result<Response, Problem> {
+    let standing = Standing::from_name(&body.standing)
+        .ok_or_else(|| invalid("standing is none of green, yellow and red"))?;
+    let message = proto::SetStandingRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        id_number: body.id_number,
+        standing: standing_value(standing).into(),
+        reason: body.reason,
+    };
+    let mut revocation = shared.clients.revocation.clone();
+    revocation.set_standing(call.with(message)).await?;
+    json(&Done {})
+}

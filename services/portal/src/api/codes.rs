@@ -1,0 +1,201 @@
+//! Issue, reprint, and the list of a holder's codes.
+
+use axum::extract::State;
+use axum::response::Response;
+use citycode_service_kit::problem::{JsonBody, Problem};
+use citycode_wire::answer::code_life_name;
+use citycode_wire::proto::issuer::v1 as proto;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::answer::{Authentication, CodeAnswer, Instant, attestation, incomplete, json};
+use crate::call::Call;
+use crate::device_key::DeviceKeyJwk;
+use crate::portal::SharedState;
+
+/// Asks for a code.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IssueBody {
+    /// Name of the kind in the policy.
+    #[schema(example = "offline")]
+    kind: String,
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Where it is asked.
+    #[schema(example = "kiosk")]
+    channel: String,
+    /// ID number of a family member who acts for the holder.
+    guardian: Option<String>,
+    /// The phone's public key, for kinds that are bound to a phone.
+    device_key: Option<DeviceKeyJwk>,
+    /// The channel attests the city's disability certificate.
+    #[serde(default)]
+    disability: bool,
+    /// The channel attests a special group of the policy.
+    group: Option<String>,
+    /// Answer also what a print shows: the masked name.
+    #[serde(default)]
+    print: bool,
+    /// How the holder, or the guardian where one acts, was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// Issues a code, or reissues where one is valid: the earlier one of the kind dies in the same instant.
+#[utoipa::path(post, path = "/api/v1/issue", tag = "codes", request_body = IssueBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = CodeAnswer)))]
+pub(crate) async fn issue(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<IssueBody>,
+) -> Result<Response, Problem> {
+    let device_key = body.device_key.as_ref().map(DeviceKeyJwk::raw).transpose()?;
+    let message = proto::IssueRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel,
+        authentication: body.authentication.map(Into::into),
+        kind: body.kind,
+        id_number: body.id_number,
+        guardian_id_number: body.guardian.unwrap_or_default(),
+        device_key: device_key.unwrap_or_default(),
+        attestation: attestation(body.disability, body.group),
+        print: body.print,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.issue(call.with(message)).await?.into_inner();
+    code_answer(answer.code.as_ref())
+}
+
+/// Asks for the same code again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReprintBody {
+    /// Name of the kind in the policy.
+    #[schema(example = "offline")]
+    kind: String,
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Where it is asked.
+    #[schema(example = "pc")]
+    channel: String,
+    /// ID number of a family member who acts for the holder.
+    guardian: Option<String>,
+    /// Answer also what a print shows: the masked name.
+    #[serde(default)]
+    print: bool,
+    /// How the holder, or the guardian where one acts, was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// The same code again, byte for byte; nothing changes.
+#[utoipa::path(post, path = "/api/v1/reprint", tag = "codes", request_body = ReprintBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = CodeAnswer)))]
+pub(crate) async fn reprint(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<ReprintBody>,
+) -> Result<Response, Problem> {
+    let message = proto::ReprintRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel,
+        authentication: body.authentication.map(Into::into),
+        kind: body.kind,
+        id_number: body.id_number,
+        guardian_id_number: body.guardian.unwrap_or_default(),
+        print: body.print,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.reprint(call.with(message)).await?.into_inner();
+    code_answer(answer.code.as_ref())
+}
+
+fn code_answer(code: Option<&proto::IssuedCode>) -> Result<Response, Problem> {
+    match code.and_then(CodeAnswer::of) {
+        Some(answer) => json(&answer),
+        None => Err(incomplete("issuer")),
+    }
+}
+
+/// Asks for a holder's codes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CodesBody {
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Where it is asked.
+    channel: Option<String>,
+    /// How the person was authenticated.
+    authentication: Option<Authentication>,
+}
+
+/// A holder's codes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CodesAnswer<'a> {
+    /// In no order that means anything.
+    codes: Vec<CodeStateAnswer<'a>>,
+}
+
+/// One code and its state.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CodeStateAnswer<'a> {
+    /// Code id, 16 hex digits.
+    #[schema(example = "9f86d081884c7d65")]
+    code_id: &'a str,
+    /// Name of its kind.
+    #[schema(example = "offline")]
+    kind: &'a str,
+    /// Whether a guardian holds it; which one is not said.
+    through_guardian: bool,
+    /// Valid from.
+    #[schema(value_type = String, format = DateTime)]
+    issued_at: Instant,
+    /// Dead from.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Instant,
+    /// `valid`, `suspended`, `expired`, `superseded`, `reported_lost`, `revoked`.
+    #[schema(example = "valid")]
+    state: &'static str,
+}
+
+/// The holder's codes and their state.
+#[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
+    responses((status = 200, body = CodesAnswer)))]
+pub(crate) async fn codes(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<CodesBody>,
+) -> Result<Response, Problem> {
+    let message = proto::ListCodesRequest {
+        channel: body.channel.unwrap_or_default(),
+        authentication: body.authentication.map(Into::into),
+        id_number: body.id_number,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.list_codes(call.with(message)).await?.into_inner();
+    let codes = answer.codes.iter().map(code_state).collect::<Option<_>>();
+    json(&CodesAnswer {
+        codes: codes.ok_or_else(|| incomplete("issuer"))?,
+    })
+}
+
+fn code_state(code: &proto::CodeState) -> Option<CodeStateAnswer<'_>> {
+    Some(CodeStateAnswer {
+        code_id: &code.code_id,
+        kind: &code.kind,
+        through_guardian: code.through_guardian,
+        issued_at: Instant(code.issued_at),
+        expires_at: Instant(code.expires_at),
+        state: code_life_name(code.life())?,
+    })
+}

@@ -1,0 +1,150 @@
+//! The life of a code, as the log has it.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use citycode_service_kit::problem::{Code, JsonBody, Problem};
+use citycode_wire::proto::audit::v1 as proto;
+use citycode_wire::proto::audit::v1::history_request::Subject;
+use citycode_wire::proto::issuer::v1::ListCodesRequest;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::verify::PositionAnswer;
+use crate::answer::{Instant, incomplete, invalid, json};
+use crate::call::Call;
+use crate::portal::{Shared, SharedState};
+
+/// Whose history: either `code_id`, or `kind` and `id_number`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryBody {
+    /// Code id, 16 hex digits.
+    #[schema(example = "9f86d081884c7d65")]
+    code_id: Option<String>,
+    /// Name of the kind in the policy.
+    kind: Option<String>,
+    /// The holder's ID number.
+    id_number: Option<String>,
+    /// ID number of the guardian whose code it is, in kinds that are per guardian.
+    guardian: Option<String>,
+}
+
+/// A history.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HistoryAnswer<'a> {
+    /// In the order of the log.
+    entries: Vec<HistoryEntryAnswer<'a>>,
+}
+
+/// One event. Nothing personal stands in it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HistoryEntryAnswer<'a> {
+    /// Where it stands in the log.
+    position: PositionAnswer,
+    /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
+    decided_at: Instant,
+    /// Type of the event.
+    #[schema(example = "CodeIssued")]
+    event: &'a str,
+    /// Role of who caused it.
+    #[schema(example = "channel:kiosk")]
+    actor: &'a str,
+    /// Channel through which it was caused.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    channel: &'a str,
+    /// The code that it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_id: Option<&'a str>,
+    /// Further facts by name.
+    details: BTreeMap<&'a str, &'a str>,
+}
+
+/// The life of a code. With `kind` and `id_number`: of the holder's code of that kind that is valid or, if none
+/// is, of the last one.
+#[utoipa::path(post, path = "/api/v1/history", tag = "audit", request_body = HistoryBody,
+    responses((status = 200, body = HistoryAnswer)))]
+pub(crate) async fn history(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<HistoryBody>,
+) -> Result<Response, Problem> {
+    let code_id = match body {
+        HistoryBody {
+            code_id: Some(code_id),
+            kind: None,
+            id_number: None,
+            guardian: None,
+        } => code_id,
+        HistoryBody {
+            code_id: None,
+            kind: Some(kind),
+            id_number: Some(id_number),
+            guardian,
+        } => code_of(&shared, &call, &kind, id_number, guardian.is_some()).await?,
+        _ => {
+            return Err(invalid(
+                "a history needs either code_id or kind and id_number",
+            ));
+        }
+    };
+    let message = proto::HistoryRequest {
+        subject: Some(Subject::CodeId(code_id)),
+    };
+    let mut audit = shared.clients.audit.clone();
+    let answer = audit.history(call.with(message)).await?.into_inner();
+    let entries = answer.entries.iter().map(entry).collect::<Option<_>>();
+    json(&HistoryAnswer {
+        entries: entries.ok_or_else(|| incomplete("audit"))?,
+    })
+}
+
+/// The log knows no persons, so the issuer is asked, in the caller's name, which code it is.
+async fn code_of(
+    shared: &Shared,
+    call: &Call,
+    kind: &str,
+    id_number: String,
+    through_guardian: bool,
+) -> Result<String, Problem> {
+    use citycode_wire::proto::issuer::v1::CodeLife;
+    let message = ListCodesRequest {
+        channel: String::new(),
+        authentication: None,
+        id_number,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.list_codes(call.with(message)).await?.into_inner();
+    answer
+        .codes
+        .into_iter()
+        .filter(|code| code.kind == kind && (code.through_guardian || !through_guardian))
+        .max_by_key(|code| {
+            let lives = matches!(code.life(), CodeLife::Valid | CodeLife::Suspended);
+            (lives, code.issued_at)
+        })
+        .map(|code| code.code_id)
+        .ok_or_else(|| Problem::new(Code::NoValidCode, "there is no code of this kind"))
+}
+
+fn entry(entry: &proto::HistoryEntry) -> Option<HistoryEntryAnswer<'_>> {
+    let position = entry.position.as_ref()?;
+    Some(HistoryEntryAnswer {
+        position: PositionAnswer {
+            partition: position.partition,
+            sequence: position.sequence,
+        },
+        decided_at: Instant(entry.decided_at),
+        event: &entry.event_type,
+        actor: &entry.actor_role,
+        channel: &entry.channel,
+        code_id: entry.code_id.as_deref(),
+        details: entry
+            .details
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+    })
+}

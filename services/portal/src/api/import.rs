@@ -1,0 +1,167 @@
+//! Registering and issuing in bulk.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::answer::import_outcome_name;
+use citycode_wire::proto::issuer::v1 as proto;
+use citycode_wire::proto::issuer::v1::import_request::Part;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::answer::{CodeAnswer, attestation, incomplete, invalid};
+use crate::call::Call;
+use crate::lines::{Line, Lines};
+use crate::pipeline::send_lines;
+use crate::portal::SharedState;
+
+/// The first line: what holds for all rows.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportOptions {
+    /// Name of the kind to issue.
+    #[schema(example = "offline")]
+    kind: String,
+    /// The channel in whose name it is issued.
+    #[schema(example = "counter")]
+    channel: String,
+    /// Issue anew also to who has a valid code of the kind.
+    #[serde(default)]
+    reissue: bool,
+    /// Answer also what a print shows.
+    #[serde(default)]
+    print: bool,
+}
+
+/// Every further line: one resident.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportRow {
+    /// Line in the caller's file; comes back in the answer.
+    #[schema(example = 2)]
+    line: u64,
+    /// Resident ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Name.
+    #[schema(example = "张小三")]
+    name: String,
+    /// The channel attests the city's disability certificate.
+    #[serde(default)]
+    disability: bool,
+    /// The channel attests a special group of the policy.
+    group: Option<String>,
+}
+
+/// What became of a row.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImportAnswer<'a> {
+    /// The row's line; where it could not be read, the number of the row in this stream, from 1.
+    line: u64,
+    /// `issued`, `kept` or `rejected`.
+    #[schema(example = "issued")]
+    outcome: &'a str,
+    /// The code that was issued; or, where a print was asked for, the one that was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<CodeAnswer<'a>>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<RowProblem<'a>>,
+}
+
+/// Why a row was rejected.
+#[derive(Serialize, ToSchema)]
+struct RowProblem<'a> {
+    /// Stable code.
+    #[schema(example = "invalid_id_number")]
+    code: &'a str,
+    /// One sentence.
+    detail: &'a str,
+}
+
+/// The first line says what holds for all rows, each further line is a resident; a line of answer each, in order.
+/// A row that cannot be understood is `rejected` and the stream goes on. If the import as a whole fails midway, the
+/// last line is `{"problem":…}` and rows without an answer may or may not have been done: run it again.
+#[utoipa::path(post, path = "/api/v1/import", tag = "codes",
+    request_body(content((ImportOptions = "application/x-ndjson"), (ImportRow = "application/jsonl"))),
+    responses((status = 200, body = ImportAnswer, content_type = "application/x-ndjson")))]
+pub(crate) async fn import(
+    State(shared): SharedState,
+    call: Call,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut lines = Lines::of(&headers, body)?;
+    let Some(Ok(Line::Text(first))) = lines.next().await else {
+        return Err(invalid("an import begins with a line of its options"));
+    };
+    let options: ImportOptions = serde_json::from_slice(&first)
+        .map_err(|_| invalid("the first line is not an import's options: kind, channel, reissue, print"))?;
+    let options = Part::Options(proto::ImportOptions {
+        kind: options.kind,
+        channel: options.channel,
+        reissue: options.reissue,
+        print: options.print,
+    });
+    let mut row_number = 0;
+    let (messages, under_way) = send_lines(lines, Some(message(options)), move |line| {
+        row_number += 1;
+        row(&line, row_number)
+    });
+    let mut issuer = shared.clients.issuer.clone();
+    let answers = issuer.import(call.with(messages)).await?;
+    Ok(under_way.answer(answers.into_inner(), render))
+}
+
+fn message(part: Part) -> proto::ImportRequest {
+    proto::ImportRequest { part: Some(part) }
+}
+
+/// The row as a message, or its answer where it is none.
+fn row(line: &Line, row_number: u64) -> Result<proto::ImportRequest, Vec<u8>> {
+    let Line::Text(text) = line else {
+        return Err(rejected(row_number, Code::TooLarge, "the line is longer than allowed"));
+    };
+    let Ok(row) = serde_json::from_slice::<ImportRow>(text) else {
+        let said = serde_json::from_slice::<serde_json::Value>(text)
+            .ok()
+            .and_then(|row| row.get("line")?.as_u64());
+        let detail = "the line is not a row as JSON; see /openapi.json";
+        return Err(rejected(said.unwrap_or(row_number), Code::InvalidRequest, detail));
+    };
+    Ok(message(Part::Row(proto::ImportRow {
+        line: row.line,
+        id_number: row.id_number,
+        name: row.name,
+        attestation: attestation(row.disability, row.group),
+    })))
+}
+
+fn rejected(line: u64, code: Code, detail: &str) -> Vec<u8> {
+    let answer = ImportAnswer {
+        line,
+        outcome: "rejected",
+        code: None,
+        problem: Some(RowProblem {
+            code: code.as_str(),
+            detail,
+        }),
+    };
+    serde_json::to_vec(&answer).expect("strings and numbers are JSON")
+}
+
+fn render(answer: proto::ImportResponse) -> Result<Vec<u8>, Problem> {
+    let outcome = import_outcome_name(answer.outcome()).ok_or_else(|| incomplete("issuer"))?;
+    let line = ImportAnswer {
+        line: answer.line,
+        outcome,
+        code: answer.code.as_ref().and_then(CodeAnswer::of),
+        problem: answer.problem.as_ref().map(|problem| RowProblem {
+            code: &problem.code,
+            detail: &problem.detail,
+        }),
+    };
+    serde_json::to_vec(&line).map_err(|_| incomplete("issuer"))
+}

@@ -1,0 +1,155 @@
+//! Signing keys: the public side for everyone, rotating and compromising for admins.
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use citycode_service_kit::problem::{Code, JsonBody, Problem};
+use citycode_wire::proto::issuer::v1 as proto;
+use data_encoding::BASE64URL_NOPAD;
+use http::HeaderMap;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::answer::{Instant, incomplete, json, json_bytes};
+use crate::call::{Call, public};
+use crate::portal::SharedState;
+
+/// Media type of a COSE_KeySet (RFC 9052 §11.3.2).
+const COSE_KEY_SET: &str = "application/cose-key-set";
+/// Copies of the keys may be used for this long: a rotation overlaps by a minute.
+const KEYS_CACHE: &str = "public, max-age=30";
+
+/// The public keys with their windows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeySet {
+    /// By key id.
+    keys: Vec<KeyAnswer<'static>>,
+}
+
+/// A signing key's public side, as a JWK with its windows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyAnswer<'a> {
+    /// `OKP`.
+    #[schema(example = "OKP")]
+    kty: &'static str,
+    /// `Ed25519`.
+    #[schema(example = "Ed25519")]
+    crv: &'static str,
+    /// The key, Base64url.
+    #[schema(example = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
+    x: String,
+    /// Key id, 8 hex digits.
+    #[schema(example = "0badc0de")]
+    kid: &'a str,
+    /// `Ed25519` (RFC 9864).
+    #[schema(example = "Ed25519")]
+    alg: &'static str,
+    /// `sig`.
+    #[serde(rename = "use")]
+    #[schema(example = "sig")]
+    usage: &'static str,
+    /// Signs from.
+    #[schema(value_type = String, format = DateTime)]
+    signs_from: Instant,
+    /// Signs until; null while it signs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    signs_until: Option<Instant>,
+    /// Verifies until; null while it signs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    verifies_until: Option<Instant>,
+    /// Whether it may be in other hands.
+    compromised: bool,
+}
+
+/// The public keys, as a JWK set, or as a COSE_KeySet where `Accept` asks for it.
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
+    responses((status = 200, content((KeySet = "application/json"), (Vec<u8> = "application/cose-key-set")))))]
+pub(crate) async fn list_keys(
+    State(shared): SharedState,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut issuer = shared.clients.issuer.clone();
+    let message = public(&headers, proto::ListKeysRequest {});
+    let answer = issuer.list_keys(message).await?.into_inner();
+    let wants_cose = accepts(&headers, COSE_KEY_SET);
+    let response = if wants_cose {
+        ([(CONTENT_TYPE, COSE_KEY_SET)], Body::from(answer.cose_key_set)).into_response()
+    } else {
+        json_bytes(answer.jwks)
+    };
+    Ok(([(CACHE_CONTROL, KEYS_CACHE), (VARY, "accept")], response).into_response())
+}
+
+/// Whether the caller names this media type. Who names several and puts another first gets the default.
+pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let first = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .and_then(|accept| accept.split([',', ';']).next());
+    first.is_some_and(|first| first.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// Nothing but, if wanted, the command's id.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyActBody {
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// A fresh key signs from now on; the one before it is retired and still verifies.
+#[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", request_body = KeyActBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = KeyAnswer)))]
+pub(crate) async fn rotate(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<KeyActBody>,
+) -> Result<Response, Problem> {
+    let message = proto::RotateKeysRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.rotate_keys(call.with(message)).await?.into_inner();
+    key_answer(answer.key.as_ref())
+}
+
+/// A key may be in other hands: it signs no more, and what the log does not know of it is refused.
+#[utoipa::path(post, path = "/api/v1/keys/{kid}/compromise", tag = "keys", request_body = KeyActBody,
+    params(("kid" = String, Path, description = "Key id, 8 hex digits"),
+        ("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = KeyAnswer)))]
+pub(crate) async fn compromise(
+    State(shared): SharedState,
+    call: Call,
+    kid: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody<KeyActBody>,
+) -> Result<Response, Problem> {
+    let Path(key_id) = kid.map_err(|_| Problem::new(Code::NotFound, "there is no such key"))?;
+    let message = proto::CompromiseKeyRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        key_id,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    let answer = issuer.compromise_key(call.with(message)).await?.into_inner();
+    key_answer(answer.key.as_ref())
+}
+
+fn key_answer(key: Option<&proto::SigningKey>) -> Result<Response, Problem> {
+    let key = key.ok_or_else(|| incomplete("issuer"))?;
+    json(&KeyAnswer {
+        kty: "OKP",
+        crv: "Ed25519",
+        x: BASE64URL_NOPAD.encode(&key.public_key),
+        kid: &key.key_id,
+        alg: "Ed25519",
+        usage: "sig",
+        signs_from: Instant(key.signs_from),
+        signs_until: key.signs_until.map(Instant),
+        verifies_until: key.verifies_until.map(Instant),
+        compromised: key.compromised,
+    })
+}

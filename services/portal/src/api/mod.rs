@@ -1,0 +1,54 @@
+//! The endpoints, one file a family. A handler reads its body, makes the gRPC message, and renders the answer.
+
+mod acts;
+mod codes;
+mod history;
+mod import;
+mod keys;
+mod policy;
+mod residents;
+mod status_lists;
+mod verify;
+mod verify_image;
+mod verify_stream;
+
+use std::sync::Arc;
+
+use axum::middleware::from_fn;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use policy::policy_json;
+
+use crate::face::within_time;
+use crate::portal::Shared;
+
+/// All endpoints, with their description on top of `description`.
+pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<Shared>> {
+    let answering_once = OpenApiRouter::with_openapi(description)
+        .routes(routes!(residents::register))
+        .routes(routes!(residents::relate))
+        .routes(routes!(residents::unrelate))
+        .routes(routes!(residents::erase))
+        .routes(routes!(codes::issue))
+        .routes(routes!(codes::reprint))
+        .routes(routes!(codes::codes))
+        .routes(routes!(acts::report_loss))
+        .routes(routes!(acts::revoke))
+        .routes(routes!(acts::suspend))
+        .routes(routes!(acts::reinstate))
+        .routes(routes!(acts::standing))
+        .routes(routes!(verify::verify))
+        .routes(routes!(verify_image::verify_image))
+        .routes(routes!(history::history))
+        .routes(routes!(keys::list_keys))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::compromise))
+        .routes(routes!(status_lists::list))
+        .routes(routes!(status_lists::get))
+        .routes(routes!(policy::policy))
+        .route_layer(from_fn(within_time));
+    answering_once
+        .routes(routes!(verify_stream::verify_stream))
+        .routes(routes!(import::import))
+}

@@ -1,0 +1,178 @@
+//! Register, relate, unrelate, erase.
+
+use axum::extract::State;
+use axum::response::Response;
+use citycode_service_kit::problem::{JsonBody, Problem};
+use citycode_wire::proto::issuer::v1 as proto;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::answer::{Authentication, Done, attestation, json};
+use crate::call::Call;
+use crate::portal::SharedState;
+
+/// Makes a resident known.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterBody {
+    /// Resident ID number, GB 11643.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
+    #[schema(example = "张小三")]
+    name: String,
+    /// The channel attests the city's disability certificate.
+    #[serde(default)]
+    disability: bool,
+    /// The channel attests a special group of the policy.
+    group: Option<String>,
+    /// Where it is asked; the caller's own channel if absent.
+    #[schema(example = "kiosk")]
+    channel: Option<String>,
+    /// How the person was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// A resident becomes known. Again with the same number changes nothing and answers alike.
+#[utoipa::path(post, path = "/api/v1/register", tag = "residents", request_body = RegisterBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = Done)))]
+pub(crate) async fn register(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<RegisterBody>,
+) -> Result<Response, Problem> {
+    let message = proto::RegisterRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel.unwrap_or_default(),
+        authentication: body.authentication.map(Into::into),
+        id_number: body.id_number,
+        name: body.name,
+        attestation: attestation(body.disability, body.group),
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    issuer.register(call.with(message)).await?;
+    json(&Done {})
+}
+
+/// Records a family relationship.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RelateBody {
+    /// ID number of who may act.
+    #[schema(example = "11010519491231002X")]
+    guardian: String,
+    /// ID number of who is acted for.
+    #[schema(example = "310101201001010017")]
+    dependent: String,
+    /// Where it is asked; absent where an officer records it.
+    channel: Option<String>,
+    /// How the guardian was authenticated.
+    guardian_authentication: Option<Authentication>,
+    /// How the dependent was authenticated.
+    dependent_authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// Records a family relationship.
+#[utoipa::path(post, path = "/api/v1/relate", tag = "residents", request_body = RelateBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = Done)))]
+pub(crate) async fn relate(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<RelateBody>,
+) -> Result<Response, Problem> {
+    let message = proto::RelateRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel.unwrap_or_default(),
+        guardian_authentication: body.guardian_authentication.map(Into::into),
+        dependent_authentication: body.dependent_authentication.map(Into::into),
+        guardian_id_number: body.guardian,
+        dependent_id_number: body.dependent,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    issuer.relate(call.with(message)).await?;
+    json(&Done {})
+}
+
+/// Ends a family relationship.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UnrelateBody {
+    /// ID number of who may no longer act.
+    #[schema(example = "11010519491231002X")]
+    guardian: String,
+    /// ID number of who was acted for.
+    #[schema(example = "310101201001010017")]
+    dependent: String,
+    /// Where it is asked; absent where an officer ends it.
+    channel: Option<String>,
+    /// How whoever asks was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// Ends a family relationship and the codes that rest on it.
+#[utoipa::path(post, path = "/api/v1/unrelate", tag = "residents", request_body = UnrelateBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = Done)))]
+pub(crate) async fn unrelate(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<UnrelateBody>,
+) -> Result<Response, Problem> {
+    let message = proto::UnrelateRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel.unwrap_or_default(),
+        authentication: body.authentication.map(Into::into),
+        guardian_id_number: body.guardian,
+        dependent_id_number: body.dependent,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    issuer.unrelate(call.with(message)).await?;
+    json(&Done {})
+}
+
+/// Forgets a person.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EraseBody {
+    /// The holder's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// Where the holder asks; absent where an officer orders it.
+    channel: Option<String>,
+    /// How the holder was authenticated.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = Uuid)]
+    command_id: Option<String>,
+}
+
+/// Kills the holder's codes, then destroys what leads to the person. Cannot be undone.
+#[utoipa::path(post, path = "/api/v1/erase", tag = "residents", request_body = EraseBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    responses((status = 200, body = Done)))]
+pub(crate) async fn erase(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<EraseBody>,
+) -> Result<Response, Problem> {
+    let message = proto::EraseRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel.unwrap_or_default(),
+        authentication: body.authentication.map(Into::into),
+        id_number: body.id_number,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    issuer.erase(call.with(message)).await?;
+    json(&Done {})
+}

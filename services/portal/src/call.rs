@@ -1,0 +1,110 @@
+//! What of an HTTP call goes on to the services: who calls, under which command id, within which trace.
+
+use axum::extract::FromRequestParts;
+use citycode_service_kit::auth::optional_caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::telemetry::current_traceparent;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use tonic::metadata::{Ascii, MetadataValue};
+use uuid::Uuid;
+
+/// The header that names a command (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const TRACEPARENT: &str = "traceparent";
+
+/// A call whose caller has shown who it is. Handlers of everything that is not public take one.
+pub(crate) struct Call {
+    authorization: MetadataValue<Ascii>,
+    traceparent: Option<MetadataValue<Ascii>>,
+    idempotency_key: Option<Uuid>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Problem::unauthenticated("there is no access token");
+        optional_caller(parts).ok_or_else(missing)?;
+        let header = parts.headers.get(AUTHORIZATION).ok_or_else(missing)?;
+        let authorization =
+            MetadataValue::try_from(header.as_bytes()).map_err(|_| missing())?;
+        Ok(Self {
+            authorization,
+            traceparent: traceparent(&parts.headers),
+            idempotency_key: idempotency_key(&parts.headers)?,
+        })
+    }
+}
+
+impl Call {
+    /// The message as a request in the caller's name.
+    pub(crate) fn with<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", self.authorization.clone());
+        if let Some(traceparent) = &self.traceparent {
+            metadata.insert(TRACEPARENT, traceparent.clone());
+        }
+        request
+    }
+
+    /// The command id from header or body, 16 bytes; empty where neither names one, and the service draws it.
+    ///
+    /// # Errors
+    /// `invalid_request` for what is not a UUID, and where header and body name different ones.
+    pub(crate) fn command_id(&self, body: Option<&str>) -> Result<Vec<u8>, Problem> {
+        let in_body = body.map(uuid).transpose()?;
+        match (self.idempotency_key, in_body) {
+            (Some(header), Some(body)) if header != body => Err(Problem::new(
+                Code::InvalidRequest,
+                "Idempotency-Key and command_id name different commands",
+            )),
+            (Some(id), _) | (None, Some(id)) => Ok(id.as_bytes().to_vec()),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A request of a public route: without a caller, within the trace.
+pub(crate) fn public<T>(headers: &HeaderMap, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(traceparent) = traceparent(headers) {
+        request.metadata_mut().insert(TRACEPARENT, traceparent);
+    }
+    request
+}
+
+/// Our own span where there is telemetry, else the caller's, so that the trace is not cut.
+fn traceparent(headers: &HeaderMap) -> Option<MetadataValue<Ascii>> {
+    match current_traceparent() {
+        Some(own) => MetadataValue::try_from(own).ok(),
+        None => MetadataValue::try_from(headers.get(TRACEPARENT)?.as_bytes()).ok(),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "there is more than one Idempotency-Key",
+        ));
+    }
+    // The draft writes it as a structured string, in quotes; most callers leave them out.
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    uuid(bare).map(Some)
+}
+
+fn uuid(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text)
+        .map_err(|_| Problem::new(Code::InvalidRequest, "the command id is not a UUID"))
+}

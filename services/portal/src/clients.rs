@@ -1,0 +1,103 @@
+//! gRPC clients of the services behind, over whatever carries them.
+
+use citycode_wire::proto::audit::v1::audit_service_client::AuditServiceClient;
+use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient;
+use citycode_wire::proto::revocation::v1::revocation_service_client::RevocationServiceClient;
+use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
+use tonic::service::Routes;
+use tonic::transport::Endpoint;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt as _};
+
+/// Carries gRPC calls: a channel to another machine, or the services' own routes in this process.
+pub type Transport =
+    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, BoxError>;
+
+/// Largest answer taken: a whole status list of a million entries, or a long history, with room.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// Clients of the four services. Cheap to clone; each clone may be used at the same time.
+#[derive(Clone)]
+pub struct Clients {
+    pub(crate) issuer: IssuerServiceClient<Transport>,
+    pub(crate) revocation: RevocationServiceClient<Transport>,
+    pub(crate) verifier: VerifierServiceClient<Transport>,
+    pub(crate) audit: AuditServiceClient<Transport>,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+/// Where each service is reached, e.g. `http://issuer.citycode:8081`.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// The issuer.
+    pub issuer: String,
+    /// Revocation.
+    pub revocation: String,
+    /// A verifier, or a balancer before several.
+    pub verifier: String,
+    /// Audit.
+    pub audit: String,
+}
+
+/// Why there are no clients.
+#[derive(Debug, thiserror::Error)]
+#[error("the address of the {service} service is not one")]
+pub struct ConnectError {
+    /// Which service.
+    service: &'static str,
+    /// What is wrong with it.
+    source: tonic::transport::Error,
+}
+
+impl Clients {
+    /// The services are in this process, and no socket lies between: `routes` holds all of them, each wrapped in
+    /// [`Authenticate::required`](citycode_service_kit::auth::Authenticate::required) with `.in_process()`.
+    /// A service that is not among them answers `not_found`.
+    #[must_use]
+    pub fn in_process(routes: Routes) -> Self {
+        let transport = Transport::new(routes.prepare().map_err(|never| match never {}));
+        Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
+    }
+
+    /// The services are elsewhere. Connects when first used and again when a connection is lost, so the services
+    /// may start in any order. Inside a tokio runtime.
+    ///
+    /// # Errors
+    /// An address that is not one.
+    pub fn connect(endpoints: Endpoints) -> Result<Self, ConnectError> {
+        let Endpoints {
+            issuer,
+            revocation,
+            verifier,
+            audit,
+        } = endpoints;
+        Ok(Self::over(
+            channel("issuer", issuer)?,
+            channel("revocation", revocation)?,
+            channel("verifier", verifier)?,
+            channel("audit", audit)?,
+        ))
+    }
+
+    fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport) -> Self {
+        Self {
+            issuer: IssuerServiceClient::new(issuer).max_decoding_message_size(MAX_ANSWER_BYTES),
+            revocation: RevocationServiceClient::new(revocation)
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            verifier: VerifierServiceClient::new(verifier)
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            audit: AuditServiceClient::new(audit).max_decoding_message_size(MAX_ANSWER_BYTES),
+        }
+    }
+}
+
+fn channel(service: &'static str, address: String) -> Result<Transport, ConnectError> {
+    let endpoint =
+        Endpoint::from_shared(address).map_err(|source| ConnectError { service, source })?;
+    Ok(Transport::new(endpoint.connect_lazy().map_err(BoxError::from)))
+}

@@ -1,0 +1,127 @@
+//! What holds for every answer: a span and a measure, headers that keep browsers careful, an answer also when a
+//! handler panics, and an end to waiting.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::serve::MAX_HTTP_BODY_BYTES;
+use citycode_service_kit::telemetry::set_parent_from;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+/// Longest time that one answer may take; streams are not bound by it. A client waits no longer, and a change
+/// whose answer is lost is asked for again under its command id.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// Routes that answer once get an end to waiting.
+pub(crate) async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            Code::Unavailable,
+            "the answer took too long; whether the call took effect is not known",
+        )
+        .into_response(),
+    }
+}
+
+/// Puts everything around the routes.
+pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
+    routes
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(clock, observe))
+}
+
+async fn unknown() -> Problem {
+    Problem::new(Code::NotFound, "there is no such path")
+}
+
+async fn wrong_method() -> Response {
+    let mut response = Problem::new(Code::InvalidRequest, "this path does not take that method")
+        .into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// The panic's own text may hold anything, so it goes nowhere; the hook has written where it happened.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    metrics::counter!("citycode_portal_panics_total").increment(1);
+    Problem::internal().into_response()
+}
+
+/// One span and one measure a call. Neither knows more than the route's template: no query, no body, no kid.
+async fn observe(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let method = method_name(request.method());
+    let span = tracing::info_span!(
+        "http",
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    let begun = clock.monotonic();
+    let mut response = async {
+        if let Some(parent) = request.headers().get("traceparent") {
+            set_parent_from(parent.to_str().unwrap_or_default());
+        }
+        next.run(request).await
+    }
+    .instrument(span.clone())
+    .await;
+    let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
+    let took = clock.monotonic().saturating_sub(begun);
+    metrics::histogram!("citycode_portal_request_seconds", "method" => method, "route" => route, "status" => status.to_string())
+        .record(took.as_secs_f64());
+    dress(response.headers_mut());
+    response
+}
+
+/// A caller may send any word as method; only these become a label.
+fn method_name(method: &http::Method) -> &'static str {
+    match *method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        http::Method::HEAD => "HEAD",
+        _ => "other",
+    }
+}
+
+/// Headers for browsers, unless the handler has said otherwise. There is no CORS: pages of others may not call.
+fn dress(headers: &mut HeaderMap) {
+    const DRESS: [(HeaderName, &str); 5] = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        // Answers hold tokens and verdicts; public ones say how long they may be kept.
+        (CACHE_CONTROL, "no-store"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in DRESS {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+}

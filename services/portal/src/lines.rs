@@ -1,0 +1,109 @@
+//! Newline-delimited JSON, line by line, without ever holding more than one line.
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use bytes::BytesMut;
+use citycode_service_kit::problem::Problem;
+use futures::StreamExt as _;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use crate::answer::invalid;
+
+/// Longest line in bytes: a scan whose every character is escaped, with room. Longer ones are skipped and
+/// answered as a problem.
+pub(crate) const MAX_LINE_BYTES: usize = 64 << 10;
+
+/// The lines of a body.
+pub(crate) struct Lines {
+    body: BodyDataStream,
+    buffer: BytesMut,
+    /// Bytes at the start of `buffer` that hold no newline.
+    searched: usize,
+    /// In a line that is too long; its beginning is gone.
+    skipping: bool,
+    ended: bool,
+}
+
+/// One line that is not empty.
+pub(crate) enum Line {
+    /// Its bytes, without the newline.
+    Text(Bytes),
+    /// Longer than [`MAX_LINE_BYTES`].
+    TooLong,
+}
+
+/// The body ended in the middle.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl Lines {
+    /// The lines of this body.
+    ///
+    /// # Errors
+    /// `invalid_request` where the content type says that it is something else.
+    pub(crate) fn of(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        match kind.map(|kind| kind.split(';').next().unwrap_or_default().trim()) {
+            Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {}
+            _ => return Err(invalid("the content type is not application/x-ndjson")),
+        }
+        Ok(Self {
+            body: body.into_data_stream(),
+            buffer: BytesMut::new(),
+            searched: 0,
+            skipping: false,
+            ended: false,
+        })
+    }
+
+    /// The next line; `None` at the end. Empty ones are passed over, and the last needs no newline.
+    pub(crate) async fn next(&mut self) -> Option<Result<Line, BrokenOff>> {
+        loop {
+            while let Some(line) = self.take_line() {
+                if let Some(line) = self.judged(line) {
+                    return Some(Ok(line));
+                }
+            }
+            if self.buffer.len() > MAX_LINE_BYTES {
+                self.buffer.clear();
+                self.searched = 0;
+                self.skipping = true;
+            }
+            if self.ended {
+                let rest = self.buffer.split();
+                self.searched = 0;
+                return self.judged(rest).map(Ok);
+            }
+            match self.body.next().await {
+                None => self.ended = true,
+                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Some(Err(_)) => return Some(Err(BrokenOff)),
+            }
+        }
+    }
+
+    /// What stands before the next newline in the buffer, if there is one.
+    fn take_line(&mut self) -> Option<BytesMut> {
+        let found = self.buffer[self.searched..]
+            .iter()
+            .position(|byte| *byte == b'\n');
+        match found {
+            Some(at) => {
+                let line = self.buffer.split_to(self.searched + at + 1);
+                self.searched = 0;
+                Some(line)
+            }
+            None => {
+                self.searched = self.buffer.len();
+                None
+            }
+        }
+    }
+
+    fn judged(&mut self, line: BytesMut) -> Option<Line> {
+        if std::mem::take(&mut self.skipping) || line.len() > MAX_LINE_BYTES {
+            return Some(Line::TooLong);
+        }
+        (!line.trim_ascii().is_empty()).then(|| Line::Text(line.freeze()))
+    }
+}

@@ -1,0 +1,117 @@
+//! A stream of lines answered by a gRPC stream, one answer each, in order. Lines that cannot be sent are answered
+//! here, in their place. Nothing piles up: reading stops while answers are not taken.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse as _, Response};
+use citycode_service_kit::problem::Problem;
+use futures::{Stream, StreamExt as _};
+use http::header::CONTENT_TYPE;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tracing::Instrument as _;
+
+use crate::lines::{Line, Lines};
+
+/// Lines that were read and are not yet answered: as many as an import works on at once.
+const IN_FLIGHT: usize = 1_024;
+/// Answers that go out in one write where so many are ready.
+const ANSWERS_IN_ONE_WRITE: usize = 64;
+
+/// What became of a line when it was read.
+enum Slot {
+    /// It went on; the stream's next answer is its answer.
+    Sent,
+    /// It was answered here.
+    Answered(Vec<u8>),
+}
+
+/// The lines under way.
+pub(crate) struct UnderWay {
+    slots: mpsc::Receiver<Slot>,
+}
+
+/// Reads lines in a task of its own, which ends with the body or when nobody takes the answers any more. `read`
+/// makes a message of a line, or the answer to a line that cannot be sent. `first` goes before all lines and has no
+/// answer.
+pub(crate) fn send_lines<M: Send + 'static>(
+    mut lines: Lines,
+    first: Option<M>,
+    mut read: impl FnMut(Line) -> Result<M, Vec<u8>> + Send + 'static,
+) -> (impl Stream<Item = M> + Send + 'static, UnderWay) {
+    let (slot_sender, slots) = mpsc::channel(IN_FLIGHT);
+    let (sender, messages) = mpsc::channel(IN_FLIGHT);
+    let reading = async move {
+        if let Some(first) = first
+            && sender.send(first).await.is_err()
+        {
+            return;
+        }
+        // Of a body that broke off the last, unfinished line is lost; its sender sees no answer to it.
+        while let Some(Ok(line)) = lines.next().await {
+            let (slot, message) = match read(line) {
+                Ok(message) => (Slot::Sent, Some(message)),
+                Err(answer) => (Slot::Answered(answer), None),
+            };
+            if slot_sender.send(slot).await.is_err() {
+                return;
+            }
+            if let Some(message) = message
+                && sender.send(message).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::spawn(reading.in_current_span());
+    (ReceiverStream::new(messages), UnderWay { slots })
+}
+
+impl UnderWay {
+    /// The answers as newline-delimited JSON. When the stream behind fails, a last line `{"problem":…}` says so.
+    pub(crate) fn answer<A: Send + 'static>(
+        self,
+        answers: Streaming<A>,
+        render: impl Fn(A) -> Result<Vec<u8>, Problem> + Send + 'static,
+    ) -> Response {
+        let state = Some((self.slots, answers, render));
+        let lines = futures::stream::unfold(state, |state| async move {
+            let (mut slots, mut answers, render) = state?;
+            let line = match slots.recv().await? {
+                Slot::Answered(line) => Ok(line),
+                Slot::Sent => match answers.message().await {
+                    Ok(Some(answer)) => render(answer),
+                    Ok(None) => Err(Problem::internal()),
+                    Err(status) => Err(Problem::from(status)),
+                },
+            };
+            match line {
+                Ok(line) => Some((line, Some((slots, answers, render)))),
+                Err(problem) => Some((problem_line(&problem), None)),
+            }
+        });
+        let lines: Pin<Box<dyn Stream<Item = Vec<u8>> + Send>> = Box::pin(lines);
+        let writes = lines
+            .ready_chunks(ANSWERS_IN_ONE_WRITE)
+            .map(|lines| Ok::<_, Infallible>(joined(&lines)));
+        ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(writes)).into_response()
+    }
+}
+
+/// `{"problem":…}`.
+pub(crate) fn problem_line(problem: &Problem) -> Vec<u8> {
+    serde_json::to_vec(&serde_json::json!({ "problem": problem }))
+        .expect("a problem is strings and numbers")
+}
+
+fn joined(lines: &[Vec<u8>]) -> Bytes {
+    let mut out = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+    for line in lines {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.into()
+}

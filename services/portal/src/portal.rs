@@ -1,0 +1,85 @@
+//! Puts the routes together.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use citycode_domain::policy::Policy;
+use citycode_service_kit::auth::{AccessTokens, Authenticate};
+use citycode_service_kit::clock::Clock;
+use tokio::sync::Semaphore;
+
+use crate::clients::Clients;
+use crate::{api, face, openapi};
+
+/// Pictures read at once: each computes for up to two seconds and may hold some 120 MB, on machines of two cores.
+const PICTURES_AT_ONCE: usize = 2;
+
+/// What a portal is made of.
+pub struct PortalParts {
+    /// The services behind.
+    pub clients: Clients,
+    /// The policy, for `/api/v1/policy` alone: nothing is decided by it here.
+    pub policy: Arc<Policy>,
+    /// Verifies the callers' tokens.
+    pub tokens: Arc<AccessTokens>,
+    /// For the tokens' times and the length of calls.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The portal. It holds no state beyond its connections.
+pub struct Portal {
+    router: Router,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    pub(crate) clients: Clients,
+    /// The policy as it is answered.
+    pub(crate) policy_json: Bytes,
+    /// Bounds how many pictures are read at once.
+    pub(crate) pictures: Arc<Semaphore>,
+}
+
+/// The state of every handler.
+pub(crate) type SharedState = axum::extract::State<Arc<Shared>>;
+
+impl Portal {
+    /// Builds all routes once.
+    #[must_use]
+    pub fn new(parts: PortalParts) -> Self {
+        let PortalParts {
+            clients,
+            policy,
+            tokens,
+            clock,
+        } = parts;
+        let shared = Arc::new(Shared {
+            clients,
+            policy_json: api::policy_json(&policy),
+            pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
+        });
+        let (routes, description) = api::routes(openapi::start()).split_for_parts();
+        let authenticated = routes
+            .with_state(shared)
+            .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
+        let described = openapi::routes(description);
+        Self {
+            router: face::finish(authenticated.merge(described), clock),
+        }
+    }
+
+    /// The routes, complete with headers, spans and problems for unknown paths. Serve it with
+    /// [`citycode_service_kit::serve::app`], or beside other routes on another server.
+    #[must_use]
+    pub fn into_router(self) -> Router {
+        self.router
+    }
+
+    /// The description of the API as it stands at `/openapi.json`.
+    #[must_use]
+    pub fn openapi_json() -> Vec<u8> {
+        let (_, description) = api::routes(openapi::start()).split_for_parts();
+        openapi::finished(description)
+    }
+}
