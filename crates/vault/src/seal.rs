@@ -19,7 +19,9 @@ pub struct HolderKey([u8; 32]);
 pub struct OpenError;
 
 impl HolderKey {
-    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+    /// A key from 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

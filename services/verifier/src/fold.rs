@@ -1,0 +1,161 @@
+//! The log, folded into what scans look at.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use citycode_domain::event::Event;
+use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::Fold;
+use citycode_event_store::{LogPosition, RecordedCommit, Sequence, StreamName};
+use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
+use citycode_projection::{ApplyError, BucketTail, Commit, LogIdentity};
+use citycode_token::Keyring;
+use citycode_wire::event;
+use parking_lot::Mutex;
+
+use crate::memory::Memory;
+
+/// Start of every holder's stream.
+const HOLDER_PREFIX: &str = "holder-";
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What scans and the fold share.
+pub(crate) struct Folded {
+    pub(crate) status: StatusReader,
+    pub(crate) memory: Memory,
+    keyring: ArcSwap<Keyring>,
+    writer: Mutex<StatusWriter>,
+}
+
+impl Folded {
+    /// From a snapshot file, or empty where there is none that can be used; and where to follow on.
+    pub(crate) fn open(
+        snapshot: Option<&Path>,
+        identity: &LogIdentity,
+        key: FingerprintKey,
+    ) -> (Self, LogPosition) {
+        let (writer, reader) = snapshot
+            .and_then(|path| load(path, identity))
+            .unwrap_or_else(|| status::new(identity.partitions, key));
+        let points = reader.points();
+        let from = LogPosition::from_sequences(
+            points
+                .iter()
+                .map(|point| Sequence(point.sequence))
+                .collect(),
+        );
+        let folded = Self {
+            status: reader,
+            memory: Memory::new(),
+            keyring: ArcSwap::from_pointee(Keyring::new()),
+            writer: Mutex::new(writer),
+        };
+        (folded, from)
+    }
+
+    /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, scans do not.
+    pub(crate) fn save(&self, path: &Path, identity: &LogIdentity) -> std::io::Result<()> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let temporary = path.with_extension("new");
+        let file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let mut out = std::io::BufWriter::with_capacity(BUFFER_BYTES, file);
+        self.writer
+            .lock()
+            .save(identity, &mut out)
+            .map_err(std::io::Error::other)?;
+        out.flush()?;
+        out.get_ref().sync_all()?;
+        std::fs::rename(&temporary, path)
+    }
+
+    pub(crate) fn fold_key_event(&self, event: &Event) -> Result<(), String> {
+        let keyring = self.keyring.load();
+        let next = keyring.apply(event).map_err(|error| error.to_string())?;
+        if !next.is_same(&keyring) {
+            self.memory.change_keyring(next.clone());
+            self.keyring.store(Arc::new(next));
+        }
+        Ok(())
+    }
+}
+
+fn load(path: &Path, identity: &LogIdentity) -> Option<(StatusWriter, StatusReader)> {
+    let file = std::fs::File::open(path).ok()?;
+    match status::load(
+        identity,
+        std::io::BufReader::with_capacity(BUFFER_BYTES, file),
+    ) {
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            tracing::warn!(%error, file = %path.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");
+            None
+        }
+    }
+}
+
+/// Folds commits into a verifier's projection.
+pub struct VerifierFold(pub(crate) Arc<Folded>);
+
+impl Fold for VerifierFold {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let decode = |data: &citycode_event_store::EventData| {
+            event::decode_for_projection(&data.event_type, data.version, &data.payload)
+        };
+        let events: Vec<Event> = commit
+            .commit
+            .events
+            .iter()
+            .map(decode)
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        let holder = holder_of(&commit.commit.stream);
+        if holder.is_none() {
+            events
+                .iter()
+                .try_for_each(|event| self.0.fold_key_event(event))?;
+        }
+        let applied = self.0.writer.lock().apply(&Commit {
+            position: CommitPosition {
+                partition: commit.position.partition.0,
+                sequence: commit.position.sequence.0,
+            },
+            decided_at: Timestamp(commit.commit.decided_at),
+            holder,
+            bucket: commit.bucket.bucket,
+            tail: BucketTail {
+                revision: commit.revision.to_raw(),
+                hash: commit.hash.0,
+            },
+            message_id_prefix: 0,
+            events: &events,
+        });
+        match applied {
+            Ok(alarms) => {
+                for alarm in alarms {
+                    metrics::counter!("citycode_verifier_alarms_total").increment(1);
+                    tracing::error!(?alarm, position = %commit.position, "ALARM: the log holds what no honest writer writes");
+                }
+                metrics::counter!("citycode_verifier_folded_events_total")
+                    .increment(events.len() as u64);
+                Ok(())
+            }
+            Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn holder_of(stream: &StreamName) -> Option<HolderId> {
+    stream
+        .as_str()
+        .strip_prefix(HOLDER_PREFIX)
+        .and_then(HolderId::from_hex)
+}

@@ -1,0 +1,327 @@
+//! The way of one scan: text → token → status → verdict.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use citycode_domain::admission::{
+    Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
+};
+use citycode_domain::claims::CodeClaims;
+use citycode_domain::ids::{CodeKind, CommitPosition, HolderId};
+use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
+use citycode_domain::standing::Standing;
+use citycode_domain::status::Status;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
+use citycode_projection::LogIdentity;
+use citycode_projection::status::{FingerprintKey, StatusReader};
+use citycode_service_kit::clock::{Clock, ClockTrust};
+use citycode_token::{
+    IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof,
+    id_commitment_matches,
+};
+use citycode_vault::Vault;
+
+use crate::fold::{Folded, VerifierFold};
+use crate::freshness::Freshness;
+use crate::records::ScanRecords;
+
+/// The stream of signing keys.
+const KEYS_STREAM: &str = "keys";
+
+/// What a verifier is made of.
+pub struct VerifierParts {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Who is who, for ID cards only.
+    pub vault: Arc<dyn Vault>,
+    /// Under which commitments to ID numbers were made.
+    pub id_check_key: IdCheckKey,
+    /// Where scan records go.
+    pub records: Arc<ScanRecords>,
+    /// A random key for fingerprints, of this verifier's own.
+    pub fingerprint_key: [u8; 16],
+    /// Which log is followed.
+    pub identity: LogIdentity,
+}
+
+/// A verifier. Share it in an [`Arc`]; scans take no lock.
+pub struct Verifier {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) vault: Arc<dyn Vault>,
+    pub(crate) records: Arc<ScanRecords>,
+    pub(crate) limits: crate::request::CardLimits,
+    id_check_key: IdCheckKey,
+    identity: LogIdentity,
+    folded: Arc<Folded>,
+    freshness: Arc<Freshness>,
+    /// By number, so that no scan searches.
+    kinds: [Option<Box<KindPolicy>>; CodeKind::MAX as usize + 1],
+}
+
+/// One scan of a code.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan<'a> {
+    /// Where.
+    pub place: &'a PlacePolicy,
+    /// What the scanner read.
+    pub text: &'a str,
+    /// The number on the ID card that was shown with it, 18 characters in their one spelling.
+    pub id_number: Option<&'a [u8; 18]>,
+    /// The instant to judge at.
+    pub now: Timestamp,
+    /// Whether knowledge counts as of this moment: a question about another time (R26), not a passage.
+    pub what_if: bool,
+}
+
+/// What a scan is answered, and what that rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The code, where the token is one of ours.
+    pub claims: Option<CodeClaims>,
+    /// The holder's standing, where the place rests on it.
+    pub standing: Option<Standing>,
+    /// The commit up to which the code's partition is known.
+    pub position: CommitPosition,
+    /// Age of the knowledge in milliseconds.
+    pub age_ms: u64,
+}
+
+impl Verifier {
+    /// A verifier that starts from a snapshot file, if there is one that can be used; its fold; and where to follow
+    /// on. Keys before that point are read from their stream.
+    ///
+    /// # Errors
+    /// The log cannot be read, or its keys cannot be folded.
+    pub async fn open(
+        parts: VerifierParts,
+        store: &dyn EventStore,
+        snapshot: Option<&Path>,
+    ) -> Result<(Arc<Self>, VerifierFold, LogPosition), String> {
+        let key = FingerprintKey(parts.fingerprint_key);
+        let (folded, from) = Folded::open(snapshot, &parts.identity, key);
+        let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        let keys = store
+            .read_stream(&stream, Revision::EMPTY)
+            .await
+            .map_err(|error| error.to_string())?;
+        for commit in keys.iter().filter(|commit| from.includes(commit.position)) {
+            for data in &commit.commit.events {
+                let event =
+                    citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
+                folded.fold_key_event(&event.map_err(|error| error.to_string())?)?;
+            }
+        }
+        let folded = Arc::new(folded);
+        let mut kinds = [const { None }; CodeKind::MAX as usize + 1];
+        for kind in &parts.policy.kinds {
+            kinds[usize::from(kind.kind.number())] = Some(Box::new(kind.clone()));
+        }
+        let verifier = Self {
+            policy: parts.policy,
+            clock: parts.clock,
+            vault: parts.vault,
+            records: parts.records,
+            limits: crate::request::CardLimits::default(),
+            id_check_key: parts.id_check_key,
+            identity: parts.identity,
+            folded: Arc::clone(&folded),
+            freshness: Arc::new(Freshness::default()),
+            kinds,
+        };
+        Ok((Arc::new(verifier), VerifierFold(folded), from))
+    }
+
+    /// What the last probe of the log proved; keep it probing.
+    #[must_use]
+    pub fn freshness(&self) -> &Arc<Freshness> {
+        &self.freshness
+    }
+
+    /// The projection, for publishing status lists.
+    #[must_use]
+    pub fn status(&self) -> &StatusReader {
+        &self.folded.status
+    }
+
+    /// Writes a snapshot of the projection. Blocks its thread.
+    ///
+    /// # Errors
+    /// What the file system says; the old snapshot stands then.
+    pub fn save_snapshot(&self, path: &Path) -> std::io::Result<()> {
+        self.folded.save(path, &self.identity)
+    }
+
+    /// Judges one scan of a code. No lock, and for a token seen before no allocation.
+    #[must_use]
+    pub fn scan(&self, scan: &Scan<'_>) -> Answer {
+        let age_ms = if scan.what_if { 0 } else { self.age_ms() };
+        let nowhere = CommitPosition {
+            partition: 0,
+            sequence: 0,
+        };
+        let without_code = |reason: Reason| Answer {
+            verdict: reason.verdict(),
+            claims: None,
+            standing: None,
+            position: nowhere,
+            age_ms,
+        };
+        let (claims, proof, compromised) = match self.read(scan) {
+            Ok(read) => read,
+            Err(TokenError::Unreadable) => return without_code(Reason::Unreadable),
+            Err(TokenError::BadSignature) => return without_code(Reason::BadSignature),
+        };
+        let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
+            return without_code(Reason::Unreadable);
+        };
+        let known = self.folded.status.lookup(claims.status, &claims.digest);
+        let id_check = match (scan.id_number, claims.id_commitment) {
+            (Some(number), Some(commitment)) => {
+                if id_commitment_matches(commitment, &self.id_check_key, claims.code_id, number) {
+                    IdCheck::Match
+                } else {
+                    IdCheck::Mismatch
+                }
+            }
+            _ => IdCheck::None,
+        };
+        let knowledge = Knowledge {
+            age_ms,
+            reaches: if scan.what_if {
+                Timestamp(i64::MAX)
+            } else {
+                self.freshness.reaches().max(known.reaches)
+            },
+            clock_trusted: scan.what_if || self.clock_trusted(),
+            whole_log: true,
+            key_compromised: compromised,
+        };
+        let evidence = Evidence {
+            claims: &claims,
+            kind,
+            status: known.status,
+            proof,
+            id_check,
+        };
+        let verdict = judge(&evidence, scan.place, &knowledge, scan.now);
+        let standing = match known.status {
+            Status::Issued { standing, .. } if scan.place.standing_counts => Some(standing),
+            _ => None,
+        };
+        let position = CommitPosition {
+            partition: u16::from(claims.status.list.partition()),
+            sequence: known.sequence,
+        };
+        Answer {
+            verdict,
+            claims: Some(*claims),
+            standing,
+            position,
+            age_ms,
+        }
+    }
+
+    /// Judges an ID card shown instead of a code; `holder` is none for a person unknown to the city (R21).
+    #[must_use]
+    pub fn scan_id_card(
+        &self,
+        place: &PlacePolicy,
+        holder: Option<HolderId>,
+        what_if: bool,
+    ) -> Answer {
+        let standing = holder.map_or(Standing::Green, |holder| {
+            self.folded.status.standing_of(holder)
+        });
+        let age_ms = if what_if { 0 } else { self.age_ms() };
+        let knowledge = Knowledge {
+            age_ms,
+            reaches: self.freshness.reaches(),
+            clock_trusted: what_if || self.clock_trusted(),
+            whole_log: true,
+            key_compromised: false,
+        };
+        let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
+        let standing = place.standing_counts.then_some(standing);
+        let position = CommitPosition {
+            partition: 0,
+            sequence: self
+                .folded
+                .status
+                .point(0)
+                .map_or(0, |point| point.sequence),
+        };
+        Answer {
+            verdict,
+            claims: None,
+            standing,
+            position,
+            age_ms,
+        }
+    }
+
+    /// The policy of a kind.
+    pub(crate) fn kind(&self, kind: CodeKind) -> Option<&KindPolicy> {
+        self.kinds[usize::from(kind.number())].as_deref()
+    }
+
+    fn age_ms(&self) -> u64 {
+        self.freshness.age_ms(self.clock.monotonic())
+    }
+
+    fn clock_trusted(&self) -> bool {
+        self.clock.trust() == ClockTrust::Trusted
+    }
+
+    /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.
+    fn read(&self, scan: &Scan<'_>) -> Result<(VerifiedClaims, ProofState, bool), TokenError> {
+        let mut buffer = [0u8; citycode_token::MAX_SCAN_LEN];
+        let canonical = canonical_scan(scan.text, &mut buffer).ok_or(TokenError::Unreadable)?;
+        let seen = self.folded.memory.load();
+        if canonical.starts_with(PRESENTATION_PREFIX.as_bytes()) {
+            let read = citycode_token::Scan::read_canonical(canonical)?;
+            let key = *blake3::hash(read.cwt()).as_bytes();
+            let claims = match seen
+                .get(&key)
+                .filter(|claims| covered(&seen.keyring, claims, scan.now))
+            {
+                Some(claims) => claims,
+                None => {
+                    let claims =
+                        read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
+                    self.folded.memory.remember(&seen, key, claims);
+                    claims
+                }
+            };
+            let proof = check_proof(&claims, read.proof(), scan.now, &self.policy.proof, None);
+            return Ok((claims, proof, seen.keyring.is_compromised(claims.key_id)));
+        }
+        let key = *blake3::hash(canonical).as_bytes();
+        let claims = match seen
+            .get(&key)
+            .filter(|claims| covered(&seen.keyring, claims, scan.now))
+        {
+            Some(claims) => claims,
+            None => {
+                let read = citycode_token::Scan::read_canonical(canonical)?;
+                let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
+                self.folded.memory.remember(&seen, key, claims);
+                claims
+            }
+        };
+        Ok((
+            claims,
+            ProofState::Absent,
+            seen.keyring.is_compromised(claims.key_id),
+        ))
+    }
+}
+
+fn covered(keyring: &citycode_token::Keyring, claims: &VerifiedClaims, now: Timestamp) -> bool {
+    keyring.covers(claims.key_id, claims.issued_at, now)
+}
