@@ -21,6 +21,9 @@ pub trait Fold: Send {
     /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
 
+    /// The commits at hand have been folded; a fold that writes somewhere may do so now.
+    fn batch_ended(&mut self) {}
+
     /// Everything up to here has been folded, and it was the head a moment ago.
     fn caught_up(&mut self, _position: &LogPosition) {}
 }
@@ -200,6 +203,7 @@ async fn run(
                         None => reached.push(place),
                     }
                 }
+                fold.batch_ended();
                 // Waiters are woken once for each partition of a batch, not once for each commit.
                 for place in reached {
                     progress.advance(place.partition, place.sequence);

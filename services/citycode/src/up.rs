@@ -5,6 +5,7 @@ mod faces;
 mod settings;
 mod snapshots;
 mod system;
+mod verifying;
 
 pub use data_folder::DataFolderError;
 pub use settings::Settings;

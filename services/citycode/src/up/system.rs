@@ -13,8 +13,11 @@ use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, LogPosition, StreamName};
 use citycode_holder_log::{HolderLog, KEYS_STREAM, RegisterFold, SystemFold, events_of};
+use citycode_audit::{Audit, AuditIndex};
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
+use citycode_revocation::{Revocation, StatusLists};
+use citycode_token::SigningKey;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
@@ -31,6 +34,7 @@ use zeroize::Zeroizing;
 
 use super::data_folder::DataFolder;
 use super::settings::Settings;
+use super::verifying::Verifying;
 use super::{StartError, faces, snapshots};
 
 /// What the system is started with, beside its settings.
@@ -57,14 +61,14 @@ pub struct System {
 pub(super) struct Parts {
     pub(super) folder: DataFolder,
     pub(super) policy: Arc<Policy>,
-    pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: LogIdentity,
     pub(super) register: Arc<HolderRegister>,
     pub(super) issuer: Arc<Issuer>,
-    pub(super) desk: Arc<Desk>,
+    pub(super) revocation: Arc<Revocation>,
+    pub(super) audit: Arc<Audit>,
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) health: HealthRegistry,
-    pub(super) verifying: faces::Verifying,
+    pub(super) verifying: Verifying,
     followers: Vec<JoinHandle<()>>,
 }
 
@@ -80,7 +84,7 @@ impl System {
         let (stop, stopped) = Signal::channel();
         let parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
         let admin_token_file = parts.folder.join("admin.token");
-        let router = faces::router(&parts, &settings, &surroundings, &stopped)?;
+        let router = faces::router(&parts, &surroundings, &stopped)?;
         let server = tokio::spawn(listener.serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let snapshots = parts.snapshot_task();
@@ -138,6 +142,7 @@ impl Parts {
         let keys = KeyFolder::open(&folder.join("keys"))?;
         let master = master_key(settings, &keys, &*entropy)?;
         let id_check_key = keys.id_check_key(&*entropy)?;
+        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", &*entropy)?);
         let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
         files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
 
@@ -158,10 +163,14 @@ impl Parts {
         let fold = RegisterFold::new(Arc::clone(&register), keepers);
         let mut followers = vec![spawn_follower(&store, fold, &writing, health.component("issuer"))];
 
-        let verifying = faces::Verifying::open(&folder, &policy, &store, &vault, surroundings, &id_check_key, settings).await?;
-        followers.push(verifying.follow(&store, health));
+        let verifying = Verifying::open(&folder, &policy, &store, &vault, surroundings, &id_check_key).await?;
+        followers.extend(verifying.follow(&store, health, surroundings, settings.scan_retention_days));
 
-        let log = HolderLog::new(Arc::clone(&store), Arc::clone(&register), writing.clone(), vec![verifying.progress()]);
+        let (index, indexed) = AuditIndex::open(&folder.join("audit"), &*store).map_err(|error| StartError::Log(error.to_string()))?;
+        let audit = Audit { store: Arc::clone(&store), index: index.reader(), policy: Arc::clone(&policy) };
+        followers.push(spawn_follower(&store, index, &Progress::new(&indexed), health.component("audit")));
+
+        let log = HolderLog::new(Arc::clone(&store), Arc::clone(&register), writing.clone(), vec![verifying.progress().clone()]);
         let desk = Arc::new(Desk {
             policy: Arc::clone(&policy),
             vault: Arc::clone(&vault),
@@ -183,9 +192,17 @@ impl Parts {
             () = stopped.clone().wait() => return Err(StartError::Interrupted),
         }
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
-        let issuer = Arc::new(issuer);
-        let health = health.clone();
-        Ok(Self { folder, policy, store, identity, register, issuer, desk, tokens, health, verifying, followers })
+        let lists = Arc::new(StatusLists::new(
+            verifying.verifier.status().clone(),
+            status_key,
+            policy.status_base_uri.clone(),
+            Arc::clone(&clock),
+        ));
+        lists.cut();
+        followers.push(tokio::spawn(Arc::clone(&lists).keep_cutting()));
+        let revocation = Arc::new(Revocation { desk, lists });
+        let (issuer, audit, health) = (Arc::new(issuer), Arc::new(audit), health.clone());
+        Ok(Self { folder, policy, identity, register, issuer, revocation, audit, tokens, health, verifying, followers })
     }
 
     fn snapshot_task(&self) -> SnapshotTask {
@@ -203,7 +220,7 @@ struct SnapshotTask {
     register_file: PathBuf,
     identity: LogIdentity,
     register: Arc<HolderRegister>,
-    verifying: faces::Verifying,
+    verifying: Verifying,
 }
 
 impl SnapshotTask {

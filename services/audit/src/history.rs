@@ -1,0 +1,135 @@
+//! The life of a code: every event of its slot, from the holder's stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use citycode_domain::event::{CodeRef, Event, Slot};
+use citycode_domain::ids::CodeId;
+use citycode_domain::policy::Policy;
+use citycode_event_store::{EventStore, RecordedCommit, Revision, StreamName};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, HistoryResponse, history_request::Subject};
+use citycode_wire::proto::model::v1::Position;
+use redb::Database;
+
+use crate::index::stream_of;
+
+/// The auditors' service of one process.
+pub struct Audit {
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+    /// The index, as it follows.
+    pub index: Arc<Database>,
+    /// For the names of kinds.
+    pub policy: Arc<Policy>,
+}
+
+impl Audit {
+    /// The life of a code and of those before and after it in the same slot.
+    ///
+    /// # Errors
+    /// `not_allowed`, `invalid_request`, `not_found`, `unavailable`.
+    pub async fn history(&self, caller: &Caller, request: &HistoryRequest) -> Result<HistoryResponse, Problem> {
+        if !caller.may_read_history() {
+            return Err(Problem::new(Code::NotAllowed, "histories are an auditor's, an officer's or an admin's to read"));
+        }
+        let Some(Subject::CodeId(text)) = &request.subject else {
+            return Err(Problem::new(Code::InvalidRequest, "a history is asked for by code id"));
+        };
+        let invalid = || Problem::new(Code::InvalidRequest, "a code id is 16 hex digits");
+        let code_id = CodeId::from_hex(text).ok_or_else(invalid)?;
+        let unavailable = |error: &dyn std::fmt::Display| {
+            tracing::error!(%error, "a history could not be read");
+            Problem::new(Code::Unavailable, "the log or its index cannot be read")
+        };
+        let stream = stream_of(&self.index, code_id).map_err(|error| unavailable(&error))?;
+        let stream = stream.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
+        let stream = StreamName::new(&stream).map_err(|error| unavailable(&error))?;
+        let commits = self.store.read_stream(&stream, Revision::EMPTY).await.map_err(|error| unavailable(&error))?;
+        let mut told = Vec::new();
+        for commit in &commits {
+            for data in &commit.commit.events {
+                let event = citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
+                told.push((commit, event.map_err(|error| unavailable(&error))?));
+            }
+        }
+        let slot = told.iter().find_map(|(_, event)| match event {
+            Event::CodeIssued(issued) if issued.code.code_id == code_id => Some(issued.code.slot),
+            _ => None,
+        });
+        let slot = slot.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
+        let entries = told.iter().filter_map(|(commit, event)| self.entry(commit, event, slot)).collect();
+        Ok(HistoryResponse { entries })
+    }
+
+    /// One event as an auditor sees it; none where it does not concern the slot.
+    fn entry(&self, commit: &RecordedCommit, event: &Event, slot: Slot) -> Option<HistoryEntry> {
+        let (code, details) = self.concerning(event, slot)?;
+        let mut actor = commit.commit.actor.split(';');
+        let role = actor.next().unwrap_or_default();
+        let mut details: HashMap<String, String> =
+            details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        details.insert("authentication".into(), actor.next().unwrap_or("unspecified").to_owned());
+        details.insert("commit_hash".into(), commit.hash.to_string());
+        Some(HistoryEntry {
+            position: Some(Position {
+                partition: u32::from(commit.position.partition.0),
+                sequence: commit.position.sequence.0,
+            }),
+            decided_at: commit.commit.decided_at,
+            event_type: event.type_name().to_owned(),
+            actor_role: role.to_owned(),
+            channel: role.strip_prefix("channel:").unwrap_or_default().to_owned(),
+            code_id: code.map(|code| code.to_string()),
+            details,
+        })
+    }
+
+    fn concerning(&self, event: &Event, slot: Slot) -> Option<(Option<CodeId>, Vec<(&'static str, String)>)> {
+        let of_slot = |code: &CodeRef| (code.slot == slot).then_some(code.code_id);
+        let among = |codes: &[CodeRef]| codes.iter().find_map(of_slot);
+        let sealed = || vec![("reason", "sealed".to_owned())];
+        match event {
+            Event::CodeIssued(issued) => {
+                let code = of_slot(&issued.code)?;
+                let kind = self.policy.kind(slot.kind).map(|kind| kind.name.clone()).unwrap_or_default();
+                let mut details = vec![
+                    ("kind", kind),
+                    ("expires_at", issued.expires_at.0.to_string()),
+                    ("standing", issued.standing.name().to_owned()),
+                    ("ground", format!("{:?}", issued.ground).to_lowercase()),
+                    ("key_id", issued.key_id.to_string()),
+                    ("status", format!("{}/{}", issued.code.status.list, issued.code.status.index)),
+                    ("claims_digest", issued.claims_digest.to_string()),
+                    ("through_guardian", issued.acting_guardian.is_some().to_string()),
+                ];
+                details.extend(issued.supersedes.map(|code| ("supersedes", code.code_id.to_string())));
+                Some((Some(code), details))
+            }
+            Event::CodeReportedLost(lost) => {
+                let details = vec![("through_guardian", lost.acting_guardian.is_some().to_string())];
+                Some((Some(of_slot(&lost.code)?), details))
+            }
+            Event::CodeRevoked(revoked) => Some((Some(of_slot(&revoked.code)?), sealed())),
+            Event::CodeSuspended(suspended) => Some((Some(of_slot(&suspended.code)?), sealed())),
+            Event::CodeReinstated(reinstated) => {
+                (reinstated.slot == slot).then(|| (reinstated.code.map(|code| code.code_id), sealed()))
+            }
+            Event::StandingChanged(changed) => {
+                let code = among(&changed.codes)?;
+                let mut details = sealed();
+                details.push(("standing", changed.standing.name().to_owned()));
+                Some((Some(code), details))
+            }
+            Event::RelationshipEnded(ended) => Some((Some(among(&ended.codes)?), Vec::new())),
+            Event::HolderErased(erased) => Some((Some(among(&erased.codes)?), Vec::new())),
+            Event::HolderRegistered(_)
+            | Event::RelationshipRecorded(_)
+            | Event::IndexBlockLeased(_)
+            | Event::SigningKeyAdded(_)
+            | Event::SigningKeyRetired(_)
+            | Event::SigningKeyCompromised(_) => None,
+        }
+    }
+}

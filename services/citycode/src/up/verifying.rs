@@ -1,0 +1,106 @@
+//! The verifier of `citycode up`: opened from its snapshot, kept fresh, its old records destroyed by retention.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_domain::policy::Policy;
+use citycode_event_store::EventStore;
+use citycode_event_store::follow::Progress;
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::health::HealthRegistry;
+use citycode_token::IdCheckKey;
+use citycode_vault::Vault;
+use citycode_verifier::{ScanRecords, Verifier, VerifierFold, VerifierParts};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::data_folder::DataFolder;
+use super::system::{Surroundings, spawn_follower};
+use super::{StartError, snapshots};
+
+const DAY_SECONDS: i64 = 86_400;
+/// Between two looks for records past their retention.
+const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// What the verifier is made of here. Cheap to clone.
+#[derive(Clone)]
+pub struct Verifying {
+    pub(super) verifier: Arc<Verifier>,
+    records: Arc<ScanRecords>,
+    progress: Progress,
+    fold: Arc<Mutex<Option<VerifierFold>>>,
+    snapshot: PathBuf,
+}
+
+impl Verifying {
+    pub(super) async fn open(
+        folder: &DataFolder,
+        policy: &Arc<Policy>,
+        store: &Arc<dyn EventStore>,
+        vault: &Arc<dyn Vault>,
+        surroundings: &Surroundings,
+        id_check_key: &IdCheckKey,
+    ) -> Result<Self, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::Verifier(error.to_string());
+        let records = ScanRecords::open(&folder.join("scans"), Arc::clone(&surroundings.entropy));
+        let records = Arc::new(records.map_err(|error| failed(&error))?);
+        let parts = VerifierParts {
+            policy: Arc::clone(policy),
+            clock: Arc::clone(&surroundings.clock),
+            vault: Arc::clone(vault),
+            id_check_key: id_check_key.clone(),
+            records: Arc::clone(&records),
+            fingerprint_key: surroundings.entropy.array(),
+            identity: snapshots::identity_of(&**store),
+        };
+        let snapshot = folder.join("projections/status");
+        let opened = Verifier::open(parts, &**store, Some(&snapshot)).await;
+        let (verifier, fold, from) = opened.map_err(|error| failed(&error))?;
+        let fold = Arc::new(Mutex::new(Some(fold)));
+        Ok(Self { verifier, records, progress: Progress::new(&from), fold, snapshot })
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Follows the log, proves freshness, and destroys old records; each in a task of its own.
+    pub(super) fn follow(
+        &self,
+        store: &Arc<dyn EventStore>,
+        health: &HealthRegistry,
+        surroundings: &Surroundings,
+        retention_days: u16,
+    ) -> Vec<JoinHandle<()>> {
+        let fold = self.fold.lock().take().expect("following starts once");
+        let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"));
+        let freshness = Arc::clone(self.verifier.freshness());
+        let clock = Arc::clone(&surroundings.clock);
+        let probing =
+            tokio::spawn(freshness.keep_probing(Arc::clone(store), self.progress.clone(), Arc::clone(&clock)));
+        let records = Arc::clone(&self.records);
+        let retention = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(RETENTION_CHECK);
+            loop {
+                tick.tick().await;
+                let today = clock.now().0.div_euclid(DAY_SECONDS);
+                let first_kept = u32::try_from(today - i64::from(retention_days)).unwrap_or(0);
+                let records = Arc::clone(&records);
+                let forgotten = tokio::task::spawn_blocking(move || records.forget_before(first_kept)).await;
+                if !matches!(forgotten, Ok(Ok(()))) {
+                    tracing::error!("scan records past their retention could not be destroyed");
+                }
+            }
+        });
+        vec![follower, probing, retention]
+    }
+
+    pub(super) async fn save_snapshot(&self) {
+        let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
+        match tokio::task::spawn_blocking(move || verifier.save_snapshot(&path)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the codes' status was written; the old one stands"),
+            Err(_) => tracing::error!("writing the snapshot of the codes' status panicked"),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The revocation service's gRPC face.
+
+use std::sync::Arc;
+
+use citycode_service_kit::auth::caller;
+use citycode_wire::proto::revocation::v1 as proto;
+use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;
+use tonic::{Request, Response, Status};
+
+use crate::Revocation;
+
+/// The gRPC service of a revocation service.
+#[derive(Clone)]
+pub struct RevocationFace(pub Arc<Revocation>);
+
+macro_rules! unary {
+    ($($method:ident: $request:ident => $response:ident,)+) => {
+        #[tonic::async_trait]
+        impl RevocationService for RevocationFace {
+            $(
+                async fn $method(
+                    &self,
+                    request: Request<proto::$request>,
+                ) -> Result<Response<proto::$response>, Status> {
+                    let caller = caller(&request)?;
+                    Ok(Response::new(self.0.$method(&caller, request.get_ref()).await?))
+                }
+            )+
+
+            async fn get_status_list(
+                &self,
+                request: Request<proto::GetStatusListRequest>,
+            ) -> Result<Response<proto::GetStatusListResponse>, Status> {
+                Ok(Response::new(self.0.lists.get(request.get_ref())?))
+            }
+
+            async fn list_status_lists(
+                &self,
+                _request: Request<proto::ListStatusListsRequest>,
+            ) -> Result<Response<proto::ListStatusListsResponse>, Status> {
+                Ok(Response::new(self.0.lists.list()))
+            }
+        }
+    };
+}
+
+unary! {
+    report_loss: ReportLossRequest => ReportLossResponse,
+    revoke: RevokeRequest => RevokeResponse,
+    suspend: SuspendRequest => SuspendResponse,
+    reinstate: ReinstateRequest => ReinstateResponse,
+    set_standing: SetStandingRequest => SetStandingResponse,
+}

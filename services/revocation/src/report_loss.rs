@@ -1,0 +1,49 @@
+//! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
+
+use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_domain::event::Event;
+use citycode_domain::lifecycle::{HolderState, report_loss};
+use citycode_holder_log::PureDecision;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::Problem;
+use citycode_wire::proto::revocation::v1::{ReportLossRequest, ReportLossResponse};
+
+use crate::Revocation;
+
+impl Revocation {
+    /// Kills the holder's valid code of a kind.
+    ///
+    /// # Errors
+    /// `channel_not_allowed`, `no_valid_code`, and those of every act for a person.
+    pub async fn report_loss(
+        &self,
+        caller: &Caller,
+        request: &ReportLossRequest,
+    ) -> Result<ReportLossResponse, Problem> {
+        let desk = &self.desk;
+        let now = desk.now()?;
+        let channel = desk.channel(caller, &request.channel)?;
+        let kind = desk.kind(&request.kind)?;
+        let authenticated = request.authentication.as_ref().into();
+        let (_, holder, method) = desk.person(caller, channel, authenticated, &request.id_number, now).await?;
+        let guardian = desk.guardian(caller, &request.guardian_id_number, now).await?;
+        desk.count_change(caller, holder, kind)?;
+        let meaning = RequestMeaning::of("report_loss")
+            .word(&kind.name)
+            .word(&channel.name)
+            .holder(Some(holder))
+            .holder(guardian);
+        let actor = format!("channel:{};{method}", channel.name);
+        let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        let mut decide = PureDecision(|state: &HolderState, now| {
+            report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
+        });
+        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(problem_of_execute)?;
+        metrics::counter!("citycode_revocation_losses_total").increment(u64::from(!executed.duplicate));
+        let code_id = executed.events.iter().find_map(|event| match event {
+            Event::CodeReportedLost(lost) => Some(lost.code.code_id.to_string()),
+            _ => None,
+        });
+        Ok(ReportLossResponse { code_id: code_id.ok_or_else(Problem::internal)? })
+    }
+}

@@ -1,0 +1,43 @@
+//! `SetStanding`: the health authority's word (R21).
+
+use citycode_acts::{problem_of_execute, problem_of_refusal};
+use citycode_domain::lifecycle::{HolderState, change_standing};
+use citycode_holder_log::PureDecision;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::answer;
+use citycode_wire::proto::revocation::v1::{SetStandingRequest, SetStandingResponse};
+
+use crate::{Revocation, meaning};
+
+impl Revocation {
+    /// Sets a holder's standing; reaches every valid code in one event.
+    ///
+    /// # Errors
+    /// `not_allowed`, `not_registered`, `invalid_request` without a reason or standing, `unavailable`.
+    pub async fn set_standing(
+        &self,
+        caller: &Caller,
+        request: &SetStandingRequest,
+    ) -> Result<SetStandingResponse, Problem> {
+        if !(caller.is_health_authority() || caller.is_admin()) {
+            return Err(Problem::new(Code::NotAllowed, "standing is the health authority's to set"));
+        }
+        let desk = &self.desk;
+        let now = desk.now()?;
+        let standing = answer::standing(request.standing)
+            .ok_or_else(|| Problem::new(Code::InvalidRequest, "a standing is green, yellow or red"))?;
+        let id_number = desk.id_number(caller, &request.id_number, now)?;
+        let holder = desk.holder(&id_number).await?;
+        let person = desk.open_person(holder).await?;
+        let (reason, digest) = self.seal_reason(&request.reason, &person)?;
+        let meaning = meaning("set_standing", standing.name(), [Some(holder), None], &digest);
+        let context = desk.context(caller, &request.command_id, meaning, "health_authority;unspecified", now)?;
+        let mut decide = PureDecision(|state: &HolderState, now| {
+            change_standing::decide(state, standing, reason.clone(), now).map_err(problem_of_refusal)
+        });
+        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(problem_of_execute)?;
+        metrics::counter!("citycode_revocation_standings_total").increment(u64::from(!executed.duplicate));
+        Ok(SetStandingResponse {})
+    }
+}
