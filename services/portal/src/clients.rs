@@ -11,7 +11,12 @@ use tower::{BoxError, ServiceExt as _};
 
 /// Carries gRPC calls: a channel to another machine, or the services' own routes in this process.
 pub type Transport =
-    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, BoxError>;
+    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, TransportError>;
+
+/// Why a call was not carried.
+#[derive(Debug, thiserror::Error)]
+#[error("the service behind cannot be reached")]
+pub struct TransportError(#[source] BoxError);
 
 /// Largest answer taken: a whole status list of a million entries, or a long history, with room.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -60,7 +65,10 @@ impl Clients {
     /// A service that is not among them answers `not_found`.
     #[must_use]
     pub fn in_process(routes: Routes) -> Self {
-        let transport = Transport::new(routes.prepare().map_err(|never| match never {}));
+        let transport = Transport::new(tower::ServiceExt::<http::Request<tonic::body::Body>>::map_err(
+            routes.prepare(),
+            |never: std::convert::Infallible| -> TransportError { match never {} },
+        ));
         Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
@@ -99,5 +107,5 @@ impl Clients {
 fn channel(service: &'static str, address: String) -> Result<Transport, ConnectError> {
     let endpoint =
         Endpoint::from_shared(address).map_err(|source| ConnectError { service, source })?;
-    Ok(Transport::new(endpoint.connect_lazy().map_err(BoxError::from)))
+    Ok(Transport::new(endpoint.connect_lazy().map_err(|error| TransportError(error.into()))))
 }

@@ -127,6 +127,10 @@ impl StatusLists {
             uri: format!("{}{list}", self.base_uri),
             retires_at: list.retires_at().0,
         };
-        ListStatusListsResponse { lists: self.cuts.load().keys().map(summary).collect() }
+        ListStatusListsResponse {
+            lists: self.cuts.load().keys().map(summary).collect(),
+            key_id: self.key.key_id().to_string(),
+            public_key: self.key.public_key().to_vec(),
+        }
     }
 }

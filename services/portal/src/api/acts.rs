@@ -40,13 +40,12 @@ pub(crate) struct ReportLossBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// The holder says that a code is lost; it dies. The code itself is not needed.
 #[utoipa::path(post, path = "/api/v1/report-loss", tag = "codes", request_body = ReportLossBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = ConcernedCode)))]
 pub(crate) async fn report_loss(
     State(shared): SharedState,
@@ -82,7 +81,6 @@ pub(crate) struct OfficerBody {
     /// ID number of the guardian whose code it is, in kinds that are per guardian.
     guardian: Option<String>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
@@ -102,7 +100,7 @@ macro_rules! officer_message {
 
 /// Kills a code for good.
 #[utoipa::path(post, path = "/api/v1/revoke", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = ConcernedCode)))]
 pub(crate) async fn revoke(
     State(shared): SharedState,
@@ -117,7 +115,7 @@ pub(crate) async fn revoke(
 
 /// Holds a kind of a holder: the code refuses until it is reinstated, and none can be issued.
 #[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = ConcernedCode)))]
 pub(crate) async fn suspend(
     State(shared): SharedState,
@@ -132,7 +130,7 @@ pub(crate) async fn suspend(
 
 /// Lifts a hold.
 #[utoipa::path(post, path = "/api/v1/reinstate", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = ConcernedCode)))]
 pub(crate) async fn reinstate(
     State(shared): SharedState,
@@ -163,13 +161,12 @@ pub(crate) struct StandingBody {
     #[schema(example = "close contact")]
     reason: String,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// The health authority's word; it reaches all of the holder's codes at once and changes no validity.
 #[utoipa::path(post, path = "/api/v1/standing", tag = "officers", request_body = StandingBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = Done)))]
 pub(crate) async fn standing(
     State(shared): SharedState,

@@ -41,13 +41,12 @@ pub(crate) struct IssueBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// Issues a code, or reissues where one is valid: the earlier one of the kind dies in the same instant.
 #[utoipa::path(post, path = "/api/v1/issue", tag = "codes", request_body = IssueBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = CodeAnswer)))]
 pub(crate) async fn issue(
     State(shared): SharedState,
@@ -92,13 +91,12 @@ pub(crate) struct ReprintBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// The same code again, byte for byte; nothing changes.
 #[utoipa::path(post, path = "/api/v1/reprint", tag = "codes", request_body = ReprintBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = CodeAnswer)))]
 pub(crate) async fn reprint(
     State(shared): SharedState,
@@ -196,6 +194,6 @@ fn code_state(code: &proto::CodeState) -> Option<CodeStateAnswer<'_>> {
         through_guardian: code.through_guardian,
         issued_at: Instant(code.issued_at),
         expires_at: Instant(code.expires_at),
-        state: code_life_name(code.life())?,
+        state: code_life_name(code.state())?,
     })
 }

@@ -122,7 +122,7 @@ async fn code_of(
         .into_iter()
         .filter(|code| code.kind == kind && (code.through_guardian || !through_guardian))
         .max_by_key(|code| {
-            let lives = matches!(code.life(), CodeLife::Valid | CodeLife::Suspended);
+            let lives = matches!(code.state(), CodeLife::Valid | CodeLife::Suspended);
             (lives, code.issued_at)
         })
         .map(|code| code.code_id)

@@ -96,13 +96,12 @@ pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyActBody {
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// A fresh key signs from now on; the one before it is retired and still verifies.
 #[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", request_body = KeyActBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = KeyAnswer)))]
 pub(crate) async fn rotate(
     State(shared): SharedState,
@@ -120,7 +119,7 @@ pub(crate) async fn rotate(
 /// A key may be in other hands: it signs no more, and what the log does not know of it is refused.
 #[utoipa::path(post, path = "/api/v1/keys/{kid}/compromise", tag = "keys", request_body = KeyActBody,
     params(("kid" = String, Path, description = "Key id, 8 hex digits"),
-        ("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+        ("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = KeyAnswer)))]
 pub(crate) async fn compromise(
     State(shared): SharedState,

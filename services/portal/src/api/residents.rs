@@ -32,13 +32,12 @@ pub(crate) struct RegisterBody {
     /// How the person was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// A resident becomes known. Again with the same number changes nothing and answers alike.
 #[utoipa::path(post, path = "/api/v1/register", tag = "residents", request_body = RegisterBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = Done)))]
 pub(crate) async fn register(
     State(shared): SharedState,
@@ -75,13 +74,12 @@ pub(crate) struct RelateBody {
     /// How the dependent was authenticated.
     dependent_authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// Records a family relationship.
 #[utoipa::path(post, path = "/api/v1/relate", tag = "residents", request_body = RelateBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = Done)))]
 pub(crate) async fn relate(
     State(shared): SharedState,
@@ -116,13 +114,12 @@ pub(crate) struct UnrelateBody {
     /// How whoever asks was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// Ends a family relationship and the codes that rest on it.
 #[utoipa::path(post, path = "/api/v1/unrelate", tag = "residents", request_body = UnrelateBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = Done)))]
 pub(crate) async fn unrelate(
     State(shared): SharedState,
@@ -153,13 +150,12 @@ pub(crate) struct EraseBody {
     /// How the holder was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
-    #[schema(format = Uuid)]
     command_id: Option<String>,
 }
 
 /// Kills the holder's codes, then destroys what leads to the person. Cannot be undone.
 #[utoipa::path(post, path = "/api/v1/erase", tag = "residents", request_body = EraseBody,
-    params(("Idempotency-Key" = Option<String>, Header, format = Uuid, description = "The command's id")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
     responses((status = 200, body = Done)))]
 pub(crate) async fn erase(
     State(shared): SharedState,

@@ -1,0 +1,37 @@
+//! `citycode codes`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Session, body, maybe, text};
+use crate::failure::Failure;
+
+/// Flags of `codes`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  citycode codes --id-number 11010519491231002X")]
+pub(crate) struct CodesArgs {
+    /// The holder's ID number.
+    #[arg(long)]
+    id_number: String,
+    /// The channel that asks; none for officers and admins.
+    #[arg(long)]
+    channel: Option<String>,
+}
+
+pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failure> {
+    let body = body(&[("id_number", text(&args.id_number)), ("channel", maybe(args.channel.as_ref()))]);
+    let answer = session.client.post("/api/v1/codes", &body, None).await?;
+    print_list(session, &answer, "codes", &["code_id", "kind", "state", "issued_at", "expires_at"])
+}
+
+/// Prints a list of objects, a column for each key.
+pub(super) fn print_list(session: &Session, answer: &Value, key: &str, columns: &[&str]) -> Result<(), Failure> {
+    let entries = answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let cell = |entry: &Value, column: &str| match entry.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let rows = entries.iter().map(|entry| columns.iter().map(|column| cell(entry, column)).collect()).collect();
+    session.output.list(answer, &entries, columns, rows)
+}

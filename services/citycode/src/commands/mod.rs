@@ -1,0 +1,172 @@
+//! The commands, one file each. A command takes its flags, talks to the server, prints, and says the exit code.
+
+pub(crate) mod codes;
+pub(crate) mod completions;
+pub(crate) mod demo;
+mod doctor;
+pub(crate) mod erase;
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod issue;
+pub(crate) mod keys;
+pub(crate) mod officer;
+pub(crate) mod present;
+pub(crate) mod register;
+pub(crate) mod relate;
+pub(crate) mod report_loss;
+pub(crate) mod reprint;
+pub(crate) mod standing;
+pub(crate) mod up;
+pub(crate) mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::cli::{Cli, Command, Connection};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::local_token;
+use crate::output::Output;
+use crate::picture::{IssuedCode, Painter, PictureFormat};
+
+/// Exit code of what was done.
+const DONE: u8 = 0;
+
+/// What every client command works with.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) output: Output,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// Runs one command; the exit code.
+pub(crate) async fn run(
+    cli: Cli,
+    output: Output,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
+        Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
+        Command::Completions(args) => return completions::run(&args).map(|()| DONE),
+        Command::Version => {
+            return output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))).map(|()| DONE);
+        }
+        _ => {}
+    }
+    let token = token(&cli.connection)?;
+    let client = Client::new(&cli.connection.server, token)?;
+    let session = Session { client, output, clock, entropy };
+    match cli.command {
+        Command::Register(args) => register::run(&session, &args).await,
+        Command::Relate(args) => relate::run(&session, &args, "relate").await,
+        Command::Unrelate(args) => relate::run(&session, &args, "unrelate").await,
+        Command::Issue(args) => issue::run(&session, &args).await,
+        Command::Present(args) => present::run(&session, &args).await,
+        Command::Reprint(args) => reprint::run(&session, &args).await,
+        Command::ReportLoss(args) => report_loss::run(&session, &args).await,
+        Command::Revoke(args) => officer::run(&session, &args, "revoke").await,
+        Command::Suspend(args) => officer::run(&session, &args, "suspend").await,
+        Command::Reinstate(args) => officer::run(&session, &args, "reinstate").await,
+        Command::Standing(args) => standing::run(&session, &args).await,
+        Command::Codes(args) => codes::run(&session, &args).await,
+        Command::Erase(args) => erase::run(&session, &args).await,
+        Command::Verify(args) => return verify::run(&session, &args).await,
+        Command::Import(args) => return import::run(&session, &args).await,
+        Command::History(args) => history::run(&session, &args).await,
+        Command::Keys(args) => keys::run(&session, &args).await,
+        Command::Doctor => return doctor::run(&session).await,
+        Command::Up(_) | Command::Demo(_) | Command::Completions(_) | Command::Version => Ok(()),
+    }
+    .map(|()| DONE)
+}
+
+fn token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Failure> {
+    if let Some(token) = &connection.token {
+        return Ok(Some(Zeroizing::new(token.trim().to_owned())));
+    }
+    if let Some(path) = &connection.token_file {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, error))?;
+        return Ok(Some(Zeroizing::new(text.trim().to_owned())));
+    }
+    Ok(local_token::find(&connection.server))
+}
+
+impl Session {
+    /// A command id: the one given, or a random one (UUID version 4), so that a repeat after a lost connection is safe.
+    pub(crate) fn command_id(&self, given: Option<Uuid>) -> Uuid {
+        given.unwrap_or_else(|| uuid::Builder::from_random_bytes(self.entropy.array()).into_uuid())
+    }
+
+    /// Sends a change and prints what came back, or that it was done.
+    pub(crate) async fn change(&self, path: &str, body: Value, done: &str) -> Result<(), Failure> {
+        let answer = self.client.post(path, &body, Some(self.command_id(None))).await?;
+        let mut facts = vec![("done", done.to_owned())];
+        if let Some(code_id) = answer.get("code_id").and_then(Value::as_str) {
+            facts.push(("code", code_id.to_owned()));
+        }
+        self.output.thing(&answer, &facts.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Paints a code into a file.
+    pub(crate) async fn paint(&self, out: &PathBuf, code: &Value) -> Result<(), Failure> {
+        let format = PictureFormat::of(out)?;
+        let painter = self.painter(None).await?;
+        painter.write(out, format, &issued(code)?)
+    }
+
+    pub(crate) async fn painter(&self, font: Option<PathBuf>) -> Result<Painter, Failure> {
+        let policy = self.client.get("/api/v1/policy").await?;
+        let policy = serde_json::from_value(policy).map_err(|error| unexpected(&error))?;
+        Painter::new(policy, font)
+    }
+
+    /// Prints an issued code.
+    pub(crate) fn print_code(&self, code: &Value) -> Result<(), Failure> {
+        let text = |key: &str| code.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let mut facts: Vec<(&'static str, String)> = vec![
+            ("code", text("code_id")),
+            ("kind", text("kind")),
+            ("issued", text("issued_at")),
+            ("expires", text("expires_at")),
+        ];
+        if code.get("supersedes").is_some_and(Value::is_string) {
+            facts.push(("replaces (now dead)", text("supersedes")));
+        }
+        facts.push(("token", text("token")));
+        self.output.thing(code, &facts)
+    }
+}
+
+/// An answer as the code that it should be.
+pub(crate) fn issued(code: &Value) -> Result<IssuedCode, Failure> {
+    serde_json::from_value(code.clone()).map_err(|error| unexpected(&error))
+}
+
+pub(crate) fn unexpected(error: &dyn std::fmt::Display) -> Failure {
+    Failure::local("the server's answer is not understood", error, "is the server of another version?")
+}
+
+/// A JSON object of what is there; absent parts stand in no field.
+pub(crate) fn body(parts: &[(&str, Option<Value>)]) -> Value {
+    let present = parts.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)));
+    Value::Object(present.collect::<Map<_, _>>())
+}
+
+/// A text as a part of a body.
+pub(crate) fn text(value: &str) -> Option<Value> {
+    Some(Value::from(value))
+}
+
+/// An optional text as a part of a body.
+pub(crate) fn maybe(value: Option<&String>) -> Option<Value> {
+    value.map(|value| Value::from(value.as_str()))
+}

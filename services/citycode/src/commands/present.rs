@@ -1,0 +1,47 @@
+//! `citycode present`: what the phone shows now. Needs no server but for the picture's labels.
+
+use std::path::PathBuf;
+
+use citycode_domain::time::Timestamp;
+use clap::Args;
+use serde_json::json;
+
+use super::Session;
+use crate::failure::Failure;
+use crate::phone::Phone;
+use crate::picture::PictureFormat;
+
+/// How long a proof counts (R16).
+const FRESH_SECONDS: i64 = 60;
+
+/// Flags of `present`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  citycode present --token \"$TOKEN\" --phone phone.json --out now.png")]
+pub(crate) struct PresentArgs {
+    /// The token, as `issue` printed it. An access token goes into CITYCODE_TOKEN here.
+    #[arg(long = "token", value_name = "TEXT", id = "code_token")]
+    token: String,
+    /// The file that stands in for the phone's key store.
+    #[arg(long, value_name = "FILE")]
+    phone: PathBuf,
+    /// The time of the proof; now without it.
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<jiff::Timestamp>,
+    /// Also write a picture (.png, .svg).
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) async fn run(session: &Session, args: &PresentArgs) -> Result<(), Failure> {
+    let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
+    let time = Timestamp(args.at.map_or_else(|| session.clock.now().0, jiff::Timestamp::as_second));
+    let presentation = Phone::at(&args.phone).present(&args.token, time)?;
+    let until = jiff::Timestamp::from_second(time.0.saturating_add(FRESH_SECONDS));
+    let until = until.map_err(|error| Failure::usage(error, "give a time of this era"))?.to_string();
+    let answer = json!({ "presentation": presentation, "fresh_until": until });
+    session.output.thing(&answer, &[("presentation", presentation.clone()), ("fresh until", until)])?;
+    match (&args.out, format) {
+        (Some(out), Some(format)) => session.painter(None).await?.write_presentation(out, format, &presentation),
+        _ => Ok(()),
+    }
+}

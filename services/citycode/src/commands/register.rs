@@ -1,0 +1,39 @@
+//! `citycode register`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Session, body, maybe, text};
+use crate::failure::Failure;
+
+/// Flags of `register`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  citycode register --id-number 11010519491231002X --name 张小三 --channel kiosk")]
+pub(crate) struct RegisterArgs {
+    /// The resident ID number, 18 characters.
+    #[arg(long)]
+    id_number: String,
+    /// The name.
+    #[arg(long)]
+    name: String,
+    /// The channel has seen the disability certificate.
+    #[arg(long)]
+    disability: bool,
+    /// The channel attests this special group of the policy.
+    #[arg(long)]
+    group: Option<String>,
+    /// The channel that registers.
+    #[arg(long)]
+    channel: Option<String>,
+}
+
+pub(crate) async fn run(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
+    let body = body(&[
+        ("id_number", text(&args.id_number)),
+        ("name", text(&args.name)),
+        ("disability", args.disability.then_some(Value::Bool(true))),
+        ("group", maybe(args.group.as_ref())),
+        ("channel", maybe(args.channel.as_ref())),
+    ]);
+    session.change("/api/v1/register", body, "registered").await
+}
