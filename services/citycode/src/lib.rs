@@ -16,6 +16,7 @@
 //! | [`residents`] | CSV files of residents, in and out |
 
 pub mod cli;
+mod demo;
 pub mod client;
 mod commands;
 pub mod failure;
@@ -25,6 +26,7 @@ pub mod phone;
 pub mod picture;
 pub mod policy_view;
 pub mod residents;
+pub mod up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

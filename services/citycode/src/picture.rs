@@ -106,6 +106,12 @@ impl Painter {
         write_picture(path, &bytes)
     }
 
+    /// What a kind is printed as: a sheet for paper, a picture for a screen.
+    #[must_use]
+    pub fn format_for(&self, kind: &str) -> PictureFormat {
+        if self.policy.kind(kind).on_paper { PictureFormat::Pdf } else { PictureFormat::Png }
+    }
+
     /// As [`Self::write`], for what a phone shows now: without an expiry, for a screen only.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl PolicyView {
     pub fn local(&self, time: &str, format: &str) -> String {
         time.parse::<Timestamp>().map_or_else(
             |_| time.to_owned(),
-            |time| time.to_zoned(self.zone()).strftime(format).to_string(),
+            |time| time.to_zoned_datetime(self.zone()).strftime(format).to_string(),
         )
     }
 }

@@ -18,7 +18,7 @@ use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry;
 
-use crate::cli::UpArgs;
+use crate::commands::up::UpArgs;
 use crate::failure::Failure;
 use crate::local_token;
 
@@ -68,7 +68,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// A [`Failure`] with the reason why it did not start.
-pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
+pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
     let settings = load(args).map_err(failed)?;
     if args.check_config {
         println!("the configuration is in order");

@@ -59,7 +59,7 @@ fn label(words: &Words) -> Label {
 fn date(issued_at: &str, policy: &PolicyView) -> SheetDate {
     let none = SheetDate { year: 0, month: 0, day: 0 };
     issued_at.parse::<Timestamp>().map_or(none, |time| {
-        let day = time.to_zoned(policy.zone()).date();
+        let day = time.to_zoned_datetime(policy.zone()).date();
         SheetDate {
             year: u16::try_from(day.year()).unwrap_or(0),
             month: u8::try_from(day.month()).unwrap_or(0),

@@ -40,7 +40,7 @@ pub enum DataFolderError {
 }
 
 /// An open data folder; other processes are kept out as long as it lives.
-pub struct DataFolder {
+pub(super) struct DataFolder {
     path: PathBuf,
     _lock: LockFile,
 }
@@ -50,7 +50,7 @@ impl DataFolder {
     ///
     /// # Errors
     /// [`DataFolderError`]; nothing in the folder was changed.
-    pub fn open(path: &Path, policy_name: &str) -> Result<Self, DataFolderError> {
+    pub(super) fn open(path: &Path, policy_name: &str) -> Result<Self, DataFolderError> {
         files::create_private_dir(path)?;
         let lock = LockFile::take(&path.join("in-use"))?;
         let named = path.join("policy");
@@ -69,7 +69,7 @@ impl DataFolder {
 
     /// A place in the folder.
     #[must_use]
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -77,7 +77,7 @@ impl DataFolder {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, OpenError> {
+    pub(super) fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, OpenError> {
         let create = Some(NewLog { log_id: LogId(entropy.array()), layout: Layout::default() });
         EmbeddedEventStore::open(&self.join("log"), &Config { create, ..Config::default() })
     }
@@ -86,7 +86,7 @@ impl DataFolder {
 /// Where `citycode up` keeps its data unless told otherwise: `$XDG_DATA_HOME/citycode`, or the same below
 /// `~/.local/share` (XDG Base Directory Specification).
 #[must_use]
-pub fn default_path() -> Option<PathBuf> {
+pub(super) fn default_path() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("citycode"))

@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// The identity of a log as snapshots carry it.
 #[must_use]
-pub fn identity_of(store: &dyn EventStore) -> LogIdentity {
+pub(super) fn identity_of(store: &dyn EventStore) -> LogIdentity {
     let layout = store.layout();
     LogIdentity {
         log_id: store.log_id().0,
@@ -27,7 +27,7 @@ pub fn identity_of(store: &dyn EventStore) -> LogIdentity {
 }
 
 /// The register from its snapshot, or an empty one, and where to follow on.
-pub fn load_register(path: &Path, identity: &LogIdentity) -> (HolderRegister, LogPosition) {
+pub(super) fn load_register(path: &Path, identity: &LogIdentity) -> (HolderRegister, LogPosition) {
     let loaded = File::open(path).ok().map(|file| HolderRegister::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)));
     let register = match loaded {
         Some(Ok(register)) => register,
@@ -47,7 +47,7 @@ pub fn load_register(path: &Path, identity: &LogIdentity) -> (HolderRegister, Lo
 ///
 /// # Errors
 /// What the file system says; the old snapshot still stands then.
-pub fn save_register(path: &Path, identity: &LogIdentity, register: &HolderRegister) -> std::io::Result<()> {
+pub(super) fn save_register(path: &Path, identity: &LogIdentity, register: &HolderRegister) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, private_file(&temporary)?);
     register.save(identity, &mut out).map_err(std::io::Error::other)?;

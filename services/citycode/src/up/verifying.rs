@@ -24,7 +24,7 @@ const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_60
 
 /// What the verifier is made of here. Cheap to clone.
 #[derive(Clone)]
-pub struct Verifying {
+pub(super) struct Verifying {
     pub(super) verifier: Arc<Verifier>,
     records: Arc<ScanRecords>,
     progress: Progress,
