@@ -47,10 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_imports(true)
         .include_source_info(true)
         .open_files(FILES)?;
-    fs::write(
-        out.join("citycode.binpb"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    fs::write(out.join("citycode.binpb"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         // Replay slices the payload instead of copying each id out of it.
         .bytes(".citycode.events.v1")

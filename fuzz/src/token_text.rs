@@ -1,8 +1,7 @@
 //! A scan's text: whatever is taken for a token has one spelling and keeps the limits of its format.
 
 use citycode_token::{
-    MAX_CWT_LEN, MAX_PROOF_LEN, MAX_SCAN_LEN, PRESENTATION_PREFIX, Scan, TOKEN_PREFIX,
-    canonical_scan,
+    MAX_CWT_LEN, MAX_PROOF_LEN, MAX_SCAN_LEN, PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan,
 };
 
 /// Reads any text as a gate would, without a key: everything before the signature check.

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use citycode_fuzz::TARGETS;
 
 fn folder(kind: &str, target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(kind)
-        .join(target)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target)
 }
 
 fn inputs(folder: &Path) -> Vec<PathBuf> {
@@ -26,10 +24,7 @@ fn every_seed_and_every_input_that_once_failed_keeps_the_promise() {
     for (name, run) in TARGETS {
         let seeds = inputs(&folder("seeds", name));
         assert!(!seeds.is_empty(), "{name} has no seed");
-        for path in seeds
-            .into_iter()
-            .chain(inputs(&folder("regressions", name)))
-        {
+        for path in seeds.into_iter().chain(inputs(&folder("regressions", name))) {
             println!("{}", path.display());
             run(&std::fs::read(&path).unwrap());
         }
@@ -38,8 +33,7 @@ fn every_seed_and_every_input_that_once_failed_keeps_the_promise() {
 
 #[test]
 fn the_manifest_and_the_table_name_the_same_targets() {
-    let manifest =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let binaries: BTreeSet<&str> = manifest
         .split("[[bin]]")
         .skip(1)
@@ -69,18 +63,13 @@ fn every_folder_of_inputs_belongs_to_a_target() {
 /// A target whose seeds are all refused at the door would find nothing, and say that all is well.
 #[test]
 fn the_seeds_meant_to_be_read_are_read() {
-    let seed = |target: &str, name: &str| {
-        std::fs::read_to_string(folder("seeds", target).join(name)).unwrap()
-    };
+    let seed = |target: &str, name: &str| std::fs::read_to_string(folder("seeds", target).join(name)).unwrap();
     for name in ["token", "presentation", "spaces_and_small_letters"] {
         let scan = citycode_token::Scan::read(&seed("token_text", name)).expect(name);
         assert_eq!(scan.proof().is_some(), name == "presentation", "{name}");
     }
     for name in ["pair_over_a_byte", "cwt_tag_refused"] {
-        assert!(
-            citycode_token::Scan::read(&seed("token_text", name)).is_err(),
-            "{name}"
-        );
+        assert!(citycode_token::Scan::read(&seed("token_text", name)).is_err(), "{name}");
     }
     for name in ["shanghai.toml", "campus.toml"] {
         citycode_policy_file::parse(&seed("policy_file", name)).expect(name);

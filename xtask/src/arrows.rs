@@ -88,9 +88,9 @@ fn derive(workspace: &Workspace) -> BTreeSet<Arrow> {
 }
 
 fn golden_text(arrows: &BTreeSet<Arrow>) -> String {
-    arrows.iter().fold(GOLDEN_HEAD.to_owned(), |text, arrow| {
-        text + &format!("{arrow}\n")
-    })
+    arrows
+        .iter()
+        .fold(GOLDEN_HEAD.to_owned(), |text, arrow| text + &format!("{arrow}\n"))
 }
 
 fn compare(golden: &str, derived: &str, findings: &mut Findings) {
@@ -122,11 +122,7 @@ mod tests {
     #[test]
     fn a_new_and_a_gone_arrow_are_both_found() {
         let mut findings = Findings::default();
-        compare(
-            "# head\na -> b\nc -> d\n",
-            "a -> b\na -> b (dev)\n",
-            &mut findings,
-        );
+        compare("# head\na -> b\nc -> d\n", "a -> b\na -> b (dev)\n", &mut findings);
         assert_eq!(findings.errors.len(), 2, "{findings:?}");
         assert!(findings.errors[0].contains("lacks a -> b (dev)"));
         assert!(findings.errors[1].contains("still has c -> d"));

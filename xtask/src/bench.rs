@@ -22,13 +22,6 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
         bail!("there is no package {BENCH_PACKAGE} in this workspace (expected in crates/bench)");
     }
     run(cargo(workspace)
-        .args([
-            "run",
-            "--quiet",
-            "--release",
-            "--package",
-            BENCH_PACKAGE,
-            "--",
-        ])
+        .args(["run", "--quiet", "--release", "--package", BENCH_PACKAGE, "--"])
         .args(rest))
 }

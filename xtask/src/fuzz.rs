@@ -37,9 +37,7 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--list" => {
-                targets(workspace)?
-                    .iter()
-                    .for_each(|name| println!("{name}"));
+                targets(workspace)?.iter().for_each(|name| println!("{name}"));
                 return Ok(());
             }
             "--seconds" => {
@@ -168,9 +166,7 @@ fn start(workspace: &Workspace, name: &str, seconds: u32) -> Result<Child> {
     command
         .stdout(log.try_clone().context("the log of a fuzz target")?)
         .stderr(log);
-    command
-        .spawn()
-        .with_context(|| format!("fuzz target {name}"))
+    command.spawn().with_context(|| format!("fuzz target {name}"))
 }
 
 fn log_file(workspace: &Workspace, name: &str) -> std::path::PathBuf {
@@ -207,10 +203,7 @@ mod tests {
     #[test]
     fn the_summary_says_runs_and_coverage_or_the_failure() {
         let fine = "#8\tDONE   cov: 105 ft: 436\nDone 8 runs in 9 second(s)\nstat::x: 1\n";
-        assert_eq!(
-            summary(fine),
-            "Done 8 runs in 9 second(s) #8\tDONE   cov: 105 ft: 436"
-        );
+        assert_eq!(summary(fine), "Done 8 runs in 9 second(s) #8\tDONE   cov: 105 ft: 436");
         assert_eq!(
             summary("x\nSUMMARY: libFuzzer: deadly signal\n"),
             "SUMMARY: libFuzzer: deadly signal"

@@ -10,17 +10,14 @@ use crate::workspace::Workspace;
 const MAP_FILE: &str = "ARCHITECTURE.md";
 /// A word that begins with one of these is meant as a path.
 const TOP_FOLDERS: [&str; 11] = [
-    "crates", "services", "xtask", "fuzz", "policies", "proto", "docs", "tests", "deploy",
-    "benches", ".ci",
+    "crates", "services", "xtask", "fuzz", "policies", "proto", "docs", "tests", "deploy", "benches", ".ci",
 ];
 
 /// Compares the map with the packages and the tree.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let file = workspace.path(MAP_FILE);
     if !file.is_file() {
-        bail!(
-            "{MAP_FILE} is missing: write the code map, naming each folder as in `crates/domain`"
-        );
+        bail!("{MAP_FILE} is missing: write the code map, naming each folder as in `crates/domain`");
     }
     let text = std::fs::read_to_string(&file).with_context(|| MAP_FILE.to_owned())?;
     let folders: Vec<String> = workspace
@@ -64,9 +61,9 @@ fn named_paths(text: &str) -> Vec<(usize, String)> {
     for (number, line) in text.lines().enumerate() {
         let stops = |c: char| !(c.is_ascii_alphanumeric() || "_./-*{}<>,".contains(c));
         for word in line.split(stops) {
-            let plain = word.find(['*', '{', '<']).map_or(word, |cut| {
-                word[..cut].rsplit_once('/').map_or("", |(whole, _)| whole)
-            });
+            let plain = word
+                .find(['*', '{', '<'])
+                .map_or(word, |cut| word[..cut].rsplit_once('/').map_or("", |(whole, _)| whole));
             let plain = plain
                 .split([',', '>', '}'])
                 .next()

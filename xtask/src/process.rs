@@ -42,9 +42,7 @@ pub(crate) fn at_root(workspace: &Workspace, program: impl AsRef<OsStr>) -> Comm
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     println!("+ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
@@ -53,9 +51,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Whether a program of this name stands on the path.
 pub(crate) fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 fn shown(command: &Command) -> String {

@@ -26,17 +26,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn last_release_with_protos(workspace: &Workspace) -> Result<Option<String>> {
-    let tags = git(
-        workspace,
-        &["tag", "--list", "v[0-9]*", "--sort=-version:refname"],
-    )?;
+    let tags = git(workspace, &["tag", "--list", "v[0-9]*", "--sort=-version:refname"])?;
     for tag in tags.lines() {
-        if !git(
-            workspace,
-            &["ls-tree", "--name-only", tag, "proto/buf.yaml"],
-        )?
-        .trim()
-        .is_empty()
+        if !git(workspace, &["ls-tree", "--name-only", tag, "proto/buf.yaml"])?
+            .trim()
+            .is_empty()
         {
             return Ok(Some(tag.to_owned()));
         }

@@ -84,10 +84,7 @@ fn conclude(records: &[Record], failures: &[&str], planned: usize) -> Result<()>
         .filter(|record| record.note.starts_with("skipped"))
         .count();
     let passed = records.len() - skipped - failures.len();
-    println!(
-        "steps: {passed} passed, {} failed, {skipped} skipped",
-        failures.len()
-    );
+    println!("steps: {passed} passed, {} failed, {skipped} skipped", failures.len());
     if !failures.is_empty() {
         bail!("failed: {}", failures.join(", "));
     }

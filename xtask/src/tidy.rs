@@ -40,8 +40,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     decision_numbers(&files, &mut findings);
     for package in &workspace.packages {
         let manifest = format!("{}/Cargo.toml", workspace.folder(package));
-        let content =
-            std::fs::read_to_string(workspace.path(&manifest)).context(manifest.clone())?;
+        let content = std::fs::read_to_string(workspace.path(&manifest)).context(manifest.clone())?;
         inheritance(&manifest, &content, &mut findings);
     }
     findings.conclude("tidy")
@@ -68,10 +67,7 @@ fn names(files: &[String], findings: &mut Findings) {
         for part in Path::new(file).with_extension("").components() {
             let name = part.as_os_str().to_string_lossy();
             if EMPTY_NAMES.contains(&&*name) {
-                findings.error(
-                    file,
-                    format!("the name {name:?} says nothing of what is inside"),
-                );
+                findings.error(file, format!("the name {name:?} says nothing of what is inside"));
             }
         }
     }
@@ -81,20 +77,14 @@ fn names(files: &[String], findings: &mut Findings) {
 fn decision_numbers(files: &[String], findings: &mut Findings) {
     let mut expected = 1_u32;
     for file in files {
-        let Some(name) = file
-            .strip_prefix(DECISIONS)
-            .filter(|name| *name != "README.md")
-        else {
+        let Some(name) = file.strip_prefix(DECISIONS).filter(|name| *name != "README.md") else {
             continue;
         };
         let number = name.split_once('-').filter(|(digits, _)| digits.len() == 4);
         match number.and_then(|(digits, _)| digits.parse::<u32>().ok()) {
             Some(number) if number == expected => expected += 1,
             Some(number) => {
-                findings.error(
-                    file,
-                    format!("is number {number}, but {expected} comes next"),
-                );
+                findings.error(file, format!("is number {number}, but {expected} comes next"));
                 expected = number + 1;
             }
             None => findings.error(file, "is not named like 0001-what-was-decided.md"),
@@ -128,10 +118,7 @@ fn inheritance(manifest: &str, content: &str, findings: &mut Findings) {
         let dependencies = parsed.get(table).and_then(toml::Value::as_table);
         for (name, value) in dependencies.into_iter().flatten() {
             if !inherits(Some(value)) {
-                findings.error(
-                    manifest,
-                    format!("{name} in [{table}] has a version of its own"),
-                );
+                findings.error(manifest, format!("{name} in [{table}] has a version of its own"));
             }
         }
     }
@@ -164,10 +151,7 @@ mod tests {
     #[test]
     fn a_gap_a_double_and_an_unnumbered_decision_are_found() {
         for wrong in ["0003-c.md", "0001-again.md", "later.md", "2-b.md"] {
-            let files = list(&[
-                "docs/decisions/0001-a.md",
-                &format!("docs/decisions/{wrong}"),
-            ]);
+            let files = list(&["docs/decisions/0001-a.md", &format!("docs/decisions/{wrong}")]);
             assert_eq!(errors(|f| decision_numbers(&files, f)).len(), 1, "{wrong}");
         }
     }
@@ -184,8 +168,7 @@ mod tests {
 
     #[test]
     fn a_missing_changelog_is_found() {
-        let found =
-            errors(|f| expected_files(&list(&["README.md", "README.zh-CN.md", "LICENSE"]), f));
+        let found = errors(|f| expected_files(&list(&["README.md", "README.zh-CN.md", "LICENSE"]), f));
         assert_eq!(found, ["CHANGELOG.md: is missing"]);
     }
 

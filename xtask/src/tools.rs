@@ -38,9 +38,7 @@ const DEBIAN_PACKAGES: [DebianPackage; 5] = [
     DebianPackage {
         name: "fonts-wqy-microhei",
         what_for: "a Chinese font for print sheets",
-        present: || {
-            std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file()
-        },
+        present: || std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
     },
     DebianPackage {
         name: "g++",
@@ -71,19 +69,13 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
 }
 
 fn ensure_debian(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES
-        .iter()
-        .filter(|package| !(package.present)())
-        .collect();
+    let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES.iter().filter(|package| !(package.present)()).collect();
     if missing.is_empty() {
         println!("Debian packages: all there");
         return Ok(());
     }
     for package in &missing {
-        println!(
-            "missing Debian package {}: {}",
-            package.name, package.what_for
-        );
+        println!("missing Debian package {}: {}", package.name, package.what_for);
     }
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     if !on_path("apt-get") || !is_root() {
@@ -120,12 +112,7 @@ fn ensure_python(workspace: &Workspace) -> Result<()> {
             "--disable-pip-version-check",
             "--no-input",
         ])
-        .args([
-            "--require-hashes",
-            "--only-binary=:all:",
-            "--requirement",
-            REQUIREMENTS,
-        ]))?;
+        .args(["--require-hashes", "--only-binary=:all:", "--requirement", REQUIREMENTS]))?;
     std::fs::write(workspace.path(STAMP), wanted).context(STAMP)
 }
 

@@ -13,9 +13,7 @@ impl RequestMeaning {
     /// Starts with the method's name, e.g. `issue`.
     #[must_use]
     pub fn of(method: &str) -> Self {
-        let mut meaning = Self(blake3::Hasher::new_derive_key(
-            "citycode request meaning v1",
-        ));
+        let mut meaning = Self(blake3::Hasher::new_derive_key("citycode request meaning v1"));
         meaning.add(method.as_bytes());
         meaning
     }

@@ -63,10 +63,7 @@ impl DeskLimits {
     pub fn new(entropy: &dyn Entropy) -> Self {
         Self {
             per_caller: RateLimiter::new(limits::PER_CALLER, limits::REMEMBERED_KEYS),
-            per_holder_and_kind: RateLimiter::new(
-                limits::PER_HOLDER_AND_KIND,
-                limits::REMEMBERED_KEYS,
-            ),
+            per_holder_and_kind: RateLimiter::new(limits::PER_HOLDER_AND_KIND, limits::REMEMBERED_KEYS),
             distinct_persons: DistinctLimiter::new(
                 limits::DISTINCT_PER_CALLER,
                 limits::DISTINCT_WINDOW,
@@ -102,12 +99,7 @@ impl Desk {
     /// `unknown_kind`.
     pub fn kind(&self, name: &str) -> Result<&KindPolicy, Problem> {
         self.policy.kind_named(name).ok_or_else(|| {
-            let known: Vec<_> = self
-                .policy
-                .kinds
-                .iter()
-                .map(|kind| kind.name.as_str())
-                .collect();
+            let known: Vec<_> = self.policy.kinds.iter().map(|kind| kind.name.as_str()).collect();
             Problem::new(
                 Code::UnknownKind,
                 format!("the policy has no such kind; it has {}", known.join(", ")),
@@ -126,16 +118,10 @@ impl Desk {
             name
         };
         if name.is_empty() {
-            return Err(Problem::new(
-                Code::InvalidRequest,
-                "the request names no channel",
-            ));
+            return Err(Problem::new(Code::InvalidRequest, "the request names no channel"));
         }
         if !caller.may_channel(name) {
-            return Err(Problem::new(
-                Code::NotAllowed,
-                "the caller may not act as this channel",
-            ));
+            return Err(Problem::new(Code::NotAllowed, "the caller may not act as this channel"));
         }
         self.policy.channel(name).ok_or_else(|| {
             let known: Vec<_> = self
@@ -144,10 +130,7 @@ impl Desk {
                 .iter()
                 .map(|channel| channel.name.as_str())
                 .collect();
-            let detail = format!(
-                "the policy has no such channel; it has {}",
-                known.join(", ")
-            );
+            let detail = format!("the policy has no such channel; it has {}", known.join(", "));
             Problem::new(Code::ChannelNotAllowed, detail)
         })
     }
@@ -177,24 +160,16 @@ impl Desk {
     ///
     /// # Errors
     /// `rate_limited`, `invalid_id_number`.
-    pub fn id_number(
-        &self,
-        caller: &Caller,
-        text: &str,
-        now: Timestamp,
-    ) -> Result<IdNumber, Problem> {
+    pub fn id_number(&self, caller: &Caller, text: &str, now: Timestamp) -> Result<IdNumber, Problem> {
         let today = citycode_policy_file::local_date(&self.policy, now);
-        let id_number = IdNumber::parse(text, today)
-            .map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))?;
+        let id_number =
+            IdNumber::parse(text, today).map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))?;
         if !caller.is_admin() {
             let monotonic = self.clock.monotonic();
             let hash = blake3::keyed_hash(&self.limits.hash_key, id_number.as_bytes());
             let value = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("8 of 32 bytes"));
             let caller = caller.id.as_str().to_owned();
-            self.limits
-                .per_caller
-                .admit(&caller, monotonic)
-                .map_err(limited)?;
+            self.limits.per_caller.admit(&caller, monotonic).map_err(limited)?;
             self.limits
                 .distinct_persons
                 .admit(&caller, value, monotonic)
@@ -207,12 +182,7 @@ impl Desk {
     ///
     /// # Errors
     /// `rate_limited`.
-    pub fn count_change(
-        &self,
-        caller: &Caller,
-        holder: HolderId,
-        kind: &KindPolicy,
-    ) -> Result<(), Problem> {
+    pub fn count_change(&self, caller: &Caller, holder: HolderId, kind: &KindPolicy) -> Result<(), Problem> {
         if caller.is_admin() {
             return Ok(());
         }
@@ -234,23 +204,14 @@ impl Desk {
         authentication: Authentication<'_>,
         id_number: &IdNumber,
     ) -> Result<String, Problem> {
-        let word = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
-        };
+        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let method = authentication.method;
         if method.len() > MAX_METHOD_BYTES || !method.bytes().all(word) {
-            let detail = format!(
-                "a way of authentication is a word of a-z, 0-9, - and _, at most {MAX_METHOD_BYTES}"
-            );
+            let detail = format!("a way of authentication is a word of a-z, 0-9, - and _, at most {MAX_METHOD_BYTES}");
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         if !channel.needs_assertion {
-            return Ok(if method.is_empty() {
-                "unspecified"
-            } else {
-                method
-            }
-            .to_owned());
+            return Ok(if method.is_empty() { "unspecified" } else { method }.to_owned());
         }
         let Some(assertions) = &self.assertions else {
             return Err(Problem::new(
@@ -258,11 +219,7 @@ impl Desk {
                 "this channel needs an assertion, and no identity provider is configured",
             ));
         };
-        let proof = assertions.redeem(
-            authentication.assertion,
-            id_number.as_bytes(),
-            self.clock.now(),
-        );
+        let proof = assertions.redeem(authentication.assertion, id_number.as_bytes(), self.clock.now());
         let proof = proof.map_err(|error| Problem::new(Code::NotAllowed, error.to_string()))?;
         Ok(proof.method)
     }
@@ -321,9 +278,7 @@ impl Desk {
             .find(&id_number)
             .await
             .map_err(|error| problem_of_vault(&error))?;
-        Ok(Some(
-            found.unwrap_or_else(|| HolderId(self.entropy.array())),
-        ))
+        Ok(Some(found.unwrap_or_else(|| HolderId(self.entropy.array()))))
     }
 
     /// What is kept of a holder.
@@ -371,10 +326,7 @@ impl Desk {
 }
 
 fn not_registered() -> Problem {
-    Problem::new(
-        Code::NotRegistered,
-        "no resident with this ID number is registered",
-    )
+    Problem::new(Code::NotRegistered, "no resident with this ID number is registered")
 }
 
 fn limited(limited: limits::Limited) -> Problem {

@@ -18,9 +18,7 @@ pub fn problem_of_refusal(refusal: Refusal) -> Problem {
         Refusal::FamilyCodeRequired => Code::FamilyCodeRequired,
         Refusal::OnHold => Code::OnHold,
         Refusal::OfficerNeeded => Code::NotAllowed,
-        Refusal::HolderOnly | Refusal::GuardianNeeded | Refusal::OwnGuardian | Refusal::TooMany => {
-            Code::InvalidRequest
-        }
+        Refusal::HolderOnly | Refusal::GuardianNeeded | Refusal::OwnGuardian | Refusal::TooMany => Code::InvalidRequest,
     };
     Problem::new(code, refusal.to_string())
 }
@@ -42,17 +40,11 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
         ),
         ExecuteError::NotDone(why) => {
             tracing::error!(%why, "a command was not done");
-            Problem::new(
-                Code::Unavailable,
-                "the change was not made: the log took no commit",
-            )
-            .with_fix("try again; the same command id is safe to use")
+            Problem::new(Code::Unavailable, "the change was not made: the log took no commit")
+                .with_fix("try again; the same command id is safe to use")
         }
-        ExecuteError::Unknown => Problem::new(
-            Code::Unavailable,
-            "nobody knows yet whether the change was made",
-        )
-        .with_fix("repeat the request with the same command id: it will not be done twice"),
+        ExecuteError::Unknown => Problem::new(Code::Unavailable, "nobody knows yet whether the change was made")
+            .with_fix("repeat the request with the same command id: it will not be done twice"),
     }
 }
 
@@ -60,8 +52,5 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
 #[must_use]
 pub fn problem_of_vault(error: &VaultError) -> Problem {
     tracing::error!(%error, "the vault cannot answer");
-    Problem::new(
-        Code::Unavailable,
-        "the register of persons cannot be reached",
-    )
+    Problem::new(Code::Unavailable, "the register of persons cannot be reached")
 }

@@ -10,10 +10,7 @@ static COUNTS: AtomicBool = AtomicBool::new(false);
 static HELD: AtomicI64 = AtomicI64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-#[expect(
-    unsafe_code,
-    reason = "an allocator that counts can be written no other way"
-)]
+#[expect(unsafe_code, reason = "an allocator that counts can be written no other way")]
 // SAFETY: every call is handed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

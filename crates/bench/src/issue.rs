@@ -12,9 +12,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use citycode_testkit::Person;
 use citycode_wire::proto::issuer::v1::import_request::Part;
-use citycode_wire::proto::issuer::v1::{
-    ImportOptions, ImportOutcome, ImportRequest, ImportRow, IssueRequest,
-};
+use citycode_wire::proto::issuer::v1::{ImportOptions, ImportOutcome, ImportRequest, ImportRow, IssueRequest};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::report::{Figure, Goal, Report};
@@ -59,11 +57,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
             .asked(Goal::AtLeast(5_000.0)),
     );
     report.push(Figure::new("issue_unary", unary, "codes/s").beside(limit.single_commits_a_second));
-    report.push(Figure::new(
-        "issue_unary_64_in_flight",
-        in_flight,
-        "codes/s",
-    ));
+    report.push(Figure::new("issue_unary_64_in_flight", in_flight, "codes/s"));
     report.note(format!(
         "import: {codes} rows in {seconds:.2} s, in {} log and {vault_batches} vault transactions; bare redb writes the same {:.0} MB of rows in as many in {:.2} s",
         limit.log_batches,
@@ -93,10 +87,7 @@ async fn import(mut client: Client, people: &[Person]) -> Result<f64> {
         .map(|part| ImportRequest { part: Some(part) })
         .collect();
     let start = Instant::now();
-    let mut answers = client
-        .import(futures::stream::iter(parts))
-        .await?
-        .into_inner();
+    let mut answers = client.import(futures::stream::iter(parts)).await?.into_inner();
     let mut issued = 0;
     while let Some(answer) = answers.message().await? {
         ensure!(
@@ -130,10 +121,7 @@ async fn issue(client: Client, people: &[Person], codes: u64, in_flight: usize) 
         })
         .buffer_unordered(in_flight)
         .try_for_each(|answer| async move {
-            ensure!(
-                answer.into_inner().code.is_some(),
-                "an issue without a code"
-            );
+            ensure!(answer.into_inner().code.is_some(), "an issue without a code");
             Ok(())
         })
         .await?;

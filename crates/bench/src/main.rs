@@ -76,12 +76,7 @@ fn arguments() -> Result<Arguments> {
             "--json" => json = Some(PathBuf::from(rest.next().context("--json needs a file")?)),
             "--scale" => {
                 let number = rest.next().context("--scale needs a number")?;
-                scale = Scale(
-                    number
-                        .parse::<u64>()
-                        .context("--scale needs a number")?
-                        .max(1),
-                );
+                scale = Scale(number.parse::<u64>().context("--scale needs a number")?.max(1));
             }
             flag if flag.starts_with('-') && flag != "--list" => bail!("unknown flag {flag}"),
             _ if name.is_some() => bail!("one bench at a time"),
@@ -109,11 +104,7 @@ fn run() -> Result<ExitCode> {
     let known = BENCHES.iter().find(|bench| bench.name == arguments.name);
     let bench = known.with_context(|| {
         let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-        format!(
-            "no bench {}; there are {}",
-            arguments.name,
-            names.join(", ")
-        )
+        format!("no bench {}; there are {}", arguments.name, names.join(", "))
     })?;
     let mut report = Report::new(bench.name);
     let outcome = (bench.run)(&mut report, arguments.scale);

@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use citycode_domain::status::{Life, Status};
-use citycode_projection::bench_support::{
-    IDENTITY, PARTITIONS, code, holder, mix, register_of, status_of,
-};
+use citycode_projection::bench_support::{IDENTITY, PARTITIONS, code, holder, mix, register_of, status_of};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusReader};
 
@@ -42,21 +40,11 @@ fn read_codes(reader: &StatusReader, codes: u64) -> Result<f64> {
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let code = code(partition, number / u64::from(PARTITIONS));
         let answer = reader.lookup(code.status, &code.digest);
-        let alive = matches!(
-            answer.status,
-            Status::Issued {
-                life: Life::Valid,
-                ..
-            }
-        );
+        let alive = matches!(answer.status, Status::Issued { life: Life::Valid, .. });
         valid += u64::from(alive);
     }
     let nanoseconds = start.elapsed().as_nanos() as f64 / READS as f64;
-    ensure!(
-        valid == READS,
-        "{} codes of the city are not valid",
-        READS - valid
-    );
+    ensure!(valid == READS, "{} codes of the city are not valid", READS - valid);
     ensure!(calls == allocation::calls(), "looking up allocated memory");
     Ok(nanoseconds)
 }
@@ -70,11 +58,7 @@ fn status_size(report: &mut Report, scale: Scale) -> Result<()> {
     let read = read_codes(&reader, codes)?;
     drop(writer);
     report.push(Figure::new("bytes_per_code_100m", bytes, "bytes").asked(Goal::AtMost(4.0)));
-    report.push(Figure::new(
-        "resident_bytes_per_code_100m",
-        resident,
-        "bytes",
-    ));
+    report.push(Figure::new("resident_bytes_per_code_100m", resident, "bytes"));
     report.push(Figure::new("lookup_100m", read, "ns"));
     Ok(())
 }
@@ -89,19 +73,11 @@ fn register_size(report: &mut Report, scale: Scale) -> Result<()> {
     let start = Instant::now();
     for step in 0..reads {
         let known = register.get(holder(mix(step) % holders));
-        ensure!(
-            known.is_some_and(|(state, _)| state.registered),
-            "a holder is missing"
-        );
+        ensure!(known.is_some_and(|(state, _)| state.registered), "a holder is missing");
     }
     let read = start.elapsed().as_nanos() as f64 / reads as f64;
-    report
-        .push(Figure::new("register_bytes_per_holder", bytes, "bytes").asked(Goal::AtMost(160.0)));
-    report.push(Figure::new(
-        "register_resident_bytes_per_holder",
-        resident,
-        "bytes",
-    ));
+    report.push(Figure::new("register_bytes_per_holder", bytes, "bytes").asked(Goal::AtMost(160.0)));
+    report.push(Figure::new("register_resident_bytes_per_holder", resident, "bytes"));
     report.push(Figure::new("register_read_10m", read, "ns"));
     Ok(())
 }
@@ -111,8 +87,7 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
     let (mut writer, _) = status::new(PARTITIONS, FingerprintKey([9; 16]));
     let register = register_of(holders, Some(&mut writer));
     let folder = folder::throw_away()?;
-    let (status_path, register_path) =
-        (folder.path().join("status"), folder.path().join("register"));
+    let (status_path, register_path) = (folder.path().join("status"), folder.path().join("register"));
     for path in [&status_path, &register_path] {
         let file = File::create(path)?;
         if path == &status_path {
@@ -128,10 +103,7 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
     let status_seconds = start.elapsed().as_secs_f64();
     let register = HolderRegister::load(&IDENTITY, File::open(&register_path)?)?;
     let seconds = start.elapsed().as_secs_f64();
-    ensure!(
-        register.holder_count() == holders,
-        "the snapshot lost holders"
-    );
+    ensure!(register.holder_count() == holders, "the snapshot lost holders");
     // Every holder has two or three codes and one reissue: 3.5 places each were ever used.
     let issued: u64 = (0..PARTITIONS)
         .filter_map(|partition| writer.point(partition))
@@ -139,10 +111,6 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
         .sum();
     ensure!(issued >= holders * 4, "the snapshot lost commits");
     report.push(Figure::new("start_from_snapshot_10m", seconds, "s").asked(Goal::AtMost(2.0)));
-    report.push(Figure::new(
-        "start_from_snapshot_10m_status_only",
-        status_seconds,
-        "s",
-    ));
+    report.push(Figure::new("start_from_snapshot_10m_status_only", status_seconds, "s"));
     Ok(())
 }

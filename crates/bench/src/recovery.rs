@@ -37,7 +37,7 @@ fn write(database: &Database, rows: std::ops::Range<u64>, quick: bool) -> Result
         let mut table = transaction.open_table(TABLE)?;
         for number in rows {
             // The right edges of sixteen partitions, as a log grows.
-            table.insert((number % 16) << 48 | number / 16, row.as_slice())?;
+            table.insert(((number % 16) << 48) | (number / 16), row.as_slice())?;
         }
     }
     transaction.commit()?;
@@ -62,11 +62,7 @@ pub(crate) fn write_until_killed(folder: &Path) -> Result<ExitCode> {
         write(&database, number..number + 1, quick)?;
     }
     let single = start.elapsed().as_secs_f64();
-    println!(
-        "{} {}",
-        commits as f64 / grouped,
-        single * 1e3 / SINGLE as f64
-    );
+    println!("{} {}", commits as f64 / grouped, single * 1e3 / SINGLE as f64);
     // Nothing is dropped, closed or written any more.
     std::process::abort()
 }
@@ -81,12 +77,8 @@ fn kill_and_open(quick: bool, commits: u64) -> Result<[f64; 3]> {
         .output()?;
     let said = String::from_utf8_lossy(&killed.stdout);
     let figures = said.trim().split_once(' ');
-    let (grouped, single) = figures.with_context(|| {
-        format!(
-            "the writer failed: {}",
-            String::from_utf8_lossy(&killed.stderr)
-        )
-    })?;
+    let (grouped, single) =
+        figures.with_context(|| format!("the writer failed: {}", String::from_utf8_lossy(&killed.stderr)))?;
     let start = Instant::now();
     let database = Database::create(folder.path().join("rows.redb"))?;
     let opened = start.elapsed().as_secs_f64();

@@ -13,8 +13,8 @@ use citycode_domain::ids::HolderId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{
-    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
-    RecordedCommit, RequestDigest, message_id,
+    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RecordedCommit,
+    RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use citycode_holder_log::{RegisterFold, holder_of, holder_stream};
@@ -78,8 +78,7 @@ impl Lives {
 
 fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
     let stream = holder_stream(holder);
-    let command_id =
-        CommandId((u128::from(mix(command)) << 64 | u128::from(command)).to_be_bytes());
+    let command_id = CommandId((u128::from(mix(command)) << 64 | u128::from(command)).to_be_bytes());
     let encoded = events.iter().map(citycode_wire::event::encode);
     NewCommit {
         stream,
@@ -151,11 +150,7 @@ pub(crate) struct StatusFold(pub(crate) StatusWriter);
 impl Fold for StatusFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         let decode = |data: &EventData| {
-            citycode_wire::event::decode_for_projection(
-                &data.event_type,
-                data.version,
-                &data.payload,
-            )
+            citycode_wire::event::decode_for_projection(&data.event_type, data.version, &data.payload)
         };
         let events: Result<Vec<_>, _> = commit.commit.events.iter().map(decode).collect();
         let events = events.map_err(|error| error.to_string())?;
@@ -220,33 +215,18 @@ async fn measure(report: &mut Report, holders: u64) -> Result<()> {
     let register = Arc::new(HolderRegister::new(layout.partitions()));
     let fold = RegisterFold::new(Arc::clone(&register), Vec::new());
     let register_seconds = replay(Arc::clone(&store), fold).await?;
-    ensure!(
-        register.holder_count() == holders,
-        "the replay lost holders"
-    );
+    ensure!(register.holder_count() == holders, "the replay lost holders");
     let (writer, reader) = status::new(layout.partitions(), FingerprintKey([9; 16]));
     let status_seconds = replay(Arc::clone(&store), StatusFold(writer)).await?;
     let folded: u64 = reader.points().iter().map(|point| point.sequence).sum();
     ensure!(folded == commits, "the replay lost commits");
     let rate = |seconds: f64| events as f64 / seconds;
     report.push(
-        Figure::new(
-            "replay_rate",
-            rate(register_seconds.max(status_seconds)),
-            "events/s",
-        )
-        .asked(Goal::AtLeast(500_000.0)),
+        Figure::new("replay_rate", rate(register_seconds.max(status_seconds)), "events/s")
+            .asked(Goal::AtLeast(500_000.0)),
     );
-    report.push(Figure::new(
-        "replay_rate_register",
-        rate(register_seconds),
-        "events/s",
-    ));
-    report.push(Figure::new(
-        "replay_rate_status",
-        rate(status_seconds),
-        "events/s",
-    ));
+    report.push(Figure::new("replay_rate_register", rate(register_seconds), "events/s"));
+    report.push(Figure::new("replay_rate_status", rate(status_seconds), "events/s"));
     report.note(format!(
         "replay: {commits} commits of {events} events, written durably at {:.0} commits/s, opened in {opened:.2} s; the slower of the two folds is replay_rate",
         commits as f64 / wrote

@@ -114,10 +114,7 @@ impl Report {
     }
 
     pub(crate) fn push(&mut self, figure: Figure) {
-        eprintln!(
-            "citycode-bench: {} = {} {}",
-            figure.name, figure.value, figure.unit
-        );
+        eprintln!("citycode-bench: {} = {} {}", figure.name, figure.value, figure.unit);
         self.figures.push(figure);
     }
 
@@ -159,9 +156,7 @@ impl Report {
         let mut table = format!("{}: {}\n", self.bench, self.machine);
         for row in &rows {
             let cells = row.iter().zip(&widths);
-            let line: Vec<String> = cells
-                .map(|(cell, width)| format!("{cell:<width$}"))
-                .collect();
+            let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
             table.push_str(line.join("  ").trim_end());
             table.push('\n');
         }
@@ -173,8 +168,7 @@ impl Report {
 
     pub(crate) fn write_json(&self, file: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(file, json + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))
+        std::fs::write(file, json + "\n").with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
@@ -185,10 +179,8 @@ fn machine() -> String {
     let cpuinfo = read("/proc/cpuinfo");
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':')).map_or_else(
-            || "unknown".to_owned(),
-            |(_, value)| value.trim().to_owned(),
-        )
+        line.and_then(|line| line.split_once(':'))
+            .map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
     };
     let memory = field(&read("/proc/meminfo"), "MemTotal");
     let kernel = read("/proc/sys/kernel/osrelease");

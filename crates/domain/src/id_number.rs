@@ -33,15 +33,11 @@ impl fmt::Display for InvalidIdNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Length => "an ID number has 18 characters",
-            Self::Retired => {
-                "the 15-digit form of the ID number is retired; use the 18 characters of the card"
-            }
+            Self::Retired => "the 15-digit form of the ID number is retired; use the 18 characters of the card",
             Self::Character => "an ID number has 17 digits and then a digit or X",
             Self::BirthDate => "the birth date in the ID number (characters 7 to 14) is no date",
             Self::BornInFuture => "the birth date in the ID number is in the future",
-            Self::CheckCharacter => {
-                "the last character of the ID number does not fit the others: a typing error"
-            }
+            Self::CheckCharacter => "the last character of the ID number does not fit the others: a typing error",
         })
     }
 }
@@ -87,9 +83,7 @@ impl IdNumber {
 }
 
 fn number(digits: &[u8]) -> i16 {
-    digits
-        .iter()
-        .fold(0, |sum, digit| sum * 10 + i16::from(digit - b'0'))
+    digits.iter().fold(0, |sum, digit| sum * 10 + i16::from(digit - b'0'))
 }
 
 fn birth_date(digits: &[u8; 18]) -> Option<Date> {
@@ -130,11 +124,7 @@ mod tests {
     #[test]
     fn r27_the_examples_of_the_standard_are_numbers() {
         // The two examples printed in GB 11643-1999, section 4.
-        for text in [
-            "11010519491231002X",
-            "440524188001010014",
-            " 11010519491231002x ",
-        ] {
+        for text in ["11010519491231002X", "440524188001010014", " 11010519491231002x "] {
             assert!(IdNumber::parse(text, TODAY).is_ok(), "{text}");
         }
         assert_eq!(
@@ -173,11 +163,7 @@ mod tests {
                     .enumerate()
                     .map(|(i, c)| if i == place { digit } else { c })
                     .collect();
-                assert_eq!(
-                    IdNumber::parse(&text, TODAY).is_ok(),
-                    text == good,
-                    "{text}"
-                );
+                assert_eq!(IdNumber::parse(&text, TODAY).is_ok(), text == good, "{text}");
             }
         }
     }

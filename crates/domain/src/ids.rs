@@ -113,20 +113,13 @@ impl ListId {
     /// The list for codes of `kind` in `partition` that expire at `expires_at`.
     /// `None` where a part does not fit its bits (expiry before 1970 or after the year 7300, generation over 15).
     #[must_use]
-    pub fn new(
-        partition: u8,
-        kind: CodeKind,
-        expires_at: crate::time::Timestamp,
-        generation: u8,
-    ) -> Option<Self> {
+    pub fn new(partition: u8, kind: CodeKind, expires_at: crate::time::Timestamp, generation: u8) -> Option<Self> {
         let window = u16::try_from(expires_at.0.div_euclid(Self::WINDOW_SECONDS)).ok()?;
         if generation > Self::MAX_GENERATION {
             return None;
         }
         let high = (u32::from(partition) << 24) | (u32::from(kind.number()) << 20);
-        Some(Self(
-            high | (u32::from(window) << 4) | u32::from(generation),
-        ))
+        Some(Self(high | (u32::from(window) << 4) | u32::from(generation)))
     }
 
     /// The partition whose codes stand in this list.

@@ -57,16 +57,12 @@ impl fmt::Display for Refusal {
             Self::NotEligible => "the person meets no ground on which this kind may be had",
             Self::ChannelNotAllowed => "the policy does not let this channel do this",
             Self::RelationshipUnknown => "no relationship is recorded between the two",
-            Self::FamilyCodeRequired => {
-                "the family member holds no valid family code for this person"
-            }
+            Self::FamilyCodeRequired => "the family member holds no valid family code for this person",
             Self::OnHold => "an officer holds this kind for the person",
             Self::HolderOnly => "this kind is had by the holder only, not through a family member",
             Self::GuardianNeeded => "this kind is shown by a family member, and none was named",
             Self::OwnGuardian => "a person cannot be their own family member",
-            Self::OfficerNeeded => {
-                "while a code is held or the standing is not green, erasing needs an officer"
-            }
+            Self::OfficerNeeded => "while a code is held or the standing is not green, erasing needs an officer",
             Self::TooMany => "the person has reached the greatest number of relationships, or of codes through them",
         })
     }

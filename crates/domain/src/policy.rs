@@ -198,11 +198,7 @@ impl Policy {
     /// The longest validity of any kind in seconds: how long a retired key must verify.
     #[must_use]
     pub fn longest_validity_seconds(&self) -> i64 {
-        self.kinds
-            .iter()
-            .map(|kind| kind.validity_seconds)
-            .max()
-            .unwrap_or(0)
+        self.kinds.iter().map(|kind| kind.validity_seconds).max().unwrap_or(0)
     }
 }
 

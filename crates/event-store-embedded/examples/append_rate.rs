@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use citycode_event_store::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition,
-    NewCommit, RequestDigest, StreamName, SubscriptionBatch, message_id,
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RequestDigest,
+    StreamName, SubscriptionBatch, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -62,14 +62,8 @@ async fn append_all(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes
                     }
                     let mut expected = BucketTail::EMPTY;
                     loop {
-                        match store
-                            .append_at(commit(number, payload_bytes), expected)
-                            .await
-                            .unwrap()
-                        {
-                            AppendOutcome::Appended {
-                                duplicate: false, ..
-                            } => break,
+                        match store.append_at(commit(number, payload_bytes), expected).await.unwrap() {
+                            AppendOutcome::Appended { duplicate: false, .. } => break,
                             AppendOutcome::WrongExpectedVersion { .. } => {
                                 let bucket = store.layout().bucket_of(&commit(number, 0).stream);
                                 expected = store.bucket_tail(bucket).await.unwrap();
@@ -109,9 +103,7 @@ async fn append_groups(store: &Arc<EmbeddedEventStore>, commits: u64, payload_by
                             group.push((commit, store.bucket_tail(bucket).await.unwrap()));
                         }
                         let mut answers = store.append_many(group).await.into_iter();
-                        pending.retain(|_| {
-                            !matches!(answers.next(), Some(Ok(AppendOutcome::Appended { .. })))
-                        });
+                        pending.retain(|_| !matches!(answers.next(), Some(Ok(AppendOutcome::Appended { .. }))));
                     }
                 }
             })
@@ -125,10 +117,7 @@ async fn append_groups(store: &Arc<EmbeddedEventStore>, commits: u64, payload_by
 
 async fn replay(store: &EmbeddedEventStore) -> f64 {
     let start = Instant::now();
-    let mut subscription = store
-        .subscribe_to_all(LogPosition::start(16))
-        .await
-        .unwrap();
+    let mut subscription = store.subscribe_to_all(LogPosition::start(16)).await.unwrap();
     let (mut commits, mut bytes) = (0u64, 0usize);
     loop {
         match subscription.next_batch().await.unwrap() {
@@ -149,8 +138,7 @@ async fn replay(store: &EmbeddedEventStore) -> f64 {
 
 /// redb alone: one table, as many rows of the same length, as many in each durable transaction as were in flight.
 fn bare_redb(path: &Path, commits: u64, row_bytes: usize) -> f64 {
-    const TABLE: redb::TableDefinition<'static, u64, &'static [u8]> =
-        redb::TableDefinition::new("bare");
+    const TABLE: redb::TableDefinition<'static, u64, &'static [u8]> = redb::TableDefinition::new("bare");
     let database = redb::Database::create(path).unwrap();
     let row = vec![7u8; row_bytes];
     let start = Instant::now();
@@ -172,9 +160,7 @@ fn bare_redb(path: &Path, commits: u64, row_bytes: usize) -> f64 {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let commits: u64 = arguments
-        .next()
-        .map_or(200_000, |text| text.parse().unwrap());
+    let commits: u64 = arguments.next().map_or(200_000, |text| text.parse().unwrap());
     let parent = arguments.next().map_or_else(std::env::temp_dir, Into::into);
     for payload_bytes in [320, 100] {
         let folder = tempfile::tempdir_in(&parent).unwrap();
@@ -204,12 +190,7 @@ async fn main() {
             "  appends/s          {ours:>10.0}   redb bare {bare:.0}   ratio {:.2}",
             ours / bare
         );
-        println!(
-            "  in groups of 1,000 {import:>10.0}   ratio {:.2}",
-            import / bare
-        );
-        println!(
-            "  replay commits/s   {warm:>10.0}   after reopening {reopened:.0} (open took {opened:?})"
-        );
+        println!("  in groups of 1,000 {import:>10.0}   ratio {:.2}", import / bare);
+        println!("  replay commits/s   {warm:>10.0}   after reopening {reopened:.0} (open took {opened:?})");
     }
 }

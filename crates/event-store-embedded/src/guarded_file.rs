@@ -29,12 +29,7 @@ impl FileHealth {
         if !self.failed.load(Ordering::Acquire) {
             return None;
         }
-        Some(
-            self.reason
-                .lock()
-                .clone()
-                .unwrap_or_else(|| "a write failed".into()),
-        )
+        Some(self.reason.lock().clone().unwrap_or_else(|| "a write failed".into()))
     }
 
     fn fail(&self, what: &str, error: &std::io::Error) {

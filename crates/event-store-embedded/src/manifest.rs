@@ -52,19 +52,13 @@ impl Manifest {
             return Err(bad("it is not the manifest of an event log"));
         }
         let mut value = |name: &str| {
-            let line = lines
-                .next()
-                .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let line = lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.map(str::to_owned)
                 .ok_or_else(|| bad(&format!("`{name}` is missing")))
         };
-        let number = |text: String| {
-            text.parse::<u32>()
-                .map_err(|_| bad("a number is malformed"))
-        };
+        let number = |text: String| text.parse::<u32>().map_err(|_| bad("a number is malformed"));
         // The versions first: a later format may look different below them.
-        let (format, minimum_reader) =
-            (number(value("format")?)?, number(value("minimum_reader")?)?);
+        let (format, minimum_reader) = (number(value("format")?)?, number(value("minimum_reader")?)?);
         if minimum_reader > READER {
             return Err(OpenError::OtherVersion {
                 format,
@@ -73,10 +67,7 @@ impl Manifest {
             });
         }
         let log_id = value("log_id")?;
-        let (partitions, buckets) = (
-            number(value("partitions")?)?,
-            number(value("buckets_per_partition")?)?,
-        );
+        let (partitions, buckets) = (number(value("partitions")?)?, number(value("buckets_per_partition")?)?);
         let hash_version = number(value("hash_version")?)?;
         let checksum = value("checksum")?;
         let body = text.rfind("checksum ").map_or(text, |start| &text[..start]);
@@ -136,10 +127,7 @@ mod tests {
 
     #[test]
     fn a_manifest_is_read_as_written() {
-        assert_eq!(
-            Manifest::from_text(&manifest().to_text()).unwrap(),
-            manifest()
-        );
+        assert_eq!(Manifest::from_text(&manifest().to_text()).unwrap(), manifest());
     }
 
     #[test]

@@ -66,9 +66,7 @@ pub enum OpenError {
     #[error("the manifest of the event log cannot be read: {0}")]
     ManifestUnreadable(String),
     /// The log needs a newer program.
-    #[error(
-        "the log has format {format} and wants a reader of version {minimum_reader}; this one is {reader}"
-    )]
+    #[error("the log has format {format} and wants a reader of version {minimum_reader}; this one is {reader}")]
     OtherVersion {
         /// The log's format.
         format: u32,
@@ -105,13 +103,7 @@ macro_rules! through_redb_error {
         }
     )*};
 }
-through_redb_error!(
-    DatabaseError,
-    TransactionError,
-    TableError,
-    StorageError,
-    CommitError
-);
+through_redb_error!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
 /// Everything that an open log is made of.
 pub(crate) struct Opened {
@@ -155,10 +147,7 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
         (None, None) if there => return Err(OpenError::ManifestMissing),
         (None, None) => return Err(OpenError::NoLog),
     };
-    if let Some(expected) = config
-        .expected_log_id
-        .filter(|expected| *expected != manifest.log_id)
-    {
+    if let Some(expected) = config.expected_log_id.filter(|expected| *expected != manifest.log_id) {
         return Err(OpenError::OtherLog {
             expected,
             found: manifest.log_id,
@@ -205,18 +194,13 @@ fn create_tables(database: &Database, manifest: &Manifest) -> Result<(), OpenErr
         }
         transaction.open_table(RECENT)?;
         transaction.open_table(TAILS)?;
-        transaction
-            .open_table(IDENTITY)?
-            .insert(0, &manifest.log_id.0[..])?;
+        transaction.open_table(IDENTITY)?.insert(0, &manifest.log_id.0[..])?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-fn load(
-    database: &Database,
-    manifest: &Manifest,
-) -> Result<(Snapshot, Tails, Recent, Checkpoints), OpenError> {
+fn load(database: &Database, manifest: &Manifest) -> Result<(Snapshot, Tails, Recent, Checkpoints), OpenError> {
     let layout = manifest.layout;
     let transaction = database.begin_read()?;
     let identity = transaction

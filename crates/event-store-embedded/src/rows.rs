@@ -15,14 +15,10 @@ use citycode_event_store::{
 };
 use redb::TableDefinition;
 
-pub(crate) const COMMITS: TableDefinition<'static, u64, &'static [u8]> =
-    TableDefinition::new("commits");
-pub(crate) const RECENT: TableDefinition<'static, u64, &'static [u8]> =
-    TableDefinition::new("recent");
-pub(crate) const TAILS: TableDefinition<'static, u16, &'static [u8]> =
-    TableDefinition::new("tails");
-pub(crate) const IDENTITY: TableDefinition<'static, u8, &'static [u8]> =
-    TableDefinition::new("identity");
+pub(crate) const COMMITS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("commits");
+pub(crate) const RECENT: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("recent");
+pub(crate) const TAILS: TableDefinition<'static, u16, &'static [u8]> = TableDefinition::new("tails");
+pub(crate) const IDENTITY: TableDefinition<'static, u8, &'static [u8]> = TableDefinition::new("identity");
 
 /// Sequences have 48 bits in a key: 35,000 years at 256 commits a millisecond.
 pub(crate) const SEQUENCE_BITS: u32 = 48;
@@ -56,16 +52,11 @@ pub(crate) fn damaged(position: Position, reason: impl ToString) -> ReadError {
     }
 }
 
-pub(crate) fn read_commit_row(
-    row: &[u8],
-    position: Position,
-    layout: &Layout,
-) -> Result<CommitRow, ReadError> {
+pub(crate) fn read_commit_row(row: &[u8], position: Position, layout: &Layout) -> Result<CommitRow, ReadError> {
     let cut = || damaged(position, "the row is cut short");
     let (head, commit) = row.split_first_chunk::<PREVIOUS_BYTES>().ok_or_else(cut)?;
     let bytes = Bytes::copy_from_slice(commit);
-    let recorded = codec::decode_recorded(bytes, position, layout)
-        .map_err(|error| damaged(position, error))?;
+    let recorded = codec::decode_recorded(bytes, position, layout).map_err(|error| damaged(position, error))?;
     Ok(CommitRow {
         previous_revision: u64::from_be_bytes(*head),
         recorded,
@@ -115,9 +106,7 @@ impl RecentEntry {
                 partition,
                 bucket: u16::from_be_bytes(*bucket),
             };
-            let sequence = Sequence(u64::from_be_bytes(
-                *sequence.first_chunk().expect("8 bytes"),
-            ));
+            let sequence = Sequence(u64::from_be_bytes(*sequence.first_chunk().expect("8 bytes")));
             Self {
                 id: *id,
                 bucket,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use citycode_event_store::{
-    BucketId, BucketTail, Layout, LogPosition, Partition, Position, ReadError, RecordedCommit,
-    Revision, Sequence,
+    BucketId, BucketTail, Layout, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence,
 };
 use redb::{ReadOnlyTable, ReadableDatabase as _};
 
@@ -18,17 +17,9 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn take(
-        database: &redb::Database,
-        heads: LogPosition,
-        layout: Layout,
-    ) -> Result<Self, redb::Error> {
+    pub(crate) fn take(database: &redb::Database, heads: LogPosition, layout: Layout) -> Result<Self, redb::Error> {
         let commits = database.begin_read()?.open_table(COMMITS)?;
-        Ok(Self {
-            commits,
-            heads,
-            layout,
-        })
+        Ok(Self { commits, heads, layout })
     }
 
     /// The last sequences, from the commits themselves.
@@ -48,8 +39,7 @@ impl Snapshot {
                 .next_back()
                 .transpose()?;
             if let Some((key, _)) = head {
-                self.heads
-                    .set(partition, rows::position_of(key.value()).sequence);
+                self.heads.set(partition, rows::position_of(key.value()).sequence);
             }
         }
         Ok(())
@@ -95,10 +85,7 @@ impl Snapshot {
                     "it does not belong to the bucket that leads to it",
                 ));
             }
-            if commits
-                .last()
-                .is_some_and(|later| later.previous_hash != recorded.hash)
-            {
+            if commits.last().is_some_and(|later| later.previous_hash != recorded.hash) {
                 return Err(rows::damaged(
                     position,
                     "its hash is not the one that the next commit carries",
@@ -112,11 +99,7 @@ impl Snapshot {
     }
 
     /// The tail at a revision that the caller knows to be the bucket's last.
-    pub(crate) fn tail_at(
-        &self,
-        bucket: BucketId,
-        revision: Revision,
-    ) -> Result<BucketTail, ReadError> {
+    pub(crate) fn tail_at(&self, bucket: BucketId, revision: Revision) -> Result<BucketTail, ReadError> {
         if revision == Revision::EMPTY {
             return Ok(BucketTail::EMPTY);
         }
@@ -151,8 +134,7 @@ impl Snapshot {
         rows.map(|row| {
             let (key, value) = row.map_err(unreadable)?;
             let position = rows::position_of(key.value());
-            rows::read_commit_row(value.value(), position, &self.layout)
-                .map(|row| Arc::new(row.recorded))
+            rows::read_commit_row(value.value(), position, &self.layout).map(|row| Arc::new(row.recorded))
         })
         .collect()
     }

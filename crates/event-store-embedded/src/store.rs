@@ -8,9 +8,8 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use citycode_event_store::live::{self, History, LIVE_BATCHES, LiveBatch};
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition,
-    NewCommit, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, Subscription,
-    SubscriptionError, codec,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
+    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError, codec,
 };
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, StorageBackend};
@@ -115,11 +114,7 @@ impl Shared {
 
     /// An append as the writer takes it. Encoding and hashing happen here, on the callers' threads; the writer only
     /// compares and copies.
-    fn job(
-        &self,
-        commit: NewCommit,
-        expected: BucketTail,
-    ) -> Result<(Job, oneshot::Receiver<Answer>), AppendError> {
+    fn job(&self, commit: NewCommit, expected: BucketTail) -> Result<(Job, oneshot::Receiver<Answer>), AppendError> {
         self.layout.check(&commit.stream)?;
         let (bytes, hash) = codec::encode(&commit, &expected.hash)?;
         let bucket = self.layout.bucket_of(&commit.stream);
@@ -249,10 +244,7 @@ impl EmbeddedEventStore {
 
     async fn send(&self, jobs: Vec<Job>) -> Result<(), AppendError> {
         let queue = self.queue.as_ref().ok_or(AppendError::Closed)?;
-        queue
-            .send(jobs)
-            .await
-            .map_err(|_| self.shared.closed_because())
+        queue.send(jobs).await.map_err(|_| self.shared.closed_because())
     }
 
     /// Runs a read on a thread that may block.
@@ -289,21 +281,14 @@ impl EventStore for EmbeddedEventStore {
         self.shared.layout
     }
 
-    async fn append_at(
-        &self,
-        commit: NewCommit,
-        expected: BucketTail,
-    ) -> Result<AppendOutcome, AppendError> {
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
         let (job, answered) = self.shared.job(commit, expected)?;
         self.send(vec![job]).await?;
         // A writer that died without an answer may have written it.
         answered.await.unwrap_or(Ok(AppendOutcome::Unknown))
     }
 
-    async fn append_many(
-        &self,
-        appends: Vec<(NewCommit, BucketTail)>,
-    ) -> Vec<Result<AppendOutcome, AppendError>> {
+    async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Result<AppendOutcome, AppendError>> {
         let mut waiting = Vec::with_capacity(appends.len());
         let mut appends = appends.into_iter().peekable();
         while appends.peek().is_some() {
@@ -316,11 +301,7 @@ impl EventStore for EmbeddedEventStore {
                 }));
             }
             if let Err(error) = self.send(jobs).await {
-                for refused in waiting
-                    .iter_mut()
-                    .skip(start)
-                    .filter(|waiting| waiting.is_ok())
-                {
+                for refused in waiting.iter_mut().skip(start).filter(|waiting| waiting.is_ok()) {
                     *refused = Err(error.clone());
                 }
             }
@@ -336,15 +317,10 @@ impl EventStore for EmbeddedEventStore {
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
-        self.blocking(move |shared| shared.snapshot()?.read_at(position))
-            .await
+        self.blocking(move |shared| shared.snapshot()?.read_at(position)).await
     }
 
-    async fn read_bucket(
-        &self,
-        bucket: BucketId,
-        after: Revision,
-    ) -> Result<Vec<RecordedCommit>, ReadError> {
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
         self.shared.check(bucket)?;
         self.blocking(move |shared| {
             // The tail first: a snapshot taken after it has the commit that it leads to.

@@ -65,10 +65,7 @@ impl Tails {
     }
 
     fn range(&self, partition: Partition) -> std::ops::Range<usize> {
-        let start = self.layout.flat_index(BucketId {
-            partition,
-            bucket: 0,
-        });
+        let start = self.layout.flat_index(BucketId { partition, bucket: 0 });
         start..start + self.layout.buckets_per_partition() as usize
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, LogPosition, NewCommit, Position,
-    RecordedCommit, Revision, Sequence,
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, LogPosition, NewCommit, Position, RecordedCommit,
+    Revision, Sequence,
 };
 use redb::Durability;
 use std::collections::HashMap;
@@ -102,11 +102,8 @@ impl Writer {
             rows: Vec::with_capacity(jobs.len()),
         };
         for job in jobs {
-            let known = self
-                .known(&batch, &job)
-                .unwrap_or_else(|error| Some(Err(error)));
-            let answer =
-                known.map_or_else(|| self.check_tail(&batch, &job), |answer| Ok(Some(answer)));
+            let known = self.known(&batch, &job).unwrap_or_else(|error| Some(Err(error)));
+            let answer = known.map_or_else(|| self.check_tail(&batch, &job), |answer| Ok(Some(answer)));
             match answer {
                 Ok(None) => batch.accept(job),
                 Ok(Some(answer)) => batch.others.push((answer, job.answer)),
@@ -148,11 +145,7 @@ impl Writer {
             Some(tail) => *tail,
             None => self.shared.tail(job.bucket)?,
         };
-        let wrong = || {
-            Ok(AppendOutcome::WrongExpectedVersion {
-                current: tail.revision,
-            })
-        };
+        let wrong = || Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision });
         Ok((tail != job.expected).then(wrong))
     }
 
@@ -205,9 +198,7 @@ impl Writer {
         let (before, after) = (self.shared.durable_heads().commits(), batch.heads.commits());
         for partition in self.checkpoints.due(&self.shared.layout, before, after) {
             let row = self.shared.tails.lock().to_row(partition, before);
-            transaction
-                .open_table(TAILS)?
-                .insert(partition.0, row.as_slice())?;
+            transaction.open_table(TAILS)?.insert(partition.0, row.as_slice())?;
             self.checkpoints.written(partition, before);
         }
         Ok(transaction)
@@ -249,9 +240,7 @@ impl Writer {
         self.queue.close();
         while let Some(jobs) = self.queue.blocking_recv() {
             for job in jobs {
-                let _ = job
-                    .answer
-                    .send(Err(AppendError::Unavailable(reason.clone())));
+                let _ = job.answer.send(Err(AppendError::Unavailable(reason.clone())));
             }
         }
     }
@@ -273,8 +262,7 @@ impl Batch {
             sequence,
         };
         let revision = Revision::from_raw(sequence.0);
-        self.rows
-            .push((rows::key(position), expected.revision, bytes));
+        self.rows.push((rows::key(position), expected.revision, bytes));
         self.heads.set(bucket.partition, sequence);
         self.tails.insert(bucket, BucketTail { revision, hash });
         let previous_hash = expected.hash;
@@ -286,10 +274,8 @@ impl Batch {
             hash,
             commit,
         });
-        self.ids.insert(
-            rows::short_id(&recorded.commit.message_id),
-            Arc::clone(&recorded),
-        );
+        self.ids
+            .insert(rows::short_id(&recorded.commit.message_id), Arc::clone(&recorded));
         self.accepted.push((recorded, answer));
     }
 

@@ -32,8 +32,7 @@ fn open(folder: &Path) -> Result<EmbeddedEventStore, OpenError> {
 impl EngineFactory for Embedded {
     async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
         let folder = tempfile::tempdir().unwrap();
-        let store =
-            EmbeddedEventStore::open(folder.path(), &config(LogId([5; 16]), layout)).unwrap();
+        let store = EmbeddedEventStore::open(folder.path(), &config(LogId([5; 16]), layout)).unwrap();
         self.folders.lock().push(folder);
         Arc::new(store)
     }
@@ -42,9 +41,7 @@ impl EngineFactory for Embedded {
         let path = self.folders.lock().last().unwrap().path().to_owned();
         assert_eq!(Arc::strong_count(&store), 1, "a restart closes the log");
         drop(store);
-        Some(Arc::new(
-            EmbeddedEventStore::open(&path, &Config::default()).unwrap(),
-        ))
+        Some(Arc::new(EmbeddedEventStore::open(&path, &Config::default()).unwrap()))
     }
 }
 
@@ -93,18 +90,12 @@ fn another_identity_or_version_is_an_error_and_leaves_the_folder_as_it_was() {
     std::fs::write(folder.path().join("manifest"), later).unwrap();
     assert!(matches!(
         open(folder.path()),
-        Err(OpenError::OtherVersion {
-            minimum_reader: 2,
-            ..
-        })
+        Err(OpenError::OtherVersion { minimum_reader: 2, .. })
     ));
 
     let changed = manifest.replace("partitions 16", "partitions 15");
     std::fs::write(folder.path().join("manifest"), changed).unwrap();
-    assert!(matches!(
-        open(folder.path()),
-        Err(OpenError::ManifestUnreadable(_))
-    ));
+    assert!(matches!(open(folder.path()), Err(OpenError::ManifestUnreadable(_))));
 
     std::fs::write(folder.path().join("manifest"), &manifest).unwrap();
     assert_eq!(std::fs::read(folder.path().join("log.redb")).unwrap(), log);

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout,
-    LogId, LogPosition, NewCommit, Position, RequestDigest, Revision, StreamName,
-    SubscriptionBatch, message_id,
+    AppendError, AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition,
+    NewCommit, Position, RequestDigest, Revision, StreamName, SubscriptionBatch, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use redb::StorageBackend;
@@ -168,10 +167,7 @@ async fn survives(fault: Fault, budget_bytes: i64) {
         }
         number += 1;
     };
-    let is_clear = matches!(
-        failed,
-        Ok(AppendOutcome::Unknown) | Err(AppendError::Unavailable(_))
-    );
+    let is_clear = matches!(failed, Ok(AppendOutcome::Unknown) | Err(AppendError::Unavailable(_)));
     assert!(is_clear, "{fault:?}: {failed:?}");
 
     // The cause is gone, but this process is no longer sure of the file: it refuses for good, and goes on reading.

@@ -10,9 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use citycode_event_store::{
-    AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId,
-    LogPosition, NewCommit, RequestDigest, Revision, StreamName, StreamState, SubscriptionBatch,
-    message_id,
+    AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
+    RequestDigest, Revision, StreamName, StreamState, SubscriptionBatch, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -73,22 +72,13 @@ async fn victim() {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 for number in (first + writer..).step_by(usize::try_from(WRITERS).unwrap()) {
-                    let answer = store
-                        .append_to_stream(commit(number), StreamState::Any)
-                        .await;
+                    let answer = store.append_to_stream(commit(number), StreamState::Any).await;
                     assert!(
-                        matches!(
-                            answer,
-                            Ok(AppendOutcome::Appended {
-                                duplicate: false,
-                                ..
-                            })
-                        ),
+                        matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
                         "{answer:?}"
                     );
                     // One write a line, so that no line is torn; the parent may be gone.
-                    let _ =
-                        std::io::stdout().write_all(format!("acknowledged {number}\n").as_bytes());
+                    let _ = std::io::stdout().write_all(format!("acknowledged {number}\n").as_bytes());
                 }
             })
         })
@@ -165,18 +155,9 @@ async fn kill_9_at_many_moments_loses_nothing_acknowledged() {
         let store = open(folder.path());
         // A retry of what was acknowledged last is a duplicate.
         let last = *said.last().unwrap();
-        let again = store
-            .append_to_stream(commit(last), StreamState::Any)
-            .await
-            .unwrap();
+        let again = store.append_to_stream(commit(last), StreamState::Any).await.unwrap();
         assert!(
-            matches!(
-                again,
-                AppendOutcome::Appended {
-                    duplicate: true,
-                    ..
-                }
-            ),
+            matches!(again, AppendOutcome::Appended { duplicate: true, .. }),
             "{again:?}"
         );
         acknowledged.extend(said);

@@ -18,8 +18,8 @@ use std::borrow::Cow;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    CommandId, CommitHash, CommitInvalid, EventData, Layout, MAX_COMMIT_BYTES, MessageId,
-    NewCommit, Position, RecordedCommit, RequestDigest, Revision, StreamName,
+    CommandId, CommitHash, CommitInvalid, EventData, Layout, MAX_COMMIT_BYTES, MessageId, NewCommit, Position,
+    RecordedCommit, RequestDigest, Revision, StreamName,
 };
 
 const VERSION: u8 = 1;
@@ -48,10 +48,7 @@ pub enum CommitUnreadable {
 }
 
 /// The bytes of `commit` after a commit of that hash, and their hash.
-pub fn encode(
-    commit: &NewCommit,
-    previous_hash: &CommitHash,
-) -> Result<(Bytes, CommitHash), CommitInvalid> {
+pub fn encode(commit: &NewCommit, previous_hash: &CommitHash) -> Result<(Bytes, CommitHash), CommitInvalid> {
     commit.check()?;
     let payloads: usize = commit
         .events
@@ -75,10 +72,7 @@ pub fn encode(
     bytes.put_slice(&commit.message_id.0);
     bytes.put_slice(&commit.request_digest.0);
     bytes.put_slice(&commit.command_id.0);
-    for id in [&commit.causation_id, &commit.correlation_id]
-        .into_iter()
-        .flatten()
-    {
+    for id in [&commit.causation_id, &commit.correlation_id].into_iter().flatten() {
         bytes.put_slice(&id.0);
     }
     bytes.put_i64(commit.decided_at);
@@ -138,8 +132,7 @@ pub fn decode(bytes: Bytes) -> Result<(NewCommit, CommitHash), CommitUnreadable>
     };
     let decided_at = i64::from_be_bytes(take(&mut rest)?);
     let name = take_short(&mut rest)?;
-    let stream =
-        StreamName::from_bytes(&name).map_err(|_| CommitUnreadable::Malformed("stream"))?;
+    let stream = StreamName::from_bytes(&name).map_err(|_| CommitUnreadable::Malformed("stream"))?;
     let actor = text(&take_short(&mut rest)?, "actor")?;
     let trace_context = if flags & HAS_TRACE != 0 {
         Some(text(&take_short(&mut rest)?, "trace context")?)
@@ -167,11 +160,7 @@ pub fn decode(bytes: Bytes) -> Result<(NewCommit, CommitHash), CommitUnreadable>
 }
 
 /// Reads a commit that stands at `position` of a log of that layout, and computes its hash.
-pub fn decode_recorded(
-    bytes: Bytes,
-    position: Position,
-    layout: &Layout,
-) -> Result<RecordedCommit, CommitUnreadable> {
+pub fn decode_recorded(bytes: Bytes, position: Position, layout: &Layout) -> Result<RecordedCommit, CommitUnreadable> {
     let hash = hash(&bytes);
     let (commit, previous_hash) = decode(bytes)?;
     let bucket = layout.bucket_of(&commit.stream);
@@ -198,8 +187,7 @@ fn take_events(rest: &mut Bytes) -> Result<Vec<EventData>, CommitUnreadable> {
     for _ in 0..count {
         let event_type = Cow::Owned(text(&take_short(rest)?, "event type")?);
         let version = u16::from_be_bytes(take(rest)?);
-        let length = usize::try_from(u32::from_be_bytes(take(rest)?))
-            .map_err(|_| CommitUnreadable::Truncated)?;
+        let length = usize::try_from(u32::from_be_bytes(take(rest)?)).map_err(|_| CommitUnreadable::Truncated)?;
         events.push(EventData {
             event_type,
             version,
@@ -210,15 +198,12 @@ fn take_events(rest: &mut Bytes) -> Result<Vec<EventData>, CommitUnreadable> {
 }
 
 fn put_short(bytes: &mut BytesMut, part: &[u8]) {
-    bytes
-        .put_u8(u8::try_from(part.len()).expect("check() bounds every short part below 256 bytes"));
+    bytes.put_u8(u8::try_from(part.len()).expect("check() bounds every short part below 256 bytes"));
     bytes.put_slice(part);
 }
 
 fn take<const N: usize>(rest: &mut Bytes) -> Result<[u8; N], CommitUnreadable> {
-    let (head, _) = rest
-        .split_first_chunk::<N>()
-        .ok_or(CommitUnreadable::Truncated)?;
+    let (head, _) = rest.split_first_chunk::<N>().ok_or(CommitUnreadable::Truncated)?;
     let head = *head;
     rest.advance(N);
     Ok(head)
@@ -279,8 +264,7 @@ mod tests {
         }
         golden.extend([0, 0, 0, 0, 0x63, 0x0e, 0xa4, 0x80]);
         golden.extend(b"\x04keys\x06issuer\x0b00-ab-cd-01\x00\x02");
-        golden
-            .extend(b"\x08KeyAdded\x00\x01\x00\x00\x00\x03abc\x07KeyUsed\x00\x02\x00\x00\x00\x00");
+        golden.extend(b"\x08KeyAdded\x00\x01\x00\x00\x00\x03abc\x07KeyUsed\x00\x02\x00\x00\x00\x00");
         golden
     }
 
@@ -290,10 +274,7 @@ mod tests {
         let (bytes, digest) = encode(&full(), &CommitHash([9; 32])).unwrap();
         assert_eq!(bytes, golden());
         assert_eq!(digest, hash(&golden()));
-        assert_eq!(
-            decode(Bytes::from(golden())).unwrap(),
-            (full(), CommitHash([9; 32]))
-        );
+        assert_eq!(decode(Bytes::from(golden())).unwrap(), (full(), CommitHash([9; 32])));
     }
 
     #[test]
@@ -318,11 +299,7 @@ mod tests {
                 let mut bytes = golden.clone();
                 bytes[offset] ^= flip;
                 if let Ok((commit, previous)) = decode(bytes.clone().into()) {
-                    assert_eq!(
-                        encode(&commit, &previous).unwrap().0,
-                        bytes,
-                        "byte {offset}"
-                    );
+                    assert_eq!(encode(&commit, &previous).unwrap().0, bytes, "byte {offset}");
                 }
             }
         }
@@ -335,10 +312,7 @@ mod tests {
             change(&mut commit);
             encode(&commit, &CommitHash::NONE).unwrap_err()
         };
-        assert_eq!(
-            refused(|commit| commit.events.clear()),
-            CommitInvalid::Events(0)
-        );
+        assert_eq!(refused(|commit| commit.events.clear()), CommitInvalid::Events(0));
         assert_eq!(
             refused(|commit| commit.events = vec![commit.events[0].clone(); 257]),
             CommitInvalid::Events(257)

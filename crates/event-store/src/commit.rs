@@ -70,11 +70,7 @@ impl CommitHash {
 pub fn message_id(caller: &str, stream: &StreamName, command_id: &CommandId) -> MessageId {
     let mut hasher = blake3::Hasher::new_derive_key("citycode event-store message id v1");
     for part in [caller.as_bytes(), stream.as_bytes()] {
-        hasher.update(
-            &u64::try_from(part.len())
-                .expect("lengths fit 64 bits")
-                .to_be_bytes(),
-        );
+        hasher.update(&u64::try_from(part.len()).expect("lengths fit 64 bits").to_be_bytes());
         hasher.update(part);
     }
     hasher.update(&command_id.0);
@@ -168,8 +164,7 @@ impl NewCommit {
             return Err(CommitInvalid::Events(self.events.len()));
         }
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        let good_type =
-            |kind: &str| !kind.is_empty() && kind.len() <= MAX_EVENT_TYPE_BYTES && printable(kind);
+        let good_type = |kind: &str| !kind.is_empty() && kind.len() <= MAX_EVENT_TYPE_BYTES && printable(kind);
         if !self.events.iter().all(|event| good_type(&event.event_type)) {
             return Err(CommitInvalid::EventType);
         }

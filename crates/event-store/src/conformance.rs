@@ -15,17 +15,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use appends::{
-    a_commit_is_appended_whole_with_all_that_it_carries,
-    a_repeated_command_is_answered_with_the_first_position,
-    a_wrong_tail_is_refused_by_revision_and_by_hash, broken_commits_are_refused,
-    stream_state_words_hold, the_same_id_with_another_request_is_refused,
+    a_commit_is_appended_whole_with_all_that_it_carries, a_repeated_command_is_answered_with_the_first_position,
+    a_wrong_tail_is_refused_by_revision_and_by_hash, broken_commits_are_refused, stream_state_words_hold,
+    the_same_id_with_another_request_is_refused,
 };
-pub use concurrency::{
-    many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins,
-};
+pub use concurrency::{many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins};
 pub use reads::{
-    a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one,
-    reads_past_the_head_are_empty,
+    a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one, reads_past_the_head_are_empty,
 };
 pub use restart::a_restart_keeps_everything_and_goes_on;
 pub use subscriptions::{
@@ -34,8 +30,8 @@ pub use subscriptions::{
 };
 
 use crate::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, NewCommit, Position,
-    RequestDigest, StreamName, StreamState, message_id,
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, NewCommit, Position, RequestDigest,
+    StreamName, StreamState, message_id,
 };
 
 /// Makes logs of one engine.
@@ -100,11 +96,7 @@ fn commit(stream: StreamName, command: u64) -> NewCommit {
 }
 
 /// Appends and demands success; the position and the bucket's new tail.
-async fn append(
-    store: &dyn EventStore,
-    commit: NewCommit,
-    expected: BucketTail,
-) -> (Position, BucketTail) {
+async fn append(store: &dyn EventStore, commit: NewCommit, expected: BucketTail) -> (Position, BucketTail) {
     match store.append_at(commit, expected).await {
         Ok(AppendOutcome::Appended {
             position,

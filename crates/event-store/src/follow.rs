@@ -9,8 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence, SubscriptionBatch,
-    SubscriptionError,
+    EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
 };
 
 /// What folds commits.
@@ -69,10 +68,7 @@ impl Progress {
     /// Nothing folded beyond `from`.
     #[must_use]
     pub fn new(from: &LogPosition) -> Self {
-        let partitions = from
-            .iter()
-            .map(|(_, sequence)| watch::Sender::new(sequence))
-            .collect();
+        let partitions = from.iter().map(|(_, sequence)| watch::Sender::new(sequence)).collect();
         Self {
             partitions,
             state: Arc::new(watch::Sender::new(FollowState::CatchingUp)),
@@ -82,12 +78,7 @@ impl Progress {
     /// Everything up to here is folded.
     #[must_use]
     pub fn position(&self) -> LogPosition {
-        LogPosition::from_sequences(
-            self.partitions
-                .iter()
-                .map(|partition| *partition.borrow())
-                .collect(),
-        )
+        LogPosition::from_sequences(self.partitions.iter().map(|partition| *partition.borrow()).collect())
     }
 
     /// The state now.
@@ -124,11 +115,7 @@ impl Progress {
     /// The follower stopped before.
     pub async fn wait_for_all(&self, point: &LogPosition) -> Result<(), FollowError> {
         for (partition, sequence) in point.iter() {
-            self.wait_for(Position {
-                partition,
-                sequence,
-            })
-            .await?;
+            self.wait_for(Position { partition, sequence }).await?;
         }
         Ok(())
     }
@@ -139,9 +126,7 @@ impl Progress {
     /// The follower stopped before.
     pub async fn wait_until_live(&self) -> Result<(), FollowError> {
         let mut state = self.state.subscribe();
-        let reached = state
-            .wait_for(|state| *state != FollowState::CatchingUp)
-            .await;
+        let reached = state.wait_for(|state| *state != FollowState::CatchingUp).await;
         match reached.as_deref() {
             Ok(FollowState::Stopped(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
@@ -166,11 +151,7 @@ impl Progress {
 
 /// Follows the log from where `progress` stands, for ever. Ends with the error that stopped it, which every
 /// waiter on `progress` then gets too. Dropping the future stops following; say so with [`Progress`] dropped.
-pub async fn follow(
-    store: &dyn EventStore,
-    fold: &mut dyn Fold,
-    progress: &Progress,
-) -> FollowError {
+pub async fn follow(store: &dyn EventStore, fold: &mut dyn Fold, progress: &Progress) -> FollowError {
     let error = match run(store, fold, progress).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -195,10 +176,7 @@ async fn run(
                         reason,
                     })?;
                     let place = commit.position;
-                    match reached
-                        .iter_mut()
-                        .find(|seen| seen.partition == place.partition)
-                    {
+                    match reached.iter_mut().find(|seen| seen.partition == place.partition) {
                         Some(seen) => seen.sequence = place.sequence,
                         None => reached.push(place),
                     }

@@ -54,9 +54,7 @@ pub enum LayoutInvalid {
     #[error("hash version {0} is not known here; this version knows {HASH_VERSION}")]
     HashVersion(u16),
     /// A `lease-` or `watermark-` name without the two or more digits of a partition of this layout.
-    #[error(
-        "a lease or watermark stream names its partition in decimal after the dash, and it must exist"
-    )]
+    #[error("a lease or watermark stream names its partition in decimal after the dash, and it must exist")]
     SystemPartition,
 }
 
@@ -82,10 +80,7 @@ impl SystemStream {
     fn split(name: &StreamName) -> Option<(Self, &str)> {
         let text = name.as_str();
         let lease = text.strip_prefix("lease-").map(|rest| (Self::Lease, rest));
-        lease.or_else(|| {
-            text.strip_prefix("watermark-")
-                .map(|rest| (Self::Watermark, rest))
-        })
+        lease.or_else(|| text.strip_prefix("watermark-").map(|rest| (Self::Watermark, rest)))
     }
 
     /// How far below the top of the partition its bucket lies.
@@ -113,11 +108,7 @@ impl Layout {
     }
 
     /// A layout as it stands in a manifest.
-    pub fn from_parts(
-        partitions: u16,
-        buckets_per_partition: u32,
-        hash_version: u16,
-    ) -> Result<Self, LayoutInvalid> {
+    pub fn from_parts(partitions: u16, buckets_per_partition: u32, hash_version: u16) -> Result<Self, LayoutInvalid> {
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
             return Err(LayoutInvalid::Partitions(partitions));
         }
@@ -156,14 +147,12 @@ impl Layout {
 
     /// Whether the log has this bucket.
     pub fn contains(&self, bucket: BucketId) -> bool {
-        bucket.partition.0 < self.partitions
-            && u32::from(bucket.bucket) < self.buckets_per_partition
+        bucket.partition.0 < self.partitions && u32::from(bucket.bucket) < self.buckets_per_partition
     }
 
     /// The number of a bucket when all buckets of the log are counted through: an index into a flat array.
     pub fn flat_index(&self, bucket: BucketId) -> usize {
-        usize::from(bucket.partition.0) * self.buckets_per_partition as usize
-            + usize::from(bucket.bucket)
+        usize::from(bucket.partition.0) * self.buckets_per_partition as usize + usize::from(bucket.bucket)
     }
 
     /// The bucket of a stream, the same in every engine for ever (hash version 1):
@@ -175,8 +164,7 @@ impl Layout {
     /// it is hashed like any other here, and [`Layout::check`], which every append asks, refuses it.
     pub fn bucket_of(&self, stream: &StreamName) -> BucketId {
         if let Some((system, rest)) = SystemStream::split(stream)
-            && let Some(partition) =
-                named_partition(rest).filter(|partition| *partition < self.partitions)
+            && let Some(partition) = named_partition(rest).filter(|partition| *partition < self.partitions)
         {
             return BucketId {
                 partition: Partition(partition),
@@ -273,11 +261,7 @@ mod tests {
             "lease-+7",
         ] {
             if let Ok(stream) = StreamName::new(wrong) {
-                assert_eq!(
-                    layout.check(&stream),
-                    Err(LayoutInvalid::SystemPartition),
-                    "{wrong}"
-                );
+                assert_eq!(layout.check(&stream), Err(LayoutInvalid::SystemPartition), "{wrong}");
             }
         }
         assert_eq!(layout.check(&name("keys")), Ok(()));
@@ -292,11 +276,7 @@ mod tests {
             assert!(layout.contains(bucket) && bucket.bucket < 4);
             seen.insert(bucket);
         }
-        assert_eq!(
-            seen.len(),
-            8,
-            "a thousand streams reach all eight open buckets"
-        );
+        assert_eq!(seen.len(), 8, "a thousand streams reach all eight open buckets");
     }
 
     #[test]
@@ -305,9 +285,6 @@ mod tests {
         assert_eq!(Layout::new(257, 8), Err(LayoutInvalid::Partitions(257)));
         assert_eq!(Layout::new(1, 7), Err(LayoutInvalid::Buckets(7)));
         assert_eq!(Layout::new(1, 65_537), Err(LayoutInvalid::Buckets(65_537)));
-        assert_eq!(
-            Layout::from_parts(1, 8, 2),
-            Err(LayoutInvalid::HashVersion(2))
-        );
+        assert_eq!(Layout::from_parts(1, 8, 2), Err(LayoutInvalid::HashVersion(2)));
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::{
-    LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence, Subscription,
-    SubscriptionBatch, SubscriptionError, SubscriptionSource,
+    LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence, Subscription, SubscriptionBatch,
+    SubscriptionError, SubscriptionSource,
 };
 
 /// Commits of one range read: large enough that the cost of starting a read vanishes, small enough (about 2 MB of
@@ -47,16 +47,12 @@ pub trait History: Send + Sync + 'static {
 }
 
 /// Starts a subscription from the exclusive position `from`. Must be called within a Tokio runtime.
-pub fn subscribe(
-    history: Arc<dyn History>,
-    from: LogPosition,
-) -> Result<Subscription, SubscriptionError> {
+pub fn subscribe(history: Arc<dyn History>, from: LogPosition) -> Result<Subscription, SubscriptionError> {
     // First the receiver, then the heads: what becomes durable between the two comes twice, never not at all.
     let receiver = history.live()?;
     let heads = history.heads()?;
     if heads.partitions() != from.partitions() {
-        let expected =
-            u16::try_from(heads.partitions()).expect("a layout has at most 256 partitions");
+        let expected = u16::try_from(heads.partitions()).expect("a layout has at most 256 partitions");
         return Err(SubscriptionError::Layout {
             expected,
             found: from.partitions(),
@@ -65,11 +61,7 @@ pub fn subscribe(
     for (partition, seen) in from.iter() {
         let head = heads.sequence(partition);
         if head < seen {
-            return Err(SubscriptionError::WentBack {
-                partition,
-                head,
-                seen,
-            });
+            return Err(SubscriptionError::WentBack { partition, head, seen });
         }
     }
     let position = from.clone();
@@ -142,8 +134,7 @@ impl Tail {
 
     fn advance(&mut self, commits: &[Arc<RecordedCommit>]) {
         for commit in commits {
-            self.position
-                .set(commit.position.partition, commit.position.sequence);
+            self.position.set(commit.position.partition, commit.position.sequence);
         }
     }
 
@@ -157,8 +148,7 @@ impl Tail {
         self.chunks.pop_front();
         let commits = read.map_err(|_| ReadError::Closed)??;
         if let Some(last) = commits.last() {
-            self.position
-                .set(last.position.partition, last.position.sequence);
+            self.position.set(last.position.partition, last.position.sequence);
         }
         self.start_chunks();
         Ok(Some(commits))
@@ -189,9 +179,7 @@ impl SubscriptionSource for Tail {
                 }
                 Phase::Live => match self.receiver.recv().await {
                     Ok(batch) => {
-                        let is_new = |commit: &&Arc<RecordedCommit>| {
-                            !self.position.includes(commit.position)
-                        };
+                        let is_new = |commit: &&Arc<RecordedCommit>| !self.position.includes(commit.position);
                         let commits: Vec<_> = batch.iter().filter(is_new).cloned().collect();
                         self.advance(&commits);
                         if !commits.is_empty() {

@@ -9,9 +9,8 @@ use tokio::sync::broadcast;
 
 use crate::live::{self, History, LIVE_BATCHES, LiveBatch};
 use crate::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition,
-    MessageId, NewCommit, Partition, Position, ReadError, RecordedCommit, Revision, Sequence,
-    Subscription, SubscriptionError, codec,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit,
+    Partition, Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError, codec,
 };
 
 /// What happens to the next append that would succeed.
@@ -94,9 +93,7 @@ impl State {
         let bucket = layout.bucket_of(&commit.stream);
         let tail = self.tail(bucket);
         if tail != expected {
-            return Ok(AppendOutcome::WrongExpectedVersion {
-                current: tail.revision,
-            });
+            return Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision });
         }
         let (_, hash) = codec::encode(&commit, &expected.hash)?;
         let fault = self.faults.pop_front();
@@ -108,8 +105,7 @@ impl State {
             Some(AppendFault::CommittedButUnknown) | None => {}
         }
         let partition = &mut self.partitions[usize::from(bucket.partition.0)];
-        let sequence =
-            Sequence(u64::try_from(partition.len()).expect("lengths fit 64 bits")).next();
+        let sequence = Sequence(u64::try_from(partition.len()).expect("lengths fit 64 bits")).next();
         let recorded = Arc::new(RecordedCommit {
             position: Position {
                 partition: bucket.partition,
@@ -122,10 +118,7 @@ impl State {
             commit,
         });
         partition.push(Arc::clone(&recorded));
-        self.buckets
-            .entry(bucket)
-            .or_default()
-            .push(Arc::clone(&recorded));
+        self.buckets.entry(bucket).or_default().push(Arc::clone(&recorded));
         self.message_ids
             .insert(recorded.commit.message_id, Arc::clone(&recorded));
         let outcome = if fault.is_some() {
@@ -157,11 +150,8 @@ fn appended(recorded: &RecordedCommit, duplicate: bool) -> AppendOutcome {
 impl History for Shared {
     fn heads(&self) -> Result<LogPosition, ReadError> {
         let state = self.state.lock();
-        let head =
-            |commits: &Vec<_>| Sequence(u64::try_from(commits.len()).expect("lengths fit 64 bits"));
-        Ok(LogPosition::from_sequences(
-            state.partitions.iter().map(head).collect(),
-        ))
+        let head = |commits: &Vec<_>| Sequence(u64::try_from(commits.len()).expect("lengths fit 64 bits"));
+        Ok(LogPosition::from_sequences(state.partitions.iter().map(head).collect()))
     }
 
     fn read_range(
@@ -175,11 +165,7 @@ impl History for Shared {
             .partitions
             .get(usize::from(partition.0))
             .ok_or(ReadError::NoSuchPlace)?;
-        let index = |sequence: Sequence| {
-            usize::try_from(sequence.0)
-                .unwrap_or(usize::MAX)
-                .min(commits.len())
-        };
+        let index = |sequence: Sequence| usize::try_from(sequence.0).unwrap_or(usize::MAX).min(commits.len());
         Ok(commits[index(after)..index(up_to)].to_vec())
     }
 
@@ -198,17 +184,10 @@ impl EventStore for MemoryEventStore {
         self.shared.layout
     }
 
-    async fn append_at(
-        &self,
-        commit: NewCommit,
-        expected: BucketTail,
-    ) -> Result<AppendOutcome, AppendError> {
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
         commit.check()?;
         self.shared.layout.check(&commit.stream)?;
-        self.shared
-            .state
-            .lock()
-            .append(&self.shared.layout, commit, expected)
+        self.shared.state.lock().append(&self.shared.layout, commit, expected)
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
@@ -225,11 +204,7 @@ impl EventStore for MemoryEventStore {
             .map(|commit| RecordedCommit::clone(commit)))
     }
 
-    async fn read_bucket(
-        &self,
-        bucket: BucketId,
-        after: Revision,
-    ) -> Result<Vec<RecordedCommit>, ReadError> {
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
         if !self.shared.layout.contains(bucket) {
             return Err(ReadError::NoSuchPlace);
         }

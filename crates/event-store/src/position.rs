@@ -111,9 +111,7 @@ pub struct LogPosition {
 
 /// Why bytes are not a [`LogPosition`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0} bytes are not a log position: version 1, a count of partitions, and eight bytes for each"
-)]
+#[error("{0} bytes are not a log position: version 1, a count of partitions, and eight bytes for each")]
 pub struct LogPositionInvalid(usize);
 
 const LOG_POSITION_VERSION: u8 = 1;
@@ -182,8 +180,7 @@ impl LogPosition {
 
     /// Bytes: `version u8 = 1`, `count u16`, then `count` × `sequence u64`; all big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let count =
-            u16::try_from(self.sequences.len()).expect("a layout has at most 256 partitions");
+        let count = u16::try_from(self.sequences.len()).expect("a layout has at most 256 partitions");
         let mut bytes = Vec::with_capacity(3 + self.sequences.len() * 8);
         bytes.push(LOG_POSITION_VERSION);
         bytes.extend_from_slice(&count.to_be_bytes());
@@ -219,19 +216,12 @@ mod tests {
 
     #[test]
     fn log_position_bytes_are_golden_and_truncation_is_refused() {
-        let position =
-            LogPosition::from_sequences(vec![Sequence(1), Sequence(0x0102_0304_0506_0708)]);
+        let position = LogPosition::from_sequences(vec![Sequence(1), Sequence(0x0102_0304_0506_0708)]);
         let bytes = position.to_bytes();
-        assert_eq!(
-            bytes,
-            [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]
-        );
+        assert_eq!(bytes, [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(LogPosition::from_bytes(&bytes), Ok(position));
         for length in 0..bytes.len() {
-            assert!(
-                LogPosition::from_bytes(&bytes[..length]).is_err(),
-                "{length} bytes"
-            );
+            assert!(LogPosition::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
         }
         let mut longer = bytes.clone();
         longer.push(0);

@@ -3,9 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    BucketId, BucketTail, CommitHash, CommitInvalid, Layout, LayoutInvalid, LogId, LogPosition,
-    NewCommit, Partition, Position, RecordedCommit, Revision, Sequence, StreamName, Subscription,
-    SubscriptionError,
+    BucketId, BucketTail, CommitHash, CommitInvalid, Layout, LayoutInvalid, LogId, LogPosition, NewCommit, Partition,
+    Position, RecordedCommit, Revision, Sequence, StreamName, Subscription, SubscriptionError,
 };
 
 /// How often [`EventStore::append_to_stream`] looks again when a word other than `StreamRevision` lost a race.
@@ -123,19 +122,12 @@ pub trait EventStore: Send + Sync + 'static {
     fn layout(&self) -> Layout;
 
     /// Appends `commit` if its bucket stands exactly at `expected`, revision and hash; the engine's own primitive.
-    async fn append_at(
-        &self,
-        commit: NewCommit,
-        expected: BucketTail,
-    ) -> Result<AppendOutcome, AppendError>;
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError>;
 
     /// Many appends in one call, answered one by one in their order: no transaction, but cheaper than a call each,
     /// for imports. They are judged in order, so the tail that one leaves may be the next one's expectation only if
     /// the caller computed it itself. Engines that can, make a group durable together.
-    async fn append_many(
-        &self,
-        appends: Vec<(NewCommit, BucketTail)>,
-    ) -> Vec<Result<AppendOutcome, AppendError>> {
+    async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Result<AppendOutcome, AppendError>> {
         let mut answers = Vec::with_capacity(appends.len());
         for (commit, expected) in appends {
             answers.push(self.append_at(commit, expected).await);
@@ -147,11 +139,7 @@ pub trait EventStore: Send + Sync + 'static {
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError>;
 
     /// All commits of a bucket with a revision above `after`, in order.
-    async fn read_bucket(
-        &self,
-        bucket: BucketId,
-        after: Revision,
-    ) -> Result<Vec<RecordedCommit>, ReadError>;
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError>;
 
     /// Where a bucket ends.
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError>;
@@ -173,14 +161,8 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// All commits of a stream with a revision above `after`, in order. Reads the whole bucket and filters: for
     /// tests, small logs and repair.
-    async fn read_stream(
-        &self,
-        stream: &StreamName,
-        after: Revision,
-    ) -> Result<Vec<RecordedCommit>, ReadError> {
-        let mut commits = self
-            .read_bucket(self.layout().bucket_of(stream), after)
-            .await?;
+    async fn read_stream(&self, stream: &StreamName, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
+        let mut commits = self.read_bucket(self.layout().bucket_of(stream), after).await?;
         commits.retain(|recorded| recorded.commit.stream == *stream);
         Ok(commits)
     }
@@ -191,11 +173,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// saw by its revision; when they lose a race they look again, a bounded number of times. `NoStream` and
     /// `StreamExists` on a stream in the other state answer `WrongExpectedVersion`, except that a known message id
     /// is still answered as a duplicate.
-    async fn append_to_stream(
-        &self,
-        commit: NewCommit,
-        expected: StreamState,
-    ) -> Result<AppendOutcome, AppendError> {
+    async fn append_to_stream(&self, commit: NewCommit, expected: StreamState) -> Result<AppendOutcome, AppendError> {
         if let StreamState::StreamRevision(tail) = expected {
             return self.append_at(commit, tail).await;
         }
@@ -232,11 +210,7 @@ async fn resolve<S: EventStore + ?Sized>(
         return Ok((store.bucket_tail(bucket).await?, true));
     }
     let commits = store.read_bucket(bucket, Revision::EMPTY).await?;
-    let tail = commits
-        .last()
-        .map_or(BucketTail::EMPTY, RecordedCommit::tail);
-    let exists = commits
-        .iter()
-        .any(|recorded| recorded.commit.stream == *stream);
+    let tail = commits.last().map_or(BucketTail::EMPTY, RecordedCommit::tail);
+    let exists = commits.iter().any(|recorded| recorded.commit.stream == *stream);
     Ok((tail, exists == (expected == StreamState::StreamExists)))
 }

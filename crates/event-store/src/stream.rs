@@ -49,8 +49,7 @@ impl StreamName {
         }
         let mut bytes = [0; MAX_STREAM_NAME_BYTES];
         bytes[..name.len()].copy_from_slice(name);
-        let length =
-            u8::try_from(name.len()).map_err(|_| StreamNameInvalid::TooLong(name.len()))?;
+        let length = u8::try_from(name.len()).map_err(|_| StreamNameInvalid::TooLong(name.len()))?;
         Ok(Self { bytes, length })
     }
 
@@ -93,10 +92,7 @@ mod tests {
     fn names_keep_their_alphabet_and_length() {
         assert_eq!(StreamName::new("keys").unwrap().as_str(), "keys");
         assert_eq!(StreamName::new(""), Err(StreamNameInvalid::Empty));
-        assert_eq!(
-            StreamName::new(&"a".repeat(65)),
-            Err(StreamNameInvalid::TooLong(65))
-        );
+        assert_eq!(StreamName::new(&"a".repeat(65)), Err(StreamNameInvalid::TooLong(65)));
         assert!(StreamName::new(&"a".repeat(64)).is_ok());
         assert_eq!(StreamName::new("ab C"), Err(StreamNameInvalid::Byte(2)));
         assert_eq!(StreamName::new("持"), Err(StreamNameInvalid::Byte(0)));

@@ -33,9 +33,7 @@ pub enum SubscriptionBatch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
     /// A commit is missing: the log or the way to it is damaged.
-    #[error(
-        "GAP in partition {partition}: expected sequence {expected}, found {found}; stop and find out why"
-    )]
+    #[error("GAP in partition {partition}: expected sequence {expected}, found {found}; stop and find out why")]
     Gap {
         /// Where.
         partition: Partition,
@@ -45,9 +43,7 @@ pub enum SubscriptionError {
         found: Sequence,
     },
     /// The log ends before what the subscriber has seen already: it went back, or is another one.
-    #[error(
-        "the log WENT BACK in partition {partition}: it ends at {head}, but {seen} was seen before"
-    )]
+    #[error("the log WENT BACK in partition {partition}: it ends at {head}, but {seen} was seen before")]
     WentBack {
         /// Where.
         partition: Partition,
@@ -121,9 +117,7 @@ impl Subscription {
     /// [`Subscription::next`].
     pub async fn next_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
         if !self.pending.is_empty() {
-            return Ok(SubscriptionBatch::Commits(
-                std::mem::take(&mut self.pending).into(),
-            ));
+            return Ok(SubscriptionBatch::Commits(std::mem::take(&mut self.pending).into()));
         }
         self.take_batch().await
     }

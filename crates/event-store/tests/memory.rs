@@ -7,9 +7,8 @@ use async_trait::async_trait;
 use citycode_event_store::conformance::{self, EngineFactory};
 use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId,
-    LogPosition, NewCommit, RequestDigest, Revision, StreamName, StreamState, SubscriptionMessage,
-    live, message_id,
+    AppendError, AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
+    RequestDigest, Revision, StreamName, StreamState, SubscriptionMessage, live, message_id,
 };
 
 struct Memory;
@@ -62,10 +61,7 @@ async fn an_unknown_outcome_is_settled_by_repeating_the_same_bytes() {
         let bucket = store.layout().bucket_of(&commit(0).stream);
         let tail = store.bucket_tail(bucket).await.unwrap();
         store.fail_next_append(fault);
-        assert_eq!(
-            store.append_at(commit(number), tail).await,
-            Ok(AppendOutcome::Unknown)
-        );
+        assert_eq!(store.append_at(commit(number), tail).await, Ok(AppendOutcome::Unknown));
         let again = store.append_at(commit(number), tail).await.unwrap();
         assert!(
             matches!(again, AppendOutcome::Appended { duplicate, .. } if duplicate == was_written),
@@ -75,20 +71,14 @@ async fn an_unknown_outcome_is_settled_by_repeating_the_same_bytes() {
     store.fail_next_append(AppendFault::Unavailable);
     let refused = store.append_to_stream(commit(9), StreamState::Any).await;
     assert!(matches!(refused, Err(AppendError::Unavailable(_))));
-    let stream = store
-        .read_stream(&commit(0).stream, Revision::EMPTY)
-        .await
-        .unwrap();
+    let stream = store.read_stream(&commit(0).stream, Revision::EMPTY).await.unwrap();
     assert_eq!(stream.len(), 2);
 }
 
 #[tokio::test]
 async fn a_slow_subscriber_is_told_that_it_fell_behind_and_misses_nothing() {
     let store = MemoryEventStore::new(LogId([1; 16]), Layout::default());
-    let mut subscription = store
-        .subscribe_to_all(LogPosition::start(16))
-        .await
-        .unwrap();
+    let mut subscription = store.subscribe_to_all(LogPosition::start(16)).await.unwrap();
     assert!(matches!(
         subscription.next().await,
         Ok(SubscriptionMessage::CaughtUp(_))
@@ -96,9 +86,7 @@ async fn a_slow_subscriber_is_told_that_it_fell_behind_and_misses_nothing() {
     let count = u16::try_from(live::LIVE_BATCHES * 2).unwrap();
     let mut tail = BucketTail::EMPTY;
     for number in 0..count {
-        if let AppendOutcome::Appended { revision, hash, .. } =
-            store.append_at(commit(number), tail).await.unwrap()
-        {
+        if let AppendOutcome::Appended { revision, hash, .. } = store.append_at(commit(number), tail).await.unwrap() {
             tail = BucketTail { revision, hash };
         }
     }

@@ -10,9 +10,8 @@ use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{FollowError, Progress};
 use citycode_event_store::{
-    self as store, AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventData,
-    EventStore, MessageId, NewCommit, Position, ReadError, RecordedCommit, RequestDigest, Revision,
-    StreamName,
+    self as store, AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventData, EventStore, MessageId,
+    NewCommit, Position, ReadError, RecordedCommit, RequestDigest, Revision, StreamName,
 };
 use citycode_projection::register::{DecisionBasis, HolderRegister};
 use citycode_wire::event;
@@ -52,11 +51,7 @@ pub trait Decide: Send {
 
     /// The events of the command; none where nothing changes. Called again on newer state after a conflict; what
     /// it drew for an earlier attempt is spent.
-    async fn decide(
-        &mut self,
-        state: &HolderState,
-        now: Timestamp,
-    ) -> Result<Vec<Event>, Self::Refusal>;
+    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Self::Refusal>;
 }
 
 /// A decision that draws and waits for nothing.
@@ -158,19 +153,13 @@ impl HolderLog {
     /// The partition in which a holder's stream lies.
     #[must_use]
     pub fn partition_of(&self, holder: HolderId) -> store::Partition {
-        self.store
-            .layout()
-            .bucket_of(&holder_stream(holder))
-            .partition
+        self.store.layout().bucket_of(&holder_stream(holder)).partition
     }
 
     /// A holder's state as folded so far; that of an unknown holder where there is none.
     #[must_use]
     pub fn state(&self, holder: HolderId) -> HolderState {
-        self.register
-            .get(holder)
-            .map(|(state, _)| state)
-            .unwrap_or_default()
+        self.register.get(holder).map(|(state, _)| state).unwrap_or_default()
     }
 
     /// The events of the commit at a position.
@@ -186,8 +175,7 @@ impl HolderLog {
             sequence: store::Sequence(position.sequence),
         };
         let commit = self.store.read_at(position).await.map_err(not_done)?;
-        let commit =
-            commit.ok_or_else(|| ExecuteError::NotDone("the log has no such commit".into()))?;
+        let commit = commit.ok_or_else(|| ExecuteError::NotDone("the log has no such commit".into()))?;
         events_of(&commit).map_err(not_done)
     }
 
@@ -203,20 +191,10 @@ impl HolderLog {
     ) -> Result<Executed, ExecuteError<D::Refusal>> {
         let stream = holder_stream(holder);
         let bucket = self.store.layout().bucket_of(&stream);
-        let id = store::message_id(
-            &context.caller,
-            &stream,
-            &store::CommandId(context.command_id.0),
-        );
+        let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
-            let DecisionBasis {
-                tail,
-                state,
-                recent,
-            } = self
-                .register
-                .basis(bucket.partition.0, bucket.bucket, holder);
+            let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
             let tail = expected(tail);
             if recent.may_contain(message_prefix(&id))
                 && let Some(stored) = self.find_commit(bucket, &id).await.map_err(not_done)?
@@ -225,10 +203,7 @@ impl HolderLog {
                 return self.answer_stored(&stored, context).await;
             }
             let now = context.now.max(state.last_decided_at);
-            let events = decide
-                .decide(&state, now)
-                .await
-                .map_err(ExecuteError::Refused)?;
+            let events = decide.decide(&state, now).await.map_err(ExecuteError::Refused)?;
             if events.is_empty() {
                 return Ok(Executed {
                     events,
@@ -245,9 +220,7 @@ impl HolderLog {
                         .await
                         .map_err(|_| ExecuteError::Unknown)?;
                     drop(turn);
-                    self.acknowledge(position)
-                        .await
-                        .map_err(|_| ExecuteError::Unknown)?;
+                    self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
                     return Ok(Executed {
                         events,
                         position: Some(position),
@@ -279,11 +252,7 @@ impl HolderLog {
         mut decide: impl FnMut() -> Result<Vec<Event>, R> + Send,
     ) -> Result<Executed, ExecuteError<R>> {
         let bucket = self.store.layout().bucket_of(&stream);
-        let id = store::message_id(
-            &context.caller,
-            &stream,
-            &store::CommandId(context.command_id.0),
-        );
+        let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
@@ -303,9 +272,7 @@ impl HolderLog {
                         .await
                         .map_err(|_| ExecuteError::Unknown)?;
                     drop(turn);
-                    self.acknowledge(position)
-                        .await
-                        .map_err(|_| ExecuteError::Unknown)?;
+                    self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
                     return Ok(Executed {
                         events,
                         position: Some(position),
@@ -345,9 +312,7 @@ impl HolderLog {
                     let stored = stored.ok_or(ExecuteError::Unknown)?;
                     return Ok(Appended::Before(Box::new(stored)));
                 }
-                Ok(AppendOutcome::WrongExpectedVersion { current })
-                    if current == expected.revision =>
-                {
+                Ok(AppendOutcome::WrongExpectedVersion { current }) if current == expected.revision => {
                     return Err(ExecuteError::NotDone(
                         "the register's fold is not of this log: restart".into(),
                     ));
@@ -355,15 +320,11 @@ impl HolderLog {
                 Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
                     // After an unknown outcome the one that moved the bucket may have been this very commit.
                     let stored = if unknown_before {
-                        self.find_commit(bucket, &commit.message_id)
-                            .await
-                            .map_err(not_done)?
+                        self.find_commit(bucket, &commit.message_id).await.map_err(not_done)?
                     } else {
                         None
                     };
-                    return Ok(stored.map_or(Appended::Conflict, |stored| {
-                        Appended::Before(Box::new(stored))
-                    }));
+                    return Ok(stored.map_or(Appended::Conflict, |stored| Appended::Before(Box::new(stored))));
                 }
                 Ok(AppendOutcome::Unknown) => unknown_before = true,
                 Err(AppendError::IdempotencyKeyReused { .. }) => {
@@ -379,15 +340,9 @@ impl HolderLog {
         Err(ExecuteError::Unknown)
     }
 
-    async fn find_commit(
-        &self,
-        bucket: BucketId,
-        id: &MessageId,
-    ) -> Result<Option<RecordedCommit>, ReadError> {
+    async fn find_commit(&self, bucket: BucketId, id: &MessageId) -> Result<Option<RecordedCommit>, ReadError> {
         let commits = self.store.read_bucket(bucket, Revision::EMPTY).await?;
-        Ok(commits
-            .into_iter()
-            .find(|stored| stored.commit.message_id == *id))
+        Ok(commits.into_iter().find(|stored| stored.commit.message_id == *id))
     }
 
     async fn answer_stored<R>(

@@ -62,10 +62,7 @@ impl Fold for RegisterFold {
         }
         for event in &events {
             match holder {
-                Some(holder) => self
-                    .keepers
-                    .iter()
-                    .for_each(|keeper| keeper.fold_holder(holder, event)),
+                Some(holder) => self.keepers.iter().for_each(|keeper| keeper.fold_holder(holder, event)),
                 None => self
                     .keepers
                     .iter()

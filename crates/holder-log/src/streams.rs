@@ -17,10 +17,7 @@ pub fn holder_stream(holder: HolderId) -> StreamName {
 /// The holder of a stream; none for the streams of the system.
 #[must_use]
 pub fn holder_of(stream: &StreamName) -> Option<HolderId> {
-    stream
-        .as_str()
-        .strip_prefix(HOLDER_PREFIX)
-        .and_then(HolderId::from_hex)
+    stream.as_str().strip_prefix(HOLDER_PREFIX).and_then(HolderId::from_hex)
 }
 
 /// The stream of index leases of a partition: `lease-` and the partition in decimal.
@@ -39,9 +36,6 @@ mod tests {
         assert_eq!(holder_of(&holder_stream(holder)), Some(holder));
         assert_eq!(holder_of(&lease_stream(Partition(3))), None);
         assert_eq!(lease_stream(Partition(3)).as_str(), "lease-03");
-        assert_eq!(
-            holder_of(&StreamName::new("holder-12").expect("a name")),
-            None
-        );
+        assert_eq!(holder_of(&StreamName::new("holder-12").expect("a name")), None);
     }
 }

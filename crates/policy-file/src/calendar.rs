@@ -27,10 +27,8 @@ pub(crate) fn zone_names() -> impl Iterator<Item = String> {
 #[must_use]
 pub fn local_date(policy: &Policy, at: Timestamp) -> Date {
     let zone = zone(&policy.time_zone).expect("a checked policy names a zone that exists");
-    let bounded = at.0.clamp(
-        jiff::Timestamp::MIN.as_second(),
-        jiff::Timestamp::MAX.as_second(),
-    );
+    let bounded =
+        at.0.clamp(jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
     let instant = jiff::Timestamp::from_second(bounded).expect("clamped to the range");
     zone.to_datetime(instant).date()
 }

@@ -164,11 +164,7 @@ impl fmt::Display for Problem {
                 write!(f, "the policy has no kind `{name}`")?;
                 meant(f, nearest.as_deref())
             }
-            Self::UnknownWord {
-                word,
-                nearest,
-                known,
-            } => {
+            Self::UnknownWord { word, nearest, known } => {
                 write!(f, "unknown word `{word}`")?;
                 meant(f, nearest.as_deref())?;
                 write!(f, "; known here: {known}")
@@ -190,18 +186,14 @@ impl fmt::Display for Problem {
                 write!(f, "there is no time zone `{name}`")?;
                 meant(f, nearest.as_deref())
             }
-            Self::NotAName => f.write_str(
-                "a name is 1 to 32 characters: small letters, digits and _, with a letter first",
-            ),
-            Self::ReservedName => {
-                f.write_str("this name means the resident ID card and is given to no kind")
+            Self::NotAName => {
+                f.write_str("a name is 1 to 32 characters: small letters, digits and _, with a letter first")
             }
-            Self::NotALabel => {
-                f.write_str("a label is 1 to 64 characters, without control characters")
+            Self::ReservedName => f.write_str("this name means the resident ID card and is given to no kind"),
+            Self::NotALabel => f.write_str("a label is 1 to 64 characters, without control characters"),
+            Self::NotABaseUri => {
+                f.write_str("needs an https:// or http:// address of at most 40 plain characters, with a / at its end")
             }
-            Self::NotABaseUri => f.write_str(
-                "needs an https:// or http:// address of at most 40 plain characters, with a / at its end",
-            ),
             Self::TooMany { most } => write!(f, "at most {most} may stand here"),
             Self::Empty => f.write_str("at least one is needed"),
             Self::ReissueWithoutIssue => {
@@ -212,9 +204,9 @@ impl fmt::Display for Problem {
                 "the kind `{kind}` is not per_guardian, so that no family member could hold one"
             ),
             Self::NoGroups => f.write_str("\"group\" is a ground here, but `groups` is empty"),
-            Self::NobodyAttests => f.write_str(
-                "\"disability\" or \"group\" is a ground here, but no channel has `attests = true`",
-            ),
+            Self::NobodyAttests => {
+                f.write_str("\"disability\" or \"group\" is a ground here, but no channel has `attests = true`")
+            }
         }
     }
 }

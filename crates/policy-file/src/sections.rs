@@ -2,8 +2,8 @@
 
 use citycode_domain::ids::CodeKind;
 use citycode_domain::policy::{
-    Acceptance, ChannelAct, ChannelPolicy, EligibilityRule, GuardianPolicy, KindPolicy, Label,
-    PlacePolicy, Policy, ProofPolicy,
+    Acceptance, ChannelAct, ChannelPolicy, EligibilityRule, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy,
+    ProofPolicy,
 };
 use toml::de::DeTable;
 
@@ -65,9 +65,7 @@ fn proof(value: &Value<'_>) -> Parsed<ProofPolicy> {
     // A proof is whole seconds; more than an hour would be a screenshot again.
     Ok(ProofPolicy {
         max_age_seconds: section.required("max_age")?.duration_seconds("1s", "1h")?,
-        max_ahead_seconds: section
-            .required("max_ahead")?
-            .duration_seconds("0s", "5min")?,
+        max_ahead_seconds: section.required("max_ahead")?.duration_seconds("0s", "5min")?,
     })
 }
 
@@ -114,9 +112,7 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
         "guardian",
         "eligibility",
     ]))?;
-    let number = section
-        .required("number")?
-        .number(1, i64::from(CodeKind::MAX))?;
+    let number = section.required("number")?.number(1, i64::from(CodeKind::MAX))?;
     let kind = u8::try_from(number)
         .ok()
         .and_then(CodeKind::new)
@@ -126,15 +122,11 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
         name: key.to_owned(),
         label: label(section.required("label")?)?,
         // Ten years: a signing key must verify as long.
-        validity_seconds: section
-            .required("validity")?
-            .duration_seconds("1s", "3650d")?,
+        validity_seconds: section.required("validity")?.duration_seconds("1s", "3650d")?,
         device_bound: section.flag("device_bound")?,
         on_paper: section.flag("on_paper")?,
         guardian: GuardianPolicy::HolderOnly,
-        eligibility: section
-            .optional("eligibility")
-            .map_or(Ok(Vec::new()), eligibility)?,
+        eligibility: section.optional("eligibility").map_or(Ok(Vec::new()), eligibility)?,
     })
 }
 
@@ -209,12 +201,7 @@ fn ground(value: &Value<'_>) -> Parsed<EligibilityRule> {
 }
 
 /// Grounds that a channel must attest need a channel that does, and groups need names.
-fn attestable(
-    value: &Value<'_>,
-    kinds: &[KindPolicy],
-    groups: &[String],
-    channels: &[ChannelPolicy],
-) -> Parsed<()> {
+fn attestable(value: &Value<'_>, kinds: &[KindPolicy], groups: &[String], channels: &[ChannelPolicy]) -> Parsed<()> {
     let attested = channels.iter().any(|channel| channel.attests);
     let section = value.section(None)?;
     for kind in kinds {
@@ -239,10 +226,7 @@ fn places(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<Vec<PlacePolicy>> {
     if entries.is_empty() {
         return Err(section.problem(Problem::Empty));
     }
-    entries
-        .iter()
-        .map(|(key, value)| place(key, value, kinds))
-        .collect()
+    entries.iter().map(|(key, value)| place(key, value, kinds)).collect()
 }
 
 fn place(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<PlacePolicy> {
@@ -271,9 +255,7 @@ fn place(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<PlacePoli
         accepts.push((kind, acceptance));
     }
     // Below 100 ms no network could keep up; beyond a week "knowledge" would be a word only.
-    let age = section
-        .required("max_knowledge_age")?
-        .duration_ms("100ms", "7d")?;
+    let age = section.required("max_knowledge_age")?.duration_ms("100ms", "7d")?;
     Ok(PlacePolicy {
         name: key.to_owned(),
         label: label(section.required("label")?)?,
@@ -291,10 +273,7 @@ fn channels(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<Vec<ChannelPolicy
     if entries.is_empty() {
         return Err(section.problem(Problem::Empty));
     }
-    entries
-        .iter()
-        .map(|(key, value)| channel(key, value, kinds))
-        .collect()
+    entries.iter().map(|(key, value)| channel(key, value, kinds)).collect()
 }
 
 fn channel(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<ChannelPolicy> {
@@ -350,11 +329,7 @@ fn push_once<T: PartialEq>(list: &mut Vec<T>, item: T, at: &Value<'_>, word: &st
     Ok(())
 }
 
-fn kind_named<'k>(
-    value: &Value<'_>,
-    name: &str,
-    kinds: &'k [KindPolicy],
-) -> Parsed<&'k KindPolicy> {
+fn kind_named<'k>(value: &Value<'_>, name: &str, kinds: &'k [KindPolicy]) -> Parsed<&'k KindPolicy> {
     kinds.iter().find(|kind| kind.name == name).ok_or_else(|| {
         value.at_key(Problem::UnknownKind {
             name: quoted(name),
@@ -420,9 +395,7 @@ fn time_zone(value: &Value<'_>) -> Parsed<String> {
 
 fn base_uri(value: &Value<'_>) -> Parsed<String> {
     let text = value.string()?;
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/:[]".contains(&c);
     let fits = rest.is_some_and(|rest| {
         rest.len() > 1

@@ -89,9 +89,8 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn required(&self, key: &str) -> Result<&Value<'a>, PolicyFileError> {
-        self.optional(key).ok_or_else(|| {
-            PolicyFileError::invalid(self.text, self.at, &join(&self.path, key), Problem::Missing)
-        })
+        self.optional(key)
+            .ok_or_else(|| PolicyFileError::invalid(self.text, self.at, &join(&self.path, key), Problem::Missing))
     }
 
     /// The truth value of a key that may be left out, which means no.
@@ -148,19 +147,10 @@ impl<'a> Value<'a> {
     }
 
     /// A duration in milliseconds within bounds; the bounds are written as in a file.
-    pub(crate) fn duration_ms(
-        &self,
-        least: &'static str,
-        greatest: &'static str,
-    ) -> Result<i64, PolicyFileError> {
+    pub(crate) fn duration_ms(&self, least: &'static str, greatest: &'static str) -> Result<i64, PolicyFileError> {
         let expected = "a duration in quotes, e.g. \"30d\"";
-        let text = self
-            .value
-            .get_ref()
-            .as_str()
-            .ok_or_else(|| self.wrong_type(expected))?;
-        let ms = duration::parse_ms(text)
-            .ok_or_else(|| self.problem(Problem::NotADuration { text: quoted(text) }))?;
+        let text = self.value.get_ref().as_str().ok_or_else(|| self.wrong_type(expected))?;
+        let ms = duration::parse_ms(text).ok_or_else(|| self.problem(Problem::NotADuration { text: quoted(text) }))?;
         let bound = |text| duration::parse_ms(text).expect("bounds are written as durations");
         if (bound(least)..=bound(greatest)).contains(&ms) {
             Ok(ms)
@@ -170,11 +160,7 @@ impl<'a> Value<'a> {
     }
 
     /// As [`Self::duration_ms`], in seconds; a part of a second is refused, not cut off.
-    pub(crate) fn duration_seconds(
-        &self,
-        least: &'static str,
-        greatest: &'static str,
-    ) -> Result<i64, PolicyFileError> {
+    pub(crate) fn duration_seconds(&self, least: &'static str, greatest: &'static str) -> Result<i64, PolicyFileError> {
         let ms = self.duration_ms(least, greatest)?;
         if ms % 1_000 == 0 {
             Ok(ms / 1_000)
@@ -224,10 +210,7 @@ impl<'a> Value<'a> {
         if let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) {
             return Ok(*meaning);
         }
-        Err(self.unknown_word(
-            word,
-            &words.iter().map(|(known, _)| *known).collect::<Vec<_>>(),
-        ))
+        Err(self.unknown_word(word, &words.iter().map(|(known, _)| *known).collect::<Vec<_>>()))
     }
 
     pub(crate) fn unknown_word(&self, word: &str, known: &[&str]) -> PolicyFileError {
@@ -240,10 +223,7 @@ impl<'a> Value<'a> {
 }
 
 /// The known word that is most like this one, if any is like it.
-pub(crate) fn nearest<S: AsRef<str>>(
-    word: &str,
-    known: impl IntoIterator<Item = S>,
-) -> Option<String> {
+pub(crate) fn nearest<S: AsRef<str>>(word: &str, known: impl IntoIterator<Item = S>) -> Option<String> {
     let word: String = word
         .chars()
         .take(MAX_COMPARED_CHARS)
@@ -251,12 +231,7 @@ pub(crate) fn nearest<S: AsRef<str>>(
         .collect();
     known
         .into_iter()
-        .map(|known| {
-            (
-                strsim::jaro_winkler(&word, &known.as_ref().to_lowercase()),
-                known,
-            )
-        })
+        .map(|known| (strsim::jaro_winkler(&word, &known.as_ref().to_lowercase()), known))
         .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, known)| known.as_ref().to_owned())
@@ -264,9 +239,5 @@ pub(crate) fn nearest<S: AsRef<str>>(
 
 fn join(path: &str, key: &str) -> String {
     let key = quoted(key);
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key } else { format!("{path}.{key}") }
 }

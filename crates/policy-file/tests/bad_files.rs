@@ -32,16 +32,8 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
         ("number = 2", "number = 1", "taken by the kind `live`"),
         ("number = 2", "number = 16", "from 1 to 15"),
         ("number = 2", "number = 0", "from 1 to 15"),
-        (
-            "number = 2",
-            "number = \"2\"",
-            "needs a whole number, and is a string",
-        ),
-        (
-            "number = 2",
-            "number = 99999999999999999999999",
-            "from 1 to 15",
-        ),
+        ("number = 2", "number = \"2\"", "needs a whole number, and is a string"),
+        ("number = 2", "number = 99999999999999999999999", "from 1 to 15"),
         (
             "valid_code = \"family\"",
             "valid_code = \"familly\"",
@@ -61,16 +53,8 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
         ("\"under:18\"", "\"under:256\"", "from 1 to 150"),
         ("\"under:18\"", "\"below:18\"", "unknown word"),
         ("\"under:18\"", "\"disability\"", "twice"),
-        (
-            "accepts = { live",
-            "accepts = { lives",
-            "did you mean `live`?",
-        ),
-        (
-            "id_card = \"admit\"",
-            "id_card = \"after_id_check\"",
-            "unknown word",
-        ),
+        ("accepts = { live", "accepts = { lives", "did you mean `live`?"),
+        ("id_card = \"admit\"", "id_card = \"after_id_check\"", "unknown word"),
         (
             "offline = \"after_id_check\"",
             "offline = \"after_id_chek\"",
@@ -101,22 +85,10 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
             "\"asia/shanghai\"",
             "did you mean `Asia/Shanghai`?",
         ),
-        (
-            "\"Asia/Shanghai\"",
-            "\"../../etc/passwd\"",
-            "there is no time zone",
-        ),
-        (
-            "\"https://s.example/\"",
-            "\"https://s.example\"",
-            "with a / at its end",
-        ),
+        ("\"Asia/Shanghai\"", "\"../../etc/passwd\"", "there is no time zone"),
+        ("\"https://s.example/\"", "\"https://s.example\"", "with a / at its end"),
         ("\"https://s.example/\"", "\"ftp://s.example/\"", "https://"),
-        (
-            "name = \"shanghai\"",
-            "name = \"Shang hai\"",
-            "a name is 1 to 32",
-        ),
+        ("name = \"shanghai\"", "name = \"Shang hai\"", "a name is 1 to 32"),
         (
             "name = \"shanghai\"",
             "name = \"shanghai\"\nname = \"b\"",
@@ -136,36 +108,20 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
         assert!(error.contains(words), "{to}: {error}");
         let near = (line..=line + 1).any(|line| error.starts_with(&format!("line {line}")));
         // An empty list of groups is told at the ground that needs it, everything else at its own line.
-        assert!(
-            near || to == "groups = []",
-            "{to} stands on line {line}: {error}"
-        );
+        assert!(near || to == "groups = []", "{to} stands on line {line}: {error}");
     }
 }
 
 #[test]
 fn what_is_missing_is_named() {
-    for key in [
-        "time_zone",
-        "proof",
-        "kinds",
-        "places",
-        "channels",
-        "name",
-        "label",
-    ] {
+    for key in ["time_zone", "proof", "kinds", "places", "channels", "name", "label"] {
         let error = parse("").expect_err("an empty file").to_string();
         assert!(error.ends_with("is missing"), "{error}");
-        let text: String = SHANGHAI
-            .lines()
-            .filter(|line| !line.contains(key))
-            .collect();
+        let text: String = SHANGHAI.lines().filter(|line| !line.contains(key)).collect();
         assert!(parse(&text).is_err(), "without {key}");
     }
     let without_attesting = SHANGHAI.replace("attests = true", "");
-    let error = parse(&without_attesting)
-        .expect_err("nobody attests")
-        .to_string();
+    let error = parse(&without_attesting).expect_err("nobody attests").to_string();
     assert!(error.contains("no channel has `attests = true`"), "{error}");
 }
 
@@ -191,20 +147,14 @@ fn files_are_read_with_their_own_errors() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("policy.toml");
     assert!(matches!(read(&file), Err(PolicyFileError::Read { .. })));
-    assert!(matches!(
-        read(folder.path()),
-        Err(PolicyFileError::Read { .. })
-    ));
+    assert!(matches!(read(folder.path()), Err(PolicyFileError::Read { .. })));
     let write = |bytes: &[u8]| std::fs::write(&file, bytes).expect("written");
     write(b"name = \"\xff\"");
     assert!(matches!(read(&file), Err(PolicyFileError::NotUtf8)));
     write(&vec![b'#'; MAX_FILE_BYTES + 1]);
     assert!(matches!(read(&file), Err(PolicyFileError::TooLarge)));
     write(format!("\u{feff}{}", CAMPUS.replace('\n', "\r\n")).as_bytes());
-    assert_eq!(
-        read(&file).expect("a policy"),
-        parse(CAMPUS).expect("a policy")
-    );
+    assert_eq!(read(&file).expect("a policy"), parse(CAMPUS).expect("a policy"));
 }
 
 proptest! {

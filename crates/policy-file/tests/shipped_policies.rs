@@ -15,22 +15,8 @@ fn shanghai_has_the_kinds_of_the_rules() {
     let day = 86_400;
     let family = policy.kind_named("family").expect("a kind").kind;
     let table = [
-        (
-            "live",
-            1,
-            365 * day,
-            true,
-            false,
-            GuardianPolicy::HolderOnly,
-        ),
-        (
-            "family",
-            2,
-            365 * day,
-            true,
-            false,
-            GuardianPolicy::PerGuardian,
-        ),
+        ("live", 1, 365 * day, true, false, GuardianPolicy::HolderOnly),
+        ("family", 2, 365 * day, true, false, GuardianPolicy::PerGuardian),
         (
             "sampling",
             3,
@@ -39,19 +25,10 @@ fn shanghai_has_the_kinds_of_the_rules() {
             false,
             GuardianPolicy::WithValidCode(family),
         ),
-        (
-            "offline",
-            4,
-            180 * day,
-            false,
-            true,
-            GuardianPolicy::WithRelationship,
-        ),
+        ("offline", 4, 180 * day, false, true, GuardianPolicy::WithRelationship),
     ];
     assert_eq!(policy.kinds.len(), table.len());
-    for (kind, (name, number, validity, device_bound, on_paper, guardian)) in
-        policy.kinds.iter().zip(table)
-    {
+    for (kind, (name, number, validity, device_bound, on_paper, guardian)) in policy.kinds.iter().zip(table) {
         assert_eq!(kind.name, name, "the order of the file is kept");
         assert_eq!(kind.kind.number(), number, "{name}");
         assert_eq!(kind.validity_seconds, validity, "{name}");
@@ -79,41 +56,15 @@ fn shanghai_accepts_at_each_place_what_the_rules_say() {
     let after = Some(Acceptance::AfterIdCheck);
     // live, family, sampling, offline; id card, standing, freshness, registers
     let table = [
-        (
-            "sentinel",
-            [admit, admit, None, None],
-            true,
-            true,
-            10_000,
-            false,
-        ),
-        (
-            "staffed",
-            [admit, admit, None, after],
-            true,
-            true,
-            10_000,
-            false,
-        ),
-        (
-            "sampling_desk",
-            [admit, admit, admit, admit],
-            true,
-            false,
-            60_000,
-            true,
-        ),
+        ("sentinel", [admit, admit, None, None], true, true, 10_000, false),
+        ("staffed", [admit, admit, None, after], true, true, 10_000, false),
+        ("sampling_desk", [admit, admit, admit, admit], true, false, 60_000, true),
     ];
     assert_eq!(policy.places.len(), table.len());
     for (name, accepts, id_card, standing, age_ms, registers) in table {
         let place = policy.place(name).expect("a place");
         for (kind, acceptance) in policy.kinds.iter().zip(accepts) {
-            assert_eq!(
-                place.acceptance(kind.kind),
-                acceptance,
-                "{name} {}",
-                kind.name
-            );
+            assert_eq!(place.acceptance(kind.kind), acceptance, "{name} {}", kind.name);
         }
         assert_eq!(place.accepts_id_card, id_card, "{name}");
         assert_eq!(place.standing_counts, standing, "{name}");
@@ -159,19 +110,12 @@ fn campus_is_of_another_nature() {
     assert_ne!(policy.time_zone, shanghai().time_zone);
     for kind in &policy.kinds {
         assert!(shanghai().kind_named(&kind.name).is_none(), "{}", kind.name);
-        let used = policy
-            .places
-            .iter()
-            .any(|place| place.acceptance(kind.kind).is_some());
+        let used = policy.places.iter().any(|place| place.acceptance(kind.kind).is_some());
         let issued = policy
             .channels
             .iter()
             .any(|channel| channel.may(ChannelAct::Issue, kind.kind));
-        assert!(
-            used && issued,
-            "{} is issued somewhere and admits somewhere",
-            kind.name
-        );
+        assert!(used && issued, "{} is issued somewhere and admits somewhere", kind.name);
     }
 }
 
@@ -184,22 +128,10 @@ fn r12_the_date_is_that_of_the_policy_s_zone() {
     assert_eq!(local_date(&policy, last.plus_seconds(1)), date(2022, 9, 1));
     // Zurich has summer time: 22:00Z in August, 23:00Z in December.
     let campus = parse(CAMPUS).expect("the shipped policy is one");
-    assert_eq!(
-        local_date(&campus, Timestamp(1_661_983_199)),
-        date(2022, 8, 31)
-    );
-    assert_eq!(
-        local_date(&campus, Timestamp(1_661_983_200)),
-        date(2022, 9, 1)
-    );
-    assert_eq!(
-        local_date(&campus, Timestamp(1_672_527_599)),
-        date(2022, 12, 31)
-    );
-    assert_eq!(
-        local_date(&campus, Timestamp(1_672_527_600)),
-        date(2023, 1, 1)
-    );
+    assert_eq!(local_date(&campus, Timestamp(1_661_983_199)), date(2022, 8, 31));
+    assert_eq!(local_date(&campus, Timestamp(1_661_983_200)), date(2022, 9, 1));
+    assert_eq!(local_date(&campus, Timestamp(1_672_527_599)), date(2022, 12, 31));
+    assert_eq!(local_date(&campus, Timestamp(1_672_527_600)), date(2023, 1, 1));
     // The ends of time are dates, not panics.
     let _ = local_date(&policy, Timestamp(i64::MIN));
     let _ = local_date(&policy, Timestamp(i64::MAX));

@@ -25,10 +25,7 @@ struct Counting;
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(
-    unsafe_code,
-    reason = "an allocator that counts can be written no other way"
-)]
+#[expect(unsafe_code, reason = "an allocator that counts can be written no other way")]
 // SAFETY: both calls are handed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -58,11 +55,7 @@ fn resident() -> f64 {
     pages.unwrap_or(0.0) * 4_096.0
 }
 
-fn lookups(
-    codes: u64,
-    count: u64,
-    mut lookup: impl FnMut(StatusRef, &ClaimsDigest) -> StatusAnswer,
-) -> f64 {
+fn lookups(codes: u64, count: u64, mut lookup: impl FnMut(StatusRef, &ClaimsDigest) -> StatusAnswer) -> f64 {
     let calls = CALLS.load(Ordering::Relaxed);
     let start = Instant::now();
     let mut valid = 0u64;
@@ -71,22 +64,12 @@ fn lookups(
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let code = code(partition, number / u64::from(PARTITIONS));
         let answer = lookup(code.status, &code.digest);
-        let alive = matches!(
-            answer.status,
-            Status::Issued {
-                life: Life::Valid,
-                ..
-            }
-        );
+        let alive = matches!(answer.status, Status::Issued { life: Life::Valid, .. });
         valid += u64::from(alive);
     }
     let nanoseconds = start.elapsed().as_nanos() as f64 / count as f64;
     assert_eq!(valid, count, "every code of the city is valid");
-    assert_eq!(
-        calls,
-        CALLS.load(Ordering::Relaxed),
-        "looking up allocates nothing"
-    );
+    assert_eq!(calls, CALLS.load(Ordering::Relaxed), "looking up allocates nothing");
     nanoseconds
 }
 
@@ -102,9 +85,7 @@ fn measure_status(codes: u64) {
         (resident() - resident_before) / codes as f64,
         codes as f64 / seconds / 1e6,
     );
-    lookups(codes, 1_000_000, |status, digest| {
-        reader.lookup(status, digest)
-    });
+    lookups(codes, 1_000_000, |status, digest| reader.lookup(status, digest));
     let start = Instant::now();
     let count = 5_000_000;
     for step in 0..count {
@@ -121,9 +102,7 @@ fn measure_status(codes: u64) {
         .sum();
     let bare = start.elapsed().as_nanos() as f64 / count as f64;
     assert_eq!(sum, count);
-    let few = lookups(16_000, count, |status, digest| {
-        reader.lookup(status, digest)
-    });
+    let few = lookups(16_000, count, |status, digest| reader.lookup(status, digest));
     println!(
         "status: random lookup {whole:.1} ns (among 16,000 codes {few:.1} ns), of which {own:.1} ns draw the code to ask for; a bare random byte {bare:.1} ns"
     );
@@ -156,9 +135,7 @@ fn measure_apply(holders: u64) {
     let mut log = CityLog::default();
     let mut commits = Vec::new();
     for number in 0..holders {
-        life_of(&mut log, number, 2 + number % 2, |commit| {
-            commits.push(commit)
-        });
+        life_of(&mut log, number, 2 + number % 2, |commit| commits.push(commit));
     }
     let million = |start: Instant| commits.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
     let (mut writer, _) = status::new(PARTITIONS, FingerprintKey([9; 16]));
@@ -196,11 +173,9 @@ fn measure_snapshot(codes: u64) -> std::io::Result<()> {
     let saving = start.elapsed().as_secs_f64();
     drop((writer, register));
     let start = Instant::now();
-    let status =
-        status::load(&IDENTITY, File::open(&status_path)?).map_err(std::io::Error::other)?;
+    let status = status::load(&IDENTITY, File::open(&status_path)?).map_err(std::io::Error::other)?;
     let status_seconds = start.elapsed().as_secs_f64();
-    let register = HolderRegister::load(&IDENTITY, File::open(&register_path)?)
-        .map_err(std::io::Error::other)?;
+    let register = HolderRegister::load(&IDENTITY, File::open(&register_path)?).map_err(std::io::Error::other)?;
     let both = start.elapsed().as_secs_f64();
     assert_eq!(register.holder_count(), holders);
     println!(

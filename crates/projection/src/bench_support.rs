@@ -4,12 +4,8 @@
 //! Sixteen partitions, four kinds, three expiry windows: 192 lists. Places fill block by block, out of order within
 //! a block, as leases do.
 
-use citycode_domain::event::{
-    CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot,
-};
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
-};
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 

@@ -67,10 +67,7 @@ pub enum ApplyError {
 
 /// Checks that a commit is the one after `last` in its partition.
 pub(crate) fn check_next(position: CommitPosition, last: u64) -> Result<(), ApplyError> {
-    let CommitPosition {
-        partition,
-        sequence,
-    } = position;
+    let CommitPosition { partition, sequence } = position;
     if sequence <= last {
         Err(ApplyError::AlreadyApplied {
             partition,

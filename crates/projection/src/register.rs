@@ -85,11 +85,7 @@ impl HolderRegister {
     pub fn basis(&self, partition: u16, bucket: u16, holder: HolderId) -> DecisionBasis {
         let tail = self.tail(partition, bucket);
         let (state, recent) = self.get(holder).unwrap_or_default();
-        DecisionBasis {
-            tail,
-            state,
-            recent,
-        }
+        DecisionBasis { tail, state, recent }
     }
 
     /// The holders for whom this guardian's relationship is recorded, in no order.
@@ -119,10 +115,7 @@ impl HolderRegister {
     /// # Errors
     /// [`ApplyError`]; nothing was changed.
     pub fn apply(&self, commit: &Commit<'_>) -> Result<(), ApplyError> {
-        let CommitPosition {
-            partition,
-            sequence,
-        } = commit.position;
+        let CommitPosition { partition, sequence } = commit.position;
         let Some(tails) = self.partitions.get(usize::from(partition)) else {
             return Err(ApplyError::UnknownPartition {
                 partition,
@@ -147,9 +140,7 @@ impl HolderRegister {
         self.shard(holder).write().update(holder, |packed| {
             before.clone_from(&packed.state.guardians);
             for event in commit.events {
-                packed
-                    .state
-                    .apply(event, commit.position, commit.decided_at);
+                packed.state.apply(event, commit.position, commit.decided_at);
             }
             packed.recent.push(commit.message_id_prefix);
             after.clone_from(&packed.state.guardians);

@@ -83,9 +83,7 @@ pub enum SaveError {
     #[error("writing the snapshot")]
     Io(#[source] io::Error),
     /// The identity handed in has another number of partitions than the projection.
-    #[error(
-        "the log's identity does not fit the projection: {identity} partitions, not {projection}"
-    )]
+    #[error("the log's identity does not fit the projection: {identity} partitions, not {projection}")]
     OtherLayout {
         /// Partitions of the identity.
         identity: u16,

@@ -14,9 +14,9 @@ mod block;
 mod entry;
 mod fingerprint;
 mod partition;
+mod published;
 mod reader;
 mod saved;
-mod shared;
 mod standings;
 mod writer;
 

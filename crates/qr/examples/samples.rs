@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use citycode_qr::{
-    Caption, FontChoice, Fonts, Label, LabelledValue, Section, SheetContent, SheetDate,
-    SymbolOptions, draw, mask_name, print_sheet,
+    Caption, FontChoice, Fonts, Label, LabelledValue, Section, SheetContent, SheetDate, SymbolOptions, draw, mask_name,
+    print_sheet,
 };
 
 /// A token's text: `CC1:` and the Base45 of `length` bytes from a fixed seed.
@@ -42,10 +42,7 @@ fn sheet(token: &str) -> SheetContent {
         },
         serial_label: Label::new("编号", "Serial"),
         serial: String::from("7K3M9QXW2T8H"),
-        present_with: Label::new(
-            "须与身份证一并出示",
-            "Valid only together with the resident ID card",
-        ),
+        present_with: Label::new("须与身份证一并出示", "Valid only together with the resident ID card"),
         sections: vec![
             Section {
                 heading: Label::new("遗失怎么办", "If it is lost"),

@@ -87,10 +87,7 @@ impl Fonts {
             FontChoice::BuiltIn => Vec::new(),
         };
         Ok(Self {
-            latin: [
-                Face::built_in(Weight::Regular),
-                Face::built_in(Weight::Bold),
-            ],
+            latin: [Face::built_in(Weight::Regular), Face::built_in(Weight::Bold)],
             chinese,
         })
     }
@@ -98,10 +95,7 @@ impl Fonts {
     /// Latin only, as [`FontChoice::BuiltIn`]; never fails.
     pub fn built_in() -> Self {
         Self {
-            latin: [
-                Face::built_in(Weight::Regular),
-                Face::built_in(Weight::Bold),
-            ],
+            latin: [Face::built_in(Weight::Regular), Face::built_in(Weight::Bold)],
             chinese: Vec::new(),
         }
     }
@@ -129,14 +123,11 @@ impl Fonts {
 
     /// The first Chinese face that has this character, with its glyph.
     pub(crate) fn chinese_face_for(&self, c: char) -> Option<(&Face, skrifa::GlyphId)> {
-        self.chinese
-            .iter()
-            .find_map(|face| Some((face, face.glyph(c)?)))
+        self.chinese.iter().find_map(|face| Some((face, face.glyph(c)?)))
     }
 
     /// Whether every character of `text` can be drawn.
     pub(crate) fn cover(&self, text: &str) -> bool {
-        text.chars()
-            .all(|c| self.face_for(c, Weight::Regular).is_some())
+        text.chars().all(|c| self.face_for(c, Weight::Regular).is_some())
     }
 }

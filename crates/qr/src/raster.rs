@@ -82,12 +82,7 @@ impl Symbol {
     }
 }
 
-fn encode(
-    width: u32,
-    height: u32,
-    depth: png::BitDepth,
-    pixels: &[u8],
-) -> Result<Vec<u8>, RasterError> {
+fn encode(width: u32, height: u32, depth: png::BitDepth, pixels: &[u8]) -> Result<Vec<u8>, RasterError> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Grayscale);

@@ -74,13 +74,10 @@ pub fn read_image(bytes: &[u8]) -> Result<String, ReadImageError> {
 ///
 /// # Errors
 /// [`ReadImageError`].
-pub fn read_image_within(
-    bytes: &[u8],
-    out_of_time: &dyn Fn() -> bool,
-) -> Result<String, ReadImageError> {
+pub fn read_image_within(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<String, ReadImageError> {
     // Nothing that outlives the call is touched inside, so no half-changed state can be seen after a panic.
-    let image = catch_unwind(AssertUnwindSafe(|| decode(bytes, out_of_time)))
-        .unwrap_or(Err(ReadImageError::NotAnImage))?;
+    let image =
+        catch_unwind(AssertUnwindSafe(|| decode(bytes, out_of_time))).unwrap_or(Err(ReadImageError::NotAnImage))?;
     looks::read(&image, out_of_time)
 }
 
@@ -94,9 +91,7 @@ fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, Rea
     if bytes.starts_with(b"\xff\xd8\xff") {
         return jpeg::decode(bytes, out_of_time);
     }
-    let known_others: [&[u8]; 7] = [
-        b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"<svg", b"%PDF",
-    ];
+    let known_others: [&[u8]; 7] = [b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"<svg", b"%PDF"];
     let is_heif = bytes.get(4..8) == Some(b"ftyp");
     if is_heif || known_others.iter().any(|magic| bytes.starts_with(magic)) {
         return Err(ReadImageError::UnsupportedFormat);

@@ -61,7 +61,10 @@ impl fmt::Display for PrintNotice {
                 "a character of the name is in none of the fonts, so * is printed for it; install fonts-noto-cjk",
             ),
             Self::EnglishOnly { field } => {
-                write!(f, "the Chinese text of {field} has a character that is in none of the fonts; it is in English only")
+                write!(
+                    f,
+                    "the Chinese text of {field} has a character that is in none of the fonts; it is in English only"
+                )
             }
         }
     }
@@ -80,9 +83,7 @@ pub enum PrintError {
         version: u8,
     },
     /// A text has characters that no font has, and nothing stands in for it.
-    #[error(
-        "{field} has a character that is in none of the fonts; install fonts-noto-cjk or name another font"
-    )]
+    #[error("{field} has a character that is in none of the fonts; install fonts-noto-cjk or name another font")]
     MissingGlyph {
         /// Which text.
         field: &'static str,

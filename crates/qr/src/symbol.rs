@@ -63,9 +63,7 @@ pub enum DrawError {
     #[error("the text is empty")]
     Empty,
     /// The character at this place (counted in characters from 0) is outside QR's alphanumeric set.
-    #[error(
-        "character {position} of the text is outside QR's alphanumeric set (0-9 A-Z space $%*+-./:)"
-    )]
+    #[error("character {position} of the text is outside QR's alphanumeric set (0-9 A-Z space $%*+-./:)")]
     NotAlphanumeric {
         /// Place of the first such character.
         position: usize,
@@ -195,9 +193,7 @@ pub fn draw(text: &str, options: &SymbolOptions) -> Result<Symbol, DrawError> {
         .ecl(level)
         .build()
         .map_err(|error| match error {
-            QRCodeError::EncodedData | QRCodeError::SpecifiedVersion => {
-                DrawError::TooLong { length: text.len() }
-            }
+            QRCodeError::EncodedData | QRCodeError::SpecifiedVersion => DrawError::TooLong { length: text.len() },
         })?;
     let size = u32::try_from(drawn.size).expect("a QR symbol has at most 177 modules a side");
     let modules = (0..drawn.size)

@@ -39,11 +39,7 @@ pub(crate) fn set_line<'a>(fonts: &'a Fonts, text: &str, weight: Weight) -> Vec<
         .filter_map(|(at, c)| {
             // Both languages share these marks; in Chinese they take the room of a character.
             let full_width = is_chinese && "“”‘’…—".contains(c);
-            let chinese = if full_width {
-                fonts.chinese_face_for(c)
-            } else {
-                None
-            };
+            let chinese = if full_width { fonts.chinese_face_for(c) } else { None };
             let (face, glyph) = chinese.or_else(|| fonts.face_for(c, weight))?;
             Some(SetGlyph {
                 face,
@@ -57,10 +53,7 @@ pub(crate) fn set_line<'a>(fonts: &'a Fonts, text: &str, weight: Weight) -> Vec<
 
 /// Width of a line at font size 1.
 pub(crate) fn width(fonts: &Fonts, text: &str, weight: Weight) -> f32 {
-    set_line(fonts, text, weight)
-        .iter()
-        .map(|glyph| glyph.advance)
-        .sum()
+    set_line(fonts, text, weight).iter().map(|glyph| glyph.advance).sum()
 }
 
 /// Breaks a text into lines no wider than `limit` (in font sizes): between words, and between any two
@@ -74,11 +67,7 @@ pub(crate) fn break_lines(fonts: &Fonts, text: &str, weight: Weight, limit: f32)
             lines.push(line.trim_end().to_owned());
             line.clear();
         }
-        line.push_str(if line.is_empty() {
-            piece.trim_start()
-        } else {
-            piece
-        });
+        line.push_str(if line.is_empty() { piece.trim_start() } else { piece });
     }
     if !line.is_empty() {
         lines.push(line.trim_end().to_owned());
@@ -139,11 +128,7 @@ impl<'a> SetCaption<'a> {
         let text: String = if caption.fonts.cover(caption.text) {
             caption.text.to_owned()
         } else {
-            caption
-                .ascii
-                .chars()
-                .filter(|c| matches!(c, ' '..='~'))
-                .collect()
+            caption.ascii.chars().filter(|c| matches!(c, ' '..='~')).collect()
         };
         let picture = width_px as f32;
         let limit = picture * 0.92;
@@ -243,11 +228,7 @@ impl OutlinePen for RasterPen<'_> {
     }
 
     fn quad_to(&mut self, cx0: f32, cy0: f32, x: f32, y: f32) {
-        let (from, control, to) = (
-            self.point(self.at),
-            self.point((cx0, cy0)),
-            self.point((x, y)),
-        );
+        let (from, control, to) = (self.point(self.at), self.point((cx0, cy0)), self.point((x, y)));
         self.raster.draw_quad(from, control, to);
         self.at = (x, y);
     }
@@ -311,12 +292,7 @@ mod tests {
     #[test]
     fn lines_break_between_words_and_never_before_closing_marks() {
         let fonts = Fonts::built_in();
-        let lines = break_lines(
-            &fonts,
-            "Show it together with your ID card.",
-            Weight::Regular,
-            8.0,
-        );
+        let lines = break_lines(&fonts, "Show it together with your ID card.", Weight::Regular, 8.0);
         assert!(lines.len() > 1);
         assert_eq!(lines.join(" "), "Show it together with your ID card.");
         assert_eq!(

@@ -61,8 +61,7 @@ impl From<AssertionError> for Problem {
             AssertionError::Busy => Code::Unavailable,
             _ => Code::NotAllowed,
         };
-        Self::new(code, error.to_string())
-            .with_fix("Authenticate the person again and send the new assertion.")
+        Self::new(code, error.to_string()).with_fix("Authenticate the person again and send the new assertion.")
     }
 }
 
@@ -113,12 +112,7 @@ impl Assertions {
         Self::with_capacity(audience, keys, started_at, MAX_REMEMBERED)
     }
 
-    fn with_capacity(
-        audience: &str,
-        keys: TrustedKeys,
-        started_at: UnixSeconds,
-        capacity: usize,
-    ) -> Self {
+    fn with_capacity(audience: &str, keys: TrustedKeys, started_at: UnixSeconds, capacity: usize) -> Self {
         Self {
             audience: audience.to_owned(),
             keys,
@@ -134,12 +128,7 @@ impl Assertions {
     ///
     /// # Errors
     /// [`AssertionError`].
-    pub fn redeem(
-        &self,
-        token: &str,
-        id_number: &[u8],
-        now: UnixSeconds,
-    ) -> Result<PersonProof, AssertionError> {
+    pub fn redeem(&self, token: &str, id_number: &[u8], now: UnixSeconds) -> Result<PersonProof, AssertionError> {
         let (claims, key) = self
             .keys
             .open::<Claims>(token, &[TYPE], true)
@@ -178,9 +167,7 @@ impl Assertions {
         }
         // An earlier process may have redeemed one that an issuer ahead of us dated into our life, so the
         // first seconds after a start accept none.
-        if iat > now.0.saturating_add(LEEWAY_SECONDS)
-            || iat < self.started_at.0.saturating_add(LEEWAY_SECONDS)
-        {
+        if iat > now.0.saturating_add(LEEWAY_SECONDS) || iat < self.started_at.0.saturating_add(LEEWAY_SECONDS) {
             return Err(AssertionError::OutsideWindow);
         }
         Ok(())
@@ -202,9 +189,7 @@ impl Assertions {
             return Err(AssertionError::Busy);
         }
         redeemed.used.insert(digest);
-        redeemed
-            .by_expiry
-            .insert((exp.saturating_add(LEEWAY_SECONDS), digest));
+        redeemed.by_expiry.insert((exp.saturating_add(LEEWAY_SECONDS), digest));
         Ok(())
     }
 }
@@ -224,11 +209,7 @@ fn person_digest(jti: &str, id_number: &[u8]) -> UseDigest {
 }
 
 fn finished(context: digest::Context) -> UseDigest {
-    context
-        .finish()
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes")
+    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn check_person(claims: &Claims, id_number: &[u8]) -> Result<(), AssertionError> {

@@ -45,9 +45,7 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
             }
             self.young.insert(key.clone(), value);
         }
-        self.young
-            .get_mut(key)
-            .expect("present before or inserted just now")
+        self.young.get_mut(key).expect("present before or inserted just now")
     }
 
     /// Forgets everything.
@@ -81,11 +79,7 @@ mod tests {
             map.touch(&key, || 0);
             assert!(map.len() <= 10, "{}", map.len());
         }
-        assert_eq!(
-            map.peek(&u32::MAX),
-            Some(&1_000),
-            "touched every time, never forgotten"
-        );
+        assert_eq!(map.peek(&u32::MAX), Some(&1_000), "touched every time, never forgotten");
         assert_eq!(map.peek(&0), None, "untouched for long, forgotten");
     }
 }

@@ -236,12 +236,7 @@ mod tests {
             "ahead cannot be told from a late start"
         );
         clock.set_wall(UnixSeconds(1_000_000));
-        assert_eq!(
-            clock.trust(),
-            ClockTrust::SteppedBack {
-                by_seconds: 1_000_000
-            }
-        );
+        assert_eq!(clock.trust(), ClockTrust::SteppedBack { by_seconds: 1_000_000 });
     }
 
     #[test]

@@ -117,9 +117,7 @@ impl Sources {
         Self {
             file,
             env: std::env::vars_os()
-                .filter_map(|(key, value)| {
-                    Some((key.into_string().ok()?, value.into_string().ok()?))
-                })
+                .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
                 .filter(|(key, _)| key.starts_with(ENV_PREFIX))
                 .collect(),
             flags: Vec::new(),
@@ -138,8 +136,7 @@ impl Sources {
     /// Names the keys that may be read from files.
     #[must_use]
     pub fn with_secrets(mut self, keys: &[&str]) -> Self {
-        self.secrets
-            .extend(keys.iter().map(|key| (*key).to_owned()));
+        self.secrets.extend(keys.iter().map(|key| (*key).to_owned()));
         self
     }
 }
@@ -164,9 +161,7 @@ pub fn load<T: DeserializeOwned + Sensible>(sources: &Sources) -> Result<T, Conf
     read_secrets(&mut table, &sources.secrets)?;
     let mut builder = Config::builder();
     for (key, value) in table {
-        builder = builder
-            .set_override(key, value)
-            .map_err(|error| wrong(&error))?;
+        builder = builder.set_override(key, value).map_err(|error| wrong(&error))?;
     }
     let loaded: T = builder
         .build()
@@ -212,11 +207,7 @@ fn read_file<T: DeserializeOwned>(
         && let Some((key, known)) = unknown_field(error.message())
     {
         return Err(ConfigError::UnknownKey {
-            place: format!(
-                "{} line {}",
-                path.display(),
-                line_of(&visible, error.span())
-            ),
+            place: format!("{} line {}", path.display(), line_of(&visible, error.span())),
             nearest: nearest(&key, &known),
             key,
         });
@@ -242,11 +233,7 @@ fn without_secret_files(text: &str, secrets: &[String]) -> String {
 }
 
 /// Tables become dotted keys; anything else, arrays of tables included, is a leaf. An empty table says nothing.
-fn flatten(
-    prefix: &str,
-    table: toml::Table,
-    leaves: &mut BTreeMap<String, config::Value>,
-) -> Result<(), ConfigError> {
+fn flatten(prefix: &str, table: toml::Table, leaves: &mut BTreeMap<String, config::Value>) -> Result<(), ConfigError> {
     for (key, value) in table {
         let dotted = if prefix.is_empty() {
             key
@@ -256,8 +243,7 @@ fn flatten(
         match value {
             toml::Value::Table(inner) => flatten(&dotted, inner, leaves)?,
             leaf => {
-                let leaf = leaf_value(leaf)
-                    .ok_or_else(|| ConfigError::Value(format!("{dotted} cannot be read")))?;
+                let leaf = leaf_value(leaf).ok_or_else(|| ConfigError::Value(format!("{dotted} cannot be read")))?;
                 leaves.insert(dotted, leaf);
             }
         }
@@ -289,10 +275,7 @@ fn from_text(text: &str) -> config::Value {
     list.unwrap_or_else(|| config::Value::from(text))
 }
 
-fn read_secrets(
-    table: &mut BTreeMap<String, config::Value>,
-    secrets: &[String],
-) -> Result<(), ConfigError> {
+fn read_secrets(table: &mut BTreeMap<String, config::Value>, secrets: &[String]) -> Result<(), ConfigError> {
     for key in secrets {
         let Some(path) = table.remove(&format!("{key}_file")) else {
             continue;
@@ -304,8 +287,7 @@ fn read_secrets(
             path.into_string()
                 .map_err(|_| ConfigError::Value(format!("{key}_file is no path")))?,
         );
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
         let text = Zeroizing::new(text);
         // Editors and `echo` end a file with a line end that is no part of the secret.
         let secret = text.strip_suffix('\n').unwrap_or(&text);
@@ -331,12 +313,7 @@ fn wrong(error: &config::ConfigError) -> ConfigError {
 fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.split_once("unknown field `")?.1;
     let (key, rest) = rest.split_once('`')?;
-    let known = rest
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect();
+    let known = rest.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     Some((key.to_owned(), known))
 }
 
@@ -351,11 +328,7 @@ fn nearest(key: &str, known: &[String]) -> Option<String> {
 
 fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
     let start = span.map_or(0, |span| span.start).min(text.len());
-    text.as_bytes()[..start]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
-        + 1
+    text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
 }
 
 #[cfg(test)]

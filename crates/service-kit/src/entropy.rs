@@ -59,9 +59,8 @@ impl Entropy for OsEntropy {
         reason = "the one place that may ask the operating system for randomness"
     )]
     fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect(
-            "the operating system gives randomness once booted; without it no secret may be made",
-        );
+        getrandom::fill(bytes)
+            .expect("the operating system gives randomness once booted; without it no secret may be made");
     }
 }
 
@@ -112,11 +111,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_twice_is_identical_and_another_differs() {
-        let (a, b, c) = (
-            SeededEntropy::new(7),
-            SeededEntropy::new(7),
-            SeededEntropy::new(8),
-        );
+        let (a, b, c) = (SeededEntropy::new(7), SeededEntropy::new(7), SeededEntropy::new(8));
         let first: [u8; 100] = a.array();
         assert_eq!(first, b.array::<100>());
         assert_ne!(first, c.array::<100>());

@@ -121,21 +121,14 @@ pub fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<[u8; 32]>, FileErro
     let wrong = |_| FileError::WrongLength {
         path: path.to_path_buf(),
     };
-    bytes
-        .as_slice()
-        .try_into()
-        .map(zeroize::Zeroizing::new)
-        .map_err(wrong)
+    bytes.as_slice().try_into().map(zeroize::Zeroizing::new).map_err(wrong)
 }
 
 /// The secret of 32 bytes at `path`; made from `entropy`, durably, where there is none.
 ///
 /// # Errors
 /// As [`read_secret`] and [`create_private`].
-pub fn secret(
-    path: &Path,
-    entropy: &dyn Entropy,
-) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
+pub fn secret(path: &Path, entropy: &dyn Entropy) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
     if !path.exists() {
         let fresh: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(entropy.array());
         create_private(path, fresh.as_slice())?;
@@ -299,10 +292,7 @@ mod tests {
         assert_eq!(secret(&path, &entropy).unwrap(), first);
         let short = dir.path().join("short.key");
         create_private(&short, &[7; 31]).unwrap();
-        assert!(matches!(
-            secret(&short, &entropy),
-            Err(FileError::WrongLength { .. })
-        ));
+        assert!(matches!(secret(&short, &entropy), Err(FileError::WrongLength { .. })));
     }
 
     #[test]
@@ -313,10 +303,7 @@ mod tests {
         create_private_dir(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            create_private_dir(&path),
-            Err(FileError::TooOpen { .. })
-        ));
+        assert!(matches!(create_private_dir(&path), Err(FileError::TooOpen { .. })));
     }
 
     #[test]
@@ -324,10 +311,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = LockFile::take(&path).unwrap();
-        assert!(matches!(
-            LockFile::take(&path),
-            Err(FileError::InUse { .. })
-        ));
+        assert!(matches!(LockFile::take(&path), Err(FileError::InUse { .. })));
         drop(held);
         LockFile::take(&path).unwrap();
     }

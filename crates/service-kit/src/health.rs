@@ -117,15 +117,11 @@ impl HealthRegistry {
     /// said too early. The same name again gives another handle on the same component.
     #[must_use]
     pub fn component(&self, name: &str) -> Component {
-        self.inner
-            .components
-            .lock()
-            .entry(name.to_owned())
-            .or_insert(Entry {
-                state: State::Starting,
-                started: false,
-                reason: None,
-            });
+        self.inner.components.lock().entry(name.to_owned()).or_insert(Entry {
+            state: State::Starting,
+            started: false,
+            reason: None,
+        });
         self.inner.changed.send_replace(());
         Component {
             name: name.to_owned(),
@@ -273,9 +269,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     async fn probe(health: &HealthRegistry, name: &str) -> (u16, serde_json::Value) {
-        let request = Request::get(format!("/health/{name}"))
-            .body(Body::empty())
-            .unwrap();
+        let request = Request::get(format!("/health/{name}")).body(Body::empty()).unwrap();
         let response = health.routes().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -307,11 +301,7 @@ mod tests {
         assert_eq!(json["components"][1]["reason"], "the log is 12 s behind");
         log.failed("another log identity");
         log.ready();
-        assert_eq!(
-            statuses(&health).await,
-            [200, 503, 503],
-            "failed is for good"
-        );
+        assert_eq!(statuses(&health).await, [200, 503, 503], "failed is for good");
     }
 
     #[tokio::test]
@@ -322,9 +312,7 @@ mod tests {
         let (server, follow) = health.grpc(&["city.Issuer"], stop);
         let task = tokio::spawn(follow);
         let mut client = tonic_health::pb::health_client::HealthClient::new(server);
-        let request = HealthCheckRequest {
-            service: String::new(),
-        };
+        let request = HealthCheckRequest { service: String::new() };
         let mut watch = client.watch(request).await.unwrap().into_inner();
         let mut next = async || watch.message().await.unwrap().unwrap().status;
         let (serving, not_serving) = (1, 2);

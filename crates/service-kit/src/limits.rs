@@ -56,16 +56,12 @@ pub struct Limited {
 }
 
 fn retry_after_seconds(wait: &Duration) -> u64 {
-    wait.as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
+    wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
 impl From<Limited> for Problem {
     fn from(limited: Limited) -> Self {
-        Problem::new(Code::RateLimited, limited.to_string())
-            .with_retry_after(retry_after_seconds(&limited.retry_after))
+        Problem::new(Code::RateLimited, limited.to_string()).with_retry_after(retry_after_seconds(&limited.retry_after))
     }
 }
 
@@ -103,10 +99,7 @@ impl<K: Eq + Hash + Clone> RateLimiter<K> {
     pub fn admit(&self, key: &K, now: Duration) -> Result<(), Limited> {
         let full = u128::from(self.rate.burst) * MINUTE_NANOS;
         let mut buckets = self.buckets.lock();
-        let bucket = buckets.touch(key, || Bucket {
-            level: full,
-            at: now,
-        });
+        let bucket = buckets.touch(key, || Bucket { level: full, at: now });
         let elapsed = now.saturating_sub(bucket.at).as_nanos();
         let refill = elapsed.saturating_mul(u128::from(self.rate.per_minute));
         bucket.level = bucket.level.saturating_add(refill).min(full);
@@ -196,15 +189,9 @@ mod tests {
         }
         let limited = limiter.admit(&"kiosk", SECOND).unwrap_err();
         assert_eq!(limited.retry_after, SECOND);
-        limiter
-            .admit(&"other", SECOND)
-            .expect("keys are independent");
-        limiter
-            .admit(&"kiosk", SECOND + limited.retry_after)
-            .unwrap();
-        limiter
-            .admit(&"kiosk", SECOND + limited.retry_after)
-            .unwrap_err();
+        limiter.admit(&"other", SECOND).expect("keys are independent");
+        limiter.admit(&"kiosk", SECOND + limited.retry_after).unwrap();
+        limiter.admit(&"kiosk", SECOND + limited.retry_after).unwrap_err();
         for _ in 0..3 {
             limiter.admit(&"kiosk", SECOND * 1000).unwrap();
         }

@@ -16,8 +16,8 @@ use crate::shutdown::Signal;
 /// Bucket bounds of every histogram in seconds: from below a remembered scan (1 µs) to a stuck call (10 s),
 /// finest where a gate's budget lies.
 pub const SECONDS_BUCKETS: &[f64] = &[
-    1e-6, 2e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
-    5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    1e-6, 2e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0,
 ];
 
 /// Bucket bounds of histograms whose name ends in `_events` or `_bytes`: counts by powers of four.
@@ -134,10 +134,7 @@ mod tests {
             text.contains("citycode_kit_scan_seconds_bucket{le=\"0.000002\"} 0"),
             "{text}"
         );
-        assert!(
-            text.contains("citycode_kit_lag_events_bucket{le=\"16\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("citycode_kit_lag_events_bucket{le=\"16\"} 1"), "{text}");
         assert!(first.render().contains("citycode_kit_calls_total 2"));
     }
 }

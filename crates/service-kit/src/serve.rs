@@ -93,12 +93,7 @@ impl Listener {
         self.serve_draining(router, stop, DRAIN).await
     }
 
-    async fn serve_draining(
-        self,
-        router: Router,
-        stop: Signal,
-        drain: Duration,
-    ) -> Result<(), ServeError> {
+    async fn serve_draining(self, router: Router, stop: Signal, drain: Duration) -> Result<(), ServeError> {
         let address = self.address;
         let server = Server::builder()
             .accept_http1(true)
@@ -140,18 +135,14 @@ pub fn app(grpc: Routes, http: Router) -> Router {
 ///
 /// # Errors
 /// [`ServeError::Descriptors`].
-pub fn with_reflection(
-    grpc: Routes,
-    descriptor_sets: &[&'static [u8]],
-) -> Result<Routes, ServeError> {
+pub fn with_reflection(grpc: Routes, descriptor_sets: &[&'static [u8]]) -> Result<Routes, ServeError> {
     let builder = || {
         descriptor_sets
             .iter()
             .chain([&tonic_health::pb::FILE_DESCRIPTOR_SET])
-            .fold(
-                tonic_reflection::server::Builder::configure(),
-                |builder, set| builder.register_encoded_file_descriptor_set(set),
-            )
+            .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
+                builder.register_encoded_file_descriptor_set(set)
+            })
     };
     let v1 = builder().build_v1().map_err(ServeError::Descriptors)?;
     let v1alpha = builder().build_v1alpha().map_err(ServeError::Descriptors)?;

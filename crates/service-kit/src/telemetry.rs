@@ -104,10 +104,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         .try_init()
         .map_err(|_| TelemetryError::AlreadySet)?;
     if malformed {
-        tracing::warn!(
-            variable = FILTER_ENV,
-            "the log filter is malformed; using info"
-        );
+        tracing::warn!(variable = FILTER_ENV, "the log filter is malformed; using info");
     }
     Ok(Telemetry { provider })
 }
@@ -145,10 +142,7 @@ fn provider(settings: &Settings) -> Result<SdkTracerProvider, TelemetryError> {
 impl Telemetry {
     /// Sends what is left, for at most 5 seconds. Needs a multi-threaded runtime that still runs.
     pub async fn shutdown(self) {
-        let flushed = tokio::task::spawn_blocking(move || {
-            self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)
-        })
-        .await;
+        let flushed = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::warn!("the last spans may not have reached the collector");
         }
@@ -185,12 +179,8 @@ fn context_of(traceparent: &str) -> Option<Context> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-        TraceService, TraceServiceServer,
-    };
-    use opentelemetry_proto::tonic::collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-    };
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+    use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 
     use super::*;
 
@@ -245,10 +235,7 @@ mod tests {
             otlp_endpoint: Some("no address at all".into()),
             ..Settings::default()
         };
-        assert!(matches!(
-            provider(&settings),
-            Err(TelemetryError::Endpoint(_))
-        ));
+        assert!(matches!(provider(&settings), Err(TelemetryError::Endpoint(_))));
     }
 
     /// A collector that hands on what it is sent.

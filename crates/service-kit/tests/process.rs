@@ -13,10 +13,7 @@ fn telemetry_is_set_up_once_and_gives_spans_a_trace_even_without_a_collector() {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let guard = telemetry::init(&settings).expect("the first is set");
-    assert!(matches!(
-        telemetry::init(&settings),
-        Err(TelemetryError::AlreadySet)
-    ));
+    assert!(matches!(telemetry::init(&settings), Err(TelemetryError::AlreadySet)));
     tracing::info_span!("call").in_scope(|| {
         let parent = telemetry::current_traceparent().expect("a span has a trace");
         assert_eq!(parent.len(), 55, "{parent}");

@@ -77,9 +77,7 @@ mod tests {
     #[test]
     fn a_city_is_made_of_valid_different_people_of_realistic_ages() {
         let today = date(2022, 8, 31);
-        let residents: Vec<Person> = City::new(42, today, &["veteran".to_owned()])
-            .take(20_000)
-            .collect();
+        let residents: Vec<Person> = City::new(42, today, &["veteran".to_owned()]).take(20_000).collect();
         let numbers: HashSet<&str> = residents.iter().map(|p| p.id_number.as_str()).collect();
         assert_eq!(numbers.len(), residents.len());
         let mut ages = [0_u32; 3];
@@ -94,9 +92,7 @@ mod tests {
         assert!((4_200..5_200).contains(&ages[2]), "{ages:?}");
         let with_certificate = residents.iter().filter(|p| p.disability).count();
         assert!((350..650).contains(&with_certificate), "{with_certificate}");
-        let again: Vec<Person> = City::new(42, today, &["veteran".to_owned()])
-            .take(20_000)
-            .collect();
+        let again: Vec<Person> = City::new(42, today, &["veteran".to_owned()]).take(20_000).collect();
         assert!(again == residents, "the same seed is the same city");
     }
 }

@@ -76,9 +76,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "it did not come to this: a look that hangs")]
     async fn a_look_that_hangs_ends_too() {
-        eventually("a look that hangs", Duration::from_millis(5), || {
-            std::future::pending()
-        })
-        .await;
+        eventually("a look that hangs", Duration::from_millis(5), std::future::pending).await;
     }
 }

@@ -70,11 +70,7 @@ impl Running {
     ///
     /// # Panics
     /// Where no throw-away folder can be made.
-    pub async fn start<A: AsRef<OsStr>>(
-        program: &Path,
-        args: &[A],
-        deadline: Duration,
-    ) -> Result<Self, StartError> {
+    pub async fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], deadline: Duration) -> Result<Self, StartError> {
         let home = TempDir::new().expect("a throw-away folder can be made");
         let mut command = command_in(program, home.path());
         command
@@ -112,12 +108,7 @@ impl Running {
             }),
             Ok(Ok(url)) => {
                 tokio::spawn(keep(lines, said.clone()));
-                Ok(Self {
-                    child,
-                    url,
-                    said,
-                    home,
-                })
+                Ok(Self { child, url, said, home })
             }
         }
     }
@@ -163,20 +154,11 @@ impl Running {
     /// Where it does not end within the deadline.
     pub async fn terminate(mut self, deadline: Duration) -> ExitStatus {
         let id = self.child.id().expect("it was not waited for yet");
-        let sent = Command::new("kill")
-            .args(["-TERM", &id.to_string()])
-            .status()
-            .await;
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "the signal was sent"
-        );
+        let sent = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
         let ended = timeout(deadline, self.child.wait()).await;
         let Ok(status) = ended else {
-            panic!(
-                "it did not end within {deadline:?}; it said:\n{}",
-                self.said.text()
-            );
+            panic!("it did not end within {deadline:?}; it said:\n{}", self.said.text());
         };
         status.expect("a child can be waited for")
     }
@@ -184,10 +166,7 @@ impl Running {
 
 impl Said {
     fn text(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn add(&self, line: &str) {
@@ -211,12 +190,7 @@ fn command_in(program: &Path, home: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    for name in [
-        "XDG_DATA_HOME",
-        "XDG_CONFIG_HOME",
-        "XDG_STATE_HOME",
-        "XDG_CACHE_HOME",
-    ] {
+    for name in ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
         command.env(name, home.join(name.to_lowercase()));
     }
     // The runtime folder holds sockets of the user's session; a program under test has none.

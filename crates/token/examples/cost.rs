@@ -1,9 +1,6 @@
 //! What checking a token costs beside the bare signature check: the goal is at most a tenth more.
 //! Run with `cargo run -p citycode-token --example cost --release`.
-#![expect(
-    clippy::print_stdout,
-    reason = "an example that prints is what this is"
-)]
+#![expect(clippy::print_stdout, reason = "an example that prints is what this is")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,8 +11,8 @@ use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
 use citycode_domain::policy::ProofPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_token::{
-    CodeClaimsToSign, DeviceSigner, Keyring, MAX_SCAN_LEN, Scan, SigningKey, VerifiedClaims,
-    canonical_scan, check_proof, present, sign_code, verify,
+    CodeClaimsToSign, DeviceSigner, Keyring, MAX_SCAN_LEN, Scan, SigningKey, VerifiedClaims, canonical_scan,
+    check_proof, present, sign_code, verify,
 };
 use ed25519_dalek::{Signer, Verifier};
 
@@ -116,27 +113,17 @@ impl Bench {
             (
                 "bare verify_strict",
                 Box::new(move || {
-                    public
-                        .verify_strict(black_box(&message), &signature)
-                        .expect("good");
+                    public.verify_strict(black_box(&message), &signature).expect("good");
                 }),
             ),
             (
                 "bare verify (not strict)",
                 Box::new(move || {
-                    public
-                        .verify(black_box(&message), &signature)
-                        .expect("good");
+                    public.verify(black_box(&message), &signature).expect("good");
                 }),
             ),
-            (
-                "paper token, text to claims",
-                Box::new(|| self.check(&self.paper)),
-            ),
-            (
-                "live token, text to claims",
-                Box::new(|| self.check(&self.live)),
-            ),
+            ("paper token, text to claims", Box::new(|| self.check(&self.paper))),
+            ("live token, text to claims", Box::new(|| self.check(&self.live))),
             (
                 "live code, token seen: read, digest, proof",
                 Box::new(|| self.check_seen_live()),

@@ -6,12 +6,9 @@ use std::path::PathBuf;
 use citycode_domain::event::{Event, SigningKeyAdded};
 use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
-use citycode_token::status_list::{
-    Bits, INVALID, SUSPENDED, StatusList, StatusListClaims, VALID, sign_cwt, sign_jwt,
-};
+use citycode_token::status_list::{Bits, INVALID, SUSPENDED, StatusList, StatusListClaims, VALID, sign_cwt, sign_jwt};
 use citycode_token::{
-    CodeClaimsToSign, DeviceSigner, Keyring, SigningKey, keys_cose_set, keys_jwks_json, present,
-    sign_code,
+    CodeClaimsToSign, DeviceSigner, Keyring, SigningKey, keys_cose_set, keys_jwks_json, present, sign_code,
 };
 
 const BASE_URI: &str = "https://s.example/";
@@ -34,11 +31,7 @@ fn claims(number: u8, device: Option<&DeviceSigner>) -> CodeClaimsToSign {
 }
 
 fn main() -> std::io::Result<()> {
-    let folder = PathBuf::from(
-        std::env::args_os()
-            .nth(1)
-            .expect("the folder as only argument"),
-    );
+    let folder = PathBuf::from(std::env::args_os().nth(1).expect("the folder as only argument"));
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes);
     let key = SigningKey::from_seed([7; 32]);
     let added = SigningKeyAdded {
@@ -53,9 +46,7 @@ fn main() -> std::io::Result<()> {
     write("keys.cbor", &keys_cose_set(&keyring))?;
 
     let device = DeviceSigner::from_seed([9; 32]);
-    let paper = sign_code(&claims(4, None), BASE_URI, &key)
-        .expect("signs")
-        .text;
+    let paper = sign_code(&claims(4, None), BASE_URI, &key).expect("signs").text;
     let live = sign_code(&claims(1, Some(&device)), BASE_URI, &key)
         .expect("signs")
         .text;

@@ -78,21 +78,13 @@ impl CodeClaimsToSign {
             }
             Some(DeviceKey::P256(point)) => {
                 out.u8(8)?.map(1)?.u8(1)?.map(4)?;
-                out.u8(1)?
-                    .u8(2)?
-                    .i8(-1)?
-                    .u8(1)?
-                    .i8(-2)?
-                    .bytes(&point[1..])?;
+                out.u8(1)?.u8(2)?.i8(-1)?.u8(1)?.i8(-2)?.bytes(&point[1..])?;
                 out.i8(-3)?.bool(point[0] == 3)?;
             }
         }
         let uri = format!("{base_uri}{}", self.status.list);
         out.i64(CLAIM_STATUS)?.map(2)?;
-        out.str("idx")?
-            .u32(self.status.index)?
-            .str("uri")?
-            .str(&uri)?;
+        out.str("idx")?.u32(self.status.index)?.str("uri")?.str(&uri)?;
         out.i64(CLAIM_CODE)?;
         match &self.id_commitment {
             None => out.array(1)?.u8(self.kind.number())?,

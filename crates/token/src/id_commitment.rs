@@ -36,11 +36,7 @@ impl fmt::Debug for IdCheckKey {
 ///
 /// `id_number` in its one spelling: 18 ASCII characters, `X` in capitals.
 #[must_use]
-pub fn id_commitment(
-    key: &IdCheckKey,
-    code_id: CodeId,
-    id_number: &[u8],
-) -> [u8; ID_COMMITMENT_LEN] {
+pub fn id_commitment(key: &IdCheckKey, code_id: CodeId, id_number: &[u8]) -> [u8; ID_COMMITMENT_LEN] {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes keys of any length");
     mac.update(PURPOSE);
     mac.update(&code_id.0);
@@ -59,7 +55,5 @@ pub fn id_commitment_matches(
     code_id: CodeId,
     id_number: &[u8],
 ) -> bool {
-    id_commitment(key, code_id, id_number)
-        .ct_eq(&commitment)
-        .into()
+    id_commitment(key, code_id, id_number).ct_eq(&commitment).into()
 }

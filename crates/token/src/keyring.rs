@@ -111,8 +111,7 @@ impl Keyring {
     /// asks instead of checking the signature again.
     #[must_use]
     pub fn covers(&self, key_id: KeyId, issued_at: Timestamp, now: Timestamp) -> bool {
-        self.get(key_id)
-            .is_some_and(|entry| entry.covers(issued_at, now))
+        self.get(key_id).is_some_and(|entry| entry.covers(issued_at, now))
     }
 
     /// Whether the two are the very same snapshot, so that a memory of tokens seen need not be emptied.
@@ -127,9 +126,7 @@ impl Keyring {
     /// [`KeyringError`] where the event cannot have been written by an honest writer.
     pub fn apply(&self, event: &Event) -> Result<Self, KeyringError> {
         match event {
-            Event::SigningKeyAdded(added) => {
-                self.add(added.key_id, &added.public_key, added.signs_from)
-            }
+            Event::SigningKeyAdded(added) => self.add(added.key_id, &added.public_key, added.signs_from),
             Event::SigningKeyRetired(retired) => self.change(retired.key_id, |entry| {
                 entry.signs_until = Some(retired.signs_until);
                 entry.verifies_until = Some(retired.verifies_until);
@@ -141,12 +138,7 @@ impl Keyring {
         }
     }
 
-    fn add(
-        &self,
-        key_id: KeyId,
-        public_key: &[u8; 32],
-        signs_from: Timestamp,
-    ) -> Result<Self, KeyringError> {
+    fn add(&self, key_id: KeyId, public_key: &[u8; 32], signs_from: Timestamp) -> Result<Self, KeyringError> {
         let key = VerifyingKey::from_bytes(public_key)
             .ok()
             .filter(|key| !key.is_weak() && is_canonical_point(key))
@@ -176,14 +168,8 @@ impl Keyring {
         }
     }
 
-    fn change(
-        &self,
-        key_id: KeyId,
-        change: impl FnOnce(&mut KeyEntry),
-    ) -> Result<Self, KeyringError> {
-        let at = self
-            .find(key_id)
-            .map_err(|_| KeyringError::UnknownKey(key_id))?;
+    fn change(&self, key_id: KeyId, change: impl FnOnce(&mut KeyEntry)) -> Result<Self, KeyringError> {
+        let at = self.find(key_id).map_err(|_| KeyringError::UnknownKey(key_id))?;
         let mut changed = self.entries[at];
         change(&mut changed);
         if changed == self.entries[at] {
@@ -197,8 +183,7 @@ impl Keyring {
     }
 
     fn find(&self, key_id: KeyId) -> Result<usize, usize> {
-        self.entries
-            .binary_search_by_key(&key_id, |entry| entry.key_id)
+        self.entries.binary_search_by_key(&key_id, |entry| entry.key_id)
     }
 }
 

@@ -34,9 +34,7 @@ pub use claims::CodeClaimsToSign;
 pub use id_commitment::{IdCheckKey, id_commitment, id_commitment_matches};
 pub use key_set::{keys_cose_set, keys_jwks_json};
 pub use keyring::{KeyEntry, Keyring, KeyringError, key_id_of};
-pub use proof::{
-    DeviceSigner, PresentError, check_proof, is_sound_device_key, make_proof, present,
-};
+pub use proof::{DeviceSigner, PresentError, check_proof, is_sound_device_key, make_proof, present};
 pub use sign::{SignError, SignedToken, SigningKey, sign_code};
 pub use text::{PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan};
 pub use verify::{CwtDigest, TokenError, VerifiedClaims, verify, verify_cwt};

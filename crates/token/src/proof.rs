@@ -116,12 +116,7 @@ pub fn make_proof(
         kid: None,
         media_type: None,
     };
-    Ok(sign1::write_signed(
-        header,
-        EXTERNAL_DATA,
-        &payload.into_writer(),
-        sign,
-    ))
+    Ok(sign1::write_signed(header, EXTERNAL_DATA, &payload.into_writer(), sign))
 }
 
 /// What a proof is worth for these claims at `now`. `audience` is the verifier's own name, where it has one.
@@ -143,9 +138,7 @@ pub fn check_proof(
         return ProofState::BadSignature;
     };
     let age_seconds = now.seconds_since(signed_at);
-    if age_seconds > policy.max_age_seconds
-        || age_seconds < policy.max_ahead_seconds.saturating_neg()
-    {
+    if age_seconds > policy.max_age_seconds || age_seconds < policy.max_ahead_seconds.saturating_neg() {
         ProofState::Stale
     } else {
         ProofState::Fresh
@@ -153,15 +146,9 @@ pub fn check_proof(
 }
 
 /// The time in a proof, once everything else about it was found right.
-fn signed_time(
-    proof: &[u8],
-    token: CwtDigest,
-    key: &DeviceKey,
-    audience: Option<&str>,
-) -> Option<Timestamp> {
+fn signed_time(proof: &[u8], token: CwtDigest, key: &DeviceKey, audience: Option<&str>) -> Option<Timestamp> {
     (proof.len() <= MAX_PROOF_LEN).then_some(())?;
-    let message =
-        Sign1::read(proof).filter(|message| message.len == proof.len() && message.kid.is_none())?;
+    let message = Sign1::read(proof).filter(|message| message.len == proof.len() && message.kid.is_none())?;
     let mut reader = Strict::new(message.payload);
     (reader.array()? == 3).then_some(())?;
     (reader.byte_array()? == token.0).then_some(())?;
@@ -185,10 +172,8 @@ fn is_signed_by(message: &Sign1<'_>, key: &DeviceKey) -> bool {
             key.verify_strict(signed.as_bytes(), &Signature::from_bytes(message.signature))
                 .is_ok()
         }),
-        (ALG_ESP256, DeviceKey::P256(point)) => {
-            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-                .is_ok_and(|key| key.verify_sig(signed.as_bytes(), message.signature).is_ok())
-        }
+        (ALG_ESP256, DeviceKey::P256(point)) => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            .is_ok_and(|key| key.verify_sig(signed.as_bytes(), message.signature).is_ok()),
         _ => false,
     }
 }
@@ -197,11 +182,11 @@ fn is_signed_by(message: &Sign1<'_>, key: &DeviceKey) -> bool {
 #[must_use]
 pub fn is_sound_device_key(key: &DeviceKey) -> bool {
     match key {
-        DeviceKey::Ed25519(key) => VerifyingKey::from_bytes(key)
-            .is_ok_and(|key| !key.is_weak() && is_canonical_point(&key)),
+        DeviceKey::Ed25519(key) => {
+            VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak() && is_canonical_point(&key))
+        }
         DeviceKey::P256(point) => {
-            matches!(point[0], 2 | 3)
-                && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
+            matches!(point[0], 2 | 3) && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
         }
     }
 }

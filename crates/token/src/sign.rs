@@ -76,9 +76,7 @@ impl fmt::Debug for SignedToken {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SignError {
     /// Expiry not after issue, a time out of range, or a status list of another kind.
-    #[error(
-        "the claims contradict each other: times out of order or range, or a status list of another kind"
-    )]
+    #[error("the claims contradict each other: times out of order or range, or a status list of another kind")]
     Incoherent,
     /// The device key is no point of its curve, or a weak one.
     #[error("the phone's key is not a sound public key")]
@@ -92,21 +90,14 @@ pub enum SignError {
 ///
 /// # Errors
 /// [`SignError`] where the claims are such that no verifier would take them.
-pub fn sign_code(
-    claims: &CodeClaimsToSign,
-    base_uri: &str,
-    key: &SigningKey,
-) -> Result<SignedToken, SignError> {
+pub fn sign_code(claims: &CodeClaimsToSign, base_uri: &str, key: &SigningKey) -> Result<SignedToken, SignError> {
     if !claims.is_coherent() {
         return Err(SignError::Incoherent);
     }
     if base_uri.len() > MAX_BASE_URI_LEN {
         return Err(SignError::BaseUriTooLong);
     }
-    if claims
-        .device_key
-        .is_some_and(|key| !is_sound_device_key(&key))
-    {
+    if claims.device_key.is_some_and(|key| !is_sound_device_key(&key)) {
         return Err(SignError::UnsoundDeviceKey);
     }
     let payload = claims.write(base_uri);

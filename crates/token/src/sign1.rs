@@ -161,10 +161,7 @@ impl Header<'_> {
         out.into_writer()
     }
 
-    fn write_to(
-        &self,
-        out: &mut Encoder<Vec<u8>>,
-    ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+    fn write_to(&self, out: &mut Encoder<Vec<u8>>) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
         out.map(1 + u64::from(self.kid.is_some()) + u64::from(self.media_type.is_some()))?;
         out.u8(1)?.i64(self.alg)?;
         if let Some(kid) = self.kid {

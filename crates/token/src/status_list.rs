@@ -112,8 +112,7 @@ impl StatusList {
         if bytes > MAX_LIST_BYTES {
             return Err(StatusListError::TooLong);
         }
-        let byte =
-            (0..bits.per_byte()).fold(0, |byte, at| byte | value << (at as u8 * bits.number()));
+        let byte = (0..bits.per_byte()).fold(0, |byte, at| byte | value << (at as u8 * bits.number()));
         Ok(Self {
             bits,
             packed: vec![byte; bytes],
@@ -173,9 +172,7 @@ impl StatusList {
     #[must_use]
     pub fn get(&self, index: u32) -> Option<u8> {
         let (at, shift) = self.place(index);
-        self.packed
-            .get(at)
-            .map(|byte| byte >> shift & self.bits.mask())
+        self.packed.get(at).map(|byte| byte >> shift & self.bits.mask())
     }
 
     /// Sets the status at an index.
@@ -205,9 +202,6 @@ impl StatusList {
     fn place(&self, index: u32) -> (usize, u8) {
         let index = index as usize;
         let per_byte = self.bits.per_byte();
-        (
-            index / per_byte,
-            (index % per_byte) as u8 * self.bits.number(),
-        )
+        (index / per_byte, (index % per_byte) as u8 * self.bits.number())
     }
 }

@@ -45,12 +45,7 @@ pub struct Scan {
 
 impl core::fmt::Debug for Scan {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "Scan({} + {} bytes)",
-            self.cwt_len,
-            self.len - self.cwt_len
-        )
+        write!(f, "Scan({} + {} bytes)", self.cwt_len, self.len - self.cwt_len)
     }
 }
 
@@ -76,22 +71,14 @@ impl Scan {
     fn parse(canonical: &[u8]) -> Option<Self> {
         let (encoded, with_proof) = match canonical.strip_prefix(TOKEN_PREFIX.as_bytes()) {
             Some(encoded) => (encoded, false),
-            None => (
-                canonical.strip_prefix(PRESENTATION_PREFIX.as_bytes())?,
-                true,
-            ),
+            None => (canonical.strip_prefix(PRESENTATION_PREFIX.as_bytes())?, true),
         };
         let mut bytes = [0; MAX_BYTES];
         let len = decode(encoded, &mut bytes)?;
         let cwt_len = Sign1::read(&bytes[..len])?.len;
         let proof_len = len - cwt_len;
-        let fits =
-            cwt_len <= MAX_CWT_LEN && proof_len <= MAX_PROOF_LEN && (proof_len > 0) == with_proof;
-        fits.then_some(Self {
-            bytes,
-            cwt_len,
-            len,
-        })
+        let fits = cwt_len <= MAX_CWT_LEN && proof_len <= MAX_PROOF_LEN && (proof_len > 0) == with_proof;
+        fits.then_some(Self { bytes, cwt_len, len })
     }
 
     /// The token.

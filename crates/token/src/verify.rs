@@ -67,12 +67,7 @@ impl Deref for VerifiedClaims {
 ///
 /// # Errors
 /// [`TokenError`].
-pub fn verify(
-    text: &str,
-    keyring: &Keyring,
-    base_uri: &str,
-    now: Timestamp,
-) -> Result<VerifiedClaims, TokenError> {
+pub fn verify(text: &str, keyring: &Keyring, base_uri: &str, now: Timestamp) -> Result<VerifiedClaims, TokenError> {
     Scan::read(text)?.verify(keyring, base_uri, now)
 }
 
@@ -81,12 +76,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn verify(
-        &self,
-        keyring: &Keyring,
-        base_uri: &str,
-        now: Timestamp,
-    ) -> Result<VerifiedClaims, TokenError> {
+    pub fn verify(&self, keyring: &Keyring, base_uri: &str, now: Timestamp) -> Result<VerifiedClaims, TokenError> {
         verify_cwt(self.cwt(), keyring, base_uri, now)
     }
 }
@@ -95,12 +85,7 @@ impl Scan {
 ///
 /// # Errors
 /// [`TokenError`].
-pub fn verify_cwt(
-    cwt: &[u8],
-    keyring: &Keyring,
-    base_uri: &str,
-    now: Timestamp,
-) -> Result<VerifiedClaims, TokenError> {
+pub fn verify_cwt(cwt: &[u8], keyring: &Keyring, base_uri: &str, now: Timestamp) -> Result<VerifiedClaims, TokenError> {
     if cwt.len() > MAX_CWT_LEN {
         return Err(TokenError::Unreadable);
     }

@@ -52,13 +52,8 @@ impl EmbeddedVault {
     ///
     /// # Errors
     /// [`VaultError::Damaged`] under another master key; [`VaultError::Unavailable`] where files fail.
-    pub fn open(
-        folder: &Path,
-        master: &Zeroizing<[u8; 32]>,
-        random: FillRandom,
-    ) -> Result<Self, VaultError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| VaultError::Unavailable(error.to_string()))?;
+    pub fn open(folder: &Path, master: &Zeroizing<[u8; 32]>, random: FillRandom) -> Result<Self, VaultError> {
+        std::fs::create_dir_all(folder).map_err(|error| VaultError::Unavailable(error.to_string()))?;
         let keys = PageKeys::open(&folder.join("vault.keys"), master, &random)?;
         let database = Database::create(folder.join("vault.redb")).map_err(rows::unavailable)?;
         let index_key = hmac::sign(
@@ -104,9 +99,7 @@ impl EmbeddedVault {
 impl Core {
     pub(crate) fn id_tag(&self, id_number: &IdNumber) -> [u8; 32] {
         let tag = hmac::sign(&self.index_key, id_number.as_bytes());
-        tag.as_ref()
-            .try_into()
-            .expect("HMAC-SHA-256 gives 32 bytes")
+        tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
     }
 
     fn find(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
@@ -134,10 +127,7 @@ impl Vault for EmbeddedVault {
     ) -> Result<Found, VaultError> {
         let id_tag = self.core.id_tag(id_number);
         if let Some(holder) = self.core.find(&id_tag)? {
-            return Ok(Found {
-                holder,
-                created: false,
-            });
+            return Ok(Found { holder, created: false });
         }
         let mut key = Zeroizing::new([0u8; 32]);
         (self.core.random)(key.as_mut_slice());
@@ -156,7 +146,6 @@ impl Vault for EmbeddedVault {
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
-        self.ask(|answer| writer::Job::Erase { holder, answer })
-            .await
+        self.ask(|answer| writer::Job::Erase { holder, answer }).await
     }
 }

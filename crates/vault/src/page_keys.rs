@@ -56,11 +56,7 @@ pub(crate) struct PageKeys {
 
 impl PageKeys {
     /// Opens the file, or makes it with a fresh key for every page.
-    pub(crate) fn open(
-        path: &Path,
-        master: &[u8; 32],
-        random: &FillRandom,
-    ) -> Result<Self, VaultError> {
+    pub(crate) fn open(path: &Path, master: &[u8; 32], random: &FillRandom) -> Result<Self, VaultError> {
         let length = usize::from(TABLES) * usize::from(PAGES) * 2 * SLOT;
         let master = hmac::Key::new(hmac::HMAC_SHA256, master);
         if path.exists() {
@@ -70,10 +66,7 @@ impl PageKeys {
                     "the file of page keys has another form or length".into(),
                 ));
             }
-            let file = OpenOptions::new()
-                .write(true)
-                .open(path)
-                .map_err(unavailable)?;
+            let file = OpenOptions::new().write(true).open(path).map_err(unavailable)?;
             return Ok(Self {
                 file,
                 slots: Zeroizing::new(bytes[HEADER..].to_vec()),
@@ -95,8 +88,7 @@ impl PageKeys {
             .open(&temporary);
         let file = file.map_err(unavailable)?;
         file.write_all_at(MAGIC, 0).map_err(unavailable)?;
-        file.write_all_at(&slots, HEADER as u64)
-            .map_err(unavailable)?;
+        file.write_all_at(&slots, HEADER as u64).map_err(unavailable)?;
         file.sync_all().map_err(unavailable)?;
         // A crash before the rename leaves no key file, and the next start makes one: nothing was sealed yet.
         std::fs::rename(&temporary, path).map_err(unavailable)?;
@@ -105,11 +97,7 @@ impl PageKeys {
                 .and_then(|folder| folder.sync_all())
                 .map_err(unavailable)?;
         }
-        Ok(Self {
-            file,
-            slots,
-            master,
-        })
+        Ok(Self { file, slots, master })
     }
 
     /// The page's key in this generation; none where it was destroyed.
@@ -123,21 +111,12 @@ impl PageKeys {
         context.update(&(number as u64).to_be_bytes());
         context.update(slot);
         let tag = context.sign();
-        let key = Zeroizing::new(
-            tag.as_ref()
-                .try_into()
-                .expect("HMAC-SHA-256 gives 32 bytes"),
-        );
+        let key = Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes"));
         Some(PageKey { key })
     }
 
     /// Draws a key for the next generation and makes it durable. The current one stays.
-    pub(crate) fn add(
-        &mut self,
-        page: Page,
-        generation: u32,
-        random: &FillRandom,
-    ) -> Result<(), VaultError> {
+    pub(crate) fn add(&mut self, page: Page, generation: u32, random: &FillRandom) -> Result<(), VaultError> {
         let mut slot = Zeroizing::new([0u8; SLOT]);
         slot[..4].copy_from_slice(&generation.to_be_bytes());
         random(&mut slot[4..]);
@@ -174,9 +153,7 @@ impl PageKeys {
 
     fn write(&mut self, number: usize, slot: &[u8; SLOT]) -> Result<(), VaultError> {
         let at = HEADER + number * SLOT;
-        self.file
-            .write_all_at(slot, at as u64)
-            .map_err(unavailable)?;
+        self.file.write_all_at(slot, at as u64).map_err(unavailable)?;
         self.file.sync_data().map_err(unavailable)?;
         self.slots[number * SLOT..(number + 1) * SLOT].copy_from_slice(slot);
         Ok(())

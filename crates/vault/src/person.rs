@@ -55,12 +55,7 @@ const VERSION: u8 = 1;
 const HAS_DISABILITY: u8 = 1;
 const HAS_GROUP: u8 = 2;
 
-pub(crate) fn encode(
-    id_number: &IdNumber,
-    person: &Person,
-    key: &HolderKey,
-    id_tag: &[u8; 32],
-) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode(id_number: &IdNumber, person: &Person, key: &HolderKey, id_tag: &[u8; 32]) -> Zeroizing<Vec<u8>> {
     let group = person.group.as_deref().unwrap_or("");
     let mut flags = 0;
     if person.disability {
@@ -69,9 +64,7 @@ pub(crate) fn encode(
     if person.group.is_some() {
         flags |= HAS_GROUP;
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        86 + person.name.as_str().len() + group.len(),
-    ));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(86 + person.name.as_str().len() + group.len()));
     bytes.push(VERSION);
     bytes.extend_from_slice(key.as_bytes());
     bytes.extend_from_slice(id_tag);

@@ -40,9 +40,7 @@ impl HolderKey {
     #[must_use]
     pub fn digest(&self, bytes: &[u8]) -> [u8; 32] {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), bytes);
-        tag.as_ref()
-            .try_into()
-            .expect("HMAC-SHA-256 gives 32 bytes")
+        tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
     }
 
     /// Opens what [`HolderKey::seal`] made.
@@ -72,11 +70,7 @@ pub(crate) fn seal(key: &[u8; 32], context: &[u8], nonce: [u8; 12], plain: &[u8]
     sealed
 }
 
-pub(crate) fn open(
-    key: &[u8; 32],
-    context: &[u8],
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+pub(crate) fn open(key: &[u8; 32], context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError)?;
     let mut body = Zeroizing::new(body.to_vec());
     let nonce = Nonce::assume_unique_for_key(*nonce);

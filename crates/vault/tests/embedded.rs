@@ -62,15 +62,8 @@ async fn r03_one_person_is_one_holder_even_at_the_same_instant_and_after_a_resta
     assert!(found.iter().all(|one| one.holder == found[0].holder));
     drop(vault);
     let vault = reopen(folder.path()).await;
-    assert_eq!(
-        vault.find(&number(1)).await.expect("an answer"),
-        Some(found[0].holder)
-    );
-    let file = vault
-        .open(found[0].holder)
-        .await
-        .expect("an answer")
-        .expect("known");
+    assert_eq!(vault.find(&number(1)).await.expect("an answer"), Some(found[0].holder));
+    let file = vault.open(found[0].holder).await.expect("an answer").expect("known");
     assert_eq!(
         (file.name.as_str(), file.disability, file.group.as_deref()),
         ("张三", true, Some("veteran"))
@@ -83,9 +76,7 @@ async fn reopen(folder: &std::path::Path) -> EmbeddedVault {
     loop {
         match EmbeddedVault::open(folder, &Zeroizing::new(MASTER), random()) {
             Ok(vault) => return vault,
-            Err(VaultError::Unavailable(why)) if why.contains("already open") => {
-                tokio::task::yield_now().await
-            }
+            Err(VaultError::Unavailable(why)) if why.contains("already open") => tokio::task::yield_now().await,
             Err(other) => panic!("{other}"),
         }
     }
@@ -106,11 +97,7 @@ async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
                 .expect("created");
         }
     }
-    let gone = vault
-        .find(&number(5))
-        .await
-        .expect("an answer")
-        .expect("known");
+    let gone = vault.find(&number(5)).await.expect("an answer").expect("known");
     let sealed = vault
         .open(gone)
         .await
@@ -120,10 +107,7 @@ async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
         .seal(b"token", [1; 12], b"secret");
     let key_file = std::fs::read(folder.path().join("vault.keys")).expect("the key file");
     vault.erase(gone).await.expect("erased");
-    vault
-        .erase(gone)
-        .await
-        .expect("erasing again changes nothing");
+    vault.erase(gone).await.expect("erasing again changes nothing");
     assert_eq!(vault.find(&number(5)).await.expect("an answer"), None);
     assert!(vault.open(gone).await.expect("an answer").is_none());
     assert_ne!(
@@ -131,16 +115,8 @@ async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
         key_file
     );
     for n in (0..400).filter(|n| *n != 5) {
-        let holder = vault
-            .find(&number(n))
-            .await
-            .expect("an answer")
-            .expect("still known");
-        let file = vault
-            .open(holder)
-            .await
-            .expect("an answer")
-            .expect("still there");
+        let holder = vault.find(&number(n)).await.expect("an answer").expect("still known");
+        let file = vault.open(holder).await.expect("an answer").expect("still there");
         assert_eq!(&*file.id_number, number(n).as_bytes());
         assert!(
             file.key.open(b"token", &sealed).is_err(),
@@ -163,17 +139,10 @@ async fn r28_an_old_copy_of_the_database_opens_nothing_of_an_erased_person() {
         .find_or_create(&number(1), holder(1), person())
         .await
         .expect("created");
-    std::fs::copy(
-        folder.path().join("vault.redb"),
-        copy.path().join("vault.redb"),
-    )
-    .expect("what freed pages would hold");
+    std::fs::copy(folder.path().join("vault.redb"), copy.path().join("vault.redb"))
+        .expect("what freed pages would hold");
     vault.erase(found.holder).await.expect("erased");
-    std::fs::copy(
-        folder.path().join("vault.keys"),
-        copy.path().join("vault.keys"),
-    )
-    .expect("the keys of today");
+    std::fs::copy(folder.path().join("vault.keys"), copy.path().join("vault.keys")).expect("the keys of today");
     drop(vault);
     // With the database as it was, today's keys and the master key, the person is still not to be had.
     let opened = EmbeddedVault::open(copy.path(), &Zeroizing::new(MASTER), random());
@@ -196,23 +165,14 @@ async fn another_master_key_is_refused_and_nothing_personal_stands_in_the_files(
     drop(reopen(folder.path()).await);
     let refused = loop {
         match EmbeddedVault::open(folder.path(), &Zeroizing::new([1; 32]), random()) {
-            Err(VaultError::Unavailable(why)) if why.contains("already open") => {
-                tokio::task::yield_now().await
-            }
+            Err(VaultError::Unavailable(why)) if why.contains("already open") => tokio::task::yield_now().await,
             other => break other.err(),
         }
     };
-    assert!(
-        matches!(refused, Some(VaultError::Damaged(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(VaultError::Damaged(_))), "{refused:?}");
     for file in ["vault.redb", "vault.keys"] {
         let bytes = std::fs::read(folder.path().join(file)).expect("a file of the vault");
-        for secret in [
-            number(1).as_bytes().as_slice(),
-            "张三".as_bytes(),
-            &created.holder.0,
-        ] {
+        for secret in [number(1).as_bytes().as_slice(), "张三".as_bytes(), &created.holder.0] {
             assert!(
                 !bytes.windows(secret.len()).any(|window| window == secret),
                 "{file} shows a secret"

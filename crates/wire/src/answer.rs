@@ -12,12 +12,7 @@ use crate::proto::model::v1 as model;
 ///
 /// `token` is the text inside the QR, unsealed or just signed; `masked_name` only where a print was asked for.
 #[must_use]
-pub fn issued_code(
-    event: &CodeIssued,
-    kind: &str,
-    token: String,
-    masked_name: Option<String>,
-) -> v1::IssuedCode {
+pub fn issued_code(event: &CodeIssued, kind: &str, token: String, masked_name: Option<String>) -> v1::IssuedCode {
     v1::IssuedCode {
         code_id: event.code.code_id.to_string(),
         kind: kind.to_owned(),

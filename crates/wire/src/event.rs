@@ -83,9 +83,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::IndexBlockLeased(event) => v1::IndexBlockLeased::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
-        Event::SigningKeyCompromised(event) => {
-            v1::SigningKeyCompromised::from(event).encode_to_vec()
-        }
+        Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
     };
     (event.type_name(), VERSION, payload)
 }
@@ -103,20 +101,11 @@ pub fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, De
 ///
 /// # Errors
 /// [`DecodeEventError`]; never panics, whatever the bytes.
-pub fn decode_for_projection(
-    type_name: &str,
-    version: u16,
-    payload: &[u8],
-) -> Result<Event, DecodeEventError> {
+pub fn decode_for_projection(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
     decode_sealing(type_name, version, payload, Sealing::Skip)
 }
 
-fn decode_sealing(
-    type_name: &str,
-    version: u16,
-    payload: &[u8],
-    sealing: Sealing,
-) -> Result<Event, DecodeEventError> {
+fn decode_sealing(type_name: &str, version: u16, payload: &[u8], sealing: Sealing) -> Result<Event, DecodeEventError> {
     let raw = Raw {
         version,
         payload,

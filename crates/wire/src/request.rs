@@ -82,9 +82,7 @@ pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, InvalidRequest> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let wrong = FieldFault::WrongLength {
-        bytes: CommandId::LEN,
-    };
+    let wrong = FieldFault::WrongLength { bytes: CommandId::LEN };
     CommandId::from_slice(bytes)
         .map(Some)
         .ok_or(InvalidRequest::new("command_id", wrong))
@@ -124,11 +122,7 @@ pub fn list_id(field: &'static str, text: &str) -> Result<ListId, InvalidRequest
 ///
 /// # Errors
 /// Empty, or longer.
-pub fn needed<'a>(
-    field: &'static str,
-    text: &'a str,
-    max: usize,
-) -> Result<&'a str, InvalidRequest> {
+pub fn needed<'a>(field: &'static str, text: &'a str, max: usize) -> Result<&'a str, InvalidRequest> {
     optional(field, text, max)?.ok_or(InvalidRequest::new(field, FieldFault::Missing))
 }
 
@@ -136,11 +130,7 @@ pub fn needed<'a>(
 ///
 /// # Errors
 /// Longer.
-pub fn optional<'a>(
-    field: &'static str,
-    text: &'a str,
-    max: usize,
-) -> Result<Option<&'a str>, InvalidRequest> {
+pub fn optional<'a>(field: &'static str, text: &'a str, max: usize) -> Result<Option<&'a str>, InvalidRequest> {
     if text.len() > max {
         return Err(InvalidRequest::new(field, FieldFault::TooLong { max }));
     }
@@ -172,9 +162,7 @@ impl core::fmt::Debug for Shown<'_> {
 /// Nothing was shown.
 pub fn shown(request: &verifier::VerifyRequest) -> Result<Shown<'_>, InvalidRequest> {
     match &request.scan {
-        Some(verifier::verify_request::Scan::Code(text)) if text.len() > MAX_CODE_BYTES => {
-            Ok(Shown::Code(""))
-        }
+        Some(verifier::verify_request::Scan::Code(text)) if text.len() > MAX_CODE_BYTES => Ok(Shown::Code("")),
         Some(verifier::verify_request::Scan::Code(text)) => Ok(Shown::Code(text)),
         Some(verifier::verify_request::Scan::IdCard(number)) => Ok(Shown::IdCard(number)),
         None => Err(InvalidRequest::new("scan", FieldFault::Missing)),
@@ -195,12 +183,8 @@ impl<'a> TryFrom<&'a audit::HistoryRequest> for HistorySubject<'a> {
 
     fn try_from(request: &'a audit::HistoryRequest) -> Result<Self, InvalidRequest> {
         match &request.subject {
-            Some(audit::history_request::Subject::CodeId(text)) => {
-                code_id("code_id", text).map(Self::Code)
-            }
-            Some(audit::history_request::Subject::HolderKind(holder_kind)) => {
-                Ok(Self::HolderKind(holder_kind))
-            }
+            Some(audit::history_request::Subject::CodeId(text)) => code_id("code_id", text).map(Self::Code),
+            Some(audit::history_request::Subject::HolderKind(holder_kind)) => Ok(Self::HolderKind(holder_kind)),
             None => Err(InvalidRequest::new("subject", FieldFault::Missing)),
         }
     }

@@ -46,11 +46,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             code,
             place,
             standing,
-            position:
-                CommitPosition {
-                    partition,
-                    sequence,
-                },
+            position: CommitPosition { partition, sequence },
             age_ms,
             explain: in_words,
         } = answer;
@@ -61,9 +57,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             code_id: code.map(|code| code.code_id.to_string()),
             place: place.to_owned(),
             expires_at: code.map(|code| code.expires_at.0),
-            standing: standing
-                .map_or(model::Standing::Unspecified, standing_value)
-                .into(),
+            standing: standing.map_or(model::Standing::Unspecified, standing_value).into(),
             as_of: Some(v1::AsOf {
                 partition: u32::from(partition),
                 sequence,

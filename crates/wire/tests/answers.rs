@@ -9,53 +9,31 @@ use citycode_domain::time::Timestamp;
 use citycode_wire::answer::{code_life, code_life_name, standing, standing_value};
 use citycode_wire::proto::issuer::v1::CodeLife;
 use citycode_wire::proto::{audit, model, revocation, verifier::v1};
-use citycode_wire::request::{
-    self, FieldFault, HistorySubject, InvalidRequest, OfficerAct, Shown, StandingAct,
-};
-use citycode_wire::verdict::{
-    ReadCode, VerdictAnswer, decision, decision_value, reason, reason_value,
-};
+use citycode_wire::request::{self, FieldFault, HistorySubject, InvalidRequest, OfficerAct, Shown, StandingAct};
+use citycode_wire::verdict::{ReadCode, VerdictAnswer, decision, decision_value, reason, reason_value};
 
 #[test]
 fn every_decision_and_reason_stands_on_both_sides_under_one_name() {
     for ours in Decision::ALL {
         let sent = decision_value(ours);
-        assert_eq!(
-            sent.as_str_name(),
-            format!("DECISION_{}", ours.name().to_uppercase())
-        );
+        assert_eq!(sent.as_str_name(), format!("DECISION_{}", ours.name().to_uppercase()));
         assert_eq!(decision(sent.into()), Some(ours));
     }
     for ours in Reason::ALL {
         let sent = reason_value(ours);
-        assert_eq!(
-            sent.as_str_name(),
-            format!("REASON_{}", ours.name().to_uppercase())
-        );
+        assert_eq!(sent.as_str_name(), format!("REASON_{}", ours.name().to_uppercase()));
         assert_eq!(reason(sent.into()), Some(ours));
     }
     for ours in [Standing::Green, Standing::Yellow, Standing::Red] {
         let sent = standing_value(ours);
-        assert_eq!(
-            sent.as_str_name(),
-            format!("STANDING_{}", ours.name().to_uppercase())
-        );
+        assert_eq!(sent.as_str_name(), format!("STANDING_{}", ours.name().to_uppercase()));
         assert_eq!(standing(sent.into()), Some(ours));
     }
     // The other way round: as many values on the wire as in the domain, beside "unspecified".
     let sent = |known: fn(i32) -> bool| (1..1_000).filter(|value| known(*value)).count();
-    assert_eq!(
-        sent(|value| v1::Decision::try_from(value).is_ok()),
-        Decision::ALL.len()
-    );
-    assert_eq!(
-        sent(|value| v1::Reason::try_from(value).is_ok()),
-        Reason::ALL.len()
-    );
-    assert_eq!(
-        sent(|value| model::v1::Standing::try_from(value).is_ok()),
-        3
-    );
+    assert_eq!(sent(|value| v1::Decision::try_from(value).is_ok()), Decision::ALL.len());
+    assert_eq!(sent(|value| v1::Reason::try_from(value).is_ok()), Reason::ALL.len());
+    assert_eq!(sent(|value| model::v1::Standing::try_from(value).is_ok()), 3);
     for unknown in [0, -1, 999] {
         assert_eq!(decision(unknown), None);
         assert_eq!(reason(unknown), None);
@@ -120,24 +98,14 @@ fn what_killed_a_code_says_more_than_that_it_expired() {
         (Life::Valid, true, CodeLife::Expired, "expired"),
         (Life::Suspended, false, CodeLife::Suspended, "suspended"),
         (Life::Suspended, true, CodeLife::Expired, "expired"),
-        (
-            Life::Dead(Death::Superseded),
-            true,
-            CodeLife::Superseded,
-            "superseded",
-        ),
+        (Life::Dead(Death::Superseded), true, CodeLife::Superseded, "superseded"),
         (
             Life::Dead(Death::ReportedLost),
             false,
             CodeLife::ReportedLost,
             "reported_lost",
         ),
-        (
-            Life::Dead(Death::Revoked),
-            true,
-            CodeLife::Revoked,
-            "revoked",
-        ),
+        (Life::Dead(Death::Revoked), true, CodeLife::Revoked, "revoked"),
     ];
     for (life, expired, sent, name) in cases {
         assert_eq!(code_life(life, expired), sent);
@@ -207,14 +175,8 @@ fn r21_a_standing_that_is_none_is_refused() {
 
 #[test]
 fn ids_are_read_from_their_hex_digits_only() {
-    assert_eq!(
-        request::code_id("code_id", "ABABABABABABABAB"),
-        Ok(CodeId([0xab; 8]))
-    );
-    assert_eq!(
-        request::list_id("list", "01429a30").map(|list| list.0),
-        Ok(0x0142_9a30)
-    );
+    assert_eq!(request::code_id("code_id", "ABABABABABABABAB"), Ok(CodeId([0xab; 8])));
+    assert_eq!(request::list_id("list", "01429a30").map(|list| list.0), Ok(0x0142_9a30));
     for bad in ["", "0142", "0142 a30", "+1429a30"] {
         assert_eq!(
             fault(request::list_id("list", bad)),
@@ -239,8 +201,5 @@ fn a_code_that_is_too_long_is_unreadable_and_no_scan_at_all_is_an_error() {
     assert_eq!(request::shown(&long), Ok(Shown::Code("")));
     let longest = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_296))));
     assert!(matches!(request::shown(&longest), Ok(Shown::Code(text)) if text.len() == 4_296));
-    assert_eq!(
-        fault(request::shown(&scan(None))),
-        ("scan", FieldFault::Missing)
-    );
+    assert_eq!(fault(request::shown(&scan(None))), ("scan", FieldFault::Missing));
 }

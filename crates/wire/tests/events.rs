@@ -5,10 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use citycode_domain::event::{
-    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
-    EligibilityGround, Event, HolderErased, HolderRegistered, IndexBlockLeased, RelationshipEnded,
-    RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
-    StandingChanged,
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
+    HolderErased, HolderRegistered, IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
@@ -138,9 +137,7 @@ fn other_events() -> [Named; 8] {
     [
         (
             "HolderRegistered.v1",
-            Event::HolderRegistered(HolderRegistered {
-                holder: holder(0x11),
-            }),
+            Event::HolderRegistered(HolderRegistered { holder: holder(0x11) }),
         ),
         (
             "RelationshipRecorded.v1",
@@ -211,19 +208,10 @@ fn golden_bytes_of_every_version_read_as_they_were_written() {
     let events = golden_events();
     for (name, event) in &events {
         let path = golden_folder().join(format!("{name}.hex"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}; write {}",
-                path.display(),
-                hex(&encode(event).2)
-            )
-        });
+        let text = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}; write {}", path.display(), hex(&encode(event).2)));
         let bytes = unhex(text.trim());
-        assert_eq!(
-            decode(event.type_name(), 1, &bytes).as_ref(),
-            Ok(event),
-            "{name}"
-        );
+        assert_eq!(decode(event.type_name(), 1, &bytes).as_ref(), Ok(event), "{name}");
         assert_eq!(encode(event), (event.type_name(), 1, bytes), "{name}");
     }
     // A golden file is never taken away, nor left without a test.
@@ -264,11 +252,7 @@ fn fields_out_of_range_are_named() {
             "0a110810 1a08 0101010101010101 2501000000",
             "code.kind",
         ),
-        (
-            "CodeReportedLost",
-            "0a0f 1a08 0101010101010101 2501000000",
-            "code.kind",
-        ),
+        ("CodeReportedLost", "0a0f 1a08 0101010101010101 2501000000", "code.kind"),
         ("CodeReportedLost", "0a05 0801 120101", "code.guardian"),
         ("CodeReportedLost", "", "code"),
         ("StandingChanged", "", "standing"),
@@ -307,19 +291,12 @@ fn cut_bytes_are_never_taken_for_the_whole_and_flipped_bits_never_panic() {
     for event in golden_events().values() {
         let (type_name, version, payload) = encode(event);
         for length in 0..payload.len() {
-            assert_ne!(
-                decode(type_name, version, &payload[..length]).as_ref(),
-                Ok(event)
-            );
+            assert_ne!(decode(type_name, version, &payload[..length]).as_ref(), Ok(event));
         }
         for bit in 0..payload.len() * 8 {
             let mut bytes = payload.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(
-                decode(type_name, version, &bytes).as_ref(),
-                Ok(event),
-                "bit {bit}"
-            );
+            assert_ne!(decode(type_name, version, &bytes).as_ref(), Ok(event), "bit {bit}");
         }
     }
 }
@@ -386,25 +363,17 @@ fn any_event() -> impl Strategy<Value = Event> {
     let key = || any::<[u8; 4]>().prop_map(KeyId);
     prop_oneof![
         holder().prop_map(|holder| Event::HolderRegistered(HolderRegistered { holder })),
-        holder()
-            .prop_map(|guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian })),
-        (holder(), any_codes()).prop_map(|(guardian, codes)| Event::RelationshipEnded(
-            RelationshipEnded { guardian, codes }
-        )),
+        holder().prop_map(|guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian })),
+        (holder(), any_codes())
+            .prop_map(|(guardian, codes)| Event::RelationshipEnded(RelationshipEnded { guardian, codes })),
         any_issued(),
         (any_code(), proptest::option::of(holder())).prop_map(|(code, acting_guardian)| {
-            Event::CodeReportedLost(CodeReportedLost {
-                code,
-                acting_guardian,
-            })
+            Event::CodeReportedLost(CodeReportedLost { code, acting_guardian })
         }),
-        (any_code(), any_sealed())
-            .prop_map(|(code, reason)| Event::CodeRevoked(CodeRevoked { code, reason })),
-        (any_code(), any_sealed())
-            .prop_map(|(code, reason)| Event::CodeSuspended(CodeSuspended { code, reason })),
-        (any_slot(), proptest::option::of(any_code()), any_sealed()).prop_map(
-            |(slot, code, reason)| Event::CodeReinstated(CodeReinstated { slot, code, reason })
-        ),
+        (any_code(), any_sealed()).prop_map(|(code, reason)| Event::CodeRevoked(CodeRevoked { code, reason })),
+        (any_code(), any_sealed()).prop_map(|(code, reason)| Event::CodeSuspended(CodeSuspended { code, reason })),
+        (any_slot(), proptest::option::of(any_code()), any_sealed())
+            .prop_map(|(slot, code, reason)| Event::CodeReinstated(CodeReinstated { slot, code, reason })),
         (any_standing(), any_codes(), any_sealed()).prop_map(|(standing, codes, reason)| {
             Event::StandingChanged(StandingChanged {
                 standing,
@@ -412,18 +381,15 @@ fn any_event() -> impl Strategy<Value = Event> {
                 reason,
             })
         }),
-        (any_codes(), any::<bool>()).prop_map(|(codes, by_officer)| Event::HolderErased(
-            HolderErased { codes, by_officer }
-        )),
-        (any::<u32>(), 0..=u32::MAX - 4_096, 1u32..=4_096).prop_map(
-            |(list, first_index, count)| {
-                Event::IndexBlockLeased(IndexBlockLeased {
-                    list: ListId(list),
-                    first_index,
-                    count,
-                })
-            }
-        ),
+        (any_codes(), any::<bool>())
+            .prop_map(|(codes, by_officer)| Event::HolderErased(HolderErased { codes, by_officer })),
+        (any::<u32>(), 0..=u32::MAX - 4_096, 1u32..=4_096).prop_map(|(list, first_index, count)| {
+            Event::IndexBlockLeased(IndexBlockLeased {
+                list: ListId(list),
+                first_index,
+                count,
+            })
+        }),
         (key(), any::<[u8; 32]>(), any::<i64>()).prop_map(|(key_id, public_key, from)| {
             Event::SigningKeyAdded(SigningKeyAdded {
                 key_id,

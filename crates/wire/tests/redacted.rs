@@ -10,10 +10,7 @@ use prost_types::FileDescriptorSet;
 /// Path of a field within a file's source locations: message (4) number, field (2) number.
 fn field_path(path: &[i32]) -> Option<(usize, usize)> {
     match path {
-        [4, message, 2, field] => Some((
-            usize::try_from(*message).ok()?,
-            usize::try_from(*field).ok()?,
-        )),
+        [4, message, 2, field] => Some((usize::try_from(*message).ok()?, usize::try_from(*field).ok()?)),
         _ => None,
     }
 }
@@ -23,10 +20,7 @@ fn personal_messages() -> BTreeSet<String> {
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the build wrote it");
     let mut personal = BTreeSet::new();
     for file in &files.file {
-        let comments = file
-            .source_code_info
-            .as_ref()
-            .expect("the build keeps comments");
+        let comments = file.source_code_info.as_ref().expect("the build keeps comments");
         for location in &comments.location {
             let says_personal = location
                 .leading_comments()
@@ -84,20 +78,16 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
 fn r28_a_marked_number_is_in_no_debug_around_it_either() {
     const MARK: &str = "11010519491231002X";
     let row = issuer::v1::ImportRequest {
-        part: Some(issuer::v1::import_request::Part::Row(
-            issuer::v1::ImportRow {
-                id_number: MARK.to_owned(),
-                ..Default::default()
-            },
-        )),
+        part: Some(issuer::v1::import_request::Part::Row(issuer::v1::ImportRow {
+            id_number: MARK.to_owned(),
+            ..Default::default()
+        })),
     };
     let history = audit::v1::HistoryRequest {
-        subject: Some(audit::v1::history_request::Subject::HolderKind(
-            audit::v1::HolderKind {
-                id_number: MARK.to_owned(),
-                ..Default::default()
-            },
-        )),
+        subject: Some(audit::v1::history_request::Subject::HolderKind(audit::v1::HolderKind {
+            id_number: MARK.to_owned(),
+            ..Default::default()
+        })),
     };
     let card = verifier::v1::verify_request::Scan::IdCard(MARK.to_owned());
     let answer = issuer::v1::IssueResponse {

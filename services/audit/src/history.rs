@@ -15,6 +15,9 @@ use redb::Database;
 
 use crate::index::stream_of;
 
+/// Facts by name, none of them personal.
+type Details = Vec<(&'static str, String)>;
+
 /// The auditors' service of one process.
 pub struct Audit {
     /// The log.
@@ -32,7 +35,10 @@ impl Audit {
     /// `not_allowed`, `invalid_request`, `not_found`, `unavailable`.
     pub async fn history(&self, caller: &Caller, request: &HistoryRequest) -> Result<HistoryResponse, Problem> {
         if !caller.may_read_history() {
-            return Err(Problem::new(Code::NotAllowed, "histories are an auditor's, an officer's or an admin's to read"));
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "histories are an auditor's, an officer's or an admin's to read",
+            ));
         }
         let Some(Subject::CodeId(text)) = &request.subject else {
             return Err(Problem::new(Code::InvalidRequest, "a history is asked for by code id"));
@@ -46,7 +52,11 @@ impl Audit {
         let stream = stream_of(&self.index, code_id).map_err(|error| unavailable(&error))?;
         let stream = stream.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
         let stream = StreamName::new(&stream).map_err(|error| unavailable(&error))?;
-        let commits = self.store.read_stream(&stream, Revision::EMPTY).await.map_err(|error| unavailable(&error))?;
+        let commits = self
+            .store
+            .read_stream(&stream, Revision::EMPTY)
+            .await
+            .map_err(|error| unavailable(&error))?;
         let mut told = Vec::new();
         for commit in &commits {
             for data in &commit.commit.events {
@@ -59,7 +69,10 @@ impl Audit {
             _ => None,
         });
         let slot = slot.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
-        let entries = told.iter().filter_map(|(commit, event)| self.entry(commit, event, slot)).collect();
+        let entries = told
+            .iter()
+            .filter_map(|(commit, event)| self.entry(commit, event, slot))
+            .collect();
         Ok(HistoryResponse { entries })
     }
 
@@ -68,9 +81,14 @@ impl Audit {
         let (code, details) = self.concerning(event, slot)?;
         let mut actor = commit.commit.actor.split(';');
         let role = actor.next().unwrap_or_default();
-        let mut details: HashMap<String, String> =
-            details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        details.insert("authentication".into(), actor.next().unwrap_or("unspecified").to_owned());
+        let mut details: HashMap<String, String> = details
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        details.insert(
+            "authentication".into(),
+            actor.next().unwrap_or("unspecified").to_owned(),
+        );
         details.insert("commit_hash".into(), commit.hash.to_string());
         Some(HistoryEntry {
             position: Some(Position {
@@ -86,21 +104,28 @@ impl Audit {
         })
     }
 
-    fn concerning(&self, event: &Event, slot: Slot) -> Option<(Option<CodeId>, Vec<(&'static str, String)>)> {
+    fn concerning(&self, event: &Event, slot: Slot) -> Option<(Option<CodeId>, Details)> {
         let of_slot = |code: &CodeRef| (code.slot == slot).then_some(code.code_id);
         let among = |codes: &[CodeRef]| codes.iter().find_map(of_slot);
         let sealed = || vec![("reason", "sealed".to_owned())];
         match event {
             Event::CodeIssued(issued) => {
                 let code = of_slot(&issued.code)?;
-                let kind = self.policy.kind(slot.kind).map(|kind| kind.name.clone()).unwrap_or_default();
+                let kind = self
+                    .policy
+                    .kind(slot.kind)
+                    .map(|kind| kind.name.clone())
+                    .unwrap_or_default();
                 let mut details = vec![
                     ("kind", kind),
                     ("expires_at", issued.expires_at.0.to_string()),
                     ("standing", issued.standing.name().to_owned()),
                     ("ground", format!("{:?}", issued.ground).to_lowercase()),
                     ("key_id", issued.key_id.to_string()),
-                    ("status", format!("{}/{}", issued.code.status.list, issued.code.status.index)),
+                    (
+                        "status",
+                        format!("{}/{}", issued.code.status.list, issued.code.status.index),
+                    ),
                     ("claims_digest", issued.claims_digest.to_string()),
                     ("through_guardian", issued.acting_guardian.is_some().to_string()),
                 ];

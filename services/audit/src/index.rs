@@ -61,7 +61,12 @@ impl AuditIndex {
         let from = stored(&database, "position")
             .and_then(|bytes| LogPosition::from_bytes(&bytes).ok())
             .unwrap_or_else(|| LogPosition::start(store.layout().partitions()));
-        let index = Self { database: Arc::new(database), position: from.clone(), pending: Vec::new(), since_write: 0 };
+        let index = Self {
+            database: Arc::new(database),
+            position: from.clone(),
+            pending: Vec::new(),
+            since_write: 0,
+        };
         Ok((index, from))
     }
 
@@ -85,7 +90,9 @@ impl AuditIndex {
                 codes.insert(code_id, stream.as_str()).map_err(failed)?;
             }
             let mut progress = transaction.open_table(PROGRESS).map_err(failed)?;
-            progress.insert("position", self.position.to_bytes().as_slice()).map_err(failed)?;
+            progress
+                .insert("position", self.position.to_bytes().as_slice())
+                .map_err(failed)?;
         }
         self.since_write = 0;
         transaction.commit().map_err(failed)
@@ -98,7 +105,8 @@ impl Fold for AuditIndex {
             if data.event_type == "CodeIssued" {
                 let event = citycode_wire::event::decode_for_projection(&data.event_type, data.version, &data.payload);
                 if let Event::CodeIssued(issued) = event.map_err(|error| error.to_string())? {
-                    self.pending.push((issued.code.code_id.0, commit.commit.stream.as_str().to_owned()));
+                    self.pending
+                        .push((issued.code.code_id.0, commit.commit.stream.as_str().to_owned()));
                 }
             }
         }
@@ -123,7 +131,10 @@ impl Fold for AuditIndex {
 pub(crate) fn stream_of(database: &Database, code_id: CodeId) -> Result<Option<String>, IndexError> {
     let transaction = database.begin_read().map_err(failed)?;
     let codes = transaction.open_table(CODES).map_err(failed)?;
-    Ok(codes.get(code_id.0).map_err(failed)?.map(|stream| stream.value().to_owned()))
+    Ok(codes
+        .get(code_id.0)
+        .map_err(failed)?
+        .map(|stream| stream.value().to_owned()))
 }
 
 fn stored(database: &Database, key: &str) -> Option<Vec<u8>> {

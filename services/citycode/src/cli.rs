@@ -38,13 +38,26 @@ pub struct Cli {
 #[derive(clap::Args)]
 pub struct Connection {
     /// How data is printed.
-    #[arg(long, global = true, value_enum, env = "CITYCODE_OUTPUT", default_value_t, hide_possible_values = false)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "CITYCODE_OUTPUT",
+        default_value_t,
+        hide_possible_values = false
+    )]
     pub output: Format,
     /// The server to talk to.
     #[arg(long, global = true, env = "CITYCODE_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     pub server: String,
     /// The access token; without it CITYCODE_TOKEN_FILE, or the local admin's on the machine that ran `up`.
-    #[arg(long, global = true, env = "CITYCODE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "CITYCODE_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub token: Option<String>,
     /// A file that holds the access token.
     #[arg(long, global = true, env = "CITYCODE_TOKEN_FILE", value_name = "FILE")]
@@ -158,8 +171,16 @@ mod tests {
             let taken = Cli::try_parse_from(format!("citycode {line}").split(' '));
             assert!(taken.is_ok(), "{line}: {}", taken.err().unwrap());
         }
-        for line in ["verify --place P", "verify --place P --code T --image F", "history", "standing --id-number N --set blue --reason S"] {
-            assert!(Cli::try_parse_from(format!("citycode {line}").split(' ')).is_err(), "{line}");
+        for line in [
+            "verify --place P",
+            "verify --place P --code T --image F",
+            "history",
+            "standing --id-number N --set blue --reason S",
+        ] {
+            assert!(
+                Cli::try_parse_from(format!("citycode {line}").split(' ')).is_err(),
+                "{line}"
+            );
         }
     }
 }

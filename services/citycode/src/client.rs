@@ -47,7 +47,9 @@ impl Client {
     /// A usage [`Failure`] if the URL is none, or not `http://`.
     pub fn new(server: &str, token: Option<Zeroizing<String>>) -> Result<Self, Failure> {
         let fix = "give one like http://127.0.0.1:8080 with --server or CITYCODE_SERVER";
-        let mut server: Url = server.parse().map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
+        let mut server: Url = server
+            .parse()
+            .map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
         if server.scheme() != "http" || server.host_str().is_none() {
             return Err(Failure::usage("this program speaks plain http:// only", fix));
         }
@@ -136,7 +138,10 @@ impl Client {
     /// # Errors
     /// As [`Self::post`].
     pub async fn stream(&self, path: &str, body: reqwest::Body) -> Result<Response, Failure> {
-        let request = self.request(Method::POST, path)?.header(CONTENT_TYPE, "application/x-ndjson").body(body);
+        let request = self
+            .request(Method::POST, path)?
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .body(body);
         let response = request.send().await.map_err(|error| self.unreachable(&error, None))?;
         if response.status().is_success() {
             return Ok(response);
@@ -144,7 +149,12 @@ impl Client {
         match self.answer(response).await {
             Err(Lost::Final(failure)) => Err(failure),
             Err(Lost::Connection(error)) => Err(self.unreachable(&error, None)),
-            Ok(_) => Err(Failure::of_code(Code::Internal, "the server's answer makes no sense", "it is no stream", None)),
+            Ok(_) => Err(Failure::of_code(
+                Code::Internal,
+                "the server's answer makes no sense",
+                "it is no stream",
+                None,
+            )),
         }
     }
 

@@ -29,7 +29,13 @@ pub(crate) async fn run(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<u8, Failure> {
-    let store = tempfile::tempdir().map_err(|error| Failure::local("cannot make a throw-away store", error, "make room in the temporary folder"))?;
+    let store = tempfile::tempdir().map_err(|error| {
+        Failure::local(
+            "cannot make a throw-away store",
+            error,
+            "make room in the temporary folder",
+        )
+    })?;
     let out = match out {
         Some(out) => out,
         None => std::env::temp_dir().join(format!("citycode-demo-{:08x}", entropy.u64())),
@@ -41,7 +47,10 @@ pub(crate) async fn run(
         data: Some(data),
         ..Settings::default()
     };
-    let surroundings = Surroundings { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) };
+    let surroundings = Surroundings {
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
     let system = System::start(settings, surroundings).await;
     let system = system.map_err(|error| Failure::local("the throw-away system does not start", error, "try again"))?;
     let toured = async {
@@ -63,18 +72,36 @@ pub(crate) struct Finding {
 }
 
 fn report(findings: &[Finding], output: Output, out: &Path) -> Result<u8, Failure> {
-    let wrong = findings.iter().filter(|finding| finding.got != finding.expected).count();
+    let wrong = findings
+        .iter()
+        .filter(|finding| finding.got != finding.expected)
+        .count();
     let entry = |finding: &Finding| {
         json!({ "question": finding.question, "scanned": finding.scanned, "expected": finding.expected,
                 "got": finding.got, "ok": finding.got == finding.expected })
     };
     let entries: Vec<Value> = findings.iter().map(entry).collect();
     let rows = findings.iter().map(|finding| {
-        let sign = if finding.got == finding.expected { output.colour("✔", 32) } else { output.colour("✘", 31) };
-        vec![finding.question.into(), finding.scanned.clone(), finding.expected.into(), finding.got.clone(), sign]
+        let sign = if finding.got == finding.expected {
+            output.colour("✔", 32)
+        } else {
+            output.colour("✘", 31)
+        };
+        vec![
+            finding.question.into(),
+            finding.scanned.clone(),
+            finding.expected.into(),
+            finding.got.clone(),
+            sign,
+        ]
     });
     let whole = json!({ "findings": entries, "wrong": wrong, "pictures": out.display().to_string() });
-    output.list(&whole, &entries, &["question", "scanned", "expected", "got", ""], rows.collect())?;
+    output.list(
+        &whole,
+        &entries,
+        &["question", "scanned", "expected", "got", ""],
+        rows.collect(),
+    )?;
     note(format_args!("pictures and the print sheet stand in {}", out.display()));
     if wrong > 0 {
         note(format_args!("{wrong} verdicts differ from the rules"));
@@ -92,13 +119,24 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    async fn new(system: &System, folder: &Path, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, Failure> {
+    async fn new(
+        system: &System,
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, Failure> {
         let token = std::fs::read_to_string(&system.admin_token_file)
             .map_err(|error| Failure::file("read", &system.admin_token_file, error))?;
         let client = Client::new(&format!("http://{}", system.address), Some(Zeroizing::new(token)))?;
         let policy = client.get("/api/v1/policy").await?;
         let policy = serde_json::from_value(policy).map_err(|error| crate::commands::unexpected(&error))?;
-        Ok(Self { client, painter: Painter::new(policy, None)?, folder: folder.to_owned(), clock, entropy })
+        Ok(Self {
+            client,
+            painter: Painter::new(policy, None)?,
+            folder: folder.to_owned(),
+            clock,
+            entropy,
+        })
     }
 
     /// A made-up resident of this age, registered.
@@ -106,12 +144,18 @@ impl Guide {
         let year = 1970 + self.clock.now().0 / 31_556_952 - age;
         let body = format!("310101{year:04}0101{:03}", self.entropy.below(1000));
         let number = format!("{body}{}", char::from(check_character(body.as_bytes())));
-        self.post("register", json!({ "id_number": number, "name": name, "channel": "kiosk" })).await?;
+        self.post(
+            "register",
+            json!({ "id_number": number, "name": name, "channel": "kiosk" }),
+        )
+        .await?;
         Ok(number)
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
-        self.client.post(&format!("/api/v1/{path}"), &body, Some(self.id())).await
+        self.client
+            .post(&format!("/api/v1/{path}"), &body, Some(self.id()))
+            .await
     }
 
     fn id(&self) -> Uuid {
@@ -125,11 +169,13 @@ impl Guide {
     }
 
     pub(crate) fn paint(&self, name: &str, code: &Value) -> Result<PathBuf, Failure> {
-        let code: IssuedCode = serde_json::from_value(code.clone()).map_err(|error| crate::commands::unexpected(&error))?;
+        let code: IssuedCode =
+            serde_json::from_value(code.clone()).map_err(|error| crate::commands::unexpected(&error))?;
         let path = self.folder.join(format!("{name}.png"));
         self.painter.write(&path, PictureFormat::Png, &code)?;
         if code.masked_name.is_some() {
-            self.painter.write(&self.folder.join(format!("{name}.pdf")), PictureFormat::Pdf, &code)?;
+            self.painter
+                .write(&self.folder.join(format!("{name}.pdf")), PictureFormat::Pdf, &code)?;
         }
         Ok(path)
     }

@@ -181,7 +181,11 @@ fn asked_format(arguments: &[OsString]) -> Format {
     };
     let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
     let joined = texts.iter().find_map(|text| text.strip_prefix("--output="));
-    let apart = texts.iter().position(|text| *text == "--output").and_then(|at| texts.get(at + 1)).copied();
+    let apart = texts
+        .iter()
+        .position(|text| *text == "--output")
+        .and_then(|at| texts.get(at + 1))
+        .copied();
     joined.or(apart).and_then(asked).unwrap_or(Format::Table)
 }
 

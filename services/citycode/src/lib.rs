@@ -16,9 +16,9 @@
 //! | [`residents`] | CSV files of residents, in and out |
 
 pub mod cli;
-mod demo;
 pub mod client;
 mod commands;
+mod demo;
 pub mod failure;
 pub mod local_token;
 pub mod output;

@@ -40,7 +40,11 @@ pub fn find(server: &str) -> Option<Zeroizing<String>> {
 }
 
 fn folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("citycode/servers"))
 }
@@ -109,10 +113,19 @@ mod tests {
     #[test]
     fn the_token_of_a_loopback_server_is_found_by_any_of_its_names() {
         let (_dir, notes) = set_up("127.0.0.1:8080");
-        for server in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/", "http://localhost:8080"] {
+        for server in [
+            "http://127.0.0.1:8080",
+            "http://127.0.0.1:8080/",
+            "http://localhost:8080",
+        ] {
             assert_eq!(found(&notes, server).as_deref(), Some("secret"), "{server}");
         }
-        for other in ["http://127.0.0.1:8081", "http://10.0.0.1:8080", "http://127.0.0.1.evil.example:8080", "nonsense"] {
+        for other in [
+            "http://127.0.0.1:8081",
+            "http://10.0.0.1:8080",
+            "http://127.0.0.1.evil.example:8080",
+            "nonsense",
+        ] {
             assert_eq!(found(&notes, other), None, "{other}");
         }
         let (_dir, notes) = set_up("[::]:9");

@@ -61,7 +61,13 @@ impl Output {
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
-    pub fn list(self, whole: &Value, entries: &[Value], header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    pub fn list(
+        self,
+        whole: &Value,
+        entries: &[Value],
+        header: &[&str],
+        rows: Vec<Vec<String>>,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.object(whole),
             Format::Ndjson => entries.iter().try_for_each(|entry| self.object(entry)),
@@ -95,9 +101,9 @@ impl Output {
     /// [`Failure`] if standard output cannot be written.
     pub fn lines(self, text: &str) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| {
-            Failure::local("cannot write to standard output", error, "give it a reader that stays")
-        })
+        writeln!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map_err(|error| Failure::local("cannot write to standard output", error, "give it a reader that stays"))
     }
 
     /// `text` in a colour (an SGR number, ECMA-48 8.3.117), where colours may be used.
@@ -118,12 +124,16 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// What a server sent may hold terminal commands; they become visible marks.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c })
+        .collect()
 }
 
 fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
@@ -138,8 +148,18 @@ mod tests {
 
     #[test]
     fn without_leave_there_is_no_colour() {
-        let plain = Output { format: Format::Table, coloured: false };
+        let plain = Output {
+            format: Format::Table,
+            coloured: false,
+        };
         assert_eq!(plain.colour("x", 32), "x");
-        assert_eq!(Output { coloured: true, ..plain }.colour("x", 32), "\u{1b}[32mx\u{1b}[0m");
+        assert_eq!(
+            Output {
+                coloured: true,
+                ..plain
+            }
+            .colour("x", 32),
+            "\u{1b}[32mx\u{1b}[0m"
+        );
     }
 }

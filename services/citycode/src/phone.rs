@@ -109,7 +109,10 @@ impl Phone {
     pub fn present(&self, token: &str, time: Timestamp) -> Result<String, Failure> {
         let store = self.read(false)?;
         let digest = token_digest(token)?;
-        let found = store.keys.iter().find(|entry| entry.token_sha256.as_ref() == Some(&digest));
+        let found = store
+            .keys
+            .iter()
+            .find(|entry| entry.token_sha256.as_ref() == Some(&digest));
         let entry = found.ok_or_else(|| {
             Failure::local(
                 "cannot present this code",
@@ -124,15 +127,20 @@ impl Phone {
     fn signer(&self, entry: &Entry) -> Result<DeviceSigner, Failure> {
         let seed = BASE64URL_NOPAD.decode(entry.seed.as_bytes()).ok().map(Zeroizing::new);
         let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed.as_slice()).ok());
-        seed.map(DeviceSigner::from_seed).ok_or_else(|| self.damaged("a key in it is damaged"))
+        seed.map(DeviceSigner::from_seed)
+            .ok_or_else(|| self.damaged("a key in it is damaged"))
     }
 
     fn read(&self, may_be_absent: bool) -> Result<Store, Failure> {
         if may_be_absent && !self.path.exists() {
-            return Ok(Store { version: VERSION, keys: Vec::new() });
+            return Ok(Store {
+                version: VERSION,
+                keys: Vec::new(),
+            });
         }
         let bytes = files::read_private(&self.path).map_err(|error| self.unusable(&error))?;
-        let store: Store = serde_json::from_slice(&bytes).map_err(|_| self.damaged("it is no key store of this program"))?;
+        let store: Store =
+            serde_json::from_slice(&bytes).map_err(|_| self.damaged("it is no key store of this program"))?;
         if store.version != VERSION {
             return Err(self.damaged("it was written by another version of this program"));
         }
@@ -148,8 +156,15 @@ impl Phone {
     fn lock(&self) -> Result<File, Failure> {
         let mut name = self.path.clone().into_os_string();
         name.push(".lock");
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(files::PRIVATE_FILE_MODE).open(name);
-        opened.and_then(|file| file.lock().map(|()| file)).map_err(|error| Failure::file("lock", &self.path, error))
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(files::PRIVATE_FILE_MODE)
+            .open(name);
+        opened
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| Failure::file("lock", &self.path, error))
     }
 
     fn unusable(&self, error: &files::FileError) -> Failure {
@@ -161,12 +176,17 @@ impl Phone {
     }
 
     fn damaged(&self, why: &str) -> Failure {
-        Failure::local(format_args!("cannot use the key store {}", self.path.display()), why, NOT_OURS)
+        Failure::local(
+            format_args!("cannot use the key store {}", self.path.display()),
+            why,
+            NOT_OURS,
+        )
     }
 }
 
 fn token_digest(token: &str) -> Result<String, Failure> {
-    let scan = Scan::read(token).map_err(|_| Failure::usage("the text is no token", "give the text inside the QR, CC1:… or CC1P:…"))?;
+    let scan = Scan::read(token)
+        .map_err(|_| Failure::usage("the text is no token", "give the text inside the QR, CC1:… or CC1P:…"))?;
     Ok(HEXLOWER.encode(&scan.cwt_digest().0))
 }
 
@@ -196,7 +216,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("phone.json");
         files::create_private(&path, b"{\"precious\":1}").unwrap();
-        let failure = Phone::at(&path).key_for(Uuid::from_u128(1), "live", &SeededEntropy::new(1)).unwrap_err();
+        let failure = Phone::at(&path)
+            .key_for(Uuid::from_u128(1), "live", &SeededEntropy::new(1))
+            .unwrap_err();
         assert_eq!(failure.exit(), 1);
         assert_eq!(std::fs::read(&path).unwrap(), b"{\"precious\":1}");
     }
@@ -205,7 +227,9 @@ mod tests {
     fn what_is_no_token_cannot_be_presented() {
         let dir = tempfile::tempdir().unwrap();
         let phone = Phone::at(&dir.path().join("phone.json"));
-        phone.key_for(Uuid::from_u128(1), "live", &SeededEntropy::new(1)).unwrap();
+        phone
+            .key_for(Uuid::from_u128(1), "live", &SeededEntropy::new(1))
+            .unwrap();
         assert_eq!(phone.present("HELLO", Timestamp(1)).unwrap_err().exit(), 2);
     }
 }

@@ -47,7 +47,10 @@ impl PictureFormat {
     /// # Errors
     /// A usage [`Failure`] for another extension.
     pub fn of(path: &Path) -> Result<Self, Failure> {
-        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("png") => Ok(Self::Png),
             Some("svg") => Ok(Self::Svg),
@@ -84,7 +87,11 @@ impl Painter {
     pub fn new(policy: PolicyView, font: Option<PathBuf>) -> Result<Self, Failure> {
         let choice = font.map_or(FontChoice::Search, FontChoice::File);
         let fonts = Fonts::load(&choice).map_err(|error| {
-            Failure::local("cannot use the font", error, "name another with --font, or leave it out")
+            Failure::local(
+                "cannot use the font",
+                error,
+                "name another with --font, or leave it out",
+            )
         })?;
         Ok(Self { policy, fonts })
     }
@@ -109,7 +116,11 @@ impl Painter {
     /// What a kind is printed as: a sheet for paper, a picture for a screen.
     #[must_use]
     pub fn format_for(&self, kind: &str) -> PictureFormat {
-        if self.policy.kind(kind).on_paper { PictureFormat::Pdf } else { PictureFormat::Png }
+        if self.policy.kind(kind).on_paper {
+            PictureFormat::Pdf
+        } else {
+            PictureFormat::Png
+        }
     }
 
     /// As [`Self::write`], for what a phone shows now: without an expiry, for a screen only.
@@ -118,7 +129,10 @@ impl Painter {
     /// [`Failure`] if it cannot be drawn or written.
     pub fn write_presentation(&self, path: &Path, format: PictureFormat, text: &str) -> Result<(), Failure> {
         if format == PictureFormat::Pdf {
-            return Err(Failure::usage("what a phone shows is dead before it is printed", "name the file .png or .svg"));
+            return Err(Failure::usage(
+                "what a phone shows is dead before it is printed",
+                "name the file .png or .svg",
+            ));
         }
         write_picture(path, &self.screen(text, None, format)?)
     }
@@ -126,7 +140,11 @@ impl Painter {
     fn screen(&self, text: &str, until: Option<&str>, format: PictureFormat) -> Result<Vec<u8>, Failure> {
         let symbol = draw(text, &SymbolOptions::SCREEN).map_err(cannot_draw)?;
         let texts = until.map(|until| (format!("有效期至 {until}"), format!("valid until {until}")));
-        let caption = texts.as_ref().map(|(text, ascii)| Caption { text, ascii, fonts: &self.fonts });
+        let caption = texts.as_ref().map(|(text, ascii)| Caption {
+            text,
+            ascii,
+            fonts: &self.fonts,
+        });
         match format {
             PictureFormat::Svg => Ok(symbol.to_svg(caption.as_ref()).into_bytes()),
             _ => symbol.to_png(caption.as_ref()).map_err(cannot_draw),
@@ -134,8 +152,13 @@ impl Painter {
     }
 
     fn sheet(&self, code: &IssuedCode) -> Result<Vec<u8>, Failure> {
-        let printed = print_sheet(&sheet::content(code, &self.policy), &self.fonts)
-            .map_err(|error| Failure::local("cannot print the sheet", error, "install a font with Chinese characters, e.g. fonts-noto-cjk, or write a .png"))?;
+        let printed = print_sheet(&sheet::content(code, &self.policy), &self.fonts).map_err(|error| {
+            Failure::local(
+                "cannot print the sheet",
+                error,
+                "install a font with Chinese characters, e.g. fonts-noto-cjk, or write a .png",
+            )
+        })?;
         for notice in printed.notices {
             note(notice);
         }

@@ -52,7 +52,10 @@ impl PolicyView {
         let known = self.kinds.iter().find(|kind| kind.name == name).cloned();
         known.unwrap_or_else(|| KindView {
             name: name.to_owned(),
-            label: Words { zh: String::new(), en: name.to_owned() },
+            label: Words {
+                zh: String::new(),
+                en: name.to_owned(),
+            },
             device_bound: false,
             on_paper: false,
         })
@@ -86,9 +89,15 @@ mod tests {
 
     #[test]
     fn times_are_shown_in_the_policys_zone_not_the_hosts() {
-        let policy = PolicyView { time_zone: "Asia/Shanghai".into(), ..PolicyView::default() };
+        let policy = PolicyView {
+            time_zone: "Asia/Shanghai".into(),
+            ..PolicyView::default()
+        };
         assert_eq!(policy.local_time("2022-08-31T20:30:05Z"), "2022-09-01 04:30:05 CST");
-        assert_eq!(PolicyView::default().local_time("2022-08-31T20:30:05Z"), "2022-08-31 20:30:05 UTC");
+        assert_eq!(
+            PolicyView::default().local_time("2022-08-31T20:30:05Z"),
+            "2022-08-31 20:30:05 UTC"
+        );
         assert_eq!(policy.local_time("soon"), "soon");
     }
 

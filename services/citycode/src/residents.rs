@@ -43,9 +43,15 @@ pub struct BadRow {
 /// # Errors
 /// The file cannot be read, is too large, in no known encoding, or without the columns.
 pub fn read(path: &Path) -> Result<Vec<Result<Resident, BadRow>>, Failure> {
-    let size = std::fs::metadata(path).map_err(|error| Failure::file("read", path, error))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| Failure::file("read", path, error))?
+        .len();
     if size > MAX_FILE_BYTES {
-        return Err(Failure::file("import", path, format_args!("it has {size} bytes; at most {MAX_FILE_BYTES} go at once")));
+        return Err(Failure::file(
+            "import",
+            path,
+            format_args!("it has {size} bytes; at most {MAX_FILE_BYTES} go at once"),
+        ));
     }
     let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
     let text = decode(&bytes).ok_or_else(|| Failure::file("read", path, "it is neither UTF-8 nor GB18030 text"))?;
@@ -57,15 +63,21 @@ fn decode(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text.to_owned()),
-        Err(_) => GB18030.decode_without_bom_handling_and_without_replacement(bytes).map(std::borrow::Cow::into_owned),
+        Err(_) => GB18030
+            .decode_without_bom_handling_and_without_replacement(bytes)
+            .map(std::borrow::Cow::into_owned),
     }
 }
 
 fn parse(text: &str) -> Result<Vec<Result<Resident, BadRow>>, String> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| error.to_string())?.clone();
     let column = |name: &str| header.iter().position(|field| field.eq_ignore_ascii_case(name));
-    let missing = |name: &str| format!("its first line names no column `{name}`; it must be id_number,name[,disability,group]");
+    let missing =
+        |name: &str| format!("its first line names no column `{name}`; it must be id_number,name[,disability,group]");
     let id_number = column("id_number").ok_or_else(|| missing("id_number"))?;
     let name = column("name").ok_or_else(|| missing("name"))?;
     let (disability, group) = (column("disability"), column("group"));
@@ -74,7 +86,11 @@ fn parse(text: &str) -> Result<Vec<Result<Resident, BadRow>>, String> {
         let record = record.map_err(|error| error.to_string())?;
         let line = record.position().map_or(at as u64 + 2, csv::Position::line);
         let field = |at: Option<usize>| at.and_then(|at| record.get(at)).unwrap_or_default();
-        let bad = |reason: &str| BadRow { line, reason: reason.to_owned(), fields: record.iter().map(str::to_owned).collect() };
+        let bad = |reason: &str| BadRow {
+            line,
+            reason: reason.to_owned(),
+            fields: record.iter().map(str::to_owned).collect(),
+        };
         rows.push(match (record.len() == header.len(), flag(field(disability))) {
             (false, _) => Err(bad("the row has another number of fields than the first line")),
             (_, None) => Err(bad("disability is 1, yes, true, 是, or 0, no, false, 否, or empty")),
@@ -112,7 +128,11 @@ impl Rejects {
     pub fn beside(import: &Path) -> Self {
         let mut name = import.file_stem().unwrap_or_default().to_owned();
         name.push(".rejected.csv");
-        Self { path: import.with_file_name(name), writer: None, count: 0 }
+        Self {
+            path: import.with_file_name(name),
+            writer: None,
+            count: 0,
+        }
     }
 
     /// Where it stands.
@@ -126,7 +146,8 @@ impl Rejects {
     /// # Errors
     /// The file cannot be written.
     pub fn add(&mut self, line: u64, reason: &str, fields: &[String]) -> Result<(), Failure> {
-        self.try_add(line, reason, fields).map_err(|error| Failure::file("write", &self.path, error))?;
+        self.try_add(line, reason, fields)
+            .map_err(|error| Failure::file("write", &self.path, error))?;
         self.count += 1;
         Ok(())
     }
@@ -138,7 +159,11 @@ impl Rejects {
             None => {
                 // An old file with wider rights must not lend them to the new one.
                 let _ = std::fs::remove_file(&self.path);
-                let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&self.path)?;
+                let mut file = std::fs::File::options()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&self.path)?;
                 // The mark tells spreadsheets that it is UTF-8.
                 file.write_all(b"\xEF\xBB\xBF")?;
                 let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(file);
@@ -146,7 +171,9 @@ impl Rejects {
                 self.writer.insert(writer)
             }
         };
-        let row = [line.to_string(), neutral(reason)].into_iter().chain(fields.iter().map(|field| neutral(field)));
+        let row = [line.to_string(), neutral(reason)]
+            .into_iter()
+            .chain(fields.iter().map(|field| neutral(field)));
         writer.write_record(row)?;
         writer.flush()
     }
@@ -154,7 +181,11 @@ impl Rejects {
 
 /// A field that no spreadsheet takes for a formula.
 fn neutral(field: &str) -> String {
-    if field.starts_with(FORMULA_STARTS) { format!("'{field}") } else { field.to_owned() }
+    if field.starts_with(FORMULA_STARTS) {
+        format!("'{field}")
+    } else {
+        field.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -162,13 +193,20 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        parse(text).unwrap().into_iter().map(|row| row.map_or_else(|bad| bad.reason, |row| row.name)).collect()
+        parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|row| row.map_or_else(|bad| bad.reason, |row| row.name))
+            .collect()
     }
 
     #[test]
     fn utf_8_with_a_mark_gbk_quotes_and_windows_line_ends_are_read() {
         let text = "id_number,name,disability,group\r\n1,\"张,三\",是,\r\n2,李四,0,veteran\r\n";
-        for bytes in [[b"\xEF\xBB\xBF".as_slice(), text.as_bytes()].concat(), GB18030.encode(text).0.into_owned()] {
+        for bytes in [
+            [b"\xEF\xBB\xBF".as_slice(), text.as_bytes()].concat(),
+            GB18030.encode(text).0.into_owned(),
+        ] {
             let decoded = decode(&bytes).unwrap();
             assert_eq!(names(&decoded), ["张,三", "李四"]);
         }
@@ -189,10 +227,18 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let mut rejects = Rejects::beside(&folder.path().join("a.csv"));
-        rejects.add(2, "no name", &["=cmd()".into(), "@x".into(), "ok".into()]).unwrap();
+        rejects
+            .add(2, "no name", &["=cmd()".into(), "@x".into(), "ok".into()])
+            .unwrap();
         let text = std::fs::read_to_string(rejects.path()).unwrap();
-        assert!(text.contains("'=cmd()") && text.contains("'@x") && text.contains(",ok"), "{text}");
-        assert_eq!(std::fs::metadata(rejects.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(
+            text.contains("'=cmd()") && text.contains("'@x") && text.contains(",ok"),
+            "{text}"
+        );
+        assert_eq!(
+            std::fs::metadata(rejects.path()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(rejects.path().ends_with("a.rejected.csv"));
     }
 }

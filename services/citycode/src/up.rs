@@ -74,7 +74,10 @@ pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(),
         println!("the configuration is in order");
         return Ok(());
     }
-    let telemetry = telemetry::init(&telemetry::Settings::from_process("citycode", env!("CARGO_PKG_VERSION")));
+    let telemetry = telemetry::init(&telemetry::Settings::from_process(
+        "citycode",
+        env!("CARGO_PKG_VERSION"),
+    ));
     let asked_to_stop = Signal::from_os().map_err(|error| failed(StartError::Log(error.to_string())))?;
     let system = tokio::select! {
         started = System::start(settings, surroundings) => started.map_err(failed)?,
@@ -103,5 +106,13 @@ fn load(args: &UpArgs) -> Result<Settings, StartError> {
 
 fn failed(error: StartError) -> Failure {
     let interrupted = matches!(error, StartError::Interrupted);
-    Failure::local("the system does not start", error, if interrupted { "start it again" } else { "mend that and start again" })
+    Failure::local(
+        "the system does not start",
+        error,
+        if interrupted {
+            "start it again"
+        } else {
+            "mend that and start again"
+        },
+    )
 }

@@ -18,8 +18,7 @@ pub(crate) fn token_context(code_id: CodeId) -> [u8; 13] {
 /// The token of an event, unsealed: for reprints and repeated commands.
 pub(crate) fn unseal(issued: &CodeIssued, key: &HolderKey) -> Result<String, Problem> {
     let opened = key.open(&token_context(issued.code.code_id), &issued.sealed_token.0);
-    let opened =
-        opened.map_err(|_| Problem::new(Code::Unavailable, "the stored code cannot be opened"))?;
+    let opened = opened.map_err(|_| Problem::new(Code::Unavailable, "the stored code cannot be opened"))?;
     String::from_utf8(opened.to_vec()).map_err(|_| Problem::internal())
 }
 

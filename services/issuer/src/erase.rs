@@ -23,16 +23,9 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (then repeat it: it goes on where it was).
-    pub async fn erase(
-        &self,
-        caller: &Caller,
-        request: &EraseRequest,
-    ) -> Result<EraseResponse, Problem> {
+    pub async fn erase(&self, caller: &Caller, request: &EraseRequest) -> Result<EraseResponse, Problem> {
         if !caller.is_officer() {
-            return Err(Problem::new(
-                Code::NotAllowed,
-                "erasing a person is an officer's act",
-            ));
+            return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
         }
         let now = self.desk.now()?;
         let id_number = self.desk.id_number(caller, &request.id_number, now)?;
@@ -45,22 +38,14 @@ impl Issuer {
             {
                 Ok(()) => {}
                 // Ended in the meantime, or the dependent is gone.
-                Err(problem)
-                    if matches!(
-                        problem.code(),
-                        Code::RelationshipUnknown | Code::NotRegistered
-                    ) => {}
+                Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}
                 Err(problem) => return Err(problem),
             }
         }
         let meaning = RequestMeaning::of("erase").holder(Some(holder));
-        let context = self.desk.context(
-            caller,
-            &request.command_id,
-            meaning,
-            "officer;unspecified",
-            now,
-        )?;
+        let context = self
+            .desk
+            .context(caller, &request.command_id, meaning, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
             // Known to the vault and erased in the log: an erasure that was interrupted goes on below.
             if state.erased {

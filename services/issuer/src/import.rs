@@ -16,9 +16,7 @@ use citycode_domain::time::Timestamp;
 use citycode_holder_log::Decide;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::issuer::v1::{
-    ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode,
-};
+use citycode_wire::proto::issuer::v1::{ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode};
 use citycode_wire::proto::model;
 
 use crate::Issuer;
@@ -38,16 +36,9 @@ impl Import {
     ///
     /// # Errors
     /// `not_allowed`, `unknown_kind`, `channel_not_allowed`; `invalid_request` for kinds bound to a phone or a guardian.
-    pub(crate) fn start(
-        issuer: Arc<Issuer>,
-        caller: Arc<Caller>,
-        options: ImportOptions,
-    ) -> Result<Self, Problem> {
+    pub(crate) fn start(issuer: Arc<Issuer>, caller: Arc<Caller>, options: ImportOptions) -> Result<Self, Problem> {
         if !caller.is_admin() {
-            return Err(Problem::new(
-                Code::NotAllowed,
-                "importing is an admin's act",
-            ));
+            return Err(Problem::new(Code::NotAllowed, "importing is an admin's act"));
         }
         issuer.desk.channel(&caller, &options.channel)?;
         let kind = issuer.desk.kind(&options.kind)?;
@@ -102,12 +93,7 @@ impl Import {
         let kind = desk.kind(&self.options.kind)?;
         let name = person_name(&row.name)?;
         let id_number = desk.id_number(caller, &row.id_number, now)?;
-        let attested = issuer.attested(
-            Acting {
-                channel: Some(channel),
-            },
-            row.attestation.as_ref(),
-        )?;
+        let attested = issuer.attested(Acting { channel: Some(channel) }, row.attestation.as_ref())?;
         let found = issuer.find_or_create(&id_number, &name, &attested).await?;
         if desk.log.state(found.holder).erased {
             // An erasure that was interrupted: finish it; the row goes through when it is sent again.
@@ -199,8 +185,7 @@ impl Decide for RowDecision<'_> {
                 now,
             );
         }
-        let slot = guardian_right::slot_for(&state, self.kind, None, now)
-            .map_err(citycode_acts::problem_of_refusal)?;
+        let slot = guardian_right::slot_for(&state, self.kind, None, now).map_err(citycode_acts::problem_of_refusal)?;
         if !self.reissue && state.alive(slot, now).is_some() {
             return Ok(events);
         }

@@ -30,30 +30,18 @@ impl Issuer {
     ///
     /// # Errors
     /// Every problem of the contract but those about places.
-    pub async fn issue(
-        &self,
-        caller: &Caller,
-        request: &IssueRequest,
-    ) -> Result<IssueResponse, Problem> {
+    pub async fn issue(&self, caller: &Caller, request: &IssueRequest) -> Result<IssueResponse, Problem> {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
         let device_key = device_key(kind, &request.device_key)?;
-        let attested = self.attested(
-            Acting {
-                channel: Some(channel),
-            },
-            request.attestation.as_ref(),
-        )?;
+        let attested = self.attested(Acting { channel: Some(channel) }, request.attestation.as_ref())?;
         let authenticated = request.authentication.as_ref().into();
         let (id_number, holder, method) = self
             .desk
             .person(caller, channel, authenticated, &request.id_number, now)
             .await?;
-        let guardian = self
-            .desk
-            .guardian(caller, &request.guardian_id_number, now)
-            .await?;
+        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
         self.desk.count_change(caller, holder, kind)?;
         let person = self.desk.open_person(holder).await?;
         let meaning = RequestMeaning::of("issue")
@@ -62,16 +50,10 @@ impl Issuer {
             .holder(Some(holder))
             .holder(guardian)
             .bytes(&request.device_key)
-            .word(if attested.disability {
-                "disability"
-            } else {
-                ""
-            })
+            .word(if attested.disability { "disability" } else { "" })
             .word(attested.group.as_deref().unwrap_or_default());
         let actor = format!("channel:{};{method}", channel.name);
-        let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, &actor, now)?;
+        let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
         let facts = self.facts(&id_number, &person, &attested, now);
         let command = IssueCode {
             kind,
@@ -96,16 +78,9 @@ impl Issuer {
             .map_err(problem_of_execute)?;
         let token = birth.token.take();
         let (issued, token) = newborn(&executed, token, &person)?;
-        metrics::counter!("citycode_issuer_codes_issued_total")
-            .increment(u64::from(!executed.duplicate));
+        metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(!executed.duplicate));
         let print_for = request.print.then_some(&person);
-        let code = issued_code(
-            issued,
-            kind,
-            token,
-            &self.desk.policy.status_base_uri,
-            print_for,
-        );
+        let code = issued_code(issued, kind, token, &self.desk.policy.status_base_uri, print_for);
         Ok(IssueResponse { code: Some(code) })
     }
 
@@ -163,20 +138,14 @@ impl Decide for Birth<'_> {
         let (issuer, desk) = (self.issuer, &self.issuer.desk);
         let partition = desk.log.partition_of(self.holder);
         let kind = self.command.kind;
-        let drawn = issuer.leases.draw(
-            &desk.log,
-            &desk.entropy,
-            partition,
-            kind.kind,
-            grant.expires_at,
-            now,
-        );
+        let drawn = issuer
+            .leases
+            .draw(&desk.log, &desk.entropy, partition, kind.kind, grant.expires_at, now);
         let draw = IssueDraw {
             status: drawn.await?,
             code_id: CodeId(desk.entropy.array()),
         };
-        let birth =
-            issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
+        let birth = issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
         let (event, token) = self.sign_and_seal(birth)?;
         self.token = Some(token);
         Ok(vec![Event::CodeIssued(event)])
@@ -190,13 +159,8 @@ impl Birth<'_> {
         let key = issuer.keys.signing_at(birth.issued_at);
         let key = key.ok_or_else(|| Problem::new(Code::Unavailable, "no signing key is in use"))?;
         let needs_commitment = desk.policy.needs_id_commitment(code.slot.kind);
-        let commitment = needs_commitment.then(|| {
-            id_commitment(
-                &issuer.id_check_key,
-                code.code_id,
-                self.id_number.as_bytes(),
-            )
-        });
+        let commitment =
+            needs_commitment.then(|| id_commitment(&issuer.id_check_key, code.code_id, self.id_number.as_bytes()));
         let claims = CodeClaimsToSign {
             code_id: code.code_id,
             kind: code.slot.kind,
@@ -229,9 +193,7 @@ fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Prob
     if !kind.device_bound {
         return match bytes {
             [] => Ok(None),
-            _ => Err(invalid(
-                "this kind is bound to no phone and takes no phone key",
-            )),
+            _ => Err(invalid("this kind is bound to no phone and takes no phone key")),
         };
     }
     let key = match bytes.len() {
@@ -243,9 +205,7 @@ fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Prob
         32 => DeviceKey::Ed25519(bytes.try_into().expect("32 bytes")),
         33 => DeviceKey::P256(bytes.try_into().expect("33 bytes")),
         _ => {
-            return Err(invalid(
-                "a phone key is 32 bytes (Ed25519) or 33 (P-256, compressed)",
-            ));
+            return Err(invalid("a phone key is 32 bytes (Ed25519) or 33 (P-256, compressed)"));
         }
     };
     if is_sound_device_key(&key) {

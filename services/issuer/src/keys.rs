@@ -51,11 +51,7 @@ impl KeyFolder {
     ///
     /// # Errors
     /// [`KeyFolderError`].
-    pub fn secret(
-        &self,
-        name: &str,
-        entropy: &dyn Entropy,
-    ) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
+    pub fn secret(&self, name: &str, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
         Ok(files::secret(&self.folder.join(name), entropy)?)
     }
 
@@ -64,9 +60,7 @@ impl KeyFolder {
     /// # Errors
     /// [`KeyFolderError`].
     pub fn id_check_key(&self, entropy: &dyn Entropy) -> Result<IdCheckKey, KeyFolderError> {
-        Ok(IdCheckKey::from_bytes(
-            *self.secret("id-check.key", entropy)?,
-        ))
+        Ok(IdCheckKey::from_bytes(*self.secret("id-check.key", entropy)?))
     }
 
     /// Makes a signing key; its file is durable when this returns.
@@ -84,10 +78,7 @@ impl KeyFolder {
         let mut keys = HashMap::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.starts_with("signing-") && name.ends_with(".key") {
                 let key = SigningKey::from_seed(*files::read_secret(&path)?);
                 keys.insert(key.key_id(), key);

@@ -70,12 +70,7 @@ impl IndexLeases {
         }
     }
 
-    fn open_list(
-        &self,
-        partition: Partition,
-        kind: CodeKind,
-        expires_at: Timestamp,
-    ) -> Result<ListId, Problem> {
+    fn open_list(&self, partition: Partition, kind: CodeKind, expires_at: Timestamp) -> Result<ListId, Problem> {
         let partition = u8::try_from(partition.0).map_err(|_| Problem::internal())?;
         let next_free = self.next_free.lock();
         let drawable = self.drawable.lock();
@@ -85,19 +80,12 @@ impl IndexLeases {
                 let room = next_free.get(list).is_none_or(|next| *next < MAX_LIST_LEN);
                 room || drawable.get(list).is_some_and(|places| !places.is_empty())
             })
-            .ok_or_else(|| {
-                Problem::new(
-                    Code::Unavailable,
-                    "every status list of this kind and month is full",
-                )
-            })
+            .ok_or_else(|| Problem::new(Code::Unavailable, "every status list of this kind and month is full"))
     }
 
     fn take(&self, list: ListId, entropy: &Arc<dyn Entropy>) -> Option<u32> {
         let mut drawable = self.drawable.lock();
-        let places = drawable
-            .get_mut(&list)
-            .filter(|places| !places.is_empty())?;
+        let places = drawable.get_mut(&list).filter(|places| !places.is_empty())?;
         let at = entropy.below(u32::try_from(places.len()).expect("a block has 4,096 places"));
         Some(places.swap_remove(usize::try_from(at).expect("below the length")))
     }
@@ -114,9 +102,7 @@ impl IndexLeases {
         let context = CommandContext {
             caller: "issuer".into(),
             command_id: CommandId(entropy.array()),
-            request_digest: RequestMeaning::of("lease")
-                .bytes(&list.0.to_be_bytes())
-                .finish(),
+            request_digest: RequestMeaning::of("lease").bytes(&list.0.to_be_bytes()).finish(),
             actor: "issuer".into(),
             trace_context: None,
             now,
@@ -129,9 +115,7 @@ impl IndexLeases {
                 count: BLOCK_LEN,
             })])
         };
-        let leased = log
-            .execute_system(lease_stream(partition), &context, next_block)
-            .await;
+        let leased = log.execute_system(lease_stream(partition), &context, next_block).await;
         let leased = leased.map_err(citycode_acts::problem_of_execute)?;
         if let Some(Event::IndexBlockLeased(block)) = leased.events.first() {
             let places = block.first_index..block.first_index.saturating_add(block.count);

@@ -52,11 +52,7 @@ pub(crate) struct Attested {
 impl Issuer {
     /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
     /// An act of an admin's own, through no channel, may as well.
-    pub(crate) fn attested(
-        &self,
-        acting: Acting<'_>,
-        attestation: Option<&Attestation>,
-    ) -> Result<Attested, Problem> {
+    pub(crate) fn attested(&self, acting: Acting<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
         let Some(attestation) = attestation else {
             return Ok(Attested::default());
         };
@@ -65,8 +61,7 @@ impl Issuer {
             return Ok(Attested::default());
         }
         if acting.channel.is_some_and(|channel| !channel.attests) {
-            let detail =
-                "the policy does not let this channel attest a certificate or a special group";
+            let detail = "the policy does not let this channel attest a certificate or a special group";
             return Err(Problem::new(Code::ChannelNotAllowed, detail));
         }
         if group

@@ -14,11 +14,7 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
-    pub async fn list_codes(
-        &self,
-        caller: &Caller,
-        request: &ListCodesRequest,
-    ) -> Result<ListCodesResponse, Problem> {
+    pub async fn list_codes(&self, caller: &Caller, request: &ListCodesRequest) -> Result<ListCodesResponse, Problem> {
         let now = self.desk.now()?;
         let holder = if request.channel.is_empty() && (caller.is_officer() || caller.is_admin()) {
             let id_number = self.desk.id_number(caller, &request.id_number, now)?;
@@ -38,11 +34,7 @@ impl Issuer {
                 "no resident with this ID number is registered",
             ));
         }
-        let codes = state
-            .slots
-            .iter()
-            .map(|slot| self.code_state(slot, now))
-            .collect();
+        let codes = state.slots.iter().map(|slot| self.code_state(slot, now)).collect();
         Ok(ListCodesResponse { codes })
     }
 

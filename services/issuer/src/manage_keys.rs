@@ -10,8 +10,7 @@ use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{KeyEntry, keys_cose_set, keys_jwks_json};
 use citycode_wire::proto::issuer::v1::{
-    CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest,
-    RotateKeysResponse, SigningKey,
+    CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest, RotateKeysResponse, SigningKey,
 };
 
 use crate::Issuer;
@@ -48,17 +47,11 @@ impl Issuer {
         admin(caller)?;
         let now = self.desk.now()?;
         let meaning = RequestMeaning::of("rotate_keys");
-        let context = self.desk.context(
-            caller,
-            &request.command_id,
-            meaning,
-            "admin;unspecified",
-            now,
-        )?;
+        let context = self
+            .desk
+            .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
         let key_id = self.add_key(&context, None, now).await?;
-        Ok(RotateKeysResponse {
-            key: self.key(key_id),
-        })
+        Ok(RotateKeysResponse { key: self.key(key_id) })
     }
 
     /// A key may be in other hands: it signs no more, and is marked. What the log knows as issued stays valid (R25).
@@ -76,26 +69,18 @@ impl Issuer {
         let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
         let entry = *self.keys.keyring().get(key_id).ok_or_else(unknown)?;
         let meaning = RequestMeaning::of("compromise_key").bytes(&key_id.0);
-        let context = self.desk.context(
-            caller,
-            &request.command_id,
-            meaning,
-            "admin;unspecified",
-            now,
-        )?;
+        let context = self
+            .desk
+            .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
         if !entry.compromised {
             if entry.signs_until.is_none() {
                 self.add_key(&context, Some(key_id), now).await?;
             } else {
-                let marked = [Event::SigningKeyCompromised(SigningKeyCompromised {
-                    key_id,
-                })];
+                let marked = [Event::SigningKeyCompromised(SigningKeyCompromised { key_id })];
                 self.append_key_events(&context, marked.to_vec()).await?;
             }
         }
-        Ok(CompromiseKeyResponse {
-            key: self.key(key_id),
-        })
+        Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }
 
     /// Makes sure that a key is in use; called once the log has been folded.
@@ -109,9 +94,9 @@ impl Issuer {
         }
         let context = CommandContext {
             caller: "issuer".into(),
-            command_id: citycode_domain::ids::CommandId(
-                citycode_service_kit::entropy::Draw::array(&*self.desk.entropy),
-            ),
+            command_id: citycode_domain::ids::CommandId(citycode_service_kit::entropy::Draw::array(
+                &*self.desk.entropy,
+            )),
             request_digest: RequestMeaning::of("first_key").finish(),
             actor: "issuer".into(),
             trace_context: None,
@@ -133,9 +118,7 @@ impl Issuer {
         })?;
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
         let longest = self.desk.policy.longest_validity_seconds();
-        let verifies_until = signs_until
-            .plus_seconds(longest)
-            .plus_seconds(AFTERLIFE_SECONDS);
+        let verifies_until = signs_until.plus_seconds(longest).plus_seconds(AFTERLIFE_SECONDS);
         let added = SigningKeyAdded {
             key_id: key.key_id(),
             public_key: key.public_key(),
@@ -143,10 +126,7 @@ impl Issuer {
         };
         let mut events = vec![Event::SigningKeyAdded(added)];
         let keyring = self.keys.keyring();
-        let in_use = keyring
-            .entries()
-            .iter()
-            .filter(|entry| entry.signs_until.is_none());
+        let in_use = keyring.entries().iter().filter(|entry| entry.signs_until.is_none());
         events.extend(in_use.map(|entry| {
             Event::SigningKeyRetired(SigningKeyRetired {
                 key_id: entry.key_id,
@@ -154,19 +134,12 @@ impl Issuer {
                 verifies_until,
             })
         }));
-        events.extend(
-            compromised
-                .map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })),
-        );
+        events.extend(compromised.map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })));
         self.append_key_events(context, events).await?;
         Ok(key.key_id())
     }
 
-    async fn append_key_events(
-        &self,
-        context: &CommandContext,
-        events: Vec<Event>,
-    ) -> Result<(), Problem> {
+    async fn append_key_events(&self, context: &CommandContext, events: Vec<Event>) -> Result<(), Problem> {
         let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
         let decide = || Ok::<_, Problem>(events.clone());
         self.desk

@@ -22,11 +22,7 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `rate_limited`, `unavailable`.
-    pub async fn register(
-        &self,
-        caller: &Caller,
-        request: &RegisterRequest,
-    ) -> Result<RegisterResponse, Problem> {
+    pub async fn register(&self, caller: &Caller, request: &RegisterRequest) -> Result<RegisterResponse, Problem> {
         let now = self.desk.now()?;
         // An admin's own act goes through no channel; everybody else's does.
         let channel = if request.channel.is_empty() && caller.is_admin() {
@@ -39,11 +35,9 @@ impl Issuer {
         let id_number = self.desk.id_number(caller, &request.id_number, now)?;
         let actor = match channel {
             Some(channel) => {
-                let method = self.desk.authenticate(
-                    channel,
-                    request.authentication.as_ref().into(),
-                    &id_number,
-                )?;
+                let method = self
+                    .desk
+                    .authenticate(channel, request.authentication.as_ref().into(), &id_number)?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "admin;unspecified".to_owned(),
@@ -51,12 +45,9 @@ impl Issuer {
         for _ in 0..MAX_ATTEMPTS {
             let found = self.find_or_create(&id_number, &name, &attested).await?;
             let meaning = RequestMeaning::of("register").holder(Some(found.holder));
-            let context = self
-                .desk
-                .context(caller, &request.command_id, meaning, &actor, now)?;
-            let mut decide = PureDecision(|state: &_, _now| {
-                Ok::<_, Problem>(register_holder::decide(state, found.holder))
-            });
+            let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
+            let mut decide =
+                PureDecision(|state: &_, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder)));
             self.desk
                 .log
                 .execute(found.holder, &context, &mut decide)
@@ -90,11 +81,7 @@ impl Issuer {
             disability: attested.disability,
             group: attested.group.clone(),
         };
-        let found = self
-            .desk
-            .vault
-            .find_or_create(id_number, candidate, person)
-            .await;
+        let found = self.desk.vault.find_or_create(id_number, candidate, person).await;
         found.map_err(|error| problem_of_vault(&error))
     }
 }

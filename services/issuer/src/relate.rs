@@ -7,9 +7,7 @@ use citycode_domain::time::Timestamp;
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::issuer::v1::{
-    RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse,
-};
+use citycode_wire::proto::issuer::v1::{RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse};
 
 use crate::Issuer;
 
@@ -18,46 +16,30 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `invalid_request`, `unavailable`.
-    pub async fn relate(
-        &self,
-        caller: &Caller,
-        request: &RelateRequest,
-    ) -> Result<RelateResponse, Problem> {
+    pub async fn relate(&self, caller: &Caller, request: &RelateRequest) -> Result<RelateResponse, Problem> {
         let now = self.desk.now()?;
         let by_officer = caller.is_officer() && request.channel.is_empty();
-        let guardian_number = self
-            .desk
-            .id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self
-            .desk
-            .id_number(caller, &request.dependent_id_number, now)?;
+        let guardian_number = self.desk.id_number(caller, &request.guardian_id_number, now)?;
+        let dependent_number = self.desk.id_number(caller, &request.dependent_id_number, now)?;
         let actor = if by_officer {
             "officer;unspecified".to_owned()
         } else {
             let channel = self.desk.channel(caller, &request.channel)?;
             let guardian = request.guardian_authentication.as_ref().into();
             let dependent = request.dependent_authentication.as_ref().into();
-            self.desk
-                .authenticate(channel, guardian, &guardian_number)?;
-            let method = self
-                .desk
-                .authenticate(channel, dependent, &dependent_number)?;
+            self.desk.authenticate(channel, guardian, &guardian_number)?;
+            let method = self.desk.authenticate(channel, dependent, &dependent_number)?;
             format!("channel:{};{method}", channel.name)
         };
         let guardian = self.desk.holder(&guardian_number).await?;
         let dependent = self.desk.holder(&dependent_number).await?;
         if !self.desk.log.state(guardian).is_known() {
-            return Err(Problem::new(
-                Code::NotRegistered,
-                "the family member is not registered",
-            ));
+            return Err(Problem::new(Code::NotRegistered, "the family member is not registered"));
         }
         let meaning = RequestMeaning::of("relate")
             .holder(Some(guardian))
             .holder(Some(dependent));
-        let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, &actor, now)?;
+        let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
         let mut decide = PureDecision(|state: &_, _now| {
             relationship::decide_record(state, dependent, guardian).map_err(problem_of_refusal)
         });
@@ -73,11 +55,7 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `relationship_unknown`, `unavailable`.
-    pub async fn unrelate(
-        &self,
-        caller: &Caller,
-        request: &UnrelateRequest,
-    ) -> Result<UnrelateResponse, Problem> {
+    pub async fn unrelate(&self, caller: &Caller, request: &UnrelateRequest) -> Result<UnrelateResponse, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -85,12 +63,8 @@ impl Issuer {
             ));
         }
         let now = self.desk.now()?;
-        let guardian_number = self
-            .desk
-            .id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self
-            .desk
-            .id_number(caller, &request.dependent_id_number, now)?;
+        let guardian_number = self.desk.id_number(caller, &request.guardian_id_number, now)?;
+        let dependent_number = self.desk.id_number(caller, &request.dependent_id_number, now)?;
         let guardian = self.desk.holder(&guardian_number).await?;
         let dependent = self.desk.holder(&dependent_number).await?;
         self.end_relationship(caller, &request.command_id, guardian, dependent, now)
@@ -112,9 +86,8 @@ impl Issuer {
         let context = self
             .desk
             .context(caller, command_id, meaning, "officer;unspecified", now)?;
-        let mut decide = PureDecision(|state: &_, now| {
-            relationship::decide_end(state, guardian, now).map_err(problem_of_refusal)
-        });
+        let mut decide =
+            PureDecision(|state: &_, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal));
         self.desk
             .log
             .execute(dependent, &context, &mut decide)

@@ -7,19 +7,15 @@ use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::issuer::v1::{ReprintRequest, ReprintResponse};
 
-use crate::answer::{issued_code, unseal};
 use crate::Issuer;
+use crate::answer::{issued_code, unseal};
 
 impl Issuer {
     /// The holder's valid code of a kind, again. No old signing key is needed for it.
     ///
     /// # Errors
     /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every act for a person.
-    pub async fn reprint(
-        &self,
-        caller: &Caller,
-        request: &ReprintRequest,
-    ) -> Result<ReprintResponse, Problem> {
+    pub async fn reprint(&self, caller: &Caller, request: &ReprintRequest) -> Result<ReprintResponse, Problem> {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
@@ -28,13 +24,9 @@ impl Issuer {
             .desk
             .person(caller, channel, authenticated, &request.id_number, now)
             .await?;
-        let guardian = self
-            .desk
-            .guardian(caller, &request.guardian_id_number, now)
-            .await?;
+        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
         let state = self.desk.log.state(holder);
-        let code = reprint_code::decide(&state, kind, channel, guardian, now)
-            .map_err(problem_of_refusal)?;
+        let code = reprint_code::decide(&state, kind, channel, guardian, now).map_err(problem_of_refusal)?;
         let events = self
             .desk
             .log
@@ -49,13 +41,7 @@ impl Issuer {
         let person = self.desk.open_person(holder).await?;
         let token = unseal(&issued, &person.key)?;
         let print_for = request.print.then_some(&person);
-        let code = issued_code(
-            &issued,
-            kind,
-            token,
-            &self.desk.policy.status_base_uri,
-            print_for,
-        );
+        let code = issued_code(&issued, kind, token, &self.desk.policy.status_base_uri, print_for);
         Ok(ReprintResponse { code: Some(code) })
     }
 }

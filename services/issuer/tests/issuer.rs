@@ -56,11 +56,7 @@ async fn r03_two_hundred_reissues_at_once_leave_one_valid_code() {
     let mut reissues = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let (issuer, admin, person) = (city.issuer.clone(), city.admin.clone(), person.clone());
-        reissues.spawn(async move {
-            issuer
-                .issue(&admin, &issue("sampling", "app", &person))
-                .await
-        });
+        reissues.spawn(async move { issuer.issue(&admin, &issue("sampling", "app", &person)).await });
     }
     let mut superseded = Vec::new();
     while let Some(answer) = reissues.join_next().await {
@@ -91,16 +87,8 @@ async fn a_repeated_command_id_gets_the_same_code_and_a_reused_one_is_refused() 
         command_id: vec![7; 16],
         ..issue("sampling", "app", &person)
     };
-    let first = city
-        .issuer
-        .issue(&city.admin, &request)
-        .await
-        .expect("issued");
-    let again = city
-        .issuer
-        .issue(&city.admin, &request)
-        .await
-        .expect("the same");
+    let first = city.issuer.issue(&city.admin, &request).await.expect("issued");
+    let again = city.issuer.issue(&city.admin, &request).await.expect("the same");
     assert_eq!(first, again);
     let other = IssueRequest {
         command_id: vec![7; 16],
@@ -118,10 +106,7 @@ async fn a_repeated_command_id_gets_the_same_code_and_a_reused_one_is_refused() 
 async fn an_append_of_unknown_outcome_is_repeated_and_done_once() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(4).aged(40, TODAY)).await;
-    for fault in [
-        AppendFault::CommittedButUnknown,
-        AppendFault::LostAndUnknown,
-    ] {
+    for fault in [AppendFault::CommittedButUnknown, AppendFault::LostAndUnknown] {
         city.store.fail_next_append(fault);
         let code = city
             .issuer
@@ -134,11 +119,7 @@ async fn an_append_of_unknown_outcome_is_repeated_and_done_once() {
             id_number: person.clone(),
             ..ReprintRequest::default()
         };
-        let printed = city
-            .issuer
-            .reprint(&city.admin, &reprint)
-            .await
-            .expect("the same code");
+        let printed = city.issuer.reprint(&city.admin, &reprint).await.expect("the same code");
         assert_eq!(
             printed.code.expect("a code").token,
             code.code.expect("a code").token,
@@ -193,8 +174,7 @@ async fn r12_eligibility_is_judged_at_issue_and_attested_only_by_channels_that_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_code_needs_a_family_code()
- {
+async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_code_needs_a_family_code() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(6);
     let guardian = city.resident(numbers.aged(40, TODAY)).await;
@@ -226,18 +206,9 @@ async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_cod
         dependent_id_number: child.clone(),
         ..RelateRequest::default()
     };
-    city.issuer
-        .relate(&city.admin, &relate)
-        .await
-        .expect("related");
-    city.issuer
-        .issue(&city.admin, &family)
-        .await
-        .expect("issued");
-    city.issuer
-        .issue(&city.admin, &sampling)
-        .await
-        .expect("issued");
+    city.issuer.relate(&city.admin, &relate).await.expect("related");
+    city.issuer.issue(&city.admin, &family).await.expect("issued");
+    city.issuer.issue(&city.admin, &sampling).await.expect("issued");
     // Erasing the guardian ends the relationship and kills the family code, not the child's own sampling code (R1).
     city.issuer
         .erase(
@@ -260,14 +231,8 @@ async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_cod
         )
         .await;
     let codes = lives(&codes.expect("the child's codes"));
-    assert!(
-        codes.contains(&("family".into(), CodeLife::Revoked)),
-        "{codes:?}"
-    );
-    assert!(
-        codes.contains(&("sampling".into(), CodeLife::Valid)),
-        "{codes:?}"
-    );
+    assert!(codes.contains(&("family".into(), CodeLife::Revoked)), "{codes:?}");
+    assert!(codes.contains(&("sampling".into(), CodeLife::Valid)), "{codes:?}");
     let gone = city
         .issuer
         .list_codes(
@@ -314,13 +279,6 @@ async fn r06_a_reprint_works_after_the_signing_key_was_rotated_and_compromised()
         id_number: person,
         ..ReprintRequest::default()
     };
-    let printed = city
-        .issuer
-        .reprint(&city.admin, &reprint)
-        .await
-        .expect("the same code");
-    assert_eq!(
-        printed.code.expect("a code").token,
-        code.code.expect("a code").token
-    );
+    let printed = city.issuer.reprint(&city.admin, &reprint).await.expect("the same code");
+    assert_eq!(printed.code.expect("a code").token, code.code.expect("a code").token);
 }

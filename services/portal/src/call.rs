@@ -28,8 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
         let missing = || Problem::unauthenticated("there is no access token");
         optional_caller(parts).ok_or_else(missing)?;
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(missing)?;
-        let authorization =
-            MetadataValue::try_from(header.as_bytes()).map_err(|_| missing())?;
+        let authorization = MetadataValue::try_from(header.as_bytes()).map_err(|_| missing())?;
         Ok(Self {
             authorization,
             traceparent: traceparent(&parts.headers),
@@ -105,6 +104,5 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
 }
 
 fn uuid(text: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(text)
-        .map_err(|_| Problem::new(Code::InvalidRequest, "the command id is not a UUID"))
+    Uuid::try_parse(text).map_err(|_| Problem::new(Code::InvalidRequest, "the command id is not a UUID"))
 }

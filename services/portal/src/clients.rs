@@ -95,17 +95,16 @@ impl Clients {
     fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport) -> Self {
         Self {
             issuer: IssuerServiceClient::new(issuer).max_decoding_message_size(MAX_ANSWER_BYTES),
-            revocation: RevocationServiceClient::new(revocation)
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
-            verifier: VerifierServiceClient::new(verifier)
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            revocation: RevocationServiceClient::new(revocation).max_decoding_message_size(MAX_ANSWER_BYTES),
+            verifier: VerifierServiceClient::new(verifier).max_decoding_message_size(MAX_ANSWER_BYTES),
             audit: AuditServiceClient::new(audit).max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }
 }
 
 fn channel(service: &'static str, address: String) -> Result<Transport, ConnectError> {
-    let endpoint =
-        Endpoint::from_shared(address).map_err(|source| ConnectError { service, source })?;
-    Ok(Transport::new(endpoint.connect_lazy().map_err(|error| TransportError(error.into()))))
+    let endpoint = Endpoint::from_shared(address).map_err(|source| ConnectError { service, source })?;
+    Ok(Transport::new(
+        endpoint.connect_lazy().map_err(|error| TransportError(error.into())),
+    ))
 }

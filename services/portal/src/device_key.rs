@@ -82,10 +82,7 @@ mod tests {
     fn an_ed25519_jwk_of_rfc_8037_is_its_32_bytes() {
         let key = raw(r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#);
         let hex = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-        assert_eq!(
-            key.unwrap(),
-            data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap()
-        );
+        assert_eq!(key.unwrap(), data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap());
     }
 
     #[test]
@@ -96,7 +93,7 @@ mod tests {
         let key = raw(&format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)).unwrap();
         let last = *BASE64URL_NOPAD.decode(y.as_bytes()).unwrap().last().unwrap();
         assert_eq!(key.len(), 33);
-        assert_eq!(key[0], if last % 2 == 0 { 2 } else { 3 });
+        assert_eq!(key[0], if last.is_multiple_of(2) { 2 } else { 3 });
         assert_eq!(key[1..], BASE64URL_NOPAD.decode(x.as_bytes()).unwrap());
     }
 

@@ -14,8 +14,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::serve::MAX_HTTP_BODY_BYTES;
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -52,8 +51,7 @@ async fn unknown() -> Problem {
 }
 
 async fn wrong_method() -> Response {
-    let mut response = Problem::new(Code::InvalidRequest, "this path does not take that method")
-        .into_response();
+    let mut response = Problem::new(Code::InvalidRequest, "this path does not take that method").into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
@@ -114,14 +112,9 @@ fn dress(headers: &mut HeaderMap) {
         (REFERRER_POLICY, "no-referrer"),
         // Answers hold tokens and verdicts; public ones say how long they may be kept.
         (CACHE_CONTROL, "no-store"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ];
     for (name, value) in DRESS {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }

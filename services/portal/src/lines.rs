@@ -84,9 +84,7 @@ impl Lines {
 
     /// What stands before the next newline in the buffer, if there is one.
     fn take_line(&mut self) -> Option<BytesMut> {
-        let found = self.buffer[self.searched..]
-            .iter()
-            .position(|byte| *byte == b'\n');
+        let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
         match found {
             Some(at) => {
                 let line = self.buffer.split_to(self.searched + at + 1);

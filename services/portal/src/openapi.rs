@@ -36,7 +36,10 @@ const PROBLEM_STATUSES: [(u16, &str); 10] = [
     (422, "A value breaks a rule, or the picture cannot be read"),
     (429, "Too many calls"),
     (500, "An error of our own"),
-    (503, "Something needed cannot be reached; try again with the same command id"),
+    (
+        503,
+        "Something needed cannot be reached; try again with the same command id",
+    ),
 ];
 
 #[derive(OpenApi)]
@@ -69,10 +72,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> Router {
     let config = utoipa_swagger_ui::Config::from("/openapi.json");
     let page: Router = utoipa_swagger_ui::SwaggerUi::new("/docs").config(config).into();
     Router::new()
-        .route(
-            "/openapi.json",
-            get(move || async move { cached(json_bytes(bytes)) }),
-        )
+        .route("/openapi.json", get(move || async move { cached(json_bytes(bytes)) }))
         .merge(page.layer(middleware::map_response(page_policy)))
 }
 
@@ -89,8 +89,7 @@ fn cached(mut response: Response) -> Response {
 
 /// The whole description as JSON.
 pub(crate) fn finished(description: utoipa::openapi::OpenApi) -> Vec<u8> {
-    let mut document =
-        serde_json::to_value(description).expect("a description is a tree of strings and numbers");
+    let mut document = serde_json::to_value(description).expect("a description is a tree of strings and numbers");
     document["components"]["schemas"]["Problem"] = problem_schema();
     document["components"]["securitySchemes"] = json!({
         "bearer": {

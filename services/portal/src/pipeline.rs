@@ -103,8 +103,7 @@ impl UnderWay {
 
 /// `{"problem":…}`.
 pub(crate) fn problem_line(problem: &Problem) -> Vec<u8> {
-    serde_json::to_vec(&serde_json::json!({ "problem": problem }))
-        .expect("a problem is strings and numbers")
+    serde_json::to_vec(&serde_json::json!({ "problem": problem })).expect("a problem is strings and numbers")
 }
 
 fn joined(lines: &[Vec<u8>]) -> Bytes {

@@ -71,7 +71,6 @@ impl Portal {
 
     /// The routes, complete with headers, spans and problems for unknown paths. Serve it with
     /// [`citycode_service_kit::serve::app`], or beside other routes on another server.
-    #[must_use]
     pub fn into_router(self) -> Router {
         self.router
     }

@@ -32,8 +32,8 @@ const REASON_CONTEXT: &[u8] = b"reason";
 impl Revocation {
     /// A reason, sealed under the holder's key, and its digest for telling a repeated request from another.
     fn seal_reason(&self, reason: &str, person: &PersonFile) -> Result<(Sealed, [u8; 32]), Problem> {
-        let reason = ActReason::parse(reason)
-            .map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+        let reason =
+            ActReason::parse(reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
         let words = reason.as_str().as_bytes();
         let sealed = person.key.seal(REASON_CONTEXT, self.desk.entropy.array(), words);
         Ok((Sealed(sealed), person.key.digest(words)))
@@ -41,6 +41,15 @@ impl Revocation {
 }
 
 /// The meaning of an officer's act.
-fn meaning(method: &str, kind: &str, holders: [Option<citycode_domain::ids::HolderId>; 2], reason: &[u8; 32]) -> RequestMeaning {
-    RequestMeaning::of(method).word(kind).holder(holders[0]).holder(holders[1]).bytes(reason)
+fn meaning(
+    method: &str,
+    kind: &str,
+    holders: [Option<citycode_domain::ids::HolderId>; 2],
+    reason: &[u8; 32],
+) -> RequestMeaning {
+    RequestMeaning::of(method)
+        .word(kind)
+        .holder(holders[0])
+        .holder(holders[1])
+        .bytes(reason)
 }

@@ -14,6 +14,9 @@ use citycode_wire::proto::revocation::v1::{
 
 use crate::{Revocation, meaning};
 
+/// The domain's decision of an act: state, slot, sealed reason, now → events or a refusal.
+type DecideAct = fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>;
+
 /// The words of an officer's act, whichever it is.
 struct Act<'a> {
     method: &'static str,
@@ -43,8 +46,12 @@ impl Revocation {
     /// # Errors
     /// `not_allowed`, `not_registered`, `no_valid_code`, `invalid_request` without a reason, `unavailable`.
     pub async fn revoke(&self, caller: &Caller, request: &RevokeRequest) -> Result<RevokeResponse, Problem> {
-        let code_id = self.officer_act(caller, act!("revoke", request), revoke_code::decide).await?;
-        Ok(RevokeResponse { code_id: code_id.unwrap_or_default() })
+        let code_id = self
+            .officer_act(caller, act!("revoke", request), revoke_code::decide)
+            .await?;
+        Ok(RevokeResponse {
+            code_id: code_id.unwrap_or_default(),
+        })
     }
 
     /// Puts a hold on a kind and its code.
@@ -52,8 +59,12 @@ impl Revocation {
     /// # Errors
     /// As [`Revocation::revoke`].
     pub async fn suspend(&self, caller: &Caller, request: &SuspendRequest) -> Result<SuspendResponse, Problem> {
-        let code_id = self.officer_act(caller, act!("suspend", request), officer_hold::decide_suspend).await?;
-        Ok(SuspendResponse { code_id: code_id.unwrap_or_default() })
+        let code_id = self
+            .officer_act(caller, act!("suspend", request), officer_hold::decide_suspend)
+            .await?;
+        Ok(SuspendResponse {
+            code_id: code_id.unwrap_or_default(),
+        })
     }
 
     /// Lifts a hold.
@@ -61,17 +72,14 @@ impl Revocation {
     /// # Errors
     /// As [`Revocation::revoke`].
     pub async fn reinstate(&self, caller: &Caller, request: &ReinstateRequest) -> Result<ReinstateResponse, Problem> {
-        let code_id = self.officer_act(caller, act!("reinstate", request), officer_hold::decide_reinstate).await?;
+        let code_id = self
+            .officer_act(caller, act!("reinstate", request), officer_hold::decide_reinstate)
+            .await?;
         Ok(ReinstateResponse { code_id })
     }
 
     /// The code that the act reached; the holder's current one where it changed nothing.
-    async fn officer_act(
-        &self,
-        caller: &Caller,
-        act: Act<'_>,
-        decide: fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>,
-    ) -> Result<Option<String>, Problem> {
+    async fn officer_act(&self, caller: &Caller, act: Act<'_>, decide: DecideAct) -> Result<Option<String>, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "this is an officer's act"));
         }
@@ -82,11 +90,16 @@ impl Revocation {
         let holder = desk.holder(&id_number).await?;
         let guardian = desk.guardian(caller, act.guardian_id_number, now).await?;
         let guardian = match (kind.guardian, guardian) {
-            (GuardianPolicy::PerGuardian, None) => return Err(problem_of_refusal(Refusal::GuardianNeeded)),
+            (GuardianPolicy::PerGuardian, None) => {
+                return Err(problem_of_refusal(Refusal::GuardianNeeded));
+            }
             (GuardianPolicy::PerGuardian, guardian) => guardian,
             _ => None,
         };
-        let slot = Slot { kind: kind.kind, guardian };
+        let slot = Slot {
+            kind: kind.kind,
+            guardian,
+        };
         let person = desk.open_person(holder).await?;
         let (reason, digest) = self.seal_reason(act.reason, &person)?;
         let meaning = meaning(act.method, &kind.name, [Some(holder), guardian], &digest);
@@ -94,7 +107,11 @@ impl Revocation {
         let mut decide = PureDecision(|state: &HolderState, now| {
             decide(state, slot, reason.clone(), now).map_err(problem_of_refusal)
         });
-        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(problem_of_execute)?;
+        let executed = desk
+            .log
+            .execute(holder, &context, &mut decide)
+            .await
+            .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_officer_acts_total", "act" => act.method)
             .increment(u64::from(!executed.duplicate));
         let reached = executed.events.iter().find_map(|event| match event {

@@ -25,7 +25,9 @@ impl Revocation {
         let channel = desk.channel(caller, &request.channel)?;
         let kind = desk.kind(&request.kind)?;
         let authenticated = request.authentication.as_ref().into();
-        let (_, holder, method) = desk.person(caller, channel, authenticated, &request.id_number, now).await?;
+        let (_, holder, method) = desk
+            .person(caller, channel, authenticated, &request.id_number, now)
+            .await?;
         let guardian = desk.guardian(caller, &request.guardian_id_number, now).await?;
         desk.count_change(caller, holder, kind)?;
         let meaning = RequestMeaning::of("report_loss")
@@ -38,12 +40,18 @@ impl Revocation {
         let mut decide = PureDecision(|state: &HolderState, now| {
             report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
         });
-        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(problem_of_execute)?;
+        let executed = desk
+            .log
+            .execute(holder, &context, &mut decide)
+            .await
+            .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_losses_total").increment(u64::from(!executed.duplicate));
         let code_id = executed.events.iter().find_map(|event| match event {
             Event::CodeReportedLost(lost) => Some(lost.code.code_id.to_string()),
             _ => None,
         });
-        Ok(ReportLossResponse { code_id: code_id.ok_or_else(Problem::internal)? })
+        Ok(ReportLossResponse {
+            code_id: code_id.ok_or_else(Problem::internal)?,
+        })
     }
 }

@@ -21,7 +21,10 @@ impl Revocation {
         request: &SetStandingRequest,
     ) -> Result<SetStandingResponse, Problem> {
         if !(caller.is_health_authority() || caller.is_admin()) {
-            return Err(Problem::new(Code::NotAllowed, "standing is the health authority's to set"));
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "standing is the health authority's to set",
+            ));
         }
         let desk = &self.desk;
         let now = desk.now()?;
@@ -32,11 +35,21 @@ impl Revocation {
         let person = desk.open_person(holder).await?;
         let (reason, digest) = self.seal_reason(&request.reason, &person)?;
         let meaning = meaning("set_standing", standing.name(), [Some(holder), None], &digest);
-        let context = desk.context(caller, &request.command_id, meaning, "health_authority;unspecified", now)?;
+        let context = desk.context(
+            caller,
+            &request.command_id,
+            meaning,
+            "health_authority;unspecified",
+            now,
+        )?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             change_standing::decide(state, standing, reason.clone(), now).map_err(problem_of_refusal)
         });
-        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(problem_of_execute)?;
+        let executed = desk
+            .log
+            .execute(holder, &context, &mut decide)
+            .await
+            .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_standings_total").increment(u64::from(!executed.duplicate));
         Ok(SetStandingResponse {})
     }

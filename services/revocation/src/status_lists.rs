@@ -48,7 +48,13 @@ impl StatusLists {
     /// Publishes what `status` knows, signed with `key`, under URIs that begin with `base_uri`.
     #[must_use]
     pub fn new(status: StatusReader, key: SigningKey, base_uri: String, clock: Arc<dyn Clock>) -> Self {
-        Self { status, key, base_uri, clock, cuts: ArcSwap::from_pointee(BTreeMap::new()) }
+        Self {
+            status,
+            key,
+            base_uri,
+            clock,
+            cuts: ArcSwap::from_pointee(BTreeMap::new()),
+        }
     }
 
     /// The public half of the key, Ed25519, for whoever checks lists.
@@ -61,7 +67,9 @@ impl StatusLists {
     pub fn cut(&self) {
         let now = Timestamp(self.clock.now().0);
         let lists = self.status.lists().into_iter().filter(|list| list.retires_at() > now);
-        let cuts = lists.filter_map(|list| Some((list, Arc::new(self.cut_one(list, now)?)))).collect();
+        let cuts = lists
+            .filter_map(|list| Some((list, Arc::new(self.cut_one(list, now)?))))
+            .collect();
         self.cuts.store(Arc::new(cuts));
     }
 
@@ -90,7 +98,11 @@ impl StatusLists {
             aggregation_uri: None,
         };
         let etag = format!("{}-{}\"", &etag[..etag.len() - 1], now.0);
-        Some(Cut { cwt: sign_cwt(&values, &claims, &self.key), jwt: sign_jwt(&values, &claims, &self.key), etag })
+        Some(Cut {
+            cwt: sign_cwt(&values, &claims, &self.key),
+            jwt: sign_jwt(&values, &claims, &self.key),
+            etag,
+        })
     }
 
     /// One list, as CWT unless JWT is asked for.
@@ -100,7 +112,10 @@ impl StatusLists {
     pub fn get(&self, request: &GetStatusListRequest) -> Result<GetStatusListResponse, Problem> {
         let unknown = || Problem::new(Code::NotFound, "there is no status list of this name");
         let well_formed = request.list.len() == 8 && request.list.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let list = well_formed.then(|| u32::from_str_radix(&request.list, 16).ok()).flatten().ok_or_else(unknown)?;
+        let list = well_formed
+            .then(|| u32::from_str_radix(&request.list, 16).ok())
+            .flatten()
+            .ok_or_else(unknown)?;
         let cuts = self.cuts.load();
         let cut = cuts.get(&ListId(list)).ok_or_else(unknown)?;
         let as_jwt = request.media_type == MEDIA_JWT;

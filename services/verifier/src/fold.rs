@@ -31,21 +31,12 @@ pub(crate) struct Folded {
 
 impl Folded {
     /// From a snapshot file, or empty where there is none that can be used; and where to follow on.
-    pub(crate) fn open(
-        snapshot: Option<&Path>,
-        identity: &LogIdentity,
-        key: FingerprintKey,
-    ) -> (Self, LogPosition) {
+    pub(crate) fn open(snapshot: Option<&Path>, identity: &LogIdentity, key: FingerprintKey) -> (Self, LogPosition) {
         let (writer, reader) = snapshot
             .and_then(|path| load(path, identity))
             .unwrap_or_else(|| status::new(identity.partitions, key));
         let points = reader.points();
-        let from = LogPosition::from_sequences(
-            points
-                .iter()
-                .map(|point| Sequence(point.sequence))
-                .collect(),
-        );
+        let from = LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect());
         let folded = Self {
             status: reader,
             memory: Memory::new(),
@@ -89,10 +80,7 @@ impl Folded {
 
 fn load(path: &Path, identity: &LogIdentity) -> Option<(StatusWriter, StatusReader)> {
     let file = std::fs::File::open(path).ok()?;
-    match status::load(
-        identity,
-        std::io::BufReader::with_capacity(BUFFER_BYTES, file),
-    ) {
+    match status::load(identity, std::io::BufReader::with_capacity(BUFFER_BYTES, file)) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
             tracing::warn!(%error, file = %path.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");
@@ -118,9 +106,7 @@ impl Fold for VerifierFold {
             .map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
         if holder.is_none() {
-            events
-                .iter()
-                .try_for_each(|event| self.0.fold_key_event(event))?;
+            events.iter().try_for_each(|event| self.0.fold_key_event(event))?;
         }
         let applied = self.0.writer.lock().apply(&Commit {
             position: CommitPosition {
@@ -143,8 +129,7 @@ impl Fold for VerifierFold {
                     metrics::counter!("citycode_verifier_alarms_total").increment(1);
                     tracing::error!(?alarm, position = %commit.position, "ALARM: the log holds what no honest writer writes");
                 }
-                metrics::counter!("citycode_verifier_folded_events_total")
-                    .increment(events.len() as u64);
+                metrics::counter!("citycode_verifier_folded_events_total").increment(events.len() as u64);
                 Ok(())
             }
             Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
@@ -154,8 +139,5 @@ impl Fold for VerifierFold {
 }
 
 fn holder_of(stream: &StreamName) -> Option<HolderId> {
-    stream
-        .as_str()
-        .strip_prefix(HOLDER_PREFIX)
-        .and_then(HolderId::from_hex)
+    stream.as_str().strip_prefix(HOLDER_PREFIX).and_then(HolderId::from_hex)
 }

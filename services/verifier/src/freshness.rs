@@ -55,31 +55,17 @@ impl Freshness {
     ///
     /// # Errors
     /// A sentence, where the log or the follower does not answer; what was proved before stays.
-    pub async fn probe(
-        &self,
-        store: &dyn EventStore,
-        progress: &Progress,
-        clock: &dyn Clock,
-    ) -> Result<(), String> {
+    pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
         let (monotonic, wall) = (clock.monotonic(), clock.now());
         let heads = store.heads().await.map_err(|error| error.to_string())?;
-        progress
-            .wait_for_all(&heads)
-            .await
-            .map_err(|error| error.to_string())?;
+        progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
         self.reaches.fetch_max(wall.0, Ordering::AcqRel);
-        self.proved_at_ms
-            .store(millis(monotonic), Ordering::Release);
+        self.proved_at_ms.store(millis(monotonic), Ordering::Release);
         Ok(())
     }
 
     /// Probes for ever. Drop the future to stop.
-    pub async fn keep_probing(
-        self: Arc<Self>,
-        store: Arc<dyn EventStore>,
-        progress: Progress,
-        clock: Arc<dyn Clock>,
-    ) {
+    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn EventStore>, progress: Progress, clock: Arc<dyn Clock>) {
         let mut tick = tokio::time::interval(PROBE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

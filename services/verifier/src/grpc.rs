@@ -19,14 +19,9 @@ pub struct VerifierFace(pub Arc<Verifier>);
 
 #[tonic::async_trait]
 impl VerifierService for VerifierFace {
-    async fn verify(
-        &self,
-        request: Request<VerifyRequest>,
-    ) -> Result<Response<VerifyResponse>, Status> {
+    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.verify(&caller, request.get_ref()).await?,
-        ))
+        Ok(Response::new(self.0.verify(&caller, request.get_ref()).await?))
     }
 
     type VerifyStreamStream = Pin<Box<dyn Stream<Item = Result<VerifyResponse, Status>> + Send>>;

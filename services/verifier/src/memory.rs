@@ -60,10 +60,7 @@ pub(crate) struct Memory(ArcSwap<Seen>);
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self(ArcSwap::from_pointee(Seen::new(
-            Keyring::new(),
-            Arc::new(Map::new()),
-        )))
+        Self(ArcSwap::from_pointee(Seen::new(Keyring::new(), Arc::new(Map::new()))))
     }
 
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Seen>> {
@@ -82,7 +79,6 @@ impl Memory {
 
     /// Forgets everything: the keyring is another.
     pub(crate) fn change_keyring(&self, keyring: Keyring) {
-        self.0
-            .store(Arc::new(Seen::new(keyring, Arc::new(Map::new()))));
+        self.0.store(Arc::new(Seen::new(keyring, Arc::new(Map::new()))));
     }
 }

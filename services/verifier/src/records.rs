@@ -23,8 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-1");
-const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> =
-    TableDefinition::new("registered-1");
+const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-1");
 /// Records that may wait; at some 200 bytes each, and seconds of work for the disk.
 const QUEUE: usize = 65_536;
 /// Records in one transaction.
@@ -71,10 +70,7 @@ struct Store {
 
 enum Job {
     Scan(ScanRecord),
-    Registration(
-        ScanRecord,
-        oneshot::Sender<Result<ScanRecord, RecordsError>>,
-    ),
+    Registration(ScanRecord, oneshot::Sender<Result<ScanRecord, RecordsError>>),
 }
 
 impl ScanRecords {
@@ -134,13 +130,9 @@ impl ScanRecords {
         let transaction = self.store.database.begin_write().map_err(failed)?;
         {
             let mut scans = transaction.open_table(SCANS).map_err(failed)?;
-            scans
-                .retain_in(..(first_kept, 0), |_, _| false)
-                .map_err(failed)?;
+            scans.retain_in(..(first_kept, 0), |_, _| false).map_err(failed)?;
             let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
-            registered
-                .retain(|_, value| value.0 >= first_kept)
-                .map_err(failed)?;
+            registered.retain(|_, value| value.0 >= first_kept).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         for entry in std::fs::read_dir(&self.store.keys).map_err(failed)? {
@@ -175,9 +167,7 @@ impl Store {
             for job in jobs.drain(..) {
                 if let Job::Registration(_, answer) = job {
                     let one = match &mut kept {
-                        Ok(kept) => kept
-                            .next()
-                            .ok_or_else(|| RecordsError("a record was lost".into())),
+                        Ok(kept) => kept.next().ok_or_else(|| RecordsError("a record was lost".into())),
                         Err(error) => Err(error.clone()),
                     };
                     // A caller that went away needs no answer.
@@ -208,22 +198,12 @@ impl Store {
                         continue;
                     }
                     let (day, sealed) = self.seal(record)?;
-                    registered
-                        .insert(name, (day, sealed.as_slice()))
-                        .map_err(failed)?;
+                    registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                 }
                 let (day, sealed) = self.seal(record)?;
-                let last = scans
-                    .range((day, 0)..=(day, u64::MAX))
-                    .map_err(failed)?
-                    .next_back();
-                let last = last
-                    .transpose()
-                    .map_err(failed)?
-                    .map_or(0, |(key, _)| key.value().1);
-                scans
-                    .insert((day, last + 1), sealed.as_slice())
-                    .map_err(failed)?;
+                let last = scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)?.next_back();
+                let last = last.transpose().map_err(failed)?.map_or(0, |(key, _)| key.value().1);
+                scans.insert((day, last + 1), sealed.as_slice()).map_err(failed)?;
                 if registers {
                     kept.push(record.clone());
                 }
@@ -235,16 +215,13 @@ impl Store {
 
     fn seal(&self, record: &ScanRecord) -> Result<(u32, Vec<u8>), RecordsError> {
         let day = u32::try_from(record.at.div_euclid(DAY_SECONDS)).map_err(failed)?;
-        let sealed = self
-            .key(day)?
-            .seal(CONTEXT, self.entropy.array(), &record.to_bytes());
+        let sealed = self.key(day)?.seal(CONTEXT, self.entropy.array(), &record.to_bytes());
         Ok((day, sealed))
     }
 
     fn unseal(&self, day: u32, sealed: &[u8]) -> Result<ScanRecord, RecordsError> {
         let opened = self.key(day)?.open(CONTEXT, sealed).map_err(failed)?;
-        ScanRecord::from_bytes(&opened)
-            .ok_or_else(|| RecordsError("a record of another form".into()))
+        ScanRecord::from_bytes(&opened).ok_or_else(|| RecordsError("a record of another form".into()))
     }
 
     fn key(&self, day: u32) -> Result<HolderKey, RecordsError> {
@@ -271,19 +248,9 @@ impl ScanRecord {
         bytes.extend_from_slice(&self.at.to_be_bytes());
         bytes.extend_from_slice(&self.position.0.to_be_bytes());
         bytes.extend_from_slice(&self.position.1.to_be_bytes());
-        for text in [
-            &self.place,
-            &self.device,
-            &self.scan_id,
-            &self.code_id,
-            &self.reason,
-        ] {
+        for text in [&self.place, &self.device, &self.scan_id, &self.code_id, &self.reason] {
             let text = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
-            bytes.extend_from_slice(
-                &u16::try_from(text.len())
-                    .expect("cut to 65,535")
-                    .to_be_bytes(),
-            );
+            bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut to 65,535").to_be_bytes());
             bytes.extend_from_slice(text);
         }
         bytes
@@ -296,16 +263,12 @@ impl ScanRecord {
         let mut texts = [const { String::new() }; 5];
         for text in &mut texts {
             let (length, after) = rest.split_first_chunk()?;
-            let (found, after) =
-                after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            let (found, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
             *text = String::from_utf8(found.to_vec()).ok()?;
             rest = after;
         }
         let [place, device, scan_id, code_id, reason] = texts;
-        let position = (
-            u16::from_be_bytes(*partition),
-            u64::from_be_bytes(*sequence),
-        );
+        let position = (u16::from_be_bytes(*partition), u64::from_be_bytes(*sequence));
         rest.is_empty().then_some(Self {
             at: i64::from_be_bytes(*at),
             place,
@@ -324,9 +287,7 @@ fn scan_name(device: &str, scan_id: &str) -> [u8; 16] {
     hasher.update(&(device.len() as u64).to_be_bytes());
     hasher.update(device.as_bytes());
     hasher.update(scan_id.as_bytes());
-    hasher.finalize().as_bytes()[..16]
-        .try_into()
-        .expect("16 of 32 bytes")
+    hasher.finalize().as_bytes()[..16].try_into().expect("16 of 32 bytes")
 }
 
 fn failed(error: impl std::fmt::Display) -> RecordsError {

@@ -38,18 +38,9 @@ impl Verifier {
     ///
     /// # Errors
     /// `unknown_place`, `not_allowed`, `invalid_id_number`, `invalid_request`, `rate_limited`, `unavailable`.
-    pub async fn verify(
-        &self,
-        caller: &Caller,
-        request: &VerifyRequest,
-    ) -> Result<VerifyResponse, Problem> {
+    pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
         let place = self.policy.place(&request.place).ok_or_else(|| {
-            let known: Vec<_> = self
-                .policy
-                .places
-                .iter()
-                .map(|place| place.name.as_str())
-                .collect();
+            let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
             Problem::new(
                 Code::UnknownPlace,
                 format!("the policy has no such place; it has {}", known.join(", ")),
@@ -71,9 +62,7 @@ impl Verifier {
         }
         let now = Timestamp(request.at.unwrap_or_else(|| self.clock.now().0));
         let answer = match &request.scan {
-            Some(Shown::Code(text)) => {
-                self.code(caller, place, text, &request.id_number, now, what_if)?
-            }
+            Some(Shown::Code(text)) => self.code(caller, place, text, &request.id_number, now, what_if)?,
             Some(Shown::IdCard(number)) => self.card(caller, place, number, now, what_if).await?,
             None => {
                 return Err(Problem::new(
@@ -99,26 +88,20 @@ impl Verifier {
     }
 
     /// The device as which the caller verifies here.
-    fn device(
-        &self,
-        caller: &Caller,
-        place: &PlacePolicy,
-        request: &VerifyRequest,
-    ) -> Result<String, Problem> {
+    fn device(&self, caller: &Caller, place: &PlacePolicy, request: &VerifyRequest) -> Result<String, Problem> {
         let named = request.device.as_str();
         if named.len() > MAX_NAME_BYTES || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let detail =
-                format!("a device is named by at most {MAX_NAME_BYTES} visible ASCII characters");
+            let detail = format!("a device is named by at most {MAX_NAME_BYTES} visible ASCII characters");
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         let device = match named {
-            "" => caller.device_at(&place.name).unwrap_or(
-                if caller.is_admin() || caller.is_auditor() {
+            "" => caller
+                .device_at(&place.name)
+                .unwrap_or(if caller.is_admin() || caller.is_auditor() {
                     "desk"
                 } else {
                     ""
-                },
-            ),
+                }),
             named => named,
         };
         let auditor_asks = request.at.is_some() && caller.is_auditor();
@@ -158,14 +141,10 @@ impl Verifier {
             && let Some(claims) = &answer.claims
         {
             let key = (caller.id.as_str().to_owned(), claims.code_id.0);
-            self.limits
-                .0
-                .admit(&key, self.clock.monotonic())
-                .map_err(|limited| {
-                    let seconds = limited.retry_after.as_secs().saturating_add(1);
-                    Problem::new(Code::RateLimited, "too many wrong ID cards for one code")
-                        .with_retry_after(seconds)
-                })?;
+            self.limits.0.admit(&key, self.clock.monotonic()).map_err(|limited| {
+                let seconds = limited.retry_after.as_secs().saturating_add(1);
+                Problem::new(Code::RateLimited, "too many wrong ID cards for one code").with_retry_after(seconds)
+            })?;
         }
         Ok(answer)
     }
@@ -188,18 +167,14 @@ impl Verifier {
         let number = self.id_number(number)?;
         let holder = self.vault.find(&number).await.map_err(|error| {
             tracing::error!(%error, "the vault cannot answer");
-            Problem::new(
-                Code::Unavailable,
-                "the register of persons cannot be reached",
-            )
+            Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         Ok(self.scan_id_card(place, holder, what_if))
     }
 
     fn id_number(&self, text: &str) -> Result<IdNumber, Problem> {
         let today = citycode_policy_file::local_date(&self.policy, Timestamp(self.clock.now().0));
-        IdNumber::parse(text, today)
-            .map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))
+        IdNumber::parse(text, today).map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))
     }
 
     /// Records the scan. A sampling desk's is durable before the answer, and a repeat gets the recorded verdict.

@@ -17,8 +17,7 @@ use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_token::{
-    IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof,
-    id_commitment_matches,
+    IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
 };
 use citycode_vault::Vault;
 
@@ -112,8 +111,7 @@ impl Verifier {
             .map_err(|error| error.to_string())?;
         for commit in keys.iter().filter(|commit| from.includes(commit.position)) {
             for data in &commit.commit.events {
-                let event =
-                    citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
+                let event = citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
                 folded.fold_key_event(&event.map_err(|error| error.to_string())?)?;
             }
         }
@@ -229,15 +227,8 @@ impl Verifier {
 
     /// Judges an ID card shown instead of a code; `holder` is none for a person unknown to the city (R21).
     #[must_use]
-    pub fn scan_id_card(
-        &self,
-        place: &PlacePolicy,
-        holder: Option<HolderId>,
-        what_if: bool,
-    ) -> Answer {
-        let standing = holder.map_or(Standing::Green, |holder| {
-            self.folded.status.standing_of(holder)
-        });
+    pub fn scan_id_card(&self, place: &PlacePolicy, holder: Option<HolderId>, what_if: bool) -> Answer {
+        let standing = holder.map_or(Standing::Green, |holder| self.folded.status.standing_of(holder));
         let age_ms = if what_if { 0 } else { self.age_ms() };
         let knowledge = Knowledge {
             age_ms,
@@ -250,11 +241,7 @@ impl Verifier {
         let standing = place.standing_counts.then_some(standing);
         let position = CommitPosition {
             partition: 0,
-            sequence: self
-                .folded
-                .status
-                .point(0)
-                .map_or(0, |point| point.sequence),
+            sequence: self.folded.status.point(0).map_or(0, |point| point.sequence),
         };
         Answer {
             verdict,
@@ -286,14 +273,10 @@ impl Verifier {
         if canonical.starts_with(PRESENTATION_PREFIX.as_bytes()) {
             let read = citycode_token::Scan::read_canonical(canonical)?;
             let key = *blake3::hash(read.cwt()).as_bytes();
-            let claims = match seen
-                .get(&key)
-                .filter(|claims| covered(&seen.keyring, claims, scan.now))
-            {
+            let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, scan.now)) {
                 Some(claims) => claims,
                 None => {
-                    let claims =
-                        read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
+                    let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
                     self.folded.memory.remember(&seen, key, claims);
                     claims
                 }
@@ -302,10 +285,7 @@ impl Verifier {
             return Ok((claims, proof, seen.keyring.is_compromised(claims.key_id)));
         }
         let key = *blake3::hash(canonical).as_bytes();
-        let claims = match seen
-            .get(&key)
-            .filter(|claims| covered(&seen.keyring, claims, scan.now))
-        {
+        let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, scan.now)) {
             Some(claims) => claims,
             None => {
                 let read = citycode_token::Scan::read_canonical(canonical)?;
@@ -314,11 +294,7 @@ impl Verifier {
                 claims
             }
         };
-        Ok((
-            claims,
-            ProofState::Absent,
-            seen.keyring.is_compromised(claims.key_id),
-        ))
+        Ok((claims, ProofState::Absent, seen.keyring.is_compromised(claims.key_id)))
     }
 }
 

@@ -23,20 +23,10 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store"]),
-    (
-        "holder-log",
-        &["domain", "wire", "projection", "event-store"],
-    ),
+    ("holder-log", &["domain", "wire", "projection", "event-store"]),
     (
         "acts",
-        &[
-            "domain",
-            "wire",
-            "vault",
-            "policy-file",
-            "holder-log",
-            "service-kit",
-        ],
+        &["domain", "wire", "vault", "policy-file", "holder-log", "service-kit"],
     ),
     // Only tests and benches use it, so it may know what they would otherwise repeat.
     (
@@ -166,15 +156,9 @@ const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
 const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
     (
         "async-nats",
-        &[
-            "event-store-jetstream",
-            "vault",
-            "testkit",
-            "bench",
-            "tests",
-        ],
+        &["event-store-jetstream", "vault", "testkit", "bench", "tests"],
     ),
-    ("redb", &["event-store-embedded", "vault", "audit", "bench"]),
+    ("redb", &["event-store-embedded", "vault", "audit", "verifier", "bench"]),
     ("krilla", &["qr"]),
 ];
 
@@ -204,21 +188,16 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
         }
     }
     engines_only_where_composed(workspace, arrows, &mut findings)?;
-    if let Some(reason) = no_std_fault(
-        &std::fs::read_to_string(workspace.path("crates/domain/src/lib.rs"))
-            .context("crates/domain")?,
-    ) {
+    if let Some(reason) =
+        no_std_fault(&std::fs::read_to_string(workspace.path("crates/domain/src/lib.rs")).context("crates/domain")?)
+    {
         findings.error("crates/domain/src/lib.rs", reason);
     }
     Ok(findings)
 }
 
 fn is_known(room: &str) -> bool {
-    CRATES
-        .iter()
-        .chain(&SERVICES)
-        .any(|(name, _)| *name == room)
-        || COMPOSERS.contains(&room)
+    CRATES.iter().chain(&SERVICES).any(|(name, _)| *name == room) || COMPOSERS.contains(&room)
 }
 
 fn is_service(room: &str) -> bool {
@@ -236,9 +215,7 @@ fn fault(arrow: &Arrow) -> Option<String> {
         return shipped_testkit.then(|| "testkit only as a dev-dependency".into());
     }
     if is_service(to) {
-        return Some(
-            "only services/citycode may know a service; services meet through the log".into(),
-        );
+        return Some("only services/citycode may know a service; services meet through the log".into());
     }
     if arrow.dev {
         return None;
@@ -272,9 +249,7 @@ fn outsider_fault(room: &str, dependency: &str) -> Option<String> {
     let forbidden = OUTSIDERS_FORBIDDEN
         .iter()
         .any(|(name, list)| *name == room && list.contains(&dependency));
-    let confined = OUTSIDERS_CONFINED
-        .iter()
-        .find(|(name, _)| *name == dependency);
+    let confined = OUTSIDERS_CONFINED.iter().find(|(name, _)| *name == dependency);
     match confined {
         _ if forbidden => Some(format!("must not know {dependency}")),
         Some((_, rooms)) if !rooms.contains(&room) => {
@@ -285,22 +260,18 @@ fn outsider_fault(room: &str, dependency: &str) -> Option<String> {
 }
 
 /// A service that names an engine does so in its `main.rs` alone, so that its library runs on any.
-fn engines_only_where_composed(
-    workspace: &Workspace,
-    arrows: &BTreeSet<Arrow>,
-    findings: &mut Findings,
-) -> Result<()> {
-    let named = |arrow: &&Arrow| {
-        !arrow.dev && is_service(&arrow.from) && ENGINES.contains(&arrow.to.as_str())
-    };
+fn engines_only_where_composed(workspace: &Workspace, arrows: &BTreeSet<Arrow>, findings: &mut Findings) -> Result<()> {
+    let named = |arrow: &&Arrow| !arrow.dev && is_service(&arrow.from) && ENGINES.contains(&arrow.to.as_str());
     for arrow in arrows.iter().filter(named) {
         let sources = format!("services/{}/src/", arrow.from);
         let engine = format!("citycode_{}", arrow.to.replace('-', "_"));
         for file in workspace.files()? {
-            let inner =
-                file.starts_with(&sources) && file.ends_with(".rs") && !file.ends_with("/main.rs");
+            let inner = file.starts_with(&sources) && file.ends_with(".rs") && !file.ends_with("/main.rs");
             if inner && std::fs::read_to_string(workspace.path(&file))?.contains(&engine) {
-                findings.error(&file, format!("names {engine}; an engine is named only where the service is composed (main.rs)"));
+                findings.error(
+                    &file,
+                    format!("names {engine}; an engine is named only where the service is composed (main.rs)"),
+                );
             }
         }
     }
@@ -316,12 +287,9 @@ fn no_std_fault(lib: &str) -> Option<&'static str> {
         }
         before = line;
     }
-    let guarded = lib.lines().any(|line| {
-        matches!(
-            line.trim(),
-            "#![no_std]" | "#![cfg_attr(not(test), no_std)]"
-        )
-    });
+    let guarded = lib
+        .lines()
+        .any(|line| matches!(line.trim(), "#![no_std]" | "#![cfg_attr(not(test), no_std)]"));
     (!guarded).then_some("lacks #![no_std]")
 }
 
@@ -375,10 +343,7 @@ mod tests {
         for (from, to) in wrong {
             assert!(fault(&arrow(from, to, false)).is_some(), "{from} -> {to}");
         }
-        assert!(
-            fault(&arrow("verifier", "issuer", true)).is_some(),
-            "nor in tests"
-        );
+        assert!(fault(&arrow("verifier", "issuer", true)).is_some(), "nor in tests");
     }
 
     #[test]
@@ -400,9 +365,6 @@ mod tests {
     fn domain_without_no_std_is_found() {
         assert!(no_std_fault("//! x\nextern crate alloc;").is_some());
         assert!(no_std_fault("#![no_std]\nextern crate std;").is_some());
-        assert_eq!(
-            no_std_fault("#![no_std]\n#[cfg(test)]\nextern crate std;"),
-            None
-        );
+        assert_eq!(no_std_fault("#![no_std]\n#[cfg(test)]\nextern crate std;"), None);
     }
 }

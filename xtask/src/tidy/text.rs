@@ -51,9 +51,7 @@ fn size(file: &str, bytes: usize, decisions: &str, findings: &mut Findings) {
     if bytes > SIZE_TO_REFUSE && !excused {
         findings.error(
             file,
-            format!(
-                "{bytes} bytes: cut it, or name it in a decision record (limit {SIZE_TO_REFUSE})"
-            ),
+            format!("{bytes} bytes: cut it, or name it in a decision record (limit {SIZE_TO_REFUSE})"),
         );
     } else if bytes > SIZE_TO_WARN && !excused {
         findings.warn(
@@ -66,10 +64,7 @@ fn size(file: &str, bytes: usize, decisions: &str, findings: &mut Findings) {
 fn white_space(file: &str, content: &str, findings: &mut Findings) {
     for (number, line) in lines(content) {
         if line.ends_with([' ', '\t', '\r']) {
-            findings.error(
-                format!("{file}:{number}"),
-                "white space at the end of the line",
-            );
+            findings.error(format!("{file}:{number}"), "white space at the end of the line");
         }
     }
     if !content.is_empty() && !content.ends_with('\n') {
@@ -81,9 +76,7 @@ fn foreign_paths(file: &str, content: &str, findings: &mut Findings) {
     for (number, line) in lines(content) {
         for path in FORBIDDEN_PATHS {
             let begins = |at: usize| {
-                !line[..at].ends_with(|before: char| {
-                    before.is_ascii_alphanumeric() || "_-.}/*>".contains(before)
-                })
+                !line[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || "_-.}/*>".contains(before))
             };
             if line.match_indices(path).any(|(at, _)| begins(at)) {
                 findings.error(
@@ -110,8 +103,7 @@ fn contains_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back().is_some_and(joins) && word.starts_with(joins);
-        let after =
-            line[at + word.len()..].chars().next().is_some_and(joins) && word.ends_with(joins);
+        let after = line[at + word.len()..].chars().next().is_some_and(joins) && word.ends_with(joins);
         !before && !after
     })
 }
@@ -119,13 +111,11 @@ fn contains_word(line: &str, word: &str) -> bool {
 /// A test waits for a condition or moves the clock. Everything from a file's `#[cfg(test)] mod` on is a
 /// test, since tests stand last in a file here.
 fn sleeping_tests(file: &str, content: &str, findings: &mut Findings) {
-    let mut in_tests =
-        file.contains("/tests/") || file.starts_with("tests/") || file.ends_with("/tests.rs");
+    let mut in_tests = file.contains("/tests/") || file.starts_with("tests/") || file.ends_with("/tests.rs");
     let mut previous = "";
     for (number, line) in lines(content) {
         let trimmed = line.trim();
-        in_tests |=
-            previous == "#[cfg(test)]" && trimmed.starts_with("mod ") && trimmed.ends_with('{');
+        in_tests |= previous == "#[cfg(test)]" && trimmed.starts_with("mod ") && trimmed.ends_with('{');
         if in_tests && contains_word(line, concat!("sle", "ep(")) {
             findings.error(
                 format!("{file}:{number}"),
@@ -137,10 +127,7 @@ fn sleeping_tests(file: &str, content: &str, findings: &mut Findings) {
 }
 
 fn lines(content: &str) -> impl Iterator<Item = (usize, &str)> {
-    content
-        .split('\n')
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
+    content.split('\n').enumerate().map(|(index, line)| (index + 1, line))
 }
 
 #[cfg(test)]
@@ -149,22 +136,13 @@ mod tests {
 
     fn found(file: &str, content: &str) -> Findings {
         let mut findings = Findings::default();
-        check(
-            file,
-            content,
-            "0009 excuses crates/a/src/table.rs",
-            &mut findings,
-        );
+        check(file, content, "0009 excuses crates/a/src/table.rs", &mut findings);
         findings
     }
 
     fn one_error(file: &str, content: &str) {
         let findings = found(file, content);
-        assert_eq!(
-            findings.errors.len(),
-            1,
-            "{file}: {content:?}: {findings:?}"
-        );
+        assert_eq!(findings.errors.len(), 1, "{file}: {content:?}: {findings:?}");
     }
 
     fn no_error(file: &str, content: &str) {
@@ -175,12 +153,7 @@ mod tests {
     #[test]
     fn a_big_file_is_warned_of_and_a_huge_one_refused_unless_a_decision_names_it() {
         let line = "// x\n";
-        assert_eq!(
-            found("crates/a/src/lib.rs", &line.repeat(2_500))
-                .warnings
-                .len(),
-            1
-        );
+        assert_eq!(found("crates/a/src/lib.rs", &line.repeat(2_500)).warnings.len(), 1);
         one_error("crates/a/src/lib.rs", &line.repeat(6_000));
         no_error("crates/a/src/table.rs", &line.repeat(6_000));
     }
@@ -199,10 +172,7 @@ mod tests {
 
     #[test]
     fn longer_words_are_not_taken_for_forbidden_ones() {
-        no_error(
-            "a.rs",
-            concat!("let name = \"XX", "XX\"; fn into", "_ignored() {}\n"),
-        );
+        no_error("a.rs", concat!("let name = \"XX", "XX\"; fn into", "_ignored() {}\n"));
     }
 
     #[test]

@@ -5,10 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use citycode_projection::bench_support::mix;
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
-};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
 use crate::folder;
 
@@ -68,11 +65,7 @@ fn read(folder: &Path, commits: u64) -> Result<Rows> {
             rows.push((key.value(), value.value().to_vec()));
         }
         // Tags are random: they came in no order.
-        let order = |key: &PageKey| {
-            mix(u64::from_le_bytes(
-                *key.1.first_chunk().expect("16 bytes have 8"),
-            ))
-        };
+        let order = |key: &PageKey| mix(u64::from_le_bytes(*key.1.first_chunk().expect("16 bytes have 8")));
         rows.sort_by_key(|(key, _)| order(key));
         Ok(rows)
     };
@@ -129,8 +122,7 @@ pub(crate) fn measure(folder: &Path, commits: u64, vault_batches: u64) -> Result
         transaction.commit()?;
     }
     let single_commits_a_second = SINGLE as f64 / start.elapsed().as_secs_f64();
-    let lengths =
-        |rows: &[(PageKey, Vec<u8>)]| rows.iter().map(|(_, row)| row.len()).sum::<usize>();
+    let lengths = |rows: &[(PageKey, Vec<u8>)]| rows.iter().map(|(_, row)| row.len()).sum::<usize>();
     let log_bytes: usize = rows.log.iter().map(|(_, row)| row.len()).sum();
     Ok(Limit {
         seconds,

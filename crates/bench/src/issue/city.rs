@@ -79,12 +79,7 @@ impl IssuerUp {
         tasks.push(tokio::spawn(async move {
             drop(follow(&*log, &mut status_fold, &progress).await);
         }));
-        let log = HolderLog::new(
-            store as Arc<dyn EventStore>,
-            register,
-            folded.clone(),
-            vec![seen],
-        );
+        let log = HolderLog::new(store as Arc<dyn EventStore>, register, folded.clone(), vec![seen]);
         let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)
             .ok()
             .context("the policy")?;
@@ -105,18 +100,10 @@ impl IssuerUp {
             erasures,
         });
         folded.wait_until_live().await?;
-        issuer
-            .ensure_signing_key()
-            .await
-            .ok()
-            .context("no signing key")?;
+        issuer.ensure_signing_key().await.ok().context("no signing key")?;
         let (address, server) = serve(issuer).await?;
         tasks.push(server);
-        Ok(Self {
-            address,
-            vault,
-            tasks,
-        })
+        Ok(Self { address, vault, tasks })
     }
 
     /// A client on a connection of its own.
@@ -142,15 +129,12 @@ impl IssuerUp {
 }
 
 async fn serve(issuer: Arc<Issuer>) -> Result<(std::net::SocketAddr, JoinHandle<()>)> {
-    let id = CallerId::new("bench", "admin").ok().context("an id")?;
+    let id = CallerId::new("bench", "admin").context("an id")?;
     let admin = Arc::new(Caller::new(id, vec![Role::Admin]));
-    let service = IssuerServiceServer::with_interceptor(
-        IssuerFace(issuer),
-        move |mut request: Request<()>| {
-            request.extensions_mut().insert(Arc::clone(&admin));
-            Ok(request)
-        },
-    );
+    let service = IssuerServiceServer::with_interceptor(IssuerFace(issuer), move |mut request: Request<()>| {
+        request.extensions_mut().insert(Arc::clone(&admin));
+        Ok(request)
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let server = Server::builder()

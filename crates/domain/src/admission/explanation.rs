@@ -13,10 +13,7 @@ pub struct Explanation {
 
 /// What to tell people about a reason, and what they can do.
 #[must_use]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one table: a line or two for each reason"
-)]
+#[expect(clippy::too_many_lines, reason = "one table: a line or two for each reason")]
 pub const fn explain(reason: Reason) -> Explanation {
     let (zh, en) = match reason {
         Reason::Ok => ("核验通过。", "The check passed."),
@@ -33,10 +30,7 @@ pub const fn explain(reason: Reason) -> Explanation {
             "This device's clock cannot be trusted, so it cannot check. Call the staff.",
         ),
         Reason::NotYetValid => ("此码尚未生效。", "This code is not valid yet."),
-        Reason::Expired => (
-            "此码已过有效期，请重新申领。",
-            "This code has expired. Get a new one.",
-        ),
+        Reason::Expired => ("此码已过有效期，请重新申领。", "This code has expired. Get a new one."),
         Reason::KindNotAcceptedHere => (
             "此处不能使用这种码，请出示其他码或证件，或走人工通道。",
             "This kind of code is not accepted here. Show another one, or go to the staff.",

@@ -72,22 +72,13 @@ pub struct IdCardEvidence {
 
 /// Judges one scan of a code.
 #[must_use]
-pub fn judge(
-    evidence: &Evidence<'_>,
-    place: &PlacePolicy,
-    knowledge: &Knowledge,
-    now: Timestamp,
-) -> Verdict {
+pub fn judge(evidence: &Evidence<'_>, place: &PlacePolicy, knowledge: &Knowledge, now: Timestamp) -> Verdict {
     first_reason(evidence, place, knowledge, now).verdict()
 }
 
 /// Judges an ID card shown instead of a code.
 #[must_use]
-pub fn judge_id_card(
-    evidence: IdCardEvidence,
-    place: &PlacePolicy,
-    knowledge: &Knowledge,
-) -> Verdict {
+pub fn judge_id_card(evidence: IdCardEvidence, place: &PlacePolicy, knowledge: &Knowledge) -> Verdict {
     let reason = if !place.accepts_id_card {
         Reason::KindNotAcceptedHere
     } else if knowledge.age_ms > place.max_knowledge_age_ms {
@@ -98,12 +89,7 @@ pub fn judge_id_card(
     reason.verdict()
 }
 
-fn first_reason(
-    evidence: &Evidence<'_>,
-    place: &PlacePolicy,
-    knowledge: &Knowledge,
-    now: Timestamp,
-) -> Reason {
+fn first_reason(evidence: &Evidence<'_>, place: &PlacePolicy, knowledge: &Knowledge, now: Timestamp) -> Reason {
     let claims = evidence.claims;
     if evidence.proof == ProofState::BadSignature {
         return Reason::BadSignature;
@@ -157,17 +143,14 @@ fn known_life(
             Death::Revoked => Reason::Revoked,
         });
     }
-    if knowledge.age_ms > place.max_knowledge_age_ms
-        || (knowledge.key_compromised && !knowledge.whole_log)
-    {
+    if knowledge.age_ms > place.max_knowledge_age_ms || (knowledge.key_compromised && !knowledge.whole_log) {
         return Err(Reason::TooStale);
     }
     match status {
         Status::NeverIssued if issued_at >= knowledge.reaches => Err(Reason::TooStale),
         Status::NeverIssued | Status::OtherClaims => Err(Reason::UnknownCode),
         Status::Issued {
-            life: Life::Suspended,
-            ..
+            life: Life::Suspended, ..
         } => Err(Reason::Suspended),
         Status::Issued { standing, .. } => Ok(standing),
     }

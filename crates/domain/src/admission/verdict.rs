@@ -53,12 +53,7 @@ pub struct Verdict {
 
 impl Decision {
     /// Every decision.
-    pub const ALL: [Self; 4] = [
-        Self::Admit,
-        Self::AdmitAfterIdCheck,
-        Self::Refuse,
-        Self::CannotCheck,
-    ];
+    pub const ALL: [Self; 4] = [Self::Admit, Self::AdmitAfterIdCheck, Self::Refuse, Self::CannotCheck];
 
     /// The word that stands in answers.
     #[must_use]
@@ -133,9 +128,6 @@ impl Reason {
             Self::TooStale | Self::ClockUntrusted => Decision::CannotCheck,
             _ => Decision::Refuse,
         };
-        Verdict {
-            decision,
-            reason: self,
-        }
+        Verdict { decision, reason: self }
     }
 }

@@ -12,12 +12,7 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`].
-pub fn decide(
-    state: &HolderState,
-    standing: Standing,
-    reason: Sealed,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &HolderState, standing: Standing, reason: Sealed, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }

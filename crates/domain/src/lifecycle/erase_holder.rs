@@ -12,11 +12,7 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`]; [`Refusal::OfficerNeeded`] while a code is held or the standing is not green.
-pub fn decide(
-    state: &HolderState,
-    by_officer: bool,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &HolderState, by_officer: bool, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
@@ -25,8 +21,5 @@ pub fn decide(
         return Err(Refusal::OfficerNeeded);
     }
     let codes = state.all_alive(now).map(SlotState::code_ref).collect();
-    Ok(vec![Event::HolderErased(HolderErased {
-        codes,
-        by_officer,
-    })])
+    Ok(vec![Event::HolderErased(HolderErased { codes, by_officer })])
 }

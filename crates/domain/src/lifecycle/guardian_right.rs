@@ -28,12 +28,8 @@ pub fn slot_for(
         }),
         (_, None) => Ok(shared),
         (GuardianPolicy::HolderOnly, Some(_)) => Err(Refusal::HolderOnly),
-        (GuardianPolicy::WithRelationship, Some(guardian)) if state.has_guardian(guardian) => {
-            Ok(shared)
-        }
-        (GuardianPolicy::PerGuardian | GuardianPolicy::WithRelationship, Some(_)) => {
-            Err(Refusal::RelationshipUnknown)
-        }
+        (GuardianPolicy::WithRelationship, Some(guardian)) if state.has_guardian(guardian) => Ok(shared),
+        (GuardianPolicy::PerGuardian | GuardianPolicy::WithRelationship, Some(_)) => Err(Refusal::RelationshipUnknown),
         (GuardianPolicy::WithValidCode(needed), Some(guardian)) => {
             let family = Slot {
                 kind: needed,

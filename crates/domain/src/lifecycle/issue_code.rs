@@ -76,11 +76,7 @@ pub struct Grant {
 ///
 /// # Errors
 /// The first [`Refusal`] that speaks.
-pub fn grant(
-    state: &HolderState,
-    command: &IssueCode<'_>,
-    now: Timestamp,
-) -> Result<Grant, Refusal> {
+pub fn grant(state: &HolderState, command: &IssueCode<'_>, now: Timestamp) -> Result<Grant, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
@@ -136,12 +132,7 @@ pub fn decide(
 impl CodeBirth {
     /// The event of the birth, once the token has been signed and sealed.
     #[must_use]
-    pub fn into_event(
-        self,
-        key_id: KeyId,
-        claims_digest: ClaimsDigest,
-        sealed_token: Sealed,
-    ) -> CodeIssued {
+    pub fn into_event(self, key_id: KeyId, claims_digest: ClaimsDigest, sealed_token: Sealed) -> CodeIssued {
         CodeIssued {
             code: self.code,
             issued_at: self.issued_at,
@@ -163,12 +154,8 @@ fn eligibility(rules: &[EligibilityRule], person: &PersonFacts) -> Option<Eligib
     }
     let age = full_years(person.birth_date, person.today);
     rules.iter().find_map(|rule| match *rule {
-        EligibilityRule::Under(limit) => age
-            .filter(|age| *age < limit)
-            .map(|_| EligibilityGround::Under),
-        EligibilityRule::From(limit) => age
-            .filter(|age| *age >= limit)
-            .map(|_| EligibilityGround::From),
+        EligibilityRule::Under(limit) => age.filter(|age| *age < limit).map(|_| EligibilityGround::Under),
+        EligibilityRule::From(limit) => age.filter(|age| *age >= limit).map(|_| EligibilityGround::From),
         EligibilityRule::Disability => person.disability.then_some(EligibilityGround::Disability),
         EligibilityRule::Group => person.group.then_some(EligibilityGround::Group),
     })

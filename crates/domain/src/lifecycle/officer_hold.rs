@@ -12,12 +12,7 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`].
-pub fn decide_suspend(
-    state: &HolderState,
-    slot: Slot,
-    reason: Sealed,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide_suspend(state: &HolderState, slot: Slot, reason: Sealed, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
@@ -51,11 +46,7 @@ pub fn decide_reinstate(
         (false, false) => Err(Refusal::NoValidCode),
         (true, _) => {
             let code = alive.then(|| known.code_ref());
-            Ok(vec![Event::CodeReinstated(CodeReinstated {
-                slot,
-                code,
-                reason,
-            })])
+            Ok(vec![Event::CodeReinstated(CodeReinstated { slot, code, reason })])
         }
     }
 }

@@ -12,11 +12,7 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::OwnGuardian`], [`Refusal::TooMany`].
-pub fn decide_record(
-    state: &HolderState,
-    dependent: HolderId,
-    guardian: HolderId,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide_record(state: &HolderState, dependent: HolderId, guardian: HolderId) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
@@ -29,20 +25,14 @@ pub fn decide_record(
     if state.guardians.len() >= MAX_GUARDIANS {
         return Err(Refusal::TooMany);
     }
-    Ok(vec![Event::RelationshipRecorded(RelationshipRecorded {
-        guardian,
-    })])
+    Ok(vec![Event::RelationshipRecorded(RelationshipRecorded { guardian })])
 }
 
 /// Ends the relationship and kills the codes that rest on it.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::RelationshipUnknown`].
-pub fn decide_end(
-    state: &HolderState,
-    guardian: HolderId,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide_end(state: &HolderState, guardian: HolderId, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
@@ -54,8 +44,5 @@ pub fn decide_end(
         .filter(|code| code.slot.guardian == Some(guardian))
         .map(super::SlotState::code_ref)
         .collect();
-    Ok(vec![Event::RelationshipEnded(RelationshipEnded {
-        guardian,
-        codes,
-    })])
+    Ok(vec![Event::RelationshipEnded(RelationshipEnded { guardian, codes })])
 }

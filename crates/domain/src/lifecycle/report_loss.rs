@@ -27,10 +27,7 @@ pub fn decide(
         return Err(Refusal::ChannelNotAllowed);
     }
     let slot = guardian_right::slot_for(state, kind, guardian, now)?;
-    let code = state
-        .alive(slot, now)
-        .ok_or(Refusal::NoValidCode)?
-        .code_ref();
+    let code = state.alive(slot, now).ok_or(Refusal::NoValidCode)?.code_ref();
     Ok(vec![Event::CodeReportedLost(CodeReportedLost {
         code,
         acting_guardian: guardian,

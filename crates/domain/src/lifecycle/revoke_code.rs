@@ -11,18 +11,10 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`].
-pub fn decide(
-    state: &HolderState,
-    slot: Slot,
-    reason: Sealed,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &HolderState, slot: Slot, reason: Sealed, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
     }
-    let code = state
-        .alive(slot, now)
-        .ok_or(Refusal::NoValidCode)?
-        .code_ref();
+    let code = state.alive(slot, now).ok_or(Refusal::NoValidCode)?.code_ref();
     Ok(vec![Event::CodeRevoked(CodeRevoked { code, reason })])
 }

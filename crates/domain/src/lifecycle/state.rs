@@ -121,14 +121,11 @@ impl HolderState {
                 }
             }
             Event::RelationshipEnded(ended) => {
-                self.guardians
-                    .retain(|guardian| *guardian != ended.guardian);
+                self.guardians.retain(|guardian| *guardian != ended.guardian);
                 self.kill(&ended.codes, Death::Revoked);
             }
             Event::CodeIssued(issued) => self.apply_issued(issued, position),
-            Event::CodeReportedLost(lost) => {
-                self.kill(core::slice::from_ref(&lost.code), Death::ReportedLost)
-            }
+            Event::CodeReportedLost(lost) => self.kill(core::slice::from_ref(&lost.code), Death::ReportedLost),
             Event::CodeRevoked(revoked) => {
                 self.kill(core::slice::from_ref(&revoked.code), Death::Revoked);
                 self.set_held(revoked.code.slot, false);
@@ -157,11 +154,7 @@ impl HolderState {
             issued_position: position,
             death: None,
         };
-        match self
-            .slots
-            .iter_mut()
-            .find(|state| state.slot == issued.code.slot)
-        {
+        match self.slots.iter_mut().find(|state| state.slot == issued.code.slot) {
             Some(state) => state.code = code,
             None => self.slots.push(SlotState {
                 slot: issued.code.slot,
@@ -173,11 +166,7 @@ impl HolderState {
 
     fn kill(&mut self, codes: &[CodeRef], death: Death) {
         for dead in codes {
-            if let Some(state) = self
-                .slots
-                .iter_mut()
-                .find(|state| state.code.code_id == dead.code_id)
-            {
+            if let Some(state) = self.slots.iter_mut().find(|state| state.code.code_id == dead.code_id) {
                 state.code.death.get_or_insert(death);
             }
         }

@@ -1,8 +1,7 @@
 //! R18–R25: what a place answers, and in which order.
 
 use citycode_domain::admission::{
-    Decision, Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, judge,
-    judge_id_card,
+    Decision, Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, judge, judge_id_card,
 };
 use citycode_domain::claims::CodeClaims;
 use citycode_domain::policy::{Acceptance, KindPolicy, PlacePolicy};
@@ -97,49 +96,29 @@ fn speakers() -> Vec<Speaker> {
         (Reason::ClockUntrusted, Part::Clock, |s| {
             s.knowledge.clock_trusted = false
         }),
-        (Reason::NotYetValid, Part::Now, |s| {
-            s.now = START.plus_seconds(-1)
-        }),
+        (Reason::NotYetValid, Part::Now, |s| s.now = START.plus_seconds(-1)),
         (Reason::Expired, Part::Now, |s| s.now = s.claims.expires_at),
-        (Reason::KindNotAcceptedHere, Part::Place, |s| {
-            s.place.accepts.clear()
-        }),
+        (Reason::KindNotAcceptedHere, Part::Place, |s| s.place.accepts.clear()),
         (Reason::Superseded, Part::Life, |s| {
             s.set_life(Life::Dead(Death::Superseded))
         }),
         (Reason::ReportedLost, Part::Life, |s| {
             s.set_life(Life::Dead(Death::ReportedLost))
         }),
-        (Reason::Revoked, Part::Life, |s| {
-            s.set_life(Life::Dead(Death::Revoked))
-        }),
+        (Reason::Revoked, Part::Life, |s| s.set_life(Life::Dead(Death::Revoked))),
         (Reason::TooStale, Part::Age, |s| {
             s.knowledge.age_ms = s.place.max_knowledge_age_ms + 1
         }),
-        (Reason::UnknownCode, Part::Life, |s| {
-            s.status = Status::OtherClaims
-        }),
-        (Reason::Suspended, Part::Life, |s| {
-            s.set_life(Life::Suspended)
-        }),
-        (Reason::StandingRed, Part::Standing, |s| {
-            s.set_standing(Standing::Red)
-        }),
+        (Reason::UnknownCode, Part::Life, |s| s.status = Status::OtherClaims),
+        (Reason::Suspended, Part::Life, |s| s.set_life(Life::Suspended)),
+        (Reason::StandingRed, Part::Standing, |s| s.set_standing(Standing::Red)),
         (Reason::StandingYellow, Part::Standing, |s| {
             s.set_standing(Standing::Yellow)
         }),
-        (Reason::MissingProof, Part::Proof, |s| {
-            s.proof = ProofState::Absent
-        }),
-        (Reason::StaleProof, Part::Proof, |s| {
-            s.proof = ProofState::Stale
-        }),
-        (Reason::IdCheckRequired, Part::IdCheck, |s| {
-            s.id_check = IdCheck::None
-        }),
-        (Reason::IdMismatch, Part::IdCheck, |s| {
-            s.id_check = IdCheck::Mismatch
-        }),
+        (Reason::MissingProof, Part::Proof, |s| s.proof = ProofState::Absent),
+        (Reason::StaleProof, Part::Proof, |s| s.proof = ProofState::Stale),
+        (Reason::IdCheckRequired, Part::IdCheck, |s| s.id_check = IdCheck::None),
+        (Reason::IdMismatch, Part::IdCheck, |s| s.id_check = IdCheck::Mismatch),
     ]
 }
 
@@ -164,18 +143,10 @@ fn r23_of_every_two_that_speak_at_once_the_earlier_is_reported() {
             }
             for swapped in [false, true] {
                 let mut scene = Scene::good();
-                let (first, second) = if swapped {
-                    (also, speak)
-                } else {
-                    (speak, also)
-                };
+                let (first, second) = if swapped { (also, speak) } else { (speak, also) };
                 first(&mut scene);
                 second(&mut scene);
-                assert_eq!(
-                    scene.judge().reason,
-                    *earlier,
-                    "{earlier:?} before {later:?}"
-                );
+                assert_eq!(scene.judge().reason, *earlier, "{earlier:?} before {later:?}");
             }
             pairs += 1;
         }
@@ -211,12 +182,11 @@ fn r18_the_sentinel_never_admits_paper_whatever_its_state() {
     ];
     let standings = [Standing::Green, Standing::Yellow, Standing::Red];
     let mut statuses = vec![Status::NeverIssued, Status::OtherClaims];
-    statuses.extend(lives.iter().flat_map(|life| {
-        standings.map(|standing| Status::Issued {
-            life: *life,
-            standing,
-        })
-    }));
+    statuses.extend(
+        lives
+            .iter()
+            .flat_map(|life| standings.map(|standing| Status::Issued { life: *life, standing })),
+    );
     for status in statuses {
         for id_check in [IdCheck::None, IdCheck::Match, IdCheck::Mismatch] {
             for days in [-1, 0, 179, 180] {
@@ -229,11 +199,7 @@ fn r18_the_sentinel_never_admits_paper_whatever_its_state() {
                 };
                 let now = START.plus_seconds(days * DAY);
                 let verdict = judge(&evidence, place, &fresh(now), now);
-                assert_eq!(
-                    verdict.decision,
-                    Decision::Refuse,
-                    "{status:?} {id_check:?} {days}"
-                );
+                assert_eq!(verdict.decision, Decision::Refuse, "{status:?} {id_check:?} {days}");
             }
         }
     }
@@ -277,8 +243,7 @@ fn the_table_of_places_and_kinds_holds() {
         ("staffed", [Admit, Admit, Refuse, AdmitAfterIdCheck]),
     ];
     for (place, expected) in table {
-        let decisions =
-            [0, 1, 2, 3].map(|i: usize| holder.scan(&codes[i], place, IdCheck::None).decision);
+        let decisions = [0, 1, 2, 3].map(|i: usize| holder.scan(&codes[i], place, IdCheck::None).decision);
         assert_eq!(decisions, expected, "{place}");
     }
 }
@@ -320,10 +285,7 @@ fn r21_standing_holds_for_the_id_card_too() {
     let red = IdCardEvidence {
         standing: Standing::Red,
     };
-    assert_eq!(
-        judge_id_card(red, &place, &knowledge).reason,
-        Reason::TooStale
-    );
+    assert_eq!(judge_id_card(red, &place, &knowledge).reason, Reason::TooStale);
     place.accepts_id_card = false;
     assert_eq!(
         judge_id_card(red, &place, &knowledge).reason,
@@ -336,11 +298,7 @@ fn r24_each_place_has_its_own_limit_to_the_millisecond() {
     let mut holder = Holder::new();
     let live = holder.issue("live");
     let claims = claims(&live);
-    for (place, limit_ms) in [
-        ("sentinel", 10_000),
-        ("staffed", 10_000),
-        ("sampling_desk", 60_000),
-    ] {
+    for (place, limit_ms) in [("sentinel", 10_000), ("staffed", 10_000), ("sampling_desk", 60_000)] {
         let decide = |age_ms, status| {
             let evidence = Evidence {
                 claims: &claims,
@@ -349,10 +307,7 @@ fn r24_each_place_has_its_own_limit_to_the_millisecond() {
                 proof: ProofState::Fresh,
                 id_check: IdCheck::None,
             };
-            let knowledge = Knowledge {
-                age_ms,
-                ..fresh(START)
-            };
+            let knowledge = Knowledge { age_ms, ..fresh(START) };
             judge(
                 &evidence,
                 holder.policy.place(place).expect("a place"),
@@ -370,11 +325,7 @@ fn r24_each_place_has_its_own_limit_to_the_millisecond() {
             standing: Standing::Green,
         };
         assert_eq!(decide(limit_ms, valid), Decision::Admit, "{place}");
-        assert_eq!(
-            decide(limit_ms + 1, valid),
-            Decision::CannotCheck,
-            "{place}"
-        );
+        assert_eq!(decide(limit_ms + 1, valid), Decision::CannotCheck, "{place}");
         assert_eq!(
             decide(u64::MAX, dead),
             Decision::Refuse,

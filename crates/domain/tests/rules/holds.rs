@@ -12,16 +12,10 @@ fn r22_a_held_code_refuses_until_it_is_reinstated() {
     let code = holder.issue("offline");
     let slot = code.code.slot;
     holder.suspend(slot).expect("held");
-    assert_eq!(
-        holder.scan(&code, "staffed", IdCheck::Match).reason,
-        Reason::Suspended
-    );
+    assert_eq!(holder.scan(&code, "staffed", IdCheck::Match).reason, Reason::Suspended);
     assert_eq!(holder.suspend(slot), Ok(Vec::new()), "held already");
     holder.reinstate(slot).expect("freed");
-    assert_eq!(
-        holder.scan(&code, "staffed", IdCheck::Match).reason,
-        Reason::Ok
-    );
+    assert_eq!(holder.scan(&code, "staffed", IdCheck::Match).reason, Reason::Ok);
     assert_eq!(holder.reinstate(slot), Ok(Vec::new()), "free already");
 }
 
@@ -31,19 +25,14 @@ fn r22_while_held_the_kind_can_only_be_reported_lost() {
     let code = holder.issue("offline");
     let other = holder.issue("sampling");
     holder.suspend(code.code.slot).expect("held");
-    assert_eq!(
-        holder.issue_for("offline", "pc", None),
-        Err(Refusal::OnHold)
-    );
+    assert_eq!(holder.issue_for("offline", "pc", None), Err(Refusal::OnHold));
     assert_eq!(holder.reprint("offline", "pc", None), Err(Refusal::OnHold));
     assert!(
         holder.reprint("sampling", "app", None).is_ok(),
         "another kind is free (R1)"
     );
     assert!(holder.lives(&other));
-    holder
-        .lose("offline", "pc", None)
-        .expect("a held code can be lost");
+    holder.lose("offline", "pc", None).expect("a held code can be lost");
     assert_eq!(
         holder.scan(&code, "staffed", IdCheck::Match).reason,
         Reason::ReportedLost
@@ -85,15 +74,8 @@ fn r22_revoking_ends_the_hold_and_the_code_for_good() {
     let slot = code.code.slot;
     holder.suspend(slot).expect("held");
     holder.revoke(slot).expect("revoked");
-    assert_eq!(
-        holder.scan(&code, "staffed", IdCheck::Match).reason,
-        Reason::Revoked
-    );
-    assert_eq!(
-        holder.reinstate(slot),
-        Err(Refusal::NoValidCode),
-        "dead for good"
-    );
+    assert_eq!(holder.scan(&code, "staffed", IdCheck::Match).reason, Reason::Revoked);
+    assert_eq!(holder.reinstate(slot), Err(Refusal::NoValidCode), "dead for good");
     assert_eq!(holder.revoke(slot), Err(Refusal::NoValidCode));
     let new = holder.issue("offline");
     assert!(holder.lives(&new) && !holder.lives(&code));

@@ -27,9 +27,7 @@ fn r02_scanning_is_no_event_and_changes_nothing() {
     let before = (holder.state.clone(), holder.log.len());
     for _ in 0..100 {
         assert_eq!(
-            holder
-                .scan(&sampling, "sampling_desk", IdCheck::None)
-                .reason,
+            holder.scan(&sampling, "sampling_desk", IdCheck::None).reason,
             Reason::Ok
         );
     }
@@ -47,19 +45,13 @@ fn r03_registering_twice_is_one_holder() {
 fn r03_family_codes_are_one_for_each_guardian() {
     let mut holder = Holder::with_guardian(MOTHER);
     holder.relate(FATHER).expect("recorded");
-    let hers = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
-    let his = holder
-        .issue_for("family", "app", Some(FATHER))
-        .expect("issued");
+    let hers = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
+    let his = holder.issue_for("family", "app", Some(FATHER)).expect("issued");
     assert!(
         holder.lives(&hers) && holder.lives(&his),
         "two parents do not kill each other's"
     );
-    let hers_again = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
+    let hers_again = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     assert_eq!(hers_again.supersedes, Some(hers.code));
     assert!(!holder.lives(&hers) && holder.lives(&his));
 }
@@ -68,10 +60,7 @@ fn r03_family_codes_are_one_for_each_guardian() {
 fn r03_nobody_unknown_gets_a_code() {
     let mut holder = Holder::new();
     holder.state = HolderState::default();
-    assert_eq!(
-        holder.issue_for("live", "app", None),
-        Err(Refusal::NotRegistered)
-    );
+    assert_eq!(holder.issue_for("live", "app", None), Err(Refusal::NotRegistered));
 }
 
 #[test]
@@ -80,11 +69,7 @@ fn r04_one_event_kills_the_old_and_gives_life_to_the_new() {
     let old = holder.issue("sampling");
     let events = holder.log.len();
     let new = holder.issue("sampling");
-    assert_eq!(
-        holder.log.len(),
-        events + 1,
-        "one event: no crash can come between"
-    );
+    assert_eq!(holder.log.len(), events + 1, "one event: no crash can come between");
     assert_eq!(new.supersedes, Some(old.code));
     assert!(!holder.lives(&old) && holder.lives(&new));
     assert_eq!(
@@ -102,14 +87,8 @@ fn r05_an_expired_code_is_dead_for_good_and_a_new_one_supersedes_nothing() {
         holder.scan(&old, "sampling_desk", IdCheck::None).reason,
         Reason::Expired
     );
-    assert_eq!(
-        holder.reprint("sampling", "app", None),
-        Err(Refusal::NoValidCode)
-    );
-    assert_eq!(
-        holder.lose("sampling", "app", None),
-        Err(Refusal::NoValidCode)
-    );
+    assert_eq!(holder.reprint("sampling", "app", None), Err(Refusal::NoValidCode));
+    assert_eq!(holder.lose("sampling", "app", None), Err(Refusal::NoValidCode));
     let slot = holder.slot("sampling", None);
     assert_eq!(holder.revoke(slot), Err(Refusal::NoValidCode));
     assert_eq!(holder.suspend(slot), Err(Refusal::NoValidCode));
@@ -149,15 +128,8 @@ fn a_channel_does_only_what_the_policy_says() {
         ("offline", "counter"),
     ] {
         let refused = holder.issue_for(kind, channel, None);
-        assert_eq!(
-            refused,
-            Err(Refusal::ChannelNotAllowed),
-            "{kind} at {channel}"
-        );
+        assert_eq!(refused, Err(Refusal::ChannelNotAllowed), "{kind} at {channel}");
     }
     holder.issue("offline");
-    assert_eq!(
-        holder.lose("offline", "app", None),
-        Err(Refusal::ChannelNotAllowed)
-    );
+    assert_eq!(holder.lose("offline", "app", None), Err(Refusal::ChannelNotAllowed));
 }

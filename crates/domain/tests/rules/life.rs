@@ -3,13 +3,11 @@
 use citycode_domain::admission::{Evidence, IdCheck, Knowledge, ProofState, Verdict, judge};
 use citycode_domain::claims::CodeClaims;
 use citycode_domain::event::{CodeIssued, Event, Sealed, Slot};
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::lifecycle::issue_code::{IssueCode, IssueDraw, PersonFacts};
 use citycode_domain::lifecycle::{
-    HolderState, Refusal, SlotState, change_standing, erase_holder, issue_code, officer_hold,
-    register_holder, relationship, report_loss, reprint_code, revoke_code,
+    HolderState, Refusal, SlotState, change_standing, erase_holder, issue_code, officer_hold, register_holder,
+    relationship, report_loss, reprint_code, revoke_code,
 };
 use citycode_domain::policy::Policy;
 use citycode_domain::standing::Standing;
@@ -40,8 +38,7 @@ impl Holder {
     /// Registered, 70 years old, so that every kind may be had.
     pub(crate) fn new() -> Self {
         let mut holder = Self {
-            policy: citycode_policy_file::parse(citycode_policy_file::SHANGHAI)
-                .expect("the shipped policy is one"),
+            policy: citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the shipped policy is one"),
             state: HolderState::default(),
             log: Vec::new(),
             now: START,
@@ -61,9 +58,7 @@ impl Holder {
     /// With a recorded relationship.
     pub(crate) fn with_guardian(guardian: HolderId) -> Self {
         let mut holder = Self::new();
-        holder
-            .relate(guardian)
-            .expect("a relationship can be recorded");
+        holder.relate(guardian).expect("a relationship can be recorded");
         holder
     }
 
@@ -123,8 +118,7 @@ impl Holder {
     /// Issues at a channel of Shanghai that does it, for the holder.
     pub(crate) fn issue(&mut self, kind: &str) -> CodeIssued {
         let channel = if kind == "offline" { "pc" } else { "app" };
-        self.issue_for(kind, channel, None)
-            .expect("it may be issued")
+        self.issue_for(kind, channel, None).expect("it may be issued")
     }
 
     pub(crate) fn lose(&mut self, kind: &str, channel: &str, guardian: Option<HolderId>) -> Done {
@@ -138,12 +132,7 @@ impl Holder {
         Ok(self.apply(events))
     }
 
-    pub(crate) fn reprint(
-        &self,
-        kind: &str,
-        channel: &str,
-        guardian: Option<HolderId>,
-    ) -> Result<SlotState, Refusal> {
+    pub(crate) fn reprint(&self, kind: &str, channel: &str, guardian: Option<HolderId>) -> Result<SlotState, Refusal> {
         let kind = self.policy.kind_named(kind).expect("a kind");
         let channel = self.policy.channel(channel).expect("a channel");
         reprint_code::decide(&self.state, kind, channel, guardian, self.now).cloned()
@@ -195,13 +184,7 @@ impl Holder {
 
     /// Whether the code lives now, as the log has it.
     pub(crate) fn lives(&self, code: &CodeIssued) -> bool {
-        let life = matches!(
-            self.status(code.code.code_id),
-            Status::Issued {
-                life: Life::Valid,
-                ..
-            }
-        );
+        let life = matches!(self.status(code.code.code_id), Status::Issued { life: Life::Valid, .. });
         life && code.issued_at <= self.now && self.now < code.expires_at
     }
 
@@ -241,10 +224,7 @@ impl Holder {
                 _ => {}
             }
         }
-        life.map_or(Status::NeverIssued, |life| Status::Issued {
-            life,
-            standing,
-        })
+        life.map_or(Status::NeverIssued, |life| Status::Issued { life, standing })
     }
 
     /// Scans a code; phones show a fresh proof.

@@ -19,51 +19,29 @@ fn r16_enrolled_for_365_days_by_the_holder_only() {
 #[test]
 fn r17_a_family_code_rests_on_a_recorded_relationship() {
     let mut holder = Holder::new();
-    let ask =
-        |holder: &mut Holder, guardian| holder.issue_for("family", "app", guardian).map(|_| ());
+    let ask = |holder: &mut Holder, guardian| holder.issue_for("family", "app", guardian).map(|_| ());
     assert_eq!(ask(&mut holder, None), Err(Refusal::GuardianNeeded));
-    assert_eq!(
-        ask(&mut holder, Some(MOTHER)),
-        Err(Refusal::RelationshipUnknown)
-    );
+    assert_eq!(ask(&mut holder, Some(MOTHER)), Err(Refusal::RelationshipUnknown));
     holder.relate(MOTHER).expect("recorded");
     assert_eq!(ask(&mut holder, Some(MOTHER)), Ok(()));
-    assert_eq!(
-        ask(&mut holder, Some(FATHER)),
-        Err(Refusal::RelationshipUnknown)
-    );
+    assert_eq!(ask(&mut holder, Some(FATHER)), Err(Refusal::RelationshipUnknown));
 }
 
 #[test]
 fn r17_ending_the_relationship_kills_the_codes_that_rest_on_it_and_no_other() {
     let mut holder = Holder::with_guardian(MOTHER);
     holder.relate(FATHER).expect("recorded");
-    let hers = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
-    let his = holder
-        .issue_for("family", "app", Some(FATHER))
-        .expect("issued");
-    let sampling = holder
-        .issue_for("sampling", "app", Some(MOTHER))
-        .expect("issued");
-    let offline = holder
-        .issue_for("offline", "pc", Some(MOTHER))
-        .expect("issued");
+    let hers = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
+    let his = holder.issue_for("family", "app", Some(FATHER)).expect("issued");
+    let sampling = holder.issue_for("sampling", "app", Some(MOTHER)).expect("issued");
+    let offline = holder.issue_for("offline", "pc", Some(MOTHER)).expect("issued");
     let events = holder.unrelate(MOTHER).expect("ended");
     let [Event::RelationshipEnded(ended)] = &events[..] else {
         panic!("one event: {events:?}");
     };
     assert_eq!(ended.codes, [hers.code]);
-    assert_eq!(
-        holder.scan(&hers, "sentinel", IdCheck::None).reason,
-        Reason::Revoked
-    );
-    assert!(
-        [&his, &sampling, &offline]
-            .into_iter()
-            .all(|code| holder.lives(code))
-    );
+    assert_eq!(holder.scan(&hers, "sentinel", IdCheck::None).reason, Reason::Revoked);
+    assert!([&his, &sampling, &offline].into_iter().all(|code| holder.lives(code)));
     let refused = holder.issue_for("family", "app", Some(MOTHER));
     assert_eq!(refused, Err(Refusal::RelationshipUnknown));
     assert_eq!(holder.unrelate(MOTHER), Err(Refusal::RelationshipUnknown));
@@ -88,9 +66,7 @@ fn a_holder_whose_guardians_come_and_go_stays_bounded() {
     for n in 0..MAX_SLOTS {
         let guardian = HolderId([u8::try_from(n).expect("small") + 10; 16]);
         holder.relate(guardian).expect("recorded");
-        holder
-            .issue_for("family", "app", Some(guardian))
-            .expect("issued");
+        holder.issue_for("family", "app", Some(guardian)).expect("issued");
         holder.unrelate(guardian).expect("ended");
     }
     holder.relate(MOTHER).expect("recorded");

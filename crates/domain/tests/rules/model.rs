@@ -13,12 +13,7 @@ use proptest::prelude::*;
 use crate::life::{DAY, Holder};
 
 /// Names and terms by the rules' text, not by the policy file.
-const KINDS: [(&str, i64); 4] = [
-    ("live", 365),
-    ("family", 365),
-    ("sampling", 30),
-    ("offline", 180),
-];
+const KINDS: [(&str, i64); 4] = [("live", 365), ("family", 365), ("sampling", 30), ("offline", 180)];
 const FAMILY: usize = 1;
 
 type Who = Option<u8>;
@@ -41,11 +36,7 @@ enum Act {
 fn acts() -> impl Strategy<Value = Act> {
     let kind = 0..KINDS.len();
     let who = || prop_oneof![3 => Just(None), 4 => (0..3_u8).prop_map(Some)];
-    let standing = prop_oneof![
-        Just(Standing::Green),
-        Just(Standing::Yellow),
-        Just(Standing::Red)
-    ];
+    let standing = prop_oneof![Just(Standing::Green), Just(Standing::Yellow), Just(Standing::Red)];
     let span = prop_oneof![
         Just(0),
         Just(1),
@@ -89,15 +80,11 @@ struct Model {
 
 impl Model {
     fn alive(&self, now: i64) -> impl Iterator<Item = &ModelCode> {
-        self.codes
-            .iter()
-            .filter(move |code| !code.killed && now < code.until)
+        self.codes.iter().filter(move |code| !code.killed && now < code.until)
     }
 
     fn alive_at(&self, place: (usize, Who), now: i64) -> Option<CodeId> {
-        self.alive(now)
-            .find(|code| code.place == place)
-            .map(|code| code.id)
+        self.alive(now).find(|code| code.place == place).map(|code| code.id)
     }
 
     fn kill(&mut self, dies: impl Fn(&ModelCode) -> bool) {
@@ -120,9 +107,7 @@ impl Model {
                     Err(Refusal::FamilyCodeRequired)
                 }
             }
-            (name, Some(who)) if self.family.contains(&who) => {
-                Ok((kind, (name == "family").then_some(who)))
-            }
+            (name, Some(who)) if self.family.contains(&who) => Ok((kind, (name == "family").then_some(who))),
             (_, Some(_)) => Err(Refusal::RelationshipUnknown),
         }
     }
@@ -163,10 +148,7 @@ fn issue(real: &mut Holder, model: &mut Model, kind: usize, who: Who) {
         return;
     };
     // R4: exactly the code that lived there dies by it. R21: born with the standing.
-    assert_eq!(
-        born.supersedes.map(|code| code.code_id),
-        model.alive_at(place, now)
-    );
+    assert_eq!(born.supersedes.map(|code| code.code_id), model.alive_at(place, now));
     assert_eq!(born.standing, model.standing);
     model.kill(|code| code.place == place);
     let until = now + KINDS[kind].1 * DAY;
@@ -204,11 +186,7 @@ fn officer(real: &mut Holder, model: &mut Model, act: Act, place: (usize, Who)) 
         ),
     };
     let expected = known(model).and(expected.ok_or(Refusal::NoValidCode));
-    assert_eq!(
-        done.as_ref().map(Vec::len),
-        expected.as_ref().copied(),
-        "{act:?}"
-    );
+    assert_eq!(done.as_ref().map(Vec::len), expected.as_ref().copied(), "{act:?}");
     if expected.is_err() {
         return;
     }
@@ -281,8 +259,7 @@ fn step(real: &mut Holder, model: &mut Model, act: Act) {
         Act::Issue(kind, who) => issue(real, model, kind, who),
         Act::Lose(kind, who) => {
             let expected = known(model).and_then(|()| model.place(kind, who, now));
-            let expected =
-                expected.and_then(|place| model.alive_at(place, now).ok_or(Refusal::NoValidCode));
+            let expected = expected.and_then(|place| model.alive_at(place, now).ok_or(Refusal::NoValidCode));
             let done = real.lose(KINDS[kind].0, "app", guardian(who));
             assert_eq!(done.map(|_| ()), expected.map(|_| ()));
             // A hold stays: only the code dies (R22).
@@ -335,18 +312,10 @@ fn check(real: &Holder, model: &Model) {
     let now = real.now.0;
     let mut places = BTreeSet::new();
     for code in model.alive(now) {
-        assert!(
-            places.insert(code.place),
-            "R3: two valid codes at {:?}",
-            code.place
-        );
+        assert!(places.insert(code.place), "R3: two valid codes at {:?}", code.place);
     }
     let expected: BTreeSet<CodeId> = model.alive(now).map(|code| code.id).collect();
-    assert_eq!(
-        alive_but_for(real, None),
-        expected,
-        "R3, R4, R5, R10: who lives"
-    );
+    assert_eq!(alive_but_for(real, None), expected, "R3, R4, R5, R10: who lives");
     // What a verifier folds from the events agrees, for every code ever, dead ones included.
     for code in &model.codes {
         let Status::Issued { life, standing } = real.status(code.id) else {
@@ -354,11 +323,7 @@ fn check(real: &Holder, model: &Model) {
         };
         if expected.contains(&code.id) {
             let held = model.holds.contains(&code.place);
-            assert_eq!(
-                life,
-                if held { Life::Suspended } else { Life::Valid },
-                "R22"
-            );
+            assert_eq!(life, if held { Life::Suspended } else { Life::Valid }, "R22");
             assert_eq!(standing, model.standing, "R21");
         } else {
             assert!(matches!(life, Life::Dead(_)) || now >= code.until, "R5");

@@ -10,9 +10,7 @@ use crate::life::{DAY, Holder, MOTHER};
 fn ground(birth: Date, today: Date) -> Result<EligibilityGround, Refusal> {
     let mut holder = Holder::new().born(birth);
     holder.facts.today = today;
-    holder
-        .issue_for("offline", "kiosk", None)
-        .map(|issued| issued.ground)
+    holder.issue_for("offline", "kiosk", None).map(|issued| issued.ground)
 }
 
 #[test]
@@ -54,11 +52,7 @@ fn r12_age_is_judged_in_full_years_to_the_day() {
 #[test]
 fn r12_a_certificate_or_a_group_is_a_ground_at_every_age() {
     let mut holder = Holder::new().born(date(1990, 1, 1));
-    let ask = |holder: &mut Holder| {
-        holder
-            .issue_for("offline", "kiosk", None)
-            .map(|code| code.ground)
-    };
+    let ask = |holder: &mut Holder| holder.issue_for("offline", "kiosk", None).map(|code| code.ground);
     assert_eq!(ask(&mut holder), Err(Refusal::NotEligible));
     holder.facts.group = true;
     assert_eq!(ask(&mut holder), Ok(EligibilityGround::Group));
@@ -72,14 +66,9 @@ fn r13_a_relative_with_a_recorded_relationship_may_get_it() {
     let refused = holder.issue_for("offline", "kiosk", Some(MOTHER));
     assert_eq!(refused, Err(Refusal::RelationshipUnknown));
     holder.relate(MOTHER).expect("recorded");
-    let code = holder
-        .issue_for("offline", "kiosk", Some(MOTHER))
-        .expect("issued");
+    let code = holder.issue_for("offline", "kiosk", Some(MOTHER)).expect("issued");
     assert_eq!(code.acting_guardian, Some(MOTHER));
-    assert_eq!(
-        code.code.slot.guardian, None,
-        "it is the holder's, not the mother's"
-    );
+    assert_eq!(code.code.slot.guardian, None, "it is the holder's, not the mother's");
 }
 
 #[test]
@@ -91,11 +80,7 @@ fn r13_eligibility_is_judged_at_issue_not_later() {
     assert!(holder.lives(&code), "the code lives on");
     assert!(holder.reprint("offline", "pc", None).is_ok());
     let refused = holder.issue_for("offline", "pc", None);
-    assert_eq!(
-        refused,
-        Err(Refusal::NotEligible),
-        "a new issue is judged anew"
-    );
+    assert_eq!(refused, Err(Refusal::NotEligible), "a new issue is judged anew");
     assert!(holder.lives(&code), "and its refusal kills nothing");
 }
 
@@ -105,15 +90,9 @@ fn r14_loss_reissue_and_issue_again_each_kill_every_earlier_print() {
     let first = holder.issue("offline");
     let second = holder.issue("offline");
     holder.lose("offline", "kiosk", None).expect("lost");
-    let third = holder
-        .issue_for("offline", "bank_kiosk", None)
-        .expect("issued");
-    let reasons =
-        [&first, &second, &third].map(|code| holder.scan(code, "staffed", IdCheck::Match).reason);
-    assert_eq!(
-        reasons,
-        [Reason::Superseded, Reason::ReportedLost, Reason::Ok]
-    );
+    let third = holder.issue_for("offline", "bank_kiosk", None).expect("issued");
+    let reasons = [&first, &second, &third].map(|code| holder.scan(code, "staffed", IdCheck::Match).reason);
+    assert_eq!(reasons, [Reason::Superseded, Reason::ReportedLost, Reason::Ok]);
     assert_eq!(third.supersedes, None, "the lost one was dead already");
 }
 
@@ -125,14 +104,8 @@ fn r15_after_a_loss_report_there_is_no_valid_code_until_one_is_issued() {
         .lose("offline", "pc", None)
         .expect("another channel, and no code shown");
     assert!(!holder.lives(&code));
-    assert_eq!(
-        holder.reprint("offline", "pc", None),
-        Err(Refusal::NoValidCode)
-    );
-    assert_eq!(
-        holder.lose("offline", "pc", None),
-        Err(Refusal::NoValidCode)
-    );
+    assert_eq!(holder.reprint("offline", "pc", None), Err(Refusal::NoValidCode));
+    assert_eq!(holder.lose("offline", "pc", None), Err(Refusal::NoValidCode));
     assert_eq!(holder.state.all_alive(holder.now).count(), 0);
     let new = holder.issue("offline");
     assert!(holder.lives(&new));

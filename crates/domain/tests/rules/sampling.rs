@@ -31,25 +31,15 @@ fn r08_any_registered_holder_may_get_one() {
 #[test]
 fn r09_a_guardian_needs_a_valid_family_code() {
     let mut holder = Holder::new();
-    let ask = |holder: &mut Holder| {
-        holder
-            .issue_for("sampling", "app", Some(MOTHER))
-            .map(|_| ())
-    };
-    assert_eq!(
-        ask(&mut holder),
-        Err(Refusal::FamilyCodeRequired),
-        "a stranger"
-    );
+    let ask = |holder: &mut Holder| holder.issue_for("sampling", "app", Some(MOTHER)).map(|_| ());
+    assert_eq!(ask(&mut holder), Err(Refusal::FamilyCodeRequired), "a stranger");
     holder.relate(MOTHER).expect("recorded");
     assert_eq!(
         ask(&mut holder),
         Err(Refusal::FamilyCodeRequired),
         "a relationship is not enough"
     );
-    holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
+    holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     assert_eq!(ask(&mut holder), Ok(()));
     let family = holder.slot("family", Some(MOTHER));
     holder.suspend(family).expect("held");
@@ -77,8 +67,5 @@ fn r10_regenerating_kills_every_earlier_image() {
         let reason = holder.scan(image, "sampling_desk", IdCheck::None).reason;
         assert_eq!(reason, Reason::Superseded);
     }
-    assert_eq!(
-        holder.scan(last, "sampling_desk", IdCheck::None).reason,
-        Reason::Ok
-    );
+    assert_eq!(holder.scan(last, "sampling_desk", IdCheck::None).reason, Reason::Ok);
 }

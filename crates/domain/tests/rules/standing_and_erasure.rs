@@ -15,9 +15,7 @@ fn r21_one_event_names_every_code_that_is_not_dead() {
     let lost = holder.issue("offline");
     holder.lose("offline", "pc", None).expect("lost");
     let live = holder.issue("live");
-    let family = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
+    let family = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     let held = holder.issue("offline");
     holder.suspend(held.code.slot).expect("held");
     let events = holder.set_standing(Standing::Red).expect("changed");
@@ -28,11 +26,7 @@ fn r21_one_event_names_every_code_that_is_not_dead() {
     assert!(named(&live) && named(&family) && named(&held));
     assert!(!named(&expired) && !named(&lost));
     assert_eq!(changed.codes.len(), 3);
-    assert_eq!(
-        holder.set_standing(Standing::Red),
-        Ok(Vec::new()),
-        "nothing changed"
-    );
+    assert_eq!(holder.set_standing(Standing::Red), Ok(Vec::new()), "nothing changed");
 }
 
 #[test]
@@ -47,10 +41,7 @@ fn r21_a_code_is_born_with_the_standing_and_green_admits_again() {
         holder.scan(&live, "staffed", IdCheck::None).reason,
         Reason::StandingYellow
     );
-    assert_eq!(
-        holder.scan(&live, "sampling_desk", IdCheck::None).reason,
-        Reason::Ok
-    );
+    assert_eq!(holder.scan(&live, "sampling_desk", IdCheck::None).reason, Reason::Ok);
     holder.set_standing(Standing::Red).expect("changed");
     assert_eq!(sentinel(&holder), Reason::StandingRed);
     assert!(holder.lives(&live), "standing changes no validity");
@@ -75,18 +66,13 @@ fn r21_a_held_code_freed_later_has_the_standing_set_meanwhile() {
 fn r28_erasing_kills_every_code_and_nothing_can_be_done_after() {
     let mut holder = Holder::with_guardian(MOTHER);
     let live = holder.issue("live");
-    let family = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
+    let family = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     let events = holder.erase(false).expect("erased");
     let [Event::HolderErased(erased)] = &events[..] else {
         panic!("one event: {events:?}");
     };
     assert_eq!(erased.codes, [live.code, family.code]);
-    assert_eq!(
-        holder.scan(&live, "sentinel", IdCheck::None).reason,
-        Reason::Revoked
-    );
+    assert_eq!(holder.scan(&live, "sentinel", IdCheck::None).reason, Reason::Revoked);
     let gone = Refusal::NotRegistered;
     assert_eq!(holder.issue_for("live", "app", None), Err(gone));
     assert_eq!(holder.reprint("sampling", "app", None), Err(gone));
@@ -107,11 +93,7 @@ fn r28_erasing_needs_an_officer_while_held_or_not_green() {
     holder.suspend(code.code.slot).expect("held");
     assert_eq!(holder.erase(false), Err(Refusal::OfficerNeeded));
     holder.lose("offline", "pc", None).expect("lost");
-    assert_eq!(
-        holder.erase(false),
-        Err(Refusal::OfficerNeeded),
-        "the hold stays"
-    );
+    assert_eq!(holder.erase(false), Err(Refusal::OfficerNeeded), "the hold stays");
     holder.reinstate(code.code.slot).expect("freed");
     holder.set_standing(Standing::Yellow).expect("changed");
     assert_eq!(holder.erase(false), Err(Refusal::OfficerNeeded));

@@ -16,9 +16,7 @@ fn holder() -> (Holder, [citycode_domain::event::CodeIssued; 2]) {
 fn question_01_the_sampling_code_works_on_after_an_offline_code() {
     let (holder, [sampling, _]) = holder();
     assert_eq!(
-        holder
-            .scan(&sampling, "sampling_desk", IdCheck::None)
-            .reason,
+        holder.scan(&sampling, "sampling_desk", IdCheck::None).reason,
         Reason::Ok
     );
 }
@@ -61,23 +59,16 @@ fn question_05_a_sentinel_takes_no_paper_and_staff_take_it_with_the_card() {
     for card in [IdCheck::None, IdCheck::Match] {
         assert_eq!(at("sentinel", card).reason, Reason::KindNotAcceptedHere);
     }
-    assert_eq!(
-        at("staffed", IdCheck::None).decision,
-        Decision::AdmitAfterIdCheck
-    );
+    assert_eq!(at("staffed", IdCheck::None).decision, Decision::AdmitAfterIdCheck);
     assert_eq!(at("staffed", IdCheck::Match).decision, Decision::Admit);
 }
 
 #[test]
 fn question_06_a_family_code_at_sampling_affects_nothing_else() {
     let (mut holder, [sampling, offline]) = holder();
-    let family = holder
-        .issue_for("family", "app", Some(MOTHER))
-        .expect("issued");
+    let family = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     assert_eq!(
-        holder
-            .scan(&family, "sampling_desk", IdCheck::None)
-            .decision,
+        holder.scan(&family, "sampling_desk", IdCheck::None).decision,
         Decision::Admit
     );
     assert!(holder.lives(&sampling) && holder.lives(&offline));
@@ -88,9 +79,7 @@ fn question_07_a_screenshot_of_31_days_is_dead() {
     let (mut holder, [sampling, _]) = holder();
     holder.pass(31 * DAY);
     assert_eq!(
-        holder
-            .scan(&sampling, "sampling_desk", IdCheck::None)
-            .reason,
+        holder.scan(&sampling, "sampling_desk", IdCheck::None).reason,
         Reason::Expired
     );
 }
@@ -120,9 +109,6 @@ fn question_10_applied_again_the_old_print_is_dead_and_the_new_has_180_days() {
     let (mut holder, [_, old]) = holder();
     holder.pass(30 * DAY);
     let new = holder.issue("offline");
-    assert_eq!(
-        holder.scan(&old, "staffed", IdCheck::Match).reason,
-        Reason::Superseded
-    );
+    assert_eq!(holder.scan(&old, "staffed", IdCheck::Match).reason, Reason::Superseded);
     assert_eq!(new.expires_at.seconds_since(holder.now), 180 * DAY);
 }

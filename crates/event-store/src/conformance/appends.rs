@@ -2,8 +2,8 @@
 
 use super::{EngineFactory, append, append_any, commit, small_layout, stream};
 use crate::{
-    AppendError, AppendOutcome, BucketTail, CommandId, CommitHash, CommitInvalid, EventData,
-    RequestDigest, Revision, StreamName, StreamState,
+    AppendError, AppendOutcome, BucketTail, CommandId, CommitHash, CommitInvalid, EventData, RequestDigest, Revision,
+    StreamName, StreamState,
 };
 
 /// Read back, a commit is what was appended, events in order.
@@ -19,11 +19,7 @@ pub async fn a_commit_is_appended_whole_with_all_that_it_carries(factory: &dyn E
     sent.correlation_id = Some(CommandId([2; 16]));
     sent.trace_context = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
     let (position, tail) = append(&*store, sent.clone(), BucketTail::EMPTY).await;
-    let read = store
-        .read_at(position)
-        .await
-        .expect("readable")
-        .expect("there");
+    let read = store.read_at(position).await.expect("readable").expect("there");
     assert_eq!(read.commit, sent);
     assert_eq!((read.position, read.tail()), (position, tail));
     assert_eq!(read.previous_hash, CommitHash::NONE);
@@ -92,8 +88,7 @@ pub async fn the_same_id_with_another_request_is_refused(factory: &dyn EngineFac
         assert_eq!(answer, Err(AppendError::IdempotencyKeyReused { position }));
     }
     let mut of_another_caller = commit(stream(1), 1);
-    of_another_caller.message_id =
-        crate::message_id("another", &stream(1), &of_another_caller.command_id);
+    of_another_caller.message_id = crate::message_id("another", &stream(1), &of_another_caller.command_id);
     append(&*store, of_another_caller, tail).await;
 }
 
@@ -108,18 +103,12 @@ pub async fn broken_commits_are_refused(factory: &dyn EngineFactory) {
     large.events[0].payload = vec![0; crate::MAX_COMMIT_BYTES].into();
     let answer = store.append_at(large, BucketTail::EMPTY).await;
     assert!(
-        matches!(
-            answer,
-            Err(AppendError::Invalid(CommitInvalid::TooLarge(_)))
-        ),
+        matches!(answer, Err(AppendError::Invalid(CommitInvalid::TooLarge(_)))),
         "{answer:?}"
     );
     let nowhere = StreamName::new("lease-99-a").expect("a good name");
     let answer = store.append_at(commit(nowhere, 1), BucketTail::EMPTY).await;
-    assert!(
-        matches!(answer, Err(AppendError::StreamInvalid(_))),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(AppendError::StreamInvalid(_))), "{answer:?}");
     assert_eq!(store.heads().await.expect("readable").commits(), 0);
 }
 
@@ -134,51 +123,23 @@ pub async fn stream_state_words_hold(factory: &dyn EngineFactory) {
     let neighbour = stream(number);
     append_any(&*store, commit(neighbour, 1)).await;
     let refused = |answer: &_| matches!(answer, Ok(AppendOutcome::WrongExpectedVersion { .. }));
-    let answer = store
-        .append_to_stream(commit(mine, 2), StreamState::StreamExists)
-        .await;
+    let answer = store.append_to_stream(commit(mine, 2), StreamState::StreamExists).await;
     assert!(refused(&answer), "{answer:?}");
-    let answer = store
-        .append_to_stream(commit(mine, 3), StreamState::NoStream)
-        .await;
+    let answer = store.append_to_stream(commit(mine, 3), StreamState::NoStream).await;
     assert!(
-        matches!(
-            answer,
-            Ok(AppendOutcome::Appended {
-                duplicate: false,
-                ..
-            })
-        ),
+        matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
         "{answer:?}"
     );
-    let answer = store
-        .append_to_stream(commit(mine, 4), StreamState::NoStream)
-        .await;
+    let answer = store.append_to_stream(commit(mine, 4), StreamState::NoStream).await;
     assert!(refused(&answer), "{answer:?}");
-    let answer = store
-        .append_to_stream(commit(mine, 3), StreamState::NoStream)
-        .await;
+    let answer = store.append_to_stream(commit(mine, 3), StreamState::NoStream).await;
     assert!(
-        matches!(
-            answer,
-            Ok(AppendOutcome::Appended {
-                duplicate: true,
-                ..
-            })
-        ),
+        matches!(answer, Ok(AppendOutcome::Appended { duplicate: true, .. })),
         "{answer:?}"
     );
-    let answer = store
-        .append_to_stream(commit(mine, 5), StreamState::StreamExists)
-        .await;
+    let answer = store.append_to_stream(commit(mine, 5), StreamState::StreamExists).await;
     assert!(
-        matches!(
-            answer,
-            Ok(AppendOutcome::Appended {
-                duplicate: false,
-                ..
-            })
-        ),
+        matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
         "{answer:?}"
     );
 }

@@ -17,11 +17,7 @@ pub async fn of_many_appenders_to_one_tail_exactly_one_wins(factory: &dyn Engine
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let store = Arc::clone(&store);
-            writers.spawn(async move {
-                store
-                    .append_at(commit(stream(1), round * WRITERS + writer), tail)
-                    .await
-            });
+            writers.spawn(async move { store.append_at(commit(stream(1), round * WRITERS + writer), tail).await });
         }
         let mut winners = Vec::new();
         let mut losers = Vec::new();
@@ -66,23 +62,14 @@ pub async fn many_appenders_to_many_buckets_all_succeed(factory: &dyn EngineFact
                 let next = commit(stream(writer), round);
                 let answer = store.append_to_stream(next, StreamState::Any).await;
                 assert!(
-                    matches!(
-                        answer,
-                        Ok(AppendOutcome::Appended {
-                            duplicate: false,
-                            ..
-                        })
-                    ),
+                    matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
                     "{answer:?}"
                 );
             }
         });
     }
     writers.join_all().await;
-    assert_eq!(
-        store.heads().await.expect("readable").commits(),
-        WRITERS * 20
-    );
+    assert_eq!(store.heads().await.expect("readable").commits(), WRITERS * 20);
     for writer in 0..WRITERS {
         let commits = store
             .read_stream(&stream(writer), Revision::EMPTY)

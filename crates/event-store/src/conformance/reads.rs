@@ -14,10 +14,7 @@ pub async fn positions_are_gap_free_from_one(factory: &dyn EngineFactory) {
     assert_eq!(heads.commits(), 200);
     for (partition, head) in heads.iter() {
         for sequence in (1..=head.0).map(Sequence) {
-            let position = Position {
-                partition,
-                sequence,
-            };
+            let position = Position { partition, sequence };
             assert_eq!(
                 store
                     .read_at(position)
@@ -80,10 +77,7 @@ pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
         store.read_bucket(no_bucket, Revision::EMPTY).await,
         Err(ReadError::NoSuchPlace)
     );
-    assert_eq!(
-        store.bucket_tail(no_bucket).await,
-        Err(ReadError::NoSuchPlace)
-    );
+    assert_eq!(store.bucket_tail(no_bucket).await, Err(ReadError::NoSuchPlace));
     assert_eq!(store.head(nowhere).await, Err(ReadError::NoSuchPlace));
 }
 
@@ -98,42 +92,23 @@ pub async fn a_bucket_is_a_chain_that_anyone_can_check(factory: &dyn EngineFacto
     for partition in layout.all_partitions() {
         for bucket in 0..16 {
             let bucket = BucketId { partition, bucket };
-            let commits = store
-                .read_bucket(bucket, Revision::EMPTY)
-                .await
-                .expect("readable");
+            let commits = store.read_bucket(bucket, Revision::EMPTY).await.expect("readable");
             let (mut previous, mut revision) = (CommitHash::NONE, Revision::EMPTY);
             for recorded in &commits {
-                assert_eq!(
-                    (recorded.bucket, recorded.previous_hash),
-                    (bucket, previous)
-                );
+                assert_eq!((recorded.bucket, recorded.previous_hash), (bucket, previous));
                 assert!(recorded.revision > revision, "revisions grow");
-                let (_, hash) =
-                    codec::encode(&recorded.commit, &previous).expect("it was appended");
+                let (_, hash) = codec::encode(&recorded.commit, &previous).expect("it was appended");
                 assert_eq!(recorded.hash, hash);
                 (previous, revision) = (hash, recorded.revision);
             }
             if let [first, rest @ ..] = &commits[..] {
-                assert_eq!(
-                    store
-                        .read_bucket(bucket, first.revision)
-                        .await
-                        .expect("readable"),
-                    rest
-                );
+                assert_eq!(store.read_bucket(bucket, first.revision).await.expect("readable"), rest);
             }
             found += commits.len();
         }
     }
     assert_eq!(found, 60);
-    let mine = store
-        .read_stream(&stream(3), Revision::EMPTY)
-        .await
-        .expect("readable");
+    let mine = store.read_stream(&stream(3), Revision::EMPTY).await.expect("readable");
     assert_eq!(mine.len(), 3);
-    assert!(
-        mine.iter()
-            .all(|recorded| recorded.commit.stream == stream(3))
-    );
+    assert!(mine.iter().all(|recorded| recorded.commit.stream == stream(3)));
 }

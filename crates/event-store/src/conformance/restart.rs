@@ -14,20 +14,14 @@ pub async fn a_restart_keeps_everything_and_goes_on(factory: &dyn EngineFactory)
     let (log_id, layout) = (store.log_id(), store.layout());
     let heads = store.heads().await.expect("readable");
     let bucket = layout.bucket_of(&stream(1));
-    let commits = store
-        .read_bucket(bucket, Revision::EMPTY)
-        .await
-        .expect("readable");
+    let commits = store.read_bucket(bucket, Revision::EMPTY).await.expect("readable");
     let Some(store) = factory.restart(store).await else {
         return;
     };
 
     assert_eq!((store.log_id(), store.layout()), (log_id, layout));
     assert_eq!(store.heads().await, Ok(heads.clone()));
-    assert_eq!(
-        store.read_bucket(bucket, Revision::EMPTY).await,
-        Ok(commits.clone())
-    );
+    assert_eq!(store.read_bucket(bucket, Revision::EMPTY).await, Ok(commits.clone()));
     let tail = commits.last().expect("not empty").tail();
     assert_eq!(store.bucket_tail(bucket).await, Ok(tail));
     let BucketTail { revision, hash } = first;
@@ -44,15 +38,10 @@ pub async fn a_restart_keeps_everything_and_goes_on(factory: &dyn EngineFactory)
     let stale = store.append_at(commit(stream(1), 1_000), first).await;
     assert_eq!(
         stale,
-        Ok(AppendOutcome::WrongExpectedVersion {
-            current: tail.revision
-        })
+        Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision })
     );
     let (next, _) = append(&*store, commit(stream(1), 1_000), tail).await;
     assert_eq!(next.sequence, heads.sequence(next.partition).next());
-    let again = factory
-        .restart(store)
-        .await
-        .expect("it did not forget the first time");
+    let again = factory.restart(store).await.expect("it did not forget the first time");
     assert_eq!(again.head(next.partition).await, Ok(next.sequence));
 }

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use super::{EngineFactory, append_any, commit, small_layout, stream};
-use crate::{
-    LogPosition, Partition, Position, Sequence, Subscription, SubscriptionError,
-    SubscriptionMessage,
-};
+use crate::{LogPosition, Partition, Position, Sequence, Subscription, SubscriptionError, SubscriptionMessage};
 
 /// Everything up to the first `CaughtUp`.
 async fn until_caught_up(subscription: &mut Subscription) -> (Vec<Position>, LogPosition) {
@@ -24,14 +21,8 @@ async fn until_caught_up(subscription: &mut Subscription) -> (Vec<Position>, Log
 pub async fn a_subscription_begins_after_an_exclusive_position(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let start = LogPosition::start(4);
-    let mut subscription = store
-        .subscribe_to_all(start.clone())
-        .await
-        .expect("subscribed");
-    assert_eq!(
-        until_caught_up(&mut subscription).await,
-        (Vec::new(), start.clone())
-    );
+    let mut subscription = store.subscribe_to_all(start.clone()).await.expect("subscribed");
+    assert_eq!(until_caught_up(&mut subscription).await, (Vec::new(), start.clone()));
 
     for command in 0..100 {
         append_any(&*store, commit(stream(command), command)).await;
@@ -42,10 +33,7 @@ pub async fn a_subscription_begins_after_an_exclusive_position(factory: &dyn Eng
     }
     let end = store.heads().await.expect("readable");
     for (from, count) in [(start, 300), (middle, 200), (end.clone(), 0)] {
-        let mut subscription = store
-            .subscribe_to_all(from.clone())
-            .await
-            .expect("subscribed");
+        let mut subscription = store.subscribe_to_all(from.clone()).await.expect("subscribed");
         let (seen, position) = until_caught_up(&mut subscription).await;
         assert_eq!((seen.len(), &position), (count, &end));
         assert_eq!(subscription.position(), &end);
@@ -63,10 +51,7 @@ pub async fn a_subscription_goes_on_live_without_gap_or_repeat(factory: &dyn Eng
     for command in 0..50 {
         append_any(&*store, commit(stream(command), command)).await;
     }
-    let mut subscription = store
-        .subscribe_to_all(LogPosition::start(4))
-        .await
-        .expect("subscribed");
+    let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.expect("subscribed");
     let writer = {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -107,20 +92,7 @@ pub async fn a_position_past_the_head_is_refused(factory: &dyn EngineFactory) {
     ahead.set(Partition(2), Sequence(1));
     let answer = store.subscribe_to_all(ahead).await.err();
     let (partition, head, seen) = (Partition(2), Sequence(0), Sequence(1));
-    assert_eq!(
-        answer,
-        Some(SubscriptionError::WentBack {
-            partition,
-            head,
-            seen
-        })
-    );
+    assert_eq!(answer, Some(SubscriptionError::WentBack { partition, head, seen }));
     let answer = store.subscribe_to_all(LogPosition::start(3)).await.err();
-    assert_eq!(
-        answer,
-        Some(SubscriptionError::Layout {
-            expected: 4,
-            found: 3
-        })
-    );
+    assert_eq!(answer, Some(SubscriptionError::Layout { expected: 4, found: 3 }));
 }

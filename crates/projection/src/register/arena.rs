@@ -206,9 +206,7 @@ impl Arena {
     /// Every entry that lies in the pages, dead ones included, with its place.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, EntryRef<'_>, &[u8])> {
         let pages = self.pages.iter().zip(0u32..);
-        pages.flat_map(|(page, number)| {
-            entries_of(&page.bytes[..page.used], Place(number * PAGE_BYTES as u32))
-        })
+        pages.flat_map(|(page, number)| entries_of(&page.bytes[..page.used], Place(number * PAGE_BYTES as u32)))
     }
 }
 

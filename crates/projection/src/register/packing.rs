@@ -149,10 +149,7 @@ fn pack_slot(slot: &SlotState, guardians: &[HolderId], out: &mut Vec<u8>) {
         Some(Death::Revoked) => 3,
     };
     out.push(
-        slot.slot.kind.number()
-            | u8::from(slot.held) << 4
-            | death << 5
-            | u8::from(slot.slot.guardian.is_some()) << 7,
+        slot.slot.kind.number() | u8::from(slot.held) << 4 | death << 5 | u8::from(slot.slot.guardian.is_some()) << 7,
     );
     if let Some(guardian) = slot.slot.guardian {
         match guardians.iter().position(|known| *known == guardian) {
@@ -168,10 +165,7 @@ fn pack_slot(slot: &SlotState, guardians: &[HolderId], out: &mut Vec<u8>) {
     put_varint(out, u64::from(code.status.index));
     put_time(out, code.issued_at);
     put_validity(out, code.expires_at.0.wrapping_sub(code.issued_at.0));
-    let CommitPosition {
-        partition,
-        sequence,
-    } = code.issued_position;
+    let CommitPosition { partition, sequence } = code.issued_position;
     if partition == u16::from(code.status.list.partition()) && sequence < 1 << 63 {
         put_varint(out, sequence << 1);
     } else {

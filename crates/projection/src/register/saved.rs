@@ -16,9 +16,7 @@ use super::arena::first_entry;
 use super::packing::Packed;
 use super::partition::PartitionTails;
 use crate::commit::BucketTail;
-use crate::snapshot::{
-    Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
-};
+use crate::snapshot::{Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header};
 
 const TAILS: [u8; 4] = *b"tail";
 const HOLDERS: [u8; 4] = *b"hold";
@@ -111,11 +109,7 @@ impl HolderRegister {
             for guardian in &packed.state.guardians {
                 self.dependents.add(*guardian, entry.holder);
             }
-            if !self
-                .shard(entry.holder)
-                .write()
-                .restore(entry.holder, whole)
-            {
+            if !self.shard(entry.holder).write().restore(entry.holder, whole) {
                 return Err(LoadError::Damaged("a holder stands there twice"));
             }
         }

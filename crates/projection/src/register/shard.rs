@@ -19,10 +19,7 @@ pub(super) struct Shard {
 
 /// Holder ids are 128 random bits drawn by the issuer: some of them are a hash already.
 fn hash(holder: HolderId) -> u64 {
-    let first = holder
-        .0
-        .first_chunk::<8>()
-        .expect("a holder id has 16 bytes");
+    let first = holder.0.first_chunk::<8>().expect("a holder id has 16 bytes");
     u64::from_le_bytes(*first)
 }
 
@@ -55,9 +52,7 @@ impl Shard {
         let before = match found {
             Some(place) => {
                 let entry = self.arena.entry(place);
-                self.packed
-                    .unpack(entry.body)
-                    .expect("only packed holders are stored");
+                self.packed.unpack(entry.body).expect("only packed holders are stored");
                 entry.len
             }
             None => {
@@ -103,9 +98,7 @@ impl Shard {
         while let Some(victim) = self.arena.victim() {
             let page = self.arena.take(victim);
             for (place, entry, whole) in page.entries() {
-                let live = self
-                    .index
-                    .find_mut(hash(entry.holder), |named| *named == place);
+                let live = self.index.find_mut(hash(entry.holder), |named| *named == place);
                 if let Some(named) = live {
                     *named = self.arena.push(whole);
                 }

@@ -1,13 +1,10 @@
 //! The register against the domain's own fold, and the arena under growth.
 
 use citycode_domain::event::{
-    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
-    EligibilityGround, Event, HolderErased, HolderRegistered, RelationshipEnded,
-    RelationshipRecorded, Sealed, Slot, StandingChanged,
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
+    HolderErased, HolderRegistered, RelationshipEnded, RelationshipRecorded, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
@@ -30,17 +27,13 @@ fn holder(number: u8) -> HolderId {
 }
 
 fn any_i64() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        1_700_000_000..1_900_000_000i64,
-        Just(i64::from(u32::MAX)),
-        any::<i64>()
-    ]
+    prop_oneof![1_700_000_000..1_900_000_000i64, Just(i64::from(u32::MAX)), any::<i64>()]
 }
 
 fn any_code() -> impl Strategy<Value = CodeRef> {
     let guardian = proptest::option::of(0..4u8);
-    (1..=4u8, guardian, 0..6u64, any::<u32>(), any::<u32>()).prop_map(
-        |(kind, guardian, code_id, list, index)| CodeRef {
+    (1..=4u8, guardian, 0..6u64, any::<u32>(), any::<u32>()).prop_map(|(kind, guardian, code_id, list, index)| {
+        CodeRef {
             slot: Slot {
                 kind: CodeKind::new(kind).expect("1 to 4 are kinds"),
                 guardian: guardian.map(holder),
@@ -50,21 +43,16 @@ fn any_code() -> impl Strategy<Value = CodeRef> {
                 list: ListId(list),
                 index,
             },
-        },
-    )
+        }
+    })
 }
 
 fn any_standing() -> impl Strategy<Value = Standing> {
-    prop_oneof![
-        Just(Standing::Green),
-        Just(Standing::Yellow),
-        Just(Standing::Red)
-    ]
+    prop_oneof![Just(Standing::Green), Just(Standing::Yellow), Just(Standing::Red)]
 }
 
 fn any_issued() -> impl Strategy<Value = Event> {
-    let days = (1_700_000_000..1_900_000_000i64, 0..400i64)
-        .prop_map(|(issued, days)| (issued, issued + days * 86_400));
+    let days = (1_700_000_000..1_900_000_000i64, 0..400i64).prop_map(|(issued, days)| (issued, issued + days * 86_400));
     let times = prop_oneof![days, (any_i64(), any_i64())];
     (any_code(), times).prop_map(|(code, (issued_at, expires_at))| {
         Event::CodeIssued(CodeIssued {
@@ -102,10 +90,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 fn commit<'a>(sequence: u64, holder: HolderId, decided_at: i64, events: &'a [Event]) -> Commit<'a> {
     Commit {
-        position: CommitPosition {
-            partition: 1,
-            sequence,
-        },
+        position: CommitPosition { partition: 1, sequence },
         decided_at: Timestamp(decided_at),
         holder: Some(holder),
         bucket: (sequence % 16) as u16,
@@ -120,9 +105,7 @@ fn commit<'a>(sequence: u64, holder: HolderId, decided_at: i64, events: &'a [Eve
 
 fn saved(register: &HolderRegister) -> Vec<u8> {
     let mut bytes = Vec::new();
-    register
-        .save(&IDENTITY, &mut bytes)
-        .expect("memory takes everything");
+    register.save(&IDENTITY, &mut bytes).expect("memory takes everything");
     bytes
 }
 
@@ -213,10 +196,7 @@ fn only_folding_moves_a_tail_and_a_refused_commit_moves_nothing() {
     assert!(register.apply(&commit(1, holder(2), 0, &[])).is_err());
     assert_eq!((register.tail(1, 3), register.holder_count()), (None, 1));
     assert_eq!(register.basis(1, 1, holder(1)).tail, tail);
-    assert_eq!(
-        register.basis(9, 1, holder(7)).state,
-        HolderState::default()
-    );
+    assert_eq!(register.basis(9, 1, holder(7)).state, HolderState::default());
 }
 
 /// Holders of one shard grow by turns past every page and far past a page of their own; dead bytes stay bounded.

@@ -1,11 +1,7 @@
 //! The file format: golden bytes, and every way in which a file can be wrong.
 
-use citycode_domain::event::{
-    CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot, StandingChanged,
-};
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
-};
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot, StandingChanged};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Life, Status};
 use citycode_domain::time::Timestamp;
@@ -30,10 +26,7 @@ const HEADER_BYTES: usize = 36 + 2 * 16;
 fn code() -> CodeRef {
     let kind = CodeKind::new(4).expect("4 is a kind");
     CodeRef {
-        slot: Slot {
-            kind,
-            guardian: None,
-        },
+        slot: Slot { kind, guardian: None },
         code_id: CodeId([6; 8]),
         status: StatusRef {
             list: ListId::new(1, kind, EXPIRY, 0).expect("the expiry fits"),
@@ -90,12 +83,8 @@ fn projections() -> (StatusWriter, HolderRegister) {
 fn files() -> (Vec<u8>, Vec<u8>) {
     let (status, register) = projections();
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    status
-        .save(&IDENTITY, &mut first)
-        .expect("memory takes everything");
-    register
-        .save(&IDENTITY, &mut second)
-        .expect("memory takes everything");
+    status.save(&IDENTITY, &mut first).expect("memory takes everything");
+    register.save(&IDENTITY, &mut second).expect("memory takes everything");
     (first, second)
 }
 
@@ -111,19 +100,14 @@ fn load_either(identity: &LogIdentity, kind: usize, bytes: &[u8]) -> Result<(), 
 #[test]
 fn the_header_of_format_1_is_these_bytes() {
     let mut golden = Vec::new();
-    golden.extend_from_slice(
-        b"CCSNAP\r\n\x01\x00\x01\x000123456789abcdef\x02\x00\x01\x00\x00\x00\x01\x00",
-    );
+    golden.extend_from_slice(b"CCSNAP\r\n\x01\x00\x01\x000123456789abcdef\x02\x00\x01\x00\x00\x00\x01\x00");
     golden.extend_from_slice(&[0; 16]);
     golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x00\xa5\x18\x6a\0\0\0\0");
     let (status, register) = files();
     assert_eq!(status[..HEADER_BYTES], golden);
     golden[10] = 2;
     assert_eq!(register[..HEADER_BYTES], golden);
-    assert_eq!(
-        &status[HEADER_BYTES..HEADER_BYTES + 20],
-        b"key.a key of its own"
-    );
+    assert_eq!(&status[HEADER_BYTES..HEADER_BYTES + 20], b"key.a key of its own");
 }
 
 /// The whole register of one holder, byte for byte, and its checksum's place.
@@ -161,15 +145,11 @@ fn what_was_saved_is_what_is_loaded_and_saving_it_again_gives_the_same_file() {
     assert_eq!(answer.reaches, Timestamp(1_780_000_000));
     assert_eq!(reader.standing_of(HolderId([2; 16])), Standing::Yellow);
     let register = HolderRegister::load(&IDENTITY, &second[..]).expect("it was just saved");
-    let known = register
-        .get(HolderId([2; 16]))
-        .expect("the holder was saved");
+    let known = register.get(HolderId([2; 16])).expect("the holder was saved");
     assert_eq!(Some(known), projections().1.get(HolderId([2; 16])));
     assert_eq!(register.tail(1, 258).map(|tail| tail.revision), Some(1));
     let (mut again, mut register_again) = (Vec::new(), Vec::new());
-    writer
-        .save(&IDENTITY, &mut again)
-        .expect("memory takes everything");
+    writer.save(&IDENTITY, &mut again).expect("memory takes everything");
     register
         .save(&IDENTITY, &mut register_again)
         .expect("memory takes everything");
@@ -179,28 +159,19 @@ fn what_was_saved_is_what_is_loaded_and_saving_it_again_gives_the_same_file() {
 #[test]
 fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
     let (first, second) = files();
-    for (kind, file) in [first.as_slice(), second.as_slice()]
-        .into_iter()
-        .enumerate()
-    {
+    for (kind, file) in [first.as_slice(), second.as_slice()].into_iter().enumerate() {
         let with = |at: usize, byte: u8| {
             let mut file = file.to_vec();
             file[at] = byte;
             load_either(&IDENTITY, kind, &file)
         };
         assert!(matches!(with(0, b'X'), Err(LoadError::NotASnapshot)));
-        assert!(matches!(
-            with(8, 2),
-            Err(LoadError::NewerFormat { found: 2 })
-        ));
+        assert!(matches!(with(8, 2), Err(LoadError::NewerFormat { found: 2 })));
         let other = LogIdentity {
             log_id: [0; 16],
             ..IDENTITY
         };
-        assert!(matches!(
-            load_either(&other, kind, file),
-            Err(LoadError::OtherLog)
-        ));
+        assert!(matches!(load_either(&other, kind, file), Err(LoadError::OtherLog)));
         for other in [
             LogIdentity {
                 partitions: 3,
@@ -215,10 +186,7 @@ fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
                 ..IDENTITY
             },
         ] {
-            assert!(matches!(
-                load_either(&other, kind, file),
-                Err(LoadError::OtherLayout)
-            ));
+            assert!(matches!(load_either(&other, kind, file), Err(LoadError::OtherLayout)));
         }
         let crossed = load_either(&IDENTITY, 1 - kind, file);
         assert!(matches!(crossed, Err(LoadError::OtherProjection)));
@@ -246,10 +214,7 @@ fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
 #[test]
 fn a_cut_or_turned_byte_anywhere_is_refused() {
     let (first, second) = files();
-    for (kind, file) in [first.as_slice(), second.as_slice()]
-        .into_iter()
-        .enumerate()
-    {
+    for (kind, file) in [first.as_slice(), second.as_slice()].into_iter().enumerate() {
         let step = 1 + file.len() / 997;
         for at in (0..file.len()).step_by(step) {
             let cut = load_either(&IDENTITY, kind, &file[..at]);
@@ -261,10 +226,7 @@ fn a_cut_or_turned_byte_anywhere_is_refused() {
             assert!(expected, "cut at {at}: {cut:?}");
             let mut turned = file.to_vec();
             turned[at] ^= 0x10;
-            assert!(
-                load_either(&IDENTITY, kind, &turned).is_err(),
-                "turned at {at}"
-            );
+            assert!(load_either(&IDENTITY, kind, &turned).is_err(), "turned at {at}");
         }
     }
     let mut turned = second.clone();
@@ -294,10 +256,7 @@ fn a_promise_of_more_than_there_is_costs_no_memory() {
         let mut promised = second[..chunk].to_vec();
         promised.extend_from_slice(&len.to_le_bytes());
         let refused = load_either(&IDENTITY, 1, &promised);
-        assert!(matches!(
-            refused,
-            Err(LoadError::Truncated | LoadError::Damaged(_))
-        ));
+        assert!(matches!(refused, Err(LoadError::Truncated | LoadError::Damaged(_))));
     }
 }
 

@@ -51,16 +51,14 @@ impl Block {
     /// The entry at a place of the block (taken modulo its length).
     pub(super) fn load(&self, place: u32) -> Entry {
         let (low, high, shift) = self.locate(place);
-        let both = u64::from(low.load(Ordering::Relaxed))
-            | (u64::from(high.load(Ordering::Relaxed)) << 32);
+        let both = u64::from(low.load(Ordering::Relaxed)) | (u64::from(high.load(Ordering::Relaxed)) << 32);
         Entry(((both >> shift) & ENTRY_MASK) as u32)
     }
 
     /// Sets it. Only the one writer may call this: neighbours share words.
     pub(super) fn store(&self, place: u32, entry: Entry) {
         let (low, high, shift) = self.locate(place);
-        let both = u64::from(low.load(Ordering::Relaxed))
-            | (u64::from(high.load(Ordering::Relaxed)) << 32);
+        let both = u64::from(low.load(Ordering::Relaxed)) | (u64::from(high.load(Ordering::Relaxed)) << 32);
         let both = (both & !(ENTRY_MASK << shift)) | (u64::from(entry.0) << shift);
         low.store(both as u32, Ordering::Relaxed);
         high.store((both >> 32) as u32, Ordering::Relaxed);
@@ -118,16 +116,11 @@ impl List {
 
     /// The entry at an index.
     pub(super) fn load(&self, index: u32) -> Entry {
-        self.block(index)
-            .map_or(Entry::NEVER, |block| block.load(index))
+        self.block(index).map_or(Entry::NEVER, |block| block.load(index))
     }
 
     /// The block of an index below [`MAX_LIST_LEN`], made with `make` where there is none; `None` past the end.
-    pub(super) fn block_or_insert(
-        &self,
-        index: u32,
-        make: impl FnOnce() -> Box<Block>,
-    ) -> Option<&Block> {
+    pub(super) fn block_or_insert(&self, index: u32, make: impl FnOnce() -> Box<Block>) -> Option<&Block> {
         let number = (index / BLOCK_LEN) as usize;
         let leaf = self
             .leaves
@@ -184,10 +177,7 @@ mod tests {
     #[test]
     fn a_list_ends_where_it_says() {
         let list = List::new();
-        assert!(
-            list.block_or_insert(MAX_LIST_LEN - 1, Block::empty)
-                .is_some()
-        );
+        assert!(list.block_or_insert(MAX_LIST_LEN - 1, Block::empty).is_some());
         assert!(list.block_or_insert(MAX_LIST_LEN, Block::empty).is_none());
         assert_eq!(list.load(u32::MAX), Entry::NEVER);
         assert_eq!(

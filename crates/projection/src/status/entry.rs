@@ -65,9 +65,7 @@ impl Entry {
     /// Dead for good; whoever died first of something else stays so.
     pub(super) const fn killed(self, death: Death) -> Self {
         match self.state() {
-            Some((Life::Valid | Life::Suspended, standing)) => {
-                self.with(Life::Dead(death), standing)
-            }
+            Some((Life::Valid | Life::Suspended, standing)) => self.with(Life::Dead(death), standing),
             _ => self,
         }
     }
@@ -100,9 +98,7 @@ impl Entry {
     pub(super) const fn status(self, fingerprint: u32) -> Status {
         match self.state() {
             None => Status::NeverIssued,
-            Some(_) if self.0 & FINGERPRINT_MASK != fingerprint & FINGERPRINT_MASK => {
-                Status::OtherClaims
-            }
+            Some(_) if self.0 & FINGERPRINT_MASK != fingerprint & FINGERPRINT_MASK => Status::OtherClaims,
             Some((life, standing)) => Status::Issued { life, standing },
         }
     }
@@ -155,11 +151,7 @@ mod tests {
     #[test]
     fn dead_is_for_good_and_the_first_death_counts() {
         let lost = Entry::born(7, Standing::Red).killed(Death::ReportedLost);
-        for touched in [
-            lost.killed(Death::Revoked),
-            lost.suspended(),
-            lost.reinstated(),
-        ] {
+        for touched in [lost.killed(Death::Revoked), lost.suspended(), lost.reinstated()] {
             assert_eq!(touched, lost);
         }
     }

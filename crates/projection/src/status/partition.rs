@@ -86,14 +86,12 @@ impl PartitionStatus {
     /// Makes everything that `write` stores, and the new point, visible as one. `write` must not panic or block.
     pub(super) fn write(&self, point: PartitionPoint, write: impl FnOnce()) {
         let version = self.version.load(Ordering::Relaxed);
-        self.version
-            .store(version.wrapping_add(1), Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         write();
         self.sequence.store(point.sequence, Ordering::Relaxed);
         self.reaches.store(point.reaches.0, Ordering::Relaxed);
-        self.version
-            .store(version.wrapping_add(2), Ordering::Release);
+        self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
     /// The point without the lock: for the writer, who is the only one to move it.

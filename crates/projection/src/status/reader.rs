@@ -8,7 +8,7 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 
-use super::shared::Shared;
+use super::published::Shared;
 
 /// How far a partition was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,9 +89,7 @@ impl StatusReader {
     #[must_use]
     pub fn points(&self) -> Vec<PartitionPoint> {
         let partitions = self.shared.partitions.iter();
-        partitions
-            .map(|partition| partition.read(|| ()).1)
-            .collect()
+        partitions.map(|partition| partition.read(|| ()).1).collect()
     }
 
     /// The lists in which a code was ever issued and that were not retired, ascending.

@@ -22,13 +22,11 @@ use super::block::{BLOCK_BYTES, BLOCK_LEN, Block, List, MAX_BLOCKS};
 use super::entry::standing_number;
 use super::fingerprint::FingerprintKey;
 use super::partition::{Lists, PartitionStatus};
+use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
-use super::shared::Shared;
 use super::standings::Standings;
 use super::writer::StatusWriter;
-use crate::snapshot::{
-    Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
-};
+use crate::snapshot::{Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header};
 
 const KEY: [u8; 4] = *b"key.";
 const TIME: [u8; 4] = *b"time";
@@ -88,10 +86,7 @@ fn count32(count: usize) -> u32 {
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(
-    identity: &LogIdentity,
-    input: impl Read,
-) -> Result<(StatusWriter, StatusReader), LoadError> {
+pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, StatusReader), LoadError> {
     let mut input = Input::new(input);
     let points = read_header(&mut input, ProjectionKind::Status, identity)?;
     input.expect_section(KEY)?;
@@ -120,10 +115,7 @@ pub fn load(
 }
 
 /// The lists of each partition, and how many places they have.
-fn load_lists<R: Read>(
-    input: &mut Input<R>,
-    partitions: u16,
-) -> Result<(Vec<Lists>, u64), LoadError> {
+fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<(Vec<Lists>, u64), LoadError> {
     let mut all: Vec<Lists> = (0..partitions).map(|_| Lists::default()).collect();
     let mut places = 0;
     let mut bytes = Box::new([0; BLOCK_BYTES]);
@@ -140,10 +132,7 @@ fn load_lists<R: Read>(
         let mut last_number = None;
         for _ in 0..input.u32()? {
             let number = input.u32()?;
-            if last_number
-                .replace(number)
-                .is_some_and(|last| last >= number)
-            {
+            if last_number.replace(number).is_some_and(|last| last >= number) {
                 return Err(LoadError::Damaged("blocks are not in ascending order"));
             }
             if number >= MAX_BLOCKS {

@@ -63,12 +63,7 @@ impl Standings {
     pub(super) fn sorted(&self) -> Vec<(HolderId, Standing)> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            all.extend(
-                shard
-                    .read()
-                    .iter()
-                    .map(|(holder, standing)| (*holder, *standing)),
-            );
+            all.extend(shard.read().iter().map(|(holder, standing)| (*holder, *standing)));
         }
         all.sort_unstable_by_key(|(holder, _)| *holder);
         all

@@ -1,12 +1,10 @@
 //! The rules that the status projection keeps, by number.
 
 use citycode_domain::event::{
-    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
-    EligibilityGround, Event, HolderErased, RelationshipEnded, Sealed, Slot, StandingChanged,
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
+    HolderErased, RelationshipEnded, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
@@ -30,10 +28,7 @@ fn code(index: u32) -> CodeRef {
             guardian: None,
         },
         code_id: CodeId(u64::from(index).to_be_bytes()),
-        status: StatusRef {
-            list: list(0),
-            index,
-        },
+        status: StatusRef { list: list(0), index },
     }
 }
 
@@ -60,10 +55,7 @@ fn issued(code: CodeRef, supersedes: Option<CodeRef>, standing: Standing) -> Eve
 
 fn commit(sequence: u64, events: &[Event]) -> Commit<'_> {
     Commit {
-        position: CommitPosition {
-            partition: 0,
-            sequence,
-        },
+        position: CommitPosition { partition: 0, sequence },
         decided_at: NOW.plus_seconds(sequence as i64),
         holder: Some(HOLDER),
         bucket: 0,
@@ -82,9 +74,7 @@ fn projection() -> (StatusWriter, StatusReader) {
 
 fn fold(writer: &mut StatusWriter, events: &[Event]) -> Vec<Alarm> {
     let next = writer.point(0).expect("partition 0 is there").sequence + 1;
-    writer
-        .apply(&commit(next, events))
-        .expect("the next commit fits")
+    writer.apply(&commit(next, events)).expect("the next commit fits")
 }
 
 fn status(reader: &StatusReader, index: u32) -> Status {
@@ -112,9 +102,7 @@ fn r04_a_reissue_kills_the_old_code_in_the_commit_that_bears_the_new() {
 #[test]
 fn r14_r17_r22_r28_every_way_to_die_shows_its_reason() {
     let (mut writer, reader) = projection();
-    let births: Vec<_> = (0..4)
-        .map(|index| issued(code(index), None, Standing::Green))
-        .collect();
+    let births: Vec<_> = (0..4).map(|index| issued(code(index), None, Standing::Green)).collect();
     fold(&mut writer, &births);
     let deaths = [
         Event::CodeReportedLost(CodeReportedLost {
@@ -182,10 +170,7 @@ fn r22_a_held_code_keeps_its_standing_and_lives_again() {
         reason: Sealed::default(),
     });
     fold(&mut writer, &[hold]);
-    assert_eq!(
-        status(&reader, 1),
-        stands(Life::Suspended, Standing::Yellow)
-    );
+    assert_eq!(status(&reader, 1), stands(Life::Suspended, Standing::Yellow));
     let lift = Event::CodeReinstated(CodeReinstated {
         slot: code(1).slot,
         code: Some(code(1)),
@@ -224,10 +209,7 @@ fn r25_a_place_taken_twice_is_an_alarm_and_stays_the_first_ones() {
     assert_eq!(status(&reader, 1), GREEN);
     // Also within one commit.
     let twice = [5, 5].map(|index| issued(code(index), None, Standing::Green));
-    assert_eq!(
-        fold(&mut writer, &twice),
-        [Alarm::IndexTakenTwice(code(5).status)]
-    );
+    assert_eq!(fold(&mut writer, &twice), [Alarm::IndexTakenTwice(code(5).status)]);
     assert_eq!(reader.alarm_count(), 2);
 }
 
@@ -238,10 +220,7 @@ fn what_no_honest_writer_writes_is_an_alarm_and_changes_nothing() {
         code: code(7),
         acting_guardian: None,
     });
-    assert_eq!(
-        fold(&mut writer, &[lost]),
-        [Alarm::CodeNeverIssued(code(7).status)]
-    );
+    assert_eq!(fold(&mut writer, &[lost]), [Alarm::CodeNeverIssued(code(7).status)]);
     let mut foreign = code(7);
     foreign.status.list = list(1);
     assert_eq!(
@@ -255,10 +234,7 @@ fn what_no_honest_writer_writes_is_an_alarm_and_changes_nothing() {
         [Alarm::IndexOutOfRange(far.status)]
     );
     for status in [foreign.status, far.status, code(7).status] {
-        assert_eq!(
-            reader.lookup(status, &digest(7)).status,
-            Status::NeverIssued
-        );
+        assert_eq!(reader.lookup(status, &digest(7)).status, Status::NeverIssued);
     }
     let change = [Event::StandingChanged(StandingChanged {
         standing: Standing::Red,

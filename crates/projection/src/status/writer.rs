@@ -14,8 +14,8 @@ use super::block::{BLOCK_LEN, Block, List};
 use super::entry::Entry;
 use super::fingerprint::FingerprintKey;
 use super::partition::{Lists, PartitionStatus};
+use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
-use super::shared::Shared;
 use super::standings::Standings;
 use crate::commit::{ApplyError, Commit, check_next};
 
@@ -115,19 +115,11 @@ impl StatusWriter {
             }
         });
         self.changes.clear();
-        shared
-            .alarm_count
-            .fetch_add(alarms.len() as u64, Ordering::Relaxed);
+        shared.alarm_count.fetch_add(alarms.len() as u64, Ordering::Relaxed);
         Ok(alarms)
     }
 
-    fn plan(
-        &mut self,
-        event: &Event,
-        partition: u16,
-        holder_standing: &mut Option<Standing>,
-        alarms: &mut Vec<Alarm>,
-    ) {
+    fn plan(&mut self, event: &Event, partition: u16, holder_standing: &mut Option<Standing>, alarms: &mut Vec<Alarm>) {
         match event {
             Event::CodeIssued(issued) => {
                 // Kill, then birth: also within the lock nobody is ever valid twice.
@@ -139,12 +131,7 @@ impl StatusWriter {
                 self.plan_birth(issued.code.status, birth, partition, alarms);
             }
             Event::CodeReportedLost(lost) => {
-                self.plan_known(
-                    partition,
-                    &lost.code,
-                    Act::Kill(Death::ReportedLost),
-                    alarms,
-                );
+                self.plan_known(partition, &lost.code, Act::Kill(Death::ReportedLost), alarms);
             }
             Event::CodeRevoked(revoked) => {
                 self.plan_known(partition, &revoked.code, Act::Kill(Death::Revoked), alarms);
@@ -213,19 +200,11 @@ impl StatusWriter {
     /// Whether an earlier event of the same commit issued this code.
     fn is_born_here(&self, list: &Arc<List>, index: u32) -> bool {
         self.changes.iter().any(|change| {
-            matches!(change.act, Act::Birth(_))
-                && change.index == index
-                && Arc::ptr_eq(&change.list, list)
+            matches!(change.act, Act::Birth(_)) && change.index == index && Arc::ptr_eq(&change.list, list)
         })
     }
 
-    fn plan_birth(
-        &mut self,
-        status: StatusRef,
-        birth: Entry,
-        partition: u16,
-        alarms: &mut Vec<Alarm>,
-    ) {
+    fn plan_birth(&mut self, status: StatusRef, birth: Entry, partition: u16, alarms: &mut Vec<Alarm>) {
         if u16::from(status.list.partition()) != partition {
             alarms.push(Alarm::ListOfOtherPartition(status));
             return;

@@ -47,8 +47,7 @@ impl Face {
             Weight::Regular => REGULAR,
             Weight::Bold => BOLD,
         };
-        let embeddable = krilla::text::Font::new(bytes.into(), 0)
-            .expect("the built-in font is sound: a test opens it");
+        let embeddable = krilla::text::Font::new(bytes.into(), 0).expect("the built-in font is sound: a test opens it");
         Self {
             bytes: FontBytes::BuiltIn(bytes),
             index: 0,
@@ -74,8 +73,7 @@ impl Face {
             FontBytes::BuiltIn(bytes) => bytes,
             FontBytes::Loaded(bytes) => bytes.as_slice(),
         };
-        FontRef::from_index(bytes, self.index)
-            .expect("the face was opened before from the same bytes")
+        FontRef::from_index(bytes, self.index).expect("the face was opened before from the same bytes")
     }
 
     pub(crate) fn embeddable(&self) -> &krilla::text::Font {
@@ -88,10 +86,7 @@ impl Face {
 
     /// The glyph of a character; none where the font would show an empty box.
     pub(crate) fn glyph(&self, c: char) -> Option<GlyphId> {
-        self.font()
-            .charmap()
-            .map(c)
-            .filter(|glyph| glyph.to_u32() != 0)
+        self.font().charmap().map(c).filter(|glyph| glyph.to_u32() != 0)
     }
 
     /// Advance of a glyph in parts of the font size.
@@ -107,10 +102,7 @@ impl Face {
         let font = self.font();
         if let Some(outline) = font.outline_glyphs().get(glyph) {
             // An outline that cannot be drawn leaves what was drawn so far; nothing better can be done.
-            drop(outline.draw(
-                DrawSettings::unhinted(Size::new(size), LocationRef::default()),
-                pen,
-            ));
+            drop(outline.draw(DrawSettings::unhinted(Size::new(size), LocationRef::default()), pen));
         }
     }
 }

@@ -75,9 +75,7 @@ pub(super) fn named(path: &Path) -> Result<Face, FontError> {
         source,
     };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FONT_BYTES {
-        return Err(FontError::NotAFont {
-            path: path.to_owned(),
-        });
+        return Err(FontError::NotAFont { path: path.to_owned() });
     }
     let bytes = Arc::new(std::fs::read(path).map_err(unreadable)?);
     let opened: Vec<Face> = in_order_of_preference(&bytes)
@@ -85,33 +83,24 @@ pub(super) fn named(path: &Path) -> Result<Face, FontError> {
         .filter_map(|index| Face::open(Arc::clone(&bytes), index))
         .collect();
     if opened.is_empty() {
-        return Err(FontError::NotAFont {
-            path: path.to_owned(),
-        });
+        return Err(FontError::NotAFont { path: path.to_owned() });
     }
     opened
         .into_iter()
         .find(|face| NEEDED.chars().all(|c| face.glyph(c).is_some()))
-        .ok_or_else(|| FontError::NotChinese {
-            path: path.to_owned(),
-        })
+        .ok_or_else(|| FontError::NotChinese { path: path.to_owned() })
 }
 
 fn in_order_of_preference(bytes: &[u8]) -> Vec<u32> {
     let mut indices: Vec<(bool, u32)> = (0..MAX_COLLECTION)
-        .map_while(|index| {
-            FontRef::from_index(bytes, index)
-                .ok()
-                .map(|font| (index, font))
-        })
+        .map_while(|index| FontRef::from_index(bytes, index).ok().map(|font| (index, font)))
         .map(|(index, font)| {
             let family: String = font
                 .localized_strings(StringId::FAMILY_NAME)
                 .english_or_first()
                 .map(|s| s.chars().collect())
                 .unwrap_or_default();
-            let simplified =
-                family.contains(" SC") || family.contains(" CN") || family.contains("GB");
+            let simplified = family.contains(" SC") || family.contains(" CN") || family.contains("GB");
             (!simplified || family.contains("Mono"), index)
         })
         .collect();
@@ -132,9 +121,7 @@ fn folders() -> Vec<PathBuf> {
     .map(PathBuf::from)
     .collect();
     if let Some(home) = std::env::home_dir() {
-        folders.extend(
-            [".local/share/fonts", ".fonts", "Library/Fonts"].map(|folder| home.join(folder)),
-        );
+        folders.extend([".local/share/fonts", ".fonts", "Library/Fonts"].map(|folder| home.join(folder)));
     }
     folders
 }
@@ -162,9 +149,7 @@ fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<(usize
 /// Place of a file among the known fonts; none if it is not one of them.
 fn rank(path: &Path) -> Option<usize> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let is_font = [".ttf", ".ttc", ".otf", ".otc"]
-        .iter()
-        .any(|end| name.ends_with(end));
+    let is_font = [".ttf", ".ttc", ".otf", ".otc"].iter().any(|end| name.ends_with(end));
     is_font
         .then(|| KNOWN.iter().position(|known| name.starts_with(known)))
         .flatten()
@@ -194,11 +179,7 @@ mod tests {
             Err(FontError::Unreadable { .. })
         ));
         let latin = folder.path().join("latin.ttf");
-        std::fs::write(
-            &latin,
-            include_bytes!("../../assets/NotoSans-Regular-Latin.ttf"),
-        )
-        .unwrap();
+        std::fs::write(&latin, include_bytes!("../../assets/NotoSans-Regular-Latin.ttf")).unwrap();
         assert!(matches!(named(&latin), Err(FontError::NotChinese { .. })));
     }
 }

@@ -50,10 +50,7 @@ pub(super) fn by_surroundings(image: &GreyImage, radius: usize) -> Option<BitMat
 }
 
 fn matrix(image: &GreyImage, is_dark: impl Fn(usize, usize) -> bool) -> Option<BitMatrix> {
-    let (width, height) = (
-        u32::try_from(image.width).ok()?,
-        u32::try_from(image.height).ok()?,
-    );
+    let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
     let mut matrix = BitMatrix::new(width, height).ok()?;
     for y in 0..height {
         for x in 0..width {

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rxing::Point;
 use rxing::common::cpp_essentials::{
-    ConcentricPattern, FindLeftGuardBy, FixedPattern, GetPatternRowTP, IsPattern,
-    LocateConcentricPattern, PatternRow, PatternView,
+    ConcentricPattern, FindLeftGuardBy, FixedPattern, GetPatternRowTP, IsPattern, LocateConcentricPattern, PatternRow,
+    PatternView,
 };
 use rxing::common::{BitMatrix, DetectorRXingResult as _};
 use rxing::qrcode::cpp_port::decoder::Decode;
@@ -112,10 +112,8 @@ const CORNER: FixedPattern<5, 7, false> = FixedPattern::new([1, 1, 3, 1, 1]);
 
 fn next_in_row(rest: PatternView<'_>) -> rxing::common::Result<PatternView<'_>> {
     FindLeftGuardBy::<5, _>(rest, 5, |view: &PatternView<'_>, space: Option<f32>| {
-        let [first, second, middle, fourth, fifth] =
-            [0, 1, 2, 3, 4].map(|place| -> u16 { view[place] });
-        let is_plausible =
-            middle >= 3 && middle >= 2 * first.max(fifth) && middle >= second.max(fourth);
+        let [first, second, middle, fourth, fifth] = [0, 1, 2, 3, 4].map(|place| -> u16 { view[place] });
+        let is_plausible = middle >= 3 && middle >= 2 * first.max(fifth) && middle >= second.max(fourth);
         is_plausible && IsPattern::<true, 5, 7, false>(view, &CORNER, space, 0.1, 0.0, 1.0) != 0.0
     })
 }
@@ -132,9 +130,7 @@ fn decode(matrix: &BitMatrix, set: &FinderPatternSet) -> Option<Content> {
 /// The text if it is one: UTF-8 or what the symbol's own encoding says, without control characters.
 fn as_text(bytes: &[u8], text: &str) -> Content {
     let text = std::str::from_utf8(bytes).unwrap_or(text);
-    let is_odd = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || c == char::REPLACEMENT_CHARACTER
-    };
+    let is_odd = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || c == char::REPLACEMENT_CHARACTER;
     if text.is_empty() || text.chars().any(is_odd) {
         return Content::Bytes;
     }

@@ -25,11 +25,7 @@ impl GreyImage {
 
     /// None if the number of pixels does not fit the size.
     pub(super) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
-        (width.checked_mul(height) == Some(pixels.len())).then_some(Self {
-            width,
-            height,
-            pixels,
-        })
+        (width.checked_mul(height) == Some(pixels.len())).then_some(Self { width, height, pixels })
     }
 
     pub(super) fn long_side(&self) -> usize {
@@ -64,11 +60,7 @@ impl GreyImage {
             }
             pixels.extend(sums.iter().map(|sum| (sum / row_count as u32) as u8));
         }
-        Self {
-            width,
-            height,
-            pixels,
-        }
+        Self { width, height, pixels }
     }
 
     fn enlarged(&self, width: usize, height: usize) -> Self {
@@ -87,8 +79,7 @@ impl GreyImage {
             let lower = &self.pixels[(row + 1).min(self.height - 1) * self.width..][..self.width];
             pixels.extend(columns.iter().map(|&(column, right)| {
                 let next = (column + 1).min(self.width - 1);
-                let mix =
-                    |a: u8, b: u8, part: u32| u32::from(a) * (256 - part) + u32::from(b) * part;
+                let mix = |a: u8, b: u8, part: u32| u32::from(a) * (256 - part) + u32::from(b) * part;
                 let (top, bottom) = (
                     mix(upper[column], upper[next], right),
                     mix(lower[column], lower[next], right),
@@ -96,11 +87,7 @@ impl GreyImage {
                 ((top * (256 - down) + bottom * down) >> 16) as u8
             }));
         }
-        Self {
-            width,
-            height,
-            pixels,
-        }
+        Self { width, height, pixels }
     }
 
     /// Light and dark exchanged.
@@ -133,15 +120,9 @@ impl GreyImage {
     /// What differs from the surroundings, doubled: undoes some blur.
     pub(super) fn sharpened(&self, radius: usize) -> Self {
         let smooth = self.smoothed(radius);
-        let sharpen =
-            |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;
+        let sharpen = |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;
         Self {
-            pixels: self
-                .pixels
-                .iter()
-                .zip(&smooth.pixels)
-                .map(sharpen)
-                .collect(),
+            pixels: self.pixels.iter().zip(&smooth.pixels).map(sharpen).collect(),
             ..*self
         }
     }
@@ -177,10 +158,7 @@ impl Sums {
     /// Mean of the pixels at most `radius` away in both directions, inside the image.
     pub(super) fn mean_around(&self, x: usize, y: usize, radius: usize) -> u32 {
         let (left, top) = (x.saturating_sub(radius), y.saturating_sub(radius));
-        let (right, bottom) = (
-            (x + radius + 1).min(self.width),
-            (y + radius + 1).min(self.height),
-        );
+        let (right, bottom) = ((x + radius + 1).min(self.width), (y + radius + 1).min(self.height));
         let at = |x: usize, y: usize| self.sums[y * (self.width + 1) + x];
         let sum = at(right, bottom)
             .wrapping_sub(at(left, bottom))

@@ -18,10 +18,7 @@ const MAX_SCANS: u64 = 64;
 /// Greatest side; the format's own limit.
 const MAX_SIDE: usize = 65_535;
 
-pub(super) fn decode(
-    bytes: &[u8],
-    out_of_time: &dyn Fn() -> bool,
-) -> Result<GreyImage, ReadImageError> {
+pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, ReadImageError> {
     let options = DecoderOptions::default()
         .set_max_width(MAX_SIDE)
         .set_max_height(MAX_SIDE)
@@ -37,9 +34,7 @@ pub(super) fn decode(
     };
     let scans = (MAX_SCANNED_PIXELS / (width as u64 * height as u64)).clamp(1, MAX_SCANS);
     let scans = usize::try_from(scans).expect("at most 64");
-    let options = options
-        .jpeg_set_max_scans(scans)
-        .jpeg_set_out_colorspace(wanted);
+    let options = options.jpeg_set_max_scans(scans).jpeg_set_out_colorspace(wanted);
     let source = UntilOutOfTime {
         bytes: Cursor::new(bytes),
         out_of_time,
@@ -51,12 +46,7 @@ pub(super) fn decode(
     let decoded = decoded.map_err(|error| refuse(&error))?;
     let pixels = match wanted {
         ColorSpace::Luma => decoded,
-        _ => decoded
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&[r, g, b]| luma(r, g, b))
-            .collect(),
+        _ => decoded.as_chunks().0.iter().map(|&[r, g, b]| luma(r, g, b)).collect(),
     };
     GreyImage::from_pixels(width, height, pixels).ok_or(ReadImageError::NotAnImage)
 }

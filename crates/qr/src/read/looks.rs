@@ -19,10 +19,7 @@ const TINY: usize = 900;
 const FULL: usize = 6400;
 
 /// Reads the one symbol of `image`.
-pub(super) fn read(
-    image: &GreyImage,
-    out_of_time: &dyn Fn() -> bool,
-) -> Result<String, ReadImageError> {
+pub(super) fn read(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Result<String, ReadImageError> {
     let middle = if image.long_side() > MIDDLE {
         image.scaled_to(MIDDLE)
     } else {
@@ -78,12 +75,7 @@ fn looks(image: &GreyImage) -> Vec<Look> {
     looks.push(|_, middle, clock| both(&middle.sharpened(2), clock));
     looks.push(|_, middle, clock| both(&middle.with_margin(margin(middle)), clock));
     looks.push(|_, middle, clock| both(&middle.inverted().with_margin(margin(middle)), clock));
-    looks.push(|_, middle, clock| {
-        both(
-            &middle.scaled_to(middle.long_side() * 2).sharpened(4),
-            clock,
-        )
-    });
+    looks.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2).sharpened(4), clock));
     looks.push(|_, middle, clock| both(&middle.smoothed(2).sharpened(5), clock));
     if side > LARGE * 5 / 4 {
         looks.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(FULL)), clock));
@@ -100,13 +92,10 @@ fn margin(image: &GreyImage) -> usize {
 fn both(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Vec<Content> {
     let side = image.long_side();
     let fine = by_surroundings(image, (side / 60).max(6));
-    let mut seen = fine
-        .map(|matrix| symbols(&matrix, out_of_time))
-        .unwrap_or_default();
-    let thresholds: [fn(&GreyImage) -> Option<rxing::common::BitMatrix>; 2] =
-        [by_histogram, |image| {
-            by_surroundings(image, (image.long_side() / 16).max(20))
-        }];
+    let mut seen = fine.map(|matrix| symbols(&matrix, out_of_time)).unwrap_or_default();
+    let thresholds: [fn(&GreyImage) -> Option<rxing::common::BitMatrix>; 2] = [by_histogram, |image| {
+        by_surroundings(image, (image.long_side() / 16).max(20))
+    }];
     for threshold in thresholds {
         if out_of_time() {
             break;

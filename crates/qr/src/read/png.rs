@@ -10,16 +10,8 @@ const DECODER_BYTES: usize = 400 << 20;
 /// Rows between two looks at the clock.
 const ROWS_PER_LOOK: u32 = 32;
 
-pub(super) fn decode(
-    bytes: &[u8],
-    out_of_time: &dyn Fn() -> bool,
-) -> Result<GreyImage, ReadImageError> {
-    let mut decoder = png::Decoder::new_with_limits(
-        std::io::Cursor::new(bytes),
-        png::Limits {
-            bytes: DECODER_BYTES,
-        },
-    );
+pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, ReadImageError> {
+    let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), png::Limits { bytes: DECODER_BYTES });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
@@ -43,17 +35,10 @@ pub(super) fn decode(
         match row.interlace() {
             png::InterlaceInfo::Null(_) => {
                 let start = (rows - 1) as usize * width as usize;
-                image.pixels[start..][..width as usize]
-                    .copy_from_slice(&row_of_grey[..width as usize]);
+                image.pixels[start..][..width as usize].copy_from_slice(&row_of_grey[..width as usize]);
             }
             png::InterlaceInfo::Adam7(pass) => {
-                png::expand_interlaced_row(
-                    &mut image.pixels,
-                    width as usize,
-                    &row_of_grey,
-                    pass,
-                    8,
-                );
+                png::expand_interlaced_row(&mut image.pixels, width as usize, &row_of_grey, pass, 8);
             }
         }
     }
@@ -66,12 +51,7 @@ fn to_grey(row: &[u8], color: ColorType, grey: &mut Vec<u8>) {
     match color {
         ColorType::Grayscale | ColorType::Indexed => grey.extend_from_slice(row),
         ColorType::GrayscaleAlpha => {
-            grey.extend(
-                row.as_chunks()
-                    .0
-                    .iter()
-                    .map(|&[value, alpha]| over_white(value, alpha)),
-            );
+            grey.extend(row.as_chunks().0.iter().map(|&[value, alpha]| over_white(value, alpha)));
         }
         ColorType::Rgb => grey.extend(row.as_chunks().0.iter().map(|&[r, g, b]| luma(r, g, b))),
         ColorType::Rgba => {
@@ -87,8 +67,7 @@ fn to_grey(row: &[u8], color: ColorType, grey: &mut Vec<u8>) {
 
 fn over_white(value: u8, alpha: u8) -> u8 {
     let (value, alpha) = (u16::from(value), u16::from(alpha));
-    u8::try_from((value * alpha + 255 * (255 - alpha)) / 255)
-        .expect("a mean of two bytes is a byte")
+    u8::try_from((value * alpha + 255 * (255 - alpha)) / 255).expect("a mean of two bytes is a byte")
 }
 
 fn refuse(error: DecodingError) -> ReadImageError {

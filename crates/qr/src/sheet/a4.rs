@@ -61,20 +61,14 @@ const fn quiet(size: f32) -> Style {
 }
 
 /// The sheet as a PDF file.
-pub(super) fn page(
-    content: &SheetContent,
-    symbol: &Symbol,
-    fonts: &Fonts,
-) -> Result<Vec<u8>, PrintError> {
+pub(super) fn page(content: &SheetContent, symbol: &Symbol, fonts: &Fonts) -> Result<Vec<u8>, PrintError> {
     let module = SYMBOL_SIDE / symbol.size_with_margin() as f32;
     if module < MIN_MODULE {
         return Err(PrintError::SymbolTooLarge {
             version: symbol.version(),
         });
     }
-    let title = [&content.kind.zh, &content.kind.en]
-        .map(String::as_str)
-        .join(" ");
+    let title = [&content.kind.zh, &content.kind.en].map(String::as_str).join(" ");
     let about = About {
         title: title.trim().to_owned(),
         date: content.date,
@@ -156,12 +150,7 @@ impl Cursor<'_, '_, '_> {
         Ok(())
     }
 
-    fn symbol_and_facts(
-        &mut self,
-        content: &SheetContent,
-        symbol: &Symbol,
-        module: f32,
-    ) -> Result<(), PrintError> {
+    fn symbol_and_facts(&mut self, content: &SheetContent, symbol: &Symbol, module: f32) -> Result<(), PrintError> {
         let top = self.y;
         let quiet_zone = symbol.quiet_zone() as f32 * module;
         // The quiet zone may lie in the page's margin: the paper there is as white.
@@ -308,12 +297,8 @@ impl Cursor<'_, '_, '_> {
                 .map_or(style.zh.size, |(_, style)| style.size);
             if section.lines.len() > 1 {
                 let number = (place + 1).to_string();
-                self.canvas.text(
-                    MARGIN + 1.0 * MM,
-                    self.y + first_size,
-                    bold(first_size),
-                    &number,
-                );
+                self.canvas
+                    .text(MARGIN + 1.0 * MM, self.y + first_size, bold(first_size), &number);
             }
             self.label("a section's line", column, style, line)?;
             self.y += 1.8 * MM;
@@ -334,17 +319,10 @@ impl Cursor<'_, '_, '_> {
     }
 
     /// Chinese, and English under it; where there is no Chinese, English in its style.
-    fn label(
-        &mut self,
-        field: &'static str,
-        column: Column,
-        style: Pair,
-        label: &Label,
-    ) -> Result<(), PrintError> {
+    fn label(&mut self, field: &'static str, column: Column, style: Pair, label: &Label) -> Result<(), PrintError> {
         for (text, style) in lines_of(style, label) {
             for line in break_lines(self.fonts, text, style.weight, column.width / style.size) {
-                let too_wide =
-                    width(self.fonts, &line, style.weight) * style.size > column.width + 1.0;
+                let too_wide = width(self.fonts, &line, style.weight) * style.size > column.width + 1.0;
                 let baseline = self.y + style.size;
                 if too_wide || baseline > PAGE.1 - MARGIN + 1.0 {
                     return Err(PrintError::DoesNotFit { field });
@@ -358,8 +336,7 @@ impl Cursor<'_, '_, '_> {
 
     fn height(&self, column: Column, style: Pair, label: &Label) -> f32 {
         let height = |(text, style): (&str, Style)| {
-            let lines =
-                break_lines(self.fonts, text, style.weight, column.width / style.size).len();
+            let lines = break_lines(self.fonts, text, style.weight, column.width / style.size).len();
             lines as f32 * style.size * LINE_SPACING
         };
         lines_of(style, label).into_iter().map(height).sum()
@@ -386,8 +363,5 @@ fn lines_of(style: Pair, label: &Label) -> Vec<(&str, Style)> {
     } else {
         vec![(label.zh.as_str(), style.zh), (label.en.as_str(), style.en)]
     };
-    pairs
-        .into_iter()
-        .filter(|(text, _)| !text.is_empty())
-        .collect()
+    pairs.into_iter().filter(|(text, _)| !text.is_empty()).collect()
 }

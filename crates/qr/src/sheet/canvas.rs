@@ -73,12 +73,7 @@ pub(super) fn one_page<'a>(
     let mut document = Document::new_with(settings);
     let SheetDate { year, month, day } = about.date;
     // Date without time zone would depend on the reader; midnight UTC does not.
-    let date = DateTime::new(year)
-        .month(month)
-        .day(day)
-        .hour(0)
-        .minute(0)
-        .second(0);
+    let date = DateTime::new(year).month(month).day(day).hour(0).minute(0).second(0);
     let date = date.utc_offset_hour(0).utc_offset_minute(0);
     document.set_metadata(
         Metadata::new()
@@ -99,9 +94,7 @@ pub(super) fn one_page<'a>(
     };
     page.finish();
     drawn?;
-    document
-        .finish()
-        .map_err(|error| PrintError::Pdf(format!("{error:?}")))
+    document.finish().map_err(|error| PrintError::Pdf(format!("{error:?}")))
 }
 
 impl Canvas<'_, '_> {
@@ -132,14 +125,8 @@ impl Canvas<'_, '_> {
             })
             .collect();
         let start = Point::from_xy(x, y);
-        self.surface.draw_glyphs(
-            start,
-            &glyphs,
-            face.embeddable().clone(),
-            text,
-            style.size,
-            false,
-        );
+        self.surface
+            .draw_glyphs(start, &glyphs, face.embeddable().clone(), text, style.size, false);
         run.iter().map(|set| set.advance * style.size).sum()
     }
 
@@ -152,19 +139,8 @@ impl Canvas<'_, '_> {
 
     /// Draws the outline of a rectangle, lying inside it.
     pub(super) fn framed(&mut self, area: Area, line: f32, ink: Ink) {
-        let Area {
-            x,
-            y,
-            width,
-            height,
-        } = area;
-        self.filled(
-            Area {
-                height: line,
-                ..area
-            },
-            ink,
-        );
+        let Area { x, y, width, height } = area;
+        self.filled(Area { height: line, ..area }, ink);
         self.filled(
             Area {
                 y: y + height - line,
@@ -173,13 +149,7 @@ impl Canvas<'_, '_> {
             },
             ink,
         );
-        self.filled(
-            Area {
-                width: line,
-                ..area
-            },
-            ink,
-        );
+        self.filled(Area { width: line, ..area }, ink);
         self.filled(
             Area {
                 x: x + width - line,

@@ -52,9 +52,7 @@ pub struct SheetDate {
 
 impl SheetDate {
     pub(crate) fn is_plausible(self) -> bool {
-        (1970..=9999).contains(&self.year)
-            && (1..=12).contains(&self.month)
-            && (1..=31).contains(&self.day)
+        (1970..=9999).contains(&self.year) && (1..=12).contains(&self.month) && (1..=31).contains(&self.day)
     }
 }
 

@@ -9,10 +9,7 @@ use super::content::{Label, LabelledValue, Section, SheetContent};
 use super::{PrintError, PrintNotice};
 
 /// The content with all that cannot be printed replaced, and what to say about it.
-pub(super) fn only(
-    content: &SheetContent,
-    fonts: &Fonts,
-) -> Result<(SheetContent, Vec<PrintNotice>), PrintError> {
+pub(super) fn only(content: &SheetContent, fonts: &Fonts) -> Result<(SheetContent, Vec<PrintNotice>), PrintError> {
     let mut check = Check {
         fonts,
         notices: Vec::new(),
@@ -62,11 +59,7 @@ impl Check<'_> {
         })
     }
 
-    fn labelled(
-        &mut self,
-        field: &'static str,
-        value: &LabelledValue,
-    ) -> Result<LabelledValue, PrintError> {
+    fn labelled(&mut self, field: &'static str, value: &LabelledValue) -> Result<LabelledValue, PrintError> {
         Ok(LabelledValue {
             label: self.label(field, &value.label)?,
             value: self.label(field, &value.value)?,
@@ -74,10 +67,7 @@ impl Check<'_> {
     }
 
     fn section(&mut self, section: &Section) -> Result<Section, PrintError> {
-        let lines = section
-            .lines
-            .iter()
-            .map(|line| self.label("a section's line", line));
+        let lines = section.lines.iter().map(|line| self.label("a section's line", line));
         let lines = lines.collect::<Result<_, _>>()?;
         Ok(Section {
             heading: self.label("a section's heading", &section.heading)?,

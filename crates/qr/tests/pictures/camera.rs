@@ -92,8 +92,7 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> V
             } else {
                 let zone = symbol.quiet_zone() as f32;
                 let (column, row) = (u * modules - zone, v * modules - zone);
-                let is_dark =
-                    column >= 0.0 && row >= 0.0 && symbol.is_dark(column as u32, row as u32);
+                let is_dark = column >= 0.0 && row >= 0.0 && symbol.is_dark(column as u32, row as u32);
                 if is_dark { 0.0 } else { 1.0 }
             };
         }
@@ -110,8 +109,7 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> V
         .map(|(at, value)| {
             let (x, y) = ((at % side) as f32, (at / side) as f32);
             let shaded = value * (1.0 - shot.shade * x / side as f32);
-            let distance =
-                ((x - glare.0).powi(2) + (y - glare.1).powi(2)) / (side as f32 * 0.06).powi(2);
+            let distance = ((x - glare.0).powi(2) + (y - glare.1).powi(2)) / (side as f32 * 0.06).powi(2);
             let burnt = shaded + shot.glare * 255.0 * (-distance).exp();
             (burnt + shot.noise * chance.swing()).clamp(0.0, 255.0) as u8
         })

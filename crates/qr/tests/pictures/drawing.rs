@@ -39,31 +39,16 @@ fn texts_outside_the_alphanumeric_set_are_refused_with_their_place() {
 #[test]
 fn the_longest_text_of_a_level_is_drawn_and_one_more_is_refused() {
     // ISO/IEC 18004, table 7: version 40 holds 3,391 alphanumeric characters at M and 2,420 at Q.
-    for (options, longest) in [
-        (SymbolOptions::SCREEN, 3_391),
-        (SymbolOptions::PAPER, 2_420),
-    ] {
+    for (options, longest) in [(SymbolOptions::SCREEN, 3_391), (SymbolOptions::PAPER, 2_420)] {
         assert_eq!(draw(&"A".repeat(longest), &options).unwrap().version(), 40);
         let too_long = draw(&"A".repeat(longest + 1), &options);
-        assert_eq!(
-            too_long,
-            Err(DrawError::TooLong {
-                length: longest + 1
-            })
-        );
+        assert_eq!(too_long, Err(DrawError::TooLong { length: longest + 1 }));
     }
 }
 
 #[test]
 fn options_out_of_range_are_refused_by_name() {
-    for (module_px, quiet_zone) in [
-        (0, 4),
-        (65, 4),
-        (u32::MAX, 4),
-        (5, 3),
-        (5, 17),
-        (5, u32::MAX),
-    ] {
+    for (module_px, quiet_zone) in [(0, 4), (65, 4), (u32::MAX, 4), (5, 3), (5, 17), (5, u32::MAX)] {
         let options = SymbolOptions {
             level: Level::M,
             module_px,

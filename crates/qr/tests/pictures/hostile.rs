@@ -13,10 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 fn good() -> (String, Vec<u8>) {
     let text = token(5, 120);
-    let png = draw(&text, &SymbolOptions::SCREEN)
-        .unwrap()
-        .to_png(None)
-        .unwrap();
+    let png = draw(&text, &SymbolOptions::SCREEN).unwrap().to_png(None).unwrap();
     (text, png)
 }
 
@@ -31,14 +28,7 @@ fn chunk(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
 }
 
 /// A PNG that claims a size and a colour type, with zeroes of `filler` bytes as its compressed data.
-fn png_claiming(
-    width: u32,
-    height: u32,
-    depth: u8,
-    color: u8,
-    interlace: u8,
-    filler: usize,
-) -> Vec<u8> {
+fn png_claiming(width: u32, height: u32, depth: u8, color: u8, interlace: u8, filler: usize) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = Vec::new();
     header.extend_from_slice(&width.to_be_bytes());
@@ -74,11 +64,7 @@ fn what_is_no_image_says_so_and_other_formats_too() {
         b"\xff\xd8\xff\xe0\0\x10JFIF\0",
         b"PK\x03\x04",
     ] {
-        assert_eq!(
-            read_image(bytes),
-            Err(ReadImageError::NotAnImage),
-            "{bytes:?}"
-        );
+        assert_eq!(read_image(bytes), Err(ReadImageError::NotAnImage), "{bytes:?}");
     }
     for bytes in [
         &b"GIF89a\x01\0\x01\0"[..],
@@ -88,11 +74,7 @@ fn what_is_no_image_says_so_and_other_formats_too() {
         b"%PDF-1.7",
         b"\0\0\0\x18ftypheic",
     ] {
-        assert_eq!(
-            read_image(bytes),
-            Err(ReadImageError::UnsupportedFormat),
-            "{bytes:?}"
-        );
+        assert_eq!(read_image(bytes), Err(ReadImageError::UnsupportedFormat), "{bytes:?}");
     }
 }
 
@@ -116,15 +98,9 @@ fn giant_sizes_with_tiny_data_are_refused_from_the_header() {
         read_image(&png_claiming(0, 10, 8, 0, 0, 10)),
         Err(ReadImageError::NotAnImage)
     );
-    assert_eq!(
-        read_image(&vec![0xff; (64 << 20) + 1]),
-        Err(ReadImageError::TooLarge)
-    );
+    assert_eq!(read_image(&vec![0xff; (64 << 20) + 1]), Err(ReadImageError::TooLarge));
     let mut jpeg = as_jpeg(&[0; 64], 8, 50);
-    let frame = jpeg
-        .windows(2)
-        .position(|pair| pair == [0xff, 0xc0])
-        .unwrap();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].fill(0xff);
     assert_eq!(read_image(&jpeg), Err(ReadImageError::TooLarge));
 }
@@ -142,18 +118,14 @@ fn decompression_bombs_end_in_an_answer_in_time() {
         let bomb = png_claiming(8_000, 5_000, depth, color, interlace, bytes);
         let read = timed(&bomb);
         assert!(
-            matches!(
-                read,
-                Err(ReadImageError::NoSymbol | ReadImageError::TimedOut)
-            ),
+            matches!(read, Err(ReadImageError::NoSymbol | ReadImageError::TimedOut)),
             "{read:?}"
         );
     }
     let long_chunk = {
         let mut file = png_claiming(8, 8, 8, 0, 0, 100);
         let end = file.len() - 12;
-        let mut zlib =
-            flate2::write::ZlibEncoder::new(b"a\0\0".to_vec(), flate2::Compression::fast());
+        let mut zlib = flate2::write::ZlibEncoder::new(b"a\0\0".to_vec(), flate2::Compression::fast());
         for _ in 0..1_000 {
             zlib.write_all(&[0; 1 << 16]).unwrap();
         }
@@ -168,27 +140,19 @@ fn decompression_bombs_end_in_an_answer_in_time() {
 #[test]
 fn a_wall_of_finder_patterns_does_not_hold_the_process() {
     let pattern = [
-        "11111110", "10000010", "10111010", "10111010", "10111010", "10000010", "11111110",
-        "00000000",
+        "11111110", "10000010", "10111010", "10111010", "10111010", "10000010", "11111110", "00000000",
     ];
     for scale in [1, 2, 3] {
         let side = 2_400;
         let pixels: Vec<u8> = (0..side * side)
             .map(|at| {
                 let (x, y) = (at % side / scale % 8, at / side / scale % 8);
-                if pattern[y].as_bytes()[x] == b'1' {
-                    0
-                } else {
-                    255
-                }
+                if pattern[y].as_bytes()[x] == b'1' { 0 } else { 255 }
             })
             .collect();
         let read = timed(&as_png(&pixels, side));
         assert!(
-            matches!(
-                read,
-                Err(ReadImageError::NoSymbol | ReadImageError::TimedOut)
-            ),
+            matches!(read, Err(ReadImageError::NoSymbol | ReadImageError::TimedOut)),
             "{read:?}"
         );
     }
@@ -228,11 +192,7 @@ fn every_kind_of_png_pixel_is_read() {
     ] {
         let mut file = std::io::Cursor::new(Vec::new());
         image.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        assert_eq!(
-            read_image(file.get_ref()).as_deref(),
-            Ok(text.as_str()),
-            "{name}"
-        );
+        assert_eq!(read_image(file.get_ref()).as_deref(), Ok(text.as_str()), "{name}");
     }
     // Black on transparent is black on white.
     let mut clear = image.to_rgba8();
@@ -275,10 +235,7 @@ fn palettes_and_animations_are_read() {
 #[test]
 fn when_the_time_is_over_the_answer_is_timed_out() {
     let (text, png) = good();
-    assert_eq!(
-        read_image_within(&png, &|| true),
-        Err(ReadImageError::TimedOut)
-    );
+    assert_eq!(read_image_within(&png, &|| true), Err(ReadImageError::TimedOut));
     assert_eq!(read_image_within(&png, &|| false), Ok(text));
     // A clock that ends after any number of looks never yields a wrong text.
     let noise: Vec<u8> = (0_u32..300 * 300)
@@ -288,10 +245,7 @@ fn when_the_time_is_over_the_answer_is_timed_out() {
     for ticks in 0..40 {
         let left: Cell<u32> = Cell::new(ticks);
         let read = read_image_within(&noise, &|| left.replace(left.get().saturating_sub(1)) == 0);
-        assert!(matches!(
-            read,
-            Err(ReadImageError::TimedOut | ReadImageError::NoSymbol)
-        ));
+        assert!(matches!(read, Err(ReadImageError::TimedOut | ReadImageError::NoSymbol)));
     }
 }
 
@@ -306,17 +260,10 @@ fn a_symbol_of_bytes_is_not_text() {
         .map(|at| {
             let (x, y) = (at % side / 6, at / side / 6);
             let inside = (4..drawn.size + 4).contains(&x) && (4..drawn.size + 4).contains(&y);
-            if inside && drawn[y - 4][x - 4].value() {
-                0
-            } else {
-                255
-            }
+            if inside && drawn[y - 4][x - 4].value() { 0 } else { 255 }
         })
         .collect();
-    assert_eq!(
-        read_image(&as_png(&pixels, side)),
-        Err(ReadImageError::NotText)
-    );
+    assert_eq!(read_image(&as_png(&pixels, side)), Err(ReadImageError::NotText));
 }
 
 proptest! {

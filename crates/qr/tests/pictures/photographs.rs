@@ -131,18 +131,14 @@ fn screenshots_are_read_at_any_scale_with_caption_and_dark_mode() {
     let side = pixels.width() as usize;
     // Scaled by a factor that is not whole, as a phone's screen does.
     let scaled = image::imageops::resize(&pixels, 311, 311, image::imageops::FilterType::Triangle);
-    assert_eq!(
-        read_image(&as_png(&scaled, 311)).as_deref(),
-        Ok(text.as_str())
-    );
+    assert_eq!(read_image(&as_png(&scaled, 311)).as_deref(), Ok(text.as_str()));
     image::imageops::colorops::invert(&mut pixels);
     assert_eq!(
         read_image(&as_png(&pixels, side)).as_deref(),
         Ok(text.as_str()),
         "inverted"
     );
-    let cut =
-        image::imageops::crop_imm(&pixels, 24, 24, side as u32 - 48, side as u32 - 48).to_image();
+    let cut = image::imageops::crop_imm(&pixels, 24, 24, side as u32 - 48, side as u32 - 48).to_image();
     assert_eq!(
         read_image(&as_png(&cut, side - 48)).as_deref(),
         Ok(text.as_str()),
@@ -171,26 +167,14 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
         read_image(&beside(&pictures[0], &pictures[1])),
         Err(ReadImageError::SeveralSymbols)
     );
-    assert_eq!(
-        read_image(&beside(&pictures[0], &pictures[0])),
-        Ok(token(3, 144))
-    );
+    assert_eq!(read_image(&beside(&pictures[0], &pictures[0])), Ok(token(3, 144)));
 }
 
 #[test]
 fn a_photograph_without_a_symbol_says_so() {
     let mut chance = Chance(1);
     let noise: Vec<u8> = (0..500 * 500).map(|_| chance.next() as u8).collect();
-    assert_eq!(
-        read_image(&as_jpeg(&noise, 500, 60)),
-        Err(ReadImageError::NoSymbol)
-    );
-    assert_eq!(
-        read_image(&as_png(&[255; 64], 8)),
-        Err(ReadImageError::NoSymbol)
-    );
-    assert_eq!(
-        read_image(&as_png(&[0; 1], 1)),
-        Err(ReadImageError::NoSymbol)
-    );
+    assert_eq!(read_image(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));
+    assert_eq!(read_image(&as_png(&[255; 64], 8)), Err(ReadImageError::NoSymbol));
+    assert_eq!(read_image(&as_png(&[0; 1], 1)), Err(ReadImageError::NoSymbol));
 }

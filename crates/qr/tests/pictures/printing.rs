@@ -1,8 +1,8 @@
 //! The sheet: legible always, the same bytes again, nothing personal in messages.
 
 use citycode_qr::{
-    FontChoice, FontError, Fonts, Label, LabelledValue, PrintError, PrintNotice, Section,
-    SheetContent, SheetDate, print_sheet,
+    FontChoice, FontError, Fonts, Label, LabelledValue, PrintError, PrintNotice, Section, SheetContent, SheetDate,
+    print_sheet,
 };
 
 fn content() -> SheetContent {
@@ -60,11 +60,7 @@ fn without_a_chinese_font_english_is_printed_and_the_notice_says_what_to_install
     };
     let printed = print_sheet(&chinese, &Fonts::built_in()).unwrap();
     assert_eq!(printed.notices.len(), 1);
-    assert!(
-        printed.notices[0]
-            .to_string()
-            .contains("fonts-wqy-microhei")
-    );
+    assert!(printed.notices[0].to_string().contains("fonts-wqy-microhei"));
     let no_english = SheetContent {
         kind: Label::new("离线随申码", ""),
         ..content()

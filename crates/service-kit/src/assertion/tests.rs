@@ -16,9 +16,7 @@ fn pair() -> Ed25519KeyPair {
 fn keys() -> TrustedKeys {
     let x = BASE64URL_NOPAD.encode(pair().public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x}]}).to_string();
-    TrustedKeys::new()
-        .with_jwks(ISSUER, "set", set.as_bytes())
-        .unwrap()
+    TrustedKeys::new().with_jwks(ISSUER, "set", set.as_bytes()).unwrap()
 }
 
 fn assertions() -> Assertions {
@@ -54,10 +52,7 @@ fn an_assertion_is_good_once_and_never_again() {
     let assertions = assertions();
     let token = signed(Some(TYPE), &claims("j1"));
     let proof = assertions.redeem(&token, PERSON, NOW).unwrap();
-    assert_eq!(
-        (proof.issuer.as_str(), proof.method.as_str()),
-        (ISSUER, "face")
-    );
+    assert_eq!((proof.issuer.as_str(), proof.method.as_str()), (ISSUER, "face"));
     for later in [0, 1, 100, 199, 200 + LEEWAY_SECONDS - 1] {
         assert_eq!(
             assertions.redeem(&token, PERSON, NOW.plus(later)),
@@ -94,10 +89,7 @@ fn a_clock_set_back_does_not_revive_a_forgotten_assertion() {
     assertions
         .redeem(&signed(Some(TYPE), &late), PERSON, NOW.plus(1_000))
         .unwrap();
-    assert_eq!(
-        assertions.redeem(&token, PERSON, NOW),
-        Err(AssertionError::Expired)
-    );
+    assert_eq!(assertions.redeem(&token, PERSON, NOW), Err(AssertionError::Expired));
 }
 
 #[test]
@@ -116,14 +108,8 @@ fn an_assertion_for_one_person_is_not_for_another_and_is_not_used_up_by_trying()
         );
     }
     assertions.redeem(&token, PERSON, NOW).unwrap();
-    assert_eq!(
-        refused(|c| c["person"] = json!("")),
-        AssertionError::AnotherPerson
-    );
-    assert_eq!(
-        refused(|c| c["person"] = json!("%%")),
-        AssertionError::Invalid
-    );
+    assert_eq!(refused(|c| c["person"] = json!("")), AssertionError::AnotherPerson);
+    assert_eq!(refused(|c| c["person"] = json!("%%")), AssertionError::Invalid);
 }
 
 #[test]
@@ -134,11 +120,7 @@ fn a_restart_forgets_nothing_since_older_assertions_are_refused() {
     let refused = restarted(NOW.0 + 1).redeem(&token, PERSON, NOW.plus(2));
     assert_eq!(refused, Err(AssertionError::OutsideWindow));
     let refused = restarted(NOW.0 - 5 - LEEWAY_SECONDS + 1).redeem(&token, PERSON, NOW);
-    assert_eq!(
-        refused,
-        Err(AssertionError::OutsideWindow),
-        "an issuer ahead of us"
-    );
+    assert_eq!(refused, Err(AssertionError::OutsideWindow), "an issuer ahead of us");
     restarted(NOW.0 - 5 - LEEWAY_SECONDS)
         .redeem(&token, PERSON, NOW)
         .unwrap();
@@ -148,28 +130,16 @@ fn a_restart_forgets_nothing_since_older_assertions_are_refused() {
 fn wrong_envelopes_windows_issuers_and_audiences_are_refused() {
     for typ in [None, Some("JWT"), Some("at+jwt")] {
         let token = signed(typ, &claims("j"));
-        assert_eq!(
-            assertions().redeem(&token, PERSON, NOW),
-            Err(AssertionError::Invalid)
-        );
+        assert_eq!(assertions().redeem(&token, PERSON, NOW), Err(AssertionError::Invalid));
     }
-    assert_eq!(
-        refused(|c| c["iss"] = json!("https://other")),
-        AssertionError::Invalid
-    );
-    assert_eq!(
-        refused(|c| c["aud"] = json!("other")),
-        AssertionError::Invalid
-    );
+    assert_eq!(refused(|c| c["iss"] = json!("https://other")), AssertionError::Invalid);
+    assert_eq!(refused(|c| c["aud"] = json!("other")), AssertionError::Invalid);
     assert_eq!(refused(|c| c["jti"] = json!("")), AssertionError::Invalid);
     assert_eq!(
         refused(|c| c["exp"] = json!(NOW.0 - 5 + MAX_LIFETIME_SECONDS + 1)),
         AssertionError::Invalid
     );
-    assert_eq!(
-        refused(|c| c["exp"] = json!(NOW.0 - 5)),
-        AssertionError::Invalid
-    );
+    assert_eq!(refused(|c| c["exp"] = json!(NOW.0 - 5)), AssertionError::Invalid);
     assert_eq!(
         refused(|c| (c["iat"], c["exp"]) = (json!(NOW.0 + 11), json!(NOW.0 + 50))),
         AssertionError::OutsideWindow
@@ -191,14 +161,8 @@ fn memory_is_bounded_new_ones_wait_and_old_ones_are_never_forgotten_early() {
     let token = |jti: &str| signed(Some(TYPE), &claims(jti));
     small.redeem(&token("a"), PERSON, NOW).unwrap();
     small.redeem(&token("b"), PERSON, NOW).unwrap();
-    assert_eq!(
-        small.redeem(&token("c"), PERSON, NOW),
-        Err(AssertionError::Busy)
-    );
-    assert_eq!(
-        small.redeem(&token("a"), PERSON, NOW),
-        Err(AssertionError::Replayed)
-    );
+    assert_eq!(small.redeem(&token("c"), PERSON, NOW), Err(AssertionError::Busy));
+    assert_eq!(small.redeem(&token("a"), PERSON, NOW), Err(AssertionError::Replayed));
     let mut late = claims("d");
     (late["iat"], late["exp"]) = (json!(NOW.0 + 300), json!(NOW.0 + 400));
     small

@@ -160,12 +160,7 @@ impl AccessTokens {
     ///
     /// # Errors
     /// [`AuthError`]; nothing of the token may be used then.
-    pub fn verify(
-        &self,
-        token: &str,
-        peer: PeerKind,
-        now: UnixSeconds,
-    ) -> Result<Arc<Caller>, AuthError> {
+    pub fn verify(&self, token: &str, peer: PeerKind, now: UnixSeconds) -> Result<Arc<Caller>, AuthError> {
         if token.len() > super::MAX_TOKEN_BYTES {
             return Err(AuthError::TooLong);
         }
@@ -185,12 +180,7 @@ impl AccessTokens {
     ///
     /// # Errors
     /// As [`AccessTokens::verify`]; [`AuthError::Missing`] for another scheme.
-    pub fn verify_bearer(
-        &self,
-        header: &str,
-        peer: PeerKind,
-        now: UnixSeconds,
-    ) -> Result<Arc<Caller>, AuthError> {
+    pub fn verify_bearer(&self, header: &str, peer: PeerKind, now: UnixSeconds) -> Result<Arc<Caller>, AuthError> {
         let (scheme, token) = header.trim().split_once(' ').ok_or(AuthError::Missing)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(AuthError::Missing);

@@ -65,11 +65,7 @@ fn name_of(text: &str) -> Result<String, RoleError> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(RoleError)
-    }
+    if fits { Ok(text.to_owned()) } else { Err(RoleError) }
 }
 
 impl fmt::Display for Role {
@@ -96,8 +92,7 @@ impl CallerId {
     /// `None` if the subject is empty, longer than 128 bytes or holds anything but visible ASCII.
     #[must_use]
     pub fn new(issuer: &str, subject: &str) -> Option<Self> {
-        let fits = (1..=MAX_NAME_BYTES).contains(&subject.len())
-            && subject.bytes().all(|b| b.is_ascii_graphic());
+        let fits = (1..=MAX_NAME_BYTES).contains(&subject.len()) && subject.bytes().all(|b| b.is_ascii_graphic());
         // A subject cannot hold a space, so the pair reads back in one way only.
         fits.then(|| Self(format!("{issuer} {subject}")))
     }
@@ -141,9 +136,7 @@ impl Caller {
     }
 
     fn has(&self, wanted: impl Fn(&Role) -> bool) -> bool {
-        self.roles
-            .iter()
-            .any(|role| *role == Role::Admin || wanted(role))
+        self.roles.iter().any(|role| *role == Role::Admin || wanted(role))
     }
 
     /// Keys, import, gates, and everything else.
@@ -191,9 +184,7 @@ impl Caller {
     #[must_use]
     pub fn device_at(&self, place: &str) -> Option<&str> {
         self.roles.iter().find_map(|role| match role {
-            Role::Verifier { places, device } if places.iter().any(|p| p == place) => {
-                Some(device.as_str())
-            }
+            Role::Verifier { places, device } if places.iter().any(|p| p == place) => Some(device.as_str()),
             _ => None,
         })
     }
@@ -234,10 +225,7 @@ mod tests {
     use super::*;
 
     fn caller(roles: &[&str]) -> Caller {
-        let roles = roles
-            .iter()
-            .map(|r| Role::parse(r).unwrap().unwrap())
-            .collect();
+        let roles = roles.iter().map(|r| Role::parse(r).unwrap().unwrap()).collect();
         Caller::new(CallerId::new("iss", "sub").unwrap(), roles)
     }
 
@@ -291,12 +279,7 @@ mod tests {
         let kiosk = caller(&["channel:kiosk"]);
         assert!(kiosk.may_channel("kiosk") && kiosk.is_channel());
         assert!(!kiosk.may_channel("bank_kiosk") && !kiosk.may_channel("app"));
-        assert!(
-            !kiosk.is_officer()
-                && !kiosk.is_auditor()
-                && !kiosk.is_admin()
-                && !kiosk.is_health_authority()
-        );
+        assert!(!kiosk.is_officer() && !kiosk.is_auditor() && !kiosk.is_admin() && !kiosk.is_health_authority());
         assert!(!kiosk.may_verify("sentinel", "kiosk") && !kiosk.may_read_cards());
         assert_eq!(kiosk.only_channel(), Some("kiosk"));
         assert_eq!(caller(&["channel:a", "channel:b"]).only_channel(), None);
@@ -304,16 +287,10 @@ mod tests {
 
     #[test]
     fn a_verifier_scans_only_at_its_places_as_its_device() {
-        let gate = caller(&[
-            "verifier:sentinel,staffed:gate-7",
-            "verifier:sampling_desk:desk-1",
-        ]);
+        let gate = caller(&["verifier:sentinel,staffed:gate-7", "verifier:sampling_desk:desk-1"]);
         assert!(gate.may_verify("staffed", "gate-7"));
         assert!(!gate.may_verify("staffed", "gate-8"));
-        assert!(
-            !gate.may_verify("sampling_desk", "gate-7"),
-            "roles do not mix"
-        );
+        assert!(!gate.may_verify("sampling_desk", "gate-7"), "roles do not mix");
         assert_eq!(gate.device_at("sampling_desk"), Some("desk-1"));
         assert_eq!(gate.device_at("elsewhere"), None);
         assert!(!gate.may_read_cards());

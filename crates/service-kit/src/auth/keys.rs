@@ -125,10 +125,7 @@ impl TrustedKeys {
     pub fn with_jwks(mut self, issuer: &str, name: &str, json: &[u8]) -> Result<Self, KeyError> {
         let broken = || KeyError::NotAKeySet(name.to_owned());
         let set: serde_json::Value = serde_json::from_slice(json).map_err(|_| broken())?;
-        let keys = set
-            .get("keys")
-            .and_then(|k| k.as_array())
-            .ok_or_else(broken)?;
+        let keys = set.get("keys").and_then(|k| k.as_array()).ok_or_else(broken)?;
         let before = self.by_kid.len();
         for json in keys {
             if json.get("d").is_some() || json.get("k").is_some() {
@@ -270,10 +267,7 @@ fn name_of(algorithm: Algorithm) -> &'static str {
 fn usable(json: &serde_json::Value) -> Option<(String, Algorithm, DecodingKey)> {
     let jwk: Jwk = serde_json::from_value(json.clone()).ok()?;
     let kid = jwk.common.key_id.clone().filter(|kid| !kid.is_empty())?;
-    if !matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    ) {
+    if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
     }
     let (algorithm, named) = match &jwk.algorithm {
@@ -295,12 +289,7 @@ fn usable(json: &serde_json::Value) -> Option<(String, Algorithm, DecodingKey)> 
 /// Ed25519 keys have 32 bytes; uncompressed P-256 points 65 (SEC 1 §2.3.3).
 fn fits(algorithm: Algorithm, key: &DecodingKey) -> bool {
     let length = key.try_get_as_bytes().map_or(0, <[u8]>::len);
-    length
-        == if algorithm == Algorithm::EdDSA {
-            32
-        } else {
-            65
-        }
+    length == if algorithm == Algorithm::EdDSA { 32 } else { 65 }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, KeyError> {

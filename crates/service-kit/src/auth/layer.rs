@@ -70,11 +70,7 @@ impl Authenticate {
         self
     }
 
-    fn check(
-        &self,
-        headers: &HeaderMap,
-        extensions: &http::Extensions,
-    ) -> Result<Option<Arc<Caller>>, AuthError> {
+    fn check(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Option<Arc<Caller>>, AuthError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             return if self.required {
@@ -88,9 +84,7 @@ impl Authenticate {
             return Err(AuthError::Malformed);
         }
         let text = value.to_str().map_err(|_| AuthError::Malformed)?;
-        let no_socket = extensions
-            .get::<tonic::transport::server::TcpConnectInfo>()
-            .is_none()
+        let no_socket = extensions.get::<tonic::transport::server::TcpConnectInfo>().is_none()
             && extensions
                 .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
                 .is_none();
@@ -99,9 +93,7 @@ impl Authenticate {
         } else {
             PeerKind::of_request(headers, extensions)
         };
-        self.tokens
-            .verify_bearer(text, peer, self.clock.now())
-            .map(Some)
+        self.tokens.verify_bearer(text, peer, self.clock.now()).map(Some)
     }
 }
 

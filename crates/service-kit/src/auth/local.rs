@@ -28,9 +28,7 @@ pub enum LocalAuthorityError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The key file is damaged.
-    #[error(
-        "{0} is no access authority key; remove it to have a new one made (tokens under the old one die)"
-    )]
+    #[error("{0} is no access authority key; remove it to have a new one made (tokens under the old one die)")]
     Damaged(String),
     /// What was asked for would be refused by every verifier.
     #[error("a token may live 1 to {LOCAL_MAX_LIFETIME_SECONDS} seconds")]
@@ -95,8 +93,7 @@ impl LocalAuthority {
             let line = Zeroizing::new(format!("{FILE_PREFIX}{}\n", BASE64URL_NOPAD.encode(&*seed)));
             match files::create_private(&path, line.as_bytes()) {
                 // Another process was faster: its key counts, and is read below.
-                Err(FileError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
         }
@@ -183,11 +180,7 @@ impl LocalAuthority {
     ///
     /// # Errors
     /// [`LocalAuthorityError::Sign`].
-    pub fn mint_local_admin(
-        &self,
-        audience: &str,
-        now: UnixSeconds,
-    ) -> Result<Zeroizing<String>, LocalAuthorityError> {
+    pub fn mint_local_admin(&self, audience: &str, now: UnixSeconds) -> Result<Zeroizing<String>, LocalAuthorityError> {
         let grant = Grant {
             subject: "local-admin",
             roles: &[Role::Admin],

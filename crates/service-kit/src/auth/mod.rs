@@ -15,9 +15,7 @@ mod peer;
 pub(crate) use access::Audience as AccessAudience;
 pub(crate) use keys::EnvelopeError;
 
-pub use access::{
-    AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS,
-};
+pub use access::{AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS};
 pub use caller::{Caller, CallerId, Role, RoleError};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};

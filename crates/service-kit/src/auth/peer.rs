@@ -46,11 +46,7 @@ impl PeerKind {
         let address = extensions
             .get::<TcpConnectInfo>()
             .and_then(TcpConnectInfo::remote_addr)
-            .or_else(|| {
-                extensions
-                    .get::<ConnectInfo<SocketAddr>>()
-                    .map(|info| info.0)
-            });
+            .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
         match address {
             Some(address) => Self::of(address.ip()),
             None => extensions.get::<Self>().copied().unwrap_or(Self::Remote),

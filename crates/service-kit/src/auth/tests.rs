@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use axum::body::Body;
 use axum::routing::get;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
@@ -38,9 +36,7 @@ fn ed25519(seed: u8) -> Signer {
 
 fn pem(public: &[u8]) -> String {
     // RFC 8410 §4: SubjectPublicKeyInfo of an Ed25519 key.
-    let mut der = vec![
-        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-    ];
+    let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     der.extend_from_slice(public);
     format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
@@ -93,21 +89,13 @@ fn a_good_token_names_its_caller() {
     assert!(caller.may_channel("kiosk") && !caller.card_reader && !caller.local_admin);
     assert_eq!(caller.roles.len(), 1, "foreign words give nothing");
     verify(&with(|c| c["aud"] = json!(["other", AUDIENCE]))).unwrap();
-    assert!(
-        verify(&with(|c| c["card_reader"] = json!(true)))
-            .unwrap()
-            .card_reader
-    );
+    assert!(verify(&with(|c| c["card_reader"] = json!(true))).unwrap().card_reader);
 }
 
 #[test]
 fn alg_none_is_refused_in_every_spelling() {
     for alg in ["none", "None", "NONE", "nOnE", ""] {
-        let head = BASE64URL_NOPAD.encode(
-            json!({"alg": alg, "kid": "k1", "typ": "JWT"})
-                .to_string()
-                .as_bytes(),
-        );
+        let head = BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "k1", "typ": "JWT"}).to_string().as_bytes());
         let body = BASE64URL_NOPAD.encode(claims().to_string().as_bytes());
         for token in [format!("{head}.{body}."), format!("{head}.{body}.AAAA")] {
             assert_eq!(refused(&token), AuthError::WrongAlgorithm, "{alg:?}");
@@ -124,12 +112,7 @@ fn hs256_with_the_public_key_as_secret_is_refused() {
         pem(&public).into_bytes(),
         pem(&public).trim().as_bytes().to_vec(),
     ] {
-        let token = encode(
-            &header(Algorithm::HS256),
-            &claims(),
-            &EncodingKey::from_secret(&secret),
-        )
-        .unwrap();
+        let token = encode(&header(Algorithm::HS256), &claims(), &EncodingKey::from_secret(&secret)).unwrap();
         assert_eq!(refused(&token), AuthError::WrongAlgorithm);
     }
 }
@@ -144,10 +127,7 @@ fn another_keys_signature_and_changed_bytes_are_refused() {
     let mut better = claims();
     better["roles"] = json!(["admin"]);
     let body = BASE64URL_NOPAD.encode(better.to_string().as_bytes());
-    assert_eq!(
-        refused(&format!("{head}.{body}.{signature}")),
-        AuthError::BadSignature
-    );
+    assert_eq!(refused(&format!("{head}.{body}.{signature}")), AuthError::BadSignature);
     for end in 0..good.len() {
         verify(&good[..end]).unwrap_err();
     }
@@ -157,20 +137,14 @@ fn another_keys_signature_and_changed_bytes_are_refused() {
 fn a_key_inside_the_token_is_never_used() {
     let attacker = ed25519(9);
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": BASE64URL_NOPAD.encode(&attacker.public)});
-    for (kid, expected) in [
-        ("k1", AuthError::BadSignature),
-        ("mine", AuthError::UnknownKey),
-    ] {
+    for (kid, expected) in [("k1", AuthError::BadSignature), ("mine", AuthError::UnknownKey)] {
         let mut header = header(Algorithm::EdDSA);
         header.kid = Some(kid.into());
         header.jwk = Some(serde_json::from_value(jwk.clone()).unwrap());
         header.jku = Some("https://attacker.example/jwks".into());
         header.x5u = Some("https://attacker.example/x5".into());
         header.x5c = Some(vec!["AAAA".into()]);
-        assert_eq!(
-            refused(&encode(&header, &claims(), &attacker.key).unwrap()),
-            expected
-        );
+        assert_eq!(refused(&encode(&header, &claims(), &attacker.key).unwrap()), expected);
     }
 }
 
@@ -183,10 +157,7 @@ fn unknown_or_missing_kid_crit_and_foreign_types_are_refused() {
         encode(&header, &claims(), &key).unwrap()
     };
     assert_eq!(refused(&sign(&|h| h.kid = None)), AuthError::UnknownKey);
-    assert_eq!(
-        refused(&sign(&|h| h.kid = Some("K1".into()))),
-        AuthError::UnknownKey
-    );
+    assert_eq!(refused(&sign(&|h| h.kid = Some("K1".into()))), AuthError::UnknownKey);
     assert_eq!(
         refused(&sign(&|h| h.kid = Some("../../k1".into()))),
         AuthError::UnknownKey
@@ -225,11 +196,7 @@ fn issuer_and_audience_are_those_of_the_configuration() {
 fn times_are_checked_with_a_small_leeway_also_for_a_remembered_token() {
     let tokens = tokens();
     let token = signed(&claims());
-    let at = |seconds: i64| {
-        tokens
-            .verify(&token, PeerKind::Remote, NOW.plus(seconds))
-            .map(drop)
-    };
+    let at = |seconds: i64| tokens.verify(&token, PeerKind::Remote, NOW.plus(seconds)).map(drop);
     assert_eq!(at(0), Ok(()));
     assert_eq!(at(600 + LEEWAY_SECONDS - 1), Ok(()));
     assert_eq!(at(600 + LEEWAY_SECONDS), Err(AuthError::Expired));
@@ -242,10 +209,7 @@ fn times_are_checked_with_a_small_leeway_also_for_a_remembered_token() {
         refused(&with(|c| c["iat"] = json!(NOW.0 + LEEWAY_SECONDS + 1))),
         AuthError::NotYetValid
     );
-    assert_eq!(
-        refused(&with(|c| c["exp"] = json!(NOW.0 - 10))),
-        AuthError::Expired
-    );
+    assert_eq!(refused(&with(|c| c["exp"] = json!(NOW.0 - 10))), AuthError::Expired);
 }
 
 #[test]
@@ -258,14 +222,8 @@ fn a_token_that_lives_too_long_is_refused_and_extreme_times_do_not_overflow() {
     );
     assert_eq!(refused(&lives(i64::MIN, i64::MAX)), AuthError::LivesTooLong);
     assert_eq!(refused(&lives(i64::MAX, i64::MIN)), AuthError::LivesTooLong);
-    assert_eq!(
-        refused(&lives(i64::MAX - 5, i64::MAX)),
-        AuthError::NotYetValid
-    );
-    assert_eq!(
-        refused(&with(|c| c["exp"] = json!(1e300))),
-        AuthError::Malformed
-    );
+    assert_eq!(refused(&lives(i64::MAX - 5, i64::MAX)), AuthError::NotYetValid);
+    assert_eq!(refused(&with(|c| c["exp"] = json!(1e300))), AuthError::Malformed);
 }
 
 #[test]
@@ -275,26 +233,11 @@ fn huge_and_senseless_tokens_are_refused() {
         AuthError::TooLong
     );
     assert_eq!(refused(&"x".repeat(50 << 20)), AuthError::TooLong);
-    for token in [
-        "",
-        ".",
-        "..",
-        "...",
-        "a.b.c",
-        "核.酸.码",
-        "e30.e30.e30",
-        "\0.\0.\0",
-    ] {
+    for token in ["", ".", "..", "...", "a.b.c", "核.酸.码", "e30.e30.e30", "\0.\0.\0"] {
         assert_eq!(refused(token), AuthError::Malformed, "{token:?}");
     }
-    assert_eq!(
-        refused(&with(|c| c["sub"] = json!("张三"))),
-        AuthError::Malformed
-    );
-    assert_eq!(
-        refused(&with(|c| c["roles"] = json!("admin"))),
-        AuthError::Malformed
-    );
+    assert_eq!(refused(&with(|c| c["sub"] = json!("张三"))), AuthError::Malformed);
+    assert_eq!(refused(&with(|c| c["roles"] = json!("admin"))), AuthError::Malformed);
     assert_eq!(
         refused(&with(|c| c["roles"] = json!(["verifier:sentinel"]))),
         AuthError::BadRole
@@ -310,11 +253,8 @@ fn huge_and_senseless_tokens_are_refused() {
     reason = "the library makes P-256 keys from its own randomness only, and the test needs any key"
 )]
 fn es256() -> (Signer, Value) {
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(
-        &ECDSA_P256_SHA256_FIXED_SIGNING,
-        &aws_lc_rs::rand::SystemRandom::new(),
-    )
-    .unwrap();
+    let pkcs8 =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
     let public = pair.public_key().as_ref().to_vec();
     let part = |range: std::ops::Range<usize>| BASE64URL_NOPAD.encode(&public[range]);
@@ -337,9 +277,7 @@ fn a_key_set_gives_its_usable_keys_each_with_its_own_algorithm() {
     let set = json!({"keys": [rsa, ec, ed, enc]}).to_string();
     let tokens = AccessTokens::new(
         AUDIENCE,
-        TrustedKeys::new()
-            .with_jwks(ISSUER, "set", set.as_bytes())
-            .unwrap(),
+        TrustedKeys::new().with_jwks(ISSUER, "set", set.as_bytes()).unwrap(),
     );
     let sign = |alg, kid: &str, key: &EncodingKey| {
         let mut header = Header::new(alg);
@@ -375,22 +313,13 @@ fn key_sets_with_private_keys_without_usable_keys_or_with_one_kid_twice_are_refu
     let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": x});
     let mut private = key.clone();
     private["d"] = json!("AAAA");
-    assert!(matches!(
-        load(json!({"keys": [private]})),
-        KeyError::Private(_)
-    ));
+    assert!(matches!(load(json!({"keys": [private]})), KeyError::Private(_)));
     assert!(matches!(
         load(json!({"keys": [{"kty": "oct", "kid": "s", "k": "AAAA"}]})),
         KeyError::Private(_)
     ));
-    assert!(matches!(
-        load(json!({"keys": [key, key]})),
-        KeyError::DuplicateKid(_)
-    ));
-    assert!(matches!(
-        load(json!({"keys": []})),
-        KeyError::NoUsableKey(_)
-    ));
+    assert!(matches!(load(json!({"keys": [key, key]})), KeyError::DuplicateKid(_)));
+    assert!(matches!(load(json!({"keys": []})), KeyError::NoUsableKey(_)));
     assert!(matches!(
         load(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "AAAA"}]})),
         KeyError::NoUsableKey(_)
@@ -401,9 +330,7 @@ fn key_sets_with_private_keys_without_usable_keys_or_with_one_kid_twice_are_refu
         .unwrap_err();
     assert!(matches!(error, KeyError::Private(_)));
     assert!(matches!(
-        TrustedKeys::new()
-            .with_pem(ISSUER, "k", b"nonsense")
-            .unwrap_err(),
+        TrustedKeys::new().with_pem(ISSUER, "k", b"nonsense").unwrap_err(),
         KeyError::NotAPublicKey(_)
     ));
 }
@@ -431,12 +358,7 @@ fn the_local_admin_token_works_on_this_machine_only_also_once_remembered() {
 fn only_this_machines_authority_makes_a_local_admin_or_a_long_lived_token() {
     let token = with(|c| (c["local_only"], c["roles"]) = (json!(true), json!(["admin"])));
     let tokens = tokens();
-    assert!(
-        !tokens
-            .verify(&token, PeerKind::Loopback, NOW)
-            .unwrap()
-            .local_admin
-    );
+    assert!(!tokens.verify(&token, PeerKind::Loopback, NOW).unwrap().local_admin);
     assert_eq!(
         tokens.verify(&token, PeerKind::Remote, NOW).unwrap_err(),
         AuthError::LocalOnly
@@ -471,18 +393,14 @@ fn the_authoritys_key_is_private_and_comes_back_the_same() {
     let again = LocalAuthority::create_or_open(&keys, &SeededEntropy::new(2)).unwrap();
     assert_eq!(first.kid(), again.kid());
     let file = keys.join("access-authority.key");
-    let mode =
-        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&keys), mode(&file)), (0o700, 0o600));
     assert!(!format!("{first:?}").contains("signing"));
 
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let error = LocalAuthority::create_or_open(&keys, &SeededEntropy::new(1)).unwrap_err();
     assert!(
-        matches!(
-            error,
-            LocalAuthorityError::File(FileError::TooOpen { mode: 0o644, .. })
-        ),
+        matches!(error, LocalAuthorityError::File(FileError::TooOpen { mode: 0o644, .. })),
         "{error}"
     );
     assert!(error.to_string().contains("chmod"), "{error}");
@@ -511,36 +429,24 @@ fn peers_are_told_apart_and_what_a_proxy_passed_on_counts_as_remote() {
         .extensions
         .insert(ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 5))));
     assert_eq!(of(&parts), PeerKind::Loopback);
-    parts
-        .headers
-        .insert("x-forwarded-for", "127.0.0.1".parse().unwrap());
+    parts.headers.insert("x-forwarded-for", "127.0.0.1".parse().unwrap());
     assert_eq!(of(&parts), PeerKind::Remote);
 }
 
 fn layered(layer: fn(Arc<AccessTokens>, Arc<dyn Clock>) -> Authenticate) -> axum::Router {
     let layer = layer(Arc::new(tokens()), Arc::new(ManualClock::at(NOW)));
     axum::Router::new()
-        .route(
-            "/who",
-            get(|caller: Caller| async move { caller.id.to_string() }),
-        )
+        .route("/who", get(|caller: Caller| async move { caller.id.to_string() }))
         .route("/open", get(|| async { "open" }))
         .layer(layer)
 }
 
-async fn ask(
-    router: axum::Router,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> (u16, http::HeaderMap, String) {
+async fn ask(router: axum::Router, path: &str, headers: &[(&str, &str)]) -> (u16, http::HeaderMap, String) {
     let mut request = Request::get(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = router
-        .oneshot(request.body(Body::empty()).unwrap())
-        .await
-        .unwrap();
+    let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (
@@ -555,38 +461,22 @@ async fn the_layer_hands_the_caller_over_or_ends_the_call_as_not_allowed() {
     let bearer = format!("Bearer {}", signed(&claims()));
     for layer in [Authenticate::required, Authenticate::optional] {
         let (status, _, body) = ask(layered(layer), "/who", &[("authorization", &bearer)]).await;
-        assert_eq!(
-            (status, body.as_str()),
-            (200, "https://idp.example kiosk-4")
-        );
+        assert_eq!((status, body.as_str()), (200, "https://idp.example kiosk-4"));
         for headers in [
             vec![],
             vec![("authorization", "Basic YTpi")],
             vec![("authorization", "Bearer")],
             vec![("authorization", "Bearer x.y.z")],
-            vec![
-                ("authorization", bearer.as_str()),
-                ("authorization", bearer.as_str()),
-            ],
+            vec![("authorization", bearer.as_str()), ("authorization", bearer.as_str())],
         ] {
             let (status, head, body) = ask(layered(layer), "/who", &headers).await;
             let json: Value = serde_json::from_str(&body).unwrap();
-            assert_eq!(
-                (status, &json["code"]),
-                (401, &json!("not_allowed")),
-                "{headers:?}"
-            );
+            assert_eq!((status, &json["code"]), (401, &json!("not_allowed")), "{headers:?}");
             assert_eq!(head["content-type"], "application/problem+json");
         }
     }
-    assert_eq!(
-        ask(layered(Authenticate::required), "/open", &[]).await.0,
-        401
-    );
-    assert_eq!(
-        ask(layered(Authenticate::optional), "/open", &[]).await.0,
-        200
-    );
+    assert_eq!(ask(layered(Authenticate::required), "/open", &[]).await.0, 401);
+    assert_eq!(ask(layered(Authenticate::optional), "/open", &[]).await.0, 200);
     assert_eq!(
         ask(
             layered(Authenticate::optional),
@@ -616,10 +506,7 @@ async fn a_refused_grpc_call_gets_a_status_that_carries_the_problem() {
 #[tokio::test]
 async fn in_process_counts_only_where_there_is_no_socket() {
     let (authority, tokens) = local();
-    let token = format!(
-        "Bearer {}",
-        *authority.mint_local_admin(AUDIENCE, NOW).unwrap()
-    );
+    let token = format!("Bearer {}", *authority.mint_local_admin(AUDIENCE, NOW).unwrap());
     let layer = Authenticate::required(Arc::new(tokens), Arc::new(ManualClock::at(NOW)));
     let inner = || axum::Router::new().route("/", get(|| async { "in" }));
     let call = async |layer: &Authenticate, address: Option<[u8; 4]>| {
@@ -629,17 +516,9 @@ async fn in_process_counts_only_where_there_is_no_socket() {
             .unwrap();
         if let Some(address) = address {
             let address = std::net::SocketAddr::from((address, 1));
-            request
-                .extensions_mut()
-                .insert(axum::extract::ConnectInfo(address));
+            request.extensions_mut().insert(axum::extract::ConnectInfo(address));
         }
-        layer
-            .layer(inner())
-            .oneshot(request)
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
+        layer.layer(inner()).oneshot(request).await.unwrap().status().as_u16()
     };
     assert_eq!(call(&layer, None).await, 401);
     assert_eq!(call(&layer, Some([127, 0, 0, 1])).await, 200);

@@ -27,10 +27,7 @@ struct Vault {
 impl Sensible for Sample {
     fn complaints(&self) -> Vec<String> {
         let crowded = self.workers > 100;
-        crowded
-            .then(|| "workers is above 100".to_owned())
-            .into_iter()
-            .collect()
+        crowded.then(|| "workers is above 100".to_owned()).into_iter().collect()
     }
 }
 
@@ -45,11 +42,9 @@ fn with_file(dir: &Path, text: &str) -> Sources {
 }
 
 fn env(mut sources: Sources, pairs: &[(&str, &str)]) -> Sources {
-    sources.env.extend(
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
-    );
+    sources
+        .env
+        .extend(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     sources
 }
 
@@ -71,10 +66,7 @@ fn flags_win_over_environment_and_environment_over_file() {
     .with_flag("vault.durable", None::<bool>);
     let loaded: Sample = load(&sources).unwrap();
     assert_eq!((loaded.listen.as_str(), loaded.workers), ("env", 3));
-    assert_eq!(
-        (loaded.vault.folder.as_str(), loaded.vault.durable),
-        ("123", true)
-    );
+    assert_eq!((loaded.vault.folder.as_str(), loaded.vault.durable), ("123", true));
     assert_eq!(loaded.places, ["a", "b"]);
 }
 
@@ -112,17 +104,11 @@ fn an_unknown_key_in_environment_or_flags_is_refused() {
     let text = load::<Sample>(&env(good.clone(), &[("CITYCODE__LISTENS", "x")]))
         .unwrap_err()
         .to_string();
-    assert!(
-        text.contains("\"listens\"; did you mean \"listen\"?"),
-        "{text}"
-    );
+    assert!(text.contains("\"listens\"; did you mean \"listen\"?"), "{text}");
     let text = load::<Sample>(&good.with_flag("vault.durabel", Some(true)))
         .unwrap_err()
         .to_string();
-    assert!(
-        text.contains("\"durabel\"; did you mean \"durable\"?"),
-        "{text}"
-    );
+    assert!(text.contains("\"durabel\"; did you mean \"durable\"?"), "{text}");
 }
 
 #[test]
@@ -132,21 +118,15 @@ fn broken_syntax_wrong_types_and_absent_files_are_said_where_they_are() {
         .unwrap_err()
         .to_string();
     assert!(text.contains("service.toml: line 2"), "{text}");
-    let text = load::<Sample>(&with_file(
-        dir.path(),
-        "listen = \"x\"\nworkers = \"many\"\n",
-    ))
-    .unwrap_err()
-    .to_string();
+    let text = load::<Sample>(&with_file(dir.path(), "listen = \"x\"\nworkers = \"many\"\n"))
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("workers"), "{text}");
     let absent = Sources {
         file: Some(dir.path().join("absent.toml")),
         ..Sources::default()
     };
-    assert!(matches!(
-        load::<Sample>(&absent),
-        Err(ConfigError::Read { .. })
-    ));
+    assert!(matches!(load::<Sample>(&absent), Err(ConfigError::Read { .. })));
 }
 
 #[test]
@@ -160,17 +140,11 @@ fn a_secret_comes_from_its_file_without_the_line_end_and_is_never_shown() {
     );
     let sources = with_file(dir.path(), &in_file);
     let loaded: Sample = load(&sources).unwrap();
-    assert_eq!(
-        loaded.vault.master_key.as_ref().unwrap().expose(),
-        "hunter2"
-    );
+    assert_eq!(loaded.vault.master_key.as_ref().unwrap().expose(), "hunter2");
     assert!(!format!("{loaded:?}").contains("hunter2"));
 
     let twice = env(sources, &[("CITYCODE__VAULT__MASTER_KEY", "other")]);
-    assert!(matches!(
-        load::<Sample>(&twice),
-        Err(ConfigError::SecretTwice(_))
-    ));
+    assert!(matches!(load::<Sample>(&twice), Err(ConfigError::SecretTwice(_))));
 
     let path = key.display().to_string();
     let from_env = env(
@@ -185,11 +159,7 @@ fn a_secret_comes_from_its_file_without_the_line_end_and_is_never_shown() {
 fn check_config_judges_the_sense_too() {
     let dir = tempfile::tempdir().unwrap();
     let good = with_file(dir.path(), "listen = \"x\"\n");
-    assert!(
-        check::<Sample>(&good)
-            .unwrap()
-            .ends_with("the configuration is good")
-    );
+    assert!(check::<Sample>(&good).unwrap().ends_with("the configuration is good"));
     let error = check::<Sample>(&good.with_flag("workers", Some(101))).unwrap_err();
     assert_eq!(error.to_string(), "configuration: workers is above 100");
 }

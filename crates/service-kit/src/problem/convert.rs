@@ -66,9 +66,7 @@ fn from_bare_status(status: &Status) -> Problem {
             "the service behind did not understand the request",
         ),
         Grpc::OutOfRange => Problem::new(Code::TooLarge, "the request is larger than allowed"),
-        Grpc::NotFound | Grpc::Unimplemented => {
-            Problem::new(Code::NotFound, "there is no such thing")
-        }
+        Grpc::NotFound | Grpc::Unimplemented => Problem::new(Code::NotFound, "there is no such thing"),
         _ => Problem::internal(),
     }
 }
@@ -78,10 +76,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -118,11 +113,8 @@ fn rejected(rejection: &JsonRejection) -> Problem {
     let detail = match rejection {
         JsonRejection::MissingJsonContentType(_) => "the content type is not application/json",
         JsonRejection::JsonSyntaxError(_) => "the body is not JSON",
-        JsonRejection::JsonDataError(_) => {
-            "the body lacks a field, has one it should not have, or one of a wrong type"
-        }
+        JsonRejection::JsonDataError(_) => "the body lacks a field, has one it should not have, or one of a wrong type",
         _ => "the body cannot be read",
     };
-    Problem::new(Code::InvalidRequest, detail)
-        .with_fix("See /openapi.json for the shape of the request.")
+    Problem::new(Code::InvalidRequest, detail).with_fix("See /openapi.json for the shape of the request.")
 }

@@ -53,10 +53,7 @@ async fn an_http_answer_is_problem_json_with_the_stable_code() {
         .with_retry_after(7)
         .into_response();
     assert_eq!(response.status(), 429);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(response.headers()["retry-after"], "7");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -67,10 +64,7 @@ async fn an_http_answer_is_problem_json_with_the_stable_code() {
 
     let response = Problem::unauthenticated("no token").into_response();
     assert_eq!(
-        (
-            response.status().as_u16(),
-            &response.headers()["www-authenticate"]
-        ),
+        (response.status().as_u16(), &response.headers()["www-authenticate"]),
         (401, &"Bearer".parse().unwrap())
     );
 }
@@ -87,10 +81,9 @@ fn a_status_of_somebody_else_becomes_a_problem_without_its_text() {
 fn a_forged_problem_with_an_impossible_status_is_not_believed() {
     let mut status = Status::internal("x");
     let json = br#"{"type":"t","title":"t","status":200,"code":"not_found","detail":"d"}"#;
-    status.metadata_mut().insert_bin(
-        "citycode-problem-bin",
-        tonic::metadata::MetadataValue::from_bytes(json),
-    );
+    status
+        .metadata_mut()
+        .insert_bin("citycode-problem-bin", tonic::metadata::MetadataValue::from_bytes(json));
     assert_eq!(Problem::from(status).code(), Code::Internal);
 }
 

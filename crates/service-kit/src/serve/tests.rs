@@ -15,14 +15,7 @@ use crate::problem::JsonBody;
 use crate::shutdown::{Signal, Trigger};
 
 /// Binds a free port, serves, and gives address, trigger and the server's task.
-fn start(
-    router: Router,
-    drain: Duration,
-) -> (
-    SocketAddr,
-    Trigger,
-    tokio::task::JoinHandle<Result<(), ServeError>>,
-) {
+fn start(router: Router, drain: Duration) -> (SocketAddr, Trigger, tokio::task::JoinHandle<Result<(), ServeError>>) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.address();
     let (trigger, stop) = Signal::channel();
@@ -71,9 +64,7 @@ async fn one_port_serves_grpc_with_reflection_and_http_and_ends_when_asked() {
         .status;
     assert_eq!(status, 1);
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::{
-        ServerReflectionRequest, server_reflection_request::MessageRequest,
-    };
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -139,10 +130,7 @@ async fn http1_owned(address: SocketAddr) -> String {
 #[tokio::test]
 async fn a_call_without_an_end_is_cut_after_the_drain() {
     let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (address, trigger, task) = start(
-        app(Routes::default(), slow(&entered, &go_on)),
-        Duration::from_millis(1),
-    );
+    let (address, trigger, task) = start(app(Routes::default(), slow(&entered, &go_on)), Duration::from_millis(1));
     let _call = tokio::spawn(http1_owned(address));
     entered.notified().await;
     trigger.pull();
@@ -153,10 +141,7 @@ async fn a_call_without_an_end_is_cut_after_the_drain() {
 async fn a_port_in_use_is_said_with_its_address() {
     let first = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let error = Listener::bind(first.address()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cannot listen on {}", first.address())
-    );
+    assert_eq!(error.to_string(), format!("cannot listen on {}", first.address()));
 }
 
 #[tokio::test]
@@ -164,10 +149,7 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
     let route = post(|JsonBody(value): JsonBody<u8>| async move { value.to_string() });
     let app = app(Routes::default(), Router::new().route("/n", route));
     let ask = async |method: &str, kind: &str, body: Vec<u8>| {
-        let request = Request::builder()
-            .method(method)
-            .uri("/n")
-            .header("content-type", kind);
+        let request = Request::builder().method(method).uri("/n").header("content-type", kind);
         let response = app
             .clone()
             .oneshot(request.body(Body::from(body)).unwrap())
@@ -177,15 +159,9 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };
-    assert_eq!(
-        ask("POST", "application/json", b"7".to_vec()).await,
-        (200, "7".into())
-    );
+    assert_eq!(ask("POST", "application/json", b"7".to_vec()).await, (200, "7".into()));
     let (status, body) = ask("POST", "application/json", vec![b' '; 50 << 20]).await;
-    assert!(
-        status == 413 && body.contains("too_large"),
-        "{status} {body}"
-    );
+    assert!(status == 413 && body.contains("too_large"), "{status} {body}");
     for (kind, body) in [
         ("application/json", "7 8"),
         ("application/json", "\"张三\""),
@@ -193,10 +169,7 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
         ("application/json", ""),
     ] {
         let (status, answer) = ask("POST", kind, body.into()).await;
-        assert!(
-            status == 400 && answer.contains("invalid_request"),
-            "{status} {answer}"
-        );
+        assert!(status == 400 && answer.contains("invalid_request"), "{status} {answer}");
         assert!(!answer.contains("张三"), "what was sent is not repeated");
     }
     assert_eq!(ask("DELETE", "application/json", vec![]).await.0, 405);
@@ -215,12 +188,7 @@ async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
     let http = Router::new().route("/who", who).layer(layer);
     let (address, trigger, task) = start(app(Routes::default(), http), DRAIN);
     let token = authority.mint_local_admin(AUDIENCE, now).unwrap();
-    let path = |extra: &str| {
-        format!(
-            "/who HTTP/1.1\r\nauthorization: Bearer {}\r\n{extra}x: ",
-            *token
-        )
-    };
+    let path = |extra: &str| format!("/who HTTP/1.1\r\nauthorization: Bearer {}\r\n{extra}x: ", *token);
     let answer = http1(address, &path("")).await;
     assert!(answer.ends_with("admin=true"), "{answer}");
     let answer = http1(address, &path("x-forwarded-for: 127.0.0.1\r\n")).await;

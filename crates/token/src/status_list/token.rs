@@ -43,9 +43,7 @@ pub fn sign_cwt(list: &StatusList, claims: &StatusListClaims<'_>, key: &SigningK
     let mut payload = Encoder::new(Vec::new());
     write_claims(&mut payload, list, claims).expect(VEC_GROWS);
     let key_id = key.key_id();
-    sign1::write_signed(header(&key_id), b"", &payload.into_writer(), |bytes| {
-        key.sign(bytes)
-    })
+    sign1::write_signed(header(&key_id), b"", &payload.into_writer(), |bytes| key.sign(bytes))
 }
 
 fn header(key_id: &KeyId) -> Header<'_> {
@@ -67,8 +65,7 @@ fn write_claims(
         out.u8(4)?.i64(expires_at.0)?;
     }
     out.u8(6)?.i64(claims.issued_at.0)?;
-    out.u16(65_533)?
-        .map(2 + u64::from(claims.aggregation_uri.is_some()))?;
+    out.u16(65_533)?.map(2 + u64::from(claims.aggregation_uri.is_some()))?;
     out.str("lst")?
         .bytes(&list.compressed())?
         .str("bits")?
@@ -85,13 +82,9 @@ fn write_claims(
 /// The list as a signed JWT (RFC 7519), compact form.
 #[must_use]
 pub fn sign_jwt(list: &StatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> String {
-    let header = format!(
-        r#"{{"alg":"Ed25519","kid":"{}","typ":"{TYP_JWT}"}}"#,
-        key.key_id()
-    );
-    let optional = |name: &str, value: Option<String>| {
-        value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#))
-    };
+    let header = format!(r#"{{"alg":"Ed25519","kid":"{}","typ":"{TYP_JWT}"}}"#, key.key_id());
+    let optional =
+        |name: &str, value: Option<String>| value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#));
     let payload = format!(
         r#"{{"sub":{},"iat":{}{}{},"status_list":{{"bits":{},"lst":"{}"{}}}}}"#,
         json_string(claims.uri),
@@ -151,10 +144,7 @@ pub fn read_cwt(
     if said.expires_at.is_some_and(|until| now >= until) {
         return Err(StatusListError::Expired);
     }
-    Ok((
-        StatusList::from_compressed(said.bits, said.lst)?,
-        said.issued_at,
-    ))
+    Ok((StatusList::from_compressed(said.bits, said.lst)?, said.issued_at))
 }
 
 struct Message<'a> {

@@ -5,9 +5,8 @@ use citycode_domain::claims::DeviceKey;
 use citycode_domain::ids::{ClaimsDigest, CodeId, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
 use citycode_token::{
-    CodeClaimsToSign, MAX_BASE_URI_LEN, MAX_CWT_LEN, MAX_PAPER_CWT_LEN, MAX_SCAN_LEN, Scan,
-    SignError, SigningKey, TokenError, VerifiedClaims, canonical_scan, present, sign_code, verify,
-    verify_cwt,
+    CodeClaimsToSign, MAX_BASE_URI_LEN, MAX_CWT_LEN, MAX_PAPER_CWT_LEN, MAX_SCAN_LEN, Scan, SignError, SigningKey,
+    TokenError, VerifiedClaims, canonical_scan, present, sign_code, verify, verify_cwt,
 };
 use proptest::prelude::*;
 use sha2::Digest;
@@ -43,10 +42,7 @@ fn a_token_says_what_was_signed() {
         let payload = coset::TaggedCborSerializable::from_tagged_slice(&token.cwt)
             .map(|message: coset::CoseSign1| message.payload.expect("attached"))
             .expect("COSE_Sign1");
-        assert_eq!(
-            token.digest,
-            ClaimsDigest(sha2::Sha256::digest(&payload).into())
-        );
+        assert_eq!(token.digest, ClaimsDigest(sha2::Sha256::digest(&payload).into()));
     }
 }
 
@@ -77,8 +73,7 @@ fn a_presentation_fits_a_screen() {
         claims.status.index = u32::MAX;
         claims.id_commitment = Some([1; 3]);
         let token = sign_code(&claims, &base_uri, &signing_key()).expect("fits");
-        let shown =
-            present(&token.text, &device(), ISSUED_AT, Some("gate-0123456789")).expect("presents");
+        let shown = present(&token.text, &device(), ISSUED_AT, Some("gate-0123456789")).expect("presents");
         eprintln!(
             "{} bytes of CWT, presentation of {} characters",
             token.cwt.len(),
@@ -228,9 +223,7 @@ fn another_citys_token_has_a_bad_signature() {
 
 #[test]
 fn incoherent_claims_are_not_signed() {
-    let refused = |claims: CodeClaimsToSign| {
-        sign_code(&claims, BASE_URI, &signing_key()).expect_err("refused")
-    };
+    let refused = |claims: CodeClaimsToSign| sign_code(&claims, BASE_URI, &signing_key()).expect_err("refused");
     let before_1970 = Timestamp(-1);
     assert_eq!(
         refused(CodeClaimsToSign {

@@ -4,8 +4,7 @@ use crate::fixture::*;
 use citycode_token::verify_cwt;
 use coset::cbor::Value;
 use coset::{
-    AsCborValue, CborSerializable, CoseKey, CoseSign1, CoseSign1Builder, HeaderBuilder,
-    TaggedCborSerializable, iana,
+    AsCborValue, CborSerializable, CoseKey, CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana,
 };
 use ed25519_dalek::{Signature, Signer, SigningKey};
 
@@ -58,9 +57,7 @@ fn ours_verifies_cosets() {
         let theirs = CoseSign1Builder::new()
             .protected(header)
             .payload(ours.payload.expect("attached"))
-            .create_signature(b"", |signed| {
-                SigningKey::from_bytes(&SEED).sign(signed).to_vec()
-            })
+            .create_signature(b"", |signed| SigningKey::from_bytes(&SEED).sign(signed).to_vec())
             .build()
             .to_tagged_vec()
             .expect("encodes");

@@ -11,18 +11,8 @@ fn r19_only_the_holders_card_matches() {
     let key = IdCheckKey::from_bytes([5; 32]);
     let commitment = id_commitment(&key, CODE, NUMBER);
     assert!(id_commitment_matches(commitment, &key, CODE, NUMBER));
-    assert!(!id_commitment_matches(
-        commitment,
-        &key,
-        CODE,
-        b"110105194912310038"
-    ));
-    assert!(!id_commitment_matches(
-        commitment,
-        &key,
-        CodeId([0; 8]),
-        NUMBER
-    ));
+    assert!(!id_commitment_matches(commitment, &key, CODE, b"110105194912310038"));
+    assert!(!id_commitment_matches(commitment, &key, CodeId([0; 8]), NUMBER));
     assert!(!id_commitment_matches(
         commitment,
         &IdCheckKey::from_bytes([6; 32]),

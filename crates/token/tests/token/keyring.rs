@@ -4,9 +4,7 @@ use crate::fixture::*;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
-use citycode_token::{
-    Keyring, KeyringError, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json, verify,
-};
+use citycode_token::{Keyring, KeyringError, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json, verify};
 use coset::{CborSerializable, CoseKeySet, Label, iana};
 
 fn retired(key: &SigningKey, signs_until: Timestamp, verifies_until: Timestamp) -> Event {
@@ -96,11 +94,7 @@ fn weak_and_misnamed_keys_are_refused() {
     ] {
         let key: [u8; 32] = hex(weak).try_into().expect("32 bytes");
         let key_id = key_id_of(&key);
-        assert_eq!(
-            add(key, key_id),
-            Err(KeyringError::UnsoundKey(key_id)),
-            "{weak}"
-        );
+        assert_eq!(add(key, key_id), Err(KeyringError::UnsoundKey(key_id)), "{weak}");
     }
     let key = signing_key();
     assert_eq!(
@@ -142,10 +136,7 @@ fn a_strangers_library_reads_the_cose_key_set() {
     for (key, entry) in keys.iter().zip(keyring.entries()) {
         assert_eq!(key.key_id, entry.key_id.0);
         assert_eq!(key.kty, coset::KeyType::Assigned(iana::KeyType::OKP));
-        assert_eq!(
-            key.alg,
-            Some(coset::Algorithm::Assigned(iana::Algorithm::Ed25519))
-        );
+        assert_eq!(key.alg, Some(coset::Algorithm::Assigned(iana::Algorithm::Ed25519)));
         let x = key
             .params
             .iter()
@@ -159,6 +150,8 @@ fn a_strangers_library_reads_the_cose_key_set() {
 fn the_jwks_names_windows() {
     let json = keys_jwks_json(&three_keys());
     assert_eq!(json.matches(r#""kty":"OKP","crv":"Ed25519""#).count(), 3);
-    assert!(json.contains(r#""signs_from":"2022-08-31T00:00:00Z","signs_until":null,"verifies_until":null,"compromised":true"#));
+    assert!(json.contains(
+        r#""signs_from":"2022-08-31T00:00:00Z","signs_until":null,"verifies_until":null,"compromised":true"#
+    ));
     assert!(json.contains(r#""signs_from":"2022-08-30T23:43:20Z","signs_until":"2022-08-31T00:00:00Z","verifies_until":"2023-08-31T00:00:00Z","compromised":false"#));
 }

@@ -7,8 +7,7 @@ use citycode_domain::admission::ProofState;
 use citycode_domain::policy::ProofPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_token::{
-    CwtDigest, DeviceSigner, PresentError, Scan, VerifiedClaims, check_proof, make_proof, present,
-    verify,
+    CwtDigest, DeviceSigner, PresentError, Scan, VerifiedClaims, check_proof, make_proof, present, verify,
 };
 use coset::{CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
 
@@ -39,15 +38,8 @@ fn r16_a_proof_is_fresh_for_60_seconds_and_5_ahead() {
         (-5, ProofState::Fresh),
         (-6, ProofState::Stale),
     ] {
-        assert_eq!(
-            state(&shown, ISSUED_AT.plus_seconds(after)),
-            expected,
-            "{after} s"
-        );
-        assert_eq!(
-            state(&shown.to_lowercase(), ISSUED_AT.plus_seconds(after)),
-            expected
-        );
+        assert_eq!(state(&shown, ISSUED_AT.plus_seconds(after)), expected, "{after} s");
+        assert_eq!(state(&shown.to_lowercase(), ISSUED_AT.plus_seconds(after)), expected);
     }
     // What is shown again only renews the proof.
     let later = ISSUED_AT.plus_seconds(3_600);
@@ -74,34 +66,23 @@ fn r16_another_phone_or_another_tokens_proof_is_a_bad_signature() {
     assert_eq!(state(&stolen, ISSUED_AT), ProofState::BadSignature);
     let mut second = live();
     second.code_id.0[0] ^= 1;
-    let proof = make_proof(
-        CwtDigest::of(&sign(&second).cwt),
-        &device(),
-        ISSUED_AT,
-        None,
-    )
-    .expect("signs");
+    let proof = make_proof(CwtDigest::of(&sign(&second).cwt), &device(), ISSUED_AT, None).expect("signs");
     let claims = verified(&token.text);
     assert_eq!(
         check_proof(&claims, Some(&proof), ISSUED_AT, &POLICY, None),
         ProofState::BadSignature
     );
     // Wrongly signed and old is still wrongly signed.
-    assert_eq!(
-        state(&stolen, ISSUED_AT.plus_seconds(1_000)),
-        ProofState::BadSignature
-    );
+    assert_eq!(state(&stolen, ISSUED_AT.plus_seconds(1_000)), ProofState::BadSignature);
 }
 
 #[test]
 fn r16_a_proof_for_one_audience_serves_no_other() {
     let token = sign(&live());
     let claims = verified(&token.text);
-    let for_gate =
-        make_proof(claims.cwt_digest(), &device(), ISSUED_AT, Some("gate-1")).expect("signs");
+    let for_gate = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, Some("gate-1")).expect("signs");
     let for_all = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, None).expect("signs");
-    let check =
-        |proof: &[u8], audience| check_proof(&claims, Some(proof), ISSUED_AT, &POLICY, audience);
+    let check = |proof: &[u8], audience| check_proof(&claims, Some(proof), ISSUED_AT, &POLICY, audience);
     assert_eq!(check(&for_gate, Some("gate-1")), ProofState::Fresh);
     assert_eq!(check(&for_gate, Some("gate-2")), ProofState::BadSignature);
     assert_eq!(check(&for_gate, None), ProofState::BadSignature);
@@ -129,16 +110,9 @@ fn no_flipped_bit_and_no_truncation_of_a_proof_passes() {
         assert_eq!(check(&flipped), ProofState::BadSignature, "bit {bit}");
     }
     for len in 0..proof.len() {
-        assert_eq!(
-            check(&proof[..len]),
-            ProofState::BadSignature,
-            "cut to {len}"
-        );
+        assert_eq!(check(&proof[..len]), ProofState::BadSignature, "cut to {len}");
     }
-    assert_eq!(
-        check(&[&proof[..], &[0]].concat()),
-        ProofState::BadSignature
-    );
+    assert_eq!(check(&[&proof[..], &[0]].concat()), ProofState::BadSignature);
     assert_eq!(check(&vec![0; 10_000]), ProofState::BadSignature);
     let shown = present(&token.text, &device(), ISSUED_AT, None).expect("presents");
     for len in 0..shown.len() {
@@ -180,12 +154,8 @@ fn p256_sign(bytes: &[u8]) -> Vec<u8> {
         "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
         "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
     ));
-    let pair = EcdsaKeyPair::from_private_key_and_public_key(
-        &ECDSA_P256_SHA256_FIXED_SIGNING,
-        &private,
-        &public,
-    )
-    .expect("the key 1 and the base point");
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &private, &public)
+        .expect("the key 1 and the base point");
     #[expect(
         clippy::disallowed_methods,
         reason = "aws-lc-rs takes the nonce of an ECDSA signature from nowhere else"
@@ -196,9 +166,7 @@ fn p256_sign(bytes: &[u8]) -> Vec<u8> {
 
 fn ed25519_sign(bytes: &[u8]) -> Vec<u8> {
     use ed25519_dalek::Signer;
-    ed25519_dalek::SigningKey::from_bytes(&[9; 32])
-        .sign(bytes)
-        .to_vec()
+    ed25519_dalek::SigningKey::from_bytes(&[9; 32]).sign(bytes).to_vec()
 }
 
 const AAD: &[u8] = b"citycode-proof-v1";
@@ -230,10 +198,7 @@ fn r16_phones_with_p256_and_a_strangers_library_are_understood() {
             ProofState::Fresh
         );
         for (what, bad) in [
-            (
-                "no external data",
-                coset_proof(alg, good.clone(), b"", sign_with),
-            ),
+            ("no external data", coset_proof(alg, good.clone(), b"", sign_with)),
             (
                 "other external data",
                 coset_proof(alg, good.clone(), b"citycode-proof-v2", sign_with),
@@ -242,14 +207,8 @@ fn r16_phones_with_p256_and_a_strangers_library_are_understood() {
                 "not fully specified",
                 coset_proof(iana::Algorithm::ES256, good.clone(), AAD, sign_with),
             ),
-            (
-                "the other curve",
-                coset_proof(other_alg, good.clone(), AAD, sign_with),
-            ),
-            (
-                "the other key",
-                coset_proof(alg, good.clone(), AAD, other_sign),
-            ),
+            ("the other curve", coset_proof(other_alg, good.clone(), AAD, sign_with)),
+            ("the other key", coset_proof(alg, good.clone(), AAD, other_sign)),
         ] {
             assert_eq!(check(&claims, &bad), ProofState::BadSignature, "{what}");
         }
@@ -263,12 +222,7 @@ fn r16_a_proofs_payload_has_one_form() {
         for (what, bad) in [
             (
                 "time in nine bytes",
-                coset_proof(
-                    alg,
-                    payload(digest, "1b00000000630ea480", "f6"),
-                    AAD,
-                    sign_with,
-                ),
+                coset_proof(alg, payload(digest, "1b00000000630ea480", "f6"), AAD, sign_with),
             ),
             (
                 "time negative",

@@ -3,8 +3,8 @@
 use crate::fixture::*;
 use citycode_domain::time::Timestamp;
 use citycode_token::status_list::{
-    Bits, INVALID, MEDIA_TYPE_CWT, SUSPENDED, StatusList, StatusListClaims, StatusListError, VALID,
-    read_cwt, sign_cwt, sign_jwt,
+    Bits, INVALID, MEDIA_TYPE_CWT, SUSPENDED, StatusList, StatusListClaims, StatusListError, VALID, read_cwt, sign_cwt,
+    sign_jwt,
 };
 use coset::{CoseSign1, TaggedCborSerializable};
 use proptest::prelude::*;
@@ -45,10 +45,7 @@ fn the_drafts_own_examples() {
         }
         assert_eq!(to_hex(list.packed()), packed);
         assert_eq!(to_hex(&list.compressed()), compressed);
-        assert_eq!(
-            StatusList::from_compressed(bits, &hex(compressed)),
-            Ok(list)
-        );
+        assert_eq!(StatusList::from_compressed(bits, &hex(compressed)), Ok(list));
     }
 }
 
@@ -64,10 +61,7 @@ fn an_index_never_issued_reads_invalid_and_one_outside_is_refused() {
     let mut list = list;
     assert_eq!(list.set(8, VALID), Err(StatusListError::OutOfRange));
     assert_eq!(list.set(0, 4), Err(StatusListError::ValueTooWide));
-    assert_eq!(
-        StatusList::filled(Bits::One, 1, 2),
-        Err(StatusListError::ValueTooWide)
-    );
+    assert_eq!(StatusList::filled(Bits::One, 1, 2), Err(StatusListError::ValueTooWide));
     assert_eq!(
         StatusList::filled(Bits::Eight, (16 << 20) + 1, 0),
         Err(StatusListError::TooLong)
@@ -126,28 +120,20 @@ fn a_code_is_not_taken_for_a_list_nor_a_list_for_a_code() {
         read_cwt(&code, &key.public_key(), URI, ISSUED_AT),
         Err(StatusListError::BadSignature)
     );
-    let list = sign_cwt(
-        &StatusList::filled(Bits::Two, 4, 0).expect("fits"),
-        &claims(),
-        &key,
-    );
+    let list = sign_cwt(&StatusList::filled(Bits::Two, 4, 0).expect("fits"), &claims(), &key);
     assert!(citycode_token::verify_cwt(&list, &keyring(), BASE_URI, ISSUED_AT).is_err());
 }
 
 #[test]
 fn coset_reads_the_token() {
-    let message =
-        CoseSign1::from_tagged_slice(&sign_cwt(&list(), &claims(), &signing_key())).expect("reads");
+    let message = CoseSign1::from_tagged_slice(&sign_cwt(&list(), &claims(), &signing_key())).expect("reads");
     let typ = message
         .protected
         .header
         .rest
         .iter()
         .find(|(label, _)| *label == coset::Label::Int(16));
-    assert_eq!(
-        typ.and_then(|(_, value)| value.as_text()),
-        Some(MEDIA_TYPE_CWT)
-    );
+    assert_eq!(typ.and_then(|(_, value)| value.as_text()), Some(MEDIA_TYPE_CWT));
 }
 
 #[test]
@@ -167,10 +153,7 @@ fn the_jwt_says_the_same() {
             .expect("Base64url")
     };
     let header = String::from_utf8(decode(parts[0])).expect("text");
-    assert_eq!(
-        header,
-        r#"{"alg":"Ed25519","kid":"fe812c12","typ":"statuslist+jwt"}"#
-    );
+    assert_eq!(header, r#"{"alg":"Ed25519","kid":"fe812c12","typ":"statuslist+jwt"}"#);
     let payload = String::from_utf8(decode(parts[1])).expect("text");
     let lst = data_encoding::BASE64URL_NOPAD.encode(&list().compressed());
     let expected = format!(

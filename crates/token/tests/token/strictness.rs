@@ -28,25 +28,15 @@ fn other_algorithms_and_key_ids_are_refused() {
         (format!("a10444{kid}"), TokenError::Unreadable),   // no algorithm
         (format!("a301320281040444{kid}"), TokenError::Unreadable), // critical headers
         (format!("a301320444{kid}1863"), TokenError::Unreadable),
-        (
-            format!("a2044 4{kid}0132").replace(' ', ""),
-            TokenError::Unreadable,
-        ), // out of order
-        (
-            format!("a20132044 4{kid}00").replace(' ', ""),
-            TokenError::Unreadable,
-        ), // trailing byte
-        (format!("a20138120444{kid}"), TokenError::Unreadable), // algorithm in two bytes
+        (format!("a2044 4{kid}0132").replace(' ', ""), TokenError::Unreadable), // out of order
+        (format!("a20132044 4{kid}00").replace(' ', ""), TokenError::Unreadable), // trailing byte
+        (format!("a20138120444{kid}"), TokenError::Unreadable),                 // algorithm in two bytes
         (format!("bf01320444{kid}ff"), TokenError::Unreadable),
         (format!("a3013201320444{kid}"), TokenError::Unreadable), // twice
         (String::new(), TokenError::Unreadable),
     ];
     for (header, error) in refused {
-        assert_eq!(
-            check(&forge(&hex(&header), &[0xA0], &payload)),
-            Err(error),
-            "{header}"
-        );
+        assert_eq!(check(&forge(&hex(&header), &[0xA0], &payload)), Err(error), "{header}");
     }
 }
 
@@ -58,13 +48,7 @@ fn the_outer_structure_has_one_form() {
     let raw_protected = byte_string(&protected);
     let raw_payload = byte_string(&payload);
     let parts = |raw_protected: &[u8], unprotected: &[u8], raw_payload: &[u8]| {
-        forge_parts(
-            raw_protected,
-            unprotected,
-            raw_payload,
-            &protected,
-            &payload,
-        )
+        forge_parts(raw_protected, unprotected, raw_payload, &protected, &payload)
     };
     let long_head = [&[0x58, protected.len() as u8][..], &protected].concat();
     let long_payload = [&[0x59, 0, payload.len() as u8][..], &payload].concat();
@@ -87,12 +71,7 @@ fn the_outer_structure_has_one_form() {
         [&hex("d1")[..], &good[1..]].concat(), // COSE_Mac0
     ];
     for (at, cwt) in refused.into_iter().enumerate() {
-        assert_eq!(
-            check(&cwt),
-            Err(TokenError::Unreadable),
-            "{at}: {}",
-            to_hex(&cwt)
-        );
+        assert_eq!(check(&cwt), Err(TokenError::Unreadable), "{at}: {}", to_hex(&cwt));
     }
 }
 
@@ -171,17 +150,11 @@ fn claims_that_we_do_not_know_and_bad_device_keys_are_refused() {
         ),
         (
             "cnf with a private key",
-            added(
-                3,
-                &format!("08a101a401012006215820{0}235820{0}", "00".repeat(32)),
-            ),
+            added(3, &format!("08a101a401012006215820{0}235820{0}", "00".repeat(32))),
         ),
         (
             "cnf P-256 with y in full",
-            added(
-                3,
-                &format!("08a101a401022001215820{0}225820{0}", "00".repeat(32)),
-            ),
+            added(3, &format!("08a101a401022001215820{0}225820{0}", "00".repeat(32))),
         ),
     ]);
 }
@@ -198,10 +171,7 @@ fn status_and_kind_have_one_form() {
             "index over 32 bits",
             with(3, &status.replacen("1a0012d687", "1b0000000100000000", 1)),
         ),
-        (
-            "index negative",
-            with(3, &status.replacen("1a0012d687", "20", 1)),
-        ),
+        ("index negative", with(3, &status.replacen("1a0012d687", "20", 1))),
         (
             "status in another order",
             with(3, &{
@@ -217,10 +187,7 @@ fn status_and_kind_have_one_form() {
         ("kind of another list", with(4, "3a00010000820343a1b2c3")),
         ("kind in two bytes", with(4, "3a0001000082180443a1b2c3")),
         ("commitment of two bytes", with(4, "3a00010000820442a1b2")),
-        (
-            "commitment of four bytes",
-            with(4, "3a00010000820444a1b2c3d4"),
-        ),
+        ("commitment of four bytes", with(4, "3a00010000820444a1b2c3d4")),
         ("commitment null", with(4, "3a000100008204f6")),
         ("a third part", with(4, "3a00010000830443a1b2c300")),
         ("no kind", with(4, "3a0001000080")),
@@ -272,10 +239,6 @@ fn a_list_has_one_spelling() {
         .concat();
         let cwt = forge(&protected(), &[0xA0], &map(&parts));
         // The forger's tools only fail where the spelling does.
-        assert_eq!(
-            check(&cwt).is_ok(),
-            uri == format!("{BASE_URI}{list}"),
-            "{uri}"
-        );
+        assert_eq!(check(&cwt).is_ok(), uri == format!("{BASE_URI}{list}"), "{uri}");
     }
 }

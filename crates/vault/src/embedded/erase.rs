@@ -113,19 +113,15 @@ impl Core {
             if row.1 == erased {
                 continue;
             }
-            let opened =
-                seal::open(&old.key, &rows::row_context(page, &row), &bytes).map_err(|_| {
-                    VaultError::Damaged("a row does not open under its page's key".into())
-                })?;
-            let (name, _) = rows::split_name(&opened)
-                .ok_or_else(|| VaultError::Damaged("a row without its name".into()))?;
+            let opened = seal::open(&old.key, &rows::row_context(page, &row), &bytes)
+                .map_err(|_| VaultError::Damaged("a row does not open under its page's key".into()))?;
+            let (name, _) =
+                rows::split_name(&opened).ok_or_else(|| VaultError::Damaged("a row without its name".into()))?;
             let row = (page.number, rows::row_tag(new, name));
             let mut nonce = [0u8; 12];
             (self.random)(&mut nonce);
             let bytes = seal::seal(&new.key, &rows::row_context(page, &row), nonce, &opened);
-            table
-                .insert(row, bytes.as_slice())
-                .map_err(rows::unavailable)?;
+            table.insert(row, bytes.as_slice()).map_err(rows::unavailable)?;
         }
         Ok(())
     }

@@ -2,8 +2,7 @@
 
 use citycode_domain::ids::HolderId;
 use redb::{
-    ReadOnlyTable, ReadTransaction, ReadableTable, Table as WriteTable, TableDefinition,
-    TableError, WriteTransaction,
+    ReadOnlyTable, ReadTransaction, ReadableTable, Table as WriteTable, TableDefinition, TableError, WriteTransaction,
 };
 
 use aws_lc_rs::hmac;
@@ -17,8 +16,7 @@ pub(super) type Key = (u16, [u8; 16]);
 pub(super) const INDEX: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("index-1");
 pub(super) const PEOPLE: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("people-1");
 /// (table, page) → generation of the page's key; 1 where no row stands.
-pub(super) const GENERATIONS: TableDefinition<'_, (u8, u16), u32> =
-    TableDefinition::new("generations-1");
+pub(super) const GENERATIONS: TableDefinition<'_, (u8, u16), u32> = TableDefinition::new("generations-1");
 
 pub(super) const FIRST_GENERATION: u32 = 1;
 
@@ -30,18 +28,10 @@ pub(super) struct Rows<'k, I, P, G> {
     pub(super) keys: &'k PageKeys,
 }
 
-pub(super) type ReadRows<'k> = Rows<
-    'k,
-    ReadOnlyTable<Key, &'static [u8]>,
-    ReadOnlyTable<Key, &'static [u8]>,
-    ReadOnlyTable<(u8, u16), u32>,
->;
-pub(super) type WriteRows<'k, 't> = Rows<
-    'k,
-    WriteTable<'t, Key, &'static [u8]>,
-    WriteTable<'t, Key, &'static [u8]>,
-    WriteTable<'t, (u8, u16), u32>,
->;
+pub(super) type ReadRows<'k> =
+    Rows<'k, ReadOnlyTable<Key, &'static [u8]>, ReadOnlyTable<Key, &'static [u8]>, ReadOnlyTable<(u8, u16), u32>>;
+pub(super) type WriteRows<'k, 't> =
+    Rows<'k, WriteTable<'t, Key, &'static [u8]>, WriteTable<'t, Key, &'static [u8]>, WriteTable<'t, (u8, u16), u32>>;
 
 pub(super) fn unavailable(error: impl std::error::Error) -> VaultError {
     VaultError::Unavailable(error.to_string())
@@ -56,10 +46,7 @@ fn absent_is_none<T>(table: Result<T, TableError>) -> Result<Option<T>, VaultErr
 }
 
 impl<'k> ReadRows<'k> {
-    pub(super) fn reading(
-        transaction: &ReadTransaction,
-        keys: &'k PageKeys,
-    ) -> Result<Self, VaultError> {
+    pub(super) fn reading(transaction: &ReadTransaction, keys: &'k PageKeys) -> Result<Self, VaultError> {
         Ok(Self {
             index: absent_is_none(transaction.open_table(INDEX))?,
             people: absent_is_none(transaction.open_table(PEOPLE))?,
@@ -70,10 +57,7 @@ impl<'k> ReadRows<'k> {
 }
 
 impl<'k, 't> WriteRows<'k, 't> {
-    pub(super) fn writing(
-        transaction: &'t WriteTransaction,
-        keys: &'k PageKeys,
-    ) -> Result<Self, VaultError> {
+    pub(super) fn writing(transaction: &'t WriteTransaction, keys: &'k PageKeys) -> Result<Self, VaultError> {
         Ok(Self {
             index: Some(transaction.open_table(INDEX).map_err(unavailable)?),
             people: Some(transaction.open_table(PEOPLE).map_err(unavailable)?),
@@ -94,23 +78,12 @@ impl<'k, 't> WriteRows<'k, 't> {
         self.put(people_page(holder), &holder.0, record, random)
     }
 
-    fn put(
-        &mut self,
-        page: Page,
-        name: &[u8],
-        plain: &[u8],
-        random: &FillRandom,
-    ) -> Result<(), VaultError> {
+    fn put(&mut self, page: Page, name: &[u8], plain: &[u8], random: &FillRandom) -> Result<(), VaultError> {
         let key = self.page_key(page)?;
         let row = (page.number, row_tag(&key, name));
         let mut nonce = [0u8; 12];
         random(&mut nonce);
-        let sealed = seal::seal(
-            &key.key,
-            &row_context(page, &row),
-            nonce,
-            &with_name(name, plain),
-        );
+        let sealed = seal::seal(&key.key, &row_context(page, &row), nonce, &with_name(name, plain));
         self.table(page.table)
             .insert(row, sealed.as_slice())
             .map_err(unavailable)?;
@@ -170,8 +143,7 @@ where
             return Ok(None);
         };
         let damaged = || VaultError::Damaged("a row does not open under its page's key".into());
-        let opened = seal::open(&key.key, &row_context(page, &row), sealed.value())
-            .map_err(|_| damaged())?;
+        let opened = seal::open(&key.key, &row_context(page, &row), sealed.value()).map_err(|_| damaged())?;
         let (stored, plain) = split_name(&opened).ok_or_else(damaged)?;
         if stored != name {
             return Err(damaged());
@@ -184,19 +156,13 @@ where
         let Some(generations) = &self.generations else {
             return Ok(FIRST_GENERATION);
         };
-        let known = generations
-            .get((page.table as u8, page.number))
-            .map_err(unavailable)?;
+        let known = generations.get((page.table as u8, page.number)).map_err(unavailable)?;
         Ok(known.map_or(FIRST_GENERATION, |generation| generation.value()))
     }
 
     pub(super) fn page_key(&self, page: Page) -> Result<PageKey, VaultError> {
         let generation = self.generation(page)?;
-        let missing = || {
-            VaultError::Damaged(format!(
-                "the key of a page is gone (generation {generation})"
-            ))
-        };
+        let missing = || VaultError::Damaged(format!("the key of a page is gone (generation {generation})"));
         self.keys.key(page, generation).ok_or_else(missing)
     }
 }

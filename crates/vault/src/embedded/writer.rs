@@ -40,9 +40,7 @@ pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
         {
             jobs.push(job);
         }
-        let (erasures, creations): (Vec<_>, Vec<_>) = jobs
-            .drain(..)
-            .partition(|job| matches!(job, Job::Erase { .. }));
+        let (erasures, creations): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|job| matches!(job, Job::Erase { .. }));
         if !create_all(core, creations) {
             return;
         }
@@ -103,10 +101,7 @@ fn try_create_all(core: &Core, creations: &[Job]) -> Result<Vec<Found>, VaultErr
                 None => tables.find(id_tag)?,
             };
             found.push(match known {
-                Some(holder) => Found {
-                    holder,
-                    created: false,
-                },
+                Some(holder) => Found { holder, created: false },
                 None => {
                     tables.create(id_tag, *candidate, record, &core.random)?;
                     fresh.insert(*id_tag, *candidate);

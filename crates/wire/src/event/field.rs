@@ -50,10 +50,7 @@ id_field!(
     claims_digest -> ClaimsDigest,
 );
 
-pub(super) fn optional_holder_id(
-    name: &'static str,
-    bytes: Option<&Bytes>,
-) -> Result<Option<HolderId>, BadField> {
+pub(super) fn optional_holder_id(name: &'static str, bytes: Option<&Bytes>) -> Result<Option<HolderId>, BadField> {
     bytes.map(|bytes| holder_id(name, bytes)).transpose()
 }
 
@@ -107,37 +104,22 @@ pub(super) const fn ground_value(ground: EligibilityGround) -> v1::EligibilityGr
 }
 
 pub(super) fn slot(name: &'static str, message: Option<v1::Slot>) -> Result<Slot, BadField> {
-    let v1::Slot {
-        kind: number,
-        guardian,
-    } = message.ok_or(BadField::new(name))?;
+    let v1::Slot { kind: number, guardian } = message.ok_or(BadField::new(name))?;
     Ok(Slot {
         kind: kind("kind", number).map_err(|bad| bad.inside(name))?,
-        guardian: optional_holder_id("guardian", guardian.as_ref())
-            .map_err(|bad| bad.inside(name))?,
+        guardian: optional_holder_id("guardian", guardian.as_ref()).map_err(|bad| bad.inside(name))?,
     })
 }
 
-pub(super) fn code_ref(
-    name: &'static str,
-    message: Option<v1::CodeRef>,
-) -> Result<CodeRef, BadField> {
+pub(super) fn code_ref(name: &'static str, message: Option<v1::CodeRef>) -> Result<CodeRef, BadField> {
     present_code_ref(name, message.ok_or(BadField::new(name))?)
 }
 
-pub(super) fn optional_code_ref(
-    name: &'static str,
-    message: Option<v1::CodeRef>,
-) -> Result<Option<CodeRef>, BadField> {
-    message
-        .map(|message| present_code_ref(name, message))
-        .transpose()
+pub(super) fn optional_code_ref(name: &'static str, message: Option<v1::CodeRef>) -> Result<Option<CodeRef>, BadField> {
+    message.map(|message| present_code_ref(name, message)).transpose()
 }
 
-pub(super) fn code_refs(
-    name: &'static str,
-    messages: Vec<v1::CodeRef>,
-) -> Result<Vec<CodeRef>, BadField> {
+pub(super) fn code_refs(name: &'static str, messages: Vec<v1::CodeRef>) -> Result<Vec<CodeRef>, BadField> {
     messages
         .into_iter()
         .map(|message| present_code_ref(name, message))

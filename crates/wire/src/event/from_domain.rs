@@ -1,9 +1,9 @@
 //! Domain → payload. Each event is taken apart field by field, so that a new field does not compile unseen.
 
 use citycode_domain::event::{
-    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended,
-    HolderErased, HolderRegistered, IndexBlockLeased, RelationshipEnded, RelationshipRecorded,
-    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, HolderErased, HolderRegistered,
+    IndexBlockLeased, RelationshipEnded, RelationshipRecorded, SigningKeyAdded, SigningKeyCompromised,
+    SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::HolderId;
 
@@ -97,10 +97,7 @@ impl From<&CodeIssued> for v1::CodeIssued {
 
 impl From<&CodeReportedLost> for v1::CodeReportedLost {
     fn from(event: &CodeReportedLost) -> Self {
-        let CodeReportedLost {
-            code,
-            acting_guardian,
-        } = event;
+        let CodeReportedLost { code, acting_guardian } = event;
         Self {
             code: Some(code.into()),
             acting_guardian: acting_guardian.map(|HolderId(id)| id_bytes(&id)),

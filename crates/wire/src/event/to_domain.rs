@@ -3,16 +3,16 @@
 
 use bytes::Bytes;
 use citycode_domain::event::{
-    CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased,
-    HolderRegistered, IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed,
-    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased, HolderRegistered,
+    IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised,
+    SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::ListId;
 use citycode_domain::time::Timestamp;
 
 use super::field::{
-    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, optional_code_ref,
-    optional_holder_id, public_key, slot, standing,
+    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, optional_code_ref, optional_holder_id,
+    public_key, slot, standing,
 };
 use crate::proto::events::v1;
 
@@ -99,10 +99,7 @@ impl FromPayload for v1::CodeIssued {
 
 impl FromPayload for v1::CodeReportedLost {
     fn into_event(self, _: Sealing) -> Result<Event, BadField> {
-        let Self {
-            code,
-            acting_guardian,
-        } = self;
+        let Self { code, acting_guardian } = self;
         Ok(Event::CodeReportedLost(CodeReportedLost {
             code: code_ref("code", code)?,
             acting_guardian: optional_holder_id("acting_guardian", acting_guardian.as_ref())?,
@@ -112,10 +109,7 @@ impl FromPayload for v1::CodeReportedLost {
 
 impl FromPayload for v1::CodeRevoked {
     fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
-        let Self {
-            code,
-            sealed_reason,
-        } = self;
+        let Self { code, sealed_reason } = self;
         Ok(Event::CodeRevoked(CodeRevoked {
             code: code_ref("code", code)?,
             reason: sealing.take(&sealed_reason),
@@ -125,10 +119,7 @@ impl FromPayload for v1::CodeRevoked {
 
 impl FromPayload for v1::CodeSuspended {
     fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
-        let Self {
-            code,
-            sealed_reason,
-        } = self;
+        let Self { code, sealed_reason } = self;
         Ok(Event::CodeSuspended(CodeSuspended {
             code: code_ref("code", code)?,
             reason: sealing.take(&sealed_reason),

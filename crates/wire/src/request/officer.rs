@@ -53,8 +53,7 @@ impl fmt::Debug for StandingAct {
 }
 
 fn reason(text: &str) -> Result<ActReason, InvalidRequest> {
-    ActReason::parse(text)
-        .map_err(|invalid| InvalidRequest::new("reason", FieldFault::Reason(invalid)))
+    ActReason::parse(text).map_err(|invalid| InvalidRequest::new("reason", FieldFault::Reason(invalid)))
 }
 
 macro_rules! officer_act {
@@ -98,8 +97,7 @@ impl TryFrom<v1::SetStandingRequest> for StandingAct {
         Ok(Self {
             command_id: command_id(&command)?,
             id_number,
-            standing: answer::standing(standing)
-                .ok_or(InvalidRequest::new("standing", FieldFault::UnknownValue))?,
+            standing: answer::standing(standing).ok_or(InvalidRequest::new("standing", FieldFault::UnknownValue))?,
             reason: reason(&words)?,
         })
     }

@@ -19,9 +19,17 @@ pub(crate) struct CodesArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failure> {
-    let body = body(&[("id_number", text(&args.id_number)), ("channel", maybe(args.channel.as_ref()))]);
+    let body = body(&[
+        ("id_number", text(&args.id_number)),
+        ("channel", maybe(args.channel.as_ref())),
+    ]);
     let answer = session.client.post("/api/v1/codes", &body, None).await?;
-    print_list(session, &answer, "codes", &["code_id", "kind", "state", "issued_at", "expires_at"])
+    print_list(
+        session,
+        &answer,
+        "codes",
+        &["code_id", "kind", "state", "issued_at", "expires_at"],
+    )
 }
 
 /// Prints a list of objects, a column for each key.
@@ -32,6 +40,9 @@ pub(super) fn print_list(session: &Session, answer: &Value, key: &str, columns: 
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     };
-    let rows = entries.iter().map(|entry| columns.iter().map(|column| cell(entry, column)).collect()).collect();
+    let rows = entries
+        .iter()
+        .map(|entry| columns.iter().map(|column| cell(entry, column)).collect())
+        .collect();
     session.output.list(answer, &entries, columns, rows)
 }

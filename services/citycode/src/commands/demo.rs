@@ -19,6 +19,11 @@ pub(crate) struct DemoArgs {
     out: Option<PathBuf>,
 }
 
-pub(crate) async fn run(args: &DemoArgs, output: Output, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    args: &DemoArgs,
+    output: Output,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<u8, Failure> {
     crate::demo::run(args.out.clone(), output, clock, entropy).await
 }

@@ -12,29 +12,59 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings: Vec<(String, bool, String)> = Vec::new();
     match session.client.status("/health/ready").await {
         Ok((status, date)) => {
-            findings.push(("server".into(), status.is_success(), format!("{} answers {status}", session.client.server())));
-            let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok()).map(|date| date.timestamp().as_second());
+            findings.push((
+                "server".into(),
+                status.is_success(),
+                format!("{} answers {status}", session.client.server()),
+            ));
+            let theirs = date
+                .and_then(|date| jiff::fmt::rfc2822::parse(&date).ok())
+                .map(|date| date.timestamp().as_second());
             if let Some(theirs) = theirs {
                 let difference = session.clock.now().0 - theirs;
                 let ok = difference.abs() <= MAX_CLOCK_DIFFERENCE_SECONDS;
-                findings.push(("clock".into(), ok, format!("this machine's clock differs by {difference} s")));
+                findings.push((
+                    "clock".into(),
+                    ok,
+                    format!("this machine's clock differs by {difference} s"),
+                ));
             }
         }
         Err(failure) => findings.push(("server".into(), false, failure.line())),
     }
     let token = session.client.token().is_some();
     let advice = "no access token: give --token, or run on the machine and as the user of `citycode up`";
-    findings.push(("token".into(), token, if token { "an access token was found" } else { advice }.into()));
+    findings.push((
+        "token".into(),
+        token,
+        if token { "an access token was found" } else { advice }.into(),
+    ));
     let fonts = citycode_qr::Fonts::load(&citycode_qr::FontChoice::Search);
     let (ok, said) = match &fonts {
-        Ok(fonts) => (fonts.notice().is_none(), fonts.notice().map_or("a font with Chinese characters was found".into(), |notice| notice.to_string())),
+        Ok(fonts) => (
+            fonts.notice().is_none(),
+            fonts
+                .notice()
+                .map_or("a font with Chinese characters was found".into(), |notice| {
+                    notice.to_string()
+                }),
+        ),
         Err(error) => (false, error.to_string()),
     };
     findings.push(("fonts".into(), ok, said));
     let all_well = findings.iter().all(|(_, ok, _)| *ok);
-    let entries: Vec<_> =
-        findings.iter().map(|(what, ok, said)| json!({ "check": what, "ok": ok, "finding": said })).collect();
-    let rows = findings.iter().map(|(what, ok, said)| vec![what.clone(), if *ok { "ok" } else { "WRONG" }.into(), said.clone()]);
-    session.output.list(&json!({ "checks": entries }), &entries, &["check", "", "finding"], rows.collect())?;
+    let entries: Vec<_> = findings
+        .iter()
+        .map(|(what, ok, said)| json!({ "check": what, "ok": ok, "finding": said }))
+        .collect();
+    let rows = findings
+        .iter()
+        .map(|(what, ok, said)| vec![what.clone(), if *ok { "ok" } else { "WRONG" }.into(), said.clone()]);
+    session.output.list(
+        &json!({ "checks": entries }),
+        &entries,
+        &["check", "", "finding"],
+        rows.collect(),
+    )?;
     Ok(if all_well { DONE } else { 1 })
 }

@@ -21,18 +21,34 @@ pub(crate) struct EraseArgs {
 
 pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failure> {
     if !args.yes && !confirmed()? {
-        return Err(Failure::local("nothing was erased", "the question was not answered with yes", "answer yes, or give --yes"));
+        return Err(Failure::local(
+            "nothing was erased",
+            "the question was not answered with yes",
+            "answer yes, or give --yes",
+        ));
     }
     let body = body(&[("id_number", text(&args.id_number))]);
-    session.change("/api/v1/erase", body, "forgotten: every code died, and nothing leads to the person any more").await
+    session
+        .change(
+            "/api/v1/erase",
+            body,
+            "forgotten: every code died, and nothing leads to the person any more",
+        )
+        .await
 }
 
 fn confirmed() -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("erasing cannot be undone, and nobody can be asked here", "give --yes"));
+        return Err(Failure::usage(
+            "erasing cannot be undone, and nobody can be asked here",
+            "give --yes",
+        ));
     }
     let _ = write!(std::io::stderr(), "Erasing cannot be undone. Type yes to go on: ");
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::usage(error, "give --yes"))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::usage(error, "give --yes"))?;
     Ok(answer.trim() == "yes")
 }

@@ -8,7 +8,9 @@ use crate::failure::Failure;
 
 /// Flags of `history`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  citycode history --kind offline --id-number 11010519491231002X\n  citycode history --code-id 00112233445566ff")]
+#[command(
+    after_help = "Examples:\n  citycode history --kind offline --id-number 11010519491231002X\n  citycode history --code-id 00112233445566ff"
+)]
 #[group(required = true, multiple = true)]
 pub(crate) struct HistoryArgs {
     /// The kind of code.
@@ -33,5 +35,10 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
         ("code_id", maybe(args.code_id.as_ref())),
     ]);
     let answer = session.client.post("/api/v1/history", &body, None).await?;
-    print_list(session, &answer, "entries", &["decided_at", "event", "actor", "code_id", "position"])
+    print_list(
+        session,
+        &answer,
+        "entries",
+        &["decided_at", "event", "actor", "code_id", "position"],
+    )
 }

@@ -22,7 +22,9 @@ const ROWS_AHEAD: usize = 4096;
 
 /// Flags of `import`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv.")]
+#[command(
+    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv."
+)]
 pub(crate) struct ImportArgs {
     /// The CSV file, UTF-8 or GBK.
     file: PathBuf,
@@ -66,7 +68,10 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
     let bar = progress(good.len());
     let by_line: HashMap<u64, Resident> = good.iter().map(|row| (row.line, row.clone())).collect();
     let sent = good.len() as u64;
-    let response = session.client.stream("/api/v1/import", reqwest::Body::wrap_stream(lines(options, good))).await?;
+    let response = session
+        .client
+        .stream("/api/v1/import", reqwest::Body::wrap_stream(lines(options, good)))
+        .await?;
     let mut counts = Counts::default();
     let mut answers = std::pin::pin!(json_lines(response));
     while let Some(answer) = answers.next().await {
@@ -80,13 +85,25 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
         return Err(interrupted(&failure, &counts));
     }
     if rejects.count > 0 {
-        note(format_args!("{} rows were rejected; see {}", rejects.count, rejects.path().display()));
+        note(format_args!(
+            "{} rows were rejected; see {}",
+            rejects.count,
+            rejects.path().display()
+        ));
     }
     let summary = json!({ "issued": counts.issued, "kept": counts.kept, "rejected": rejects.count });
-    let facts = [("issued", counts.issued.to_string()), ("kept", counts.kept.to_string()), ("rejected", rejects.count.to_string())];
+    let facts = [
+        ("issued", counts.issued.to_string()),
+        ("kept", counts.kept.to_string()),
+        ("rejected", rejects.count.to_string()),
+    ];
     session.output.thing(&summary, &facts)?;
     // Nothing could be done at all: a script should notice.
-    Ok(if counts.issued + counts.kept == 0 && rejects.count > 0 { 1 } else { DONE })
+    Ok(if counts.issued + counts.kept == 0 && rejects.count > 0 {
+        1
+    } else {
+        DONE
+    })
 }
 
 #[derive(Default)]
@@ -118,9 +135,16 @@ impl Counts {
             }
             Some("kept") => self.kept += 1,
             _ => {
-                let said = |key: &str| answer.pointer(&format!("/problem/{key}")).and_then(Value::as_str).unwrap_or_default();
+                let said = |key: &str| {
+                    answer
+                        .pointer(&format!("/problem/{key}"))
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                };
                 let reason = format!("{} [{}]", said("detail"), said("code"));
-                let fields = by_line.get(&line).map(|row| vec![row.id_number.clone(), row.name.clone()]);
+                let fields = by_line
+                    .get(&line)
+                    .map(|row| vec![row.id_number.clone(), row.name.clone()]);
                 rejects.add(line, &reason, &fields.unwrap_or_default())?;
             }
         }
@@ -141,14 +165,22 @@ fn lines(options: Value, rows: Vec<Resident>) -> impl futures::Stream<Item = Res
         Bytes::from(format!("{row}\n"))
     });
     // Many rows to a chunk: a chunk for each row would cost more than the row.
-    first.chain(rest).ready_chunks(ROWS_AHEAD / 16).map(|chunk| Ok(Bytes::from(chunk.concat())))
+    first
+        .chain(rest)
+        .ready_chunks(ROWS_AHEAD / 16)
+        .map(|chunk| Ok(Bytes::from(chunk.concat())))
 }
 
 fn interrupted(failure: &Failure, counts: &Counts) -> Failure {
     Failure::of_code(
         citycode_service_kit::problem::Code::Unavailable,
         "the import was interrupted",
-        format_args!("{} ({} issued, {} kept so far)", failure.why(), counts.issued, counts.kept),
+        format_args!(
+            "{} ({} issued, {} kept so far)",
+            failure.why(),
+            counts.issued,
+            counts.kept
+        ),
         Some("what was answered stands; run the same command again, and nothing is issued twice"),
     )
 }

@@ -13,7 +13,9 @@ use crate::picture::PictureFormat;
 
 /// Flags of `issue`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  citycode issue --kind offline --id-number 11010519491231002X --channel kiosk --out code.pdf\n  citycode issue --kind live --id-number 11010519491231002X --channel app --phone phone.json")]
+#[command(
+    after_help = "Examples:\n  citycode issue --kind offline --id-number 11010519491231002X --channel kiosk --out code.pdf\n  citycode issue --kind live --id-number 11010519491231002X --channel app --phone phone.json"
+)]
 pub(crate) struct IssueArgs {
     /// The kind of code, e.g. live, family, sampling, offline.
     #[arg(long)]
@@ -49,7 +51,10 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
     let command_id = session.command_id(args.command_id);
     let phone = args.phone.as_deref().map(Phone::at);
-    let key = phone.as_ref().map(|phone| phone.key_for(command_id, &args.kind, &*session.entropy)).transpose()?;
+    let key = phone
+        .as_ref()
+        .map(|phone| phone.key_for(command_id, &args.kind, &*session.entropy))
+        .transpose()?;
     let body = body(&[
         ("kind", text(&args.kind)),
         ("id_number", text(&args.id_number)),
@@ -58,7 +63,10 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
         ("device_key", key),
         ("disability", args.disability.then_some(Value::Bool(true))),
         ("group", maybe(args.group.as_ref())),
-        ("print", (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true))),
+        (
+            "print",
+            (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true)),
+        ),
     ]);
     let code = session.client.post("/api/v1/issue", &body, Some(command_id)).await?;
     if let Some(phone) = &phone {

@@ -31,15 +31,33 @@ pub(crate) async fn run(session: &Session, args: &KeysArgs) -> Result<(), Failur
     match &args.act {
         KeysAct::List => {
             let answer = session.client.get("/api/v1/keys").await?;
-            print_list(session, &answer, "keys", &["kid", "signs_from", "signs_until", "verifies_until", "compromised"])
+            print_list(
+                session,
+                &answer,
+                "keys",
+                &["kid", "signs_from", "signs_until", "verifies_until", "compromised"],
+            )
         }
-        KeysAct::Rotate => session.change("/api/v1/keys/rotate", json!({}), "a new key signs").await,
+        KeysAct::Rotate => {
+            session
+                .change("/api/v1/keys/rotate", json!({}), "a new key signs")
+                .await
+        }
         KeysAct::Compromise { kid } => {
             let well_formed = kid.len() == 8 && kid.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !well_formed {
-                return Err(Failure::usage("a key's id is 8 hex digits", "`citycode keys list` shows them"));
+                return Err(Failure::usage(
+                    "a key's id is 8 hex digits",
+                    "`citycode keys list` shows them",
+                ));
             }
-            session.change(&format!("/api/v1/keys/{kid}/compromise"), json!({}), "marked compromised; it signs no more").await
+            session
+                .change(
+                    &format!("/api/v1/keys/{kid}/compromise"),
+                    json!({}),
+                    "marked compromised; it signs no more",
+                )
+                .await
         }
     }
 }

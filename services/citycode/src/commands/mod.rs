@@ -58,13 +58,20 @@ pub(crate) async fn run(
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
         Command::Version => {
-            return output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))).map(|()| DONE);
+            return output
+                .lines(concat!("citycode ", env!("CARGO_PKG_VERSION")))
+                .map(|()| DONE);
         }
         _ => {}
     }
     let token = token(&cli.connection)?;
     let client = Client::new(&cli.connection.server, token)?;
-    let session = Session { client, output, clock, entropy };
+    let session = Session {
+        client,
+        output,
+        clock,
+        entropy,
+    };
     match cli.command {
         Command::Register(args) => register::run(&session, &args).await,
         Command::Relate(args) => relate::run(&session, &args, "relate").await,
@@ -152,12 +159,18 @@ pub(crate) fn issued(code: &Value) -> Result<IssuedCode, Failure> {
 }
 
 pub(crate) fn unexpected(error: &dyn std::fmt::Display) -> Failure {
-    Failure::local("the server's answer is not understood", error, "is the server of another version?")
+    Failure::local(
+        "the server's answer is not understood",
+        error,
+        "is the server of another version?",
+    )
 }
 
 /// A JSON object of what is there; absent parts stand in no field.
 pub(crate) fn body(parts: &[(&str, Option<Value>)]) -> Value {
-    let present = parts.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)));
+    let present = parts
+        .iter()
+        .filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)));
     Value::Object(present.collect::<Map<_, _>>())
 }
 

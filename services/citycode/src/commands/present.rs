@@ -34,14 +34,25 @@ pub(crate) struct PresentArgs {
 
 pub(crate) async fn run(session: &Session, args: &PresentArgs) -> Result<(), Failure> {
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
-    let time = Timestamp(args.at.map_or_else(|| session.clock.now().0, jiff::Timestamp::as_second));
+    let time = Timestamp(
+        args.at
+            .map_or_else(|| session.clock.now().0, jiff::Timestamp::as_second),
+    );
     let presentation = Phone::at(&args.phone).present(&args.token, time)?;
     let until = jiff::Timestamp::from_second(time.0.saturating_add(FRESH_SECONDS));
-    let until = until.map_err(|error| Failure::usage(error, "give a time of this era"))?.to_string();
+    let until = until
+        .map_err(|error| Failure::usage(error, "give a time of this era"))?
+        .to_string();
     let answer = json!({ "presentation": presentation, "fresh_until": until });
-    session.output.thing(&answer, &[("presentation", presentation.clone()), ("fresh until", until)])?;
+    session.output.thing(
+        &answer,
+        &[("presentation", presentation.clone()), ("fresh until", until)],
+    )?;
     match (&args.out, format) {
-        (Some(out), Some(format)) => session.painter(None).await?.write_presentation(out, format, &presentation),
+        (Some(out), Some(format)) => session
+            .painter(None)
+            .await?
+            .write_presentation(out, format, &presentation),
         _ => Ok(()),
     }
 }

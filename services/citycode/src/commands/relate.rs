@@ -21,9 +21,20 @@ pub(crate) struct RelateArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &RelateArgs, what: &str) -> Result<(), Failure> {
-    let channel = if what == "relate" { maybe(args.channel.as_ref()) } else { None };
-    let body =
-        body(&[("guardian", text(&args.guardian)), ("dependent", text(&args.dependent)), ("channel", channel)]);
-    let done = if what == "relate" { "related" } else { "the relationship ended, and the codes that rest on it" };
+    let channel = if what == "relate" {
+        maybe(args.channel.as_ref())
+    } else {
+        None
+    };
+    let body = body(&[
+        ("guardian", text(&args.guardian)),
+        ("dependent", text(&args.dependent)),
+        ("channel", channel),
+    ]);
+    let done = if what == "relate" {
+        "related"
+    } else {
+        "the relationship ended, and the codes that rest on it"
+    };
     session.change(&format!("/api/v1/{what}"), body, done).await
 }

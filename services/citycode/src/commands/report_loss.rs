@@ -7,7 +7,9 @@ use crate::failure::Failure;
 
 /// Flags of `report-loss`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode report-loss --kind offline --id-number 11010519491231002X --channel kiosk")]
+#[command(
+    after_help = "Example:\n  citycode report-loss --kind offline --id-number 11010519491231002X --channel kiosk"
+)]
 pub(crate) struct ReportLossArgs {
     /// The kind of code that is lost.
     #[arg(long)]
@@ -30,5 +32,11 @@ pub(crate) async fn run(session: &Session, args: &ReportLossArgs) -> Result<(), 
         ("channel", text(&args.channel)),
         ("guardian", maybe(args.guardian.as_ref())),
     ]);
-    session.change("/api/v1/report-loss", body, "reported lost: every print of it is dead; other kinds are untouched").await
+    session
+        .change(
+            "/api/v1/report-loss",
+            body,
+            "reported lost: every print of it is dead; other kinds are untouched",
+        )
+        .await
 }

@@ -11,7 +11,9 @@ use crate::picture::PictureFormat;
 
 /// Flags of `reprint`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode reprint --kind offline --id-number 11010519491231002X --channel pc --out again.pdf")]
+#[command(
+    after_help = "Example:\n  citycode reprint --kind offline --id-number 11010519491231002X --channel pc --out again.pdf"
+)]
 pub(crate) struct ReprintArgs {
     /// The kind of code.
     #[arg(long)]
@@ -37,9 +39,15 @@ pub(crate) async fn run(session: &Session, args: &ReprintArgs) -> Result<(), Fai
         ("id_number", text(&args.id_number)),
         ("channel", text(&args.channel)),
         ("guardian", maybe(args.guardian.as_ref())),
-        ("print", (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true))),
+        (
+            "print",
+            (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true)),
+        ),
     ]);
-    let code = session.client.post("/api/v1/reprint", &body, Some(session.command_id(None))).await?;
+    let code = session
+        .client
+        .post("/api/v1/reprint", &body, Some(session.command_id(None)))
+        .await?;
     session.print_code(&code)?;
     match &args.out {
         Some(out) => session.paint(out, &code).await,

@@ -21,7 +21,16 @@ pub(crate) struct StandingArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &StandingArgs) -> Result<(), Failure> {
-    let body =
-        body(&[("id_number", text(&args.id_number)), ("standing", text(&args.set)), ("reason", text(&args.reason))]);
-    session.change("/api/v1/standing", body, "the standing is set, for every valid code of the person").await
+    let body = body(&[
+        ("id_number", text(&args.id_number)),
+        ("standing", text(&args.set)),
+        ("reason", text(&args.reason)),
+    ]);
+    session
+        .change(
+            "/api/v1/standing",
+            body,
+            "the standing is set, for every valid code of the person",
+        )
+        .await
 }

@@ -13,7 +13,9 @@ use crate::up::Surroundings;
 
 /// Flags of `up`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode up --data /var/lib/citycode --listen 127.0.0.1:8080 --policy policies/shanghai.toml")]
+#[command(
+    after_help = "Example:\n  citycode up --data /var/lib/citycode --listen 127.0.0.1:8080 --policy policies/shanghai.toml"
+)]
 pub(crate) struct UpArgs {
     /// The data folder; without it one in the user's data directory.
     #[arg(long, value_name = "DIR")]

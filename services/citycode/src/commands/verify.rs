@@ -18,7 +18,9 @@ const LINES_AHEAD: usize = 256;
 
 /// Flags of `verify`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -")]
+#[command(
+    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -"
+)]
 #[group(id = "what", required = true, multiple = false, args = ["code", "image", "id_card", "lines"])]
 pub(crate) struct VerifyArgs {
     /// The place, e.g. sentinel, staffed, sampling_desk.
@@ -102,14 +104,25 @@ fn facts(verdict: &Value, session: &Session) -> Vec<(&'static str, String)> {
         "cannot_check" => ("? CANNOT CHECK", 35),
         _ => ("✘ REFUSE", 31),
     };
-    let mut facts = vec![("verdict", session.output.colour(sign, colour)), ("reason", text("reason"))];
-    for (name, key) in [("kind", "kind"), ("code", "code_id"), ("expires", "expires_at"), ("standing", "standing")] {
+    let mut facts = vec![
+        ("verdict", session.output.colour(sign, colour)),
+        ("reason", text("reason")),
+    ];
+    for (name, key) in [
+        ("kind", "kind"),
+        ("code", "code_id"),
+        ("expires", "expires_at"),
+        ("standing", "standing"),
+    ] {
         if verdict.get(key).is_some_and(Value::is_string) {
             facts.push((name, text(key)));
         }
     }
     for language in ["zh", "en"] {
-        if let Some(words) = verdict.pointer(&format!("/explanation/{language}")).and_then(Value::as_str) {
+        if let Some(words) = verdict
+            .pointer(&format!("/explanation/{language}"))
+            .and_then(Value::as_str)
+        {
             facts.push((if language == "zh" { "说明" } else { "" }, words.to_owned()));
         }
     }
@@ -137,7 +150,10 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
         let line = lines.recv().await?;
         Some((Ok::<_, std::io::Error>(line), lines))
     });
-    let response = session.client.stream("/api/v1/verify/stream", reqwest::Body::wrap_stream(body)).await?;
+    let response = session
+        .client
+        .stream("/api/v1/verify/stream", reqwest::Body::wrap_stream(body))
+        .await?;
     let mut answered = 0u64;
     let mut answers = std::pin::pin!(json_lines(response));
     while let Some(answer) = answers.next().await {
@@ -146,7 +162,9 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
         match session.output.format {
             crate::output::Format::Table => {
                 let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or("problem").to_owned();
-                session.output.lines(&format!("{}\t{}", word("decision"), word("reason")))?;
+                session
+                    .output
+                    .lines(&format!("{}\t{}", word("decision"), word("reason")))?;
             }
             _ => session.output.lines(&answer.to_string())?,
         }
@@ -154,7 +172,12 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
     let asked = reader.await.unwrap_or(0);
     if answered < asked {
         let why = format!("{answered} of {asked} scans were answered");
-        return Err(Failure::of_code(Code::Unavailable, "the server stopped answering", why, None));
+        return Err(Failure::of_code(
+            Code::Unavailable,
+            "the server stopped answering",
+            why,
+            None,
+        ));
     }
     Ok(DONE)
 }
@@ -173,7 +196,12 @@ pub(crate) fn json_lines(response: reqwest::Response) -> impl futures::Stream<It
             match chunks.next().await {
                 Some(Ok(chunk)) => pending.extend_from_slice(&chunk),
                 Some(Err(error)) => {
-                    let failure = Failure::of_code(Code::Unavailable, "the connection was lost", root_cause(&error), Some("run it again: what was answered stands"));
+                    let failure = Failure::of_code(
+                        Code::Unavailable,
+                        "the connection was lost",
+                        root_cause(&error),
+                        Some("run it again: what was answered stands"),
+                    );
                     return Some((Err(failure), None));
                 }
                 None => return None,

@@ -3,7 +3,10 @@ use super::*;
 #[test]
 fn every_code_of_the_contract_has_its_exit_code() {
     let table = [
-        (3, "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number"),
+        (
+            3,
+            "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number",
+        ),
         (3, "invalid_name unknown_kind unknown_place idempotency_key_reused"),
         (4, "not_registered no_valid_code"),
         (5, "unavailable"),
@@ -53,7 +56,10 @@ fn the_problem_object_of_a_server_is_handed_on_unchanged() {
     let problem = json!({"code": "on_hold", "title": "T", "detail": "D", "status": 409, "more": [1]});
     assert_eq!(Failure::from_problem(problem.clone()).problem(), problem);
     let own = Failure::usage("no such thing", "see --help").problem();
-    assert_eq!((own["code"].as_str(), own["fix"].as_str()), (Some("invalid_request"), Some("see --help")));
+    assert_eq!(
+        (own["code"].as_str(), own["fix"].as_str()),
+        (Some("invalid_request"), Some("see --help"))
+    );
 }
 
 #[test]

@@ -9,7 +9,12 @@ use crate::policy_view::{PolicyView, Words};
 /// What stands on the sheet for this code.
 pub(super) fn content(code: &IssuedCode, policy: &PolicyView) -> SheetContent {
     let kind = policy.kind(&code.kind);
-    let both = |time: &str| Label::new(policy.local(time, "%Y年%-m月%-d日 %H:%M"), policy.local(time, "%-d %B %Y, %H:%M"));
+    let both = |time: &str| {
+        Label::new(
+            policy.local(time, "%Y年%-m月%-d日 %H:%M"),
+            policy.local(time, "%-d %B %Y, %H:%M"),
+        )
+    };
     let present_with = if kind.on_paper {
         Label::new("须与身份证一并出示", "Show it together with the resident ID card")
     } else {
@@ -21,13 +26,22 @@ pub(super) fn content(code: &IssuedCode, policy: &PolicyView) -> SheetContent {
         kind: label(&kind.label),
         name_label: Label::new("姓名", "Name"),
         masked_name: code.masked_name.clone().unwrap_or_default(),
-        expiry: LabelledValue { label: Label::new("有效期至", "Valid until"), value: both(&code.expires_at) },
-        issued: LabelledValue { label: Label::new("签发时间", "Issued"), value: both(&code.issued_at) },
+        expiry: LabelledValue {
+            label: Label::new("有效期至", "Valid until"),
+            value: both(&code.expires_at),
+        },
+        issued: LabelledValue {
+            label: Label::new("签发时间", "Issued"),
+            value: both(&code.issued_at),
+        },
         serial_label: Label::new("编号", "Serial"),
         serial: code.code_id.to_uppercase().replace('-', ""),
         present_with,
         sections: sections(),
-        footer: Label::new("重新打印不会改变有效期。", "Printing it again does not change its validity."),
+        footer: Label::new(
+            "重新打印不会改变有效期。",
+            "Printing it again does not change its validity.",
+        ),
         date: date(&code.issued_at, policy),
     }
 }
@@ -37,8 +51,14 @@ fn sections() -> Vec<Section> {
         Section {
             heading: Label::new("遗失怎么办", "If it is lost"),
             lines: vec![
-                Label::new("请本人或家属到办理渠道挂失，无需出示本码。", "Report it where it was issued; you or your family may, without this sheet."),
-                Label::new("挂失或补领后，本码立即失效。", "Once reported or reissued, this sheet is void at once."),
+                Label::new(
+                    "请本人或家属到办理渠道挂失，无需出示本码。",
+                    "Report it where it was issued; you or your family may, without this sheet.",
+                ),
+                Label::new(
+                    "挂失或补领后，本码立即失效。",
+                    "Once reported or reissued, this sheet is void at once.",
+                ),
             ],
         },
         Section {
@@ -57,7 +77,11 @@ fn label(words: &Words) -> Label {
 
 /// The day of issue in the policy's zone; a time that is none gives a date that the printer refuses.
 fn date(issued_at: &str, policy: &PolicyView) -> SheetDate {
-    let none = SheetDate { year: 0, month: 0, day: 0 };
+    let none = SheetDate {
+        year: 0,
+        month: 0,
+        day: 0,
+    };
     issued_at.parse::<Timestamp>().map_or(none, |time| {
         let day = time.to_zoned_datetime(policy.zone()).date();
         SheetDate {

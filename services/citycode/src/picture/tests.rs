@@ -53,17 +53,29 @@ fn r07_a_fixed_image_says_until_when_and_a_live_one_does_not() {
         std::fs::read_to_string(&path).unwrap()
     };
     assert_ne!(height("sampling"), height("live"));
-    assert!(height("sampling").contains("2026-12-25 00:30"), "the policy's zone, not UTC");
+    assert!(
+        height("sampling").contains("2026-12-25 00:30"),
+        "the policy's zone, not UTC"
+    );
 }
 
 #[test]
 fn a_sheet_is_a_pdf_and_a_presentation_never_is() {
     let dir = tempfile::tempdir().unwrap();
-    let painter = Painter { policy: policy(), fonts: Fonts::built_in() };
+    let painter = Painter {
+        policy: policy(),
+        fonts: Fonts::built_in(),
+    };
     let path = dir.path().join("a.pdf");
     painter.write(&path, PictureFormat::Pdf, &code("offline")).unwrap();
     assert!(std::fs::read(&path).unwrap().starts_with(b"%PDF-"));
-    assert_eq!(painter.write_presentation(&path, PictureFormat::Pdf, TOKEN).unwrap_err().exit(), 2);
+    assert_eq!(
+        painter
+            .write_presentation(&path, PictureFormat::Pdf, TOKEN)
+            .unwrap_err()
+            .exit(),
+        2
+    );
 }
 
 #[test]
@@ -71,6 +83,13 @@ fn words_of_the_sheet_are_the_policys() {
     let content = sheet::content(&code("offline"), &policy());
     assert_eq!(content.kind.zh, "离线随申码");
     assert_eq!(content.expiry.value.zh, "2026年12月25日 00:30");
-    assert_eq!(content.date, citycode_qr::SheetDate { year: 2026, month: 11, day: 25 });
+    assert_eq!(
+        content.date,
+        citycode_qr::SheetDate {
+            year: 2026,
+            month: 11,
+            day: 25
+        }
+    );
     assert_eq!(content.serial, "0123456789ABCDEF0123456789ABCDEF");
 }

@@ -30,7 +30,9 @@ pub enum DataFolderError {
     #[error(transparent)]
     Log(#[from] OpenError),
     /// It was made under another policy, whose kinds and places are others.
-    #[error("the data folder was made under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)")]
+    #[error(
+        "the data folder was made under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)"
+    )]
     OtherPolicy {
         /// As the folder has it.
         found: String,
@@ -56,7 +58,10 @@ impl DataFolder {
         let named = path.join("policy");
         match std::fs::read_to_string(&named) {
             Ok(found) if found.trim() != policy_name => {
-                return Err(DataFolderError::OtherPolicy { found: found.trim().to_owned(), wanted: policy_name.to_owned() });
+                return Err(DataFolderError::OtherPolicy {
+                    found: found.trim().to_owned(),
+                    wanted: policy_name.to_owned(),
+                });
             }
             Ok(_) => {}
             Err(_) => files::write_atomic(&named, policy_name.as_bytes(), files::PUBLIC_FILE_MODE)?,
@@ -64,7 +69,10 @@ impl DataFolder {
         for folder in ["keys", "log", "vault", "projections", "scans", "audit"] {
             files::create_private_dir(&path.join(folder))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// A place in the folder.
@@ -78,8 +86,17 @@ impl DataFolder {
     /// # Errors
     /// [`OpenError`].
     pub(super) fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, OpenError> {
-        let create = Some(NewLog { log_id: LogId(entropy.array()), layout: Layout::default() });
-        EmbeddedEventStore::open(&self.join("log"), &Config { create, ..Config::default() })
+        let create = Some(NewLog {
+            log_id: LogId(entropy.array()),
+            layout: Layout::default(),
+        });
+        EmbeddedEventStore::open(
+            &self.join("log"),
+            &Config {
+                create,
+                ..Config::default()
+            },
+        )
     }
 }
 
@@ -87,7 +104,11 @@ impl DataFolder {
 /// `~/.local/share` (XDG Base Directory Specification).
 #[must_use]
 pub(super) fn default_path() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("citycode"))
 }

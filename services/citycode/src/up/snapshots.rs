@@ -28,7 +28,9 @@ pub(super) fn identity_of(store: &dyn EventStore) -> LogIdentity {
 
 /// The register from its snapshot, or an empty one, and where to follow on.
 pub(super) fn load_register(path: &Path, identity: &LogIdentity) -> (HolderRegister, LogPosition) {
-    let loaded = File::open(path).ok().map(|file| HolderRegister::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)));
+    let loaded = File::open(path)
+        .ok()
+        .map(|file| HolderRegister::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)));
     let register = match loaded {
         Some(Ok(register)) => register,
         Some(Err(error)) => {
@@ -58,5 +60,10 @@ pub(super) fn save_register(path: &Path, identity: &LogIdentity, register: &Hold
 
 fn private_file(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    File::options().write(true).create(true).truncate(true).mode(files::PRIVATE_FILE_MODE).open(path)
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(files::PRIVATE_FILE_MODE)
+        .open(path)
 }

@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_acts::{Desk, DeskLimits};
+use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, LogPosition, StreamName};
 use citycode_holder_log::{HolderLog, KEYS_STREAM, RegisterFold, SystemFold, events_of};
-use citycode_audit::{Audit, AuditIndex};
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
-use citycode_revocation::{Revocation, StatusLists};
-use citycode_token::SigningKey;
 use citycode_projection::register::HolderRegister;
+use citycode_revocation::{Revocation, StatusLists};
 use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock;
@@ -27,6 +26,7 @@ use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
+use citycode_token::SigningKey;
 use citycode_vault::Vault;
 use citycode_vault::embedded::EmbeddedVault;
 use tokio::task::JoinHandle;
@@ -97,7 +97,13 @@ impl System {
                 }
             }
         });
-        Ok(Self { address, admin_token_file, stop, server, parts })
+        Ok(Self {
+            address,
+            admin_token_file,
+            stop,
+            server,
+            parts,
+        })
     }
 
     /// The health of its parts.
@@ -108,7 +114,9 @@ impl System {
 
     /// Ends it: calls in flight finish, snapshots are written, the log is closed.
     pub async fn stop(self) {
-        let Self { stop, server, parts, .. } = self;
+        let Self {
+            stop, server, parts, ..
+        } = self;
         stop.pull();
         if let Ok(Err(error)) = server.await {
             tracing::error!(%error, "the server ended badly");
@@ -137,7 +145,11 @@ impl Parts {
             Some(path) => citycode_policy_file::read(path)?,
             None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
         });
-        let path = settings.data.clone().or_else(super::data_folder::default_path).ok_or(StartError::NoHome)?;
+        let path = settings
+            .data
+            .clone()
+            .or_else(super::data_folder::default_path)
+            .ok_or(StartError::NoHome)?;
         let folder = DataFolder::open(&path, &policy.name)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
         let master = master_key(settings, &keys, &*entropy)?;
@@ -149,7 +161,11 @@ impl Parts {
         let store: Arc<dyn EventStore> = Arc::new(folder.open_log(&*entropy)?);
         let identity = snapshots::identity_of(&*store);
         let random = Arc::clone(&entropy);
-        let vault = EmbeddedVault::open(&folder.join("vault"), &master, Arc::new(move |bytes| random.fill(bytes)))?;
+        let vault = EmbeddedVault::open(
+            &folder.join("vault"),
+            &master,
+            Arc::new(move |bytes| random.fill(bytes)),
+        )?;
         let vault: Arc<dyn Vault> = Arc::new(vault);
 
         let signing = Arc::new(SigningKeys::load(keys)?);
@@ -166,11 +182,26 @@ impl Parts {
         let verifying = Verifying::open(&folder, &policy, &store, &vault, surroundings, &id_check_key).await?;
         followers.extend(verifying.follow(&store, health, surroundings, settings.scan_retention_days));
 
-        let (index, indexed) = AuditIndex::open(&folder.join("audit"), &*store).map_err(|error| StartError::Log(error.to_string()))?;
-        let audit = Audit { store: Arc::clone(&store), index: index.reader(), policy: Arc::clone(&policy) };
-        followers.push(spawn_follower(&store, index, &Progress::new(&indexed), health.component("audit")));
+        let (index, indexed) =
+            AuditIndex::open(&folder.join("audit"), &*store).map_err(|error| StartError::Log(error.to_string()))?;
+        let audit = Audit {
+            store: Arc::clone(&store),
+            index: index.reader(),
+            policy: Arc::clone(&policy),
+        };
+        followers.push(spawn_follower(
+            &store,
+            index,
+            &Progress::new(&indexed),
+            health.component("audit"),
+        ));
 
-        let log = HolderLog::new(Arc::clone(&store), Arc::clone(&register), writing.clone(), vec![verifying.progress().clone()]);
+        let log = HolderLog::new(
+            Arc::clone(&store),
+            Arc::clone(&register),
+            writing.clone(),
+            vec![verifying.progress().clone()],
+        );
         let desk = Arc::new(Desk {
             policy: Arc::clone(&policy),
             vault: Arc::clone(&vault),
@@ -180,7 +211,13 @@ impl Parts {
             entropy: Arc::clone(&entropy),
             assertions: assertions(settings, &*clock)?,
         });
-        let issuer = Issuer { desk: Arc::clone(&desk), keys: signing, leases, id_check_key, erasures };
+        let issuer = Issuer {
+            desk: Arc::clone(&desk),
+            keys: signing,
+            leases,
+            id_check_key,
+            erasures,
+        };
         followers.push(spawn_erasures(vault, erased, health.component("vault")));
 
         let live = async {
@@ -202,7 +239,19 @@ impl Parts {
         followers.push(tokio::spawn(Arc::clone(&lists).keep_cutting()));
         let revocation = Arc::new(Revocation { desk, lists });
         let (issuer, audit, health) = (Arc::new(issuer), Arc::new(audit), health.clone());
-        Ok(Self { folder, policy, identity, register, issuer, revocation, audit, tokens, health, verifying, followers })
+        Ok(Self {
+            folder,
+            policy,
+            identity,
+            register,
+            issuer,
+            revocation,
+            audit,
+            tokens,
+            health,
+            verifying,
+            followers,
+        })
     }
 
     fn snapshot_task(&self) -> SnapshotTask {
@@ -229,21 +278,25 @@ impl SnapshotTask {
         let saved = tokio::task::spawn_blocking(move || snapshots::save_register(&file, &identity, &register)).await;
         match saved {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the register was written; the old one stands"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no snapshot of the register was written; the old one stands")
+            }
             Err(_) => tracing::error!("writing the register's snapshot panicked"),
         }
         self.verifying.save_snapshot().await;
     }
 }
 
-fn master_key(
-    settings: &Settings,
-    keys: &KeyFolder,
-    entropy: &dyn Entropy,
-) -> Result<Zeroizing<[u8; 32]>, StartError> {
-    let Some(path) = &settings.master_key_file else { return Ok(keys.secret("vault-master.key", entropy)?) };
+fn master_key(settings: &Settings, keys: &KeyFolder, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, StartError> {
+    let Some(path) = &settings.master_key_file else {
+        return Ok(keys.secret("vault-master.key", entropy)?);
+    };
     let bytes = files::read_private(path)?;
-    bytes.as_slice().try_into().map(Zeroizing::new).map_err(|_| StartError::MasterKeyLength)
+    bytes
+        .as_slice()
+        .try_into()
+        .map(Zeroizing::new)
+        .map_err(|_| StartError::MasterKeyLength)
 }
 
 /// The local authority, its admin token, and whose tokens are taken.
@@ -263,7 +316,9 @@ fn access(
 }
 
 fn assertions(settings: &Settings, clock: &dyn Clock) -> Result<Option<Arc<Assertions>>, StartError> {
-    let Some(provider) = &settings.assertion_provider else { return Ok(None) };
+    let Some(provider) = &settings.assertion_provider else {
+        return Ok(None);
+    };
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     Ok(Some(Arc::new(Assertions::new(AUDIENCE, trusted, clock.now()))))
 }

@@ -57,7 +57,13 @@ impl Verifying {
         let opened = Verifier::open(parts, &**store, Some(&snapshot)).await;
         let (verifier, fold, from) = opened.map_err(|error| failed(&error))?;
         let fold = Arc::new(Mutex::new(Some(fold)));
-        Ok(Self { verifier, records, progress: Progress::new(&from), fold, snapshot })
+        Ok(Self {
+            verifier,
+            records,
+            progress: Progress::new(&from),
+            fold,
+            snapshot,
+        })
     }
 
     pub(super) fn progress(&self) -> &Progress {
@@ -99,7 +105,9 @@ impl Verifying {
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
         match tokio::task::spawn_blocking(move || verifier.save_snapshot(&path)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the codes' status was written; the old one stands"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no snapshot of the codes' status was written; the old one stands")
+            }
             Err(_) => tracing::error!("writing the snapshot of the codes' status panicked"),
         }
     }

@@ -173,8 +173,8 @@ pub(crate) async fn standing(
     call: Call,
     JsonBody(body): JsonBody<StandingBody>,
 ) -> Result<Response, Problem> {
-    let standing = Standing::from_name(&body.standing)
-        .ok_or_else(|| invalid("standing is none of green, yellow and red"))?;
+    let standing =
+        Standing::from_name(&body.standing).ok_or_else(|| invalid("standing is none of green, yellow and red"))?;
     let message = proto::SetStandingRequest {
         command_id: call.command_id(body.command_id.as_deref())?,
         id_number: body.id_number,

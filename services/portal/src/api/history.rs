@@ -85,9 +85,7 @@ pub(crate) async fn history(
             guardian,
         } => code_of(&shared, &call, &kind, id_number, guardian.is_some()).await?,
         _ => {
-            return Err(invalid(
-                "a history needs either code_id or kind and id_number",
-            ));
+            return Err(invalid("a history needs either code_id or kind and id_number"));
         }
     };
     let message = proto::HistoryRequest {

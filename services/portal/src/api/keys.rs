@@ -66,10 +66,7 @@ pub(crate) struct KeyAnswer<'a> {
 /// The public keys, as a JWK set, or as a COSE_KeySet where `Accept` asks for it.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
     responses((status = 200, content((KeySet = "application/json"), (Vec<u8> = "application/cose-key-set")))))]
-pub(crate) async fn list_keys(
-    State(shared): SharedState,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let mut issuer = shared.clients.issuer.clone();
     let message = public(&headers, proto::ListKeysRequest {});
     let answer = issuer.list_keys(message).await?.into_inner();

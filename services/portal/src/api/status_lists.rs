@@ -31,10 +31,7 @@ pub(crate) struct Aggregation<'a> {
 /// The status lists that there are.
 #[utoipa::path(get, path = "/api/v1/status-lists", tag = "keys",
     responses((status = 200, body = Aggregation)))]
-pub(crate) async fn list(
-    State(shared): SharedState,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let mut revocation = shared.clients.revocation.clone();
     let message = public(&headers, proto::ListStatusListsRequest {});
     let answer = revocation.list_status_lists(message).await?.into_inner();

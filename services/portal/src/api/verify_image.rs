@@ -48,9 +48,8 @@ pub(crate) async fn verify_image(
     body: Body,
 ) -> Result<Response, Problem> {
     // The rejection's own text repeats what was sent.
-    let Query(query) = query.map_err(|_| {
-        invalid("the query lacks place, or has something beside place, device and scan_id")
-    })?;
+    let Query(query) =
+        query.map_err(|_| invalid("the query lacks place, or has something beside place, device and scan_id"))?;
     picture_type(&headers)?;
     let code = read(&shared, bounded(&headers, body).await?).await?;
     let message = proto::VerifyRequest {
@@ -107,9 +106,7 @@ async fn read(shared: &Shared, picture: Bytes) -> Result<String, Problem> {
     });
     match read.await {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(error @ ReadImageError::TooLarge)) => {
-            Err(Problem::new(Code::TooLarge, error.to_string()))
-        }
+        Ok(Err(error @ ReadImageError::TooLarge)) => Err(Problem::new(Code::TooLarge, error.to_string())),
         Ok(Err(error)) => Err(Problem::new(Code::UnreadableImage, error.to_string())),
         Err(_) => Err(Problem::internal()),
     }

@@ -26,9 +26,7 @@ pub(crate) async fn verify_stream(
     body: Body,
 ) -> Result<Response, Problem> {
     let lines = Lines::of(&headers, body)?;
-    let (messages, under_way) = send_lines(lines, None, |line| {
-        scan(line).map_err(|problem| problem_line(&problem))
-    });
+    let (messages, under_way) = send_lines(lines, None, |line| scan(line).map_err(|problem| problem_line(&problem)));
     let mut verifier = shared.clients.verifier.clone();
     let answers = verifier.verify_stream(call.with(messages)).await?;
     Ok(under_way.answer(answers.into_inner(), render))

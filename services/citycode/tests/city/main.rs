@@ -1,0 +1,7 @@
+//! The system from outside: the real binary, its HTTP API, its files, and `kill -9`.
+
+mod crash;
+mod crowd;
+mod privacy;
+mod server;
+mod tour;

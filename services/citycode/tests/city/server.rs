@@ -1,0 +1,102 @@
+//! A real `citycode up` on a folder of its own, and calls to its API as the local admin.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use citycode_testkit::Running;
+use serde_json::{Value, json};
+
+/// Starting on a loaded machine of two cores.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_citycode"))
+}
+
+pub(crate) struct Server {
+    pub(crate) process: Running,
+    http: reqwest::Client,
+    token: String,
+}
+
+impl Server {
+    pub(crate) async fn start(data: &Path) -> Self {
+        let data_text = data.display().to_string();
+        let args = ["up", "--listen", "127.0.0.1:0", "--data", data_text.as_str()];
+        let process = Running::start(&binary(), &args, DEADLINE)
+            .await
+            .expect("the server starts");
+        let token = std::fs::read_to_string(data.join("admin.token")).expect("the admin token");
+        Self {
+            process,
+            http: reqwest::Client::new(),
+            token,
+        }
+    }
+
+    /// A call to the API: status and answer.
+    pub(crate) async fn call(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let url = format!("{}/api/v1/{path}", self.process.url());
+        let sent = self
+            .http
+            .post(url)
+            .bearer_auth(&self.token)
+            .json(body)
+            .send()
+            .await
+            .ok()?;
+        let status = sent.status().as_u16();
+        Some((status, sent.json().await.ok()?))
+    }
+
+    /// A call that must succeed.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(path, &body).await.expect("an answer");
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    pub(crate) async fn get_text(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.process.url());
+        self.http
+            .get(url)
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a text")
+    }
+
+    pub(crate) async fn register(&self, id_number: &str) {
+        self.post(
+            "register",
+            json!({ "id_number": id_number, "name": "张小三", "channel": "kiosk" }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn decision(&self, code: &str) -> String {
+        let verdict = self
+            .post("verify", json!({ "place": "sampling_desk", "code": code }))
+            .await;
+        format!(
+            "{}/{}",
+            verdict["decision"].as_str().unwrap_or("?"),
+            verdict["reason"].as_str().unwrap_or("?")
+        )
+    }
+}
+
+impl Server {
+    /// A call whose body and answer are lines of JSON.
+    pub(crate) async fn stream(&self, path: &str, lines: String) -> reqwest::Response {
+        let url = format!("{}/api/v1/{path}", self.process.url());
+        let request = self
+            .http
+            .post(url)
+            .bearer_auth(&self.token)
+            .header("content-type", "application/x-ndjson");
+        request.body(lines).send().await.expect("an answer begins")
+    }
+}
