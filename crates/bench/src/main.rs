@@ -18,6 +18,7 @@ mod projection;
 mod recovery;
 mod replay;
 mod report;
+mod scan;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     Bench {
         name: "issue",
         measures: "importing and issuing on the embedded store, over gRPC",
@@ -48,6 +49,11 @@ const BENCHES: [Bench; 3] = [
         name: "recovery",
         measures: "opening a log after kill -9, with and without redb's quick repair",
         run: recovery::run,
+    },
+    Bench {
+        name: "scan",
+        measures: "one scan: a token not seen before, seen before, and a live code",
+        run: scan::run,
     },
 ];
 

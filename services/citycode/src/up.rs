@@ -11,6 +11,7 @@ pub use data_folder::DataFolderError;
 pub use settings::Settings;
 pub use system::{Surroundings, System};
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use citycode_event_store::follow::FollowError;
@@ -71,7 +72,7 @@ pub enum StartError {
 pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
     let settings = load(args).map_err(failed)?;
     if args.check_config {
-        println!("the configuration is in order");
+        say("the configuration is in order")?;
         return Ok(());
     }
     let telemetry = telemetry::init(&telemetry::Settings::from_process(
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(),
     if let Err(error) = local_token::remember(system.address, &system.admin_token_file) {
         tracing::warn!(%error, "clients on this machine will not find the admin token by themselves");
     }
-    println!("ready http://{}", system.address);
+    say(&format!("ready http://{}", system.address))?;
     asked_to_stop.wait().await;
     system.stop().await;
     if let Ok(telemetry) = telemetry {
@@ -104,11 +105,28 @@ fn load(args: &UpArgs) -> Result<Settings, StartError> {
     Ok(config::load(&sources)?)
 }
 
+/// One line on standard output.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let said = writeln!(out, "{line}").and_then(|()| out.flush());
+    said.map_err(|error| Failure::local("cannot write to standard output", error, "give it a reader that stays"))
+}
+
 fn failed(error: StartError) -> Failure {
     let interrupted = matches!(error, StartError::Interrupted);
+    // What lies beneath says why, e.g. that the address is in use.
+    let beneath = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+    let why = beneath.fold(error.to_string(), |said, error| {
+        let more = error.to_string();
+        if said.contains(&more) {
+            said
+        } else {
+            format!("{said}: {more}")
+        }
+    });
     Failure::local(
         "the system does not start",
-        error,
+        why,
         if interrupted {
             "start it again"
         } else {

@@ -57,7 +57,7 @@ fn read(folder: &Path, commits: u64) -> Result<Rows> {
     }
     let database = Database::open(folder.join("vault/vault.redb"))?;
     let transaction = database.begin_read()?;
-    let shuffled = |table| -> Result<Vec<(PageKey, Vec<u8>)>> {
+    let shuffled = |table: redb::TableDefinition<'_, PageKey, &'static [u8]>| -> Result<Vec<(PageKey, Vec<u8>)>> {
         let table = transaction.open_table(table)?;
         let mut rows = Vec::with_capacity(table.len()? as usize);
         for row in table.iter()? {

@@ -19,7 +19,7 @@ pub(crate) mod standing;
 pub(crate) mod up;
 pub(crate) mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use citycode_service_kit::clock::Clock;
@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Paints a code into a file.
-    pub(crate) async fn paint(&self, out: &PathBuf, code: &Value) -> Result<(), Failure> {
+    pub(crate) async fn paint(&self, out: &Path, code: &Value) -> Result<(), Failure> {
         let format = PictureFormat::of(out)?;
         let painter = self.painter(None).await?;
         painter.write(out, format, &issued(code)?)

@@ -21,7 +21,8 @@ const LINES_AHEAD: usize = 256;
 #[command(
     after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -"
 )]
-#[group(id = "what", required = true, multiple = false, args = ["code", "image", "id_card", "lines"])]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(false).args(["code", "image", "id_card", "lines"])))]
+#[group(skip)]
 pub(crate) struct VerifyArgs {
     /// The place, e.g. sentinel, staffed, sampling_desk.
     #[arg(long)]

@@ -63,12 +63,12 @@ async fn elder(tour: &mut Tour<'_>) -> Result<(), Failure> {
     let guide = tour.guide;
     let person = guide.resident("张小三", 70).await?;
     let sampling = json!({ "kind": "sampling", "id_number": person, "channel": "app" });
-    let offline = |channel: &str| json!({ "kind": "offline", "id_number": person, "channel": channel, "print": true });
+    let offline = json!({ "kind": "offline", "id_number": person, "channel": "kiosk", "print": true });
     let live = guide
         .issue_to_phone("live", json!({ "kind": "live", "id_number": person, "channel": "app" }))
         .await?;
     let first = guide.issue("sampling-1", sampling.clone()).await?;
-    let paper = guide.issue("offline-1", offline("kiosk")).await?;
+    let paper = guide.issue("offline-1", offline).await?;
     tour.scan(
         "1 sampling code after getting an offline code?",
         &first,
@@ -116,23 +116,36 @@ async fn elder(tour: &mut Tour<'_>) -> Result<(), Failure> {
         OK,
     )
     .await?;
+    later_and_lost(tour, &person, &first, &second, &paper).await
+}
+
+/// Questions 7 to 10: what time, renewing, losing and applying again do.
+async fn later_and_lost(
+    tour: &mut Tour<'_>,
+    person: &str,
+    first: &Path,
+    second: &Path,
+    paper: &Path,
+) -> Result<(), Failure> {
+    let guide = tour.guide;
+    let offline = json!({ "kind": "offline", "id_number": person, "channel": "pc", "print": true });
     let later = |days: i64| {
         let at = jiff::Timestamp::from_second(guide.clock.now().0 + days * DAY);
         json!({ "at": at.map(|at| at.to_string()).unwrap_or_default() })
     };
     tour.scan_with(
         "7 the sampling screenshot on day 29",
-        &second,
+        second,
         "sampling_desk",
         later(29),
         OK,
     )
     .await?;
-    tour.scan_with("7 … on day 31", &second, "sampling_desk", later(31), "refuse / expired")
+    tour.scan_with("7 … on day 31", second, "sampling_desk", later(31), "refuse / expired")
         .await?;
     tour.scan(
         "8 the screenshot from before renewing?",
-        &first,
+        first,
         "sampling_desk",
         "refuse / superseded",
     )
@@ -145,13 +158,24 @@ async fn elder(tour: &mut Tour<'_>) -> Result<(), Failure> {
         .await?;
     tour.scan(
         "9 the paper after a loss report?",
-        &paper,
+        paper,
         "sampling_desk",
         "refuse / reported_lost",
     )
     .await?;
-    let third = guide.issue("offline-2", offline("pc")).await?;
-    let fourth = guide.issue("offline-3", offline("pc")).await?;
+    applied_again(tour, person, &offline, &later).await
+}
+
+/// Question 10: every new application kills the print before it and has its full term.
+async fn applied_again(
+    tour: &mut Tour<'_>,
+    person: &str,
+    offline: &Value,
+    later: &dyn Fn(i64) -> Value,
+) -> Result<(), Failure> {
+    let guide = tour.guide;
+    let third = guide.issue("offline-2", offline.clone()).await?;
+    let fourth = guide.issue("offline-3", offline.clone()).await?;
     tour.scan(
         "10 last month's print after applying again?",
         &third,
@@ -256,23 +280,7 @@ async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
         .await?;
     guide.post("reinstate", reason("offline")).await?;
     tour.scan("… reinstated", &paper, "sampling_desk", OK).await?;
-    for (standing, expected) in [
-        ("red", "refuse / standing_red"),
-        ("yellow", "refuse / standing_yellow"),
-        ("green", OK),
-    ] {
-        guide
-            .post(
-                "standing",
-                json!({ "id_number": person, "standing": standing, "reason": "核酸结果" }),
-            )
-            .await?;
-        let shown = guide.show(&format!("gate-{standing}"), &phone, 0)?;
-        tour.scan("the health authority's word at a gate", &shown, "sentinel", expected)
-            .await?;
-        tour.scan("… and at the sampling desk", &shown, "sampling_desk", OK)
-            .await?;
-    }
+    word_of_the_authority(tour, &person, &phone).await?;
     guide.post("revoke", reason("offline")).await?;
     tour.scan("a revoked code", &paper, "sampling_desk", "refuse / revoked")
         .await?;
@@ -294,5 +302,32 @@ async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
         "refuse / revoked",
     )
     .await?;
+    Ok(())
+}
+
+/// The health authority's word, at a gate and at the sampling desk (R21).
+async fn word_of_the_authority(
+    tour: &mut Tour<'_>,
+    person: &str,
+    phone: &(crate::phone::Phone, String),
+) -> Result<(), Failure> {
+    let guide = tour.guide;
+    for (standing, expected) in [
+        ("red", "refuse / standing_red"),
+        ("yellow", "refuse / standing_yellow"),
+        ("green", OK),
+    ] {
+        guide
+            .post(
+                "standing",
+                json!({ "id_number": person, "standing": standing, "reason": "核酸结果" }),
+            )
+            .await?;
+        let shown = guide.show(&format!("gate-{standing}"), phone, 0)?;
+        tour.scan("the health authority's word at a gate", &shown, "sentinel", expected)
+            .await?;
+        tour.scan("… and at the sampling desk", &shown, "sampling_desk", OK)
+            .await?;
+    }
     Ok(())
 }

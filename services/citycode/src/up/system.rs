@@ -26,7 +26,7 @@ use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
-use citycode_token::SigningKey;
+use citycode_token::{IdCheckKey, SigningKey};
 use citycode_vault::Vault;
 use citycode_vault::embedded::EmbeddedVault;
 use tokio::task::JoinHandle;
@@ -89,7 +89,8 @@ impl System {
         let every = Duration::from_secs(settings.snapshot_seconds);
         let snapshots = parts.snapshot_task();
         tokio::spawn(async move {
-            let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+            let mut tick = tokio::time::interval(every);
+            tick.tick().await;
             loop {
                 tokio::select! {
                     _ = tick.tick() => snapshots.save().await,
@@ -140,86 +141,32 @@ impl Parts {
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
+        let ground = Ground::open(settings, surroundings)?;
         let Surroundings { clock, entropy } = surroundings.clone();
-        let policy = Arc::new(match &settings.policy {
-            Some(path) => citycode_policy_file::read(path)?,
-            None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
-        });
-        let path = settings
-            .data
-            .clone()
-            .or_else(super::data_folder::default_path)
-            .ok_or(StartError::NoHome)?;
-        let folder = DataFolder::open(&path, &policy.name)?;
-        let keys = KeyFolder::open(&folder.join("keys"))?;
-        let master = master_key(settings, &keys, &*entropy)?;
-        let id_check_key = keys.id_check_key(&*entropy)?;
-        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", &*entropy)?);
-        let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
-        files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
-
-        let store: Arc<dyn EventStore> = Arc::new(folder.open_log(&*entropy)?);
-        let identity = snapshots::identity_of(&*store);
-        let random = Arc::clone(&entropy);
-        let vault = EmbeddedVault::open(
-            &folder.join("vault"),
-            &master,
-            Arc::new(move |bytes| random.fill(bytes)),
-        )?;
-        let vault: Arc<dyn Vault> = Arc::new(vault);
-
-        let signing = Arc::new(SigningKeys::load(keys)?);
-        let leases = Arc::new(IndexLeases::default());
+        let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
+        let mut followers = Vec::new();
         let (erasures, erased) = ErasureQueue::new();
-        let (register, from) = snapshots::load_register(&folder.join("projections/register"), &identity);
-        let register = Arc::new(register);
-        refold_system(&*store, &from, &[signing.clone(), leases.clone()]).await?;
-        let keepers: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone(), erasures.clone()];
-        let writing = Progress::new(&from);
-        let fold = RegisterFold::new(Arc::clone(&register), keepers);
-        let mut followers = vec![spawn_follower(&store, fold, &writing, health.component("issuer"))];
-
-        let verifying = Verifying::open(&folder, &policy, &store, &vault, surroundings, &id_check_key).await?;
-        followers.extend(verifying.follow(&store, health, surroundings, settings.scan_retention_days));
-
-        let (index, indexed) =
-            AuditIndex::open(&folder.join("audit"), &*store).map_err(|error| StartError::Log(error.to_string()))?;
-        let audit = Audit {
-            store: Arc::clone(&store),
-            index: index.reader(),
-            policy: Arc::clone(&policy),
-        };
-        followers.push(spawn_follower(
-            &store,
-            index,
-            &Progress::new(&indexed),
-            health.component("audit"),
-        ));
-
+        let (register, writing) = ground.follow_register(&erasures, health, &mut followers).await?;
+        let verifying = Verifying::open(folder, policy, store, vault, surroundings, &ground.id_check_key).await?;
+        followers.extend(verifying.follow(store, health, surroundings, settings.scan_retention_days));
+        let audit = ground.follow_index(health, &mut followers)?;
+        let acknowledged_by = vec![verifying.progress().clone()];
         let log = HolderLog::new(
-            Arc::clone(&store),
+            Arc::clone(store),
             Arc::clone(&register),
             writing.clone(),
-            vec![verifying.progress().clone()],
+            acknowledged_by,
         );
         let desk = Arc::new(Desk {
-            policy: Arc::clone(&policy),
-            vault: Arc::clone(&vault),
+            policy: Arc::clone(policy),
+            vault: Arc::clone(vault),
             log: Arc::new(log),
             clock: Arc::clone(&clock),
             limits: DeskLimits::new(&*entropy),
-            entropy: Arc::clone(&entropy),
+            entropy,
             assertions: assertions(settings, &*clock)?,
         });
-        let issuer = Issuer {
-            desk: Arc::clone(&desk),
-            keys: signing,
-            leases,
-            id_check_key,
-            erasures,
-        };
-        followers.push(spawn_erasures(vault, erased, health.component("vault")));
-
+        followers.push(spawn_erasures(Arc::clone(vault), erased, health.component("vault")));
         let live = async {
             writing.wait_until_live().await?;
             verifying.progress().wait_until_live().await
@@ -228,27 +175,29 @@ impl Parts {
             reached = live => reached.map_err(StartError::Follow)?,
             () = stopped.clone().wait() => return Err(StartError::Interrupted),
         }
-        issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
-        let lists = Arc::new(StatusLists::new(
-            verifying.verifier.status().clone(),
-            status_key,
-            policy.status_base_uri.clone(),
-            Arc::clone(&clock),
-        ));
+        let status = verifying.verifier.status().clone();
+        let (key, base_uri) = (ground.status_key, policy.status_base_uri.clone());
+        let lists = Arc::new(StatusLists::new(status, key, base_uri, clock));
         lists.cut();
         followers.push(tokio::spawn(Arc::clone(&lists).keep_cutting()));
-        let revocation = Arc::new(Revocation { desk, lists });
-        let (issuer, audit, health) = (Arc::new(issuer), Arc::new(audit), health.clone());
+        let issuer = Issuer {
+            desk: Arc::clone(&desk),
+            keys: ground.signing,
+            leases: ground.leases,
+            id_check_key: ground.id_check_key,
+            erasures,
+        };
+        issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
         Ok(Self {
-            folder,
-            policy,
-            identity,
+            folder: ground.folder,
+            policy: ground.policy,
+            identity: ground.identity,
             register,
-            issuer,
-            revocation,
-            audit,
-            tokens,
-            health,
+            issuer: Arc::new(issuer),
+            revocation: Arc::new(Revocation { desk, lists }),
+            audit: Arc::new(audit),
+            tokens: ground.tokens,
+            health: health.clone(),
             verifying,
             followers,
         })
@@ -261,6 +210,92 @@ impl Parts {
             register: Arc::clone(&self.register),
             verifying: self.verifying.clone(),
         }
+    }
+}
+
+/// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
+struct Ground {
+    folder: DataFolder,
+    policy: Arc<Policy>,
+    tokens: Arc<AccessTokens>,
+    store: Arc<dyn EventStore>,
+    identity: LogIdentity,
+    vault: Arc<dyn Vault>,
+    signing: Arc<SigningKeys>,
+    leases: Arc<IndexLeases>,
+    id_check_key: IdCheckKey,
+    status_key: SigningKey,
+}
+
+impl Ground {
+    fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
+        let Surroundings { clock, entropy } = surroundings.clone();
+        let policy = Arc::new(match &settings.policy {
+            Some(path) => citycode_policy_file::read(path)?,
+            None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
+        });
+        let path = settings.data.clone().or_else(super::data_folder::default_path);
+        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name)?;
+        let keys = KeyFolder::open(&folder.join("keys"))?;
+        let master = master_key(settings, &keys, &*entropy)?;
+        let id_check_key = keys.id_check_key(&*entropy)?;
+        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", &*entropy)?);
+        let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
+        files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
+        let store: Arc<dyn EventStore> = Arc::new(folder.open_log(&*entropy)?);
+        let identity = snapshots::identity_of(&*store);
+        let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+        let vault: Arc<dyn Vault> = Arc::new(EmbeddedVault::open(&folder.join("vault"), &master, random)?);
+        let signing = Arc::new(SigningKeys::load(keys)?);
+        let leases = Arc::new(IndexLeases::default());
+        Ok(Self {
+            folder,
+            policy,
+            tokens,
+            store,
+            identity,
+            vault,
+            signing,
+            leases,
+            id_check_key,
+            status_key,
+        })
+    }
+
+    /// The register from its snapshot, followed from there on.
+    async fn follow_register(
+        &self,
+        erasures: &Arc<ErasureQueue>,
+        health: &HealthRegistry,
+        followers: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(Arc<HolderRegister>, Progress), StartError> {
+        let snapshot = self.folder.join("projections/register");
+        let (register, from) = snapshots::load_register(&snapshot, &self.identity);
+        let register = Arc::new(register);
+        refold_system(&*self.store, &from, &[self.signing.clone(), self.leases.clone()]).await?;
+        let keepers: Vec<Arc<dyn SystemFold>> = vec![self.signing.clone(), self.leases.clone(), erasures.clone()];
+        let progress = Progress::new(&from);
+        let fold = RegisterFold::new(Arc::clone(&register), keepers);
+        followers.push(spawn_follower(&self.store, fold, &progress, health.component("issuer")));
+        Ok((register, progress))
+    }
+
+    /// The auditors' index, followed from where it stands.
+    fn follow_index(&self, health: &HealthRegistry, followers: &mut Vec<JoinHandle<()>>) -> Result<Audit, StartError> {
+        let opened = AuditIndex::open(&self.folder.join("audit"), &*self.store);
+        let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
+        let audit = Audit {
+            store: Arc::clone(&self.store),
+            index: index.reader(),
+            policy: Arc::clone(&self.policy),
+        };
+        followers.push(spawn_follower(
+            &self.store,
+            index,
+            &Progress::new(&from),
+            health.component("audit"),
+        ));
+        Ok(audit)
     }
 }
 
