@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
 use citycode_domain::ids::{CodeId, CodeKind, HolderId, ListId, StatusRef};
+use citycode_domain::policy::Policy;
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
@@ -24,7 +25,7 @@ use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts};
 use ed25519_dalek::Signer as _;
 
 use crate::Scale;
-use crate::folder::Folder;
+use crate::folder;
 use crate::report::{Figure, Goal, Report};
 
 /// Codes that are scanned as new ones, each once a round.
@@ -45,7 +46,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
         gate.scan(&place, token)?;
     }
     let new = started.elapsed().as_secs_f64() * 1e6 / gate.tokens.len() as f64;
-    report.add(
+    report.push(
         Figure::new("scan_new", new, "µs")
             .beside(bare)
             .asked(Goal::RatioAtMost(1.15)),
@@ -57,7 +58,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
         black_box(gate.verifier.scan(&gate.question(&place, token)));
     }
     let seen = started.elapsed().as_secs_f64() * 1e6 / rounds as f64;
-    report.add(
+    report.push(
         Figure::new("scan_seen", seen, "µs")
             .beside(bare)
             .asked(Goal::AtMost(1.0)),
@@ -76,7 +77,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
         black_box(gate.verifier.scan(&gate.question(&live, text)));
     }
     let live_seen = started.elapsed().as_secs_f64() * 1e6 / shown.len() as f64;
-    report.add(
+    report.push(
         Figure::new("scan_live_seen", live_seen, "µs")
             .beside(bare)
             .asked(Goal::RatioAtMost(1.2)),
@@ -97,18 +98,21 @@ fn bare_check() -> f64 {
     started.elapsed().as_secs_f64() * 1e6 / messages.len() as f64
 }
 
+/// A live code: its token and the phone that shows it.
+type Live = (String, DeviceSigner);
+
 struct Gate {
     verifier: Arc<Verifier>,
     clock: Arc<dyn Clock>,
     policy: Arc<citycode_domain::policy::Policy>,
     tokens: Vec<String>,
-    live: Vec<(String, DeviceSigner)>,
-    _folder: Folder,
+    live: Vec<Live>,
+    _folder: tempfile::TempDir,
 }
 
 impl Gate {
     async fn new(codes: u64) -> Result<Self> {
-        let folder = Folder::new()?;
+        let folder = folder::throw_away()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?);
@@ -117,7 +121,7 @@ impl Gate {
         let random = Arc::clone(&entropy);
         let master = zeroize::Zeroizing::new([1; 32]);
         let vault = EmbeddedVault::open(
-            &folder.join("vault"),
+            &folder.path().join("vault"),
             &master,
             Arc::new(move |bytes| random.fill(bytes)),
         )?;
@@ -126,7 +130,7 @@ impl Gate {
             clock: Arc::clone(&clock),
             vault: Arc::new(vault),
             id_check_key: IdCheckKey::from_bytes([2; 32]),
-            records: Arc::new(ScanRecords::open(&folder.join("scans"), Arc::clone(&entropy))?),
+            records: Arc::new(ScanRecords::open(&folder.path().join("scans"), Arc::clone(&entropy))?),
             fingerprint_key: entropy.array(),
             identity: LogIdentity {
                 log_id: [1; 16],
@@ -139,65 +143,7 @@ impl Gate {
         let progress = Progress::new(&from);
         let (followed, following) = (store.clone(), progress.clone());
         tokio::spawn(async move { follow(&followed, &mut fold, &following).await });
-        let key = SigningKey::from_seed([3; 32]);
-        let now = Timestamp(clock.now().0);
-        let added = SigningKeyAdded {
-            key_id: key.key_id(),
-            public_key: key.public_key(),
-            signs_from: Timestamp(0),
-        };
-        append(&store, "keys", &Event::SigningKeyAdded(added), 0).await?;
-        let (mut tokens, mut live) = (Vec::new(), Vec::new());
-        for number in 0..codes * 2 {
-            let phone = (number >= codes).then(|| DeviceSigner::from_seed(entropy.array()));
-            let kind = CodeKind::new(if phone.is_some() { 1 } else { 3 }).context("a kind")?;
-            let expires_at = now.plus_seconds(30 * 86_400);
-            let list = ListId::new(0, kind, expires_at, 0).context("a list")?;
-            let status = StatusRef {
-                list,
-                index: u32::try_from(number)?,
-            };
-            let device_key: Option<DeviceKey> = phone.as_ref().map(DeviceSigner::device_key);
-            let code_id = CodeId(entropy.array());
-            let claims = CodeClaimsToSign {
-                code_id,
-                kind,
-                issued_at: now,
-                expires_at,
-                status,
-                id_commitment: None,
-                device_key,
-            };
-            let signed = sign_code(&claims, &policy.status_base_uri, &key)?;
-            let holder = HolderId(entropy.array());
-            let issued = CodeIssued {
-                code: CodeRef {
-                    slot: Slot { kind, guardian: None },
-                    code_id,
-                    status,
-                },
-                issued_at: now,
-                expires_at,
-                supersedes: None,
-                standing: Standing::Green,
-                ground: EligibilityGround::Everyone,
-                acting_guardian: None,
-                key_id: key.key_id(),
-                claims_digest: signed.digest,
-                sealed_token: Sealed(vec![0; 64]),
-            };
-            append(
-                &store,
-                &format!("holder-{holder}"),
-                &Event::CodeIssued(issued),
-                number + 1,
-            )
-            .await?;
-            match phone {
-                Some(phone) => live.push((signed.text, phone)),
-                None => tokens.push(signed.text),
-            }
-        }
+        let (tokens, live) = issue_all(&store, &policy, Timestamp(clock.now().0), codes).await?;
         progress.wait_for_all(&store.heads().await?).await?;
         verifier
             .freshness()
@@ -241,6 +187,75 @@ impl Gate {
         anyhow::ensure!(reason.name() == "ok", "a good code was answered with {}", reason.name());
         Ok(())
     }
+}
+
+/// Issues so many sampling codes and as many live ones, and writes them into the log.
+async fn issue_all(
+    store: &MemoryEventStore,
+    policy: &Policy,
+    now: Timestamp,
+    codes: u64,
+) -> Result<(Vec<String>, Vec<Live>)> {
+    let entropy = OsEntropy;
+    let key = SigningKey::from_seed([3; 32]);
+    let added = SigningKeyAdded {
+        key_id: key.key_id(),
+        public_key: key.public_key(),
+        signs_from: Timestamp(0),
+    };
+    append(store, "keys", &Event::SigningKeyAdded(added), 0).await?;
+    let (mut tokens, mut live) = (Vec::new(), Vec::new());
+    for number in 0..codes * 2 {
+        let phone = (number >= codes).then(|| DeviceSigner::from_seed(entropy.array()));
+        let kind = CodeKind::new(if phone.is_some() { 1 } else { 3 }).context("a kind")?;
+        let expires_at = now.plus_seconds(30 * 86_400);
+        let list = ListId::new(0, kind, expires_at, 0).context("a list")?;
+        let status = StatusRef {
+            list,
+            index: u32::try_from(number)?,
+        };
+        let device_key: Option<DeviceKey> = phone.as_ref().map(DeviceSigner::device_key);
+        let code_id = CodeId(entropy.array());
+        let claims = CodeClaimsToSign {
+            code_id,
+            kind,
+            issued_at: now,
+            expires_at,
+            status,
+            id_commitment: None,
+            device_key,
+        };
+        let signed = sign_code(&claims, &policy.status_base_uri, &key)?;
+        let holder = HolderId(entropy.array());
+        let issued = CodeIssued {
+            code: CodeRef {
+                slot: Slot { kind, guardian: None },
+                code_id,
+                status,
+            },
+            issued_at: now,
+            expires_at,
+            supersedes: None,
+            standing: Standing::Green,
+            ground: EligibilityGround::Everyone,
+            acting_guardian: None,
+            key_id: key.key_id(),
+            claims_digest: signed.digest,
+            sealed_token: Sealed(vec![0; 64]),
+        };
+        append(
+            &store,
+            &format!("holder-{holder}"),
+            &Event::CodeIssued(issued),
+            number + 1,
+        )
+        .await?;
+        match phone {
+            Some(phone) => live.push((signed.text, phone)),
+            None => tokens.push(signed.text),
+        }
+    }
+    Ok((tokens, live))
 }
 
 async fn append(store: &MemoryEventStore, stream: &str, event: &Event, number: u64) -> Result<()> {

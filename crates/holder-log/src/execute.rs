@@ -117,6 +117,9 @@ pub struct HolderLog {
     progress: Progress,
     acknowledged_by: Vec<Progress>,
     locks: BucketLocks,
+    /// Turns of system streams are apart: an issue holds its holder's turn while it leases, and must never wait for
+    /// a turn that itself or its like holds.
+    system_locks: BucketLocks,
 }
 
 impl HolderLog {
@@ -135,6 +138,7 @@ impl HolderLog {
             progress,
             acknowledged_by,
             locks: BucketLocks::new(),
+            system_locks: BucketLocks::new(),
         }
     }
 
@@ -253,7 +257,7 @@ impl HolderLog {
     ) -> Result<Executed, ExecuteError<R>> {
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
-        let turn = self.locks.lock(bucket).await;
+        let turn = self.system_locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
             let events = decide().map_err(ExecuteError::Refused)?;

@@ -70,6 +70,8 @@ fn decode(bytes: &[u8]) -> Option<String> {
 }
 
 fn parse(text: &str) -> Result<Vec<Result<Resident, BadRow>>, String> {
+    // One kind of line end, so that lines are counted as people count them.
+    let text = text.replace("\r\n", "\n");
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .trim(csv::Trim::All)

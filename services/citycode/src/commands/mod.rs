@@ -64,7 +64,12 @@ pub(crate) async fn run(
         }
         _ => {}
     }
-    let token = token(&cli.connection)?;
+    // `present` takes the code's token under the same flag; it asks for nothing that needs an access token.
+    let token = if matches!(cli.command, Command::Present(_)) {
+        None
+    } else {
+        token(&cli.connection)?
+    };
     let client = Client::new(&cli.connection.server, token)?;
     let session = Session {
         client,

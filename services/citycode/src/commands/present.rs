@@ -19,7 +19,7 @@ const FRESH_SECONDS: i64 = 60;
 #[command(after_help = "Example:\n  citycode present --token \"$TOKEN\" --phone phone.json --out now.png")]
 pub(crate) struct PresentArgs {
     /// The token, as `issue` printed it. An access token goes into CITYCODE_TOKEN here.
-    #[arg(long = "token", value_name = "TEXT", id = "code_token")]
+    #[arg(long, value_name = "TEXT")]
     token: String,
     /// The file that stands in for the phone's key store.
     #[arg(long, value_name = "FILE")]

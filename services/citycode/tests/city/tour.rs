@@ -33,135 +33,63 @@ async fn the_ten_questions_are_answered_as_the_rules_say_from_real_pictures() {
     assert!(out.join("offline-1.pdf").exists() && out.join("sampling-1.png").exists());
 }
 
+/// Command lines in their order, and how each ends. ELDER, ADULT, STRANGER and PNG stand for what the test makes.
+const STEPS: &[(&str, i32)] = &[
+    ("register --id-number ELDER --name 张三 --channel kiosk", 0),
+    ("register --id-number ADULT --name 李四", 0),
+    ("register --id-number 123 --name 李四", 3),
+    ("register --id-number ADULT --name R2D2", 3),
+    ("issue --kind offline --id-number ELDER --channel kiosk --out PNG", 0),
+    ("issue --kind offline --id-number ADULT --channel kiosk", 3),
+    ("issue --kind offline --id-number ELDER --channel app", 3),
+    ("issue --kind paper --id-number ELDER --channel kiosk", 3),
+    ("issue --kind offline --id-number STRANGER --channel kiosk", 4),
+    ("reprint --kind sampling --id-number ADULT --channel app", 4),
+    ("verify --place sampling_desk --image PNG", 0),
+    ("verify --place sentinel --image PNG", 3),
+    ("verify --place nowhere --image PNG", 3),
+    ("codes --id-number ELDER", 0),
+    ("history --kind offline --id-number ELDER", 0),
+    ("keys list", 0),
+    ("keys rotate", 0),
+    ("keys compromise zz", 2),
+    ("issue --kind", 2),
+    ("codes --id-number ELDER --token nonsense", 6),
+    ("codes --id-number ELDER --server http://127.0.0.1:1", 5),
+    ("report-loss --kind offline --id-number ELDER --channel kiosk", 0),
+    ("verify --place sampling_desk --image PNG", 3),
+    ("erase --id-number ELDER", 2),
+    ("erase --id-number ELDER --yes", 0),
+    ("codes --id-number ELDER", 4),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_end_with_the_exit_codes_of_the_contract() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data")).await;
     let (mut numbers, today) = (IdNumbers::new(15), jiff::civil::date(2026, 1, 1));
-    let (elder, adult, stranger) = (
-        numbers.aged(70, today),
-        numbers.aged(30, today),
-        numbers.aged(50, today),
-    );
+    let people = [70, 30, 50].map(|age| numbers.aged(age, today));
     let png = folder.path().join("code.png").display().to_string();
-    let steps: Vec<(Vec<&str>, i32)> = vec![
-        (
-            vec![
-                "register",
-                "--id-number",
-                &elder,
-                "--name",
-                "张三",
-                "--channel",
-                "kiosk",
-            ],
-            0,
-        ),
-        (vec!["register", "--id-number", &adult, "--name", "李四"], 0),
-        (vec!["register", "--id-number", "123", "--name", "李四"], 3),
-        (vec!["register", "--id-number", &adult, "--name", "R2D2"], 3),
-        (
-            vec![
-                "issue",
-                "--kind",
-                "offline",
-                "--id-number",
-                &elder,
-                "--channel",
-                "kiosk",
-                "--out",
-                &png,
-            ],
-            0,
-        ),
-        (
-            vec![
-                "issue",
-                "--kind",
-                "offline",
-                "--id-number",
-                &adult,
-                "--channel",
-                "kiosk",
-            ],
-            3,
-        ),
-        (
-            vec!["issue", "--kind", "offline", "--id-number", &elder, "--channel", "app"],
-            3,
-        ),
-        (
-            vec!["issue", "--kind", "paper", "--id-number", &elder, "--channel", "kiosk"],
-            3,
-        ),
-        (
-            vec![
-                "issue",
-                "--kind",
-                "offline",
-                "--id-number",
-                &stranger,
-                "--channel",
-                "kiosk",
-            ],
-            4,
-        ),
-        (
-            vec![
-                "reprint",
-                "--kind",
-                "sampling",
-                "--id-number",
-                &adult,
-                "--channel",
-                "app",
-            ],
-            4,
-        ),
-        (vec!["verify", "--place", "sampling_desk", "--image", &png], 0),
-        (vec!["verify", "--place", "sentinel", "--image", &png], 3),
-        (vec!["verify", "--place", "nowhere", "--image", &png], 3),
-        (vec!["codes", "--id-number", &elder], 0),
-        (vec!["history", "--kind", "offline", "--id-number", &elder], 0),
-        (vec!["keys", "list"], 0),
-        (vec!["keys", "rotate"], 0),
-        (vec!["keys", "compromise", "zz"], 2),
-        (vec!["issue", "--kind"], 2),
-        (vec!["codes", "--id-number", &elder, "--token", "nonsense"], 6),
-        (
-            vec!["codes", "--id-number", &elder, "--server", "http://127.0.0.1:1"],
-            5,
-        ),
-        (
-            vec![
-                "report-loss",
-                "--kind",
-                "offline",
-                "--id-number",
-                &elder,
-                "--channel",
-                "kiosk",
-            ],
-            0,
-        ),
-        (vec!["verify", "--place", "sampling_desk", "--image", &png], 3),
-        (vec!["erase", "--id-number", &elder], 2),
-        (vec!["erase", "--id-number", &elder, "--yes"], 0),
-        (vec!["codes", "--id-number", &elder], 4),
-    ];
-    for (args, expected) in steps {
+    for (line, expected) in STEPS {
+        let word = |word: &str| match word {
+            "ELDER" => people[0].clone(),
+            "ADULT" => people[1].clone(),
+            "STRANGER" => people[2].clone(),
+            "PNG" => png.clone(),
+            other => other.to_owned(),
+        };
         let mut command = server.process.command(&binary());
-        command.args(&args).stdin(Stdio::null());
-        if !args.contains(&"--server") {
+        command.args(line.split(' ').map(word)).stdin(Stdio::null());
+        if !line.contains("--server") {
             command.args(["--server", server.process.url()]);
         }
         let ran = command.output().await.expect("the command runs");
         let said = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!(ran.status.code(), Some(expected), "{args:?}: {said}");
-        if !matches!(expected, 0 | 2) && !args.contains(&"verify") {
+        assert_eq!(ran.status.code(), Some(*expected), "{line}: {said}");
+        if !matches!(expected, 0 | 2) && !line.starts_with("verify --place s") {
             assert!(
                 said.starts_with("citycode: ") && said.trim_end().ends_with(']'),
-                "{args:?}: {said}"
+                "{line}: {said}"
             );
         }
     }
