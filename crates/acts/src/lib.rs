@@ -3,7 +3,7 @@
 //! A call names a person by ID number and says through which channel it acts and how the person was authenticated.
 //! The [`Desk`] checks in this order, so that an error tells a stranger nothing (R31): the caller's role, the
 //! channel, the limits, the form of the ID number, the person's assertion where the policy asks for one, and only
-//! then whether the person is known. What comes out is a holder and a [`CommandContext`] for the log.
+//! then whether the person is known. What comes out is a holder and a [`CommandContext`](citycode_holder_log::CommandContext) for the log.
 //!
 //! It leaves out what an act means: that is the domain's, through each service.
 

@@ -244,7 +244,7 @@ async fn issue_all(
             sealed_token: Sealed(vec![0; 64]),
         };
         append(
-            &store,
+            store,
             &format!("holder-{holder}"),
             &Event::CodeIssued(issued),
             number + 1,

@@ -1,6 +1,6 @@
 //! What a writer decides on: the state of every holder, and the tail of every bucket, in memory.
 //!
-//! Holders are packed ([`packing`]) into pages of shards chosen by their id ([`shard`]): about 130 bytes a holder
+//! Holders are packed (`packing`) into pages of shards chosen by their id (`shard`): about 130 bytes a holder
 //! with 2.5 codes, all in. Only folding moves anything here.
 //!
 //! **The order that keeps R3.** A fold changes the holder first and its bucket's tail after it; [`HolderRegister::basis`]

@@ -28,12 +28,16 @@ import base45
 import cbor2
 import cwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from joserfc import jws
-from joserfc.jwk import OKPKey as OKPJwk
 from pycose.algorithms import CoseAlgorithm, EdDSA, Es256
 from pycose.headers import KID, Algorithm
 from pycose.keys import EC2Key, OKPKey
 from pycose.messages import Sign1Message
+
+try:  # only status lists as JWT need it
+    from joserfc import jws
+    from joserfc.jwk import OKPKey as OKPJwk
+except ImportError:
+    jws = OKPJwk = None
 
 ED25519, ESP256 = -19, -9
 
