@@ -175,4 +175,21 @@ mod tests {
             "PersonName(…)"
         );
     }
+
+    #[test]
+    fn names_are_masked() {
+        for (name, masked) in [
+            ("张小三", "张*三"),
+            ("张三", "张*"),
+            ("张", "*"),
+            ("欧阳小三", "欧**三"),
+            ("", ""),
+            ("John Smith", "J**** S****".replacen("J****", "J***", 1).as_str()),
+            ("买买提·艾力", "买**·艾*"),
+            ("Madonna", "M****"),
+            ("Jean-Luc O'Neil", "J***-L** O'N***"),
+        ] {
+            assert_eq!(mask(name), masked, "{name}");
+        }
+    }
 }

@@ -2,14 +2,16 @@
 //! and the process go on, and the next start finds a whole log.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod fixture;
+
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition,
-    NewCommit, Position, RequestDigest, Revision, StreamName, SubscriptionBatch, message_id,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
+    Revision, SubscriptionBatch,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use redb::StorageBackend;
@@ -96,25 +98,7 @@ fn open_faulty(folder: &Path, fault: Fault, budget: &Arc<AtomicI64>) -> Embedded
 }
 
 fn commit(number: u64) -> NewCommit {
-    let stream = StreamName::new(&format!("holder-{:032x}", number % 40)).unwrap();
-    let mut command_id = CommandId([0; 16]);
-    command_id.0[..8].copy_from_slice(&number.to_be_bytes());
-    NewCommit {
-        stream,
-        events: vec![EventData {
-            event_type: "CodeIssued".into(),
-            version: 1,
-            payload: vec![7; 700].into(),
-        }],
-        message_id: message_id("test", &stream, &command_id),
-        request_digest: RequestDigest([0; 32]),
-        command_id,
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
-    }
+    fixture::commit(number, 40, vec![7; 700])
 }
 
 async fn append(store: &EmbeddedEventStore, number: u64) -> Result<AppendOutcome, AppendError> {

@@ -4,14 +4,16 @@
 //! its standard output; the parent kills it after a number of lines that differs from round to round.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod fixture;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use citycode_event_store::{
-    AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
-    RequestDigest, Revision, StreamName, StreamState, SubscriptionBatch, message_id,
+    AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Revision, StreamState,
+    SubscriptionBatch,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -38,25 +40,7 @@ fn open(folder: &Path) -> EmbeddedEventStore {
 }
 
 fn commit(number: u64) -> NewCommit {
-    let stream = StreamName::new(&format!("holder-{:032x}", number % 1_000)).unwrap();
-    let mut command_id = CommandId([0; 16]);
-    command_id.0[..8].copy_from_slice(&number.to_be_bytes());
-    NewCommit {
-        stream,
-        events: vec![EventData {
-            event_type: "CodeIssued".into(),
-            version: 1,
-            payload: vec![1; 300].into(),
-        }],
-        message_id: message_id("test", &stream, &command_id),
-        request_digest: RequestDigest([0; 32]),
-        command_id,
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
-    }
+    fixture::commit(number, 1_000, vec![1; 300])
 }
 
 /// The child's part: does nothing unless a parent started it.

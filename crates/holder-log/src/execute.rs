@@ -8,10 +8,10 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::{CommandId, CommitPosition, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::follow::{FollowError, Progress};
+use citycode_event_store::follow::Progress;
 use citycode_event_store::{
-    self as store, AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventData, EventStore, MessageId,
-    NewCommit, Position, ReadError, RecordedCommit, RequestDigest, Revision, StreamName,
+    self as store, BucketTail, CommitHash, EventData, EventStore, MessageId, NewCommit, Position, RequestDigest,
+    Revision, StreamName,
 };
 use citycode_projection::register::{DecisionBasis, HolderRegister};
 use citycode_wire::event;
@@ -23,9 +23,6 @@ use crate::streams::holder_stream;
 /// How often a command is decided anew after a conflict. Conflicts need another process writing the same bucket in
 /// the same milliseconds; sixteen in a row mean that something else is wrong.
 const MAX_DECISIONS: usize = 16;
-/// How often the same bytes are sent again after an unknown outcome before the caller hears that it is unknown.
-const MAX_REPEATS: usize = 8;
-
 /// Who asks what, for the log and for idempotence.
 #[derive(Clone, Debug)]
 pub struct CommandContext {
@@ -80,6 +77,17 @@ pub struct Executed {
     pub duplicate: bool,
 }
 
+impl Executed {
+    /// Nothing changed, and nothing was written.
+    fn unchanged() -> Self {
+        Self {
+            events: Vec::new(),
+            position: None,
+            duplicate: false,
+        }
+    }
+}
+
 /// Why a command led to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
@@ -112,10 +120,10 @@ impl ExecuteError<std::convert::Infallible> {
 
 /// The writer of holders' streams in one process.
 pub struct HolderLog {
-    store: Arc<dyn EventStore>,
-    register: Arc<HolderRegister>,
-    progress: Progress,
-    acknowledged_by: Vec<Progress>,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) register: Arc<HolderRegister>,
+    pub(crate) progress: Progress,
+    pub(crate) acknowledged_by: Vec<Progress>,
     locks: BucketLocks,
     /// Turns of system streams are apart: an issue holds its holder's turn while it leases, and must never wait for
     /// a turn that itself or its like holds.
@@ -209,38 +217,16 @@ impl HolderLog {
             let now = context.now.max(state.last_decided_at);
             let events = decide.decide(&state, now).await.map_err(ExecuteError::Refused)?;
             if events.is_empty() {
-                return Ok(Executed {
-                    events,
-                    position: None,
-                    duplicate: false,
-                });
+                return Ok(Executed::unchanged());
             }
             let commit = new_commit(stream, &events, id, context, now);
-            match self.append(commit, tail, bucket).await? {
-                Appended::Here(position) => {
-                    // The register must have the commit before the next command of this bucket is decided.
-                    self.progress
-                        .wait_for(position)
-                        .await
-                        .map_err(|_| ExecuteError::Unknown)?;
-                    drop(turn);
-                    self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
-                    return Ok(Executed {
-                        events,
-                        position: Some(position),
-                        duplicate: false,
-                    });
-                }
-                Appended::Before(stored) => {
-                    drop(turn);
-                    return self.answer_stored(&stored, context).await;
-                }
-                Appended::Conflict => self.catch_up(bucket).await.map_err(not_done)?,
+            // The register has the commit before the next command of this bucket is decided.
+            if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
+                drop(turn);
+                return self.answer(appended, events, context).await;
             }
         }
-        Err(ExecuteError::NotDone(format!(
-            "{MAX_DECISIONS} other changes came first; try again"
-        )))
+        Err(contended())
     }
 
     /// Appends system events (leases, keys) to a stream whose state `decide` takes from elsewhere.
@@ -262,134 +248,20 @@ impl HolderLog {
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
             let events = decide().map_err(ExecuteError::Refused)?;
             if events.is_empty() {
-                return Ok(Executed {
-                    events,
-                    position: None,
-                    duplicate: false,
-                });
+                return Ok(Executed::unchanged());
             }
             let commit = new_commit(stream, &events, id, context, context.now);
-            match self.append(commit, tail, bucket).await? {
-                Appended::Here(position) => {
-                    self.progress
-                        .wait_for(position)
-                        .await
-                        .map_err(|_| ExecuteError::Unknown)?;
-                    drop(turn);
-                    self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
-                    return Ok(Executed {
-                        events,
-                        position: Some(position),
-                        duplicate: false,
-                    });
-                }
-                Appended::Before(stored) => {
-                    drop(turn);
-                    return self.answer_stored(&stored, context).await;
-                }
-                Appended::Conflict => self.catch_up(bucket).await.map_err(not_done)?,
+            if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
+                drop(turn);
+                return self.answer(appended, events, context).await;
             }
         }
-        Err(ExecuteError::NotDone(format!(
-            "{MAX_DECISIONS} other changes came first; try again"
-        )))
+        Err(contended())
     }
+}
 
-    /// One append with its repeats. A crash right after the engine made it durable leaves a commit whose answer was
-    /// never given: the caller's repeat finds it by its message id.
-    async fn append<R>(
-        &self,
-        commit: NewCommit,
-        expected: BucketTail,
-        bucket: BucketId,
-    ) -> Result<Appended, ExecuteError<R>> {
-        let mut unknown_before = false;
-        for _ in 0..=MAX_REPEATS {
-            match self.store.append_at(commit.clone(), expected).await {
-                Ok(AppendOutcome::Appended {
-                    position,
-                    duplicate: false,
-                    ..
-                }) => return Ok(Appended::Here(position)),
-                Ok(AppendOutcome::Appended { position, .. }) => {
-                    let stored = self.store.read_at(position).await.map_err(not_done)?;
-                    let stored = stored.ok_or(ExecuteError::Unknown)?;
-                    return Ok(Appended::Before(Box::new(stored)));
-                }
-                Ok(AppendOutcome::WrongExpectedVersion { current }) if current == expected.revision => {
-                    return Err(ExecuteError::NotDone(
-                        "the register's fold is not of this log: restart".into(),
-                    ));
-                }
-                Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
-                    // After an unknown outcome the one that moved the bucket may have been this very commit.
-                    let stored = if unknown_before {
-                        self.find_commit(bucket, &commit.message_id).await.map_err(not_done)?
-                    } else {
-                        None
-                    };
-                    return Ok(stored.map_or(Appended::Conflict, |stored| Appended::Before(Box::new(stored))));
-                }
-                Ok(AppendOutcome::Unknown) => unknown_before = true,
-                Err(AppendError::IdempotencyKeyReused { .. }) => {
-                    return Err(ExecuteError::IdempotencyKeyReused);
-                }
-                Err(error) if unknown_before => {
-                    tracing::error!(%error, "an append of unknown outcome could not be repeated");
-                    return Err(ExecuteError::Unknown);
-                }
-                Err(error) => return Err(not_done(error)),
-            }
-        }
-        Err(ExecuteError::Unknown)
-    }
-
-    async fn find_commit(&self, bucket: BucketId, id: &MessageId) -> Result<Option<RecordedCommit>, ReadError> {
-        let commits = self.store.read_bucket(bucket, Revision::EMPTY).await?;
-        Ok(commits.into_iter().find(|stored| stored.commit.message_id == *id))
-    }
-
-    async fn answer_stored<R>(
-        &self,
-        stored: &RecordedCommit,
-        context: &CommandContext,
-    ) -> Result<Executed, ExecuteError<R>> {
-        if stored.commit.request_digest.0 != context.request_digest {
-            return Err(ExecuteError::IdempotencyKeyReused);
-        }
-        self.progress
-            .wait_for(stored.position)
-            .await
-            .map_err(|_| ExecuteError::Unknown)?;
-        self.acknowledge(stored.position)
-            .await
-            .map_err(|_| ExecuteError::Unknown)?;
-        let events = events_of(stored).map_err(not_done)?;
-        Ok(Executed {
-            events,
-            position: Some(stored.position),
-            duplicate: true,
-        })
-    }
-
-    /// Waits until the register has everything that the bucket's partition holds now.
-    async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
-        let sequence = self.store.head(bucket.partition).await?;
-        self.progress
-            .wait_for(Position {
-                partition: bucket.partition,
-                sequence,
-            })
-            .await?;
-        Ok(())
-    }
-
-    async fn acknowledge(&self, position: Position) -> Result<(), FollowError> {
-        for follower in &self.acknowledged_by {
-            follower.wait_for(position).await?;
-        }
-        Ok(())
-    }
+fn contended<R>() -> ExecuteError<R> {
+    ExecuteError::NotDone(format!("{MAX_DECISIONS} other changes came first; try again"))
 }
 
 /// The tail to expect in an append, in the words of the log.
@@ -400,21 +272,8 @@ fn expected(tail: Option<citycode_projection::BucketTail>) -> BucketTail {
     })
 }
 
-enum Appended {
-    Here(Position),
-    Before(Box<RecordedCommit>),
-    Conflict,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CatchUpError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-}
-
-fn not_done<R>(error: impl std::error::Error) -> ExecuteError<R> {
+/// The command was surely not done, for this reason.
+pub(crate) fn not_done<R>(error: impl std::error::Error) -> ExecuteError<R> {
     ExecuteError::NotDone(error.to_string())
 }
 

@@ -7,6 +7,7 @@
 //!
 //! It leaves out what a command means (the domain decides, through [`Decide`]), tokens, and the vault.
 
+mod append;
 mod execute;
 mod fold;
 mod locks;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use citycode_qr::{
-    Caption, FontChoice, Fonts, Label, LabelledValue, Section, SheetContent, SheetDate, SymbolOptions, draw, mask_name,
+    Caption, FontChoice, Fonts, Label, LabelledValue, Section, SheetContent, SheetDate, SymbolOptions, draw,
     print_sheet,
 };
 
@@ -31,7 +31,7 @@ fn sheet(token: &str) -> SheetContent {
         ),
         kind: Label::new("离线随申码", "Offline Suishen Code"),
         name_label: Label::new("姓名", "Name"),
-        masked_name: mask_name("张小三"),
+        masked_name: "张*三".to_owned(),
         expiry: LabelledValue {
             label: Label::new("有效期至", "Valid until"),
             value: Label::new("2023年2月27日 10:30", "27 February 2023, 10:30"),

@@ -24,7 +24,7 @@ pub use raster::RasterError;
 pub use read::{ReadImageError, read_image, read_image_within};
 pub use sheet::{
     Label, LabelledValue, PrintError, PrintNotice, PrintedSheet, Section, SheetContent, SheetDate, group_serial,
-    mask_name, print_sheet,
+    print_sheet,
 };
 pub use symbol::{DrawError, Level, Symbol, SymbolOptions, draw};
 pub use typeset::Caption;

@@ -13,7 +13,7 @@ mod legible;
 mod names;
 
 pub use content::{Label, LabelledValue, Section, SheetContent, SheetDate};
-pub use names::{group_serial, mask_name};
+pub use names::group_serial;
 
 use std::fmt;
 

@@ -16,6 +16,9 @@ pub const PRIVATE_DIR_MODE: u32 = 0o700;
 /// Mode of files that everybody on the machine may read.
 pub const PUBLIC_FILE_MODE: u32 = 0o644;
 
+/// Buffer of streamed files: few system calls, little memory.
+const STREAM_BUFFER_BYTES: usize = 1 << 20;
+
 /// Why a file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -76,6 +79,28 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
     }
     // A crash before this may show either content; after it only the new one.
     sync_parent(path)
+}
+
+/// Replaces `path` by what `write` streams out, for files too large for memory; one writer at a time. The new file has
+/// mode 0600 and is durable before it takes the old one's place; a crash leaves the old one, and beside it one
+/// temporary file, which the next attempt overwrites.
+///
+/// # Errors
+/// What `write` or the file system says; the old content then still stands.
+pub fn stream_private(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(PRIVATE_FILE_MODE)
+        .open(&temporary)?;
+    let mut out = io::BufWriter::with_capacity(STREAM_BUFFER_BYTES, file);
+    write(&mut out)?;
+    out.flush()?;
+    out.get_ref().sync_all()?;
+    std::fs::rename(&temporary, path)
 }
 
 /// Creates a file with mode 0600 that must not exist yet (`O_EXCL`, so no planted file or link is followed)

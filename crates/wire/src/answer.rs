@@ -10,9 +10,16 @@ use crate::proto::model::v1 as model;
 
 /// A code as its holder gets it, from the event that gave it life.
 ///
-/// `token` is the text inside the QR, unsealed or just signed; `masked_name` only where a print was asked for.
+/// `token` is the text inside the QR, unsealed or just signed; the status list is named by its URI, which starts with
+/// `status_base_uri`; `masked_name` only where a print was asked for.
 #[must_use]
-pub fn issued_code(event: &CodeIssued, kind: &str, token: String, masked_name: Option<String>) -> v1::IssuedCode {
+pub fn issued_code(
+    event: &CodeIssued,
+    kind: &str,
+    token: String,
+    status_base_uri: &str,
+    masked_name: Option<String>,
+) -> v1::IssuedCode {
     v1::IssuedCode {
         code_id: event.code.code_id.to_string(),
         kind: kind.to_owned(),
@@ -20,16 +27,15 @@ pub fn issued_code(event: &CodeIssued, kind: &str, token: String, masked_name: O
         issued_at: event.issued_at.0,
         expires_at: event.expires_at.0,
         supersedes: event.supersedes.map(|dead| dead.code_id.to_string()),
-        status: Some(status_place(event.code.status)),
+        status: Some(status_place(event.code.status, status_base_uri)),
         masked_name,
     }
 }
 
 /// A place in a status list as answers name it.
-#[must_use]
-pub fn status_place(StatusRef { list, index }: StatusRef) -> v1::StatusPlace {
+fn status_place(StatusRef { list, index }: StatusRef, base_uri: &str) -> v1::StatusPlace {
     v1::StatusPlace {
-        list: list.to_string(),
+        list: format!("{base_uri}{list}"),
         index,
     }
 }

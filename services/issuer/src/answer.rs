@@ -4,7 +4,7 @@ use citycode_domain::event::CodeIssued;
 use citycode_domain::ids::CodeId;
 use citycode_domain::policy::KindPolicy;
 use citycode_vault::{HolderKey, PersonFile};
-use citycode_wire::proto::issuer::v1::{IssuedCode, StatusPlace};
+use citycode_wire::proto::issuer::v1::IssuedCode;
 
 use citycode_service_kit::problem::{Code, Problem};
 
@@ -30,17 +30,6 @@ pub(crate) fn issued_code(
     status_base_uri: &str,
     print_for: Option<&PersonFile>,
 ) -> IssuedCode {
-    IssuedCode {
-        code_id: issued.code.code_id.to_string(),
-        kind: kind.name.clone(),
-        token,
-        issued_at: issued.issued_at.0,
-        expires_at: issued.expires_at.0,
-        supersedes: issued.supersedes.map(|code| code.code_id.to_string()),
-        status: Some(StatusPlace {
-            list: format!("{status_base_uri}{}", issued.code.status.list),
-            index: issued.code.status.index,
-        }),
-        masked_name: print_for.map(|person| citycode_domain::name::mask(&person.name)),
-    }
+    let masked_name = print_for.map(|person| citycode_domain::name::mask(&person.name));
+    citycode_wire::answer::issued_code(issued, &kind.name, token, status_base_uri, masked_name)
 }

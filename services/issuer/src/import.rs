@@ -11,7 +11,6 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::CommitPosition;
 use citycode_domain::lifecycle::issue_code::IssueCode;
 use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
-use citycode_domain::policy::{ChannelPolicy, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::Decide;
 use citycode_service_kit::auth::Caller;
@@ -131,8 +130,6 @@ impl Import {
         };
         let mut decide = RowDecision {
             birth,
-            kind,
-            channel,
             reissue: self.options.reissue,
         };
         let executed = desk
@@ -160,8 +157,6 @@ impl Import {
 /// Registers where need be and issues where none is valid, in one commit.
 struct RowDecision<'a> {
     birth: Birth<'a>,
-    kind: &'a KindPolicy,
-    channel: &'a ChannelPolicy,
     reissue: bool,
 }
 
@@ -170,7 +165,6 @@ impl Decide for RowDecision<'_> {
     type Refusal = Problem;
 
     async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
-        debug_assert_eq!(self.birth.command.channel.name, self.channel.name);
         self.birth.token = None;
         let mut state = state.clone();
         let mut events = register_holder::decide(&state, self.birth.holder);
@@ -185,7 +179,8 @@ impl Decide for RowDecision<'_> {
                 now,
             );
         }
-        let slot = guardian_right::slot_for(&state, self.kind, None, now).map_err(citycode_acts::problem_of_refusal)?;
+        let slot = guardian_right::slot_for(&state, self.birth.command.kind, None, now)
+            .map_err(citycode_acts::problem_of_refusal)?;
         if !self.reissue && state.alive(slot, now).is_some() {
             return Ok(events);
         }

@@ -1,11 +1,12 @@
 //! `ListCodes`: a holder's codes and their state.
 
 use citycode_domain::lifecycle::SlotState;
-use citycode_domain::status::Death;
+use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::issuer::v1::{CodeLife, CodeState, ListCodesRequest, ListCodesResponse};
+use citycode_wire::answer::code_life;
+use citycode_wire::proto::issuer::v1::{CodeState, ListCodesRequest, ListCodesResponse};
 
 use crate::Issuer;
 
@@ -46,13 +47,11 @@ impl Issuer {
             .map(|kind| kind.name.clone())
             .unwrap_or_default();
         let life = match slot.code.death {
-            Some(Death::Superseded) => CodeLife::Superseded,
-            Some(Death::ReportedLost) => CodeLife::ReportedLost,
-            Some(Death::Revoked) => CodeLife::Revoked,
-            None if now >= slot.code.expires_at => CodeLife::Expired,
-            None if slot.held => CodeLife::Suspended,
-            None => CodeLife::Valid,
+            Some(death) => Life::Dead(death),
+            None if slot.held => Life::Suspended,
+            None => Life::Valid,
         };
+        let life = code_life(life, now >= slot.code.expires_at);
         CodeState {
             code_id: slot.code.code_id.to_string(),
             kind,

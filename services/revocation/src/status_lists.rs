@@ -73,9 +73,11 @@ impl StatusLists {
         self.cuts.store(Arc::new(cuts));
     }
 
-    /// Cuts on every tick, for ever. Drop the future to stop.
+    /// Cuts on every tick from the next one on, for ever. Drop the future to stop.
     pub async fn keep_cutting(self: Arc<Self>) {
         let mut tick = tokio::time::interval(TICK);
+        // The first tick is at once; whoever starts this has made the first cut.
+        tick.tick().await;
         loop {
             tick.tick().await;
             let lists = Arc::clone(&self);
@@ -87,7 +89,7 @@ impl StatusLists {
 
     fn cut_one(&self, list: ListId, now: Timestamp) -> Option<Cut> {
         let packed = self.status.export_two_bit(list);
-        let etag = format!("\"{}\"", &blake3::hash(&packed).to_hex()[..32]);
+        let digest = blake3::hash(&packed).to_hex();
         let values = StatusList::from_packed(Bits::Two, packed).ok()?;
         let uri = format!("{}{list}", self.base_uri);
         let claims = StatusListClaims {
@@ -97,7 +99,7 @@ impl StatusLists {
             ttl_seconds: Some(TTL_SECONDS),
             aggregation_uri: None,
         };
-        let etag = format!("{}-{}\"", &etag[..etag.len() - 1], now.0);
+        let etag = format!("\"{}-{}\"", &digest[..32], now.0);
         Some(Cut {
             cwt: sign_cwt(&values, &claims, &self.key),
             jwt: sign_jwt(&values, &claims, &self.key),

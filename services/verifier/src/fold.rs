@@ -11,6 +11,7 @@ use citycode_event_store::follow::Fold;
 use citycode_event_store::{LogPosition, RecordedCommit, Sequence, StreamName};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, BucketTail, Commit, LogIdentity};
+use citycode_service_kit::files;
 use citycode_token::Keyring;
 use citycode_wire::event;
 use parking_lot::Mutex;
@@ -48,23 +49,9 @@ impl Folded {
 
     /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, scans do not.
     pub(crate) fn save(&self, path: &Path, identity: &LogIdentity) -> std::io::Result<()> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let temporary = path.with_extension("new");
-        let file = std::fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        let mut out = std::io::BufWriter::with_capacity(BUFFER_BYTES, file);
-        self.writer
-            .lock()
-            .save(identity, &mut out)
-            .map_err(std::io::Error::other)?;
-        out.flush()?;
-        out.get_ref().sync_all()?;
-        std::fs::rename(&temporary, path)
+        files::stream_private(path, |out| {
+            self.writer.lock().save(identity, out).map_err(std::io::Error::other)
+        })
     }
 
     pub(crate) fn fold_key_event(&self, event: &Event) -> Result<(), String> {

@@ -67,7 +67,7 @@ pub struct SheetContent {
     pub kind: Label,
     /// What the name is called, e.g. 姓名 / Name.
     pub name_label: Label,
-    /// The name, already masked (see [`mask_name`](super::mask_name)).
+    /// The name, already masked, e.g. 张*三.
     pub masked_name: String,
     /// When it ends; printed in at least 18 pt.
     pub expiry: LabelledValue,

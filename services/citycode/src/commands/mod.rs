@@ -125,7 +125,7 @@ impl Session {
         if let Some(code_id) = answer.get("code_id").and_then(Value::as_str) {
             facts.push(("code", code_id.to_owned()));
         }
-        self.output.thing(&answer, &facts.into_iter().collect::<Vec<_>>())
+        self.output.thing(&answer, &facts)
     }
 
     /// Paints a code into a file.

@@ -3,7 +3,7 @@
 //! A snapshot that is damaged, foreign or newer is thrown away, said loudly, and the log replayed.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::BufReader;
 use std::path::Path;
 
 use citycode_event_store::{EventStore, LogPosition, Sequence};
@@ -11,7 +11,7 @@ use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::files;
 
-/// Buffer for reading and writing snapshot files: few system calls, little memory.
+/// Buffer for reading snapshot files: few system calls, little memory.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// The identity of a log as snapshots carry it.
@@ -50,20 +50,5 @@ pub(super) fn load_register(path: &Path, identity: &LogIdentity) -> (HolderRegis
 /// # Errors
 /// What the file system says; the old snapshot still stands then.
 pub(super) fn save_register(path: &Path, identity: &LogIdentity, register: &HolderRegister) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, private_file(&temporary)?);
-    register.save(identity, &mut out).map_err(std::io::Error::other)?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    std::fs::rename(&temporary, path)
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(files::PRIVATE_FILE_MODE)
-        .open(path)
+    files::stream_private(path, |out| register.save(identity, out).map_err(std::io::Error::other))
 }
