@@ -58,6 +58,12 @@ impl Freshness {
     pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
         let (monotonic, wall) = (clock.monotonic(), clock.now());
         let heads = store.heads().await.map_err(|error| error.to_string())?;
+        let behind = heads.commits().saturating_sub(progress.position().commits());
+        metrics::gauge!("citycode_verifier_lag_events").set(behind as f64);
+        let age_ms = self.age_ms(monotonic);
+        if age_ms != u64::MAX {
+            metrics::gauge!("citycode_verifier_lag_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
+        }
         progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
         self.reaches.fetch_max(wall.0, Ordering::AcqRel);
         self.proved_at_ms.store(millis(monotonic), Ordering::Release);

@@ -13,6 +13,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::scan::Verifier;
 
+/// Scans of one stream that are worked on at once: the registrations among them share the disk's syncs, and a client
+/// that sends faster than it reads is held back.
+const IN_FLIGHT: usize = 256;
+
 /// The gRPC service of a verifier.
 #[derive(Clone)]
 pub struct VerifierFace(pub Arc<Verifier>);
@@ -32,7 +36,7 @@ impl VerifierService for VerifierFace {
     ) -> Result<Response<Self::VerifyStreamStream>, Status> {
         let caller = caller(&request)?;
         let verifier = Arc::clone(&self.0);
-        let answers = request.into_inner().then(move |scan| {
+        let answers = request.into_inner().map(move |scan| {
             let (verifier, caller) = (Arc::clone(&verifier), Arc::clone(&caller));
             async move {
                 let scan = scan?;
@@ -42,6 +46,6 @@ impl VerifierService for VerifierFace {
                 }))
             }
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(answers.buffered(IN_FLIGHT))))
     }
 }

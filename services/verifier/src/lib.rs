@@ -6,6 +6,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | `clock_watch` | whether the wall clock can be believed, without a lock |
 //! | [`fold`] | the log → status, standing, keyring |
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
@@ -13,6 +14,7 @@
 //! | [`records`] | scan and sampling records |
 //! | [`grpc`] | the face |
 
+mod clock_watch;
 pub mod fold;
 pub mod freshness;
 pub mod grpc;
@@ -23,5 +25,5 @@ pub mod scan;
 
 pub use fold::VerifierFold;
 pub use freshness::Freshness;
-pub use records::{RecordsError, ScanRecords};
+pub use records::{RecordsError, Registered, ScanRecord, ScanRecords};
 pub use scan::{Answer, Scan, Verifier, VerifierParts};

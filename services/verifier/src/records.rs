@@ -2,11 +2,13 @@
 //!
 //! Records of ordinary scans go into a bounded queue and from there many to a transaction; under overload they are
 //! dropped and counted. A sampling desk's record is durable before its answer, and the same (device, scan id) is one
-//! record for ever (R20): a repeat gets the verdict that stands in it.
+//! record as long as records are kept (R20): a repeat gets the verdict that stands in it. What was shown stands in it
+//! as an HMAC under the day's key, so that a scan id used for another code or card is noticed and nobody's number can
+//! be tried out once the key is destroyed.
 //!
 //! ```text
-//! scans.redb   table scans-1       (day:u32, sequence:u64) → sealed record
-//!              table registered-1  (device, scan id) hashed:16 → day:u32 and sealed record
+//! scans.redb   table scans-2       (day:u32, sequence:u64) → sealed record
+//!              table registered-2  (device, scan id) hashed:16 → day:u32 and sealed record
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! record       see `ScanRecord::to_bytes`
 //! ```
@@ -18,18 +20,18 @@ use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files;
 use citycode_vault::HolderKey;
 use parking_lot::Mutex;
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-1");
-const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-1");
+const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-2");
+const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-2");
 /// Records that may wait; at some 200 bytes each, and seconds of work for the disk.
 const QUEUE: usize = 65_536;
 /// Records in one transaction.
 const BATCH: usize = 4_096;
 const DAY_SECONDS: i64 = 86_400;
-const CONTEXT: &[u8] = b"citycode-scan-record-v1";
+const CONTEXT: &[u8] = b"citycode-scan-record-v2";
 
 /// Why records cannot be kept.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,7 +55,25 @@ pub struct ScanRecord {
     pub reason: String,
     /// The commit that the verdict rested on.
     pub position: (u16, u64),
+    /// How old the knowledge was, in milliseconds.
+    pub age_ms: u64,
+    /// HMAC of what was shown under the day's key, in registrations; the writer fills it in.
+    pub shown: [u8; 32],
 }
+
+/// What came of a registration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Registered {
+    /// It is recorded now.
+    Now,
+    /// It was before, as this.
+    Before(ScanRecord),
+    /// The device has used the scan id for something else; nothing was recorded.
+    ForAnother,
+}
+
+/// What was shown, only to be told apart from what else was: a code's digest, or the bytes of a card's number.
+pub type ShownBytes = Zeroizing<Vec<u8>>;
 
 /// Where scan records go.
 pub struct ScanRecords {
@@ -70,7 +90,12 @@ struct Store {
 
 enum Job {
     Scan(ScanRecord),
-    Registration(ScanRecord, oneshot::Sender<Result<ScanRecord, RecordsError>>),
+    Registration(Registration, oneshot::Sender<Result<Registered, RecordsError>>),
+}
+
+struct Registration {
+    record: ScanRecord,
+    shown: ShownBytes,
 }
 
 impl ScanRecords {
@@ -108,18 +133,31 @@ impl ScanRecords {
         }
     }
 
-    /// Records a registration; durable once it returns. A repeat of the same (device, scan id) gives the first record.
+    /// Records a registration; durable once it returns. Of one (device, scan id) only the first is recorded.
     ///
     /// # Errors
     /// [`RecordsError`]; then the person was not registered.
-    pub async fn register(&self, record: ScanRecord) -> Result<ScanRecord, RecordsError> {
+    pub async fn register(&self, record: ScanRecord, shown: ShownBytes) -> Result<Registered, RecordsError> {
         let (answer, answered) = oneshot::channel();
-        let stopped = |_| RecordsError("the writer stopped".into());
-        self.jobs
-            .send(Job::Registration(record, answer))
-            .await
-            .map_err(|_| stopped(()))?;
-        answered.await.map_err(|_| stopped(()))?
+        let stopped = || RecordsError("the writer stopped".into());
+        let job = Job::Registration(Registration { record, shown }, answer);
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// What was registered under this scan id before, if anything: none where it is new.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn registered(
+        &self,
+        device: &str,
+        scan_id: &str,
+        shown: &ShownBytes,
+    ) -> Result<Option<Registered>, RecordsError> {
+        let transaction = self.store.database.begin_read().map_err(failed)?;
+        let registered = transaction.open_table(REGISTERED).map_err(failed)?;
+        self.store.before(&registered, scan_name(device, scan_id), shown)
     }
 
     /// Destroys records and keys of days before `first_kept` (days since 1970).
@@ -163,11 +201,11 @@ impl Store {
             if let Err(error) = &outcome {
                 tracing::error!(%error, "scan records were not written");
             }
-            let mut kept = outcome.map(Vec::into_iter);
+            let mut outcome = outcome.map(Vec::into_iter);
             for job in jobs.drain(..) {
                 if let Job::Registration(_, answer) = job {
-                    let one = match &mut kept {
-                        Ok(kept) => kept.next().ok_or_else(|| RecordsError("a record was lost".into())),
+                    let one = match &mut outcome {
+                        Ok(answers) => answers.next().expect("one answer for each registration of the batch"),
                         Err(error) => Err(error.clone()),
                     };
                     // A caller that went away needs no answer.
@@ -177,44 +215,79 @@ impl Store {
         }
     }
 
-    /// Writes a batch in one transaction; gives the record that stands for each registration, in order.
-    fn write(&self, jobs: &[Job]) -> Result<Vec<ScanRecord>, RecordsError> {
+    /// Writes a batch in one transaction; answers each registration, in order. An earlier record that does not open
+    /// fails only who asks for it.
+    fn write(&self, jobs: &[Job]) -> Result<Vec<Result<Registered, RecordsError>>, RecordsError> {
         let transaction = self.database.begin_write().map_err(failed)?;
-        let mut kept = Vec::new();
+        let mut answers = Vec::new();
         {
             let mut scans = transaction.open_table(SCANS).map_err(failed)?;
             let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
+            let mut last: Option<(u32, u64)> = None;
             for job in jobs {
-                let (record, registers) = match job {
-                    Job::Scan(record) => (record, false),
-                    Job::Registration(record, _) => (record, true),
-                };
-                if registers && !record.scan_id.is_empty() {
-                    let name = scan_name(&record.device, &record.scan_id);
-                    let known = registered.get(name).map_err(failed)?;
-                    let known = known.map(|known| (known.value().0, known.value().1.to_vec()));
-                    if let Some((day, sealed)) = known {
-                        kept.push(self.unseal(day, &sealed)?);
-                        continue;
+                let record = match job {
+                    Job::Scan(record) => record.clone(),
+                    Job::Registration(Registration { record, shown }, _) => {
+                        let name = scan_name(&record.device, &record.scan_id);
+                        let named = !record.scan_id.is_empty();
+                        match self.before(&registered, name, shown) {
+                            Ok(Some(before)) if named => {
+                                answers.push(Ok(before));
+                                continue;
+                            }
+                            Err(error) if named => {
+                                answers.push(Err(error));
+                                continue;
+                            }
+                            _ => {}
+                        }
+                        let record = ScanRecord {
+                            shown: self.key(day_of(record)?)?.digest(shown),
+                            ..record.clone()
+                        };
+                        if named {
+                            let (day, sealed) = self.seal(&record)?;
+                            registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
+                        }
+                        answers.push(Ok(Registered::Now));
+                        record
                     }
-                    let (day, sealed) = self.seal(record)?;
-                    registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
-                }
-                let (day, sealed) = self.seal(record)?;
-                let last = scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)?.next_back();
-                let last = last.transpose().map_err(failed)?.map_or(0, |(key, _)| key.value().1);
-                scans.insert((day, last + 1), sealed.as_slice()).map_err(failed)?;
-                if registers {
-                    kept.push(record.clone());
-                }
+                };
+                let (day, sealed) = self.seal(&record)?;
+                let place = match last.filter(|(of, _)| *of == day) {
+                    Some((_, place)) => place + 1,
+                    None => first_free(&scans, day)?,
+                };
+                scans.insert((day, place), sealed.as_slice()).map_err(failed)?;
+                last = Some((day, place));
             }
         }
         transaction.commit().map_err(failed)?;
-        Ok(kept)
+        Ok(answers)
+    }
+
+    /// What stands under the name of a scan.
+    fn before(
+        &self,
+        registered: &impl ReadableTable<[u8; 16], (u32, &'static [u8])>,
+        name: [u8; 16],
+        shown: &ShownBytes,
+    ) -> Result<Option<Registered>, RecordsError> {
+        let Some(known) = registered.get(name).map_err(failed)? else {
+            return Ok(None);
+        };
+        let (day, sealed) = known.value();
+        let record = self.unseal(day, sealed)?;
+        let same = record.shown == self.key(day)?.digest(shown);
+        Ok(Some(if same {
+            Registered::Before(record)
+        } else {
+            Registered::ForAnother
+        }))
     }
 
     fn seal(&self, record: &ScanRecord) -> Result<(u32, Vec<u8>), RecordsError> {
-        let day = u32::try_from(record.at.div_euclid(DAY_SECONDS)).map_err(failed)?;
+        let day = day_of(record)?;
         let sealed = self.key(day)?.seal(CONTEXT, self.entropy.array(), &record.to_bytes());
         Ok((day, sealed))
     }
@@ -232,7 +305,8 @@ impl Store {
         let path = self.keys.join(format!("{day}.key"));
         if !path.exists() {
             let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(self.entropy.array());
-            files::create_private(&path, fresh.as_slice()).map_err(failed)?;
+            // Whole or absent: a crash here leaves a day without a key, never one with half a key.
+            files::write_atomic(&path, fresh.as_slice(), files::PRIVATE_FILE_MODE).map_err(failed)?;
         }
         let bytes = files::read_private(&path).map_err(failed)?;
         let key = HolderKey::new(bytes.as_slice().try_into().map_err(failed)?);
@@ -242,12 +316,14 @@ impl Store {
 }
 
 impl ScanRecord {
-    /// `at:i64 partition:u16 sequence:u64`, then each text as `length:u16 bytes`; big-endian.
+    /// `at:i64 partition:u16 sequence:u64 age:u64 shown:32`, then each text as `length:u16 bytes`; big-endian.
     fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(128);
+        let mut bytes = Vec::with_capacity(192);
         bytes.extend_from_slice(&self.at.to_be_bytes());
         bytes.extend_from_slice(&self.position.0.to_be_bytes());
         bytes.extend_from_slice(&self.position.1.to_be_bytes());
+        bytes.extend_from_slice(&self.age_ms.to_be_bytes());
+        bytes.extend_from_slice(&self.shown);
         for text in [&self.place, &self.device, &self.scan_id, &self.code_id, &self.reason] {
             let text = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
             bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut to 65,535").to_be_bytes());
@@ -259,7 +335,9 @@ impl ScanRecord {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (at, rest) = bytes.split_first_chunk()?;
         let (partition, rest) = rest.split_first_chunk()?;
-        let (sequence, mut rest) = rest.split_first_chunk()?;
+        let (sequence, rest) = rest.split_first_chunk()?;
+        let (age_ms, rest) = rest.split_first_chunk()?;
+        let (shown, mut rest) = rest.split_first_chunk()?;
         let mut texts = [const { String::new() }; 5];
         for text in &mut texts {
             let (length, after) = rest.split_first_chunk()?;
@@ -277,8 +355,21 @@ impl ScanRecord {
             code_id,
             reason,
             position,
+            age_ms: u64::from_be_bytes(*age_ms),
+            shown: *shown,
         })
     }
+}
+
+/// Days since 1970 in UTC.
+fn day_of(record: &ScanRecord) -> Result<u32, RecordsError> {
+    u32::try_from(record.at.div_euclid(DAY_SECONDS)).map_err(failed)
+}
+
+fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {
+    let last = scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)?.next_back();
+    let last = last.transpose().map_err(failed)?;
+    Ok(last.map_or(1, |(key, _)| key.value().1 + 1))
 }
 
 /// The name of a scan: device and scan id, hashed, so that neither stands in the clear.

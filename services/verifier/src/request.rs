@@ -1,21 +1,25 @@
 //! A request to verify: who may ask, what was shown, and the answer with its record.
 
+use std::time::Duration;
+
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::{CodeId, CommitPosition};
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::auth::Caller;
-use citycode_service_kit::limits::{Rate, RateLimiter};
+use citycode_service_kit::limits::{self, DistinctLimiter, Limited, Rate, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
-use crate::records::ScanRecord;
+use crate::records::{Registered, ScanRecord, ShownBytes};
 use crate::scan::{Answer, Scan, Verifier};
 
-/// Wrong cards that a caller may try against one code: a person at the desk fumbles, a machine would search.
-const MISMATCHES: Rate = Rate {
+/// Cards that a caller may hold against one code: a person at the desk fumbles, a machine would search. All are
+/// counted, right ones too, and before they are compared: whoever is stopped must not learn from how.
+const CARDS_PER_CODE: Rate = Rate {
     burst: 10,
     per_minute: 5,
 };
@@ -24,13 +28,55 @@ const REMEMBERED: usize = 100_000;
 /// Longest device and scan id in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Limits against searching for the ID number behind a code.
-pub(crate) struct CardLimits(RateLimiter<(String, [u8; 8])>);
+/// Limits against searching for the number behind a code, and against asking for everybody's standing.
+pub(crate) struct CardLimits {
+    per_code: RateLimiter<(String, [u8; 8])>,
+    /// Different people whose cards a caller reads, beside a code or instead of one.
+    persons: DistinctLimiter<String>,
+    hash_key: [u8; 32],
+}
 
-impl Default for CardLimits {
-    fn default() -> Self {
-        Self(RateLimiter::new(MISMATCHES, REMEMBERED))
+impl CardLimits {
+    /// `secret` is random and of this process: numbers are counted by their keyed hash.
+    pub(crate) fn new(secret: &[u8; 16]) -> Self {
+        Self {
+            per_code: RateLimiter::new(CARDS_PER_CODE, REMEMBERED),
+            persons: DistinctLimiter::new(
+                limits::DISTINCT_PER_CALLER,
+                limits::DISTINCT_WINDOW,
+                limits::REMEMBERED_CALLERS,
+            ),
+            hash_key: blake3::derive_key("citycode verifier: hash of card numbers", secret),
+        }
     }
+
+    fn count_person(&self, caller: &Caller, number: &IdNumber, monotonic: Duration) -> Result<(), Problem> {
+        if caller.is_admin() {
+            return Ok(());
+        }
+        let hash = blake3::keyed_hash(&self.hash_key, number.as_bytes());
+        let value = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"));
+        let admitted = self.persons.admit(&caller.id.as_str().to_owned(), value, monotonic);
+        admitted.map_err(|limited| limited_problem(limited, "too many different ID cards in a short time"))
+    }
+
+    fn count_card(&self, caller: &Caller, code_id: CodeId, monotonic: Duration) -> Result<(), Problem> {
+        let key = (caller.id.as_str().to_owned(), code_id.0);
+        let admitted = self.per_code.admit(&key, monotonic);
+        admitted.map_err(|limited| limited_problem(limited, "too many ID cards for one code"))
+    }
+}
+
+fn limited_problem(limited: Limited, detail: &str) -> Problem {
+    let seconds = limited.retry_after.as_secs().saturating_add(1);
+    Problem::new(Code::RateLimited, detail).with_retry_after(seconds)
+}
+
+/// A request that was judged.
+struct Judged {
+    answer: Answer,
+    /// What tells this scan apart from another under the same scan id.
+    shown: ShownBytes,
 }
 
 impl Verifier {
@@ -61,9 +107,10 @@ impl Verifier {
             ));
         }
         let now = Timestamp(request.at.unwrap_or_else(|| self.clock.now().0));
-        let answer = match &request.scan {
+        let started = self.clock.monotonic();
+        let judged = match &request.scan {
             Some(Shown::Code(text)) => self.code(caller, place, text, &request.id_number, now, what_if)?,
-            Some(Shown::IdCard(number)) => self.card(caller, place, number, now, what_if).await?,
+            Some(Shown::IdCard(number)) => self.card(caller, place, number, what_if).await?,
             None => {
                 return Err(Problem::new(
                     Code::InvalidRequest,
@@ -71,9 +118,13 @@ impl Verifier {
                 ));
             }
         };
+        let answer = judged.answer;
+        let took = self.clock.monotonic().saturating_sub(started);
+        metrics::histogram!("citycode_verifier_scan_seconds").record(took.as_secs_f64());
         metrics::counter!("citycode_verifier_scans_total", "decision" => answer.verdict.decision.name()).increment(1);
         if answer.verdict.reason == Reason::UnknownCode {
             metrics::counter!("citycode_verifier_unknown_codes_total").increment(1);
+            metrics::counter!("citycode_verifier_alarms_total").increment(1);
             tracing::error!(
                 place = place.name,
                 "ALARM: a token with a good signature that the log does not know"
@@ -82,7 +133,7 @@ impl Verifier {
         let answer = if what_if {
             answer
         } else {
-            self.record(place, &device, request, answer, now).await?
+            self.record(place, &device, request, judged, now).await?
         };
         Ok(self.response(place, &answer, !request.omit_explanation))
     }
@@ -123,53 +174,51 @@ impl Verifier {
         id_number: &str,
         now: Timestamp,
         what_if: bool,
-    ) -> Result<Answer, Problem> {
-        let card = if id_number.is_empty() {
-            None
-        } else {
-            Some(self.id_number(id_number)?)
+    ) -> Result<Judged, Problem> {
+        let judge = |id_number| {
+            self.scan(&Scan {
+                place,
+                text,
+                id_number,
+                now,
+                what_if,
+            })
         };
-        let id_number = card.as_ref().map(IdNumber::as_bytes);
-        let answer = self.scan(&Scan {
-            place,
-            text,
-            id_number,
-            now,
-            what_if,
-        });
-        if answer.verdict.reason == Reason::IdMismatch
-            && let Some(claims) = &answer.claims
-        {
-            let key = (caller.id.as_str().to_owned(), claims.code_id.0);
-            self.limits.0.admit(&key, self.clock.monotonic()).map_err(|limited| {
-                let seconds = limited.retry_after.as_secs().saturating_add(1);
-                Problem::new(Code::RateLimited, "too many wrong ID cards for one code").with_retry_after(seconds)
-            })?;
+        let mut answer;
+        if id_number.is_empty() {
+            answer = judge(None);
+        } else {
+            let card = self.id_number(id_number)?;
+            let monotonic = self.clock.monotonic();
+            self.limits.count_person(caller, &card, monotonic)?;
+            answer = judge(None);
+            if let Some(claims) = answer.claims.filter(|claims| claims.id_commitment.is_some()) {
+                self.limits.count_card(caller, claims.code_id, monotonic)?;
+                answer = judge(Some(card.as_bytes()));
+            }
         }
-        Ok(answer)
+        let shown = answer.claims.map(|claims| claims.digest.0.to_vec());
+        let shown = ShownBytes::new(shown.unwrap_or_else(|| blake3::hash(text.as_bytes()).as_bytes().to_vec()));
+        Ok(Judged { answer, shown })
     }
 
-    async fn card(
-        &self,
-        caller: &Caller,
-        place: &PlacePolicy,
-        number: &str,
-        now: Timestamp,
-        what_if: bool,
-    ) -> Result<Answer, Problem> {
-        if !(caller.may_read_cards() || caller.is_admin()) {
+    async fn card(&self, caller: &Caller, place: &PlacePolicy, number: &str, what_if: bool) -> Result<Judged, Problem> {
+        if !caller.may_read_cards() {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "the caller may not ask whether an ID card admits",
             ));
         }
-        let _ = now;
         let number = self.id_number(number)?;
+        self.limits.count_person(caller, &number, self.clock.monotonic())?;
         let holder = self.vault.find(&number).await.map_err(|error| {
             tracing::error!(%error, "the vault cannot answer");
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
-        Ok(self.scan_id_card(place, holder, what_if))
+        Ok(Judged {
+            answer: self.scan_id_card(place, holder, what_if),
+            shown: ShownBytes::new(number.as_bytes().to_vec()),
+        })
     }
 
     fn id_number(&self, text: &str) -> Result<IdNumber, Problem> {
@@ -177,15 +226,17 @@ impl Verifier {
         IdNumber::parse(text, today).map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))
     }
 
-    /// Records the scan. A sampling desk's is durable before the answer, and a repeat gets the recorded verdict.
+    /// Records the scan. A sampling desk's is durable before the answer, and a repeat is answered as recorded,
+    /// whatever became of the code since (R20).
     async fn record(
         &self,
         place: &PlacePolicy,
         device: &str,
         request: &VerifyRequest,
-        answer: Answer,
+        judged: Judged,
         now: Timestamp,
     ) -> Result<Answer, Problem> {
+        let Judged { answer, shown } = judged;
         let record = ScanRecord {
             at: now.0,
             place: place.name.clone(),
@@ -197,24 +248,41 @@ impl Verifier {
                 .unwrap_or_default(),
             reason: answer.verdict.reason.name().to_owned(),
             position: (answer.position.partition, answer.position.sequence),
+            age_ms: answer.age_ms,
+            shown: [0; 32],
         };
-        if !place.registers || answer.verdict.decision != Decision::Admit {
+        if !place.registers {
             self.records.note(record);
             return Ok(answer);
         }
-        let code_id = record.code_id.clone();
-        let kept = self.records.register(record).await.map_err(|error| {
-            tracing::error!(%error, "a registration could not be recorded");
-            Problem::new(
-                Code::Unavailable,
-                "the registration could not be recorded, so the person is not registered",
-            )
-        })?;
-        if kept.code_id != code_id {
-            let detail = "this device has used this scan id for another code; give every scan an id of its own";
-            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+        let outcome = if answer.verdict.decision == Decision::Admit {
+            self.records.register(record, shown).await.map(Some)
+        } else {
+            // Not registered by this scan; but perhaps it is the repeat of one that was.
+            let before = if request.scan_id.is_empty() {
+                Ok(None)
+            } else {
+                self.records.registered(device, &request.scan_id, &shown)
+            };
+            if matches!(before, Ok(None)) {
+                self.records.note(record);
+            }
+            before
+        };
+        match outcome {
+            Ok(None | Some(Registered::Now)) => Ok(answer),
+            Ok(Some(Registered::Before(record))) => as_recorded(answer, &record),
+            Ok(Some(Registered::ForAnother)) => {
+                let detail =
+                    "this device has used this scan id for another code or card; give every scan an id of its own";
+                Err(Problem::new(Code::IdempotencyKeyReused, detail))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a registration could not be recorded");
+                let detail = "the registration could not be recorded, so the person is not registered";
+                Err(Problem::new(Code::Unavailable, detail))
+            }
         }
-        Ok(answer)
     }
 
     fn response(&self, place: &PlacePolicy, answer: &Answer, explain: bool) -> VerifyResponse {
@@ -237,4 +305,17 @@ impl Verifier {
         }
         .into()
     }
+}
+
+/// The answer that was given when the scan was recorded.
+fn as_recorded(now: Answer, record: &ScanRecord) -> Result<Answer, Problem> {
+    let reason = Reason::ALL.into_iter().find(|reason| reason.name() == record.reason);
+    let verdict = reason.ok_or_else(Problem::internal)?.verdict();
+    let (partition, sequence) = record.position;
+    Ok(Answer {
+        verdict,
+        position: CommitPosition { partition, sequence },
+        age_ms: record.age_ms,
+        ..now
+    })
 }

@@ -15,12 +15,13 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
-use citycode_service_kit::clock::{Clock, ClockTrust};
+use citycode_service_kit::clock::Clock;
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
 };
 use citycode_vault::Vault;
 
+use crate::clock_watch::StepWatch;
 use crate::fold::{Folded, VerifierFold};
 use crate::freshness::Freshness;
 use crate::records::ScanRecords;
@@ -54,6 +55,7 @@ pub struct Verifier {
     pub(crate) records: Arc<ScanRecords>,
     pub(crate) limits: crate::request::CardLimits,
     id_check_key: IdCheckKey,
+    watch: StepWatch,
     identity: LogIdentity,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
@@ -122,10 +124,11 @@ impl Verifier {
         }
         let verifier = Self {
             policy: parts.policy,
+            limits: crate::request::CardLimits::new(&parts.fingerprint_key),
+            watch: StepWatch::new(&*parts.clock),
             clock: parts.clock,
             vault: parts.vault,
             records: parts.records,
-            limits: crate::request::CardLimits::default(),
             id_check_key: parts.id_check_key,
             identity: parts.identity,
             folded: Arc::clone(&folded),
@@ -158,7 +161,9 @@ impl Verifier {
     /// Judges one scan of a code. No lock, and for a token seen before no allocation.
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
-        let age_ms = if scan.what_if { 0 } else { self.age_ms() };
+        // Before the status is looked up: what is then found is at least as new as what this says of it.
+        let knowledge = self.knowledge(scan.what_if);
+        let age_ms = knowledge.age_ms;
         let nowhere = CommitPosition {
             partition: 0,
             sequence: 0,
@@ -190,15 +195,9 @@ impl Verifier {
             _ => IdCheck::None,
         };
         let knowledge = Knowledge {
-            age_ms,
-            reaches: if scan.what_if {
-                Timestamp(i64::MAX)
-            } else {
-                self.freshness.reaches().max(known.reaches)
-            },
-            clock_trusted: scan.what_if || self.clock_trusted(),
-            whole_log: true,
+            reaches: knowledge.reaches.max(known.reaches),
             key_compromised: compromised,
+            ..knowledge
         };
         let evidence = Evidence {
             claims: &claims,
@@ -228,15 +227,9 @@ impl Verifier {
     /// Judges an ID card shown instead of a code; `holder` is none for a person unknown to the city (R21).
     #[must_use]
     pub fn scan_id_card(&self, place: &PlacePolicy, holder: Option<HolderId>, what_if: bool) -> Answer {
+        let knowledge = self.knowledge(what_if);
+        let age_ms = knowledge.age_ms;
         let standing = holder.map_or(Standing::Green, |holder| self.folded.status.standing_of(holder));
-        let age_ms = if what_if { 0 } else { self.age_ms() };
-        let knowledge = Knowledge {
-            age_ms,
-            reaches: self.freshness.reaches(),
-            clock_trusted: what_if || self.clock_trusted(),
-            whole_log: true,
-            key_compromised: false,
-        };
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
         let position = CommitPosition {
@@ -257,12 +250,25 @@ impl Verifier {
         self.kinds[usize::from(kind.number())].as_deref()
     }
 
-    fn age_ms(&self) -> u64 {
-        self.freshness.age_ms(self.clock.monotonic())
-    }
-
-    fn clock_trusted(&self) -> bool {
-        self.clock.trust() == ClockTrust::Trusted
+    /// How much of the log is known now, of no code in particular.
+    fn knowledge(&self, what_if: bool) -> Knowledge {
+        let (age_ms, reaches, clock_trusted) = if what_if {
+            (0, Timestamp(i64::MAX), true)
+        } else {
+            let (monotonic, wall_millis) = (self.clock.monotonic(), self.clock.now_millis());
+            (
+                self.freshness.age_ms(monotonic),
+                self.freshness.reaches(),
+                self.watch.trusts(monotonic, wall_millis),
+            )
+        };
+        Knowledge {
+            age_ms,
+            reaches,
+            clock_trusted,
+            whole_log: true,
+            key_compromised: false,
+        }
     }
 
     /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.

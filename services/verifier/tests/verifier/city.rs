@@ -1,0 +1,365 @@
+//! A city with one verifier over the in-memory log: real events, real tokens, a clock that the test moves.
+#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+
+use std::sync::Arc;
+
+use citycode_domain::admission::{Decision, Reason};
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::{CodeId, HolderId, ListId, StatusRef};
+use citycode_domain::policy::{PlacePolicy, Policy};
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::memory::MemoryEventStore;
+use citycode_event_store::{
+    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, MessageId, NewCommit, Position, RequestDigest,
+    StreamName, StreamState,
+};
+use citycode_projection::LogIdentity;
+use citycode_service_kit::auth::{Caller, CallerId, Role};
+use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
+use citycode_service_kit::entropy::{Entropy, SeededEntropy};
+use citycode_service_kit::problem::Problem;
+use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
+use citycode_vault::embedded::EmbeddedVault;
+use citycode_verifier::{Answer, Scan, ScanRecords, Verifier, VerifierParts};
+use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
+use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
+use citycode_wire::verdict;
+
+/// When every test begins: the day of the city's questions.
+pub(crate) const START: i64 = 1_661_904_000;
+/// The two examples printed in GB 11643-1999.
+pub(crate) const WANG: &str = "11010519491231002X";
+pub(crate) const LI: &str = "440524188001010014";
+
+const LOG_ID: [u8; 16] = [7; 16];
+const PARTITIONS: u16 = 2;
+const BUCKETS: u32 = 64;
+
+/// A code that was signed, whether or not the log knows it.
+pub(crate) struct Code {
+    pub(crate) text: String,
+    pub(crate) issued: CodeIssued,
+}
+
+pub(crate) struct City {
+    pub(crate) store: MemoryEventStore,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) progress: Progress,
+    pub(crate) vault: Arc<EmbeddedVault>,
+    pub(crate) records: Arc<ScanRecords>,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) key: SigningKey,
+    following: tokio::task::JoinHandle<()>,
+    commands: std::sync::atomic::AtomicU64,
+}
+
+fn id_check_key() -> IdCheckKey {
+    IdCheckKey::from_bytes([2; 32])
+}
+
+impl City {
+    /// A city whose log knows one signing key, and a verifier that has proved itself fresh.
+    pub(crate) async fn new() -> Self {
+        let layout = Layout::new(PARTITIONS, BUCKETS).unwrap();
+        let store = MemoryEventStore::new(LogId(LOG_ID), layout);
+        let folder = tempfile::tempdir().unwrap();
+        let key = SigningKey::from_seed([3; 32]);
+        let city = Self::open(store, folder, key).await;
+        city.add_key(&city.key).await;
+        city.prove().await;
+        city
+    }
+
+    async fn open(store: MemoryEventStore, folder: tempfile::TempDir, key: SigningKey) -> Self {
+        let clock = Arc::new(ManualClock::at(UnixSeconds(START)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(5));
+        let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).unwrap());
+        let random = Arc::clone(&entropy);
+        let fill: citycode_vault::FillRandom = Arc::new(move |bytes| random.fill(bytes));
+        let master = zeroize::Zeroizing::new([1; 32]);
+        let vault = Arc::new(EmbeddedVault::open(&folder.path().join("vault"), &master, fill).unwrap());
+        let records = Arc::new(ScanRecords::open(&folder.path().join("scans"), entropy).unwrap());
+        let parts = VerifierParts {
+            policy: Arc::clone(&policy),
+            clock: Arc::clone(&clock) as _,
+            vault: Arc::clone(&vault) as _,
+            id_check_key: id_check_key(),
+            records: Arc::clone(&records),
+            fingerprint_key: [9; 16],
+            identity: LogIdentity {
+                log_id: LOG_ID,
+                partitions: PARTITIONS,
+                buckets_per_partition: BUCKETS,
+                hash_version: 1,
+            },
+        };
+        let snapshot = folder.path().join("status");
+        let (verifier, mut fold, from) = Verifier::open(parts, &store, Some(&snapshot)).await.unwrap();
+        let progress = Progress::new(&from);
+        let (followed, following) = (store.clone(), progress.clone());
+        let following = tokio::spawn(async move {
+            follow(&followed, &mut fold, &following).await;
+        });
+        Self {
+            store,
+            clock,
+            policy,
+            verifier,
+            progress,
+            vault,
+            records,
+            folder,
+            key,
+            following,
+            commands: std::sync::atomic::AtomicU64::new(1),
+        }
+    }
+
+    /// The process ends and starts again on the same log and folder.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            store,
+            folder,
+            key,
+            following,
+            commands,
+            clock,
+            verifier,
+            vault,
+            records,
+            ..
+        } = self;
+        following.abort();
+        // Whoever holds the verifier holds the files of records and vault.
+        let _ = following.await;
+        drop((verifier, vault, records));
+        for file in ["scans/scans.redb", "vault/vault.redb"] {
+            released(&folder.path().join(file)).await;
+        }
+        let now = clock.now();
+        let mut city = Self::open(store, folder, key).await;
+        city.commands = commands;
+        city.clock.set_wall(now);
+        city.progress.wait_until_live().await.unwrap();
+        city.prove().await;
+        city
+    }
+
+    pub(crate) async fn prove(&self) {
+        let freshness = Arc::clone(self.verifier.freshness());
+        freshness
+            .probe(&self.store, &self.progress, &*self.clock)
+            .await
+            .unwrap();
+    }
+
+    /// Nobody folds any more: the network is cut.
+    pub(crate) fn stop_following(&self) {
+        self.following.abort();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now().0)
+    }
+
+    pub(crate) fn place(&self, name: &str) -> &PlacePolicy {
+        self.policy.place(name).unwrap()
+    }
+
+    /// Appends without waiting for the verifier.
+    pub(crate) async fn append(&self, stream: &str, event: &Event) -> Position {
+        let (event_type, version, payload) = citycode_wire::event::encode(event);
+        let number = self.commands.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let commit = NewCommit {
+            stream: StreamName::new(stream).unwrap(),
+            events: vec![EventData {
+                event_type: event_type.into(),
+                version,
+                payload: payload.into(),
+            }],
+            message_id: MessageId(id),
+            request_digest: RequestDigest([0; 32]),
+            command_id: CommandId([0; 16]),
+            actor: "test".into(),
+            causation_id: None,
+            correlation_id: None,
+            decided_at: self.clock.now().0,
+            trace_context: None,
+        };
+        match self.store.append_to_stream(commit, StreamState::Any).await.unwrap() {
+            AppendOutcome::Appended { position, .. } => position,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Appends, and waits until the verifier knows.
+    pub(crate) async fn tell(&self, stream: &str, event: Event) {
+        let position = self.append(stream, &event).await;
+        self.progress.wait_for(position).await.unwrap();
+    }
+
+    pub(crate) async fn add_key(&self, key: &SigningKey) {
+        let added = SigningKeyAdded {
+            key_id: key.key_id(),
+            public_key: key.public_key(),
+            signs_from: Timestamp(START),
+        };
+        self.tell("keys", Event::SigningKeyAdded(added)).await;
+    }
+
+    /// Signs a code of a kind at this place of its list, for WANG where the kind commits to a number.
+    pub(crate) fn sign(&self, kind: &str, number: u32, phone: Option<&DeviceSigner>) -> Code {
+        self.sign_by(&self.key, kind, number, phone)
+    }
+
+    pub(crate) fn sign_by(&self, key: &SigningKey, kind: &str, number: u32, phone: Option<&DeviceSigner>) -> Code {
+        let kind = self.policy.kind_named(kind).unwrap();
+        let issued_at = self.now();
+        let expires_at = issued_at.plus_seconds(kind.validity_seconds);
+        let list = ListId::new(holder_partition(), kind.kind, expires_at, 0).unwrap();
+        let mut id = [kind.kind.number(); 8];
+        id[4..].copy_from_slice(&number.to_be_bytes());
+        let code_id = CodeId(id);
+        let needs = self.policy.needs_id_commitment(kind.kind);
+        let status = StatusRef { list, index: number };
+        let claims = CodeClaimsToSign {
+            code_id,
+            kind: kind.kind,
+            issued_at,
+            expires_at,
+            status,
+            id_commitment: needs.then(|| id_commitment(&id_check_key(), code_id, WANG.as_bytes())),
+            device_key: phone.map(DeviceSigner::device_key),
+        };
+        let signed = sign_code(&claims, &self.policy.status_base_uri, key).unwrap();
+        let slot = Slot {
+            kind: kind.kind,
+            guardian: None,
+        };
+        let issued = CodeIssued {
+            code: CodeRef { slot, code_id, status },
+            issued_at,
+            expires_at,
+            supersedes: None,
+            standing: Standing::Green,
+            ground: EligibilityGround::Everyone,
+            acting_guardian: None,
+            key_id: key.key_id(),
+            claims_digest: signed.digest,
+            sealed_token: Sealed(Vec::new()),
+        };
+        Code {
+            text: signed.text,
+            issued,
+        }
+    }
+
+    /// Signs a code and lets the log know it.
+    pub(crate) async fn issue(&self, kind: &str, number: u32) -> Code {
+        let code = self.sign(kind, number, None);
+        self.tell(&holder_stream(), Event::CodeIssued(code.issued.clone()))
+            .await;
+        code
+    }
+
+    pub(crate) async fn issue_live(&self, number: u32, phone: &DeviceSigner) -> Code {
+        let code = self.sign("live", number, Some(phone));
+        self.tell(&holder_stream(), Event::CodeIssued(code.issued.clone()))
+            .await;
+        code
+    }
+
+    /// What the phone shows now.
+    pub(crate) fn shown(&self, code: &Code, phone: &DeviceSigner) -> String {
+        present(&code.text, phone, self.now(), None).unwrap()
+    }
+
+    pub(crate) fn scan(&self, place: &str, text: &str) -> Answer {
+        self.verifier.scan(&Scan {
+            place: self.place(place),
+            text,
+            id_number: None,
+            now: self.now(),
+            what_if: false,
+        })
+    }
+
+    pub(crate) fn scan_with_card(&self, place: &str, text: &str, number: &str) -> Answer {
+        let card = IdNumber::parse(number, citycode_policy_file::local_date(&self.policy, self.now())).unwrap();
+        self.verifier.scan(&Scan {
+            place: self.place(place),
+            text,
+            id_number: Some(card.as_bytes()),
+            now: self.now(),
+            what_if: false,
+        })
+    }
+
+    pub(crate) fn reason(&self, place: &str, text: &str) -> Reason {
+        self.scan(place, text).verdict.reason
+    }
+
+    pub(crate) async fn verify(&self, caller: &Caller, request: VerifyRequest) -> Result<VerifyResponse, Problem> {
+        self.verifier.verify(caller, &request).await
+    }
+}
+
+/// Waits until the writer's thread has let go of the file. A lock, not a time, is waited for.
+async fn released(path: &std::path::Path) {
+    let path = path.to_owned();
+    let wait = move || std::fs::File::open(path).unwrap().lock().unwrap();
+    tokio::task::spawn_blocking(wait).await.unwrap();
+}
+
+/// The holder of every code here.
+pub(crate) const HOLDER: HolderId = HolderId([0xAB; 16]);
+
+pub(crate) fn holder_stream() -> String {
+    format!("holder-{HOLDER}")
+}
+
+fn holder_partition() -> u8 {
+    let layout = Layout::new(PARTITIONS, BUCKETS).unwrap();
+    let stream = StreamName::new(&holder_stream()).unwrap();
+    u8::try_from(layout.bucket_of(&stream).partition.0).unwrap()
+}
+
+/// A caller with these roles.
+pub(crate) fn caller(roles: &[&str]) -> Caller {
+    let roles = roles.iter().map(|role| Role::parse(role).unwrap().unwrap()).collect();
+    Caller::new(CallerId::new("test", &format!("caller-{}", 1)).unwrap(), roles)
+}
+
+pub(crate) fn desk() -> Caller {
+    caller(&["verifier:sampling_desk,staffed,sentinel:desk-1"])
+}
+
+/// One scan of a code as a device sends it.
+pub(crate) fn request(place: &str, text: &str, scan_id: &str) -> VerifyRequest {
+    VerifyRequest {
+        place: place.into(),
+        scan: Some(Shown::Code(text.into())),
+        scan_id: scan_id.into(),
+        ..VerifyRequest::default()
+    }
+}
+
+/// An ID card read instead of a code.
+pub(crate) fn card(place: &str, number: &str, scan_id: &str) -> VerifyRequest {
+    VerifyRequest {
+        scan: Some(Shown::IdCard(number.into())),
+        ..request(place, "", scan_id)
+    }
+}
+
+pub(crate) fn words(response: &VerifyResponse) -> (Decision, Reason) {
+    let decision = verdict::decision(response.decision).unwrap();
+    (decision, verdict::reason(response.reason).unwrap())
+}

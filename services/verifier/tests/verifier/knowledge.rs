@@ -1,0 +1,92 @@
+//! What a verdict rests on (R24): knowledge that is proved, and a clock that can be believed.
+
+use std::time::Duration;
+
+use citycode_domain::admission::{Decision, Reason};
+use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_service_kit::clock::UnixSeconds;
+
+use crate::city::{City, START, holder_stream};
+
+#[tokio::test]
+async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_refuses() {
+    let city = City::new().await;
+    let (alive, dead) = (city.issue("sampling", 1).await, city.issue("sampling", 2).await);
+    let revoked = CodeRevoked {
+        code: dead.issued.code,
+        reason: Sealed::default(),
+    };
+    city.tell(&holder_stream(), Event::CodeRevoked(revoked)).await;
+    city.prove().await;
+    city.clock.advance(Duration::from_secs(60));
+    let at_limit = city.scan("sampling_desk", &alive.text);
+    assert_eq!((at_limit.verdict.reason, at_limit.age_ms), (Reason::Ok, 60_000));
+    city.clock.advance(Duration::from_millis(1));
+    let stale = city.scan("sampling_desk", &alive.text).verdict;
+    assert_eq!(
+        (stale.decision, stale.reason),
+        (Decision::CannotCheck, Reason::TooStale)
+    );
+    assert_eq!(city.reason("sampling_desk", &dead.text), Reason::Revoked);
+    let card = city.verifier.scan_id_card(city.place("staffed"), None, false);
+    assert_eq!(card.verdict.reason, Reason::TooStale, "for the card too");
+    city.prove().await;
+    assert_eq!(city.reason("sampling_desk", &alive.text), Reason::Ok);
+}
+
+#[tokio::test]
+async fn r24_a_code_issued_later_than_the_knowledge_reaches_cannot_be_checked() {
+    let city = City::new().await;
+    city.clock.advance(Duration::from_secs(3));
+    let newborn = city.sign("sampling", 1, None);
+    let verdict = city.scan("sampling_desk", &newborn.text).verdict;
+    assert_eq!(
+        (verdict.decision, verdict.reason),
+        (Decision::CannotCheck, Reason::TooStale)
+    );
+    city.tell(&holder_stream(), Event::CodeIssued(newborn.issued.clone()))
+        .await;
+    assert_eq!(city.reason("sampling_desk", &newborn.text), Reason::Ok);
+}
+
+#[tokio::test]
+async fn r24_nothing_is_proved_while_nobody_follows() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    city.prove().await;
+    city.stop_following();
+    city.append(
+        &holder_stream(),
+        &Event::CodeIssued(city.sign("sampling", 2, None).issued),
+    )
+    .await;
+    city.clock.advance(Duration::from_secs(61));
+    let freshness = std::sync::Arc::clone(city.verifier.freshness());
+    let probe = freshness.probe(&city.store, &city.progress, &*city.clock);
+    tokio::pin!(probe);
+    assert!(
+        futures::poll!(probe.as_mut()).is_pending(),
+        "the log is further than the fold: no proof"
+    );
+    assert_eq!(city.reason("sampling_desk", &code.text), Reason::TooStale);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_admits_nobody_until_it_has_caught_up() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    city.clock.advance(Duration::from_secs(40));
+    assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok);
+    city.clock.set_wall(UnixSeconds(START + 30));
+    let verdict = city.scan("sampling_desk", &code.text).verdict;
+    assert_eq!(
+        (verdict.decision, verdict.reason),
+        (Decision::CannotCheck, Reason::ClockUntrusted)
+    );
+    city.clock.set_wall(UnixSeconds(START + 36));
+    assert_eq!(
+        city.reason("sampling_desk", &code.text),
+        Reason::Ok,
+        "a small correction is none"
+    );
+}

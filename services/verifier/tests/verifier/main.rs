@@ -1,0 +1,10 @@
+//! The rules that a verifier keeps, through the function that both faces call and through the scan below it.
+
+mod cards;
+mod city;
+mod keys;
+mod knowledge;
+mod order;
+mod places;
+mod registrations;
+mod snapshots;

@@ -1,0 +1,161 @@
+//! Registration records at a sampling desk (R20), and what stands in the files.
+
+use citycode_domain::admission::{Decision, Reason};
+use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_service_kit::problem::Code as ProblemCode;
+
+use crate::city::{City, LI, WANG, card, desk, holder_stream, request, words};
+
+#[tokio::test]
+async fn r20_the_same_scan_sent_twice_is_one_record_and_answers_as_recorded_also_after_a_restart() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    let first = city
+        .verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    assert_eq!(words(&first), (Decision::Admit, Reason::Ok));
+    let revoked = CodeRevoked {
+        code: code.issued.code,
+        reason: Sealed::default(),
+    };
+    city.tell(&holder_stream(), Event::CodeRevoked(revoked)).await;
+    let again = city
+        .verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    assert_eq!(words(&again), (Decision::Admit, Reason::Ok), "as recorded");
+    assert_eq!(again.as_of, first.as_of, "and on what it rested then");
+    let city = city.restart().await;
+    let again = city
+        .verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    assert_eq!(words(&again), (Decision::Admit, Reason::Ok), "also after a restart");
+    let fresh = city
+        .verify(&desk(), request("sampling_desk", &code.text, "scan-2"))
+        .await
+        .unwrap();
+    assert_eq!(
+        words(&fresh),
+        (Decision::Refuse, Reason::Revoked),
+        "another scan is judged anew"
+    );
+}
+
+#[tokio::test]
+async fn r20_a_scan_id_used_for_another_code_or_another_card_registers_nobody() {
+    let city = City::new().await;
+    let (one, other) = (city.issue("sampling", 1).await, city.issue("sampling", 2).await);
+    city.verify(&desk(), request("sampling_desk", &one.text, "scan-1"))
+        .await
+        .unwrap();
+    let reused = city
+        .verify(&desk(), request("sampling_desk", &other.text, "scan-1"))
+        .await
+        .unwrap_err();
+    assert_eq!(reused.code(), ProblemCode::IdempotencyKeyReused);
+    let mut reader = desk();
+    reader.card_reader = true;
+    let wang = city
+        .verify(&reader, card("sampling_desk", WANG, "scan-9"))
+        .await
+        .unwrap();
+    assert_eq!(words(&wang), (Decision::Admit, Reason::Ok));
+    let again = city
+        .verify(&reader, card("sampling_desk", WANG, "scan-9"))
+        .await
+        .unwrap();
+    assert_eq!(words(&again), (Decision::Admit, Reason::Ok));
+    let li = city.verify(&reader, card("sampling_desk", LI, "scan-9")).await;
+    assert_eq!(
+        li.unwrap_err().code(),
+        ProblemCode::IdempotencyKeyReused,
+        "another person would be told that they are registered, and are not"
+    );
+}
+
+#[tokio::test]
+async fn r20_one_record_that_cannot_be_read_stops_no_other_registration() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    city.verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    let folder = city.folder.path().join("scans/keys");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        std::fs::write(entry.unwrap().path(), [0xEE; 32]).unwrap();
+    }
+    let city = city.restart().await;
+    let desk = desk();
+    let (damaged, sound) = tokio::join!(
+        city.verify(&desk, request("sampling_desk", &code.text, "scan-1")),
+        city.verify(&desk, request("sampling_desk", &code.text, "scan-2")),
+    );
+    assert_eq!(
+        damaged.unwrap_err().code(),
+        ProblemCode::Unavailable,
+        "never a success that is not known"
+    );
+    assert_eq!(words(&sound.unwrap()), (Decision::Admit, Reason::Ok));
+}
+
+#[tokio::test]
+async fn r28_no_id_number_stands_in_the_files_of_records() {
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let mut reader = desk();
+    reader.card_reader = true;
+    let mut beside = request("staffed", &code.text, "scan-1");
+    beside.id_number = WANG.into();
+    city.verify(&reader, beside).await.unwrap();
+    city.verify(&reader, card("sampling_desk", WANG, "scan-2"))
+        .await
+        .unwrap();
+    city.verify(&reader, request("sampling_desk", &code.text, "scan-3"))
+        .await
+        .unwrap();
+    let mut folders = vec![city.folder.path().join("scans")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).unwrap();
+            let code_id = code.issued.code.code_id.to_string();
+            for secret in [WANG, "scan-3", "desk-1", &code_id] {
+                let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                assert!(!found, "{} holds something in the clear", path.display());
+            }
+        }
+    }
+    assert!(files >= 2, "records and a key were looked at");
+}
+
+#[tokio::test]
+async fn r20_retention_destroys_the_days_records_and_key() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    city.verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    let keys = city.folder.path().join("scans/keys");
+    assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 1);
+    let city = city.restart().await;
+    let tomorrow = u32::try_from(crate::city::START / 86_400 + 1).unwrap();
+    city.records.forget_before(tomorrow).unwrap();
+    assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 0);
+    let again = city
+        .verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        words(&again),
+        (Decision::Admit, Reason::Ok),
+        "forgotten, so a scan like any other"
+    );
+}
