@@ -14,7 +14,8 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::serve::MAX_HTTP_BODY_BYTES;
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -51,9 +52,13 @@ async fn unknown() -> Problem {
 }
 
 async fn wrong_method() -> Response {
-    let mut response = Problem::new(Code::InvalidRequest, "this path does not take that method").into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let problem = Problem::new(Code::InvalidRequest, "this path does not take that method");
+    // The kit keeps one status a code; the object must name the one that is sent (RFC 9457 §3.1.2).
+    let mut body = serde_json::to_value(problem).expect("a problem is strings and numbers");
+    body["status"] = status.as_u16().into();
+    let kind = [(CONTENT_TYPE, "application/problem+json")];
+    (status, kind, body.to_string()).into_response()
 }
 
 /// The panic's own text may hold anything, so it goes nowhere; the hook has written where it happened.

@@ -1,0 +1,163 @@
+//! The description and the page to browse it.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use citycode_portal::Portal;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::harness::City;
+
+/// Every operation of the agreed API, and whether it is for everyone.
+const OPERATIONS: [(&str, &str, bool); 23] = [
+    ("post", "/api/v1/register", false),
+    ("post", "/api/v1/relate", false),
+    ("post", "/api/v1/unrelate", false),
+    ("post", "/api/v1/erase", false),
+    ("post", "/api/v1/issue", false),
+    ("post", "/api/v1/reprint", false),
+    ("post", "/api/v1/codes", false),
+    ("post", "/api/v1/report-loss", false),
+    ("post", "/api/v1/revoke", false),
+    ("post", "/api/v1/suspend", false),
+    ("post", "/api/v1/reinstate", false),
+    ("post", "/api/v1/standing", false),
+    ("post", "/api/v1/verify", false),
+    ("post", "/api/v1/verify/image", false),
+    ("post", "/api/v1/verify/stream", false),
+    ("post", "/api/v1/import", false),
+    ("post", "/api/v1/history", false),
+    ("get", "/api/v1/keys", true),
+    ("post", "/api/v1/keys/rotate", false),
+    ("post", "/api/v1/keys/{kid}/compromise", false),
+    ("get", "/api/v1/status-lists", true),
+    ("get", "/api/v1/status-lists/{list}", true),
+    ("get", "/api/v1/policy", true),
+];
+
+async fn description() -> Value {
+    let city = City::new();
+    let answer = city.get("/openapi.json", &[]).await;
+    assert_eq!(answer.body, Portal::openapi_json(), "one description");
+    answer.ok()
+}
+
+#[tokio::test]
+async fn the_description_is_openapi_3_1_and_names_exactly_the_agreed_operations() {
+    let document = description().await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut described = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys();
+        described.extend(methods.map(|method| (method.clone(), path.clone())));
+    }
+    let agreed = OPERATIONS.map(|(method, path, _)| (method.to_owned(), path.to_owned()));
+    assert_eq!(described, BTreeSet::from(agreed));
+}
+
+#[tokio::test]
+async fn every_operation_says_who_may_call_what_it_answers_and_how_it_fails() {
+    let document = description().await;
+    let mut ids = BTreeSet::new();
+    for (method, path, public) in OPERATIONS {
+        let operation = &document["paths"][path][method];
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{path}");
+        assert!(
+            operation["summary"].is_string() || operation["description"].is_string(),
+            "{path}"
+        );
+        let security = if public { Value::Null } else { json!([{"bearer": []}]) };
+        assert_eq!(operation["security"], security, "{path}");
+        let answers = &operation["responses"];
+        assert!(answers["200"]["content"].is_object(), "{path}");
+        for status in ["400", "401", "404", "413", "429", "500", "503"] {
+            let schema = &answers[status]["content"]["application/problem+json"]["schema"];
+            assert_eq!(schema["$ref"], "#/components/schemas/Problem", "{path} {status}");
+        }
+        assert_eq!(method == "post", operation["requestBody"].is_object(), "{path}");
+    }
+    let scheme = &document["components"]["securitySchemes"]["bearer"]["scheme"];
+    assert_eq!(scheme, "bearer");
+    let codes = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+    assert!(codes.as_array().unwrap().contains(&json!("idempotency_key_reused")));
+}
+
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere_and_every_request_refuses_what_it_does_not_know() {
+    let document = description().await;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > OPERATIONS.len());
+    for reference in found {
+        let target = document.pointer(reference.strip_prefix('#').unwrap());
+        assert!(target.is_some(), "{reference}");
+    }
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let bodies: Vec<_> = schemas.iter().filter(|(name, _)| name.ends_with("Body")).collect();
+    assert!(bodies.len() >= 12);
+    for (name, schema) in bodies {
+        assert_eq!(schema["additionalProperties"], false, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_described_operation_is_really_there() {
+    let city = City::new();
+    for (method, path, public) in OPERATIONS {
+        let path = path.replace("{kid}", "0badc0de").replace("{list}", "0000002a");
+        let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+        let status = city.send(request.body(Body::empty()).unwrap()).await.status;
+        // Without a token: for everyone, or there but closed. The fakes' empty status list is an error of theirs.
+        let fits = if public {
+            ![401, 404, 405].contains(&status)
+        } else {
+            status == 401
+        };
+        assert!(fits, "{method} {path} {status}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere_and_everything_from_here() {
+    let city = City::new();
+    let page = city.get("/docs/", &[]).await;
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(!html.contains("<script>"), "the policy forbids scripts inside the page");
+    let mut loaded = 0;
+    for attribute in ["src=\"", "href=\""] {
+        for rest in html.split(attribute).skip(1) {
+            let target = rest.split('"').next().unwrap().trim_start_matches("./");
+            assert!(!target.contains("//"), "{target} lies elsewhere");
+            let file = city.get(&format!("/docs/{target}"), &[]).await;
+            assert_eq!((file.status, file.body.is_empty()), (200, false), "{target}");
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 4, "{loaded}");
+    let start = city.get("/docs/swagger-initializer.js", &[]).await;
+    assert!(String::from_utf8_lossy(&start.body).contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn a_stale_token_does_not_keep_anyone_from_the_description() {
+    let city = City::new();
+    for path in ["/openapi.json", "/docs/"] {
+        let answer = city.get(path, &[("authorization", "Bearer stale")]).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}

@@ -1,0 +1,209 @@
+//! A portal over the fakes, as `citycode up` composes it, called without a socket.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use citycode_domain::ids::CodeKind;
+use citycode_domain::policy::{ChannelPolicy, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy, ProofPolicy};
+use citycode_portal::{Clients, Portal, PortalParts};
+use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
+use citycode_service_kit::clock::{Clock, ManualClock, UnixSeconds};
+use citycode_service_kit::entropy::SeededEntropy;
+use citycode_service_kit::serve::app;
+use citycode_wire::proto::audit::v1::audit_service_server::AuditServiceServer;
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
+use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationServiceServer;
+use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tonic::service::Routes;
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::fakes::Fakes;
+
+const NOW: UnixSeconds = UnixSeconds(1_661_911_200);
+
+/// The services, and a portal before them.
+pub(crate) struct City {
+    pub(crate) fakes: Fakes,
+    /// An admin's token.
+    pub(crate) token: String,
+    router: Router,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl City {
+    pub(crate) fn new() -> Self {
+        let fakes = Fakes::default();
+        let authority = LocalAuthority::ephemeral(&SeededEntropy::new(7));
+        let keys = TrustedKeys::new().with_local(&authority).unwrap();
+        let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+        let grant = Grant {
+            subject: "tester",
+            roles: &[Role::Admin],
+            card_reader: false,
+            local_only: false,
+            lifetime_seconds: 3_600,
+        };
+        let token = authority.mint(&grant, AUDIENCE, NOW).unwrap().to_string();
+        // The services verify again what the portal passes on.
+        let inside = Authenticate::optional(Arc::clone(&tokens), Arc::clone(&clock)).in_process();
+        let services = Routes::new(inside.layer(IssuerServiceServer::new(fakes.clone())))
+            .add_service(inside.layer(RevocationServiceServer::new(fakes.clone())))
+            .add_service(inside.layer(VerifierServiceServer::new(fakes.clone())))
+            .add_service(inside.layer(AuditServiceServer::new(fakes.clone())));
+        let portal = Portal::new(PortalParts {
+            clients: Clients::in_process(services),
+            policy: Arc::new(policy()),
+            tokens,
+            clock,
+        });
+        Self {
+            fakes,
+            token,
+            router: app(Routes::default(), portal.into_router()),
+        }
+    }
+
+    /// A request in the admin's name.
+    pub(crate) fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.token))
+    }
+
+    /// The response, its body unread.
+    pub(crate) async fn open(&self, request: Request<Body>) -> http::Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.open(request).await.into_parts();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    /// Sends JSON in the admin's name.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = self.request("POST", path).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// Sends JSON under a command id in the header.
+    pub(crate) async fn post_under(&self, path: &str, key: &str, body: Value) -> Answer {
+        let request = self
+            .request("POST", path)
+            .header("content-type", "application/json")
+            .header("idempotency-key", key);
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// Asks for a public path, without a token.
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    /// The answer's JSON, once it is sure that it is no problem.
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        assert_eq!(self.header("content-type"), "application/json");
+        self.json()
+    }
+
+    /// Status and stable code, once it is sure that it is a problem in every respect.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(
+            problem["status"], self.status,
+            "the object names the status that is sent"
+        );
+        let code = problem["code"].as_str().unwrap();
+        assert_eq!(problem["type"], format!("urn:citycode:problem:{code}"));
+        (self.status, code.to_owned())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Lines of newline-delimited JSON.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        assert_eq!(self.header("content-type"), "application/x-ndjson");
+        assert!(self.body.is_empty() || self.body.ends_with(b"\n"));
+        let text = std::str::from_utf8(&self.body).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn label(zh: &str, en: &str) -> Label {
+    Label {
+        zh: zh.into(),
+        en: en.into(),
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        name: "testville".into(),
+        label: label("试城", "Testville"),
+        time_zone: "Asia/Shanghai".into(),
+        status_base_uri: "https://s.example/".into(),
+        kinds: vec![KindPolicy {
+            kind: CodeKind::new(4).unwrap(),
+            name: "offline".into(),
+            label: label("离线随申码", "Offline code"),
+            validity_seconds: 15_552_000,
+            device_bound: false,
+            on_paper: true,
+            guardian: GuardianPolicy::WithRelationship,
+            eligibility: Vec::new(),
+        }],
+        places: vec![PlacePolicy {
+            name: "sentinel".into(),
+            label: label("数字哨兵", "Digital sentinel"),
+            accepts: Vec::new(),
+            accepts_id_card: true,
+            standing_counts: true,
+            max_knowledge_age_ms: 10_000,
+            registers: false,
+        }],
+        channels: vec![ChannelPolicy {
+            name: "kiosk".into(),
+            label: label("自助终端", "Kiosk"),
+            acts: Vec::new(),
+            attests: true,
+            needs_assertion: false,
+        }],
+        groups: Vec::new(),
+        proof: ProofPolicy {
+            max_age_seconds: 60,
+            max_ahead_seconds: 5,
+        },
+    }
+}

@@ -1,0 +1,147 @@
+//! What everyone may read: keys, status lists, the policy; and an admin's acts on keys.
+
+use citycode_wire::proto::issuer::v1::{
+    CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysResponse, SigningKey,
+};
+use citycode_wire::proto::revocation::v1::{
+    GetStatusListRequest, GetStatusListResponse, ListStatusListsResponse, StatusListSummary,
+};
+use serde_json::json;
+
+use crate::harness::City;
+
+#[tokio::test]
+async fn keys_are_a_jwk_set_or_a_cose_key_set_as_asked() {
+    let city = City::new();
+    city.fakes.ready(ListKeysResponse {
+        keys: Vec::new(),
+        jwks: r#"{"keys":[{"kid":"0badc0de"}]}"#.into(),
+        cose_key_set: vec![0x81, 0xa0],
+    });
+    for accept in [&[][..], &[("accept", "*/*")], &[("accept", "application/json, */*")]] {
+        let answer = city.get("/api/v1/keys", accept).await;
+        assert_eq!(answer.ok(), json!({"keys": [{"kid": "0badc0de"}]}));
+        assert_eq!(answer.header("cache-control"), "public, max-age=30");
+        assert_eq!(answer.header("vary"), "accept");
+    }
+    let cose = [("accept", "application/cose-key-set")];
+    let answer = city.get("/api/v1/keys", &cose).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &[0x81, 0xa0][..]));
+    assert_eq!(answer.header("content-type"), "application/cose-key-set");
+}
+
+fn key() -> SigningKey {
+    SigningKey {
+        key_id: "0badc0de".into(),
+        public_key: vec![0xff; 32],
+        signs_from: 1_661_911_200,
+        signs_until: None,
+        verifies_until: Some(1_677_463_200),
+        compromised: true,
+    }
+}
+
+#[tokio::test]
+async fn r25_rotating_and_compromising_answer_the_key() {
+    let city = City::new();
+    city.fakes.ready(RotateKeysResponse { key: Some(key()) });
+    city.fakes.ready(CompromiseKeyResponse { key: Some(key()) });
+    let expected = json!({
+        "kty": "OKP", "crv": "Ed25519", "x": "__________________________________________8", "kid": "0badc0de",
+        "alg": "Ed25519", "use": "sig", "signs_from": "2022-08-31T02:00:00Z", "signs_until": null,
+        "verifies_until": "2023-02-27T02:00:00Z", "compromised": true,
+    });
+    let answer = city.post("/api/v1/keys/rotate", json!({})).await;
+    assert_eq!(answer.ok(), expected);
+    let answer = city.post("/api/v1/keys/0badc0de/compromise", json!({})).await;
+    assert_eq!(answer.ok(), expected);
+    assert_eq!(city.fakes.asked::<CompromiseKeyRequest>().key_id, "0badc0de");
+}
+
+#[tokio::test]
+async fn status_lists_are_named_by_their_uris() {
+    let city = City::new();
+    let list = |uri: &str| StatusListSummary {
+        list: "0000002a".into(),
+        uri: uri.into(),
+        retires_at: 0,
+    };
+    let uris = ["https://s.example/0000002a", "https://s.example/0000002b"];
+    city.fakes.ready(ListStatusListsResponse {
+        lists: uris.map(list).to_vec(),
+        ..Default::default()
+    });
+    let answer = city.get("/api/v1/status-lists", &[]).await;
+    assert_eq!(answer.ok()["status_lists"], json!(uris));
+}
+
+fn status_list(not_modified: bool) -> GetStatusListResponse {
+    GetStatusListResponse {
+        content: if not_modified { Vec::new() } else { vec![0xd2, 0x84] },
+        media_type: "application/statuslist+cwt".into(),
+        etag: "\"7-41\"".into(),
+        not_modified,
+        ttl_seconds: 300,
+    }
+}
+
+#[tokio::test]
+async fn a_status_list_says_its_type_its_tag_and_how_long_it_may_be_kept() {
+    let city = City::new();
+    city.fakes.ready(status_list(false));
+    let answer = city.get("/api/v1/status-lists/0000002a", &[]).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &[0xd2, 0x84][..]));
+    assert_eq!(answer.header("content-type"), "application/statuslist+cwt");
+    assert_eq!(answer.header("etag"), "\"7-41\"");
+    assert_eq!(answer.header("cache-control"), "public, max-age=300");
+    let asked = city.fakes.asked::<GetStatusListRequest>();
+    assert_eq!((asked.list.as_str(), asked.if_none_match.as_str()), ("0000002a", ""));
+    assert_eq!(asked.media_type, "application/statuslist+cwt");
+
+    let jwt = [("accept", "application/statuslist+jwt")];
+    city.get("/api/v1/status-lists/0000002a", &jwt).await;
+    let asked = city.fakes.asked::<GetStatusListRequest>();
+    assert_eq!(asked.media_type, "application/statuslist+jwt");
+}
+
+#[tokio::test]
+async fn a_copy_that_still_holds_is_not_sent_again() {
+    let city = City::new();
+    city.fakes.ready(status_list(true));
+    let tag = [("if-none-match", "\"7-41\"")];
+    let answer = city.get("/api/v1/status-lists/0000002a", &tag).await;
+    assert_eq!((answer.status, answer.body.len()), (304, 0));
+    assert_eq!(answer.header("etag"), "\"7-41\"");
+    assert_eq!(answer.header("cache-control"), "public, max-age=300");
+    let asked = city.fakes.asked::<GetStatusListRequest>();
+    assert_eq!(asked.if_none_match, "\"7-41\"");
+}
+
+#[tokio::test]
+async fn what_is_no_lists_name_is_not_found_without_asking() {
+    let city = City::new();
+    for name in ["2a", "0000002g", "0000002a0", "%ff%ff%ff%ff", "..%2f..%2fx"] {
+        let answer = city.get(&format!("/api/v1/status-lists/{name}"), &[]).await;
+        assert_eq!(answer.problem(), (404, "not_found".into()), "{name}");
+    }
+    assert_eq!(city.fakes.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_policy_tells_kinds_places_and_channels_with_their_labels() {
+    let city = City::new();
+    let answer = city.get("/api/v1/policy", &[]).await;
+    assert_eq!(
+        answer.ok(),
+        json!({
+            "name": "testville", "label": {"zh": "试城", "en": "Testville"}, "time_zone": "Asia/Shanghai",
+            "kinds": [{
+                "name": "offline", "label": {"zh": "离线随申码", "en": "Offline code"},
+                "validity_seconds": 15_552_000, "device_bound": false, "on_paper": true,
+            }],
+            "places": [{"name": "sentinel", "label": {"zh": "数字哨兵", "en": "Digital sentinel"}}],
+            "channels": [{"name": "kiosk", "label": {"zh": "自助终端", "en": "Kiosk"}}],
+            "proof": {"max_age_seconds": 60, "max_ahead_seconds": 5},
+        })
+    );
+}

@@ -1,0 +1,232 @@
+//! Newline-delimited JSON, both ways at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::{Body, Bytes};
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::issuer::v1::{ImportOptions, ImportRow};
+use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::fakes::Conduct;
+use crate::harness::{Answer, City};
+
+const OPTIONS: &str = r#"{"kind":"offline","channel":"counter"}"#;
+
+async fn send(city: &City, path: &str, body: impl Into<Body>) -> Answer {
+    let request = city
+        .request("POST", path)
+        .header("content-type", "application/x-ndjson");
+    city.send(request.body(body.into()).unwrap()).await
+}
+
+fn scan(place: &str, code: &str) -> String {
+    json!({"place": place, "code": code}).to_string()
+}
+
+fn row(line: u64, name: &str) -> String {
+    json!({"line": line, "id_number": "N", "name": name}).to_string()
+}
+
+#[tokio::test]
+async fn scans_are_answered_in_order_and_a_bad_line_in_its_place() {
+    let city = City::new();
+    let lines = [
+        scan("staffed", "1"),
+        "not json".into(),
+        scan("staffed", "2"),
+        scan("staffed", &"9".repeat(100_000)),
+        json!({"place": "p", "code": "c", "id_card": "N"}).to_string(),
+        scan("moon", "3"),
+        String::new(),
+        "  \r".into(),
+        "\u{0}".into(),
+        scan("staffed", "4") + "\r",
+    ];
+    // The last line has no newline.
+    let answers = send(&city, "/api/v1/verify/stream", lines.join("\n")).await.lines();
+    let word = |answer: &Value| answer.get("code_id").unwrap_or(&answer["problem"]["code"]).clone();
+    let told: Vec<_> = answers.iter().map(word).collect();
+    let expected = [
+        "1",
+        "invalid_request",
+        "2",
+        "too_large",
+        "invalid_request",
+        "unknown_place",
+        "invalid_request",
+        "4",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(answers[0]["decision"], "admit_after_id_check");
+    assert_eq!(answers[5]["problem"]["detail"], "the policy knows no such place");
+    assert_eq!(answers[5].get("decision"), None, "a problem never looks like a verdict");
+}
+
+#[tokio::test]
+async fn lines_may_be_cut_anywhere() {
+    let city = City::new();
+    let text = format!("{}\n{}\n", scan("staffed", "一"), scan("staffed", "二"));
+    let bytes = text
+        .into_bytes()
+        .into_iter()
+        .map(|byte| Ok::<_, Infallible>(Bytes::from(vec![byte])));
+    let body = Body::from_stream(futures::stream::iter(bytes));
+    let answers = send(&city, "/api/v1/verify/stream", body).await.lines();
+    assert_eq!(
+        (&answers[0]["code_id"], &answers[1]["code_id"]),
+        (&json!("一"), &json!("二"))
+    );
+}
+
+#[tokio::test]
+async fn each_answer_comes_before_the_next_line_is_sent() {
+    let city = City::new();
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+    let request = city
+        .request("POST", "/api/v1/verify/stream")
+        .header("content-type", "application/x-ndjson")
+        .body(Body::from_stream(ReceiverStream::new(receiver)));
+    let mut answers = city.open(request.unwrap()).await.into_body();
+    for number in 0..5 {
+        let line = scan("staffed", &number.to_string()) + "\n";
+        sender.send(Ok(line.into())).await.unwrap();
+        let frame = answers.frame().await.unwrap().unwrap().into_data().unwrap();
+        let answer: Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(answer["code_id"], number.to_string());
+    }
+    drop(sender);
+    assert!(answers.frame().await.is_none(), "the stream ends with its lines");
+}
+
+#[tokio::test]
+async fn lines_are_not_read_while_nobody_takes_the_answers() {
+    let city = City::new();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let line = Bytes::from(scan("staffed", "1") + "\n");
+    let endless = futures::stream::repeat_with(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Infallible>(line.clone())
+    });
+    let request = city
+        .request("POST", "/api/v1/verify/stream")
+        .header("content-type", "application/x-ndjson");
+    let request = request.body(Body::from_stream(endless)).unwrap();
+    let response = city.open(request).await;
+    // Everything runs on this one thread: in so many turns an unbounded reader would have taken a million.
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    let held = taken.load(Ordering::Relaxed);
+    assert!((1..10_000).contains(&held), "{held}");
+    // Taking answers lets it go on.
+    let mut frames = response.into_body().into_data_stream();
+    while taken.load(Ordering::Relaxed) < held + 2_000 {
+        frames.next().await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_import_sends_options_and_rows_and_answers_each_in_order() {
+    let city = City::new();
+    let options = r#"{"kind":"offline","channel":"counter","reissue":true,"print":true}"#;
+    let text = [options, &row(2, "张三"), &row(3, "reject"), &row(4, "李四")].join("\n");
+    let answers = send(&city, "/api/v1/import", text).await.lines();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(
+        (&answers[0]["line"], &answers[0]["outcome"]),
+        (&json!(2), &json!("issued"))
+    );
+    assert_eq!(answers[0]["code"]["token"], "TOKEN:TEXT");
+    assert_eq!(
+        answers[1],
+        json!({"line": 3, "outcome": "rejected",
+            "problem": {"code": "invalid_id_number", "detail": "the check character is wrong"}})
+    );
+    assert_eq!(answers[2]["line"], 4);
+    let asked = city.fakes.asked::<ImportOptions>();
+    assert!(asked.kind == "offline" && asked.channel == "counter" && asked.reissue && asked.print);
+}
+
+#[tokio::test]
+async fn what_a_channel_attests_goes_with_its_row() {
+    let city = City::new();
+    let attested = r#"{"line":2,"id_number":"N","name":"n","disability":true,"group":"veterans"}"#;
+    let answer = send(&city, "/api/v1/import", format!("{OPTIONS}\n{attested}")).await;
+    assert_eq!(answer.lines().len(), 1);
+    let attested = city.fakes.asked::<ImportRow>().attestation.unwrap();
+    assert!(attested.disability && attested.group == "veterans");
+}
+
+#[tokio::test]
+async fn a_bad_row_is_rejected_in_its_place_with_its_line_and_the_import_goes_on() {
+    let city = City::new();
+    let text = [
+        OPTIONS,
+        &row(2, "a"),
+        r#"{"line":33,"id_number":"N"}"#,
+        "nonsense",
+        &row(9, &"n".repeat(100_000)),
+        OPTIONS,
+        r#"{"line":-1,"id_number":"N","name":"n"}"#,
+        &row(7, "b"),
+    ]
+    .join("\n");
+    let answers = send(&city, "/api/v1/import", text).await.lines();
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer["line"].as_u64().unwrap(), answer["outcome"].as_str().unwrap()))
+        .collect();
+    // Where the line cannot be read, it is the number of the row in this stream.
+    let expected = [
+        (2, "issued"),
+        (33, "rejected"),
+        (3, "rejected"),
+        (4, "rejected"),
+        (5, "rejected"),
+        (6, "rejected"),
+        (7, "issued"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(answers[1]["problem"]["code"], "invalid_request");
+    assert_eq!(answers[3]["problem"]["code"], "too_large");
+}
+
+#[tokio::test]
+async fn an_import_that_breaks_off_says_so_in_its_last_line() {
+    let city = City::new();
+    let text = [OPTIONS, &row(2, "a"), &row(3, "break"), &row(4, "b")].join("\n");
+    let answers = send(&city, "/api/v1/import", text).await.lines();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["outcome"], "issued");
+    assert_eq!(answers[1]["problem"]["code"], "unavailable");
+}
+
+#[tokio::test]
+async fn an_import_without_its_options_or_the_right_is_a_problem_as_a_whole() {
+    let city = City::new();
+    for text in ["", "\n\n", "nonsense", r#"{"kind":"offline"}"#, &row(2, "a")] {
+        let answer = send(&city, "/api/v1/import", text.to_owned()).await;
+        assert_eq!(answer.problem(), (400, "invalid_request".into()), "{text}");
+    }
+    let refusal = Problem::new(Code::NotAllowed, "imports are an admin's");
+    city.fakes.conduct(Conduct::Refuse(refusal));
+    let answer = send(&city, "/api/v1/import", OPTIONS).await;
+    assert_eq!(answer.problem(), (403, "not_allowed".into()));
+}
+
+#[tokio::test]
+async fn a_stream_of_another_type_is_refused() {
+    let city = City::new();
+    for path in ["/api/v1/verify/stream", "/api/v1/import"] {
+        let request = city.request("POST", path).header("content-type", "text/csv");
+        let answer = city.send(request.body(Body::from("a,b")).unwrap()).await;
+        assert_eq!(answer.problem(), (400, "invalid_request".into()), "{path}");
+    }
+}
