@@ -120,15 +120,19 @@ impl Listener {
     }
 }
 
-/// Puts gRPC services and HTTP routes onto one router. Unknown gRPC methods answer `UNIMPLEMENTED`, other
-/// unknown paths a `not_found` problem. The HTTP routes get the body limit [`MAX_HTTP_BODY_BYTES`]; a route
-/// may set another with its own [`DefaultBodyLimit`].
+/// Puts gRPC services and HTTP routes onto one router. `http` brings its own answer to unknown paths, from
+/// [`with_fallbacks`], so that layers put around it afterwards stand around that answer too. The HTTP routes get
+/// the body limit [`MAX_HTTP_BODY_BYTES`]; a route may set another with its own [`DefaultBodyLimit`].
 pub fn app(grpc: Routes, http: Router) -> Router {
     grpc.into_axum_router()
         .reset_fallback()
         .merge(http.layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES)))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
+}
+
+/// Unknown gRPC methods answer `UNIMPLEMENTED`, other unknown paths a `not_found` problem, and a method that a path
+/// does not take a problem with status 405.
+pub fn with_fallbacks(routes: Router) -> Router {
+    routes.method_not_allowed_fallback(wrong_method).fallback(unknown)
 }
 
 /// Adds gRPC server reflection (v1 and the v1alpha that older tools speak) for these encoded file descriptor sets.

@@ -11,13 +11,14 @@ use citycode_wire::proto::issuer::v1::{CodeState, ListCodesRequest, ListCodesRes
 use crate::Issuer;
 
 impl Issuer {
-    /// The last code of every kind of a holder. Through a channel, or for an officer or admin without one.
+    /// The last code of every kind of a holder, or of those alone that one guardian shows. Through a channel, or for an
+    /// officer, auditor or admin without one.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
     pub async fn list_codes(&self, caller: &Caller, request: &ListCodesRequest) -> Result<ListCodesResponse, Problem> {
         let now = self.desk.now()?;
-        let holder = if request.channel.is_empty() && (caller.is_officer() || caller.is_admin()) {
+        let holder = if request.channel.is_empty() && caller.may_read_history() {
             let id_number = self.desk.id_number(caller, &request.id_number, now)?;
             self.desk.holder(&id_number).await?
         } else {
@@ -35,7 +36,10 @@ impl Issuer {
                 "no resident with this ID number is registered",
             ));
         }
-        let codes = state.slots.iter().map(|slot| self.code_state(slot, now)).collect();
+        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
+        let asked = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
+        let codes = state.slots.iter().filter(asked);
+        let codes = codes.map(|slot| self.code_state(slot, now)).collect();
         Ok(ListCodesResponse { codes })
     }
 

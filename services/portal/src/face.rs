@@ -11,13 +11,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_service_kit::serve::MAX_HTTP_BODY_BYTES;
+use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, with_fallbacks};
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -39,26 +38,10 @@ pub(crate) async fn within_time(request: Request, next: Next) -> Response {
 
 /// Puts everything around the routes.
 pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
-    routes
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown)
+    with_fallbacks(routes)
         .layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(clock, observe))
-}
-
-async fn unknown() -> Problem {
-    Problem::new(Code::NotFound, "there is no such path")
-}
-
-async fn wrong_method() -> Response {
-    let status = StatusCode::METHOD_NOT_ALLOWED;
-    let problem = Problem::new(Code::InvalidRequest, "this path does not take that method");
-    // The kit keeps one status a code; the object must name the one that is sent (RFC 9457 §3.1.2).
-    let mut body = serde_json::to_value(problem).expect("a problem is strings and numbers");
-    body["status"] = status.as_u16().into();
-    let kind = [(CONTENT_TYPE, "application/problem+json")];
-    (status, kind, body.to_string()).into_response()
 }
 
 /// The panic's own text may hold anything, so it goes nowhere; the hook has written where it happened.

@@ -40,7 +40,7 @@ async fn one_port_serves_grpc_with_reflection_and_http_and_ends_when_asked() {
     let (server, follow) = health.grpc(&[], health_stop);
     let following = tokio::spawn(follow);
     let grpc = with_reflection(Routes::new(server), &[]).unwrap();
-    let (address, trigger, task) = start(app(grpc, health.routes()), DRAIN);
+    let (address, trigger, task) = start(app(grpc, with_fallbacks(health.routes())), DRAIN);
 
     let answer = http1(address, "/health/ready").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -147,7 +147,7 @@ async fn a_port_in_use_is_said_with_its_address() {
 #[tokio::test]
 async fn a_50_mb_body_and_broken_json_are_problems() {
     let route = post(|JsonBody(value): JsonBody<u8>| async move { value.to_string() });
-    let app = app(Routes::default(), Router::new().route("/n", route));
+    let app = app(Routes::default(), with_fallbacks(Router::new().route("/n", route)));
     let ask = async |method: &str, kind: &str, body: Vec<u8>| {
         let request = Request::builder().method(method).uri("/n").header("content-type", kind);
         let response = app

@@ -178,6 +178,7 @@ pub(crate) async fn codes(
         channel: body.channel.unwrap_or_default(),
         authentication: body.authentication.map(Into::into),
         id_number: body.id_number,
+        guardian_id_number: String::new(),
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

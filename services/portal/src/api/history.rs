@@ -27,7 +27,7 @@ pub(crate) struct HistoryBody {
     kind: Option<String>,
     /// The holder's ID number.
     id_number: Option<String>,
-    /// ID number of the guardian whose code it is, in kinds that are per guardian.
+    /// ID number of the guardian who shows it, in kinds that are per guardian.
     guardian: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn history(
             kind: Some(kind),
             id_number: Some(id_number),
             guardian,
-        } => code_of(&shared, &call, &kind, id_number, guardian.is_some()).await?,
+        } => code_of(&shared, &call, &kind, id_number, guardian.unwrap_or_default()).await?,
         _ => {
             return Err(invalid("a history needs either code_id or kind and id_number"));
         }
@@ -105,20 +105,21 @@ async fn code_of(
     call: &Call,
     kind: &str,
     id_number: String,
-    through_guardian: bool,
+    guardian_id_number: String,
 ) -> Result<String, Problem> {
     use citycode_wire::proto::issuer::v1::CodeLife;
     let message = ListCodesRequest {
         channel: String::new(),
         authentication: None,
         id_number,
+        guardian_id_number,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();
     answer
         .codes
         .into_iter()
-        .filter(|code| code.kind == kind && (code.through_guardian || !through_guardian))
+        .filter(|code| code.kind == kind)
         .max_by_key(|code| {
             let lives = matches!(code.state(), CodeLife::Valid | CodeLife::Suspended);
             (lives, code.issued_at)

@@ -35,8 +35,13 @@ pub(crate) struct PictureQuery {
     scan_id: Option<String>,
 }
 
+/// The header that carries the ID number of the card beside the code: it may stand in no URL, and the body is the
+/// picture.
+const ID_NUMBER: &str = "citycode-id-number";
+
 /// Reads the one QR code in a PNG or JPEG and checks it.
-#[utoipa::path(post, path = "/api/v1/verify/image", tag = "checking", params(PictureQuery),
+#[utoipa::path(post, path = "/api/v1/verify/image", tag = "checking",
+    params(PictureQuery, ("citycode-id-number" = Option<String>, Header, description = "Number of the ID card beside the code")),
     request_body(description = "PNG or JPEG, at most 16 MiB and 40 megapixels",
         content((Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"))),
     responses((status = 200, body = VerdictAnswer)))]
@@ -51,17 +56,27 @@ pub(crate) async fn verify_image(
     let Query(query) =
         query.map_err(|_| invalid("the query lacks place, or has something beside place, device and scan_id"))?;
     picture_type(&headers)?;
+    let id_number = id_number(&headers)?;
     let code = read(&shared, bounded(&headers, body).await?).await?;
     let message = proto::VerifyRequest {
         place: query.place,
         scan: Some(proto::verify_request::Scan::Code(code)),
-        id_number: String::new(),
+        id_number,
         device: query.device.unwrap_or_default(),
         scan_id: query.scan_id.unwrap_or_default(),
         at: None,
         omit_explanation: false,
     };
     ask(&shared.clients, &call, message).await
+}
+
+fn id_number(headers: &HeaderMap) -> Result<String, Problem> {
+    match headers.get(ID_NUMBER).map(|value| value.to_str()) {
+        None => Ok(String::new()),
+        Some(Ok(value)) => Ok(value.to_owned()),
+        // What was sent is not repeated.
+        Some(Err(_)) => Err(invalid("the header citycode-id-number is not an ID number")),
+    }
 }
 
 fn picture_type(headers: &HeaderMap) -> Result<(), Problem> {

@@ -256,6 +256,7 @@ async fn every_answer_keeps_browsers_careful_and_no_other_site_may_call() {
         city.post("/api/v1/verify", json!({"place": "p", "code": "c"})).await,
         city.post("/api/v1/verify", json!({})).await,
         city.get("/api/v1/verify", &[]).await,
+        city.get("/no/such/path", &[]).await,
         city.send(preflight.body(Body::empty()).unwrap()).await,
     ];
     for answer in answers {

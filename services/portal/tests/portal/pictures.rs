@@ -32,6 +32,23 @@ async fn the_text_in_a_picture_is_checked_like_a_scan() {
 }
 
 #[tokio::test]
+async fn the_number_of_the_card_beside_the_code_comes_in_a_header() {
+    let city = City::new();
+    city.fakes.ready(verdict());
+    let ask = |value: &'static [u8]| {
+        let request = city
+            .request("POST", "/api/v1/verify/image?place=staffed")
+            .header("content-type", "image/png")
+            .header("citycode-id-number", value);
+        request.body(Body::from(picture("TOKEN:TEXT"))).unwrap()
+    };
+    city.send(ask(b"11010519491231002X")).await.ok();
+    assert!(city.fakes.asked::<VerifyRequest>().id_number == "11010519491231002X");
+    let answer = city.send(ask(b"\xe5\xbc\xa0")).await;
+    assert_eq!(answer.problem(), (400, "invalid_request".into()));
+}
+
+#[tokio::test]
 async fn what_is_no_picture_of_a_code_is_said_so() {
     let city = City::new();
     let mut cut = picture("TOKEN:TEXT");
