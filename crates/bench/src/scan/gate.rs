@@ -1,0 +1,208 @@
+//! The verifier that is measured, and the codes that it is shown.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use citycode_domain::claims::DeviceKey;
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
+use citycode_domain::ids::{CodeId, CodeKind, HolderId, ListId, StatusRef};
+use citycode_domain::policy::Policy;
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::memory::MemoryEventStore;
+use citycode_event_store::{
+    CommandId, EventData, EventStore, Layout, LogId, MessageId, NewCommit, RequestDigest, StreamName, StreamState,
+};
+use citycode_projection::LogIdentity;
+use citycode_service_kit::clock::{Clock, SystemClock};
+use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
+use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
+use citycode_vault::embedded::EmbeddedVault;
+use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts};
+
+use crate::folder;
+
+/// Numbers of kinds in the policy.
+const LIVE: u8 = 1;
+const OFFLINE: u8 = 4;
+
+/// A live code: its token and the phone that shows it.
+pub(super) type Live = (String, DeviceSigner);
+
+/// A verifier over a log in memory that holds codes of its own.
+pub(super) struct Gate {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) clock: Arc<dyn Clock>,
+    policy: Arc<citycode_domain::policy::Policy>,
+    /// Codes on paper.
+    pub(super) tokens: Vec<String>,
+    /// Codes on phones.
+    pub(super) live: Vec<Live>,
+    _folder: tempfile::TempDir,
+}
+
+impl Gate {
+    /// With so many codes on paper and so many on phones.
+    pub(super) async fn new(paper: u64, phones: u64) -> Result<Self> {
+        let folder = folder::throw_away()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?);
+        let layout = Layout::new(1, 256)?;
+        let store = MemoryEventStore::new(LogId([1; 16]), layout);
+        let random = Arc::clone(&entropy);
+        let master = zeroize::Zeroizing::new([1; 32]);
+        let vault = EmbeddedVault::open(
+            &folder.path().join("vault"),
+            &master,
+            Arc::new(move |bytes| random.fill(bytes)),
+        )?;
+        let parts = VerifierParts {
+            policy: Arc::clone(&policy),
+            clock: Arc::clone(&clock),
+            vault: Arc::new(vault),
+            id_check_key: IdCheckKey::from_bytes([2; 32]),
+            records: Arc::new(ScanRecords::open(&folder.path().join("scans"), Arc::clone(&entropy))?),
+            fingerprint_key: entropy.array(),
+            identity: LogIdentity {
+                log_id: [1; 16],
+                partitions: 1,
+                buckets_per_partition: 256,
+                hash_version: 1,
+            },
+        };
+        let (verifier, mut fold, from) = Verifier::open(parts, &store, None).await.map_err(anyhow::Error::msg)?;
+        let progress = Progress::new(&from);
+        let (followed, following) = (store.clone(), progress.clone());
+        tokio::spawn(async move { follow(&followed, &mut fold, &following).await });
+        let (tokens, live) = issue_all(&store, &policy, Timestamp(clock.now().0), paper, phones).await?;
+        progress.wait_for_all(&store.heads().await?).await?;
+        let freshness = Arc::clone(verifier.freshness());
+        freshness
+            .probe(&store, &progress, &*clock)
+            .await
+            .map_err(anyhow::Error::msg)?;
+        tokio::spawn(freshness.keep_probing(Arc::new(store), progress, Arc::clone(&clock)));
+        Ok(Self {
+            verifier,
+            clock,
+            policy,
+            tokens,
+            live,
+            _folder: folder,
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now().0)
+    }
+
+    pub(super) fn verifier_place(&self, name: &str) -> Result<citycode_domain::policy::PlacePolicy> {
+        Ok(self.policy.place(name).context("a place of the policy")?.clone())
+    }
+
+    pub(super) fn question<'a>(&self, place: &'a citycode_domain::policy::PlacePolicy, text: &'a str) -> Scan<'a> {
+        Scan {
+            place,
+            text,
+            id_number: None,
+            now: self.now(),
+            what_if: false,
+        }
+    }
+}
+
+/// Issues so many offline codes and live ones, and writes them into the log.
+async fn issue_all(
+    store: &MemoryEventStore,
+    policy: &Policy,
+    now: Timestamp,
+    paper: u64,
+    phones: u64,
+) -> Result<(Vec<String>, Vec<Live>)> {
+    let entropy = OsEntropy;
+    let key = SigningKey::from_seed([3; 32]);
+    let added = SigningKeyAdded {
+        key_id: key.key_id(),
+        public_key: key.public_key(),
+        signs_from: Timestamp(0),
+    };
+    append(store, "keys", &Event::SigningKeyAdded(added), 0).await?;
+    let (mut tokens, mut live) = (Vec::new(), Vec::new());
+    for number in 0..paper + phones {
+        let phone = (number >= paper).then(|| DeviceSigner::from_seed(entropy.array()));
+        let kind = CodeKind::new(if phone.is_some() { LIVE } else { OFFLINE }).context("a kind")?;
+        let expires_at = now.plus_seconds(30 * 86_400);
+        let list = ListId::new(0, kind, expires_at, 0).context("a list")?;
+        let status = StatusRef {
+            list,
+            index: u32::try_from(number)?,
+        };
+        let device_key: Option<DeviceKey> = phone.as_ref().map(DeviceSigner::device_key);
+        let code_id = CodeId(entropy.array());
+        let claims = CodeClaimsToSign {
+            code_id,
+            kind,
+            issued_at: now,
+            expires_at,
+            status,
+            id_commitment: phone.is_none().then(|| entropy.array()),
+            device_key,
+        };
+        let signed = sign_code(&claims, &policy.status_base_uri, &key)?;
+        let holder = HolderId(entropy.array());
+        let issued = CodeIssued {
+            code: CodeRef {
+                slot: Slot { kind, guardian: None },
+                code_id,
+                status,
+            },
+            issued_at: now,
+            expires_at,
+            supersedes: None,
+            standing: Standing::Green,
+            ground: EligibilityGround::Everyone,
+            acting_guardian: None,
+            key_id: key.key_id(),
+            claims_digest: signed.digest,
+            sealed_token: Sealed(vec![0; 64]),
+        };
+        append(
+            store,
+            &format!("holder-{holder}"),
+            &Event::CodeIssued(issued),
+            number + 1,
+        )
+        .await?;
+        match phone {
+            Some(phone) => live.push((signed.text, phone)),
+            None => tokens.push(signed.text),
+        }
+    }
+    Ok((tokens, live))
+}
+
+async fn append(store: &MemoryEventStore, stream: &str, event: &Event, number: u64) -> Result<()> {
+    let (event_type, version, payload) = citycode_wire::event::encode(event);
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let commit = NewCommit {
+        stream: StreamName::new(stream)?,
+        events: vec![EventData {
+            event_type: event_type.into(),
+            version,
+            payload: payload.into(),
+        }],
+        message_id: MessageId(id),
+        request_digest: RequestDigest([0; 32]),
+        command_id: CommandId([0; 16]),
+        actor: "bench".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: 1_700_000_000,
+        trace_context: None,
+    };
+    store.append_to_stream(commit, StreamState::Any).await?;
+    Ok(())
+}
