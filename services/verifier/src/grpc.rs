@@ -1,14 +1,17 @@
 //! The verifier's gRPC face.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use citycode_service_kit::auth::caller;
+use citycode_service_kit::auth::{Caller, caller};
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierService;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::problem_answer;
-use futures::{Stream, StreamExt};
+use futures::Stream;
+use futures::future::BoxFuture;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::scan::Verifier;
@@ -36,16 +39,98 @@ impl VerifierService for VerifierFace {
     ) -> Result<Response<Self::VerifyStreamStream>, Status> {
         let caller = caller(&request)?;
         let verifier = Arc::clone(&self.0);
-        let answers = request.into_inner().map(move |scan| {
-            let (verifier, caller) = (Arc::clone(&verifier), Arc::clone(&caller));
-            async move {
-                let scan = scan?;
-                let answered = verifier.verify(&caller, &scan).await;
-                Ok(answered.unwrap_or_else(|problem: Problem| {
-                    problem_answer(&scan.place, problem.code().as_str(), problem.detail())
-                }))
-            }
+        Ok(Response::new(Box::pin(Pipeline {
+            verifier,
+            caller,
+            scans: Some(request.into_inner()),
+            answers: VecDeque::new(),
+        })))
+    }
+}
+
+type Answered = Result<VerifyResponse, Status>;
+
+/// The scans of one stream, answered in order. Most wait for nothing and are answered as they are read; the others,
+/// registrations among them, wait side by side.
+struct Pipeline {
+    verifier: Arc<Verifier>,
+    caller: Arc<Caller>,
+    /// None once it has ended.
+    scans: Option<Streaming<VerifyRequest>>,
+    answers: VecDeque<Slot>,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are answered at once; a box for each would cost more than the room"
+)]
+enum Slot {
+    Answered(Answered),
+    Waits(BoxFuture<'static, Answered>),
+}
+
+impl Pipeline {
+    fn begin(&self, scan: VerifyRequest, context: &mut Context<'_>) -> Slot {
+        let (verifier, caller) = (Arc::clone(&self.verifier), Arc::clone(&self.caller));
+        let mut answer: BoxFuture<'static, Answered> = Box::pin(async move {
+            let answered = verifier.verify(&caller, &scan).await;
+            Ok(answered.unwrap_or_else(|problem: Problem| {
+                problem_answer(&scan.place, problem.code().as_str(), problem.detail())
+            }))
         });
-        Ok(Response::new(Box::pin(answers.buffered(IN_FLIGHT))))
+        match answer.as_mut().poll(context) {
+            Poll::Ready(answered) => Slot::Answered(answered),
+            Poll::Pending => Slot::Waits(answer),
+        }
+    }
+
+    /// Takes scans while there is room, until one has to be waited for.
+    fn read(&mut self, context: &mut Context<'_>) {
+        while self.answers.len() < IN_FLIGHT
+            && let Some(scans) = &mut self.scans
+        {
+            match Pin::new(scans).poll_next(context) {
+                Poll::Ready(Some(Ok(scan))) => {
+                    let slot = self.begin(scan, context);
+                    self.answers.push_back(slot);
+                    if matches!(self.answers.front(), Some(Slot::Answered(_))) {
+                        return;
+                    }
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    self.answers.push_back(Slot::Answered(Err(status)));
+                    self.scans = None;
+                }
+                Poll::Ready(None) => self.scans = None,
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl Stream for Pipeline {
+    type Item = Answered;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Answered>> {
+        let this = self.get_mut();
+        for slot in &mut this.answers {
+            if let Slot::Waits(answer) = slot
+                && let Poll::Ready(answered) = answer.as_mut().poll(context)
+            {
+                *slot = Slot::Answered(answered);
+            }
+        }
+        if !matches!(this.answers.front(), Some(Slot::Answered(_))) {
+            this.read(context);
+        }
+        match this.answers.pop_front() {
+            Some(Slot::Answered(answered)) => Poll::Ready(Some(answered)),
+            Some(waits) => {
+                this.answers.push_front(waits);
+                Poll::Pending
+            }
+            None if this.scans.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
     }
 }

@@ -7,12 +7,14 @@
 //! be tried out once the key is destroyed.
 //!
 //! ```text
-//! scans.redb   table scans-2       (day:u32, sequence:u64) → sealed record
+//! scans.redb   table scans-3       (day:u32, sequence:u64) → sealed chunk
 //!              table registered-2  (device, scan id) hashed:16 → day:u32 and sealed record
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
-//! record       see `ScanRecord::to_bytes`
+//! chunk        records of one day and transaction, in order, each as length:u32 (big-endian) and record
+//! record       see `ScanRecord::write`
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-2");
+const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-3");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-2");
 /// Records that may wait; at some 200 bytes each, and seconds of work for the disk.
 const QUEUE: usize = 65_536;
@@ -32,6 +34,7 @@ const QUEUE: usize = 65_536;
 const BATCH: usize = 4_096;
 const DAY_SECONDS: i64 = 86_400;
 const CONTEXT: &[u8] = b"citycode-scan-record-v2";
+const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v1";
 
 /// Why records cannot be kept.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -223,10 +226,10 @@ impl Store {
         {
             let mut scans = transaction.open_table(SCANS).map_err(failed)?;
             let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
-            let mut last: Option<(u32, u64)> = None;
+            let mut chunks = Chunks::default();
             for job in jobs {
-                let record = match job {
-                    Job::Scan(record) => record.clone(),
+                match job {
+                    Job::Scan(record) => chunks.push(record)?,
                     Job::Registration(Registration { record, shown }, _) => {
                         let name = scan_name(&record.device, &record.scan_id);
                         let named = !record.scan_id.is_empty();
@@ -250,16 +253,14 @@ impl Store {
                             registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                         }
                         answers.push(Ok(Registered::Now));
-                        record
+                        chunks.push(&record)?;
                     }
-                };
-                let (day, sealed) = self.seal(&record)?;
-                let place = match last.filter(|(of, _)| *of == day) {
-                    Some((_, place)) => place + 1,
-                    None => first_free(&scans, day)?,
-                };
+                }
+            }
+            for (day, chunk) in chunks.0 {
+                let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), &chunk);
+                let place = first_free(&scans, day)?;
                 scans.insert((day, place), sealed.as_slice()).map_err(failed)?;
-                last = Some((day, place));
             }
         }
         transaction.commit().map_err(failed)?;
@@ -315,10 +316,31 @@ impl Store {
     }
 }
 
+/// The records of a transaction, by day: sealed and inserted as one, they cost the disk and the cipher little each.
+#[derive(Default)]
+struct Chunks(BTreeMap<u32, Vec<u8>>);
+
+impl Chunks {
+    fn push(&mut self, record: &ScanRecord) -> Result<(), RecordsError> {
+        let chunk = self.0.entry(day_of(record)?).or_default();
+        let start = chunk.len();
+        chunk.extend_from_slice(&[0; 4]);
+        record.write(chunk);
+        let length = u32::try_from(chunk.len() - start - 4).map_err(failed)?;
+        chunk[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+}
+
 impl ScanRecord {
-    /// `at:i64 partition:u16 sequence:u64 age:u64 shown:32`, then each text as `length:u16 bytes`; big-endian.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(192);
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// `at:i64 partition:u16 sequence:u64 age:u64 shown:32`, then each text as `length:u16 bytes`; big-endian.
+    fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.at.to_be_bytes());
         bytes.extend_from_slice(&self.position.0.to_be_bytes());
         bytes.extend_from_slice(&self.position.1.to_be_bytes());
@@ -329,7 +351,6 @@ impl ScanRecord {
             bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut to 65,535").to_be_bytes());
             bytes.extend_from_slice(text);
         }
-        bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {

@@ -8,3 +8,4 @@ mod order;
 mod places;
 mod registrations;
 mod snapshots;
+mod streams;

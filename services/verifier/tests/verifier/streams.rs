@@ -1,0 +1,45 @@
+//! A pipelined stream of scans: one answer each, in the order of the scans, whichever of them wait.
+
+use std::sync::Arc;
+
+use citycode_verifier::grpc::VerifierFace;
+use citycode_wire::proto::verifier::v1::Reason;
+use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
+use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
+use tonic::Request;
+
+use crate::city::{City, desk, request};
+
+/// More than are worked on at once.
+const SCANS: usize = 700;
+
+#[tokio::test]
+async fn registrations_that_wait_and_scans_that_do_not_are_answered_in_order() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    let caller = Arc::new(desk());
+    let face = VerifierFace(Arc::clone(&city.verifier));
+    let server = VerifierServiceServer::with_interceptor(face, move |mut request: Request<()>| {
+        request.extensions_mut().insert(Arc::clone(&caller));
+        Ok(request)
+    });
+    let scans = (0..SCANS).map(|number| match number % 3 {
+        0 => request("sampling_desk", &code.text, &format!("scan-{number}")),
+        1 => request("sampling_desk", "no code", ""),
+        _ => request("no_such_place", &code.text, ""),
+    });
+    let scans: Vec<_> = scans.collect();
+    let mut client = VerifierServiceClient::new(server);
+    let answers = client.verify_stream(futures::stream::iter(scans)).await.unwrap();
+    let mut answers = answers.into_inner();
+    let mut number = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        match number % 3 {
+            0 => assert_eq!(answer.reason(), Reason::Ok, "{number}"),
+            1 => assert_eq!(answer.reason(), Reason::Unreadable, "{number}"),
+            _ => assert!(format!("{answer:?}").contains("unknown_place"), "{number}: {answer:?}"),
+        }
+        number += 1;
+    }
+    assert_eq!(number, SCANS);
+}
