@@ -1,5 +1,6 @@
 //! `citycode doctor`: finds what is wrong with a set-up.
 
+use citycode_service_kit::problem::Code;
 use serde_json::json;
 
 use super::{DONE, Session};
@@ -32,13 +33,8 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         }
         Err(failure) => findings.push(("server".into(), false, failure.line())),
     }
-    let token = session.client.token().is_some();
-    let advice = "no access token: give --token, or run on the machine and as the user of `citycode up`";
-    findings.push((
-        "token".into(),
-        token,
-        if token { "an access token was found" } else { advice }.into(),
-    ));
+    let (accepted, said) = token(session).await;
+    findings.push(("token".into(), accepted, said));
     let fonts = citycode_qr::Fonts::load(&citycode_qr::FontChoice::Search);
     let (ok, said) = match &fonts {
         Ok(fonts) => (
@@ -67,4 +63,19 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         rows.collect(),
     )?;
     Ok(if all_well { DONE } else { 1 })
+}
+
+/// Tries the token on a question that asks for nothing: who may ask at all is told that, anybody else is not known.
+async fn token(session: &Session) -> (bool, String) {
+    if session.client.token().is_none() {
+        let advice = "no access token: give --token, or run on the machine and as the user of `citycode up`";
+        return (false, advice.into());
+    }
+    match session.client.post("/api/v1/history", &json!({}), None).await {
+        Ok(_) => (true, "the server accepts the access token".into()),
+        Err(failure) if failure.code() == Code::InvalidRequest.as_str() => {
+            (true, "the server accepts the access token".into())
+        }
+        Err(failure) => (false, failure.line()),
+    }
 }

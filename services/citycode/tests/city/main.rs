@@ -2,6 +2,7 @@
 
 mod crash;
 mod crowd;
+mod doctor;
 mod privacy;
 mod server;
 mod tour;

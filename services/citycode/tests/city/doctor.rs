@@ -1,0 +1,27 @@
+//! `citycode doctor` tries what it finds.
+
+use serde_json::Value;
+
+use crate::server::{Server, binary};
+
+#[tokio::test]
+async fn a_token_is_called_good_only_if_the_server_accepts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let good = std::fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
+    let changed = good.trim().chars().rev().collect::<String>();
+    for (token, accepted) in [(good.trim(), true), (&changed, false), ("no token", false)] {
+        let run = tokio::process::Command::new(binary())
+            .args(["doctor", "--output", "json", "--server", server.process.url()])
+            .env("CITYCODE_TOKEN", token)
+            .output()
+            .await
+            .unwrap();
+        let said: Value = serde_json::from_slice(&run.stdout).unwrap();
+        let checks = said["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["check"] == "token").unwrap();
+        assert_eq!(check["ok"], accepted, "{check}");
+        assert!(accepted || run.status.code() == Some(1), "{:?}", run.status);
+        assert!(!said.to_string().contains(token), "the token itself is not repeated");
+    }
+}
