@@ -3,6 +3,7 @@
 //!
 //! What it leaves out: time zones and calendars (policy's affair) and sleeping (tokio's).
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -64,18 +65,29 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 }
 
 /// Remembers the furthest point that wall time has reached, carried on by the monotonic clock.
-#[derive(Debug, Clone, Copy)]
+/// Without a lock, as every scan looks.
+#[derive(Debug)]
 struct StepWatch {
-    /// Largest `wall - monotonic` seen, in milliseconds.
-    offset_millis: i64,
+    /// Largest `wall - monotonic` seen, in milliseconds. It only grows.
+    offset_millis: AtomicI64,
 }
 
 impl StepWatch {
-    fn look(&mut self, wall_millis: i64, monotonic: Duration) -> ClockTrust {
+    fn new(offset_millis: i64) -> Self {
+        Self {
+            offset_millis: AtomicI64::new(offset_millis),
+        }
+    }
+
+    fn look(&self, wall_millis: i64, monotonic: Duration) -> ClockTrust {
         let elapsed = i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX);
         let offset = wall_millis.saturating_sub(elapsed);
-        self.offset_millis = self.offset_millis.max(offset);
-        let behind = self.offset_millis.saturating_sub(offset).unsigned_abs();
+        let mut furthest = self.offset_millis.load(Ordering::Relaxed);
+        if offset > furthest {
+            // Written only when it grows, so that scans on many cores share the line.
+            furthest = self.offset_millis.fetch_max(offset, Ordering::Relaxed).max(offset);
+        }
+        let behind = furthest.saturating_sub(offset).unsigned_abs();
         if u128::from(behind) > STEP_BACK_TOLERANCE.as_millis() {
             ClockTrust::SteppedBack {
                 by_seconds: behind / 1000,
@@ -90,7 +102,7 @@ impl StepWatch {
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Instant,
-    watch: Mutex<StepWatch>,
+    watch: StepWatch,
 }
 
 impl SystemClock {
@@ -100,9 +112,7 @@ impl SystemClock {
         let origin = Self::instant();
         Self {
             origin,
-            watch: Mutex::new(StepWatch {
-                offset_millis: Self::wall_millis(),
-            }),
+            watch: StepWatch::new(Self::wall_millis()),
         }
     }
 
@@ -144,7 +154,7 @@ impl Clock for SystemClock {
     fn trust(&self) -> ClockTrust {
         let wall = Self::wall_millis();
         let monotonic = self.monotonic();
-        self.watch.lock().look(wall, monotonic)
+        self.watch.look(wall, monotonic)
     }
 }
 
@@ -154,7 +164,7 @@ pub struct ManualClock {
     state: Mutex<Manual>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Manual {
     wall_millis: i64,
     monotonic: Duration,
@@ -170,9 +180,7 @@ impl ManualClock {
             state: Mutex::new(Manual {
                 wall_millis,
                 monotonic: Duration::ZERO,
-                watch: StepWatch {
-                    offset_millis: wall_millis,
-                },
+                watch: StepWatch::new(wall_millis),
             }),
         }
     }
@@ -201,7 +209,7 @@ impl Clock for ManualClock {
     }
 
     fn trust(&self) -> ClockTrust {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let (wall, monotonic) = (state.wall_millis, state.monotonic);
         state.watch.look(wall, monotonic)
     }

@@ -127,6 +127,8 @@ pub fn app(grpc: Routes, http: Router) -> Router {
     grpc.into_axum_router()
         .reset_fallback()
         .merge(http.layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES)))
+        // For routes merged in after the fallbacks; those that have one keep it.
+        .method_not_allowed_fallback(wrong_method)
 }
 
 /// Unknown gRPC methods answer `UNIMPLEMENTED`, other unknown paths a `not_found` problem, and a method that a path

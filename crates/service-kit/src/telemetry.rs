@@ -259,7 +259,10 @@ mod tests {
         let listener = crate::serve::Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let endpoint = format!("http://{}", listener.address());
         let (_trigger, stop) = crate::shutdown::Signal::channel();
-        tokio::spawn(listener.serve(crate::serve::app(routes, axum::Router::new()), stop));
+        tokio::spawn(listener.serve(
+            crate::serve::app(routes, crate::serve::with_fallbacks(axum::Router::new())),
+            stop,
+        ));
         let provider = provider(&Settings {
             service_name: "citycode-test",
             otlp_endpoint: Some(endpoint),

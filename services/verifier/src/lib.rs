@@ -6,7 +6,6 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | `clock_watch` | whether the wall clock can be believed, without a lock |
 //! | [`fold`] | the log → status, standing, keyring |
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
@@ -14,7 +13,6 @@
 //! | [`records`] | scan and sampling records |
 //! | [`grpc`] | the face |
 
-mod clock_watch;
 pub mod fold;
 pub mod freshness;
 pub mod grpc;

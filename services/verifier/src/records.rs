@@ -231,24 +231,17 @@ impl Store {
                 match job {
                     Job::Scan(record) => chunks.push(record)?,
                     Job::Registration(Registration { record, shown }, _) => {
-                        let name = scan_name(&record.device, &record.scan_id);
-                        let named = !record.scan_id.is_empty();
-                        match self.before(&registered, name, shown) {
-                            Ok(Some(before)) if named => {
-                                answers.push(Ok(before));
-                                continue;
-                            }
-                            Err(error) if named => {
-                                answers.push(Err(error));
-                                continue;
-                            }
-                            _ => {}
+                        let name = (!record.scan_id.is_empty()).then(|| scan_name(&record.device, &record.scan_id));
+                        let before = name.and_then(|name| self.before(&registered, name, shown).transpose());
+                        if let Some(before) = before {
+                            answers.push(before);
+                            continue;
                         }
                         let record = ScanRecord {
                             shown: self.key(day_of(record)?)?.digest(shown),
                             ..record.clone()
                         };
-                        if named {
+                        if let Some(name) = name {
                             let (day, sealed) = self.seal(&record)?;
                             registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                         }

@@ -75,7 +75,7 @@ fn limited_problem(limited: Limited, detail: &str) -> Problem {
 /// A request that was judged.
 struct Judged {
     answer: Answer,
-    /// What tells this scan apart from another under the same scan id.
+    /// What tells this scan apart from another under the same scan id; of a code, only where the place registers.
     shown: ShownBytes,
 }
 
@@ -197,8 +197,11 @@ impl Verifier {
                 answer = judge(Some(card.as_bytes()));
             }
         }
-        let shown = answer.claims.map(|claims| claims.digest.0.to_vec());
-        let shown = ShownBytes::new(shown.unwrap_or_else(|| blake3::hash(text.as_bytes()).as_bytes().to_vec()));
+        let shown = || match &answer.claims {
+            Some(claims) => claims.digest.0.to_vec(),
+            None => blake3::hash(text.as_bytes()).as_bytes().to_vec(),
+        };
+        let shown = ShownBytes::new(if place.registers { shown() } else { Vec::new() });
         Ok(Judged { answer, shown })
     }
 

@@ -15,13 +15,12 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
-use citycode_service_kit::clock::Clock;
+use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
 };
 use citycode_vault::Vault;
 
-use crate::clock_watch::StepWatch;
 use crate::fold::{Folded, VerifierFold};
 use crate::freshness::Freshness;
 use crate::records::ScanRecords;
@@ -55,7 +54,6 @@ pub struct Verifier {
     pub(crate) records: Arc<ScanRecords>,
     pub(crate) limits: crate::request::CardLimits,
     id_check_key: IdCheckKey,
-    watch: StepWatch,
     identity: LogIdentity,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
@@ -125,7 +123,6 @@ impl Verifier {
         let verifier = Self {
             policy: parts.policy,
             limits: crate::request::CardLimits::new(&parts.fingerprint_key),
-            watch: StepWatch::new(&*parts.clock),
             clock: parts.clock,
             vault: parts.vault,
             records: parts.records,
@@ -255,11 +252,10 @@ impl Verifier {
         let (age_ms, reaches, clock_trusted) = if what_if {
             (0, Timestamp(i64::MAX), true)
         } else {
-            let (monotonic, wall_millis) = (self.clock.monotonic(), self.clock.now_millis());
             (
-                self.freshness.age_ms(monotonic),
+                self.freshness.age_ms(self.clock.monotonic()),
                 self.freshness.reaches(),
-                self.watch.trusts(monotonic, wall_millis),
+                self.clock.trust() == ClockTrust::Trusted,
             )
         };
         Knowledge {

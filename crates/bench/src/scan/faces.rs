@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock as _;
 use citycode_service_kit::entropy::OsEntropy;
-use citycode_service_kit::serve::{Listener, app};
+use citycode_service_kit::serve::{Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::Signal;
 use citycode_verifier::grpc::VerifierFace;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
@@ -106,7 +106,10 @@ async fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(Client, imp
     let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
     let authenticate = Authenticate::optional(tokens, Arc::clone(&gate.clock));
     let service = VerifierServiceServer::new(VerifierFace(Arc::clone(&gate.verifier)));
-    let router = app(Routes::new(authenticate.layer(service)), axum::Router::new());
+    let router = app(
+        Routes::new(authenticate.layer(service)),
+        with_fallbacks(axum::Router::new()),
+    );
     let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
     let address = listener.address();
     let (trigger, stop) = Signal::channel();

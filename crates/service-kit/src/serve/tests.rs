@@ -147,9 +147,12 @@ async fn a_port_in_use_is_said_with_its_address() {
 #[tokio::test]
 async fn a_50_mb_body_and_broken_json_are_problems() {
     let route = post(|JsonBody(value): JsonBody<u8>| async move { value.to_string() });
-    let app = app(Routes::default(), with_fallbacks(Router::new().route("/n", route)));
-    let ask = async |method: &str, kind: &str, body: Vec<u8>| {
-        let request = Request::builder().method(method).uri("/n").header("content-type", kind);
+    // As a composer does: fallbacks stand around one part of the routes, others are merged in afterwards.
+    let late = Router::new().route("/late", get(async || "late"));
+    let http = with_fallbacks(Router::new().route("/n", route)).merge(late);
+    let app = app(Routes::default(), http);
+    let ask_at = async |path: &str, method: &str, kind: &str, body: Vec<u8>| {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
         let response = app
             .clone()
             .oneshot(request.body(Body::from(body)).unwrap())
@@ -159,6 +162,7 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };
+    let ask = async |method, kind, body| ask_at("/n", method, kind, body).await;
     assert_eq!(ask("POST", "application/json", b"7".to_vec()).await, (200, "7".into()));
     let (status, body) = ask("POST", "application/json", vec![b' '; 50 << 20]).await;
     assert!(status == 413 && body.contains("too_large"), "{status} {body}");
@@ -173,6 +177,8 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
         assert!(!answer.contains("张三"), "what was sent is not repeated");
     }
     assert_eq!(ask("DELETE", "application/json", vec![]).await.0, 405);
+    let (status, answer) = ask_at("/late", "DELETE", "application/json", vec![]).await;
+    assert!(status == 405 && answer.contains("invalid_request"), "{status} {answer}");
 }
 
 #[tokio::test]
