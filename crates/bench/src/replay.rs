@@ -10,18 +10,16 @@ use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use citycode_domain::event::{CodeRef, Event, HolderRegistered, Sealed};
 use citycode_domain::ids::HolderId;
-use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{
     AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RecordedCommit,
     RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
-use citycode_holder_log::{RegisterFold, holder_of, holder_stream};
+use citycode_holder_log::{RegisterFold, holder_stream, projected};
 use citycode_projection::bench_support::{code, holder, mix};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusWriter};
-use citycode_projection::{BucketTail, Commit};
 
 use crate::report::{Figure, Goal, Report};
 use crate::{Scale, folder};
@@ -154,21 +152,7 @@ impl Fold for StatusFold {
         };
         let events: Result<Vec<_>, _> = commit.commit.events.iter().map(decode).collect();
         let events = events.map_err(|error| error.to_string())?;
-        let alarms = self.0.apply(&Commit {
-            position: citycode_domain::ids::CommitPosition {
-                partition: commit.position.partition.0,
-                sequence: commit.position.sequence.0,
-            },
-            decided_at: Timestamp(commit.commit.decided_at),
-            holder: holder_of(&commit.commit.stream),
-            bucket: commit.bucket.bucket,
-            tail: BucketTail {
-                revision: commit.revision.to_raw(),
-                hash: commit.hash.0,
-            },
-            message_id_prefix: 0,
-            events: &events,
-        });
+        let alarms = self.0.apply(&projected(commit, &events));
         match alarms {
             Ok(alarms) if alarms.is_empty() => Ok(()),
             Ok(alarms) => Err(format!("alarms: {alarms:?}")),

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
 /// Longest reason in characters.
 pub const MAX_CHARS: usize = 200;
 
@@ -17,7 +19,7 @@ pub enum InvalidReason {
     Empty,
     /// Over [`MAX_CHARS`].
     TooLong,
-    /// Control characters other than a line break's absence.
+    /// A control or format character: a line break, an invisible one, one that turns the direction of writing.
     ControlCharacter,
 }
 
@@ -26,7 +28,7 @@ impl fmt::Display for InvalidReason {
         match self {
             Self::Empty => f.write_str("a reason is needed and was empty"),
             Self::TooLong => write!(f, "a reason has at most {MAX_CHARS} characters"),
-            Self::ControlCharacter => f.write_str("a reason holds no control characters"),
+            Self::ControlCharacter => f.write_str("a reason holds no line breaks and no invisible characters"),
         }
     }
 }
@@ -35,7 +37,7 @@ impl ActReason {
     /// Takes a reason; white space at both ends is dropped.
     ///
     /// # Errors
-    /// [`InvalidReason`] where the text is empty, too long, or holds control characters.
+    /// [`InvalidReason`] where the text is empty, too long, or holds what cannot be seen.
     pub fn parse(text: &str) -> Result<Self, InvalidReason> {
         let text = text.trim();
         if text.is_empty() {
@@ -44,7 +46,7 @@ impl ActReason {
         if text.chars().count() > MAX_CHARS {
             return Err(InvalidReason::TooLong);
         }
-        if text.chars().any(char::is_control) {
+        if text.chars().any(is_unseen) {
             return Err(InvalidReason::ControlCharacter);
         }
         Ok(Self(text.into()))
@@ -55,6 +57,12 @@ impl ActReason {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Controls, formats (zero width, direction), private and unassigned ones, and Unicode's own line breaks: an auditor
+/// would read something else than what stands there.
+fn is_unseen(character: char) -> bool {
+    character.general_category_group() == GeneralCategoryGroup::Other || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 impl fmt::Debug for ActReason {

@@ -78,6 +78,12 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// Whether this very call changed something: neither a repeat nor a command without effect.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        !self.duplicate && !self.events.is_empty()
+    }
+
     /// Nothing changed, and nothing was written.
     fn unchanged() -> Self {
         Self {

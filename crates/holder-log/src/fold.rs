@@ -43,18 +43,7 @@ impl Fold for RegisterFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         let events = folded_events(commit).map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
-        let folded = self.register.apply(&Commit {
-            position: commit_position(commit.position),
-            decided_at: Timestamp(commit.commit.decided_at),
-            holder,
-            bucket: commit.bucket.bucket,
-            tail: BucketTail {
-                revision: commit.revision.to_raw(),
-                hash: commit.hash.0,
-            },
-            message_id_prefix: message_prefix(&commit.commit.message_id),
-            events: &events,
-        });
+        let folded = self.register.apply(&projected(commit, &events));
         match folded {
             Ok(()) => {}
             Err(ApplyError::AlreadyApplied { .. }) => return Ok(()),
@@ -70,6 +59,23 @@ impl Fold for RegisterFold {
             }
         }
         Ok(())
+    }
+}
+
+/// A commit as projections fold it; `events` are its own.
+#[must_use]
+pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a> {
+    Commit {
+        position: commit_position(commit.position),
+        decided_at: Timestamp(commit.commit.decided_at),
+        holder: holder_of(&commit.commit.stream),
+        bucket: commit.bucket.bucket,
+        tail: BucketTail {
+            revision: commit.revision.to_raw(),
+            hash: commit.hash.0,
+        },
+        message_id_prefix: message_prefix(&commit.commit.message_id),
+        events,
     }
 }
 

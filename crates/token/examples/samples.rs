@@ -67,6 +67,6 @@ fn main() -> std::io::Result<()> {
         ttl_seconds: Some(60),
         aggregation_uri: None,
     };
-    write("list.cwt", &sign_cwt(&list, &list_claims, &key))?;
-    write("list.jwt", sign_jwt(&list, &list_claims, &key).as_bytes())
+    write("list.cwt", &sign_cwt(&list.compress(), &list_claims, &key))?;
+    write("list.jwt", sign_jwt(&list.compress(), &list_claims, &key).as_bytes())
 }

@@ -17,7 +17,7 @@ use crate::cbor::VEC_GROWS;
 
 mod token;
 
-pub use token::{MEDIA_TYPE_CWT, StatusListClaims, read_cwt, sign_cwt, sign_jwt};
+pub use token::{MEDIA_TYPE_CWT, MEDIA_TYPE_JWT, StatusListClaims, read_cwt, sign_cwt, sign_jwt};
 
 /// Valid (draft §7.1).
 pub const VALID: u8 = 0;
@@ -97,6 +97,21 @@ pub enum StatusListError {
 pub struct StatusList {
     bits: Bits,
     packed: Vec<u8>,
+}
+
+/// Statuses, packed and compressed: `bits` and `lst` of a status list token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CompressedStatusList {
+    bits: Bits,
+    zlib: Vec<u8>,
+}
+
+impl CompressedStatusList {
+    /// One zlib stream.
+    #[must_use]
+    pub fn zlib(&self) -> &[u8] {
+        &self.zlib
+    }
 }
 
 impl StatusList {
@@ -190,12 +205,16 @@ impl StatusList {
         Ok(())
     }
 
-    /// The list as zlib, at the best compression.
+    /// The list as it is signed: zlib, at the best compression. For a list of megabytes this costs a thousand
+    /// signatures, so whoever signs an unchanged list again keeps what comes out.
     #[must_use]
-    pub fn compressed(&self) -> Vec<u8> {
+    pub fn compress(&self) -> CompressedStatusList {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&self.packed).expect(VEC_GROWS);
-        encoder.finish().expect(VEC_GROWS)
+        CompressedStatusList {
+            bits: self.bits,
+            zlib: encoder.finish().expect(VEC_GROWS),
+        }
     }
 
     /// Byte and shift of an index.

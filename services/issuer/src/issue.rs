@@ -78,7 +78,7 @@ impl Issuer {
             .map_err(problem_of_execute)?;
         let token = birth.token.take();
         let (issued, token) = newborn(&executed, token, &person)?;
-        metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(!executed.duplicate));
+        metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));
         let print_for = request.print.then_some(&person);
         let code = issued_code(issued, kind, token, &self.desk.policy.status_base_uri, print_for);
         Ok(IssueResponse { code: Some(code) })

@@ -38,7 +38,7 @@ macro_rules! unary {
                 &self,
                 _request: Request<proto::ListStatusListsRequest>,
             ) -> Result<Response<proto::ListStatusListsResponse>, Status> {
-                Ok(Response::new(self.0.lists.list()))
+                Ok(Response::new(self.0.lists.list()?))
             }
         }
     };

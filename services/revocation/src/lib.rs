@@ -16,7 +16,7 @@ use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::PersonFile;
 
-pub use status_lists::StatusLists;
+pub use status_lists::{CutError, Followed, StatusLists};
 
 /// The revocation service of one process.
 pub struct Revocation {
@@ -26,8 +26,8 @@ pub struct Revocation {
     pub lists: Arc<StatusLists>,
 }
 
-/// What an officer's reason is sealed for.
-const REASON_CONTEXT: &[u8] = b"reason";
+/// What a reason is sealed for: nothing else that is sealed under the holder's key opens as one.
+const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
 
 impl Revocation {
     /// A reason, sealed under the holder's key, and its digest for telling a repeated request from another.

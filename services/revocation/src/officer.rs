@@ -86,16 +86,20 @@ impl Revocation {
         let desk = &self.desk;
         let now = desk.now()?;
         let kind = desk.kind(act.kind)?;
+        let per_guardian = kind.guardian == GuardianPolicy::PerGuardian;
+        if !per_guardian && !act.guardian_id_number.is_empty() {
+            let detail = format!(
+                "codes of the kind {} are not kept by guardian; leave the guardian out",
+                kind.name
+            );
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
         let id_number = desk.id_number(caller, act.id_number, now)?;
         let holder = desk.holder(&id_number).await?;
         let guardian = desk.guardian(caller, act.guardian_id_number, now).await?;
-        let guardian = match (kind.guardian, guardian) {
-            (GuardianPolicy::PerGuardian, None) => {
-                return Err(problem_of_refusal(Refusal::GuardianNeeded));
-            }
-            (GuardianPolicy::PerGuardian, guardian) => guardian,
-            _ => None,
-        };
+        if per_guardian && guardian.is_none() {
+            return Err(problem_of_refusal(Refusal::GuardianNeeded));
+        }
         let slot = Slot {
             kind: kind.kind,
             guardian,
@@ -113,7 +117,7 @@ impl Revocation {
             .await
             .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_officer_acts_total", "act" => act.method)
-            .increment(u64::from(!executed.duplicate));
+            .increment(u64::from(executed.is_new()));
         let reached = executed.events.iter().find_map(|event| match event {
             Event::CodeRevoked(revoked) => Some(Some(revoked.code.code_id)),
             Event::CodeSuspended(suspended) => Some(Some(suspended.code.code_id)),

@@ -45,7 +45,7 @@ impl Revocation {
             .execute(holder, &context, &mut decide)
             .await
             .map_err(problem_of_execute)?;
-        metrics::counter!("citycode_revocation_losses_total").increment(u64::from(!executed.duplicate));
+        metrics::counter!("citycode_revocation_losses_total").increment(u64::from(executed.is_new()));
         let code_id = executed.events.iter().find_map(|event| match event {
             Event::CodeReportedLost(lost) => Some(lost.code.code_id.to_string()),
             _ => None,

@@ -50,7 +50,7 @@ impl Revocation {
             .execute(holder, &context, &mut decide)
             .await
             .map_err(problem_of_execute)?;
-        metrics::counter!("citycode_revocation_standings_total").increment(u64::from(!executed.duplicate));
+        metrics::counter!("citycode_revocation_standings_total").increment(u64::from(executed.is_new()));
         Ok(SetStandingResponse {})
     }
 }

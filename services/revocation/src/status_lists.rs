@@ -2,19 +2,27 @@
 //!
 //! Lists are cut on fixed ticks, all at once, so that what changed together cannot be told apart from what changed
 //! within the same tick. What is served between two ticks is the last cut, byte for byte.
+//!
+//! A cut carries its instant, and whoever reads it believes that everything before that instant is in it. So every
+//! cut proves it first: it reads the clock, asks the log for its heads and waits until the fold has reached them.
+//! Where that cannot be had, or the clock has stepped back, nothing is cut; the last cut stands and grows old.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use citycode_domain::ids::ListId;
 use citycode_domain::time::Timestamp;
+use citycode_event_store::EventStore;
+use citycode_event_store::follow::Progress;
 use citycode_projection::status::StatusReader;
-use citycode_service_kit::clock::Clock;
+use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::SigningKey;
-use citycode_token::status_list::{Bits, StatusList, StatusListClaims, sign_cwt, sign_jwt};
+use citycode_token::status_list::{
+    Bits, CompressedStatusList, MEDIA_TYPE_CWT, MEDIA_TYPE_JWT, StatusList, StatusListClaims, sign_cwt, sign_jwt,
+};
 use citycode_wire::proto::revocation::v1::{
     GetStatusListRequest, GetStatusListResponse, ListStatusListsResponse, StatusListSummary,
 };
@@ -24,36 +32,70 @@ pub const TICK: Duration = Duration::from_secs(10);
 const TTL_SECONDS: u32 = 10;
 /// A list says nothing any more this long after it was cut: a stopped publisher is noticed.
 const LIFETIME_SECONDS: i64 = 3_600;
-/// `application/statuslist+cwt`, and the other form.
-const MEDIA_CWT: &str = "application/statuslist+cwt";
-const MEDIA_JWT: &str = "application/statuslist+jwt";
+
+/// Why nothing was cut. The last cut stands.
+#[derive(Debug, thiserror::Error)]
+pub enum CutError {
+    /// The clock stepped back: an instant from it would be wrong.
+    #[error("the wall clock stepped back by {by_seconds} s")]
+    Clock {
+        /// How far, in whole seconds.
+        by_seconds: u64,
+    },
+    /// The log does not answer, or nobody folds it any more.
+    #[error("what the log holds cannot be known: {0}")]
+    Log(String),
+    /// The fold did not reach the log's heads before the next cut was due.
+    #[error("the fold is more than {} s behind the log", TICK.as_secs())]
+    Behind,
+}
+
+/// What is published, and how far it has come.
+#[derive(Clone)]
+pub struct Followed {
+    /// The status of every code, folded from the log.
+    pub status: StatusReader,
+    /// How far that fold has come.
+    pub progress: Progress,
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+}
+
+/// All lists of one tick.
+struct Cuts {
+    at: Timestamp,
+    lists: BTreeMap<ListId, Cut>,
+}
 
 /// One list as it is served.
 struct Cut {
+    /// Of the packed statuses: equal where nothing changed.
+    digest: blake3::Hash,
+    compressed: Arc<CompressedStatusList>,
     cwt: Vec<u8>,
     jwt: String,
-    etag: String,
 }
 
 /// The publisher of one process.
 pub struct StatusLists {
-    status: StatusReader,
+    followed: Followed,
     key: SigningKey,
     base_uri: String,
     clock: Arc<dyn Clock>,
-    cuts: ArcSwap<BTreeMap<ListId, Arc<Cut>>>,
+    cuts: ArcSwapOption<Cuts>,
 }
 
 impl StatusLists {
-    /// Publishes what `status` knows, signed with `key`, under URIs that begin with `base_uri`.
+    /// Publishes what was `followed`, signed with `key`, under URIs that begin with `base_uri`. Nothing is served
+    /// before the first [`StatusLists::cut`].
     #[must_use]
-    pub fn new(status: StatusReader, key: SigningKey, base_uri: String, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(followed: Followed, key: SigningKey, base_uri: String, clock: Arc<dyn Clock>) -> Self {
         Self {
-            status,
+            followed,
             key,
             base_uri,
             clock,
-            cuts: ArcSwap::from_pointee(BTreeMap::new()),
+            cuts: ArcSwapOption::empty(),
         }
     }
 
@@ -63,14 +105,29 @@ impl StatusLists {
         self.key.public_key()
     }
 
-    /// Cuts every list now. Costs a signature and a compression for each list: call it on a tick, off the hot path.
-    pub fn cut(&self) {
+    /// Cuts every list as it is now, once that is known. Costs two signatures for each list, and a compression for
+    /// each that has changed.
+    ///
+    /// # Errors
+    /// [`CutError`]; what was cut before stands.
+    pub async fn cut(self: &Arc<Self>) -> Result<(), CutError> {
+        if let ClockTrust::SteppedBack { by_seconds } = self.clock.trust() {
+            return Err(CutError::Clock { by_seconds });
+        }
         let now = Timestamp(self.clock.now().0);
-        let lists = self.status.lists().into_iter().filter(|list| list.retires_at() > now);
-        let cuts = lists
-            .filter_map(|list| Some((list, Arc::new(self.cut_one(list, now)?))))
-            .collect();
-        self.cuts.store(Arc::new(cuts));
+        tokio::time::timeout(TICK, self.reach_heads())
+            .await
+            .map_err(|_| CutError::Behind)??;
+        let lists = Arc::clone(self);
+        let cut = tokio::task::spawn_blocking(move || lists.cut_all(now)).await;
+        cut.map_err(|error| CutError::Log(error.to_string()))
+    }
+
+    async fn reach_heads(&self) -> Result<(), CutError> {
+        let Followed { store, progress, .. } = &self.followed;
+        let heads = store.heads().await.map_err(|error| CutError::Log(error.to_string()))?;
+        let reached = progress.wait_for_all(&heads).await;
+        reached.map_err(|error| CutError::Log(error.to_string()))
     }
 
     /// Cuts on every tick from the next one on, for ever. Drop the future to stop.
@@ -80,17 +137,33 @@ impl StatusLists {
         tick.tick().await;
         loop {
             tick.tick().await;
-            let lists = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || lists.cut()).await.is_err() {
-                tracing::error!("cutting the status lists panicked; the last cut stands");
+            if let Err(error) = self.cut().await {
+                metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
+                tracing::error!(%error, "no status lists were cut; those of the last cut stand until they expire");
             }
         }
     }
 
-    fn cut_one(&self, list: ListId, now: Timestamp) -> Option<Cut> {
-        let packed = self.status.export_two_bit(list);
-        let digest = blake3::hash(&packed).to_hex();
-        let values = StatusList::from_packed(Bits::Two, packed).ok()?;
+    fn cut_all(&self, now: Timestamp) {
+        let before = self.cuts.load();
+        let lists = self.followed.status.lists().into_iter();
+        let lists = lists
+            .filter(|list| list.retires_at() > now)
+            .filter_map(|list| {
+                let last = before.as_ref().and_then(|cuts| cuts.lists.get(&list));
+                Some((list, self.cut_one(list, now, last)?))
+            })
+            .collect();
+        self.cuts.store(Some(Arc::new(Cuts { at: now, lists })));
+    }
+
+    fn cut_one(&self, list: ListId, now: Timestamp, last: Option<&Cut>) -> Option<Cut> {
+        let packed = self.followed.status.export_two_bit(list);
+        let digest = blake3::hash(&packed);
+        let compressed = match last.filter(|last| last.digest == digest) {
+            Some(unchanged) => Arc::clone(&unchanged.compressed),
+            None => Arc::new(StatusList::from_packed(Bits::Two, packed).ok()?.compress()),
+        };
         let uri = format!("{}{list}", self.base_uri);
         let claims = StatusListClaims {
             uri: &uri,
@@ -99,55 +172,113 @@ impl StatusLists {
             ttl_seconds: Some(TTL_SECONDS),
             aggregation_uri: None,
         };
-        let etag = format!("\"{}-{}\"", &digest[..32], now.0);
         Some(Cut {
-            cwt: sign_cwt(&values, &claims, &self.key),
-            jwt: sign_jwt(&values, &claims, &self.key),
-            etag,
+            cwt: sign_cwt(&compressed, &claims, &self.key),
+            jwt: sign_jwt(&compressed, &claims, &self.key),
+            digest,
+            compressed,
         })
     }
 
     /// One list, as CWT unless JWT is asked for.
     ///
     /// # Errors
-    /// `not_found` for a list that is not published.
+    /// `not_found` for a list that is not published, `invalid_request` for another media type, `unavailable` before
+    /// the first cut and once the last has expired.
     pub fn get(&self, request: &GetStatusListRequest) -> Result<GetStatusListResponse, Problem> {
+        let form = Form::parse(&request.media_type)?;
         let unknown = || Problem::new(Code::NotFound, "there is no status list of this name");
         let well_formed = request.list.len() == 8 && request.list.bytes().all(|byte| byte.is_ascii_hexdigit());
         let list = well_formed
             .then(|| u32::from_str_radix(&request.list, 16).ok())
             .flatten()
             .ok_or_else(unknown)?;
-        let cuts = self.cuts.load();
-        let cut = cuts.get(&ListId(list)).ok_or_else(unknown)?;
-        let as_jwt = request.media_type == MEDIA_JWT;
-        let not_modified = request.if_none_match == cut.etag;
-        let content = match (not_modified, as_jwt) {
+        let cuts = self.last_cut()?;
+        let cut = cuts.lists.get(&ListId(list)).ok_or_else(unknown)?;
+        let etag = form.entity_tag(cut, cuts.at);
+        let not_modified = matches_tag(&request.if_none_match, &etag);
+        let content = match (not_modified, form) {
             (true, _) => Vec::new(),
-            (false, true) => cut.jwt.clone().into_bytes(),
-            (false, false) => cut.cwt.clone(),
+            (false, Form::Cwt) => cut.cwt.clone(),
+            (false, Form::Jwt) => cut.jwt.clone().into_bytes(),
         };
         Ok(GetStatusListResponse {
             content,
-            media_type: if as_jwt { MEDIA_JWT } else { MEDIA_CWT }.to_owned(),
-            etag: cut.etag.clone(),
+            media_type: form.media_type().to_owned(),
+            etag,
             not_modified,
             ttl_seconds: TTL_SECONDS,
         })
     }
 
     /// Every list that is published.
-    #[must_use]
-    pub fn list(&self) -> ListStatusListsResponse {
+    ///
+    /// # Errors
+    /// `unavailable` before the first cut and once the last has expired.
+    pub fn list(&self) -> Result<ListStatusListsResponse, Problem> {
         let summary = |list: &ListId| StatusListSummary {
             list: list.to_string(),
             uri: format!("{}{list}", self.base_uri),
             retires_at: list.retires_at().0,
         };
-        ListStatusListsResponse {
-            lists: self.cuts.load().keys().map(summary).collect(),
+        Ok(ListStatusListsResponse {
+            lists: self.last_cut()?.lists.keys().map(summary).collect(),
             key_id: self.key.key_id().to_string(),
             public_key: self.key.public_key().to_vec(),
+        })
+    }
+
+    fn last_cut(&self) -> Result<Arc<Cuts>, Problem> {
+        let unavailable = |why| Problem::new(Code::Unavailable, why).with_retry_after(TICK.as_secs());
+        let cuts = self.cuts.load_full();
+        let cuts = cuts.ok_or_else(|| unavailable("no status list has been cut yet"))?;
+        if self.clock.now().0 >= cuts.at.plus_seconds(LIFETIME_SECONDS).0 {
+            return Err(unavailable(
+                "the last status lists have expired, and no newer could be cut",
+            ));
+        }
+        Ok(cuts)
+    }
+}
+
+/// In which form a list is asked for.
+#[derive(Clone, Copy)]
+enum Form {
+    Cwt,
+    Jwt,
+}
+
+impl Form {
+    fn parse(media_type: &str) -> Result<Self, Problem> {
+        match media_type {
+            "" | MEDIA_TYPE_CWT => Ok(Self::Cwt),
+            MEDIA_TYPE_JWT => Ok(Self::Jwt),
+            _ => Err(Problem::new(
+                Code::InvalidRequest,
+                format!("a status list comes as {MEDIA_TYPE_CWT} or {MEDIA_TYPE_JWT}"),
+            )),
         }
     }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Cwt => MEDIA_TYPE_CWT,
+            Self::Jwt => MEDIA_TYPE_JWT,
+        }
+    }
+
+    /// A strong tag (RFC 9110 §8.8.3): another form, another cut, another tag.
+    fn entity_tag(self, cut: &Cut, at: Timestamp) -> String {
+        let form = match self {
+            Self::Cwt => "cwt",
+            Self::Jwt => "jwt",
+        };
+        format!("\"{}-{}-{form}\"", &cut.digest.to_hex()[..32], at.0)
+    }
+}
+
+/// Whether an `If-None-Match` (RFC 9110 §13.1.2) names this tag: compared weakly, any of a list, or `*`.
+fn matches_tag(if_none_match: &str, etag: &str) -> bool {
+    let named = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    if_none_match.split(',').map(str::trim).any(named)
 }

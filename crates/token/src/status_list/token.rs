@@ -12,13 +12,15 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use minicbor::Encoder;
 
-use super::{Bits, StatusList, StatusListError};
+use super::{Bits, CompressedStatusList, StatusList, StatusListError};
 use crate::cbor::{Strict, VEC_GROWS};
 use crate::sign::SigningKey;
 use crate::sign1::{self, ALG_ED25519, Header};
 
 /// Media type of the CWT form, in its protected header.
 pub const MEDIA_TYPE_CWT: &str = "application/statuslist+cwt";
+/// Media type of the JWT form.
+pub const MEDIA_TYPE_JWT: &str = "application/statuslist+jwt";
 /// Media type of the JWT form, without the `application/` that JWT leaves out.
 const TYP_JWT: &str = "statuslist+jwt";
 
@@ -39,7 +41,7 @@ pub struct StatusListClaims<'a> {
 
 /// The list as a signed CWT.
 #[must_use]
-pub fn sign_cwt(list: &StatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> Vec<u8> {
+pub fn sign_cwt(list: &CompressedStatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> Vec<u8> {
     let mut payload = Encoder::new(Vec::new());
     write_claims(&mut payload, list, claims).expect(VEC_GROWS);
     let key_id = key.key_id();
@@ -56,7 +58,7 @@ fn header(key_id: &KeyId) -> Header<'_> {
 
 fn write_claims(
     out: &mut Encoder<Vec<u8>>,
-    list: &StatusList,
+    list: &CompressedStatusList,
     claims: &StatusListClaims<'_>,
 ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
     out.map(3 + u64::from(claims.expires_at.is_some()) + u64::from(claims.ttl_seconds.is_some()))?;
@@ -66,10 +68,7 @@ fn write_claims(
     }
     out.u8(6)?.i64(claims.issued_at.0)?;
     out.u16(65_533)?.map(2 + u64::from(claims.aggregation_uri.is_some()))?;
-    out.str("lst")?
-        .bytes(&list.compressed())?
-        .str("bits")?
-        .u8(list.bits.number())?;
+    out.str("lst")?.bytes(&list.zlib)?.str("bits")?.u8(list.bits.number())?;
     if let Some(uri) = claims.aggregation_uri {
         out.str("aggregation_uri")?.str(uri)?;
     }
@@ -81,7 +80,7 @@ fn write_claims(
 
 /// The list as a signed JWT (RFC 7519), compact form.
 #[must_use]
-pub fn sign_jwt(list: &StatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> String {
+pub fn sign_jwt(list: &CompressedStatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> String {
     let header = format!(r#"{{"alg":"Ed25519","kid":"{}","typ":"{TYP_JWT}"}}"#, key.key_id());
     let optional =
         |name: &str, value: Option<String>| value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#));
@@ -92,7 +91,7 @@ pub fn sign_jwt(list: &StatusList, claims: &StatusListClaims<'_>, key: &SigningK
         optional("exp", claims.expires_at.map(|time| time.0.to_string())),
         optional("ttl", claims.ttl_seconds.map(|ttl| ttl.to_string())),
         list.bits.number(),
-        BASE64URL_NOPAD.encode(&list.compressed()),
+        BASE64URL_NOPAD.encode(&list.zlib),
         optional("aggregation_uri", claims.aggregation_uri.map(json_string)),
     );
     let signed = format!(

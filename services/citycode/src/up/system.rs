@@ -17,7 +17,7 @@ use citycode_holder_log::{HolderLog, KEYS_STREAM, RegisterFold, SystemFold, even
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
-use citycode_revocation::{Revocation, StatusLists};
+use citycode_revocation::{Followed, Revocation, StatusLists};
 use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock;
@@ -175,10 +175,16 @@ impl Parts {
             reached = live => reached.map_err(StartError::Follow)?,
             () = stopped.clone().wait() => return Err(StartError::Interrupted),
         }
-        let status = verifying.verifier.status().clone();
+        let followed = Followed {
+            status: verifying.verifier.status().clone(),
+            progress: verifying.progress().clone(),
+            store: Arc::clone(store),
+        };
         let (key, base_uri) = (ground.status_key, policy.status_base_uri.clone());
-        let lists = Arc::new(StatusLists::new(status, key, base_uri, clock));
-        lists.cut();
+        let lists = Arc::new(StatusLists::new(followed, key, base_uri, clock));
+        if let Err(error) = lists.cut().await {
+            tracing::error!(%error, "no status lists were cut at the start; the next tick tries again");
+        }
         followers.push(tokio::spawn(Arc::clone(&lists).keep_cutting()));
         let issuer = Issuer {
             desk: Arc::clone(&desk),

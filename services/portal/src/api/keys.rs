@@ -70,7 +70,7 @@ pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) ->
     let mut issuer = shared.clients.issuer.clone();
     let message = public(&headers, proto::ListKeysRequest {});
     let answer = issuer.list_keys(message).await?.into_inner();
-    let wants_cose = accepts(&headers, COSE_KEY_SET);
+    let wants_cose = prefers(&headers, COSE_KEY_SET, "application/json");
     let response = if wants_cose {
         ([(CONTENT_TYPE, COSE_KEY_SET)], Body::from(answer.cose_key_set)).into_response()
     } else {
@@ -79,13 +79,29 @@ pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) ->
     Ok(([(CACHE_CONTROL, KEYS_CACHE), (VARY, "accept")], response).into_response())
 }
 
-/// Whether the caller names this media type. Who names several and puts another first gets the default.
-pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    let first = headers
+/// Whether the caller would rather have `media_type` than `default` (RFC 9110 §12.5.1): named with a greater weight, or
+/// with the same and first. Who names neither gets the default.
+pub(crate) fn prefers(headers: &HeaderMap, media_type: &str, default: &str) -> bool {
+    let accept = headers
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())
-        .and_then(|accept| accept.split([',', ';']).next());
-    first.is_some_and(|first| first.trim().eq_ignore_ascii_case(media_type))
+        .unwrap_or_default();
+    let weight_and_place = |wanted: &str| {
+        let mut ranges = accept
+            .split(',')
+            .map(|range| range.split(';').map(str::trim))
+            .enumerate();
+        ranges.find_map(|(place, mut range)| {
+            range.next()?.eq_ignore_ascii_case(wanted).then_some(())?;
+            let weight = range.find_map(|parameter| parameter.strip_prefix("q=").or(parameter.strip_prefix("Q=")));
+            let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok())?;
+            (weight > 0.0).then_some((weight, place))
+        })
+    };
+    match (weight_and_place(media_type), weight_and_place(default)) {
+        (Some((wanted, first)), Some((other, second))) => wanted > other || (wanted >= other && first < second),
+        (wanted, _) => wanted.is_some(),
+    }
 }
 
 /// Nothing but, if wanted, the command's id.
@@ -148,4 +164,32 @@ fn key_answer(key: Option<&proto::SigningKey>) -> Result<Response, Problem> {
         verifies_until: key.verifies_until.map(Instant),
         compromised: key.compromised,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heavier_media_type_is_preferred_and_of_equals_the_first() {
+        let (jwt, cwt) = ("application/statuslist+jwt", "application/statuslist+cwt");
+        for (accept, wants_jwt) in [
+            ("", false),
+            ("*/*", false),
+            ("text/html, application/statuslist+jwt", true),
+            ("application/statuslist+jwt;q=0.5, application/statuslist+cwt", false),
+            (
+                "application/statuslist+cwt; q=0.1, APPLICATION/statuslist+jwt ; q=0.2",
+                true,
+            ),
+            ("application/statuslist+jwt, application/statuslist+cwt", true),
+            ("application/statuslist+cwt, application/statuslist+jwt", false),
+            ("application/statuslist+jwt;q=0", false),
+            ("application/statuslist+jwt;q=x", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().expect("a header"));
+            assert_eq!(prefers(&headers, jwt, cwt), wants_jwt, "{accept}");
+        }
+    }
 }

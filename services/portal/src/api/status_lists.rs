@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::keys::accepts;
+use super::keys::prefers;
 use crate::answer::{incomplete, json};
 use crate::call::public;
 use crate::portal::SharedState;
@@ -58,7 +58,7 @@ pub(crate) async fn get(
     if list.len() != 8 || !list.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(unknown());
     }
-    let wanted = if accepts(&headers, STATUS_LIST_JWT) {
+    let wanted = if prefers(&headers, STATUS_LIST_JWT, STATUS_LIST_CWT) {
         STATUS_LIST_JWT
     } else {
         STATUS_LIST_CWT

@@ -1,0 +1,188 @@
+//! The public status lists (R30): what they say, and when they may not be cut or served.
+
+use std::time::Duration;
+
+use citycode_domain::time::Timestamp;
+use citycode_revocation::CutError;
+use citycode_service_kit::auth::Role;
+use citycode_service_kit::clock::{Clock as _, UnixSeconds};
+use citycode_service_kit::problem::Code;
+use citycode_token::status_list::{INVALID, SUSPENDED, VALID, read_cwt};
+use citycode_wire::proto::model::v1 as proto;
+use citycode_wire::proto::revocation::v1::{GetStatusListRequest, SuspendRequest};
+
+use crate::city::{BASE_URI, City, START, WANG, caller};
+
+fn ask(list: &str, media_type: &str, if_none_match: &str) -> GetStatusListRequest {
+    GetStatusListRequest {
+        list: list.into(),
+        media_type: media_type.into(),
+        if_none_match: if_none_match.into(),
+    }
+}
+
+#[tokio::test]
+async fn r30_a_list_says_valid_suspended_invalid_and_nothing_of_standing() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let code = city.issue(wang, "sampling", None).await.code;
+    let lists = &city.revocation.lists;
+    let list = code.status.list.to_string();
+    let uri = format!("{BASE_URI}{list}");
+    let read = |now: Timestamp| {
+        let cwt = lists.get(&ask(&list, "", "")).expect("served").content;
+        let (values, cut_at) = read_cwt(&cwt, &lists.public_key(), &uri, now).expect("signed");
+        assert_eq!(cut_at, now);
+        (values.get(code.status.index), values.get(code.status.index + 1))
+    };
+    lists.cut().await.expect("cut");
+    assert_eq!(
+        read(Timestamp(START)),
+        (Some(VALID), Some(INVALID)),
+        "an index never issued reads 1"
+    );
+    let standing = citycode_wire::proto::revocation::v1::SetStandingRequest {
+        id_number: WANG.into(),
+        standing: proto::Standing::Red.into(),
+        reason: "核酸结果".into(),
+        ..Default::default()
+    };
+    city.revocation
+        .set_standing(&caller(vec![Role::HealthAuthority]), &standing)
+        .await
+        .expect("set");
+    lists.cut().await.expect("cut");
+    assert_eq!(
+        read(Timestamp(START)).0,
+        Some(VALID),
+        "red is no affair of the public's"
+    );
+    let request = SuspendRequest {
+        kind: "sampling".into(),
+        id_number: WANG.into(),
+        reason: "核实身份".into(),
+        ..SuspendRequest::default()
+    };
+    city.revocation
+        .suspend(&caller(vec![Role::Officer]), &request)
+        .await
+        .expect("held");
+    assert_eq!(
+        read(Timestamp(START)).0,
+        Some(VALID),
+        "between two ticks the last cut stands"
+    );
+    city.clock.advance(Duration::from_secs(10));
+    lists.cut().await.expect("cut");
+    assert_eq!(read(Timestamp(START + 10)).0, Some(SUSPENDED));
+}
+
+#[tokio::test]
+async fn before_the_first_cut_lists_are_unavailable_and_afterwards_unknown_ones_are_not_found() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let list = city.issue(wang, "sampling", None).await.code.status.list.to_string();
+    let lists = &city.revocation.lists;
+    assert_eq!(
+        lists.get(&ask(&list, "", "")).expect_err("none yet").code(),
+        Code::Unavailable
+    );
+    assert_eq!(lists.list().expect_err("none yet").code(), Code::Unavailable);
+    lists.cut().await.expect("cut");
+    assert_eq!(lists.list().expect("cut").lists.len(), 1);
+    for name in ["ffffffff", "1", "", "zzzzzzzz", "../../etc", "000000000"] {
+        assert_eq!(
+            lists.get(&ask(name, "", "")).expect_err("unknown").code(),
+            Code::NotFound,
+            "{name:?}"
+        );
+    }
+    let refused = lists.get(&ask(&list, "text/html", "")).expect_err("no such form");
+    assert_eq!(refused.code(), Code::InvalidRequest);
+}
+
+#[tokio::test]
+async fn each_form_and_each_cut_has_an_entity_tag_of_its_own() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let list = city.issue(wang, "sampling", None).await.code.status.list.to_string();
+    let lists = &city.revocation.lists;
+    lists.cut().await.expect("cut");
+    let cwt = lists
+        .get(&ask(&list, "application/statuslist+cwt", ""))
+        .expect("served");
+    let jwt = lists
+        .get(&ask(&list, "application/statuslist+jwt", ""))
+        .expect("served");
+    assert_ne!(cwt.etag, jwt.etag);
+    assert_eq!(jwt.content.iter().filter(|byte| **byte == b'.').count(), 2);
+    for tag in [cwt.etag.clone(), format!("\"x\", W/{}", cwt.etag), "*".into()] {
+        let again = lists.get(&ask(&list, "", &tag)).expect("served");
+        assert!(again.not_modified && again.content.is_empty(), "{tag}");
+    }
+    let other = lists.get(&ask(&list, "", &jwt.etag)).expect("served");
+    assert!(!other.not_modified, "a JWT's tag says nothing of the CWT");
+    city.clock.advance(Duration::from_secs(10));
+    lists.cut().await.expect("cut");
+    let newer = lists.get(&ask(&list, "", &cwt.etag)).expect("served");
+    assert!(!newer.not_modified, "the instant of the cut stands in it");
+}
+
+#[tokio::test]
+async fn a_cut_that_cannot_prove_what_it_knows_is_not_made() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let list = city.issue(wang, "sampling", None).await.code.status.list.to_string();
+    let lists = &city.revocation.lists;
+    lists.cut().await.expect("cut");
+    let tag = lists.get(&ask(&list, "", "")).expect("served").etag;
+    city.clock.set_wall(UnixSeconds(START - 3_600));
+    assert!(matches!(lists.cut().await, Err(CutError::Clock { by_seconds: 3_600 })));
+    city.clock.set_wall(UnixSeconds(START));
+    assert_eq!(lists.get(&ask(&list, "", "")).expect("the last stands").etag, tag);
+    city.following.abort();
+    unfolded(&city).await;
+    // Only timers move now: nothing is left that could reach the heads.
+    tokio::time::pause();
+    assert!(
+        matches!(lists.cut().await, Err(CutError::Behind)),
+        "the log goes on, and nobody folds it"
+    );
+    assert_eq!(lists.get(&ask(&list, "", "")).expect("the last stands").etag, tag);
+    city.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(city.clock.now(), UnixSeconds(START + 3_600));
+    let expired = lists.get(&ask(&list, "", "")).expect_err("expired lists say nothing");
+    assert_eq!(expired.code(), Code::Unavailable);
+}
+
+/// A commit that nobody will fold.
+async fn unfolded(city: &City) {
+    use citycode_domain::event::{Event, HolderRegistered};
+    use citycode_domain::ids::HolderId;
+    use citycode_event_store::{
+        CommandId, EventData, EventStore as _, MessageId, NewCommit, RequestDigest, StreamState,
+    };
+    let holder = HolderId([0; 16]);
+    let (event_type, version, payload) =
+        citycode_wire::event::encode(&Event::HolderRegistered(HolderRegistered { holder }));
+    let commit = NewCommit {
+        stream: citycode_holder_log::holder_stream(holder),
+        events: vec![EventData {
+            event_type: event_type.into(),
+            version,
+            payload: payload.into(),
+        }],
+        message_id: MessageId([1; 32]),
+        request_digest: RequestDigest([0; 32]),
+        command_id: CommandId([0; 16]),
+        actor: "test".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: START,
+        trace_context: None,
+    };
+    city.store
+        .append_to_stream(commit, StreamState::Any)
+        .await
+        .expect("appended");
+}

@@ -1,0 +1,290 @@
+//! `Revoke`, `Suspend`, `Reinstate` (R22).
+
+use citycode_domain::event::Event;
+use citycode_service_kit::auth::Role;
+use citycode_service_kit::problem::Code;
+use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeRequest, SuspendRequest};
+
+use crate::city::{City, LI, WANG, caller};
+
+fn revoke(kind: &str, id_number: &str, command: u8) -> RevokeRequest {
+    RevokeRequest {
+        command_id: vec![command; 16],
+        kind: kind.into(),
+        id_number: id_number.into(),
+        reason: "核实身份".into(),
+        ..RevokeRequest::default()
+    }
+}
+
+fn suspend(kind: &str, id_number: &str, command: u8) -> SuspendRequest {
+    let RevokeRequest {
+        command_id,
+        kind,
+        id_number,
+        reason,
+        ..
+    } = revoke(kind, id_number, command);
+    SuspendRequest {
+        command_id,
+        kind,
+        id_number,
+        reason,
+        ..SuspendRequest::default()
+    }
+}
+
+fn reinstate(kind: &str, id_number: &str, command: u8) -> ReinstateRequest {
+    let RevokeRequest {
+        command_id,
+        kind,
+        id_number,
+        reason,
+        ..
+    } = revoke(kind, id_number, command);
+    ReinstateRequest {
+        command_id,
+        kind,
+        id_number,
+        reason,
+        ..ReinstateRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn r22_a_revoked_code_is_dead_and_its_siblings_are_not() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let sampling = city.issue(wang, "sampling", None).await;
+    let live = city.issue(wang, "live", None).await;
+    let officer = caller(vec![Role::Officer]);
+    let answer = city
+        .revocation
+        .revoke(&officer, &revoke("sampling", WANG, 1))
+        .await
+        .expect("revoked");
+    assert_eq!(answer.code_id, sampling.code.code_id.to_string());
+    let again = city.revocation.revoke(&officer, &revoke("sampling", WANG, 2)).await;
+    assert_eq!(again.expect_err("there is none left").code(), Code::NoValidCode);
+    let state = city.revocation.desk.log.state(wang);
+    let now = citycode_domain::time::Timestamp(crate::city::START);
+    assert!(state.alive(sampling.code.slot, now).is_none());
+    assert!(state.alive(live.code.slot, now).is_some(), "R1: kinds are independent");
+}
+
+#[tokio::test]
+async fn r22_the_same_command_again_answers_alike_and_writes_nothing() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    city.issue(wang, "sampling", None).await;
+    let officer = caller(vec![Role::Officer]);
+    let first = city
+        .revocation
+        .revoke(&officer, &revoke("sampling", WANG, 1))
+        .await
+        .expect("revoked");
+    let written = city.events(wang).await.len();
+    // A code issued since is not touched by the repeat.
+    let newer = city.issue(wang, "sampling", None).await;
+    let second = city
+        .revocation
+        .revoke(&officer, &revoke("sampling", WANG, 1))
+        .await
+        .expect("a repeat");
+    assert_eq!(first, second);
+    assert_eq!(city.events(wang).await.len(), written + 1, "only the newer code");
+    assert_ne!(second.code_id, newer.code.code_id.to_string());
+}
+
+#[tokio::test]
+async fn the_same_command_id_for_another_act_is_refused() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    city.issue(wang, "sampling", None).await;
+    let officer = caller(vec![Role::Officer]);
+    city.revocation
+        .suspend(&officer, &suspend("sampling", WANG, 1))
+        .await
+        .expect("held");
+    let reused = [
+        city.revocation
+            .revoke(&officer, &revoke("sampling", WANG, 1))
+            .await
+            .expect_err("another act"),
+        city.revocation
+            .suspend(
+                &officer,
+                &SuspendRequest {
+                    reason: "另一原因".into(),
+                    ..suspend("sampling", WANG, 1)
+                },
+            )
+            .await
+            .expect_err("another reason"),
+    ];
+    for problem in reused {
+        assert_eq!(problem.code(), Code::IdempotencyKeyReused);
+    }
+    // Another caller's command of the same id is a command of its own.
+    let colleague = caller(vec![Role::Officer, Role::Auditor]);
+    city.revocation
+        .revoke(&colleague, &revoke("sampling", WANG, 1))
+        .await
+        .expect("revoked");
+}
+
+#[tokio::test]
+async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let code = city.issue(wang, "offline", None).await;
+    let officer = caller(vec![Role::Officer]);
+    city.revocation
+        .suspend(&officer, &suspend("offline", WANG, 1))
+        .await
+        .expect("held");
+    let held = city.events(wang).await.len();
+    let again = city
+        .revocation
+        .suspend(&officer, &suspend("offline", WANG, 2))
+        .await
+        .expect("it stands already");
+    assert_eq!(again.code_id, code.code.code_id.to_string());
+    assert_eq!(city.events(wang).await.len(), held);
+    assert!(
+        city.revocation
+            .desk
+            .log
+            .state(wang)
+            .slot(code.code.slot)
+            .is_some_and(|slot| slot.held)
+    );
+    let lifted = city
+        .revocation
+        .reinstate(&officer, &reinstate("offline", WANG, 3))
+        .await
+        .expect("lifted");
+    assert_eq!(lifted.code_id, Some(code.code.code_id.to_string()));
+    assert!(
+        city.revocation
+            .desk
+            .log
+            .state(wang)
+            .slot(code.code.slot)
+            .is_some_and(|slot| !slot.held)
+    );
+}
+
+#[tokio::test]
+async fn r22_an_act_needs_a_reason_that_a_person_can_read() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    city.issue(wang, "sampling", None).await;
+    let officer = caller(vec![Role::Officer]);
+    for reason in ["", "   ", "\u{202e}evil", &"长".repeat(2_000)] {
+        let request = RevokeRequest {
+            reason: reason.into(),
+            ..revoke("sampling", WANG, 1)
+        };
+        let refused = city.revocation.revoke(&officer, &request).await.expect_err("no reason");
+        assert_eq!(refused.code(), Code::InvalidRequest, "{reason:?}");
+    }
+    assert_eq!(city.events(wang).await.len(), 2);
+}
+
+#[tokio::test]
+async fn r28_no_reason_stands_in_the_log_in_the_clear() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    city.issue(wang, "sampling", None).await;
+    let officer = caller(vec![Role::Officer]);
+    let request = RevokeRequest {
+        reason: "CANARY-reason-7f3a".into(),
+        ..revoke("sampling", WANG, 1)
+    };
+    city.revocation.revoke(&officer, &request).await.expect("revoked");
+    let bytes = city.log_bytes(wang).await;
+    for secret in ["CANARY-reason-7f3a", WANG] {
+        assert!(
+            !bytes.windows(secret.len()).any(|window| window == secret.as_bytes()),
+            "{secret}"
+        );
+    }
+    let revoked = city.events(wang).await.into_iter().find_map(|event| match event {
+        Event::CodeRevoked(revoked) => Some(revoked.reason.0),
+        _ => None,
+    });
+    let person = city.revocation.desk.open_person(wang).await.expect("known");
+    let opened = person
+        .key
+        .open(b"citycode-reason-v1", &revoked.expect("a revocation"))
+        .expect("whoever has the key");
+    assert_eq!(opened.as_slice(), b"CANARY-reason-7f3a");
+}
+
+#[tokio::test]
+async fn only_officers_and_admins_act_and_others_learn_nothing_r31() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    city.issue(wang, "sampling", None).await;
+    for role in [Role::Channel("app".into()), Role::HealthAuthority, Role::Auditor] {
+        let stranger = caller(vec![role]);
+        for number in [WANG, LI] {
+            let refused = [
+                city.revocation
+                    .revoke(&stranger, &revoke("sampling", number, 1))
+                    .await
+                    .expect_err("refused"),
+                city.revocation
+                    .suspend(&stranger, &suspend("sampling", number, 1))
+                    .await
+                    .expect_err("refused"),
+                city.revocation
+                    .reinstate(&stranger, &reinstate("sampling", number, 1))
+                    .await
+                    .expect_err("refused"),
+            ];
+            assert!(
+                refused.iter().all(|problem| problem.code() == Code::NotAllowed),
+                "known or not, the same answer"
+            );
+        }
+    }
+    let admin = caller(vec![Role::Admin]);
+    city.revocation
+        .revoke(&admin, &revoke("sampling", WANG, 1))
+        .await
+        .expect("an admin may");
+}
+
+#[tokio::test]
+async fn a_guardian_names_one_family_code_and_is_refused_for_other_kinds() {
+    let city = City::new().await;
+    let (wang, li) = (city.resident(WANG).await, city.resident(LI).await);
+    city.relate(li, wang).await;
+    let family = city.issue(wang, "family", Some(li)).await;
+    city.issue(wang, "sampling", None).await;
+    let officer = caller(vec![Role::Officer]);
+    let with_guardian = |kind| RevokeRequest {
+        guardian_id_number: LI.into(),
+        ..revoke(kind, WANG, 1)
+    };
+    let refused = city
+        .revocation
+        .revoke(&officer, &with_guardian("sampling"))
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.code(), Code::InvalidRequest);
+    let refused = city
+        .revocation
+        .revoke(&officer, &revoke("family", WANG, 1))
+        .await
+        .expect_err("whose?");
+    assert_ne!(refused.code(), Code::Internal);
+    let answer = city
+        .revocation
+        .revoke(&officer, &with_guardian("family"))
+        .await
+        .expect("revoked");
+    assert_eq!(answer.code_id, family.code.code_id.to_string());
+}
