@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use citycode_domain::event::{CodeRef, Event, Slot};
 use citycode_domain::ids::CodeId;
 use citycode_domain::policy::Policy;
-use citycode_event_store::{EventStore, RecordedCommit, Revision, StreamName};
+use citycode_event_store::follow::Progress;
+use citycode_event_store::{EventStore, RecordedCommit};
+use citycode_holder_log::{events_of, holder_stream};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, HistoryResponse, history_request::Subject};
 use citycode_wire::proto::model::v1::Position;
-use redb::Database;
 
-use crate::index::stream_of;
+use crate::index::IndexReader;
+
+/// How long a history waits for the index; while a city's log is read for the first time it takes longer.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Facts by name, none of them personal.
 type Details = Vec<(&'static str, String)>;
@@ -23,7 +28,9 @@ pub struct Audit {
     /// The log.
     pub store: Arc<dyn EventStore>,
     /// The index, as it follows.
-    pub index: Arc<Database>,
+    pub index: IndexReader,
+    /// How far it has come.
+    pub progress: Progress,
     /// For the names of kinds.
     pub policy: Arc<Policy>,
 }
@@ -45,35 +52,47 @@ impl Audit {
         };
         let invalid = || Problem::new(Code::InvalidRequest, "a code id is 16 hex digits");
         let code_id = CodeId::from_hex(text).ok_or_else(invalid)?;
-        let unavailable = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, "a history could not be read");
-            Problem::new(Code::Unavailable, "the log or its index cannot be read")
-        };
-        let stream = stream_of(&self.index, code_id).map_err(|error| unavailable(&error))?;
-        let stream = stream.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
-        let stream = StreamName::new(&stream).map_err(|error| unavailable(&error))?;
-        let commits = self
-            .store
-            .read_stream(&stream, Revision::EMPTY)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        self.catch_up().await?;
+        let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
+        let holder = self.index.holder_of(code_id).map_err(|error| unavailable(&error))?;
+        let holder = holder.ok_or_else(unknown)?;
+        let partition = self.store.layout().bucket_of(&holder_stream(holder)).partition;
         let mut told = Vec::new();
-        for commit in &commits {
-            for data in &commit.commit.events {
-                let event = citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
-                told.push((commit, event.map_err(|error| unavailable(&error))?));
+        for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
+            let position = citycode_event_store::Position { partition, sequence };
+            let commit = self
+                .store
+                .read_at(position)
+                .await
+                .map_err(|error| unavailable(&error))?;
+            let commit = commit.ok_or_else(|| unavailable(&"the index knows a commit that the log has not"))?;
+            for event in events_of(&commit).map_err(|error| unavailable(&error))? {
+                told.push((commit.clone(), event));
             }
         }
         let slot = told.iter().find_map(|(_, event)| match event {
             Event::CodeIssued(issued) if issued.code.code_id == code_id => Some(issued.code.slot),
             _ => None,
         });
-        let slot = slot.ok_or_else(|| Problem::new(Code::NotFound, "the log has no code with this id"))?;
+        let slot = slot.ok_or_else(unknown)?;
         let entries = told
             .iter()
             .filter_map(|(commit, event)| self.entry(commit, event, slot))
             .collect();
         Ok(HistoryResponse { entries })
+    }
+
+    /// Waits until the index holds all that the log held when it was asked: a history never lacks its end.
+    async fn catch_up(&self) -> Result<(), Problem> {
+        let heads = self.store.heads().await.map_err(|error| unavailable(&error))?;
+        match tokio::time::timeout(CATCH_UP, self.progress.wait_for_all(&heads)).await {
+            Ok(reached) => reached.map_err(|error| unavailable(&error)),
+            Err(_) => Err(Problem::new(
+                Code::Unavailable,
+                "the index of histories is still reading the log; ask again later",
+            )
+            .with_retry_after(CATCH_UP.as_secs())),
+        }
     }
 
     /// One event as an auditor sees it; none where it does not concern the slot.
@@ -157,4 +176,9 @@ impl Audit {
             | Event::SigningKeyCompromised(_) => None,
         }
     }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "a history could not be read");
+    Problem::new(Code::Unavailable, "the log or its index cannot be read")
 }

@@ -1,93 +1,106 @@
-//! From a code to its holder's stream, on disk.
+//! From a code to its holder, and from a holder to the commits of their stream, on disk.
 //!
 //! ```text
-//! audit.redb   table codes-1     code id:8 → stream name
-//!              table progress-1  "position" → log position; "log" → log id
+//! audit.redb   table codes-2     code id:8 → holder:16
+//!              table commits-2   holder:16 sequence:u64 (big-endian) → nothing; the partition follows from the holder
+//!              table progress-2  "position" → log position; "log" → log id
 //! ```
-//! Commits are not made durable one by one: after a crash the index goes on from the last durable position. An index
-//! of another log is thrown away.
+//! It is derived: thrown away, it comes back by replay. It is thrown away where it is damaged, of an older form, of
+//! another log, or ahead of its log (which then went back); never because it cannot be opened for another reason.
+//! Only every [`DURABLE_EVERY`]th commit is made durable: after a crash the index goes on from there.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::CodeId;
+use citycode_domain::ids::{CodeId, HolderId};
 use citycode_event_store::follow::Fold;
-use citycode_event_store::{EventStore, LogPosition, RecordedCommit};
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use citycode_event_store::{EventStore, LogPosition, RecordedCommit, Sequence};
+use citycode_holder_log::holder_of;
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
+};
 
-const CODES: TableDefinition<'_, [u8; 8], &str> = TableDefinition::new("codes-1");
-const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-1");
-/// Commits between two writes of the index; what lies between is folded again after a crash.
-const BATCH: usize = 2_000;
+const FILE: &str = "audit.redb";
+const CODES: TableDefinition<'_, [u8; 8], [u8; 16]> = TableDefinition::new("codes-2");
+const COMMITS: TableDefinition<'_, [u8; 24], ()> = TableDefinition::new("commits-2");
+const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-2");
+/// Commits of the log between two syncs of the index; so many are folded again after a crash, in milliseconds.
+const DURABLE_EVERY: usize = 4_096;
 
 /// Why there is no index.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit index cannot be used: {0}")]
 pub struct IndexError(String);
 
-/// The index of one process.
+/// The index of one process, as it is folded.
 pub struct AuditIndex {
     database: Arc<Database>,
     position: LogPosition,
-    pending: Vec<([u8; 8], String)>,
+    codes: Vec<(CodeId, HolderId)>,
+    commits: Vec<(HolderId, Sequence)>,
     since_write: usize,
+    since_sync: usize,
 }
+
+/// Looks things up while the index is folded.
+#[derive(Clone)]
+pub struct IndexReader(Arc<Database>);
 
 impl AuditIndex {
     /// Opens the index in a folder, or makes it; gives also where to follow on.
     ///
     /// # Errors
-    /// [`IndexError`].
-    pub fn open(folder: &Path, store: &dyn EventStore) -> Result<(Self, LogPosition), IndexError> {
-        let path = folder.join("audit.redb");
-        let database = match Self::usable(&path, store) {
-            Some(database) => database,
+    /// [`IndexError`]: the file is in use, cannot be read or written, or the log does not answer.
+    pub async fn open(folder: &Path, store: &dyn EventStore) -> Result<(Self, LogPosition), IndexError> {
+        let path = folder.join(FILE);
+        let heads = store.heads().await.map_err(failed)?;
+        let kept = match open(&path)? {
+            Some(database) => usable(database, store, &heads),
+            None => None,
+        };
+        let (database, position) = match kept {
+            Some(kept) => kept,
             None => {
                 if path.exists() {
-                    tracing::warn!(file = %path.display(), "INDEX THROWN AWAY: the audit index is rebuilt from the log");
+                    tracing::warn!(
+                        file = FILE,
+                        "INDEX THROWN AWAY: the audit index is rebuilt from the log"
+                    );
                     std::fs::remove_file(&path).map_err(failed)?;
                 }
-                let database = Database::create(&path).map_err(failed)?;
-                let transaction = database.begin_write().map_err(failed)?;
-                transaction.open_table(CODES).map_err(failed)?;
-                let mut progress = transaction.open_table(PROGRESS).map_err(failed)?;
-                progress.insert("log", store.log_id().0.as_slice()).map_err(failed)?;
-                drop(progress);
-                transaction.commit().map_err(failed)?;
-                database
+                let start = LogPosition::start(store.layout().partitions());
+                (create(&path, store)?, start)
             }
         };
-        let from = stored(&database, "position")
-            .and_then(|bytes| LogPosition::from_bytes(&bytes).ok())
-            .unwrap_or_else(|| LogPosition::start(store.layout().partitions()));
         let index = Self {
             database: Arc::new(database),
-            position: from.clone(),
-            pending: Vec::new(),
+            position: position.clone(),
+            codes: Vec::new(),
+            commits: Vec::new(),
             since_write: 0,
+            since_sync: 0,
         };
-        Ok((index, from))
+        Ok((index, position))
     }
 
     /// A handle for looking up while the index follows.
     #[must_use]
-    pub fn reader(&self) -> Arc<Database> {
-        Arc::clone(&self.database)
+    pub fn reader(&self) -> IndexReader {
+        IndexReader(Arc::clone(&self.database))
     }
 
-    fn usable(path: &Path, store: &dyn EventStore) -> Option<Database> {
-        let database = path.exists().then(|| Database::open(path).ok()).flatten()?;
-        (stored(&database, "log")? == store.log_id().0).then_some(database)
-    }
-
-    fn write(&mut self) -> Result<(), IndexError> {
+    fn write(&mut self, durability: Durability) -> Result<(), IndexError> {
         let mut transaction = self.database.begin_write().map_err(failed)?;
-        transaction.set_durability(Durability::None).map_err(failed)?;
+        transaction.set_durability(durability).map_err(failed)?;
         {
             let mut codes = transaction.open_table(CODES).map_err(failed)?;
-            for (code_id, stream) in self.pending.drain(..) {
-                codes.insert(code_id, stream.as_str()).map_err(failed)?;
+            for (code_id, holder) in self.codes.drain(..) {
+                codes.insert(code_id.0, holder.0).map_err(failed)?;
+            }
+            let mut commits = transaction.open_table(COMMITS).map_err(failed)?;
+            for (holder, sequence) in self.commits.drain(..) {
+                commits.insert(commit_key(holder, sequence), ()).map_err(failed)?;
             }
             let mut progress = transaction.open_table(PROGRESS).map_err(failed)?;
             progress
@@ -95,46 +108,156 @@ impl AuditIndex {
                 .map_err(failed)?;
         }
         self.since_write = 0;
+        if matches!(durability, Durability::Immediate) {
+            self.since_sync = 0;
+        }
         transaction.commit().map_err(failed)
+    }
+
+    fn write_if_due(&mut self) -> Result<(), IndexError> {
+        if self.since_sync >= DURABLE_EVERY {
+            self.write(Durability::Immediate)
+        } else if self.since_write > 0 {
+            self.write(Durability::None)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Fold for AuditIndex {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
-        for data in &commit.commit.events {
-            if data.event_type == "CodeIssued" {
+        if let Some(holder) = holder_of(&commit.commit.stream) {
+            self.commits.push((holder, commit.position.sequence));
+            for data in commit
+                .commit
+                .events
+                .iter()
+                .filter(|data| data.event_type == "CodeIssued")
+            {
                 let event = citycode_wire::event::decode_for_projection(&data.event_type, data.version, &data.payload);
                 if let Event::CodeIssued(issued) = event.map_err(|error| error.to_string())? {
-                    self.pending
-                        .push((issued.code.code_id.0, commit.commit.stream.as_str().to_owned()));
+                    self.codes.push((issued.code.code_id, holder));
                 }
             }
         }
         self.position.set(commit.position.partition, commit.position.sequence);
         self.since_write += 1;
-        if self.since_write >= BATCH {
-            self.write().map_err(|error| error.to_string())?;
+        self.since_sync += 1;
+        if self.since_write >= DURABLE_EVERY {
+            self.write_if_due().map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
     fn batch_ended(&mut self) {
-        if self.since_write > 0
-            && let Err(error) = self.write()
-        {
+        if let Err(error) = self.write_if_due() {
             tracing::error!(%error, "the audit index was not written");
         }
     }
 }
 
-/// The stream in which a code was issued.
-pub(crate) fn stream_of(database: &Database, code_id: CodeId) -> Result<Option<String>, IndexError> {
-    let transaction = database.begin_read().map_err(failed)?;
-    let codes = transaction.open_table(CODES).map_err(failed)?;
-    Ok(codes
-        .get(code_id.0)
-        .map_err(failed)?
-        .map(|stream| stream.value().to_owned()))
+impl Drop for AuditIndex {
+    fn drop(&mut self) {
+        if self.since_sync > 0
+            && let Err(error) = self.write(Durability::Immediate)
+        {
+            tracing::warn!(%error, "the audit index was not made durable; its last part is folded again");
+        }
+    }
+}
+
+impl IndexReader {
+    /// Whose code it is; none where the index knows no such code.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn holder_of(&self, code_id: CodeId) -> Result<Option<HolderId>, IndexError> {
+        let transaction = self.0.begin_read().map_err(failed)?;
+        let codes = transaction.open_table(CODES).map_err(failed)?;
+        let holder = codes.get(code_id.0).map_err(failed)?;
+        Ok(holder.map(|holder| HolderId(holder.value())))
+    }
+
+    /// The commits of a holder's stream, by their sequence in the holder's partition, oldest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn commits_of(&self, holder: HolderId) -> Result<Vec<Sequence>, IndexError> {
+        let transaction = self.0.begin_read().map_err(failed)?;
+        let commits = transaction.open_table(COMMITS).map_err(failed)?;
+        let range = commit_key(holder, Sequence(0))..=commit_key(holder, Sequence(u64::MAX));
+        let found = commits.range(range).map_err(failed)?;
+        found
+            .map(|entry| {
+                let (key, ()) = entry.map(|(key, value)| (key.value(), value.value())).map_err(failed)?;
+                let sequence = key.last_chunk().expect("a key has 24 bytes");
+                Ok(Sequence(u64::from_be_bytes(*sequence)))
+            })
+            .collect()
+    }
+}
+
+fn commit_key(holder: HolderId, sequence: Sequence) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&holder.0);
+    key[16..].copy_from_slice(&sequence.0.to_be_bytes());
+    key
+}
+
+/// The file as it stands; none where there is none, or only something that replay must replace.
+fn open(path: &Path) -> Result<Option<Database>, IndexError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    match Database::open(path) {
+        Ok(database) => Ok(Some(database)),
+        Err(DatabaseError::UpgradeRequired(_) | DatabaseError::Storage(StorageError::Corrupted(_))) => Ok(None),
+        // What redb says of a file that is none of its own, or of a part of one.
+        Err(DatabaseError::Storage(StorageError::Io(error)))
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The index and how far it has come, if it is one of this log and not ahead of it.
+fn usable(database: Database, store: &dyn EventStore, heads: &LogPosition) -> Option<(Database, LogPosition)> {
+    if stored(&database, "log")? != store.log_id().0 {
+        return None;
+    }
+    let start = || LogPosition::start(store.layout().partitions());
+    let position = match stored(&database, "position") {
+        Some(bytes) => LogPosition::from_bytes(&bytes).ok()?,
+        None => start(),
+    };
+    let shape = position.iter().count() == heads.iter().count();
+    let behind = position
+        .iter()
+        .zip(heads.iter())
+        .all(|((_, ours), (_, head))| ours <= head);
+    (shape && behind).then_some((database, position))
+}
+
+fn create(path: &Path, store: &dyn EventStore) -> Result<Database, IndexError> {
+    let database = Database::create(path).map_err(failed)?;
+    let transaction = database.begin_write().map_err(failed)?;
+    first_tables(&transaction, store).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(database)
+}
+
+fn first_tables(transaction: &WriteTransaction, store: &dyn EventStore) -> Result<(), TableError> {
+    transaction.open_table(CODES)?;
+    transaction.open_table(COMMITS)?;
+    let mut progress = transaction.open_table(PROGRESS)?;
+    progress.insert("log", store.log_id().0.as_slice())?;
+    Ok(())
 }
 
 fn stored(database: &Database, key: &str) -> Option<Vec<u8>> {

@@ -149,7 +149,7 @@ impl Parts {
         let (register, writing) = ground.follow_register(&erasures, health, &mut followers).await?;
         let verifying = Verifying::open(folder, policy, store, vault, surroundings, &ground.id_check_key).await?;
         followers.extend(verifying.follow(store, health, surroundings, settings.scan_retention_days));
-        let audit = ground.follow_index(health, &mut followers)?;
+        let audit = ground.follow_index(health, &mut followers).await?;
         let acknowledged_by = vec![verifying.progress().clone()];
         let log = HolderLog::new(
             Arc::clone(store),
@@ -287,20 +287,21 @@ impl Ground {
     }
 
     /// The auditors' index, followed from where it stands.
-    fn follow_index(&self, health: &HealthRegistry, followers: &mut Vec<JoinHandle<()>>) -> Result<Audit, StartError> {
-        let opened = AuditIndex::open(&self.folder.join("audit"), &*self.store);
+    async fn follow_index(
+        &self,
+        health: &HealthRegistry,
+        followers: &mut Vec<JoinHandle<()>>,
+    ) -> Result<Audit, StartError> {
+        let opened = AuditIndex::open(&self.folder.join("audit"), &*self.store).await;
         let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
+        let progress = Progress::new(&from);
         let audit = Audit {
             store: Arc::clone(&self.store),
             index: index.reader(),
+            progress: progress.clone(),
             policy: Arc::clone(&self.policy),
         };
-        followers.push(spawn_follower(
-            &self.store,
-            index,
-            &Progress::new(&from),
-            health.component("audit"),
-        ));
+        followers.push(spawn_follower(&self.store, index, &progress, health.component("audit")));
         Ok(audit)
     }
 }
