@@ -123,7 +123,8 @@ pub fn note(text: impl std::fmt::Display) {
 }
 
 /// What a server sent may hold terminal commands; they become visible marks.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c })
         .collect()

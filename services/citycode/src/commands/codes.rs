@@ -30,14 +30,22 @@ pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failu
         "codes",
         &["code_id", "kind", "state", "issued_at", "expires_at"],
     )
+    .await
 }
 
-/// Prints a list of objects, a column for each key.
-pub(super) fn print_list(session: &Session, answer: &Value, key: &str, columns: &[&str]) -> Result<(), Failure> {
+/// Prints a list of objects, a column for each key: times in the policy's zone, a place in the log as
+/// `partition/sequence`.
+pub(super) async fn print_list(session: &Session, answer: &Value, key: &str, columns: &[&str]) -> Result<(), Failure> {
     let entries = answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let calendar = session.calendar().await;
     let cell = |entry: &Value, column: &str| match entry.get(column) {
+        Some(Value::String(text)) if is_time(column) => calendar.local_time(text),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
+        Some(place) if column == "position" => {
+            let number = |part: &str| place.get(part).map(Value::to_string).unwrap_or_default();
+            format!("{}/{}", number("partition"), number("sequence"))
+        }
         Some(other) => other.to_string(),
     };
     let rows = entries
@@ -45,4 +53,9 @@ pub(super) fn print_list(session: &Session, answer: &Value, key: &str, columns: 
         .map(|entry| columns.iter().map(|column| cell(entry, column)).collect())
         .collect();
     session.output.list(answer, &entries, columns, rows)
+}
+
+/// By their names in the JSON API.
+fn is_time(column: &str) -> bool {
+    column.ends_with("_at") || column.ends_with("_from") || column.ends_with("_until")
 }

@@ -41,4 +41,5 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
         "entries",
         &["decided_at", "event", "actor", "code_id", "position"],
     )
+    .await
 }

@@ -23,7 +23,7 @@ const ROWS_AHEAD: usize = 4096;
 /// Flags of `import`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv."
+    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv.\n\nExit code 0 where any row was issued or kept, 1 where every row was rejected; `rejected` in the summary counts them."
 )]
 pub(crate) struct ImportArgs {
     /// The CSV file, UTF-8 or GBK.

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Session, body, maybe, text};
-use crate::failure::Failure;
+use super::holders_code::HoldersCode;
+use super::{Session, body, maybe};
+use crate::failure::{EXIT_USAGE, Failure};
 use crate::phone::Phone;
 use crate::picture::PictureFormat;
 
@@ -17,18 +18,8 @@ use crate::picture::PictureFormat;
     after_help = "Examples:\n  citycode issue --kind offline --id-number 11010519491231002X --channel kiosk --out code.pdf\n  citycode issue --kind live --id-number 11010519491231002X --channel app --phone phone.json"
 )]
 pub(crate) struct IssueArgs {
-    /// The kind of code, e.g. live, family, sampling, offline.
-    #[arg(long)]
-    kind: String,
-    /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
-    /// The channel that asks.
-    #[arg(long)]
-    channel: String,
-    /// ID number of a family member who acts for the holder.
-    #[arg(long)]
-    guardian: Option<String>,
+    #[command(flatten)]
+    whose: HoldersCode,
     /// The file that stands in for the phone's key store; made if absent.
     #[arg(long, value_name = "FILE")]
     phone: Option<PathBuf>,
@@ -53,13 +44,10 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
     let phone = args.phone.as_deref().map(Phone::at);
     let key = phone
         .as_ref()
-        .map(|phone| phone.key_for(command_id, &args.kind, &*session.entropy))
+        .map(|phone| phone.key_for(command_id, &args.whose.kind, &*session.entropy))
         .transpose()?;
-    let body = body(&[
-        ("kind", text(&args.kind)),
-        ("id_number", text(&args.id_number)),
-        ("channel", text(&args.channel)),
-        ("guardian", maybe(args.guardian.as_ref())),
+    let mut parts = args.whose.parts().to_vec();
+    parts.extend([
         ("device_key", key),
         ("disability", args.disability.then_some(Value::Bool(true))),
         ("group", maybe(args.group.as_ref())),
@@ -68,14 +56,38 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
             (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true)),
         ),
     ]);
-    let code = session.client.post("/api/v1/issue", &body, Some(command_id)).await?;
+    let issued = session
+        .client
+        .post("/api/v1/issue", &body(&parts), Some(command_id))
+        .await;
+    let code = match issued {
+        Ok(code) => code,
+        Err(failure) => return Err(without_phone(session, args, failure).await),
+    };
     if let Some(phone) = &phone {
         let issued = super::issued(&code)?;
         phone.keep(command_id, &issued.code_id, &issued.token)?;
     }
-    session.print_code(&code)?;
+    session.print_code(&code).await?;
     match &args.out {
         Some(out) => session.paint(out, &code).await,
         None => Ok(()),
+    }
+}
+
+/// What to say instead where the kind needs a phone and none was named.
+async fn without_phone(session: &Session, args: &IssueArgs, failure: Failure) -> Failure {
+    if args.phone.is_some() || failure.exit() != EXIT_USAGE {
+        return failure;
+    }
+    match session.policy().await {
+        Ok(policy) if policy.kind(&args.whose.kind).device_bound => Failure::usage(
+            format_args!(
+                "codes of the kind {} are bound to a phone's key, and no phone was named",
+                args.whose.kind
+            ),
+            "add --phone FILE, which stands in for the phone's key store and is made if absent",
+        ),
+        _ => failure,
     }
 }

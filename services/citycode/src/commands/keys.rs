@@ -37,6 +37,7 @@ pub(crate) async fn run(session: &Session, args: &KeysArgs) -> Result<(), Failur
                 "keys",
                 &["kid", "signs_from", "signs_until", "verifies_until", "compromised"],
             )
+            .await
         }
         KeysAct::Rotate => {
             session

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 mod doctor;
 pub(crate) mod erase;
 pub(crate) mod history;
+mod holders_code;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
@@ -32,8 +33,9 @@ use crate::cli::{Cli, Command, Connection};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::local_token;
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::picture::{IssuedCode, Painter, PictureFormat};
+use crate::policy_view::PolicyView;
 
 /// Exit code of what was done.
 const DONE: u8 = 0;
@@ -136,19 +138,33 @@ impl Session {
     }
 
     pub(crate) async fn painter(&self, font: Option<PathBuf>) -> Result<Painter, Failure> {
+        Painter::new(self.policy().await?, font)
+    }
+
+    /// The server's policy.
+    pub(crate) async fn policy(&self) -> Result<PolicyView, Failure> {
         let policy = self.client.get("/api/v1/policy").await?;
-        let policy = serde_json::from_value(policy).map_err(|error| unexpected(&error))?;
-        Painter::new(policy, font)
+        serde_json::from_value(policy).map_err(|error| unexpected(&error))
+    }
+
+    /// For the times of a table: in the policy's zone, as people read them. Other forms keep UTC; so does a table for
+    /// which the policy cannot be had.
+    pub(crate) async fn calendar(&self) -> PolicyView {
+        match self.output.format {
+            Format::Table => self.policy().await.unwrap_or_default(),
+            Format::Json | Format::Ndjson => PolicyView::default(),
+        }
     }
 
     /// Prints an issued code.
-    pub(crate) fn print_code(&self, code: &Value) -> Result<(), Failure> {
+    pub(crate) async fn print_code(&self, code: &Value) -> Result<(), Failure> {
+        let calendar = self.calendar().await;
         let text = |key: &str| code.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
         let mut facts: Vec<(&'static str, String)> = vec![
             ("code", text("code_id")),
             ("kind", text("kind")),
-            ("issued", text("issued_at")),
-            ("expires", text("expires_at")),
+            ("issued", calendar.local_time(&text("issued_at"))),
+            ("expires", calendar.local_time(&text("expires_at"))),
         ];
         if code.get("supersedes").is_some_and(Value::is_string) {
             facts.push(("replaces (now dead)", text("supersedes")));

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{Session, body, maybe, text};
+use super::holders_code::HoldersCode;
+use super::{Session, body};
 use crate::failure::Failure;
 
 /// Flags of `report-loss`.
@@ -11,27 +12,12 @@ use crate::failure::Failure;
     after_help = "Example:\n  citycode report-loss --kind offline --id-number 11010519491231002X --channel kiosk"
 )]
 pub(crate) struct ReportLossArgs {
-    /// The kind of code that is lost.
-    #[arg(long)]
-    kind: String,
-    /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
-    /// The channel at which it is reported.
-    #[arg(long)]
-    channel: String,
-    /// ID number of a family member who acts for the holder.
-    #[arg(long)]
-    guardian: Option<String>,
+    #[command(flatten)]
+    whose: HoldersCode,
 }
 
 pub(crate) async fn run(session: &Session, args: &ReportLossArgs) -> Result<(), Failure> {
-    let body = body(&[
-        ("kind", text(&args.kind)),
-        ("id_number", text(&args.id_number)),
-        ("channel", text(&args.channel)),
-        ("guardian", maybe(args.guardian.as_ref())),
-    ]);
+    let body = body(&args.whose.parts());
     session
         .change(
             "/api/v1/report-loss",

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Session, body, maybe, text};
+use super::holders_code::HoldersCode;
+use super::{Session, body};
 use crate::failure::Failure;
 use crate::picture::PictureFormat;
 
@@ -15,18 +16,8 @@ use crate::picture::PictureFormat;
     after_help = "Example:\n  citycode reprint --kind offline --id-number 11010519491231002X --channel pc --out again.pdf"
 )]
 pub(crate) struct ReprintArgs {
-    /// The kind of code.
-    #[arg(long)]
-    kind: String,
-    /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
-    /// The channel that asks.
-    #[arg(long)]
-    channel: String,
-    /// ID number of a family member who acts for the holder.
-    #[arg(long)]
-    guardian: Option<String>,
+    #[command(flatten)]
+    whose: HoldersCode,
     /// Also write a picture (.png, .svg) or a print sheet (.pdf).
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -34,21 +25,14 @@ pub(crate) struct ReprintArgs {
 
 pub(crate) async fn run(session: &Session, args: &ReprintArgs) -> Result<(), Failure> {
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
-    let body = body(&[
-        ("kind", text(&args.kind)),
-        ("id_number", text(&args.id_number)),
-        ("channel", text(&args.channel)),
-        ("guardian", maybe(args.guardian.as_ref())),
-        (
-            "print",
-            (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true)),
-        ),
-    ]);
+    let print = (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true));
+    let mut parts = args.whose.parts().to_vec();
+    parts.push(("print", print));
     let code = session
         .client
-        .post("/api/v1/reprint", &body, Some(session.command_id(None)))
+        .post("/api/v1/reprint", &body(&parts), Some(session.command_id(None)))
         .await?;
-    session.print_code(&code)?;
+    session.print_code(&code).await?;
     match &args.out {
         Some(out) => session.paint(out, &code).await,
         None => Ok(()),

@@ -11,6 +11,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use super::{DONE, Session, body, maybe, text};
 use crate::client::root_cause;
 use crate::failure::Failure;
+use crate::output::{Format, note, printable};
+use crate::policy_view::PolicyView;
 use citycode_service_kit::problem::Code;
 
 /// Lines on the way to the server at once.
@@ -19,7 +21,7 @@ const LINES_AHEAD: usize = 256;
 /// Flags of `verify`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -"
+    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -\n\nExit code of one verdict: 0 admit, 3 refuse or only after an ID check, 5 cannot check. With `-`: 0 where every\nline got a verdict, else the code of the first problem."
 )]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(false).args(["code", "image", "id_card", "lines"])))]
 #[group(skip)]
@@ -64,7 +66,12 @@ pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Fail
     };
     let request = request(args, code.as_ref(), args.id_card.as_ref());
     let verdict = session.client.post("/api/v1/verify", &request, None).await?;
-    session.output.thing(&verdict, &facts(&verdict, session))?;
+    let calendar = session.calendar().await;
+    if session.output.format == Format::Table && session.output.coloured {
+        let (words, colour) = sign(verdict.get("decision").and_then(Value::as_str).unwrap_or_default());
+        session.output.lines(&session.output.colour(words, colour))?;
+    }
+    session.output.thing(&verdict, &facts(&verdict, &calendar))?;
     Ok(exit_code(&verdict))
 }
 
@@ -97,18 +104,20 @@ fn exit_code(verdict: &Value) -> u8 {
     }
 }
 
-fn facts(verdict: &Value, session: &Session) -> Vec<(&'static str, String)> {
-    let text = |key: &str| verdict.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (sign, colour) = match text("decision").as_str() {
+/// A decision as a sign and words, and the colour for them.
+fn sign(decision: &str) -> (&'static str, u8) {
+    match decision {
         "admit" => ("✔ ADMIT", 32),
         "admit_after_id_check" => ("! ADMIT AFTER ID CHECK", 33),
         "cannot_check" => ("? CANNOT CHECK", 35),
         _ => ("✘ REFUSE", 31),
-    };
-    let mut facts = vec![
-        ("verdict", session.output.colour(sign, colour)),
-        ("reason", text("reason")),
-    ];
+    }
+}
+
+fn facts(verdict: &Value, calendar: &PolicyView) -> Vec<(&'static str, String)> {
+    let text = |key: &str| verdict.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (words, _) = sign(&text("decision"));
+    let mut facts = vec![("verdict", words.to_owned()), ("reason", text("reason"))];
     for (name, key) in [
         ("kind", "kind"),
         ("code", "code_id"),
@@ -116,7 +125,7 @@ fn facts(verdict: &Value, session: &Session) -> Vec<(&'static str, String)> {
         ("standing", "standing"),
     ] {
         if verdict.get(key).is_some_and(Value::is_string) {
-            facts.push((name, text(key)));
+            facts.push((name, calendar.local_time(&text(key))));
         }
     }
     for language in ["zh", "en"] {
@@ -155,19 +164,19 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
         .client
         .stream("/api/v1/verify/stream", reqwest::Body::wrap_stream(body))
         .await?;
-    let mut answered = 0u64;
+    let (mut answered, mut problems, mut first_problem) = (0u64, 0u64, None::<Failure>);
     let mut answers = std::pin::pin!(json_lines(response));
     while let Some(answer) = answers.next().await {
         let answer = answer?;
         answered += 1;
+        let problem = answer.get("problem").filter(|problem| !problem.is_null());
+        if let Some(problem) = problem {
+            problems += 1;
+            first_problem.get_or_insert_with(|| Failure::from_problem(problem.clone()));
+        }
         match session.output.format {
-            crate::output::Format::Table => {
-                let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or("problem").to_owned();
-                session
-                    .output
-                    .lines(&format!("{}\t{}", word("decision"), word("reason")))?;
-            }
-            _ => session.output.lines(&answer.to_string())?,
+            Format::Table => session.output.lines(&line(session, &answer))?,
+            Format::Json | Format::Ndjson => session.output.lines(&answer.to_string())?,
         }
     }
     let asked = reader.await.unwrap_or(0);
@@ -180,7 +189,40 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
             None,
         ));
     }
-    Ok(DONE)
+    match first_problem {
+        None => Ok(DONE),
+        Some(problem) => {
+            note(format_args!(
+                "{problems} of {answered} scans got no verdict, the first for this reason:"
+            ));
+            note(problem.line().trim_start_matches("citycode: "));
+            Ok(problem.exit())
+        }
+    }
+}
+
+/// One answer of many, for people: sign and words, reason, code; or why there is no verdict.
+fn line(session: &Session, answer: &Value) -> String {
+    let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    match answer.get("problem").filter(|problem| !problem.is_null()) {
+        Some(_) => {
+            let words = session.output.colour("– NO VERDICT", 31);
+            format!(
+                "{words}\t{}\t{}",
+                printable(text("/problem/code")),
+                printable(text("/problem/detail"))
+            )
+        }
+        None => {
+            let (words, colour) = sign(text("/decision"));
+            let words = session.output.colour(words, colour);
+            format!(
+                "{words}\t{}\t{}",
+                printable(text("/reason")),
+                printable(text("/code_id"))
+            )
+        }
+    }
 }
 
 /// The lines of a response, each a JSON value.

@@ -16,7 +16,7 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) struct Server {
     pub(crate) process: Running,
     http: reqwest::Client,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Server {

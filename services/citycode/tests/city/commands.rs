@@ -1,0 +1,141 @@
+//! What commands say and how they exit, run as their user runs them.
+#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::server::{Server, binary};
+
+const WANG: &str = "11010519491231002X";
+
+struct Client<'a>(&'a Server);
+
+impl Client<'_> {
+    async fn run(&self, input: &str, args: &[&str]) -> Output {
+        let mut child = tokio::process::Command::new(binary())
+            .args(args)
+            .args(["--server", self.0.process.url()])
+            .env("CITYCODE_TOKEN", &*self.0.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        child.wait_with_output().await.unwrap()
+    }
+
+    async fn json(&self, args: &[&str]) -> Value {
+        let run = self.run("", &[args, &["--output", "json"]].concat()).await;
+        assert!(
+            run.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        serde_json::from_slice(&run.stdout).unwrap()
+    }
+}
+
+fn out(run: &Output) -> String {
+    String::from_utf8(run.stdout.clone()).unwrap()
+}
+
+fn talk(run: &Output) -> String {
+    String::from_utf8(run.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn verify_answers_each_line_and_exits_by_the_first_that_got_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let client = Client(&server);
+    client
+        .json(&["register", "--id-number", WANG, "--name", "王小明"])
+        .await;
+    let code = client
+        .json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
+        .await;
+    let (token, code_id) = (code["token"].as_str().unwrap(), code["code_id"].as_str().unwrap());
+    let lines = format!("{token}\nnot a code\n{token}\n");
+
+    let run = client.run(&lines, &["verify", "--place", "sampling_desk", "-"]).await;
+    let admitted = format!("✔ ADMIT\tok\t{code_id}\n");
+    assert_eq!(out(&run), format!("{admitted}✘ REFUSE\tunreadable\t\n{admitted}"));
+    assert_eq!(run.status.code(), Some(0), "every line got a verdict");
+
+    let run = client.run(&lines, &["verify", "--place", "nowhere", "-"]).await;
+    assert_eq!(
+        out(&run).matches("NO VERDICT\tunknown_place\t").count(),
+        3,
+        "{}",
+        out(&run)
+    );
+    assert!(talk(&run).contains("3 of 3 scans got no verdict"), "{}", talk(&run));
+    assert!(talk(&run).contains("[unknown_place]"), "{}", talk(&run));
+    assert_eq!(run.status.code(), Some(3));
+
+    let run = client
+        .run(&lines, &["verify", "--place", "nowhere", "-", "--output", "ndjson"])
+        .await;
+    let answers: Vec<Value> = out(&run)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 3);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer["problem"]["code"] == "unknown_place")
+    );
+    assert_eq!(run.status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn tables_show_the_citys_time_and_places_in_the_log_and_json_stays_utc() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let client = Client(&server);
+    client
+        .json(&["register", "--id-number", WANG, "--name", "王小明"])
+        .await;
+    let code = client
+        .json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
+        .await;
+    assert!(code["expires_at"].as_str().unwrap().ends_with('Z'));
+    let local = code["expires_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let local = local.to_zoned_datetime(jiff::tz::TimeZone::get("Asia/Shanghai").unwrap());
+    let local = local.strftime("%Y-%m-%d %H:%M:%S CST").to_string();
+    let table = out(&client.run("", &["codes", "--id-number", WANG]).await);
+    assert!(table.contains(&local), "{table}");
+
+    let of_code = ["history", "--code-id", code["code_id"].as_str().unwrap()];
+    let history = client.json(&of_code).await;
+    let place = &history["entries"][0]["position"];
+    let place = format!(" {}/{} ", place["partition"], place["sequence"]);
+    let table = out(&client.run("", &of_code).await);
+    assert!(table.contains(&place) && !table.contains('{'), "{table}");
+}
+
+#[tokio::test]
+async fn a_phone_that_is_missing_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data")).await;
+    let client = Client(&server);
+    client
+        .json(&["register", "--id-number", WANG, "--name", "王小明"])
+        .await;
+    let run = client
+        .run(
+            "",
+            &["issue", "--kind", "live", "--id-number", WANG, "--channel", "app"],
+        )
+        .await;
+    assert_eq!(run.status.code(), Some(2));
+    assert!(talk(&run).contains("add --phone FILE"), "{}", talk(&run));
+    let codes = client.json(&["codes", "--id-number", WANG]).await;
+    assert_eq!(codes["codes"].as_array().unwrap().len(), 0, "nothing was issued");
+}
