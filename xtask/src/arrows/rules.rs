@@ -11,9 +11,10 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("qr", &[]),
+    ("residents-file", &[]),
     ("event-store", &[]),
     ("service-kit", &[]),
     ("token", &["domain"]),
@@ -53,6 +54,7 @@ const CRATES: [(&str, &[&str]); 16] = [
             "wire",
             "policy-file",
             "qr",
+            "residents-file",
             "event-store",
             "citycode",
         ],
