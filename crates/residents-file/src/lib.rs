@@ -82,7 +82,11 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Result<Resident, BadRow>>, ResidentsFil
 /// Macintosh, some exports) would otherwise stand on the same line as the next, and be taken for it.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<String> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let mut bytes = bytes;
+    // Files joined by hand begin with two marks; the CSV reader would drop a second one behind our back.
+    while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
+        bytes = rest;
+    }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => GB18030.decode_without_bom_handling_and_without_replacement(bytes)?,
