@@ -48,7 +48,7 @@ pub fn run(input: &[u8]) {
         last_line = row_line;
         rejected(row_line, reason, fields);
     }
-    rejected(1, &text, &[text.clone()]);
+    rejected(1, &text, std::slice::from_ref(&text));
 }
 
 /// Writes a reject and reads it as a spreadsheet would: the same cells, but for the mark before formulas.
