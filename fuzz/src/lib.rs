@@ -9,8 +9,14 @@
 //!
 //! CI finds it from there on. An input that fails lands in `regressions/NAME/`: commit it with the mend.
 
+pub mod city;
+pub mod cose;
 pub mod id_number;
+pub mod image;
 pub mod policy_file;
+pub mod proof;
+pub mod residents_csv;
+pub mod status_list;
 pub mod token_text;
 
 /// A target: anything goes in, and a panic is a finding.
@@ -18,7 +24,12 @@ pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and folders.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("cose", cose::run),
     ("id_number", id_number::run),
+    ("image", image::run),
     ("policy_file", policy_file::run),
+    ("proof", proof::run),
+    ("residents_csv", residents_csv::run),
+    ("status_list", status_list::run),
     ("token_text", token_text::run),
 ];

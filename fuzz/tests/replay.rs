@@ -79,3 +79,62 @@ fn the_seeds_meant_to_be_read_are_read() {
         citycode_domain::id_number::IdNumber::parse(&seed("id_number", name), today).expect(name);
     }
 }
+
+/// As above, for the targets whose input is bytes; and what is meant to be refused is.
+#[test]
+fn the_seeds_in_bytes_are_read_or_refused_as_meant() {
+    use citycode_domain::admission::ProofState::{BadSignature, Fresh, Stale};
+    use citycode_fuzz::city::{BASE_URI, CITY_SEED, KEYRING, LIVE_CLAIMS, NOW};
+    use citycode_token::status_list::{Bits, StatusList, StatusListError, read_cwt};
+    let seed = |target: &str, name: &str| std::fs::read(folder("seeds", target).join(name)).unwrap();
+    for (name, good) in [("live", true), ("paper", true), ("bad_signature", false)] {
+        let verified = citycode_token::verify_cwt(&seed("cose", name), &KEYRING, BASE_URI, NOW);
+        assert_eq!(verified.is_ok(), good, "{name}");
+    }
+    let policy = citycode_domain::policy::ProofPolicy {
+        max_age_seconds: 60,
+        max_ahead_seconds: 5,
+    };
+    for (name, state) in [
+        ("fresh", Fresh),
+        ("for_the_gate", Fresh),
+        ("stale", Stale),
+        ("for_another_gate", BadSignature),
+        ("by_a_stranger", BadSignature),
+    ] {
+        let proof = seed("proof", name);
+        let said = citycode_token::check_proof(&LIVE_CLAIMS, Some(&proof), NOW, &policy, Some("gate-1"));
+        assert_eq!(said, state, "{name}");
+    }
+    let key = citycode_token::SigningKey::from_seed(CITY_SEED).public_key();
+    read_cwt(
+        &seed("status_list", "signed"),
+        &key,
+        citycode_fuzz::status_list::URI,
+        NOW,
+    )
+    .expect("signed");
+    let list = |name| StatusList::from_compressed(Bits::Two, &seed("status_list", name));
+    assert!(list("zlib").is_ok() && list("draft_1_bit").is_ok());
+    assert_eq!(list("bomb"), Err(StatusListError::TooLong));
+    for name in [
+        "unix.csv",
+        "windows_mark.csv",
+        "macintosh.csv",
+        "gbk.csv",
+        "formulas.csv",
+    ] {
+        assert!(
+            citycode_residents_file::parse(&seed("residents_csv", name)).is_ok(),
+            "{name}"
+        );
+    }
+    for name in ["grey.png", "alpha.png", "palette.png", "grey.jpg", "colour.jpg"] {
+        let text = citycode_qr::read_image_within(&seed("image", name), &|| false);
+        assert_eq!(text.as_deref(), Ok("CC1:6BF+70R"), "{name}");
+    }
+    assert_eq!(
+        citycode_qr::read_image_within(&seed("image", "too_large.png"), &|| false),
+        Err(citycode_qr::ReadImageError::TooLarge)
+    );
+}
