@@ -71,13 +71,12 @@ enum Slot {
 
 impl Pipeline {
     fn begin(&self, scan: VerifyRequest, context: &mut Context<'_>) -> Slot {
+        if let Some(answered) = self.verifier.verify_at_once(&self.caller, &scan) {
+            return Slot::Answered(Ok(in_stream(answered, &scan)));
+        }
         let (verifier, caller) = (Arc::clone(&self.verifier), Arc::clone(&self.caller));
-        let mut answer: BoxFuture<'static, Answered> = Box::pin(async move {
-            let answered = verifier.verify(&caller, &scan).await;
-            Ok(answered.unwrap_or_else(|problem: Problem| {
-                problem_answer(&scan.place, problem.code().as_str(), problem.detail())
-            }))
-        });
+        let mut answer: BoxFuture<'static, Answered> =
+            Box::pin(async move { Ok(in_stream(verifier.verify(&caller, &scan).await, &scan)) });
         match answer.as_mut().poll(context) {
             Poll::Ready(answered) => Slot::Answered(answered),
             Poll::Pending => Slot::Waits(answer),
@@ -106,6 +105,11 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// A scan that cannot be judged is answered in its place, and the stream goes on.
+fn in_stream(answered: Result<VerifyResponse, Problem>, scan: &VerifyRequest) -> VerifyResponse {
+    answered.unwrap_or_else(|problem| problem_answer(&scan.place, problem.code().as_str(), problem.detail()))
 }
 
 impl Stream for Pipeline {

@@ -16,6 +16,7 @@
 pub mod fold;
 pub mod freshness;
 pub mod grpc;
+mod measures;
 mod memory;
 pub mod records;
 mod request;
@@ -23,5 +24,5 @@ pub mod scan;
 
 pub use fold::VerifierFold;
 pub use freshness::Freshness;
-pub use records::{RecordsError, Registered, ScanRecord, ScanRecords};
+pub use records::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords};
 pub use scan::{Answer, Scan, Verifier, VerifierParts};

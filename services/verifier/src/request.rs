@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::CodeId;
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::auth::Caller;
@@ -14,7 +14,7 @@ use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
-use crate::records::{Registered, ScanRecord, ShownBytes};
+use crate::records::{Registered, ScanNote, ScanRecord, ShownBytes};
 use crate::scan::{Answer, Scan, Verifier};
 
 /// Cards that a caller may hold against one code: a person at the desk fumbles, a machine would search. All are
@@ -72,6 +72,19 @@ fn limited_problem(limited: Limited, detail: &str) -> Problem {
     Problem::new(Code::RateLimited, detail).with_retry_after(seconds)
 }
 
+/// A request whose asker may ask it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    place: &'a PlacePolicy,
+    device: &'a str,
+    scan_id: &'a str,
+    now: Timestamp,
+    /// A question about another time, which is not recorded.
+    what_if: bool,
+    /// On the monotonic clock.
+    started: Duration,
+}
+
 /// A request that was judged.
 struct Judged {
     answer: Answer,
@@ -85,6 +98,51 @@ impl Verifier {
     /// # Errors
     /// `unknown_place`, `not_allowed`, `invalid_id_number`, `invalid_request`, `rate_limited`, `unavailable`.
     pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
+        if let Some(answered) = self.verify_at_once(caller, request) {
+            return answered;
+        }
+        let asked = self.asked(caller, request)?;
+        let judged = match &request.scan {
+            Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
+            _ => self.shown_code(caller, asked, request)?,
+        };
+        let answer = self.count(asked, judged.answer);
+        let answer = if asked.what_if {
+            answer
+        } else if asked.place.registers {
+            self.register(asked, judged).await?
+        } else {
+            self.records.note(&note(asked, &answer));
+            answer
+        };
+        Ok(self.response(asked.place, &answer, !request.omit_explanation))
+    }
+
+    /// Answers a request that waits neither for the vault nor for the disk; none where it does.
+    pub(crate) fn verify_at_once(
+        &self,
+        caller: &Caller,
+        request: &VerifyRequest,
+    ) -> Option<Result<VerifyResponse, Problem>> {
+        let asked = match self.asked(caller, request) {
+            Ok(asked) => asked,
+            Err(problem) => return Some(Err(problem)),
+        };
+        let registers = asked.place.registers && !asked.what_if;
+        if registers || matches!(request.scan, Some(Shown::IdCard(_))) {
+            return None;
+        }
+        Some(self.shown_code(caller, asked, request).map(|judged| {
+            let answer = self.count(asked, judged.answer);
+            if !asked.what_if {
+                self.records.note(&note(asked, &answer));
+            }
+            self.response(asked.place, &answer, !request.omit_explanation)
+        }))
+    }
+
+    /// Who asks what, where and when.
+    fn asked<'a>(&'a self, caller: &'a Caller, request: &'a VerifyRequest) -> Result<Asked<'a>, Problem> {
         let place = self.policy.place(&request.place).ok_or_else(|| {
             let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
             Problem::new(
@@ -106,40 +164,35 @@ impl Verifier {
                 "asking for another time is an auditor's or an admin's",
             ));
         }
-        let now = Timestamp(request.at.unwrap_or_else(|| self.clock.now().0));
-        let started = self.clock.monotonic();
-        let judged = match &request.scan {
-            Some(Shown::Code(text)) => self.code(caller, place, text, &request.id_number, now, what_if)?,
-            Some(Shown::IdCard(number)) => self.card(caller, place, number, what_if).await?,
-            None => {
-                return Err(Problem::new(
-                    Code::InvalidRequest,
-                    "the request shows neither a code nor an ID card",
-                ));
-            }
-        };
-        let answer = judged.answer;
-        let took = self.clock.monotonic().saturating_sub(started);
-        metrics::histogram!("citycode_verifier_scan_seconds").record(took.as_secs_f64());
-        metrics::counter!("citycode_verifier_scans_total", "decision" => answer.verdict.decision.name()).increment(1);
+        Ok(Asked {
+            place,
+            device,
+            scan_id: &request.scan_id,
+            now: Timestamp(request.at.unwrap_or_else(|| self.clock.now().0)),
+            what_if,
+            started: self.clock.monotonic(),
+        })
+    }
+
+    fn count(&self, asked: Asked<'_>, answer: Answer) -> Answer {
+        let took = self.clock.monotonic().saturating_sub(asked.started);
+        self.measures.count(answer.verdict, took);
         if answer.verdict.reason == Reason::UnknownCode {
-            metrics::counter!("citycode_verifier_unknown_codes_total").increment(1);
-            metrics::counter!("citycode_verifier_alarms_total").increment(1);
             tracing::error!(
-                place = place.name,
+                place = asked.place.name,
                 "ALARM: a token with a good signature that the log does not know"
             );
         }
-        let answer = if what_if {
-            answer
-        } else {
-            self.record(place, &device, request, judged, now).await?
-        };
-        Ok(self.response(place, &answer, !request.omit_explanation))
+        answer
     }
 
     /// The device as which the caller verifies here.
-    fn device(&self, caller: &Caller, place: &PlacePolicy, request: &VerifyRequest) -> Result<String, Problem> {
+    fn device<'a>(
+        &self,
+        caller: &'a Caller,
+        place: &PlacePolicy,
+        request: &'a VerifyRequest,
+    ) -> Result<&'a str, Problem> {
         let named = request.device.as_str();
         if named.len() > MAX_NAME_BYTES || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
             let detail = format!("a device is named by at most {MAX_NAME_BYTES} visible ASCII characters");
@@ -157,7 +210,7 @@ impl Verifier {
         };
         let auditor_asks = request.at.is_some() && caller.is_auditor();
         if !device.is_empty() && (caller.may_verify(&place.name, device) || auditor_asks) {
-            Ok(device.to_owned())
+            Ok(device)
         } else {
             Err(Problem::new(
                 Code::NotAllowed,
@@ -166,15 +219,17 @@ impl Verifier {
         }
     }
 
-    fn code(
-        &self,
-        caller: &Caller,
-        place: &PlacePolicy,
-        text: &str,
-        id_number: &str,
-        now: Timestamp,
-        what_if: bool,
-    ) -> Result<Judged, Problem> {
+    fn shown_code(&self, caller: &Caller, asked: Asked<'_>, request: &VerifyRequest) -> Result<Judged, Problem> {
+        let Some(Shown::Code(text)) = &request.scan else {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "the request shows neither a code nor an ID card",
+            ));
+        };
+        let Asked {
+            place, now, what_if, ..
+        } = asked;
+        let id_number = request.id_number.as_str();
         let judge = |id_number| {
             self.scan(&Scan {
                 place,
@@ -205,7 +260,7 @@ impl Verifier {
         Ok(Judged { answer, shown })
     }
 
-    async fn card(&self, caller: &Caller, place: &PlacePolicy, number: &str, what_if: bool) -> Result<Judged, Problem> {
+    async fn card(&self, caller: &Caller, asked: Asked<'_>, number: &str) -> Result<Judged, Problem> {
         if !caller.may_read_cards() {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -219,7 +274,7 @@ impl Verifier {
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         Ok(Judged {
-            answer: self.scan_id_card(place, holder, what_if),
+            answer: self.scan_id_card(asked.place, holder, asked.what_if),
             shown: ShownBytes::new(number.as_bytes().to_vec()),
         })
     }
@@ -229,52 +284,28 @@ impl Verifier {
         IdNumber::parse(text, today).map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))
     }
 
-    /// Records the scan. A sampling desk's is durable before the answer, and a repeat is answered as recorded,
+    /// Records the scan where the place registers: durable before the answer, and a repeat is answered as recorded,
     /// whatever became of the code since (R20).
-    async fn record(
-        &self,
-        place: &PlacePolicy,
-        device: &str,
-        request: &VerifyRequest,
-        judged: Judged,
-        now: Timestamp,
-    ) -> Result<Answer, Problem> {
+    async fn register(&self, asked: Asked<'_>, judged: Judged) -> Result<Answer, Problem> {
         let Judged { answer, shown } = judged;
-        let record = ScanRecord {
-            at: now.0,
-            place: place.name.clone(),
-            device: device.to_owned(),
-            scan_id: request.scan_id.clone(),
-            code_id: answer
-                .claims
-                .map(|claims| claims.code_id.to_string())
-                .unwrap_or_default(),
-            reason: answer.verdict.reason.name().to_owned(),
-            position: (answer.position.partition, answer.position.sequence),
-            age_ms: answer.age_ms,
-            shown: [0; 32],
-        };
-        if !place.registers {
-            self.records.note(record);
-            return Ok(answer);
-        }
+        let note = note(asked, &answer);
         let outcome = if answer.verdict.decision == Decision::Admit {
-            self.records.register(record, shown).await.map(Some)
+            self.records.register(&note, shown).await.map(Some)
         } else {
             // Not registered by this scan; but perhaps it is the repeat of one that was.
-            let before = if request.scan_id.is_empty() {
+            let before = if asked.scan_id.is_empty() {
                 Ok(None)
             } else {
-                self.records.registered(device, &request.scan_id, &shown)
+                self.records.registered(asked.device, asked.scan_id, &shown)
             };
             if matches!(before, Ok(None)) {
-                self.records.note(record);
+                self.records.note(&note);
             }
             before
         };
         match outcome {
             Ok(None | Some(Registered::Now)) => Ok(answer),
-            Ok(Some(Registered::Before(record))) => as_recorded(answer, &record),
+            Ok(Some(Registered::Before(record))) => Ok(as_recorded(answer, &record)),
             Ok(Some(Registered::ForAnother)) => {
                 let detail =
                     "this device has used this scan id for another code or card; give every scan an id of its own";
@@ -310,15 +341,26 @@ impl Verifier {
     }
 }
 
+/// What is recorded of a scan.
+fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<'a> {
+    ScanNote {
+        at: asked.now.0,
+        place: &asked.place.name,
+        device: asked.device,
+        scan_id: asked.scan_id,
+        code_id: answer.claims.map(|claims| claims.code_id),
+        reason: answer.verdict.reason,
+        position: answer.position,
+        age_ms: answer.age_ms,
+    }
+}
+
 /// The answer that was given when the scan was recorded.
-fn as_recorded(now: Answer, record: &ScanRecord) -> Result<Answer, Problem> {
-    let reason = Reason::ALL.into_iter().find(|reason| reason.name() == record.reason);
-    let verdict = reason.ok_or_else(Problem::internal)?.verdict();
-    let (partition, sequence) = record.position;
-    Ok(Answer {
-        verdict,
-        position: CommitPosition { partition, sequence },
+fn as_recorded(now: Answer, record: &ScanRecord) -> Answer {
+    Answer {
+        verdict: record.reason.verdict(),
+        position: record.position,
         age_ms: record.age_ms,
         ..now
-    })
+    }
 }

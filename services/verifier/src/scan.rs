@@ -23,6 +23,7 @@ use citycode_vault::Vault;
 
 use crate::fold::{Folded, VerifierFold};
 use crate::freshness::Freshness;
+use crate::measures::Measures;
 use crate::records::ScanRecords;
 
 /// The stream of signing keys.
@@ -53,6 +54,7 @@ pub struct Verifier {
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) records: Arc<ScanRecords>,
     pub(crate) limits: crate::request::CardLimits,
+    pub(crate) measures: Measures,
     id_check_key: IdCheckKey,
     identity: LogIdentity,
     folded: Arc<Folded>,
@@ -123,6 +125,7 @@ impl Verifier {
         let verifier = Self {
             policy: parts.policy,
             limits: crate::request::CardLimits::new(&parts.fingerprint_key),
+            measures: Measures::default(),
             clock: parts.clock,
             vault: parts.vault,
             records: parts.records,

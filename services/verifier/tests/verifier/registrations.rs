@@ -137,6 +137,41 @@ async fn r28_no_id_number_stands_in_the_files_of_records() {
 }
 
 #[tokio::test]
+async fn every_scan_is_found_again_in_the_records_of_its_day() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    let desk = desk();
+    for scan in 0..300 {
+        let scan = format!("scan-{scan}");
+        city.verify(&desk, request("sampling_desk", &code.text, &scan))
+            .await
+            .unwrap();
+        city.verify(&desk, request("sentinel", &code.text, &scan))
+            .await
+            .unwrap();
+    }
+    let city = city.restart().await;
+    let today = u32::try_from(crate::city::START / 86_400).unwrap();
+    let records = city.records.day(today).unwrap();
+    for (place, reason, registered) in [
+        ("sampling_desk", Reason::Ok, true),
+        ("sentinel", Reason::KindNotAcceptedHere, false),
+    ] {
+        let here: Vec<_> = records.iter().filter(|record| record.place == place).collect();
+        let ids: Vec<_> = here.iter().map(|record| record.scan_id.clone()).collect();
+        let expected: Vec<_> = (0..300).map(|scan| format!("scan-{scan}")).collect();
+        assert_eq!(ids, expected, "each once, in their order, at {place}");
+        for record in here {
+            assert_eq!(record.reason, reason);
+            assert_eq!(record.code_id, Some(code.issued.code.code_id));
+            assert_eq!((record.device.as_str(), record.at), ("desk-1", crate::city::START));
+            assert_eq!(record.shown != [0; 32], registered);
+        }
+    }
+    assert!(city.records.day(today + 1).unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn r20_retention_destroys_the_days_records_and_key() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;

@@ -1,0 +1,198 @@
+//! Where scan records lie: one file, and a key for each day.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use citycode_service_kit::entropy::{Draw, Entropy};
+use citycode_service_kit::files;
+use citycode_vault::HolderKey;
+use parking_lot::Mutex;
+use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
+use zeroize::Zeroizing;
+
+use super::record::{ScanNote, ScanRecord};
+use super::{RecordsError, Registered, ShownBytes, failed};
+
+const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-4");
+const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-3");
+const DAY_SECONDS: i64 = 86_400;
+const CONTEXT: &[u8] = b"citycode-scan-record-v3";
+const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v2";
+
+/// The file and the keys.
+pub(super) struct Store {
+    database: Database,
+    keys: PathBuf,
+    entropy: Arc<dyn Entropy>,
+    open: Mutex<Option<(u32, HolderKey)>>,
+}
+
+/// A registration that waits for its place on the disk.
+pub(super) struct Registration {
+    pub(super) record: ScanRecord,
+    pub(super) shown: ShownBytes,
+}
+
+impl Store {
+    pub(super) fn open(folder: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, RecordsError> {
+        let keys = folder.join("keys");
+        files::create_private_dir(&keys).map_err(failed)?;
+        let database = Database::create(folder.join("scans.redb")).map_err(failed)?;
+        let transaction = database.begin_write().map_err(failed)?;
+        transaction.open_table(SCANS).map_err(failed)?;
+        transaction.open_table(REGISTERED).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(Self {
+            database,
+            keys,
+            entropy,
+            open: Mutex::new(None),
+        })
+    }
+
+    /// Writes chunks and registrations in one transaction; answers each registration, in order. An earlier record
+    /// that does not open fails only who asks for it.
+    pub(super) fn write<'a>(
+        &self,
+        mut chunks: BTreeMap<u32, Vec<u8>>,
+        registrations: impl Iterator<Item = &'a Registration>,
+    ) -> Result<Vec<Result<Registered, RecordsError>>, RecordsError> {
+        let transaction = self.database.begin_write().map_err(failed)?;
+        let mut answers = Vec::new();
+        {
+            let mut scans = transaction.open_table(SCANS).map_err(failed)?;
+            let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
+            for Registration { record, shown } in registrations {
+                let name = (!record.scan_id.is_empty()).then(|| scan_name(&record.device, &record.scan_id));
+                let before = name.and_then(|name| self.before(&registered, name, shown).transpose());
+                if let Some(before) = before {
+                    answers.push(before);
+                    continue;
+                }
+                let day = day_of(record.at)?;
+                let key = self.key(day)?;
+                let (note, shown) = (record.note(), key.digest(shown));
+                if let Some(name) = name {
+                    let sealed = key.seal(CONTEXT, self.entropy.array(), &bytes_of(&note, &shown));
+                    registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
+                }
+                note.write_to_chunk(&shown, chunks.entry(day).or_default());
+                answers.push(Ok(Registered::Now));
+            }
+            for (day, chunk) in chunks {
+                let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), &chunk);
+                let place = first_free(&scans, day)?;
+                scans.insert((day, place), sealed.as_slice()).map_err(failed)?;
+            }
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(answers)
+    }
+
+    pub(super) fn registered(&self, name: [u8; 16], shown: &ShownBytes) -> Result<Option<Registered>, RecordsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let registered = transaction.open_table(REGISTERED).map_err(failed)?;
+        self.before(&registered, name, shown)
+    }
+
+    /// What stands under the name of a scan.
+    fn before(
+        &self,
+        registered: &impl ReadableTable<[u8; 16], (u32, &'static [u8])>,
+        name: [u8; 16],
+        shown: &ShownBytes,
+    ) -> Result<Option<Registered>, RecordsError> {
+        let Some(known) = registered.get(name).map_err(failed)? else {
+            return Ok(None);
+        };
+        let (day, sealed) = known.value();
+        let key = self.key(day)?;
+        let record = ScanRecord::read(&key.open(CONTEXT, sealed).map_err(failed)?)?;
+        let same = record.shown == key.digest(shown);
+        Ok(Some(if same {
+            Registered::Before(record)
+        } else {
+            Registered::ForAnother
+        }))
+    }
+
+    /// The records of a day, as they were written; none once their key is destroyed.
+    pub(super) fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let scans = transaction.open_table(SCANS).map_err(failed)?;
+        let mut records = Vec::new();
+        for entry in scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)? {
+            let (_, sealed) = entry.map_err(failed)?;
+            let chunk = self.key(day)?.open(CHUNK_CONTEXT, sealed.value()).map_err(failed)?;
+            records.extend(ScanRecord::read_chunk(&chunk)?);
+        }
+        Ok(records)
+    }
+
+    pub(super) fn forget_before(&self, first_kept: u32) -> Result<(), RecordsError> {
+        let transaction = self.database.begin_write().map_err(failed)?;
+        {
+            let mut scans = transaction.open_table(SCANS).map_err(failed)?;
+            scans.retain_in(..(first_kept, 0), |_, _| false).map_err(failed)?;
+            let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
+            registered.retain(|_, value| value.0 >= first_kept).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        for entry in std::fs::read_dir(&self.keys).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let day = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse::<u32>().ok());
+            if day.is_some_and(|day| day < first_kept) {
+                std::fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        self.open.lock().take_if(|(day, _)| *day < first_kept);
+        Ok(())
+    }
+
+    fn key(&self, day: u32) -> Result<HolderKey, RecordsError> {
+        let mut open = self.open.lock();
+        if let Some((_, key)) = open.as_ref().filter(|(of, _)| *of == day) {
+            return Ok(key.clone());
+        }
+        let path = self.keys.join(format!("{day}.key"));
+        if !path.exists() {
+            let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(self.entropy.array());
+            // Whole or absent: a crash here leaves a day without a key, never one with half a key.
+            files::write_atomic(&path, fresh.as_slice(), files::PRIVATE_FILE_MODE).map_err(failed)?;
+        }
+        let bytes = files::read_private(&path).map_err(failed)?;
+        let key = HolderKey::new(bytes.as_slice().try_into().map_err(failed)?);
+        *open = Some((day, key.clone()));
+        Ok(key)
+    }
+}
+
+fn bytes_of(note: &ScanNote<'_>, shown: &[u8; 32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(192);
+    note.write(shown, &mut bytes);
+    bytes
+}
+
+/// Days since 1970 in UTC.
+pub(super) fn day_of(at: i64) -> Result<u32, RecordsError> {
+    u32::try_from(at.div_euclid(DAY_SECONDS)).map_err(failed)
+}
+
+fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {
+    let last = scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)?.next_back();
+    let last = last.transpose().map_err(failed)?;
+    Ok(last.map_or(1, |(key, _)| key.value().1 + 1))
+}
+
+/// The name of a scan: device and scan id, hashed, so that neither stands in the clear.
+pub(super) fn scan_name(device: &str, scan_id: &str) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("citycode scan name v1");
+    hasher.update(&(device.len() as u64).to_be_bytes());
+    hasher.update(device.as_bytes());
+    hasher.update(scan_id.as_bytes());
+    hasher.finalize().as_bytes()[..16].try_into().expect("16 of 32 bytes")
+}
