@@ -4,6 +4,9 @@
 
 use core::fmt;
 
+/// Lowercase, as every number of ours is written.
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -39,7 +42,13 @@ macro_rules! byte_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                // One write: an answer to a scan holds such a number, and a write for each byte costs as much as the scan.
+                let mut digits = [0; 2 * size_of::<Self>()];
+                for (digits, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+                    digits[0] = HEX_DIGITS[usize::from(byte >> 4)];
+                    digits[1] = HEX_DIGITS[usize::from(byte & 0x0F)];
+                }
+                f.write_str(core::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
             }
         }
 

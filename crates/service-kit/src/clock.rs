@@ -50,6 +50,19 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
     /// Whether the wall clock has stepped back since it was last looked at.
     fn trust(&self) -> ClockTrust;
+    /// All three at once, for whoever decides by them: the clocks are read once.
+    fn reading(&self) -> ClockReading;
+}
+
+/// Both clocks at one moment, and whether they can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockReading {
+    /// Wall time.
+    pub now: UnixSeconds,
+    /// Monotonic time of the clock that was read.
+    pub monotonic: Duration,
+    /// Whether `now` can be believed.
+    pub trust: ClockTrust,
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
@@ -61,6 +74,9 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     }
     fn trust(&self) -> ClockTrust {
         (**self).trust()
+    }
+    fn reading(&self) -> ClockReading {
+        (**self).reading()
     }
 }
 
@@ -76,6 +92,14 @@ impl StepWatch {
     fn new(offset_millis: i64) -> Self {
         Self {
             offset_millis: AtomicI64::new(offset_millis),
+        }
+    }
+
+    fn reading(&self, wall_millis: i64, monotonic: Duration) -> ClockReading {
+        ClockReading {
+            now: UnixSeconds(wall_millis.div_euclid(1000)),
+            monotonic,
+            trust: self.look(wall_millis, monotonic),
         }
     }
 
@@ -152,9 +176,11 @@ impl Clock for SystemClock {
     }
 
     fn trust(&self) -> ClockTrust {
-        let wall = Self::wall_millis();
-        let monotonic = self.monotonic();
-        self.watch.look(wall, monotonic)
+        self.reading().trust
+    }
+
+    fn reading(&self) -> ClockReading {
+        self.watch.reading(Self::wall_millis(), self.monotonic())
     }
 }
 
@@ -209,9 +235,12 @@ impl Clock for ManualClock {
     }
 
     fn trust(&self) -> ClockTrust {
+        self.reading().trust
+    }
+
+    fn reading(&self) -> ClockReading {
         let state = self.state.lock();
-        let (wall, monotonic) = (state.wall_millis, state.monotonic);
-        state.watch.look(wall, monotonic)
+        state.watch.reading(state.wall_millis, state.monotonic)
     }
 }
 

@@ -9,6 +9,9 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hmac;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+/// Of the tag, in bytes.
+const TAG_LEN: usize = 16;
+
 /// A holder's key. Destroyed with the person, and with it everything that it sealed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct HolderKey([u8; 32]);
@@ -59,14 +62,14 @@ impl fmt::Debug for HolderKey {
 }
 
 pub(crate) fn seal(key: &[u8; 32], context: &[u8], nonce: [u8; 12], plain: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + 16);
+    let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + TAG_LEN);
     sealed.extend_from_slice(&nonce);
-    let mut body = plain.to_vec();
+    sealed.extend_from_slice(plain);
     let nonce = Nonce::assume_unique_for_key(nonce);
-    cipher(key)
-        .seal_in_place_append_tag(nonce, Aad::from(context), &mut body)
+    let tag = cipher(key)
+        .seal_in_place_separate_tag(nonce, Aad::from(context), &mut sealed[NONCE_LEN..])
         .expect("bodies are far below 64 GiB");
-    sealed.append(&mut body);
+    sealed.extend_from_slice(tag.as_ref());
     sealed
 }
 

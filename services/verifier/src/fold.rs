@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::memory::Memory;
 
 /// Start of every holder's stream.
-const HOLDER_PREFIX: &str = "holder-";
+pub(crate) const HOLDER_PREFIX: &str = "holder-";
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// What scans and the fold share.

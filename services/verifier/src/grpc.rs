@@ -83,27 +83,29 @@ impl Pipeline {
         }
     }
 
-    /// Takes scans while there is room, until one has to be waited for.
-    fn read(&mut self, context: &mut Context<'_>) {
+    /// Takes scans while there is room. Gives the first answer that is there at once and has nobody before it.
+    fn read(&mut self, context: &mut Context<'_>) -> Option<Answered> {
         while self.answers.len() < IN_FLIGHT
             && let Some(scans) = &mut self.scans
         {
-            match Pin::new(scans).poll_next(context) {
-                Poll::Ready(Some(Ok(scan))) => {
-                    let slot = self.begin(scan, context);
-                    self.answers.push_back(slot);
-                    if matches!(self.answers.front(), Some(Slot::Answered(_))) {
-                        return;
-                    }
-                }
+            let slot = match Pin::new(scans).poll_next(context) {
+                Poll::Ready(Some(Ok(scan))) => self.begin(scan, context),
                 Poll::Ready(Some(Err(status))) => {
-                    self.answers.push_back(Slot::Answered(Err(status)));
                     self.scans = None;
+                    Slot::Answered(Err(status))
                 }
-                Poll::Ready(None) => self.scans = None,
-                Poll::Pending => return,
+                Poll::Ready(None) => {
+                    self.scans = None;
+                    return None;
+                }
+                Poll::Pending => return None,
+            };
+            match slot {
+                Slot::Answered(answered) if self.answers.is_empty() => return Some(answered),
+                slot => self.answers.push_back(slot),
             }
         }
+        None
     }
 }
 
@@ -124,8 +126,10 @@ impl Stream for Pipeline {
                 *slot = Slot::Answered(answered);
             }
         }
-        if !matches!(this.answers.front(), Some(Slot::Answered(_))) {
-            this.read(context);
+        if !matches!(this.answers.front(), Some(Slot::Answered(_)))
+            && let Some(answered) = this.read(context)
+        {
+            return Poll::Ready(Some(answered));
         }
         match this.answers.pop_front() {
             Some(Slot::Answered(answered)) => Poll::Ready(Some(answered)),

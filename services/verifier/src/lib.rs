@@ -25,4 +25,4 @@ pub mod scan;
 pub use fold::VerifierFold;
 pub use freshness::Freshness;
 pub use records::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords};
-pub use scan::{Answer, Scan, Verifier, VerifierParts};
+pub use scan::{Answer, Scan, Verifier, VerifierParts, When};

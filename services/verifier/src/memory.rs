@@ -4,6 +4,7 @@
 //! again moves over. What is remembered is that a signature held; expiry and the key's window are looked at every
 //! time, and any change of the keyring begins an empty memory. Proofs are never remembered.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +14,27 @@ use papaya::HashMap;
 
 /// BLAKE3 of what was scanned: the canonical text of a plain token, the token's bytes of a presentation.
 pub(crate) type SeenKey = [u8; 32];
-type Map = HashMap<SeenKey, VerifiedClaims>;
+type Map = HashMap<SeenKey, VerifiedClaims, BuildHasherDefault<FirstBytes>>;
+
+/// The hash of a key that is a hash already: its first eight bytes. Only keys of tokens whose signature held are put
+/// into the map, so nobody outside can choose keys that collide.
+#[derive(Default)]
+pub(crate) struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length of the key, the same for all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Tokens in one generation: two hold what a busy quarter of a city shows in a day, at some 300 bytes each.
 const GENERATION: usize = 500_000;
@@ -30,7 +51,7 @@ impl Seen {
     fn new(keyring: Keyring, old: Arc<Map>) -> Self {
         Self {
             keyring,
-            young: Arc::new(Map::new()),
+            young: Arc::new(Map::default()),
             old,
             count: AtomicUsize::new(0),
         }
@@ -60,7 +81,10 @@ pub(crate) struct Memory(ArcSwap<Seen>);
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self(ArcSwap::from_pointee(Seen::new(Keyring::new(), Arc::new(Map::new()))))
+        Self(ArcSwap::from_pointee(Seen::new(
+            Keyring::new(),
+            Arc::new(Map::default()),
+        )))
     }
 
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Seen>> {
@@ -79,6 +103,6 @@ impl Memory {
 
     /// Forgets everything: the keyring is another.
     pub(crate) fn change_keyring(&self, keyring: Keyring) {
-        self.0.store(Arc::new(Seen::new(keyring, Arc::new(Map::new()))));
+        self.0.store(Arc::new(Seen::new(keyring, Arc::new(Map::default()))));
     }
 }

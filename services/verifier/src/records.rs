@@ -8,8 +8,8 @@
 //! can be tried out once the key is destroyed.
 //!
 //! ```text
-//! scans.redb   table scans-4       (day:u32, sequence:u64) → sealed chunk
-//!              table registered-3  (device, scan id) hashed:16 → day:u32 and sealed record
+//! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
+//!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
 
@@ -30,10 +30,11 @@ use zeroize::Zeroizing;
 pub use record::{ScanNote, ScanRecord};
 use store::{Registration, Store, day_of, scan_name};
 
+const DAY_SECONDS: i64 = 86_400;
 /// What a crash may lose of ordinary scans' records, and how often the disk is bothered.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// A buffer this large does not wait for its turn: some ten thousand records.
-const URGENT_BYTES: usize = 2 << 20;
+/// A buffer this large does not wait for its turn: some twenty thousand records.
+const URGENT_BYTES: usize = 1 << 20;
 /// Records that may wait while the disk is slow, in bytes; beyond, they are dropped.
 const MAX_BYTES: usize = 32 << 20;
 /// Registrations that may wait; beyond, they are refused.
@@ -117,9 +118,10 @@ impl ScanRecords {
             return;
         }
         waiting.scans += 1;
-        let chunk = waiting.chunks.entry(day).or_default();
+        let chunk = waiting.chunks.entry(day);
+        let chunk = chunk.or_insert_with(|| Vec::with_capacity(URGENT_BYTES + URGENT_BYTES / 8));
         let before = chunk.len();
-        note.write_to_chunk(&[0; 32], chunk);
+        note.write_to_chunk(None, chunk);
         let added = chunk.len() - before;
         let was_urgent = waiting.bytes >= URGENT_BYTES;
         waiting.bytes += added;

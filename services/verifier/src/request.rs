@@ -8,6 +8,7 @@ use citycode_domain::ids::CodeId;
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::auth::Caller;
+use citycode_service_kit::clock::ClockReading;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited, Rate, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
@@ -15,7 +16,7 @@ use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
 use crate::records::{Registered, ScanNote, ScanRecord, ShownBytes};
-use crate::scan::{Answer, Scan, Verifier};
+use crate::scan::{Answer, Scan, Verifier, When};
 
 /// Cards that a caller may hold against one code: a person at the desk fumbles, a machine would search. All are
 /// counted, right ones too, and before they are compared: whoever is stopped must not learn from how.
@@ -78,11 +79,16 @@ struct Asked<'a> {
     place: &'a PlacePolicy,
     device: &'a str,
     scan_id: &'a str,
-    now: Timestamp,
-    /// A question about another time, which is not recorded.
-    what_if: bool,
-    /// On the monotonic clock.
-    started: Duration,
+    /// A question about another time is not recorded.
+    when: When,
+    /// When it was asked.
+    started: ClockReading,
+}
+
+impl Asked<'_> {
+    fn is_recorded(&self) -> bool {
+        matches!(self.when, When::Now(_))
+    }
 }
 
 /// A request that was judged.
@@ -107,7 +113,7 @@ impl Verifier {
             _ => self.shown_code(caller, asked, request)?,
         };
         let answer = self.count(asked, judged.answer);
-        let answer = if asked.what_if {
+        let answer = if !asked.is_recorded() {
             answer
         } else if asked.place.registers {
             self.register(asked, judged).await?
@@ -128,13 +134,13 @@ impl Verifier {
             Ok(asked) => asked,
             Err(problem) => return Some(Err(problem)),
         };
-        let registers = asked.place.registers && !asked.what_if;
+        let registers = asked.place.registers && asked.is_recorded();
         if registers || matches!(request.scan, Some(Shown::IdCard(_))) {
             return None;
         }
         Some(self.shown_code(caller, asked, request).map(|judged| {
             let answer = self.count(asked, judged.answer);
-            if !asked.what_if {
+            if asked.is_recorded() {
                 self.records.note(&note(asked, &answer));
             }
             self.response(asked.place, &answer, !request.omit_explanation)
@@ -157,25 +163,24 @@ impl Verifier {
                 format!("a scan id has at most {MAX_NAME_BYTES} bytes"),
             ));
         }
-        let what_if = request.at.is_some();
-        if what_if && !(caller.is_auditor() || caller.is_admin()) {
+        if request.at.is_some() && !(caller.is_auditor() || caller.is_admin()) {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "asking for another time is an auditor's or an admin's",
             ));
         }
+        let started = self.clock.reading();
         Ok(Asked {
             place,
             device,
             scan_id: &request.scan_id,
-            now: Timestamp(request.at.unwrap_or_else(|| self.clock.now().0)),
-            what_if,
-            started: self.clock.monotonic(),
+            when: request.at.map_or(When::Now(started), |at| When::At(Timestamp(at))),
+            started,
         })
     }
 
     fn count(&self, asked: Asked<'_>, answer: Answer) -> Answer {
-        let took = self.clock.monotonic().saturating_sub(asked.started);
+        let took = self.clock.monotonic().saturating_sub(asked.started.monotonic);
         self.measures.count(answer.verdict, took);
         if answer.verdict.reason == Reason::UnknownCode {
             tracing::error!(
@@ -226,17 +231,14 @@ impl Verifier {
                 "the request shows neither a code nor an ID card",
             ));
         };
-        let Asked {
-            place, now, what_if, ..
-        } = asked;
+        let Asked { place, when, .. } = asked;
         let id_number = request.id_number.as_str();
         let judge = |id_number| {
             self.scan(&Scan {
                 place,
                 text,
                 id_number,
-                now,
-                what_if,
+                when,
             })
         };
         let mut answer;
@@ -244,7 +246,7 @@ impl Verifier {
             answer = judge(None);
         } else {
             let card = self.id_number(id_number)?;
-            let monotonic = self.clock.monotonic();
+            let monotonic = asked.started.monotonic;
             self.limits.count_person(caller, &card, monotonic)?;
             answer = judge(None);
             if let Some(claims) = answer.claims.filter(|claims| claims.id_commitment.is_some()) {
@@ -268,13 +270,13 @@ impl Verifier {
             ));
         }
         let number = self.id_number(number)?;
-        self.limits.count_person(caller, &number, self.clock.monotonic())?;
+        self.limits.count_person(caller, &number, asked.started.monotonic)?;
         let holder = self.vault.find(&number).await.map_err(|error| {
             tracing::error!(%error, "the vault cannot answer");
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         Ok(Judged {
-            answer: self.scan_id_card(asked.place, holder, asked.what_if),
+            answer: self.scan_id_card(asked.place, holder, asked.when),
             shown: ShownBytes::new(number.as_bytes().to_vec()),
         })
     }
@@ -344,7 +346,7 @@ impl Verifier {
 /// What is recorded of a scan.
 fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<'a> {
     ScanNote {
-        at: asked.now.0,
+        at: asked.started.now.0,
         place: &asked.place.name,
         device: asked.device,
         scan_id: asked.scan_id,

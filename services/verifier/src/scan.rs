@@ -12,16 +12,16 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
+use citycode_event_store::{EventStore, Layout, LogPosition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
-use citycode_service_kit::clock::{Clock, ClockTrust};
+use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
 };
 use citycode_vault::Vault;
 
-use crate::fold::{Folded, VerifierFold};
+use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
 use crate::freshness::Freshness;
 use crate::measures::Measures;
 use crate::records::ScanRecords;
@@ -57,6 +57,7 @@ pub struct Verifier {
     pub(crate) measures: Measures,
     id_check_key: IdCheckKey,
     identity: LogIdentity,
+    layout: Layout,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
     /// By number, so that no scan searches.
@@ -73,9 +74,27 @@ pub struct Scan<'a> {
     /// The number on the ID card that was shown with it, 18 characters in their one spelling.
     pub id_number: Option<&'a [u8; 18]>,
     /// The instant to judge at.
-    pub now: Timestamp,
-    /// Whether knowledge counts as of this moment: a question about another time (R26), not a passage.
-    pub what_if: bool,
+    pub when: When,
+}
+
+/// The instant of a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// A passage, now: knowledge counts by its age on this clock.
+    Now(ClockReading),
+    /// A question about another time (R26): knowledge counts as current.
+    At(Timestamp),
+}
+
+impl When {
+    /// The instant itself.
+    #[must_use]
+    pub fn instant(self) -> Timestamp {
+        match self {
+            Self::Now(reading) => Timestamp(reading.now.0),
+            Self::At(instant) => instant,
+        }
+    }
 }
 
 /// What a scan is answered, and what that rests on.
@@ -131,6 +150,7 @@ impl Verifier {
             records: parts.records,
             id_check_key: parts.id_check_key,
             identity: parts.identity,
+            layout: store.layout(),
             folded: Arc::clone(&folded),
             freshness: Arc::new(Freshness::default()),
             kinds,
@@ -162,7 +182,7 @@ impl Verifier {
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
         // Before the status is looked up: what is then found is at least as new as what this says of it.
-        let knowledge = self.knowledge(scan.what_if);
+        let knowledge = self.knowledge(scan.when);
         let age_ms = knowledge.age_ms;
         let nowhere = CommitPosition {
             partition: 0,
@@ -206,7 +226,7 @@ impl Verifier {
             proof,
             id_check,
         };
-        let verdict = judge(&evidence, scan.place, &knowledge, scan.now);
+        let verdict = judge(&evidence, scan.place, &knowledge, scan.when.instant());
         let standing = match known.status {
             Status::Issued { standing, .. } if scan.place.standing_counts => Some(standing),
             _ => None,
@@ -226,15 +246,17 @@ impl Verifier {
 
     /// Judges an ID card shown instead of a code; `holder` is none for a person unknown to the city (R21).
     #[must_use]
-    pub fn scan_id_card(&self, place: &PlacePolicy, holder: Option<HolderId>, what_if: bool) -> Answer {
-        let knowledge = self.knowledge(what_if);
+    pub fn scan_id_card(&self, place: &PlacePolicy, holder: Option<HolderId>, when: When) -> Answer {
+        let knowledge = self.knowledge(when);
         let age_ms = knowledge.age_ms;
         let standing = holder.map_or(Standing::Green, |holder| self.folded.status.standing_of(holder));
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
+        // Of the partition in which the holder's standing is set; a person unknown to the city is in none.
+        let partition = holder.map_or(0, |holder| self.partition_of(holder));
         let position = CommitPosition {
-            partition: 0,
-            sequence: self.folded.status.point(0).map_or(0, |point| point.sequence),
+            partition,
+            sequence: self.folded.status.point(partition).map_or(0, |point| point.sequence),
         };
         Answer {
             verdict,
@@ -245,21 +267,25 @@ impl Verifier {
         }
     }
 
+    fn partition_of(&self, holder: HolderId) -> u16 {
+        let stream = StreamName::new(&format!("{HOLDER_PREFIX}{holder}")).expect("39 bytes of the alphabet");
+        self.layout.bucket_of(&stream).partition.0
+    }
+
     /// The policy of a kind.
     pub(crate) fn kind(&self, kind: CodeKind) -> Option<&KindPolicy> {
         self.kinds[usize::from(kind.number())].as_deref()
     }
 
     /// How much of the log is known now, of no code in particular.
-    fn knowledge(&self, what_if: bool) -> Knowledge {
-        let (age_ms, reaches, clock_trusted) = if what_if {
-            (0, Timestamp(i64::MAX), true)
-        } else {
-            (
-                self.freshness.age_ms(self.clock.monotonic()),
+    fn knowledge(&self, when: When) -> Knowledge {
+        let (age_ms, reaches, clock_trusted) = match when {
+            When::At(_) => (0, Timestamp(i64::MAX), true),
+            When::Now(ClockReading { monotonic, trust, .. }) => (
+                self.freshness.age_ms(monotonic),
                 self.freshness.reaches(),
-                self.clock.trust() == ClockTrust::Trusted,
-            )
+                trust == ClockTrust::Trusted,
+            ),
         };
         Knowledge {
             age_ms,
@@ -272,29 +298,30 @@ impl Verifier {
 
     /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.
     fn read(&self, scan: &Scan<'_>) -> Result<(VerifiedClaims, ProofState, bool), TokenError> {
+        let now = scan.when.instant();
         let mut buffer = [0u8; citycode_token::MAX_SCAN_LEN];
         let canonical = canonical_scan(scan.text, &mut buffer).ok_or(TokenError::Unreadable)?;
         let seen = self.folded.memory.load();
         if canonical.starts_with(PRESENTATION_PREFIX.as_bytes()) {
             let read = citycode_token::Scan::read_canonical(canonical)?;
             let key = *blake3::hash(read.cwt()).as_bytes();
-            let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, scan.now)) {
+            let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, now)) {
                 Some(claims) => claims,
                 None => {
-                    let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
+                    let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, now)?;
                     self.folded.memory.remember(&seen, key, claims);
                     claims
                 }
             };
-            let proof = check_proof(&claims, read.proof(), scan.now, &self.policy.proof, None);
+            let proof = check_proof(&claims, read.proof(), now, &self.policy.proof, None);
             return Ok((claims, proof, seen.keyring.is_compromised(claims.key_id)));
         }
         let key = *blake3::hash(canonical).as_bytes();
-        let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, scan.now)) {
+        let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, now)) {
             Some(claims) => claims,
             None => {
                 let read = citycode_token::Scan::read_canonical(canonical)?;
-                let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, scan.now)?;
+                let claims = read.verify(&seen.keyring, &self.policy.status_base_uri, now)?;
                 self.folded.memory.remember(&seen, key, claims);
                 claims
             }

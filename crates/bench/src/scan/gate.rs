@@ -19,7 +19,7 @@ use citycode_service_kit::clock::{Clock, SystemClock};
 use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts};
+use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts, When};
 
 use crate::folder;
 
@@ -107,8 +107,7 @@ impl Gate {
             place,
             text,
             id_number: None,
-            now: self.now(),
-            what_if: false,
+            when: When::Now(self.clock.reading()),
         }
     }
 }

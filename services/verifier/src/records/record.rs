@@ -1,15 +1,20 @@
 //! One scan as it is kept, and its bytes.
 //!
 //! ```text
-//! record  at:i64 partition:u16 sequence:u64 age_ms:u64 shown:32, then place, device, scan id, code id (8 bytes or none)
-//!         and the reason's word, each as length:u16 bytes; big-endian
-//! chunk   records of one day, in order, each as length:u32 (big-endian) and record
+//! number  LEB128, least significant first, at most 10 bytes
+//! text    length:number bytes
+//! record  second of the day:number partition:number sequence:number age_ms:number reason:number (of the protocol)
+//!         code id:text (8 bytes or none) shown:text (32 bytes or none) place:text device:text scan id:text
+//! chunk   records of one day, in order, each as length:number and record
 //! ```
+//! A city's gates write a million of these a second: an ordinary one has some forty bytes.
 
 use citycode_domain::admission::Reason;
 use citycode_domain::ids::{CodeId, CommitPosition};
 
-use super::RecordsError;
+use citycode_wire::verdict::{reason, reason_value};
+
+use super::{DAY_SECONDS, RecordsError};
 
 /// What is recorded of one scan. No ID number, no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +56,8 @@ pub struct ScanRecord {
     pub position: CommitPosition,
     /// How old the knowledge was, in milliseconds.
     pub age_ms: u64,
-    /// HMAC of what was shown under the day's key, in registrations; zeros in other scans.
-    pub shown: [u8; 32],
+    /// HMAC of what was shown under the day's key; only in registrations.
+    pub shown: Option<[u8; 32]>,
 }
 
 impl ScanNote<'_> {
@@ -67,39 +72,85 @@ impl ScanNote<'_> {
             reason: self.reason,
             position: self.position,
             age_ms: self.age_ms,
-            shown: [0; 32],
+            shown: None,
         }
     }
 
     /// Appends its bytes, with `shown` as [`ScanRecord::shown`] has it.
-    pub(super) fn write(&self, shown: &[u8; 32], bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.at.to_be_bytes());
-        bytes.extend_from_slice(&self.position.partition.to_be_bytes());
-        bytes.extend_from_slice(&self.position.sequence.to_be_bytes());
-        bytes.extend_from_slice(&self.age_ms.to_be_bytes());
-        bytes.extend_from_slice(shown);
+    pub(super) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
+        let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
+        let reason = u64::from(reason_value(self.reason) as u32);
+        let CommitPosition { partition, sequence } = self.position;
+        for number in [second, u64::from(partition), sequence, self.age_ms, reason] {
+            write_number(number, bytes);
+        }
+        write_text(self.code_id.as_ref().map_or(&[], |code_id| &code_id.0), bytes);
+        write_text(shown.map_or(&[], |shown| shown), bytes);
         for text in [self.place, self.device, self.scan_id] {
             write_text(text.as_bytes(), bytes);
         }
-        write_text(self.code_id.as_ref().map_or(&[], |code_id| &code_id.0), bytes);
-        write_text(self.reason.name().as_bytes(), bytes);
     }
 
     /// Appends it to a chunk.
-    pub(super) fn write_to_chunk(&self, shown: &[u8; 32], chunk: &mut Vec<u8>) {
+    pub(super) fn write_to_chunk(&self, shown: Option<&[u8; 32]>, chunk: &mut Vec<u8>) {
         let start = chunk.len();
-        chunk.extend_from_slice(&[0; 4]);
+        // Nearly every record is shorter than 128 bytes, so that its length is one; a longer one moves up.
+        chunk.push(0);
         self.write(shown, chunk);
-        let length = u32::try_from(chunk.len() - start - 4).expect("five texts of at most 65,535 bytes");
-        chunk[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        let length = chunk.len() - start - 1;
+        if length < 0x80 {
+            chunk[start] = length as u8;
+        } else {
+            let record = chunk.split_off(start + 1);
+            chunk.truncate(start);
+            write_text(&record, chunk);
+        }
     }
 }
 
-/// A text of at most 65,535 bytes; requests bound theirs far below.
 fn write_text(text: &[u8], bytes: &mut Vec<u8>) {
-    let text = &text[..text.len().min(usize::from(u16::MAX))];
-    bytes.extend_from_slice(&u16::try_from(text.len()).expect("cut to 65,535").to_be_bytes());
+    write_number(text.len() as u64, bytes);
     bytes.extend_from_slice(text);
+}
+
+fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// What is still to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let part = u64::from(byte & 0x7F);
+            // The tenth byte has room for one bit.
+            (part << shift >> shift == part).then_some(())?;
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?.to_vec()).ok()
+    }
 }
 
 impl ScanRecord {
@@ -117,55 +168,53 @@ impl ScanRecord {
         }
     }
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, RecordsError> {
-        Self::parse(bytes).ok_or_else(|| RecordsError("a record of another form".into()))
+    /// A record of a day (days since 1970, UTC).
+    pub(super) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
+        Self::parse(day, bytes).ok_or_else(|| RecordsError("a record of another form".into()))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (at, rest) = bytes.split_first_chunk()?;
-        let (partition, rest) = rest.split_first_chunk()?;
-        let (sequence, rest) = rest.split_first_chunk()?;
-        let (age_ms, rest) = rest.split_first_chunk()?;
-        let (shown, mut rest) = rest.split_first_chunk()?;
-        let mut texts = [&[][..]; 5];
-        for text in &mut texts {
-            let (length, after) = rest.split_first_chunk()?;
-            (*text, rest) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        }
-        let [place, device, scan_id, code_id, reason] = texts;
-        let owned = |text: &[u8]| String::from_utf8(text.to_vec()).ok();
-        rest.is_empty().then_some(Self {
-            at: i64::from_be_bytes(*at),
-            place: owned(place)?,
-            device: owned(device)?,
-            scan_id: owned(scan_id)?,
-            code_id: match code_id {
-                [] => None,
-                bytes => Some(CodeId(bytes.try_into().ok()?)),
-            },
-            reason: Reason::ALL
-                .into_iter()
-                .find(|known| known.name().as_bytes() == reason)?,
-            position: CommitPosition {
-                partition: u16::from_be_bytes(*partition),
-                sequence: u64::from_be_bytes(*sequence),
-            },
-            age_ms: u64::from_be_bytes(*age_ms),
-            shown: *shown,
-        })
+    fn parse(day: u32, bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let second = i64::try_from(reader.number()?)
+            .ok()
+            .filter(|second| *second < DAY_SECONDS)?;
+        let position = CommitPosition {
+            partition: u16::try_from(reader.number()?).ok()?,
+            sequence: reader.number()?,
+        };
+        let age_ms = reader.number()?;
+        let reason = reason(i32::try_from(reader.number()?).ok()?)?;
+        let code_id = match reader.bytes()? {
+            [] => None,
+            bytes => Some(CodeId(bytes.try_into().ok()?)),
+        };
+        let shown = match reader.bytes()? {
+            [] => None,
+            bytes => Some(bytes.try_into().ok()?),
+        };
+        let record = Self {
+            at: i64::from(day) * DAY_SECONDS + second,
+            place: reader.text()?,
+            device: reader.text()?,
+            scan_id: reader.text()?,
+            code_id,
+            reason,
+            position,
+            age_ms,
+            shown,
+        };
+        reader.0.is_empty().then_some(record)
     }
 
     /// The records of a chunk, in order.
-    pub(super) fn read_chunk(mut chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
+    pub(super) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
+        let mut reader = Reader(chunk);
         let mut records = Vec::new();
-        while !chunk.is_empty() {
-            let cut = chunk.split_first_chunk().and_then(|(length, rest)| {
-                let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-                rest.split_at_checked(length)
-            });
-            let (record, rest) = cut.ok_or_else(|| RecordsError("a chunk of another form".into()))?;
-            records.push(Self::read(record)?);
-            chunk = rest;
+        while !reader.0.is_empty() {
+            let record = reader
+                .bytes()
+                .ok_or_else(|| RecordsError("a chunk of another form".into()))?;
+            records.push(Self::read(day, record)?);
         }
         Ok(records)
     }
@@ -174,6 +223,8 @@ impl ScanRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const START_DAY: u32 = 19_235;
 
     fn note() -> ScanNote<'static> {
         ScanNote {
@@ -192,29 +243,51 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_and_the_longest_texts_and_numbers_read_back() {
+        let long = "长".repeat(2_000);
+        for reason in Reason::ALL {
+            let note = ScanNote {
+                scan_id: &long,
+                reason,
+                position: CommitPosition {
+                    partition: u16::MAX,
+                    sequence: u64::MAX,
+                },
+                age_ms: u64::MAX,
+                ..note()
+            };
+            let mut chunk = Vec::new();
+            note.write_to_chunk(None, &mut chunk);
+            note.write_to_chunk(None, &mut chunk);
+            let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
+            assert_eq!(records.iter().map(ScanRecord::note).collect::<Vec<_>>(), [note, note]);
+        }
+    }
+
+    #[test]
     fn a_chunk_reads_back_and_a_damaged_one_is_refused_without_panic() {
         let mut chunk = Vec::new();
-        note().write_to_chunk(&[5; 32], &mut chunk);
+        note().write_to_chunk(Some(&[5; 32]), &mut chunk);
         ScanNote {
             code_id: None,
             scan_id: "",
             reason: Reason::Unreadable,
             ..note()
         }
-        .write_to_chunk(&[0; 32], &mut chunk);
-        let records = ScanRecord::read_chunk(&chunk).expect("reads");
+        .write_to_chunk(None, &mut chunk);
+        let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
         assert_eq!(records.len(), 2);
-        assert_eq!((records[0].note(), records[0].shown), (note(), [5; 32]));
+        assert_eq!((records[0].note(), records[0].shown), (note(), Some([5; 32])));
         assert_eq!((records[1].code_id, records[1].reason), (None, Reason::Unreadable));
         for length in 0..chunk.len() {
-            let cut = ScanRecord::read_chunk(&chunk[..length]);
+            let cut = ScanRecord::read_chunk(START_DAY, &chunk[..length]);
             assert!(cut.map_or(true, |records| records.len() < 2), "cut to {length}");
         }
         for at in 0..chunk.len() {
             let mut damaged = chunk.clone();
             damaged[at] ^= 0xFF;
             // Whatever it says now, reading it ends.
-            let _ = ScanRecord::read_chunk(&damaged);
+            let _ = ScanRecord::read_chunk(START_DAY, &damaged);
         }
     }
 }

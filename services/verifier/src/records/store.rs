@@ -12,13 +12,12 @@ use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
 use super::record::{ScanNote, ScanRecord};
-use super::{RecordsError, Registered, ShownBytes, failed};
+use super::{DAY_SECONDS, RecordsError, Registered, ShownBytes, failed};
 
-const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-4");
-const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-3");
-const DAY_SECONDS: i64 = 86_400;
-const CONTEXT: &[u8] = b"citycode-scan-record-v3";
-const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v2";
+const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
+const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
+const CONTEXT: &[u8] = b"citycode-scan-record-v4";
+const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v3";
 
 /// The file and the keys.
 pub(super) struct Store {
@@ -77,7 +76,7 @@ impl Store {
                     let sealed = key.seal(CONTEXT, self.entropy.array(), &bytes_of(&note, &shown));
                     registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                 }
-                note.write_to_chunk(&shown, chunks.entry(day).or_default());
+                note.write_to_chunk(Some(&shown), chunks.entry(day).or_default());
                 answers.push(Ok(Registered::Now));
             }
             for (day, chunk) in chunks {
@@ -108,8 +107,8 @@ impl Store {
         };
         let (day, sealed) = known.value();
         let key = self.key(day)?;
-        let record = ScanRecord::read(&key.open(CONTEXT, sealed).map_err(failed)?)?;
-        let same = record.shown == key.digest(shown);
+        let record = ScanRecord::read(day, &key.open(CONTEXT, sealed).map_err(failed)?)?;
+        let same = record.shown == Some(key.digest(shown));
         Ok(Some(if same {
             Registered::Before(record)
         } else {
@@ -125,7 +124,7 @@ impl Store {
         for entry in scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)? {
             let (_, sealed) = entry.map_err(failed)?;
             let chunk = self.key(day)?.open(CHUNK_CONTEXT, sealed.value()).map_err(failed)?;
-            records.extend(ScanRecord::read_chunk(&chunk)?);
+            records.extend(ScanRecord::read_chunk(day, &chunk)?);
         }
         Ok(records)
     }
@@ -173,7 +172,7 @@ impl Store {
 
 fn bytes_of(note: &ScanNote<'_>, shown: &[u8; 32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(192);
-    note.write(shown, &mut bytes);
+    note.write(Some(shown), &mut bytes);
     bytes
 }
 

@@ -23,7 +23,7 @@ use citycode_service_kit::entropy::{Entropy, SeededEntropy};
 use citycode_service_kit::problem::Problem;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{Answer, Scan, ScanRecords, Verifier, VerifierParts};
+use citycode_verifier::{Answer, Scan, ScanRecords, Verifier, VerifierParts, When};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict;
@@ -281,13 +281,16 @@ impl City {
         present(&code.text, phone, self.now(), None).unwrap()
     }
 
+    pub(crate) fn at_once(&self) -> When {
+        When::Now(self.clock.reading())
+    }
+
     pub(crate) fn scan(&self, place: &str, text: &str) -> Answer {
         self.verifier.scan(&Scan {
             place: self.place(place),
             text,
             id_number: None,
-            now: self.now(),
-            what_if: false,
+            when: self.at_once(),
         })
     }
 
@@ -297,8 +300,7 @@ impl City {
             place: self.place(place),
             text,
             id_number: Some(card.as_bytes()),
-            now: self.now(),
-            what_if: false,
+            when: self.at_once(),
         })
     }
 

@@ -28,7 +28,7 @@ async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_ref
         (Decision::CannotCheck, Reason::TooStale)
     );
     assert_eq!(city.reason("sampling_desk", &dead.text), Reason::Revoked);
-    let card = city.verifier.scan_id_card(city.place("staffed"), None, false);
+    let card = city.verifier.scan_id_card(city.place("staffed"), None, city.at_once());
     assert_eq!(card.verdict.reason, Reason::TooStale, "for the card too");
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &alive.text), Reason::Ok);

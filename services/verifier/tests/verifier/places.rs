@@ -61,10 +61,12 @@ async fn r21_standing_counts_where_the_place_rests_on_it_and_changes_no_validity
             (Reason::Ok, None),
             "R30: not shown where not needed"
         );
-        let card = city.verifier.scan_id_card(city.place("staffed"), Some(HOLDER), false);
+        let card = city
+            .verifier
+            .scan_id_card(city.place("staffed"), Some(HOLDER), city.at_once());
         assert_eq!((card.verdict.reason, card.standing), (reason, Some(set)));
     }
-    let stranger = city.verifier.scan_id_card(city.place("staffed"), None, false);
+    let stranger = city.verifier.scan_id_card(city.place("staffed"), None, city.at_once());
     assert_eq!(
         stranger.verdict.reason,
         Reason::Ok,

@@ -165,7 +165,7 @@ async fn every_scan_is_found_again_in_the_records_of_its_day() {
             assert_eq!(record.reason, reason);
             assert_eq!(record.code_id, Some(code.issued.code.code_id));
             assert_eq!((record.device.as_str(), record.at), ("desk-1", crate::city::START));
-            assert_eq!(record.shown != [0; 32], registered);
+            assert_eq!(record.shown.is_some(), registered);
         }
     }
     assert!(city.records.day(today + 1).unwrap().is_empty());
