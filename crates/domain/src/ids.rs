@@ -7,6 +7,15 @@ use core::fmt;
 /// Lowercase, as every number of ours is written.
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+const fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -32,9 +41,7 @@ macro_rules! byte_id {
                 }
                 let mut bytes = [0u8; $len];
                 for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-                    let high = char::from(pair[0]).to_digit(16)?;
-                    let low = char::from(pair[1]).to_digit(16)?;
-                    *byte = u8::try_from(high * 16 + low).ok()?;
+                    *byte = hex_value(pair[0])? << 4 | hex_value(pair[1])?;
                 }
                 Some(Self(bytes))
             }

@@ -92,7 +92,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
 ///
 /// # Errors
 /// [`DecodeEventError`]; never panics, whatever the bytes.
-pub fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
+pub fn decode(type_name: &str, version: u16, payload: &Bytes) -> Result<Event, DecodeEventError> {
     decode_sealing(type_name, version, payload, Sealing::Keep)
 }
 
@@ -101,11 +101,11 @@ pub fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, De
 ///
 /// # Errors
 /// [`DecodeEventError`]; never panics, whatever the bytes.
-pub fn decode_for_projection(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
+pub fn decode_for_projection(type_name: &str, version: u16, payload: &Bytes) -> Result<Event, DecodeEventError> {
     decode_sealing(type_name, version, payload, Sealing::Skip)
 }
 
-fn decode_sealing(type_name: &str, version: u16, payload: &[u8], sealing: Sealing) -> Result<Event, DecodeEventError> {
+fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Sealing) -> Result<Event, DecodeEventError> {
     let raw = Raw {
         version,
         payload,
@@ -135,7 +135,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &[u8], sealing: Sealin
 /// One event as the log holds it, its type already found.
 struct Raw<'a> {
     version: u16,
-    payload: &'a [u8],
+    payload: &'a Bytes,
     sealing: Sealing,
 }
 
@@ -147,14 +147,14 @@ impl Raw<'_> {
                 version: self.version,
             });
         }
-        // One copy of the whole payload, from which the ids are then sliced, instead of one allocation an id.
-        let message = M::decode(Bytes::copy_from_slice(self.payload))
-            .map_err(|source| DecodeEventError::Unreadable { type_name, source })?;
+        // The ids are slices of the payload, instead of one allocation each.
+        let message =
+            M::decode(self.payload.clone()).map_err(|source| DecodeEventError::Unreadable { type_name, source })?;
         // What the message says, written anew, is what was read only if nothing was dropped: a field unknown here,
         // repeated or overwritten, a number cut to its width. It costs a tenth of a microsecond.
         let mut anew = Vec::with_capacity(self.payload.len());
         let fits = message.encoded_len() == self.payload.len();
-        if !fits || message.encode(&mut anew).is_err() || anew != self.payload {
+        if !fits || message.encode(&mut anew).is_err() || anew != *self.payload {
             return Err(DecodeEventError::UnknownParts {
                 type_name,
                 version: self.version,

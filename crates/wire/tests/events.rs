@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, HolderRegistered, IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded,
@@ -12,8 +13,17 @@ use citycode_domain::event::{
 use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
-use citycode_wire::event::{DecodeEventError, decode, decode_for_projection, encode};
+use citycode_wire::event::{self, DecodeEventError, encode};
 use proptest::prelude::*;
+
+/// [`event::decode`] of bytes that a test made.
+fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
+    event::decode(type_name, version, &Bytes::copy_from_slice(payload))
+}
+
+fn decode_for_projection(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
+    event::decode_for_projection(type_name, version, &Bytes::copy_from_slice(payload))
+}
 
 fn holder(fill: u8) -> HolderId {
     HolderId([fill; 16])
