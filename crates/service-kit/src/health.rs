@@ -198,8 +198,9 @@ impl HealthRegistry {
         let follow = async move {
             let mut changed = this.inner.changed.subscribe();
             let mut stopped = std::pin::pin!(stop.clone().wait());
+            let mut stopping = stop.is_pulled();
             loop {
-                let serving = this.report(Probe::Ready).passes() && !stop.is_pulled();
+                let serving = this.report(Probe::Ready).passes() && !stopping;
                 let status = if serving {
                     ServingStatus::Serving
                 } else {
@@ -208,12 +209,13 @@ impl HealthRegistry {
                 for name in &names {
                     reporter.set_service_status(name, status).await;
                 }
-                if stop.is_pulled() {
+                if stopping {
                     return;
                 }
                 tokio::select! {
                     change = changed.changed() => if change.is_err() { return },
-                    () = &mut stopped => {}
+                    // Pulled, or nobody is left who could pull it.
+                    () = &mut stopped => stopping = true,
                 }
             }
         };

@@ -82,13 +82,13 @@ impl System {
         let address = listener.address();
         let health = HealthRegistry::new();
         let (stop, stopped) = Signal::channel();
-        let parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
+        let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
         let admin_token_file = parts.folder.join("admin.token");
         let router = faces::router(&parts, &surroundings, &stopped)?;
         let server = tokio::spawn(listener.serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let snapshots = parts.snapshot_task();
-        tokio::spawn(async move {
+        parts.followers.push(tokio::spawn(async move {
             let mut tick = tokio::time::interval(every);
             tick.tick().await;
             loop {
@@ -97,7 +97,7 @@ impl System {
                     () = stopped.clone().wait() => return,
                 }
             }
-        });
+        }));
         Ok(Self {
             address,
             admin_token_file,
@@ -113,18 +113,24 @@ impl System {
         &self.parts.health
     }
 
-    /// Ends it: calls in flight finish, snapshots are written, the log is closed.
+    /// Ends it: calls in flight finish, snapshots are written, the log is closed, and the folder is free again.
     pub async fn stop(self) {
         let Self {
-            stop, server, parts, ..
+            stop,
+            server,
+            mut parts,
+            ..
         } = self;
         stop.pull();
         if let Ok(Err(error)) = server.await {
             tracing::error!(%error, "the server ended badly");
         }
         parts.snapshot_task().save().await;
-        for follower in &parts.followers {
-            follower.abort();
+        let followers = std::mem::take(&mut parts.followers);
+        followers.iter().for_each(JoinHandle::abort);
+        for follower in followers {
+            // Each holds the store until it has really ended; that it was aborted is its error.
+            let _ = follower.await;
         }
         // The log's writer finishes what is queued before the folder is given free; that blocks its thread.
         let closed = tokio::task::spawn_blocking(move || drop(parts)).await;

@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod crowd;
 mod doctor;
+mod model;
 mod privacy;
 mod server;
 mod tour;
