@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod crowd;
 mod doctor;
+mod hostile;
 mod model;
 mod privacy;
 mod server;

@@ -3,7 +3,7 @@
 //! judged alike. Then many callers at once, where only what holds in every order is asked for.
 
 mod city;
-mod system;
+pub(crate) mod system;
 
 use std::collections::BTreeMap;
 

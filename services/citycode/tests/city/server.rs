@@ -21,17 +21,30 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(data: &Path) -> Self {
-        let data_text = data.display().to_string();
-        let args = ["up", "--listen", "127.0.0.1:0", "--data", data_text.as_str()];
-        let process = Running::start(&binary(), &args, DEADLINE)
+        Self::start_by(&[], data, &data.join("admin.token")).await
+    }
+
+    /// Started by other words, e.g. in another namespace; `token` is where this process finds the admin's token then.
+    pub(crate) async fn start_by(words: &[String], data: &Path, token: &Path) -> Self {
+        let binary = binary().display().to_string();
+        let data = data.display().to_string();
+        let up = [&binary, "up", "--listen", "127.0.0.1:0", "--data", &data].map(str::to_owned);
+        let all: Vec<String> = words.iter().cloned().chain(up).collect();
+        let process = Running::start(Path::new(&all[0]), &all[1..], DEADLINE)
             .await
             .expect("the server starts");
-        let token = std::fs::read_to_string(data.join("admin.token")).expect("the admin token");
+        let token = std::fs::read_to_string(token).expect("the admin token");
         Self {
             process,
             http: reqwest::Client::new(),
             token,
         }
+    }
+
+    /// Ends it as an operator does.
+    pub(crate) async fn stop(self) {
+        let ended = self.process.terminate(DEADLINE).await;
+        assert!(ended.success(), "{ended}");
     }
 
     /// A call to the API: status and answer.

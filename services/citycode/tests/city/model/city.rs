@@ -6,12 +6,12 @@ use citycode_testkit::Draw;
 use serde_json::Value;
 
 /// Holders: of 40, of 70 and of 10 years.
-pub(super) const PEOPLE: usize = 3;
-pub(super) const KINDS: [&str; 4] = ["live", "family", "sampling", "offline"];
-pub(super) const PLACES: [&str; 3] = ["sentinel", "staffed", "sampling_desk"];
+pub(crate) const PEOPLE: usize = 3;
+pub(crate) const KINDS: [&str; 4] = ["live", "family", "sampling", "offline"];
+pub(crate) const PLACES: [&str; 3] = ["sentinel", "staffed", "sampling_desk"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Register {
         person: usize,
     },
@@ -70,19 +70,19 @@ pub(super) enum Act {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Done,
     /// With the stable code of the problem.
     Refused(String),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Code {
-    pub(super) kind: &'static str,
-    pub(super) id: String,
-    pub(super) token: String,
+pub(crate) struct Code {
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) token: String,
     /// Seed of the phone that it is bound to.
-    pub(super) phone: [u8; 32],
+    pub(crate) phone: [u8; 32],
     person: usize,
     expires_at: i64,
     death: Option<&'static str>,
@@ -103,7 +103,7 @@ struct Holder {
 }
 
 #[derive(Default)]
-pub(super) struct City {
+pub(crate) struct City {
     holders: BTreeMap<usize, Holder>,
     codes: Vec<Code>,
     /// The command that erased each person last.
@@ -137,7 +137,7 @@ fn validity(kind: &str) -> i64 {
 }
 
 impl Code {
-    pub(super) fn issued(kind: &'static str, person: usize, said: &Value, command: u128, now: i64) -> Self {
+    pub(crate) fn issued(kind: &'static str, person: usize, said: &Value, command: u128, now: i64) -> Self {
         let text = |key: &str| said[key].as_str().expect("a text").to_owned();
         Self {
             kind,
@@ -150,38 +150,38 @@ impl Code {
         }
     }
 
-    pub(super) fn is_on_a_phone(&self) -> bool {
+    pub(crate) fn is_on_a_phone(&self) -> bool {
         is_on_a_phone(self.kind)
     }
 }
 
-pub(super) fn is_on_a_phone(kind: &str) -> bool {
+pub(crate) fn is_on_a_phone(kind: &str) -> bool {
     matches!(kind, "live" | "family")
 }
 
 /// A fresh key for every command.
-pub(super) fn phone(command: u128) -> [u8; 32] {
+pub(crate) fn phone(command: u128) -> [u8; 32] {
     let mut seed = [7; 32];
     seed[..16].copy_from_slice(&command.to_be_bytes());
     seed
 }
 
 impl City {
-    pub(super) fn code(&self, number: usize) -> &Code {
+    pub(crate) fn code(&self, number: usize) -> &Code {
         &self.codes[number]
     }
 
-    pub(super) fn codes(&self) -> std::ops::Range<usize> {
+    pub(crate) fn codes(&self) -> std::ops::Range<usize> {
         0..self.codes.len()
     }
 
-    pub(super) fn any_code(&self, draw: &mut Draw) -> Option<usize> {
+    pub(crate) fn any_code(&self, draw: &mut Draw) -> Option<usize> {
         let count = self.codes.len() as u64;
         (count > 0).then(|| draw.below(count) as usize)
     }
 
     /// Whether somebody whom the act names has been erased since: a repeat then meets another person, or none.
-    pub(super) fn was_erased_since(&self, act: Act, command: u128) -> bool {
+    pub(crate) fn was_erased_since(&self, act: Act, command: u128) -> bool {
         let people: Vec<usize> = match act {
             Act::Register { person } | Act::Standing { person, .. } | Act::Erase { person } => vec![person],
             Act::Relate { guardian, dependent } | Act::Unrelate { guardian, dependent } => vec![guardian, dependent],
@@ -199,7 +199,7 @@ impl City {
     }
 
     /// What the rules say to an act. [`City::learn`] makes it so.
-    pub(super) fn decide(&self, act: Act, now: i64) -> Answer {
+    pub(crate) fn decide(&self, act: Act, now: i64) -> Answer {
         match self.rule(act, now) {
             Ok(()) => Answer::Done,
             Err(code) => refused(code),
@@ -312,7 +312,7 @@ impl City {
     }
 
     /// Takes up what was done; `said` is the answer to it.
-    pub(super) fn learn(&mut self, act: Act, said: &Value, now: i64, command: u128) {
+    pub(crate) fn learn(&mut self, act: Act, said: &Value, now: i64, command: u128) {
         if self.decide(act, now) != Answer::Done {
             return;
         }
@@ -392,7 +392,7 @@ impl City {
     }
 
     /// The verdict of R23 on a code: decision and reason. `fresh`: its phone adds a proof of now.
-    pub(super) fn judge(&self, number: usize, place: &str, fresh: bool, now: i64) -> (String, String) {
+    pub(crate) fn judge(&self, number: usize, place: &str, fresh: bool, now: i64) -> (String, String) {
         let code = &self.codes[number];
         let verdict = |decision: &str, reason: &str| (decision.to_owned(), reason.to_owned());
         let holder = self.holders.get(&code.person);

@@ -18,7 +18,7 @@ use super::city::{Act, Answer, Code, PEOPLE, is_on_a_phone, phone};
 const START: i64 = 1_767_225_600;
 const AGES: [i16; PEOPLE] = [40, 70, 10];
 
-pub(super) struct Running {
+pub(crate) struct Running {
     system: System,
     clock: Arc<ManualClock>,
     settings: Settings,
@@ -30,7 +30,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) async fn start(seed: u64) -> Self {
+    pub(crate) async fn start(seed: u64) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -71,7 +71,7 @@ impl Running {
         running
     }
 
-    pub(super) async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let Self {
             system,
             clock,
@@ -87,16 +87,16 @@ impl Running {
         Self::open(settings, clock, entropy, numbers, folder).await
     }
 
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.http);
         self.system.stop().await;
     }
 
-    pub(super) fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.clock.now().0
     }
 
-    pub(super) async fn wait(&self, seconds: i64) {
+    pub(crate) async fn wait(&self, seconds: i64) {
         self.clock.advance(Duration::from_secs(seconds.unsigned_abs()));
         self.fresh().await;
     }
@@ -111,7 +111,17 @@ impl Running {
         .await;
     }
 
-    async fn post(&self, path: &str, body: &Value, command: Option<u128>) -> (u16, Value) {
+    /// An ID number of one of the people.
+    pub(crate) fn number(&self, person: usize) -> &str {
+        &self.numbers[person]
+    }
+
+    /// Moves the wall clock alone.
+    pub(crate) fn set_clock_by(&self, seconds: i64) {
+        self.clock.set_wall(self.clock.now().plus(seconds));
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value, command: Option<u128>) -> (u16, Value) {
         let mut request = self.http.post(format!("http://{}/api/v1/{path}", self.system.address));
         if let Some(command) = command {
             let id = uuid::Builder::from_u128(command).into_uuid();
@@ -128,7 +138,7 @@ impl Running {
     }
 
     /// Sends an act; the answer, and what was said in it.
-    pub(super) async fn act(&self, act: Act, command: u128) -> (Answer, Value) {
+    pub(crate) async fn act(&self, act: Act, command: u128) -> (Answer, Value) {
         let number = |person: usize| json!(self.numbers[person]);
         let whose = |kind: &str, person: usize, guardian: Option<usize>| {
             let mut body = json!({ "kind": kind, "id_number": number(person) });
@@ -199,7 +209,7 @@ impl Running {
     }
 
     /// Decision and reason on a code; `fresh`: with a proof by its phone.
-    pub(super) async fn verify(&self, code: &Code, place: &str, fresh: bool) -> (String, String) {
+    pub(crate) async fn verify(&self, code: &Code, place: &str, fresh: bool) -> (String, String) {
         let text = if fresh && code.is_on_a_phone() {
             let signer = DeviceSigner::from_seed(code.phone);
             present(&code.token, &signer, Timestamp(self.now()), None).expect("a presentation")
@@ -215,7 +225,7 @@ impl Running {
     }
 
     /// What the system says a person has.
-    pub(super) async fn codes(&self, person: usize) -> Vec<Value> {
+    pub(crate) async fn codes(&self, person: usize) -> Vec<Value> {
         let (status, said) = self
             .post("codes", &json!({ "id_number": self.numbers[person] }), None)
             .await;
