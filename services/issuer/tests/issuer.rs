@@ -282,3 +282,56 @@ async fn r06_a_reprint_works_after_the_signing_key_was_rotated_and_compromised()
     let printed = city.issuer.reprint(&city.admin, &reprint).await.expect("the same code");
     assert_eq!(printed.code.expect("a code").token, code.code.expect("a code").token);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_codes_of_one_guardian_are_that_guardians_only_and_of_a_stranger_there_are_none() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(9);
+    let child = city.resident(numbers.aged(8, TODAY)).await;
+    let parents = [
+        city.resident(numbers.aged(38, TODAY)).await,
+        city.resident(numbers.aged(40, TODAY)).await,
+    ];
+    let mut issued = Vec::new();
+    for (parent, seed) in parents.iter().zip([1, 2]) {
+        let relate = RelateRequest {
+            guardian_id_number: parent.clone(),
+            dependent_id_number: child.clone(),
+            ..RelateRequest::default()
+        };
+        city.issuer.relate(&city.admin, &relate).await.expect("related");
+        let family = IssueRequest {
+            guardian_id_number: parent.clone(),
+            device_key: city.phone_key(seed),
+            ..issue("family", "app", &child)
+        };
+        let answer = city.issuer.issue(&city.admin, &family).await.expect("issued");
+        issued.push(answer.code.expect("a code").code_id);
+    }
+    city.issuer
+        .issue(&city.admin, &issue("sampling", "app", &child))
+        .await
+        .expect("issued");
+    let ask = |guardian: &str| ListCodesRequest {
+        id_number: child.clone(),
+        guardian_id_number: guardian.into(),
+        ..ListCodesRequest::default()
+    };
+    let all = city.issuer.list_codes(&city.admin, &ask("")).await.expect("a list");
+    assert_eq!(all.codes.len(), 3);
+    for (parent, code_id) in parents.iter().zip(&issued) {
+        let theirs = city.issuer.list_codes(&city.admin, &ask(parent)).await.expect("a list");
+        let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
+        assert_eq!(ids, [code_id]);
+    }
+    // R31: one who is known and one who is not are answered alike.
+    let known = city.resident(numbers.aged(50, TODAY)).await;
+    for stranger in [known, numbers.aged(51, TODAY)] {
+        let none = city
+            .issuer
+            .list_codes(&city.admin, &ask(&stranger))
+            .await
+            .expect("a list");
+        assert_eq!(none.codes, []);
+    }
+}
