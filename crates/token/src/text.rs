@@ -101,8 +101,8 @@ impl Scan {
 }
 
 /// The one spelling of a scan: without white space around it and in capitals; the key of a memory of texts seen.
-/// `None` for what is longer than [`MAX_SCAN_LEN`] or not ASCII, which is no token.
-pub fn canonical_scan<'a>(text: &str, buffer: &'a mut [u8; MAX_SCAN_LEN]) -> Option<&'a [u8]> {
+/// `None` for what is longer than the buffer (no scan is longer than [`MAX_SCAN_LEN`]) or not ASCII, which is no token.
+pub fn canonical_scan<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let text = text
         .trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
         .as_bytes();

@@ -29,6 +29,9 @@ use crate::records::ScanRecords;
 /// The stream of signing keys.
 const KEYS_STREAM: &str = "keys";
 
+/// Room for every code without a proof, and for most with one.
+const SHORT_SCAN_BYTES: usize = 384;
+
 /// What a verifier is made of.
 pub struct VerifierParts {
     /// The policy.
@@ -299,8 +302,14 @@ impl Verifier {
     /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.
     fn read(&self, scan: &Scan<'_>) -> Result<(VerifiedClaims, ProofState, bool), TokenError> {
         let now = scan.when.instant();
-        let mut buffer = [0u8; citycode_token::MAX_SCAN_LEN];
-        let canonical = canonical_scan(scan.text, &mut buffer).ok_or(TokenError::Unreadable)?;
+        // Clearing the longest buffer for a code of paper would take a tenth of the scan.
+        let (mut short, mut long) = ([0u8; SHORT_SCAN_BYTES], None);
+        let buffer = if scan.text.len() <= SHORT_SCAN_BYTES {
+            &mut short[..]
+        } else {
+            &mut long.insert([0u8; citycode_token::MAX_SCAN_LEN])[..]
+        };
+        let canonical = canonical_scan(scan.text, buffer).ok_or(TokenError::Unreadable)?;
         let seen = self.folded.memory.load();
         if canonical.starts_with(PRESENTATION_PREFIX.as_bytes()) {
             let read = citycode_token::Scan::read_canonical(canonical)?;
