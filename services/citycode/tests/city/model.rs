@@ -74,7 +74,7 @@ fn act(draw: &mut Draw) -> Act {
         },
         84..91 => Act::Standing {
             person,
-            colour: *draw.pick(&["green", "yellow", "red"]),
+            colour: draw.pick::<&str>(&["green", "yellow", "red"]),
         },
         91..93 => Act::Erase { person },
         93..97 => Act::Wait {
@@ -163,64 +163,13 @@ async fn callers_at_once_leave_at_most_one_valid_code_of_a_kind_and_no_code_unex
         for person in 0..PEOPLE {
             running.act(Act::Register { person }, 1_000 + person as u128).await;
         }
-        running
-            .act(
-                Act::Relate {
-                    guardian: 0,
-                    dependent: 1,
-                },
-                2_000,
-            )
-            .await;
-        let mut callers = Vec::new();
-        for caller in 0..4u64 {
-            let running = &running;
-            callers.push(async move {
-                let mut draw = Draw::new(seed * 100 + caller);
-                let mut issued = Vec::new();
-                for step in 0..40 {
-                    let command = (u128::from(caller) + 1) << 64 | step;
-                    let act = match draw.below(10) {
-                        0..6 => Act::Issue {
-                            kind: "sampling",
-                            person: 1,
-                            guardian: None,
-                            channel: "app",
-                        },
-                        6 => Act::Issue {
-                            kind: "family",
-                            person: 1,
-                            guardian: Some(0),
-                            channel: "app",
-                        },
-                        7 => Act::ReportLoss {
-                            kind: "sampling",
-                            person: 1,
-                            guardian: None,
-                            channel: "app",
-                        },
-                        8 => Act::Standing {
-                            person: 1,
-                            colour: *draw.pick(&["green", "red"]),
-                        },
-                        _ => Act::Revoke {
-                            kind: "sampling",
-                            person: 1,
-                            guardian: None,
-                        },
-                    };
-                    let (answer, said) = running.act(act, command).await;
-                    let allowed = [Answer::Done, Answer::Refused("no_valid_code".into())];
-                    assert!(allowed.contains(&answer), "{act:?}: {said}");
-                    if let (Act::Issue { kind, .. }, Answer::Done) = (act, answer) {
-                        issued.push(city::Code::issued(kind, 1, &said, command, running.now()));
-                    }
-                }
-                issued
-            });
-        }
+        let relate = Act::Relate {
+            guardian: 0,
+            dependent: 1,
+        };
+        running.act(relate, 2_000).await;
+        let callers = (0..4).map(|caller| call(&running, seed, caller));
         let issued: Vec<_> = futures::future::join_all(callers).await.concat();
-        let named = running.codes(1).await;
         let mut alive = BTreeMap::<&str, Vec<&str>>::new();
         for code in &issued {
             let (decision, reason) = running.verify(code, "sampling_desk", true).await;
@@ -233,6 +182,7 @@ async fn callers_at_once_leave_at_most_one_valid_code_of_a_kind_and_no_code_unex
         for (kind, ids) in &alive {
             assert_eq!(ids.len(), 1, "seed {seed}: two valid codes of {kind}: {ids:?}");
         }
+        let named = running.codes(1).await;
         let named: Vec<_> = named.iter().filter(|code| code["state"] == "valid").collect();
         assert_eq!(named.len(), alive.len(), "seed {seed}: {named:?}");
         for code in named {
@@ -240,5 +190,50 @@ async fn callers_at_once_leave_at_most_one_valid_code_of_a_kind_and_no_code_unex
             assert_eq!(alive[kind], [code["code_id"].as_str().expect("an id")], "seed {seed}");
         }
         running.stop().await;
+    }
+}
+
+/// One of several callers who act for the same person; gives the codes that it was acknowledged.
+async fn call(running: &Running, seed: u64, caller: u64) -> Vec<city::Code> {
+    let mut draw = Draw::new(seed * 100 + caller);
+    let mut issued = Vec::new();
+    for step in 0..40 {
+        let command = (u128::from(caller) + 1) << 64 | step;
+        let act = crowds_act(&mut draw);
+        let (answer, said) = running.act(act, command).await;
+        let allowed = [Answer::Done, Answer::Refused("no_valid_code".into())];
+        assert!(allowed.contains(&answer), "{act:?}: {said}");
+        if let (Act::Issue { kind, .. }, Answer::Done) = (act, answer) {
+            issued.push(city::Code::issued(kind, 1, &said, command, running.now()));
+        }
+    }
+    issued
+}
+
+fn crowds_act(draw: &mut Draw) -> Act {
+    let issue = |kind, guardian| Act::Issue {
+        kind,
+        person: 1,
+        guardian,
+        channel: "app",
+    };
+    match draw.below(10) {
+        0..6 => issue("sampling", None),
+        6 => issue("family", Some(0)),
+        7 => Act::ReportLoss {
+            kind: "sampling",
+            person: 1,
+            guardian: None,
+            channel: "app",
+        },
+        8 => Act::Standing {
+            person: 1,
+            colour: draw.pick::<&str>(&["green", "red"]),
+        },
+        _ => Act::Revoke {
+            kind: "sampling",
+            person: 1,
+            guardian: None,
+        },
     }
 }
