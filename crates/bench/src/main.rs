@@ -19,6 +19,7 @@ mod recovery;
 mod replay;
 mod report;
 mod scan;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     Bench {
         name: "issue",
         measures: "importing and issuing on the embedded store, over gRPC",
@@ -54,6 +55,11 @@ const BENCHES: [Bench; 4] = [
         name: "scan",
         measures: "one scan: a token not seen before, seen before, and a live code",
         run: scan::run,
+    },
+    Bench {
+        name: "store",
+        measures: "appends on JetStream, one server and three, beside bare publishes",
+        run: store::run,
     },
 ];
 

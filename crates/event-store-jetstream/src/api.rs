@@ -1,0 +1,284 @@
+//! Requests to the JetStream API, over the client's plain requests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::client::{Request, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message, StatusCode};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// How long a question may take: an election takes 4 to 9 s.
+pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The server's error codes that mean something here.
+pub(crate) mod code {
+    /// No meta leader yet.
+    pub(crate) const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
+    /// Asked of a server that lost its lead.
+    pub(crate) const CLUSTER_NOT_LEADER: u64 = 10_009;
+    pub(crate) const INSUFFICIENT_RESOURCES: u64 = 10_023;
+    pub(crate) const MEMORY_RESOURCES_EXCEEDED: u64 = 10_028;
+    /// No message there.
+    pub(crate) const NO_MESSAGE_FOUND: u64 = 10_037;
+    pub(crate) const STORAGE_RESOURCES_EXCEEDED: u64 = 10_047;
+    pub(crate) const MESSAGE_TOO_LARGE: u64 = 10_054;
+    /// Made by somebody else, with other settings.
+    pub(crate) const STREAM_NAME_IN_USE: u64 = 10_058;
+    pub(crate) const STREAM_NOT_FOUND: u64 = 10_059;
+    /// The expectation does not hold.
+    pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
+    pub(crate) const JETSTREAM_NOT_ENABLED: u64 = 10_076;
+    pub(crate) const STREAM_SEALED: u64 = 10_109;
+    pub(crate) const STREAM_OFFLINE: u64 = 10_118;
+    /// The same message id is in flight.
+    pub(crate) const DUPLICATE_IN_FLIGHT: u64 = 10_158;
+    /// The bucket's last sequence cannot be told yet.
+    pub(crate) const LAST_SEQUENCE_NOT_READY: u64 = 10_163;
+    /// Another message to the bucket is in flight.
+    pub(crate) const WRITE_IN_FLIGHT: u64 = 10_164;
+    pub(crate) const TOO_MANY_REQUESTS: u64 = 10_167;
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The server refused.
+    #[error("the server refused: {description} ({code})")]
+    Refused { code: u64, description: String },
+    /// Nobody listens: no leader, no such stream, or no permission.
+    #[error("no server answers for it")]
+    NoResponders,
+    /// No answer in time.
+    #[error("no answer within {} s", API_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The connection, or the client itself.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// An answer that cannot be read.
+    #[error("the server's answer cannot be read: {0}")]
+    Malformed(String),
+}
+
+impl ApiError {
+    pub(crate) fn has_code(&self, wanted: u64) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == wanted)
+    }
+
+    /// Whether an election, or a server that comes up, may explain it.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => [
+                code::CLUSTER_NOT_AVAILABLE,
+                code::CLUSTER_NOT_LEADER,
+                code::STREAM_OFFLINE,
+            ]
+            .contains(code),
+            Self::NoResponders | Self::TimedOut | Self::Connection(_) => true,
+            Self::Malformed(_) => false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+/// Where a stream stands, and what it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamInfo {
+    pub(crate) config: Map<String, Value>,
+    pub(crate) state: StreamState,
+    pub(crate) cluster: Option<ClusterInfo>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct StreamState {
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ClusterInfo {
+    pub(crate) leader: Option<String>,
+    #[serde(default)]
+    pub(crate) replicas: Vec<Peer>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+}
+
+impl StreamInfo {
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+        let metadata = self.config.get("metadata").and_then(Value::as_object);
+        let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+        metadata.into_iter().flatten().filter_map(text).collect()
+    }
+
+    /// The servers that hold a copy; none if it stands alone.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let cluster = self.cluster.as_ref();
+        let leader = cluster
+            .and_then(|cluster| cluster.leader.clone())
+            .filter(|name| !name.is_empty());
+        let others = cluster.into_iter().flat_map(|cluster| cluster.replicas.iter());
+        leader.into_iter().chain(others.map(|peer| peer.name.clone())).collect()
+    }
+}
+
+/// A message as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredMessage {
+    pub(crate) subject: String,
+    pub(crate) sequence: u64,
+    pub(crate) payload: Bytes,
+    /// When the server stored it (RFC 3339), where it said so.
+    pub(crate) time: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MessageGet {
+    message: MessageBody,
+}
+
+#[derive(Deserialize)]
+struct MessageBody {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    data: String,
+    time: Option<String>,
+}
+
+/// Asks, and gives the answer's bytes as they came.
+pub(crate) async fn request(
+    client: &Client,
+    subject: String,
+    headers: Option<HeaderMap>,
+    payload: Bytes,
+) -> Result<Message, ApiError> {
+    let mut request = Request::new().payload(payload).timeout(None);
+    if let Some(headers) = headers {
+        request = request.headers(headers);
+    }
+    // Around the whole: the client's own limit begins only once its queue took the request.
+    let answered = tokio::time::timeout(API_TIMEOUT, client.send_request(subject, request)).await;
+    match answered {
+        Err(_) => Err(ApiError::TimedOut),
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(error)) => Err(match error.kind() {
+            RequestErrorKind::NoResponders => ApiError::NoResponders,
+            RequestErrorKind::TimedOut => ApiError::TimedOut,
+            _ => ApiError::Connection(error.to_string()),
+        }),
+    }
+}
+
+/// Reads an answer of the API: its body, or the error that stands in it.
+pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+    let malformed = |error: serde_json::Error| ApiError::Malformed(error.to_string());
+    let value: Value = serde_json::from_slice(payload).map_err(malformed)?;
+    if let Some(error) = value.get("error") {
+        let ErrorBody { err_code, description } = ErrorBody::deserialize(error).map_err(malformed)?;
+        return Err(ApiError::Refused {
+            code: err_code,
+            description,
+        });
+    }
+    T::deserialize(value).map_err(malformed)
+}
+
+/// Asks the API, `$JS.API.<verb>`.
+pub(crate) async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value) -> Result<T, ApiError> {
+    let payload = match body {
+        Value::Null => Bytes::new(),
+        body => body.to_string().into(),
+    };
+    let answer = request(client, format!("$JS.API.{verb}"), None, payload).await?;
+    parse(&answer.payload)
+}
+
+/// Where the stream stands, as its leader says.
+pub(crate) async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
+    ask(client, &format!("STREAM.INFO.{stream}"), &Value::Null).await
+}
+
+/// One message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.
+pub(crate) async fn get_from_leader(
+    client: &Client,
+    stream: &str,
+    body: &Value,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let answer: Result<MessageGet, ApiError> = ask(client, &format!("STREAM.MSG.GET.{stream}"), body).await;
+    match answer {
+        Ok(MessageGet { message }) => {
+            let payload = BASE64
+                .decode(message.data.as_bytes())
+                .map_err(|error| ApiError::Malformed(error.to_string()))?;
+            Ok(Some(StoredMessage {
+                subject: message.subject,
+                sequence: message.seq,
+                payload: payload.into(),
+                time: message.time,
+            }))
+        }
+        Err(error) if error.has_code(code::NO_MESSAGE_FOUND) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One message from whichever server is near, which may lag: nothing is no proof that there is nothing.
+pub(crate) async fn get_from_any(
+    client: &Client,
+    stream: &str,
+    body: &Value,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let answer = request(
+        client,
+        format!("$JS.API.DIRECT.GET.{stream}"),
+        None,
+        body.to_string().into(),
+    )
+    .await?;
+    direct(answer)
+}
+
+/// A message of a direct answer; `None` where its status says that there is none (or no further one).
+pub(crate) fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
+    match answer.status {
+        None => {}
+        Some(StatusCode::NOT_FOUND) => return Ok(None),
+        // The end of a batch.
+        Some(status) if status.as_u16() == 204 => return Ok(None),
+        Some(status) => {
+            return Err(ApiError::Refused {
+                code: u64::from(status.as_u16()),
+                description: answer.description.unwrap_or_default(),
+            });
+        }
+    }
+    let header = |name: &str| {
+        let value = answer.headers.as_ref().and_then(|headers| headers.get(name));
+        value
+            .map(|value| value.as_str().to_owned())
+            .ok_or_else(|| ApiError::Malformed(format!("a stored message without {name}")))
+    };
+    let sequence = header("Nats-Sequence")?
+        .parse()
+        .map_err(|_| ApiError::Malformed("a stored message whose sequence is no number".into()))?;
+    Ok(Some(StoredMessage {
+        subject: header("Nats-Subject")?,
+        sequence,
+        time: header("Nats-Time-Stamp").ok(),
+        payload: answer.payload,
+    }))
+}

@@ -1,0 +1,77 @@
+//! What the engine is told.
+
+use std::path::PathBuf;
+
+use citycode_event_store::{Layout, LogId, LogPosition};
+use secrecy::SecretString;
+
+/// Who this client is to the servers.
+#[derive(Debug, Clone, Default)]
+pub enum Credentials {
+    /// Nobody in particular: for a server without accounts.
+    #[default]
+    None,
+    /// The user of this NKEY seed (`SU…`).
+    NkeySeed(SecretString),
+}
+
+/// What the servers must do before they acknowledge.
+#[derive(Debug, Clone)]
+pub enum Durability {
+    /// Every server that holds a copy says `sync_always` on its monitoring. A client cannot learn this over its own
+    /// connection: `/varz` alone has it, or the system account, which no service of ours has.
+    SyncAlways {
+        /// The monitoring of every server, e.g. `http://10.0.0.1:8222`. Plain HTTP: it belongs on an inner network.
+        monitors: Vec<String>,
+    },
+    /// Whatever they do. Acknowledged commits may then be lost with the power: for development, or where somebody
+    /// decided so by name.
+    Unproven,
+}
+
+/// A log to make where there is none yet.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLog {
+    /// Its identity: 16 random bytes.
+    pub log_id: LogId,
+    /// Its numbers, fixed for ever.
+    pub layout: Layout,
+}
+
+/// Where the log is and what it must be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The servers, e.g. `nats://10.0.0.1:4222` or `tls://…`; one that answers is enough, others are learned.
+    pub servers: Vec<String>,
+    /// Who this client is.
+    pub credentials: Credentials,
+    /// Certificates that a server's certificate may rest on, besides the system's (a PEM file).
+    pub root_certificates: Option<PathBuf>,
+    /// The name that servers show for this connection, e.g. `issuer`.
+    pub client_name: String,
+    /// How many servers keep a copy of each partition: 3, or 1 for a server that stands alone.
+    pub replicas: u8,
+    /// What the servers must do before they acknowledge.
+    pub durability: Durability,
+    /// The identity that the log must have, for a caller that has seen it before.
+    pub expected_log_id: Option<LogId>,
+    /// How far the caller has seen the log: a log that ends before it went back and is refused.
+    pub seen: Option<LogPosition>,
+}
+
+impl Config {
+    /// A log on three servers whose durability their monitoring proves.
+    #[must_use]
+    pub fn new(servers: Vec<String>, client_name: &str, durability: Durability) -> Self {
+        Self {
+            servers,
+            credentials: Credentials::None,
+            root_certificates: None,
+            client_name: client_name.to_owned(),
+            replicas: 3,
+            durability,
+            expected_log_id: None,
+            seen: None,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What appends, reads and subscriptions of one store share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::Client;
+use citycode_event_store::{Partition, Position, ReadError, Sequence};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::api::{self, ApiError};
+use crate::locks::BucketLocks;
+use crate::manifest::Manifest;
+use crate::names;
+use crate::tails::SeenTails;
+
+/// Appends under way at once: beyond it the servers grow no faster, and far beyond (25,000) consumers starve.
+pub(crate) const MAX_IN_FLIGHT: usize = 1_000;
+/// Looks at a head that seems to have gone back before it is believed: a leader that was just elected may not have
+/// applied all that it has.
+const WENT_BACK_LOOKS: usize = 20;
+const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
+
+/// First and last sequence of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) first: Sequence,
+    pub(crate) last: Sequence,
+}
+
+/// Why a partition cannot be gone by.
+#[derive(Debug, Clone)]
+pub(crate) enum PartitionError {
+    /// It ends before what was seen, for good.
+    WentBack { head: Sequence, seen: Sequence },
+    /// It cannot be read, now or ever.
+    Read(ReadError),
+}
+
+/// One client of one log.
+pub(crate) struct LogClient {
+    pub(crate) client: Client,
+    pub(crate) manifest: Manifest,
+    pub(crate) locks: BucketLocks,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) tails: SeenTails,
+    /// The highest sequence of each partition that this client was told of.
+    seen: Vec<AtomicU64>,
+    /// The connection was lost since: what it leads to now may be another log.
+    suspect: Vec<AtomicBool>,
+    /// Why this client stopped: the log is not the one it knew. Never taken back.
+    stopped: Mutex<Option<String>>,
+}
+
+impl LogClient {
+    pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence]) -> Self {
+        let partitions = usize::from(manifest.layout.partitions());
+        Self {
+            client,
+            manifest,
+            locks: BucketLocks::default(),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            tails: SeenTails::new(manifest.layout),
+            seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
+            suspect: std::iter::repeat_with(AtomicBool::default).take(partitions).collect(),
+            stopped: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn seen(&self, partition: Partition) -> Sequence {
+        Sequence(self.seen[usize::from(partition.0)].load(Ordering::Acquire))
+    }
+
+    pub(crate) fn see(&self, position: Position) {
+        self.seen[usize::from(position.partition.0)].fetch_max(position.sequence.0, Ordering::AcqRel);
+    }
+
+    /// The connection was lost or made anew.
+    pub(crate) fn suspect_all(&self) {
+        for suspect in &self.suspect {
+            suspect.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes sure, once after each loss of the connection, that the partition is still the one that was known.
+    pub(crate) async fn dispel(&self, partition: Partition) -> Result<(), ReadError> {
+        let suspect = &self.suspect[usize::from(partition.0)];
+        if suspect.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.extent(partition).await
+        {
+            suspect.store(true, Ordering::Release);
+            return Err(error.into_read_error(partition));
+        }
+        Ok(())
+    }
+
+    /// This client takes no more appends and starts no more subscriptions.
+    pub(crate) fn stop(&self, reason: String) {
+        tracing::error!(reason, "the event log is not the one that was known; this client stops");
+        self.stopped.lock().get_or_insert(reason);
+    }
+
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.stopped.lock().clone()
+    }
+
+    /// Where a partition stands, from its leader, after making sure that it is the one that was known. A head below
+    /// what was seen, or another identity, stops the client.
+    pub(crate) async fn extent(&self, partition: Partition) -> Result<Extent, PartitionError> {
+        let mut looks = 0;
+        loop {
+            // Before the question: what others are told of meanwhile is no ground for doubt.
+            let seen = self.seen(partition);
+            let info = api::stream_info(&self.client, &names::stream(partition))
+                .await
+                .map_err(|error| self.unreadable(partition, &error))?;
+            let known = Manifest::from_metadata(&info.metadata(), partition);
+            if known.as_ref() != Ok(&self.manifest) {
+                let reason = format!("partition {partition} is of another log than {}", self.manifest.log_id);
+                self.stop(reason.clone());
+                return Err(PartitionError::Read(damaged(partition, seen, reason)));
+            }
+            let (first, last) = (Sequence(info.state.first_seq), Sequence(info.state.last_seq));
+            if last >= seen {
+                self.see(Position {
+                    partition,
+                    sequence: last,
+                });
+                return Ok(Extent { first, last });
+            }
+            looks += 1;
+            if looks == WENT_BACK_LOOKS {
+                self.stop(format!(
+                    "partition {partition} ends at {last}, but {seen} was seen before"
+                ));
+                return Err(PartitionError::WentBack { head: last, seen });
+            }
+            tokio::time::sleep(WENT_BACK_PAUSE).await;
+        }
+    }
+
+    /// What a failed question means. A stream that is gone is not a stream that cannot be reached.
+    fn unreadable(&self, partition: Partition, error: &ApiError) -> PartitionError {
+        if error.has_code(api::code::STREAM_NOT_FOUND) {
+            let reason = format!("partition {partition} is gone");
+            self.stop(reason.clone());
+            return PartitionError::Read(damaged(partition, self.seen(partition), reason));
+        }
+        PartitionError::Read(ReadError::Unavailable(error.to_string()))
+    }
+}
+
+impl PartitionError {
+    pub(crate) fn into_read_error(self, partition: Partition) -> ReadError {
+        match self {
+            Self::WentBack { head, seen } => damaged(partition, seen, format!("the log went back to {head}")),
+            Self::Read(error) => error,
+        }
+    }
+}
+
+pub(crate) fn damaged(partition: Partition, sequence: Sequence, reason: String) -> ReadError {
+    ReadError::Damaged {
+        position: Position { partition, sequence },
+        reason,
+    }
+}

@@ -1,0 +1,134 @@
+//! The manifest of the log, as it stands in the metadata of every stream:
+//!
+//! ```text
+//! citycode.format                 1
+//! citycode.minimum_reader         1
+//! citycode.log_id                 <32 hex digits>
+//! citycode.partitions             <decimal>
+//! citycode.buckets_per_partition  <decimal>
+//! citycode.hash_version           <decimal>
+//! citycode.partition              <decimal: which one this stream is>
+//! ```
+//! Keys that the server adds (`_nats.…`) are no part of it.
+
+use std::collections::BTreeMap;
+
+use citycode_event_store::{Layout, LogId, Partition};
+use data_encoding::HEXLOWER;
+
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+/// The newest format that this program reads: a log whose `minimum_reader` is above it is refused.
+pub(crate) const READER: u32 = 1;
+
+/// What a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) log_id: LogId,
+    pub(crate) layout: Layout,
+}
+
+/// Why metadata is no manifest that this program can go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ManifestInvalid {
+    /// Missing or malformed.
+    Unreadable(String),
+    /// The log needs a newer program.
+    OtherVersion { format: u32, minimum_reader: u32 },
+}
+
+impl Manifest {
+    pub(crate) fn to_metadata(self, partition: Partition) -> BTreeMap<String, String> {
+        let entries = [
+            ("format", FORMAT.to_string()),
+            ("minimum_reader", FORMAT.to_string()),
+            ("log_id", self.log_id.to_string()),
+            ("partitions", self.layout.partitions().to_string()),
+            ("buckets_per_partition", self.layout.buckets_per_partition().to_string()),
+            ("hash_version", self.layout.hash_version().to_string()),
+            ("partition", partition.0.to_string()),
+        ];
+        entries
+            .into_iter()
+            .map(|(name, value)| (format!("citycode.{name}"), value))
+            .collect()
+    }
+
+    pub(crate) fn from_metadata(
+        metadata: &BTreeMap<String, String>,
+        partition: Partition,
+    ) -> Result<Self, ManifestInvalid> {
+        let bad = |reason: &str| ManifestInvalid::Unreadable(reason.to_owned());
+        let value = |name: &str| {
+            metadata
+                .get(&format!("citycode.{name}"))
+                .ok_or_else(|| bad(&format!("`citycode.{name}` is missing")))
+        };
+        let number = |name: &str| {
+            value(name)?
+                .parse::<u32>()
+                .map_err(|_| bad(&format!("`citycode.{name}` is not a number")))
+        };
+        // The versions first: a later format may look different below them.
+        let (format, minimum_reader) = (number("format")?, number("minimum_reader")?);
+        if minimum_reader > READER {
+            return Err(ManifestInvalid::OtherVersion { format, minimum_reader });
+        }
+        let log_id = HEXLOWER
+            .decode(value("log_id")?.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(LogId)
+            .ok_or_else(|| bad("the log id is malformed"))?;
+        let small =
+            |name: &str| u16::try_from(number(name)?).map_err(|_| bad(&format!("`citycode.{name}` is too large")));
+        let layout = Layout::from_parts(
+            small("partitions")?,
+            number("buckets_per_partition")?,
+            small("hash_version")?,
+        )
+        .map_err(|error| bad(&error.to_string()))?;
+        if small("partition")? != partition.0 {
+            return Err(bad("the stream says that it is another partition"));
+        }
+        Ok(Self { log_id, layout })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            log_id: LogId([0xa1; 16]),
+            layout: Layout::default(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_written_and_of_its_partition_alone() {
+        let metadata = manifest().to_metadata(Partition(3));
+        assert_eq!(Manifest::from_metadata(&metadata, Partition(3)), Ok(manifest()));
+        assert!(Manifest::from_metadata(&metadata, Partition(4)).is_err());
+    }
+
+    #[test]
+    fn every_key_is_needed_and_a_later_version_is_told_apart() {
+        let metadata = manifest().to_metadata(Partition(0));
+        for key in metadata.keys() {
+            let mut without = metadata.clone();
+            without.remove(key);
+            assert!(Manifest::from_metadata(&without, Partition(0)).is_err(), "{key}");
+        }
+        let mut later = metadata;
+        later.insert("citycode.minimum_reader".into(), "2".into());
+        assert_eq!(
+            Manifest::from_metadata(&later, Partition(0)),
+            Err(ManifestInvalid::OtherVersion {
+                format: 1,
+                minimum_reader: 2
+            })
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! Connecting, and what is refused before anything is read or written.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use citycode_event_store::{Layout, LogId, LogPosition, Partition, Sequence};
+use secrecy::ExposeSecret as _;
+
+use crate::api::{self, ApiError, StreamInfo};
+use crate::config::{Config, Credentials, Durability};
+use crate::durability::{self, DurabilityError};
+use crate::log_client::LogClient;
+use crate::manifest::{Manifest, ManifestInvalid, READER};
+use crate::names;
+use crate::settings::{SettingMismatch, Settings};
+
+/// A dead server is noticed after two of these, not after two minutes.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
+const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
+/// Looks at a question that an election, or a server coming up, may leave without an answer; each takes up to 15 s
+/// where nothing answers, and a pause where something refuses.
+const LOOKS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a log could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No server took the connection.
+    #[error("no NATS server takes the connection: {0}")]
+    Connect(String),
+    /// No log stands there.
+    #[error("the servers have no event log; `provision` makes one")]
+    NoLog,
+    /// Some partitions stand, others do not.
+    #[error("partition {0} of the event log is missing; restore it, do not start afresh")]
+    PartitionMissing(Partition),
+    /// The metadata of a stream is no manifest.
+    #[error("the manifest in partition {partition} cannot be read: {reason}")]
+    ManifestUnreadable {
+        /// Of which partition.
+        partition: Partition,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log needs a newer program.
+    #[error("the log has format {format} and wants a reader of version {minimum_reader}; this one is {reader}")]
+    OtherVersion {
+        /// The log's format.
+        format: u32,
+        /// What it wants at least.
+        minimum_reader: u32,
+        /// What this program is.
+        reader: u32,
+    },
+    /// It is another log than the caller knows, or its partitions are of two logs.
+    #[error("partition {partition} is of log {found}, not {expected}")]
+    OtherLog {
+        /// Which partition.
+        partition: Partition,
+        /// The identity that was expected.
+        expected: LogId,
+        /// The one that was found.
+        found: LogId,
+    },
+    /// The log stands in another layout.
+    #[error("the log has {} partitions of {} buckets, not {} of {}", found.partitions(), found.buckets_per_partition(),
+        expected.partitions(), expected.buckets_per_partition())]
+    OtherLayout {
+        /// The layout that was expected.
+        expected: Layout,
+        /// The one that was found.
+        found: Layout,
+    },
+    /// A stream is set up so that commits could be lost or changed.
+    #[error("partition {partition} is not set up as the log needs it: {}", list(mismatches))]
+    WrongSettings {
+        /// Which partition.
+        partition: Partition,
+        /// Each wrong setting with both values.
+        mismatches: Vec<SettingMismatch>,
+    },
+    /// The log ends before what the caller has seen.
+    #[error("the log WENT BACK in partition {partition}: it ends at {head}, but {seen} was seen before")]
+    WentBack {
+        /// Which partition.
+        partition: Partition,
+        /// Where it ends.
+        head: Sequence,
+        /// What was seen.
+        seen: Sequence,
+    },
+    /// The servers do not prove that they flush before they acknowledge.
+    #[error(transparent)]
+    Durability(#[from] DurabilityError),
+    /// A question was not answered.
+    #[error("the servers cannot be asked about {what}: {reason}")]
+    Unanswered {
+        /// What was asked.
+        what: String,
+        /// What came instead.
+        reason: String,
+        /// Whether trying again may help.
+        may_pass: bool,
+    },
+}
+
+impl OpenError {
+    /// Whether trying again may help: servers that are not up yet, or have no leader.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Unanswered { may_pass, .. } => *may_pass,
+            Self::Durability(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
+fn list(mismatches: &[SettingMismatch]) -> String {
+    let texts: Vec<String> = mismatches.iter().map(SettingMismatch::to_string).collect();
+    texts.join("; ")
+}
+
+/// The store that a connection's events are told to, once there is one.
+type Told = Arc<OnceLock<Weak<LogClient>>>;
+
+pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
+    let told = Told::default();
+    let client = connect(config, &told).await?;
+    let first = partition_info(&client, Partition(0)).await?.ok_or(OpenError::NoLog)?;
+    let manifest = read_manifest(&first, Partition(0))?;
+    if let Some(expected) = config.expected_log_id.filter(|expected| *expected != manifest.log_id) {
+        return Err(OpenError::OtherLog {
+            partition: Partition(0),
+            expected,
+            found: manifest.log_id,
+        });
+    }
+    let mut infos = Vec::new();
+    for partition in manifest.layout.all_partitions() {
+        let info = partition_info(&client, partition)
+            .await?
+            .ok_or(OpenError::PartitionMissing(partition))?;
+        check_partition(&manifest, partition, &info, config.replicas)?;
+        infos.push(info);
+    }
+    let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
+    check_heads(&heads, config.seen.as_ref(), &manifest)?;
+    if let Durability::SyncAlways { monitors } = &config.durability {
+        let alone = client.server_info().server_name;
+        durability::prove(monitors, &infos, &alone).await?;
+    }
+    let log = Arc::new(LogClient::new(client, manifest, &heads));
+    // Nobody else sets it.
+    let _ = told.set(Arc::downgrade(&log));
+    Ok(log)
+}
+
+pub(crate) async fn connect(config: &Config, told: &Told) -> Result<Client, OpenError> {
+    let told = Arc::clone(told);
+    let mut options = ConnectOptions::new()
+        .name(&config.client_name)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .max_reconnects(None)
+        .event_callback(move |event| {
+            let told = Arc::clone(&told);
+            async move { hear(&event, told.get().and_then(Weak::upgrade).as_deref()) }
+        });
+    if let Credentials::NkeySeed(seed) = &config.credentials {
+        options = options.nkey(seed.expose_secret().to_owned());
+    }
+    if let Some(certificates) = &config.root_certificates {
+        options = options.add_root_certificates(certificates.clone());
+    }
+    let servers = config.servers.clone();
+    options
+        .connect(servers)
+        .await
+        .map_err(|error| OpenError::Connect(error.to_string()))
+}
+
+fn hear(event: &Event, log: Option<&LogClient>) {
+    match event {
+        Event::Connected | Event::Disconnected => {
+            if let Some(log) = log {
+                log.suspect_all();
+            }
+            tracing::info!(%event, "connection to NATS");
+        }
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            tracing::warn!(%event, "connection to NATS");
+        }
+        _ => tracing::debug!(%event, "connection to NATS"),
+    }
+}
+
+/// What the leader says of a partition's stream; `None` if there is none.
+pub(crate) async fn partition_info(client: &Client, partition: Partition) -> Result<Option<StreamInfo>, OpenError> {
+    let stream = names::stream(partition);
+    let mut looks = 1;
+    loop {
+        match api::stream_info(client, &stream).await {
+            Ok(info) => return Ok(Some(info)),
+            Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => return Ok(None),
+            Err(error) if error.may_pass() && error != ApiError::TimedOut && looks < LOOKS => {
+                looks += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(unanswered(&stream, &error)),
+        }
+    }
+}
+
+pub(crate) fn unanswered(what: &str, error: &ApiError) -> OpenError {
+    OpenError::Unanswered {
+        what: what.to_owned(),
+        reason: error.to_string(),
+        may_pass: error.may_pass(),
+    }
+}
+
+pub(crate) fn read_manifest(info: &StreamInfo, partition: Partition) -> Result<Manifest, OpenError> {
+    Manifest::from_metadata(&info.metadata(), partition).map_err(|error| match error {
+        ManifestInvalid::Unreadable(reason) => OpenError::ManifestUnreadable { partition, reason },
+        ManifestInvalid::OtherVersion { format, minimum_reader } => OpenError::OtherVersion {
+            format,
+            minimum_reader,
+            reader: READER,
+        },
+    })
+}
+
+/// Refuses a stream of another log, in another layout, or with other settings.
+pub(crate) fn check_partition(
+    manifest: &Manifest,
+    partition: Partition,
+    info: &StreamInfo,
+    replicas: u8,
+) -> Result<(), OpenError> {
+    let found = read_manifest(info, partition)?;
+    if found.log_id != manifest.log_id {
+        return Err(OpenError::OtherLog {
+            partition,
+            expected: manifest.log_id,
+            found: found.log_id,
+        });
+    }
+    if found.layout != manifest.layout {
+        return Err(OpenError::OtherLayout {
+            expected: manifest.layout,
+            found: found.layout,
+        });
+    }
+    let mismatches = Settings::of(partition, replicas).compare(&info.config);
+    if mismatches.is_empty() {
+        Ok(())
+    } else {
+        Err(OpenError::WrongSettings { partition, mismatches })
+    }
+}
+
+fn check_heads(heads: &[Sequence], seen: Option<&LogPosition>, manifest: &Manifest) -> Result<(), OpenError> {
+    for (partition, head) in manifest.layout.all_partitions().zip(heads) {
+        let seen = seen.map_or(Sequence::START, |seen| seen.sequence(partition));
+        if *head < seen {
+            return Err(OpenError::WentBack {
+                partition,
+                head: *head,
+                seen,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! Reading commits by position and by bucket.
+//!
+//! A commit at a sequence never changes, so whichever server has it may answer; that it is *not* there, and where a
+//! bucket ends, only the partition's leader may say.
+
+use async_nats::Client;
+use citycode_event_store::{
+    BucketId, BucketTail, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, codec,
+};
+use futures::StreamExt as _;
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::api::{self, API_TIMEOUT, ApiError, StoredMessage};
+use crate::log_client::{LogClient, damaged};
+use crate::names;
+
+/// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
+const BATCH: usize = 256;
+
+/// A bucket's last commit, and when the server stored it.
+pub(crate) struct Last {
+    pub(crate) commit: RecordedCommit,
+    pub(crate) time: Option<String>,
+}
+
+impl LogClient {
+    /// A stored message as the commit that it is.
+    pub(crate) fn recorded(&self, partition: Partition, message: StoredMessage) -> Result<RecordedCommit, ReadError> {
+        let sequence = Sequence(message.sequence);
+        let position = Position { partition, sequence };
+        let commit = codec::decode_recorded(message.payload, position, &self.manifest.layout)
+            .map_err(|error| damaged(partition, sequence, error.to_string()))?;
+        if !names::is_subject_of(&message.subject, commit.bucket) {
+            return Err(damaged(partition, sequence, "it stands in another bucket".into()));
+        }
+        self.tails.see(commit.bucket, commit.tail());
+        self.see(position);
+        Ok(commit)
+    }
+
+    /// The commit at `position`, or `None` past the head.
+    pub(crate) async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        let Position { partition, sequence } = position;
+        if partition.0 >= self.manifest.layout.partitions() {
+            return Err(ReadError::NoSuchPlace);
+        }
+        if sequence == Sequence::START {
+            return Ok(None);
+        }
+        let (stream, body) = (names::stream(partition), json!({ "seq": sequence.0 }));
+        let near = api::get_from_any(&self.client, &stream, &body).await;
+        let found = match near {
+            Ok(Some(message)) => Some(message),
+            Ok(None) | Err(_) => api::get_from_leader(&self.client, &stream, &body)
+                .await
+                .map_err(unavailable)?,
+        };
+        if let Some(message) = found {
+            if message.sequence != sequence.0 {
+                return Err(damaged(partition, sequence, "another commit was given for it".into()));
+            }
+            return self.recorded(partition, message).map(Some);
+        }
+        let extent = self
+            .extent(partition)
+            .await
+            .map_err(|error| error.into_read_error(partition))?;
+        if sequence <= extent.last {
+            // It may have been written between the two questions.
+            let again = api::get_from_leader(&self.client, &stream, &body)
+                .await
+                .map_err(unavailable)?;
+            let message = again.ok_or_else(|| damaged(partition, sequence, "it is missing".into()))?;
+            return self.recorded(partition, message).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// The bucket's last commit, as the leader has it.
+    pub(crate) async fn last_of(&self, bucket: BucketId) -> Result<Option<Last>, ReadError> {
+        self.check(bucket)?;
+        let seen = self.tails.get(bucket);
+        let body = json!({ "last_by_subj": names::subject(bucket) });
+        let message = api::get_from_leader(&self.client, &names::stream(bucket.partition), &body)
+            .await
+            .map_err(unavailable)?;
+        let ends_at = message.as_ref().map_or(0, |message| message.sequence);
+        if ends_at < seen.revision.to_raw() {
+            // A leader that was just elected, or a log that went back: looking at its head tells which.
+            self.extent(bucket.partition)
+                .await
+                .map_err(|error| error.into_read_error(bucket.partition))?;
+            return Err(ReadError::Unavailable(format!(
+                "bucket {bucket} is not up to date where it was asked"
+            )));
+        }
+        let Some(message) = message else {
+            return Ok(None);
+        };
+        let time = message.time.clone();
+        let commit = self.recorded(bucket.partition, message)?;
+        Ok(Some(Last { commit, time }))
+    }
+
+    pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        let last = self.last_of(bucket).await?;
+        Ok(last.map_or(BucketTail::EMPTY, |last| last.commit.tail()))
+    }
+
+    /// The first commit of the bucket after that revision, as the leader has it.
+    pub(crate) async fn next_of(&self, bucket: BucketId, after: Revision) -> Result<Option<RecordedCommit>, ReadError> {
+        let Some(from) = after.to_raw().checked_add(1) else {
+            return Ok(None);
+        };
+        let body = json!({ "seq": from, "next_by_subj": names::subject(bucket) });
+        let message = api::get_from_leader(&self.client, &names::stream(bucket.partition), &body)
+            .await
+            .map_err(unavailable)?;
+        message
+            .map(|message| self.recorded(bucket.partition, message))
+            .transpose()
+    }
+
+    /// All commits of a bucket after that revision, up to where the leader says that it ends.
+    pub(crate) async fn read_bucket(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
+        let last = self.last_of(bucket).await?;
+        match last {
+            Some(last) if last.commit.revision > after => self.read_up_to(bucket, after, None, last.commit).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The commits of a bucket after that revision, or since that time if one is given, up to `last`.
+    pub(crate) async fn read_up_to(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+        since: Option<&str>,
+        last: RecordedCommit,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
+        let mut commits: Vec<RecordedCommit> = Vec::new();
+        loop {
+            let reached = commits.last().map(|commit| commit.revision);
+            let from = reached.unwrap_or(after);
+            if reached == Some(last.revision) {
+                return Ok(commits);
+            }
+            let since = since.filter(|_| reached.is_none());
+            let batch = self.read_batch(bucket, from, since).await.map_err(unavailable)?;
+            let before = commits.len();
+            for message in batch {
+                let commit = self.recorded(bucket.partition, message)?;
+                let is_next = commits.last().is_none_or(|one| commit.revision > one.revision);
+                if is_next && commit.revision <= last.revision {
+                    commits.push(commit);
+                }
+            }
+            if commits.len() == before {
+                // The server that answered lags, or all that is owed is the last one: the leader goes on.
+                match self.next_of(bucket, from).await? {
+                    Some(commit) if since.is_none() && commit.revision < last.revision => commits.push(commit),
+                    _ => {
+                        commits.push(last);
+                        return Ok(commits);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Some messages of the bucket in order, from whichever server is near.
+    async fn read_batch(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+        since: Option<&str>,
+    ) -> Result<Vec<StoredMessage>, ApiError> {
+        let subject = names::subject(bucket);
+        let body = match since {
+            Some(time) => json!({ "start_time": time, "batch": BATCH, "next_by_subj": subject }),
+            None => json!({ "seq": after.to_raw().saturating_add(1), "batch": BATCH, "next_by_subj": subject }),
+        };
+        let asked = batch_answers(&self.client, bucket.partition, body.to_string());
+        tokio::time::timeout(API_TIMEOUT, asked)
+            .await
+            .map_err(|_| ApiError::TimedOut)?
+    }
+
+    pub(crate) async fn heads(&self) -> Result<LogPosition, ReadError> {
+        let asked = self.manifest.layout.all_partitions().map(|partition| async move {
+            let extent = self.extent(partition).await;
+            extent
+                .map(|extent| extent.last)
+                .map_err(|error| error.into_read_error(partition))
+        });
+        let heads: Result<Vec<Sequence>, ReadError> = join_all(asked).await.into_iter().collect();
+        Ok(LogPosition::from_sequences(heads?))
+    }
+
+    pub(crate) fn check(&self, bucket: BucketId) -> Result<(), ReadError> {
+        if self.manifest.layout.contains(bucket) {
+            Ok(())
+        } else {
+            Err(ReadError::NoSuchPlace)
+        }
+    }
+}
+
+async fn batch_answers(client: &Client, partition: Partition, body: String) -> Result<Vec<StoredMessage>, ApiError> {
+    let failed = |error: &dyn std::fmt::Display| ApiError::Connection(error.to_string());
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
+    let subject = format!("$JS.API.DIRECT.GET.{}", names::stream(partition));
+    client
+        .publish_with_reply(subject, inbox, body.into())
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut messages = Vec::new();
+    while let Some(answer) = answers.next().await {
+        if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+            return Err(ApiError::NoResponders);
+        }
+        match api::direct(answer)? {
+            Some(message) => messages.push(message),
+            None => return Ok(messages),
+        }
+    }
+    Err(ApiError::Connection("it closed amid an answer".into()))
+}
+
+pub(crate) fn unavailable(error: ApiError) -> ReadError {
+    ReadError::Unavailable(error.to_string())
+}

@@ -1,0 +1,159 @@
+//! The settings of a partition's stream: what is asked for, and what of a stream that stands is refused.
+//!
+//! Compared as the server reports them. A setting that this program has no word for must be at rest (absent, false,
+//! zero, empty, `none`, `default`): a later server's new way to lose a commit is refused before it has a name here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use citycode_event_store::{MAX_COMMIT_BYTES, Partition};
+use serde_json::{Map, Value, json};
+
+use crate::manifest::Manifest;
+use crate::names;
+
+/// The window in which the server itself knows message ids, in seconds: what the contract asks of an engine.
+pub(crate) const DEDUP_WINDOW_SECONDS: i64 = 120;
+/// Room for the headers of a message beside its payload, in bytes: message id and expectation take 130.
+const MAX_HEADER_BYTES: usize = 4 * 1024;
+/// Says what a stream is or where it stands, and nothing of what becomes of a commit.
+const NOT_COMPARED: [&str; 4] = ["name", "description", "metadata", "placement"];
+
+/// A setting that is not as the log needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingMismatch {
+    /// The server's word for it.
+    pub setting: String,
+    /// What the stream has, as JSON.
+    pub found: String,
+    /// What the log needs, as JSON.
+    pub wanted: String,
+}
+
+impl fmt::Display for SettingMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is {}, not {}", self.setting, self.found, self.wanted)
+    }
+}
+
+/// The settings of a partition's stream, by the server's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings(Map<String, Value>);
+
+impl Settings {
+    /// Those of event-store.md: kept on files, for ever, by so many servers; nothing can be deleted, purged, rolled
+    /// up, expired or rewritten; full means refused.
+    #[must_use]
+    pub fn of(partition: Partition, replicas: u8) -> Self {
+        let nanos = DEDUP_WINDOW_SECONDS * 1_000_000_000;
+        let settings = json!({
+            "name": names::stream(partition),
+            "subjects": [names::subjects(partition)],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "new",
+            "num_replicas": replicas,
+            "max_consumers": -1,
+            "max_msgs": -1,
+            "max_msgs_per_subject": -1,
+            "max_bytes": -1,
+            "max_age": 0,
+            "max_msg_size": MAX_COMMIT_BYTES + MAX_HEADER_BYTES,
+            "duplicate_window": nanos,
+            "compression": "none",
+            "deny_delete": true,
+            "deny_purge": true,
+            "allow_direct": true,
+            // Group commit.
+            "allow_atomic": true,
+        });
+        let Value::Object(settings) = settings else {
+            unreachable!("json! of braces is an object")
+        };
+        Self(settings)
+    }
+
+    /// The body of a request that makes the stream.
+    pub(crate) fn request(&self, manifest: &Manifest, partition: Partition) -> Value {
+        let mut request = self.0.clone();
+        request.insert("metadata".into(), json!(manifest.to_metadata(partition)));
+        Value::Object(request)
+    }
+
+    /// Everything of `found` that is not as it must be.
+    #[must_use]
+    pub fn compare(&self, found: &Map<String, Value>) -> Vec<SettingMismatch> {
+        let names: BTreeSet<&String> = self.0.keys().chain(found.keys()).collect();
+        let compared = names.into_iter().filter(|name| !NOT_COMPARED.contains(&name.as_str()));
+        compared
+            .filter_map(|name| {
+                let (wanted, found) = (self.0.get(name), found.get(name));
+                let same = match (wanted, found) {
+                    (Some(wanted), Some(found)) => wanted == found || (is_at_rest(wanted) && is_at_rest(found)),
+                    (Some(one), None) | (None, Some(one)) => is_at_rest(one),
+                    (None, None) => true,
+                };
+                let shown = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
+                (!same).then(|| SettingMismatch {
+                    setting: name.clone(),
+                    found: shown(found),
+                    wanted: shown(wanted),
+                })
+            })
+            .collect()
+    }
+}
+
+fn is_at_rest(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => matches!(text.as_str(), "" | "none" | "default"),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.values().all(is_at_rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Map<String, Value> {
+        Settings::of(Partition(0), 3).0
+    }
+
+    #[test]
+    fn settings_as_wanted_pass_also_with_words_at_rest() {
+        let mut found = good();
+        found.insert("sealed".into(), json!(false));
+        found.insert("consumer_limits".into(), json!({}));
+        found.remove("max_age");
+        assert_eq!(Settings::of(Partition(0), 3).compare(&found), []);
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named_with_both_values() {
+        for (setting, value) in [
+            ("storage", json!("memory")),
+            ("discard", json!("old")),
+            ("num_replicas", json!(1)),
+            ("max_age", json!(1)),
+            ("max_msgs", json!(5)),
+            ("deny_delete", json!(false)),
+            ("deny_purge", json!(false)),
+            ("compression", json!("s2")),
+            ("persist_mode", json!("async")),
+            ("allow_rollup_hdrs", json!(true)),
+            ("allow_msg_ttl", json!(true)),
+            ("mirror", json!({"name": "OTHER"})),
+            ("a_word_of_a_later_server", json!(true)),
+        ] {
+            let mut found = good();
+            found.insert(setting.into(), value.clone());
+            let mismatches = Settings::of(Partition(0), 3).compare(&found);
+            let named: Vec<_> = mismatches.iter().map(|one| (&*one.setting, &*one.found)).collect();
+            assert_eq!(named, [(setting, &*value.to_string())]);
+        }
+    }
+}

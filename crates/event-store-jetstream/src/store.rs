@@ -1,0 +1,76 @@
+//! The store that callers hold.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
+    ReadError, RecordedCommit, Revision, Subscription, SubscriptionError,
+};
+
+use crate::log_client::LogClient;
+use crate::{Config, OpenError, open, subscription};
+
+/// A log on JetStream, for any number of processes. Wrap it in an `Arc` to share it.
+///
+/// Dropping it closes the connection once the last subscription is gone; appends under way are then unknown.
+pub struct JetStreamEventStore {
+    log: Arc<LogClient>,
+}
+
+impl JetStreamEventStore {
+    /// Connects and makes sure of everything that can be known: identity, layout, versions, the settings of every
+    /// stream, that no partition ends before what the caller saw, and that the servers flush before they
+    /// acknowledge. Waits up to 15 s a question for servers that elect a leader; a caller that starts before the
+    /// servers do tries again when [`OpenError::may_pass`] says so.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        Ok(Self {
+            log: open::open(config).await?,
+        })
+    }
+
+    /// Why this client stopped for good, if it did: the log is not the one that it knew.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.log.stopped()
+    }
+}
+
+#[async_trait]
+impl EventStore for JetStreamEventStore {
+    fn log_id(&self) -> LogId {
+        self.log.manifest.log_id
+    }
+
+    fn layout(&self) -> Layout {
+        self.log.manifest.layout
+    }
+
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
+        self.log.append(commit, expected).await
+    }
+
+    async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Result<AppendOutcome, AppendError>> {
+        self.log.append_many(appends).await
+    }
+
+    async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        self.log.read_at(position).await
+    }
+
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
+        self.log.read_bucket(bucket, after).await
+    }
+
+    async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        self.log.bucket_tail(bucket).await
+    }
+
+    async fn heads(&self) -> Result<LogPosition, ReadError> {
+        self.log.heads().await
+    }
+
+    async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
+        subscription::subscribe(&self.log, from).await
+    }
+}

@@ -1,0 +1,48 @@
+//! The engine passes the suite against real servers: one alone, and a cluster of three, because they differ.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use citycode_event_store::conformance::{self, EngineFactory};
+use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_testkit::{NatsCluster, NatsServer};
+
+use crate::fixture;
+
+struct JetStream {
+    config: Config,
+}
+
+#[async_trait]
+impl EngineFactory for JetStream {
+    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
+        fixture::delete_all_partitions(&self.config).await;
+        let log_id = LogId([5; 16]);
+        provision(&self.config, &NewLog { log_id, layout }).await.unwrap();
+        Arc::new(JetStreamEventStore::open(&self.config).await.unwrap())
+    }
+
+    async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>> {
+        let config = Config {
+            expected_log_id: Some(store.log_id()),
+            seen: Some(store.heads().await.unwrap()),
+            ..self.config.clone()
+        };
+        drop(store);
+        Some(Arc::new(JetStreamEventStore::open(&config).await.unwrap()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jetstream_engine_keeps_the_contract_on_one_server() {
+    let server = NatsServer::start().await;
+    let config = fixture::alone(&server);
+    conformance::run_all(&JetStream { config }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jetstream_engine_keeps_the_contract_on_three_servers() {
+    let cluster = NatsCluster::start().await;
+    let config = fixture::cluster(&cluster);
+    conformance::run_all(&JetStream { config }).await;
+}

@@ -1,0 +1,72 @@
+//! What the tests of this crate share.
+use async_nats::Client;
+use citycode_event_store::{CommandId, EventData, NewCommit, RequestDigest, StreamName, message_id};
+use citycode_event_store_jetstream::{Config, Durability};
+use citycode_testkit::{NatsCluster, NatsServer};
+use serde_json::Value;
+
+/// For a server that stands alone, with its durability proved.
+pub(crate) fn alone(server: &NatsServer) -> Config {
+    let durability = Durability::SyncAlways {
+        monitors: vec![server.monitor_url()],
+    };
+    Config {
+        replicas: 1,
+        ..Config::new(vec![server.url()], "test", durability)
+    }
+}
+
+/// For a cluster, with its durability proved.
+pub(crate) fn cluster(cluster: &NatsCluster) -> Config {
+    let monitors = cluster.monitor_urls();
+    Config::new(cluster.urls(), "test", Durability::SyncAlways { monitors })
+}
+
+pub(crate) async fn client(config: &Config) -> Client {
+    async_nats::connect(config.servers.clone())
+        .await
+        .expect("a server takes the connection")
+}
+
+/// Asks the JetStream API as an operator would.
+pub(crate) async fn ask(client: &Client, verb: &str, body: &str) -> Value {
+    let answer = client
+        .request(format!("$JS.API.{verb}"), body.to_owned().into())
+        .await
+        .expect("the API answers");
+    serde_json::from_slice(&answer.payload).expect("the API speaks JSON")
+}
+
+/// Makes room for another log: all names of streams are fixed.
+pub(crate) async fn delete_all_partitions(config: &Config) {
+    let client = client(config).await;
+    let listed = ask(&client, "STREAM.NAMES", "").await;
+    for name in listed["streams"].as_array().into_iter().flatten() {
+        let name = name.as_str().expect("a name is text");
+        let deleted = ask(&client, &format!("STREAM.DELETE.{name}"), "").await;
+        assert_eq!(deleted["success"], true, "{deleted}");
+    }
+}
+
+/// A commit of one event; `number` makes it and its message id its own.
+pub(crate) fn commit(stream: &str, number: u64) -> NewCommit {
+    let stream = StreamName::new(stream).expect("a name");
+    let mut command = [0; 16];
+    command[..8].copy_from_slice(&number.to_be_bytes());
+    NewCommit {
+        message_id: message_id("test", &stream, &CommandId(command)),
+        stream,
+        events: vec![EventData {
+            event_type: "Told".into(),
+            version: 1,
+            payload: number.to_be_bytes().to_vec().into(),
+        }],
+        request_digest: RequestDigest([1; 32]),
+        command_id: CommandId(command),
+        actor: "test".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: 0,
+        trace_context: None,
+    }
+}

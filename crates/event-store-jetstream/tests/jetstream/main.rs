@@ -1,0 +1,8 @@
+//! The engine against real servers, one alone and three together: the contract, what it refuses, and what faults
+//! leave.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod conformance;
+mod faults;
+mod fixture;
+mod refusals;
