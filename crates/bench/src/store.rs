@@ -35,15 +35,15 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         for (sync, names) in [
-            (NatsSync::EveryTwoMinutes, ["append_1", "append_1_bare_single"]),
-            (NatsSync::Always, ["append_1_always", "append_1_always_bare_single"]),
+            (NatsSync::EveryTwoMinutes, ["append_1", "append_1_beside_single"]),
+            (NatsSync::Always, ["append_1_always", "append_1_always_beside_single"]),
         ] {
             let server = NatsServer::start_with(sync).await;
             measure(report, scale, vec![server.url()], 1, names).await?;
         }
         for (sync, names) in [
-            (NatsSync::EveryTwoMinutes, ["append_3", "append_3_bare_single"]),
-            (NatsSync::Always, ["append_3_always", "append_3_always_bare_single"]),
+            (NatsSync::EveryTwoMinutes, ["append_3", "append_3_beside_single"]),
+            (NatsSync::Always, ["append_3_always", "append_3_always_beside_single"]),
         ] {
             let cluster = NatsCluster::start_with(sync).await;
             measure(report, scale, cluster.urls(), 3, names).await?;
