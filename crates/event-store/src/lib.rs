@@ -15,6 +15,7 @@
 pub mod codec;
 mod commit;
 pub mod conformance;
+pub mod copy;
 pub mod follow;
 mod layout;
 pub mod live;

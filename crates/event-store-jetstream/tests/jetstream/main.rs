@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod conformance;
+mod copies;
 mod faults;
 mod fixture;
 mod refusals;

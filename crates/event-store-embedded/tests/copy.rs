@@ -1,0 +1,37 @@
+//! A log moves into this engine and out of it again, and is the same at every position.
+
+mod fixture;
+
+use std::sync::Arc;
+
+use citycode_event_store::copy::{compare, copy};
+use citycode_event_store::memory::MemoryEventStore;
+use citycode_event_store::{EventStore, Layout, LogId, StreamState};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_through_a_file_that_was_closed_between_is_the_same_log() {
+    let (log_id, layout) = (LogId([3; 16]), Layout::new(4, 64).unwrap());
+    let memory = || Arc::new(MemoryEventStore::new(log_id, layout)) as Arc<dyn EventStore>;
+    let (source, back) = (memory(), memory());
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let create = Some(NewLog { log_id, layout });
+        let config = Config {
+            create,
+            ..Config::default()
+        };
+        Arc::new(EmbeddedEventStore::open(folder.path(), &config).unwrap()) as Arc<dyn EventStore>
+    };
+    for part in [0..300, 300..700] {
+        for number in part {
+            let commit = fixture::commit(number, 50, vec![number as u8; 200]);
+            source.append_to_stream(commit, StreamState::Any).await.unwrap();
+        }
+        // Closed after each part: the second copy goes on in what the first left on disk.
+        copy(&source, &open(), |_| {}).await.unwrap();
+    }
+    let reached = copy(&open(), &back, |_| {}).await.unwrap();
+    assert_eq!(reached.commits(), 700);
+    compare(&*source, &*back, &reached).await.unwrap();
+}
