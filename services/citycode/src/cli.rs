@@ -6,9 +6,9 @@ use clap_complete::Shell;
 use crate::client::DEFAULT_SERVER;
 use crate::commands::{
     codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs, history::HistoryArgs,
-    import::ImportArgs, issue::IssueArgs, keys::KeysArgs, officer::OfficerArgs, present::PresentArgs,
-    register::RegisterArgs, relate::RelateArgs, report_loss::ReportLossArgs, reprint::ReprintArgs,
-    standing::StandingArgs, up::UpArgs, verify::VerifyArgs,
+    import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs, officer::OfficerArgs,
+    present::PresentArgs, register::RegisterArgs, relate::RelateArgs, report_loss::ReportLossArgs,
+    reprint::ReprintArgs, standing::StandingArgs, up::UpArgs, verify::VerifyArgs,
 };
 use crate::output::Format;
 
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Show everything on a throw-away store: issue, write pictures, read them back, compare every verdict with the rules.
     Demo(DemoArgs),
+    /// Move an event log to another engine, or keep an archive of it: every position and hash as it was.
+    Migrate(MigrateArgs),
     /// Make a resident known.
     Register(RegisterArgs),
     /// Record a family relationship.

@@ -10,6 +10,7 @@ mod holders_code;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
+pub(crate) mod migrate;
 pub(crate) mod officer;
 pub(crate) mod present;
 pub(crate) mod register;
@@ -59,6 +60,7 @@ pub(crate) async fn run(
         Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
+        Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
             return output
                 .lines(concat!("citycode ", env!("CARGO_PKG_VERSION")))
@@ -98,7 +100,7 @@ pub(crate) async fn run(
         Command::History(args) => history::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
-        Command::Up(_) | Command::Demo(_) | Command::Completions(_) | Command::Version => Ok(()),
+        Command::Up(_) | Command::Demo(_) | Command::Migrate(_) | Command::Completions(_) | Command::Version => Ok(()),
     }
     .map(|()| DONE)
 }

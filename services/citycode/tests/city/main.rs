@@ -6,6 +6,7 @@ mod crowd;
 mod doctor;
 mod hostile;
 mod model;
+mod moved;
 mod privacy;
 mod server;
 mod tour;

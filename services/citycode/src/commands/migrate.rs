@@ -1,0 +1,162 @@
+//! `citycode migrate`: an event log moves to another engine, every position and hash as it was, and is compared whole
+//! in the end. Done again, it goes on where it ended; so it also keeps an archive of a log that lives.
+//!
+//! What it leaves out: the vault and the keys. They are files of the data folder and are copied as files, apart.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use citycode_event_store::copy::{self, CopyError};
+use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store_embedded as embedded;
+use citycode_event_store_jetstream as jetstream;
+use citycode_service_kit::problem::Code;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Flags of `migrate`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves; copy the folders `keys` and `vault` beside it. Nobody else may write to the target."
+)]
+pub(crate) struct MigrateArgs {
+    /// The log that is: a data folder, a log's folder, or NATS servers (nats://HOST:PORT, several with commas).
+    #[arg(long, value_name = "PLACE")]
+    from: String,
+    /// Where it goes; made there if absent.
+    #[arg(long, value_name = "PLACE")]
+    to: String,
+    /// How many NATS servers keep a copy of each partition.
+    #[arg(long, default_value_t = 3)]
+    replicas: u8,
+    /// Monitoring of a NATS server, which says whether it flushes before it acknowledges; one flag for each.
+    #[arg(long, value_name = "URL", conflicts_with = "unproven")]
+    monitor: Vec<String>,
+    /// Use NATS servers that do not prove to flush before they acknowledge.
+    #[arg(long)]
+    unproven: bool,
+    /// The NKEY seed of the NATS user.
+    #[arg(long, value_name = "FILE")]
+    nkey_file: Option<PathBuf>,
+    /// Certificates that the NATS servers' rest on (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
+    let source = args.open(&args.from, None).await?;
+    let target = args.open(&args.to, Some((source.log_id(), source.layout()))).await?;
+    let commits = async |store: &Arc<dyn EventStore>| {
+        let heads = store.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;
+        Ok::<_, Failure>(heads.commits())
+    };
+    let left = commits(&source).await?.saturating_sub(commits(&target).await?);
+    let bar = progress(left);
+    let counted = bar.clone();
+    let copied = copy::copy(&source, &target, move |_| counted.inc(1)).await;
+    let reached = copied.map_err(|error| failed(&error))?;
+    bar.set_message("comparing");
+    copy::compare(&*source, &*target, &reached)
+        .await
+        .map_err(|error| failed(&error))?;
+    bar.finish_and_clear();
+    let whole = json!({
+        "log_id": source.log_id().to_string(),
+        "copied": left,
+        "commits": reached.commits(),
+        "partitions": reached.partitions(),
+    });
+    let facts = [
+        ("log", source.log_id().to_string()),
+        ("copied now", left.to_string()),
+        ("the same on both sides", format!("{} commits", reached.commits())),
+    ];
+    output.thing(&whole, &facts)
+}
+
+impl MigrateArgs {
+    /// The log at a place; made with that identity and layout where a new one is given and none is there.
+    async fn open(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
+        if place.starts_with("nats://") || place.starts_with("tls://") {
+            return self.open_servers(place, new).await;
+        }
+        let folder = log_folder(Path::new(place));
+        if new.is_some() {
+            // As `up` makes its own: sealed or not, a city's log is nobody else's to read.
+            let made = citycode_service_kit::files::create_private_dir(&folder);
+            made.map_err(|error| Failure::file("make", &folder, error))?;
+        }
+        let config = embedded::Config {
+            create: new.map(|(log_id, layout)| embedded::NewLog { log_id, layout }),
+            ..embedded::Config::default()
+        };
+        let opened = tokio::task::spawn_blocking(move || embedded::EmbeddedEventStore::open(&folder, &config)).await;
+        let opened = opened.map_err(|error| cannot_open(place, &error))?;
+        Ok(Arc::new(opened.map_err(|error| cannot_open(place, &error))?))
+    }
+
+    async fn open_servers(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
+        let durability = if self.unproven {
+            jetstream::Durability::Unproven
+        } else {
+            let monitors = self.monitor.clone();
+            jetstream::Durability::SyncAlways { monitors }
+        };
+        let servers = place.split(',').map(str::to_owned).collect();
+        let mut config = jetstream::Config::new(servers, "citycode migrate", durability);
+        config.replicas = self.replicas;
+        config.root_certificates = self.ca.clone();
+        if let Some(path) = &self.nkey_file {
+            let seed = citycode_service_kit::files::read_private(path);
+            let seed = seed.map_err(|error| Failure::file("read", path, error))?;
+            let seed = String::from_utf8_lossy(&seed).trim().to_owned();
+            config.credentials = jetstream::Credentials::NkeySeed(seed.into());
+        }
+        if let Some((log_id, layout)) = new {
+            let made = jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await;
+            made.map_err(|error| cannot_open(place, &error))?;
+        }
+        let opened = jetstream::JetStreamEventStore::open(&config).await;
+        Ok(Arc::new(opened.map_err(|error| cannot_open(place, &error))?))
+    }
+}
+
+/// The folder itself, or its `log` where it is a data folder of `up`.
+fn log_folder(folder: &Path) -> PathBuf {
+    let inner = folder.join("log");
+    if inner.join("manifest").exists() {
+        inner
+    } else {
+        folder.to_owned()
+    }
+}
+
+fn cannot_open(place: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        format_args!("the log at {place} cannot be used"),
+        error,
+        Some("mend that and run it again; what was copied stands"),
+    )
+}
+
+fn failed(error: &CopyError) -> Failure {
+    Failure::local(
+        "the log was not moved whole",
+        error,
+        "mend that and run it again; what was copied stands",
+    )
+}
+
+fn progress(commits: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} commits, {per_sec}, {eta} left {msg}");
+    ProgressBar::new(commits).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
