@@ -63,15 +63,7 @@ fn verified(cwt: &[u8]) {
     structure(cwt);
     let payload = coset_reads(cwt).payload.expect("a token has its payload inside");
     assert!(deterministic(&payload).is_some(), "the claims are not deterministic");
-    let said = CodeClaimsToSign {
-        code_id: claims.code_id,
-        kind: claims.kind,
-        issued_at: claims.issued_at,
-        expires_at: claims.expires_at,
-        status: claims.status,
-        id_commitment: claims.id_commitment,
-        device_key: claims.device_key,
-    };
+    let said = CodeClaimsToSign::from(&*claims);
     match sign_code(&said, BASE_URI, &SigningKey::from_seed(CITY_SEED)) {
         Ok(token) => assert_eq!(token.cwt, cwt, "two tokens that say the same"),
         // The issuer asks before it binds a code to a key; a verifier finds that no proof fits it.

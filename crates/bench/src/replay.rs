@@ -16,7 +16,7 @@ use citycode_event_store::{
     RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
-use citycode_holder_log::{RegisterFold, holder_stream, projected};
+use citycode_holder_log::{RegisterFold, folded_events, holder_stream, projected};
 use citycode_projection::bench_support::{code, holder, mix};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusWriter};
@@ -147,11 +147,7 @@ pub(crate) struct StatusFold(pub(crate) StatusWriter);
 
 impl Fold for StatusFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
-        let decode = |data: &EventData| {
-            citycode_wire::event::decode_for_projection(&data.event_type, data.version, &data.payload)
-        };
-        let events: Result<Vec<_>, _> = commit.commit.events.iter().map(decode).collect();
-        let events = events.map_err(|error| error.to_string())?;
+        let events = folded_events(commit).map_err(|error| error.to_string())?;
         let alarms = self.0.apply(&projected(commit, &events));
         match alarms {
             Ok(alarms) if alarms.is_empty() => Ok(()),

@@ -2,7 +2,6 @@
 //!
 //! All are plain bytes chosen elsewhere (random draws are handed in); their text form is lower-case hex.
 
-use alloc::string::String;
 use core::fmt;
 
 /// Lowercase, as every number of ours is written.
@@ -33,21 +32,6 @@ macro_rules! byte_id {
                 bytes.try_into().ok().map(Self)
             }
 
-            /// As text, without the detour over [`fmt`]: an answer to a scan holds one.
-            #[must_use]
-            pub fn to_hex(&self) -> String {
-                String::from_utf8(self.hex_digits().to_vec()).unwrap_or_default()
-            }
-
-            fn hex_digits(&self) -> [u8; 2 * $len] {
-                let mut digits = [0; 2 * $len];
-                for (digits, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-                    digits[0] = HEX_DIGITS[usize::from(byte >> 4)];
-                    digits[1] = HEX_DIGITS[usize::from(byte & 0x0F)];
-                }
-                digits
-            }
-
             /// The identifier from its hex text, in either case.
             #[must_use]
             pub fn from_hex(text: &str) -> Option<Self> {
@@ -65,7 +49,13 @@ macro_rules! byte_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(core::str::from_utf8(&self.hex_digits()).map_err(|_| fmt::Error)?)
+                // One write: an answer to a scan holds such a number, and a write for each byte costs as much as the scan.
+                let mut digits = [0; 2 * $len];
+                for (digits, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+                    digits[0] = HEX_DIGITS[usize::from(byte >> 4)];
+                    digits[1] = HEX_DIGITS[usize::from(byte & 0x0F)];
+                }
+                f.write_str(core::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
             }
         }
 

@@ -46,6 +46,17 @@ pub enum FollowError {
     Stopped,
 }
 
+/// Why it is not known that everything in the log is folded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatchUpError {
+    /// The log does not say where it ends.
+    #[error(transparent)]
+    Read(#[from] crate::ReadError),
+    /// The follower stopped before.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
 /// How far a follower has come. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -118,6 +129,15 @@ impl Progress {
             self.wait_for(Position { partition, sequence }).await?;
         }
         Ok(())
+    }
+
+    /// Waits until everything is folded that the log holds when this is asked. Sets no limit in time.
+    ///
+    /// # Errors
+    /// [`CatchUpError`].
+    pub async fn catch_up(&self, store: &dyn EventStore) -> Result<(), CatchUpError> {
+        let heads = store.heads().await?;
+        Ok(self.wait_for_all(&heads).await?)
     }
 
     /// Waits until the head was reached for the first time.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use citycode_event_store::copy::{CopyError, compare, copy};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
-    CommandId, EventData, EventStore, Layout, LogId, NewCommit, Position, RequestDigest, StreamName, StreamState,
-    message_id,
+    CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, Position, RequestDigest, StreamName,
+    StreamState, message_id,
 };
 
 fn log(id: u8) -> Arc<dyn EventStore> {
@@ -48,18 +48,23 @@ async fn live(store: &Arc<dyn EventStore>, numbers: std::ops::Range<u64>) {
 
 fn silent(_: Position) {}
 
+/// Copies; where both stand then, and of how many commits it told.
+async fn counted(source: &Arc<dyn EventStore>, target: &Arc<dyn EventStore>) -> (LogPosition, u64) {
+    let told = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&told);
+    let count = move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    let reached = copy(source, target, count).await.expect("copied");
+    (reached, told.load(Ordering::Relaxed))
+}
+
 #[tokio::test]
 async fn a_copy_has_every_position_and_hash_and_says_how_far_it_has_come() {
     let (source, target) = (log(1), log(1));
     live(&source, 0..2_500).await;
-    let told = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&told);
-    let reached = copy(&source, &target, move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    })
-    .await
-    .expect("copied");
-    assert_eq!(told.load(Ordering::Relaxed), 2_500);
+    let (reached, told) = counted(&source, &target).await;
+    assert_eq!(told, 2_500);
     assert_eq!(target.heads().await, source.heads().await);
     compare(&*source, &*target, &reached).await.expect("alike");
 }
@@ -70,14 +75,8 @@ async fn a_copy_goes_on_where_the_last_one_ended() {
     live(&source, 0..500).await;
     copy(&source, &target, silent).await.expect("copied");
     live(&source, 500..900).await;
-    let told = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&told);
-    let reached = copy(&source, &target, move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    })
-    .await
-    .expect("copied");
-    assert_eq!(told.load(Ordering::Relaxed), 400, "only what was new");
+    let (reached, told) = counted(&source, &target).await;
+    assert_eq!(told, 400, "only what was new");
     compare(&*source, &*target, &reached).await.expect("alike");
     copy(&source, &target, |position| panic!("nothing is left, but {position}"))
         .await

@@ -94,7 +94,10 @@ pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError
 
 /// As [`events_of`], with every sealed field left empty: no fold can unseal one, and a replay of a city's log would
 /// copy hundreds of megabytes to throw them away.
-fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
+///
+/// # Errors
+/// As [`events_of`].
+pub fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
     commit
         .commit
         .events

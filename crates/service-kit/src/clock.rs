@@ -49,7 +49,9 @@ pub trait Clock: Send + Sync {
     /// Time since this clock was made; never goes back.
     fn monotonic(&self) -> Duration;
     /// Whether the wall clock has stepped back since it was last looked at.
-    fn trust(&self) -> ClockTrust;
+    fn trust(&self) -> ClockTrust {
+        self.reading().trust
+    }
     /// All three at once, for whoever decides by them: the clocks are read once.
     fn reading(&self) -> ClockReading;
 }
@@ -71,9 +73,6 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     }
     fn monotonic(&self) -> Duration {
         (**self).monotonic()
-    }
-    fn trust(&self) -> ClockTrust {
-        (**self).trust()
     }
     fn reading(&self) -> ClockReading {
         (**self).reading()
@@ -175,10 +174,6 @@ impl Clock for SystemClock {
         Self::instant().saturating_duration_since(self.origin)
     }
 
-    fn trust(&self) -> ClockTrust {
-        self.reading().trust
-    }
-
     fn reading(&self) -> ClockReading {
         self.watch.reading(Self::wall_millis(), self.monotonic())
     }
@@ -232,10 +227,6 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         self.state.lock().monotonic
-    }
-
-    fn trust(&self) -> ClockTrust {
-        self.reading().trust
     }
 
     fn reading(&self) -> ClockReading {

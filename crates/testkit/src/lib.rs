@@ -4,6 +4,7 @@
 //! Nobody here is a real person: ID numbers are well formed and drawn from the seed.
 
 mod city;
+mod commit;
 mod draw;
 mod eventually;
 mod id_numbers;
@@ -13,6 +14,7 @@ mod port;
 mod process;
 
 pub use city::City;
+pub use commit::commit_of;
 pub use draw::Draw;
 pub use eventually::{eventually, eventually_some};
 pub use id_numbers::IdNumbers;

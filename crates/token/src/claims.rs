@@ -11,7 +11,7 @@
 //! §4.2.1 asks for. No other claim is taken: a verifier that skipped what it does not understand could be told
 //! less than the issuer meant.
 
-use citycode_domain::claims::{DeviceKey, ID_COMMITMENT_LEN};
+use citycode_domain::claims::{CodeClaims, DeviceKey, ID_COMMITMENT_LEN};
 use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
 use minicbor::Encoder;
@@ -42,6 +42,21 @@ pub struct CodeClaimsToSign {
     pub id_commitment: Option<[u8; ID_COMMITMENT_LEN]>,
     /// The phone's key, in kinds that are shown with a proof.
     pub device_key: Option<DeviceKey>,
+}
+
+impl From<&CodeClaims> for CodeClaimsToSign {
+    /// What was signed of claims that were verified.
+    fn from(claims: &CodeClaims) -> Self {
+        Self {
+            code_id: claims.code_id,
+            kind: claims.kind,
+            issued_at: claims.issued_at,
+            expires_at: claims.expires_at,
+            status: claims.status,
+            id_commitment: claims.id_commitment,
+            device_key: claims.device_key,
+        }
+    }
 }
 
 impl CodeClaimsToSign {

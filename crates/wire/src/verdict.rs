@@ -54,7 +54,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             decision: decision_value(decision).into(),
             reason: reason_value(reason).into(),
             kind: code.map(|code| code.kind.to_owned()),
-            code_id: code.map(|code| code.code_id.to_hex()),
+            code_id: code.map(|code| code.code_id.to_string()),
             place: place.to_owned(),
             expires_at: code.map(|code| code.expires_at.0),
             standing: standing.map_or(model::Standing::Unspecified, standing_value).into(),

@@ -84,8 +84,7 @@ impl Audit {
 
     /// Waits until the index holds all that the log held when it was asked: a history never lacks its end.
     async fn catch_up(&self) -> Result<(), Problem> {
-        let heads = self.store.heads().await.map_err(|error| unavailable(&error))?;
-        match tokio::time::timeout(CATCH_UP, self.progress.wait_for_all(&heads)).await {
+        match tokio::time::timeout(CATCH_UP, self.progress.catch_up(&*self.store)).await {
             Ok(reached) => reached.map_err(|error| unavailable(&error)),
             Err(_) => Err(Problem::new(
                 Code::Unavailable,

@@ -13,12 +13,11 @@ use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
-use citycode_event_store::{
-    CommandId, EventData, EventStore, Layout, LogId, MessageId, NewCommit, RequestDigest, StreamState,
-};
+use citycode_event_store::{EventStore, Layout, LogId, NewCommit, StreamState};
 use citycode_holder_log::holder_stream;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::problem::Code;
+use citycode_testkit::commit_of;
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, history_request::Subject};
 
 const START: i64 = 1_661_904_000;
@@ -35,24 +34,14 @@ fn log(id: u8) -> Arc<MemoryEventStore> {
 
 async fn tell(store: &MemoryEventStore, holder: HolderId, actor: &str, event: Event) {
     static COMMANDS: AtomicU64 = AtomicU64::new(1);
-    let (event_type, version, payload) = citycode_wire::event::encode(&event);
-    let mut id = [0; 32];
-    id[..8].copy_from_slice(&COMMANDS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let commit = NewCommit {
-        stream: holder_stream(holder),
-        events: vec![EventData {
-            event_type: event_type.into(),
-            version,
-            payload: payload.into(),
-        }],
-        message_id: MessageId(id),
-        request_digest: RequestDigest([0; 32]),
-        command_id: CommandId([0; 16]),
         actor: actor.into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: START,
-        trace_context: None,
+        ..commit_of(
+            holder_stream(holder),
+            &event,
+            COMMANDS.fetch_add(1, Ordering::Relaxed),
+            START,
+        )
     };
     store
         .append_to_stream(commit, StreamState::Any)
@@ -146,6 +135,12 @@ impl Auditing {
         self.following.abort();
         let ended = self.following.await;
         assert!(ended.is_err_and(|error| error.is_cancelled()));
+    }
+
+    /// How many events a code's history has.
+    async fn length(&self, code_id: &str) -> usize {
+        let history = self.history(Role::Auditor, code_id).await;
+        history.expect("a history").len()
     }
 
     async fn history(&self, role: Role, code_id: &str) -> Result<Vec<HistoryEntry>, Code> {
@@ -253,28 +248,14 @@ async fn a_restart_goes_on_and_a_damaged_or_foreign_index_is_rebuilt() {
     Auditing::open(folder.path(), &store).await.stop().await;
     tell(&store, WANG, APP, issued(code(2, 4), None)).await;
     let auditing = Auditing::open(folder.path(), &store).await;
-    assert_eq!(
-        auditing
-            .history(Role::Auditor, "0404040404040404")
-            .await
-            .expect("a history")
-            .len(),
-        4
-    );
+    assert_eq!(auditing.length("0404040404040404").await, 4);
     auditing.stop().await;
 
     let file = folder.path().join("audit.redb");
     for damage in [b"".as_slice(), b"not an index at all", &[0; 70_000]] {
         std::fs::write(&file, damage).expect("written");
         let auditing = Auditing::open(folder.path(), &store).await;
-        assert_eq!(
-            auditing
-                .history(Role::Auditor, "0404040404040404")
-                .await
-                .expect("a history")
-                .len(),
-            4
-        );
+        assert_eq!(auditing.length("0404040404040404").await, 4);
         auditing.stop().await;
     }
 

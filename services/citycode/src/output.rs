@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -115,6 +116,18 @@ impl Output {
             text.to_owned()
         }
     }
+}
+
+/// A bar for work of so many parts, on a terminal only; it counts `what`.
+#[must_use]
+pub fn progress(parts: u64, what: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(&format!(
+        "{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left {{msg}}"
+    ));
+    ProgressBar::new(parts).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Says something to the person, on standard error.

@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use citycode_domain::ids::ListId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::EventStore;
-use citycode_event_store::follow::Progress;
+use citycode_event_store::follow::{CatchUpError, Progress};
 use citycode_projection::status::StatusReader;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::problem::{Code, Problem};
@@ -44,7 +44,10 @@ pub enum CutError {
     },
     /// The log does not answer, or nobody folds it any more.
     #[error("what the log holds cannot be known: {0}")]
-    Log(String),
+    Log(#[from] CatchUpError),
+    /// The cutting itself ended badly.
+    #[error("the cutting panicked")]
+    Panicked,
     /// The fold did not reach the log's heads before the next cut was due.
     #[error("the fold is more than {} s behind the log", TICK.as_secs())]
     Behind,
@@ -115,19 +118,13 @@ impl StatusLists {
             return Err(CutError::Clock { by_seconds });
         }
         let now = Timestamp(self.clock.now().0);
-        tokio::time::timeout(TICK, self.reach_heads())
+        let Followed { store, progress, .. } = &self.followed;
+        tokio::time::timeout(TICK, progress.catch_up(&**store))
             .await
             .map_err(|_| CutError::Behind)??;
         let lists = Arc::clone(self);
         let cut = tokio::task::spawn_blocking(move || lists.cut_all(now)).await;
-        cut.map_err(|error| CutError::Log(error.to_string()))
-    }
-
-    async fn reach_heads(&self) -> Result<(), CutError> {
-        let Followed { store, progress, .. } = &self.followed;
-        let heads = store.heads().await.map_err(|error| CutError::Log(error.to_string()))?;
-        let reached = progress.wait_for_all(&heads).await;
-        reached.map_err(|error| CutError::Log(error.to_string()))
+        cut.map_err(|_| CutError::Panicked)
     }
 
     /// Cuts on every tick from the next one on, for ever. Drop the future to stop.

@@ -109,7 +109,7 @@ impl ScanRecords {
     }
 
     /// Records an ordinary scan, if there is room; never waits for the disk.
-    pub fn note(&self, note: &ScanNote<'_>) {
+    pub fn note(&self, note: &ScanNote<&str>) {
         let Ok(day) = day_of(note.at) else { return };
         let mut waiting = self.shared.waiting.lock();
         if waiting.bytes >= MAX_BYTES {
@@ -134,10 +134,10 @@ impl ScanRecords {
     ///
     /// # Errors
     /// [`RecordsError`]; then the person was not registered.
-    pub async fn register(&self, note: &ScanNote<'_>, shown: ShownBytes) -> Result<Registered, RecordsError> {
+    pub async fn register(&self, note: &ScanNote<&str>, shown: ShownBytes) -> Result<Registered, RecordsError> {
         let (answer, answered) = oneshot::channel();
         let registration = Registration {
-            record: note.to_record(),
+            scan: note.kept(),
             shown,
         };
         {

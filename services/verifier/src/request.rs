@@ -89,6 +89,11 @@ impl Asked<'_> {
     fn is_recorded(&self) -> bool {
         matches!(self.when, When::Now(_))
     }
+
+    /// Whether the record is durable before the answer.
+    fn registers(&self) -> bool {
+        self.place.registers && self.is_recorded()
+    }
 }
 
 /// A request that was judged.
@@ -104,23 +109,16 @@ impl Verifier {
     /// # Errors
     /// `unknown_place`, `not_allowed`, `invalid_id_number`, `invalid_request`, `rate_limited`, `unavailable`.
     pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
-        if let Some(answered) = self.verify_at_once(caller, request) {
-            return answered;
-        }
         let asked = self.asked(caller, request)?;
         let judged = match &request.scan {
             Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
             _ => self.shown_code(caller, asked, request)?,
         };
-        let answer = self.count(asked, judged.answer);
-        let answer = if !asked.is_recorded() {
-            answer
-        } else if asked.place.registers {
-            self.register(asked, judged).await?
-        } else {
-            self.records.note(&note(asked, &answer));
-            answer
-        };
+        if !asked.registers() {
+            return Ok(self.settle(asked, &judged.answer, request));
+        }
+        self.count(asked, &judged.answer);
+        let answer = self.register(asked, judged).await?;
         Ok(self.response(asked.place, &answer, !request.omit_explanation))
     }
 
@@ -134,17 +132,20 @@ impl Verifier {
             Ok(asked) => asked,
             Err(problem) => return Some(Err(problem)),
         };
-        let registers = asked.place.registers && asked.is_recorded();
-        if registers || matches!(request.scan, Some(Shown::IdCard(_))) {
+        if asked.registers() || matches!(request.scan, Some(Shown::IdCard(_))) {
             return None;
         }
-        Some(self.shown_code(caller, asked, request).map(|judged| {
-            let answer = self.count(asked, judged.answer);
-            if asked.is_recorded() {
-                self.records.note(&note(asked, &answer));
-            }
-            self.response(asked.place, &answer, !request.omit_explanation)
-        }))
+        let judged = self.shown_code(caller, asked, request);
+        Some(judged.map(|judged| self.settle(asked, &judged.answer, request)))
+    }
+
+    /// The answer where nobody waits for its record.
+    fn settle(&self, asked: Asked<'_>, answer: &Answer, request: &VerifyRequest) -> VerifyResponse {
+        self.count(asked, answer);
+        if asked.is_recorded() {
+            self.records.note(&note(asked, answer));
+        }
+        self.response(asked.place, answer, !request.omit_explanation)
     }
 
     /// Who asks what, where and when.
@@ -179,7 +180,7 @@ impl Verifier {
         })
     }
 
-    fn count(&self, asked: Asked<'_>, answer: Answer) -> Answer {
+    fn count(&self, asked: Asked<'_>, answer: &Answer) {
         let took = self.clock.monotonic().saturating_sub(asked.started.monotonic);
         self.measures.count(answer.verdict, took);
         if answer.verdict.reason == Reason::UnknownCode {
@@ -188,7 +189,6 @@ impl Verifier {
                 "ALARM: a token with a good signature that the log does not know"
             );
         }
-        answer
     }
 
     /// The device as which the caller verifies here.
@@ -344,7 +344,7 @@ impl Verifier {
 }
 
 /// What is recorded of a scan.
-fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<'a> {
+fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<&'a str> {
     ScanNote {
         at: asked.started.now.0,
         place: &asked.place.name,
@@ -360,9 +360,9 @@ fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<'a> {
 /// The answer that was given when the scan was recorded.
 fn as_recorded(now: Answer, record: &ScanRecord) -> Answer {
     Answer {
-        verdict: record.reason.verdict(),
-        position: record.position,
-        age_ms: record.age_ms,
+        verdict: record.scan.reason.verdict(),
+        position: record.scan.position,
+        age_ms: record.scan.age_ms,
         ..now
     }
 }

@@ -11,12 +11,11 @@ use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
-use citycode_event_store::{
-    CommandId, EventData, EventStore, Layout, LogId, MessageId, NewCommit, RequestDigest, StreamName, StreamState,
-};
+use citycode_event_store::{EventStore, Layout, LogId, StreamName, StreamState};
 use citycode_projection::LogIdentity;
 use citycode_service_kit::clock::{Clock, SystemClock};
 use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
+use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts, When};
@@ -183,25 +182,7 @@ async fn issue_all(
 }
 
 async fn append(store: &MemoryEventStore, stream: &str, event: &Event, number: u64) -> Result<()> {
-    let (event_type, version, payload) = citycode_wire::event::encode(event);
-    let mut id = [0; 32];
-    id[..8].copy_from_slice(&number.to_be_bytes());
-    let commit = NewCommit {
-        stream: StreamName::new(stream)?,
-        events: vec![EventData {
-            event_type: event_type.into(),
-            version,
-            payload: payload.into(),
-        }],
-        message_id: MessageId(id),
-        request_digest: RequestDigest([0; 32]),
-        command_id: CommandId([0; 16]),
-        actor: "bench".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 1_700_000_000,
-        trace_context: None,
-    };
+    let commit = commit_of(StreamName::new(stream)?, event, number, 1_700_000_000);
     store.append_to_stream(commit, StreamState::Any).await?;
     Ok(())
 }

@@ -1,19 +1,17 @@
 //! `citycode import`: a CSV of residents becomes issued codes. Running it again issues nothing twice.
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
 use futures::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::verify::json_lines;
 use super::{DONE, Session, body, issued, text};
 use crate::failure::Failure;
-use crate::output::note;
+use crate::output::{note, progress};
 use crate::picture::Painter;
 use crate::residents::{self, Rejects, Resident};
 
@@ -65,7 +63,7 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
         ("reissue", args.reissue.then_some(json!(true))),
         ("print", printer.is_some().then_some(json!(true))),
     ]);
-    let bar = progress(good.len());
+    let bar = progress(good.len() as u64, "rows");
     let by_line: HashMap<u64, Resident> = good.iter().map(|row| (row.line, row.clone())).collect();
     let sent = good.len() as u64;
     let response = session
@@ -183,12 +181,4 @@ fn interrupted(failure: &Failure, counts: &Counts) -> Failure {
         ),
         Some("what was answered stands; run the same command again, and nothing is issued twice"),
     )
-}
-
-fn progress(rows: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left");
-    ProgressBar::new(rows as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -3,7 +3,6 @@
 //!
 //! What it leaves out: the vault and the keys. They are files of the data folder and are copied as files, apart.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,11 +12,10 @@ use citycode_event_store_embedded as embedded;
 use citycode_event_store_jetstream as jetstream;
 use citycode_service_kit::problem::Code;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress};
 
 /// Flags of `migrate`.
 #[derive(Args)]
@@ -56,7 +54,7 @@ pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failur
         Ok::<_, Failure>(heads.commits())
     };
     let left = commits(&source).await?.saturating_sub(commits(&target).await?);
-    let bar = progress(left);
+    let bar = progress(left, "commits");
     let counted = bar.clone();
     let copied = copy::copy(&source, &target, move |_| counted.inc(1)).await;
     let reached = copied.map_err(|error| failed(&error))?;
@@ -151,12 +149,4 @@ fn failed(error: &CopyError) -> Failure {
         error,
         "mend that and run it again; what was copied stands",
     )
-}
-
-fn progress(commits: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} commits, {per_sec}, {eta} left {msg}");
-    ProgressBar::new(commits).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Asked for once.
+    policy: tokio::sync::OnceCell<PolicyView>,
 }
 
 /// Runs one command; the exit code.
@@ -80,6 +82,7 @@ pub(crate) async fn run(
         output,
         clock,
         entropy,
+        policy: tokio::sync::OnceCell::new(),
     };
     match cli.command {
         Command::Register(args) => register::run(&session, &args).await,
@@ -145,8 +148,11 @@ impl Session {
 
     /// The server's policy.
     pub(crate) async fn policy(&self) -> Result<PolicyView, Failure> {
-        let policy = self.client.get("/api/v1/policy").await?;
-        serde_json::from_value(policy).map_err(|error| unexpected(&error))
+        let asked = self.policy.get_or_try_init(async || {
+            let policy = self.client.get("/api/v1/policy").await?;
+            serde_json::from_value(policy).map_err(|error| unexpected(&error))
+        });
+        asked.await.cloned()
     }
 
     /// For the times of a table: in the policy's zone, as people read them. Other forms keep UTC; so does a table for

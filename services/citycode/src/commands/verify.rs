@@ -169,8 +169,7 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
     while let Some(answer) = answers.next().await {
         let answer = answer?;
         answered += 1;
-        let problem = answer.get("problem").filter(|problem| !problem.is_null());
-        if let Some(problem) = problem {
+        if let Some(problem) = problem_of(&answer) {
             problems += 1;
             first_problem.get_or_insert_with(|| Failure::from_problem(problem.clone()));
         }
@@ -201,10 +200,15 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
     }
 }
 
+/// Why a scan of a stream got no verdict.
+fn problem_of(answer: &Value) -> Option<&Value> {
+    answer.get("problem").filter(|problem| !problem.is_null())
+}
+
 /// One answer of many, for people: sign and words, reason, code; or why there is no verdict.
 fn line(session: &Session, answer: &Value) -> String {
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    match answer.get("problem").filter(|problem| !problem.is_null()) {
+    match problem_of(answer) {
         Some(_) => {
             let words = session.output.colour("– NO VERDICT", 31);
             format!(

@@ -10,14 +10,35 @@ use crate::server::{Server, binary};
 
 const WANG: &str = "11010519491231002X";
 
-struct Client<'a>(&'a Server);
+/// A server of its own that knows WANG, and the command line against it.
+struct Client {
+    server: Server,
+    _folder: tempfile::TempDir,
+}
 
-impl Client<'_> {
+impl Client {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Self {
+            server: Server::start(&folder.path().join("data")).await,
+            _folder: folder,
+        };
+        client
+            .json(&["register", "--id-number", WANG, "--name", "王小明"])
+            .await;
+        client
+    }
+
+    async fn sampling_code(&self) -> Value {
+        self.json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
+            .await
+    }
+
     async fn run(&self, input: &str, args: &[&str]) -> Output {
         let mut child = tokio::process::Command::new(binary())
             .args(args)
-            .args(["--server", self.0.process.url()])
-            .env("CITYCODE_TOKEN", &*self.0.token)
+            .args(["--server", self.server.process.url()])
+            .env("CITYCODE_TOKEN", &*self.server.token)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -50,15 +71,8 @@ fn talk(run: &Output) -> String {
 
 #[tokio::test]
 async fn verify_answers_each_line_and_exits_by_the_first_that_got_no_verdict() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data")).await;
-    let client = Client(&server);
-    client
-        .json(&["register", "--id-number", WANG, "--name", "王小明"])
-        .await;
-    let code = client
-        .json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
-        .await;
+    let client = Client::new().await;
+    let code = client.sampling_code().await;
     let (token, code_id) = (code["token"].as_str().unwrap(), code["code_id"].as_str().unwrap());
     let lines = format!("{token}\nnot a code\n{token}\n");
 
@@ -96,15 +110,8 @@ async fn verify_answers_each_line_and_exits_by_the_first_that_got_no_verdict() {
 
 #[tokio::test]
 async fn tables_show_the_citys_time_and_places_in_the_log_and_json_stays_utc() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data")).await;
-    let client = Client(&server);
-    client
-        .json(&["register", "--id-number", WANG, "--name", "王小明"])
-        .await;
-    let code = client
-        .json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
-        .await;
+    let client = Client::new().await;
+    let code = client.sampling_code().await;
     assert!(code["expires_at"].as_str().unwrap().ends_with('Z'));
     let local = code["expires_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let local = local.to_zoned_datetime(jiff::tz::TimeZone::get("Asia/Shanghai").unwrap());
@@ -122,12 +129,7 @@ async fn tables_show_the_citys_time_and_places_in_the_log_and_json_stays_utc() {
 
 #[tokio::test]
 async fn a_phone_that_is_missing_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data")).await;
-    let client = Client(&server);
-    client
-        .json(&["register", "--id-number", WANG, "--name", "王小明"])
-        .await;
+    let client = Client::new().await;
     let run = client
         .run(
             "",

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use citycode_domain::time::Timestamp;
+use citycode_holder_log::holder_stream;
 use citycode_revocation::CutError;
 use citycode_service_kit::auth::Role;
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_service_kit::problem::Code;
+use citycode_testkit::commit_of;
 use citycode_token::status_list::{INVALID, SUSPENDED, VALID, read_cwt};
 use citycode_wire::proto::model::v1 as proto;
 use citycode_wire::proto::revocation::v1::{GetStatusListRequest, SuspendRequest};
@@ -159,28 +161,10 @@ async fn a_cut_that_cannot_prove_what_it_knows_is_not_made() {
 async fn unfolded(city: &City) {
     use citycode_domain::event::{Event, HolderRegistered};
     use citycode_domain::ids::HolderId;
-    use citycode_event_store::{
-        CommandId, EventData, EventStore as _, MessageId, NewCommit, RequestDigest, StreamState,
-    };
+    use citycode_event_store::{EventStore as _, StreamState};
     let holder = HolderId([0; 16]);
-    let (event_type, version, payload) =
-        citycode_wire::event::encode(&Event::HolderRegistered(HolderRegistered { holder }));
-    let commit = NewCommit {
-        stream: citycode_holder_log::holder_stream(holder),
-        events: vec![EventData {
-            event_type: event_type.into(),
-            version,
-            payload: payload.into(),
-        }],
-        message_id: MessageId([1; 32]),
-        request_digest: RequestDigest([0; 32]),
-        command_id: CommandId([0; 16]),
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: START,
-        trace_context: None,
-    };
+    let event = Event::HolderRegistered(HolderRegistered { holder });
+    let commit = commit_of(holder_stream(holder), &event, 1, START);
     city.store
         .append_to_stream(commit, StreamState::Any)
         .await

@@ -7,49 +7,24 @@ use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeRequest, Susp
 
 use crate::city::{City, LI, WANG, caller};
 
-fn revoke(kind: &str, id_number: &str, command: u8) -> RevokeRequest {
-    RevokeRequest {
-        command_id: vec![command; 16],
-        kind: kind.into(),
-        id_number: id_number.into(),
-        reason: "核实身份".into(),
-        ..RevokeRequest::default()
-    }
+/// An act's request, whichever it is: they have the same fields.
+macro_rules! request {
+    ($name:ident => $request:ident) => {
+        fn $name(kind: &str, id_number: &str, command: u8) -> $request {
+            $request {
+                command_id: vec![command; 16],
+                kind: kind.into(),
+                id_number: id_number.into(),
+                reason: "核实身份".into(),
+                ..$request::default()
+            }
+        }
+    };
 }
 
-fn suspend(kind: &str, id_number: &str, command: u8) -> SuspendRequest {
-    let RevokeRequest {
-        command_id,
-        kind,
-        id_number,
-        reason,
-        ..
-    } = revoke(kind, id_number, command);
-    SuspendRequest {
-        command_id,
-        kind,
-        id_number,
-        reason,
-        ..SuspendRequest::default()
-    }
-}
-
-fn reinstate(kind: &str, id_number: &str, command: u8) -> ReinstateRequest {
-    let RevokeRequest {
-        command_id,
-        kind,
-        id_number,
-        reason,
-        ..
-    } = revoke(kind, id_number, command);
-    ReinstateRequest {
-        command_id,
-        kind,
-        id_number,
-        reason,
-        ..ReinstateRequest::default()
-    }
-}
+request!(revoke => RevokeRequest);
+request!(suspend => SuspendRequest);
+request!(reinstate => ReinstateRequest);
 
 #[tokio::test]
 async fn r22_a_revoked_code_is_dead_and_its_siblings_are_not() {

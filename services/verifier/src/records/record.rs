@@ -16,17 +16,17 @@ use citycode_wire::verdict::{reason, reason_value};
 
 use super::{DAY_SECONDS, RecordsError};
 
-/// What is recorded of one scan. No ID number, no name.
+/// What is recorded of one scan, its texts borrowed or its own. No ID number, no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ScanNote<'a> {
+pub struct ScanNote<T> {
     /// When, in Unix seconds.
     pub at: i64,
     /// Where.
-    pub place: &'a str,
+    pub place: T,
     /// By which device.
-    pub device: &'a str,
+    pub device: T,
     /// The device's own name for the scan; empty for none.
-    pub scan_id: &'a str,
+    pub scan_id: T,
     /// The code; none where none was read.
     pub code_id: Option<CodeId>,
     /// Why the verdict was what it was.
@@ -37,33 +37,19 @@ pub struct ScanNote<'a> {
     pub age_ms: u64,
 }
 
-/// A [`ScanNote`] as it was kept.
+/// A scan as it was kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScanRecord {
-    /// When, in Unix seconds.
-    pub at: i64,
-    /// Where.
-    pub place: String,
-    /// By which device.
-    pub device: String,
-    /// The device's own name for the scan; empty for none.
-    pub scan_id: String,
-    /// The code; none where none was read.
-    pub code_id: Option<CodeId>,
-    /// Why the verdict was what it was.
-    pub reason: Reason,
-    /// The commit that the verdict rested on.
-    pub position: CommitPosition,
-    /// How old the knowledge was, in milliseconds.
-    pub age_ms: u64,
+    /// The scan.
+    pub scan: ScanNote<String>,
     /// HMAC of what was shown under the day's key; only in registrations.
     pub shown: Option<[u8; 32]>,
 }
 
-impl ScanNote<'_> {
+impl ScanNote<&str> {
     /// To be kept longer than what it borrows.
-    pub(super) fn to_record(self) -> ScanRecord {
-        ScanRecord {
+    pub(super) fn kept(self) -> ScanNote<String> {
+        ScanNote {
             at: self.at,
             place: self.place.to_owned(),
             device: self.device.to_owned(),
@@ -72,10 +58,11 @@ impl ScanNote<'_> {
             reason: self.reason,
             position: self.position,
             age_ms: self.age_ms,
-            shown: None,
         }
     }
+}
 
+impl<T: AsRef<str>> ScanNote<T> {
     /// Appends its bytes, with `shown` as [`ScanRecord::shown`] has it.
     pub(super) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
         let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
@@ -86,8 +73,8 @@ impl ScanNote<'_> {
         }
         write_text(self.code_id.as_ref().map_or(&[], |code_id| &code_id.0), bytes);
         write_text(shown.map_or(&[], |shown| shown), bytes);
-        for text in [self.place, self.device, self.scan_id] {
-            write_text(text.as_bytes(), bytes);
+        for text in [&self.place, &self.device, &self.scan_id] {
+            write_text(text.as_ref().as_bytes(), bytes);
         }
     }
 
@@ -154,20 +141,6 @@ impl<'a> Reader<'a> {
 }
 
 impl ScanRecord {
-    /// As it was noted.
-    pub(super) fn note(&self) -> ScanNote<'_> {
-        ScanNote {
-            at: self.at,
-            place: &self.place,
-            device: &self.device,
-            scan_id: &self.scan_id,
-            code_id: self.code_id,
-            reason: self.reason,
-            position: self.position,
-            age_ms: self.age_ms,
-        }
-    }
-
     /// A record of a day (days since 1970, UTC).
     pub(super) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
         Self::parse(day, bytes).ok_or_else(|| RecordsError("a record of another form".into()))
@@ -192,7 +165,7 @@ impl ScanRecord {
             [] => None,
             bytes => Some(bytes.try_into().ok()?),
         };
-        let record = Self {
+        let scan = ScanNote {
             at: i64::from(day) * DAY_SECONDS + second,
             place: reader.text()?,
             device: reader.text()?,
@@ -201,9 +174,8 @@ impl ScanRecord {
             reason,
             position,
             age_ms,
-            shown,
         };
-        reader.0.is_empty().then_some(record)
+        reader.0.is_empty().then_some(Self { scan, shown })
     }
 
     /// The records of a chunk, in order.
@@ -226,7 +198,7 @@ mod tests {
 
     const START_DAY: u32 = 19_235;
 
-    fn note() -> ScanNote<'static> {
+    fn note() -> ScanNote<&'static str> {
         ScanNote {
             at: 1_661_904_000,
             place: "sampling_desk",
@@ -247,7 +219,7 @@ mod tests {
         let long = "长".repeat(2_000);
         for reason in Reason::ALL {
             let note = ScanNote {
-                scan_id: &long,
+                scan_id: long.as_str(),
                 reason,
                 position: CommitPosition {
                     partition: u16::MAX,
@@ -260,7 +232,10 @@ mod tests {
             note.write_to_chunk(None, &mut chunk);
             note.write_to_chunk(None, &mut chunk);
             let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
-            assert_eq!(records.iter().map(ScanRecord::note).collect::<Vec<_>>(), [note, note]);
+            assert_eq!(
+                records.into_iter().map(|record| record.scan).collect::<Vec<_>>(),
+                [note.kept(), note.kept()]
+            );
         }
     }
 
@@ -277,8 +252,11 @@ mod tests {
         .write_to_chunk(None, &mut chunk);
         let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
         assert_eq!(records.len(), 2);
-        assert_eq!((records[0].note(), records[0].shown), (note(), Some([5; 32])));
-        assert_eq!((records[1].code_id, records[1].reason), (None, Reason::Unreadable));
+        assert_eq!((&records[0].scan, records[0].shown), (&note().kept(), Some([5; 32])));
+        assert_eq!(
+            (records[1].scan.code_id, records[1].scan.reason),
+            (None, Reason::Unreadable)
+        );
         for length in 0..chunk.len() {
             let cut = ScanRecord::read_chunk(START_DAY, &chunk[..length]);
             assert!(cut.map_or(true, |records| records.len() < 2), "cut to {length}");

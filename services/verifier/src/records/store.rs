@@ -29,7 +29,7 @@ pub(super) struct Store {
 
 /// A registration that waits for its place on the disk.
 pub(super) struct Registration {
-    pub(super) record: ScanRecord,
+    pub(super) scan: ScanNote<String>,
     pub(super) shown: ShownBytes,
 }
 
@@ -62,21 +62,21 @@ impl Store {
         {
             let mut scans = transaction.open_table(SCANS).map_err(failed)?;
             let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
-            for Registration { record, shown } in registrations {
-                let name = (!record.scan_id.is_empty()).then(|| scan_name(&record.device, &record.scan_id));
+            for Registration { scan, shown } in registrations {
+                let name = (!scan.scan_id.is_empty()).then(|| scan_name(&scan.device, &scan.scan_id));
                 let before = name.and_then(|name| self.before(&registered, name, shown).transpose());
                 if let Some(before) = before {
                     answers.push(before);
                     continue;
                 }
-                let day = day_of(record.at)?;
+                let day = day_of(scan.at)?;
                 let key = self.key(day)?;
-                let (note, shown) = (record.note(), key.digest(shown));
+                let shown = key.digest(shown);
                 if let Some(name) = name {
-                    let sealed = key.seal(CONTEXT, self.entropy.array(), &bytes_of(&note, &shown));
+                    let sealed = key.seal(CONTEXT, self.entropy.array(), &bytes_of(scan, &shown));
                     registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                 }
-                note.write_to_chunk(Some(&shown), chunks.entry(day).or_default());
+                scan.write_to_chunk(Some(&shown), chunks.entry(day).or_default());
                 answers.push(Ok(Registered::Now));
             }
             for (day, chunk) in chunks {
@@ -170,9 +170,9 @@ impl Store {
     }
 }
 
-fn bytes_of(note: &ScanNote<'_>, shown: &[u8; 32]) -> Vec<u8> {
+fn bytes_of(scan: &ScanNote<String>, shown: &[u8; 32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(192);
-    note.write(Some(shown), &mut bytes);
+    scan.write(Some(shown), &mut bytes);
     bytes
 }
 

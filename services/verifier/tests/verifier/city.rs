@@ -12,15 +12,13 @@ use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
-use citycode_event_store::{
-    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, MessageId, NewCommit, Position, RequestDigest,
-    StreamName, StreamState,
-};
+use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Position, StreamName, StreamState};
 use citycode_projection::LogIdentity;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Entropy, SeededEntropy};
 use citycode_service_kit::problem::Problem;
+use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_verifier::{Answer, Scan, ScanRecords, Verifier, VerifierParts, When};
@@ -173,26 +171,8 @@ impl City {
 
     /// Appends without waiting for the verifier.
     pub(crate) async fn append(&self, stream: &str, event: &Event) -> Position {
-        let (event_type, version, payload) = citycode_wire::event::encode(event);
         let number = self.commands.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        let commit = NewCommit {
-            stream: StreamName::new(stream).unwrap(),
-            events: vec![EventData {
-                event_type: event_type.into(),
-                version,
-                payload: payload.into(),
-            }],
-            message_id: MessageId(id),
-            request_digest: RequestDigest([0; 32]),
-            command_id: CommandId([0; 16]),
-            actor: "test".into(),
-            causation_id: None,
-            correlation_id: None,
-            decided_at: self.clock.now().0,
-            trace_context: None,
-        };
+        let commit = commit_of(StreamName::new(stream).unwrap(), event, number, self.clock.now().0);
         match self.store.append_to_stream(commit, StreamState::Any).await.unwrap() {
             AppendOutcome::Appended { position, .. } => position,
             other => panic!("{other:?}"),

@@ -157,14 +157,17 @@ async fn every_scan_is_found_again_in_the_records_of_its_day() {
         ("sampling_desk", Reason::Ok, true),
         ("sentinel", Reason::KindNotAcceptedHere, false),
     ] {
-        let here: Vec<_> = records.iter().filter(|record| record.place == place).collect();
-        let ids: Vec<_> = here.iter().map(|record| record.scan_id.clone()).collect();
+        let here: Vec<_> = records.iter().filter(|record| record.scan.place == place).collect();
+        let ids: Vec<_> = here.iter().map(|record| record.scan.scan_id.clone()).collect();
         let expected: Vec<_> = (0..300).map(|scan| format!("scan-{scan}")).collect();
         assert_eq!(ids, expected, "each once, in their order, at {place}");
         for record in here {
-            assert_eq!(record.reason, reason);
-            assert_eq!(record.code_id, Some(code.issued.code.code_id));
-            assert_eq!((record.device.as_str(), record.at), ("desk-1", crate::city::START));
+            assert_eq!(record.scan.reason, reason);
+            assert_eq!(record.scan.code_id, Some(code.issued.code.code_id));
+            assert_eq!(
+                (record.scan.device.as_str(), record.scan.at),
+                ("desk-1", crate::city::START)
+            );
             assert_eq!(record.shown.is_some(), registered);
         }
     }
