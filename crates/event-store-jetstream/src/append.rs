@@ -9,9 +9,9 @@ use citycode_event_store::{
 };
 use futures::future::join_all;
 
-use crate::api::API_TIMEOUT;
 use crate::log_client::LogClient;
 use crate::publish::{Published, publish};
+use citycode_jetstream::api::API_TIMEOUT;
 
 /// First pause after "not now"; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(2);

@@ -1,19 +1,7 @@
 //! What the engine is told.
 
-use std::path::PathBuf;
-
 use citycode_event_store::{Layout, LogId, LogPosition};
-use secrecy::SecretString;
-
-/// Who this client is to the servers.
-#[derive(Debug, Clone, Default)]
-pub enum Credentials {
-    /// Nobody in particular: for a server without accounts.
-    #[default]
-    None,
-    /// The user of this NKEY seed (`SU…`).
-    NkeySeed(SecretString),
-}
+use citycode_jetstream::Connection;
 
 /// What the servers must do before they acknowledge.
 #[derive(Debug, Clone)]
@@ -41,14 +29,8 @@ pub struct NewLog {
 /// Where the log is and what it must be.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The servers, e.g. `nats://10.0.0.1:4222` or `tls://…`; one that answers is enough, others are learned.
-    pub servers: Vec<String>,
-    /// Who this client is.
-    pub credentials: Credentials,
-    /// Certificates that a server's certificate may rest on, besides the system's (a PEM file).
-    pub root_certificates: Option<PathBuf>,
-    /// The name that servers show for this connection, e.g. `issuer`.
-    pub client_name: String,
+    /// Where the servers are, and who this client is to them.
+    pub connection: Connection,
     /// How many servers keep a copy of each partition: 3, or 1 for a server that stands alone.
     pub replicas: u8,
     /// What the servers must do before they acknowledge.
@@ -64,10 +46,7 @@ impl Config {
     #[must_use]
     pub fn new(servers: Vec<String>, client_name: &str, durability: Durability) -> Self {
         Self {
-            servers,
-            credentials: Credentials::None,
-            root_certificates: None,
-            client_name: client_name.to_owned(),
+            connection: Connection::new(servers, client_name),
             replicas: 3,
             durability,
             expected_log_id: None,

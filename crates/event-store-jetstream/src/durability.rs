@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::api::StreamInfo;
+use citycode_jetstream::api::StreamInfo;
 
 /// How long a server's monitoring may take.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,7 +22,6 @@
 //!
 //! What it leaves out: what an event means; credentials' permissions and the servers' configuration (deployment).
 
-mod api;
 mod append;
 mod config;
 mod conflict;
@@ -42,7 +41,8 @@ mod store;
 mod subscription;
 mod tails;
 
-pub use config::{Config, Credentials, Durability, NewLog};
+pub use citycode_jetstream::{Connection, Credentials};
+pub use config::{Config, Durability, NewLog};
 pub use durability::DurabilityError;
 pub use open::OpenError;
 pub use provision::{ProvisionError, provision};

@@ -8,11 +8,11 @@ use citycode_event_store::{Partition, Position, ReadError, Sequence};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::api::{self, ApiError};
 use crate::locks::BucketLocks;
 use crate::manifest::Manifest;
 use crate::names;
 use crate::tails::SeenTails;
+use citycode_jetstream::api::{self, ApiError};
 
 /// Appends under way at once: beyond it the servers grow no faster, and far beyond (25,000) consumers starve.
 pub(crate) const MAX_IN_FLIGHT: usize = 1_000;

@@ -3,22 +3,18 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, Event};
 use citycode_event_store::{Layout, LogId, LogPosition, Partition, Sequence};
-use secrecy::ExposeSecret as _;
+use citycode_jetstream::ConnectError;
+use citycode_jetstream::api::{self, ApiError, StreamInfo};
 
-use crate::api::{self, ApiError, StreamInfo};
-use crate::config::{Config, Credentials, Durability};
+use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
 use crate::log_client::LogClient;
 use crate::manifest::{Manifest, ManifestInvalid, READER};
 use crate::names;
 use crate::settings::{SettingMismatch, Settings};
 
-/// A dead server is noticed after two of these, not after two minutes.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
-const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 /// Looks at a question that an election, or a server coming up, may leave without an answer; each takes up to 15 s
 /// where nothing answers, and a pause where something refuses.
 const LOOKS: usize = 20;
@@ -28,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No server took the connection.
-    #[error("no NATS server takes the connection: {0}")]
-    Connect(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// No log stands there.
     #[error("the servers have no event log; `provision` makes one")]
     NoLog,
@@ -161,40 +157,14 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
 
 pub(crate) async fn connect(config: &Config, told: &Told) -> Result<Client, OpenError> {
     let told = Arc::clone(told);
-    let mut options = ConnectOptions::new()
-        .name(&config.client_name)
-        .ping_interval(PING_INTERVAL)
-        .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .max_reconnects(None)
-        .event_callback(move |event| {
-            let told = Arc::clone(&told);
-            async move { hear(&event, told.get().and_then(Weak::upgrade).as_deref()) }
-        });
-    if let Credentials::NkeySeed(seed) = &config.credentials {
-        options = options.nkey(seed.expose_secret().to_owned());
-    }
-    if let Some(certificates) = &config.root_certificates {
-        options = options.add_root_certificates(certificates.clone());
-    }
-    let servers = config.servers.clone();
-    options
-        .connect(servers)
-        .await
-        .map_err(|error| OpenError::Connect(error.to_string()))
+    let hear = move |event: &Event| hear(event, told.get().and_then(Weak::upgrade).as_deref());
+    Ok(citycode_jetstream::connect(&config.connection, hear).await?)
 }
 
+/// After a loss of the connection it may lead to another log.
 fn hear(event: &Event, log: Option<&LogClient>) {
-    match event {
-        Event::Connected | Event::Disconnected => {
-            if let Some(log) = log {
-                log.suspect_all();
-            }
-            tracing::info!(%event, "connection to NATS");
-        }
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-            tracing::warn!(%event, "connection to NATS");
-        }
-        _ => tracing::debug!(%event, "connection to NATS"),
+    if let (Event::Connected | Event::Disconnected, Some(log)) = (event, log) {
+        log.suspect_all();
     }
 }
 

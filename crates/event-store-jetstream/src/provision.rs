@@ -6,12 +6,12 @@ use async_nats::Client;
 use citycode_event_store::{LogId, Partition};
 use serde_json::Value;
 
-use crate::api::{self, StreamInfo};
 use crate::config::{Config, NewLog};
 use crate::manifest::Manifest;
 use crate::names;
 use crate::open::{self, OpenError};
 use crate::settings::Settings;
+use citycode_jetstream::api::{self, StreamInfo};
 
 /// Why a log was not made.
 #[derive(Debug, thiserror::Error)]

@@ -14,9 +14,9 @@ use citycode_event_store::{BucketId, MessageId, Revision, Sequence};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use crate::api::{self, ApiError, code};
 use crate::log_client::LogClient;
 use crate::names;
+use citycode_jetstream::api::{self, ApiError, code};
 
 /// What a publish came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

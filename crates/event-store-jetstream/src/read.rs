@@ -11,9 +11,9 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::api::{self, API_TIMEOUT, ApiError, StoredMessage};
 use crate::log_client::{LogClient, damaged};
 use crate::names;
+use citycode_jetstream::api::{self, API_TIMEOUT, ApiError, StoredMessage};
 
 /// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
 const BATCH: usize = 256;

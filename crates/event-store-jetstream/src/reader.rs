@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
-use crate::api;
 use crate::log_client::{LogClient, PartitionError, damaged};
 use crate::names;
+use citycode_jetstream::api;
 
 const NANOS: u64 = 1_000_000_000;
 /// The server's sign of life, in seconds.

@@ -11,19 +11,20 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
     ("event-store", &[]),
+    ("jetstream", &[]),
     ("service-kit", &[]),
     ("token", &["domain"]),
     ("projection", &["domain"]),
     ("wire", &["domain"]),
-    ("vault", &["domain"]),
+    ("vault", &["domain", "jetstream"]),
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
-    ("event-store-jetstream", &["event-store"]),
+    ("event-store-jetstream", &["event-store", "jetstream"]),
     ("holder-log", &["domain", "wire", "projection", "event-store"]),
     (
         "acts",
@@ -157,7 +158,14 @@ const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
 const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
     (
         "async-nats",
-        &["event-store-jetstream", "vault", "testkit", "bench", "tests"],
+        &[
+            "jetstream",
+            "event-store-jetstream",
+            "vault",
+            "testkit",
+            "bench",
+            "tests",
+        ],
     ),
     ("redb", &["event-store-embedded", "vault", "audit", "verifier", "bench"]),
     ("krilla", &["qr"]),

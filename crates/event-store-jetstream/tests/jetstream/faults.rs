@@ -217,7 +217,10 @@ async fn three_servers_outlive_the_death_of_each_in_turn_and_a_pause() {
         servers.servers()[0].sigstop().await;
         let unproven = Config {
             durability: citycode_event_store_jetstream::Durability::Unproven,
-            servers: servers.urls()[1..].to_vec(),
+            connection: citycode_event_store_jetstream::Connection {
+                servers: servers.urls()[1..].to_vec(),
+                ..config.connection.clone()
+            },
             ..config.clone()
         };
         progress(&unproven, 100).await;

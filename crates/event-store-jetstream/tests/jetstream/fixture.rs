@@ -23,7 +23,7 @@ pub(crate) fn cluster(cluster: &NatsCluster) -> Config {
 }
 
 pub(crate) async fn client(config: &Config) -> Client {
-    async_nats::connect(config.servers.clone())
+    async_nats::connect(config.connection.servers.clone())
         .await
         .expect("a server takes the connection")
 }

@@ -108,12 +108,12 @@ impl MigrateArgs {
         let servers = place.split(',').map(str::to_owned).collect();
         let mut config = jetstream::Config::new(servers, "citycode migrate", durability);
         config.replicas = self.replicas;
-        config.root_certificates = self.ca.clone();
+        config.connection.root_certificates = self.ca.clone();
         if let Some(path) = &self.nkey_file {
             let seed = citycode_service_kit::files::read_private(path);
             let seed = seed.map_err(|error| Failure::file("read", path, error))?;
             let seed = String::from_utf8_lossy(&seed).trim().to_owned();
-            config.credentials = jetstream::Credentials::NkeySeed(seed.into());
+            config.connection.credentials = jetstream::Credentials::NkeySeed(seed.into());
         }
         if let Some((log_id, layout)) = new {
             let made = jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await;

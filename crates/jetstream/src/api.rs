@@ -12,43 +12,57 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// How long a question may take: an election takes 4 to 9 s.
-pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(15);
+pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The server's error codes that mean something here.
-pub(crate) mod code {
+pub mod code {
     /// No meta leader yet.
-    pub(crate) const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
+    pub const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
     /// Asked of a server that lost its lead.
-    pub(crate) const CLUSTER_NOT_LEADER: u64 = 10_009;
-    pub(crate) const INSUFFICIENT_RESOURCES: u64 = 10_023;
-    pub(crate) const MEMORY_RESOURCES_EXCEEDED: u64 = 10_028;
+    pub const CLUSTER_NOT_LEADER: u64 = 10_009;
+    /// The cluster has too little of something.
+    pub const INSUFFICIENT_RESOURCES: u64 = 10_023;
+    /// The account's or server's memory is full.
+    pub const MEMORY_RESOURCES_EXCEEDED: u64 = 10_028;
     /// No message there.
-    pub(crate) const NO_MESSAGE_FOUND: u64 = 10_037;
-    pub(crate) const STORAGE_RESOURCES_EXCEEDED: u64 = 10_047;
-    pub(crate) const MESSAGE_TOO_LARGE: u64 = 10_054;
+    pub const NO_MESSAGE_FOUND: u64 = 10_037;
+    /// The account's or server's disk is full.
+    pub const STORAGE_RESOURCES_EXCEEDED: u64 = 10_047;
+    /// Larger than the stream takes.
+    pub const MESSAGE_TOO_LARGE: u64 = 10_054;
     /// Made by somebody else, with other settings.
-    pub(crate) const STREAM_NAME_IN_USE: u64 = 10_058;
-    pub(crate) const STREAM_NOT_FOUND: u64 = 10_059;
+    pub const STREAM_NAME_IN_USE: u64 = 10_058;
+    /// There is no such stream.
+    pub const STREAM_NOT_FOUND: u64 = 10_059;
     /// The expectation does not hold.
-    pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
-    pub(crate) const JETSTREAM_NOT_ENABLED: u64 = 10_076;
-    pub(crate) const STREAM_SEALED: u64 = 10_109;
-    pub(crate) const STREAM_OFFLINE: u64 = 10_118;
+    pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
+    /// The server, or the account, keeps no streams.
+    pub const JETSTREAM_NOT_ENABLED: u64 = 10_076;
+    /// The stream takes nothing any more.
+    pub const STREAM_SEALED: u64 = 10_109;
+    /// Too few of its servers are up.
+    pub const STREAM_OFFLINE: u64 = 10_118;
     /// The same message id is in flight.
-    pub(crate) const DUPLICATE_IN_FLIGHT: u64 = 10_158;
+    pub const DUPLICATE_IN_FLIGHT: u64 = 10_158;
     /// The bucket's last sequence cannot be told yet.
-    pub(crate) const LAST_SEQUENCE_NOT_READY: u64 = 10_163;
+    pub const LAST_SEQUENCE_NOT_READY: u64 = 10_163;
     /// Another message to the bucket is in flight.
-    pub(crate) const WRITE_IN_FLIGHT: u64 = 10_164;
-    pub(crate) const TOO_MANY_REQUESTS: u64 = 10_167;
+    pub const WRITE_IN_FLIGHT: u64 = 10_164;
+    /// The server has more to do than it takes.
+    pub const TOO_MANY_REQUESTS: u64 = 10_167;
 }
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ApiError {
+pub enum ApiError {
     /// The server refused.
     #[error("the server refused: {description} ({code})")]
-    Refused { code: u64, description: String },
+    Refused {
+        /// The server's error code.
+        code: u64,
+        /// Its words.
+        description: String,
+    },
     /// Nobody listens: no leader, no such stream, or no permission.
     #[error("no server answers for it")]
     NoResponders,
@@ -64,12 +78,15 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    pub(crate) fn has_code(&self, wanted: u64) -> bool {
+    /// Whether the server refused with this code.
+    #[must_use]
+    pub fn has_code(&self, wanted: u64) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == wanted)
     }
 
     /// Whether an election, or a server that comes up, may explain it.
-    pub(crate) fn may_pass(&self) -> bool {
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused { code, .. } => [
                 code::CLUSTER_NOT_AVAILABLE,
@@ -93,39 +110,53 @@ struct ErrorBody {
 
 /// Where a stream stands, and what it is.
 #[derive(Debug, Deserialize)]
-pub(crate) struct StreamInfo {
-    pub(crate) config: Map<String, Value>,
-    pub(crate) state: StreamState,
-    pub(crate) cluster: Option<ClusterInfo>,
+pub struct StreamInfo {
+    /// Its settings, by the server's words.
+    pub config: Map<String, Value>,
+    /// Where it stands.
+    pub state: StreamState,
+    /// Who holds copies; none if it stands alone.
+    pub cluster: Option<ClusterInfo>,
 }
 
+/// How far a stream goes.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub(crate) struct StreamState {
-    pub(crate) first_seq: u64,
-    pub(crate) last_seq: u64,
+pub struct StreamState {
+    /// Sequence of its first message.
+    pub first_seq: u64,
+    /// Sequence of its last message; 0 where there was none.
+    pub last_seq: u64,
 }
 
+/// The servers of a stream.
 #[derive(Debug, Deserialize)]
-pub(crate) struct ClusterInfo {
-    pub(crate) leader: Option<String>,
+pub struct ClusterInfo {
+    /// The one that leads.
+    pub leader: Option<String>,
+    /// The others.
     #[serde(default)]
-    pub(crate) replicas: Vec<Peer>,
+    pub replicas: Vec<Peer>,
 }
 
+/// One of them.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Peer {
-    pub(crate) name: String,
+pub struct Peer {
+    /// Its name.
+    pub name: String,
 }
 
 impl StreamInfo {
-    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+    /// The metadata that its maker gave it.
+    #[must_use]
+    pub fn metadata(&self) -> BTreeMap<String, String> {
         let metadata = self.config.get("metadata").and_then(Value::as_object);
         let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         metadata.into_iter().flatten().filter_map(text).collect()
     }
 
     /// The servers that hold a copy; none if it stands alone.
-    pub(crate) fn servers(&self) -> Vec<String> {
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
         let cluster = self.cluster.as_ref();
         let leader = cluster
             .and_then(|cluster| cluster.leader.clone())
@@ -137,12 +168,15 @@ impl StreamInfo {
 
 /// A message as it is stored.
 #[derive(Debug, Clone)]
-pub(crate) struct StoredMessage {
-    pub(crate) subject: String,
-    pub(crate) sequence: u64,
-    pub(crate) payload: Bytes,
+pub struct StoredMessage {
+    /// On which subject.
+    pub subject: String,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// Its bytes.
+    pub payload: Bytes,
     /// When the server stored it (RFC 3339), where it said so.
-    pub(crate) time: Option<String>,
+    pub time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -160,7 +194,10 @@ struct MessageBody {
 }
 
 /// Asks, and gives the answer's bytes as they came.
-pub(crate) async fn request(
+///
+/// # Errors
+/// What came instead of an answer.
+pub async fn request(
     client: &Client,
     subject: String,
     headers: Option<HeaderMap>,
@@ -184,7 +221,10 @@ pub(crate) async fn request(
 }
 
 /// Reads an answer of the API: its body, or the error that stands in it.
-pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+///
+/// # Errors
+/// The error in the answer, or that it cannot be read.
+pub fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     let malformed = |error: serde_json::Error| ApiError::Malformed(error.to_string());
     let value: Value = serde_json::from_slice(payload).map_err(malformed)?;
     if let Some(error) = value.get("error") {
@@ -198,7 +238,10 @@ pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> 
 }
 
 /// Asks the API, `$JS.API.<verb>`.
-pub(crate) async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value) -> Result<T, ApiError> {
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value) -> Result<T, ApiError> {
     let payload = match body {
         Value::Null => Bytes::new(),
         body => body.to_string().into(),
@@ -208,16 +251,18 @@ pub(crate) async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: 
 }
 
 /// Where the stream stands, as its leader says.
-pub(crate) async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
     ask(client, &format!("STREAM.INFO.{stream}"), &Value::Null).await
 }
 
 /// One message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.
-pub(crate) async fn get_from_leader(
-    client: &Client,
-    stream: &str,
-    body: &Value,
-) -> Result<Option<StoredMessage>, ApiError> {
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
     let answer: Result<MessageGet, ApiError> = ask(client, &format!("STREAM.MSG.GET.{stream}"), body).await;
     match answer {
         Ok(MessageGet { message }) => {
@@ -237,11 +282,10 @@ pub(crate) async fn get_from_leader(
 }
 
 /// One message from whichever server is near, which may lag: nothing is no proof that there is nothing.
-pub(crate) async fn get_from_any(
-    client: &Client,
-    stream: &str,
-    body: &Value,
-) -> Result<Option<StoredMessage>, ApiError> {
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
     let answer = request(
         client,
         format!("$JS.API.DIRECT.GET.{stream}"),
@@ -253,7 +297,10 @@ pub(crate) async fn get_from_any(
 }
 
 /// A message of a direct answer; `None` where its status says that there is none (or no further one).
-pub(crate) fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
+///
+/// # Errors
+/// A status that is neither; a message without its headers.
+pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
     match answer.status {
         None => {}
         Some(StatusCode::NOT_FOUND) => return Ok(None),

@@ -1,0 +1,107 @@
+//! Connecting: who this client is, and what a connection that is lost means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// A dead server is noticed after two of these, not after two minutes.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
+const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
+
+/// Who this client is to the servers.
+#[derive(Debug, Clone, Default)]
+pub enum Credentials {
+    /// Nobody in particular: for a server without accounts.
+    #[default]
+    None,
+    /// The user of this NKEY seed (`SU…`).
+    NkeySeed(SecretString),
+}
+
+/// A certificate of this client's own, where servers ask for one (mTLS). PEM files.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// The certificate, its chain behind it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Where the servers are, and who this client is to them.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The servers, e.g. `nats://10.0.0.1:4222` or `tls://…`; one that answers is enough, others are learned.
+    pub servers: Vec<String>,
+    /// Who this client is.
+    pub credentials: Credentials,
+    /// Certificates that a server's certificate may rest on, besides the system's (a PEM file).
+    pub root_certificates: Option<PathBuf>,
+    /// This client's own certificate.
+    pub identity: Option<ClientIdentity>,
+    /// The name that servers show for this connection, e.g. `issuer`.
+    pub client_name: String,
+}
+
+impl Connection {
+    /// To servers without accounts.
+    #[must_use]
+    pub fn new(servers: Vec<String>, client_name: &str) -> Self {
+        Self {
+            servers,
+            credentials: Credentials::None,
+            root_certificates: None,
+            identity: None,
+            client_name: client_name.to_owned(),
+        }
+    }
+}
+
+/// No server took the connection: none is there, or none takes this client.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no NATS server takes the connection: {0}")]
+pub struct ConnectError(String);
+
+/// Connects. A connection that is lost is made again for as long as the client lives, to whichever server answers;
+/// `hear` is told of every loss and every return, and must not block.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(
+    connection: &Connection,
+    hear: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name(&connection.client_name)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .max_reconnects(None)
+        .event_callback(move |event| {
+            report(&event);
+            hear(&event);
+            std::future::ready(())
+        });
+    if let Credentials::NkeySeed(seed) = &connection.credentials {
+        options = options.nkey(seed.expose_secret().to_owned());
+    }
+    if let Some(certificates) = &connection.root_certificates {
+        options = options.add_root_certificates(certificates.clone());
+    }
+    if let Some(ClientIdentity { certificate, key }) = &connection.identity {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    let connected = options.connect(connection.servers.clone()).await;
+    connected.map_err(|error| ConnectError(error.to_string()))
+}
+
+fn report(event: &Event) {
+    match event {
+        Event::Connected | Event::Disconnected => tracing::info!(%event, "connection to NATS"),
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            tracing::warn!(%event, "connection to NATS");
+        }
+        _ => tracing::debug!(%event, "connection to NATS"),
+    }
+}

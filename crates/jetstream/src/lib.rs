@@ -1,0 +1,9 @@
+//! Connections to NATS and the JetStream API, spoken over the client's plain requests.
+//!
+//! Plain requests, because then settings are compared as the server reports them, those that this program has no
+//! word for too, and every error code is seen. What a stream is for is its engine's.
+
+pub mod api;
+mod connect;
+
+pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect};
