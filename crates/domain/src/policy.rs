@@ -195,6 +195,13 @@ impl Policy {
             .any(|place| place.acceptance(kind) == Some(Acceptance::AfterIdCheck))
     }
 
+    /// How old the knowledge may be at the place that asks the most, in milliseconds (R24).
+    #[must_use]
+    pub fn tightest_knowledge_age_ms(&self) -> u64 {
+        let ages = self.places.iter().map(|place| place.max_knowledge_age_ms);
+        ages.min().unwrap_or(u64::MAX)
+    }
+
     /// The longest validity of any kind in seconds: how long a retired key must verify.
     #[must_use]
     pub fn longest_validity_seconds(&self) -> i64 {

@@ -8,6 +8,7 @@ use citycode_event_store::{Partition, Position, ReadError, Sequence};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::echo::Echoes;
 use crate::locks::BucketLocks;
 use crate::manifest::Manifest;
 use crate::names;
@@ -44,6 +45,7 @@ pub(crate) struct LogClient {
     pub(crate) locks: BucketLocks,
     pub(crate) in_flight: Semaphore,
     pub(crate) tails: SeenTails,
+    pub(crate) echoes: Echoes,
     /// The highest sequence of each partition that this client was told of.
     seen: Vec<AtomicU64>,
     /// The connection was lost since: what it leads to now may be another log.
@@ -55,12 +57,14 @@ pub(crate) struct LogClient {
 impl LogClient {
     pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence]) -> Self {
         let partitions = usize::from(manifest.layout.partitions());
+        let echoes = Echoes::new(manifest.layout.partitions(), &client.new_inbox());
         Self {
             client,
             manifest,
             locks: BucketLocks::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             tails: SeenTails::new(manifest.layout),
+            echoes,
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
             suspect: std::iter::repeat_with(AtomicBool::default).take(partitions).collect(),
             stopped: Mutex::new(None),

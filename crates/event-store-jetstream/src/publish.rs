@@ -53,6 +53,7 @@ pub(crate) async fn publish(
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", BASE64URL_NOPAD.encode(&id.0));
     headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_raw().to_string());
+    log.echoes.put(bucket.partition, &mut headers);
     let answer = api::request(&log.client, names::subject(bucket), Some(headers), bytes).await;
     judge(answer.and_then(|message| api::parse(&message.payload)))
 }

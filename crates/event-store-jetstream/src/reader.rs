@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
-use citycode_event_store::{Partition, Position, ReadError, RecordedCommit, Sequence, SubscriptionError, codec};
+use citycode_event_store::{
+    Partition, Position, ReadError, RecordedCommit, Sequence, SubscriptionError, codec, watermark,
+};
 use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
@@ -253,10 +255,14 @@ impl PartitionReader {
             sequence: expected,
         };
         let failed = |reason| End::Failed(damaged(partition, expected, reason).into());
+        self.log.echoes.see(position, &message);
         let commit = codec::decode_recorded(message.payload, position, &self.log.manifest.layout)
             .map_err(|error| failed(error.to_string()))?;
         if !names::is_subject_of(&message.subject, commit.bucket) {
             return Err(failed("it stands in another bucket".into()));
+        }
+        if watermark::is_watermark(&commit.commit.stream) {
+            self.log.echoes.see_watermark(partition);
         }
         self.last = expected;
         Ok(Some(commit))

@@ -9,7 +9,7 @@ use citycode_event_store::{
 };
 
 use crate::log_client::LogClient;
-use crate::{Config, OpenError, open, subscription};
+use crate::{Config, EchoAnswers, OpenError, open, subscription};
 
 /// A log on JetStream, for any number of processes. Wrap it in an `Arc` to share it.
 ///
@@ -33,6 +33,13 @@ impl JetStreamEventStore {
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         self.log.stopped()
+    }
+
+    /// Answers the questions of readers who prove that they are fresh, for as long as it is polled: a writer's duty.
+    /// Reads this client's subscription to know who else has answered, so the log must be followed. Gives the reason
+    /// where the servers do not let it listen.
+    pub async fn answer_echoes(&self, answers: EchoAnswers) -> String {
+        self.log.answer_echoes(answers).await
     }
 }
 
@@ -68,6 +75,10 @@ impl EventStore for JetStreamEventStore {
 
     async fn heads(&self) -> Result<LogPosition, ReadError> {
         self.log.heads().await
+    }
+
+    async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
+        self.log.proved_heads().await
     }
 
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {

@@ -125,6 +125,18 @@ pub struct NewCommit {
     pub trace_context: Option<String>,
 }
 
+impl NewCommit {
+    /// The events that mean something: all of them, and none of a [watermark](crate::watermark).
+    #[must_use]
+    pub fn facts(&self) -> &[EventData] {
+        if crate::watermark::is_watermark(&self.stream) {
+            &[]
+        } else {
+            &self.events
+        }
+    }
+}
+
 impl fmt::Debug for NewCommit {
     /// Leaves out the actor and the trace, which lead to a caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -131,12 +131,12 @@ impl Progress {
         Ok(())
     }
 
-    /// Waits until everything is folded that the log holds when this is asked. Sets no limit in time.
+    /// Waits until everything is folded that was acknowledged to anybody before this is asked. Sets no limit in time.
     ///
     /// # Errors
     /// [`CatchUpError`].
     pub async fn catch_up(&self, store: &dyn EventStore) -> Result<(), CatchUpError> {
-        let heads = store.heads().await?;
+        let heads = store.proved_heads().await?;
         Ok(self.wait_for_all(&heads).await?)
     }
 

@@ -24,6 +24,7 @@ mod position;
 mod store;
 mod stream;
 mod subscription;
+pub mod watermark;
 
 pub use commit::{
     CommandId, CommitHash, CommitInvalid, EventData, MAX_ACTOR_BYTES, MAX_COMMIT_BYTES, MAX_EVENT_TYPE_BYTES,

@@ -147,6 +147,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// The last sequence of every partition that a read started now can see.
     async fn heads(&self) -> Result<LogPosition, ReadError>;
 
+    /// A point that includes everything that was acknowledged to anybody before this was asked: proved, where
+    /// [`EventStore::heads`] is what the engine believes. In one process both are the same. Over a network it takes
+    /// writers that answer and a subscription of this store that is read, waits for as long as there is none, and
+    /// is cancelled by being dropped.
+    async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
+        self.heads().await
+    }
+
     /// Delivers every partition in order, at least once, from an exclusive position, and says when it has caught up.
     /// A position past a head is refused: the log went back, or is another one.
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError>;

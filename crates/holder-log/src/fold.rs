@@ -86,7 +86,7 @@ pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a>
 pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
     commit
         .commit
-        .events
+        .facts()
         .iter()
         .map(|data| event::decode(&data.event_type, data.version, &data.payload))
         .collect()
@@ -100,7 +100,7 @@ pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError
 pub fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
     commit
         .commit
-        .events
+        .facts()
         .iter()
         .map(|data| event::decode_for_projection(&data.event_type, data.version, &data.payload))
         .collect()

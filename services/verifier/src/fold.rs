@@ -86,7 +86,7 @@ impl Fold for VerifierFold {
         };
         let events: Vec<Event> = commit
             .commit
-            .events
+            .facts()
             .iter()
             .map(decode)
             .collect::<Result<_, _>>()

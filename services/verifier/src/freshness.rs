@@ -1,8 +1,9 @@
 //! How old the verifier's knowledge surely is (R24): proved, not claimed.
 //!
-//! A probe asks the log for its heads and waits until the fold has reached them: then everything that was in the log
-//! when the probe began is known, whatever any wall clock says. In one process the engine itself answers; over a
-//! network the answer of a cut-off server would prove nothing, and a number sent through the log takes this place.
+//! A probe asks the log for a point that surely includes everything acknowledged before, and waits until the fold has
+//! reached it ([`EventStore::proved_heads`]): then everything that was in the log when the probe began is known,
+//! whatever any wall clock says. In one process the engine itself answers; over a network a number comes back through
+//! the log, and the answer of a server that was cut off proves nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,9 +13,15 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
 use citycode_service_kit::clock::Clock;
+use citycode_service_kit::health::Component;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 
 /// Between two probes: a tenth of the tightest place's limit in Shanghai's policy, well below any other.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a probe may take: twice the tightest place's limit; what it proved after that would let nobody in.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nothing was proved yet.
 const NEVER: u64 = u64::MAX;
@@ -57,28 +64,111 @@ impl Freshness {
     /// A sentence, where the log or the follower does not answer; what was proved before stays.
     pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
         let (monotonic, wall) = (clock.monotonic(), clock.now());
-        let heads = store.heads().await.map_err(|error| error.to_string())?;
+        let heads = store.proved_heads().await.map_err(|error| error.to_string())?;
         let behind = heads.commits().saturating_sub(progress.position().commits());
         metrics::gauge!("citycode_verifier_lag_events").set(behind as f64);
-        let age_ms = self.age_ms(monotonic);
-        if age_ms != u64::MAX {
-            metrics::gauge!("citycode_verifier_lag_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
-        }
         progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
         self.reaches.fetch_max(wall.0, Ordering::AcqRel);
-        self.proved_at_ms.store(millis(monotonic), Ordering::Release);
+        self.prove(millis(monotonic));
         Ok(())
     }
 
-    /// Probes for ever. Drop the future to stop.
-    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn EventStore>, progress: Progress, clock: Arc<dyn Clock>) {
+    /// Of probes that end in another order than they began the newest counts.
+    fn prove(&self, at_ms: u64) {
+        let newer = |proved: u64| (proved == NEVER || proved < at_ms).then_some(at_ms);
+        // Refused where a newer probe was faster.
+        let _ = self
+            .proved_at_ms
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+    }
+
+    /// Probes for ever, one beginning each [`PROBE_INTERVAL`] whether or not those before have ended, and says when
+    /// knowledge is no longer fresh enough for the place that asks the most (`limit`), and when it is again. Drop the
+    /// future to stop.
+    pub async fn keep_probing(
+        self: Arc<Self>,
+        store: Arc<dyn EventStore>,
+        progress: Progress,
+        clock: Arc<dyn Clock>,
+        mut watch: FreshnessWatch,
+    ) {
         let mut tick = tokio::time::interval(PROBE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut probes = FuturesUnordered::new();
         loop {
-            tick.tick().await;
-            if let Err(error) = self.probe(&*store, &progress, &*clock).await {
-                tracing::error!(%error, "the verifier's knowledge could not be proved fresh");
+            tokio::select! {
+                _ = tick.tick() => {
+                    watch.look(self.age_ms(clock.monotonic()));
+                    probes.push(async {
+                        let probe = self.probe(&*store, &progress, &*clock);
+                        tokio::time::timeout(PROBE_PATIENCE, probe).await
+                    });
+                }
+                Some(ended) = probes.next() => {
+                    if let Ok(Err(reason)) = ended {
+                        watch.hear(reason);
+                    }
+                    watch.look(self.age_ms(clock.monotonic()));
+                }
             }
+        }
+    }
+}
+
+/// Says aloud when knowledge gets too old for the place that asks the most, and when that is over.
+pub struct FreshnessWatch {
+    limit_ms: u64,
+    health: Component,
+    stale: Option<bool>,
+    reason: Option<String>,
+}
+
+impl FreshnessWatch {
+    /// For a city whose tightest place admits nobody on knowledge older than `limit_ms`.
+    #[must_use]
+    pub fn new(limit_ms: u64, health: Component) -> Self {
+        Self {
+            limit_ms,
+            health,
+            stale: None,
+            reason: None,
+        }
+    }
+
+    fn hear(&mut self, reason: String) {
+        self.reason = Some(reason);
+    }
+
+    fn look(&mut self, age_ms: u64) {
+        if age_ms != u64::MAX {
+            metrics::gauge!("citycode_verifier_lag_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
+        }
+        let stale = age_ms > self.limit_ms;
+        if self.stale == Some(stale) {
+            return;
+        }
+        // Before the first proof nothing was lost yet.
+        let first = self.stale.is_none();
+        self.stale = Some(stale);
+        if !stale {
+            self.health.ready();
+            self.reason = None;
+            tracing::info!(age_ms, "knowledge is proved fresh");
+            return;
+        }
+        let reason = self.reason.take();
+        let reason = reason.unwrap_or_else(|| "no proof came back through the log".into());
+        if first {
+            self.health.starting("knowledge is not yet proved fresh");
+        } else {
+            metrics::counter!("citycode_verifier_stale_total").increment(1);
+            tracing::error!(
+                age_ms,
+                reason,
+                "KNOWLEDGE CANNOT BE PROVED FRESH: places that ask for it answer cannot_check"
+            );
+            self.health
+                .not_ready(format!("knowledge cannot be proved fresh: {reason}"));
         }
     }
 }

@@ -23,6 +23,6 @@ mod request;
 pub mod scan;
 
 pub use fold::VerifierFold;
-pub use freshness::Freshness;
+pub use freshness::{Freshness, FreshnessWatch};
 pub use records::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords};
 pub use scan::{Answer, Scan, Verifier, VerifierParts, When};

@@ -18,7 +18,7 @@ use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{Scan, ScanRecords, Verifier, VerifierParts, When};
+use citycode_verifier::{FreshnessWatch, Scan, ScanRecords, Verifier, VerifierParts, When};
 
 use crate::folder;
 
@@ -82,7 +82,9 @@ impl Gate {
             .probe(&store, &progress, &*clock)
             .await
             .map_err(anyhow::Error::msg)?;
-        tokio::spawn(freshness.keep_probing(Arc::new(store), progress, Arc::clone(&clock)));
+        let component = citycode_service_kit::health::HealthRegistry::new().component("freshness");
+        let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), component);
+        tokio::spawn(freshness.keep_probing(Arc::new(store), progress, Arc::clone(&clock), watch));
         Ok(Self {
             verifier,
             clock,

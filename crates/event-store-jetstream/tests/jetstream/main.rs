@@ -4,6 +4,7 @@
 
 mod conformance;
 mod copies;
+mod echoes;
 mod faults;
 mod fixture;
 mod refusals;

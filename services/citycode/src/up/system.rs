@@ -23,7 +23,7 @@ use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, Trusted
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::files;
-use citycode_service_kit::health::{Component, HealthRegistry};
+use citycode_service_kit::health::{Component, HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use citycode_token::{IdCheckKey, SigningKey};
@@ -36,6 +36,9 @@ use super::data_folder::DataFolder;
 use super::settings::Settings;
 use super::verifying::Verifying;
 use super::{StartError, faces, snapshots};
+
+/// How long the start waits for every part to have been ready once, the first proof of freshness among them.
+const FIRST_PROOF: Duration = Duration::from_secs(10);
 
 /// What the system is started with, beside its settings.
 #[derive(Clone)]
@@ -154,7 +157,8 @@ impl Parts {
         let (erasures, erased) = ErasureQueue::new();
         let (register, writing) = ground.follow_register(&erasures, health, &mut followers).await?;
         let verifying = Verifying::open(folder, policy, store, vault, surroundings, &ground.id_check_key).await?;
-        followers.extend(verifying.follow(store, health, surroundings, settings.scan_retention_days));
+        let retention = settings.scan_retention_days;
+        followers.extend(verifying.follow(store, health, surroundings, policy, retention));
         let audit = ground.follow_index(health, &mut followers).await?;
         let acknowledged_by = vec![verifying.progress().clone()];
         let log = HolderLog::new(
@@ -200,6 +204,8 @@ impl Parts {
             erasures,
         };
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
+        // What failed meanwhile says so in health; it does not keep the others from answering.
+        let _ = tokio::time::timeout(FIRST_PROOF, health.wait_for(Probe::Started)).await;
         Ok(Self {
             folder: ground.folder,
             policy: ground.policy,

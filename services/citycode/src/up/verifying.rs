@@ -10,7 +10,7 @@ use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
 use citycode_vault::Vault;
-use citycode_verifier::{ScanRecords, Verifier, VerifierFold, VerifierParts};
+use citycode_verifier::{FreshnessWatch, ScanRecords, Verifier, VerifierFold, VerifierParts};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -76,14 +76,16 @@ impl Verifying {
         store: &Arc<dyn EventStore>,
         health: &HealthRegistry,
         surroundings: &Surroundings,
+        policy: &Policy,
         retention_days: u16,
     ) -> Vec<JoinHandle<()>> {
         let fold = self.fold.lock().take().expect("following starts once");
         let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"));
         let freshness = Arc::clone(self.verifier.freshness());
         let clock = Arc::clone(&surroundings.clock);
-        let probing =
-            tokio::spawn(freshness.keep_probing(Arc::clone(store), self.progress.clone(), Arc::clone(&clock)));
+        let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), health.component("freshness"));
+        let (probed, progress) = (Arc::clone(store), self.progress.clone());
+        let probing = tokio::spawn(freshness.keep_probing(probed, progress, Arc::clone(&clock), watch));
         let records = Arc::clone(&self.records);
         let retention = tokio::spawn(async move {
             let mut tick = tokio::time::interval(RETENTION_CHECK);

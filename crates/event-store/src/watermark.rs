@@ -1,0 +1,75 @@
+//! Watermarks: commits that say nothing but that their partition took a commit at that moment.
+//!
+//! A reader's proof of freshness needs a commit in every partition; where none comes by itself a writer appends one
+//! of these. They stand in streams and buckets of their own ([`crate::Layout::watermark_bucket`]).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::{BucketTail, CommandId, EventData, NewCommit, Partition, RequestDigest, StreamName, message_id};
+
+const STREAM_PREFIX: &str = "watermark-";
+const ACTOR: &str = "watermark";
+/// Of every watermark: there is but one thing to ask for.
+const REQUEST: RequestDigest = RequestDigest([0; 32]);
+
+/// The stream of a partition's watermarks: `watermark-` and the partition in decimal.
+#[must_use]
+pub fn stream(partition: Partition) -> StreamName {
+    StreamName::new(&format!("{STREAM_PREFIX}{partition}")).expect("at most 15 bytes of the alphabet")
+}
+
+/// Whether a stream is one of watermarks, whose commits mean nothing to any fold.
+#[must_use]
+pub fn is_watermark(stream: &StreamName) -> bool {
+    stream.as_str().starts_with(STREAM_PREFIX)
+}
+
+/// The watermark after `tail`, the end of its bucket. Of any number of writers that append after the same tail one
+/// succeeds, and the others' are its duplicates: its command id is the first half of the tail's hash.
+#[must_use]
+pub fn commit(partition: Partition, tail: &BucketTail, decided_at: i64) -> NewCommit {
+    let stream = stream(partition);
+    let (half, _) = tail.hash.0.split_first_chunk::<16>().expect("32 bytes have 16");
+    let command_id = CommandId(*half);
+    NewCommit {
+        message_id: message_id(ACTOR, &stream, &command_id),
+        stream,
+        events: vec![EventData {
+            event_type: Cow::Borrowed("Watermark"),
+            version: 1,
+            payload: Bytes::new(),
+        }],
+        request_digest: REQUEST,
+        command_id,
+        actor: ACTOR.into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at,
+        trace_context: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CommitHash, Layout, Revision};
+
+    #[test]
+    fn a_watermark_lies_in_its_partitions_own_bucket_and_is_one_for_each_tail() {
+        let layout = Layout::default();
+        let tail = BucketTail {
+            revision: Revision::from_raw(7),
+            hash: CommitHash([9; 32]),
+        };
+        for partition in layout.all_partitions() {
+            let watermark = commit(partition, &tail, 1);
+            assert_eq!(layout.bucket_of(&watermark.stream), layout.watermark_bucket(partition));
+            assert!(is_watermark(&watermark.stream) && watermark.facts().is_empty());
+            assert_eq!(commit(partition, &tail, 2).message_id, watermark.message_id);
+            let after_nothing = commit(partition, &BucketTail::EMPTY, 1);
+            assert_ne!(after_nothing.message_id, watermark.message_id);
+        }
+    }
+}
