@@ -42,11 +42,11 @@ mod store;
 mod subscription;
 mod tails;
 
-pub use citycode_jetstream::{Connection, Credentials};
+pub use citycode_jetstream::{Connection, Credentials, SettingMismatch};
 pub use config::{Config, Durability, NewLog};
 pub use durability::DurabilityError;
 pub use echo::EchoAnswers;
 pub use open::OpenError;
 pub use provision::{ProvisionError, provision};
-pub use settings::{SettingMismatch, Settings};
+pub use settings::Settings;
 pub use store::JetStreamEventStore;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use async_nats::{Client, Event};
 use citycode_event_store::{Layout, LogId, LogPosition, Partition, Sequence};
-use citycode_jetstream::ConnectError;
 use citycode_jetstream::api::{self, ApiError, StreamInfo};
+use citycode_jetstream::{ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
 use crate::log_client::LogClient;
 use crate::manifest::{Manifest, ManifestInvalid, READER};
 use crate::names;
-use crate::settings::{SettingMismatch, Settings};
+use crate::settings::Settings;
 
 /// Looks at a question that an election, or a server coming up, may leave without an answer; each takes up to 15 s
 /// where nothing answers, and a pause where something refuses.
@@ -70,7 +70,10 @@ pub enum OpenError {
         found: Layout,
     },
     /// A stream is set up so that commits could be lost or changed.
-    #[error("partition {partition} is not set up as the log needs it: {}", list(mismatches))]
+    #[error(
+        "partition {partition} is not set up as the log needs it: {}",
+        citycode_jetstream::settings::list(mismatches)
+    )]
     WrongSettings {
         /// Which partition.
         partition: Partition,
@@ -113,11 +116,6 @@ impl OpenError {
             _ => false,
         }
     }
-}
-
-fn list(mismatches: &[SettingMismatch]) -> String {
-    let texts: Vec<String> = mismatches.iter().map(SettingMismatch::to_string).collect();
-    texts.join("; ")
 }
 
 /// The store that a connection's events are told to, once there is one.

@@ -1,12 +1,9 @@
 //! The settings of a partition's stream: what is asked for, and what of a stream that stands is refused.
 //!
-//! Compared as the server reports them. A setting that this program has no word for must be at rest (absent, false,
-//! zero, empty, `none`, `default`): a later server's new way to lose a commit is refused before it has a name here.
-
-use std::collections::BTreeSet;
-use std::fmt;
+//! How they are compared stands in [`citycode_jetstream::settings`].
 
 use citycode_event_store::{MAX_COMMIT_BYTES, Partition};
+use citycode_jetstream::{SettingMismatch, settings};
 use serde_json::{Map, Value, json};
 
 use crate::manifest::Manifest;
@@ -16,26 +13,6 @@ use crate::names;
 pub(crate) const DEDUP_WINDOW_SECONDS: i64 = 120;
 /// Room for the headers of a message beside its payload, in bytes: message id and expectation take 130.
 const MAX_HEADER_BYTES: usize = 4 * 1024;
-/// Says what a stream is or where it stands, and nothing of what becomes of a commit.
-const NOT_COMPARED: [&str; 4] = ["name", "description", "metadata", "placement"];
-
-/// A setting that is not as the log needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingMismatch {
-    /// The server's word for it.
-    pub setting: String,
-    /// What the stream has, as JSON.
-    pub found: String,
-    /// What the log needs, as JSON.
-    pub wanted: String,
-}
-
-impl fmt::Display for SettingMismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is {}, not {}", self.setting, self.found, self.wanted)
-    }
-}
-
 /// The settings of a partition's stream, by the server's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings(Map<String, Value>);
@@ -83,35 +60,7 @@ impl Settings {
     /// Everything of `found` that is not as it must be.
     #[must_use]
     pub fn compare(&self, found: &Map<String, Value>) -> Vec<SettingMismatch> {
-        let names: BTreeSet<&String> = self.0.keys().chain(found.keys()).collect();
-        let compared = names.into_iter().filter(|name| !NOT_COMPARED.contains(&name.as_str()));
-        compared
-            .filter_map(|name| {
-                let (wanted, found) = (self.0.get(name), found.get(name));
-                let same = match (wanted, found) {
-                    (Some(wanted), Some(found)) => wanted == found || (is_at_rest(wanted) && is_at_rest(found)),
-                    (Some(one), None) | (None, Some(one)) => is_at_rest(one),
-                    (None, None) => true,
-                };
-                let shown = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
-                (!same).then(|| SettingMismatch {
-                    setting: name.clone(),
-                    found: shown(found),
-                    wanted: shown(wanted),
-                })
-            })
-            .collect()
-    }
-}
-
-fn is_at_rest(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_i64() == Some(0),
-        Value::String(text) => matches!(text.as_str(), "" | "none" | "default"),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.values().all(is_at_rest),
+        settings::compare(&self.0, found)
     }
 }
 

@@ -34,6 +34,8 @@ pub mod code {
     pub const STREAM_NAME_IN_USE: u64 = 10_058;
     /// There is no such stream.
     pub const STREAM_NOT_FOUND: u64 = 10_059;
+    /// No message has that sequence.
+    pub const SEQUENCE_NOT_FOUND: u64 = 10_043;
     /// The expectation does not hold.
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
     /// The server, or the account, keeps no streams.

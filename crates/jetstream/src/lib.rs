@@ -5,5 +5,8 @@
 
 pub mod api;
 mod connect;
+pub mod settings;
+
+pub use settings::SettingMismatch;
 
 pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect};

@@ -114,6 +114,12 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Where it keeps its streams, for tests that look on the disk.
+    #[must_use]
+    pub fn store_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("store")
+    }
+
     /// Where its monitoring stands, e.g. `http://127.0.0.1:8222`.
     #[must_use]
     pub fn monitor_url(&self) -> String {

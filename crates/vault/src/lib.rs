@@ -5,9 +5,11 @@
 //! lead to the mapping, the data and the holder key, so that nobody finds the person in the log again, not even
 //! with every remaining key, the ID number, and what is left in freed parts of the files.
 //!
-//! [`Vault`] is the port; [`embedded::EmbeddedVault`] is the engine for one process.
+//! [`Vault`] is the port; [`embedded::EmbeddedVault`] is the engine for one process, [`jetstream::JetStreamVault`]
+//! that of a city on NATS servers.
 
 pub mod embedded;
+pub mod jetstream;
 mod page_keys;
 mod person;
 mod seal;

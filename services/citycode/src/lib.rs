@@ -15,9 +15,11 @@
 //! | [`picture`] | codes as PNG, SVG and print sheet |
 //! | [`residents`] | CSV files of residents, in and out |
 
+pub mod apart;
 pub mod cli;
 pub mod client;
 mod commands;
+mod compose;
 mod demo;
 pub mod failure;
 pub mod local_token;

@@ -124,16 +124,28 @@ impl SigningKeys {
         self.keyring.store(Arc::new(keyring));
     }
 
-    /// The key that signs a code issued at `now`: the newest whose window is open and that is not compromised.
+    /// The key that signs a code issued at `now`: of those whose private half is here the newest whose window is open
+    /// and that is not compromised. Other issuers sign with keys of their own.
     #[must_use]
     pub fn signing_at(&self, now: Timestamp) -> Option<Arc<SigningKey>> {
         let keyring = self.keyring.load();
+        let private = self.private.read();
         let open = keyring
             .entries()
             .iter()
-            .filter(|entry| !entry.compromised && entry.covers(now, now));
+            .filter(|entry| !entry.compromised && entry.covers(now, now) && private.contains_key(&entry.key_id));
         let newest = open.max_by_key(|entry| (entry.signs_from, entry.key_id))?;
-        self.private.read().get(&newest.key_id).cloned()
+        private.get(&newest.key_id).cloned()
+    }
+
+    /// Whether a key stands here that will go on signing: neither retired, as by a rotation that another issuer was
+    /// asked for, nor compromised.
+    #[must_use]
+    pub fn has_lasting(&self) -> bool {
+        let keyring = self.keyring.load();
+        let private = self.private.read();
+        let mut entries = keyring.entries().iter();
+        entries.any(|entry| !entry.compromised && entry.signs_until.is_none() && private.contains_key(&entry.key_id))
     }
 
     /// Makes a key that the log does not know yet.

@@ -1,5 +1,8 @@
 //! `ListKeys`, `RotateKeys`, `CompromiseKey`: an admin's acts.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use citycode_acts::{RequestMeaning, problem_of_execute};
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
@@ -8,7 +11,7 @@ use citycode_event_store::StreamName;
 use citycode_holder_log::{CommandContext, KEYS_STREAM};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_token::{KeyEntry, keys_cose_set, keys_jwks_json};
+use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
 use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest, RotateKeysResponse, SigningKey,
 };
@@ -18,6 +21,8 @@ use crate::Issuer;
 /// How long an old key may still sign after a new one came, so that no issuer that hears of it a moment later
 /// signs codes that refuse.
 const OVERLAP_SECONDS: i64 = 60;
+/// Between two looks whether this issuer has a lasting key: well within the overlap.
+const KEY_CHECK: Duration = Duration::from_secs(5);
 /// A retired key verifies this much longer than its last code lives, so that an expired code is called expired.
 const AFTERLIFE_SECONDS: i64 = 366 * 86_400;
 
@@ -83,13 +88,13 @@ impl Issuer {
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }
 
-    /// Makes sure that a key is in use; called once the log has been folded.
+    /// Makes sure that this issuer has a key in use; called once the log has been folded. Leaves other issuers' alone.
     ///
     /// # Errors
     /// `unavailable`.
     pub async fn ensure_signing_key(&self) -> Result<(), Problem> {
         let now = self.desk.now()?;
-        if self.keys.signing_at(now).is_some() {
+        if self.keys.has_lasting() {
             return Ok(());
         }
         let context = CommandContext {
@@ -102,7 +107,21 @@ impl Issuer {
             trace_context: None,
             now,
         };
-        self.add_key(&context, None, now).await.map(drop)
+        let key = self.make_key()?;
+        let added = added(&key, now);
+        self.append_key_events(&context, vec![added]).await
+    }
+
+    /// Looks again and again whether this issuer still has a key in use: a rotation retires every issuer's, and each
+    /// makes its own new one within the overlap. Drop the future to stop.
+    pub async fn keep_signing_key(&self) {
+        let mut tick = tokio::time::interval(KEY_CHECK);
+        loop {
+            tick.tick().await;
+            if let Err(problem) = self.ensure_signing_key().await {
+                tracing::error!(detail = problem.detail(), "this issuer has no lasting signing key yet");
+            }
+        }
     }
 
     /// Adds a key, closes the windows of those in use, and marks one compromised if asked.
@@ -112,19 +131,11 @@ impl Issuer {
         compromised: Option<KeyId>,
         now: Timestamp,
     ) -> Result<KeyId, Problem> {
-        let key = self.keys.make(&*self.desk.entropy).map_err(|error| {
-            tracing::error!(%error, "a signing key could not be made");
-            Problem::new(Code::Unavailable, "a new signing key could not be stored")
-        })?;
+        let key = self.make_key()?;
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
         let longest = self.desk.policy.longest_validity_seconds();
         let verifies_until = signs_until.plus_seconds(longest).plus_seconds(AFTERLIFE_SECONDS);
-        let added = SigningKeyAdded {
-            key_id: key.key_id(),
-            public_key: key.public_key(),
-            signs_from: now,
-        };
-        let mut events = vec![Event::SigningKeyAdded(added)];
+        let mut events = vec![added(&key, now)];
         let keyring = self.keys.keyring();
         let in_use = keyring.entries().iter().filter(|entry| entry.signs_until.is_none());
         events.extend(in_use.map(|entry| {
@@ -137,6 +148,13 @@ impl Issuer {
         events.extend(compromised.map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })));
         self.append_key_events(context, events).await?;
         Ok(key.key_id())
+    }
+
+    fn make_key(&self) -> Result<Arc<PrivateKey>, Problem> {
+        self.keys.make(&*self.desk.entropy).map_err(|error| {
+            tracing::error!(%error, "a signing key could not be made");
+            Problem::new(Code::Unavailable, "a new signing key could not be stored")
+        })
     }
 
     async fn append_key_events(&self, context: &CommandContext, events: Vec<Event>) -> Result<(), Problem> {
@@ -153,6 +171,14 @@ impl Issuer {
     fn key(&self, key_id: KeyId) -> Option<SigningKey> {
         self.keys.keyring().get(key_id).map(signing_key)
     }
+}
+
+fn added(key: &PrivateKey, now: Timestamp) -> Event {
+    Event::SigningKeyAdded(SigningKeyAdded {
+        key_id: key.key_id(),
+        public_key: key.public_key(),
+        signs_from: now,
+    })
 }
 
 fn admin(caller: &Caller) -> Result<(), Problem> {

@@ -1,7 +1,10 @@
 //! What of an HTTP call goes on to the services: who calls, under which command id, within which trace.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use citycode_service_kit::auth::optional_caller;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry::current_traceparent;
 use http::HeaderMap;
@@ -19,6 +22,8 @@ pub(crate) struct Call {
     authorization: MetadataValue<Ascii>,
     traceparent: Option<MetadataValue<Ascii>>,
     idempotency_key: Option<Uuid>,
+    /// For a command that has no id of its caller's.
+    drawn: [u8; 16],
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Call {
@@ -27,12 +32,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let missing = || Problem::unauthenticated("there is no access token");
         optional_caller(parts).ok_or_else(missing)?;
+        let entropy = parts
+            .extensions
+            .get::<Arc<dyn Entropy>>()
+            .ok_or_else(Problem::internal)?;
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(missing)?;
         let authorization = MetadataValue::try_from(header.as_bytes()).map_err(|_| missing())?;
         Ok(Self {
             authorization,
             traceparent: traceparent(&parts.headers),
             idempotency_key: idempotency_key(&parts.headers)?,
+            drawn: entropy.array(),
         })
     }
 }
@@ -49,7 +59,8 @@ impl Call {
         request
     }
 
-    /// The command id from header or body, 16 bytes; empty where neither names one, and the service draws it.
+    /// The command id from header or body, 16 bytes; drawn where neither names one, so that the call may be carried
+    /// twice.
     ///
     /// # Errors
     /// `invalid_request` for what is not a UUID, and where header and body name different ones.
@@ -61,7 +72,7 @@ impl Call {
                 "Idempotency-Key and command_id name different commands",
             )),
             (Some(id), _) | (None, Some(id)) => Ok(id.as_bytes().to_vec()),
-            (None, None) => Ok(Vec::new()),
+            (None, None) => Ok(self.drawn.to_vec()),
         }
     }
 }

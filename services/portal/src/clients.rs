@@ -5,9 +5,10 @@ use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient
 use citycode_wire::proto::revocation::v1::revocation_service_client::RevocationServiceClient;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use tonic::service::Routes;
-use tonic::transport::Endpoint;
+use tower::BoxError;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceExt as _};
+
+use crate::spread::Spread;
 
 /// Carries gRPC calls: a channel to another machine, or the services' own routes in this process.
 pub type Transport =
@@ -16,7 +17,7 @@ pub type Transport =
 /// Why a call was not carried.
 #[derive(Debug, thiserror::Error)]
 #[error("the service behind cannot be reached")]
-pub struct TransportError(#[source] BoxError);
+pub struct TransportError(#[source] pub(crate) BoxError);
 
 /// Largest answer taken: a whole status list of a million entries, or a long history, with room.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -36,17 +37,18 @@ impl std::fmt::Debug for Clients {
     }
 }
 
-/// Where each service is reached, e.g. `http://issuer.citycode:8081`.
+/// Where the instances of each service are reached, e.g. `http://issuer.citycode:8081`; a name that leads to several
+/// addresses stands for all of them.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    /// The issuer.
-    pub issuer: String,
-    /// Revocation.
-    pub revocation: String,
-    /// A verifier, or a balancer before several.
-    pub verifier: String,
-    /// Audit.
-    pub audit: String,
+    /// Issuers.
+    pub issuer: Vec<String>,
+    /// Revocation services.
+    pub revocation: Vec<String>,
+    /// Verifiers.
+    pub verifier: Vec<String>,
+    /// Audit services.
+    pub audit: Vec<String>,
 }
 
 /// Why there are no clients.
@@ -72,8 +74,8 @@ impl Clients {
         Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
-    /// The services are elsewhere. Connects when first used and again when a connection is lost, so the services
-    /// may start in any order. Inside a tokio runtime.
+    /// The services are elsewhere, one or more instances of each: see `spread`. They may start in any order, come and
+    /// go. Inside a tokio runtime.
     ///
     /// # Errors
     /// An address that is not one.
@@ -102,9 +104,7 @@ impl Clients {
     }
 }
 
-fn channel(service: &'static str, address: String) -> Result<Transport, ConnectError> {
-    let endpoint = Endpoint::from_shared(address).map_err(|source| ConnectError { service, source })?;
-    Ok(Transport::new(
-        endpoint.connect_lazy().map_err(|error| TransportError(error.into())),
-    ))
+fn channel(service: &'static str, addresses: Vec<String>) -> Result<Transport, ConnectError> {
+    let spread = Spread::over(&addresses).map_err(|source| ConnectError { service, source })?;
+    Ok(Transport::new(spread))
 }

@@ -11,6 +11,7 @@
 //! | `call` | the caller's token, command id and trace context, passed on |
 //! | `lines`, `pipeline` | newline-delimited JSON in and out, without holding whole bodies |
 //! | `openapi` | the description at `/openapi.json` and the page at `/docs` |
+//! | `spread` | calls over the instances of a service, past those that do not serve |
 //! | `face` | what holds for every answer: headers, spans, panics, time limits |
 
 mod answer;
@@ -23,6 +24,7 @@ mod lines;
 mod openapi;
 mod pipeline;
 mod portal;
+mod spread;
 
 pub use clients::{Clients, ConnectError, Endpoints, Transport};
 pub use portal::{Portal, PortalParts};

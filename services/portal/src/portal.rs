@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
+use axum::{Extension, Router};
 use citycode_domain::policy::Policy;
 use citycode_service_kit::auth::{AccessTokens, Authenticate};
 use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::Entropy;
 use tokio::sync::Semaphore;
 
 use crate::clients::Clients;
@@ -25,6 +26,8 @@ pub struct PortalParts {
     pub tokens: Arc<AccessTokens>,
     /// For the tokens' times and the length of calls.
     pub clock: Arc<dyn Clock>,
+    /// For the ids of commands whose callers name none.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// The portal. It holds no state beyond its connections.
@@ -53,6 +56,7 @@ impl Portal {
             policy,
             tokens,
             clock,
+            entropy,
         } = parts;
         let shared = Arc::new(Shared {
             clients,
@@ -62,6 +66,7 @@ impl Portal {
         let (routes, description) = api::routes(openapi::start()).split_for_parts();
         let authenticated = routes
             .with_state(shared)
+            .layer(Extension(entropy))
             .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
         let described = openapi::routes(description);
         Self {

@@ -75,6 +75,12 @@ impl DataFolder {
         })
     }
 
+    /// The folder itself.
+    #[must_use]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A place in the folder.
     #[must_use]
     pub(super) fn join(&self, name: &str) -> PathBuf {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use citycode_service_kit::config::Sensible;
 use serde::Deserialize;
 
+use crate::compose::IdentityProvider;
+
 /// Port and address unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
@@ -29,16 +31,6 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// Whose assertions that a person was authenticated are taken.
     pub assertion_provider: Option<IdentityProvider>,
-}
-
-/// An identity provider: its name in `iss`, and where its public keys stand.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IdentityProvider {
-    /// The `iss` of its tokens.
-    pub issuer: String,
-    /// A JWKS file (RFC 7517) with its public keys.
-    pub jwks_file: PathBuf,
 }
 
 impl Default for Settings {

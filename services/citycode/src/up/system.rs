@@ -9,21 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_acts::{Desk, DeskLimits};
-use citycode_audit::{Audit, AuditIndex};
+use citycode_audit::Audit;
 use citycode_domain::policy::Policy;
-use citycode_event_store::follow::{Fold, Progress, follow};
-use citycode_event_store::{EventStore, LogPosition, StreamName};
-use citycode_holder_log::{HolderLog, KEYS_STREAM, RegisterFold, SystemFold, events_of};
+use citycode_event_store::EventStore;
+use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
-use citycode_projection::register::HolderRegister;
 use citycode_revocation::{Followed, Revocation, StatusLists};
-use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::files;
-use citycode_service_kit::health::{Component, HealthRegistry, Probe};
+use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use citycode_token::{IdCheckKey, SigningKey};
@@ -33,21 +30,15 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::data_folder::DataFolder;
+use super::faces;
 use super::settings::Settings;
-use super::verifying::Verifying;
-use super::{StartError, faces, snapshots};
+use crate::compose::following::{FollowedRegister, follow_index, follow_register, spawn_erasures};
+use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
+use crate::compose::verifying::Verifying;
+use crate::compose::{StartError, Surroundings, assertions};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
 const FIRST_PROOF: Duration = Duration::from_secs(10);
-
-/// What the system is started with, beside its settings.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
-}
 
 /// A running system.
 pub struct System {
@@ -64,14 +55,13 @@ pub struct System {
 pub(super) struct Parts {
     pub(super) folder: DataFolder,
     pub(super) policy: Arc<Policy>,
-    pub(super) identity: LogIdentity,
-    pub(super) register: Arc<HolderRegister>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) revocation: Arc<Revocation>,
     pub(super) audit: Arc<Audit>,
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) health: HealthRegistry,
     pub(super) verifying: Verifying,
+    snapshots: Vec<Arc<dyn Snapshot>>,
     followers: Vec<JoinHandle<()>>,
 }
 
@@ -90,17 +80,8 @@ impl System {
         let router = faces::router(&parts, &surroundings, &stopped)?;
         let server = tokio::spawn(listener.serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
-        let snapshots = parts.snapshot_task();
-        parts.followers.push(tokio::spawn(async move {
-            let mut tick = tokio::time::interval(every);
-            tick.tick().await;
-            loop {
-                tokio::select! {
-                    _ = tick.tick() => snapshots.save().await,
-                    () = stopped.clone().wait() => return,
-                }
-            }
-        }));
+        let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
+        parts.followers.push(tokio::spawn(saving));
         Ok(Self {
             address,
             admin_token_file,
@@ -128,7 +109,7 @@ impl System {
         if let Ok(Err(error)) = server.await {
             tracing::error!(%error, "the server ended badly");
         }
-        parts.snapshot_task().save().await;
+        snapshots::save_all(&parts.snapshots).await;
         let followers = std::mem::take(&mut parts.followers);
         followers.iter().for_each(JoinHandle::abort);
         for follower in followers {
@@ -155,11 +136,22 @@ impl Parts {
         let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
         let mut followers = Vec::new();
         let (erasures, erased) = ErasureQueue::new();
-        let (register, writing) = ground.follow_register(&erasures, health, &mut followers).await?;
-        let verifying = Verifying::open(folder, policy, store, vault, surroundings, &ground.id_check_key).await?;
+        let register_file = RegisterSnapshot::open(folder.join("projections/register"), ground.identity);
+        let refolded: Vec<Arc<dyn SystemFold>> = vec![ground.signing.clone(), ground.leases.clone()];
+        let issuing = health.component("issuer");
+        let register = follow_register(store, &register_file, refolded, Some(erasures.clone()), issuing).await?;
+        let FollowedRegister {
+            register,
+            progress: writing,
+            follower,
+        } = register;
+        followers.push(follower);
+        let verifying =
+            Verifying::open(folder.path(), policy, store, vault, surroundings, &ground.id_check_key).await?;
         let retention = settings.scan_retention_days;
         followers.extend(verifying.follow(store, health, surroundings, policy, retention));
-        let audit = ground.follow_index(health, &mut followers).await?;
+        let (audit, follower) = follow_index(store, &folder.join("audit"), policy, health.component("audit")).await?;
+        followers.push(follower);
         let acknowledged_by = vec![verifying.progress().clone()];
         let log = HolderLog::new(
             Arc::clone(store),
@@ -174,7 +166,7 @@ impl Parts {
             clock: Arc::clone(&clock),
             limits: DeskLimits::new(&*entropy),
             entropy,
-            assertions: assertions(settings, &*clock)?,
+            assertions: assertions(settings.assertion_provider.as_ref(), &*clock)?,
         });
         followers.push(spawn_erasures(Arc::clone(vault), erased, health.component("vault")));
         let live = async {
@@ -203,31 +195,22 @@ impl Parts {
             id_check_key: ground.id_check_key,
             erasures,
         };
+        let issuer = Arc::new(issuer);
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
         // What failed meanwhile says so in health; it does not keep the others from answering.
         let _ = tokio::time::timeout(FIRST_PROOF, health.wait_for(Probe::Started)).await;
         Ok(Self {
             folder: ground.folder,
             policy: ground.policy,
-            identity: ground.identity,
-            register,
-            issuer: Arc::new(issuer),
+            issuer,
             revocation: Arc::new(Revocation { desk, lists }),
             audit: Arc::new(audit),
             tokens: ground.tokens,
             health: health.clone(),
+            snapshots: vec![Arc::new(register_file), Arc::new(verifying.clone())],
             verifying,
             followers,
         })
-    }
-
-    fn snapshot_task(&self) -> SnapshotTask {
-        SnapshotTask {
-            register_file: self.folder.join("projections/register"),
-            identity: self.identity,
-            register: Arc::clone(&self.register),
-            verifying: self.verifying.clone(),
-        }
     }
 }
 
@@ -279,66 +262,6 @@ impl Ground {
             status_key,
         })
     }
-
-    /// The register from its snapshot, followed from there on.
-    async fn follow_register(
-        &self,
-        erasures: &Arc<ErasureQueue>,
-        health: &HealthRegistry,
-        followers: &mut Vec<JoinHandle<()>>,
-    ) -> Result<(Arc<HolderRegister>, Progress), StartError> {
-        let snapshot = self.folder.join("projections/register");
-        let (register, from) = snapshots::load_register(&snapshot, &self.identity);
-        let register = Arc::new(register);
-        refold_system(&*self.store, &from, &[self.signing.clone(), self.leases.clone()]).await?;
-        let keepers: Vec<Arc<dyn SystemFold>> = vec![self.signing.clone(), self.leases.clone(), erasures.clone()];
-        let progress = Progress::new(&from);
-        let fold = RegisterFold::new(Arc::clone(&register), keepers);
-        followers.push(spawn_follower(&self.store, fold, &progress, health.component("issuer")));
-        Ok((register, progress))
-    }
-
-    /// The auditors' index, followed from where it stands.
-    async fn follow_index(
-        &self,
-        health: &HealthRegistry,
-        followers: &mut Vec<JoinHandle<()>>,
-    ) -> Result<Audit, StartError> {
-        let opened = AuditIndex::open(&self.folder.join("audit"), &*self.store).await;
-        let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
-        let progress = Progress::new(&from);
-        let audit = Audit {
-            store: Arc::clone(&self.store),
-            index: index.reader(),
-            progress: progress.clone(),
-            policy: Arc::clone(&self.policy),
-        };
-        followers.push(spawn_follower(&self.store, index, &progress, health.component("audit")));
-        Ok(audit)
-    }
-}
-
-/// Writes snapshots of what the process has folded.
-struct SnapshotTask {
-    register_file: PathBuf,
-    identity: LogIdentity,
-    register: Arc<HolderRegister>,
-    verifying: Verifying,
-}
-
-impl SnapshotTask {
-    async fn save(&self) {
-        let (file, identity, register) = (self.register_file.clone(), self.identity, Arc::clone(&self.register));
-        let saved = tokio::task::spawn_blocking(move || snapshots::save_register(&file, &identity, &register)).await;
-        match saved {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no snapshot of the register was written; the old one stands")
-            }
-            Err(_) => tracing::error!("writing the register's snapshot panicked"),
-        }
-        self.verifying.save_snapshot().await;
-    }
 }
 
 fn master_key(settings: &Settings, keys: &KeyFolder, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, StartError> {
@@ -367,73 +290,4 @@ fn access(
     }
     let admin = authority.mint_local_admin(AUDIENCE, clock.now())?;
     Ok((admin, Arc::new(AccessTokens::new(AUDIENCE, trusted))))
-}
-
-fn assertions(settings: &Settings, clock: &dyn Clock) -> Result<Option<Arc<Assertions>>, StartError> {
-    let Some(provider) = &settings.assertion_provider else {
-        return Ok(None);
-    };
-    let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
-    Ok(Some(Arc::new(Assertions::new(AUDIENCE, trusted, clock.now()))))
-}
-
-/// Folds what a snapshot of the register does not hold, up to where following goes on: keys and leases. They are
-/// few, and each has a stream that is read in one go.
-async fn refold_system(
-    store: &dyn EventStore,
-    from: &LogPosition,
-    keepers: &[Arc<dyn SystemFold>],
-) -> Result<(), StartError> {
-    let layout = store.layout();
-    let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
-    let buckets = layout.all_partitions().map(|partition| layout.lease_bucket(partition));
-    for bucket in buckets.chain([layout.bucket_of(&keys)]) {
-        for commit in store.read_bucket(bucket, citycode_event_store::Revision::EMPTY).await? {
-            if !from.includes(commit.position) || citycode_holder_log::holder_of(&commit.commit.stream).is_some() {
-                continue;
-            }
-            for event in events_of(&commit).map_err(|error| StartError::Log(error.to_string()))? {
-                for keeper in keepers {
-                    keeper.fold_system(&event, commit.position).map_err(StartError::Log)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Follows the log in a task of its own and tells health how it goes.
-pub(super) fn spawn_follower(
-    store: &Arc<dyn EventStore>,
-    mut fold: impl Fold + 'static,
-    progress: &Progress,
-    health: Component,
-) -> JoinHandle<()> {
-    let (store, progress) = (Arc::clone(store), progress.clone());
-    health.starting("the log is being folded");
-    let (live, component) = (progress.clone(), health.clone());
-    tokio::spawn(async move {
-        if live.wait_until_live().await.is_ok() {
-            component.ready();
-        }
-    });
-    tokio::spawn(async move {
-        let error = follow(&*store, &mut fold, &progress).await;
-        tracing::error!(%error, "FOLLOWING THE LOG STOPPED: what is known only gets older from here");
-        health.failed(error.to_string());
-    })
-}
-
-fn spawn_erasures(
-    vault: Arc<dyn Vault>,
-    erased: tokio::sync::mpsc::UnboundedReceiver<citycode_domain::ids::HolderId>,
-    health: Component,
-) -> JoinHandle<()> {
-    health.ready();
-    tokio::spawn(async move {
-        if let Err(error) = ErasureQueue::finish(vault, erased).await {
-            tracing::error!(%error, "erased persons could not be forgotten; the next start goes on with it");
-            health.failed(error.to_string());
-        }
-    })
 }

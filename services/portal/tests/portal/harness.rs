@@ -67,6 +67,7 @@ impl City {
             policy: Arc::new(policy()),
             tokens,
             clock,
+            entropy: Arc::new(SeededEntropy::new(9)),
         });
         Self {
             fakes,

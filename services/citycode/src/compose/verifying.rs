@@ -1,8 +1,9 @@
-//! The verifier of `citycode up`: opened from its snapshot, kept fresh, its old records destroyed by retention.
+//! The verifier: opened from its snapshot, kept fresh, its old records destroyed by retention.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use citycode_domain::policy::Policy;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
@@ -14,9 +15,9 @@ use citycode_verifier::{FreshnessWatch, ScanRecords, Verifier, VerifierFold, Ver
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::data_folder::DataFolder;
-use super::system::{Surroundings, spawn_follower};
-use super::{StartError, snapshots};
+use super::following::spawn_follower;
+use super::snapshots::{self, Snapshot, save_blocking};
+use super::{StartError, Surroundings};
 
 const DAY_SECONDS: i64 = 86_400;
 /// Between two looks for records past their retention.
@@ -24,8 +25,8 @@ const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_60
 
 /// What the verifier is made of here. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Verifying {
-    pub(super) verifier: Arc<Verifier>,
+pub(crate) struct Verifying {
+    pub(crate) verifier: Arc<Verifier>,
     records: Arc<ScanRecords>,
     progress: Progress,
     fold: Arc<Mutex<Option<VerifierFold>>>,
@@ -33,8 +34,8 @@ pub(super) struct Verifying {
 }
 
 impl Verifying {
-    pub(super) async fn open(
-        folder: &DataFolder,
+    pub(crate) async fn open(
+        folder: &Path,
         policy: &Arc<Policy>,
         store: &Arc<dyn EventStore>,
         vault: &Arc<dyn Vault>,
@@ -66,12 +67,12 @@ impl Verifying {
         })
     }
 
-    pub(super) fn progress(&self) -> &Progress {
+    pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
 
     /// Follows the log, proves freshness, and destroys old records; each in a task of its own.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &self,
         store: &Arc<dyn EventStore>,
         health: &HealthRegistry,
@@ -102,15 +103,12 @@ impl Verifying {
         });
         vec![follower, probing, retention]
     }
+}
 
-    pub(super) async fn save_snapshot(&self) {
+#[async_trait]
+impl Snapshot for Verifying {
+    async fn save(&self) {
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
-        match tokio::task::spawn_blocking(move || verifier.save_snapshot(&path)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no snapshot of the codes' status was written; the old one stands")
-            }
-            Err(_) => tracing::error!("writing the snapshot of the codes' status panicked"),
-        }
+        save_blocking("status of codes", move || verifier.save_snapshot(&path)).await;
     }
 }

@@ -1,0 +1,318 @@
+//! Pages: read from the leader, sealed under a key that is new with every version, written by compare-and-set.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_nats::{Client, HeaderMap};
+use aws_lc_rs::hmac;
+use citycode_jetstream::api::{self, ApiError};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::manifest::{MAX_PAGE_BYTES, Manifest};
+use super::{STREAM, derived};
+use crate::seal::{open, seal};
+use crate::{FillRandom, VaultError};
+
+pub(super) const ALL_SUBJECTS: &str = "$KV.CC_VAULT.>";
+const SUBJECT_PREFIX: &str = "$KV.CC_VAULT.";
+const VERSION: u8 = 1;
+/// Nonce, key and tag.
+const WRAPPED_BYTES: usize = 12 + 32 + 16;
+
+/// Which table a page belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Table {
+    /// ID number → holder.
+    Index,
+    /// Holder → personal data.
+    People,
+}
+
+/// One page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PageId {
+    table: Table,
+    number: u16,
+}
+
+impl PageId {
+    fn subject(self) -> String {
+        let table = match self.table {
+            Table::Index => 'i',
+            Table::People => 'p',
+        };
+        format!("{SUBJECT_PREFIX}{table}.{:04x}", self.number)
+    }
+}
+
+/// A page as it stands at a revision; 0 where it was never written.
+pub(super) struct Page {
+    pub(super) entries: Entries,
+    pub(super) revision: u64,
+}
+
+/// The entries of a page: key and value each. Wiped when dropped.
+pub(super) struct Entries(Vec<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)>);
+
+impl Entries {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let found = self.0.iter().find(|(known, _)| known.as_slice() == key);
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// For a key that is not there.
+    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.0
+            .push((Zeroizing::new(key.to_vec()), Zeroizing::new(value.to_vec())));
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(known, _)| known.as_slice() != key);
+        self.0.len() < before
+    }
+
+    /// `key length:u8 key value length:u16 value`, for each.
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        for (key, value) in &self.0 {
+            bytes.push(u8::try_from(key.len()).expect("keys are tags of 32 and ids of 16 bytes"));
+            bytes.extend_from_slice(key);
+            let length = u16::try_from(value.len()).expect("records are bounded at parsing");
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(value);
+        }
+        bytes
+    }
+
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut entries = Self(Vec::new());
+        while let Some((&key_length, rest)) = bytes.split_first() {
+            let (key, rest) = rest.split_at_checked(usize::from(key_length))?;
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            entries.insert(key, value);
+            bytes = rest;
+        }
+        Some(entries)
+    }
+}
+
+type Turns = Arc<tokio::sync::Mutex<()>>;
+
+pub(super) struct Pages {
+    client: Client,
+    vault_id: [u8; 16],
+    count: u32,
+    wrapping: Zeroizing<[u8; 32]>,
+    random: FillRandom,
+    /// One writer of this process at a time for each page: others would only lose the race.
+    turns: Mutex<HashMap<PageId, Turns>>,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    success: bool,
+}
+
+#[derive(Deserialize)]
+struct SubjectsInfo {
+    state: SubjectsState,
+}
+
+#[derive(Deserialize)]
+struct SubjectsState {
+    #[serde(default)]
+    subjects: Option<HashMap<String, u64>>,
+}
+
+impl Pages {
+    pub(super) fn new(client: Client, manifest: &Manifest, master: &[u8; 32], random: FillRandom) -> Self {
+        let wrapping = hmac::sign(&derived(master, b"citycode-vault-wrap-v1"), &manifest.vault_id);
+        Self {
+            client,
+            vault_id: manifest.vault_id,
+            count: manifest.pages,
+            wrapping: Zeroizing::new(wrapping.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")),
+            random,
+            turns: Mutex::default(),
+        }
+    }
+
+    /// The page of a keyed hash.
+    pub(super) fn page(&self, table: Table, hash: &[u8; 32]) -> PageId {
+        let number = u32::from(u16::from_be_bytes([hash[0], hash[1]])) & (self.count - 1);
+        PageId {
+            table,
+            number: u16::try_from(number).expect("masked to at most 16 bits"),
+        }
+    }
+
+    pub(super) async fn turn(&self, id: PageId) -> tokio::sync::OwnedMutexGuard<()> {
+        let turns = {
+            let mut all = self.turns.lock();
+            // Those that nobody holds or waits for need no place.
+            if all.len() > 1_024 {
+                all.retain(|_, turns| Arc::strong_count(turns) > 1);
+            }
+            Arc::clone(all.entry(id).or_default())
+        };
+        turns.lock_owned().await
+    }
+
+    /// The page as its leader has it.
+    pub(super) async fn read(&self, id: PageId) -> Result<Page, VaultError> {
+        let body = json!({ "last_by_subj": id.subject() });
+        let message = api::get_from_leader(&self.client, STREAM, &body)
+            .await
+            .map_err(unavailable)?;
+        let Some(message) = message else {
+            return Ok(Page {
+                entries: Entries(Vec::new()),
+                revision: 0,
+            });
+        };
+        let damaged = || VaultError::Damaged("a page does not open under its key".into());
+        let entries = self.unseal(id, &message.payload).ok_or_else(damaged)?;
+        Ok(Page {
+            entries,
+            revision: message.sequence,
+        })
+    }
+
+    /// Writes the page, if it still stands at its revision.
+    pub(super) async fn write(&self, id: PageId, page: &Page) -> Result<(), ApiError> {
+        let plain = page.entries.encode();
+        if plain.len() > MAX_PAGE_BYTES {
+            return Err(ApiError::Refused {
+                code: api::code::MESSAGE_TOO_LARGE,
+                description: "a page of the vault is full: it was made with too few pages".into(),
+            });
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", page.revision.to_string());
+        let bytes = self.seal(id, &plain);
+        let answer = api::request(&self.client, id.subject(), Some(headers), bytes.into()).await?;
+        api::parse::<Value>(&answer.payload).map(drop)
+    }
+
+    fn seal(&self, id: PageId, plain: &[u8]) -> Vec<u8> {
+        let mut key = Zeroizing::new([0; 32]);
+        (self.random)(key.as_mut_slice());
+        let [wrap_nonce, nonce] = [(); 2].map(|()| {
+            let mut nonce = [0; 12];
+            (self.random)(&mut nonce);
+            nonce
+        });
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&seal(
+            &self.wrapping,
+            &self.context("key", id),
+            wrap_nonce,
+            key.as_slice(),
+        ));
+        bytes.extend_from_slice(&seal(&key, &self.context("page", id), nonce, plain));
+        bytes
+    }
+
+    fn unseal(&self, id: PageId, bytes: &[u8]) -> Option<Entries> {
+        let (&version, rest) = bytes.split_first()?;
+        let (wrapped, sealed) = rest.split_first_chunk::<WRAPPED_BYTES>()?;
+        let key = open(&self.wrapping, &self.context("key", id), wrapped).ok()?;
+        let key = Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).ok()?);
+        let plain = open(&key, &self.context("page", id), sealed).ok()?;
+        (version == VERSION).then(|| Entries::decode(&plain)).flatten()
+    }
+
+    /// What is sealed and where it belongs.
+    fn context(&self, what: &str, id: PageId) -> Vec<u8> {
+        let mut context = format!("citycode-vault-{what}-v1 {} ", id.subject()).into_bytes();
+        context.extend_from_slice(&self.vault_id);
+        context
+    }
+
+    /// Overwrites a version that was superseded; where that fails a later sweep does it.
+    pub(super) async fn forget(&self, superseded: Option<u64>) {
+        if let Some(revision) = superseded.filter(|revision| *revision > 0)
+            && let Err(error) = self.overwrite(revision).await
+        {
+            tracing::warn!(%error, "a superseded page of the vault stays until the next sweep");
+        }
+    }
+
+    /// Overwrites every version of a page but its last; done once it returns.
+    pub(super) async fn forget_all_but_last(&self, id: PageId) -> Result<(), VaultError> {
+        let last = self.revision(json!({ "last_by_subj": id.subject() })).await?;
+        loop {
+            let first = self.revision(json!({ "seq": 1, "next_by_subj": id.subject() })).await?;
+            match first {
+                Some(first) if Some(first) < last => self.overwrite(first).await.map_err(unavailable)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn revision(&self, which: Value) -> Result<Option<u64>, VaultError> {
+        let message = api::get_from_leader(&self.client, STREAM, &which)
+            .await
+            .map_err(unavailable)?;
+        Ok(message.map(|message| message.sequence))
+    }
+
+    /// The server overwrites the message's bytes on every disk that has it.
+    async fn overwrite(&self, revision: u64) -> Result<(), ApiError> {
+        let body = json!({ "seq": revision, "no_erase": false });
+        let deleted: Result<Deleted, ApiError> =
+            api::ask(&self.client, &format!("STREAM.MSG.DELETE.{STREAM}"), &body).await;
+        match deleted {
+            Ok(Deleted { success: true }) => Ok(()),
+            Ok(_) => Err(ApiError::Malformed("neither deleted nor refused".into())),
+            // Somebody was faster, or an answer was lost: it is gone.
+            Err(error)
+                if error.has_code(api::code::SEQUENCE_NOT_FOUND) || error.has_code(api::code::NO_MESSAGE_FOUND) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Overwrites every superseded version of every page.
+    pub(super) async fn sweep(&self) -> Result<(), VaultError> {
+        // A server tells so many subjects at a time.
+        let mut offset = 0;
+        loop {
+            let body = json!({ "subjects_filter": ALL_SUBJECTS, "offset": offset });
+            let info: Result<SubjectsInfo, ApiError> =
+                api::ask(&self.client, &format!("STREAM.INFO.{STREAM}"), &body).await;
+            let subjects = info.map_err(unavailable)?.state.subjects.unwrap_or_default();
+            offset += subjects.len();
+            if subjects.is_empty() {
+                return Ok(());
+            }
+            let many = subjects.iter().filter(|(_, versions)| **versions > 1);
+            for id in many.filter_map(|(subject, _)| page_of(subject)) {
+                self.forget_all_but_last(id).await?;
+            }
+        }
+    }
+}
+
+fn page_of(subject: &str) -> Option<PageId> {
+    let (table, number) = subject.strip_prefix(SUBJECT_PREFIX)?.split_once('.')?;
+    let table = match table {
+        "i" => Table::Index,
+        "p" => Table::People,
+        _ => return None,
+    };
+    let number = u16::from_str_radix(number, 16).ok()?;
+    Some(PageId { table, number })
+}
+
+fn unavailable(error: ApiError) -> VaultError {
+    VaultError::Unavailable(error.to_string())
+}

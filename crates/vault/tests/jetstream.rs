@@ -1,0 +1,284 @@
+//! The vault on real NATS servers: one person is one holder, whoever asks where; an erasure leaves nothing to read.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_domain::id_number::{IdNumber, check_character};
+use citycode_domain::ids::HolderId;
+use citycode_domain::name::PersonName;
+use citycode_jetstream::Connection;
+use citycode_testkit::{NatsCluster, NatsServer, eventually};
+use citycode_vault::jetstream::{JetStreamVault, NewVault, OpenError, VaultConfig, provision};
+use citycode_vault::{FillRandom, Person, Vault};
+use futures::future::join_all;
+use jiff::civil::date;
+use zeroize::Zeroizing;
+
+const NAME: &str = "欧阳不在盘上";
+
+fn random() -> FillRandom {
+    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
+}
+
+fn master() -> Zeroizing<[u8; 32]> {
+    Zeroizing::new([7; 32])
+}
+
+fn config(urls: Vec<String>, replicas: u8) -> VaultConfig {
+    VaultConfig {
+        connection: Connection::new(urls, "test"),
+        replicas,
+        expected_log_id: Some([1; 16]),
+    }
+}
+
+fn new() -> NewVault {
+    NewVault {
+        vault_id: [2; 16],
+        log_id: [1; 16],
+        pages: 4,
+    }
+}
+
+async fn open(config: &VaultConfig) -> JetStreamVault {
+    provision(config, &new(), &master()).await.unwrap();
+    JetStreamVault::open(config, &master(), random()).await.unwrap()
+}
+
+fn person() -> Person {
+    Person {
+        name: PersonName::parse(NAME).unwrap(),
+        disability: true,
+        group: None,
+    }
+}
+
+fn number(serial: u16) -> IdNumber {
+    let body = format!("31010119900101{serial:03}");
+    let check = char::from(check_character(body.as_bytes()));
+    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).unwrap()
+}
+
+fn holder(n: u8, m: u16) -> HolderId {
+    let mut id = [n; 16];
+    id[..2].copy_from_slice(&m.to_be_bytes());
+    HolderId(id)
+}
+
+async fn one_person_is_one_holder(urls: Vec<String>, replicas: u8) {
+    let config = config(urls, replicas);
+    let vaults = join_all([0, 1].map(|_| open(&config))).await;
+    // Four callers at once for each of forty people, on two processes' vaults.
+    let calls = (0..40u16).flat_map(|serial| (0..4u8).map(move |caller| (serial, caller)));
+    let found = join_all(calls.map(|(serial, caller)| {
+        let vault = &vaults[usize::from(caller % 2)];
+        async move {
+            let found = vault
+                .find_or_create(&number(serial), holder(caller, serial), person())
+                .await;
+            (serial, found.unwrap())
+        }
+    }))
+    .await;
+    for serial in 0..40 {
+        let of_one: Vec<_> = found.iter().filter(|(of, _)| *of == serial).collect();
+        let first = of_one[0].1.holder;
+        assert!(of_one.iter().all(|(_, found)| found.holder == first));
+        assert_eq!(of_one.iter().filter(|(_, found)| found.created).count(), 1);
+        for vault in &vaults {
+            assert_eq!(vault.find(&number(serial)).await.unwrap(), Some(first));
+            let file = vault.open(first).await.unwrap().unwrap();
+            assert_eq!(*file.name, NAME);
+            assert_eq!(&*file.id_number, number(serial).as_bytes());
+            assert!(file.disability);
+        }
+    }
+    assert_eq!(vaults[0].find(&number(900)).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r03_one_person_is_one_holder_on_one_server() {
+    let server = NatsServer::start().await;
+    one_person_is_one_holder(vec![server.url()], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r03_one_person_is_one_holder_on_three_servers_also_when_one_dies() {
+    let mut servers = NatsCluster::start().await;
+    let urls = servers.urls();
+    one_person_is_one_holder(urls.clone(), 3).await;
+    let vault = open(&config(urls, 3)).await;
+    servers.servers_mut()[0].kill9().await;
+    eventually("the vault is there again", Duration::from_secs(60), || async {
+        vault.find_or_create(&number(50), holder(9, 50), person()).await.is_ok()
+    })
+    .await;
+    assert!(vault.find(&number(7)).await.unwrap().is_some());
+}
+
+/// Every file below a folder in one piece.
+fn everything_below(folder: &Path, into: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            everything_below(&path, into);
+        } else {
+            into.extend(std::fs::read(&path).unwrap_or_default());
+        }
+    }
+}
+
+fn on_disk(server: &NatsServer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    everything_below(&server.store_folder(), &mut bytes);
+    bytes
+}
+
+fn holds(disk: &[u8], wanted: &[u8]) -> bool {
+    // Any run of 24 bytes would be enough to go on.
+    wanted
+        .chunks_exact(24)
+        .any(|run| disk.windows(24).any(|window| window == run))
+}
+
+/// The stored bytes of every version of every page.
+async fn versions(server: &NatsServer) -> Vec<Vec<u8>> {
+    let client = citycode_jetstream::connect(&Connection::new(vec![server.url()], "test"), |_| ())
+        .await
+        .unwrap();
+    let mut found = Vec::new();
+    let mut from = 1;
+    loop {
+        let body = serde_json::json!({ "seq": from, "next_by_subj": "$KV.CC_VAULT.>" });
+        let message = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &body)
+            .await
+            .unwrap();
+        let Some(message) = message else { return found };
+        from = message.sequence + 1;
+        found.push(message.payload.to_vec());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_others_of_the_page_stay() {
+    let server = NatsServer::start().await;
+    let vault = open(&config(vec![server.url()], 1)).await;
+    for serial in 0..12 {
+        vault
+            .find_or_create(&number(serial), holder(1, serial), person())
+            .await
+            .unwrap();
+    }
+    let before = versions(&server).await;
+    let disk = on_disk(&server);
+    assert!(
+        before.iter().all(|version| holds(&disk, version)),
+        "the test looks in the right place"
+    );
+    for plain in [NAME.as_bytes(), number(3).as_bytes(), &holder(1, 3).0] {
+        assert!(!disk.windows(plain.len()).any(|window| window == plain), "in the clear");
+    }
+    vault.erase(holder(1, 3)).await.unwrap();
+    vault.erase(holder(1, 3)).await.unwrap();
+    let after = versions(&server).await;
+    assert!(after.len() <= 8, "one version a page: {}", after.len());
+    let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
+    assert!(gone.len() >= 2, "both pages of the person were written anew");
+    let disk = on_disk(&server);
+    assert!(
+        gone.iter().all(|version| !holds(&disk, version)),
+        "an old version stands on the disk"
+    );
+    assert_eq!(vault.find(&number(3)).await.unwrap(), None);
+    assert!(vault.open(holder(1, 3)).await.unwrap().is_none());
+    for serial in (0..12).filter(|serial| *serial != 3) {
+        assert_eq!(vault.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));
+        assert_eq!(*vault.open(holder(1, serial)).await.unwrap().unwrap().name, NAME);
+    }
+    // The person may come again, as somebody new.
+    let again = vault.find_or_create(&number(3), holder(5, 3), person()).await.unwrap();
+    assert!(again.created && again.holder == holder(5, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_is_completed_or_swept() {
+    let server = NatsServer::start().await;
+    let vault = open(&config(vec![server.url()], 1)).await;
+    vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
+    vault.find_or_create(&number(2), holder(1, 2), person()).await.unwrap();
+    // A writer that died right after its write left a superseded version: as if nobody had overwritten it.
+    let client = citycode_jetstream::connect(&Connection::new(vec![server.url()], "test"), |_| ())
+        .await
+        .unwrap();
+    let pages = versions(&server).await.len();
+    let first_of_people = serde_json::json!({ "seq": 1, "next_by_subj": "$KV.CC_VAULT.p.*" });
+    let page = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &first_of_people);
+    let page = page.await.unwrap().unwrap();
+    let again = citycode_jetstream::api::request(&client, page.subject.clone(), None, page.payload.clone()).await;
+    again.unwrap();
+    assert_eq!(versions(&server).await.len(), pages + 1);
+    vault.sweep().await.unwrap();
+    assert_eq!(versions(&server).await.len(), pages);
+    assert!(vault.open(holder(1, 1)).await.unwrap().is_some());
+    assert!(vault.open(holder(1, 2)).await.unwrap().is_some());
+    // A maker that died between its two writes left an index entry without a record.
+    let (first, second) = (number(1), number(2));
+    for subject in [
+        "$KV.CC_VAULT.p.0000",
+        "$KV.CC_VAULT.p.0001",
+        "$KV.CC_VAULT.p.0002",
+        "$KV.CC_VAULT.p.0003",
+    ] {
+        let body = serde_json::json!({ "last_by_subj": subject });
+        let message = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &body)
+            .await
+            .unwrap();
+        if let Some(message) = message {
+            let body = serde_json::json!({ "seq": message.sequence });
+            let _: serde_json::Value = citycode_jetstream::api::ask(&client, "STREAM.MSG.DELETE.KV_CC_VAULT", &body)
+                .await
+                .unwrap();
+        }
+    }
+    assert!(vault.open(holder(1, 1)).await.unwrap().is_none());
+    for (number, holder) in [(&first, holder(1, 1)), (&second, holder(1, 2))] {
+        let found = vault
+            .find_or_create(number, self::holder(8, 8), person())
+            .await
+            .unwrap();
+        assert!(found.holder == holder && !found.created);
+        assert!(vault.open(holder).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_master_key_another_log_and_no_vault_are_refused_by_name() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    let opened = |config: VaultConfig, master: [u8; 32]| async move {
+        JetStreamVault::open(&config, &Zeroizing::new(master), random())
+            .await
+            .err()
+    };
+    assert!(matches!(
+        opened(config.clone(), [7; 32]).await,
+        Some(OpenError::NoVault)
+    ));
+    drop(open(&config).await);
+    assert!(matches!(
+        opened(config.clone(), [8; 32]).await,
+        Some(OpenError::OtherMaster)
+    ));
+    let other = VaultConfig {
+        expected_log_id: Some([3; 16]),
+        ..config.clone()
+    };
+    assert!(matches!(opened(other, [7; 32]).await, Some(OpenError::OtherLog)));
+    let other = VaultConfig { replicas: 3, ..config };
+    assert!(matches!(
+        opened(other, [7; 32]).await,
+        Some(OpenError::WrongSettings(_))
+    ));
+}

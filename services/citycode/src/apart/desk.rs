@@ -1,0 +1,62 @@
+//! What both writers stand on: a register that follows the log, and the desk where acts are checked.
+
+use std::sync::Arc;
+
+use citycode_acts::{Desk, DeskLimits};
+use citycode_event_store::follow::Progress;
+use citycode_holder_log::{HolderLog, SystemFold};
+use citycode_service_kit::health::HealthRegistry;
+use citycode_vault::Vault;
+use tokio::task::JoinHandle;
+
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use crate::compose::following::{FollowedRegister, follow_register};
+use crate::compose::snapshots::RegisterSnapshot;
+use crate::compose::{StartError, Surroundings, assertions};
+
+/// A desk and what keeps it true.
+pub(super) struct OpenDesk {
+    pub(super) desk: Arc<Desk>,
+    pub(super) progress: Progress,
+    pub(super) snapshot: RegisterSnapshot,
+    pub(super) follower: JoinHandle<()>,
+}
+
+/// Opens the register from its snapshot and follows the log with it and with `refolded`.
+pub(super) async fn open(
+    ground: &Ground,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    vault: &Arc<dyn Vault>,
+    refolded: Vec<Arc<dyn SystemFold>>,
+    erasures: Option<Arc<dyn SystemFold>>,
+) -> Result<OpenDesk, StartError> {
+    let Surroundings { clock, entropy } = surroundings.clone();
+    let file = ground.state.join("projections/register");
+    let snapshot = RegisterSnapshot::open(file, ground.identity);
+    let component = health.component("register");
+    let FollowedRegister {
+        register,
+        progress,
+        follower,
+    } = follow_register(&ground.log, &snapshot, refolded, erasures, component).await?;
+    // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
+    let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
+    let desk = Desk {
+        policy: Arc::clone(&ground.policy),
+        vault: Arc::clone(vault),
+        log: Arc::new(log),
+        limits: DeskLimits::new(&*entropy),
+        assertions: assertions(settings.assertion_provider.as_ref(), &*clock)?,
+        clock,
+        entropy,
+    };
+    Ok(OpenDesk {
+        desk: Arc::new(desk),
+        progress,
+        snapshot,
+        follower,
+    })
+}

@@ -1,0 +1,156 @@
+//! What every service apart stands on: its state, the policy, callers' keys, the log and the vault, waited for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_domain::policy::Policy;
+use citycode_event_store::EventStore;
+use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore};
+use citycode_projection::LogIdentity;
+use citycode_service_kit::auth::{AUDIENCE, AccessTokens, TrustedKeys};
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::files;
+use citycode_service_kit::health::{Component, HealthRegistry};
+use citycode_vault::Vault;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use super::Role;
+use super::settings::ServiceSettings;
+use super::state_folder::StateFolder;
+use crate::compose::{StartError, Surroundings, snapshots};
+
+/// Between two looks for servers that are not there yet.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Watermarks come no oftener than so often in the limit of the tightest place.
+const WATERMARKS_PER_LIMIT: u32 = 3;
+/// How long a writer leaves a reader's question to the others and to ordinary commits; each draws its own.
+const PATIENCE_MS: std::ops::Range<u32> = 50..300;
+
+/// Opened, and nothing running yet.
+pub(super) struct Ground {
+    pub(super) state: StateFolder,
+    pub(super) policy: Arc<Policy>,
+    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) log: Arc<dyn EventStore>,
+    pub(super) identity: LogIdentity,
+    store: Arc<JetStreamEventStore>,
+    keys: Option<PathBuf>,
+}
+
+impl Ground {
+    /// Waits for servers and for a log on them; refuses what no waiting mends.
+    pub(super) async fn open(
+        role: Role,
+        settings: &ServiceSettings,
+        health: &HealthRegistry,
+    ) -> Result<Self, StartError> {
+        let state = settings.state.as_ref().expect("complained of where it is missing");
+        let state = StateFolder::open(state)?;
+        let policy = policy(settings)?;
+        let tokens = access(settings)?;
+        let mut config = settings.log.log(role.program())?;
+        config.expected_log_id = state.log_id()?;
+        let component = health.component("log");
+        let store = loop {
+            match JetStreamEventStore::open(&config).await {
+                Ok(store) => break Arc::new(store),
+                // `citycode provision` may be about to make it.
+                Err(error) if error.may_pass() || matches!(error, citycode_event_store_jetstream::OpenError::NoLog) => {
+                    wait_for(&component, &error).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        component.ready();
+        state.remember(store.log_id())?;
+        let log: Arc<dyn EventStore> = store.clone();
+        let identity = snapshots::identity_of(&*log);
+        Ok(Self {
+            state,
+            policy,
+            tokens,
+            log,
+            identity,
+            store,
+            keys: settings.keys.clone(),
+        })
+    }
+
+    /// A secret of the city's by its file's name. Nothing is made here: two instances that made their own would not
+    /// understand each other.
+    pub(super) fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, StartError> {
+        let folder = self.keys.as_ref().expect("complained of where it is missing");
+        Ok(files::read_secret(&folder.join(name))?)
+    }
+
+    /// Answers verifiers who prove that they are fresh: a writer's duty.
+    pub(super) fn answer_echoes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
+        let limit = Duration::from_millis(self.policy.tightest_knowledge_age_ms());
+        let spread = PATIENCE_MS.end - PATIENCE_MS.start;
+        let patience = PATIENCE_MS.start + surroundings.entropy.below(spread);
+        let clock = Arc::clone(&surroundings.clock);
+        let store = Arc::clone(&self.store);
+        let answers = EchoAnswers {
+            watermark_every: limit / WATERMARKS_PER_LIMIT,
+            patience: Duration::from_millis(u64::from(patience)),
+            now: Box::new(move || clock.now().0),
+        };
+        tokio::spawn(async move {
+            let reason = store.answer_echoes(answers).await;
+            tracing::error!(reason, "VERIFIERS' QUESTIONS ARE NOT ANSWERED by this service");
+        })
+    }
+
+    /// The vault, waited for.
+    pub(super) async fn vault(
+        &self,
+        role: Role,
+        settings: &ServiceSettings,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+    ) -> Result<Arc<dyn Vault>, StartError> {
+        let master = self.secret("vault-master.key")?;
+        let entropy = Arc::clone(&surroundings.entropy);
+        let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+        let servers = settings.vault();
+        let config = citycode_vault::jetstream::VaultConfig {
+            connection: servers.connection(role.program())?,
+            replicas: servers.replicas(),
+            expected_log_id: Some(self.log.log_id().0),
+        };
+        let component = health.component("vault");
+        let vault = loop {
+            match citycode_vault::jetstream::JetStreamVault::open(&config, &master, random.clone()).await {
+                Ok(vault) => break vault,
+                Err(error) if error.may_pass() => wait_for(&component, &error).await,
+                Err(error) => return Err(StartError::OpenVault(error)),
+            }
+        };
+        component.ready();
+        Ok(Arc::new(vault))
+    }
+}
+
+/// The policy of the settings, or Shanghai's.
+pub(super) fn policy(settings: &ServiceSettings) -> Result<Arc<Policy>, StartError> {
+    Ok(Arc::new(match &settings.policy {
+        Some(path) => citycode_policy_file::read(path)?,
+        None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
+    }))
+}
+
+/// Whose tokens are taken.
+pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, StartError> {
+    let provider = settings.identity_provider.as_ref();
+    let provider = provider.expect("complained of where it is missing");
+    let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+    Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
+}
+
+async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
+    tracing::warn!(%error, "waiting");
+    component.starting(format!("waiting: {error}"));
+    tokio::time::sleep(LOOK_EVERY).await;
+}

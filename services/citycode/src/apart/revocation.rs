@@ -1,0 +1,66 @@
+//! `citycode-revocation`.
+
+use std::sync::Arc;
+
+use citycode_event_store::follow::Progress;
+use citycode_projection::status::FingerprintKey;
+use citycode_revocation::{Followed, Revocation, StatusLists};
+use citycode_service_kit::auth::Authenticate;
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::health::HealthRegistry;
+use citycode_token::SigningKey;
+use tonic::service::Routes;
+
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use super::{Role, Service, desk, grpc_router};
+use crate::compose::following::spawn_follower;
+use crate::compose::status_fold::StatusSnapshot;
+use crate::compose::{StartError, Surroundings, faces};
+
+pub(super) async fn open(
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+) -> Result<Service, StartError> {
+    let ground = Ground::open(Role::Revocation, settings, health).await?;
+    let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
+    let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
+    let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
+    let fingerprints = FingerprintKey(surroundings.entropy.array());
+    let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
+    let progress = Progress::new(&status.reaches());
+    let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"));
+    let tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
+    for followed in [&desk.progress, &progress] {
+        followed.wait_until_live().await.map_err(StartError::Follow)?;
+    }
+    let followed = Followed {
+        status: status.reader().clone(),
+        progress,
+        store: Arc::clone(&ground.log),
+    };
+    let base_uri = ground.policy.status_base_uri.clone();
+    let lists = Arc::new(StatusLists::new(
+        followed,
+        key,
+        base_uri,
+        Arc::clone(&surroundings.clock),
+    ));
+    let mut tasks = tasks;
+    let cutting = Arc::clone(&lists);
+    tasks.push(tokio::spawn(async move {
+        if let Err(error) = cutting.cut().await {
+            tracing::error!(%error, "no status lists were cut at the start; the next tick tries again");
+        }
+        cutting.keep_cutting().await;
+    }));
+    let revocation = Arc::new(Revocation { desk: desk.desk, lists });
+    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    Ok(Service {
+        router: grpc_router(Routes::new(faces::revocation(&revocation, &authenticate)))?,
+        snapshots: vec![Arc::new(desk.snapshot), Arc::new(status)],
+        tasks,
+        kept: Some(Box::new(ground.state)),
+    })
+}

@@ -1,0 +1,234 @@
+//! What a service is told: a TOML file and the environment over it (`CITYCODE__LOG__REPLICAS=3`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials, Durability};
+use citycode_jetstream::ClientIdentity;
+use citycode_service_kit::config::{ConfigError, Sensible};
+use citycode_service_kit::files;
+use serde::Deserialize;
+
+use super::Role;
+use crate::compose::{IdentityProvider, StartError};
+
+/// Address and port unless told otherwise: this machine only.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Of a city: three servers keep a copy of everything.
+const DEFAULT_REPLICAS: u8 = 3;
+
+/// Everything that can be set. An unknown key is refused; a key that this service has no use for is left alone, so
+/// that all services of a city may share one file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceSettings {
+    /// Where to listen, for HTTP and gRPC alike.
+    pub listen: SocketAddr,
+    /// The policy file; Shanghai's without it.
+    pub policy: Option<PathBuf>,
+    /// The folder of this instance's own state: snapshots, an issuer's signing keys, scan records, the auditors'
+    /// index. No two processes share one.
+    pub state: Option<PathBuf>,
+    /// The folder of the city's secrets that this service may have: `vault-master.key`, `id-check.key`,
+    /// `status-signing.key`, 32 bytes and mode 0600 each.
+    pub keys: Option<PathBuf>,
+    /// Whose access tokens are taken.
+    pub identity_provider: Option<IdentityProvider>,
+    /// Whose assertions that a person was authenticated are taken.
+    pub assertion_provider: Option<IdentityProvider>,
+    /// The event log.
+    pub log: Servers,
+    /// The vault; what is not said of it is as for the log.
+    pub vault: Servers,
+    /// Where the portal finds the others.
+    pub services: Services,
+    /// Seconds between snapshots of the projections.
+    pub snapshot_seconds: u64,
+    /// Days that scan records are kept.
+    pub scan_retention_days: u16,
+    /// Seconds between "no more calls, please" and the end of listening.
+    pub drain_seconds: u64,
+}
+
+/// NATS servers, and who this service is to them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Servers {
+    /// e.g. `["tls://nats-1:4222", "tls://nats-2:4222", "tls://nats-3:4222"]`.
+    pub servers: Vec<String>,
+    /// The NKEY seed of this service's user.
+    pub nkey_file: Option<PathBuf>,
+    /// Certificates that the servers' rest on (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// This service's own certificate (PEM), where the servers ask for one.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub certificate_key_file: Option<PathBuf>,
+    /// How many servers keep a copy; 3 without it.
+    pub replicas: Option<u8>,
+    /// Monitoring of every server, which says whether it flushes before it acknowledges.
+    pub monitors: Vec<String>,
+    /// Use servers that do not prove to flush before they acknowledge.
+    pub unproven_durability: bool,
+}
+
+/// Addresses of the services behind a portal, e.g. `["http://issuer-1:8081", "http://issuer-2:8081"]`. A name that
+/// leads to several addresses stands for all of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Services {
+    /// Issuers.
+    pub issuer: Vec<String>,
+    /// Revocation services.
+    pub revocation: Vec<String>,
+    /// Verifiers.
+    pub verifier: Vec<String>,
+    /// Audit services.
+    pub audit: Vec<String>,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN.parse().expect("an address and a port"),
+            policy: None,
+            state: None,
+            keys: None,
+            identity_provider: None,
+            assertion_provider: None,
+            log: Servers::default(),
+            vault: Servers::default(),
+            services: Services::default(),
+            snapshot_seconds: 300,
+            scan_retention_days: 30,
+            drain_seconds: 3,
+        }
+    }
+}
+
+impl Sensible for ServiceSettings {
+    fn complaints(&self) -> Vec<String> {
+        let wrong = [
+            (self.snapshot_seconds == 0, "snapshot_seconds must be at least 1"),
+            (self.scan_retention_days == 0, "scan_retention_days must be at least 1"),
+            (
+                self.log.certificate_file.is_some() != self.log.certificate_key_file.is_some(),
+                "log.certificate_file and log.certificate_key_file go together",
+            ),
+            (
+                [self.log.replicas, self.vault.replicas]
+                    .iter()
+                    .flatten()
+                    .any(|replicas| ![1, 3, 5].contains(replicas)),
+                "replicas are 1, 3 or 5",
+            ),
+        ];
+        let wrong = wrong.into_iter().filter(|(wrong, _)| *wrong);
+        wrong.map(|(_, complaint)| complaint.to_owned()).collect()
+    }
+}
+
+impl ServiceSettings {
+    /// Refuses what this service cannot start without.
+    pub(super) fn complain(&self, role: Role) -> Result<(), StartError> {
+        let missing = |missing: bool, key: &str| missing.then(|| format!("{} needs `{key}`", role.program()));
+        let (writes, portal) = (matches!(role, Role::Issuer | Role::Revocation), role == Role::Portal);
+        let services = &self.services;
+        let complaints: Vec<String> = [
+            missing(self.identity_provider.is_none(), "identity_provider"),
+            missing(!portal && self.log.servers.is_empty(), "log.servers"),
+            missing(
+                !portal && self.log.monitors.is_empty() && !self.log.unproven_durability,
+                "log.monitors (or log.unproven_durability = true)",
+            ),
+            missing(!portal && self.state.is_none(), "state"),
+            missing((writes || role == Role::Verifier) && self.keys.is_none(), "keys"),
+            missing(portal && services.issuer.is_empty(), "services.issuer"),
+            missing(portal && services.revocation.is_empty(), "services.revocation"),
+            missing(portal && services.verifier.is_empty(), "services.verifier"),
+            missing(portal && services.audit.is_empty(), "services.audit"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if complaints.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Sense(complaints).into())
+        }
+    }
+
+    pub(super) fn snapshot_every(&self) -> Duration {
+        Duration::from_secs(self.snapshot_seconds)
+    }
+
+    pub(super) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+
+    /// The vault's servers, with the log's words where it has none of its own.
+    pub(super) fn vault(&self) -> Servers {
+        let (vault, log) = (self.vault.clone(), self.log.clone());
+        Servers {
+            servers: if vault.servers.is_empty() {
+                log.servers
+            } else {
+                vault.servers
+            },
+            nkey_file: vault.nkey_file.or(log.nkey_file),
+            ca_file: vault.ca_file.or(log.ca_file),
+            certificate_file: vault.certificate_file.or(log.certificate_file),
+            certificate_key_file: vault.certificate_key_file.or(log.certificate_key_file),
+            replicas: vault.replicas.or(log.replicas),
+            monitors: if vault.monitors.is_empty() {
+                log.monitors
+            } else {
+                vault.monitors
+            },
+            unproven_durability: vault.unproven_durability || log.unproven_durability,
+        }
+    }
+}
+
+impl Servers {
+    /// A connection under a name that the servers show.
+    ///
+    /// # Errors
+    /// The seed's file cannot be read, or others may read it.
+    pub(crate) fn connection(&self, client_name: &str) -> Result<Connection, StartError> {
+        let mut connection = Connection::new(self.servers.clone(), client_name);
+        if let Some(path) = &self.nkey_file {
+            let seed = files::read_private(path)?;
+            let seed = String::from_utf8_lossy(&seed).trim().to_owned();
+            connection.credentials = Credentials::NkeySeed(seed.into());
+        }
+        connection.root_certificates.clone_from(&self.ca_file);
+        let own = self.certificate_file.clone().zip(self.certificate_key_file.clone());
+        connection.identity = own.map(|(certificate, key)| ClientIdentity { certificate, key });
+        Ok(connection)
+    }
+
+    /// The log as it must be.
+    ///
+    /// # Errors
+    /// As [`Servers::connection`].
+    pub(crate) fn log(&self, client_name: &str) -> Result<jetstream::Config, StartError> {
+        let durability = if self.unproven_durability {
+            Durability::Unproven
+        } else {
+            Durability::SyncAlways {
+                monitors: self.monitors.clone(),
+            }
+        };
+        Ok(jetstream::Config {
+            connection: self.connection(client_name)?,
+            replicas: self.replicas(),
+            ..jetstream::Config::new(Vec::new(), client_name, durability)
+        })
+    }
+
+    pub(crate) fn replicas(&self) -> u8 {
+        self.replicas.unwrap_or(DEFAULT_REPLICAS)
+    }
+}

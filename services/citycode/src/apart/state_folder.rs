@@ -1,0 +1,89 @@
+//! The folder of one instance's own state, and which log it belongs to.
+//!
+//! ```text
+//! DIR/              0700
+//!   in-use          lock, held as long as the process lives
+//!   log-id          identity of the log; another one is refused
+//!   projections/    snapshots; can be thrown away
+//!   keys/           an issuer's signing keys, 0600
+//!   scans/          a verifier's records
+//!   audit/          the auditors' index; can be thrown away
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use citycode_event_store::LogId;
+use citycode_service_kit::files::{self, FileError, LockFile};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+const LOG_ID: &str = "log-id";
+
+/// Why a folder of state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFolderError {
+    /// A file or folder of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its note of the log is no identity.
+    #[error("{0} holds no identity of a log: restore it, or give this instance an empty folder")]
+    NotAnIdentity(PathBuf),
+}
+
+/// An open folder; other processes are kept out as long as it lives.
+pub(super) struct StateFolder {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl StateFolder {
+    /// Opens a folder, or makes it.
+    ///
+    /// # Errors
+    /// [`StateFolderError`]; nothing in the folder was changed.
+    pub(super) fn open(path: &Path) -> Result<Self, StateFolderError> {
+        files::create_private_dir(path)?;
+        let lock = LockFile::take(&path.join("in-use"))?;
+        files::create_private_dir(&path.join("projections"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// A place in the folder.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log that this instance knows; none at its first start.
+    ///
+    /// # Errors
+    /// [`StateFolderError`].
+    pub(super) fn log_id(&self) -> Result<Option<LogId>, StateFolderError> {
+        let path = self.join(LOG_ID);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read_private(&path)?;
+        let id = HEXLOWER_PERMISSIVE.decode(text.trim_ascii()).ok();
+        let id: Option<[u8; 16]> = id.and_then(|id| id.try_into().ok());
+        id.map(|id| Some(LogId(id)))
+            .ok_or(StateFolderError::NotAnIdentity(path))
+    }
+
+    /// Remembers the log at the first start. A crash before leaves none, and the next start is the first.
+    ///
+    /// # Errors
+    /// [`StateFolderError`].
+    pub(super) fn remember(&self, log_id: LogId) -> Result<(), StateFolderError> {
+        if self.log_id()?.is_none() {
+            let text = format!("{log_id}\n");
+            files::write_atomic(&self.join(LOG_ID), text.as_bytes(), files::PRIVATE_FILE_MODE)?;
+        }
+        Ok(())
+    }
+}

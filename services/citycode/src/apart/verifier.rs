@@ -1,0 +1,40 @@
+//! `citycode-verifier`.
+
+use std::sync::Arc;
+
+use citycode_service_kit::auth::Authenticate;
+use citycode_service_kit::health::HealthRegistry;
+use citycode_token::IdCheckKey;
+use tonic::service::Routes;
+
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use super::{Role, Service, grpc_router};
+use crate::compose::verifying::Verifying;
+use crate::compose::{StartError, Surroundings, faces};
+
+pub(super) async fn open(
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+) -> Result<Service, StartError> {
+    let ground = Ground::open(Role::Verifier, settings, health).await?;
+    let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
+    let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
+    let (folder, policy) = (ground.state.path(), &ground.policy);
+    let verifying = Verifying::open(folder, policy, &ground.log, &vault, surroundings, &id_check_key).await?;
+    let retention = settings.scan_retention_days;
+    let tasks = verifying.follow(&ground.log, health, surroundings, policy, retention);
+    verifying
+        .progress()
+        .wait_until_live()
+        .await
+        .map_err(StartError::Follow)?;
+    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    Ok(Service {
+        router: grpc_router(Routes::new(faces::verifier(&verifying.verifier, &authenticate)))?,
+        snapshots: vec![Arc::new(verifying)],
+        tasks,
+        kept: Some(Box::new(ground.state)),
+    })
+}

@@ -1,0 +1,9 @@
+//! The program `citycode-revocation`.
+
+use std::process::ExitCode;
+
+use citycode::apart::{self, Role};
+
+fn main() -> ExitCode {
+    apart::main(Role::Revocation)
+}

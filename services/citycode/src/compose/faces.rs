@@ -1,0 +1,78 @@
+//! The services' gRPC faces behind authentication, and what stands beside them on every port.
+
+use std::sync::Arc;
+
+use axum::Router;
+use citycode_audit::Audit;
+use citycode_audit::grpc::AuditFace;
+use citycode_issuer::Issuer;
+use citycode_issuer::grpc::IssuerFace;
+use citycode_revocation::Revocation;
+use citycode_revocation::grpc::RevocationFace;
+use citycode_service_kit::auth::{Authenticate, AuthenticateService};
+use citycode_service_kit::metrics_face;
+use citycode_service_kit::serve::MAX_GRPC_MESSAGE_BYTES;
+use citycode_service_kit::shutdown::Signal;
+use citycode_verifier::Verifier;
+use citycode_verifier::grpc::VerifierFace;
+use citycode_wire::proto::audit::v1::audit_service_server::AuditServiceServer;
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
+use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationServiceServer;
+use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
+use tower::Layer as _;
+
+/// Names under which gRPC health answers.
+pub(crate) const ISSUER: &str = "citycode.issuer.v1.IssuerService";
+pub(crate) const REVOCATION: &str = "citycode.revocation.v1.RevocationService";
+pub(crate) const VERIFIER: &str = "citycode.verifier.v1.VerifierService";
+pub(crate) const AUDIT: &str = "citycode.audit.v1.AuditService";
+
+/// The issuer. A call without a token reaches only the methods that are public: each other asks for its caller.
+pub(crate) fn issuer(
+    issuer: &Arc<Issuer>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<IssuerServiceServer<IssuerFace>> {
+    let server = IssuerServiceServer::new(IssuerFace(Arc::clone(issuer)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// Revocation, as [`issuer`].
+pub(crate) fn revocation(
+    revocation: &Arc<Revocation>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<RevocationServiceServer<RevocationFace>> {
+    let server = RevocationServiceServer::new(RevocationFace(Arc::clone(revocation)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// A verifier, as [`issuer`].
+pub(crate) fn verifier(
+    verifier: &Arc<Verifier>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<VerifierServiceServer<VerifierFace>> {
+    let server = VerifierServiceServer::new(VerifierFace(Arc::clone(verifier)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// Audit, as [`issuer`].
+pub(crate) fn audit(
+    audit: &Arc<Audit>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<AuditServiceServer<AuditFace>> {
+    let server = AuditServiceServer::new(AuditFace(Arc::clone(audit)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// `/metrics`, kept up until the signal; nothing where there is no recorder.
+pub(crate) fn metrics_routes(stopped: &Signal) -> Router {
+    match metrics_face::install() {
+        Ok(metrics) => {
+            tokio::spawn(metrics.clone().keep_up(stopped.clone()));
+            metrics.routes()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "there are no metrics");
+            Router::new()
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Folds that follow the log, each in a task of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use citycode_audit::{Audit, AuditIndex};
+use citycode_domain::ids::HolderId;
+use citycode_domain::policy::Policy;
+use citycode_event_store::follow::{Fold, Progress, follow};
+use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
+use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
+use citycode_issuer::ErasureQueue;
+use citycode_projection::register::HolderRegister;
+use citycode_service_kit::health::Component;
+use citycode_vault::Vault;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+
+use super::StartError;
+use super::snapshots::RegisterSnapshot;
+
+/// Follows the log in a task of its own and tells health how it goes.
+pub(crate) fn spawn_follower(
+    store: &Arc<dyn EventStore>,
+    mut fold: impl Fold + 'static,
+    progress: &Progress,
+    health: Component,
+) -> JoinHandle<()> {
+    let (store, progress) = (Arc::clone(store), progress.clone());
+    health.starting("the log is being folded");
+    let (live, component) = (progress.clone(), health.clone());
+    tokio::spawn(async move {
+        if live.wait_until_live().await.is_ok() {
+            component.ready();
+        }
+    });
+    tokio::spawn(async move {
+        let error = follow(&*store, &mut fold, &progress).await;
+        metrics::counter!("citycode_followers_stopped_total").increment(1);
+        tracing::error!(%error, "FOLLOWING THE LOG STOPPED: what is known only gets older from here");
+        health.failed(error.to_string());
+    })
+}
+
+/// The register of holders, followed.
+pub(crate) struct FollowedRegister {
+    pub(crate) register: Arc<HolderRegister>,
+    pub(crate) progress: Progress,
+    pub(crate) follower: JoinHandle<()>,
+}
+
+/// The register from its snapshot, followed from there on. `refolded` keep what a snapshot does not hold (keys,
+/// leases), `erasures` what is not folded twice.
+pub(crate) async fn follow_register(
+    store: &Arc<dyn EventStore>,
+    snapshot: &RegisterSnapshot,
+    refolded: Vec<Arc<dyn SystemFold>>,
+    erasures: Option<Arc<dyn SystemFold>>,
+    health: Component,
+) -> Result<FollowedRegister, StartError> {
+    let (register, from) = (Arc::clone(snapshot.register()), snapshot.reaches());
+    refold_system(&**store, &from, &refolded).await?;
+    let keepers: Vec<Arc<dyn SystemFold>> = refolded.into_iter().chain(erasures).collect();
+    let progress = Progress::new(&from);
+    let fold = RegisterFold::new(Arc::clone(&register), keepers);
+    let follower = spawn_follower(store, fold, &progress, health);
+    Ok(FollowedRegister {
+        register,
+        progress,
+        follower,
+    })
+}
+
+/// The auditors' index, followed from where it stands.
+pub(crate) async fn follow_index(
+    store: &Arc<dyn EventStore>,
+    folder: &Path,
+    policy: &Arc<Policy>,
+    health: Component,
+) -> Result<(Audit, JoinHandle<()>), StartError> {
+    let opened = AuditIndex::open(folder, &**store).await;
+    let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
+    let progress = Progress::new(&from);
+    let audit = Audit {
+        store: Arc::clone(store),
+        index: index.reader(),
+        progress: progress.clone(),
+        policy: Arc::clone(policy),
+    };
+    Ok((audit, spawn_follower(store, index, &progress, health)))
+}
+
+/// Destroys in the vault whom the log calls erased.
+pub(crate) fn spawn_erasures(
+    vault: Arc<dyn Vault>,
+    erased: UnboundedReceiver<HolderId>,
+    health: Component,
+) -> JoinHandle<()> {
+    health.ready();
+    tokio::spawn(async move {
+        if let Err(error) = ErasureQueue::finish(vault, erased).await {
+            tracing::error!(%error, "erased persons could not be forgotten; the next start goes on with it");
+            health.failed(error.to_string());
+        }
+    })
+}
+
+/// Folds what a snapshot of the register does not hold, up to where following goes on: keys and leases. They are
+/// few, and each has a stream that is read in one go.
+async fn refold_system(
+    store: &dyn EventStore,
+    from: &LogPosition,
+    keepers: &[Arc<dyn SystemFold>],
+) -> Result<(), StartError> {
+    if keepers.is_empty() {
+        return Ok(());
+    }
+    let layout = store.layout();
+    let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+    let buckets = layout.all_partitions().map(|partition| layout.lease_bucket(partition));
+    for bucket in buckets.chain([layout.bucket_of(&keys)]) {
+        for commit in store.read_bucket(bucket, Revision::EMPTY).await? {
+            if !from.includes(commit.position) || holder_of(&commit.commit.stream).is_some() {
+                continue;
+            }
+            for event in events_of(&commit).map_err(|error| StartError::Log(error.to_string()))? {
+                for keeper in keepers {
+                    keeper.fold_system(&event, commit.position).map_err(StartError::Log)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

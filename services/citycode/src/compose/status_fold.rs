@@ -1,0 +1,96 @@
+//! The log folded into the status of every code, for publishing status lists where no verifier stands beside.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use citycode_event_store::follow::Fold;
+use citycode_event_store::{LogPosition, RecordedCommit, Sequence};
+use citycode_holder_log::{folded_events, projected};
+use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
+use citycode_projection::{ApplyError, LogIdentity};
+use citycode_service_kit::files;
+use parking_lot::Mutex;
+
+use super::snapshots::{BUFFER_BYTES, Snapshot, save_blocking};
+
+/// The status of every code and its file.
+#[derive(Clone)]
+pub(crate) struct StatusSnapshot {
+    file: PathBuf,
+    identity: LogIdentity,
+    writer: Arc<Mutex<StatusWriter>>,
+    reader: StatusReader,
+}
+
+impl StatusSnapshot {
+    /// From its file, or empty.
+    pub(crate) fn open(file: PathBuf, identity: LogIdentity, key: FingerprintKey) -> Self {
+        let loaded = File::open(&file)
+            .ok()
+            .map(|opened| status::load(&identity, BufReader::with_capacity(BUFFER_BYTES, opened)));
+        let (writer, reader) = match loaded {
+            Some(Ok(loaded)) => loaded,
+            Some(Err(error)) => {
+                tracing::warn!(%error, file = %file.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");
+                status::new(identity.partitions, key)
+            }
+            None => status::new(identity.partitions, key),
+        };
+        Self {
+            file,
+            identity,
+            writer: Arc::new(Mutex::new(writer)),
+            reader,
+        }
+    }
+
+    pub(crate) fn reader(&self) -> &StatusReader {
+        &self.reader
+    }
+
+    /// Everything up to here is folded.
+    pub(crate) fn reaches(&self) -> LogPosition {
+        let points = self.reader.points();
+        LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
+    }
+
+    pub(crate) fn fold(&self) -> impl Fold + 'static {
+        StatusFold(Arc::clone(&self.writer))
+    }
+}
+
+#[async_trait]
+impl Snapshot for StatusSnapshot {
+    async fn save(&self) {
+        let this = self.clone();
+        save_blocking("status of codes", move || {
+            files::stream_private(&this.file, |out| {
+                let writer = this.writer.lock();
+                writer.save(&this.identity, out).map_err(std::io::Error::other)
+            })
+        })
+        .await;
+    }
+}
+
+struct StatusFold(Arc<Mutex<StatusWriter>>);
+
+impl Fold for StatusFold {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let events = folded_events(commit).map_err(|error| error.to_string())?;
+        match self.0.lock().apply(&projected(commit, &events)) {
+            Ok(alarms) => {
+                for alarm in alarms {
+                    metrics::counter!("citycode_revocation_alarms_total").increment(1);
+                    tracing::error!(?alarm, position = %commit.position, "ALARM: the log holds what no honest writer writes");
+                }
+                Ok(())
+            }
+            Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

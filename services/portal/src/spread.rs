@@ -1,0 +1,270 @@
+//! Calls spread over the instances of a service.
+//!
+//! Each instance's health is watched over its own connection (gRPC health checking protocol, `Watch`), so that one
+//! that is going, starting, frozen or cut from the log gets no more calls while another can take them. A unary call
+//! that an instance could not carry to its end goes to the next: every act has a command id, so what was done
+//! already is answered as it was, and nothing is done twice. Streams are not repeated.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use http::Uri;
+use http_body_util::{BodyExt as _, Full};
+use tokio::task::JoinHandle;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tower::{Service, ServiceExt as _};
+
+use crate::clients::TransportError;
+
+/// Methods with a stream of requests: they are carried once.
+pub(crate) const STREAMING: [&str; 2] = [
+    "/citycode.issuer.v1.IssuerService/Import",
+    "/citycode.verifier.v1.VerifierService/VerifyStream",
+];
+/// Instances that one call is offered to.
+const MAX_ATTEMPTS: usize = 3;
+/// A frozen machine is noticed after two of these.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// How long a connection may take to come up: they are in one network.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks at where a name leads, and at an instance that did not answer.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks at where names lead.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+type Request = http::Request<Body>;
+type Response = http::Response<Body>;
+
+/// One instance and what is known of it.
+struct Instance {
+    address: String,
+    channel: Channel,
+    serving: AtomicBool,
+}
+
+/// An instance that is watched for as long as this lives.
+struct Watched {
+    instance: Arc<Instance>,
+    watch: JoinHandle<()>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// All instances of one service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Spread {
+    instances: Arc<ArcSwap<Vec<Arc<Instance>>>>,
+    next: Arc<AtomicUsize>,
+    /// Ends with the last clone.
+    _resolving: Arc<Resolving>,
+}
+
+struct Resolving(JoinHandle<()>);
+
+impl Drop for Resolving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Spread {
+    /// Over the instances at these addresses, and at whatever addresses their names lead to from now on.
+    pub(crate) fn over(addresses: &[String]) -> Result<Self, tonic::transport::Error> {
+        // Refused now rather than at the first call.
+        for address in addresses {
+            Endpoint::from_shared(address.clone())?;
+        }
+        let instances = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let resolving = tokio::spawn(keep_resolving(addresses.to_vec(), Arc::clone(&instances)));
+        Ok(Self {
+            instances,
+            next: Arc::default(),
+            _resolving: Arc::new(Resolving(resolving)),
+        })
+    }
+
+    /// Instances in the order in which to try them: those that serve, each call beginning with another; the rest
+    /// behind them, since health may be older than the call.
+    fn order(&self) -> Vec<Arc<Instance>> {
+        let all = self.instances.load();
+        let (mut serving, rest): (Vec<_>, Vec<_>) = all
+            .iter()
+            .cloned()
+            .partition(|instance| instance.serving.load(Ordering::Acquire));
+        if !serving.is_empty() {
+            let first = self.next.fetch_add(1, Ordering::Relaxed) % serving.len();
+            serving.rotate_left(first);
+        }
+        serving.extend(rest);
+        serving.truncate(MAX_ATTEMPTS);
+        serving
+    }
+
+    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+        let mut order = self.order();
+        if order.is_empty() {
+            // Names are looked up in the first moment of a portal's life.
+            tokio::time::sleep(LOOK_EVERY).await;
+            order = self.order();
+        }
+        let streaming = STREAMING.contains(&request.uri().path());
+        if streaming {
+            let first = order.into_iter().next().ok_or_else(nobody)?;
+            return first.carry(request).await;
+        }
+        let (parts, body) = request.into_parts();
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|error| TransportError(error.into()))?
+            .to_bytes();
+        let mut last = Err(nobody());
+        for instance in order {
+            let body = Body::new(Full::new(bytes.clone()));
+            last = instance.carry(http::Request::from_parts(parts.clone(), body)).await;
+            match &last {
+                Ok(response) if !is_unavailable(response) => return last,
+                _ => metrics::counter!("citycode_portal_calls_tried_again_total").increment(1),
+            }
+        }
+        last
+    }
+}
+
+impl Service<Request> for Spread {
+    type Response = Response;
+    type Error = TransportError;
+    type Future = BoxFuture<'static, Result<Response, TransportError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { this.carry(request).await })
+    }
+}
+
+impl Instance {
+    fn new(address: &str) -> Option<Self> {
+        let endpoint = Endpoint::from_shared(address.to_owned()).ok()?;
+        let channel = endpoint
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        Some(Self {
+            address: address.to_owned(),
+            channel,
+            serving: AtomicBool::new(false),
+        })
+    }
+
+    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+        let mut channel = self.channel.clone();
+        let sent = async { channel.ready().await?.call(request).await };
+        sent.await.map_err(|error| {
+            self.tell(false);
+            TransportError(error.into())
+        })
+    }
+
+    /// Watches its health for ever.
+    async fn keep_watching(self: Arc<Self>) {
+        loop {
+            let mut client = HealthClient::new(self.channel.clone());
+            let whole = HealthCheckRequest { service: String::new() };
+            if let Ok(answers) = client.watch(whole).await {
+                let mut answers = answers.into_inner();
+                while let Ok(Some(answer)) = answers.message().await {
+                    self.tell(answer.status == ServingStatus::Serving as i32);
+                }
+            }
+            self.tell(false);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn tell(&self, serving: bool) {
+        if self.serving.swap(serving, Ordering::AcqRel) != serving {
+            tracing::info!(address = self.address, serving, "an instance behind");
+        }
+    }
+}
+
+fn nobody() -> TransportError {
+    TransportError("the name of the service leads nowhere".into())
+}
+
+/// A refusal before any message: the status stands among the headers.
+fn is_unavailable(response: &Response) -> bool {
+    let status = response.headers().get("grpc-status");
+    status.is_some_and(|status| status.as_bytes() == b"14")
+}
+
+async fn keep_resolving(addresses: Vec<String>, instances: Arc<ArcSwap<Vec<Arc<Instance>>>>) {
+    let mut known = BTreeMap::<String, Watched>::new();
+    let mut tick = tokio::time::interval(RESOLVE_EVERY);
+    loop {
+        tick.tick().await;
+        let mut found = Vec::new();
+        for address in &addresses {
+            found.extend(resolve(address).await);
+        }
+        // A name server that does not answer is no reason to let go of anybody.
+        if found.is_empty() {
+            continue;
+        }
+        known.retain(|address, _| found.contains(address));
+        for address in found {
+            if !known.contains_key(&address)
+                && let Some(instance) = Instance::new(&address).map(Arc::new)
+            {
+                let watch = tokio::spawn(Arc::clone(&instance).keep_watching());
+                known.insert(address, Watched { instance, watch });
+            }
+        }
+        instances.store(Arc::new(
+            known.values().map(|watched| Arc::clone(&watched.instance)).collect(),
+        ));
+    }
+}
+
+/// The address with each IP address that its name leads to.
+async fn resolve(address: &str) -> Vec<String> {
+    let Ok(uri) = address.parse::<Uri>() else {
+        return Vec::new();
+    };
+    let (Some(host), scheme) = (uri.host(), uri.scheme_str().unwrap_or("http")) else {
+        return Vec::new();
+    };
+    let port = uri.port_u16().unwrap_or(80);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(found) => found.map(|found: SocketAddr| format!("{scheme}://{found}")).collect(),
+        Err(error) => {
+            tracing::warn!(%error, host, "the name of a service is not known");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
