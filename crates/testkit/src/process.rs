@@ -148,14 +148,25 @@ impl Running {
         self.home
     }
 
+    /// Sends it a signal by name, e.g. `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// Where the system refuses, which it does for no child of ours.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it was not waited for yet");
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), id.to_string()])
+            .status()
+            .await;
+        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
+    }
+
     /// Asks it to end (`SIGTERM`) and waits for it.
     ///
     /// # Panics
     /// Where it does not end within the deadline.
     pub async fn terminate(mut self, deadline: Duration) -> ExitStatus {
-        let id = self.child.id().expect("it was not waited for yet");
-        let sent = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
+        self.signal("TERM").await;
         let ended = timeout(deadline, self.child.wait()).await;
         let Ok(status) = ended else {
             panic!("it did not end within {deadline:?}; it said:\n{}", self.said.text());

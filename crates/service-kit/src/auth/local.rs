@@ -145,6 +145,20 @@ impl LocalAuthority {
         &self.public
     }
 
+    /// Its public key as a JWKS (RFC 7517, RFC 8037), for services that trust it as their identity provider.
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        let key = serde_json::json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": BASE64URL_NOPAD.encode(&self.public),
+            "kid": self.kid,
+            "alg": "EdDSA",
+            "use": "sig",
+        });
+        serde_json::json!({ "keys": [key] }).to_string()
+    }
+
     /// Mints a token for `audience`.
     ///
     /// # Errors

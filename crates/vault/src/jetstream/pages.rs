@@ -55,7 +55,9 @@ pub(super) struct Page {
 }
 
 /// The entries of a page: key and value each. Wiped when dropped.
-pub(super) struct Entries(Vec<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)>);
+pub(super) struct Entries(Vec<Entry>);
+
+type Entry = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
 
 impl Entries {
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {

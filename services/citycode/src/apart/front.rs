@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::health::{Component, HealthRegistry, Probe};
 use citycode_service_kit::problem::{Code, Problem};
@@ -44,11 +44,10 @@ impl Front {
         let inner = Arc::new(OnceLock::new());
         let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
         tokio::spawn(keep_health);
-        let http = health
-            .routes()
-            .merge(faces::metrics_routes(stopped))
-            .fallback(forward)
-            .with_state(Arc::clone(&inner));
+        let http = health.routes().merge(faces::metrics_routes(stopped)).fallback({
+            let inner = Arc::clone(&inner);
+            move |request: Request| forward(Arc::clone(&inner), request)
+        });
         let router = app(Routes::new(grpc_health), http);
         let (stop, ending) = Signal::channel();
         let server = tokio::spawn(listener.serve(router, ending));
@@ -97,7 +96,7 @@ impl Front {
     }
 }
 
-async fn forward(State(inner): State<Arc<OnceLock<Router>>>, request: Request) -> Response {
+async fn forward(inner: Arc<OnceLock<Router>>, request: Request) -> Response {
     let Some(router) = inner.get() else {
         return starting(&request);
     };

@@ -168,7 +168,7 @@ impl ServiceSettings {
     }
 
     /// The vault's servers, with the log's words where it has none of its own.
-    pub(super) fn vault(&self) -> Servers {
+    pub(crate) fn vault(&self) -> Servers {
         let (vault, log) = (self.vault.clone(), self.log.clone());
         Servers {
             servers: if vault.servers.is_empty() {

@@ -43,7 +43,9 @@ impl StateFolder {
     pub(super) fn open(path: &Path) -> Result<Self, StateFolderError> {
         files::create_private_dir(path)?;
         let lock = LockFile::take(&path.join("in-use"))?;
-        files::create_private_dir(&path.join("projections"))?;
+        for inner in ["projections", "audit"] {
+            files::create_private_dir(&path.join(inner))?;
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,

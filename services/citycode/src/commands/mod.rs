@@ -13,6 +13,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod officer;
 pub(crate) mod present;
+pub(crate) mod provision;
 pub(crate) mod register;
 pub(crate) mod relate;
 pub(crate) mod report_loss;
@@ -62,6 +63,7 @@ pub(crate) async fn run(
         Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
+        Command::Provision(args) => return provision::run(&args, output, &*entropy).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
             return output
@@ -103,7 +105,12 @@ pub(crate) async fn run(
         Command::History(args) => history::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
-        Command::Up(_) | Command::Demo(_) | Command::Migrate(_) | Command::Completions(_) | Command::Version => Ok(()),
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Provision(_)
+        | Command::Migrate(_)
+        | Command::Completions(_)
+        | Command::Version => Ok(()),
     }
     .map(|()| DONE)
 }

@@ -1,0 +1,119 @@
+//! `citycode provision`: the event log and the vault of a city are made on its NATS servers, before its services start.
+
+use std::path::PathBuf;
+
+use citycode_event_store::{Layout, LogId};
+use citycode_event_store_jetstream as jetstream;
+use citycode_service_kit::config::{self, Sources};
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
+use citycode_service_kit::problem::Code;
+use citycode_vault::jetstream::{self as vault, NewVault, VaultConfig};
+use clap::Args;
+use serde_json::json;
+
+use crate::apart::ServiceSettings;
+use crate::compose::StartError;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Its name to the servers.
+const CLIENT: &str = "citycode provision";
+
+/// Flags of `provision`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault] and `keys` count. Safe to run at every start."
+)]
+pub(crate) struct ProvisionArgs {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Partitions of a new log, fixed for ever.
+    #[arg(long, default_value_t = 16)]
+    partitions: u16,
+    /// Pages of each table of a new vault, fixed for ever; a power of two.
+    #[arg(long, default_value_t = 65_536)]
+    vault_pages: u32,
+    /// Make no vault.
+    #[arg(long)]
+    no_vault: bool,
+}
+
+pub(crate) async fn run(args: &ProvisionArgs, output: Output, entropy: &dyn Entropy) -> Result<(), Failure> {
+    let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
+    let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
+    if settings.log.servers.is_empty() {
+        return Err(not_made(
+            "nothing says where the servers are",
+            "name them in `log.servers`",
+        ));
+    }
+    let log = settings.log.log(CLIENT).map_err(StartError::into_failure)?;
+    let new = jetstream::NewLog {
+        log_id: LogId(entropy.array()),
+        layout: Layout::new(args.partitions, Layout::default().buckets_per_partition())
+            .map_err(|error| not_made(error, "choose another number of partitions"))?,
+    };
+    let made = jetstream::provision(&log, &new).await;
+    let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
+    // Opened as a service will open it, so that what would keep one from starting is said now.
+    let opened = jetstream::JetStreamEventStore::open(&log).await;
+    opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    if !args.no_vault {
+        provision_vault(args, &settings, log_id, entropy).await?;
+    }
+    let is_new = log_id == new.log_id;
+    let whole = json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault });
+    let facts = [
+        ("log", log_id.to_string()),
+        (
+            "made",
+            if is_new {
+                "now"
+            } else {
+                "before; it was checked and kept"
+            }
+            .to_owned(),
+        ),
+    ];
+    output.thing(&whole, &facts)
+}
+
+async fn provision_vault(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log_id: LogId,
+    entropy: &dyn Entropy,
+) -> Result<(), Failure> {
+    let folder = settings.keys.as_ref();
+    let folder = folder.ok_or_else(|| not_made("nothing says where the master key is", "name its folder in `keys`"))?;
+    let path = folder.join("vault-master.key");
+    let master = files::read_secret(&path).map_err(|error| StartError::File(error).into_failure())?;
+    let servers = settings.vault();
+    let config = VaultConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: Some(log_id.0),
+    };
+    let new = NewVault {
+        vault_id: entropy.array(),
+        log_id: log_id.0,
+        pages: args.vault_pages,
+    };
+    let made = vault::provision(&config, &new, &master).await;
+    made.map_err(|error| unavailable("the vault was not made", &error))
+}
+
+fn not_made(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
+    Failure::local("nothing was made", why, what_to_do)
+}
+
+fn unavailable(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        format_args!("{what}"),
+        error,
+        Some("mend that and run it again; what was made stands"),
+    )
+}

@@ -1,0 +1,272 @@
+//! Services come and go: in any order, killed, frozen, asked to leave, cut from their servers. Nobody at a portal
+//! notices as long as one instance of each is left, and no verdict claims to be fresher than it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use citycode_testkit::{IdNumbers, Running, eventually};
+use futures::future::join_all;
+use jiff::civil::date;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::city::{City, DEADLINE, Nats, audit, behind, issuer, portal, revocation, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_started_before_their_servers_and_their_log_wait_for_both() {
+    let city = City::on_one().await;
+    let Nats::One(server) = &city.nats else {
+        unreachable!("it was made on one")
+    };
+    server.sigstop().await;
+    let (city_ref, ports) = (&city, [(); 4].map(|()| citycode_testkit::free_port()));
+    let programs = [audit(), verifier(), revocation(), issuer()];
+    let starting = programs
+        .iter()
+        .zip(ports)
+        .enumerate()
+        .map(|(at, (program, port))| async move { city_ref.launch(program, &format!("service-{at}"), port, "").await });
+    // All of them answer who asks for their health, and say what they wait for.
+    let until_all_wait_for = async |what: &str| {
+        for port in ports {
+            let url = format!("http://127.0.0.1:{port}/health/ready");
+            eventually(what, PATIENCE, || async {
+                let Ok(answer) = reqwest::get(&url).await else {
+                    return false;
+                };
+                answer.status() == 503 && answer.text().await.is_ok_and(|text| text.contains(what))
+            })
+            .await;
+        }
+    };
+    let (services, ()) = tokio::join!(join_all(starting), async {
+        until_all_wait_for("waiting: no NATS server takes the connection").await;
+        server.sigcont().await;
+        until_all_wait_for("waiting: the servers have no event log").await;
+        city_ref.provision().await;
+    });
+    let urls: Vec<&str> = services.iter().map(Running::url).collect();
+    let services_of_portal = behind(&[urls[3]], &[urls[2]], &[urls[1]], &[urls[0]]);
+    let portal = city.start(&portal(), "portal", &services_of_portal).await;
+    let id_number = IdNumbers::new(2).born(date(1950, 5, 5));
+    city.register(portal.url(), &id_number).await;
+    let code = city.issue(portal.url(), &id_number, "offline").await;
+    let code = code["token"].as_str().expect("a code");
+    eventually("it admits", PATIENCE, || async {
+        city.decision(portal.url(), "sampling_desk", code)
+            .await
+            .starts_with("admit")
+    })
+    .await;
+    for service in services {
+        assert!(service.terminate(DEADLINE).await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
+    let city = Arc::new(City::on_one().await);
+    city.provision().await;
+    let mut issuers = Vec::new();
+    let mut verifiers = Vec::new();
+    for at in 1..=2 {
+        issuers.push(city.start(&issuer(), &format!("issuer-{at}"), "").await);
+    }
+    for at in 1..=3 {
+        verifiers.push(city.start(&verifier(), &format!("verifier-{at}"), "").await);
+    }
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let services = behind(
+        &[issuers[0].url(), issuers[1].url()],
+        &[revocation.url()],
+        &[verifiers[0].url(), verifiers[1].url(), verifiers[2].url()],
+        &[audit.url()],
+    );
+    let portal = city.start(&portal(), "portal", &services).await;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let people = (0..6).map(|person| {
+        let (city, stop, done) = (Arc::clone(&city), Arc::clone(&stop), Arc::clone(&done));
+        let url = portal.url().to_owned();
+        tokio::spawn(async move { live(&city, &url, person, &stop, &done).await })
+    });
+    let people: Vec<_> = people.collect();
+    let settle = async || {
+        let before = done.load(Ordering::SeqCst);
+        let what = "people go on";
+        eventually(what, PATIENCE, || async { done.load(Ordering::SeqCst) > before + 60 }).await;
+    };
+    settle().await;
+    drop(issuers.remove(0).kill_9().await);
+    settle().await;
+    issuers.push(city.start(&issuer(), "issuer-1", "").await);
+    verifiers[0].signal("STOP").await;
+    settle().await;
+    assert!(verifiers.remove(1).terminate(DEADLINE).await.success());
+    settle().await;
+    verifiers[0].signal("CONT").await;
+    stop.store(true, Ordering::SeqCst);
+    let mut last = BTreeMap::new();
+    for person in people {
+        let (id_number, codes, failures) = person.await.expect("no panic");
+        assert_eq!(failures, Vec::<String>::new());
+        assert!(codes.len() > 3, "few codes were issued: {}", codes.len());
+        last.insert(id_number, codes);
+    }
+    // Of all that were ever issued to a person the last one lives and no other.
+    for codes in last.values() {
+        let (newest, older) = codes.split_last().expect("some codes");
+        eventually("the newest lives", PATIENCE, || async {
+            city.decision(portal.url(), "sampling_desk", newest)
+                .await
+                .starts_with("admit")
+        })
+        .await;
+        for code in older.iter().rev().take(3) {
+            let decision = city.decision(portal.url(), "sampling_desk", code).await;
+            assert!(decision.starts_with("refuse"), "{decision}");
+        }
+    }
+}
+
+/// Reissues and shows codes until told to stop: the codes in their order, and whatever call failed.
+async fn live(
+    city: &City,
+    portal: &str,
+    person: u64,
+    stop: &AtomicBool,
+    done: &AtomicU64,
+) -> (String, Vec<String>, Vec<String>) {
+    let id_number = IdNumbers::new(100 + person).born(date(1950, 5, 5));
+    city.register(portal, &id_number).await;
+    let (mut codes, mut failures) = (Vec::new(), Vec::new());
+    while !stop.load(Ordering::SeqCst) {
+        let order = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
+        match city.call(portal, "issue", &order).await {
+            Some((200, code)) => codes.push(code["token"].as_str().expect("a code").to_owned()),
+            other => failures.push(format!("issue: {other:?}")),
+        }
+        let code = codes.last().cloned().unwrap_or_default();
+        let asked = json!({ "place": "sampling_desk", "code": code });
+        match city.call(portal, "verify", &asked).await {
+            Some((200, _)) => {}
+            other => failures.push(format!("verify: {other:?}")),
+        }
+        done.fetch_add(1, Ordering::SeqCst);
+    }
+    (id_number, codes, failures)
+}
+
+/// A road between a service and its server that can be closed: what is under way waits, as in a partitioned network.
+struct Road {
+    address: String,
+    closed: watch::Sender<bool>,
+}
+
+impl Road {
+    async fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("nats://{}", listener.local_addr().expect("an address"));
+        let server = server.trim_start_matches("nats://").to_owned();
+        let (closed, gate) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&server).await else {
+                    continue;
+                };
+                let (near, far) = (near.into_split(), far.into_split());
+                tokio::spawn(carry(near.0, far.1, gate.clone()));
+                tokio::spawn(carry(far.0, near.1, gate.clone()));
+            }
+        });
+        Self { address, closed }
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut closed: watch::Receiver<bool>,
+) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if closed.wait_for(|closed| !closed).await.is_err() {
+            return;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_itself() {
+    let city = City::on_one().await;
+    city.provision().await;
+    let Nats::One(server) = &city.nats else {
+        unreachable!("it was made on one")
+    };
+    let road = Road::to(&server.url()).await;
+    let issuer = city.start(&issuer(), "issuer", "").await;
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let cut = city.start_by_road(&verifier(), "verifier-1", &road.address).await;
+    let whole = city.start(&verifier(), "verifier-2", "").await;
+    let portals = [&[cut.url()][..], &[cut.url(), whole.url()][..]]
+        .map(|verifiers| behind(&[issuer.url()], &[revocation.url()], verifiers, &[audit.url()]));
+    let of_cut = city.start(&portal(), "portal-1", &portals[0]).await;
+    let of_both = city.start(&portal(), "portal-2", &portals[1]).await;
+    let id_number = IdNumbers::new(3).born(date(1950, 5, 5));
+    city.register(of_both.url(), &id_number).await;
+    let code = city.issue(of_both.url(), &id_number, "offline").await;
+    let code = code["token"].as_str().expect("a code").to_owned();
+    let decides = async |portal: &Running, wanted: &str| {
+        city.decision(portal.url(), "sampling_desk", &code)
+            .await
+            .starts_with(wanted)
+    };
+    for portal in [&of_cut, &of_both] {
+        eventually("both admit", PATIENCE, || decides(portal, "admit")).await;
+    }
+    road.closed.send_replace(true);
+    // The code dies while the verifier cannot hear of it.
+    let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
+    city.post(of_both.url(), "report-loss", lost).await;
+    let said = Mutex::new(Vec::new());
+    let limit = Duration::from_secs(10);
+    eventually(
+        "past the place's limit it cannot check",
+        limit + Duration::from_secs(3),
+        || async {
+            let decision = city.decision(of_cut.url(), "sampling_desk", &code).await;
+            let cannot = decision.starts_with("cannot_check");
+            said.lock().push(decision);
+            cannot
+        },
+    )
+    .await;
+    let said = said.into_inner();
+    let (last, before) = said.split_last().expect("it was asked");
+    assert!(
+        before.iter().all(|decision| decision.starts_with("admit")),
+        "{before:?}, then {last}"
+    );
+    // Callers of both are led to the one that knows.
+    eventually("the other one answers all", PATIENCE, || async {
+        let mut all = true;
+        for _ in 0..4 {
+            all &= decides(&of_both, "refuse").await;
+        }
+        all
+    })
+    .await;
+    road.closed.send_replace(false);
+    eventually("it knows, by itself", PATIENCE, || decides(&of_cut, "refuse")).await;
+}

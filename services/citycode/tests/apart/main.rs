@@ -1,0 +1,5 @@
+//! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
+
+mod city;
+mod comings;
+mod life;
