@@ -234,9 +234,9 @@ impl Component {
         self.set(State::NotReady, Some(reason.into()));
     }
 
-    /// Still coming up; `reason` says how far.
-    pub fn starting(&self, reason: impl Into<String>) {
-        self.set(State::Starting, Some(reason.into()));
+    /// Still coming up; `reason` says how far. Whether that was news.
+    pub fn starting(&self, reason: impl Into<String>) -> bool {
+        self.set(State::Starting, Some(reason.into()))
     }
 
     /// Will not come back by itself.
@@ -244,20 +244,21 @@ impl Component {
         self.set(State::Failed, Some(reason.into()));
     }
 
-    fn set(&self, state: State, reason: Option<String>) {
+    fn set(&self, state: State, reason: Option<String>) -> bool {
         let mut components = self.registry.inner.components.lock();
         let Some(entry) = components.get_mut(&self.name) else {
-            return;
+            return false;
         };
         // A failed component stays failed: only a restart helps, and a late "ready" must not hide it.
         if entry.state == State::Failed || (entry.state == state && entry.reason == reason) {
-            return;
+            return false;
         }
         entry.started |= state == State::Ready;
         entry.state = state;
         entry.reason = reason;
         drop(components);
         self.registry.inner.changed.send_replace(());
+        true
     }
 }
 

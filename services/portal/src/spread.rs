@@ -194,7 +194,12 @@ impl Instance {
             if let Ok(answers) = client.watch(whole).await {
                 let mut answers = answers.into_inner();
                 while let Ok(Some(answer)) = answers.message().await {
-                    self.tell(answer.status == ServingStatus::Serving as i32);
+                    let serving = answer.status == ServingStatus::Serving as i32;
+                    self.tell(serving);
+                    // A watch that stays open would keep a server that is going from going.
+                    if !serving {
+                        break;
+                    }
                 }
             }
             self.tell(false);

@@ -149,8 +149,10 @@ pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, St
     Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
 }
 
+/// Says once what is waited for, in the log and in health.
 async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
-    tracing::warn!(%error, "waiting");
-    component.starting(format!("waiting: {error}"));
+    if component.starting(format!("waiting: {error}")) {
+        tracing::warn!(%error, "waiting");
+    }
     tokio::time::sleep(LOOK_EVERY).await;
 }

@@ -15,7 +15,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// NATS, one server or three.
 pub(crate) enum Nats {
-    One(NatsServer),
+    One(Box<NatsServer>),
     Three(NatsCluster),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct City {
 
 impl City {
     pub(crate) async fn on_one() -> Self {
-        Self::on(Nats::One(NatsServer::start().await), 1)
+        Self::on(Nats::One(Box::new(NatsServer::start().await)), 1)
     }
 
     pub(crate) async fn on_three() -> Self {

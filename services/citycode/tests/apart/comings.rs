@@ -227,11 +227,8 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
     city.register(of_both.url(), &id_number).await;
     let code = city.issue(of_both.url(), &id_number, "offline").await;
     let code = code["token"].as_str().expect("a code").to_owned();
-    let decides = async |portal: &Running, wanted: &str| {
-        city.decision(portal.url(), "sampling_desk", &code)
-            .await
-            .starts_with(wanted)
-    };
+    let decides =
+        async |portal: &Running, wanted: &str| city.decision(portal.url(), "staffed", &code).await.starts_with(wanted);
     for portal in [&of_cut, &of_both] {
         eventually("both admit", PATIENCE, || decides(portal, "admit")).await;
     }
@@ -245,7 +242,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
         "past the place's limit it cannot check",
         limit + Duration::from_secs(3),
         || async {
-            let decision = city.decision(of_cut.url(), "sampling_desk", &code).await;
+            let decision = city.decision(of_cut.url(), "staffed", &code).await;
             let cannot = decision.starts_with("cannot_check");
             said.lock().push(decision);
             cannot
