@@ -6,6 +6,7 @@ pub(crate) mod following;
 pub(crate) mod snapshots;
 pub(crate) mod status_fold;
 pub(crate) mod verifying;
+pub(crate) mod writing;
 
 use std::sync::Arc;
 

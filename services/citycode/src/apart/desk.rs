@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_acts::{Desk, DeskLimits};
+use citycode_acts::Desk;
 use citycode_event_store::follow::Progress;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_service_kit::health::HealthRegistry;
@@ -13,7 +13,8 @@ use super::ground::Ground;
 use super::settings::ServiceSettings;
 use crate::compose::following::{FollowedRegister, follow_register};
 use crate::compose::snapshots::RegisterSnapshot;
-use crate::compose::{StartError, Surroundings, assertions};
+use crate::compose::writing::open_desk;
+use crate::compose::{StartError, Surroundings};
 
 /// A desk and what keeps it true.
 pub(super) struct OpenDesk {
@@ -33,7 +34,6 @@ pub(super) async fn open(
     refolded: Vec<Arc<dyn SystemFold>>,
     erasures: Option<Arc<dyn SystemFold>>,
 ) -> Result<OpenDesk, StartError> {
-    let Surroundings { clock, entropy } = surroundings.clone();
     let file = ground.state.join("projections/register");
     let snapshot = RegisterSnapshot::open(file, ground.identity);
     let component = health.component("register");
@@ -44,17 +44,10 @@ pub(super) async fn open(
     } = follow_register(&ground.log, &snapshot, refolded, erasures, component).await?;
     // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
     let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
-    let desk = Desk {
-        policy: Arc::clone(&ground.policy),
-        vault: Arc::clone(vault),
-        log: Arc::new(log),
-        limits: DeskLimits::new(&*entropy),
-        assertions: assertions(settings.assertion_provider.as_ref(), &*clock)?,
-        clock,
-        entropy,
-    };
+    let provider = settings.assertion_provider.as_ref();
+    let desk = open_desk(&ground.policy, vault, log, provider, surroundings)?;
     Ok(OpenDesk {
-        desk: Arc::new(desk),
+        desk,
         progress,
         snapshot,
         follower,

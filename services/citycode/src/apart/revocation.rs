@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use citycode_event_store::follow::Progress;
 use citycode_projection::status::FingerprintKey;
-use citycode_revocation::{Followed, Revocation, StatusLists};
+use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
@@ -16,6 +16,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router};
 use crate::compose::following::spawn_follower;
 use crate::compose::status_fold::StatusSnapshot;
+use crate::compose::writing::publish_lists;
 use crate::compose::{StartError, Surroundings, faces};
 
 pub(super) async fn open(
@@ -31,7 +32,7 @@ pub(super) async fn open(
     let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
     let progress = Progress::new(&status.reaches());
     let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"));
-    let tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
+    let mut tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }
@@ -40,21 +41,8 @@ pub(super) async fn open(
         progress,
         store: Arc::clone(&ground.log),
     };
-    let base_uri = ground.policy.status_base_uri.clone();
-    let lists = Arc::new(StatusLists::new(
-        followed,
-        key,
-        base_uri,
-        Arc::clone(&surroundings.clock),
-    ));
-    let mut tasks = tasks;
-    let cutting = Arc::clone(&lists);
-    tasks.push(tokio::spawn(async move {
-        if let Err(error) = cutting.cut().await {
-            tracing::error!(%error, "no status lists were cut at the start; the next tick tries again");
-        }
-        cutting.keep_cutting().await;
-    }));
+    let (lists, cutting) = publish_lists(followed, key, &ground.policy, &surroundings.clock).await;
+    tasks.push(cutting);
     let revocation = Arc::new(Revocation { desk: desk.desk, lists });
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {

@@ -8,14 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_acts::{Desk, DeskLimits};
 use citycode_audit::Audit;
 use citycode_domain::policy::Policy;
 use citycode_event_store::EventStore;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
-use citycode_revocation::{Followed, Revocation, StatusLists};
+use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
@@ -35,7 +34,8 @@ use super::settings::Settings;
 use crate::compose::following::{FollowedRegister, follow_index, follow_register, spawn_erasures};
 use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::compose::verifying::Verifying;
-use crate::compose::{StartError, Surroundings, assertions};
+use crate::compose::writing::{open_desk, publish_lists};
+use crate::compose::{StartError, Surroundings};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
 const FIRST_PROOF: Duration = Duration::from_secs(10);
@@ -132,7 +132,6 @@ impl Parts {
         stopped: &Signal,
     ) -> Result<Self, StartError> {
         let ground = Ground::open(settings, surroundings)?;
-        let Surroundings { clock, entropy } = surroundings.clone();
         let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
         let mut followers = Vec::new();
         let (erasures, erased) = ErasureQueue::new();
@@ -153,21 +152,9 @@ impl Parts {
         let (audit, follower) = follow_index(store, &folder.join("audit"), policy, health.component("audit")).await?;
         followers.push(follower);
         let acknowledged_by = vec![verifying.progress().clone()];
-        let log = HolderLog::new(
-            Arc::clone(store),
-            Arc::clone(&register),
-            writing.clone(),
-            acknowledged_by,
-        );
-        let desk = Arc::new(Desk {
-            policy: Arc::clone(policy),
-            vault: Arc::clone(vault),
-            log: Arc::new(log),
-            clock: Arc::clone(&clock),
-            limits: DeskLimits::new(&*entropy),
-            entropy,
-            assertions: assertions(settings.assertion_provider.as_ref(), &*clock)?,
-        });
+        let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
+        let provider = settings.assertion_provider.as_ref();
+        let desk = open_desk(policy, vault, log, provider, surroundings)?;
         followers.push(spawn_erasures(Arc::clone(vault), erased, health.component("vault")));
         let live = async {
             writing.wait_until_live().await?;
@@ -182,12 +169,8 @@ impl Parts {
             progress: verifying.progress().clone(),
             store: Arc::clone(store),
         };
-        let (key, base_uri) = (ground.status_key, policy.status_base_uri.clone());
-        let lists = Arc::new(StatusLists::new(followed, key, base_uri, clock));
-        if let Err(error) = lists.cut().await {
-            tracing::error!(%error, "no status lists were cut at the start; the next tick tries again");
-        }
-        followers.push(tokio::spawn(Arc::clone(&lists).keep_cutting()));
+        let (lists, cutting) = publish_lists(followed, ground.status_key, policy, &surroundings.clock).await;
+        followers.push(cutting);
         let issuer = Issuer {
             desk: Arc::clone(&desk),
             keys: ground.signing,

@@ -38,7 +38,7 @@ impl Nats {
 /// A folder with everything but the processes, and how to start those.
 pub(crate) struct City {
     pub(crate) folder: TempDir,
-    pub(crate) nats: Nats,
+    nats: Option<Nats>,
     token: String,
     http: reqwest::Client,
 }
@@ -84,10 +84,23 @@ impl City {
         std::fs::write(folder.path().join("common.toml"), common).expect("a file");
         Self {
             folder,
-            nats,
+            nats: Some(nats),
             token: token.to_string(),
             http: reqwest::Client::new(),
         }
+    }
+
+    /// The server that it was made on.
+    pub(crate) fn server(&self) -> &NatsServer {
+        match &self.nats {
+            Some(Nats::One(server)) => server,
+            _ => panic!("it was made on three, or they were taken"),
+        }
+    }
+
+    /// The servers, to be killed and started again by whoever takes them.
+    pub(crate) fn take_nats(&mut self) -> Nats {
+        self.nats.take().expect("they are taken once")
     }
 
     /// Makes log and vault by the command line.
@@ -127,9 +140,7 @@ impl City {
 
     /// Starts a service that reaches its servers by another address.
     pub(crate) async fn start_by_road(&self, program: &Path, name: &str, address: &str) -> Running {
-        let Nats::One(server) = &self.nats else {
-            panic!("a cluster tells its clients of all its addresses")
-        };
+        let server = self.server();
         let common = self.folder.path().join("common.toml");
         let straight = std::fs::read_to_string(&common).expect("a file");
         std::fs::write(&common, straight.replace(&server.url(), address)).expect("a file");

@@ -1,7 +1,7 @@
 //! Services come and go: in any order, killed, frozen, asked to leave, cut from their servers. Nobody at a portal
 //! notices as long as one instance of each is left, and no verdict claims to be fresher than it is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,9 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread")]
 async fn services_started_before_their_servers_and_their_log_wait_for_both() {
     let city = City::on_one().await;
-    let Nats::One(server) = &city.nats else {
-        unreachable!("it was made on one")
-    };
+    let server = city.server();
     server.sigstop().await;
     let (city_ref, ports) = (&city, [(); 4].map(|()| citycode_testkit::free_port()));
     let programs = [audit(), verifier(), revocation(), issuer()];
@@ -112,55 +110,136 @@ async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
     settle().await;
     verifiers[0].signal("CONT").await;
     stop.store(true, Ordering::SeqCst);
-    let mut last = BTreeMap::new();
     for person in people {
-        let (id_number, codes, failures) = person.await.expect("no panic");
-        assert_eq!(failures, Vec::<String>::new());
-        assert!(codes.len() > 3, "few codes were issued: {}", codes.len());
-        last.insert(id_number, codes);
-    }
-    // Of all that were ever issued to a person the last one lives and no other.
-    for codes in last.values() {
-        let (newest, older) = codes.split_last().expect("some codes");
-        eventually("the newest lives", PATIENCE, || async {
-            city.decision(portal.url(), "sampling_desk", newest)
-                .await
-                .starts_with("admit")
-        })
-        .await;
-        for code in older.iter().rev().take(3) {
-            let decision = city.decision(portal.url(), "sampling_desk", code).await;
-            assert!(decision.starts_with("refuse"), "{decision}");
-        }
+        let life = person.await.expect("no panic");
+        assert_eq!(life.failures, Vec::<String>::new());
+        assert!(life.codes.len() > 3, "few codes were issued: {}", life.codes.len());
+        check(&city, portal.url(), &life).await;
     }
 }
 
-/// Reissues and shows codes until told to stop: the codes in their order, and whatever call failed.
-async fn live(
-    city: &City,
-    portal: &str,
-    person: u64,
-    stop: &AtomicBool,
-    done: &AtomicU64,
-) -> (String, Vec<String>, Vec<String>) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_on_three_servers_outlives_the_death_of_each_in_turn() {
+    let mut city = City::on_three().await;
+    city.provision().await;
+    let issuers = [
+        city.start(&issuer(), "issuer-1", "").await,
+        city.start(&issuer(), "issuer-2", "").await,
+    ];
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let verifier = city.start(&verifier(), "verifier", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let services = behind(
+        &[issuers[0].url(), issuers[1].url()],
+        &[revocation.url()],
+        &[verifier.url()],
+        &[audit.url()],
+    );
+    let portal = city.start(&portal(), "portal", &services).await;
+    let Nats::Three(mut servers) = city.take_nats() else {
+        unreachable!("it was made on three")
+    };
+    let city = Arc::new(city);
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let people = (0..4).map(|person| {
+        let (city, stop, done) = (Arc::clone(&city), Arc::clone(&stop), Arc::clone(&done));
+        let url = portal.url().to_owned();
+        tokio::spawn(async move { live(&city, &url, person, &stop, &done).await })
+    });
+    let people: Vec<_> = people.collect();
+    let settle = async || {
+        let before = done.load(Ordering::SeqCst);
+        eventually("people go on", PATIENCE, || async {
+            done.load(Ordering::SeqCst) > before + 30
+        })
+        .await;
+    };
+    settle().await;
+    for server in 0..3 {
+        servers.servers_mut()[server].kill9().await;
+        settle().await;
+        servers.servers_mut()[server].restart().await;
+        settle().await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    for person in people {
+        let life = person.await.expect("no panic");
+        // An election may be felt; then it is said, and the repeat of the same command is answered.
+        assert!(
+            life.failures.iter().all(|failure| failure.contains("503")),
+            "{:?}",
+            life.failures
+        );
+        check(&city, portal.url(), &life).await;
+    }
+}
+
+/// What one person did and was told.
+struct Life {
+    id_number: String,
+    /// Every code that was handed over, in order.
+    codes: Vec<String>,
+    /// Calls that were not answered as they should be; each was repeated with its command id until it was.
+    failures: Vec<String>,
+}
+
+/// Reissues and shows codes until told to stop.
+async fn live(city: &City, portal: &str, person: u64, stop: &AtomicBool, done: &AtomicU64) -> Life {
     let id_number = IdNumbers::new(100 + person).born(date(1950, 5, 5));
     city.register(portal, &id_number).await;
-    let (mut codes, mut failures) = (Vec::new(), Vec::new());
-    while !stop.load(Ordering::SeqCst) {
-        let order = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
-        match city.call(portal, "issue", &order).await {
-            Some((200, code)) => codes.push(code["token"].as_str().expect("a code").to_owned()),
-            other => failures.push(format!("issue: {other:?}")),
+    let (mut codes, mut failures) = (Vec::<String>::new(), Vec::new());
+    for command in 0u64.. {
+        if stop.load(Ordering::SeqCst) && !codes.is_empty() {
+            break;
         }
-        let code = codes.last().cloned().unwrap_or_default();
-        let asked = json!({ "place": "sampling_desk", "code": code });
+        let command_id = uuid::Uuid::from_u64_pair(person, command).to_string();
+        let order = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk", "command_id": command_id });
+        loop {
+            match city.call(portal, "issue", &order).await {
+                Some((200, code)) => {
+                    codes.push(code["token"].as_str().expect("a code").to_owned());
+                    break;
+                }
+                other => failures.push(format!("issue: {other:?}")),
+            }
+        }
+        let asked = json!({ "place": "staffed", "code": codes[codes.len() - 1] });
         match city.call(portal, "verify", &asked).await {
             Some((200, _)) => {}
             other => failures.push(format!("verify: {other:?}")),
         }
         done.fetch_add(1, Ordering::SeqCst);
     }
-    (id_number, codes, failures)
+    Life {
+        id_number,
+        codes,
+        failures,
+    }
+}
+
+/// Of all codes that a person was given the last one lives and no other, and the log has each exactly once.
+async fn check(city: &City, portal: &str, life: &Life) {
+    let (newest, older) = life.codes.split_last().expect("some codes");
+    eventually("the newest lives", PATIENCE, || async {
+        city.decision(portal, "staffed", newest).await.starts_with("admit")
+    })
+    .await;
+    for code in older.iter().rev().take(3) {
+        let decision = city.decision(portal, "staffed", code).await;
+        assert!(decision.starts_with("refuse"), "{decision}");
+    }
+    let asked = json!({ "id_number": life.id_number, "kind": "offline" });
+    let history = city.post(portal, "history", asked).await;
+    let entries = history["entries"].as_array().expect("entries");
+    let issued = entries.iter().filter(|entry| entry["event"] == "CodeIssued");
+    let issued: BTreeSet<&str> = issued.filter_map(|entry| entry["code_id"].as_str()).collect();
+    assert_eq!(
+        issued.len(),
+        life.codes.len(),
+        "what was handed over stands in the log, once"
+    );
+    let handed: BTreeSet<&String> = life.codes.iter().collect();
+    assert_eq!(handed.len(), life.codes.len());
 }
 
 /// A road between a service and its server that can be closed: what is under way waits, as in a partitioned network.
@@ -210,9 +289,7 @@ async fn carry(
 async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_itself() {
     let city = City::on_one().await;
     city.provision().await;
-    let Nats::One(server) = &city.nats else {
-        unreachable!("it was made on one")
-    };
+    let server = city.server();
     let road = Road::to(&server.url()).await;
     let issuer = city.start(&issuer(), "issuer", "").await;
     let revocation = city.start(&revocation(), "revocation", "").await;
