@@ -110,7 +110,7 @@ impl OpenError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) => true,
+            Self::Connect(error) => !matches!(error, ConnectError::Seed),
             Self::Unanswered { may_pass, .. } => *may_pass,
             Self::Durability(error) => error.may_pass(),
             _ => false,

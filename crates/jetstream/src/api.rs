@@ -30,6 +30,8 @@ pub mod code {
     pub const STORAGE_RESOURCES_EXCEEDED: u64 = 10_047;
     /// Larger than the stream takes.
     pub const MESSAGE_TOO_LARGE: u64 = 10_054;
+    /// A message could not be deleted: it is gone, or the disk is ill.
+    pub const MESSAGE_DELETE_FAILED: u64 = 10_057;
     /// Made by somebody else, with other settings.
     pub const STREAM_NAME_IN_USE: u64 = 10_058;
     /// There is no such stream.

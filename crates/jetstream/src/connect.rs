@@ -59,10 +59,23 @@ impl Connection {
     }
 }
 
-/// No server took the connection: none is there, or none takes this client.
+/// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no NATS server takes the connection: {0}")]
-pub struct ConnectError(String);
+pub enum ConnectError {
+    /// No server took it: none is there, or none takes this client.
+    #[error("no NATS server takes the connection: {0}")]
+    Refused(String),
+    /// The seed is none of a user's.
+    #[error("the NKEY seed is not one of a user (`SU…`)")]
+    Seed,
+}
+
+/// Where the answers to a user's questions arrive: a place of its own, that its permissions name, so that no other
+/// user may listen there.
+#[must_use]
+pub fn inbox_prefix(public_key: &str) -> String {
+    format!("_INBOX_{public_key}")
+}
 
 /// Connects. A connection that is lost is made again for as long as the client lives, to whichever server answers;
 /// `hear` is told of every loss and every return, and must not block.
@@ -84,7 +97,10 @@ pub async fn connect(
             std::future::ready(())
         });
     if let Credentials::NkeySeed(seed) = &connection.credentials {
-        options = options.nkey(seed.expose_secret().to_owned());
+        let user = nkeys::KeyPair::from_seed(seed.expose_secret()).map_err(|_| ConnectError::Seed)?;
+        options = options
+            .nkey(seed.expose_secret().to_owned())
+            .custom_inbox_prefix(inbox_prefix(&user.public_key()));
     }
     if let Some(certificates) = &connection.root_certificates {
         options = options.add_root_certificates(certificates.clone());
@@ -93,7 +109,7 @@ pub async fn connect(
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     let connected = options.connect(connection.servers.clone()).await;
-    connected.map_err(|error| ConnectError(error.to_string()))
+    connected.map_err(|error| ConnectError::Refused(error.to_string()))
 }
 
 fn report(event: &Event) {

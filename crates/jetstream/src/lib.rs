@@ -9,4 +9,4 @@ pub mod settings;
 
 pub use settings::SettingMismatch;
 
-pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect};
+pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect, inbox_prefix};

@@ -61,6 +61,17 @@ impl NatsServer {
         server
     }
 
+    /// Starts a server that stands alone with more in its configuration, e.g. accounts and TLS.
+    ///
+    /// # Panics
+    /// As [`NatsServer::start`].
+    pub async fn start_configured(more: &str) -> Self {
+        let mut server = Self::prepare("alone", NatsSync::Always, more);
+        server.spawn();
+        server.wait_until_healthy().await;
+        server
+    }
+
     fn prepare(name: &str, sync: NatsSync, cluster: &str) -> Self {
         let folder = TempDir::new().expect("a throw-away folder can be made");
         let (port, monitor_port) = (free_port(), free_port());

@@ -91,7 +91,8 @@ impl OpenError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::NoVault => true,
+            Self::Connect(error) => !matches!(error, ConnectError::Seed),
+            Self::NoVault => true,
             Self::Unanswered(error) => error.may_pass(),
             _ => false,
         }

@@ -180,7 +180,11 @@ async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_o
     for plain in [NAME.as_bytes(), number(3).as_bytes(), &holder(1, 3).0] {
         assert!(!disk.windows(plain.len()).any(|window| window == plain), "in the clear");
     }
-    vault.erase(holder(1, 3)).await.unwrap();
+    // By several at once, as the caller and the follower of the log do it, and again.
+    let second = open(&config(vec![server.url()], 1)).await;
+    for erased in join_all([&vault, &second, &vault].map(|vault| vault.erase(holder(1, 3)))).await {
+        erased.unwrap();
+    }
     vault.erase(holder(1, 3)).await.unwrap();
     let after = versions(&server).await;
     assert!(after.len() <= 8, "one version a page: {}", after.len());

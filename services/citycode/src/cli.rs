@@ -8,7 +8,8 @@ use crate::commands::{
     codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs, history::HistoryArgs,
     import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs, officer::OfficerArgs,
     present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
-    report_loss::ReportLossArgs, reprint::ReprintArgs, standing::StandingArgs, up::UpArgs, verify::VerifyArgs,
+    report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs, up::UpArgs,
+    verify::VerifyArgs,
 };
 use crate::output::Format;
 
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Move an event log to another engine, or keep an archive of it: every position and hash as it was.
     Migrate(MigrateArgs),
+    /// Make every key, credential and certificate that a city on NATS servers needs.
+    Secrets(SecretsArgs),
     /// Make event log and vault on NATS servers, for services that run apart; what stands there is checked and kept.
     Provision(ProvisionArgs),
     /// Make a resident known.

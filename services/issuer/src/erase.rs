@@ -3,6 +3,7 @@
 //! start and finishes through the same call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::Event;
@@ -68,6 +69,10 @@ impl Issuer {
     }
 }
 
+/// First pause before a vault that could not be reached is tried again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Erased holders as the log names them, for the vault to forget.
 pub struct ErasureQueue {
     sender: mpsc::UnboundedSender<HolderId>,
@@ -81,16 +86,28 @@ impl ErasureQueue {
         (Arc::new(Self { sender }), receiver)
     }
 
-    /// Makes the vault forget every holder that comes out of the queue, until the queue ends or the vault fails.
+    /// Makes the vault forget every holder that comes out of the queue, until the queue ends. A vault that cannot be
+    /// reached is tried again; `tell` hears of that, and of none when it is over.
     ///
     /// # Errors
-    /// [`VaultError`]; what is left is found again at the next start.
+    /// [`VaultError::Damaged`]; what is left is found again at the next start.
     pub async fn finish(
         vault: Arc<dyn Vault>,
         mut erased: mpsc::UnboundedReceiver<HolderId>,
+        tell: impl Fn(Option<&VaultError>) + Send,
     ) -> Result<(), VaultError> {
         while let Some(holder) = erased.recv().await {
-            vault.erase(holder).await?;
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match vault.erase(holder).await {
+                    Ok(()) => break,
+                    Err(error @ VaultError::Damaged(_)) => return Err(error),
+                    Err(error) => tell(Some(&error)),
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            tell(None);
         }
         Ok(())
     }

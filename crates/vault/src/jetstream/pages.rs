@@ -273,11 +273,15 @@ impl Pages {
         match deleted {
             Ok(Deleted { success: true }) => Ok(()),
             Ok(_) => Err(ApiError::Malformed("neither deleted nor refused".into())),
-            // Somebody was faster, or an answer was lost: it is gone.
+            // Somebody was faster, or an answer was lost: then it is gone.
             Err(error)
-                if error.has_code(api::code::SEQUENCE_NOT_FOUND) || error.has_code(api::code::NO_MESSAGE_FOUND) =>
+                if error.has_code(api::code::MESSAGE_DELETE_FAILED)
+                    || error.has_code(api::code::SEQUENCE_NOT_FOUND) =>
             {
-                Ok(())
+                match api::get_from_leader(&self.client, STREAM, &json!({ "seq": revision })).await? {
+                    Some(_) => Err(error),
+                    None => Ok(()),
+                }
             }
             Err(error) => Err(error),
         }

@@ -129,7 +129,16 @@ impl Ground {
             }
         };
         component.ready();
-        Ok(Arc::new(vault))
+        let vault = Arc::new(vault);
+        if role == Role::Issuer {
+            let sweeping = Arc::clone(&vault);
+            tokio::spawn(async move {
+                if let Err(error) = sweeping.sweep().await {
+                    tracing::error!(%error, "superseded pages of the vault stay until the next start");
+                }
+            });
+        }
+        Ok(vault)
     }
 }
 

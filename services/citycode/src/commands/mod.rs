@@ -18,6 +18,7 @@ pub(crate) mod register;
 pub(crate) mod relate;
 pub(crate) mod report_loss;
 pub(crate) mod reprint;
+pub(crate) mod secrets;
 pub(crate) mod standing;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -63,6 +64,7 @@ pub(crate) async fn run(
         Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
+        Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*entropy).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
@@ -108,6 +110,7 @@ pub(crate) async fn run(
         Command::Up(_)
         | Command::Demo(_)
         | Command::Provision(_)
+        | Command::Secrets(_)
         | Command::Migrate(_)
         | Command::Completions(_)
         | Command::Version => Ok(()),

@@ -12,7 +12,7 @@ use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, hold
 use citycode_issuer::ErasureQueue;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::health::Component;
-use citycode_vault::Vault;
+use citycode_vault::{Vault, VaultError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
@@ -98,7 +98,14 @@ pub(crate) fn spawn_erasures(
 ) -> JoinHandle<()> {
     health.ready();
     tokio::spawn(async move {
-        if let Err(error) = ErasureQueue::finish(vault, erased).await {
+        let tell = |trouble: Option<&VaultError>| match trouble {
+            Some(error) => {
+                tracing::error!(%error, "an erased person could not be forgotten yet; it is tried again");
+                health.not_ready(format!("an erased person could not be forgotten yet: {error}"));
+            }
+            None => health.ready(),
+        };
+        if let Err(error) = ErasureQueue::finish(vault, erased, tell).await {
             tracing::error!(%error, "erased persons could not be forgotten; the next start goes on with it");
             health.failed(error.to_string());
         }

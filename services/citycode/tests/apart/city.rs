@@ -1,11 +1,9 @@
 //! A city of processes: its secrets, its servers, its services, and calls to its portals.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, Role};
-use citycode_service_kit::clock::{Clock as _, SystemClock};
-use citycode_service_kit::entropy::{Draw as _, OsEntropy};
 use citycode_testkit::{NatsCluster, NatsServer, Running, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,55 +37,78 @@ impl Nats {
 pub(crate) struct City {
     pub(crate) folder: TempDir,
     nats: Option<Nats>,
+    urls: Vec<String>,
+    monitors: Vec<String>,
+    secured: bool,
     token: String,
     http: reqwest::Client,
 }
 
 impl City {
+    /// On a server without accounts.
     pub(crate) async fn on_one() -> Self {
-        Self::on(Nats::One(Box::new(NatsServer::start().await)), 1)
+        let folder = secrets().await;
+        Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
     }
 
+    /// On three servers without accounts.
     pub(crate) async fn on_three() -> Self {
-        Self::on(Nats::Three(NatsCluster::start().await), 3)
+        let folder = secrets().await;
+        Self::on(folder, Nats::Three(NatsCluster::start().await), false)
     }
 
-    fn on(nats: Nats, replicas: u8) -> Self {
-        let folder = TempDir::new().expect("a folder");
+    /// On a server that takes TLS alone, and nobody but the users of the accounts that `secrets` made.
+    pub(crate) async fn secured() -> Self {
+        let folder = secrets().await;
         let secrets = folder.path().join("secrets");
-        citycode_service_kit::files::create_private_dir(&secrets).expect("a folder");
-        for name in ["vault-master.key", "id-check.key", "status-signing.key"] {
-            let key: [u8; 32] = OsEntropy.array();
-            citycode_service_kit::files::create_private(&secrets.join(name), &key).expect("a key");
-        }
-        let authority = LocalAuthority::ephemeral(&OsEntropy);
-        std::fs::write(folder.path().join("jwks.json"), authority.jwks()).expect("a file");
-        let grant = Grant {
-            subject: "operator",
-            roles: &[Role::Admin],
-            card_reader: true,
-            local_only: false,
-            lifetime_seconds: 86_400,
-        };
-        let token = authority
-            .mint(&grant, AUDIENCE, SystemClock::new().now())
-            .expect("a token");
-        let common = format!(
-            "keys = {secrets:?}\nsnapshot_seconds = 1\ndrain_seconds = 1\n\
-             [identity_provider]\nissuer = {:?}\njwks_file = {:?}\n\
-             [log]\nservers = {:?}\nmonitors = {:?}\nreplicas = {replicas}\n",
-            authority.issuer(),
-            folder.path().join("jwks.json"),
-            nats.urls(),
-            nats.monitors(),
+        let configured = format!(
+            "{}\ntls {{ cert_file: {:?}, key_file: {:?} }}\n",
+            std::fs::read_to_string(secrets.join("nats/accounts.conf")).expect("a file"),
+            secrets.join("tls/nats.pem"),
+            secrets.join("tls/nats.key"),
         );
-        std::fs::write(folder.path().join("common.toml"), common).expect("a file");
+        let server = NatsServer::start_configured(&configured).await;
+        Self::on(folder, Nats::One(Box::new(server)), true)
+    }
+
+    fn on(folder: TempDir, nats: Nats, secured: bool) -> Self {
+        let token = std::fs::read_to_string(folder.path().join("secrets/access/admin.token")).expect("a token");
         Self {
             folder,
+            urls: nats.urls(),
+            monitors: nats.monitors(),
             nats: Some(nats),
-            token: token.to_string(),
+            secured,
+            token,
             http: reqwest::Client::new(),
         }
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> PathBuf {
+        self.folder.path().join("secrets").join(name)
+    }
+
+    /// The configuration of a service, as a user of the servers, which are reached at `urls`.
+    fn config(&self, user: &str, urls: &[String]) -> String {
+        let replicas = if self.urls.len() == 1 { 1 } else { 3 };
+        let credential = |user: &str| {
+            if !self.secured {
+                return String::new();
+            }
+            let (seed, ca) = (self.secret(&format!("nats/{user}.nk")), self.secret("tls/ca.pem"));
+            format!("nkey_file = {seed:?}\nca_file = {ca:?}\n")
+        };
+        let issuer = std::fs::read_to_string(self.secret("access/issuer")).expect("a file");
+        format!(
+            "keys = {:?}\nsnapshot_seconds = 1\ndrain_seconds = 1\n\
+             [identity_provider]\nissuer = {issuer:?}\njwks_file = {:?}\n\
+             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}",
+            self.secret("keys"),
+            self.secret("access/jwks.json"),
+            self.monitors,
+            credential(user),
+            credential(&format!("vault-{user}")),
+        )
     }
 
     /// The server that it was made on.
@@ -105,23 +126,22 @@ impl City {
 
     /// Makes log and vault by the command line.
     pub(crate) async fn provision(&self) {
-        let made = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
-            .args(["provision", "--partitions", "4", "--vault-pages", "64", "--config"])
-            .arg(self.folder.path().join("common.toml"))
-            .output()
-            .await
-            .expect("it runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = self.folder.path().join("provision.toml");
+        std::fs::write(&config, self.config("provision", &self.urls)).expect("a file");
+        let words = ["provision", "--partitions", "4", "--vault-pages", "64", "--config"].map(AsRef::as_ref);
+        let words: Vec<&OsStr> = words.into_iter().chain([config.as_os_str()]).collect();
+        citycode(&words).await;
     }
 
     /// Starts a service under a name of its own, whose state it finds again under the same name.
     pub(crate) async fn start(&self, program: &Path, name: &str, more: &str) -> Running {
-        self.launch(program, name, free_port(), more).await
+        self.launch(program, name, free_port(), &self.urls, more).await
     }
 
-    /// The same on a port that is known beforehand.
-    pub(crate) async fn launch(&self, program: &Path, name: &str, port: u16, more: &str) -> Running {
-        let common = std::fs::read_to_string(self.folder.path().join("common.toml")).expect("a file");
+    /// The same on a port that is known beforehand, with servers reached at `urls`.
+    pub(crate) async fn launch(&self, program: &Path, name: &str, port: u16, urls: &[String], more: &str) -> Running {
+        let user = program.file_name().and_then(OsStr::to_str).expect("a name");
+        let common = self.config(user.trim_start_matches("citycode-"), urls);
         let state = self.folder.path().join("state").join(name);
         std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
         let config = self.folder.path().join(format!("{name}.toml"));
@@ -138,15 +158,14 @@ impl City {
             .expect("the service starts")
     }
 
+    /// The servers' addresses.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
     /// Starts a service that reaches its servers by another address.
     pub(crate) async fn start_by_road(&self, program: &Path, name: &str, address: &str) -> Running {
-        let server = self.server();
-        let common = self.folder.path().join("common.toml");
-        let straight = std::fs::read_to_string(&common).expect("a file");
-        std::fs::write(&common, straight.replace(&server.url(), address)).expect("a file");
-        let running = self.start(program, name, "").await;
-        std::fs::write(&common, straight).expect("a file");
-        running
+        self.launch(program, name, free_port(), &[address.to_owned()], "").await
     }
 
     pub(crate) async fn call(&self, portal: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
@@ -192,6 +211,23 @@ impl City {
             other => format!("{other:?}"),
         }
     }
+}
+
+/// A folder with everything that `citycode secrets` makes.
+async fn secrets() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let secrets = folder.path().join("secrets");
+    citycode(&["secrets".as_ref(), "--dir".as_ref(), secrets.as_os_str()]).await;
+    folder
+}
+
+async fn citycode(words: &[&OsStr]) {
+    let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
+        .args(words)
+        .output()
+        .await;
+    let ended = ended.expect("it runs");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 pub(crate) fn issuer() -> PathBuf {

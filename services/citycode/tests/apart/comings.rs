@@ -29,7 +29,11 @@ async fn services_started_before_their_servers_and_their_log_wait_for_both() {
         .iter()
         .zip(ports)
         .enumerate()
-        .map(|(at, (program, port))| async move { city_ref.launch(program, &format!("service-{at}"), port, "").await });
+        .map(|(at, (program, port))| async move {
+            city_ref
+                .launch(program, &format!("service-{at}"), port, city_ref.urls(), "")
+                .await
+        });
     // All of them answer who asks for their health, and say what they wait for.
     let until_all_wait_for = async |what: &str| {
         for port in ports {

@@ -3,3 +3,4 @@
 mod city;
 mod comings;
 mod life;
+mod secured;

@@ -1,0 +1,147 @@
+//! `citycode secrets`: every key, credential and certificate that a city on NATS servers needs, made in one folder.
+//!
+//! ```text
+//! DIR/                      0700, every file with something secret in it 0600
+//!   nats/USER.nk            NKEY seed of each NATS user
+//!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
+//!   tls/ca.pem ca.key       a certification authority for this city alone
+//!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
+//!   keys/                   vault-master.key id-check.key status-signing.key
+//!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
+//!                           admin.token, new at each run
+//! ```
+//! What stands there is kept: run again it completes what is missing, and says which it made. A city with an identity
+//! provider or certificates of its own uses those instead.
+
+mod accounts;
+mod tls;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_SECONDS, Role};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
+use clap::Args;
+use nkeys::{KeyPair, KeyPairType};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+const CITY_KEYS: [&str; 3] = ["vault-master.key", "id-check.key", "status-signing.key"];
+
+/// Flags of `secrets`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what."
+)]
+pub(crate) struct SecretsArgs {
+    /// The folder; made if absent.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// A name or address under which NATS servers are reached, for their certificate; one flag for each.
+    #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+    host: Vec<String>,
+}
+
+/// Files that were made, and those that stood there.
+#[derive(Default)]
+struct Made {
+    new: Vec<String>,
+    kept: Vec<String>,
+}
+
+pub(crate) fn run(
+    args: &SecretsArgs,
+    output: Output,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let mut made = Made::default();
+    folder(&args.dir)?;
+    let users = made.users(&args.dir.join("nats"), &**entropy)?;
+    let keys = args.dir.join("keys");
+    folder(&keys)?;
+    for name in CITY_KEYS {
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+        made.file(&keys.join(name), || Ok(key.to_vec()))?;
+    }
+    made.access(&args.dir.join("access"), &**clock, &**entropy)?;
+    tls::make(&mut made, &args.dir.join("tls"), &args.host, &**clock)?;
+    // Without a secret, and always the users' that stand there.
+    let conf = args.dir.join("nats/accounts.conf");
+    let written = files::write_atomic(&conf, accounts::conf(&users).as_bytes(), files::PRIVATE_FILE_MODE);
+    written.map_err(|error| Failure::file("write", &conf, error))?;
+    let whole = json!({ "folder": args.dir.display().to_string(), "made": made.new, "kept": made.kept });
+    let facts = [
+        ("folder", args.dir.display().to_string()),
+        ("made now", made.new.len().to_string()),
+        ("kept", made.kept.len().to_string()),
+    ];
+    output.thing(&whole, &facts)
+}
+
+impl Made {
+    /// A private file, made if there is none: whole or absent.
+    fn file(&mut self, path: &Path, make: impl FnOnce() -> Result<Vec<u8>, Failure>) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        if path.exists() {
+            self.kept.push(name);
+            return Ok(());
+        }
+        let bytes = Zeroizing::new(make()?);
+        let written = files::write_atomic(path, &bytes, files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", path, error))?;
+        self.new.push(name);
+        Ok(())
+    }
+
+    /// Seeds of all users; their public keys by name.
+    fn users(&mut self, folder_of_seeds: &Path, entropy: &dyn Entropy) -> Result<Vec<(&'static str, String)>, Failure> {
+        folder(folder_of_seeds)?;
+        let mut users = Vec::new();
+        for name in accounts::USERS {
+            let path = folder_of_seeds.join(format!("{name}.nk"));
+            self.file(&path, || {
+                let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+                let user = KeyPair::new_from_raw(KeyPairType::User, *seed).and_then(|pair| pair.seed());
+                user.map(String::into_bytes)
+                    .map_err(|error| Failure::local("no NKEY was made", error, "report this"))
+            })?;
+            let seed = files::read_private(&path).map_err(|error| Failure::file("read", &path, error))?;
+            let seed = Zeroizing::new(String::from_utf8_lossy(&seed).trim().to_owned());
+            let pair = KeyPair::from_seed(&seed);
+            let pair = pair.map_err(|error| Failure::file("use", &path, error))?;
+            users.push((name, pair.public_key()));
+        }
+        Ok(users)
+    }
+
+    fn access(&mut self, path: &Path, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::local("no access authority was made", error, "mend that");
+        let authority = LocalAuthority::create_or_open(path, entropy).map_err(|error| failed(&error))?;
+        self.file(&path.join("jwks.json"), || Ok(authority.jwks().into_bytes()))?;
+        self.file(&path.join("issuer"), || Ok(authority.issuer().into_bytes()))?;
+        // New each time: it lives as long as services let any token live.
+        let grant = Grant {
+            subject: "operator",
+            roles: &[Role::Admin],
+            card_reader: true,
+            local_only: false,
+            lifetime_seconds: MAX_LIFETIME_SECONDS,
+        };
+        let token = authority
+            .mint(&grant, AUDIENCE, clock.now())
+            .map_err(|error| failed(&error))?;
+        let file = path.join("admin.token");
+        let written = files::write_atomic(&file, token.as_bytes(), files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", &file, error))
+    }
+}
+
+fn folder(path: &Path) -> Result<(), Failure> {
+    files::create_private_dir(path).map_err(|error| Failure::file("make", path, error))
+}

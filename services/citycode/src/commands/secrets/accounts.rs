@@ -1,0 +1,113 @@
+//! Accounts and users of the NATS servers, and what each user may: as little as its work needs.
+//!
+//! | user | account | publishes | listens to |
+//! |---|---|---|---|
+//! | provision | LOG | makes and inspects streams | its answers |
+//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; reads the log | its answers, `cc.echo.v1` |
+//! | verifier, audit, archive | LOG | reads the log, `cc.echo.v1`; no commit | its answers |
+//! | vault-provision | VAULT | makes and inspects its stream | its answers |
+//! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
+//! | vault-revocation, vault-verifier | VAULT | read pages | its answers |
+//! | sys | SYS | the servers' own account, for `nats` on the command line | everything there |
+//!
+//! `answers` arrive under a prefix that the user's public key is part of
+//! ([`citycode_jetstream::inbox_prefix`]), so that no user can listen to another's.
+
+use std::fmt::Write as _;
+
+use citycode_jetstream::inbox_prefix;
+
+pub(super) const USERS: [&str; 11] = [
+    "provision",
+    "issuer",
+    "revocation",
+    "verifier",
+    "audit",
+    "archive",
+    "vault-provision",
+    "vault-issuer",
+    "vault-revocation",
+    "vault-verifier",
+    "sys",
+];
+const VAULT_PREFIX: &str = "vault-";
+
+const INSPECT: &str = "$JS.API.STREAM.INFO.*";
+const MAKE: [&str; 3] = ["$JS.API.STREAM.CREATE.*", INSPECT, "$JS.API.INFO"];
+const READ_LOG: [&str; 6] = [
+    INSPECT,
+    "$JS.API.STREAM.MSG.GET.*",
+    "$JS.API.DIRECT.GET.*",
+    "$JS.API.CONSUMER.CREATE.*",
+    "$JS.API.CONSUMER.DELETE.*.*",
+    "$JS.FC.>",
+];
+const ECHO: &str = "cc.echo.v1";
+const READ_VAULT: [&str; 2] = [INSPECT, "$JS.API.STREAM.MSG.GET.*"];
+
+/// What a user may publish, and what it may listen to beside its answers.
+fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
+    let log = |more: &[&'static str]| [&READ_LOG[..], more].concat();
+    match user {
+        "provision" => ([&MAKE[..], &READ_LOG[..]].concat(), vec![]),
+        "issuer" => (log(&["cc.ev.v1.>"]), vec![ECHO]),
+        "revocation" => (log(&["cc.ev.v1.>", ECHO]), vec![ECHO]),
+        "verifier" | "audit" | "archive" => (log(&[ECHO]), vec![]),
+        "vault-provision" => (MAKE.to_vec(), vec![]),
+        "vault-issuer" => {
+            let write = ["$KV.CC_VAULT.>", "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT"];
+            ([&READ_VAULT[..], &write[..]].concat(), vec![])
+        }
+        _ => (READ_VAULT.to_vec(), vec![]),
+    }
+}
+
+/// The file that servers include. Users and their public keys; nothing secret.
+pub(super) fn conf(users: &[(&'static str, String)]) -> String {
+    let mut accounts = [("LOG", String::new()), ("VAULT", String::new())];
+    let mut system = String::new();
+    for (user, public_key) in users {
+        if *user == "sys" {
+            let _ = writeln!(system, "      # {user}\n      {{ nkey: {public_key} }}");
+            continue;
+        }
+        let (publish, mut subscribe) = permissions(user);
+        let inbox = format!("{}.>", inbox_prefix(public_key));
+        subscribe.push(&inbox);
+        let account = &mut accounts[usize::from(user.starts_with(VAULT_PREFIX))].1;
+        let _ = writeln!(
+            account,
+            "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          publish: {{ allow: {publish:?} }}\n          \
+             subscribe: {{ allow: {subscribe:?} }} }} }}"
+        );
+    }
+    let mut text = "# Made by `citycode secrets`; nothing secret.\nsystem_account: SYS\naccounts {\n".to_owned();
+    for (name, users) in accounts {
+        let _ = writeln!(
+            text,
+            "  {name} {{\n    jetstream: enabled\n    users: [\n{users}    ]\n  }}"
+        );
+    }
+    let _ = writeln!(text, "  SYS {{\n    users: [\n{system}    ]\n  }}\n}}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_writers_may_publish_commits_and_only_the_issuer_may_change_the_vault() {
+        for user in USERS {
+            let (publish, _) = permissions(user);
+            let commits = publish.iter().any(|subject| subject.starts_with("cc.ev"));
+            assert_eq!(commits, ["issuer", "revocation"].contains(&user), "{user}");
+            let pages = publish.iter().any(|subject| subject.starts_with("$KV"));
+            assert_eq!(pages, user == "vault-issuer", "{user}");
+            let makes = publish
+                .iter()
+                .any(|subject| subject.contains("CREATE.*") && subject.contains("STREAM"));
+            assert_eq!(makes, user.ends_with("provision"), "{user}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Security on the bus: the users that `citycode secrets` made, on a server with TLS and nothing but their permissions.
+//! What each service must do works, as the service itself does it; what its credential must not do the server refuses.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions};
+use citycode_testkit::{IdNumbers, eventually};
+use jiff::civil::date;
+use serde_json::{Value, json};
+
+use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for an answer on one machine: what the server drops is never answered.
+const NO_ANSWER: Duration = Duration::from_millis(300);
+
+/// A client with a user's seed, as whoever stole it would connect.
+async fn thief(city: &City, user: &str) -> Client {
+    let seed = std::fs::read_to_string(city.secret(&format!("nats/{user}.nk"))).expect("a seed");
+    let seed = seed.trim().to_owned();
+    let public = nkeys::KeyPair::from_seed(&seed).expect("a seed").public_key();
+    ConnectOptions::with_nkey(seed)
+        .custom_inbox_prefix(citycode_jetstream::inbox_prefix(&public))
+        .add_root_certificates(city.secret("tls/ca.pem"))
+        .connect(city.urls())
+        .await
+        .expect("the server takes it")
+}
+
+/// The answer to a request of the JetStream API; none where the server lets it through to nobody.
+async fn ask(client: &Client, subject: &str, body: &str) -> Option<Value> {
+    let asked = client.request(subject.to_owned(), body.to_owned().into());
+    let answer = tokio::time::timeout(NO_ANSWER, asked).await.ok()?.ok()?;
+    serde_json::from_slice(&answer.payload).ok()
+}
+
+/// Messages in a stream, as a user sees it who may look.
+async fn messages(client: &Client, stream: &str) -> u64 {
+    let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), "")
+        .await
+        .expect("it may look");
+    info["state"]["messages"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_than_their_service() {
+    let city = City::secured().await;
+    city.provision().await;
+    let issuer = city.start(&issuer(), "issuer", "").await;
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let verifier = city.start(&verifier(), "verifier", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+    let portal = city.start(&portal(), "portal", &services).await;
+    let id_number = IdNumbers::new(9).born(date(1950, 5, 5));
+    city.register(portal.url(), &id_number).await;
+    let code = city.issue(portal.url(), &id_number, "offline").await;
+    let code = code["token"].as_str().expect("a code");
+    let decides = async |wanted: &str| city.decision(portal.url(), "staffed", code).await.starts_with(wanted);
+    eventually("it admits", PATIENCE, || decides("admit")).await;
+    let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
+    city.post(portal.url(), "report-loss", lost).await;
+    eventually("it refuses", PATIENCE, || decides("refuse")).await;
+    let asked = json!({ "id_number": id_number, "kind": "offline" });
+    city.post(portal.url(), "history", asked).await;
+    city.post(portal.url(), "erase", json!({ "id_number": id_number }))
+        .await;
+    for service in [&issuer, &revocation, &verifier, &audit] {
+        let said = service.said();
+        assert!(!said.contains("Permissions Violation"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_see_each_other() {
+    let city = City::secured().await;
+    city.provision().await;
+    let watcher = thief(&city, "issuer").await;
+    let before = messages(&watcher, "CC_EV_00").await;
+    for reader in ["verifier", "audit", "archive", "provision"] {
+        let client = thief(&city, reader).await;
+        assert!(messages(&client, "CC_EV_00").await == before, "{reader} may read");
+        let written = ask(&client, "cc.ev.v1.00.0001", "no commit").await;
+        assert!(written.is_none(), "{reader} wrote: {written:?}");
+    }
+    for user in ["issuer", "revocation", "verifier", "audit", "archive"] {
+        let client = thief(&city, user).await;
+        let config = r#"{"name":"CC_EV_00","subjects":["cc.ev.v1.00.*"],"max_age":1000000000}"#;
+        for verb in [
+            "CREATE.CC_EV_99",
+            "UPDATE.CC_EV_00",
+            "DELETE.CC_EV_00",
+            "PURGE.CC_EV_00",
+            "MSG.DELETE.CC_EV_00",
+        ] {
+            let done = ask(&client, &format!("$JS.API.STREAM.{verb}"), config).await;
+            assert!(done.is_none(), "{user} {verb}: {done:?}");
+        }
+    }
+    // Nobody of the log's account sees the vault, and nobody of the vault's sees the log.
+    for user in ["issuer", "revocation", "verifier", "provision"] {
+        let seen = ask(&thief(&city, user).await, "$JS.API.STREAM.INFO.KV_CC_VAULT", "").await;
+        assert!(
+            seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
+            "{user} sees the vault"
+        );
+    }
+    let seen = ask(&thief(&city, "vault-issuer").await, "$JS.API.STREAM.INFO.CC_EV_00", "").await;
+    assert!(
+        seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
+        "the vault's user sees the log"
+    );
+    // Of the vault's users the issuer's alone changes pages.
+    let vault = thief(&city, "vault-issuer").await;
+    let pages = messages(&vault, "KV_CC_VAULT").await;
+    for reader in ["vault-revocation", "vault-verifier", "vault-provision"] {
+        let client = thief(&city, reader).await;
+        assert!(
+            ask(&client, "$KV.CC_VAULT.p.0000", "no page").await.is_none(),
+            "{reader} wrote"
+        );
+        let deleted = ask(&client, "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT", r#"{"seq":1}"#).await;
+        assert!(deleted.is_none(), "{reader} deleted");
+    }
+    assert_eq!(messages(&vault, "KV_CC_VAULT").await, pages);
+    assert_eq!(messages(&watcher, "CC_EV_00").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused_and_nobody_listens_to_anothers_answers() {
+    let city = City::secured().await;
+    city.provision().await;
+    let nobody = ConnectOptions::new()
+        .add_root_certificates(city.secret("tls/ca.pem"))
+        .connect(city.urls())
+        .await;
+    assert!(nobody.is_err(), "without a seed");
+    let seed = std::fs::read_to_string(city.secret("nats/issuer.nk")).expect("a seed");
+    let without_ca = ConnectOptions::with_nkey(seed.trim().to_owned())
+        .connect(city.urls())
+        .await;
+    assert!(
+        without_ca.is_err(),
+        "a server that this client has no reason to believe"
+    );
+    let stranger = nkeys::KeyPair::new_user().seed().expect("a seed");
+    let other = ConnectOptions::with_nkey(stranger).add_root_certificates(city.secret("tls/ca.pem"));
+    assert!(other.connect(city.urls()).await.is_err(), "a user of no account");
+    // A verifier that listens for the issuer's answers, and for readers' questions, hears nothing.
+    let (verifier, issuer) = (thief(&city, "verifier").await, thief(&city, "issuer").await);
+    let mut heard = Vec::new();
+    for subject in ["_INBOX_>", ">", "_INBOX.>", "cc.ev.>", "cc.echo.v1"] {
+        heard.push(verifier.subscribe(subject).await.expect("it may ask"));
+    }
+    verifier.flush().await.expect("it is connected");
+    assert!(ask(&issuer, "$JS.API.STREAM.INFO.CC_EV_00", "").await.is_some());
+    issuer
+        .publish("cc.ev.v1.00.0001", "nothing".into())
+        .await
+        .expect("it is connected");
+    issuer.flush().await.expect("it is connected");
+    for mut subscription in heard {
+        let message = tokio::time::timeout(NO_ANSWER, futures::StreamExt::next(&mut subscription)).await;
+        assert!(!matches!(message, Ok(Some(_))), "{message:?}");
+    }
+}
