@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use crate::log_client::LogClient;
 use crate::publish::{Published, publish};
-use citycode_jetstream::api::API_TIMEOUT;
+use citycode_jetstream::api::{API_TIMEOUT, ATTEMPT};
 
 /// First pause after "not now"; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -68,6 +68,7 @@ impl LogClient {
         hash: CommitHash,
     ) -> Answer {
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
+        let mut unanswered = false;
         loop {
             let seen = self.seen(bucket.partition);
             match publish(self, bucket, &commit.message_id, expected.revision, bytes.clone()).await {
@@ -79,6 +80,20 @@ impl LogClient {
                     tokio::time::sleep(pause).await;
                     waited += pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // The machine that had the question may be gone; what became of it the repeat will tell.
+                Published::Unanswered if waited < API_TIMEOUT => {
+                    waited += ATTEMPT;
+                    unanswered = true;
+                }
+                Published::Unanswered => {
+                    tracing::warn!(%bucket, "what became of an append is not known");
+                    return Ok(AppendOutcome::Unknown);
+                }
+                // This attempt was not taken; an earlier one that nobody answered may have been.
+                Published::NotNow(reason) | Published::Refused(reason) if unanswered => {
+                    tracing::warn!(%bucket, reason, "what became of an append is not known");
+                    return Ok(AppendOutcome::Unknown);
                 }
                 Published::NotNow(reason) | Published::Refused(reason) => {
                     return Err(AppendError::Unavailable(reason));

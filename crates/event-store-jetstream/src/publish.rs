@@ -6,7 +6,8 @@
 //! | 10071 | refused: the expectation does not hold |
 //! | nobody listens, 10008, 10009, 10158, 10163, 10164, 10167 | not written, and a moment later it may be taken |
 //! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written, and it will not be soon |
-//! | anything else, a failed store (10077) among it, and no answer | unknown |
+//! | no answer | unknown, and the same bytes are sent again within 15 s |
+//! | anything else, a failed store (10077) among it | unknown |
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -31,6 +32,9 @@ pub(crate) enum Published {
     NotNow(String),
     /// Not written.
     Refused(String),
+    /// Nobody knows, and the same bytes may be sent again: the message id and the expectation keep them from being
+    /// written twice.
+    Unanswered,
     /// Nobody knows.
     Unknown(String),
 }
@@ -54,7 +58,7 @@ pub(crate) async fn publish(
     headers.insert("Nats-Msg-Id", BASE64URL_NOPAD.encode(&id.0));
     headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_raw().to_string());
     log.echoes.put(bucket.partition, &mut headers);
-    let answer = api::request(&log.client, names::subject(bucket), Some(headers), bytes).await;
+    let answer = api::request_within(api::ATTEMPT, &log.client, names::subject(bucket), Some(headers), bytes).await;
     judge(answer.and_then(|message| api::parse(&message.payload)))
 }
 
@@ -80,6 +84,7 @@ fn judge(answer: Result<Ack, ApiError>) -> Published {
             | code::STREAM_OFFLINE => Published::Refused(error.to_string()),
             _ => Published::Unknown(error.to_string()),
         },
+        Err(ApiError::TimedOut) => Published::Unanswered,
         Err(error) => Published::Unknown(error.to_string()),
     }
 }
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_answer_and_garbage_are_unknown_and_no_listener_is_not_written() {
-        assert!(matches!(judge(Err(ApiError::TimedOut)), Published::Unknown(_)));
+        assert_eq!(judge(Err(ApiError::TimedOut)), Published::Unanswered);
         assert!(matches!(judge(api::parse(b"{")), Published::Unknown(_)));
         assert!(matches!(judge(Err(ApiError::NoResponders)), Published::NotNow(_)));
     }

@@ -47,7 +47,10 @@ impl HolderLog {
                     .map_err(|_| ExecuteError::Unknown)?;
             }
             Some(Appended::Before(_)) => {}
-            None => self.catch_up(bucket).await.map_err(not_done)?,
+            None => {
+                metrics::counter!("citycode_log_conflicts_total").increment(1);
+                self.catch_up(bucket).await.map_err(not_done)?;
+            }
         }
         Ok(appended)
     }
@@ -107,7 +110,10 @@ impl HolderLog {
                     };
                     return Ok(stored.map(|stored| Appended::Before(Box::new(stored))));
                 }
-                Ok(AppendOutcome::Unknown) => unknown_before = true,
+                Ok(AppendOutcome::Unknown) => {
+                    metrics::counter!("citycode_log_unknown_outcomes_total").increment(1);
+                    unknown_before = true;
+                }
                 Err(AppendError::IdempotencyKeyReused { .. }) => {
                     return Err(ExecuteError::IdempotencyKeyReused);
                 }

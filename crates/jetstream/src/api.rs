@@ -14,6 +14,11 @@ use serde_json::{Map, Value};
 /// How long a question may take: an election takes 4 to 9 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long one attempt of a question waits that may be asked again: a machine that died takes questions with it
+/// until its neighbours notice, and the next leader answers the repeat.
+pub const ATTEMPT: Duration = Duration::from_secs(3);
+const ATTEMPTS: u32 = 5;
+
 /// The server's error codes that mean something here.
 pub mod code {
     /// No meta leader yet.
@@ -71,7 +76,7 @@ pub enum ApiError {
     #[error("no server answers for it")]
     NoResponders,
     /// No answer in time.
-    #[error("no answer within {} s", API_TIMEOUT.as_secs())]
+    #[error("no answer in time")]
     TimedOut,
     /// The connection, or the client itself.
     #[error("the connection failed: {0}")]
@@ -197,11 +202,25 @@ struct MessageBody {
     time: Option<String>,
 }
 
-/// Asks, and gives the answer's bytes as they came.
+/// Asks, and gives the answer's bytes as they came; waits up to [`API_TIMEOUT`].
 ///
 /// # Errors
 /// What came instead of an answer.
 pub async fn request(
+    client: &Client,
+    subject: String,
+    headers: Option<HeaderMap>,
+    payload: Bytes,
+) -> Result<Message, ApiError> {
+    request_within(API_TIMEOUT, client, subject, headers, payload).await
+}
+
+/// As [`request`], and waits as long as the caller says.
+///
+/// # Errors
+/// What came instead of an answer.
+pub async fn request_within(
+    limit: Duration,
     client: &Client,
     subject: String,
     headers: Option<HeaderMap>,
@@ -212,7 +231,7 @@ pub async fn request(
         request = request.headers(headers);
     }
     // Around the whole: the client's own limit begins only once its queue took the request.
-    let answered = tokio::time::timeout(API_TIMEOUT, client.send_request(subject, request)).await;
+    let answered = tokio::time::timeout(limit, client.send_request(subject, request)).await;
     match answered {
         Err(_) => Err(ApiError::TimedOut),
         Ok(Ok(message)) => Ok(message),
@@ -241,6 +260,17 @@ pub fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     T::deserialize(value).map_err(malformed)
 }
 
+/// A question that changes nothing: asked again where no answer comes.
+async fn request_again(client: &Client, subject: String, payload: Bytes) -> Result<Message, ApiError> {
+    for _ in 1..ATTEMPTS {
+        let answer = request_within(ATTEMPT, client, subject.clone(), None, payload.clone()).await;
+        if !matches!(answer, Err(ApiError::TimedOut)) {
+            return answer;
+        }
+    }
+    request_within(ATTEMPT, client, subject, None, payload).await
+}
+
 /// Asks the API, `$JS.API.<verb>`.
 ///
 /// # Errors
@@ -259,7 +289,8 @@ pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value)
 /// # Errors
 /// The refusal, or what came instead of an answer.
 pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
-    ask(client, &format!("STREAM.INFO.{stream}"), &Value::Null).await
+    let answer = request_again(client, format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new()).await?;
+    parse(&answer.payload)
 }
 
 /// One message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.
@@ -267,8 +298,9 @@ pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, Ap
 /// # Errors
 /// The refusal, or what came instead of an answer.
 pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let answer: Result<MessageGet, ApiError> = ask(client, &format!("STREAM.MSG.GET.{stream}"), body).await;
-    match answer {
+    let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+    let answer = request_again(client, subject, body.to_string().into()).await?;
+    match parse::<MessageGet>(&answer.payload) {
         Ok(MessageGet { message }) => {
             let payload = BASE64
                 .decode(message.data.as_bytes())
@@ -290,14 +322,8 @@ pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Res
 /// # Errors
 /// The refusal, or what came instead of an answer.
 pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let answer = request(
-        client,
-        format!("$JS.API.DIRECT.GET.{stream}"),
-        None,
-        body.to_string().into(),
-    )
-    .await?;
-    direct(answer)
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    direct(request_again(client, subject, body.to_string().into()).await?)
 }
 
 /// A message of a direct answer; `None` where its status says that there is none (or no further one).

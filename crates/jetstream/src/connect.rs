@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// A dead server is noticed after two of these, not after two minutes.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A dead machine is noticed after two or three of these, not after two minutes.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 

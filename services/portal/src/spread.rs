@@ -237,7 +237,13 @@ async fn keep_resolving(addresses: Vec<String>, instances: Arc<ArcSwap<Vec<Arc<I
         if found.is_empty() {
             continue;
         }
-        known.retain(|address, _| found.contains(address));
+        known.retain(|address, _| {
+            let stays = found.contains(address);
+            if !stays {
+                tracing::warn!(address, "an instance is gone from where its name leads");
+            }
+            stays
+        });
         for address in found {
             if !known.contains_key(&address)
                 && let Some(instance) = Instance::new(&address).map(Arc::new)
@@ -265,7 +271,7 @@ async fn resolve(address: &str) -> Vec<String> {
     match tokio::net::lookup_host((host, port)).await {
         Ok(found) => found.map(|found: SocketAddr| format!("{scheme}://{found}")).collect(),
         Err(error) => {
-            tracing::warn!(%error, host, "the name of a service is not known");
+            tracing::debug!(%error, host, "the name of a service is not known");
             Vec::new()
         }
     }

@@ -198,7 +198,7 @@ impl Pages {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", page.revision.to_string());
         let bytes = self.seal(id, &plain);
-        let answer = api::request(&self.client, id.subject(), Some(headers), bytes.into()).await?;
+        let answer = api::request_within(api::ATTEMPT, &self.client, id.subject(), Some(headers), bytes.into()).await?;
         api::parse::<Value>(&answer.payload).map(drop)
     }
 
