@@ -32,6 +32,14 @@ pub enum ProvisionError {
     },
 }
 
+impl ProvisionError {
+    /// Whether trying again may help: servers that are not up yet, or have no leader.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Open(error) if error.may_pass())
+    }
+}
+
 /// Makes the log if there is none, and finishes one whose making was cut short; gives its identity, which is that
 /// of `new` only if nothing stood there before. Safe to run at every start and by many at once: of two that make a
 /// log at the same time one finds the other's. A log that stands is checked as by opening and never changed.

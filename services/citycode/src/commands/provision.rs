@@ -38,6 +38,9 @@ pub(crate) struct ProvisionArgs {
     /// Make no vault.
     #[arg(long)]
     no_vault: bool,
+    /// Seconds to wait for servers that are not there yet, or have no leader.
+    #[arg(long, default_value_t = 60)]
+    wait: u64,
 }
 
 pub(crate) async fn run(args: &ProvisionArgs, output: Output, entropy: &dyn Entropy) -> Result<(), Failure> {
@@ -55,7 +58,12 @@ pub(crate) async fn run(args: &ProvisionArgs, output: Output, entropy: &dyn Entr
         layout: Layout::new(args.partitions, Layout::default().buckets_per_partition())
             .map_err(|error| not_made(error, "choose another number of partitions"))?,
     };
-    let made = jetstream::provision(&log, &new).await;
+    let made = patiently(
+        args.wait,
+        || jetstream::provision(&log, &new),
+        jetstream::ProvisionError::may_pass,
+    )
+    .await;
     let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
     // Opened as a service will open it, so that what would keep one from starting is said now.
     let opened = jetstream::JetStreamEventStore::open(&log).await;
@@ -101,8 +109,25 @@ async fn provision_vault(
         log_id: log_id.0,
         pages: args.vault_pages,
     };
-    let made = vault::provision(&config, &new, &master).await;
+    let provision = || vault::provision(&config, &new, &master);
+    let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the vault was not made", &error))
+}
+
+/// Tries once a second for so many seconds, as long as waiting may help.
+async fn patiently<T, E: std::fmt::Display>(
+    seconds: u64,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    may_pass: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..seconds {
+        match attempt().await {
+            Err(error) if may_pass(&error) => tracing::info!(%error, "waiting"),
+            ended => return ended,
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    attempt().await
 }
 
 fn not_made(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
