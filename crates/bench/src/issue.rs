@@ -5,7 +5,7 @@
 //! machine's cores.
 
 mod bare;
-mod city;
+pub(crate) mod city;
 
 use std::time::Instant;
 
@@ -39,15 +39,18 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let people: Vec<Person> = citycode_testkit::City::new(42, jiff::civil::date(2022, 8, 31), &[])
         .take(scale.of(ROWS) as usize)
         .collect();
-    let up = IssuerUp::start(folder.path()).await?;
+    let (ground, vault) = city::embedded(folder.path())?;
+    let up = IssuerUp::start(folder.path(), &ground).await?;
     let client = up.client().await?;
     let seconds = import(client.clone(), &people).await?;
     let (unary, in_flight) = (
         issue(client.clone(), &people, scale.of(UNARY), 1).await?,
         issue(client, &people, scale.of(UNARY_IN_FLIGHT), IN_FLIGHT).await?,
     );
-    let vault_batches = up.imported_vault_batches();
+    let vault_batches = vault.batches();
     up.stop().await?;
+    // The files are free once nobody holds them.
+    drop((ground, vault));
     let limit = bare::measure(folder.path(), people.len() as u64, vault_batches)?;
     let codes = people.len() as f64;
     report.push(
@@ -68,7 +71,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
 }
 
 /// Imports everybody; seconds.
-async fn import(mut client: Client, people: &[Person]) -> Result<f64> {
+pub(crate) async fn import(mut client: Client, people: &[Person]) -> Result<f64> {
     let options = ImportOptions {
         kind: KIND.into(),
         channel: CHANNEL.into(),

@@ -12,6 +12,7 @@
 )]
 
 mod allocation;
+mod city;
 mod folder;
 mod issue;
 mod projection;
@@ -35,7 +36,12 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
+    Bench {
+        name: "city",
+        measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
+        run: city::run,
+    },
     Bench {
         name: "issue",
         measures: "importing and issuing on the embedded store, over gRPC",

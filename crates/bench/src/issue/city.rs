@@ -17,6 +17,7 @@ use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_token::IdCheckKey;
+use citycode_vault::Vault;
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient;
 use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
@@ -33,30 +34,52 @@ pub(crate) type Client = IssuerServiceClient<Channel>;
 /// The running issuer.
 pub(crate) struct IssuerUp {
     address: std::net::SocketAddr,
-    vault: Arc<EmbeddedVault>,
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// What an issuer stands on.
+pub(crate) struct Ground {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) vault: Arc<dyn Vault>,
+    /// Whether a status projection in this process has to have a change before it is acknowledged, as in `up`.
+    pub(crate) with_status: bool,
+}
+
+/// The embedded engines in a folder, new; the vault also by its own name, for its figures.
+pub(crate) fn embedded(folder: &Path) -> Result<(Ground, Arc<EmbeddedVault>)> {
+    let new_log = NewLog {
+        log_id: LogId(OsEntropy.array()),
+        layout: Layout::default(),
+    };
+    let config = Config {
+        create: Some(new_log),
+        ..Config::default()
+    };
+    let store = EmbeddedEventStore::open(&folder.join("log"), &config)?;
+    let master = Zeroizing::new(OsEntropy.array());
+    let vault = Arc::new(EmbeddedVault::open(&folder.join("vault"), &master, random())?);
+    let ground = Ground {
+        store: Arc::new(store),
+        vault: vault.clone(),
+        with_status: true,
+    };
+    Ok((ground, vault))
+}
+
+pub(crate) fn random() -> citycode_vault::FillRandom {
+    Arc::new(|buffer| OsEntropy.fill(buffer))
+}
+
 impl IssuerUp {
-    /// Starts on a new log and a new vault in `folder`.
-    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+    /// Starts on a new log and a new vault; its keys stand in `folder`.
+    pub(crate) async fn start(folder: &Path, ground: &Ground) -> Result<Self> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let layout = Layout::default();
-        let new_log = NewLog {
-            log_id: LogId(entropy.array()),
-            layout,
-        };
-        let config = Config {
-            create: Some(new_log),
-            ..Config::default()
-        };
-        let store = Arc::new(EmbeddedEventStore::open(&folder.join("log"), &config)?);
-        let random: citycode_vault::FillRandom = Arc::new(|buffer| OsEntropy.fill(buffer));
-        let vault = Arc::new(EmbeddedVault::open(
-            &folder.join("vault"),
-            &Zeroizing::new(entropy.array()),
-            random,
-        )?);
+        let Ground {
+            store,
+            vault,
+            with_status,
+        } = ground;
+        let layout = store.layout();
         let keys = Arc::new(SigningKeys::load(KeyFolder::open(&folder.join("keys"))?)?);
         let leases = Arc::new(IndexLeases::default());
         let (erasures, _erased) = ErasureQueue::new();
@@ -70,21 +93,25 @@ impl IssuerUp {
         let (writer, _reader) = status::new(layout.partitions(), FingerprintKey(entropy.array()));
         let mut status_fold = StatusFold(writer);
         let mut tasks = Vec::new();
-        let (log, progress) = (Arc::clone(&store), folded.clone());
+        let (log, progress) = (Arc::clone(store), folded.clone());
         tasks.push(tokio::spawn(async move {
             drop(follow(&*log, &mut register_fold, &progress).await);
         }));
-        let (log, progress) = (Arc::clone(&store), seen.clone());
-        tasks.push(tokio::spawn(async move {
-            drop(follow(&*log, &mut status_fold, &progress).await);
-        }));
-        let log = HolderLog::new(store as Arc<dyn EventStore>, register, folded.clone(), vec![seen]);
+        let mut acknowledged_by = Vec::new();
+        if *with_status {
+            let (log, progress) = (Arc::clone(store), seen.clone());
+            acknowledged_by.push(seen);
+            tasks.push(tokio::spawn(async move {
+                drop(follow(&*log, &mut status_fold, &progress).await);
+            }));
+        }
+        let log = HolderLog::new(Arc::clone(store), register, folded.clone(), acknowledged_by);
         let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)
             .ok()
             .context("the policy")?;
         let desk = Desk {
             policy: Arc::new(policy),
-            vault: Arc::clone(&vault) as Arc<dyn citycode_vault::Vault>,
+            vault: Arc::clone(vault),
             log: Arc::new(log),
             clock: Arc::new(SystemClock::new()),
             limits: DeskLimits::new(&*entropy),
@@ -102,18 +129,13 @@ impl IssuerUp {
         issuer.ensure_signing_key().await.ok().context("no signing key")?;
         let (address, server) = serve(issuer).await?;
         tasks.push(server);
-        Ok(Self { address, vault, tasks })
+        Ok(Self { address, tasks })
     }
 
     /// A client on a connection of its own.
     pub(crate) async fn client(&self) -> Result<Client> {
         let endpoint = Channel::from_shared(format!("http://{}", self.address))?;
         Ok(IssuerServiceClient::new(endpoint.connect().await?))
-    }
-
-    /// Transactions that put people into the vault.
-    pub(crate) fn imported_vault_batches(&self) -> u64 {
-        self.vault.batches()
     }
 
     /// Stops everything; the files are closed when this returns.
