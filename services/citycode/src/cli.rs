@@ -5,9 +5,9 @@ use clap_complete::Shell;
 
 use crate::client::DEFAULT_SERVER;
 use crate::commands::{
-    codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs, history::HistoryArgs,
-    import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs, officer::OfficerArgs,
-    present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
+    archive::ArchiveArgs, codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs,
+    history::HistoryArgs, import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs,
+    officer::OfficerArgs, present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
     report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs, up::UpArgs,
     verify::VerifyArgs,
 };
@@ -77,6 +77,10 @@ pub(crate) enum Command {
     Secrets(SecretsArgs),
     /// Make event log and vault on NATS servers, for services that run apart; what stands there is checked and kept.
     Provision(ProvisionArgs),
+    /// Keep an independent, verified copy of a log that lives, for as long as this runs.
+    Archive(ArchiveArgs),
+    /// Bring a log back from an archive onto servers or into a folder that has none, every position and hash as it was.
+    Restore(MigrateArgs),
     /// Make a resident known.
     Register(RegisterArgs),
     /// Record a family relationship.

@@ -29,6 +29,8 @@ pub struct Clients {
     pub(crate) revocation: RevocationServiceClient<Transport>,
     pub(crate) verifier: VerifierServiceClient<Transport>,
     pub(crate) audit: AuditServiceClient<Transport>,
+    /// There may be another instance to ask.
+    pub(crate) has_choice: bool,
 }
 
 impl std::fmt::Debug for Clients {
@@ -71,7 +73,13 @@ impl Clients {
             routes.prepare(),
             |never: std::convert::Infallible| -> TransportError { match never {} },
         ));
-        Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
+        Self::over(
+            transport.clone(),
+            transport.clone(),
+            transport.clone(),
+            transport,
+            false,
+        )
     }
 
     /// The services are elsewhere, one or more instances of each: see `spread`. They may start in any order, come and
@@ -79,32 +87,46 @@ impl Clients {
     ///
     /// # Errors
     /// An address that is not one.
-    pub fn connect(endpoints: Endpoints) -> Result<Self, ConnectError> {
+    pub fn connect(endpoints: Endpoints) -> Result<(Self, Reached), ConnectError> {
         let Endpoints {
             issuer,
             revocation,
             verifier,
             audit,
         } = endpoints;
-        Ok(Self::over(
-            channel("issuer", issuer)?,
-            channel("revocation", revocation)?,
-            channel("verifier", verifier)?,
-            channel("audit", audit)?,
-        ))
+        let services = [
+            spread("issuer", &issuer)?,
+            spread("revocation", &revocation)?,
+            spread("verifier", &verifier)?,
+            spread("audit", &audit)?,
+        ];
+        let [issuer, revocation, verifier, audit] = services.clone().map(Transport::new);
+        Ok((Self::over(issuer, revocation, verifier, audit, true), Reached(services)))
     }
 
-    fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport) -> Self {
+    fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport, has_choice: bool) -> Self {
         Self {
             issuer: IssuerServiceClient::new(issuer).max_decoding_message_size(MAX_ANSWER_BYTES),
             revocation: RevocationServiceClient::new(revocation).max_decoding_message_size(MAX_ANSWER_BYTES),
             verifier: VerifierServiceClient::new(verifier).max_decoding_message_size(MAX_ANSWER_BYTES),
             audit: AuditServiceClient::new(audit).max_decoding_message_size(MAX_ANSWER_BYTES),
+            has_choice,
         }
     }
 }
 
-fn channel(service: &'static str, addresses: Vec<String>) -> Result<Transport, ConnectError> {
-    let spread = Spread::over(&addresses).map_err(|source| ConnectError { service, source })?;
-    Ok(Transport::new(spread))
+/// Tells when every service was reached.
+pub struct Reached([Spread; 4]);
+
+impl Reached {
+    /// Waits until an instance of each service has said that it serves.
+    pub async fn wait(&self) {
+        for service in &self.0 {
+            service.wait_until_serving().await;
+        }
+    }
+}
+
+fn spread(service: &'static str, addresses: &[String]) -> Result<Spread, ConnectError> {
+    Spread::over(addresses).map_err(|source| ConnectError { service, source })
 }

@@ -26,5 +26,5 @@ mod pipeline;
 mod portal;
 mod spread;
 
-pub use clients::{Clients, ConnectError, Endpoints, Transport};
+pub use clients::{Clients, ConnectError, Endpoints, Reached, Transport};
 pub use portal::{Portal, PortalParts};

@@ -36,7 +36,7 @@ const MAX_ATTEMPTS: usize = 3;
 /// A frozen machine is noticed after two of these.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// How long a connection may take to come up: they are in one network.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks at where a name leads, and at an instance that did not answer.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at where names lead.
@@ -95,6 +95,18 @@ impl Spread {
             next: Arc::default(),
             _resolving: Arc::new(Resolving(resolving)),
         })
+    }
+
+    /// Waits until an instance has said that it serves.
+    pub(crate) async fn wait_until_serving(&self) {
+        let mut look = tokio::time::interval(LOOK_EVERY / 5);
+        loop {
+            look.tick().await;
+            let all = self.instances.load();
+            if all.iter().any(|instance| instance.serving.load(Ordering::Acquire)) {
+                return;
+            }
+        }
     }
 
     /// Instances in the order in which to try them: those that serve, each call beginning with another; the rest

@@ -14,13 +14,18 @@ pub(super) fn open(
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
     let services = settings.services.clone();
-    let clients = Clients::connect(Endpoints {
+    let (clients, reached) = Clients::connect(Endpoints {
         issuer: services.issuer,
         revocation: services.revocation,
         verifier: services.verifier,
         audit: services.audit,
     })?;
-    health.component("portal").ready();
+    let services = health.component("services");
+    services.starting("an instance of each service is waited for");
+    let reaching = tokio::spawn(async move {
+        reached.wait().await;
+        services.ready();
+    });
     let portal = Portal::new(PortalParts {
         clients,
         policy: ground::policy(settings)?,
@@ -31,7 +36,7 @@ pub(super) fn open(
     Ok(Service {
         router: portal.into_router(),
         snapshots: Vec::new(),
-        tasks: Vec::new(),
+        tasks: vec![reaching],
         kept: None,
     })
 }

@@ -23,6 +23,13 @@ use crate::output::{Output, progress};
     after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves; copy the folders `keys` and `vault` beside it. Nobody else may write to the target."
 )]
 pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Two places of a log, and how to reach them.
+#[derive(Args)]
+pub(crate) struct Places {
     /// The log that is: a data folder, a log's folder, or NATS servers (nats://HOST:PORT, several with commas).
     #[arg(long, value_name = "PLACE")]
     from: String,
@@ -47,8 +54,7 @@ pub(crate) struct MigrateArgs {
 }
 
 pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
-    let source = args.open(&args.from, None).await?;
-    let target = args.open(&args.to, Some((source.log_id(), source.layout()))).await?;
+    let (source, target) = args.places.open().await?;
     let commits = async |store: &Arc<dyn EventStore>| {
         let heads = store.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;
         Ok::<_, Failure>(heads.commits())
@@ -77,9 +83,16 @@ pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failur
     output.thing(&whole, &facts)
 }
 
-impl MigrateArgs {
+impl Places {
+    /// Both logs; the second is made where it is absent.
+    pub(crate) async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
+        let source = self.open_at(&self.from, None).await?;
+        let target = self.open_at(&self.to, Some((source.log_id(), source.layout()))).await?;
+        Ok((source, target))
+    }
+
     /// The log at a place; made with that identity and layout where a new one is given and none is there.
-    async fn open(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
+    async fn open_at(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
         if place.starts_with("nats://") || place.starts_with("tls://") {
             return self.open_servers(place, new).await;
         }
@@ -143,7 +156,7 @@ fn cannot_open(place: &str, error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-fn failed(error: &CopyError) -> Failure {
+pub(crate) fn failed(error: &CopyError) -> Failure {
     Failure::local(
         "the log was not moved whole",
         error,

@@ -1,5 +1,6 @@
 //! The commands, one file each. A command takes its flags, talks to the server, prints, and says the exit code.
 
+pub(crate) mod archive;
 pub(crate) mod codes;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -66,6 +67,8 @@ pub(crate) async fn run(
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*entropy).await.map(|()| DONE),
+        Command::Archive(args) => return archive::run(&args).await.map(|()| DONE),
+        Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
             return output
@@ -107,7 +110,9 @@ pub(crate) async fn run(
         Command::History(args) => history::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
-        Command::Up(_)
+        Command::Archive(_)
+        | Command::Restore(_)
+        | Command::Up(_)
         | Command::Demo(_)
         | Command::Provision(_)
         | Command::Secrets(_)

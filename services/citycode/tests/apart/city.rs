@@ -119,6 +119,12 @@ impl City {
         }
     }
 
+    /// From now on it lives on another server; the old one ends.
+    pub(crate) fn move_to(&mut self, server: NatsServer) {
+        (self.urls, self.monitors) = (vec![server.url()], vec![server.monitor_url()]);
+        self.nats = Some(Nats::One(Box::new(server)));
+    }
+
     /// The servers, to be killed and started again by whoever takes them.
     pub(crate) fn take_nats(&mut self) -> Nats {
         self.nats.take().expect("they are taken once")
@@ -221,13 +227,15 @@ async fn secrets() -> TempDir {
     folder
 }
 
-async fn citycode(words: &[&OsStr]) {
+/// Runs the command line, which must succeed: what it printed.
+pub(crate) async fn citycode(words: &[&OsStr]) -> Vec<u8> {
     let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
         .args(words)
         .output()
         .await;
     let ended = ended.expect("it runs");
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    ended.stdout
 }
 
 pub(crate) fn issuer() -> PathBuf {

@@ -2,5 +2,6 @@
 
 mod city;
 mod comings;
+mod kept;
 mod life;
 mod secured;
