@@ -29,8 +29,6 @@ pub struct Clients {
     pub(crate) revocation: RevocationServiceClient<Transport>,
     pub(crate) verifier: VerifierServiceClient<Transport>,
     pub(crate) audit: AuditServiceClient<Transport>,
-    /// There may be another instance to ask.
-    pub(crate) has_choice: bool,
 }
 
 impl std::fmt::Debug for Clients {
@@ -101,16 +99,15 @@ impl Clients {
             spread("audit", &audit)?,
         ];
         let [issuer, revocation, verifier, audit] = services.clone().map(Transport::new);
-        Ok((Self::over(issuer, revocation, verifier, audit, true), Reached(services)))
+        Ok((Self::over(issuer, revocation, verifier, audit), Reached(services)))
     }
 
-    fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport, has_choice: bool) -> Self {
+    fn over(issuer: Transport, revocation: Transport, verifier: Transport, audit: Transport) -> Self {
         Self {
             issuer: IssuerServiceClient::new(issuer).max_decoding_message_size(MAX_ANSWER_BYTES),
             revocation: RevocationServiceClient::new(revocation).max_decoding_message_size(MAX_ANSWER_BYTES),
             verifier: VerifierServiceClient::new(verifier).max_decoding_message_size(MAX_ANSWER_BYTES),
             audit: AuditServiceClient::new(audit).max_decoding_message_size(MAX_ANSWER_BYTES),
-            has_choice,
         }
     }
 }

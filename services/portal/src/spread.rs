@@ -33,7 +33,7 @@ pub(crate) const STREAMING: [&str; 2] = [
 ];
 /// Instances that one call is offered to.
 const MAX_ATTEMPTS: usize = 3;
-/// A frozen machine is noticed after two of these.
+/// A frozen machine is noticed after three of these.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// How long a connection may take to come up: they are in one network.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -45,9 +45,13 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
+/// Which instance carried a call: in an answer, and in a request that is to go to another.
+#[derive(Clone, Debug)]
+pub(crate) struct CarriedBy(Arc<str>);
+
 /// One instance and what is known of it.
 struct Instance {
-    address: String,
+    address: Arc<str>,
     channel: Channel,
     serving: AtomicBool,
 }
@@ -128,6 +132,10 @@ impl Spread {
 
     async fn carry(&self, request: Request) -> Result<Response, TransportError> {
         let mut order = self.order();
+        if let Some(CarriedBy(asked)) = request.extensions().get() {
+            // The one that was asked before comes last.
+            order.sort_by_key(|instance| instance.address == *asked);
+        }
         if order.is_empty() {
             // Names are looked up in the first moment of a portal's life.
             tokio::time::sleep(LOOK_EVERY).await;
@@ -179,11 +187,11 @@ impl Instance {
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_timeout(2 * KEEPALIVE)
             .keep_alive_while_idle(true)
             .connect_lazy();
         Some(Self {
-            address: address.to_owned(),
+            address: address.into(),
             channel,
             serving: AtomicBool::new(false),
         })
@@ -192,10 +200,13 @@ impl Instance {
     async fn carry(&self, request: Request) -> Result<Response, TransportError> {
         let mut channel = self.channel.clone();
         let sent = async { channel.ready().await?.call(request).await };
-        sent.await.map_err(|error| {
+        let sent: Result<Response, tonic::transport::Error> = sent.await;
+        let mut response = sent.map_err(|error| {
             self.tell(false);
             TransportError(error.into())
-        })
+        })?;
+        response.extensions_mut().insert(CarriedBy(Arc::clone(&self.address)));
+        Ok(response)
     }
 
     /// Watches its health for ever.
@@ -221,7 +232,7 @@ impl Instance {
 
     fn tell(&self, serving: bool) {
         if self.serving.swap(serving, Ordering::AcqRel) != serving {
-            tracing::info!(address = self.address, serving, "an instance behind");
+            tracing::info!(address = %self.address, serving, "an instance behind");
         }
     }
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::answer::{Instant, incomplete, invalid, json};
 use crate::call::Call;
 use crate::portal::SharedState;
+use crate::spread::CarriedBy;
 
 /// One scan: either `code` or `id_card`.
 #[derive(Deserialize, ToSchema)]
@@ -181,12 +182,17 @@ pub(crate) async fn ask(
     message: proto::VerifyRequest,
 ) -> Result<Response, Problem> {
     let mut verifier = clients.verifier.clone();
-    let mut answer = verifier.verify(call.with(message.clone())).await?.into_inner();
-    if clients.has_choice && answer.decision() == proto::Decision::CannotCheck {
-        // This one knows too little at the moment, as after a pause that its health has not told of yet: calls go
-        // round, so the next one is another. What only a cannot-check was recorded of is registered by no one.
-        answer = verifier.verify(call.with(message)).await?.into_inner();
+    let mut answered = verifier.verify(call.with(message.clone())).await?;
+    if answered.get_ref().decision() == proto::Decision::CannotCheck
+        && let Some(asked) = answered.extensions().get::<CarriedBy>().cloned()
+    {
+        // This one knows too little at the moment, as after a pause that its health has not told of yet; another one
+        // may know. A scan that cannot be checked registers nobody.
+        let mut again = call.with(message);
+        again.extensions_mut().insert(asked);
+        answered = verifier.verify(again).await?;
     }
+    let answer = answered.into_inner();
     match VerdictAnswer::of(&answer) {
         Some(verdict) => json(&verdict),
         None => Err(incomplete("verifier")),

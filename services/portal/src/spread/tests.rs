@@ -120,6 +120,29 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
     assert_eq!(streams, BTreeSet::from([None, Some("taking".to_owned())]));
 }
 
+#[tokio::test]
+async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
+    let (first, second) = (
+        Server::start("first", false).await,
+        Server::start("second", false).await,
+    );
+    let spread = Spread::over(&[first.address.clone(), second.address.clone()]).unwrap();
+    spread.wait_until_serving().await;
+    for _ in 0..6 {
+        let request = |asked: Option<CarriedBy>| {
+            let mut request = http::Request::post("http://x/a.B/C").body(Body::empty()).unwrap();
+            request
+                .extensions_mut()
+                .insert(asked.unwrap_or(CarriedBy("nobody".into())));
+            request
+        };
+        let before = spread.carry(request(None)).await.unwrap();
+        let asked = before.extensions().get::<CarriedBy>().cloned();
+        let after = spread.carry(request(asked)).await.unwrap();
+        assert_ne!(before.headers()["name"], after.headers()["name"]);
+    }
+}
+
 #[test]
 fn every_method_with_a_stream_of_requests_is_named() {
     let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
