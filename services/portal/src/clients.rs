@@ -71,13 +71,7 @@ impl Clients {
             routes.prepare(),
             |never: std::convert::Infallible| -> TransportError { match never {} },
         ));
-        Self::over(
-            transport.clone(),
-            transport.clone(),
-            transport.clone(),
-            transport,
-            false,
-        )
+        Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
     /// The services are elsewhere, one or more instances of each: see `spread`. They may start in any order, come and
