@@ -21,6 +21,8 @@ const ATTEMPTS: u32 = 5;
 
 /// The server's error codes that mean something here.
 pub mod code {
+    /// Too few servers to place a stream on: some are still coming up, or their disks are full.
+    pub const CLUSTER_NO_PEERS: u64 = 10_005;
     /// No meta leader yet.
     pub const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
     /// Asked of a server that lost its lead.
@@ -98,6 +100,7 @@ impl ApiError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused { code, .. } => [
+                code::CLUSTER_NO_PEERS,
                 code::CLUSTER_NOT_AVAILABLE,
                 code::CLUSTER_NOT_LEADER,
                 code::STREAM_OFFLINE,

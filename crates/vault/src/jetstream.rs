@@ -205,12 +205,11 @@ impl JetStreamVault {
     }
 
     async fn person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
-        let page = self.pages.read(self.people_page(holder)).await?;
-        let Some(record) = page.entries.get(&holder.0) else {
+        let Some(record) = self.pages.entry(self.people_page(holder), &holder.0).await? else {
             return Ok(None);
         };
         let damaged = || VaultError::Damaged("a record has another form".into());
-        crate::person::decode(record).map(Some).ok_or_else(damaged)
+        crate::person::decode(&record).map(Some).ok_or_else(damaged)
     }
 
     /// Changes a page until the change has taken, and says what `change` said then: whether to write at all, and a
@@ -276,8 +275,8 @@ fn derived(master: &[u8; 32], purpose: &[u8]) -> hmac::Key {
 impl Vault for JetStreamVault {
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
         let tag = self.id_tag(id_number);
-        let page = self.pages.read(self.index_page(&tag)).await?;
-        page.entries.get(&tag).map(holder_in).transpose()
+        let holder = self.pages.entry(self.index_page(&tag), &tag).await?;
+        holder.map(|holder| holder_in(&holder)).transpose()
     }
 
     async fn find_or_create(

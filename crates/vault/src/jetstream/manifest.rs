@@ -127,6 +127,7 @@ pub(super) fn settings(replicas: u8) -> Map<String, Value> {
         "max_msg_size": MAX_PAGE_BYTES + AROUND_BYTES,
         "duplicate_window": 120_000_000_000_u64,
         "compression": "none",
+        "allow_direct": true,
         "deny_delete": false,
         "deny_purge": true,
     });

@@ -166,6 +166,21 @@ impl Pages {
         turns.lock_owned().await
     }
 
+    /// An entry of the page as any server has it, which may be behind; one that has none is no proof, and then the
+    /// leader is asked. What a server that is behind still has of an erased person leads nowhere: acts are decided on
+    /// the log, which says that the holder is erased.
+    pub(super) async fn entry(&self, id: PageId, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let body = json!({ "last_by_subj": id.subject() });
+        if let Ok(Some(message)) = api::get_from_any(&self.client, STREAM, &body).await
+            && let Some(entries) = self.unseal(id, &message.payload)
+            && let Some(value) = entries.get(key)
+        {
+            return Ok(Some(Zeroizing::new(value.to_vec())));
+        }
+        let page = self.read(id).await?;
+        Ok(page.entries.get(key).map(|value| Zeroizing::new(value.to_vec())))
+    }
+
     /// The page as its leader has it.
     pub(super) async fn read(&self, id: PageId) -> Result<Page, VaultError> {
         let body = json!({ "last_by_subj": id.subject() });

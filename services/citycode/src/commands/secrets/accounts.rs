@@ -43,7 +43,7 @@ const READ_LOG: [&str; 6] = [
     "$JS.FC.>",
 ];
 const ECHO: &str = "cc.echo.v1";
-const READ_VAULT: [&str; 2] = [INSPECT, "$JS.API.STREAM.MSG.GET.*"];
+const READ_VAULT: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
 
 /// What a user may publish, and what it may listen to beside its answers.
 fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
