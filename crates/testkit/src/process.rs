@@ -71,10 +71,27 @@ impl Running {
     /// # Panics
     /// Where no throw-away folder can be made.
     pub async fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], deadline: Duration) -> Result<Self, StartError> {
+        Self::start_with(program, args, &[], deadline).await
+    }
+
+    /// As [`Running::start`], with variables of the environment beside the machine's.
+    ///
+    /// # Errors
+    /// [`StartError`], with what the process said.
+    ///
+    /// # Panics
+    /// Where no throw-away folder can be made.
+    pub async fn start_with<A: AsRef<OsStr>>(
+        program: &Path,
+        args: &[A],
+        variables: &[(&str, &str)],
+        deadline: Duration,
+    ) -> Result<Self, StartError> {
         let home = TempDir::new().expect("a throw-away folder can be made");
         let mut command = command_in(program, home.path());
         command
             .args(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

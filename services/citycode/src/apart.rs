@@ -33,6 +33,7 @@ use citycode_service_kit::telemetry;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
+use tracing::Instrument as _;
 
 use crate::compose::snapshots::Snapshot;
 use crate::compose::{StartError, Surroundings, snapshots};
@@ -190,7 +191,9 @@ async fn serve(
         stopped.clone(),
     )));
     front.wait_until_ready(stopped).await;
-    crate::up::say(&format!("ready http://{}", front.address())).map_err(|_| StartError::Interrupted)?;
+    if !stopped.is_pulled() {
+        crate::up::say(&format!("ready http://{}", front.address())).map_err(|_| StartError::Interrupted)?;
+    }
     stopped.clone().wait().await;
     front.close(settings.drain()).await;
     snapshots::save_all(&service.snapshots).await;
@@ -225,5 +228,18 @@ async fn open(
 fn grpc_router(routes: Routes) -> Result<axum::Router, StartError> {
     let described = citycode_service_kit::serve::with_reflection(routes, &[citycode_wire::proto::FILE_DESCRIPTOR_SET])?;
     let http = citycode_service_kit::serve::with_fallbacks(axum::Router::new());
-    Ok(citycode_service_kit::serve::app(described, http))
+    Ok(citycode_service_kit::serve::app(described, http).layer(axum::middleware::from_fn(traced)))
+}
+
+/// A span of this service's own within the trace of who called.
+async fn traced(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    let parent = request.headers().get("traceparent").cloned();
+    let span = tracing::info_span!("call", method = request.uri().path());
+    let answering = async move {
+        if let Some(parent) = parent.as_ref().and_then(|parent| parent.to_str().ok()) {
+            telemetry::set_parent_from(parent);
+        }
+        next.run(request).await
+    };
+    answering.instrument(span).await
 }

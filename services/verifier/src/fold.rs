@@ -12,6 +12,7 @@ use citycode_event_store::{LogPosition, RecordedCommit, Sequence, StreamName};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, BucketTail, Commit, LogIdentity};
 use citycode_service_kit::files;
+use citycode_service_kit::telemetry::set_parent_from;
 use citycode_token::Keyring;
 use citycode_wire::event;
 use parking_lot::Mutex;
@@ -77,10 +78,30 @@ fn load(path: &Path, identity: &LogIdentity) -> Option<(StatusWriter, StatusRead
 }
 
 /// Folds commits into a verifier's projection.
-pub struct VerifierFold(pub(crate) Arc<Folded>);
+pub struct VerifierFold {
+    folded: Arc<Folded>,
+    /// The head was reached: what is folded now happened just now, and belongs into the trace of who asked for it.
+    live: bool,
+}
+
+impl VerifierFold {
+    pub(crate) fn new(folded: Arc<Folded>) -> Self {
+        Self { folded, live: false }
+    }
+}
 
 impl Fold for VerifierFold {
+    fn caught_up(&mut self, _position: &citycode_event_store::LogPosition) {
+        self.live = true;
+    }
+
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let trace = commit.commit.trace_context.as_deref().filter(|_| self.live);
+        let _traced = trace.map(|parent| {
+            let span = tracing::info_span!("fold", position = %commit.position).entered();
+            set_parent_from(parent);
+            span
+        });
         let decode = |data: &citycode_event_store::EventData| {
             event::decode_for_projection(&data.event_type, data.version, &data.payload)
         };
@@ -93,9 +114,9 @@ impl Fold for VerifierFold {
             .map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
         if holder.is_none() {
-            events.iter().try_for_each(|event| self.0.fold_key_event(event))?;
+            events.iter().try_for_each(|event| self.folded.fold_key_event(event))?;
         }
-        let applied = self.0.writer.lock().apply(&Commit {
+        let applied = self.folded.writer.lock().apply(&Commit {
             position: CommitPosition {
                 partition: commit.position.partition.0,
                 sequence: commit.position.sequence.0,

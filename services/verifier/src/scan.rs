@@ -158,7 +158,7 @@ impl Verifier {
             freshness: Arc::new(Freshness::default()),
             kinds,
         };
-        Ok((Arc::new(verifier), VerifierFold(folded), from))
+        Ok((Arc::new(verifier), VerifierFold::new(folded), from))
     }
 
     /// What the last probe of the log proved; keep it probing.

@@ -40,6 +40,8 @@ pub(crate) struct City {
     urls: Vec<String>,
     monitors: Vec<String>,
     secured: bool,
+    /// Where spans go, for a test that looks at them.
+    pub(crate) collector: Option<String>,
     token: String,
     http: reqwest::Client,
 }
@@ -79,6 +81,7 @@ impl City {
             monitors: nats.monitors(),
             nats: Some(nats),
             secured,
+            collector: None,
             token,
             http: reqwest::Client::new(),
         }
@@ -159,9 +162,13 @@ impl City {
             "--listen".as_ref(),
             listen.as_ref(),
         ];
-        Running::start(program, &args, DEADLINE)
-            .await
-            .expect("the service starts")
+        let collector = self
+            .collector
+            .as_deref()
+            .map(|address| ("OTEL_EXPORTER_OTLP_ENDPOINT", address));
+        let variables: Vec<(&str, &str)> = collector.into_iter().collect();
+        let started = Running::start_with(program, &args, &variables, DEADLINE).await;
+        started.expect("the service starts")
     }
 
     /// The servers' addresses.

@@ -5,3 +5,4 @@ mod comings;
 mod kept;
 mod life;
 mod secured;
+mod traced;
