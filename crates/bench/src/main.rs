@@ -18,6 +18,7 @@ mod issue;
 mod projection;
 mod recovery;
 mod replay;
+mod replay_nats;
 mod report;
 mod scan;
 mod store;
@@ -36,7 +37,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -56,6 +57,11 @@ const BENCHES: [Bench; 6] = [
         name: "recovery",
         measures: "opening a log after kill -9, with and without redb's quick repair",
         run: recovery::run,
+    },
+    Bench {
+        name: "replay",
+        measures: "a verifier catching up from JetStream, beside draining the streams without looking",
+        run: replay_nats::run,
     },
     Bench {
         name: "scan",

@@ -100,7 +100,7 @@ fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
 
 /// Appends the lives of these holders, durable when it returns.
 pub(crate) async fn write_lives(
-    store: &EmbeddedEventStore,
+    store: &dyn EventStore,
     lives: &mut Lives,
     holders: std::ops::Range<u64>,
 ) -> Result<()> {

@@ -1,0 +1,125 @@
+//! `replay`: a verifier that comes up without a snapshot reads the whole log from JetStream, beside a client that
+//! drains the same streams and looks at nothing.
+//!
+//! Both read all partitions over one connection, by push consumers without acknowledgements under the server's flow
+//! control; ours decodes each commit, checks that none is missing, hashes it, and folds it into the status of codes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use async_nats::{Client, StatusCode};
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Partition, Sequence};
+use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore};
+use citycode_jetstream::api;
+use citycode_projection::status::{self, FingerprintKey};
+use citycode_testkit::{NatsServer, NatsSync};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::Scale;
+use crate::replay::{Lives, StatusFold, write_lives};
+use crate::report::{Figure, Goal, Report};
+
+/// Three commits and four events each.
+const HOLDERS: u64 = 30_000;
+const ROUNDS: usize = 5;
+const NANOS: u64 = 1_000_000_000;
+
+pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure(report, scale))
+}
+
+async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
+    // What is written does not count, so that it may be written fast.
+    let server = NatsServer::start_with(NatsSync::EveryTwoMinutes).await;
+    let config = jetstream::Config {
+        replicas: 1,
+        ..jetstream::Config::new(vec![server.url()], "bench", Durability::Unproven)
+    };
+    let layout = Layout::default();
+    let log_id = LogId([1; 16]);
+    jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await?;
+    let store = JetStreamEventStore::open(&config).await?;
+    write_lives(&store, &mut Lives::new(layout), 0..scale.of(HOLDERS)).await?;
+    let heads = store.heads().await?;
+    let commits = heads.commits() as f64;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(commits / drain(&config, &heads).await?);
+        ours.push(commits / replay(&config, &heads).await?);
+    }
+    let median = |rates: &mut Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    };
+    let figure = Figure::new("replay_verifier", median(&mut ours), "commits/s").beside(median(&mut bare));
+    report.push(figure.asked(Goal::RatioAtLeast(0.6)));
+    report.note(format!(
+        "{commits} commits of four events for three, tokens of 280 sealed bytes, in 16 partitions"
+    ));
+    Ok(())
+}
+
+/// Seconds until a new projection has everything.
+async fn replay(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
+    let store = Arc::new(JetStreamEventStore::open(config).await?);
+    let partitions = store.layout().partitions();
+    let (writer, _reader) = status::new(partitions, FingerprintKey([7; 16]));
+    let progress = Progress::new(&LogPosition::start(partitions));
+    let from = Instant::now();
+    let following = progress.clone();
+    let task = tokio::spawn(async move {
+        let mut fold = StatusFold(writer);
+        drop(follow(&*store, &mut fold, &following).await);
+    });
+    progress.wait_for_all(heads).await?;
+    let seconds = from.elapsed().as_secs_f64();
+    task.abort();
+    Ok(seconds)
+}
+
+/// Seconds until every message came.
+async fn drain(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
+    let client = async_nats::connect(&config.connection.servers).await?;
+    let from = Instant::now();
+    let partitions = heads
+        .iter()
+        .map(|(partition, head)| drain_one(client.clone(), partition, head));
+    for drained in futures::future::join_all(partitions).await {
+        drained?;
+    }
+    Ok(from.elapsed().as_secs_f64())
+}
+
+async fn drain_one(client: Client, partition: Partition, head: Sequence) -> Result<()> {
+    let stream = format!("CC_EV_{partition}");
+    let inbox = client.new_inbox();
+    let mut messages = client.subscribe(inbox.clone()).await?;
+    let request = json!({
+        "stream_name": stream,
+        "config": {
+            "deliver_subject": inbox,
+            "deliver_policy": "all",
+            "ack_policy": "none",
+            "flow_control": true,
+            "idle_heartbeat": NANOS,
+            "mem_storage": true,
+        },
+    });
+    let _: Value = api::ask(&client, &format!("CONSUMER.CREATE.{stream}"), &request).await?;
+    let mut left = head.0;
+    while left > 0 {
+        let message = messages.next().await.context("the subscription ended")?;
+        if message.status == Some(StatusCode::IDLE_HEARTBEAT) {
+            if let Some(reply) = message.reply {
+                client.publish(reply, bytes::Bytes::new()).await?;
+            }
+        } else {
+            left -= 1;
+        }
+    }
+    Ok(())
+}
