@@ -6,7 +6,7 @@
 //! ```text
 //! stream  KV_CC_VAULT, in an account of its own
 //! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16         tag = HMAC(index key, ID number)
-//!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record
+//!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record     length 0: was erased
 //! message version:u8(1)  wrapped page key:60  sealed entries
 //! ```
 //! A page is sealed under a key of its own that stands in front of it, wrapped by the master key, and is new each time
@@ -42,6 +42,11 @@ use manifest::{Manifest, settings};
 use pages::{Entries, PageId, Pages, Table};
 
 const STREAM: &str = "KV_CC_VAULT";
+/// In a record's place: this holder was erased. It stays for good, so that who read the index before the erasure and
+/// now comes to complete the person cannot bring back what nothing would lead to. The log tells as much.
+const ERASED: &[u8] = &[];
+/// How often a person is looked for anew because the one found was erased meanwhile.
+const MAX_ERASED_MEANWHILE: u32 = 8;
 /// How often a page is read again and changed again after somebody else's change, or an answer that did not come.
 const MAX_ATTEMPTS: u32 = 40;
 /// First pause between two attempts; it doubles up to [`LONGEST_PAUSE`].
@@ -205,11 +210,71 @@ impl JetStreamVault {
     }
 
     async fn person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
-        let Some(record) = self.pages.entry(self.people_page(holder), &holder.0).await? else {
+        let record = self.pages.entry(self.people_page(holder), &holder.0).await?;
+        let Some(record) = record.filter(|record| record.as_slice() != ERASED) else {
             return Ok(None);
         };
         let damaged = || VaultError::Damaged("a record has another form".into());
         crate::person::decode(&record).map(Some).ok_or_else(damaged)
+    }
+
+    /// The holder of a tag: the one in the index, or `candidate` where there is none or only `dead`, who was erased.
+    async fn settle_index(
+        &self,
+        tag: &[u8; 32],
+        candidate: HolderId,
+        dead: Option<HolderId>,
+    ) -> Result<Found, VaultError> {
+        // A write whose answer did not come may be found standing there: then it was this call that made the holder.
+        let mut tried = false;
+        let take = |entries: &mut Entries| {
+            let known = match entries.get(tag).map(holder_in).transpose() {
+                Ok(known) => known.filter(|known| Some(*known) != dead),
+                Err(error) => return (false, Err(error)),
+            };
+            if let Some(holder) = known {
+                let created = tried && holder == candidate;
+                return (false, Ok(Found { holder, created }));
+            }
+            tried = true;
+            entries.remove(tag);
+            entries.insert(tag, &candidate.0);
+            let holder = candidate;
+            (true, Ok(Found { holder, created: true }))
+        };
+        let (found, superseded) = self.change(self.index_page(tag), take).await?;
+        self.pages.forget(superseded).await;
+        found
+    }
+
+    /// Puts the person in where nobody did yet; false where the holder was erased.
+    async fn complete(
+        &self,
+        found: Found,
+        id_number: &IdNumber,
+        person: &Person,
+        tag: &[u8; 32],
+    ) -> Result<bool, VaultError> {
+        let page = self.people_page(found.holder);
+        if !found.created
+            && let Some(record) = self.pages.read(page).await?.entries.get(&found.holder.0)
+        {
+            return Ok(record != ERASED);
+        }
+        // New, or its maker went before this step: whoever comes completes it, once.
+        let mut key = Zeroizing::new([0u8; 32]);
+        (self.random)(key.as_mut_slice());
+        let record = crate::person::encode(id_number, person, &HolderKey::new(*key), tag);
+        let complete = |entries: &mut Entries| match entries.get(&found.holder.0) {
+            Some(record) => (false, record != ERASED),
+            None => {
+                entries.insert(&found.holder.0, &record);
+                (true, true)
+            }
+        };
+        let (there, superseded) = self.change(page, complete).await?;
+        self.pages.forget(superseded).await;
+        Ok(there)
     }
 
     /// Changes a page until the change has taken, and says what `change` said then: whether to write at all, and a
@@ -286,41 +351,20 @@ impl Vault for JetStreamVault {
         person: Person,
     ) -> Result<Found, VaultError> {
         let tag = self.id_tag(id_number);
-        // The index first: it decides who is faster, and says nothing of the person to anyone.
-        let take = |entries: &mut Entries| match entries.get(&tag) {
-            Some(holder) => (false, holder_in(holder).map(|holder| Found { holder, created: false })),
-            None => {
-                entries.insert(&tag, &candidate.0);
-                (
-                    true,
-                    Ok(Found {
-                        holder: candidate,
-                        created: true,
-                    }),
-                )
+        let (mut candidate, mut dead) = (candidate, None);
+        for _ in 0..MAX_ERASED_MEANWHILE {
+            // The index first: it decides who is faster, and says nothing of the person to anyone.
+            let found = self.settle_index(&tag, candidate, dead).await?;
+            if self.complete(found, id_number, &person, &tag).await? {
+                return Ok(found);
             }
-        };
-        let (found, superseded) = self.change(self.index_page(&tag), take).await?;
-        self.pages.forget(superseded).await;
-        let found = found?;
-        let page = self.people_page(found.holder);
-        if !found.created && self.pages.read(page).await?.entries.get(&found.holder.0).is_some() {
-            return Ok(found);
+            // Erased since the index was read: this holder is not to come back.
+            dead = Some(found.holder);
+            if found.holder == candidate {
+                (self.random)(&mut candidate.0);
+            }
         }
-        // New, or its maker went before this step: whoever comes completes it, once.
-        let mut key = Zeroizing::new([0u8; 32]);
-        (self.random)(key.as_mut_slice());
-        let record = crate::person::encode(id_number, &person, &HolderKey::new(*key), &tag);
-        let complete = |entries: &mut Entries| match entries.get(&found.holder.0) {
-            Some(_) => (false, ()),
-            None => {
-                entries.insert(&found.holder.0, &record);
-                (true, ())
-            }
-        };
-        let ((), superseded) = self.change(page, complete).await?;
-        self.pages.forget(superseded).await;
-        Ok(found)
+        Err(VaultError::Unavailable("the person is being erased meanwhile".into()))
     }
 
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
@@ -343,7 +387,14 @@ impl Vault for JetStreamVault {
             self.change(index, unmap).await?;
             self.pages.forget_all_but_last(index).await?;
             // A crash here leaves a record that no ID number leads to; the repeat of the erasure goes on below.
-            let remove = |entries: &mut Entries| (entries.remove(&holder.0), ());
+            let remove = |entries: &mut Entries| {
+                let there = entries.get(&holder.0).is_some_and(|record| record != ERASED);
+                if there {
+                    entries.remove(&holder.0);
+                    entries.insert(&holder.0, ERASED);
+                }
+                (there, ())
+            };
             self.change(people, remove).await?;
         }
         self.pages.forget_all_but_last(people).await

@@ -206,6 +206,71 @@ async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_o
     assert!(again.created && again.holder == holder(5, 3));
 }
 
+/// The stream's own folder of a server; what the replication keeps stands beside it, see decision 8.
+fn stream_folder(server: &NatsServer) -> std::path::PathBuf {
+    server.store_folder().join("jetstream/$G/streams/KV_CC_VAULT")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_after_an_erasure_no_stream_file_of_three_servers_has_the_persons_pages() {
+    let cluster = NatsCluster::start().await;
+    let vault = open(&config(cluster.urls(), 3)).await;
+    for serial in 0..12 {
+        let made = vault.find_or_create(&number(serial), holder(1, serial), person()).await;
+        made.unwrap();
+    }
+    let before = versions(&cluster.servers()[0]).await;
+    let on_stream = |server: &NatsServer| {
+        let mut bytes = Vec::new();
+        everything_below(&stream_folder(server), &mut bytes);
+        bytes
+    };
+    for server in cluster.servers() {
+        eventually("every server has every page", Duration::from_secs(60), || async {
+            let disk = on_stream(server);
+            before.iter().all(|version| holds(&disk, version))
+        })
+        .await;
+    }
+    vault.erase(holder(1, 3)).await.unwrap();
+    let after = versions(&cluster.servers()[0]).await;
+    let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
+    assert!(gone.len() >= 2, "both pages of the person were written anew");
+    for server in cluster.servers() {
+        eventually("every server overwrites them", Duration::from_secs(60), || async {
+            let disk = on_stream(server);
+            gone.iter().all(|version| !holds(&disk, version))
+        })
+        .await;
+    }
+}
+
+/// One who read the index before an erasure and writes after it, as an old index page put back has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
+    let server = NatsServer::start().await;
+    let vault = open(&config(vec![server.url()], 1)).await;
+    vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let index = serde_json::json!({ "seq": 1, "next_by_subj": "$KV.CC_VAULT.i.*" });
+    let index = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &index);
+    let index = index.await.unwrap().unwrap();
+    vault.erase(holder(1, 1)).await.unwrap();
+    let put_back = citycode_jetstream::api::request(&client, index.subject, None, index.payload).await;
+    put_back.unwrap();
+    assert_eq!(
+        vault.find(&number(1)).await.unwrap(),
+        Some(holder(1, 1)),
+        "the older look"
+    );
+    // Also with the erased number itself as the candidate.
+    let again = vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
+    assert!(again.created && again.holder != holder(1, 1));
+    assert!(vault.open(holder(1, 1)).await.unwrap().is_none());
+    assert_eq!(vault.find(&number(1)).await.unwrap(), Some(again.holder));
+    assert!(vault.open(again.holder).await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_left_is_completed_or_swept() {
     let server = NatsServer::start().await;
