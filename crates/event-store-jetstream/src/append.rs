@@ -9,6 +9,7 @@ use citycode_event_store::{
 };
 use futures::future::join_all;
 
+use crate::group::{Message, Turn};
 use crate::log_client::LogClient;
 use crate::publish::{Published, publish};
 use citycode_jetstream::api::{API_TIMEOUT, ATTEMPT};
@@ -68,7 +69,17 @@ impl LogClient {
         hash: CommitHash,
     ) -> Answer {
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
-        let mut unanswered = false;
+        let seen = self.seen(bucket.partition);
+        let message = Message {
+            bucket,
+            id: commit.message_id,
+            expected: expected.revision,
+            bytes: bytes.clone(),
+        };
+        let (_place, mut unanswered) = match self.groups.turn(message).await {
+            Turn::Written(sequence) => return Ok(self.written(bucket, sequence, seen, expected, hash)),
+            Turn::Alone { place, unanswered } => (place, unanswered),
+        };
         loop {
             let seen = self.seen(bucket.partition);
             match publish(self, bucket, &commit.message_id, expected.revision, bytes.clone()).await {

@@ -27,6 +27,7 @@ mod config;
 mod conflict;
 mod durability;
 mod echo;
+mod group;
 mod locks;
 mod log_client;
 mod manifest;
@@ -37,7 +38,6 @@ mod publish;
 mod read;
 mod reader;
 mod settings;
-
 mod store;
 mod subscription;
 mod tails;

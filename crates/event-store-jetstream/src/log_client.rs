@@ -1,5 +1,6 @@
 //! What appends, reads and subscriptions of one store share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::echo::Echoes;
+use crate::group::Groups;
 use crate::locks::BucketLocks;
 use crate::manifest::Manifest;
 use crate::names;
@@ -45,7 +47,8 @@ pub(crate) struct LogClient {
     pub(crate) locks: BucketLocks,
     pub(crate) in_flight: Semaphore,
     pub(crate) tails: SeenTails,
-    pub(crate) echoes: Echoes,
+    pub(crate) echoes: Arc<Echoes>,
+    pub(crate) groups: Groups,
     /// The highest sequence of each partition that this client was told of.
     seen: Vec<AtomicU64>,
     /// The connection was lost since: what it leads to now may be another log.
@@ -57,7 +60,8 @@ pub(crate) struct LogClient {
 impl LogClient {
     pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence]) -> Self {
         let partitions = usize::from(manifest.layout.partitions());
-        let echoes = Echoes::new(manifest.layout.partitions(), &client.new_inbox());
+        let echoes = Arc::new(Echoes::new(manifest.layout.partitions(), &client.new_inbox()));
+        let groups = Groups::new(client.clone(), Arc::clone(&echoes), manifest.layout.partitions());
         Self {
             client,
             manifest,
@@ -65,6 +69,7 @@ impl LogClient {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             tails: SeenTails::new(manifest.layout),
             echoes,
+            groups,
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
             suspect: std::iter::repeat_with(AtomicBool::default).take(partitions).collect(),
             stopped: Mutex::new(None),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | acknowledged | written, here or (duplicate) before |
 //! | 10071 | refused: the expectation does not hold |
-//! | nobody listens, 10008, 10009, 10158, 10163, 10164, 10167 | not written, and a moment later it may be taken |
+//! | nobody listens, 10008, 10009, 10158, 10163, 10164, 10167; of a batch 10176, 10201, 10210 | not written, and a moment later it may be taken |
 //! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written, and it will not be soon |
 //! | no answer | unknown, and the same bytes are sent again within 15 s |
 //! | anything else, a failed store (10077) among it | unknown |
@@ -54,26 +54,42 @@ pub(crate) async fn publish(
     expected: Revision,
     bytes: Bytes,
 ) -> Published {
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", BASE64URL_NOPAD.encode(&id.0));
-    headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_raw().to_string());
+    let mut headers = headers(id, expected);
     log.echoes.put(bucket.partition, &mut headers);
     let answer = api::request_within(api::ATTEMPT, &log.client, names::subject(bucket), Some(headers), bytes).await;
     judge(answer.and_then(|message| api::parse(&message.payload)))
+}
+
+/// What every publish says: its message id, and where it expects its bucket.
+pub(crate) fn headers(id: &MessageId, expected: Revision) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", BASE64URL_NOPAD.encode(&id.0));
+    headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_raw().to_string());
+    headers
 }
 
 fn judge(answer: Result<Ack, ApiError>) -> Published {
     match answer {
         Ok(Ack { seq, duplicate: false }) => Published::Written(Sequence(seq)),
         Ok(Ack { seq, duplicate: true }) => Published::Known(Sequence(seq)),
-        Err(ApiError::NoResponders) => Published::NotNow(ApiError::NoResponders.to_string()),
-        Err(ref error @ ApiError::Refused { code, .. }) => match code {
+        Err(error) => judge_error(error),
+    }
+}
+
+/// What is known after an answer that acknowledges nothing.
+pub(crate) fn judge_error(error: ApiError) -> Published {
+    match error {
+        ApiError::NoResponders => Published::NotNow(error.to_string()),
+        ApiError::Refused { code, .. } => match code {
             code::WRONG_LAST_SEQUENCE => Published::WrongRevision,
             code::CLUSTER_NOT_AVAILABLE
             | code::CLUSTER_NOT_LEADER
             | code::DUPLICATE_IN_FLIGHT
             | code::LAST_SEQUENCE_NOT_READY
             | code::WRITE_IN_FLIGHT
+            | code::BATCH_INCOMPLETE
+            | code::BATCH_HAS_DUPLICATE
+            | code::TOO_MANY_BATCHES
             | code::TOO_MANY_REQUESTS => Published::NotNow(error.to_string()),
             code::INSUFFICIENT_RESOURCES
             | code::MEMORY_RESOURCES_EXCEEDED
@@ -84,8 +100,8 @@ fn judge(answer: Result<Ack, ApiError>) -> Published {
             | code::STREAM_OFFLINE => Published::Refused(error.to_string()),
             _ => Published::Unknown(error.to_string()),
         },
-        Err(ApiError::TimedOut) => Published::Unanswered,
-        Err(error) => Published::Unknown(error.to_string()),
+        ApiError::TimedOut => Published::Unanswered,
+        error => Published::Unknown(error.to_string()),
     }
 }
 
@@ -101,7 +117,7 @@ mod tests {
     #[test]
     fn every_error_code_says_what_is_known() {
         assert_eq!(refused(10_071), Published::WrongRevision);
-        for code in [10_008, 10_009, 10_158, 10_163, 10_164, 10_167] {
+        for code in [10_008, 10_009, 10_158, 10_163, 10_164, 10_167, 10_176, 10_201, 10_210] {
             assert!(matches!(refused(code), Published::NotNow(_)), "{code}");
         }
         for code in [10_023, 10_028, 10_047, 10_054, 10_076, 10_109, 10_118] {

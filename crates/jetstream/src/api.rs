@@ -59,6 +59,12 @@ pub mod code {
     pub const LAST_SEQUENCE_NOT_READY: u64 = 10_163;
     /// Another message to the bucket is in flight.
     pub const WRITE_IN_FLIGHT: u64 = 10_164;
+    /// An atomic batch lacks a message, or took too long.
+    pub const BATCH_INCOMPLETE: u64 = 10_176;
+    /// A message of an atomic batch stands in the stream already.
+    pub const BATCH_HAS_DUPLICATE: u64 = 10_201;
+    /// The server holds as many atomic batches as it takes.
+    pub const TOO_MANY_BATCHES: u64 = 10_210;
     /// The server has more to do than it takes.
     pub const TOO_MANY_REQUESTS: u64 = 10_167;
 }

@@ -16,7 +16,7 @@ use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
 use crate::fixture::{alone, cluster, commit};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const WRITERS: u64 = 4;
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
@@ -169,7 +169,7 @@ async fn live_through<F: AsyncFnOnce()>(config: &Config, faults: F) {
 }
 
 /// Until so many more commits stand in the log, seen by a client of its own.
-async fn progress(config: &Config, commits: u64) {
+pub(crate) async fn progress(config: &Config, commits: u64) {
     let store = eventually_some("the log opens", PATIENCE, || async {
         JetStreamEventStore::open(config).await.ok()
     })

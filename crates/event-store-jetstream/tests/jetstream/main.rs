@@ -7,4 +7,5 @@ mod copies;
 mod echoes;
 mod faults;
 mod fixture;
+mod groups;
 mod refusals;

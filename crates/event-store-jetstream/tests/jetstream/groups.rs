@@ -1,0 +1,257 @@
+//! Group commit: a crowd at one partition goes in atomic batches, and each of it hears its own answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, MessageId, NewCommit, Partition,
+    Position, RequestDigest, Sequence, StreamName,
+};
+use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
+use data_encoding::BASE64;
+use futures::future::join_all;
+
+use crate::faults::{PATIENCE, progress};
+use crate::fixture::{alone, ask, client, cluster, commit};
+
+/// More than go by themselves, and some batches of them.
+const CROWD: u64 = 400;
+
+async fn open(config: &Config) -> Arc<JetStreamEventStore> {
+    let new = NewLog {
+        log_id: LogId([4; 16]),
+        layout: Layout::new(1, 4096).unwrap(),
+    };
+    provision(config, &new).await.unwrap();
+    Arc::new(JetStreamEventStore::open(config).await.unwrap())
+}
+
+/// Commits to as many buckets, in the order of `number`.
+fn crowd(layout: Layout, count: u64) -> Vec<NewCommit> {
+    let mut used = BTreeSet::<BucketId>::new();
+    let fresh = |number: &u64| {
+        let stream = StreamName::new(&format!("holder-{number}")).unwrap();
+        used.insert(layout.bucket_of(&stream))
+    };
+    let numbers = (0..).filter(fresh).take(usize::try_from(count).unwrap());
+    numbers
+        .map(|number| commit(&format!("holder-{number}"), number))
+        .collect()
+}
+
+/// How many messages of the only partition were written by batches.
+async fn in_batches(config: &Config, head: Sequence) -> usize {
+    let client = client(config).await;
+    let mut grouped = 0;
+    for sequence in 1..=head.0 {
+        let found = ask(&client, "STREAM.MSG.GET.CC_EV_00", &format!("{{\"seq\":{sequence}}}")).await;
+        let headers = found["message"]["hdrs"].as_str().unwrap();
+        let headers = BASE64.decode(headers.as_bytes()).unwrap();
+        grouped += usize::from(String::from_utf8(headers).unwrap().contains("Nats-Batch-Id"));
+    }
+    grouped
+}
+
+async fn everyone_hears_its_own_answer(config: &Config) {
+    let store = open(config).await;
+    let mut commits = crowd(store.layout(), CROWD);
+    // Somebody wrote to the first bucket already, and the second's and third's commits are there.
+    let intruder = commit(&String::from(commits[0].stream.as_str()), u64::MAX);
+    for before in [intruder, commits[1].clone(), commits[2].clone()] {
+        let outcome = store.append_at(before, BucketTail::EMPTY).await.unwrap();
+        assert!(matches!(outcome, AppendOutcome::Appended { duplicate: false, .. }));
+    }
+    // The third's message id with another request.
+    commits[2].request_digest = RequestDigest([7; 32]);
+    let appends = commits
+        .iter()
+        .cloned()
+        .map(|commit| store.append_at(commit, BucketTail::EMPTY));
+    let answers = join_all(appends).await;
+
+    assert!(
+        matches!(answers[0], Ok(AppendOutcome::WrongExpectedVersion { .. })),
+        "{:?}",
+        answers[0]
+    );
+    let Ok(AppendOutcome::Appended {
+        position,
+        duplicate: true,
+        ..
+    }) = answers[1]
+    else {
+        panic!("{:?}", answers[1]);
+    };
+    assert_eq!(position.sequence, Sequence(2));
+    assert!(
+        matches!(answers[2], Err(AppendError::IdempotencyKeyReused { .. })),
+        "{:?}",
+        answers[2]
+    );
+    let mut places = BTreeSet::new();
+    for (commit, answer) in commits.iter().zip(&answers).skip(3) {
+        let Ok(AppendOutcome::Appended {
+            position,
+            hash,
+            duplicate: false,
+            ..
+        }) = answer
+        else {
+            panic!("{answer:?}");
+        };
+        assert!(places.insert(position.sequence), "a place was given twice");
+        let stored = store.read_at(*position).await.unwrap().unwrap();
+        assert_eq!((stored.commit.message_id, stored.hash), (commit.message_id, *hash));
+    }
+    let head = store.head(Partition(0)).await.unwrap();
+    assert_eq!(head, Sequence(3 + CROWD - 3));
+    let grouped = in_batches(config, head).await;
+    assert!(
+        grouped * 2 > usize::try_from(CROWD).unwrap(),
+        "only {grouped} of {head} came in batches"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everyone_of_a_crowd_hears_its_own_answer_on_one_server() {
+    let server = NatsServer::start().await;
+    everyone_hears_its_own_answer(&alone(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everyone_of_a_crowd_hears_its_own_answer_on_three_servers() {
+    let servers = NatsCluster::start().await;
+    everyone_hears_its_own_answer(&cluster(&servers)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_waiting_takes_nothing_from_the_others() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    let store = open(&config).await;
+    let commits = crowd(store.layout(), CROWD);
+    let tasks: Vec<_> = commits
+        .iter()
+        .cloned()
+        .map(|commit| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.append_at(commit, BucketTail::EMPTY).await })
+        })
+        .collect();
+    for task in tasks.iter().step_by(3) {
+        task.abort();
+    }
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await {
+            Ok(answer) => assert!(matches!(answer, Ok(AppendOutcome::Appended { .. })), "{answer:?}"),
+            Err(error) => assert!(error.is_cancelled() && number % 3 == 0, "{error}"),
+        }
+    }
+    // And the partition takes what comes later, from one and from a crowd.
+    let later = crowd(store.layout(), 2 * CROWD);
+    let appends = later
+        .into_iter()
+        .skip(commits.len())
+        .map(|commit| store.append_at(commit, BucketTail::EMPTY));
+    for answer in join_all(appends).await {
+        assert!(
+            matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
+            "{answer:?}"
+        );
+    }
+}
+
+/// Appends five commits to each of the buckets, all buckets at once, and repeats the same bytes until each is answered.
+async fn a_crowd_writes(store: &Arc<JetStreamEventStore>) -> Vec<(MessageId, Sequence)> {
+    let writers = crowd(store.layout(), CROWD)
+        .into_iter()
+        .enumerate()
+        .map(|(number, first)| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let (mut tail, mut acknowledged) = (BucketTail::EMPTY, Vec::new());
+                for turn in 0..5 {
+                    let next = commit(first.stream.as_str(), 1_000_000 * (turn + 1) + number as u64);
+                    let answer = eventually_some("an append is answered", PATIENCE, || async {
+                        store
+                            .append_at(next.clone(), tail)
+                            .await
+                            .ok()
+                            .filter(|outcome| *outcome != AppendOutcome::Unknown)
+                    });
+                    let AppendOutcome::Appended {
+                        position,
+                        revision,
+                        hash,
+                        ..
+                    } = answer.await
+                    else {
+                        panic!("nobody else writes to this bucket");
+                    };
+                    tail = BucketTail { revision, hash };
+                    acknowledged.push((next.message_id, position.sequence));
+                }
+                acknowledged
+            })
+        });
+    let writers: Vec<_> = writers.collect();
+    let mut all = Vec::new();
+    for writer in writers {
+        all.extend(writer.await.unwrap());
+    }
+    all
+}
+
+/// Every acknowledged commit stands where it was said to, and nothing else.
+async fn compare(store: &JetStreamEventStore, mut acknowledged: Vec<(MessageId, Sequence)>) {
+    let mut there = Vec::new();
+    let head = store.head(Partition(0)).await.unwrap();
+    for sequence in (1..=head.0).map(Sequence) {
+        let position = Position {
+            partition: Partition(0),
+            sequence,
+        };
+        let stored = store.read_at(position).await.unwrap().expect("no gap");
+        there.push((stored.commit.message_id, sequence));
+    }
+    acknowledged.sort();
+    there.sort();
+    assert_eq!(there, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_batches_has_every_acknowledged_commit_once() {
+    let mut server = NatsServer::start().await;
+    let config = alone(&server);
+    let store = open(&config).await;
+    let written = Arc::clone(&store);
+    let crowd = tokio::spawn(async move { a_crowd_writes(&written).await });
+    for _ in 0..2 {
+        progress(&config, 300).await;
+        server.kill9().await;
+        server.restart().await;
+    }
+    compare(&store, crowd.await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_killed_under_batches_leaves_every_acknowledged_commit_once() {
+    let mut servers = NatsCluster::start().await;
+    let config = cluster(&servers);
+    let store = open(&config).await;
+    let written = Arc::clone(&store);
+    let crowd = tokio::spawn(async move { a_crowd_writes(&written).await });
+    progress(&config, 200).await;
+    let info = ask(&client(&config).await, "STREAM.INFO.CC_EV_00", "").await;
+    let leader = info["cluster"]["leader"].as_str().unwrap();
+    let number = servers
+        .servers()
+        .iter()
+        .position(|server| server.name() == leader)
+        .unwrap();
+    servers.servers_mut()[number].kill9().await;
+    let all = crowd.await.unwrap();
+    servers.servers_mut()[number].restart().await;
+    compare(&store, all).await;
+}
