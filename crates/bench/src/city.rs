@@ -81,19 +81,19 @@ async fn measure(
         .take(scale.of(PEOPLE) as usize)
         .collect();
     crate::issue::import(client.clone(), &people).await?;
-    let (rate, _) = issue(&client, &people, scale.of(ISSUES), IN_FLIGHT, None).await?;
+    let (rate, _) = issue(&client, &people, ISSUES, std::env::var("F").map_or(IN_FLIGHT, |p| p.parse().unwrap()), None).await?;
     report.push(Figure::new(names[0], rate, "codes/s").asked(Goal::AtLeast(WANTED)));
     let half = rate.min(WANTED) / 2.0;
     let (_, mut waits) = issue(&client, &people, scale.of(ISSUES) / 2, IN_FLIGHT, Some(half)).await?;
     let p99 = quantile(&mut waits, 0.99);
     report.push(Figure::new(names[1], p99.as_secs_f64() * 1e3, "ms").asked(Goal::AtMost(50.0)));
-    propagate(report, scale, &config, &client, &people, names[2]).await?;
+    if std::env::var("NOPROP").is_err() { propagate(report, scale, &config, &client, &people, names[2]).await?; }
     up.stop().await
 }
 
 async fn ground(config: &jetstream::Config) -> Result<Ground> {
     let log_id = LogId(OsEntropy.array());
-    let layout = Layout::default();
+    let layout = Layout::new(std::env::var("P").map_or(16, |p| p.parse().unwrap()), 65_536)?;
     jetstream::provision(config, &jetstream::NewLog { log_id, layout }).await?;
     let store = JetStreamEventStore::open(config).await?;
     let vault_config = VaultConfig {
