@@ -1,0 +1,249 @@
+//! One registration: once in the city, whoever is told of it and however often.
+//!
+//! All that is said of one (device, scan id) lies in one bucket of a day, and every write there expects the bucket's
+//! last message: of two verifiers one is refused, reads what the other wrote, and answers with it. Around midnight the
+//! same scan may come on two days. So a bucket of a new day takes nothing before that of the day before is closed by a
+//! message that expects its last one; who still writes there is refused, sees it closed, and goes to the new day.
+//!
+//! What a crash leaves: a closed bucket whose new day has nothing yet, which the next one finds closed; or a
+//! registration that nobody was told of, which the repeat of the scan is answered with.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use citycode_jetstream::api::API_TIMEOUT;
+use citycode_jetstream::publish::{Published, publish};
+use tokio::time::Instant;
+
+use super::JetStreamScanRecords;
+use super::day::Day;
+use super::days::Writable;
+use super::message::{Message, Name};
+use super::names;
+use crate::{RecordsError, Registered, ScanNote, ShownBytes, day_of, failed};
+
+/// First pause after "not now"; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// What one registration is, wherever it comes to stand.
+pub(super) struct Scan<'a> {
+    note: &'a ScanNote<&'a str>,
+    shown: &'a ShownBytes,
+    /// What it is known by: device and scan id, or a random number.
+    identity: Vec<u8>,
+    bucket: u16,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Done(u64),
+    /// The bucket is not where it was seen, or nobody knows: look again.
+    Look,
+    /// Nothing was written by this attempt.
+    Later(String),
+    /// Nothing was written by this attempt, and nothing will be soon.
+    Refused(String),
+}
+
+/// Attempts until the time is up.
+struct Patience {
+    deadline: Instant,
+    pause: Duration,
+    /// An attempt was made whose fate nobody knows.
+    unanswered: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            deadline: Instant::now() + API_TIMEOUT,
+            pause: FIRST_PAUSE,
+            unanswered: false,
+        }
+    }
+
+    /// What to tell the caller where nothing more is tried.
+    fn given_up(&self, why: impl std::fmt::Display) -> RecordsError {
+        if self.unanswered {
+            RecordsError::Unknown(why.to_string())
+        } else {
+            failed(why)
+        }
+    }
+
+    async fn wait(&mut self, why: &str) -> Result<(), RecordsError> {
+        if Instant::now() + self.pause >= self.deadline {
+            return Err(self.given_up(why));
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+impl JetStreamScanRecords {
+    pub(super) async fn register_scan(
+        &self,
+        note: &ScanNote<&str>,
+        shown: &ShownBytes,
+    ) -> Result<Registered, RecordsError> {
+        let scan = self.scan(note, shown);
+        let _turn = self.turns[usize::from(scan.bucket)].lock().await;
+        let mut patience = Patience::new();
+        let mut at = self.days.writable(day_of(note.at)?)?;
+        let mut sealed: Option<(u32, Name, Vec<u8>)> = None;
+        loop {
+            if let Some(before) = &at.before {
+                self.close(before, scan.bucket, &mut patience).await?;
+            }
+            if let Some(found) = self.find(&at, &scan).await.map_err(|error| patience.given_up(error))? {
+                return Ok(found);
+            }
+            if at.day.fold(|fold| fold.is_closed(scan.bucket)) {
+                at = self.next(&at, &patience)?;
+                continue;
+            }
+            let key = &at.day.key;
+            // The same bytes each time: none of two attempts that nobody answered says anything else.
+            let bytes = match &sealed {
+                Some((day, _, bytes)) if *day == at.day.number => bytes,
+                _ => {
+                    let name = key.name(&scan.identity);
+                    let bytes = key.seal_registration(self.nonce(), &name, note, shown)?;
+                    &sealed.insert((at.day.number, name, bytes)).2
+                }
+            };
+            match self.attempt(&at.day, scan.bucket, bytes, &mut patience).await {
+                Attempt::Done(sequence) => {
+                    // Durable. A crash from here on leaves a registration that its repeat is answered with.
+                    at.day.wrote(scan.bucket, sequence, bytes);
+                    return Ok(Registered::Now);
+                }
+                Attempt::Look => self.look(&at.day, scan.bucket, &mut patience).await?,
+                Attempt::Later(why) => patience.wait(&why).await?,
+                Attempt::Refused(why) => return Err(patience.given_up(why)),
+            }
+        }
+    }
+
+    pub(super) async fn find_scan(
+        &self,
+        note: &ScanNote<&str>,
+        shown: &ShownBytes,
+    ) -> Result<Option<Registered>, RecordsError> {
+        let scan = self.scan(note, shown);
+        let patience = Patience::new();
+        let mut at = self.days.writable(day_of(note.at)?)?;
+        loop {
+            // As far as the leaders have it: another verifier may have registered it a moment ago.
+            for day in at.before.iter().chain([&at.day]) {
+                if !day.fold(|fold| fold.is_closed(scan.bucket)) {
+                    day.catch_up(scan.bucket, patience.deadline).await?;
+                }
+            }
+            let found = self.find(&at, &scan).await?;
+            if found.is_some() || !at.day.fold(|fold| fold.is_closed(scan.bucket)) {
+                return Ok(found);
+            }
+            at = self.next(&at, &patience)?;
+        }
+    }
+
+    fn scan<'a>(&self, note: &'a ScanNote<&'a str>, shown: &'a ShownBytes) -> Scan<'a> {
+        let identity = if note.scan_id.is_empty() {
+            // Never the repeat of anything, and yet written once.
+            let mut random = [0; 32];
+            (self.random)(&mut random);
+            random.to_vec()
+        } else {
+            names::identity_of(note.device, note.scan_id)
+        };
+        let bucket = names::bucket_of(&identity, self.days.buckets());
+        Scan {
+            note,
+            shown,
+            identity,
+            bucket,
+        }
+    }
+
+    /// The day after, where another's clock closed this one.
+    fn next(&self, at: &Writable, patience: &Patience) -> Result<Writable, RecordsError> {
+        let next = self.days.writable(at.day.number + 1);
+        next.map_err(|error| patience.given_up(error))
+    }
+
+    /// Closes the bucket of a day, unless it is.
+    async fn close(&self, day: &Day, bucket: u16, patience: &mut Patience) -> Result<(), RecordsError> {
+        let closed = Message::Closed.encode();
+        while !day.fold(|fold| fold.is_closed(bucket)) {
+            match self.attempt(day, bucket, &closed, patience).await {
+                Attempt::Done(sequence) => day.wrote(bucket, sequence, &closed),
+                Attempt::Look => self.look(day, bucket, patience).await?,
+                Attempt::Later(why) => patience.wait(&why).await?,
+                Attempt::Refused(why) => return Err(patience.given_up(why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One publish to the end of a bucket as it is known.
+    async fn attempt(&self, day: &Day, bucket: u16, bytes: &[u8], patience: &mut Patience) -> Attempt {
+        if let Some(damage) = day.damage() {
+            return Attempt::Refused(damage.to_owned());
+        }
+        let expected = day.fold(|fold| fold.tail(bucket));
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+        match publish(&self.client, day.subject(bucket), headers, bytes.to_vec().into()).await {
+            Published::Written(sequence) => Attempt::Done(sequence),
+            // No message id is sent: the expectation alone tells a repeat.
+            Published::Known(_) | Published::WrongRevision => Attempt::Look,
+            Published::NotNow(why) => Attempt::Later(why),
+            Published::Refused(why) => Attempt::Refused(why),
+            Published::Unanswered => {
+                patience.unanswered = true;
+                Attempt::Look
+            }
+            Published::Unknown(why) => {
+                tracing::warn!(day = day.number, why, "what became of a registration is not known yet");
+                patience.unanswered = true;
+                Attempt::Look
+            }
+        }
+    }
+
+    /// Learns where the bucket ends; where that cannot be learned now, a later attempt does.
+    async fn look(&self, day: &Day, bucket: u16, patience: &mut Patience) -> Result<(), RecordsError> {
+        match day.catch_up(bucket, patience.deadline).await {
+            Ok(()) => Ok(()),
+            Err(error) => patience.wait(&error.to_string()).await,
+        }
+    }
+
+    /// The scan among what is known of the day and the one before.
+    async fn find(&self, at: &Writable, scan: &Scan<'_>) -> Result<Option<Registered>, RecordsError> {
+        for day in at.before.iter().chain([&at.day]) {
+            let name = day.key.name(&scan.identity);
+            for sequence in day.fold(|fold| fold.places(scan.bucket, &name)) {
+                let message = day.message(sequence).await?;
+                let message = message.ok_or_else(|| failed("a registration that was there is gone"))?;
+                let Message::Registration { name: found, sealed } = Message::read(&message.payload) else {
+                    continue;
+                };
+                if *found != name {
+                    continue;
+                }
+                let record = day.key.open_registration(&name, sealed)?;
+                let same = record.shown == Some(day.key.shown(scan.shown));
+                return Ok(Some(if same {
+                    Registered::Before(record)
+                } else {
+                    Registered::ForAnother
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
