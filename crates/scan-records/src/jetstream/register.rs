@@ -28,7 +28,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What one registration is, wherever it comes to stand.
 pub(super) struct Scan<'a> {
-    note: &'a ScanNote<&'a str>,
     shown: &'a ShownBytes,
     /// What it is known by: device and scan id, or a random number.
     identity: Vec<u8>,
@@ -150,7 +149,7 @@ impl JetStreamScanRecords {
         }
     }
 
-    fn scan<'a>(&self, note: &'a ScanNote<&'a str>, shown: &'a ShownBytes) -> Scan<'a> {
+    fn scan<'a>(&self, note: &ScanNote<&str>, shown: &'a ShownBytes) -> Scan<'a> {
         let identity = if note.scan_id.is_empty() {
             // Never the repeat of anything, and yet written once.
             let mut random = [0; 32];
@@ -161,7 +160,6 @@ impl JetStreamScanRecords {
         };
         let bucket = names::bucket_of(&identity, self.days.buckets());
         Scan {
-            note,
             shown,
             identity,
             bucket,
