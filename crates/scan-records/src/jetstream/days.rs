@@ -100,8 +100,9 @@ impl Days {
         loop {
             let today = u32::try_from(clock.now().0.div_euclid(DAY_SECONDS)).unwrap_or(0);
             let missing = self.look(today).await;
-            let usable = missing.is_ok();
-            metrics::gauge!("citycode_verifier_records_kept").set(if usable { 1.0 } else { 0.0 });
+            let tomorrow = self.get(today + 1).is_some();
+            let days = f64::from(u8::from(missing.is_ok())) * (1.0 + f64::from(u8::from(tomorrow)));
+            metrics::gauge!("citycode_verifier_record_days_open").set(days);
             match missing {
                 Ok(()) => {
                     had = true;
