@@ -138,7 +138,9 @@ impl ScanRecords for EmbeddedScanRecords {
             waiting.registrations.push((registration, answer));
         }
         self.shared.urgent.notify_one();
-        answered.await.map_err(|_| RecordsError::Unknown("the writer stopped".into()))?
+        answered
+            .await
+            .map_err(|_| RecordsError::Unknown("the writer stopped".into()))?
     }
 
     async fn registered(&self, note: &ScanNote<&str>, shown: &ShownBytes) -> Result<Option<Registered>, RecordsError> {

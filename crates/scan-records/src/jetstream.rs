@@ -206,7 +206,10 @@ async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Resul
         }
     })?;
     let manifest = Manifest::from_metadata(&info.metadata()).map_err(OpenError::Manifest)?;
-    if config.expected_log_id.is_some_and(|expected| expected != manifest.log_id) {
+    if config
+        .expected_log_id
+        .is_some_and(|expected| expected != manifest.log_id)
+    {
         return Err(OpenError::OtherLog);
     }
     let mismatches = settings::compare(&settings::of_keys(config.replicas), &info.config);

@@ -198,9 +198,7 @@ impl ScanRecord {
         let mut reader = Reader(chunk);
         let mut records = Vec::new();
         while !reader.0.is_empty() {
-            let record = reader
-                .bytes()
-                .ok_or_else(|| failed("a chunk of another form"))?;
+            let record = reader.bytes().ok_or_else(|| failed("a chunk of another form"))?;
             records.push(Self::read(day, record)?);
         }
         Ok(records)

@@ -90,7 +90,14 @@ const SERVICES: [(&str, &[&str]); 6] = [
     ),
     (
         "verifier",
-        &["token", "projection", "vault", "scan-records", "policy-file", "event-store"],
+        &[
+            "token",
+            "projection",
+            "vault",
+            "scan-records",
+            "policy-file",
+            "event-store",
+        ],
     ),
     // holder-log for the names of streams and for reading events; audit appends nothing.
     ("audit", &["event-store", "holder-log"]),
@@ -168,7 +175,10 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
             "tests",
         ],
     ),
-    ("redb", &["event-store-embedded", "vault", "audit", "scan-records", "bench"]),
+    (
+        "redb",
+        &["event-store-embedded", "vault", "audit", "scan-records", "bench"],
+    ),
     ("krilla", &["qr"]),
 ];
 

@@ -53,7 +53,9 @@ impl ScanArchive {
     async fn key(&self, day: u32) -> Result<DayKey, RecordsError> {
         let body = json!({ "last_by_subj": names::key_subject(day) });
         let key = api::get_from_leader(&self.0.client, names::KEYS, &body).await;
-        let key = key.map_err(failed)?.ok_or_else(|| failed(format!("day {day} has no key")))?;
+        let key = key
+            .map_err(failed)?
+            .ok_or_else(|| failed(format!("day {day} has no key")))?;
         DayKey::open(day, &self.0.secret, &key.payload)
     }
 
@@ -73,7 +75,10 @@ impl ScanArchive {
             }
             for message in batch {
                 if message.sequence != found.len() as u64 + 1 {
-                    return Err(failed(format!("{stream}: a message is missing before {}", message.sequence)));
+                    return Err(failed(format!(
+                        "{stream}: a message is missing before {}",
+                        message.sequence
+                    )));
                 }
                 found.push(message.payload);
             }

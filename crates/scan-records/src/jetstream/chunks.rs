@@ -107,9 +107,7 @@ impl Chunks {
     pub(super) async fn flush(&self) {
         self.full.notify_one();
         let mut done = self.done.subscribe();
-        let empty = async {
-            while !self.waiting.lock().is_empty() && done.changed().await.is_ok() {}
-        };
+        let empty = async { while !self.waiting.lock().is_empty() && done.changed().await.is_ok() {} };
         if tokio::time::timeout(FLUSH_WITHIN, empty).await.is_err() {
             let waiting = self.waiting.lock();
             let left: u64 = waiting.chunks.iter().map(|chunk| chunk.scans).sum();
@@ -158,7 +156,10 @@ impl Writer {
         loop {
             let Some(day) = self.days.get(chunk.day) else {
                 if self.days.is_out_of_reach(chunk.day) {
-                    return Err(failed(format!("the streams of day {} were not there in time", chunk.day)));
+                    return Err(failed(format!(
+                        "the streams of day {} were not there in time",
+                        chunk.day
+                    )));
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::fold::Fold;
 use super::message::{DayKey, Message};
@@ -100,7 +99,7 @@ impl Day {
     }
 
     /// Reads on until the bucket is known as far as its leader has it.
-    pub(crate) async fn catch_up(&self, bucket: u16, deadline: Instant) -> Result<(), RecordsError> {
+    pub(crate) async fn catch_up(&self, bucket: u16) -> Result<(), RecordsError> {
         let body = json!({ "last_by_subj": self.subject(bucket) });
         let last = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
         let last = last.map_err(failed)?.map_or(0, |message| message.sequence);
@@ -113,11 +112,11 @@ impl Day {
         if tail >= last && self.damage().is_none() {
             return Ok(());
         }
-        self.read_through(last, deadline).await
+        self.read_through(last).await
     }
 
     /// Waits until everything up to a sequence was read.
-    pub(crate) async fn read_through(&self, sequence: u64, deadline: Instant) -> Result<(), RecordsError> {
+    pub(crate) async fn read_through(&self, sequence: u64) -> Result<(), RecordsError> {
         let mut read = self.shared.read.subscribe();
         loop {
             if let Some(damage) = self.damage() {
@@ -127,11 +126,8 @@ impl Day {
                 return Ok(());
             }
             self.shared.look.notify_one();
-            match tokio::time::timeout_at(deadline, read.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(failed("the follower of registrations ended")),
-                Err(_) => return Err(failed("registrations of others could not be read in time")),
-            }
+            let changed = read.changed().await;
+            changed.map_err(|_| failed("the follower of registrations ended"))?;
         }
     }
 

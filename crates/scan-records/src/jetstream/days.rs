@@ -13,12 +13,11 @@ use citycode_service_kit::health::Component;
 use citycode_vault::HolderKey;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::day::Day;
 use super::message::DayKey;
-use super::settings::{self, Manifest};
 use super::names;
+use super::settings::{self, Manifest};
 use crate::{DAY_SECONDS, RecordsError, failed};
 
 /// Between two looks for days that are not open yet.
@@ -91,7 +90,9 @@ impl Days {
                 });
             }
         }
-        Err(failed(format!("the streams of day {day} are not there or not open yet")))
+        Err(failed(format!(
+            "the streams of day {day} are not there or not open yet"
+        )))
     }
 
     /// Keeps the days open that are needed, and says in `health` which one is missing.
@@ -153,8 +154,8 @@ impl Days {
         }
         let info = api::stream_info(&self.client, day.stream()).await;
         let last = info.map_err(|error| Lack::Other(failed(error)))?.state.last_seq;
-        let read = day.read_through(last, Instant::now() + READ_WITHIN).await;
-        read.map_err(|_| Lack::Reading)?;
+        let read = tokio::time::timeout(READ_WITHIN, day.read_through(last)).await;
+        read.map_err(|_| Lack::Reading)?.map_err(Lack::Other)?;
         day.was_read_once();
         Ok(())
     }
@@ -170,7 +171,9 @@ impl Days {
             settings::of_scans(day, self.replicas),
             settings::of_registered(day, self.replicas),
         ] {
-            let name = wanted["name"].as_str().expect("a stream's settings begin with its name");
+            let name = wanted["name"]
+                .as_str()
+                .expect("a stream's settings begin with its name");
             let info = api::stream_info(&self.client, name).await;
             let info = info.map_err(|error| failed(format!("{name}: {error}")))?;
             let wrong = settings::compare(&wanted, &info.config);

@@ -124,7 +124,10 @@ mod tests {
         assert!(!fold.follow(0, 2, &Message::Closed), "the first is missing");
         assert!(fold.follow(0, 1, &Message::Closed));
         assert!(fold.is_closed(0) && !fold.is_closed(1));
-        assert!(fold.follow(1, 2, &Message::Strange), "it moves the tail and is no registration");
+        assert!(
+            fold.follow(1, 2, &Message::Strange),
+            "it moves the tail and is no registration"
+        );
         assert_eq!(fold.tail(1), 2);
         assert!(fold.follow(900, 3, &Message::Closed), "of no bucket that there is");
     }

@@ -122,7 +122,9 @@ impl ScanKeeper {
     /// [`KeepError`].
     pub async fn keep(&self, today: u32, retention_days: u16) -> Result<Kept, KeepError> {
         let made = self.make(today).await?;
-        let destroyed = self.destroy_before(today.saturating_sub(u32::from(retention_days))).await?;
+        let destroyed = self
+            .destroy_before(today.saturating_sub(u32::from(retention_days)))
+            .await?;
         Ok(Kept { made, destroyed })
     }
 
@@ -131,7 +133,11 @@ impl ScanKeeper {
     async fn make(&self, today: u32) -> Result<Vec<u32>, KeepError> {
         let there = self.days().await?;
         let registered = |day: u32| there.contains(&(day, true));
-        let latest = there.iter().filter(|(_, is_registered)| *is_registered).map(|(day, _)| *day).max();
+        let latest = there
+            .iter()
+            .filter(|(_, is_registered)| *is_registered)
+            .map(|(day, _)| *day)
+            .max();
         let mut made = Vec::new();
         for day in [today, today + 1] {
             if registered(day) || latest.is_some_and(|latest| latest > day) {
@@ -226,7 +232,10 @@ impl ScanKeeper {
         let body = json!({ "subjects_filter": names::ALL_KEYS });
         let info: Info = api::ask(&self.client, &format!("STREAM.INFO.{}", names::KEYS), &body).await?;
         let subjects = info.state.subjects.unwrap_or_default();
-        Ok(subjects.keys().filter_map(|subject| names::day_of_key(subject)).collect())
+        Ok(subjects
+            .keys()
+            .filter_map(|subject| names::day_of_key(subject))
+            .collect())
     }
 }
 

@@ -24,7 +24,10 @@ const NAME_BYTES: usize = 16;
 /// A message of a day's registrations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Message<'a> {
-    Registration { name: &'a Name, sealed: &'a [u8] },
+    Registration {
+        name: &'a Name,
+        sealed: &'a [u8],
+    },
     Closed,
     /// Of no form that is known here.
     Strange,
@@ -123,7 +126,10 @@ impl DayKey {
     }
 
     pub(crate) fn open_registration(&self, name: &Name, sealed: &[u8]) -> Result<ScanRecord, RecordsError> {
-        let record = self.key.open(&self.registration_context(name), sealed).map_err(failed)?;
+        let record = self
+            .key
+            .open(&self.registration_context(name), sealed)
+            .map_err(failed)?;
         ScanRecord::read_dated(&record)
     }
 

@@ -13,12 +13,11 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use citycode_jetstream::api::API_TIMEOUT;
 use citycode_jetstream::publish::{Published, publish};
-use tokio::time::Instant;
 
 use super::JetStreamScanRecords;
 use super::day::Day;
 use super::days::Writable;
-use super::message::{Message, Name};
+use super::message::Message;
 use super::names;
 use crate::{RecordsError, Registered, ScanNote, ShownBytes, day_of, failed};
 
@@ -36,27 +35,25 @@ pub(super) struct Scan<'a> {
 
 /// What became of an attempt.
 enum Attempt {
-    Done(u64),
+    Done,
     /// The bucket is not where it was seen, or nobody knows: look again.
     Look,
     /// Nothing was written by this attempt.
-    Later(String),
+    Later,
     /// Nothing was written by this attempt, and nothing will be soon.
     Refused(String),
 }
 
-/// Attempts until the time is up.
-struct Patience {
-    deadline: Instant,
+/// Attempts, one after the other.
+struct Attempts {
     pause: Duration,
-    /// An attempt was made whose fate nobody knows.
+    /// One was made whose fate nobody knows.
     unanswered: bool,
 }
 
-impl Patience {
+impl Attempts {
     fn new() -> Self {
         Self {
-            deadline: Instant::now() + API_TIMEOUT,
             pause: FIRST_PAUSE,
             unanswered: false,
         }
@@ -71,13 +68,9 @@ impl Patience {
         }
     }
 
-    async fn wait(&mut self, why: &str) -> Result<(), RecordsError> {
-        if Instant::now() + self.pause >= self.deadline {
-            return Err(self.given_up(why));
-        }
+    async fn wait(&mut self) {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
     }
 }
 
@@ -88,40 +81,51 @@ impl JetStreamScanRecords {
         shown: &ShownBytes,
     ) -> Result<Registered, RecordsError> {
         let scan = self.scan(note, shown);
+        let mut attempts = Attempts::new();
+        let registering = self.register_until_answered(note, &scan, &mut attempts);
+        match tokio::time::timeout(API_TIMEOUT, registering).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(attempts.given_up("no answer in time")),
+        }
+    }
+
+    async fn register_until_answered(
+        &self,
+        note: &ScanNote<&str>,
+        scan: &Scan<'_>,
+        attempts: &mut Attempts,
+    ) -> Result<Registered, RecordsError> {
         let _turn = self.turns[usize::from(scan.bucket)].lock().await;
-        let mut patience = Patience::new();
         let mut at = self.days.writable(day_of(note.at)?)?;
-        let mut sealed: Option<(u32, Name, Vec<u8>)> = None;
+        // The same bytes each time: of two attempts that nobody answered none says anything else.
+        let mut sealed: Option<(u32, Vec<u8>)> = None;
         loop {
             if let Some(before) = &at.before {
-                self.close(before, scan.bucket, &mut patience).await?;
+                self.close(before, scan.bucket, attempts).await?;
             }
-            if let Some(found) = self.find(&at, &scan).await.map_err(|error| patience.given_up(error))? {
+            let found = self.find(&at, scan).await;
+            if let Some(found) = found.map_err(|error| attempts.given_up(error))? {
                 return Ok(found);
             }
             if at.day.fold(|fold| fold.is_closed(scan.bucket)) {
-                at = self.next(&at, &patience)?;
+                let next = self.days.writable(at.day.number + 1);
+                at = next.map_err(|error| attempts.given_up(error))?;
                 continue;
             }
-            let key = &at.day.key;
-            // The same bytes each time: none of two attempts that nobody answered says anything else.
             let bytes = match &sealed {
-                Some((day, _, bytes)) if *day == at.day.number => bytes,
+                Some((day, bytes)) if *day == at.day.number => bytes,
                 _ => {
-                    let name = key.name(&scan.identity);
-                    let bytes = key.seal_registration(self.nonce(), &name, note, shown)?;
-                    &sealed.insert((at.day.number, name, bytes)).2
+                    let name = at.day.key.name(&scan.identity);
+                    let bytes = at.day.key.seal_registration(self.nonce(), &name, note, scan.shown)?;
+                    &sealed.insert((at.day.number, bytes)).1
                 }
             };
-            match self.attempt(&at.day, scan.bucket, bytes, &mut patience).await {
-                Attempt::Done(sequence) => {
-                    // Durable. A crash from here on leaves a registration that its repeat is answered with.
-                    at.day.wrote(scan.bucket, sequence, bytes);
-                    return Ok(Registered::Now);
-                }
-                Attempt::Look => self.look(&at.day, scan.bucket, &mut patience).await?,
-                Attempt::Later(why) => patience.wait(&why).await?,
-                Attempt::Refused(why) => return Err(patience.given_up(why)),
+            match self.attempt(&at.day, scan.bucket, bytes, attempts).await {
+                // Durable. A crash from here on leaves a registration that its repeat is answered with.
+                Attempt::Done => return Ok(Registered::Now),
+                Attempt::Look => self.look(&at.day, scan.bucket, attempts).await,
+                Attempt::Later => attempts.wait().await,
+                Attempt::Refused(why) => return Err(attempts.given_up(why)),
             }
         }
     }
@@ -132,20 +136,31 @@ impl JetStreamScanRecords {
         shown: &ShownBytes,
     ) -> Result<Option<Registered>, RecordsError> {
         let scan = self.scan(note, shown);
-        let patience = Patience::new();
+        let finding = self.find_as_leaders_know(note, &scan);
+        match tokio::time::timeout(API_TIMEOUT, finding).await {
+            Ok(found) => found,
+            Err(_) => Err(failed("no answer in time")),
+        }
+    }
+
+    async fn find_as_leaders_know(
+        &self,
+        note: &ScanNote<&str>,
+        scan: &Scan<'_>,
+    ) -> Result<Option<Registered>, RecordsError> {
         let mut at = self.days.writable(day_of(note.at)?)?;
         loop {
-            // As far as the leaders have it: another verifier may have registered it a moment ago.
+            // Another verifier may have registered it a moment ago.
             for day in at.before.iter().chain([&at.day]) {
                 if !day.fold(|fold| fold.is_closed(scan.bucket)) {
-                    day.catch_up(scan.bucket, patience.deadline).await?;
+                    day.catch_up(scan.bucket).await?;
                 }
             }
-            let found = self.find(&at, &scan).await?;
+            let found = self.find(&at, scan).await?;
             if found.is_some() || !at.day.fold(|fold| fold.is_closed(scan.bucket)) {
                 return Ok(found);
             }
-            at = self.next(&at, &patience)?;
+            at = self.days.writable(at.day.number + 1)?;
         }
     }
 
@@ -166,57 +181,54 @@ impl JetStreamScanRecords {
         }
     }
 
-    /// The day after, where another's clock closed this one.
-    fn next(&self, at: &Writable, patience: &Patience) -> Result<Writable, RecordsError> {
-        let next = self.days.writable(at.day.number + 1);
-        next.map_err(|error| patience.given_up(error))
-    }
-
     /// Closes the bucket of a day, unless it is.
-    async fn close(&self, day: &Day, bucket: u16, patience: &mut Patience) -> Result<(), RecordsError> {
+    async fn close(&self, day: &Day, bucket: u16, attempts: &mut Attempts) -> Result<(), RecordsError> {
         let closed = Message::Closed.encode();
         while !day.fold(|fold| fold.is_closed(bucket)) {
-            match self.attempt(day, bucket, &closed, patience).await {
-                Attempt::Done(sequence) => day.wrote(bucket, sequence, &closed),
-                Attempt::Look => self.look(day, bucket, patience).await?,
-                Attempt::Later(why) => patience.wait(&why).await?,
-                Attempt::Refused(why) => return Err(patience.given_up(why)),
+            match self.attempt(day, bucket, &closed, attempts).await {
+                Attempt::Done => {}
+                Attempt::Look => self.look(day, bucket, attempts).await,
+                Attempt::Later => attempts.wait().await,
+                Attempt::Refused(why) => return Err(attempts.given_up(why)),
             }
         }
         Ok(())
     }
 
     /// One publish to the end of a bucket as it is known.
-    async fn attempt(&self, day: &Day, bucket: u16, bytes: &[u8], patience: &mut Patience) -> Attempt {
+    async fn attempt(&self, day: &Day, bucket: u16, bytes: &[u8], attempts: &mut Attempts) -> Attempt {
         if let Some(damage) = day.damage() {
             return Attempt::Refused(damage.to_owned());
         }
         let expected = day.fold(|fold| fold.tail(bucket));
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        match publish(&self.client, day.subject(bucket), headers, bytes.to_vec().into()).await {
-            Published::Written(sequence) => Attempt::Done(sequence),
-            // No message id is sent: the expectation alone tells a repeat.
-            Published::Known(_) | Published::WrongRevision => Attempt::Look,
-            Published::NotNow(why) => Attempt::Later(why),
-            Published::Refused(why) => Attempt::Refused(why),
-            Published::Unanswered => {
-                patience.unanswered = true;
-                Attempt::Look
+        // Should the time be up amid the question, its fate is not known either.
+        let unanswered = std::mem::replace(&mut attempts.unanswered, true);
+        let published = publish(&self.client, day.subject(bucket), headers, bytes.to_vec().into()).await;
+        if !matches!(published, Published::Unanswered | Published::Unknown(_)) {
+            attempts.unanswered = unanswered;
+        }
+        match published {
+            Published::Written(sequence) => {
+                day.wrote(bucket, sequence, bytes);
+                Attempt::Done
             }
+            // No message id is sent: the expectation alone tells a repeat.
+            Published::Known(_) | Published::WrongRevision | Published::Unanswered => Attempt::Look,
             Published::Unknown(why) => {
                 tracing::warn!(day = day.number, why, "what became of a registration is not known yet");
-                patience.unanswered = true;
                 Attempt::Look
             }
+            Published::NotNow(_) => Attempt::Later,
+            Published::Refused(why) => Attempt::Refused(why),
         }
     }
 
     /// Learns where the bucket ends; where that cannot be learned now, a later attempt does.
-    async fn look(&self, day: &Day, bucket: u16, patience: &mut Patience) -> Result<(), RecordsError> {
-        match day.catch_up(bucket, patience.deadline).await {
-            Ok(()) => Ok(()),
-            Err(error) => patience.wait(&error.to_string()).await,
+    async fn look(&self, day: &Day, bucket: u16, attempts: &mut Attempts) {
+        if day.catch_up(bucket).await.is_err() {
+            attempts.wait().await;
         }
     }
 

@@ -79,13 +79,7 @@ impl City {
         let health = HealthRegistry::new();
         let component = health.component("records");
         let secret = secret();
-        let records = JetStreamScanRecords::open(
-            &self.config,
-            &secret,
-            random(),
-            Arc::clone(&clock) as _,
-            component,
-        );
+        let records = JetStreamScanRecords::open(&self.config, &secret, random(), Arc::clone(&clock) as _, component);
         let records = records.await.unwrap();
         let ready = tokio::time::timeout(PATIENCE, health.wait_for(Probe::Ready)).await;
         ready.expect("the records are open");

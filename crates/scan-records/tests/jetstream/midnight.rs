@@ -26,7 +26,12 @@ async fn r20_a_scan_on_both_sides_of_midnight_is_one_record_whichever_clock_is_r
     let calls = (0..60).flat_map(|scan| (0..4).map(move |caller| (scan, caller)));
     let answers = join_all(calls.map(|(scan, caller)| {
         let verifier = &verifiers[(scan + caller) % 2];
-        async move { (scan, verifier.register(&format!("scan-{scan:02}"), "a code").await.unwrap()) }
+        async move {
+            (
+                scan,
+                verifier.register(&format!("scan-{scan:02}"), "a code").await.unwrap(),
+            )
+        }
     }))
     .await;
     for scan in 0..60 {
@@ -64,10 +69,20 @@ async fn r20_a_scan_id_is_remembered_until_the_end_of_the_day_after_its_own() {
         .await;
     };
     to(TODAY + 1, 0).await;
-    assert!(matches!(verifier.register("scan", "a code").await, Ok(Registered::Before(_))));
+    assert!(matches!(
+        verifier.register("scan", "a code").await,
+        Ok(Registered::Before(_))
+    ));
     to(TODAY + 1, DAY_SECONDS - 1).await;
     let again = city.verifier(verifier.clock.now().0).await;
-    assert!(matches!(again.register("scan", "a code").await, Ok(Registered::Before(_))));
+    assert!(matches!(
+        again.register("scan", "a code").await,
+        Ok(Registered::Before(_))
+    ));
     to(TODAY + 2, 0).await;
-    assert_eq!(verifier.register("scan", "a code").await, Ok(Registered::Now), "a scan like any other");
+    assert_eq!(
+        verifier.register("scan", "a code").await,
+        Ok(Registered::Now),
+        "a scan like any other"
+    );
 }

@@ -19,7 +19,11 @@ async fn the_same_scan_at_once(city: &City) {
     }))
     .await;
     for scan in 0..40 {
-        let of_one: Vec<_> = answers.iter().filter(|(of, _)| *of == scan).map(|(_, answer)| answer).collect();
+        let of_one: Vec<_> = answers
+            .iter()
+            .filter(|(of, _)| *of == scan)
+            .map(|(_, answer)| answer)
+            .collect();
         let now = of_one.iter().filter(|answer| ***answer == Registered::Now).count();
         assert_eq!(now, 1, "scan {scan} was recorded once");
         for answer in of_one {
@@ -56,14 +60,21 @@ async fn r20_a_repeat_at_another_verifier_is_answered_as_recorded_and_another_co
         assert_eq!(first.register(&id, &what).await, Ok(Registered::Now));
         // The verdict of a refused scan asks without recording; the other verifier was told a moment ago.
         let asked = note(NOON + 90, "desk-1", &id);
-        let before = second.records.registered(&borrowed(&asked), &shown(&what)).await.unwrap();
+        let before = second
+            .records
+            .registered(&borrowed(&asked), &shown(&what))
+            .await
+            .unwrap();
         let Some(Registered::Before(record)) = before else {
             panic!("{before:?}");
         };
         assert_eq!(record.scan, note(NOON, "desk-1", &id), "as it was recorded first");
         assert_eq!(second.register(&id, &what).await, Ok(Registered::Before(record)));
         assert_eq!(second.register(&id, "another code").await, Ok(Registered::ForAnother));
-        let other = second.records.registered(&borrowed(&asked), &shown("another code")).await;
+        let other = second
+            .records
+            .registered(&borrowed(&asked), &shown("another code"))
+            .await;
         assert_eq!(other, Ok(Some(Registered::ForAnother)));
     }
     let elsewhere = note(NOON, "desk-2", "scan-1");
@@ -107,10 +118,15 @@ async fn ordinary_scans_stand_in_the_days_stream_each_once_and_in_order_of_their
         let here: Vec<_> = records.iter().filter(|record| record.scan.device == device).collect();
         let ids: Vec<u32> = here.iter().map(|record| record.scan.scan_id.parse().unwrap()).collect();
         assert_eq!(ids, (0..30_000).collect::<Vec<_>>(), "{device}");
-        assert!(here.iter().all(|record| record.scan.at == NOON && record.shown.is_none()));
+        assert!(
+            here.iter()
+                .all(|record| record.scan.at == NOON && record.shown.is_none())
+        );
     }
     // Those that nobody flushes are written all the same.
-    verifiers[0].records.note(&borrowed(&note(NOON + 5, "gate-3", "the last")));
+    verifiers[0]
+        .records
+        .note(&borrowed(&note(NOON + 5, "gate-3", "the last")));
     eventually("the last scan stands there", PATIENCE, || async {
         let records = archive.scans(TODAY).await.unwrap();
         records.last().is_some_and(|record| record.scan.scan_id == "the last")

@@ -68,7 +68,11 @@ async fn r20_retention_destroys_the_days_streams_and_key_and_no_file_of_the_serv
     assert_eq!(keeper.keep(TODAY, 2).await.unwrap(), Kept::default(), "nothing to do");
     keeper.keep(TODAY + 1, 2).await.unwrap();
     keeper.keep(TODAY + 2, 2).await.unwrap();
-    assert_eq!(key_of(&client, TODAY).await.as_ref(), Some(&key), "kept for two days more");
+    assert_eq!(
+        key_of(&client, TODAY).await.as_ref(),
+        Some(&key),
+        "kept for two days more"
+    );
     let third = city.keeper().await;
     // By two at once, and again.
     let (one, other) = tokio::join!(keeper.keep(TODAY + 3, 2), third.keep(TODAY + 3, 2));
@@ -77,8 +81,14 @@ async fn r20_retention_destroys_the_days_streams_and_key_and_no_file_of_the_serv
     keeper.keep(TODAY + 3, 2).await.unwrap();
     assert_eq!(key_of(&client, TODAY).await, None);
     let left = streams(&client).await;
-    assert!(!left.contains(&TODAY.to_string()) && left.contains(&(TODAY + 1).to_string()), "{left}");
-    assert!(!holds(&server.store_folder(), &key), "the key's bytes stand on the disk");
+    assert!(
+        !left.contains(&TODAY.to_string()) && left.contains(&(TODAY + 1).to_string()),
+        "{left}"
+    );
+    assert!(
+        !holds(&server.store_folder(), &key),
+        "the key's bytes stand on the disk"
+    );
     let archive = city.archive().await;
     assert!(archive.scans(TODAY).await.is_err() && archive.registrations(TODAY).await.is_err());
     assert!(archive.scans(TODAY + 1).await.unwrap().is_empty());
@@ -121,14 +131,20 @@ async fn a_day_without_streams_is_told_in_health_refuses_registrations_and_heals
     let verifier = city.verifier(NOON).await;
     // The keeper is dead for three days.
     verifier.clock.set_wall(UnixSeconds(NOON + 3 * DAY_SECONDS));
-    eventually("health says so", PATIENCE, || async { verifier.says().contains("REGISTRATIONS ARE REFUSED") }).await;
+    eventually("health says so", PATIENCE, || async {
+        verifier.says().contains("REGISTRATIONS ARE REFUSED")
+    })
+    .await;
     let refused = verifier.register("scan-1", "a code").await;
     assert!(matches!(refused, Err(RecordsError::Unavailable(_))), "{refused:?}");
     // Ordinary scans wait for it.
     let later = note(NOON + 3 * DAY_SECONDS, "gate-1", "scan-2");
     verifier.records.note(&borrowed(&later));
     city.keeper().await.keep(TODAY + 3, 30).await.unwrap();
-    eventually("it heals", PATIENCE, || async { verifier.register("scan-1", "a code").await == Ok(Registered::Now) }).await;
+    eventually("it heals", PATIENCE, || async {
+        verifier.register("scan-1", "a code").await == Ok(Registered::Now)
+    })
+    .await;
     eventually("health says so", PATIENCE, || async { verifier.says().is_empty() }).await;
     verifier.records.flush().await;
     let scans = city.archive().await.scans(TODAY + 3).await.unwrap();
@@ -143,7 +159,10 @@ async fn another_secret_another_log_and_no_records_are_refused_by_name() {
         let clock = std::sync::Arc::new(citycode_service_kit::clock::ManualClock::at(UnixSeconds(NOON)));
         let health = citycode_service_kit::health::HealthRegistry::new();
         let records = JetStreamScanRecords::open(config, &secret, random(), clock, health.component("records"));
-        tokio::time::timeout(Duration::from_secs(30), records).await.unwrap().err()
+        tokio::time::timeout(Duration::from_secs(30), records)
+            .await
+            .unwrap()
+            .err()
     };
     let config = ScansConfig {
         connection: citycode_jetstream::Connection::new(vec![server.url()], "test"),

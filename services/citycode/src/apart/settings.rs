@@ -186,7 +186,11 @@ impl Servers {
     fn or(&self, log: &Self) -> Self {
         let (own, log) = (self.clone(), log.clone());
         Self {
-            servers: if own.servers.is_empty() { log.servers } else { own.servers },
+            servers: if own.servers.is_empty() {
+                log.servers
+            } else {
+                own.servers
+            },
             nkey_file: own.nkey_file.or(log.nkey_file),
             ca_file: own.ca_file.or(log.ca_file),
             certificate_file: own.certificate_file.or(log.certificate_file),

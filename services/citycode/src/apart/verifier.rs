@@ -23,7 +23,16 @@ pub(super) async fn open(
     let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
     let records = ground.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
-    let verifying = Verifying::open(folder, policy, &ground.log, &vault, records, surroundings, &id_check_key).await?;
+    let verifying = Verifying::open(
+        folder,
+        policy,
+        &ground.log,
+        &vault,
+        records,
+        surroundings,
+        &id_check_key,
+    )
+    .await?;
     let tasks = verifying.follow(&ground.log, health, surroundings, policy);
     verifying
         .progress()

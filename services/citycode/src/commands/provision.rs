@@ -93,7 +93,8 @@ pub(crate) async fn run(
         provision_scans(args, &settings, log_id, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
-    let whole = json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault, "scans": !args.no_scans });
+    let whole =
+        json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault, "scans": !args.no_scans });
     let facts = [
         ("log", log_id.to_string()),
         (
@@ -161,8 +162,8 @@ async fn provision_scans(
 /// A secret of the city's by its file's name.
 fn secret(settings: &ServiceSettings, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let folder = settings.keys.as_ref();
-    let folder = folder
-        .ok_or_else(|| not_made("nothing says where the city's keys are", "name their folder in `keys`"))?;
+    let folder =
+        folder.ok_or_else(|| not_made("nothing says where the city's keys are", "name their folder in `keys`"))?;
     files::read_secret(&folder.join(name)).map_err(|error| StartError::File(error).into_failure())
 }
 

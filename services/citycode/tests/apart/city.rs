@@ -111,7 +111,14 @@ impl City {
             self.monitors,
             credential(user),
             credential(&format!("vault-{user}")),
-            credential(if user == "audit" { "scans-keeper".into() } else { format!("scans-{user}") }.as_str()),
+            credential(
+                if user == "audit" {
+                    "scans-keeper".into()
+                } else {
+                    format!("scans-{user}")
+                }
+                .as_str()
+            ),
         )
     }
 

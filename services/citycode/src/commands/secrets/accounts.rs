@@ -81,7 +81,11 @@ fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
 
 /// The file that servers include. Users and their public keys; nothing secret.
 pub(super) fn conf(users: &[(&'static str, String)]) -> String {
-    let mut accounts = [("LOG", String::new()), ("VAULT", String::new()), ("SCANS", String::new())];
+    let mut accounts = [
+        ("LOG", String::new()),
+        ("VAULT", String::new()),
+        ("SCANS", String::new()),
+    ];
     let mut system = String::new();
     for (user, public_key) in users {
         if *user == "sys" {
