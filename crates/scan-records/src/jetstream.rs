@@ -1,7 +1,7 @@
 //! The engine of a city's verifiers, on NATS JetStream: whoever of them is told of a scan, it is one record.
 //!
 //! ```text
-//! stream  CC_SCAN_KEYS          cc.scankey.v1.<day>           the day's key, sealed under the city's secret
+//! stream  CC_SCAN_KEYS          cc.scankey.v1.<day>           the day's keys, sealed under two secrets of the city
 //! stream  CC_SCANS_<day>        cc.scan.v1.<day>.<writer>     ordinary scans, thousands a message
 //! stream  CC_REGISTERED_<day>   cc.reg.v1.<day>.<bucket>      registrations, one a message
 //! ```
@@ -53,6 +53,15 @@ pub struct ScansConfig {
     pub replicas: u8,
     /// The log whose codes are scanned, for a caller that knows it.
     pub expected_log_id: Option<[u8; 16]>,
+}
+
+/// The secrets of who makes days and reads them all.
+#[derive(Clone)]
+pub struct KeeperSecrets {
+    /// The one that verifiers have too: it opens the keys of registrations.
+    pub records: Zeroizing<[u8; 32]>,
+    /// The one that they have not: it opens the keys of ordinary scans.
+    pub archive: Zeroizing<[u8; 32]>,
 }
 
 /// Why records could not be opened or made. Nothing was changed.
@@ -148,12 +157,6 @@ impl JetStreamScanRecords {
             tasks,
         })
     }
-
-    fn nonce(&self) -> [u8; 12] {
-        let mut nonce = [0; 12];
-        (self.random)(&mut nonce);
-        nonce
-    }
 }
 
 impl Drop for JetStreamScanRecords {
@@ -224,4 +227,14 @@ async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Resul
         manifest,
         secret,
     })
+}
+
+/// The archive's secret, if it is these records'.
+fn archive_secret(opened: &Opened, secrets: &KeeperSecrets) -> Result<HolderKey, OpenError> {
+    let archive = HolderKey::new(*secrets.archive);
+    if opened.manifest.is_archived_under(&archive) {
+        Ok(archive)
+    } else {
+        Err(OpenError::OtherSecret)
+    }
 }

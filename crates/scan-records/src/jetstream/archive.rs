@@ -1,25 +1,30 @@
 //! Reading the records of a day back, for auditors and for tests: what a verdict rested on (R26).
 
 use citycode_jetstream::api;
+use citycode_vault::HolderKey;
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::message::{DayKey, Message};
-use super::{OpenError, Opened, ScansConfig, names};
+use super::message::{ArchiveKey, DayKey, Message};
+use super::{KeeperSecrets, OpenError, Opened, ScansConfig, names};
 use crate::{RecordsError, ScanRecord, failed};
 
 const BATCH: usize = 64;
 
 /// The records of all days that are kept, to be read.
-pub struct ScanArchive(Opened);
+pub struct ScanArchive {
+    opened: Opened,
+    secret: HolderKey,
+}
 
 impl ScanArchive {
     /// Opens the records.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(config: &ScansConfig, secret: &Zeroizing<[u8; 32]>) -> Result<Self, OpenError> {
-        Ok(Self(super::open(config, secret).await?))
+    pub async fn open(config: &ScansConfig, secrets: &KeeperSecrets) -> Result<Self, OpenError> {
+        let opened = super::open(config, &secrets.records).await?;
+        let secret = super::archive_secret(&opened, secrets)?;
+        Ok(Self { opened, secret })
     }
 
     /// The ordinary scans of a day, those of one verifier in its order.
@@ -27,7 +32,7 @@ impl ScanArchive {
     /// # Errors
     /// [`RecordsError`]: also where the day's key was destroyed, or a record was changed since.
     pub async fn scans(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
-        let key = self.key(day).await?;
+        let key = ArchiveKey::open(day, &self.secret, &self.keys(day).await?)?;
         let mut records = Vec::new();
         for payload in self.messages(&names::scans(day)).await? {
             records.extend(key.open_chunk(&payload)?);
@@ -40,7 +45,7 @@ impl ScanArchive {
     /// # Errors
     /// As [`ScanArchive::scans`].
     pub async fn registrations(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
-        let key = self.key(day).await?;
+        let key = DayKey::open(day, &self.opened.secret, &self.keys(day).await?)?;
         let mut records = Vec::new();
         for payload in self.messages(&names::registered(day)).await? {
             if let Message::Registration { name, sealed } = Message::read(&payload) {
@@ -50,18 +55,17 @@ impl ScanArchive {
         Ok(records)
     }
 
-    async fn key(&self, day: u32) -> Result<DayKey, RecordsError> {
+    async fn keys(&self, day: u32) -> Result<bytes::Bytes, RecordsError> {
         let body = json!({ "last_by_subj": names::key_subject(day) });
-        let key = api::get_from_leader(&self.0.client, names::KEYS, &body).await;
-        let key = key
-            .map_err(failed)?
-            .ok_or_else(|| failed(format!("day {day} has no key")))?;
-        DayKey::open(day, &self.0.secret, &key.payload)
+        let key = api::get_from_leader(&self.opened.client, names::KEYS, &body).await;
+        let key = key.map_err(failed)?;
+        key.map(|key| key.payload)
+            .ok_or_else(|| failed(format!("day {day} has no key")))
     }
 
     /// Every message of a stream, up to where its leader says that it ends.
     async fn messages(&self, stream: &str) -> Result<Vec<bytes::Bytes>, RecordsError> {
-        let client = &self.0.client;
+        let client = &self.opened.client;
         let last = api::stream_info(client, stream).await.map_err(failed)?.state.last_seq;
         let mut found = Vec::new();
         while (found.len() as u64) < last {

@@ -164,11 +164,10 @@ impl Writer {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let bytes = sealed.get_or_insert_with(|| {
-                let mut nonce = [0; 12];
-                (self.random)(&mut nonce);
-                day.key.seal_chunk(nonce, &chunk.bytes)
-            });
+            let bytes = match &sealed {
+                Some(bytes) => bytes,
+                None => sealed.insert(day.key.seal_chunk(&self.random, &chunk.bytes)?),
+            };
             let subject = names::scans_subject(chunk.day, &self.name);
             let last = self.last.get(&chunk.day).copied().unwrap_or(0);
             let mut headers = HeaderMap::new();

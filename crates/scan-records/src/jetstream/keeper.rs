@@ -13,11 +13,9 @@ use citycode_jetstream::publish::{Published, publish};
 use citycode_vault::{FillRandom, HolderKey};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
-use super::message::DayKey;
 use super::settings::{self, Manifest};
-use super::{OpenError, Opened, ScansConfig, names};
+use super::{KeeperSecrets, OpenError, Opened, ScansConfig, message, names};
 
 /// Scan records to be kept where there are none yet.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +57,7 @@ pub struct Kept {
 pub struct ScanKeeper {
     client: Client,
     secret: HolderKey,
+    archive: HolderKey,
     replicas: u8,
     random: FillRandom,
 }
@@ -71,7 +70,7 @@ pub struct ScanKeeper {
 pub async fn provision(
     config: &ScansConfig,
     new: &NewScans,
-    secret: &Zeroizing<[u8; 32]>,
+    secrets: &KeeperSecrets,
     random: FillRandom,
     today: u32,
 ) -> Result<(), OpenError> {
@@ -80,12 +79,13 @@ pub async fn provision(
         if !names::is_absent(&error) {
             return Err(OpenError::Unanswered(error));
         }
-        let manifest = Manifest::new(new.log_id, new.buckets, &HolderKey::new(**secret));
+        let (secret, archive) = (HolderKey::new(*secrets.records), HolderKey::new(*secrets.archive));
+        let manifest = Manifest::new(new.log_id, new.buckets, &secret, &archive);
         let made = create(&client, names::KEYS, &manifest.request(config.replicas)).await;
         made.map_err(OpenError::Unanswered)?;
     }
-    let opened = super::check(client, config, secret).await?;
-    let keeper = ScanKeeper::of(opened, config, random);
+    let opened = super::check(client, config, &secrets.records).await?;
+    let keeper = ScanKeeper::of(opened, config, secrets, random)?;
     match keeper.make(today).await {
         Ok(_) => Ok(()),
         Err(KeepError::Servers(error)) => Err(OpenError::Unanswered(error)),
@@ -98,21 +98,24 @@ impl ScanKeeper {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(
-        config: &ScansConfig,
-        secret: &Zeroizing<[u8; 32]>,
-        random: FillRandom,
-    ) -> Result<Self, OpenError> {
-        Ok(Self::of(super::open(config, secret).await?, config, random))
+    pub async fn open(config: &ScansConfig, secrets: &KeeperSecrets, random: FillRandom) -> Result<Self, OpenError> {
+        let opened = super::open(config, &secrets.records).await?;
+        Self::of(opened, config, secrets, random)
     }
 
-    fn of(opened: Opened, config: &ScansConfig, random: FillRandom) -> Self {
-        Self {
+    fn of(
+        opened: Opened,
+        config: &ScansConfig,
+        secrets: &KeeperSecrets,
+        random: FillRandom,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            archive: super::archive_secret(&opened, secrets)?,
             client: opened.client,
             secret: opened.secret,
             replicas: config.replicas,
             random,
-        }
+        })
     }
 
     /// One round: today's and tomorrow's key and streams are there, and of days more than `retention_days` before
@@ -155,20 +158,15 @@ impl ScanKeeper {
     }
 
     async fn make_key(&self, day: u32) -> Result<(), KeepError> {
-        let mut key = Zeroizing::new([0; 32]);
-        (self.random)(key.as_mut_slice());
-        let mut nonce = [0; 12];
-        (self.random)(&mut nonce);
-        let message = DayKey::seal_key(day, &key, &self.secret, nonce);
+        let failed = |why: String| KeepError::Key { day, why };
+        let message = message::new_keys(day, &self.secret, &self.archive, &self.random);
+        let message = message.map_err(|error| failed(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
         match publish(&self.client, names::key_subject(day), headers, message.into()).await {
             // Where it was there before, that one counts.
             Published::Written(_) | Published::Known(_) | Published::WrongRevision => Ok(()),
-            other => Err(KeepError::Key {
-                day,
-                why: format!("{other:?}"),
-            }),
+            other => Err(failed(format!("{other:?}"))),
         }
     }
 

@@ -17,7 +17,7 @@ use citycode_jetstream::publish::{Published, publish};
 use super::JetStreamScanRecords;
 use super::day::Day;
 use super::days::Writable;
-use super::message::Message;
+use super::message::{self, Message};
 use super::names;
 use crate::{RecordsError, Registered, ScanNote, ShownBytes, day_of, failed};
 
@@ -116,7 +116,10 @@ impl JetStreamScanRecords {
                 Some((day, bytes)) if *day == at.day.number => bytes,
                 _ => {
                     let name = at.day.key.name(&scan.identity);
-                    let bytes = at.day.key.seal_registration(self.nonce(), &name, note, scan.shown)?;
+                    let bytes = at
+                        .day
+                        .key
+                        .seal_registration(message::nonce(&self.random), &name, note, scan.shown)?;
                     &sealed.insert((at.day.number, bytes)).1
                 }
             };

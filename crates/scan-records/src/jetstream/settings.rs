@@ -4,8 +4,9 @@
 //! CC_SCAN_KEYS:  citycode.scans.format   1
 //!                citycode.scans.log_id   <32 hex digits: whose codes are scanned>
 //!                citycode.scans.buckets  <decimal: buckets of each day's registrations, a power of two>
-//!                citycode.scans.check    <32 hex digits: HMAC-SHA-256(the city's secret, "citycode scans check v1" ‖
+//!                citycode.scans.check    <32 hex digits: HMAC-SHA-256(verifiers' secret, "citycode scans check v1" ‖
 //!                                        log id), the first half>
+//!                citycode.scans.archive  <32 hex digits: the same under the archive's secret>
 //! each day's:    citycode.scans.day      <decimal: days since 1970, UTC>
 //! ```
 
@@ -34,19 +35,27 @@ pub(crate) struct Manifest {
     pub(crate) log_id: [u8; 16],
     pub(crate) buckets: u32,
     check: [u8; 16],
+    archive: [u8; 16],
 }
 
 impl Manifest {
-    pub(crate) fn new(log_id: [u8; 16], buckets: u32, secret: &HolderKey) -> Self {
+    pub(crate) fn new(log_id: [u8; 16], buckets: u32, secret: &HolderKey, archive: &HolderKey) -> Self {
         Self {
             log_id,
             buckets: buckets.clamp(1, MAX_BUCKETS).next_power_of_two(),
             check: check(secret, &log_id),
+            archive: check(archive, &log_id),
         }
     }
 
+    /// Whether it was made under this secret of verifiers.
     pub(crate) fn is_under(&self, secret: &HolderKey) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(&check(secret, &self.log_id), &self.check).is_ok()
+        are_equal(&check(secret, &self.log_id), &self.check)
+    }
+
+    /// Whether it was made under this secret of the archive.
+    pub(crate) fn is_archived_under(&self, archive: &HolderKey) -> bool {
+        are_equal(&check(archive, &self.log_id), &self.archive)
     }
 
     pub(crate) fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
@@ -69,6 +78,7 @@ impl Manifest {
             log_id: bytes("log_id")?,
             buckets: buckets.ok_or("`citycode.scans.buckets` is not a power of two up to 65536")?,
             check: bytes("check")?,
+            archive: bytes("archive")?,
         })
     }
 
@@ -80,10 +90,15 @@ impl Manifest {
             "citycode.scans.log_id": HEXLOWER.encode(&self.log_id),
             "citycode.scans.buckets": self.buckets.to_string(),
             "citycode.scans.check": HEXLOWER.encode(&self.check),
+            "citycode.scans.archive": HEXLOWER.encode(&self.archive),
         });
         request.insert("metadata".into(), metadata);
         Value::Object(request)
     }
+}
+
+fn are_equal(one: &[u8; 16], other: &[u8; 16]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
 }
 
 fn check(secret: &HolderKey, log_id: &[u8; 16]) -> [u8; 16] {
@@ -158,7 +173,7 @@ mod tests {
     #[test]
     fn a_manifest_reads_back_and_knows_its_secret() {
         let secret = HolderKey::new([1; 32]);
-        let manifest = Manifest::new([2; 16], 4_000, &secret);
+        let manifest = Manifest::new([2; 16], 4_000, &secret, &HolderKey::new([4; 32]));
         assert_eq!(manifest.buckets, 4_096);
         let request = manifest.request(3);
         let metadata = request["metadata"].as_object().expect("an object").iter();
@@ -166,6 +181,7 @@ mod tests {
         let mut metadata: BTreeMap<String, String> = metadata.collect();
         assert_eq!(Manifest::from_metadata(&metadata), Ok(manifest));
         assert!(manifest.is_under(&secret) && !manifest.is_under(&HolderKey::new([3; 32])));
+        assert!(manifest.is_archived_under(&HolderKey::new([4; 32])) && !manifest.is_archived_under(&secret));
         metadata.insert("citycode.scans.buckets".into(), "1000".into());
         assert!(Manifest::from_metadata(&metadata).is_err());
     }

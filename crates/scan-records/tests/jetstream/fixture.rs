@@ -8,7 +8,7 @@ use citycode_domain::ids::{CodeId, CommitPosition};
 use citycode_jetstream::Connection;
 use citycode_scan_records::jetstream::archive::ScanArchive;
 use citycode_scan_records::jetstream::keeper::{NewScans, ScanKeeper, provision};
-use citycode_scan_records::jetstream::{JetStreamScanRecords, ScansConfig};
+use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
 use citycode_scan_records::{DAY_SECONDS, Registered, ScanNote, ScanRecords as _, ShownBytes};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::health::{HealthRegistry, Probe};
@@ -28,6 +28,14 @@ pub(crate) fn random() -> FillRandom {
 
 pub(crate) fn secret() -> Zeroizing<[u8; 32]> {
     Zeroizing::new([7; 32])
+}
+
+/// What the keeper has, and the archive.
+pub(crate) fn secrets() -> KeeperSecrets {
+    KeeperSecrets {
+        records: secret(),
+        archive: Zeroizing::new([9; 32]),
+    }
 }
 
 /// Records on servers.
@@ -61,16 +69,16 @@ impl City {
             log_id: [1; 16],
             buckets: BUCKETS,
         };
-        provision(&config, &new, &secret(), random(), TODAY).await.unwrap();
+        provision(&config, &new, &secrets(), random(), TODAY).await.unwrap();
         Self { config }
     }
 
     pub(crate) async fn keeper(&self) -> ScanKeeper {
-        ScanKeeper::open(&self.config, &secret(), random()).await.unwrap()
+        ScanKeeper::open(&self.config, &secrets(), random()).await.unwrap()
     }
 
     pub(crate) async fn archive(&self) -> ScanArchive {
-        ScanArchive::open(&self.config, &secret()).await.unwrap()
+        ScanArchive::open(&self.config, &secrets()).await.unwrap()
     }
 
     /// A verifier that is ready.

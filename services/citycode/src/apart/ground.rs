@@ -9,7 +9,7 @@ use citycode_event_store::EventStore;
 use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
-use citycode_scan_records::jetstream::{JetStreamScanRecords, ScansConfig};
+use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
@@ -185,7 +185,10 @@ impl Ground {
     ) -> Result<JoinHandle<()>, StartError> {
         let keeping = Keeping {
             config: self.scans_config(Role::Audit, settings)?,
-            secret: self.secret("scan-records.key")?,
+            secrets: KeeperSecrets {
+                records: self.secret("scan-records.key")?,
+                archive: self.secret("scan-archive.key")?,
+            },
             retention_days: settings.scan_retention_days,
             surroundings: surroundings.clone(),
             component: health.component("scan-records"),

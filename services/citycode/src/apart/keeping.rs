@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use citycode_scan_records::day_of;
-use citycode_scan_records::jetstream::ScansConfig;
 use citycode_scan_records::jetstream::keeper::ScanKeeper;
+use citycode_scan_records::jetstream::{KeeperSecrets, ScansConfig};
 use citycode_service_kit::clock::ClockTrust;
 use citycode_service_kit::health::Component;
-use zeroize::Zeroizing;
 
 use crate::compose::Surroundings;
 
@@ -19,7 +18,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) struct Keeping {
     pub(super) config: ScansConfig,
-    pub(super) secret: Zeroizing<[u8; 32]>,
+    pub(super) secrets: KeeperSecrets,
     pub(super) retention_days: u16,
     pub(super) surroundings: Surroundings,
     pub(super) component: Component,
@@ -50,7 +49,7 @@ impl Keeping {
         let keeper = match keeper {
             Some(keeper) => keeper,
             None => {
-                let opened = ScanKeeper::open(&self.config, &self.secret, self.surroundings.fill_random()).await;
+                let opened = ScanKeeper::open(&self.config, &self.secrets, self.surroundings.fill_random()).await;
                 keeper.insert(opened.map_err(|error| error.to_string())?)
             }
         };

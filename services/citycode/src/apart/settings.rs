@@ -31,7 +31,7 @@ pub struct ServiceSettings {
     /// processes share one.
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service may have: `vault-master.key`, `id-check.key`,
-    /// `status-signing.key`, `scan-records.key`, 32 bytes and mode 0600 each.
+    /// `status-signing.key`, `scan-records.key`, `scan-archive.key`, 32 bytes and mode 0600 each.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.
     pub identity_provider: Option<IdentityProvider>,

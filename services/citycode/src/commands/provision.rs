@@ -8,7 +8,7 @@ use citycode_event_store::{Layout, LogId};
 use citycode_event_store_jetstream as jetstream;
 use citycode_scan_records::day_of;
 use citycode_scan_records::jetstream::keeper::{self, NewScans};
-use citycode_scan_records::jetstream::{self as scans, ScansConfig};
+use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
@@ -140,7 +140,10 @@ async fn provision_scans(
     clock: &dyn Clock,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(), Failure> {
-    let key = secret(settings, "scan-records.key")?;
+    let secrets = KeeperSecrets {
+        records: secret(settings, "scan-records.key")?,
+        archive: secret(settings, "scan-archive.key")?,
+    };
     let servers = settings.scans();
     let config = ScansConfig {
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
@@ -154,7 +157,7 @@ async fn provision_scans(
     let entropy = Arc::clone(entropy);
     let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let today = day_of(clock.now().0).map_err(|error| not_made(error, "set the clock"))?;
-    let provision = || keeper::provision(&config, &new, &key, random.clone(), today);
+    let provision = || keeper::provision(&config, &new, &secrets, random.clone(), today);
     let made = patiently(args.wait, provision, scans::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the streams of scan records were not made", &error))
 }
