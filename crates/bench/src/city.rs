@@ -81,13 +81,22 @@ async fn measure(
         .take(scale.of(PEOPLE) as usize)
         .collect();
     crate::issue::import(client.clone(), &people).await?;
-    let (rate, _) = issue(&client, &people, ISSUES, std::env::var("F").map_or(IN_FLIGHT, |p| p.parse().unwrap()), None).await?;
+    let (rate, _) = issue(
+        &client,
+        &people,
+        ISSUES,
+        std::env::var("F").map_or(IN_FLIGHT, |p| p.parse().unwrap()),
+        None,
+    )
+    .await?;
     report.push(Figure::new(names[0], rate, "codes/s").asked(Goal::AtLeast(WANTED)));
     let half = rate.min(WANTED) / 2.0;
     let (_, mut waits) = issue(&client, &people, scale.of(ISSUES) / 2, IN_FLIGHT, Some(half)).await?;
     let p99 = quantile(&mut waits, 0.99);
     report.push(Figure::new(names[1], p99.as_secs_f64() * 1e3, "ms").asked(Goal::AtMost(50.0)));
-    if std::env::var("NOPROP").is_err() { propagate(report, scale, &config, &client, &people, names[2]).await?; }
+    if std::env::var("NOPROP").is_err() {
+        propagate(report, scale, &config, &client, &people, names[2]).await?;
+    }
     up.stop().await
 }
 

@@ -16,6 +16,7 @@ mod city;
 mod folder;
 mod issue;
 mod projection;
+mod records;
 mod recovery;
 mod replay;
 mod replay_nats;
@@ -37,7 +38,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -52,6 +53,11 @@ const BENCHES: [Bench; 7] = [
         name: "projection",
         measures: "memory of both projections, starting from a snapshot and by replay",
         run: projection::run,
+    },
+    Bench {
+        name: "records",
+        measures: "registrations and scan records on JetStream by two verifiers, one server and three",
+        run: records::run,
     },
     Bench {
         name: "recovery",

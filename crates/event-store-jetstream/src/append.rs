@@ -83,8 +83,10 @@ impl LogClient {
         loop {
             let seen = self.seen(bucket.partition);
             match publish(self, bucket, &commit.message_id, expected.revision, bytes.clone()).await {
-                Published::Written(sequence) => return Ok(self.written(bucket, sequence, seen, expected, hash)),
-                Published::Known(sequence) => return self.settle_known(bucket, commit, sequence).await,
+                Published::Written(sequence) => {
+                    return Ok(self.written(bucket, Sequence(sequence), seen, expected, hash));
+                }
+                Published::Known(sequence) => return self.settle_known(bucket, commit, Sequence(sequence)).await,
                 Published::WrongRevision => return self.settle_conflict(bucket, commit, expected).await,
                 // Nothing was written and nothing is decided anew: the same bytes with the same expectation again.
                 Published::NotNow(_) if waited < API_TIMEOUT => {

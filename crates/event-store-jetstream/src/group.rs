@@ -16,13 +16,14 @@ use async_nats::Client;
 use bytes::Bytes;
 use citycode_event_store::{BucketId, MessageId, Partition, Revision, Sequence};
 use citycode_jetstream::api::{self, ApiError};
+use citycode_jetstream::publish::judge_error;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::echo::Echoes;
 use crate::names;
-use crate::publish::{Published, headers, judge_error};
+use crate::publish::{Published, headers};
 
 /// Publishes of a partition that are under way each by itself before others wait: enough for a server that is not
 /// busy, and few enough that a busy one lets batches grow.
@@ -230,7 +231,7 @@ impl Shared {
                 Err(true)
             }
             Err(error) => {
-                let published = judge_error(error);
+                let published = judge_error(&error);
                 tracing::debug!(?published, %partition, size, "a batch was not taken; each of it goes by itself");
                 Err(matches!(published, Published::Unanswered | Published::Unknown(_)))
             }

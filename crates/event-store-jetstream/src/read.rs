@@ -3,17 +3,15 @@
 //! A commit at a sequence never changes, so whichever server has it may answer; that it is *not* there, and where a
 //! bucket ends, only the partition's leader may say.
 
-use async_nats::Client;
 use citycode_event_store::{
     BucketId, BucketTail, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, codec,
 };
-use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
 
 use crate::log_client::{LogClient, damaged};
 use crate::names;
-use citycode_jetstream::api::{self, API_TIMEOUT, ApiError, StoredMessage};
+use citycode_jetstream::api::{self, ApiError, StoredMessage};
 
 /// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
 const BATCH: usize = 256;
@@ -185,10 +183,7 @@ impl LogClient {
             Some(time) => json!({ "start_time": time, "batch": BATCH, "next_by_subj": subject }),
             None => json!({ "seq": after.to_raw().saturating_add(1), "batch": BATCH, "next_by_subj": subject }),
         };
-        let asked = batch_answers(&self.client, bucket.partition, body.to_string());
-        tokio::time::timeout(API_TIMEOUT, asked)
-            .await
-            .map_err(|_| ApiError::TimedOut)?
+        api::get_batch(&self.client, &names::stream(bucket.partition), &body).await
     }
 
     pub(crate) async fn heads(&self) -> Result<LogPosition, ReadError> {
@@ -209,28 +204,6 @@ impl LogClient {
             Err(ReadError::NoSuchPlace)
         }
     }
-}
-
-async fn batch_answers(client: &Client, partition: Partition, body: String) -> Result<Vec<StoredMessage>, ApiError> {
-    let failed = |error: &dyn std::fmt::Display| ApiError::Connection(error.to_string());
-    let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
-    let subject = format!("$JS.API.DIRECT.GET.{}", names::stream(partition));
-    client
-        .publish_with_reply(subject, inbox, body.into())
-        .await
-        .map_err(|error| failed(&error))?;
-    let mut messages = Vec::new();
-    while let Some(answer) = answers.next().await {
-        if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-            return Err(ApiError::NoResponders);
-        }
-        match api::direct(answer)? {
-            Some(message) => messages.push(message),
-            None => return Ok(messages),
-        }
-    }
-    Err(ApiError::Connection("it closed amid an answer".into()))
 }
 
 pub(crate) fn unavailable(error: ApiError) -> ReadError {

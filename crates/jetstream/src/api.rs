@@ -7,9 +7,10 @@ use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use data_encoding::BASE64;
+use futures::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// How long a question may take: an election takes 4 to 9 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
@@ -333,6 +334,63 @@ pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Res
 pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     direct(request_again(client, subject, body.to_string().into()).await?)
+}
+
+/// Several messages in order, from whichever server is near, which may lag: `body` is `batch` with `seq` (and
+/// `next_by_subj`), or with `start_time`. Fewer than asked for, or none, are no proof that there are no more.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn get_batch(client: &Client, stream: &str, body: &Value) -> Result<Vec<StoredMessage>, ApiError> {
+    let asked = batch_answers(client, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string());
+    tokio::time::timeout(API_TIMEOUT, asked)
+        .await
+        .map_err(|_| ApiError::TimedOut)?
+}
+
+async fn batch_answers(client: &Client, subject: String, body: String) -> Result<Vec<StoredMessage>, ApiError> {
+    let failed = |error: &dyn std::fmt::Display| ApiError::Connection(error.to_string());
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
+    let asked = client.publish_with_reply(subject, inbox, body.into()).await;
+    asked.map_err(|error| failed(&error))?;
+    let mut messages = Vec::new();
+    while let Some(answer) = answers.next().await {
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(ApiError::NoResponders);
+        }
+        match direct(answer)? {
+            Some(message) => messages.push(message),
+            None => return Ok(messages),
+        }
+    }
+    Err(ApiError::Connection("it closed amid an answer".into()))
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    success: bool,
+}
+
+/// Deletes a message; the server overwrites its bytes on every disk that has it. Done where it is gone already.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer; doing it again finds out.
+pub async fn erase(client: &Client, stream: &str, sequence: u64) -> Result<(), ApiError> {
+    let body = json!({ "seq": sequence, "no_erase": false });
+    let deleted: Result<Deleted, ApiError> = ask(client, &format!("STREAM.MSG.DELETE.{stream}"), &body).await;
+    match deleted {
+        Ok(Deleted { success: true }) => Ok(()),
+        Ok(_) => Err(ApiError::Malformed("neither deleted nor refused".into())),
+        // Somebody was faster, or an answer was lost: then it is gone.
+        Err(error) if error.has_code(code::MESSAGE_DELETE_FAILED) || error.has_code(code::SEQUENCE_NOT_FOUND) => {
+            match get_from_leader(client, stream, &json!({ "seq": sequence })).await? {
+                Some(_) => Err(error),
+                None => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A message of a direct answer; `None` where its status says that there is none (or no further one).

@@ -229,6 +229,11 @@ impl Component {
         self.set(State::Ready, None);
     }
 
+    /// Serving, but for what `reason` says: callers are still to come, and who looks at the listing sees it.
+    pub fn ready_except(&self, reason: impl Into<String>) {
+        self.set(State::Ready, Some(reason.into()));
+    }
+
     /// Cannot serve now; `reason` says why, without anything personal.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(State::NotReady, Some(reason.into()));

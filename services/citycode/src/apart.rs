@@ -10,6 +10,7 @@ mod desk;
 mod front;
 mod ground;
 mod issuer;
+mod keeping;
 mod portal;
 mod revocation;
 mod settings;

@@ -29,6 +29,14 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
 }
 
+impl Surroundings {
+    /// The randomness as engines take it.
+    pub(crate) fn fill_random(&self) -> citycode_vault::FillRandom {
+        let entropy = Arc::clone(&self.entropy);
+        Arc::new(move |bytes| entropy.fill(bytes))
+    }
+}
+
 /// An identity provider: its name in `iss`, and where its public keys stand.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +85,8 @@ pub enum StartError {
     Vault(#[from] citycode_vault::VaultError),
     #[error("the vault cannot be used: {0}")]
     OpenVault(citycode_vault::jetstream::OpenError),
+    #[error("the scan records cannot be used: {0}")]
+    OpenScans(citycode_scan_records::jetstream::OpenError),
     #[error(transparent)]
     Serve(#[from] citycode_service_kit::serve::ServeError),
     #[error("the address of a service cannot be used: {0}")]

@@ -7,6 +7,7 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::CodeId;
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
+use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::ClockReading;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited, Rate, RateLimiter};
@@ -15,7 +16,6 @@ use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
-use crate::records::{Registered, ScanNote, ScanRecord, ShownBytes};
 use crate::scan::{Answer, Scan, Verifier, When};
 
 /// Cards that a caller may hold against one code: a person at the desk fumbles, a machine would search. All are
@@ -298,7 +298,7 @@ impl Verifier {
             let before = if asked.scan_id.is_empty() {
                 Ok(None)
             } else {
-                self.records.registered(asked.device, asked.scan_id, &shown)
+                self.records.registered(&note, &shown).await
             };
             if matches!(before, Ok(None)) {
                 self.records.note(&note);
@@ -315,7 +315,14 @@ impl Verifier {
             }
             Err(error) => {
                 tracing::error!(%error, "a registration could not be recorded");
-                let detail = "the registration could not be recorded, so the person is not registered";
+                let detail = match error {
+                    RecordsError::Unavailable(_) => {
+                        "the registration could not be recorded, so the person is not registered"
+                    }
+                    RecordsError::Unknown(_) => {
+                        "whether the registration was recorded is not known: send the same scan again under the same id"
+                    }
+                };
                 Err(Problem::new(Code::Unavailable, detail))
             }
         }

@@ -15,6 +15,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, Layout, LogPosition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
+use citycode_scan_records::ScanRecords;
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
@@ -24,7 +25,6 @@ use citycode_vault::Vault;
 use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
 use crate::freshness::Freshness;
 use crate::measures::Measures;
-use crate::records::ScanRecords;
 
 /// The stream of signing keys.
 const KEYS_STREAM: &str = "keys";
@@ -43,7 +43,7 @@ pub struct VerifierParts {
     /// Under which commitments to ID numbers were made.
     pub id_check_key: IdCheckKey,
     /// Where scan records go.
-    pub records: Arc<ScanRecords>,
+    pub records: Arc<dyn ScanRecords>,
     /// A random key for fingerprints, of this verifier's own.
     pub fingerprint_key: [u8; 16],
     /// Which log is followed.
@@ -55,7 +55,7 @@ pub struct Verifier {
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) vault: Arc<dyn Vault>,
-    pub(crate) records: Arc<ScanRecords>,
+    pub(crate) records: Arc<dyn ScanRecords>,
     pub(crate) limits: crate::request::CardLimits,
     pub(crate) measures: Measures,
     id_check_key: IdCheckKey,

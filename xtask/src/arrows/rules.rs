@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
@@ -22,6 +22,7 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("projection", &["domain"]),
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
+    ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),
@@ -89,7 +90,14 @@ const SERVICES: [(&str, &[&str]); 6] = [
     ),
     (
         "verifier",
-        &["token", "projection", "vault", "policy-file", "event-store"],
+        &[
+            "token",
+            "projection",
+            "vault",
+            "scan-records",
+            "policy-file",
+            "event-store",
+        ],
     ),
     // holder-log for the names of streams and for reading events; audit appends nothing.
     ("audit", &["event-store", "holder-log"]),
@@ -167,7 +175,10 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
             "tests",
         ],
     ),
-    ("redb", &["event-store-embedded", "vault", "audit", "verifier", "bench"]),
+    (
+        "redb",
+        &["event-store-embedded", "vault", "audit", "scan-records", "bench"],
+    ),
     ("krilla", &["qr"]),
 ];
 

@@ -13,12 +13,13 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, StreamName, StreamState};
 use citycode_projection::LogIdentity;
+use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::clock::{Clock, SystemClock};
 use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{FreshnessWatch, Scan, ScanRecords, Verifier, VerifierParts, When};
+use citycode_verifier::{FreshnessWatch, Scan, Verifier, VerifierParts, When};
 
 use crate::folder;
 
@@ -62,7 +63,10 @@ impl Gate {
             clock: Arc::clone(&clock),
             vault: Arc::new(vault),
             id_check_key: IdCheckKey::from_bytes([2; 32]),
-            records: Arc::new(ScanRecords::open(&folder.path().join("scans"), Arc::clone(&entropy))?),
+            records: Arc::new(EmbeddedScanRecords::open(
+                &folder.path().join("scans"),
+                Arc::clone(&entropy),
+            )?),
             fingerprint_key: entropy.array(),
             identity: LogIdentity {
                 log_id: [1; 16],

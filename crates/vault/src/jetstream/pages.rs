@@ -117,11 +117,6 @@ pub(super) struct Pages {
 }
 
 #[derive(Deserialize)]
-struct Deleted {
-    success: bool,
-}
-
-#[derive(Deserialize)]
 struct SubjectsInfo {
     state: SubjectsState,
 }
@@ -282,24 +277,7 @@ impl Pages {
 
     /// The server overwrites the message's bytes on every disk that has it.
     async fn overwrite(&self, revision: u64) -> Result<(), ApiError> {
-        let body = json!({ "seq": revision, "no_erase": false });
-        let deleted: Result<Deleted, ApiError> =
-            api::ask(&self.client, &format!("STREAM.MSG.DELETE.{STREAM}"), &body).await;
-        match deleted {
-            Ok(Deleted { success: true }) => Ok(()),
-            Ok(_) => Err(ApiError::Malformed("neither deleted nor refused".into())),
-            // Somebody was faster, or an answer was lost: then it is gone.
-            Err(error)
-                if error.has_code(api::code::MESSAGE_DELETE_FAILED)
-                    || error.has_code(api::code::SEQUENCE_NOT_FOUND) =>
-            {
-                match api::get_from_leader(&self.client, STREAM, &json!({ "seq": revision })).await? {
-                    Some(_) => Err(error),
-                    None => Ok(()),
-                }
-            }
-            Err(error) => Err(error),
-        }
+        api::erase(&self.client, STREAM, revision).await
     }
 
     /// Overwrites every superseded version of every page.

@@ -25,7 +25,7 @@ pub(super) async fn open(
     Ok(Service {
         router: grpc_router(Routes::new(faces::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),
-        tasks: vec![follower],
+        tasks: vec![follower, ground.keep_scans(settings, surroundings, health)?],
         kept: Some(Box::new(ground.state)),
     })
 }

@@ -8,6 +8,8 @@ use citycode_domain::policy::Policy;
 use citycode_event_store::EventStore;
 use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore};
 use citycode_projection::LogIdentity;
+use citycode_scan_records::ScanRecords;
+use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
@@ -17,6 +19,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::Role;
+use super::keeping::Keeping;
 use super::settings::ServiceSettings;
 use super::state_folder::StateFolder;
 use crate::compose::{StartError, Surroundings, snapshots};
@@ -112,8 +115,7 @@ impl Ground {
         health: &HealthRegistry,
     ) -> Result<Arc<dyn Vault>, StartError> {
         let master = self.secret("vault-master.key")?;
-        let entropy = Arc::clone(&surroundings.entropy);
-        let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+        let random = surroundings.fill_random();
         let servers = settings.vault();
         let config = citycode_vault::jetstream::VaultConfig {
             connection: servers.connection(role.program())?,
@@ -139,6 +141,59 @@ impl Ground {
             });
         }
         Ok(vault)
+    }
+}
+
+impl Ground {
+    /// Where scan records are, for this service.
+    pub(super) fn scans_config(&self, role: Role, settings: &ServiceSettings) -> Result<ScansConfig, StartError> {
+        let servers = settings.scans();
+        Ok(ScansConfig {
+            connection: servers.connection(role.program())?,
+            replicas: servers.replicas(),
+            expected_log_id: Some(self.log.log_id().0),
+        })
+    }
+
+    /// The records of this verifier, waited for: without them no desk could be answered.
+    pub(super) async fn scan_records(
+        &self,
+        settings: &ServiceSettings,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+    ) -> Result<Arc<dyn ScanRecords>, StartError> {
+        let secret = self.secret("scan-records.key")?;
+        let config = self.scans_config(Role::Verifier, settings)?;
+        let component = health.component("scan-records");
+        loop {
+            let clock = Arc::clone(&surroundings.clock);
+            let random = surroundings.fill_random();
+            match JetStreamScanRecords::open(&config, &secret, random, clock, component.clone()).await {
+                Ok(records) => return Ok(Arc::new(records)),
+                Err(error) if error.may_pass() => wait_for(&component, &error).await,
+                Err(error) => return Err(StartError::OpenScans(error)),
+            }
+        }
+    }
+
+    /// Makes each day's streams and key before the day comes, and destroys them at retention, in a task of its own.
+    pub(super) fn keep_scans(
+        &self,
+        settings: &ServiceSettings,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let keeping = Keeping {
+            config: self.scans_config(Role::Audit, settings)?,
+            secrets: KeeperSecrets {
+                records: self.secret("scan-records.key")?,
+                archive: self.secret("scan-archive.key")?,
+            },
+            retention_days: settings.scan_retention_days,
+            surroundings: surroundings.clone(),
+            component: health.component("scan-records"),
+        };
+        Ok(tokio::spawn(keeping.run()))
     }
 }
 

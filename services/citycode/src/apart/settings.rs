@@ -27,11 +27,11 @@ pub struct ServiceSettings {
     pub listen: SocketAddr,
     /// The policy file; Shanghai's without it.
     pub policy: Option<PathBuf>,
-    /// The folder of this instance's own state: snapshots, an issuer's signing keys, scan records, the auditors'
-    /// index. No two processes share one.
+    /// The folder of this instance's own state: snapshots, an issuer's signing keys, the auditors' index. No two
+    /// processes share one.
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service may have: `vault-master.key`, `id-check.key`,
-    /// `status-signing.key`, 32 bytes and mode 0600 each.
+    /// `status-signing.key`, `scan-records.key`, `scan-archive.key`, 32 bytes and mode 0600 each.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.
     pub identity_provider: Option<IdentityProvider>,
@@ -41,6 +41,8 @@ pub struct ServiceSettings {
     pub log: Servers,
     /// The vault; what is not said of it is as for the log.
     pub vault: Servers,
+    /// The records of scans; what is not said of them is as for the log.
+    pub scans: Servers,
     /// Where the portal finds the others.
     pub services: Services,
     /// Seconds between snapshots of the projections.
@@ -99,6 +101,7 @@ impl Default for ServiceSettings {
             assertion_provider: None,
             log: Servers::default(),
             vault: Servers::default(),
+            scans: Servers::default(),
             services: Services::default(),
             snapshot_seconds: 300,
             scan_retention_days: 30,
@@ -117,7 +120,7 @@ impl Sensible for ServiceSettings {
                 "log.certificate_file and log.certificate_key_file go together",
             ),
             (
-                [self.log.replicas, self.vault.replicas]
+                [self.log.replicas, self.vault.replicas, self.scans.replicas]
                     .iter()
                     .flatten()
                     .any(|replicas| ![1, 3, 5].contains(replicas)),
@@ -133,7 +136,7 @@ impl ServiceSettings {
     /// Refuses what this service cannot start without.
     pub(super) fn complain(&self, role: Role) -> Result<(), StartError> {
         let missing = |missing: bool, key: &str| missing.then(|| format!("{} needs `{key}`", role.program()));
-        let (writes, portal) = (matches!(role, Role::Issuer | Role::Revocation), role == Role::Portal);
+        let portal = role == Role::Portal;
         let services = &self.services;
         let complaints: Vec<String> = [
             missing(self.identity_provider.is_none(), "identity_provider"),
@@ -143,7 +146,7 @@ impl ServiceSettings {
                 "log.monitors (or log.unproven_durability = true)",
             ),
             missing(!portal && self.state.is_none(), "state"),
-            missing((writes || role == Role::Verifier) && self.keys.is_none(), "keys"),
+            missing(!portal && self.keys.is_none(), "keys"),
             missing(portal && services.issuer.is_empty(), "services.issuer"),
             missing(portal && services.revocation.is_empty(), "services.revocation"),
             missing(portal && services.verifier.is_empty(), "services.verifier"),
@@ -169,29 +172,39 @@ impl ServiceSettings {
 
     /// The vault's servers, with the log's words where it has none of its own.
     pub(crate) fn vault(&self) -> Servers {
-        let (vault, log) = (self.vault.clone(), self.log.clone());
-        Servers {
-            servers: if vault.servers.is_empty() {
-                log.servers
-            } else {
-                vault.servers
-            },
-            nkey_file: vault.nkey_file.or(log.nkey_file),
-            ca_file: vault.ca_file.or(log.ca_file),
-            certificate_file: vault.certificate_file.or(log.certificate_file),
-            certificate_key_file: vault.certificate_key_file.or(log.certificate_key_file),
-            replicas: vault.replicas.or(log.replicas),
-            monitors: if vault.monitors.is_empty() {
-                log.monitors
-            } else {
-                vault.monitors
-            },
-            unproven_durability: vault.unproven_durability || log.unproven_durability,
-        }
+        self.vault.or(&self.log)
+    }
+
+    /// Those of scan records, likewise.
+    pub(crate) fn scans(&self) -> Servers {
+        self.scans.or(&self.log)
     }
 }
 
 impl Servers {
+    /// Itself, with another's words where it has none of its own.
+    fn or(&self, log: &Self) -> Self {
+        let (own, log) = (self.clone(), log.clone());
+        Self {
+            servers: if own.servers.is_empty() {
+                log.servers
+            } else {
+                own.servers
+            },
+            nkey_file: own.nkey_file.or(log.nkey_file),
+            ca_file: own.ca_file.or(log.ca_file),
+            certificate_file: own.certificate_file.or(log.certificate_file),
+            certificate_key_file: own.certificate_key_file.or(log.certificate_key_file),
+            replicas: own.replicas.or(log.replicas),
+            monitors: if own.monitors.is_empty() {
+                log.monitors
+            } else {
+                own.monitors
+            },
+            unproven_durability: own.unproven_durability || log.unproven_durability,
+        }
+    }
+
     /// A connection under a name that the servers show.
     ///
     /// # Errors

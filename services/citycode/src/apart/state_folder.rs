@@ -6,7 +6,6 @@
 //!   log-id          identity of the log; another one is refused
 //!   projections/    snapshots; can be thrown away
 //!   keys/           an issuer's signing keys, 0600
-//!   scans/          a verifier's records
 //!   audit/          the auditors' index; can be thrown away
 //! ```
 

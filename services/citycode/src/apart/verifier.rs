@@ -21,10 +21,19 @@ pub(super) async fn open(
     let ground = Ground::open(Role::Verifier, settings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
     let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
+    let records = ground.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
-    let verifying = Verifying::open(folder, policy, &ground.log, &vault, surroundings, &id_check_key).await?;
-    let retention = settings.scan_retention_days;
-    let tasks = verifying.follow(&ground.log, health, surroundings, policy, retention);
+    let verifying = Verifying::open(
+        folder,
+        policy,
+        &ground.log,
+        &vault,
+        records,
+        surroundings,
+        &id_check_key,
+    )
+    .await?;
+    let tasks = verifying.follow(&ground.log, health, surroundings, policy);
     verifying
         .progress()
         .wait_until_live()

@@ -1,9 +1,15 @@
-//! `citycode provision`: the event log and the vault of a city are made on its NATS servers, before its services start.
+//! `citycode provision`: the event log, the vault and the streams of scan records of a city are made on its NATS servers,
+//! before its services start.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use citycode_event_store::{Layout, LogId};
 use citycode_event_store_jetstream as jetstream;
+use citycode_scan_records::day_of;
+use citycode_scan_records::jetstream::keeper::{self, NewScans};
+use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
@@ -11,6 +17,7 @@ use citycode_service_kit::problem::Code;
 use citycode_vault::jetstream::{self as vault, NewVault, VaultConfig};
 use clap::Args;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::apart::ServiceSettings;
 use crate::compose::StartError;
@@ -23,7 +30,7 @@ const CLIENT: &str = "citycode provision";
 /// Flags of `provision`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault] and `keys` count. Safe to run at every start."
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault], [scans] and `keys` count. Safe to run at every start."
 )]
 pub(crate) struct ProvisionArgs {
     /// The configuration file (TOML).
@@ -38,12 +45,23 @@ pub(crate) struct ProvisionArgs {
     /// Make no vault.
     #[arg(long)]
     no_vault: bool,
+    /// Buckets of each day's registrations in new scan records, fixed for ever; a power of two.
+    #[arg(long, default_value_t = 4_096)]
+    scan_buckets: u32,
+    /// Make no streams of scan records.
+    #[arg(long)]
+    no_scans: bool,
     /// Seconds to wait for servers that are not there yet, or have no leader.
     #[arg(long, default_value_t = 60)]
     wait: u64,
 }
 
-pub(crate) async fn run(args: &ProvisionArgs, output: Output, entropy: &dyn Entropy) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: &ProvisionArgs,
+    output: Output,
+    clock: &dyn Clock,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
     let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
     let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
     if settings.log.servers.is_empty() {
@@ -69,10 +87,14 @@ pub(crate) async fn run(args: &ProvisionArgs, output: Output, entropy: &dyn Entr
     let opened = jetstream::JetStreamEventStore::open(&log).await;
     opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
     if !args.no_vault {
-        provision_vault(args, &settings, log_id, entropy).await?;
+        provision_vault(args, &settings, log_id, &**entropy).await?;
+    }
+    if !args.no_scans {
+        provision_scans(args, &settings, log_id, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
-    let whole = json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault });
+    let whole =
+        json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault, "scans": !args.no_scans });
     let facts = [
         ("log", log_id.to_string()),
         (
@@ -94,10 +116,7 @@ async fn provision_vault(
     log_id: LogId,
     entropy: &dyn Entropy,
 ) -> Result<(), Failure> {
-    let folder = settings.keys.as_ref();
-    let folder = folder.ok_or_else(|| not_made("nothing says where the master key is", "name its folder in `keys`"))?;
-    let path = folder.join("vault-master.key");
-    let master = files::read_secret(&path).map_err(|error| StartError::File(error).into_failure())?;
+    let master = secret(settings, "vault-master.key")?;
     let servers = settings.vault();
     let config = VaultConfig {
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
@@ -112,6 +131,43 @@ async fn provision_vault(
     let provision = || vault::provision(&config, &new, &master);
     let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the vault was not made", &error))
+}
+
+async fn provision_scans(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log_id: LogId,
+    clock: &dyn Clock,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let secrets = KeeperSecrets {
+        records: secret(settings, "scan-records.key")?,
+        archive: secret(settings, "scan-archive.key")?,
+    };
+    let servers = settings.scans();
+    let config = ScansConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: Some(log_id.0),
+    };
+    let new = NewScans {
+        log_id: log_id.0,
+        buckets: args.scan_buckets,
+    };
+    let entropy = Arc::clone(entropy);
+    let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+    let today = day_of(clock.now().0).map_err(|error| not_made(error, "set the clock"))?;
+    let provision = || keeper::provision(&config, &new, &secrets, random.clone(), today);
+    let made = patiently(args.wait, provision, scans::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the streams of scan records were not made", &error))
+}
+
+/// A secret of the city's by its file's name.
+fn secret(settings: &ServiceSettings, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let folder = settings.keys.as_ref();
+    let folder =
+        folder.ok_or_else(|| not_made("nothing says where the city's keys are", "name their folder in `keys`"))?;
+    files::read_secret(&folder.join(name)).map_err(|error| StartError::File(error).into_failure())
 }
 
 /// Tries once a second for so many seconds, as long as waiting may help.

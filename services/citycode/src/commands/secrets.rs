@@ -6,7 +6,7 @@
 //!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
 //!   tls/ca.pem ca.key       a certification authority for this city alone
 //!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
-//!   keys/                   vault-master.key id-check.key status-signing.key
+//!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
 //! ```
@@ -31,7 +31,13 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::output::Output;
 
-const CITY_KEYS: [&str; 3] = ["vault-master.key", "id-check.key", "status-signing.key"];
+const CITY_KEYS: [&str; 5] = [
+    "vault-master.key",
+    "id-check.key",
+    "status-signing.key",
+    "scan-records.key",
+    "scan-archive.key",
+];
 
 /// Flags of `secrets`.
 #[derive(Args)]

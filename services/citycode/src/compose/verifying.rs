@@ -1,4 +1,4 @@
-//! The verifier: opened from its snapshot, kept fresh, its old records destroyed by retention.
+//! The verifier: opened from its snapshot, kept fresh; and the retention of one process's records.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +7,14 @@ use async_trait::async_trait;
 use citycode_domain::policy::Policy;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
+use citycode_scan_records::embedded::EmbeddedScanRecords;
+use citycode_scan_records::{DAY_SECONDS, ScanRecords};
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
 use citycode_vault::Vault;
-use citycode_verifier::{FreshnessWatch, ScanRecords, Verifier, VerifierFold, VerifierParts};
+use citycode_verifier::{FreshnessWatch, Verifier, VerifierFold, VerifierParts};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -19,7 +22,6 @@ use super::following::spawn_follower;
 use super::snapshots::{self, Snapshot, save_blocking};
 use super::{StartError, Surroundings};
 
-const DAY_SECONDS: i64 = 86_400;
 /// Between two looks for records past their retention.
 const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_600);
 
@@ -27,7 +29,7 @@ const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_60
 #[derive(Clone)]
 pub(crate) struct Verifying {
     pub(crate) verifier: Arc<Verifier>,
-    records: Arc<ScanRecords>,
+    records: Arc<dyn ScanRecords>,
     progress: Progress,
     fold: Arc<Mutex<Option<VerifierFold>>>,
     snapshot: PathBuf,
@@ -39,12 +41,11 @@ impl Verifying {
         policy: &Arc<Policy>,
         store: &Arc<dyn EventStore>,
         vault: &Arc<dyn Vault>,
+        records: Arc<dyn ScanRecords>,
         surroundings: &Surroundings,
         id_check_key: &IdCheckKey,
     ) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::Verifier(error.to_string());
-        let records = ScanRecords::open(&folder.join("scans"), Arc::clone(&surroundings.entropy));
-        let records = Arc::new(records.map_err(|error| failed(&error))?);
         let parts = VerifierParts {
             policy: Arc::clone(policy),
             clock: Arc::clone(&surroundings.clock),
@@ -71,14 +72,13 @@ impl Verifying {
         &self.progress
     }
 
-    /// Follows the log, proves freshness, and destroys old records; each in a task of its own.
+    /// Follows the log and proves freshness, each in a task of its own.
     pub(crate) fn follow(
         &self,
         store: &Arc<dyn EventStore>,
         health: &HealthRegistry,
         surroundings: &Surroundings,
         policy: &Policy,
-        retention_days: u16,
     ) -> Vec<JoinHandle<()>> {
         let fold = self.fold.lock().take().expect("following starts once");
         let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"));
@@ -87,28 +87,42 @@ impl Verifying {
         let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), health.component("freshness"));
         let (probed, progress) = (Arc::clone(store), self.progress.clone());
         let probing = tokio::spawn(freshness.keep_probing(probed, progress, Arc::clone(&clock), watch));
-        let records = Arc::clone(&self.records);
-        let retention = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(RETENTION_CHECK);
-            loop {
-                tick.tick().await;
-                let today = clock.now().0.div_euclid(DAY_SECONDS);
-                let first_kept = u32::try_from(today - i64::from(retention_days)).unwrap_or(0);
-                let records = Arc::clone(&records);
-                let forgotten = tokio::task::spawn_blocking(move || records.forget_before(first_kept)).await;
-                if !matches!(forgotten, Ok(Ok(()))) {
-                    tracing::error!("scan records past their retention could not be destroyed");
-                }
-            }
-        });
-        vec![follower, probing, retention]
+        vec![follower, probing]
     }
 }
 
 #[async_trait]
 impl Snapshot for Verifying {
     async fn save(&self) {
+        self.records.flush().await;
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
         save_blocking("status of codes", move || verifier.save_snapshot(&path)).await;
+    }
+}
+
+/// The records of this process in its folder, and the task that destroys those past their retention.
+pub(crate) fn open_embedded_records(
+    folder: &Path,
+    surroundings: &Surroundings,
+    retention_days: u16,
+) -> Result<(Arc<dyn ScanRecords>, JoinHandle<()>), StartError> {
+    let records = EmbeddedScanRecords::open(&folder.join("scans"), Arc::clone(&surroundings.entropy));
+    let records = Arc::new(records.map_err(|error| StartError::Verifier(error.to_string()))?);
+    let clock = Arc::clone(&surroundings.clock);
+    let retention = tokio::spawn(keep_retention(Arc::clone(&records), clock, retention_days));
+    Ok((records, retention))
+}
+
+async fn keep_retention(records: Arc<EmbeddedScanRecords>, clock: Arc<dyn Clock>, retention_days: u16) {
+    let mut tick = tokio::time::interval(RETENTION_CHECK);
+    loop {
+        tick.tick().await;
+        let today = clock.now().0.div_euclid(DAY_SECONDS);
+        let first_kept = u32::try_from(today - i64::from(retention_days)).unwrap_or(0);
+        let records = Arc::clone(&records);
+        let forgotten = tokio::task::spawn_blocking(move || records.forget_before(first_kept)).await;
+        if !matches!(forgotten, Ok(Ok(()))) {
+            tracing::error!("scan records past their retention could not be destroyed");
+        }
     }
 }

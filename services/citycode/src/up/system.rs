@@ -33,7 +33,7 @@ use super::faces;
 use super::settings::Settings;
 use crate::compose::following::{FollowedRegister, follow_index, follow_register, spawn_erasures};
 use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
-use crate::compose::verifying::Verifying;
+use crate::compose::verifying::{Verifying, open_embedded_records};
 use crate::compose::writing::{open_desk, publish_lists};
 use crate::compose::{StartError, Surroundings};
 
@@ -145,10 +145,11 @@ impl Parts {
             follower,
         } = register;
         followers.push(follower);
-        let verifying =
-            Verifying::open(folder.path(), policy, store, vault, surroundings, &ground.id_check_key).await?;
-        let retention = settings.scan_retention_days;
-        followers.extend(verifying.follow(store, health, surroundings, policy, retention));
+        let (records, retention) = open_embedded_records(folder.path(), surroundings, settings.scan_retention_days)?;
+        followers.push(retention);
+        let key = &ground.id_check_key;
+        let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
+        followers.extend(verifying.follow(store, health, surroundings, policy));
         let (audit, follower) = follow_index(store, &folder.join("audit"), policy, health.component("audit")).await?;
         followers.push(follower);
         let acknowledged_by = vec![verifying.progress().clone()];

@@ -105,12 +105,20 @@ impl City {
         format!(
             "keys = {:?}\nsnapshot_seconds = 1\ndrain_seconds = 1\n\
              [identity_provider]\nissuer = {issuer:?}\njwks_file = {:?}\n\
-             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}",
+             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}[scans]\n{}",
             self.secret("keys"),
             self.secret("access/jwks.json"),
             self.monitors,
             credential(user),
             credential(&format!("vault-{user}")),
+            credential(
+                if user == "audit" {
+                    "scans-keeper".into()
+                } else {
+                    format!("scans-{user}")
+                }
+                .as_str()
+            ),
         )
     }
 

@@ -4,5 +4,6 @@ mod city;
 mod comings;
 mod kept;
 mod life;
+mod recorded;
 mod secured;
 mod traced;

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
+use citycode_scan_records::DAY_SECONDS;
+use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
@@ -58,8 +60,13 @@ async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_tha
     let code = code["token"].as_str().expect("a code");
     let decides = async |wanted: &str| city.decision(portal.url(), "staffed", code).await.starts_with(wanted);
     eventually("it admits", PATIENCE, || decides("admit")).await;
+    let desk = json!({ "place": "sampling_desk", "code": code, "device": "desk-1", "scan_id": "scan-1" });
+    let registered = city.post(portal.url(), "verify", desk.clone()).await;
+    assert_eq!(registered["decision"], "admit", "{registered}");
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     city.post(portal.url(), "report-loss", lost).await;
+    let again = city.post(portal.url(), "verify", desk).await;
+    assert_eq!(again["decision"], "admit", "as it was recorded: {again}");
     eventually("it refuses", PATIENCE, || decides("refuse")).await;
     let asked = json!({ "id_number": id_number, "kind": "offline" });
     city.post(portal.url(), "history", asked).await;
@@ -124,6 +131,90 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
     }
     assert_eq!(messages(&vault, "KV_CC_VAULT").await, pages);
     assert_eq!(messages(&watcher, "CC_EV_00").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifiers_credential_writes_records_and_neither_makes_nor_destroys_a_day_or_its_key() {
+    let city = City::secured().await;
+    city.provision().await;
+    let today = u32::try_from(SystemClock::new().now().0 / DAY_SECONDS).expect("after 1970");
+    let (scans, registered) = (format!("CC_SCANS_{today}"), format!("CC_REGISTERED_{today}"));
+    let keeper = thief(&city, "scans-keeper").await;
+    let streams = async || {
+        let names = ask(&keeper, "$JS.API.STREAM.NAMES", "{}")
+            .await
+            .expect("it may list them");
+        names["streams"].as_array().expect("a list").len()
+    };
+    let (before, keys) = (streams().await, messages(&keeper, "CC_SCAN_KEYS").await);
+    for user in ["scans-verifier", "scans-provision"] {
+        let client = thief(&city, user).await;
+        for stream in [&scans, &registered, "CC_SCAN_KEYS"] {
+            let config = format!(r#"{{"name":"{stream}","max_age":1000000000}}"#);
+            for verb in ["DELETE", "PURGE", "UPDATE", "MSG.DELETE"] {
+                let body = if verb == "UPDATE" {
+                    config.as_str()
+                } else {
+                    r#"{"seq":1}"#
+                };
+                let done = ask(&client, &format!("$JS.API.STREAM.{verb}.{stream}"), body).await;
+                assert!(done.is_none(), "{user} {verb} {stream}: {done:?}");
+            }
+        }
+    }
+    let verifier = thief(&city, "scans-verifier").await;
+    let made = ask(
+        &verifier,
+        "$JS.API.STREAM.CREATE.CC_SCANS_1",
+        r#"{"name":"CC_SCANS_1","subjects":["cc.scan.v1.1.*"]}"#,
+    );
+    assert!(made.await.is_none(), "it made a day");
+    assert!(
+        ask(&verifier, &format!("cc.scankey.v1.{}", today + 9), "no key")
+            .await
+            .is_none(),
+        "it made a key"
+    );
+    // What it is for: its own records, and what answers a repeat.
+    let written = ask(&verifier, &format!("cc.scan.v1.{today}.0000"), "no chunk").await;
+    assert_eq!(written.expect("it may record")["stream"], scans.as_str());
+    assert!(
+        ask(
+            &verifier,
+            &format!("$JS.API.STREAM.MSG.GET.{registered}"),
+            r#"{"seq":1}"#
+        )
+        .await
+        .is_some()
+    );
+    assert_eq!(
+        (streams().await, messages(&keeper, "CC_SCAN_KEYS").await),
+        (before, keys)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_keeps_the_days_of_records_writes_none_and_no_other_account_sees_them() {
+    let city = City::secured().await;
+    city.provision().await;
+    let today = u32::try_from(SystemClock::new().now().0 / DAY_SECONDS).expect("after 1970");
+    let (scans, registered) = (format!("CC_SCANS_{today}"), format!("CC_REGISTERED_{today}"));
+    for subject in [format!("cc.scan.v1.{today}.0000"), format!("cc.reg.v1.{today}.0000")] {
+        for user in ["scans-keeper", "scans-provision"] {
+            let written = ask(&thief(&city, user).await, &subject, "no record").await;
+            assert!(written.is_none(), "{user} wrote {subject}");
+        }
+    }
+    for user in ["verifier", "audit", "issuer", "vault-issuer"] {
+        let client = thief(&city, user).await;
+        for stream in [scans.as_str(), registered.as_str(), "CC_SCAN_KEYS"] {
+            let seen = ask(&client, &format!("$JS.API.STREAM.INFO.{stream}"), "").await;
+            assert!(
+                seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
+                "{user} sees {stream}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

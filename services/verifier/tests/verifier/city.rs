@@ -14,6 +14,7 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Position, StreamName, StreamState};
 use citycode_projection::LogIdentity;
+use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Entropy, SeededEntropy};
@@ -21,7 +22,7 @@ use citycode_service_kit::problem::Problem;
 use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{Answer, Scan, ScanRecords, Verifier, VerifierParts, When};
+use citycode_verifier::{Answer, Scan, Verifier, VerifierParts, When};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict;
@@ -49,7 +50,7 @@ pub(crate) struct City {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) progress: Progress,
     pub(crate) vault: Arc<EmbeddedVault>,
-    pub(crate) records: Arc<ScanRecords>,
+    pub(crate) records: Arc<EmbeddedScanRecords>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) key: SigningKey,
     following: tokio::task::JoinHandle<()>,
@@ -81,13 +82,13 @@ impl City {
         let fill: citycode_vault::FillRandom = Arc::new(move |bytes| random.fill(bytes));
         let master = zeroize::Zeroizing::new([1; 32]);
         let vault = Arc::new(EmbeddedVault::open(&folder.path().join("vault"), &master, fill).unwrap());
-        let records = Arc::new(ScanRecords::open(&folder.path().join("scans"), entropy).unwrap());
+        let records = Arc::new(EmbeddedScanRecords::open(&folder.path().join("scans"), entropy).unwrap());
         let parts = VerifierParts {
             policy: Arc::clone(&policy),
             clock: Arc::clone(&clock) as _,
             vault: Arc::clone(&vault) as _,
             id_check_key: id_check_key(),
-            records: Arc::clone(&records),
+            records: Arc::clone(&records) as _,
             fingerprint_key: [9; 16],
             identity: LogIdentity {
                 log_id: LOG_ID,

@@ -8,6 +8,9 @@
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
 //! | vault-revocation, vault-verifier | VAULT | read pages | its answers |
+//! | scans-provision | SCANS | makes and inspects streams, makes a day's key | its answers |
+//! | scans-verifier | SCANS | records, `cc.scan.v1.>` and `cc.reg.v1.>`; reads them | its answers |
+//! | scans-keeper | SCANS | makes, reads and deletes streams, makes and overwrites keys; no record | its answers |
 //! | sys | SYS | the servers' own account, for `nats` on the command line | everything there |
 //!
 //! `answers` arrive under a prefix that the user's public key is part of
@@ -17,7 +20,7 @@ use std::fmt::Write as _;
 
 use citycode_jetstream::inbox_prefix;
 
-pub(super) const USERS: [&str; 11] = [
+pub(super) const USERS: [&str; 14] = [
     "provision",
     "issuer",
     "revocation",
@@ -28,9 +31,13 @@ pub(super) const USERS: [&str; 11] = [
     "vault-issuer",
     "vault-revocation",
     "vault-verifier",
+    "scans-provision",
+    "scans-verifier",
+    "scans-keeper",
     "sys",
 ];
 const VAULT_PREFIX: &str = "vault-";
+const SCANS_PREFIX: &str = "scans-";
 
 const INSPECT: &str = "$JS.API.STREAM.INFO.*";
 const MAKE: [&str; 3] = ["$JS.API.STREAM.CREATE.*", INSPECT, "$JS.API.INFO"];
@@ -44,6 +51,9 @@ const READ_LOG: [&str; 6] = [
 ];
 const ECHO: &str = "cc.echo.v1";
 const READ_VAULT: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
+const READ_SCANS: [&str; 3] = READ_VAULT;
+/// Lists streams and keys, makes a key where there is none.
+const KEEP_DAYS: [&str; 2] = ["$JS.API.STREAM.NAMES", "cc.scankey.v1.*"];
 
 /// What a user may publish, and what it may listen to beside its answers.
 fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
@@ -58,13 +68,24 @@ fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
             let write = ["$KV.CC_VAULT.>", "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT"];
             ([&READ_VAULT[..], &write[..]].concat(), vec![])
         }
+        "scans-provision" => ([&MAKE[..], &READ_SCANS[1..], &KEEP_DAYS[..]].concat(), vec![]),
+        "scans-verifier" => ([&READ_SCANS[..], &["cc.scan.v1.>", "cc.reg.v1.>"]].concat(), vec![]),
+        "scans-keeper" => {
+            let destroy = ["$JS.API.STREAM.DELETE.*", "$JS.API.STREAM.MSG.DELETE.CC_SCAN_KEYS"];
+            let read = &READ_SCANS[1..];
+            ([&MAKE[..], read, &KEEP_DAYS[..], &destroy[..]].concat(), vec![])
+        }
         _ => (READ_VAULT.to_vec(), vec![]),
     }
 }
 
 /// The file that servers include. Users and their public keys; nothing secret.
 pub(super) fn conf(users: &[(&'static str, String)]) -> String {
-    let mut accounts = [("LOG", String::new()), ("VAULT", String::new())];
+    let mut accounts = [
+        ("LOG", String::new()),
+        ("VAULT", String::new()),
+        ("SCANS", String::new()),
+    ];
     let mut system = String::new();
     for (user, public_key) in users {
         if *user == "sys" {
@@ -74,7 +95,12 @@ pub(super) fn conf(users: &[(&'static str, String)]) -> String {
         let (publish, mut subscribe) = permissions(user);
         let inbox = format!("{}.>", inbox_prefix(public_key));
         subscribe.push(&inbox);
-        let account = &mut accounts[usize::from(user.starts_with(VAULT_PREFIX))].1;
+        let account = match user {
+            user if user.starts_with(VAULT_PREFIX) => 1,
+            user if user.starts_with(SCANS_PREFIX) => 2,
+            _ => 0,
+        };
+        let account = &mut accounts[account].1;
         let _ = writeln!(
             account,
             "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          publish: {{ allow: {publish:?} }}\n          \
@@ -97,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_writers_may_publish_commits_and_only_the_issuer_may_change_the_vault() {
+    fn each_may_write_what_is_its_own_and_nothing_else() {
         for user in USERS {
             let (publish, _) = permissions(user);
             let commits = publish.iter().any(|subject| subject.starts_with("cc.ev"));
@@ -107,7 +133,11 @@ mod tests {
             let makes = publish
                 .iter()
                 .any(|subject| subject.contains("CREATE.*") && subject.contains("STREAM"));
-            assert_eq!(makes, user.ends_with("provision"), "{user}");
+            assert_eq!(makes, user.ends_with("provision") || user == "scans-keeper", "{user}");
+            let records = publish.iter().any(|subject| subject.starts_with("cc.reg"));
+            assert_eq!(records, user == "scans-verifier", "{user}");
+            let destroys = publish.iter().any(|subject| subject.contains("STREAM.DELETE"));
+            assert_eq!(destroys, user == "scans-keeper", "{user}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! record  second of the day:number partition:number sequence:number age_ms:number reason:number (of the protocol)
 //!         code id:text (8 bytes or none) shown:text (32 bytes or none) place:text device:text scan id:text
 //! chunk   records of one day, in order, each as length:number and record
+//! dated   day (since 1970, UTC):number record
 //! ```
 //! A city's gates write a million of these a second: an ordinary one has some forty bytes.
 
@@ -14,7 +15,7 @@ use citycode_domain::ids::{CodeId, CommitPosition};
 
 use citycode_wire::verdict::{reason, reason_value};
 
-use super::{DAY_SECONDS, RecordsError};
+use crate::{DAY_SECONDS, RecordsError, day_of, failed};
 
 /// What is recorded of one scan, its texts borrowed or its own. No ID number, no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +49,7 @@ pub struct ScanRecord {
 
 impl ScanNote<&str> {
     /// To be kept longer than what it borrows.
-    pub(super) fn kept(self) -> ScanNote<String> {
+    pub(crate) fn kept(self) -> ScanNote<String> {
         ScanNote {
             at: self.at,
             place: self.place.to_owned(),
@@ -64,7 +65,7 @@ impl ScanNote<&str> {
 
 impl<T: AsRef<str>> ScanNote<T> {
     /// Appends its bytes, with `shown` as [`ScanRecord::shown`] has it.
-    pub(super) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
         let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
         let reason = u64::from(reason_value(self.reason) as u32);
         let CommitPosition { partition, sequence } = self.position;
@@ -78,8 +79,15 @@ impl<T: AsRef<str>> ScanNote<T> {
         }
     }
 
+    /// Appends its day and its bytes: for a record that may lie among those of the next day.
+    pub(crate) fn write_dated(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) -> Result<(), RecordsError> {
+        write_number(u64::from(day_of(self.at)?), bytes);
+        self.write(shown, bytes);
+        Ok(())
+    }
+
     /// Appends it to a chunk.
-    pub(super) fn write_to_chunk(&self, shown: Option<&[u8; 32]>, chunk: &mut Vec<u8>) {
+    pub(crate) fn write_to_chunk(&self, shown: Option<&[u8; 32]>, chunk: &mut Vec<u8>) {
         let start = chunk.len();
         // Nearly every record is shorter than 128 bytes, so that its length is one; a longer one moves up.
         chunk.push(0);
@@ -142,8 +150,8 @@ impl<'a> Reader<'a> {
 
 impl ScanRecord {
     /// A record of a day (days since 1970, UTC).
-    pub(super) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
-        Self::parse(day, bytes).ok_or_else(|| RecordsError("a record of another form".into()))
+    pub(crate) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
+        Self::parse(day, bytes).ok_or_else(|| failed("a record of another form"))
     }
 
     fn parse(day: u32, bytes: &[u8]) -> Option<Self> {
@@ -178,14 +186,19 @@ impl ScanRecord {
         reader.0.is_empty().then_some(Self { scan, shown })
     }
 
+    /// A record that says its day.
+    pub(crate) fn read_dated(bytes: &[u8]) -> Result<Self, RecordsError> {
+        let mut reader = Reader(bytes);
+        let day = reader.number().and_then(|day| u32::try_from(day).ok());
+        Self::read(day.ok_or_else(|| failed("a record of another form"))?, reader.0)
+    }
+
     /// The records of a chunk, in order.
-    pub(super) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
+    pub(crate) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
         let mut reader = Reader(chunk);
         let mut records = Vec::new();
         while !reader.0.is_empty() {
-            let record = reader
-                .bytes()
-                .ok_or_else(|| RecordsError("a chunk of another form".into()))?;
+            let record = reader.bytes().ok_or_else(|| failed("a chunk of another form"))?;
             records.push(Self::read(day, record)?);
         }
         Ok(records)

@@ -11,8 +11,7 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
-use super::record::{ScanNote, ScanRecord};
-use super::{DAY_SECONDS, RecordsError, Registered, ShownBytes, failed};
+use crate::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
@@ -176,11 +175,6 @@ fn bytes_of(scan: &ScanNote<String>, shown: &[u8; 32]) -> Vec<u8> {
     bytes
 }
 
-/// Days since 1970 in UTC.
-pub(super) fn day_of(at: i64) -> Result<u32, RecordsError> {
-    u32::try_from(at.div_euclid(DAY_SECONDS)).map_err(failed)
-}
-
 fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {
     let last = scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)?.next_back();
     let last = last.transpose().map_err(failed)?;
@@ -188,7 +182,7 @@ fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -
 }
 
 /// The name of a scan: device and scan id, hashed, so that neither stands in the clear.
-pub(super) fn scan_name(device: &str, scan_id: &str) -> [u8; 16] {
+pub(crate) fn scan_name(device: &str, scan_id: &str) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key("citycode scan name v1");
     hasher.update(&(device.len() as u64).to_be_bytes());
     hasher.update(device.as_bytes());

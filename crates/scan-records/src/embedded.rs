@@ -1,11 +1,8 @@
-//! Scan records, apart from the log of codes: sealed under a key of the day, so that retention can destroy both.
+//! The engine of one process: a database in a folder, and a key file for each day.
 //!
 //! An ordinary scan's record is appended to a buffer in memory, which is sealed and written as one chunk a few times a
-//! second; a crash loses what was noted since. Under overload, records are dropped and counted. A sampling desk's
-//! record is durable before its answer, registrations at the same time share a sync, and the same (device, scan id) is
-//! one record as long as records are kept (R20): a repeat gets the verdict that stands in it. What was shown stands in
-//! it as an HMAC under the day's key, so that a scan id used for another code or card is noticed and nobody's number
-//! can be tried out once the key is destroyed.
+//! second; a crash loses what was noted since. Registrations at the same time share a sync, and the same (device, scan
+//! id) is one record as long as records are kept.
 //!
 //! ```text
 //! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
@@ -13,7 +10,6 @@
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
 
-mod record;
 mod store;
 
 use std::collections::BTreeMap;
@@ -22,15 +18,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use citycode_service_kit::entropy::Entropy;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
-pub use record::{ScanNote, ScanRecord};
-use store::{Registration, Store, day_of, scan_name};
+use crate::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords, ShownBytes, count_dropped, day_of, failed};
+use store::{Registration, Store, scan_name};
 
-const DAY_SECONDS: i64 = 86_400;
 /// What a crash may lose of ordinary scans' records, and how often the disk is bothered.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
 /// A buffer this large does not wait for its turn: some twenty thousand records.
@@ -40,29 +35,10 @@ const MAX_BYTES: usize = 32 << 20;
 /// Registrations that may wait; beyond, they are refused.
 const MAX_REGISTRATIONS: usize = 16_384;
 
-/// Why records cannot be kept.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("scan records cannot be kept: {0}")]
-pub struct RecordsError(String);
-
-/// What came of a registration.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Registered {
-    /// It is recorded now.
-    Now,
-    /// It was before, as this.
-    Before(ScanRecord),
-    /// The device has used the scan id for something else; nothing was recorded.
-    ForAnother,
-}
-
-/// What was shown, only to be told apart from what else was: a code's digest, or the bytes of a card's number.
-pub type ShownBytes = Zeroizing<Vec<u8>>;
-
 type Answer = oneshot::Sender<Result<Registered, RecordsError>>;
 
-/// Where scan records go. Dropping it writes what waits.
-pub struct ScanRecords {
+/// The records of one process. Dropping it writes what waits.
+pub struct EmbeddedScanRecords {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -86,7 +62,7 @@ struct Waiting {
     stopping: bool,
 }
 
-impl ScanRecords {
+impl EmbeddedScanRecords {
     /// Opens the records of a folder, or makes it.
     ///
     /// # Errors
@@ -108,8 +84,26 @@ impl ScanRecords {
         })
     }
 
-    /// Records an ordinary scan, if there is room; never waits for the disk.
-    pub fn note(&self, note: &ScanNote<&str>) {
+    /// The records of a day (days since 1970, UTC) that are on disk, in the order in which they were written.
+    ///
+    /// # Errors
+    /// [`RecordsError`], also where one was changed since.
+    pub fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
+        self.shared.store.day(day)
+    }
+
+    /// Destroys records and keys of days before `first_kept` (days since 1970).
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn forget_before(&self, first_kept: u32) -> Result<(), RecordsError> {
+        self.shared.store.forget_before(first_kept)
+    }
+}
+
+#[async_trait]
+impl ScanRecords for EmbeddedScanRecords {
+    fn note(&self, note: &ScanNote<&str>) {
         let Ok(day) = day_of(note.at) else { return };
         let mut waiting = self.shared.waiting.lock();
         if waiting.bytes >= MAX_BYTES {
@@ -130,11 +124,7 @@ impl ScanRecords {
         }
     }
 
-    /// Records a registration; durable once it returns. Of one (device, scan id) only the first is recorded.
-    ///
-    /// # Errors
-    /// [`RecordsError`]; then the person was not registered.
-    pub async fn register(&self, note: &ScanNote<&str>, shown: ShownBytes) -> Result<Registered, RecordsError> {
+    async fn register(&self, note: &ScanNote<&str>, shown: ShownBytes) -> Result<Registered, RecordsError> {
         let (answer, answered) = oneshot::channel();
         let registration = Registration {
             scan: note.kept(),
@@ -143,45 +133,28 @@ impl ScanRecords {
         {
             let mut waiting = self.shared.waiting.lock();
             if waiting.registrations.len() >= MAX_REGISTRATIONS {
-                return Err(RecordsError("too many registrations wait for the disk".into()));
+                return Err(failed("too many registrations wait for the disk"));
             }
             waiting.registrations.push((registration, answer));
         }
         self.shared.urgent.notify_one();
-        answered.await.map_err(|_| RecordsError("the writer stopped".into()))?
+        answered
+            .await
+            .map_err(|_| RecordsError::Unknown("the writer stopped".into()))?
     }
 
-    /// What was registered under this scan id before, if anything: none where it is new.
-    ///
-    /// # Errors
-    /// [`RecordsError`].
-    pub fn registered(
-        &self,
-        device: &str,
-        scan_id: &str,
-        shown: &ShownBytes,
-    ) -> Result<Option<Registered>, RecordsError> {
-        self.shared.store.registered(scan_name(device, scan_id), shown)
+    async fn registered(&self, note: &ScanNote<&str>, shown: &ShownBytes) -> Result<Option<Registered>, RecordsError> {
+        self.shared
+            .store
+            .registered(scan_name(note.device, note.scan_id), shown)
     }
 
-    /// The records of a day (days since 1970, UTC) that are on disk, in the order in which they were written.
-    ///
-    /// # Errors
-    /// [`RecordsError`], also where one was changed since.
-    pub fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
-        self.shared.store.day(day)
-    }
-
-    /// Destroys records and keys of days before `first_kept` (days since 1970).
-    ///
-    /// # Errors
-    /// [`RecordsError`].
-    pub fn forget_before(&self, first_kept: u32) -> Result<(), RecordsError> {
-        self.shared.store.forget_before(first_kept)
+    async fn flush(&self) {
+        // Dropping does it.
     }
 }
 
-impl Drop for ScanRecords {
+impl Drop for EmbeddedScanRecords {
     fn drop(&mut self) {
         self.shared.waiting.lock().stopping = true;
         self.shared.urgent.notify_one();
@@ -235,12 +208,4 @@ impl Shared {
             let _ = answer.send(one);
         }
     }
-}
-
-fn count_dropped(records: u64) {
-    metrics::counter!("citycode_verifier_scan_records_dropped_total").increment(records);
-}
-
-fn failed(error: impl std::fmt::Display) -> RecordsError {
-    RecordsError(error.to_string())
 }

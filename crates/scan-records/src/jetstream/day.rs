@@ -1,0 +1,209 @@
+//! One day's streams, open: its key, what its registrations are, and the follower that keeps that true.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::Client;
+use citycode_jetstream::api::{self, ApiError, StoredMessage};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::fold::Fold;
+use super::message::{DayKey, Message};
+use super::names;
+use crate::{RecordsError, failed};
+
+/// Registrations asked for at once: some 100 kB.
+const BATCH: usize = 512;
+/// Pause between two looks while registrations come, and the longest while none do: a registration that somebody else
+/// made in the meantime shows as a conflict, which ends the pause.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A day. Follows its registrations until it is dropped.
+pub(crate) struct Day {
+    pub(crate) number: u32,
+    pub(crate) key: DayKey,
+    shared: Arc<Shared>,
+    follower: JoinHandle<()>,
+}
+
+struct Shared {
+    client: Client,
+    stream: String,
+    number: u32,
+    fold: Mutex<Fold>,
+    read: watch::Sender<u64>,
+    look: Notify,
+    /// Why this day can be trusted no more.
+    damage: OnceLock<String>,
+    /// Whether what stood there at the start was read.
+    read_once: AtomicBool,
+}
+
+impl Day {
+    /// Follows a day's registrations from the first.
+    pub(crate) fn open(client: Client, number: u32, key: DayKey, buckets: u32) -> Self {
+        let shared = Arc::new(Shared {
+            client,
+            stream: names::registered(number),
+            number,
+            fold: Mutex::new(Fold::new(buckets)),
+            read: watch::Sender::new(0),
+            look: Notify::new(),
+            damage: OnceLock::new(),
+            read_once: AtomicBool::new(false),
+        });
+        let following = Arc::clone(&shared);
+        let follower = tokio::spawn(async move { following.follow().await });
+        Self {
+            number,
+            key,
+            shared,
+            follower,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &str {
+        &self.shared.stream
+    }
+
+    pub(crate) fn subject(&self, bucket: u16) -> String {
+        names::registered_subject(self.number, bucket)
+    }
+
+    pub(crate) fn fold<T>(&self, look: impl FnOnce(&mut Fold) -> T) -> T {
+        look(&mut self.shared.fold.lock())
+    }
+
+    /// Why this day can be trusted no more.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.shared.damage.get().map(String::as_str)
+    }
+
+    /// Whether what stood there at the start was read.
+    pub(crate) fn is_read_once(&self) -> bool {
+        self.shared.read_once.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn was_read_once(&self) {
+        self.shared.read_once.store(true, Ordering::Relaxed);
+    }
+
+    /// This process wrote the bucket's next message.
+    pub(crate) fn wrote(&self, bucket: u16, sequence: u64, message: &[u8]) {
+        self.fold(|fold| fold.see(bucket, sequence, &Message::read(message)));
+    }
+
+    /// Reads on until the bucket is known as far as its leader has it.
+    pub(crate) async fn catch_up(&self, bucket: u16) -> Result<(), RecordsError> {
+        let body = json!({ "last_by_subj": self.subject(bucket) });
+        let last = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
+        let last = last.map_err(failed)?.map_or(0, |message| message.sequence);
+        let tail = self.fold(|fold| fold.tail(bucket));
+        if last < tail {
+            self.shared.damaged(format!(
+                "bucket {bucket:04x} ends at {last}; {tail} was seen before: the stream WENT BACK"
+            ));
+        }
+        if tail >= last && self.damage().is_none() {
+            return Ok(());
+        }
+        self.read_through(last).await
+    }
+
+    /// Waits until everything up to a sequence was read.
+    pub(crate) async fn read_through(&self, sequence: u64) -> Result<(), RecordsError> {
+        let mut read = self.shared.read.subscribe();
+        loop {
+            if let Some(damage) = self.damage() {
+                return Err(failed(damage));
+            }
+            if *read.borrow_and_update() >= sequence {
+                return Ok(());
+            }
+            self.shared.look.notify_one();
+            let changed = read.changed().await;
+            changed.map_err(|_| failed("the follower of registrations ended"))?;
+        }
+    }
+
+    /// The message at a place, whose bytes never change.
+    pub(crate) async fn message(&self, sequence: u64) -> Result<Option<StoredMessage>, RecordsError> {
+        let body = json!({ "seq": sequence });
+        if let Ok(Some(message)) = api::get_from_any(&self.shared.client, self.stream(), &body).await {
+            return Ok(Some(message));
+        }
+        let message = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
+        message.map_err(failed)
+    }
+}
+
+impl Drop for Day {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl Shared {
+    async fn follow(&self) {
+        let mut pause = SHORTEST_PAUSE;
+        while self.damage.get().is_none() {
+            let next = self.fold.lock().read() + 1;
+            let body = json!({ "seq": next, "batch": BATCH });
+            let asked = api::get_batch(&self.client, &self.stream, &body);
+            let answered = tokio::time::timeout(api::ATTEMPT, asked).await;
+            pause = match answered.unwrap_or(Err(ApiError::TimedOut)) {
+                Ok(messages) if messages.is_empty() => (pause * 2).min(LONGEST_PAUSE),
+                Ok(messages) => {
+                    self.take(&messages);
+                    if messages.len() >= BATCH {
+                        continue;
+                    }
+                    SHORTEST_PAUSE
+                }
+                Err(error) => {
+                    tracing::debug!(day = self.number, %error, "registrations could not be read; looking again");
+                    LONGEST_PAUSE
+                }
+            };
+            // Whoever waits for a registration that is not here yet ends the pause.
+            let _ = tokio::time::timeout(pause, self.look.notified()).await;
+        }
+    }
+
+    fn take(&self, messages: &[StoredMessage]) {
+        let mut fold = self.fold.lock();
+        for message in messages {
+            let read = Message::read(&message.payload);
+            let bucket = names::bucket_of_subject(&message.subject).unwrap_or(u16::MAX);
+            if read == Message::Strange {
+                tracing::error!(
+                    day = self.number,
+                    sequence = message.sequence,
+                    "ALARM: a message among the registrations that no honest verifier writes"
+                );
+            }
+            if !fold.follow(bucket, message.sequence, &read) {
+                let missing = fold.read() + 1;
+                self.damaged(format!("message {missing} is missing before {}", message.sequence));
+                break;
+            }
+        }
+        let through = fold.read();
+        drop(fold);
+        self.read.send_replace(through);
+    }
+
+    fn damaged(&self, reason: String) {
+        let reason = format!("the registrations of day {} are damaged: {reason}", self.number);
+        if self.damage.set(reason.clone()).is_ok() {
+            tracing::error!(reason, "REGISTRATIONS ARE REFUSED");
+        }
+        // Whoever waits looks again.
+        self.read.send_modify(|_| ());
+    }
+}

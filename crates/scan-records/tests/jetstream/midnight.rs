@@ -1,0 +1,88 @@
+//! Midnight, and clocks that do not agree when it is.
+
+use citycode_scan_records::{DAY_SECONDS, RecordsError, Registered};
+use citycode_service_kit::clock::{Clock as _, UnixSeconds};
+use citycode_testkit::{NatsServer, eventually};
+use futures::future::join_all;
+
+use crate::fixture::{City, PATIENCE, TODAY};
+
+const MIDNIGHT: i64 = (TODAY as i64 + 1) * DAY_SECONDS;
+
+/// Scans that stand in the streams of both days together.
+async fn in_both_days(city: &City) -> Vec<String> {
+    let mut all = city.registered(TODAY).await;
+    all.extend(city.registered(TODAY + 1).await);
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_a_scan_on_both_sides_of_midnight_is_one_record_whichever_clock_is_right() {
+    let server = NatsServer::start().await;
+    let city = City::on_one(&server).await;
+    // One is ten minutes ahead of the other.
+    let verifiers = [city.verifier(MIDNIGHT - 300).await, city.verifier(MIDNIGHT + 300).await];
+    let calls = (0..60).flat_map(|scan| (0..4).map(move |caller| (scan, caller)));
+    let answers = join_all(calls.map(|(scan, caller)| {
+        let verifier = &verifiers[(scan + caller) % 2];
+        async move {
+            (
+                scan,
+                verifier.register(&format!("scan-{scan:02}"), "a code").await.unwrap(),
+            )
+        }
+    }))
+    .await;
+    for scan in 0..60 {
+        let of_one = answers.iter().filter(|(of, _)| *of == scan);
+        let now = of_one.filter(|(_, answer)| *answer == Registered::Now).count();
+        assert_eq!(now, 1, "scan {scan}");
+    }
+    let expected: Vec<_> = (0..60).map(|scan| format!("scan-{scan:02}")).collect();
+    assert_eq!(in_both_days(&city).await, expected);
+    // The one that is behind goes on, among the records of the new day and with its own time.
+    let [behind, _] = &verifiers;
+    assert_eq!(behind.register("late", "a code").await, Ok(Registered::Now));
+    let records = city.archive().await.registrations(TODAY + 1).await.unwrap();
+    let late = records.iter().find(|record| record.scan.scan_id == "late");
+    assert_eq!(late.map(|record| record.scan.at), Some(behind.clock.now().0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_a_scan_id_is_remembered_until_the_end_of_the_day_after_its_own() {
+    let server = NatsServer::start().await;
+    let city = City::on_one(&server).await;
+    let keeper = city.keeper().await;
+    let verifier = city.verifier(MIDNIGHT - 1).await;
+    assert_eq!(verifier.register("scan", "a code").await, Ok(Registered::Now));
+    let to = async |day: u32, second: i64| {
+        keeper.keep(day, 30).await.unwrap();
+        let now = i64::from(day) * DAY_SECONDS + second;
+        verifier.clock.set_wall(UnixSeconds(now));
+        eventually("the day is open", PATIENCE, || async {
+            !matches!(
+                verifier.register(&format!("first of {day}"), "a code").await,
+                Err(RecordsError::Unavailable(_))
+            )
+        })
+        .await;
+    };
+    to(TODAY + 1, 0).await;
+    assert!(matches!(
+        verifier.register("scan", "a code").await,
+        Ok(Registered::Before(_))
+    ));
+    to(TODAY + 1, DAY_SECONDS - 1).await;
+    let again = city.verifier(verifier.clock.now().0).await;
+    assert!(matches!(
+        again.register("scan", "a code").await,
+        Ok(Registered::Before(_))
+    ));
+    to(TODAY + 2, 0).await;
+    assert_eq!(
+        verifier.register("scan", "a code").await,
+        Ok(Registered::Now),
+        "a scan like any other"
+    );
+}
