@@ -21,6 +21,7 @@ mod recovery;
 mod replay;
 mod replay_nats;
 mod report;
+mod scale;
 mod scan;
 mod store;
 
@@ -38,7 +39,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -68,6 +69,11 @@ const BENCHES: [Bench; 8] = [
         name: "replay",
         measures: "a verifier catching up from JetStream, beside draining the streams without looking",
         run: replay_nats::run,
+    },
+    Bench {
+        name: "scale",
+        measures: "scans by one, two and four verifier processes on one log",
+        run: scale::run,
     },
     Bench {
         name: "scan",
@@ -123,6 +129,9 @@ fn arguments() -> Result<Arguments> {
 fn run() -> Result<ExitCode> {
     if let Some(folder) = recovery::writer_folder() {
         return recovery::write_until_killed(&folder);
+    }
+    if let Some(folder) = scale::verifier_folder() {
+        return scale::verify_until_told(&folder);
     }
     let arguments = arguments()?;
     if arguments.name == "--list" {

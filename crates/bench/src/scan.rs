@@ -4,8 +4,8 @@
 //! Limit and product take turns in short rounds, so that what else the machine does falls on both alike; a figure is
 //! the median round of each.
 
-mod faces;
-mod gate;
+pub(crate) mod faces;
+pub(crate) mod gate;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -44,13 +44,13 @@ fn one_scan(report: &mut Report, scale: Scale, gate: &Gate) -> Result<()> {
     let (place, sentinel) = (gate.verifier_place("staffed")?, gate.verifier_place("sentinel")?);
     let (mut new, mut limit, mut seen) = (Vec::new(), Vec::new(), Vec::new());
     let size = usize::try_from(scale.of(NEW))?;
-    for tokens in gate.tokens.chunks(size) {
+    for tokens in gate.codes.tokens.chunks(size) {
         limit.push(bare.round());
         new.push(each(tokens, |token| scan(gate, &place, token, "id_check_required"))?);
     }
     let limit_of_new = median(limit);
     for _ in 0..ROUNDS {
-        let texts = gate.tokens.iter().cycle().take(usize::try_from(scale.of(SEEN))?);
+        let texts = gate.codes.tokens.iter().cycle().take(usize::try_from(scale.of(SEEN))?);
         let started = Instant::now();
         for text in texts.clone() {
             black_box(gate.verifier.scan(&gate.question(&place, text)));
@@ -58,6 +58,7 @@ fn one_scan(report: &mut Report, scale: Scale, gate: &Gate) -> Result<()> {
         seen.push(started.elapsed().as_secs_f64() * 1e6 / texts.count() as f64);
     }
     let shown: Vec<String> = gate
+        .codes
         .live
         .iter()
         .map(|(token, phone)| present(token, phone, gate.now(), None))

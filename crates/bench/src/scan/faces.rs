@@ -1,6 +1,7 @@
 //! Scans over gRPC on loopback, as `up` serves them, beside a bare tonic server that answers the same bytes without
 //! looking at them. Both get the same requests, access token included, from the same client.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +23,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
 use tower::Layer as _;
+use zeroize::Zeroizing;
 
 use super::gate::Gate;
 use super::{ROUNDS, median};
@@ -35,16 +37,16 @@ const CALLS: u64 = 2_000;
 /// Scans of one round on a stream.
 const STREAMED: u64 = 20_000;
 
-type Client = VerifierServiceClient<Channel>;
+pub(crate) type Client = VerifierServiceClient<Channel>;
 
 pub(super) async fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let codes = scale.of(CALLS) * ROUNDS;
     let gate = Gate::new(codes, 0).await?;
     let authority = LocalAuthority::ephemeral(&OsEntropy);
-    let token = authority.mint_local_admin(AUDIENCE, gate.clock.now())?;
-    let bearer: MetadataValue<Ascii> = format!("Bearer {}", *token).parse()?;
-    let (product, stop) = product(&gate, &authority).await?;
-    let first = request(gate.tokens.last().context("a code")?);
+    let bearer: MetadataValue<Ascii> = format!("Bearer {}", *admin_token(&gate, &authority)?).parse()?;
+    let (address, stop) = product(&gate, &authority)?;
+    let product = client(address).await?;
+    let first = request(gate.codes.tokens.last().context("a code")?);
     let answer = product.clone().verify(with(&bearer, first)).await?.into_inner();
     anyhow::ensure!(
         answer.reason() == Reason::IdCheckRequired,
@@ -53,18 +55,19 @@ pub(super) async fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let echo = echo(answer).await?;
 
     let (mut new, mut new_limit) = (Vec::new(), Vec::new());
-    for tokens in gate.tokens.chunks(usize::try_from(scale.of(CALLS))?) {
+    for tokens in gate.codes.tokens.chunks(usize::try_from(scale.of(CALLS))?) {
         new_limit.push(unary(&echo, &bearer, tokens).await?);
         new.push(unary(&product, &bearer, tokens).await?);
     }
     let (mut seen, mut seen_limit) = (Vec::new(), Vec::new());
-    for tokens in gate.tokens.chunks(usize::try_from(scale.of(CALLS))?) {
+    for tokens in gate.codes.tokens.chunks(usize::try_from(scale.of(CALLS))?) {
         seen_limit.push(unary(&echo, &bearer, tokens).await?);
         seen.push(unary(&product, &bearer, tokens).await?);
     }
     let (mut streamed, mut stream_limit) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let texts: Vec<_> = gate
+            .codes
             .tokens
             .iter()
             .cycle()
@@ -101,7 +104,7 @@ fn with<T>(bearer: &MetadataValue<Ascii>, message: T) -> Request<T> {
 }
 
 /// The verifier behind the listener and the access check of `up`. It serves until the trigger goes.
-async fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(Client, impl Sized + use<>)> {
+pub(crate) fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(SocketAddr, impl Sized + use<>)> {
     let keys = TrustedKeys::new().with_local(authority)?;
     let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
     let authenticate = Authenticate::optional(tokens, Arc::clone(&gate.clock));
@@ -114,10 +117,15 @@ async fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(Client, imp
     let address = listener.address();
     let (trigger, stop) = Signal::channel();
     tokio::spawn(listener.serve(router, stop));
-    Ok((client(address).await?, trigger))
+    Ok((address, trigger))
 }
 
-async fn client(address: std::net::SocketAddr) -> Result<Client> {
+/// A token that may do everything.
+pub(crate) fn admin_token(gate: &Gate, authority: &LocalAuthority) -> Result<Zeroizing<String>> {
+    Ok(authority.mint_local_admin(AUDIENCE, gate.clock.now())?)
+}
+
+pub(crate) async fn client(address: SocketAddr) -> Result<Client> {
     let endpoint = Channel::from_shared(format!("http://{address}"))?;
     Ok(VerifierServiceClient::new(endpoint.connect().await?))
 }
@@ -137,7 +145,8 @@ async fn unary(client: &Client, bearer: &MetadataValue<Ascii>, tokens: &[String]
     Ok(tokens.len() as f64 / started.elapsed().as_secs_f64())
 }
 
-async fn pipelined(client: &Client, bearer: &MetadataValue<Ascii>, texts: &[&String]) -> Result<f64> {
+/// Answers a second on one stream, all of them as they should be.
+pub(crate) async fn pipelined(client: &Client, bearer: &MetadataValue<Ascii>, texts: &[&String]) -> Result<f64> {
     let requests: Vec<_> = texts.iter().map(|text| request(text)).collect();
     let started = Instant::now();
     let answers = client

@@ -30,27 +30,38 @@ const OFFLINE: u8 = 4;
 /// A live code: its token and the phone that shows it.
 pub(super) type Live = (String, DeviceSigner);
 
-/// A verifier over a log in memory that holds codes of its own.
-pub(super) struct Gate {
+/// Codes that were issued on a log.
+#[derive(Default)]
+pub(crate) struct Codes {
+    /// On paper.
+    pub(crate) tokens: Vec<String>,
+    /// On phones.
+    pub(super) live: Vec<Live>,
+}
+
+/// A verifier over a log that holds codes.
+pub(crate) struct Gate {
     pub(super) verifier: Arc<Verifier>,
     pub(super) clock: Arc<dyn Clock>,
-    policy: Arc<citycode_domain::policy::Policy>,
-    /// Codes on paper.
-    pub(super) tokens: Vec<String>,
-    /// Codes on phones.
-    pub(super) live: Vec<Live>,
+    policy: Arc<Policy>,
+    pub(super) codes: Codes,
     _folder: tempfile::TempDir,
 }
 
 impl Gate {
-    /// With so many codes on paper and so many on phones.
+    /// Over a log in memory with so many codes on paper and so many on phones.
     pub(super) async fn new(paper: u64, phones: u64) -> Result<Self> {
+        let store = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 256)?);
+        let codes = Codes::issue(&store, paper, phones).await?;
+        Self::open(Arc::new(store), codes).await
+    }
+
+    /// Over any log, all of it folded and proved fresh when this returns; `codes` are those to be shown to it.
+    pub(crate) async fn open(store: Arc<dyn EventStore>, codes: Codes) -> Result<Self> {
         let folder = folder::throw_away()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?);
-        let layout = Layout::new(1, 256)?;
-        let store = MemoryEventStore::new(LogId([1; 16]), layout);
         let random = Arc::clone(&entropy);
         let master = zeroize::Zeroizing::new([1; 32]);
         let vault = EmbeddedVault::open(
@@ -58,6 +69,7 @@ impl Gate {
             &master,
             Arc::new(move |bytes| random.fill(bytes)),
         )?;
+        let layout = store.layout();
         let parts = VerifierParts {
             policy: Arc::clone(&policy),
             clock: Arc::clone(&clock),
@@ -69,32 +81,30 @@ impl Gate {
             )?),
             fingerprint_key: entropy.array(),
             identity: LogIdentity {
-                log_id: [1; 16],
-                partitions: 1,
-                buckets_per_partition: 256,
-                hash_version: 1,
+                log_id: store.log_id().0,
+                partitions: layout.partitions(),
+                buckets_per_partition: layout.buckets_per_partition(),
+                hash_version: layout.hash_version(),
             },
         };
-        let (verifier, mut fold, from) = Verifier::open(parts, &store, None).await.map_err(anyhow::Error::msg)?;
+        let (verifier, mut fold, from) = Verifier::open(parts, &*store, None).await.map_err(anyhow::Error::msg)?;
         let progress = Progress::new(&from);
-        let (followed, following) = (store.clone(), progress.clone());
-        tokio::spawn(async move { follow(&followed, &mut fold, &following).await });
-        let (tokens, live) = issue_all(&store, &policy, Timestamp(clock.now().0), paper, phones).await?;
+        let (followed, following) = (Arc::clone(&store), progress.clone());
+        tokio::spawn(async move { follow(&*followed, &mut fold, &following).await });
         progress.wait_for_all(&store.heads().await?).await?;
         let freshness = Arc::clone(verifier.freshness());
         freshness
-            .probe(&store, &progress, &*clock)
+            .probe(&*store, &progress, &*clock)
             .await
             .map_err(anyhow::Error::msg)?;
         let component = citycode_service_kit::health::HealthRegistry::new().component("freshness");
         let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), component);
-        tokio::spawn(freshness.keep_probing(Arc::new(store), progress, Arc::clone(&clock), watch));
+        tokio::spawn(freshness.keep_probing(store, progress, Arc::clone(&clock), watch));
         Ok(Self {
             verifier,
             clock,
             policy,
-            tokens,
-            live,
+            codes,
             _folder: folder,
         })
     }
@@ -117,14 +127,16 @@ impl Gate {
     }
 }
 
-/// Issues so many offline codes and live ones, and writes them into the log.
-async fn issue_all(
-    store: &MemoryEventStore,
-    policy: &Policy,
-    now: Timestamp,
-    paper: u64,
-    phones: u64,
-) -> Result<(Vec<String>, Vec<Live>)> {
+impl Codes {
+    /// Issues so many offline codes and live ones, and writes them into the log, into its first partition.
+    pub(crate) async fn issue(store: &dyn EventStore, paper: u64, phones: u64) -> Result<Self> {
+        let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?;
+        let now = Timestamp(SystemClock::new().now().0);
+        issue_all(store, &policy, now, paper, phones).await
+    }
+}
+
+async fn issue_all(store: &dyn EventStore, policy: &Policy, now: Timestamp, paper: u64, phones: u64) -> Result<Codes> {
     let entropy = OsEntropy;
     let key = SigningKey::from_seed([3; 32]);
     let added = SigningKeyAdded {
@@ -184,10 +196,10 @@ async fn issue_all(
             None => tokens.push(signed.text),
         }
     }
-    Ok((tokens, live))
+    Ok(Codes { tokens, live })
 }
 
-async fn append(store: &MemoryEventStore, stream: &str, event: &Event, number: u64) -> Result<()> {
+async fn append(store: &dyn EventStore, stream: &str, event: &Event, number: u64) -> Result<()> {
     let commit = commit_of(StreamName::new(stream)?, event, number, 1_700_000_000);
     store.append_to_stream(commit, StreamState::Any).await?;
     Ok(())

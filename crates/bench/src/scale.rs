@@ -1,0 +1,212 @@
+//! `scale`: the same scans by one, two and four verifier processes on one log on JetStream, asked by one client.
+//!
+//! Verifiers share nothing but the log, so what bounds them together is the machine: its cores, of which the client
+//! takes its part. Beside the scans a second stands what a scan costs the verifiers of processor time, which must not
+//! grow with their number.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use citycode_event_store::follow::{Fold, Progress, follow};
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition, RecordedCommit};
+use citycode_event_store_jetstream::{self as jetstream, Durability, EchoAnswers, JetStreamEventStore};
+use citycode_service_kit::auth::LocalAuthority;
+use citycode_service_kit::clock::{Clock as _, SystemClock};
+use citycode_service_kit::entropy::OsEntropy;
+use citycode_service_kit::files;
+use citycode_testkit::{NatsServer, NatsSync};
+use futures::future::try_join_all;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::report::{Figure, Report};
+use crate::scan::faces::{Client, admin_token, client, pipelined, product};
+use crate::scan::gate::{Codes, Gate};
+use crate::{Scale, folder};
+
+const CODES: u64 = 2_000;
+/// Scans of a round, over all streams.
+const SCANS: u64 = 1_000_000;
+/// Streams of the client, over all verifiers.
+const STREAMS: usize = 4;
+const ROUNDS: usize = 3;
+const VERIFIERS: [(usize, &str, &str); 3] = [
+    (1, "scale_1", "scale_1_verifier_time"),
+    (2, "scale_2", "scale_2_verifier_time"),
+    (4, "scale_4", "scale_4_verifier_time"),
+];
+/// Tells a second process where its task is.
+const VERIFY: &str = "CITYCODE_BENCH_VERIFY";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Of `/proc/PID/stat`, on every Linux of the day.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure(report, scale))
+}
+
+/// The folder of this process's task, if it is a verifier.
+pub(crate) fn verifier_folder() -> Option<PathBuf> {
+    std::env::var_os(VERIFY).map(Into::into)
+}
+
+/// A second process: a verifier that serves until its standard input ends.
+pub(crate) fn verify_until_told(folder: &Path) -> Result<ExitCode> {
+    let server = std::fs::read_to_string(folder.join("server"))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let _serving = runtime.block_on(async {
+        let store = JetStreamEventStore::open(&config(server)).await?;
+        let gate = Gate::open(Arc::new(store), Codes::default()).await?;
+        let authority = LocalAuthority::ephemeral(&OsEntropy);
+        let (address, stop) = product(&gate, &authority)?;
+        let ready = format!("{address} {}", *admin_token(&gate, &authority)?);
+        files::write_atomic(&folder.join("ready"), ready.as_bytes(), files::PRIVATE_FILE_MODE)?;
+        anyhow::Ok((gate, stop))
+    })?;
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(server: String) -> jetstream::Config {
+    jetstream::Config {
+        replicas: 1,
+        ..jetstream::Config::new(vec![server], "bench", Durability::Unproven)
+    }
+}
+
+/// A verifier's process and a way to it.
+struct Running {
+    process: Child,
+    client: Client,
+    bearer: MetadataValue<Ascii>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start(server: &str) -> Result<Self> {
+        let folder = folder::throw_away()?;
+        std::fs::write(folder.path().join("server"), server)?;
+        let process = Command::new(std::env::current_exe()?)
+            .env(VERIFY, folder.path())
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let ready = folder.path().join("ready");
+        let since = Instant::now();
+        while !ready.exists() {
+            if since.elapsed() > READY_WITHIN {
+                bail!("a verifier's process does not come up");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let ready = std::fs::read_to_string(ready)?;
+        let (address, token) = ready.split_once(' ').context("an address and a token")?;
+        Ok(Self {
+            process,
+            client: client(address.parse::<SocketAddr>()?).await?,
+            bearer: format!("Bearer {token}").parse()?,
+            _folder: folder,
+        })
+    }
+
+    /// Processor time that it has used.
+    fn seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name in brackets may hold anything; user and system time are the 12th and 13th word behind it.
+        let (_, words) = stat.rsplit_once(')').context("a stat line")?;
+        let ticks = words.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        Ok(ticks / TICKS_PER_SECOND)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        // It ends by itself; how is of no interest here.
+        let _ = self.process.wait();
+    }
+}
+
+async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
+    let server = NatsServer::start_with(NatsSync::EveryTwoMinutes).await;
+    let config = config(server.url());
+    let new = jetstream::NewLog {
+        log_id: LogId([1; 16]),
+        layout: Layout::new(1, 4_096)?,
+    };
+    jetstream::provision(&config, &new).await?;
+    let store = Arc::new(JetStreamEventStore::open(&config).await?);
+    let codes = Codes::issue(&*store, CODES, 0).await?;
+    let writing = answer_echoes(&store);
+    let mut alone = None;
+    for (verifiers, name, time) in VERIFIERS {
+        let starting = (0..verifiers).map(|_| Running::start(config.connection.servers[0].as_str()));
+        let running = try_join_all(starting).await?;
+        // Everybody has seen every code.
+        scan(&running, &codes, CODES * STREAMS as u64).await?;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push(scan(&running, &codes, scale.of(SCANS)).await?);
+        }
+        rounds.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let (rate, micros) = rounds[ROUNDS / 2];
+        let alone = *alone.get_or_insert(rate);
+        report.push(Figure::new(name, rate, "1/s").beside(alone));
+        report.push(Figure::new(time, micros, "us"));
+    }
+    report.note(format!(
+        "reference: one process in the same run. verifier_time: processor time of all verifiers a scan. {STREAMS} streams of one client, who shares the machine's cores with the verifiers"
+    ));
+    writing.abort();
+    Ok(())
+}
+
+/// Scans a second over all streams, and the verifiers' microseconds of processor time a scan.
+async fn scan(running: &[Running], codes: &Codes, scans: u64) -> Result<(f64, f64)> {
+    let used = || running.iter().map(Running::seconds).sum::<Result<f64>>();
+    let texts: Vec<_> = codes
+        .tokens
+        .iter()
+        .cycle()
+        .take(usize::try_from(scans)? / STREAMS)
+        .collect();
+    let (before, started) = (used()?, Instant::now());
+    let streams = (0..STREAMS).map(|stream| {
+        let verifier = &running[stream % running.len()];
+        pipelined(&verifier.client, &verifier.bearer, &texts)
+    });
+    try_join_all(streams).await?;
+    let (scans, seconds) = ((texts.len() * STREAMS) as f64, started.elapsed().as_secs_f64());
+    Ok((scans / seconds, (used()? - before) * 1e6 / scans))
+}
+
+/// Looks at nothing.
+struct Idle;
+
+impl Fold for Idle {
+    fn fold(&mut self, _: &RecordedCommit) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A writer, by whom verifiers prove that they are fresh.
+fn answer_echoes(store: &Arc<JetStreamEventStore>) -> tokio::task::JoinHandle<()> {
+    let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
+    let (followed, answering) = (Arc::clone(store), Arc::clone(store));
+    let clock = SystemClock::new();
+    let answers = EchoAnswers {
+        watermark_every: Duration::from_secs(1),
+        patience: Duration::from_millis(50),
+        now: Box::new(move || clock.now().0),
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = async { follow(&*followed, &mut Idle, &progress).await } => {}
+            _ = answering.answer_echoes(answers) => {}
+        }
+    })
+}
