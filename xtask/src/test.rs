@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{at_root, cargo, run};
 use crate::steps::{self, Outcome, Step};
 use crate::workspace::Workspace;
-use crate::{arrows, fuzz, map, proto, tidy, tools};
+use crate::{arrows, deploy, fuzz, map, proto, tidy, tools};
 
 /// How long CI gives each fuzz target. Long enough to walk the grammar from the seeds, short enough for
 /// a dozen targets on two cores; long runs are for people: `cargo xtask fuzz TARGET --seconds 3600`.
 const FUZZ_SECONDS_IN_CI: u32 = 20;
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 16] = [
     Step {
         name: "tools",
         what: "outside programs at pinned versions",
@@ -49,6 +49,16 @@ const STEPS: [Step; 14] = [
         name: "proto",
         what: "protobuf lint and compatibility",
         run: proto::check,
+    },
+    Step {
+        name: "rules",
+        what: "alarms ring where they must, and say what to do",
+        run: |w| done(deploy::rules(w)),
+    },
+    Step {
+        name: "manifests",
+        what: "Kubernetes takes what it is given",
+        run: |w| done(deploy::manifests(w)),
     },
     Step {
         name: "clippy",

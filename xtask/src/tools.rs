@@ -24,7 +24,7 @@ struct DebianPackage {
     present: fn() -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 5] = [
+const DEBIAN_PACKAGES: [DebianPackage; 6] = [
     DebianPackage {
         name: "zbar-tools",
         what_for: "zbarimg, a second reader of our QR images",
@@ -44,6 +44,11 @@ const DEBIAN_PACKAGES: [DebianPackage; 5] = [
         name: "g++",
         what_for: "libFuzzer is C++",
         present: || on_path("c++") || on_path("g++"),
+    },
+    DebianPackage {
+        name: "prometheus",
+        what_for: "promtool for our alarms, and a Prometheus that looks at a running city",
+        present: || on_path("promtool") && on_path("prometheus"),
     },
     DebianPackage {
         name: "python3-venv",

@@ -223,7 +223,7 @@ impl Shared {
         }
         match answer.and_then(|answer| api::parse::<BatchAck>(&answer.payload)) {
             Ok(BatchAck { seq, count, batch }) if count == size as u64 && batch == name && seq >= count => {
-                metrics::histogram!("citycode_log_batch_size_commits").record(size as f64);
+                metrics::counter!("citycode_log_grouped_commits_total").increment(count);
                 Ok(seq - count + 1)
             }
             Ok(ack) => {

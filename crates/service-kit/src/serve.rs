@@ -13,11 +13,12 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 
 use crate::problem::{Code, Problem};
 use crate::shutdown::Signal;
+use crate::tls::{MutualTls, TlsError};
 
 /// Largest gRPC message taken: a batch of an import, with room.
 pub const MAX_GRPC_MESSAGE_BYTES: usize = 4 << 20;
@@ -50,6 +51,9 @@ pub enum ServeError {
     /// The file descriptor set for reflection is damaged.
     #[error("the file descriptor set cannot be read")]
     Descriptors(#[source] tonic_reflection::server::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server ended.
     #[error("the server ended")]
     Ended(#[source] tonic::transport::Error),
@@ -60,6 +64,7 @@ pub enum ServeError {
 pub struct Listener {
     incoming: TcpIncoming,
     address: SocketAddr,
+    tls: Option<ServerTlsConfig>,
 }
 
 impl Listener {
@@ -76,7 +81,22 @@ impl Listener {
                 .with_nodelay(Some(true))
                 .with_keepalive(Some(KEEPALIVE_INTERVAL)),
             address,
+            tls: None,
         })
+    }
+
+    /// Takes only callers with a certificate, and shows its own. HTTP/1.1 is not spoken then: who offers it alone
+    /// (ALPN, RFC 7301) is turned away.
+    ///
+    /// # Errors
+    /// [`ServeError::Tls`].
+    pub fn secured(self, tls: &MutualTls) -> Result<Self, ServeError> {
+        let tls = tls.server()?;
+        // Refused now rather than in the task that serves.
+        Server::builder()
+            .tls_config(tls.clone())
+            .map_err(|error| ServeError::Tls(TlsError::Refused(error)))?;
+        Ok(Self { tls: Some(tls), ..self })
     }
 
     /// The address, with the port that was chosen.
@@ -95,7 +115,11 @@ impl Listener {
 
     async fn serve_draining(self, router: Router, stop: Signal, drain: Duration) -> Result<(), ServeError> {
         let address = self.address;
-        let server = Server::builder()
+        let mut server = Server::builder();
+        if let Some(tls) = self.tls {
+            server = server.tls_config(tls).map_err(ServeError::Ended)?;
+        }
+        let server = server
             .accept_http1(true)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

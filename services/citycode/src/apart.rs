@@ -13,6 +13,7 @@ mod issuer;
 mod keeping;
 mod portal;
 mod revocation;
+mod servers;
 mod settings;
 mod state_folder;
 mod verifier;
@@ -37,7 +38,7 @@ use tonic::service::Routes;
 use tracing::Instrument as _;
 
 use crate::compose::snapshots::Snapshot;
-use crate::compose::{StartError, Surroundings, snapshots};
+use crate::compose::{StartError, Surroundings, snapshots, state_numbers};
 use crate::failure::{self, Failure};
 use crate::output::{Format, Output};
 use front::Front;
@@ -170,7 +171,7 @@ async fn serve(
     surroundings: &Surroundings,
     stopped: &Signal,
 ) -> Result<(), StartError> {
-    let front = Front::open(role, settings.listen, stopped)?;
+    let front = Front::open(role, settings, stopped)?;
     let opening = open(role, settings, surroundings, &front, stopped);
     let opened = tokio::select! {
         opened = opening => opened,
@@ -186,6 +187,11 @@ async fn serve(
     front.serve(service.router);
     let every = settings.snapshot_every();
     let mut tasks = service.tasks;
+    if let Some(folder) = settings.state.clone().filter(|_| role != Role::Portal) {
+        let clock = Arc::clone(&surroundings.clock);
+        tasks.push(tokio::spawn(state_numbers::keep_measuring(folder, clock)));
+        tasks.push(tokio::spawn(servers::keep_measuring(settings.log.monitors.clone())));
+    }
     tasks.push(tokio::spawn(snapshots::keep_saving(
         service.snapshots.clone(),
         every,
@@ -193,7 +199,7 @@ async fn serve(
     )));
     front.wait_until_ready(stopped).await;
     if !stopped.is_pulled() {
-        crate::up::say(&format!("ready http://{}", front.address())).map_err(|_| StartError::Interrupted)?;
+        crate::up::say(&format!("ready {}", front.url())).map_err(|_| StartError::Interrupted)?;
     }
     stopped.clone().wait().await;
     front.close(settings.drain()).await;

@@ -3,7 +3,11 @@
 
 pub(crate) mod faces;
 pub(crate) mod following;
+pub(crate) mod lag;
+pub(crate) mod measured;
+pub(crate) mod numbers;
 pub(crate) mod snapshots;
+pub(crate) mod state_numbers;
 pub(crate) mod status_fold;
 pub(crate) mod verifying;
 pub(crate) mod writing;

@@ -1,5 +1,6 @@
 //! gRPC clients of the services behind, over whatever carries them.
 
+use citycode_service_kit::tls::{MutualTls, TlsError};
 use citycode_wire::proto::audit::v1::audit_service_client::AuditServiceClient;
 use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient;
 use citycode_wire::proto::revocation::v1::revocation_service_client::RevocationServiceClient;
@@ -49,16 +50,25 @@ pub struct Endpoints {
     pub verifier: Vec<String>,
     /// Audit services.
     pub audit: Vec<String>,
+    /// How the portal shows who it is, and whom it takes: addresses are `https://` then. Whatever the address, an
+    /// instance must have a certificate in the name of its service (`issuer`, `revocation`, `verifier`, `audit`).
+    pub tls: Option<MutualTls>,
 }
 
 /// Why there are no clients.
 #[derive(Debug, thiserror::Error)]
-#[error("the address of the {service} service is not one")]
-pub struct ConnectError {
-    /// Which service.
-    service: &'static str,
-    /// What is wrong with it.
-    source: tonic::transport::Error,
+pub enum ConnectError {
+    /// An address is not one.
+    #[error("the address of the {service} service is not one")]
+    Address {
+        /// Which service.
+        service: &'static str,
+        /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Clients {
@@ -78,19 +88,21 @@ impl Clients {
     /// go. Inside a tokio runtime.
     ///
     /// # Errors
-    /// An address that is not one.
+    /// An address that is not one, or certificates that cannot be used.
     pub fn connect(endpoints: Endpoints) -> Result<(Self, Reached), ConnectError> {
         let Endpoints {
             issuer,
             revocation,
             verifier,
             audit,
+            tls,
         } = endpoints;
+        let tls = tls.as_ref();
         let services = [
-            spread("issuer", &issuer)?,
-            spread("revocation", &revocation)?,
-            spread("verifier", &verifier)?,
-            spread("audit", &audit)?,
+            spread("issuer", &issuer, tls)?,
+            spread("revocation", &revocation, tls)?,
+            spread("verifier", &verifier, tls)?,
+            spread("audit", &audit, tls)?,
         ];
         let [issuer, revocation, verifier, audit] = services.clone().map(Transport::new);
         Ok((Self::over(issuer, revocation, verifier, audit), Reached(services)))
@@ -118,6 +130,7 @@ impl Reached {
     }
 }
 
-fn spread(service: &'static str, addresses: &[String]) -> Result<Spread, ConnectError> {
-    Spread::over(addresses).map_err(|source| ConnectError { service, source })
+fn spread(service: &'static str, addresses: &[String], tls: Option<&MutualTls>) -> Result<Spread, ConnectError> {
+    let tls = tls.map(|tls| tls.client_of(service)).transpose()?;
+    Spread::over(addresses, tls).map_err(|source| ConnectError::Address { service, source })
 }

@@ -18,7 +18,7 @@ use http::Uri;
 use http_body_util::{BodyExt as _, Full};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -87,13 +87,13 @@ impl Drop for Resolving {
 
 impl Spread {
     /// Over the instances at these addresses, and at whatever addresses their names lead to from now on.
-    pub(crate) fn over(addresses: &[String]) -> Result<Self, tonic::transport::Error> {
+    pub(crate) fn over(addresses: &[String], tls: Option<ClientTlsConfig>) -> Result<Self, tonic::transport::Error> {
         // Refused now rather than at the first call.
         for address in addresses {
-            Endpoint::from_shared(address.clone())?;
+            endpoint(address, tls.as_ref())?;
         }
         let instances = Arc::new(ArcSwap::from_pointee(Vec::new()));
-        let resolving = tokio::spawn(keep_resolving(addresses.to_vec(), Arc::clone(&instances)));
+        let resolving = tokio::spawn(keep_resolving(addresses.to_vec(), tls, Arc::clone(&instances)));
         Ok(Self {
             instances,
             next: Arc::default(),
@@ -181,9 +181,9 @@ impl Service<Request> for Spread {
 }
 
 impl Instance {
-    fn new(address: &str) -> Option<Self> {
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok()?;
-        let channel = endpoint
+    fn new(address: &str, tls: Option<&ClientTlsConfig>) -> Option<Self> {
+        let channel = endpoint(address, tls)
+            .ok()?
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE)
@@ -237,6 +237,14 @@ impl Instance {
     }
 }
 
+fn endpoint(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned())?;
+    match tls {
+        Some(tls) => endpoint.tls_config(tls.clone()),
+        None => Ok(endpoint),
+    }
+}
+
 fn nobody() -> TransportError {
     TransportError("the name of the service leads nowhere".into())
 }
@@ -247,7 +255,11 @@ fn is_unavailable(response: &Response) -> bool {
     status.is_some_and(|status| status.as_bytes() == b"14")
 }
 
-async fn keep_resolving(addresses: Vec<String>, instances: Arc<ArcSwap<Vec<Arc<Instance>>>>) {
+async fn keep_resolving(
+    addresses: Vec<String>,
+    tls: Option<ClientTlsConfig>,
+    instances: Arc<ArcSwap<Vec<Arc<Instance>>>>,
+) {
     let mut known = BTreeMap::<String, Watched>::new();
     let mut tick = tokio::time::interval(RESOLVE_EVERY);
     loop {
@@ -269,7 +281,7 @@ async fn keep_resolving(addresses: Vec<String>, instances: Arc<ArcSwap<Vec<Arc<I
         });
         for address in found {
             if !known.contains_key(&address)
-                && let Some(instance) = Instance::new(&address).map(Arc::new)
+                && let Some(instance) = Instance::new(&address, tls.as_ref()).map(Arc::new)
             {
                 let watch = tokio::spawn(Arc::clone(&instance).keep_watching());
                 known.insert(address, Watched { instance, watch });
@@ -289,7 +301,7 @@ async fn resolve(address: &str) -> Vec<String> {
     let (Some(host), scheme) = (uri.host(), uri.scheme_str().unwrap_or("http")) else {
         return Vec::new();
     };
-    let port = uri.port_u16().unwrap_or(80);
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match tokio::net::lookup_host((host, port)).await {
         Ok(found) => found.map(|found: SocketAddr| format!("{scheme}://{found}")).collect(),

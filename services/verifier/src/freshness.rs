@@ -65,8 +65,6 @@ impl Freshness {
     pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
         let (monotonic, wall) = (clock.monotonic(), clock.now());
         let heads = store.proved_heads().await.map_err(|error| error.to_string())?;
-        let behind = heads.commits().saturating_sub(progress.position().commits());
-        metrics::gauge!("citycode_verifier_lag_events").set(behind as f64);
         progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
         self.reaches.fetch_max(wall.0, Ordering::AcqRel);
         self.prove(millis(monotonic));
@@ -141,7 +139,7 @@ impl FreshnessWatch {
 
     fn look(&mut self, age_ms: u64) {
         if age_ms != u64::MAX {
-            metrics::gauge!("citycode_verifier_lag_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
+            metrics::gauge!("citycode_verifier_knowledge_age_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
         }
         let stale = age_ms > self.limit_ms;
         if self.stale == Some(stale) {

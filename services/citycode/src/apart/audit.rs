@@ -17,9 +17,16 @@ pub(super) async fn open(
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Audit, settings, health).await?;
+    let ground = Ground::open(Role::Audit, settings, surroundings, health).await?;
     let folder = ground.state.join("audit");
-    let (audit, follower) = follow_index(&ground.log, &folder, &ground.policy, health.component("audit")).await?;
+    let (audit, follower) = follow_index(
+        &ground.log,
+        &folder,
+        &ground.policy,
+        health.component("audit"),
+        &surroundings.clock,
+    )
+    .await?;
     let audit = Arc::new(audit);
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {

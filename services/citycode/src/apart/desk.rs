@@ -41,7 +41,15 @@ pub(super) async fn open(
         register,
         progress,
         follower,
-    } = follow_register(&ground.log, &snapshot, refolded, erasures, component).await?;
+    } = follow_register(
+        &ground.log,
+        &snapshot,
+        refolded,
+        erasures,
+        component,
+        &surroundings.clock,
+    )
+    .await?;
     // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
     let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
     let provider = settings.assertion_provider.as_ref();

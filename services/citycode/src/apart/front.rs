@@ -1,7 +1,10 @@
-//! The port of a service: health and numbers from the first moment, the service once it is there, and an end that
+//! The ports of a service: health and numbers from the first moment, the service once it is there, and an end that
 //! callers see coming.
+//!
+//! Callers are taken on the one port, with certificates where the settings say so; probes and Prometheus ask on the
+//! management port, which stands for itself or, where there is none, on the callers' port too. gRPC health answers on
+//! both: portals watch it over the connection on which they call.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::health::{Component, HealthRegistry, Probe};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_service_kit::serve::{Listener, ServeError, app};
+use citycode_service_kit::serve::{Listener, ServeError, app, with_fallbacks};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use http::header::CONTENT_TYPE;
 use tokio::task::JoinHandle;
@@ -18,52 +21,79 @@ use tonic::service::Routes;
 use tower::ServiceExt as _;
 
 use super::Role;
-use crate::compose::{StartError, faces};
+use super::settings::ServiceSettings;
+use crate::compose::{StartError, faces, numbers};
 
 /// Names under which gRPC health answers: every service's, so that a caller may ask for the one it wants.
 const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
 
-/// The port, open.
+/// The ports, open.
 pub(super) struct Front {
-    address: SocketAddr,
+    url: String,
     health: HealthRegistry,
     serving: Component,
     inner: Arc<OnceLock<Router>>,
     stop: Trigger,
-    server: JoinHandle<Result<(), ServeError>>,
+    servers: Vec<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Front {
     /// Listens, and answers who asks how it goes. gRPC health says "not serving" from the instant of `stopped`.
-    pub(super) fn open(role: Role, listen: SocketAddr, stopped: &Signal) -> Result<Self, StartError> {
-        let listener = Listener::bind(listen)?;
-        let address = listener.address();
+    pub(super) fn open(role: Role, settings: &ServiceSettings, stopped: &Signal) -> Result<Self, StartError> {
+        let listener = Listener::bind(settings.listen)?;
+        // A portal's own callers are people behind the city's ingress: its certificate is for what it calls.
+        let tls = settings.tls.as_ref().filter(|_| role != Role::Portal);
+        let url = format!(
+            "{}://{}",
+            if tls.is_some() { "https" } else { "http" },
+            listener.address()
+        );
+        let listener = match tls {
+            Some(tls) => listener.secured(tls)?,
+            None => listener,
+        };
         let health = HealthRegistry::new();
         let serving = health.component("serving");
         serving.starting("the service is coming up");
         let inner = Arc::new(OnceLock::new());
         let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
         tokio::spawn(keep_health);
-        let http = health.routes().merge(faces::metrics_routes(stopped)).fallback({
+        // Installed by now: what a recorder is not there for is not counted.
+        let numbers = faces::metrics_routes(stopped);
+        numbers::register(numbers::of(role));
+        let told = health.routes().merge(numbers);
+        let calls = {
             let inner = Arc::clone(&inner);
             move |request: Request| forward(Arc::clone(&inner), request)
-        });
-        let router = app(Routes::new(grpc_health), http);
+        };
         let (stop, ending) = Signal::channel();
-        let server = tokio::spawn(listener.serve(router, ending));
-        tracing::info!(program = role.program(), %address, "answering health checks");
+        let mut servers = Vec::new();
+        let http = match settings.management {
+            None => told,
+            Some(address) => {
+                let management = Listener::bind(address)?;
+                tracing::info!(address = %management.address(), "health and numbers are told");
+                let router = app(Routes::new(grpc_health.clone()), with_fallbacks(told));
+                servers.push(tokio::spawn(management.serve(router, ending.clone())));
+                Router::new()
+            }
+        };
+        let router = app(Routes::new(grpc_health), http.fallback(calls));
+        servers.push(tokio::spawn(listener.serve(router, ending)));
+        tracing::info!(program = role.program(), url, "answering health checks");
         Ok(Self {
-            address,
+            url,
             health,
             serving,
             inner,
             stop,
-            server,
+            servers,
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where callers are taken.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(super) fn health(&self) -> &HealthRegistry {
@@ -90,8 +120,10 @@ impl Front {
         self.serving.not_ready("shutting down");
         tokio::time::sleep(drain).await;
         self.stop.pull();
-        if let Ok(Err(error)) = self.server.await {
-            tracing::error!(%error, "the server ended badly");
+        for server in self.servers {
+            if let Ok(Err(error)) = server.await {
+                tracing::error!(%error, "a server ended badly");
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use super::Role;
 use super::keeping::Keeping;
 use super::settings::ServiceSettings;
 use super::state_folder::StateFolder;
+use crate::compose::measured::MeasuredLog;
 use crate::compose::{StartError, Surroundings, snapshots};
 
 /// Between two looks for servers that are not there yet.
@@ -47,6 +48,7 @@ impl Ground {
     pub(super) async fn open(
         role: Role,
         settings: &ServiceSettings,
+        surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
         let state = settings.state.as_ref().expect("complained of where it is missing");
@@ -68,7 +70,7 @@ impl Ground {
         };
         component.ready();
         state.remember(store.log_id())?;
-        let log: Arc<dyn EventStore> = store.clone();
+        let log = MeasuredLog::around(store.clone(), &surroundings.clock);
         let identity = snapshots::identity_of(&*log);
         Ok(Self {
             state,

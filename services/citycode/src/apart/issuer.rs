@@ -22,7 +22,7 @@ pub(super) async fn open(
     health: &HealthRegistry,
     stopped: &Signal,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Issuer, settings, health).await?;
+    let ground = Ground::open(Role::Issuer, settings, surroundings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
     let vault = ground.vault(Role::Issuer, settings, surroundings, health).await?;
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);

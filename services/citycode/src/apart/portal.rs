@@ -19,6 +19,7 @@ pub(super) fn open(
         revocation: services.revocation,
         verifier: services.verifier,
         audit: services.audit,
+        tls: settings.tls.clone(),
     })?;
     let services = health.component("services");
     services.starting("an instance of each service is waited for");

@@ -15,6 +15,7 @@ use super::ground::Ground;
 use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router};
 use crate::compose::following::spawn_follower;
+use crate::compose::lag::Lag;
 use crate::compose::status_fold::StatusSnapshot;
 use crate::compose::writing::publish_lists;
 use crate::compose::{StartError, Surroundings, faces};
@@ -24,14 +25,15 @@ pub(super) async fn open(
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Revocation, settings, health).await?;
+    let ground = Ground::open(Role::Revocation, settings, surroundings, health).await?;
     let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
     let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
     let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
     let progress = Progress::new(&status.reaches());
-    let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"));
+    let lag = Lag::of("status", &surroundings.clock);
+    let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"), lag);
     let mut tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;

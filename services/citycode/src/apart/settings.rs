@@ -8,6 +8,7 @@ use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials,
 use citycode_jetstream::ClientIdentity;
 use citycode_service_kit::config::{ConfigError, Sensible};
 use citycode_service_kit::files;
+use citycode_service_kit::tls::MutualTls;
 use serde::Deserialize;
 
 use super::Role;
@@ -25,6 +26,12 @@ const DEFAULT_REPLICAS: u8 = 3;
 pub struct ServiceSettings {
     /// Where to listen, for HTTP and gRPC alike.
     pub listen: SocketAddr,
+    /// Where health and numbers are told, in plain HTTP and gRPC health, to probes and Prometheus; on `listen` too
+    /// where nothing is said here. An inner address: whoever reaches it may read them.
+    pub management: Option<SocketAddr>,
+    /// Certificates between services: calls are taken from clients of this authority alone, and a portal calls only
+    /// services that it knows. Needs `management`, as probes have no certificate.
+    pub tls: Option<MutualTls>,
     /// The policy file; Shanghai's without it.
     pub policy: Option<PathBuf>,
     /// The folder of this instance's own state: snapshots, an issuer's signing keys, the auditors' index. No two
@@ -90,10 +97,21 @@ pub struct Services {
     pub audit: Vec<String>,
 }
 
+impl Services {
+    /// Whether every address is of the scheme that goes with certificates, or without.
+    fn all_speak(&self, tls: bool) -> bool {
+        let scheme = if tls { "https://" } else { "http://" };
+        let all = [&self.issuer, &self.revocation, &self.verifier, &self.audit];
+        all.into_iter().flatten().all(|address| address.starts_with(scheme))
+    }
+}
+
 impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN.parse().expect("an address and a port"),
+            management: None,
+            tls: None,
             policy: None,
             state: None,
             keys: None,
@@ -151,6 +169,14 @@ impl ServiceSettings {
             missing(portal && services.revocation.is_empty(), "services.revocation"),
             missing(portal && services.verifier.is_empty(), "services.verifier"),
             missing(portal && services.audit.is_empty(), "services.audit"),
+            missing(
+                !portal && self.tls.is_some() && self.management.is_none(),
+                "management (probes have no certificate)",
+            ),
+            missing(
+                portal && !services.all_speak(self.tls.is_some()),
+                "services at https:// addresses with [tls], at http:// addresses without",
+            ),
         ]
         .into_iter()
         .flatten()

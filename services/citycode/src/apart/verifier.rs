@@ -18,7 +18,7 @@ pub(super) async fn open(
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Verifier, settings, health).await?;
+    let ground = Ground::open(Role::Verifier, settings, surroundings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
     let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
     let records = ground.scan_records(settings, surroundings, health).await?;

@@ -4,18 +4,21 @@
 //! earlier run archived is compared whole when this one begins. An archive never goes back and takes nothing that
 //! does not continue it: a source that was changed, restored from older, or is another one, ends it loudly.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::EventStore;
 use citycode_event_store::copy::{self, CopyError};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::serve::{Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry;
 use clap::Args;
 
 use super::migrate::{Places, failed};
-use crate::compose::StartError;
+use crate::compose::{StartError, faces, numbers};
 use crate::failure::Failure;
 
 /// Flags of `archive`.
@@ -29,28 +32,63 @@ pub(crate) struct ArchiveArgs {
     /// Seconds between two looks for new commits.
     #[arg(long, default_value_t = 1)]
     every: u64,
+    /// Where to show numbers at /metrics, the archive's age among them.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
 }
 
-pub(crate) async fn run(args: &ArchiveArgs) -> Result<(), Failure> {
+/// Between two looks at how old the archive is.
+const TELL_AGE_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(args: &ArchiveArgs, clock: &Arc<dyn Clock>) -> Result<(), Failure> {
     let stopped = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
     let telemetry = telemetry::init(&telemetry::Settings::from_process(
         "citycode-archive",
         env!("CARGO_PKG_VERSION"),
     ));
-    let followed = follow(args, &stopped).await;
+    show_numbers(args.metrics, &stopped)?;
+    let followed = follow(args, clock, &stopped).await;
     if let Ok(telemetry) = telemetry {
         telemetry.shutdown().await;
     }
     followed
 }
 
-async fn follow(args: &ArchiveArgs, stopped: &Signal) -> Result<(), Failure> {
+fn show_numbers(address: Option<SocketAddr>, stopped: &Signal) -> Result<(), Failure> {
+    let Some(address) = address else {
+        return Ok(());
+    };
+    let listener = Listener::bind(address).map_err(|error| StartError::Serve(error).into_failure())?;
+    let routes = with_fallbacks(faces::metrics_routes(stopped));
+    numbers::register(&[numbers::Part::Archive]);
+    tracing::info!(address = %listener.address(), "numbers are shown");
+    tokio::spawn(listener.serve(app(tonic::service::Routes::default(), routes), stopped.clone()));
+    Ok(())
+}
+
+/// Tells how long ago the archive had everything, also while a look at the log takes long.
+async fn keep_telling_age(whole_at: Arc<AtomicU64>, clock: Arc<dyn Clock>) {
+    let mut tick = tokio::time::interval(TELL_AGE_EVERY);
+    loop {
+        tick.tick().await;
+        let age = clock
+            .monotonic()
+            .saturating_sub(Duration::from_millis(whole_at.load(Ordering::Relaxed)));
+        metrics::gauge!("citycode_archive_age_seconds").set(age.as_secs_f64());
+    }
+}
+
+async fn follow(args: &ArchiveArgs, clock: &Arc<dyn Clock>, stopped: &Signal) -> Result<(), Failure> {
     let (source, target) = args.places.open().await?;
     let beginning = target.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;
     copy::compare(&*source, &*target, &beginning)
         .await
         .map_err(|error| failed(&error))?;
     crate::up::say(&format!("ready archive of {} commits", beginning.commits()))?;
+    let millis = || u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+    // What stood there was compared; what came meanwhile is found by the first look.
+    let whole_at = Arc::new(AtomicU64::new(millis()));
+    tokio::spawn(keep_telling_age(Arc::clone(&whole_at), Arc::clone(clock)));
     let mut tick = tokio::time::interval(Duration::from_secs(args.every.max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -58,14 +96,20 @@ async fn follow(args: &ArchiveArgs, stopped: &Signal) -> Result<(), Failure> {
             _ = tick.tick() => {}
             () = stopped.clone().wait() => return Ok(()),
         }
+        let asked = millis();
         // Interrupted in the middle it leaves a beginning, which the next run continues.
         let copied = tokio::select! {
             copied = copy_new(&source, &target) => copied,
             () = stopped.clone().wait() => return Ok(()),
         };
         match copied {
-            Ok(0) => {}
-            Ok(commits) => tracing::info!(commits, "archived"),
+            Ok(commits) => {
+                whole_at.store(asked, Ordering::Relaxed);
+                metrics::counter!("citycode_archive_commits_total").increment(commits);
+                if commits > 0 {
+                    tracing::info!(commits, "archived");
+                }
+            }
             Err(CopyError::Read(error)) if is_passing(&error) => tracing::warn!(%error, "the log cannot be read now"),
             Err(error) => return Err(failed(&error)),
         }

@@ -67,7 +67,7 @@ pub(crate) async fn run(
         Command::Completions(args) => return completions::run(&args).map(|()| DONE),
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
-        Command::Archive(args) => return archive::run(&args).await.map(|()| DONE),
+        Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {

@@ -6,6 +6,9 @@
 //!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
 //!   tls/ca.pem ca.key       a certification authority for this city alone
 //!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
+//!   tls/services-ca.pem services-ca.key      an authority for certificates between services
+//!   tls/SERVICE.pem SERVICE.key              issuer, revocation, verifier, audit: they may be called
+//!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
@@ -51,6 +54,9 @@ pub(crate) struct SecretsArgs {
     /// A name or address under which NATS servers are reached, for their certificate; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     host: Vec<String>,
+    /// Who calls services, for a certificate each where services ask for one; one flag for each.
+    #[arg(long, value_name = "NAME", default_values_t = ["portal".to_owned()])]
+    client: Vec<String>,
 }
 
 /// Files that were made, and those that stood there.
@@ -76,7 +82,7 @@ pub(crate) fn run(
         made.file(&keys.join(name), || Ok(key.to_vec()))?;
     }
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
-    tls::make(&mut made, &args.dir.join("tls"), &args.host, &**clock)?;
+    tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
     // Without a secret, and always the users' that stand there.
     let conf = args.dir.join("nats/accounts.conf");
     let written = files::write_atomic(&conf, accounts::conf(&users).as_bytes(), files::PRIVATE_FILE_MODE);

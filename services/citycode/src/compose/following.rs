@@ -11,20 +11,23 @@ use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
 use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
 use citycode_issuer::ErasureQueue;
 use citycode_projection::register::HolderRegister;
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
 use citycode_vault::{Vault, VaultError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use super::StartError;
+use super::lag::Lag;
 use super::snapshots::RegisterSnapshot;
 
-/// Follows the log in a task of its own and tells health how it goes.
+/// Follows the log in a task of its own, tells health how it goes, and measures how far behind it is.
 pub(crate) fn spawn_follower(
     store: &Arc<dyn EventStore>,
     mut fold: impl Fold + 'static,
     progress: &Progress,
     health: Component,
+    lag: Lag,
 ) -> JoinHandle<()> {
     let (store, progress) = (Arc::clone(store), progress.clone());
     health.starting("the log is being folded");
@@ -35,7 +38,10 @@ pub(crate) fn spawn_follower(
         }
     });
     tokio::spawn(async move {
-        let error = follow(&*store, &mut fold, &progress).await;
+        let error = tokio::select! {
+            error = follow(&*store, &mut fold, &progress) => error,
+            never = lag.keep_measuring(&*store, &progress) => match never {},
+        };
         metrics::counter!("citycode_followers_stopped_total").increment(1);
         tracing::error!(%error, "FOLLOWING THE LOG STOPPED: what is known only gets older from here");
         health.failed(error.to_string());
@@ -57,13 +63,14 @@ pub(crate) async fn follow_register(
     refolded: Vec<Arc<dyn SystemFold>>,
     erasures: Option<Arc<dyn SystemFold>>,
     health: Component,
+    clock: &Arc<dyn Clock>,
 ) -> Result<FollowedRegister, StartError> {
     let (register, from) = (Arc::clone(snapshot.register()), snapshot.reaches());
     refold_system(&**store, &from, &refolded).await?;
     let keepers: Vec<Arc<dyn SystemFold>> = refolded.into_iter().chain(erasures).collect();
     let progress = Progress::new(&from);
     let fold = RegisterFold::new(Arc::clone(&register), keepers);
-    let follower = spawn_follower(store, fold, &progress, health);
+    let follower = spawn_follower(store, fold, &progress, health, Lag::of("register", clock));
     Ok(FollowedRegister {
         register,
         progress,
@@ -77,6 +84,7 @@ pub(crate) async fn follow_index(
     folder: &Path,
     policy: &Arc<Policy>,
     health: Component,
+    clock: &Arc<dyn Clock>,
 ) -> Result<(Audit, JoinHandle<()>), StartError> {
     let opened = AuditIndex::open(folder, &**store).await;
     let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
@@ -87,7 +95,8 @@ pub(crate) async fn follow_index(
         progress: progress.clone(),
         policy: Arc::clone(policy),
     };
-    Ok((audit, spawn_follower(store, index, &progress, health)))
+    let lag = Lag::of("audit", clock);
+    Ok((audit, spawn_follower(store, index, &progress, health, lag)))
 }
 
 /// Destroys in the vault whom the log calls erased.

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::following::spawn_follower;
+use super::lag::Lag;
 use super::snapshots::{self, Snapshot, save_blocking};
 use super::{StartError, Surroundings};
 
@@ -81,7 +82,8 @@ impl Verifying {
         policy: &Policy,
     ) -> Vec<JoinHandle<()>> {
         let fold = self.fold.lock().take().expect("following starts once");
-        let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"));
+        let lag = Lag::of("verifier", &surroundings.clock);
+        let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"), lag);
         let freshness = Arc::clone(self.verifier.freshness());
         let clock = Arc::clone(&surroundings.clock);
         let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), health.component("freshness"));

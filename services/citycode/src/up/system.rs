@@ -32,10 +32,11 @@ use super::data_folder::DataFolder;
 use super::faces;
 use super::settings::Settings;
 use crate::compose::following::{FollowedRegister, follow_index, follow_register, spawn_erasures};
+use crate::compose::measured::MeasuredLog;
 use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::compose::verifying::{Verifying, open_embedded_records};
 use crate::compose::writing::{open_desk, publish_lists};
-use crate::compose::{StartError, Surroundings};
+use crate::compose::{StartError, Surroundings, numbers, state_numbers};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
 const FIRST_PROOF: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ impl System {
         let address = listener.address();
         let health = HealthRegistry::new();
         let (stop, stopped) = Signal::channel();
+        numbers::register(numbers::OF_ONE_PROCESS);
         let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
         let admin_token_file = parts.folder.join("admin.token");
         let router = faces::router(&parts, &surroundings, &stopped)?;
@@ -82,6 +84,8 @@ impl System {
         let every = Duration::from_secs(settings.snapshot_seconds);
         let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
         parts.followers.push(tokio::spawn(saving));
+        let measuring = state_numbers::keep_measuring(parts.folder.path().to_owned(), surroundings.clock);
+        parts.followers.push(tokio::spawn(measuring));
         Ok(Self {
             address,
             admin_token_file,
@@ -137,8 +141,8 @@ impl Parts {
         let (erasures, erased) = ErasureQueue::new();
         let register_file = RegisterSnapshot::open(folder.join("projections/register"), ground.identity);
         let refolded: Vec<Arc<dyn SystemFold>> = vec![ground.signing.clone(), ground.leases.clone()];
-        let issuing = health.component("issuer");
-        let register = follow_register(store, &register_file, refolded, Some(erasures.clone()), issuing).await?;
+        let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
+        let register = follow_register(store, &register_file, refolded, Some(erasures.clone()), issuing, clock).await?;
         let FollowedRegister {
             register,
             progress: writing,
@@ -150,7 +154,8 @@ impl Parts {
         let key = &ground.id_check_key;
         let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
         followers.extend(verifying.follow(store, health, surroundings, policy));
-        let (audit, follower) = follow_index(store, &folder.join("audit"), policy, health.component("audit")).await?;
+        let (audit, follower) =
+            follow_index(store, &folder.join("audit"), policy, health.component("audit"), clock).await?;
         followers.push(follower);
         let acknowledged_by = vec![verifying.progress().clone()];
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
@@ -170,7 +175,7 @@ impl Parts {
             progress: verifying.progress().clone(),
             store: Arc::clone(store),
         };
-        let (lists, cutting) = publish_lists(followed, ground.status_key, policy, &surroundings.clock).await;
+        let (lists, cutting) = publish_lists(followed, ground.status_key, policy, clock).await;
         followers.push(cutting);
         let issuer = Issuer {
             desk: Arc::clone(&desk),
@@ -227,7 +232,7 @@ impl Ground {
         let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", &*entropy)?);
         let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
         files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
-        let store: Arc<dyn EventStore> = Arc::new(folder.open_log(&*entropy)?);
+        let store = MeasuredLog::around(Arc::new(folder.open_log(&*entropy)?), &clock);
         let identity = snapshots::identity_of(&*store);
         let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
         let vault: Arc<dyn Vault> = Arc::new(EmbeddedVault::open(&folder.join("vault"), &master, random)?);

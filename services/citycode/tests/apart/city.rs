@@ -162,7 +162,9 @@ impl City {
         let state = self.folder.path().join("state").join(name);
         std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
         let config = self.folder.path().join(format!("{name}.toml"));
-        std::fs::write(&config, format!("state = {state:?}\n{common}\n{more}")).expect("a file");
+        // Keys of no table stand before the first.
+        let (keys, tables) = more.split_at(more.find('[').unwrap_or(more.len()));
+        std::fs::write(&config, format!("state = {state:?}\n{keys}{common}\n{tables}")).expect("a file");
         let listen = format!("127.0.0.1:{port}");
         let args = [
             "--config".as_ref(),
@@ -235,7 +237,7 @@ impl City {
 }
 
 /// A folder with everything that `citycode secrets` makes.
-async fn secrets() -> TempDir {
+pub(crate) async fn secrets() -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let secrets = folder.path().join("secrets");
     citycode(&["secrets".as_ref(), "--dir".as_ref(), secrets.as_os_str()]).await;

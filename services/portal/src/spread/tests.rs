@@ -69,7 +69,7 @@ async fn calls_go_to_all_that_serve_and_past_those_that_do_not() {
     let starting = Server::start("starting", false).await;
     let not_yet = starting.health.component("log");
     let addresses = [&first, &second, &starting].map(|server| server.address.clone());
-    let spread = Spread::over(&addresses).unwrap();
+    let spread = Spread::over(&addresses, None).unwrap();
     let seen = async |spread: &Spread| {
         let mut seen = BTreeSet::new();
         for _ in 0..12 {
@@ -104,7 +104,7 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
         Server::start("refusing", true).await,
         Server::start("taking", false).await,
     );
-    let spread = Spread::over(&[refusing.address.clone(), taking.address.clone()]).unwrap();
+    let spread = Spread::over(&[refusing.address.clone(), taking.address.clone()], None).unwrap();
     eventually("both serve", PATIENCE, || async {
         let all = spread.instances.load();
         all.len() == 2 && all.iter().all(|instance| instance.serving.load(Ordering::Acquire))
@@ -126,7 +126,7 @@ async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
         Server::start("first", false).await,
         Server::start("second", false).await,
     );
-    let spread = Spread::over(&[first.address.clone(), second.address.clone()]).unwrap();
+    let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
     spread.wait_until_serving().await;
     for _ in 0..6 {
         let request = |asked: Option<CarriedBy>| {

@@ -1,0 +1,107 @@
+//! The log with a watch beside it: how long each append takes until it is answered, and how it ended.
+//!
+//! It stands around whichever engine serves, so that both are measured alike, repeats apart: a writer that sends the
+//! same bytes again after an unknown outcome appends twice here. Reading is not measured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
+    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError,
+};
+use citycode_service_kit::clock::Clock;
+use metrics::Histogram;
+
+type Answer = Result<AppendOutcome, AppendError>;
+
+/// A log whose appends are measured.
+pub(crate) struct MeasuredLog {
+    log: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    appended: Histogram,
+    conflict: Histogram,
+    unknown: Histogram,
+    failed: Histogram,
+}
+
+impl MeasuredLog {
+    /// Around this log. The recorder of numbers must be installed.
+    pub(crate) fn around(log: Arc<dyn EventStore>, clock: &Arc<dyn Clock>) -> Arc<dyn EventStore> {
+        let of = |outcome: &'static str| metrics::histogram!("citycode_log_append_seconds", "outcome" => outcome);
+        Arc::new(Self {
+            log,
+            clock: Arc::clone(clock),
+            appended: of("appended"),
+            conflict: of("conflict"),
+            unknown: of("unknown"),
+            failed: of("failed"),
+        })
+    }
+
+    fn record(&self, answer: &Answer, took: Duration) {
+        let histogram = match answer {
+            Ok(AppendOutcome::Appended { .. }) => &self.appended,
+            Ok(AppendOutcome::WrongExpectedVersion { .. }) => &self.conflict,
+            Ok(AppendOutcome::Unknown) => &self.unknown,
+            Err(_) => &self.failed,
+        };
+        histogram.record(took.as_secs_f64());
+    }
+}
+
+#[async_trait]
+impl EventStore for MeasuredLog {
+    fn log_id(&self) -> LogId {
+        self.log.log_id()
+    }
+
+    fn layout(&self) -> Layout {
+        self.log.layout()
+    }
+
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Answer {
+        let begun = self.clock.monotonic();
+        let answer = self.log.append_at(commit, expected).await;
+        self.record(&answer, self.clock.monotonic().saturating_sub(begun));
+        answer
+    }
+
+    async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Answer> {
+        let begun = self.clock.monotonic();
+        let answers = self.log.append_many(appends).await;
+        // They are answered together, so each took as long as all.
+        let took = self.clock.monotonic().saturating_sub(begun);
+        answers.iter().for_each(|answer| self.record(answer, took));
+        answers
+    }
+
+    async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        self.log.read_at(position).await
+    }
+
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
+        self.log.read_bucket(bucket, after).await
+    }
+
+    async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        self.log.bucket_tail(bucket).await
+    }
+
+    async fn heads(&self) -> Result<LogPosition, ReadError> {
+        self.log.heads().await
+    }
+
+    async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
+        self.log.proved_heads().await
+    }
+
+    async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
+        self.log.subscribe_to_all(from).await
+    }
+
+    async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
+        self.log.head(partition).await
+    }
+}

@@ -1,0 +1,135 @@
+//! The list against the sources and against the documentation.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The Rust files of all crates and services, tests apart.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() && name != "tests" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            found.push(path);
+        }
+    }
+}
+
+/// Kind and name of each number that a source gives to the recorder.
+fn recorded() -> BTreeSet<(&'static str, String)> {
+    let mut files = Vec::new();
+    sources(&root().join("crates"), &mut files);
+    sources(&root().join("services"), &mut files);
+    let mut found = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        // What a module's own tests record is nobody's number.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for (kind, words) in [
+            ("counter", "counter!("),
+            ("gauge", "gauge!("),
+            ("histogram", "histogram!("),
+        ] {
+            for after in text.split(words).skip(1) {
+                let Some(name) = after.trim_start().strip_prefix('"') else {
+                    assert!(
+                        file.ends_with("numbers.rs"),
+                        "{}: a name that is no literal",
+                        file.display()
+                    );
+                    continue;
+                };
+                found.insert((kind, name.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    found
+}
+
+fn kind(number: &Number) -> &'static str {
+    match number.kind {
+        Counter => "counter",
+        Gauge => "gauge",
+        Histogram => "histogram",
+    }
+}
+
+fn shown_by(part: Part) -> &'static str {
+    match part {
+        Part::Every => "every service",
+        Part::Follower => "issuer, revocation, verifier, audit",
+        Part::OnServers => "the same, on NATS",
+        Part::Writer => "issuer, revocation",
+        Part::Issuer => "issuer",
+        Part::Revocation => "revocation",
+        Part::Verifier => "verifier",
+        Part::Portal => "portal",
+        Part::Archive => "archive",
+    }
+}
+
+#[test]
+fn the_list_holds_exactly_what_the_sources_record() {
+    let listed: BTreeSet<_> = ALL
+        .iter()
+        .map(|number| (kind(number), number.name.to_owned()))
+        .collect();
+    assert_eq!(listed.len(), ALL.len(), "no number twice");
+    assert_eq!(recorded(), listed);
+}
+
+#[test]
+fn names_end_in_their_unit() {
+    let units = ["_total", "_seconds", "_bytes", "_events", "_messages", "_healthy"];
+    for number in ALL {
+        let name = number.name;
+        assert!(name.starts_with("citycode_"), "{name}");
+        assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
+        assert_eq!(number.kind == Counter, name.ends_with("_total"), "{name}");
+    }
+}
+
+#[test]
+fn the_documentation_lists_them_all() {
+    let documented = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let rows: Vec<&str> = documented.lines().filter(|line| line.starts_with("| `")).collect();
+    let wanted: Vec<String> = ALL
+        .iter()
+        .map(|number| {
+            let labels = number.labels.join(", ");
+            let (name, of, says) = (number.name, shown_by(number.of), number.says);
+            format!("| `{name}` | {} | {labels} | {of} | {says} |", kind(number))
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        wanted,
+        "docs/metrics.md should have these rows:\n{}",
+        wanted.join("\n")
+    );
+}
+
+#[test]
+fn counters_and_histograms_are_there_from_the_start() {
+    register(OF_ONE_PROCESS);
+    let shown = metrics_face::install().unwrap().render();
+    let begun = ALL
+        .iter()
+        .filter(|number| OF_ONE_PROCESS.contains(&number.of) && number.kind != Gauge);
+    for number in begun.filter(|number| number.labels.is_empty() || !number.known.is_empty()) {
+        assert!(shown.contains(&format!("# HELP {} ", number.name)), "{}", number.name);
+        let sample = if number.kind == Histogram { "_count" } else { "" };
+        assert!(
+            shown.contains(&format!("\n{}{sample}", number.name)),
+            "{}:\n{shown}",
+            number.name
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! A real Prometheus that scrapes a city of processes, asked over its API.
+
+use std::path::Path;
+use std::time::Duration;
+
+use citycode_testkit::{eventually, free_port};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+/// Starting, and reading rules.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Ends with the test, by its process id.
+pub(crate) struct Prometheus {
+    _child: Child,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Prometheus {
+    /// The program of the `PATH` (Debian's package `prometheus`: `cargo xtask tools` installs it), with these rules,
+    /// scraping `jobs` once a second.
+    pub(crate) async fn start(folder: &Path, rules: &Path, jobs: &[(&str, Vec<String>)]) -> Self {
+        let jobs: String = jobs
+            .iter()
+            .map(|(name, targets)| format!("  - job_name: {name}\n    static_configs: [{{ targets: {targets:?} }}]\n"))
+            .collect();
+        let config = folder.join("prometheus.yml");
+        let settings = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{rules:?}]\nscrape_configs:\n{jobs}"
+        );
+        std::fs::write(&config, settings).expect("a file");
+        let address = format!("127.0.0.1:{}", free_port());
+        let log = std::fs::File::create(folder.join("prometheus.log")).expect("a file");
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn();
+        let prometheus = Self {
+            _child: child.expect("prometheus is installed: `cargo xtask tools`"),
+            url: format!("http://{address}"),
+            http: reqwest::Client::new(),
+        };
+        let ready = format!("{}/-/ready", prometheus.url);
+        eventually("Prometheus is ready", READY_WITHIN, || async {
+            let answer = prometheus.http.get(&ready).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        prometheus
+    }
+
+    /// The data of an answer of its API; panics with its complaint.
+    pub(crate) async fn ask(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("{}/api/v1/{path}", self.url)).send().await;
+        let mut answer: Value = answer.expect("an answer").json().await.expect("JSON");
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].take()
+    }
+
+    /// The series of an expression.
+    pub(crate) async fn query(&self, expression: &str) -> Vec<Value> {
+        let mut data = self.ask(&format!("query?query={}", encoded(expression))).await;
+        match data["result"].take() {
+            Value::Array(series) => series,
+            other => vec![other],
+        }
+    }
+}
+
+/// Percent-encoded (RFC 3986 §2.1), all but what is unreserved.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
