@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
@@ -22,6 +22,7 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("projection", &["domain"]),
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
+    ("shared-snapshot", &["jetstream", "projection", "token"]),
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),

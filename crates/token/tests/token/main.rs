@@ -7,4 +7,5 @@ mod id_commitment;
 mod keyring;
 mod proof;
 mod status_list;
+mod statement;
 mod strictness;
