@@ -47,7 +47,7 @@ pub struct ComponentReport {
     pub name: String,
     /// Its state.
     pub state: State,
-    /// Why, if that is not plain. Nothing personal.
+    /// Why, or how that came, if that is not plain. Nothing personal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -227,6 +227,11 @@ impl Component {
     /// Serving.
     pub fn ready(&self) {
         self.set(State::Ready, None);
+    }
+
+    /// Serving, and something is to be known of how that came; nothing personal.
+    pub fn ready_saying(&self, what: impl Into<String>) {
+        self.set(State::Ready, Some(what.into()));
     }
 
     /// Cannot serve now; `reason` says why, without anything personal.

@@ -11,8 +11,10 @@ mod front;
 mod ground;
 mod issuer;
 mod portal;
+mod publishing;
 mod revocation;
 mod settings;
+mod shared;
 mod state_folder;
 mod verifier;
 

@@ -31,6 +31,7 @@ pub(crate) struct Verifying {
     progress: Progress,
     fold: Arc<Mutex<Option<VerifierFold>>>,
     snapshot: PathBuf,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Verifying {
@@ -64,6 +65,7 @@ impl Verifying {
             progress: Progress::new(&from),
             fold,
             snapshot,
+            turn: Arc::default(),
         })
     }
 
@@ -109,6 +111,10 @@ impl Verifying {
 impl Snapshot for Verifying {
     async fn save(&self) {
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
-        save_blocking("status of codes", move || verifier.save_snapshot(&path)).await;
+        save_blocking("status of codes", &self.turn, move || verifier.save_snapshot(&path)).await;
+    }
+
+    fn file(&self) -> &Path {
+        &self.snapshot
     }
 }

@@ -5,10 +5,15 @@
 //! | provision | LOG | makes and inspects streams | its answers |
 //! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; reads the log | its answers, `cc.echo.v1` |
 //! | verifier, audit, archive | LOG | reads the log, `cc.echo.v1`; no commit | its answers |
+//! | revocation | LOG | shared snapshots, and removes old ones | |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
 //! | vault-revocation, vault-verifier | VAULT | read pages | its answers |
 //! | sys | SYS | the servers' own account, for `nats` on the command line | everything there |
+//!
+//! Who reads the log may read any stream of its account; shared snapshots ([`citycode_shared_snapshot`]) are denied by
+//! name to everybody but those who start from them: of the status, verifier and revocation; of the register, issuer and
+//! revocation.
 //!
 //! `answers` arrive under a prefix that the user's public key is part of
 //! ([`citycode_jetstream::inbox_prefix`]), so that no user can listen to another's.
@@ -16,6 +21,8 @@
 use std::fmt::Write as _;
 
 use citycode_jetstream::inbox_prefix;
+use citycode_projection::snapshot::ProjectionKind;
+use citycode_shared_snapshot::bucket;
 
 pub(super) const USERS: [&str; 11] = [
     "provision",
@@ -43,7 +50,41 @@ const READ_LOG: [&str; 6] = [
     "$JS.FC.>",
 ];
 const ECHO: &str = "cc.echo.v1";
+const SHARE_SNAPSHOTS: [&str; 4] = [
+    "$O.CC_STATUS_SNAPSHOTS.>",
+    "$O.CC_REGISTER_SNAPSHOTS.>",
+    "$JS.API.STREAM.PURGE.OBJ_CC_STATUS_SNAPSHOTS",
+    "$JS.API.STREAM.PURGE.OBJ_CC_REGISTER_SNAPSHOTS",
+];
 const READ_VAULT: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
+
+/// Reading a stream, by the name of its bucket.
+const READ_VERBS: [&str; 5] = [
+    "STREAM.MSG.GET",
+    "DIRECT.GET",
+    "CONSUMER.CREATE",
+    "CONSUMER.DURABLE.CREATE",
+    "CONSUMER.MSG.NEXT",
+];
+
+/// Shared snapshots that a user of the log's account may not read.
+fn denied_snapshots(user: &str) -> Vec<ProjectionKind> {
+    match user {
+        "revocation" => vec![],
+        "verifier" => vec![ProjectionKind::Register],
+        "issuer" => vec![ProjectionKind::Status],
+        _ => vec![ProjectionKind::Status, ProjectionKind::Register],
+    }
+}
+
+/// What a user may not publish although a pattern of [`permissions`] has it.
+fn denials(user: &str) -> Vec<String> {
+    let streams = denied_snapshots(user).into_iter().map(|kind| format!("OBJ_{}", bucket(kind)));
+    let verbs = |stream: String| READ_VERBS.map(|verb| format!("$JS.API.{verb}.{stream}"));
+    let exact: Vec<String> = streams.flat_map(verbs).collect();
+    let deeper = exact.iter().map(|subject| format!("{subject}.>"));
+    exact.iter().cloned().chain(deeper).collect()
+}
 
 /// What a user may publish, and what it may listen to beside its answers.
 fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
@@ -51,7 +92,10 @@ fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
     match user {
         "provision" => ([&MAKE[..], &READ_LOG[..]].concat(), vec![]),
         "issuer" => (log(&["cc.ev.v1.>"]), vec![ECHO]),
-        "revocation" => (log(&["cc.ev.v1.>", ECHO]), vec![ECHO]),
+        "revocation" => (
+            [&log(&["cc.ev.v1.>", ECHO])[..], &SHARE_SNAPSHOTS[..]].concat(),
+            vec![ECHO],
+        ),
         "verifier" | "audit" | "archive" => (log(&[ECHO]), vec![]),
         "vault-provision" => (MAKE.to_vec(), vec![]),
         "vault-issuer" => {
@@ -75,9 +119,15 @@ pub(super) fn conf(users: &[(&'static str, String)]) -> String {
         let inbox = format!("{}.>", inbox_prefix(public_key));
         subscribe.push(&inbox);
         let account = &mut accounts[usize::from(user.starts_with(VAULT_PREFIX))].1;
+        let denied = if user.starts_with(VAULT_PREFIX) {
+            Vec::new()
+        } else {
+            denials(user)
+        };
         let _ = writeln!(
             account,
-            "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          publish: {{ allow: {publish:?} }}\n          \
+            "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          \
+             publish: {{ allow: {publish:?}, deny: {denied:?} }}\n          \
              subscribe: {{ allow: {subscribe:?} }} }} }}"
         );
     }
@@ -97,6 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_revocation_may_write_are_the_buckets_of_shared_snapshots() {
+        for kind in [ProjectionKind::Status, ProjectionKind::Register] {
+            assert!(SHARE_SNAPSHOTS.contains(&format!("$O.{}.>", bucket(kind)).as_str()));
+            assert!(SHARE_SNAPSHOTS.contains(&format!("$JS.API.STREAM.PURGE.OBJ_{}", bucket(kind)).as_str()));
+        }
+    }
+
+    #[test]
     fn only_writers_may_publish_commits_and_only_the_issuer_may_change_the_vault() {
         for user in USERS {
             let (publish, _) = permissions(user);
@@ -104,6 +162,8 @@ mod tests {
             assert_eq!(commits, ["issuer", "revocation"].contains(&user), "{user}");
             let pages = publish.iter().any(|subject| subject.starts_with("$KV"));
             assert_eq!(pages, user == "vault-issuer", "{user}");
+            let shares = publish.iter().any(|subject| subject.starts_with("$O."));
+            assert_eq!(shares, user == "revocation", "{user}");
             let makes = publish
                 .iter()
                 .any(|subject| subject.contains("CREATE.*") && subject.contains("STREAM"));
