@@ -21,6 +21,7 @@ mod replay;
 mod replay_nats;
 mod report;
 mod scan;
+mod snapshot;
 mod store;
 
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -67,6 +68,11 @@ const BENCHES: [Bench; 7] = [
         name: "scan",
         measures: "one scan: a token not seen before, seen before, and a live code",
         run: scan::run,
+    },
+    Bench {
+        name: "snapshot",
+        measures: "a real verifier with a hundred million codes: ready from a snapshot, and its memory",
+        run: snapshot::run,
     },
     Bench {
         name: "store",

@@ -5,4 +5,5 @@ mod comings;
 mod kept;
 mod life;
 mod secured;
+mod shared;
 mod traced;
