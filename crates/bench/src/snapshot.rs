@@ -60,9 +60,11 @@ impl City {
             server: NatsServer::start_with(NatsSync::EveryTwoMinutes).await,
         };
         let secrets = city.path("secrets");
-        city.citycode(&["secrets", "--dir", &secrets.display().to_string()]).await?;
+        city.citycode(&["secrets", "--dir", &secrets.display().to_string()])
+            .await?;
         let config = city.config("provision", true)?;
-        city.citycode(&["provision", "--config", &config.display().to_string()]).await?;
+        city.citycode(&["provision", "--config", &config.display().to_string()])
+            .await?;
         Ok(city)
     }
 
@@ -74,9 +76,16 @@ impl City {
         let program = self.programs.join("citycode");
         let ended = Command::new(&program).args(words).output().await;
         let ended = ended.with_context(|| {
-            format!("{}: build it with `cargo build --release -p citycode --bins`", program.display())
+            format!(
+                "{}: build it with `cargo build --release -p citycode --bins`",
+                program.display()
+            )
         })?;
-        ensure!(ended.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        ensure!(
+            ended.status.success(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
         Ok(())
     }
 
@@ -100,17 +109,35 @@ impl City {
     /// Starts a verifier, and what it took until it was ready.
     async fn verifier(&self, name: &str, start_from: bool) -> Result<Started> {
         let config = self.config(name, start_from)?;
-        let words = ["--config".into(), config.display().to_string(), "--listen".into(), "127.0.0.1:0".to_owned()];
+        let words = [
+            "--config".into(),
+            config.display().to_string(),
+            "--listen".into(),
+            "127.0.0.1:0".to_owned(),
+        ];
         let begun = Instant::now();
         let started = Running::start(&self.programs.join("citycode-verifier"), &words, DEADLINE).await?;
         let ready_seconds = begun.elapsed().as_secs_f64();
         let said = started.said();
-        let how = said.lines().filter_map(|line| Some(line.split_once("started from ")?.1)).next_back();
-        let how = how.with_context(|| format!("it does not say how it started: {said}"))?.to_owned();
+        let how = said
+            .lines()
+            .filter_map(|line| Some(line.split_once("started from ")?.1))
+            .next_back();
+        let how = how
+            .with_context(|| format!("it does not say how it started: {said}"))?
+            .to_owned();
         let status = std::fs::read_to_string(format!("/proc/{}/status", started.id()))?;
         let kib = |field: &str| -> Result<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-            Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").trim().parse()?)
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(field))
+                .context("no such field")?;
+            Ok(line
+                .trim_start_matches(':')
+                .trim()
+                .trim_end_matches(" kB")
+                .trim()
+                .parse()?)
         };
         let (resident_mb, peak_mb) = (kib("VmRSS")? * 1.024e-3, kib("VmHWM")? * 1.024e-3);
         ensure!(started.terminate(DEADLINE).await.success(), "it ends badly");
@@ -135,11 +162,16 @@ fn write_snapshot(file: &Path, identity: &LogIdentity, heads: &LogPosition, code
     let (mut writer, _) = status::new(identity.partitions, FingerprintKey([9; 16]));
     let of_partition = codes / u64::from(identity.partitions);
     for (partition, head) in heads.iter() {
-        ensure!(head.0 * CODES_PER_COMMIT >= of_partition, "partition {partition} of the log is too short");
+        ensure!(
+            head.0 * CODES_PER_COMMIT >= of_partition,
+            "partition {partition} of the log is too short"
+        );
         let each = of_partition.div_ceil(head.0);
         for sequence in 1..=head.0 {
             let (first, last) = ((sequence - 1) * each, (sequence * each).min(of_partition));
-            let events: Vec<_> = (first..last).map(|number| code(partition.0, number).issued(None)).collect();
+            let events: Vec<_> = (first..last)
+                .map(|number| code(partition.0, number).issued(None))
+                .collect();
             let alarms = writer.apply(&Commit {
                 position: CommitPosition {
                     partition: partition.0,
@@ -222,10 +254,18 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let (mut shared, mut own) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let fresh = city.verifier("verifier", true).await?;
-        ensure!(fresh.how.starts_with("the snapshot shared"), "it started from {}", fresh.how);
+        ensure!(
+            fresh.how.starts_with("the snapshot shared"),
+            "it started from {}",
+            fresh.how
+        );
         shared.push(fresh);
         let again = city.verifier("verifier", false).await?;
-        ensure!(again.how.starts_with("its own snapshot"), "it started from {}", again.how);
+        ensure!(
+            again.how.starts_with("its own snapshot"),
+            "it started from {}",
+            again.how
+        );
         own.push(again);
         std::fs::remove_dir_all(city.path("verifier"))?;
     }
@@ -244,7 +284,11 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     report.push(Figure::new("verifier_resident_100m", resident, "MB").asked(Goal::AtMost(600.0)));
     report.push(Figure::new("verifier_peak_resident_100m", most(|one| one.peak_mb), "MB").asked(Goal::AtMost(600.0)));
     report.push(Figure::new("snapshot_bytes_per_code", bytes as f64 / codes as f64, "bytes").asked(Goal::AtMost(4.0)));
-    report.push(Figure::new("resident_bytes_per_code", resident * 1e6 / codes as f64, "bytes"));
+    report.push(Figure::new(
+        "resident_bytes_per_code",
+        resident * 1e6 / codes as f64,
+        "bytes",
+    ));
     report.push(Figure::new("publish_100m", publish_seconds, "s"));
     Ok(())
 }

@@ -151,7 +151,11 @@ impl SharedSnapshots {
         let opened = File::open(beside).map_err(|source| in_file(beside, source))?;
         let points = snapshot::points(self.kind, identity, opened);
         let points = points.map_err(|error| Refusal::OtherContent(error.to_string()))?;
-        if !points.iter().map(|point| point.sequence).eq(statement.points.iter().copied()) {
+        if !points
+            .iter()
+            .map(|point| point.sequence)
+            .eq(statement.points.iter().copied())
+        {
             return Err(Refusal::OtherContent("it is of another point".into()).into());
         }
         std::fs::rename(beside, file).map_err(|source| in_file(file, source))

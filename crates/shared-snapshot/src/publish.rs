@@ -103,7 +103,9 @@ impl SharedSnapshots {
         };
         let signed = BASE64.encode(&statement.sign(new.signing));
         let metadata = BTreeMap::from([(STATEMENT.to_owned(), signed)]);
-        let modified = jiff::Timestamp::from_second(new.made_at).unwrap_or_default().to_string();
+        let modified = jiff::Timestamp::from_second(new.made_at)
+            .unwrap_or_default()
+            .to_string();
         let committed = upload
             .commit(object(kind), &digest, modified, metadata, new.replaces)
             .await?;
@@ -132,6 +134,8 @@ fn seal_all(mut file: File, mut sealing: Segments, sender: &mpsc::Sender<Bytes>)
         }
         sealing.seal(&mut segment);
         hash.update(&segment);
-        sender.blocking_send(segment.into()).map_err(|_| PublishError::Aborted)?;
+        sender
+            .blocking_send(segment.into())
+            .map_err(|_| PublishError::Aborted)?;
     }
 }

@@ -118,9 +118,11 @@ mod tests {
     fn segments_open_in_their_order_under_their_key_and_log_alone() {
         let sealed = sealed(3);
         let opens = |mut opening: Segments, parts: &[usize]| {
-            parts
-                .iter()
-                .all(|part| opening.open(&mut sealed[*part].clone()).is_ok_and(|plain| plain == [*part as u8; 100]))
+            parts.iter().all(|part| {
+                opening
+                    .open(&mut sealed[*part].clone())
+                    .is_ok_and(|plain| plain == [*part as u8; 100])
+            })
         };
         let status = ProjectionKind::Status;
         assert!(opens(segments(1, status, 2, 3), &[0, 1, 2]));
@@ -138,7 +140,10 @@ mod tests {
         for at in [0, 50, 99, 100, 115] {
             let mut changed = sealed[0].clone();
             changed[at] ^= 1;
-            assert_eq!(segments(1, ProjectionKind::Status, 2, 1).open(&mut changed), Err(SealBroken));
+            assert_eq!(
+                segments(1, ProjectionKind::Status, 2, 1).open(&mut changed),
+                Err(SealBroken)
+            );
         }
     }
 

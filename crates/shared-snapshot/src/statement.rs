@@ -8,8 +8,8 @@
 //! made at   = seconds since 1970, by the maker's clock: for people to read, nothing is decided on it
 //! ```
 
-use citycode_projection::snapshot::{FORMAT_VERSION, ProjectionKind};
 use citycode_projection::LogIdentity;
+use citycode_projection::snapshot::{FORMAT_VERSION, ProjectionKind};
 use citycode_token::{SigningKey, StatementError, read_statement, sign_statement};
 use minicbor::{Decoder, Encoder};
 
@@ -108,7 +108,9 @@ impl Statement {
         })?;
         let statement = decode(payload).ok_or(Refusal::Unreadable)?;
         // One form of each: what was signed is what would be written.
-        (statement.encode() == payload).then_some(statement).ok_or(Refusal::Unreadable)
+        (statement.encode() == payload)
+            .then_some(statement)
+            .ok_or(Refusal::Unreadable)
     }
 
     /// Whether it is of this projection of this very log, which ends at `heads`, in a form that this version reads.
@@ -230,7 +232,10 @@ mod tests {
         assert_eq!(read(&[other.public_key(), key.public_key()]), Ok(statement()));
         assert_eq!(read(&[other.public_key()]), Err(Refusal::NotSigned));
         let of_nothing = sign_statement(&key, MEDIA_TYPE, b"nothing");
-        assert_eq!(Statement::read(&of_nothing, &[key.public_key()]), Err(Refusal::Unreadable));
+        assert_eq!(
+            Statement::read(&of_nothing, &[key.public_key()]),
+            Err(Refusal::Unreadable)
+        );
         let of_else = sign_statement(&key, "application/statuslist+cwt", &statement().encode());
         assert_eq!(Statement::read(&of_else, &[key.public_key()]), Err(Refusal::NotSigned));
     }
@@ -255,9 +260,22 @@ mod tests {
         assert_eq!(check(&|_| ()), Ok(()));
         assert_eq!(check(&|it| it.projection = 2), Err(Refusal::OtherProjection));
         assert_eq!(check(&|it| it.log_id = [6; 16]), Err(Refusal::OtherLog));
-        assert_eq!(check(&|it| it.format -= 1), Err(Refusal::OtherFormat { found: FORMAT_VERSION - 1 }));
-        assert_eq!(check(&|it| it.format += 1), Err(Refusal::OtherFormat { found: FORMAT_VERSION + 1 }));
-        assert_eq!(check(&|it| it.points.truncate(2)), Err(Refusal::OtherLayout { found: 2 }));
+        assert_eq!(
+            check(&|it| it.format -= 1),
+            Err(Refusal::OtherFormat {
+                found: FORMAT_VERSION - 1
+            })
+        );
+        assert_eq!(
+            check(&|it| it.format += 1),
+            Err(Refusal::OtherFormat {
+                found: FORMAT_VERSION + 1
+            })
+        );
+        assert_eq!(
+            check(&|it| it.points.truncate(2)),
+            Err(Refusal::OtherLayout { found: 2 })
+        );
         let ahead = Refusal::AheadOfLog {
             partition: 1,
             point: 1,

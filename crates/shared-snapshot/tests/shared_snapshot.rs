@@ -106,10 +106,14 @@ impl Place {
     async fn at(urls: Vec<String>, replicas: u8) -> Self {
         let connection = Connection::new(urls.clone(), "test");
         provision(&connection, KIND, replicas).await.expect("it is made");
-        provision(&connection, KIND, replicas).await.expect("it stands and is kept");
+        provision(&connection, KIND, replicas)
+            .await
+            .expect("it stands and is kept");
         Self {
             folder: TempDir::new().expect("a folder"),
-            shared: SharedSnapshots::connect(&connection, KIND, keys()).await.expect("a connection"),
+            shared: SharedSnapshots::connect(&connection, KIND, keys())
+                .await
+                .expect("a connection"),
             client: async_nats::connect(urls).await.expect("a connection"),
         }
     }
@@ -192,7 +196,10 @@ impl Place {
 async fn a_snapshot_comes_back_as_it_was(place: Place) {
     assert!(matches!(place.shared.standing().await, Ok(Standing::Nothing)));
     let (committed, statement) = place.publish(1, 1).await;
-    assert_eq!((committed, &statement.points[..]), (Committed::Now, &[FULL_COMMITS + 1][..]));
+    assert_eq!(
+        (committed, &statement.points[..]),
+        (Committed::Now, &[FULL_COMMITS + 1][..])
+    );
     assert_eq!(statement.check(KIND, &IDENTITY, &[FULL_COMMITS + 1]), Ok(()));
     let bytes = std::fs::read(snapshot(place.folder.path(), 1)).expect("a file");
     assert!(bytes.len() > 2 * CHUNK_BYTES, "several chunks");
@@ -225,12 +232,21 @@ async fn it_lies_as_any_client_of_nats_expects_and_says_nothing() {
     let chunks = place.chunks().await;
     assert_eq!(meta["name"], "status");
     assert_eq!(meta["bucket"], "CC_STATUS_SNAPSHOTS");
-    assert_eq!(chunks, [(meta["nuid"].as_str().expect("a name").to_owned(), meta["chunks"].as_u64().expect("a number"))]);
+    assert_eq!(
+        chunks,
+        [(
+            meta["nuid"].as_str().expect("a name").to_owned(),
+            meta["chunks"].as_u64().expect("a number")
+        )]
+    );
     // The bytes in the order of the stream are the object, and have the digest that its meta says.
     let mut object = Vec::new();
     for sequence in 1..=chunks[0].1 {
         let answer = place
-            .ask("$JS.API.STREAM.MSG.GET.OBJ_CC_STATUS_SNAPSHOTS", &json!({ "seq": sequence }))
+            .ask(
+                "$JS.API.STREAM.MSG.GET.OBJ_CC_STATUS_SNAPSHOTS",
+                &json!({ "seq": sequence }),
+            )
             .await;
         let data = answer["message"]["data"].as_str().expect("bytes");
         object.extend(BASE64.decode(data.as_bytes()).expect("base64"));
@@ -279,7 +295,11 @@ async fn what_a_crash_and_a_replacement_leave_is_swept_once_it_is_old() {
     assert_eq!(place.chunks().await.len(), 3);
     let hour = Duration::from_secs(3_600);
     assert_eq!(place.shared.sweep(hour).await.expect("an answer"), 0);
-    assert_eq!(place.chunks().await.len(), 3, "somebody may be reading the one, writing the other");
+    assert_eq!(
+        place.chunks().await.len(),
+        3,
+        "somebody may be reading the one, writing the other"
+    );
     assert_eq!(place.shared.sweep(Duration::ZERO).await.expect("an answer"), 2);
     assert_eq!(place.chunks().await.len(), 1);
     assert!(place.fetch().await.is_ok());
@@ -297,7 +317,13 @@ async fn an_object_that_is_not_what_was_signed_is_refused() {
         let verb = "$JS.API.STREAM.MSG.DELETE.OBJ_CC_STATUS_SNAPSHOTS";
         place.ask(verb, &json!({ "seq": sequence })).await
     };
-    let store = async |bytes: Vec<u8>| place.client.request(subject.clone(), bytes.into()).await.expect("an answer");
+    let store = async |bytes: Vec<u8>| {
+        place
+            .client
+            .request(subject.clone(), bytes.into())
+            .await
+            .expect("an answer")
+    };
     delete(last).await;
     assert_eq!(place.refusal().await, Refusal::Truncated);
     let mut changed = bytes.clone();
@@ -314,7 +340,9 @@ async fn an_object_that_is_not_what_was_signed_is_refused() {
         ..keys()
     };
     let connection = Connection::new(vec![server.url()], "other");
-    let shared = SharedSnapshots::connect(&connection, KIND, other).await.expect("a connection");
+    let shared = SharedSnapshots::connect(&connection, KIND, other)
+        .await
+        .expect("a connection");
     let place = Place { shared, ..place };
     assert_eq!(place.refusal().await, Refusal::Sealed);
 }
@@ -334,9 +362,17 @@ async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
     let mut meta = place.meta().await;
     let put = async |meta: Value| {
         let subject = "$O.CC_STATUS_SNAPSHOTS.M.c3RhdHVz";
-        place.client.request(subject, meta.to_string().into()).await.expect("an answer")
+        place
+            .client
+            .request(subject, meta.to_string().into())
+            .await
+            .expect("an answer")
     };
-    for metadata in [json!({}), json!({ "citycode-statement": "no base64" }), json!({ "citycode-statement": "AAAA" })] {
+    for metadata in [
+        json!({}),
+        json!({ "citycode-statement": "no base64" }),
+        json!({ "citycode-statement": "AAAA" }),
+    ] {
         meta["metadata"] = metadata;
         put(meta.clone()).await;
         assert_eq!(refused().await, Refusal::Unreadable);

@@ -36,7 +36,10 @@ impl ObjectStore {
         // After the listing: an object that came to stand in between has its chunks spared below.
         let meta = self.last_of(&self.meta_subject(name)).await?;
         let (standing, meta_time) = meta.unwrap_or_default();
-        let needed = standing.get("nuid").and_then(Value::as_str).map(|nuid| self.chunk_subject(nuid));
+        let needed = standing
+            .get("nuid")
+            .and_then(Value::as_str)
+            .map(|nuid| self.chunk_subject(nuid));
         let is_old = |time: Option<Timestamp>| {
             time.is_none_or(|time| Duration::try_from(listing.ts.duration_since(time)).is_ok_and(|age| age >= keep))
         };

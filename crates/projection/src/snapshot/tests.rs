@@ -290,12 +290,18 @@ fn points_are_read_and_a_whole_file_is_checked_without_taking_it() {
             points.iter().map(|point| point.sequence).collect()
         };
         let checked = |bytes: &[u8]| check(kind, &IDENTITY, io::Cursor::new(bytes.to_vec())).map(sequences);
-        assert_eq!(points(kind, &IDENTITY, &bytes[..HEADER_BYTES]).map(sequences).unwrap(), [0, 1]);
+        assert_eq!(
+            points(kind, &IDENTITY, &bytes[..HEADER_BYTES]).map(sequences).unwrap(),
+            [0, 1]
+        );
         assert_eq!(checked(&bytes).unwrap(), [0, 1]);
         for at in [HEADER_BYTES - 1, HEADER_BYTES + 5, bytes.len() - 33, bytes.len() - 1] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert!(matches!(checked(&changed), Err(LoadError::ChecksumMismatch)), "byte {at}");
+            assert!(
+                matches!(checked(&changed), Err(LoadError::ChecksumMismatch)),
+                "byte {at}"
+            );
         }
         assert!(checked(&bytes[..bytes.len() - 1]).is_err());
     }

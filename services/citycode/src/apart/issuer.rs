@@ -35,7 +35,10 @@ pub(super) async fn open(
         // Whoever folded these erasures may be gone, and may have gone before the vault forgot: it is asked again.
         let register = Arc::clone(desk.snapshot.register());
         let erased = tokio::task::spawn_blocking(move || register.erased_holders()).await;
-        erased.unwrap_or_default().into_iter().for_each(|holder| erasures.ask(holder));
+        erased
+            .unwrap_or_default()
+            .into_iter()
+            .for_each(|holder| erasures.ask(holder));
     }
     let mut tasks = vec![
         desk.follower,

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use citycode_event_store::{EventStore, ReadError};
 use citycode_jetstream::ConnectError;
+use citycode_jetstream::Connection;
 use citycode_jetstream::api::ApiError;
 use citycode_jetstream::object_store::Committed;
-use citycode_jetstream::Connection;
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::entropy::Draw as _;
@@ -76,7 +76,10 @@ pub(super) fn spawn(
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
     if !ground.keys_folder().join(shared::SIGNING).exists() {
-        tracing::warn!(missing = shared::SIGNING, "no snapshots are published: this service was not given the key");
+        tracing::warn!(
+            missing = shared::SIGNING,
+            "no snapshots are published: this service was not given the key"
+        );
         return Ok(tasks);
     }
     let signing = SigningKey::from_seed(*ground.secret(shared::SIGNING)?);
@@ -85,7 +88,11 @@ pub(super) fn spawn(
             continue;
         };
         if !keys.signers.contains(&signing.public_key()) {
-            tracing::error!("{} IS NOT IN {}: nobody would take a snapshot", shared::SIGNING, shared::SIGNERS);
+            tracing::error!(
+                "{} IS NOT IN {}: nobody would take a snapshot",
+                shared::SIGNING,
+                shared::SIGNERS
+            );
             continue;
         }
         let publisher = Publisher {
@@ -137,7 +144,11 @@ impl Publisher {
         }
         let removed = shared.sweep(LONGEST_KEEP.min(self.every)).await?;
         if removed > 0 {
-            tracing::debug!(removed, projection = name_of(self.kind), "objects that nobody needs were removed");
+            tracing::debug!(
+                removed,
+                projection = name_of(self.kind),
+                "objects that nobody needs were removed"
+            );
         }
         Ok(())
     }
@@ -161,7 +172,11 @@ impl Publisher {
         match self.seen {
             Some((seen, since)) if seen == sequence => Ok(now.saturating_sub(since) >= self.every),
             _ => {
-                tracing::info!(projection, commits = found.statement.commits(), "a shared snapshot stands there");
+                tracing::info!(
+                    projection,
+                    commits = found.statement.commits(),
+                    "a shared snapshot stands there"
+                );
                 self.seen = Some((sequence, now));
                 Ok(false)
             }
@@ -190,7 +205,10 @@ impl Publisher {
                 tracing::info!(projection, commits, bytes, seconds, "a snapshot is shared");
             }
             Committed::OtherWasFaster => {
-                tracing::info!(projection, "another instance shared a snapshot meanwhile; this one is dropped");
+                tracing::info!(
+                    projection,
+                    "another instance shared a snapshot meanwhile; this one is dropped"
+                );
             }
         }
         Ok(())

@@ -55,7 +55,10 @@ pub(super) fn keys(ground: &Ground, kind: ProjectionKind) -> Result<Option<Snaps
     let folder = ground.keys_folder();
     for name in [SIGNERS, seal_file(kind)] {
         if !folder.join(name).exists() {
-            tracing::warn!(missing = name, "no snapshots are shared with this service: it was not given their keys");
+            tracing::warn!(
+                missing = name,
+                "no snapshots are shared with this service: it was not given their keys"
+            );
             return Ok(None);
         }
     }
@@ -186,7 +189,10 @@ async fn fetch(
         pairs.map(|(shared, own)| shared.saturating_sub(*own)).sum()
     };
     if own.is_some_and(|own| behind(own) < WORTH_FETCHING) {
-        tracing::info!(projection, "this instance's own snapshot is near enough to the shared one");
+        tracing::info!(
+            projection,
+            "this instance's own snapshot is near enough to the shared one"
+        );
         return Ok(None);
     }
     component.starting(format!("fetching the shared snapshot of {} bytes", statement.length));
@@ -210,7 +216,10 @@ pub(super) fn sequences(position: &LogPosition) -> Vec<u64> {
 impl Starting {
     /// The projection stands as of `position`; the log is followed from there.
     pub(super) fn loaded(&mut self, position: &LogPosition) {
-        let shared = self.fetched.as_ref().filter(|statement| statement.points == sequences(position));
+        let shared = self
+            .fetched
+            .as_ref()
+            .filter(|statement| statement.points == sequences(position));
         self.loaded = position.commits();
         self.from_shared = shared.is_some();
         self.origin = match shared {
@@ -222,7 +231,13 @@ impl Starting {
             None => "its own snapshot".into(),
         };
         let (projection, seconds) = (name_of(self.kind), self.seconds());
-        tracing::info!(projection, origin = self.origin, commits = self.loaded, seconds, "starting from a snapshot or the log");
+        tracing::info!(
+            projection,
+            origin = self.origin,
+            commits = self.loaded,
+            seconds,
+            "starting from a snapshot or the log"
+        );
         self.component.starting(format!(
             "started from {}, {} commits, in {seconds:.2} s; reading on",
             self.origin, self.loaded

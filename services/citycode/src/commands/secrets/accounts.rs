@@ -79,7 +79,9 @@ fn denied_snapshots(user: &str) -> Vec<ProjectionKind> {
 
 /// What a user may not publish although a pattern of [`permissions`] has it.
 fn denials(user: &str) -> Vec<String> {
-    let streams = denied_snapshots(user).into_iter().map(|kind| format!("OBJ_{}", bucket(kind)));
+    let streams = denied_snapshots(user)
+        .into_iter()
+        .map(|kind| format!("OBJ_{}", bucket(kind)));
     let verbs = |stream: String| READ_VERBS.map(|verb| format!("$JS.API.{verb}.{stream}"));
     let exact: Vec<String> = streams.flat_map(verbs).collect();
     let deeper = exact.iter().map(|subject| format!("{subject}.>"));
