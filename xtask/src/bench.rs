@@ -8,6 +8,8 @@ use crate::process::{cargo, run};
 use crate::workspace::Workspace;
 
 const BENCH_PACKAGE: &str = "citycode-bench";
+/// The bench that measures processes of the product.
+const PROCESS_BENCH: &str = "snapshot";
 
 /// Passes everything on: `NAME [--json FILE]` or `--list`.
 pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
@@ -20,6 +22,10 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
         .any(|package| package.name.as_str() == BENCH_PACKAGE)
     {
         bail!("there is no package {BENCH_PACKAGE} in this workspace (expected in crates/bench)");
+    }
+    if rest[0] == PROCESS_BENCH {
+        // It starts the product's own programs, which stand beside it.
+        run(cargo(workspace).args(["build", "--quiet", "--release", "--package", "citycode", "--bins"]))?;
     }
     run(cargo(workspace)
         .args(["run", "--quiet", "--release", "--package", BENCH_PACKAGE, "--"])

@@ -23,6 +23,7 @@ mod replay_nats;
 mod report;
 mod scale;
 mod scan;
+mod snapshot;
 mod store;
 
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -79,6 +80,11 @@ const BENCHES: [Bench; 9] = [
         name: "scan",
         measures: "one scan: a token not seen before, seen before, and a live code",
         run: scan::run,
+    },
+    Bench {
+        name: "snapshot",
+        measures: "a real verifier with a hundred million codes: ready from a snapshot, and its memory",
+        run: snapshot::run,
     },
     Bench {
         name: "store",

@@ -43,6 +43,13 @@ impl Lives {
         Self { layout, codes }
     }
 
+    /// Whose codes come in the places behind so many of the city's codes.
+    pub(crate) fn after(layout: Layout, codes: u64) -> Self {
+        let each = codes / u64::from(layout.partitions());
+        let codes = vec![each; usize::from(layout.partitions())];
+        Self { layout, codes }
+    }
+
     fn birth(&mut self, holder: HolderId, supersedes: Option<CodeRef>) -> (CodeRef, Event) {
         let partition = self.layout.bucket_of(&holder_stream(holder)).partition.0;
         let number = &mut self.codes[usize::from(partition)];

@@ -5,6 +5,7 @@
 
 pub mod api;
 mod connect;
+pub mod object_store;
 pub mod publish;
 pub mod settings;
 

@@ -17,10 +17,13 @@
 //! The checksum finds damage, not malice. Loading takes any bytes without panic, and allocates no more than a small
 //! multiple of what it has really read; a file that is refused is to be thrown away, and the log replayed.
 
+mod check;
 mod header;
 mod stream;
 
-pub(crate) use header::{ProjectionKind, read_header, write_header};
+pub use check::{check, points};
+pub use header::ProjectionKind;
+pub(crate) use header::{read_header, write_header};
 pub(crate) use stream::{Input, Output};
 
 use std::io;

@@ -47,7 +47,7 @@ pub struct ComponentReport {
     pub name: String,
     /// Its state.
     pub state: State,
-    /// Why, if that is not plain. Nothing personal.
+    /// Why, or how that came, if that is not plain. Nothing personal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -229,9 +229,9 @@ impl Component {
         self.set(State::Ready, None);
     }
 
-    /// Serving, but for what `reason` says: callers are still to come, and who looks at the listing sees it.
-    pub fn ready_except(&self, reason: impl Into<String>) {
-        self.set(State::Ready, Some(reason.into()));
+    /// Serving, and something is to be known of it by who looks at the listing; nothing personal.
+    pub fn ready_saying(&self, what: impl Into<String>) {
+        self.set(State::Ready, Some(what.into()));
     }
 
     /// Cannot serve now; `reason` says why, without anything personal.

@@ -136,6 +136,15 @@ impl Running {
         &self.url
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// Where it was waited for, which only this type does, at its end.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it was not waited for yet")
+    }
+
     /// What it has said so far on both outputs, at most the last 256 KiB.
     #[must_use]
     pub fn said(&self) -> String {
@@ -170,9 +179,8 @@ impl Running {
     /// # Panics
     /// Where the system refuses, which it does for no child of ours.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it was not waited for yet");
         let sent = Command::new("kill")
-            .args([format!("-{name}"), id.to_string()])
+            .args([format!("-{name}"), self.id().to_string()])
             .status()
             .await;
         assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");

@@ -26,6 +26,7 @@ mod keyring;
 mod proof;
 mod sign;
 mod sign1;
+mod statement;
 pub mod status_list;
 mod text;
 mod verify;
@@ -36,6 +37,7 @@ pub use key_set::{keys_cose_set, keys_jwks_json};
 pub use keyring::{KeyEntry, Keyring, KeyringError, key_id_of};
 pub use proof::{DeviceSigner, PresentError, check_proof, is_sound_device_key, make_proof, present};
 pub use sign::{SignError, SignedToken, SigningKey, sign_code};
+pub use statement::{StatementError, read_statement, sign_statement};
 pub use text::{PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan};
 pub use verify::{CwtDigest, TokenError, VerifiedClaims, verify, verify_cwt};
 

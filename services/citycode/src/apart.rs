@@ -12,9 +12,11 @@ mod ground;
 mod issuer;
 mod keeping;
 mod portal;
+mod publishing;
 mod revocation;
 mod servers;
 mod settings;
+mod shared;
 mod state_folder;
 mod verifier;
 

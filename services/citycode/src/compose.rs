@@ -81,6 +81,8 @@ pub enum StartError {
     File(#[from] citycode_service_kit::files::FileError),
     #[error("the master key file must hold exactly 32 bytes")]
     MasterKeyLength,
+    #[error("{} holds no list of public keys: put the one there that `citycode secrets` made", .0.display())]
+    SnapshotSigners(std::path::PathBuf),
     #[error(transparent)]
     Authority(#[from] citycode_service_kit::auth::LocalAuthorityError),
     #[error("the identity provider's keys are refused: {0}")]

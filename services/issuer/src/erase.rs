@@ -86,6 +86,12 @@ impl ErasureQueue {
         (Arc::new(Self { sender }), receiver)
     }
 
+    /// Has a holder forgotten who is erased in the log; one who is forgotten already stays so.
+    pub fn ask(&self, holder: HolderId) {
+        // Nobody listens any more only at shutdown; the next start hears of it again.
+        let _ = self.sender.send(holder);
+    }
+
     /// Makes the vault forget every holder that comes out of the queue, until the queue ends. A vault that cannot be
     /// reached is tried again; `tell` hears of that, and of none when it is over.
     ///
@@ -120,8 +126,7 @@ impl SystemFold for ErasureQueue {
 
     fn fold_holder(&self, holder: HolderId, event: &Event) {
         if matches!(event, Event::HolderErased(_)) {
-            // Nobody listens any more only at shutdown; the next start hears of it again.
-            let _ = self.sender.send(holder);
+            self.ask(holder);
         }
     }
 }

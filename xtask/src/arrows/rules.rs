@@ -23,6 +23,7 @@ const CRATES: [(&str, &[&str]); 19] = [
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
+    ("shared-snapshot", &["jetstream", "projection", "token"]),
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),

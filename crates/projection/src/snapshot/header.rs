@@ -11,8 +11,10 @@ const MAGIC: [u8; 8] = *b"CCSNAP\r\n";
 
 /// Which projection a file holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ProjectionKind {
+pub enum ProjectionKind {
+    /// The status of every code.
     Status = 1,
+    /// The state of every holder.
     Register = 2,
 }
 

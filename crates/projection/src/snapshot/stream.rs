@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use super::{LoadError, SaveError};
 
 /// Large enough that BLAKE3 uses all of the processor's lanes and a read costs no system call of note.
-const BUFFER_BYTES: usize = 256 * 1024;
-const CHECKSUM_BYTES: usize = 32;
+pub(super) const BUFFER_BYTES: usize = 256 * 1024;
+pub(super) const CHECKSUM_BYTES: usize = 32;
 const END: [u8; 4] = *b"end.";
 
 /// Writes a snapshot.

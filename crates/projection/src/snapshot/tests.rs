@@ -275,3 +275,34 @@ proptest! {
         prop_assert_eq!(load_either(&IDENTITY, kind, &bytes).is_err(), bytes != file);
     }
 }
+
+#[test]
+fn points_are_read_and_a_whole_file_is_checked_without_taking_it() {
+    let (writer, register) = projections();
+    let (mut of_status, mut of_register) = (Vec::new(), Vec::new());
+    writer.save(&IDENTITY, &mut of_status).unwrap();
+    register.save(&IDENTITY, &mut of_register).unwrap();
+    for (kind, bytes) in [
+        (ProjectionKind::Status, of_status),
+        (ProjectionKind::Register, of_register),
+    ] {
+        let sequences = |points: Vec<crate::status::PartitionPoint>| -> Vec<u64> {
+            points.iter().map(|point| point.sequence).collect()
+        };
+        let checked = |bytes: &[u8]| check(kind, &IDENTITY, io::Cursor::new(bytes.to_vec())).map(sequences);
+        assert_eq!(
+            points(kind, &IDENTITY, &bytes[..HEADER_BYTES]).map(sequences).unwrap(),
+            [0, 1]
+        );
+        assert_eq!(checked(&bytes).unwrap(), [0, 1]);
+        for at in [HEADER_BYTES - 1, HEADER_BYTES + 5, bytes.len() - 33, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(
+                matches!(checked(&changed), Err(LoadError::ChecksumMismatch)),
+                "byte {at}"
+            );
+        }
+        assert!(checked(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

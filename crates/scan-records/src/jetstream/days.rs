@@ -113,7 +113,7 @@ impl Days {
                     health.starting("reading the day's registrations");
                 }
                 // Gates go on: who needs a registration is refused, and whoever looks at the listing sees why.
-                Err(lack) => health.ready_except(format!("REGISTRATIONS ARE REFUSED: {lack}")),
+                Err(lack) => health.ready_saying(format!("REGISTRATIONS ARE REFUSED: {lack}")),
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -6,5 +6,6 @@ mod fixture;
 mod id_commitment;
 mod keyring;
 mod proof;
+mod statement;
 mod status_list;
 mod strictness;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use citycode_acts::Desk;
 use citycode_event_store::follow::Progress;
 use citycode_holder_log::{HolderLog, SystemFold};
+use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
+use super::shared::{self, Starting};
 use crate::compose::following::{FollowedRegister, follow_register};
 use crate::compose::snapshots::RegisterSnapshot;
 use crate::compose::writing::open_desk;
@@ -22,9 +24,10 @@ pub(super) struct OpenDesk {
     pub(super) progress: Progress,
     pub(super) snapshot: RegisterSnapshot,
     pub(super) follower: JoinHandle<()>,
+    pub(super) starting: Starting,
 }
 
-/// Opens the register from its snapshot and follows the log with it and with `refolded`.
+/// Opens the register from its snapshot, or a shared one, and follows the log with it and with `refolded`.
 pub(super) async fn open(
     ground: &Ground,
     settings: &ServiceSettings,
@@ -35,7 +38,10 @@ pub(super) async fn open(
     erasures: Option<Arc<dyn SystemFold>>,
 ) -> Result<OpenDesk, StartError> {
     let file = ground.state.join("projections/register");
+    let kind = ProjectionKind::Register;
+    let mut starting = shared::bring(ground, settings, surroundings, health, kind, &file).await?;
     let snapshot = RegisterSnapshot::open(file, ground.identity);
+    starting.loaded(&snapshot.reaches());
     let component = health.component("register");
     let FollowedRegister {
         register,
@@ -59,5 +65,6 @@ pub(super) async fn open(
         progress,
         snapshot,
         follower,
+        starting,
     })
 }

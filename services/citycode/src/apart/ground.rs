@@ -1,6 +1,6 @@
 //! What every service apart stands on: its state, the policy, callers' keys, the log and the vault, waited for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub(super) struct Ground {
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) log: Arc<dyn EventStore>,
     pub(super) identity: LogIdentity,
+    role: Role,
     store: Arc<JetStreamEventStore>,
     keys: Option<PathBuf>,
 }
@@ -78,16 +79,25 @@ impl Ground {
             tokens,
             log,
             identity,
+            role,
             store,
             keys: settings.keys.clone(),
         })
     }
 
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The folder of the city's keys.
+    pub(super) fn keys_folder(&self) -> &Path {
+        self.keys.as_ref().expect("complained of where it is missing")
+    }
+
     /// A secret of the city's by its file's name. Nothing is made here: two instances that made their own would not
     /// understand each other.
     pub(super) fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, StartError> {
-        let folder = self.keys.as_ref().expect("complained of where it is missing");
-        Ok(files::read_secret(&folder.join(name))?)
+        Ok(files::read_secret(&self.keys_folder().join(name))?)
     }
 
     /// Answers verifiers who prove that they are fresh: a writer's duty.

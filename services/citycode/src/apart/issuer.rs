@@ -31,6 +31,15 @@ pub(super) async fn open(
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
     let desk = desk::open(&ground, settings, surroundings, health, &vault, refolded, kept_erasures).await?;
+    if desk.starting.is_from_shared() {
+        // Whoever folded these erasures may be gone, and may have gone before the vault forgot: it is asked again.
+        let register = Arc::clone(desk.snapshot.register());
+        let erased = tokio::task::spawn_blocking(move || register.erased_holders()).await;
+        erased
+            .unwrap_or_default()
+            .into_iter()
+            .for_each(|holder| erasures.ask(holder));
+    }
     let mut tasks = vec![
         desk.follower,
         spawn_erasures(vault, erased, health.component("erasures")),
@@ -41,6 +50,7 @@ pub(super) async fn open(
         () = stopped.clone().wait() => Err(StartError::Interrupted),
     };
     reached?;
+    desk.starting.caught_up(&desk.progress.position());
     let issuer = Arc::new(Issuer {
         desk: desk.desk,
         keys: signing,

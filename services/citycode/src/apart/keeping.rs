@@ -37,7 +37,7 @@ impl Keeping {
                 Err(reason) => {
                     tracing::warn!(reason, "the days of scan records are not kept");
                     self.component
-                        .ready_except(format!("DAYS OF SCAN RECORDS ARE NOT KEPT: {reason}"));
+                        .ready_saying(format!("DAYS OF SCAN RECORDS ARE NOT KEPT: {reason}"));
                     AGAIN_AFTER
                 }
             };

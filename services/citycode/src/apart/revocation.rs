@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use citycode_event_store::follow::Progress;
+use citycode_projection::snapshot::ProjectionKind;
 use citycode_projection::status::FingerprintKey;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::auth::Authenticate;
@@ -13,9 +14,10 @@ use tonic::service::Routes;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::{Role, Service, desk, grpc_router};
+use super::{Role, Service, desk, grpc_router, publishing, shared};
 use crate::compose::following::spawn_follower;
 use crate::compose::lag::Lag;
+use crate::compose::snapshots::Snapshot;
 use crate::compose::status_fold::StatusSnapshot;
 use crate::compose::writing::publish_lists;
 use crate::compose::{StartError, Surroundings, faces};
@@ -30,7 +32,10 @@ pub(super) async fn open(
     let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
     let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
-    let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
+    let (kind, file) = (ProjectionKind::Status, ground.state.join("projections/status"));
+    let mut starting = shared::bring(&ground, settings, surroundings, health, kind, &file).await?;
+    let status = StatusSnapshot::open(file, ground.identity, fingerprints);
+    starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
     let lag = Lag::of("status", &surroundings.clock);
     let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"), lag);
@@ -38,6 +43,12 @@ pub(super) async fn open(
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }
+    desk.starting.caught_up(&desk.progress.position());
+    starting.caught_up(&progress.position());
+    let snapshots: [Arc<dyn Snapshot>; 2] = [Arc::new(status.clone()), Arc::new(desk.snapshot)];
+    let kinds = [ProjectionKind::Status, ProjectionKind::Register];
+    let published = [0, 1].map(|at| (kinds[at], Arc::clone(&snapshots[at])));
+    tasks.extend(publishing::spawn(&ground, settings, surroundings, published)?);
     let followed = Followed {
         status: status.reader().clone(),
         progress,
@@ -49,7 +60,7 @@ pub(super) async fn open(
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {
         router: grpc_router(Routes::new(faces::revocation(&revocation, &authenticate)))?,
-        snapshots: vec![Arc::new(desk.snapshot), Arc::new(status)],
+        snapshots: snapshots.to_vec(),
         tasks,
         kept: Some(Box::new(ground.state)),
     })

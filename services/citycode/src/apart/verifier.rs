@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
@@ -9,7 +10,7 @@ use tonic::service::Routes;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::{Role, Service, grpc_router};
+use super::{Role, Service, grpc_router, shared};
 use crate::compose::verifying::Verifying;
 use crate::compose::{StartError, Surroundings, faces};
 
@@ -23,6 +24,8 @@ pub(super) async fn open(
     let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
     let records = ground.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
+    let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
+    let mut starting = shared::bring(&ground, settings, surroundings, health, kind, &file).await?;
     let verifying = Verifying::open(
         folder,
         policy,
@@ -33,12 +36,14 @@ pub(super) async fn open(
         &id_check_key,
     )
     .await?;
+    starting.loaded(&verifying.progress().position());
     let tasks = verifying.follow(&ground.log, health, surroundings, policy);
     verifying
         .progress()
         .wait_until_live()
         .await
         .map_err(StartError::Follow)?;
+    starting.caught_up(&verifying.progress().position());
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {
         router: grpc_router(Routes::new(faces::verifier(&verifying.verifier, &authenticate)))?,

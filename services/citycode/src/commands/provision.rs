@@ -1,11 +1,12 @@
-//! `citycode provision`: the event log, the vault and the streams of scan records of a city are made on its NATS servers,
-//! before its services start.
+//! `citycode provision`: the event log, the vault, the streams of scan records and the places of shared snapshots of a
+//! city are made on its NATS servers, before its services start.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use citycode_event_store::{Layout, LogId};
 use citycode_event_store_jetstream as jetstream;
+use citycode_projection::snapshot::ProjectionKind;
 use citycode_scan_records::day_of;
 use citycode_scan_records::jetstream::keeper::{self, NewScans};
 use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
@@ -86,6 +87,13 @@ pub(crate) async fn run(
     // Opened as a service will open it, so that what would keep one from starting is said now.
     let opened = jetstream::JetStreamEventStore::open(&log).await;
     opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    for kind in [ProjectionKind::Status, ProjectionKind::Register] {
+        let (connection, replicas) = (&log.connection, log.replicas);
+        let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
+        let may_pass = citycode_shared_snapshot::ProvisionError::may_pass;
+        let made = patiently(args.wait, provision, may_pass).await;
+        made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
+    }
     if !args.no_vault {
         provision_vault(args, &settings, log_id, &**entropy).await?;
     }

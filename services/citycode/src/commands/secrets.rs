@@ -10,6 +10,8 @@
 //!   tls/SERVICE.pem SERVICE.key              issuer, revocation, verifier, audit: they may be called
 //!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
+//!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
+//!                           that instances share
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
 //! ```
@@ -26,7 +28,9 @@ use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_S
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
+use citycode_token::SigningKey;
 use clap::Args;
+use data_encoding::HEXLOWER;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -34,13 +38,18 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::output::Output;
 
-const CITY_KEYS: [&str; 5] = [
+const CITY_KEYS: [&str; 8] = [
     "vault-master.key",
     "id-check.key",
     "status-signing.key",
     "scan-records.key",
     "scan-archive.key",
+    SNAPSHOT_SIGNING,
+    "status-snapshot.key",
+    "register-snapshot.key",
 ];
+const SNAPSHOT_SIGNING: &str = "snapshot-signing.key";
+const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
 
 /// Flags of `secrets`.
 #[derive(Args)]
@@ -81,6 +90,7 @@ pub(crate) fn run(
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
         made.file(&keys.join(name), || Ok(key.to_vec()))?;
     }
+    made.snapshot_signers(&keys)?;
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
     // Without a secret, and always the users' that stand there.
@@ -130,6 +140,28 @@ impl Made {
             users.push((name, pair.public_key()));
         }
         Ok(users)
+    }
+
+    /// The public half of the key that signs shared snapshots stands first in the list that readers get. Others stay
+    /// behind it, so that what an older key signed is taken until somebody removes its line.
+    fn snapshot_signers(&mut self, keys: &Path) -> Result<(), Failure> {
+        let (secret, list) = (keys.join(SNAPSHOT_SIGNING), keys.join(SNAPSHOT_SIGNERS));
+        let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;
+        let public = HEXLOWER.encode(&SigningKey::from_seed(*seed).public_key());
+        let known = match list.exists() {
+            true => files::read_private(&list).map_err(|error| Failure::file("read", &list, error))?,
+            false => Zeroizing::default(),
+        };
+        let known = String::from_utf8_lossy(&known);
+        if known.split_ascii_whitespace().any(|line| line == public) {
+            self.kept.push(list.display().to_string());
+            return Ok(());
+        }
+        let text = format!("{public}\n{known}");
+        let written = files::write_atomic(&list, text.as_bytes(), files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", &list, error))?;
+        self.new.push(list.display().to_string());
+        Ok(())
     }
 
     fn access(&mut self, path: &Path, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), Failure> {

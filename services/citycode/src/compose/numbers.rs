@@ -149,6 +149,48 @@ pub(crate) const ALL: &[Number] = &[
     )
     .by(&["replica"], &[]),
     number(
+        "citycode_start_seconds",
+        Gauge,
+        Part::OnServers,
+        "how long a projection took from its start until it had what the log had",
+    )
+    .by(&["projection"], &[]),
+    number(
+        "citycode_start_snapshot_commits",
+        Gauge,
+        Part::OnServers,
+        "commits that a projection had at its start, from a snapshot",
+    )
+    .by(&["projection"], &[]),
+    number(
+        "citycode_start_tail_commits",
+        Gauge,
+        Part::OnServers,
+        "commits that it then read from the log",
+    )
+    .by(&["projection"], &[]),
+    number(
+        "citycode_shared_snapshots_refused_total",
+        Counter,
+        Part::OnServers,
+        "shared snapshots that were refused at a start; the log was read instead",
+    )
+    .by(&["projection"], &["register", "status"]),
+    number(
+        "citycode_shared_snapshots_published_total",
+        Counter,
+        Part::Revocation,
+        "snapshots that this process shared",
+    )
+    .by(&["projection"], &["register", "status"]),
+    number(
+        "citycode_shared_snapshot_failures_total",
+        Counter,
+        Part::Revocation,
+        "snapshots that could not be shared",
+    )
+    .by(&["projection"], &["register", "status"]),
+    number(
         "citycode_log_append_seconds",
         Histogram,
         Part::Writer,

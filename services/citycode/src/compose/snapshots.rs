@@ -14,6 +14,7 @@ use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::files;
 use citycode_service_kit::shutdown::Signal;
+use tokio::sync::Mutex;
 
 /// Buffer for reading snapshot files: few system calls, little memory.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
@@ -24,6 +25,9 @@ pub(crate) trait Snapshot: Send + Sync {
     /// Writes it beside the old one and then in its place. A crash leaves the old one; so does a failure, which is
     /// said in the log.
     async fn save(&self);
+
+    /// Where it stands.
+    fn file(&self) -> &Path;
 }
 
 /// Saves all of them every so often, for ever, until the signal. The last time is the caller's.
@@ -45,8 +49,14 @@ pub(crate) async fn save_all(snapshots: &[Arc<dyn Snapshot>]) {
     }
 }
 
-/// Writes one on a thread that may block, and says in the log where that failed.
-pub(crate) async fn save_blocking(what: &'static str, write: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
+/// Writes one on a thread that may block, and says in the log where that failed. `turn` is the file's: whoever saves
+/// for the next start and whoever saves for others write it one after the other.
+pub(crate) async fn save_blocking(
+    what: &'static str,
+    turn: &Mutex<()>,
+    write: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) {
+    let _turn = turn.lock().await;
     match tokio::task::spawn_blocking(write).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, what, "no snapshot was written; the old one stands"),
@@ -72,6 +82,7 @@ pub(crate) struct RegisterSnapshot {
     file: PathBuf,
     identity: LogIdentity,
     register: Arc<HolderRegister>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl RegisterSnapshot {
@@ -82,6 +93,7 @@ impl RegisterSnapshot {
             file,
             identity,
             register,
+            turn: Arc::default(),
         }
     }
 
@@ -102,12 +114,16 @@ impl RegisterSnapshot {
 impl Snapshot for RegisterSnapshot {
     async fn save(&self) {
         let this = self.clone();
-        save_blocking("register", move || {
+        save_blocking("register", &self.turn, move || {
             files::stream_private(&this.file, |out| {
                 this.register.save(&this.identity, out).map_err(std::io::Error::other)
             })
         })
         .await;
+    }
+
+    fn file(&self) -> &Path {
+        &self.file
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ pub(crate) struct StatusSnapshot {
     identity: LogIdentity,
     writer: Arc<Mutex<StatusWriter>>,
     reader: StatusReader,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl StatusSnapshot {
@@ -44,6 +45,7 @@ impl StatusSnapshot {
             identity,
             writer: Arc::new(Mutex::new(writer)),
             reader,
+            turn: Arc::default(),
         }
     }
 
@@ -66,13 +68,17 @@ impl StatusSnapshot {
 impl Snapshot for StatusSnapshot {
     async fn save(&self) {
         let this = self.clone();
-        save_blocking("status of codes", move || {
+        save_blocking("status of codes", &self.turn, move || {
             files::stream_private(&this.file, |out| {
                 let writer = this.writer.lock();
                 writer.save(&this.identity, out).map_err(std::io::Error::other)
             })
         })
         .await;
+    }
+
+    fn file(&self) -> &Path {
+        &self.file
     }
 }
 

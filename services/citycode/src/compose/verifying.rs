@@ -34,6 +34,7 @@ pub(crate) struct Verifying {
     progress: Progress,
     fold: Arc<Mutex<Option<VerifierFold>>>,
     snapshot: PathBuf,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Verifying {
@@ -66,6 +67,7 @@ impl Verifying {
             progress: Progress::new(&from),
             fold,
             snapshot,
+            turn: Arc::default(),
         })
     }
 
@@ -98,7 +100,11 @@ impl Snapshot for Verifying {
     async fn save(&self) {
         self.records.flush().await;
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
-        save_blocking("status of codes", move || verifier.save_snapshot(&path)).await;
+        save_blocking("status of codes", &self.turn, move || verifier.save_snapshot(&path)).await;
+    }
+
+    fn file(&self) -> &Path {
+        &self.snapshot
     }
 }
 

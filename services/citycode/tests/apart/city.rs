@@ -87,6 +87,11 @@ impl City {
         }
     }
 
+    /// Whether its servers take none but the users of its accounts.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.secured
+    }
+
     pub(crate) fn secret(&self, name: &str) -> PathBuf {
         self.folder.path().join("secrets").join(name)
     }

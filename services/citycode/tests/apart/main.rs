@@ -10,4 +10,5 @@ mod prometheus;
 mod recorded;
 mod samples;
 mod secured;
+mod shared;
 mod traced;

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NO_ANSWER: Duration = Duration::from_millis(300);
 
 /// A client with a user's seed, as whoever stole it would connect.
-async fn thief(city: &City, user: &str) -> Client {
+pub(crate) async fn thief(city: &City, user: &str) -> Client {
     let seed = std::fs::read_to_string(city.secret(&format!("nats/{user}.nk"))).expect("a seed");
     let seed = seed.trim().to_owned();
     let public = nkeys::KeyPair::from_seed(&seed).expect("a seed").public_key();

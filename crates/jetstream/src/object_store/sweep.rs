@@ -1,0 +1,74 @@
+//! Removing chunks that no object needs: those of objects that were replaced, and what a crash left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ObjectStore;
+use crate::api::{self, ApiError};
+
+#[derive(Deserialize)]
+struct Listing {
+    /// The server's clock.
+    ts: Timestamp,
+    state: ListingState,
+}
+
+#[derive(Deserialize)]
+struct ListingState {
+    #[serde(default)]
+    subjects: Option<BTreeMap<String, u64>>,
+}
+
+impl ObjectStore {
+    /// Removes chunks that the object `name`, the only one of the bucket, does not consist of, once neither they nor
+    /// the object have changed for `keep` by the servers' clock: until then whoever began to read a replaced object
+    /// may finish, and chunks may be of an object that is still being written.
+    ///
+    /// # Errors
+    /// The refusal, or what came instead of an answer; sweeping again goes on.
+    pub async fn sweep(&self, name: &str, keep: Duration) -> Result<u64, ApiError> {
+        let body = json!({ "subjects_filter": self.chunk_subject(">") });
+        let listing: Listing = api::ask(&self.client, &format!("STREAM.INFO.{}", self.stream()), &body).await?;
+        // After the listing: an object that came to stand in between has its chunks spared below.
+        let meta = self.last_of(&self.meta_subject(name)).await?;
+        let (standing, meta_time) = meta.unwrap_or_default();
+        let needed = standing
+            .get("nuid")
+            .and_then(Value::as_str)
+            .map(|nuid| self.chunk_subject(nuid));
+        let is_old = |time: Option<Timestamp>| {
+            time.is_none_or(|time| Duration::try_from(listing.ts.duration_since(time)).is_ok_and(|age| age >= keep))
+        };
+        let mut removed = 0;
+        for (subject, _) in listing.state.subjects.unwrap_or_default() {
+            if Some(&subject) == needed.as_ref() || !is_old(meta_time) {
+                continue;
+            }
+            let newest = self.newest_time(&subject).await?;
+            let nuid = subject.rsplit('.').next().unwrap_or_default();
+            if is_old(newest) && super::is_token(nuid) {
+                self.purge_chunks(nuid).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The last message of a subject as JSON, and when the server stored it.
+    async fn last_of(&self, subject: &str) -> Result<Option<(Value, Option<Timestamp>)>, ApiError> {
+        let body = json!({ "last_by_subj": subject });
+        let message = api::get_from_leader(&self.client, &self.stream(), &body).await?;
+        Ok(message.map(|message| {
+            let time = message.time.as_deref().and_then(|time| time.parse().ok());
+            (serde_json::from_slice(&message.payload).unwrap_or_default(), time)
+        }))
+    }
+
+    async fn newest_time(&self, subject: &str) -> Result<Option<Timestamp>, ApiError> {
+        Ok(self.last_of(subject).await?.and_then(|(_, time)| time))
+    }
+}

@@ -1,0 +1,141 @@
+//! Publishing a snapshot.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use citycode_jetstream::api::ApiError;
+use citycode_jetstream::object_store::Committed;
+use citycode_projection::snapshot::{self, FORMAT_VERSION};
+use citycode_projection::{LoadError, LogIdentity};
+use citycode_token::SigningKey;
+use data_encoding::{BASE64, HEXLOWER};
+use tokio::sync::mpsc;
+
+use crate::seal::{SEGMENT_BYTES, Segments, segments_of};
+use crate::{SharedSnapshots, Statement, object};
+
+/// In an object's metadata: the signed statement in base64.
+pub(crate) const STATEMENT: &str = "citycode-statement";
+/// Segments that wait to be written: the disk is faster than servers that flush.
+const WAITING: usize = 4;
+
+/// What is to be published.
+pub struct NewSnapshot<'a> {
+    /// The snapshot file, opened; nobody writes to it any more.
+    pub file: File,
+    /// The log that it must be of.
+    pub identity: LogIdentity,
+    /// Signs for it.
+    pub signing: &'a SigningKey,
+    /// Random, and never used before: leads to the object's key and names its chunks.
+    pub salt: [u8; 16],
+    /// Now, in seconds since 1970.
+    pub made_at: i64,
+    /// Sequence of the object's meta that this one replaces; 0 where there is none.
+    pub replaces: u64,
+}
+
+/// Why a snapshot was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The file is no whole snapshot of this log: it is not signed for.
+    #[error("the snapshot file is not one to sign for: {0}")]
+    File(#[from] LoadError),
+    /// Reading it failed later.
+    #[error("the snapshot file cannot be read: {0}")]
+    Read(#[from] io::Error),
+    /// The servers.
+    #[error("the servers do not take it: {0}")]
+    Store(#[from] ApiError),
+    /// The thread that seals ended.
+    #[error("sealing was given up")]
+    Aborted,
+}
+
+impl SharedSnapshots {
+    /// Seals a snapshot file, writes it beside the object that stands, and lets it take that one's place if nobody
+    /// else did meanwhile. A crash at any moment leaves the old object and, until the next sweep, chunks that nobody
+    /// reads.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the old object stands.
+    pub async fn publish(&self, new: NewSnapshot<'_>) -> Result<(Committed, Statement), PublishError> {
+        let (kind, identity) = (self.kind, new.identity);
+        let mut file = new.file;
+        let (sender, mut segments) = mpsc::channel(WAITING);
+        let (salt, key) = (new.salt, self.keys.seal.clone());
+        let sealing = tokio::task::spawn_blocking(move || {
+            // What is signed for was found whole first: damage on this disk must not become everybody's.
+            let points = snapshot::check(kind, &identity, &mut file)?;
+            let length = file.metadata()?.len();
+            let count = segments_of(length).ok_or(LoadError::Truncated)?;
+            let sealing = Segments::new(&key, &salt, kind, &identity.log_id, count);
+            let digest = seal_all(file, sealing, &sender)?;
+            Ok::<_, PublishError>((points, length, digest))
+        });
+        let mut upload = self.store.upload(HEXLOWER.encode(&salt));
+        while let Some(segment) = segments.recv().await {
+            if let Err(error) = upload.push(segment).await {
+                upload.give_up().await;
+                return Err(error.into());
+            }
+        }
+        let (points, length, digest) = match sealing.await.map_err(|_| PublishError::Aborted).flatten() {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                upload.give_up().await;
+                return Err(error);
+            }
+        };
+        let statement = Statement {
+            projection: kind as u8,
+            log_id: identity.log_id,
+            points: points.iter().map(|point| point.sequence).collect(),
+            format: FORMAT_VERSION,
+            salt,
+            length,
+            digest,
+            made_at: new.made_at,
+        };
+        let signed = BASE64.encode(&statement.sign(new.signing));
+        let metadata = BTreeMap::from([(STATEMENT.to_owned(), signed)]);
+        let modified = jiff::Timestamp::from_second(new.made_at)
+            .unwrap_or_default()
+            .to_string();
+        let committed = upload
+            .commit(object(kind), &digest, modified, metadata, new.replaces)
+            .await?;
+        Ok((committed, statement))
+    }
+
+    /// Removes what replaced objects and crashes left, once nothing changed for `keep`.
+    ///
+    /// # Errors
+    /// What the servers say; sweeping again goes on.
+    pub async fn sweep(&self, keep: Duration) -> Result<u64, ApiError> {
+        self.store.sweep(object(self.kind), keep).await
+    }
+}
+
+/// Sends every segment, sealed; SHA-256 of all of them.
+fn seal_all(mut file: File, mut sealing: Segments, sender: &mpsc::Sender<Bytes>) -> Result<[u8; 32], PublishError> {
+    file.rewind()?;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    loop {
+        let mut segment = Vec::with_capacity(SEGMENT_BYTES + 16);
+        (&mut file).take(SEGMENT_BYTES as u64).read_to_end(&mut segment)?;
+        if segment.is_empty() {
+            let digest = hash.finish();
+            return Ok(digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"));
+        }
+        sealing.seal(&mut segment);
+        hash.update(&segment);
+        sender
+            .blocking_send(segment.into())
+            .map_err(|_| PublishError::Aborted)?;
+    }
+}

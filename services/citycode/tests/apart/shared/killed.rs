@@ -1,0 +1,83 @@
+//! A publisher that dies amid its work.
+
+use std::collections::BTreeMap;
+
+use citycode_projection::LogIdentity;
+use citycode_projection::snapshot::ProjectionKind;
+use citycode_service_kit::files;
+use citycode_testkit::eventually;
+use serde_json::{Value, json};
+
+use super::made_up::made_up;
+use super::town::Town;
+use super::{NOT_FROM_SHARED, OFTEN, ONCE, PATIENCE, client, heads, place, standing, started};
+use crate::city::{City, revocation, verifier};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is_swept() {
+    let mut town = Town::on(City::on_one().await, ONCE).await;
+    let whole = town.city.start(&verifier(), "verifier-whole", NOT_FROM_SHARED).await;
+    let of_whole = town.portal("portal-whole", &whole).await;
+    town.live(&of_whole).await;
+    let place = place(&town.city, ProjectionKind::Status).await;
+    let (before, sequence) = standing(&place).await;
+    // A second one has much more to upload: codes that nobody issued, in its own snapshot.
+    let identity = LogIdentity {
+        log_id: before.log_id,
+        partitions: 4,
+        buckets_per_partition: 65_536,
+        hash_version: 1,
+    };
+    let state = town.city.folder.path().join("state/revocation-2/projections");
+    for folder in [state.parent().expect("a folder"), &state] {
+        files::create_private_dir(folder).expect("a folder");
+    }
+    eventually("the log is long enough", PATIENCE, || async {
+        heads(&town.city).await[0] >= 4
+    })
+    .await;
+    let large = made_up(town.city.folder.path(), &identity, 4, 1_000);
+    std::fs::rename(large, state.join("status")).expect("it is moved");
+    let doomed = town.city.start(&revocation(), "revocation-2", OFTEN).await;
+    let client = client(&town.city).await;
+    let chunks = async || {
+        let subject = "$JS.API.STREAM.INFO.OBJ_CC_STATUS_SNAPSHOTS".to_owned();
+        let asked = json!({ "subjects_filter": "$O.CC_STATUS_SNAPSHOTS.C.>" }).to_string();
+        let answer = client.request(subject, asked.into()).await.expect("an answer");
+        let info: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+        let subjects = info["state"]["subjects"].as_object().cloned().unwrap_or_default();
+        let counts = subjects
+            .into_iter()
+            .map(|(subject, count)| (subject, count.as_u64().unwrap_or(0)));
+        counts.collect::<BTreeMap<String, u64>>()
+    };
+    let amid = async {
+        loop {
+            if let Some((subject, _)) = chunks().await.into_iter().find(|(_, count)| *count > 8) {
+                return subject;
+            }
+        }
+    };
+    let rest = tokio::time::timeout(PATIENCE, amid).await.expect("it begins to upload");
+    drop(doomed.kill_9().await);
+    // The one before stands, and whoever comes up takes it.
+    let (after, same) = standing(&place).await;
+    assert_eq!((&after, same), (&before, sequence), "it had not come to its end");
+    assert!(chunks().await.contains_key(&rest));
+    let new = town.city.start(&verifier(), "verifier-new", "").await;
+    assert!(
+        started(&new, "status")
+            .await
+            .starts_with("started from the snapshot shared")
+    );
+    let of_new = town.portal("portal-new", &new).await;
+    town.agree(&of_whole, &of_new).await;
+    // The next one that publishes sweeps.
+    let _third = town.city.start(&revocation(), "revocation-3", OFTEN).await;
+    eventually("its rest is gone", PATIENCE, || async {
+        !chunks().await.contains_key(&rest)
+    })
+    .await;
+    let (now, _) = standing(&place).await;
+    assert_ne!(now.salt, before.salt);
+}

@@ -1,0 +1,68 @@
+//! Snapshots that no revocation service of the city made.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
+use citycode_projection::status::{self, FingerprintKey};
+use citycode_projection::{BucketTail, Commit, LogIdentity};
+
+/// Places of a block: a snapshot holds whole ones.
+const BLOCK: u32 = 4_096;
+
+/// Another's snapshot of this very log, or of what it says is this log. Each code costs it a block of 15 kB.
+pub(super) fn made_up(folder: &Path, identity: &LogIdentity, sequence: u64, codes: u32) -> PathBuf {
+    let (mut writer, _) = status::new(identity.partitions, FingerprintKey([7; 16]));
+    for at in 1..=sequence {
+        let first = u32::try_from(at - 1).expect("few") * codes;
+        let events: Vec<Event> = (first..first + codes).map(|code| born(code * BLOCK)).collect();
+        let commit = Commit {
+            position: CommitPosition {
+                partition: 0,
+                sequence: at,
+            },
+            decided_at: Timestamp(1_780_000_000),
+            holder: Some(HolderId([2; 16])),
+            bucket: 1,
+            tail: BucketTail {
+                revision: at,
+                hash: [3; 32],
+            },
+            message_id_prefix: 4,
+            events: &events,
+        };
+        assert_eq!(writer.apply(&commit), Ok(Vec::new()));
+    }
+    let path = folder.join("made-up");
+    writer
+        .save(identity, File::create(&path).expect("a file"))
+        .expect("it is written");
+    path
+}
+
+fn born(index: u32) -> Event {
+    let kind = CodeKind::new(4).expect("4 is a kind");
+    let expires_at = Timestamp(1_790_000_000);
+    Event::CodeIssued(CodeIssued {
+        code: CodeRef {
+            slot: Slot { kind, guardian: None },
+            code_id: CodeId(u64::from(index).to_le_bytes()),
+            status: StatusRef {
+                list: ListId::new(0, kind, expires_at, 0).expect("the expiry fits"),
+                index,
+            },
+        },
+        issued_at: Timestamp(1_780_000_000),
+        expires_at,
+        supersedes: None,
+        standing: Standing::Green,
+        ground: EligibilityGround::Everyone,
+        acting_guardian: None,
+        key_id: KeyId([1; 4]),
+        claims_digest: ClaimsDigest(std::array::from_fn(|at| (index >> (at % 4 * 8)) as u8 ^ at as u8)),
+        sealed_token: Sealed::default(),
+    })
+}
