@@ -171,6 +171,7 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
             "jetstream",
             "event-store-jetstream",
             "vault",
+            "scan-records",
             "testkit",
             "bench",
             "tests",

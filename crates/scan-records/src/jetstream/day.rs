@@ -159,7 +159,9 @@ impl Shared {
             pause = match answered.unwrap_or(Err(ApiError::TimedOut)) {
                 Ok(messages) if messages.is_empty() => (pause * 2).min(LONGEST_PAUSE),
                 Ok(messages) => {
-                    self.take(&messages);
+                    if let Some(missing) = self.take(&messages) {
+                        self.find_missing(missing).await;
+                    }
                     if messages.len() >= BATCH {
                         continue;
                     }
@@ -175,7 +177,9 @@ impl Shared {
         }
     }
 
-    fn take(&self, messages: &[StoredMessage]) {
+    /// Folds messages in order; the sequence of one that is missing among them, if any.
+    fn take(&self, messages: &[StoredMessage]) -> Option<u64> {
+        let mut missing = None;
         let mut fold = self.fold.lock();
         for message in messages {
             let read = Message::read(&message.payload);
@@ -188,14 +192,27 @@ impl Shared {
                 );
             }
             if !fold.follow(bucket, message.sequence, &read) {
-                let missing = fold.read() + 1;
-                self.damaged(format!("message {missing} is missing before {}", message.sequence));
+                missing = Some(fold.read() + 1);
                 break;
             }
         }
         let through = fold.read();
         drop(fold);
         self.read.send_replace(through);
+        missing
+    }
+
+    /// Whoever answered may have had a hole; where the leader has it too, the stream is not what it was.
+    async fn find_missing(&self, sequence: u64) {
+        let body = json!({ "seq": sequence });
+        match api::get_from_leader(&self.client, &self.stream, &body).await {
+            Ok(Some(message)) => {
+                self.take(&[message]);
+            }
+            Ok(None) => self.damaged(format!("message {sequence} is missing")),
+            // The next look asks again.
+            Err(error) => tracing::warn!(day = self.number, sequence, %error, "a message is missing"),
+        }
     }
 
     fn damaged(&self, reason: String) {

@@ -133,3 +133,29 @@ async fn ordinary_scans_stand_in_the_days_stream_each_once_and_in_order_of_their
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_what_may_wait_scans_are_dropped_and_what_waited_is_written() {
+    let server = NatsServer::start().await;
+    let city = City::on_one(&server).await;
+    let verifier = city.verifier(NOON).await;
+    server.sigstop().await;
+    // Some fifty bytes each: more than the 32 MB that may wait.
+    let noted = 1_000_000;
+    let scan = note(NOON, "gate-1", "of thousands");
+    for _ in 0..noted {
+        verifier.records.note(&borrowed(&scan));
+    }
+    server.sigcont().await;
+    verifier.records.flush().await;
+    let archive = city.archive().await;
+    let last = note(NOON + 1, "gate-1", "the last");
+    verifier.records.note(&borrowed(&last));
+    eventually("what waited is written, in order", PATIENCE, || async {
+        let records = archive.scans(TODAY).await.unwrap();
+        records.last().is_some_and(|record| record.scan == last)
+    })
+    .await;
+    let there = archive.scans(TODAY).await.unwrap().len();
+    assert!((500_000..noted).contains(&there), "{there}");
+}
