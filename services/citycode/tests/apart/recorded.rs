@@ -144,7 +144,7 @@ async fn r20_a_scan_sent_to_two_verifiers_and_after_the_death_of_one_is_one_reco
             .expect("an answer");
         assert_eq!(
             (status, &reused["code"]),
-            (409, &json!("idempotency_key_reused")),
+            (422, &json!("idempotency_key_reused")),
             "{reused}"
         );
     }
