@@ -139,7 +139,7 @@ impl Publisher {
             }
         };
         let standing = shared.standing().await?;
-        if self.is_due(&standing).await? {
+        if self.is_due(&shared, &standing).await? {
             self.publish(&shared, standing.sequence()).await?;
         }
         let removed = shared.sweep(LONGEST_KEEP.min(self.every)).await?;
@@ -153,7 +153,7 @@ impl Publisher {
         Ok(())
     }
 
-    async fn is_due(&mut self, standing: &Standing) -> Result<bool, TurnError> {
+    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Standing) -> Result<bool, TurnError> {
         let projection = name_of(self.kind);
         let (found, sequence) = match standing {
             Standing::Nothing => return Ok(true),
@@ -166,6 +166,10 @@ impl Publisher {
         let heads = self.log.heads().await?;
         if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {
             tracing::warn!(%why, projection, "the shared snapshot is of no use: it is replaced");
+            return Ok(true);
+        }
+        if !shared.is_whole(found).await? {
+            tracing::warn!(projection, "the shared snapshot has lost a part: it is replaced");
             return Ok(true);
         }
         let now = self.surroundings.clock.monotonic();
