@@ -14,7 +14,7 @@ mod portal;
 mod publishing;
 mod revocation;
 mod settings;
-mod shared;
+mod shared_snapshot;
 mod state_folder;
 mod verifier;
 

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::shared::{self, name_of, sequences};
+use super::shared_snapshot::{self, name_of, sequences};
 use crate::compose::snapshots::Snapshot;
 use crate::compose::{StartError, Surroundings};
 
@@ -75,23 +75,23 @@ pub(super) fn spawn(
     snapshots: [(ProjectionKind, Arc<dyn Snapshot>); 2],
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
-    if !ground.keys_folder().join(shared::SIGNING).exists() {
+    if !ground.keys_folder().join(shared_snapshot::SIGNING).exists() {
         tracing::warn!(
-            missing = shared::SIGNING,
+            missing = shared_snapshot::SIGNING,
             "no snapshots are published: this service was not given the key"
         );
         return Ok(tasks);
     }
-    let signing = SigningKey::from_seed(*ground.secret(shared::SIGNING)?);
+    let signing = SigningKey::from_seed(*ground.secret(shared_snapshot::SIGNING)?);
     for (kind, snapshot) in snapshots {
-        let Some(keys) = shared::keys(ground, kind)? else {
+        let Some(keys) = shared_snapshot::keys(ground, kind)? else {
             continue;
         };
         if !keys.signers.contains(&signing.public_key()) {
             tracing::error!(
                 "{} IS NOT IN {}: nobody would take a snapshot",
-                shared::SIGNING,
-                shared::SIGNERS
+                shared_snapshot::SIGNING,
+                shared_snapshot::SIGNERS
             );
             continue;
         }

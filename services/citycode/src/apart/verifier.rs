@@ -10,7 +10,7 @@ use tonic::service::Routes;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::{Role, Service, grpc_router, shared};
+use super::{Role, Service, grpc_router, shared_snapshot};
 use crate::compose::verifying::Verifying;
 use crate::compose::{StartError, Surroundings, faces};
 
@@ -24,7 +24,7 @@ pub(super) async fn open(
     let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
     let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
-    let mut starting = shared::bring(&ground, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
     let verifying = Verifying::open(folder, policy, &ground.log, &vault, surroundings, &id_check_key).await?;
     starting.loaded(&verifying.progress().position());
     let retention = settings.scan_retention_days;

@@ -5,5 +5,5 @@ mod comings;
 mod kept;
 mod life;
 mod secured;
-mod shared;
+mod shared_snapshots;
 mod traced;
