@@ -106,6 +106,15 @@ impl SharedSnapshots {
         })
     }
 
+    /// Whether as many chunks stand there as were signed for; their bytes are not looked at.
+    ///
+    /// # Errors
+    /// What came instead of an answer.
+    pub async fn is_whole(&self, found: &Found) -> Result<bool, ApiError> {
+        let chunks = self.store.chunks_of(&found.object).await?;
+        Ok(segments_of(found.statement.length) == Some(chunks))
+    }
+
     /// Streams the object into a file beside `file`, checks that every byte is what was signed and that it is a
     /// snapshot of this log at the signed point, and only then lets it take `file`'s place. Durability is left to the
     /// system: a file that a crash spoils is found out by its checksum, and fetched again.

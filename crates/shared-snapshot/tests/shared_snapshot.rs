@@ -184,6 +184,13 @@ impl Place {
         fetched.map(|()| bytes)
     }
 
+    async fn is_whole(&self) -> bool {
+        match self.shared.standing().await.expect("an answer") {
+            Standing::Signed { found, .. } => self.shared.is_whole(&found).await.expect("an answer"),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Why the object that stands there is not taken.
     async fn refusal(&self) -> Refusal {
         match self.fetch().await {
@@ -204,6 +211,7 @@ async fn a_snapshot_comes_back_as_it_was(place: Place) {
     let bytes = std::fs::read(snapshot(place.folder.path(), 1)).expect("a file");
     assert!(bytes.len() > 2 * CHUNK_BYTES, "several chunks");
     assert_eq!(place.fetch().await.expect("it is taken"), bytes);
+    assert!(place.is_whole().await);
     // The next one takes its place.
     let (committed, _) = place.publish(2, 2).await;
     assert_eq!(committed, Committed::Now);
@@ -326,6 +334,7 @@ async fn an_object_that_is_not_what_was_signed_is_refused() {
     };
     delete(last).await;
     assert_eq!(place.refusal().await, Refusal::Truncated);
+    assert!(!place.is_whole().await);
     let mut changed = bytes.clone();
     changed[0] ^= 1;
     store(changed).await;

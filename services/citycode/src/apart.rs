@@ -16,7 +16,7 @@ mod publishing;
 mod revocation;
 mod servers;
 mod settings;
-mod shared;
+mod shared_snapshot;
 mod state_folder;
 mod verifier;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ObjectStore;
+use super::{ObjectInfo, ObjectStore};
 use crate::api::{self, ApiError};
 
 #[derive(Deserialize)]
@@ -31,8 +31,7 @@ impl ObjectStore {
     /// # Errors
     /// The refusal, or what came instead of an answer; sweeping again goes on.
     pub async fn sweep(&self, name: &str, keep: Duration) -> Result<u64, ApiError> {
-        let body = json!({ "subjects_filter": self.chunk_subject(">") });
-        let listing: Listing = api::ask(&self.client, &format!("STREAM.INFO.{}", self.stream()), &body).await?;
+        let listing = self.list(">").await?;
         // After the listing: an object that came to stand in between has its chunks spared below.
         let meta = self.last_of(&self.meta_subject(name)).await?;
         let (standing, meta_time) = meta.unwrap_or_default();
@@ -56,6 +55,20 @@ impl ObjectStore {
             }
         }
         Ok(removed)
+    }
+
+    /// How many chunks go by that name.
+    ///
+    /// # Errors
+    /// The refusal, or what came instead of an answer.
+    pub async fn chunks_of(&self, object: &ObjectInfo) -> Result<u64, ApiError> {
+        let subjects = self.list(&object.nuid).await?.state.subjects.unwrap_or_default();
+        Ok(subjects.values().sum())
+    }
+
+    async fn list(&self, nuid: &str) -> Result<Listing, ApiError> {
+        let body = json!({ "subjects_filter": self.chunk_subject(nuid) });
+        api::ask(&self.client, &format!("STREAM.INFO.{}", self.stream()), &body).await
     }
 
     /// The last message of a subject as JSON, and when the server stored it.

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::shared::{self, Starting};
+use super::shared_snapshot::{self, Starting};
 use crate::compose::following::{FollowedRegister, follow_register};
 use crate::compose::snapshots::RegisterSnapshot;
 use crate::compose::writing::open_desk;
@@ -39,7 +39,7 @@ pub(super) async fn open(
 ) -> Result<OpenDesk, StartError> {
     let file = ground.state.join("projections/register");
     let kind = ProjectionKind::Register;
-    let mut starting = shared::bring(ground, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::bring(ground, settings, surroundings, health, kind, &file).await?;
     let snapshot = RegisterSnapshot::open(file, ground.identity);
     starting.loaded(&snapshot.reaches());
     let component = health.component("register");

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::shared::{self, name_of, sequences};
+use super::shared_snapshot::{self, name_of, sequences};
 use crate::compose::snapshots::Snapshot;
 use crate::compose::{StartError, Surroundings};
 
@@ -75,23 +75,23 @@ pub(super) fn spawn(
     snapshots: [(ProjectionKind, Arc<dyn Snapshot>); 2],
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
-    if !ground.keys_folder().join(shared::SIGNING).exists() {
+    if !ground.keys_folder().join(shared_snapshot::SIGNING).exists() {
         tracing::warn!(
-            missing = shared::SIGNING,
+            missing = shared_snapshot::SIGNING,
             "no snapshots are published: this service was not given the key"
         );
         return Ok(tasks);
     }
-    let signing = SigningKey::from_seed(*ground.secret(shared::SIGNING)?);
+    let signing = SigningKey::from_seed(*ground.secret(shared_snapshot::SIGNING)?);
     for (kind, snapshot) in snapshots {
-        let Some(keys) = shared::keys(ground, kind)? else {
+        let Some(keys) = shared_snapshot::keys(ground, kind)? else {
             continue;
         };
         if !keys.signers.contains(&signing.public_key()) {
             tracing::error!(
                 "{} IS NOT IN {}: nobody would take a snapshot",
-                shared::SIGNING,
-                shared::SIGNERS
+                shared_snapshot::SIGNING,
+                shared_snapshot::SIGNERS
             );
             continue;
         }
@@ -139,7 +139,7 @@ impl Publisher {
             }
         };
         let standing = shared.standing().await?;
-        if self.is_due(&standing).await? {
+        if self.is_due(&shared, &standing).await? {
             self.publish(&shared, standing.sequence()).await?;
         }
         let removed = shared.sweep(LONGEST_KEEP.min(self.every)).await?;
@@ -153,7 +153,7 @@ impl Publisher {
         Ok(())
     }
 
-    async fn is_due(&mut self, standing: &Standing) -> Result<bool, TurnError> {
+    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Standing) -> Result<bool, TurnError> {
         let projection = name_of(self.kind);
         let (found, sequence) = match standing {
             Standing::Nothing => return Ok(true),
@@ -166,6 +166,10 @@ impl Publisher {
         let heads = self.log.heads().await?;
         if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {
             tracing::warn!(%why, projection, "the shared snapshot is of no use: it is replaced");
+            return Ok(true);
+        }
+        if !shared.is_whole(found).await? {
+            tracing::warn!(projection, "the shared snapshot has lost a part: it is replaced");
             return Ok(true);
         }
         let now = self.surroundings.clock.monotonic();

@@ -14,7 +14,7 @@ use tonic::service::Routes;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::{Role, Service, desk, grpc_router, publishing, shared};
+use super::{Role, Service, desk, grpc_router, publishing, shared_snapshot};
 use crate::compose::following::spawn_follower;
 use crate::compose::lag::Lag;
 use crate::compose::snapshots::Snapshot;
@@ -33,7 +33,7 @@ pub(super) async fn open(
     let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, ground.state.join("projections/status"));
-    let mut starting = shared::bring(&ground, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
     let status = StatusSnapshot::open(file, ground.identity, fingerprints);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());

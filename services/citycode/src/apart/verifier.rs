@@ -10,7 +10,7 @@ use tonic::service::Routes;
 
 use super::ground::Ground;
 use super::settings::ServiceSettings;
-use super::{Role, Service, grpc_router, shared};
+use super::{Role, Service, grpc_router, shared_snapshot};
 use crate::compose::verifying::Verifying;
 use crate::compose::{StartError, Surroundings, faces};
 
@@ -25,7 +25,7 @@ pub(super) async fn open(
     let records = ground.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
     let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
-    let mut starting = shared::bring(&ground, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
     let verifying = Verifying::open(
         folder,
         policy,

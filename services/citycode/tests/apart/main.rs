@@ -10,5 +10,5 @@ mod prometheus;
 mod recorded;
 mod samples;
 mod secured;
-mod shared;
+mod shared_snapshots;
 mod traced;
