@@ -3,6 +3,7 @@
 //! Only ever a dev-dependency. Everything random comes from a seed, so that a failing test fails again.
 //! Nobody here is a real person: ID numbers are well formed and drawn from the seed.
 
+pub mod checker;
 mod city;
 mod commit;
 mod draw;
