@@ -6,20 +6,26 @@
 pub mod checker;
 mod city;
 mod commit;
+mod disk;
 mod draw;
 mod eventually;
 mod id_numbers;
 mod nats;
+mod network;
 mod person;
 mod port;
 mod process;
+mod road;
 
 pub use city::City;
 pub use commit::commit_of;
+pub use disk::{SlowDisk, SmallDisk};
 pub use draw::Draw;
 pub use eventually::{eventually, eventually_some};
 pub use id_numbers::IdNumbers;
 pub use nats::{NatsCluster, NatsServer, NatsSync};
+pub use network::Network;
 pub use person::{Person, PersonBuilder};
 pub use port::free_port;
 pub use process::{Running, StartError};
+pub use road::{Road, Traffic};

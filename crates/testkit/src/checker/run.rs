@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use citycode_domain::ids::CodeId;
 use citycode_event_store::{CommandId, EventStore, Layout, LogId, Position, ReadError, RecordedCommit, Sequence};
+use futures::StreamExt as _;
+
+/// Reads under way at once.
+const AT_ONCE: usize = 64;
 
 /// Time since the run began, on the one clock of whoever wrote the histories.
 pub type Moment = Duration;
@@ -40,8 +44,13 @@ impl WholeLog {
     pub async fn read(store: &dyn EventStore) -> Result<Self, ReadError> {
         let mut commits = Vec::new();
         for (partition, head) in store.heads().await?.iter() {
-            for sequence in (1..=head.0).map(Sequence) {
-                commits.extend(store.read_at(Position { partition, sequence }).await?);
+            let positions = (1..=head.0).map(|sequence| Position {
+                partition,
+                sequence: Sequence(sequence),
+            });
+            let mut read = futures::stream::iter(positions.map(|position| store.read_at(position))).buffered(AT_ONCE);
+            while let Some(commit) = read.next().await {
+                commits.extend(commit?);
             }
         }
         Ok(Self {

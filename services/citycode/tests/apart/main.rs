@@ -1,8 +1,12 @@
 //! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
 
+mod chronicle;
 mod city;
+mod clocks;
 mod comings;
+mod faults;
 mod kept;
 mod life;
+mod restored;
 mod secured;
 mod traced;
