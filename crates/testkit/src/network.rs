@@ -1,8 +1,9 @@
 //! A network of hosts on one machine: network namespaces, each on two wires, that can be cut and mended.
 //!
 //! The outer wire leads to whoever runs the test, the inner one only from host to host, so that a host can lose its
-//! fellows and keep its callers. Made by Debian's `ip` (iproute2) as root, under names and addresses that hold this
-//! process's id; gone when dropped.
+//! fellows and keep its callers. The wires meet in a namespace of their own: in the machine's own one a firewall (such
+//! as Docker's) may drop what a bridge forwards. Made by Debian's `ip` (iproute2) as root, under names and addresses
+//! that hold this process's id; gone when dropped.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -12,6 +13,8 @@ use std::process::Command;
 pub struct Network {
     tag: String,
     process: u32,
+    /// The namespace in which the wires meet.
+    middle: String,
     hosts: Vec<String>,
 }
 
@@ -32,19 +35,25 @@ impl Network {
         let process = std::process::id();
         let tag = format!("c{process:x}");
         let network = Self {
+            middle: format!("{tag}m"),
             hosts: (0..hosts).map(|host| format!("{tag}h{host}")).collect(),
             tag,
             process,
         };
         // Of a process of the same id that could not clean up.
         network.unmake();
+        let middle = &network.middle;
+        ip(&format!("netns add {middle}"));
         for wire in [Wire::Outer, Wire::Inner] {
-            let bridge = network.bridge(wire);
-            ip(&format!("link add {bridge} type bridge"));
-            ip(&format!("link set {bridge} up"));
+            let bridge = bridge(wire);
+            ip(&format!("-n {middle} link add name {bridge} type bridge"));
+            ip(&format!("-n {middle} link set {bridge} up"));
         }
-        let own = network.numbered(Wire::Outer, 1);
-        ip(&format!("addr add {own}/25 dev {}", network.bridge(Wire::Outer)));
+        let (own, address) = (network.own_end(), network.numbered(Wire::Outer, 1));
+        ip(&format!("link add name {own} type veth peer name own netns {middle}"));
+        ip(&format!("-n {middle} link set own master {} up", bridge(Wire::Outer)));
+        ip(&format!("addr add {address}/25 dev {own}"));
+        ip(&format!("link set {own} up"));
         for host in 0..hosts {
             network.add(host);
         }
@@ -56,11 +65,11 @@ impl Network {
         ip(&format!("netns add {namespace}"));
         ip(&format!("-n {namespace} link set lo up"));
         for (wire, inside) in [(Wire::Outer, "outer"), (Wire::Inner, "inner")] {
-            let (near, bridge) = (self.end(host, wire), self.bridge(wire));
+            let (near, bridge, middle) = (end(host, wire), bridge(wire), &self.middle);
             ip(&format!(
-                "link add {near} type veth peer name {inside} netns {namespace}"
+                "-n {middle} link add name {near} type veth peer name {inside} netns {namespace}"
             ));
-            ip(&format!("link set {near} master {bridge} up"));
+            ip(&format!("-n {middle} link set {near} master {bridge} up"));
             let address = self.numbered(wire, host + 10);
             ip(&format!("-n {namespace} addr add {address}/25 dev {inside}"));
             ip(&format!("-n {namespace} link set {inside} up"));
@@ -90,29 +99,29 @@ impl Network {
 
     /// Takes a host from its fellows; its callers still reach it.
     pub fn cut_inner(&self, host: usize) {
-        ip(&format!("link set {} down", self.end(host, Wire::Inner)));
+        self.set(host, Wire::Inner, "down");
     }
 
     /// Takes a host from everybody.
     pub fn cut(&self, host: usize) {
         self.cut_inner(host);
-        ip(&format!("link set {} down", self.end(host, Wire::Outer)));
+        self.set(host, Wire::Outer, "down");
     }
 
     /// Gives a host back both wires.
     pub fn mend(&self, host: usize) {
         for wire in [Wire::Outer, Wire::Inner] {
-            ip(&format!("link set {} up", self.end(host, wire)));
+            self.set(host, wire, "up");
         }
     }
 
-    fn bridge(&self, wire: Wire) -> String {
-        format!("{}b{}", self.tag, letter(wire))
+    fn set(&self, host: usize, wire: Wire, state: &str) {
+        ip(&format!("-n {} link set {} {state}", self.middle, end(host, wire)));
     }
 
-    /// The end of a host's wire that lies on its bridge.
-    fn end(&self, host: usize, wire: Wire) -> String {
-        format!("{}w{host}{}", self.tag, letter(wire))
+    /// The wire from this process to the hosts.
+    fn own_end(&self) -> String {
+        format!("{}x", self.tag)
     }
 
     /// Tests run beside each other: the process's id is in the address, 14 bits of it.
@@ -124,15 +133,10 @@ impl Network {
     }
 
     fn unmake(&self) {
-        for namespace in &self.hosts {
+        for namespace in self.hosts.iter().chain([&self.middle]) {
             try_ip(&format!("netns del {namespace}"));
         }
-        for wire in [Wire::Outer, Wire::Inner] {
-            for host in 0..self.hosts.len() {
-                try_ip(&format!("link del {}", self.end(host, wire)));
-            }
-            try_ip(&format!("link del {}", self.bridge(wire)));
-        }
+        try_ip(&format!("link del {}", self.own_end()));
     }
 }
 
@@ -148,10 +152,18 @@ impl fmt::Debug for Network {
     }
 }
 
-fn letter(wire: Wire) -> char {
+fn bridge(wire: Wire) -> &'static str {
     match wire {
-        Wire::Outer => 'o',
-        Wire::Inner => 'i',
+        Wire::Outer => "outside",
+        Wire::Inner => "inside",
+    }
+}
+
+/// The end of a host's wire that lies on its bridge.
+fn end(host: usize, wire: Wire) -> String {
+    match wire {
+        Wire::Outer => format!("out{host}"),
+        Wire::Inner => format!("in{host}"),
     }
 }
 

@@ -99,7 +99,11 @@ impl Town {
             log_id: LogId(draw.bytes()),
             layout: Layout::new(PARTITIONS, 64).expect("a layout"),
         };
-        provision(config, &new).await.expect("the log is made");
+        // Servers that just came up may answer late.
+        eventually_some("the log is made", PATIENCE, || async {
+            provision(config, &new).await.ok()
+        })
+        .await;
         let common = Arc::new(Common {
             clock: SystemClock::new(),
             holders: (0..HOLDERS).map(|_| HolderId(draw.bytes())).collect(),
