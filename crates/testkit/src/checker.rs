@@ -5,7 +5,7 @@
 //! a list of [`Fault`]s, empty where nothing is wrong. What is checked:
 //!
 //! - `order`: sequences without a gap, every bucket an unbroken chain whose hashes are those of its bytes, no time
-//!   that goes back within a stream, and no command before one that was acknowledged before it was asked;
+//!   that goes back within a holder's stream, and no command before one that was acknowledged before it was asked;
 //! - `commands`: what was acknowledged is there exactly once, where it was said to be; what was answered "not done"
 //!   or refused, and nothing else, is nowhere; nothing stands twice;
 //! - `codes`: no holder has two living codes of one slot at any point of the log (R3, R4);
@@ -48,7 +48,7 @@ pub enum Fault {
     ChainBroken(Position),
     /// A commit's hash is not that of its bytes.
     HashWrong(Position),
-    /// A commit was decided before its stream's last one.
+    /// A commit was decided before the last one of its holder.
     TimeWentBack(Position),
     /// An event that cannot be read.
     Unreadable(Position),
