@@ -119,7 +119,9 @@ pub struct NewCommit {
     pub causation_id: Option<CommandId>,
     /// What this command belongs to, if it belongs to something larger.
     pub correlation_id: Option<CommandId>,
-    /// When it was decided, in Unix seconds; never before the bucket's last (the writer sees to that).
+    /// When it was decided, in Unix seconds; in a holder's stream never before the stream's last (the writer sees to
+    /// that). System streams are written by whoever has the turn, on a clock of its own, and no rule looks at their
+    /// times.
     pub decided_at: i64,
     /// The W3C `traceparent` of the request, if there was one.
     pub trace_context: Option<String>,

@@ -92,7 +92,8 @@ impl HolderLog {
                     ..
                 }) => return Ok(Some(Appended::Here(position))),
                 Ok(AppendOutcome::Appended { position, .. }) => {
-                    let stored = self.store.read_at(position).await.map_err(not_done)?;
+                    // It is done, and only cannot be shown now.
+                    let stored = self.store.read_at(position).await.map_err(|_| ExecuteError::Unknown)?;
                     let stored = stored.ok_or(ExecuteError::Unknown)?;
                     return Ok(Some(Appended::Before(Box::new(stored))));
                 }
@@ -104,7 +105,8 @@ impl HolderLog {
                 Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
                     // After an unknown outcome the one that moved the bucket may have been this very commit.
                     let stored = if unknown_before {
-                        self.find_commit(bucket, &commit.message_id).await.map_err(not_done)?
+                        let found = self.find_commit(bucket, &commit.message_id).await;
+                        found.map_err(|_| ExecuteError::Unknown)?
                     } else {
                         None
                     };
@@ -151,7 +153,8 @@ impl HolderLog {
         self.acknowledge(stored.position)
             .await
             .map_err(|_| ExecuteError::Unknown)?;
-        let events = events_of(stored).map_err(not_done)?;
+        // What stands there was done, whether or not it can be read.
+        let events = events_of(stored).map_err(|_| ExecuteError::Unknown)?;
         Ok(Executed {
             events,
             position: Some(stored.position),

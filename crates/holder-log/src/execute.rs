@@ -214,8 +214,9 @@ impl HolderLog {
         for _ in 0..MAX_DECISIONS {
             let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
             let tail = expected(tail);
+            // Where it cannot be looked for, it may have been done by an earlier attempt.
             if recent.may_contain(message_prefix(&id))
-                && let Some(stored) = self.find_commit(bucket, &id).await.map_err(not_done)?
+                && let Some(stored) = self.find_commit(bucket, &id).await.map_err(|_| ExecuteError::Unknown)?
             {
                 drop(turn);
                 return self.answer_stored(&stored, context).await;

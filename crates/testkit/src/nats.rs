@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::network::Network;
 use crate::{eventually, free_port};
 
 /// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
@@ -35,10 +36,44 @@ pub enum NatsSync {
 #[derive(Debug)]
 pub struct NatsServer {
     name: String,
-    port: u16,
-    monitor_port: u16,
+    address: String,
+    monitor_address: String,
+    /// The network namespace that it runs in, if not this process's.
+    namespace: Option<String>,
+    store: PathBuf,
     folder: TempDir,
     child: Option<Child>,
+}
+
+/// Where a server listens, runs and keeps its streams.
+struct Place {
+    address: String,
+    monitor_address: String,
+    namespace: Option<String>,
+    /// Its own throw-away folder without it.
+    store: Option<PathBuf>,
+}
+
+impl Place {
+    fn on_loopback() -> Self {
+        Self {
+            address: format!("127.0.0.1:{}", free_port()),
+            monitor_address: format!("127.0.0.1:{}", free_port()),
+            namespace: None,
+            store: None,
+        }
+    }
+
+    /// As one host of a network.
+    fn on(network: &Network, host: usize) -> Self {
+        let address = network.address(host);
+        Self {
+            address: format!("{address}:4222"),
+            monitor_address: format!("{address}:8222"),
+            namespace: Some(network.namespace(host).to_owned()),
+            store: None,
+        }
+    }
 }
 
 impl NatsServer {
@@ -55,7 +90,7 @@ impl NatsServer {
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_with(sync: NatsSync) -> Self {
-        let mut server = Self::prepare("alone", sync, "");
+        let mut server = Self::prepare("alone", Place::on_loopback(), sync, "");
         server.spawn();
         server.wait_until_healthy().await;
         server
@@ -66,31 +101,56 @@ impl NatsServer {
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_configured(more: &str) -> Self {
-        let mut server = Self::prepare("alone", NatsSync::Always, more);
+        let mut server = Self::prepare("alone", Place::on_loopback(), NatsSync::Always, more);
         server.spawn();
         server.wait_until_healthy().await;
         server
     }
 
-    fn prepare(name: &str, sync: NatsSync, cluster: &str) -> Self {
+    /// Starts a server that stands alone and keeps its streams in this folder, as large as the disk under it lets
+    /// them grow.
+    ///
+    /// # Panics
+    /// As [`NatsServer::start`].
+    pub async fn start_on(store: PathBuf) -> Self {
+        let place = Place {
+            store: Some(store),
+            ..Place::on_loopback()
+        };
+        let mut server = Self::prepare("alone", place, NatsSync::Always, "");
+        server.spawn();
+        server.wait_until_healthy().await;
+        server
+    }
+
+    fn prepare(name: &str, place: Place, sync: NatsSync, cluster: &str) -> Self {
         let folder = TempDir::new().expect("a throw-away folder can be made");
-        let (port, monitor_port) = (free_port(), free_port());
-        let store = folder.path().join("store");
+        let Place {
+            address,
+            monitor_address,
+            namespace,
+            store,
+        } = place;
+        // Without a limit the server takes three quarters of the room that it finds at its start.
+        let limit = if store.is_some() { ", max_file_store: 10GB" } else { "" };
+        let store = store.unwrap_or_else(|| folder.path().join("store"));
         // Quoted: without quotes the server reads `2m` as two million seconds.
         let sync = match sync {
             NatsSync::Always => "always",
             NatsSync::EveryTwoMinutes => "\"2m\"",
         };
         let settings = format!(
-            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n{cluster}",
+            "server_name: {name}\nlisten: \"{address}\"\nhttp: \"{monitor_address}\"\n\
+             jetstream {{ store_dir: \"{}\", sync_interval: {sync}{limit} }}\n{cluster}",
             store.display()
         );
         std::fs::write(folder.path().join("nats.conf"), settings).expect("the throw-away folder takes a file");
         Self {
             name: name.to_owned(),
-            port,
-            monitor_port,
+            address,
+            monitor_address,
+            namespace,
+            store,
             folder,
             child: None,
         }
@@ -103,7 +163,16 @@ impl NatsServer {
             .open(self.log_file())
             .expect("the throw-away folder takes a file");
         let program = program();
-        let child = Command::new(&program)
+        let mut command = match &self.namespace {
+            // It becomes the program, under the same process id.
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
+        let child = command
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
             .stdin(Stdio::null())
@@ -122,19 +191,28 @@ impl NatsServer {
     /// Where clients connect, e.g. `nats://127.0.0.1:4222`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address)
     }
 
     /// Where it keeps its streams, for tests that look on the disk.
     #[must_use]
     pub fn store_folder(&self) -> std::path::PathBuf {
-        self.folder.path().join("store")
+        self.store.clone()
+    }
+
+    /// Its process, for a fault made from outside.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
     }
 
     /// Where its monitoring stands, e.g. `http://127.0.0.1:8222`.
     #[must_use]
     pub fn monitor_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.monitor_port)
+        format!("http://{}", self.monitor_address)
     }
 
     /// The name that it gives itself.
@@ -193,8 +271,8 @@ impl NatsServer {
     }
 
     async fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
-        let sent = Command::new("kill").args([signal, &id.to_string()]).status().await;
+        let id = self.process_id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
     }
 
@@ -204,8 +282,7 @@ impl NatsServer {
     /// With what it said, where it does not come to that.
     pub async fn wait_until_healthy(&self) {
         let what = format!("{} is healthy; its log is {}", self.name, self.log_file().display());
-        let port = self.monitor_port;
-        eventually(&what, READY_WITHIN, || async move { is_healthy(port).await }).await;
+        eventually(&what, READY_WITHIN, || is_healthy(&self.monitor_address)).await;
     }
 
     fn log_file(&self) -> PathBuf {
@@ -233,16 +310,30 @@ impl NatsCluster {
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_with(sync: NatsSync) -> Self {
-        let ports: Vec<u16> = std::iter::repeat_with(free_port).take(CLUSTER_SIZE).collect();
-        let routes: Vec<String> = ports
-            .iter()
-            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
-            .collect();
-        let routes = routes.join(", ");
+        let places = (0..CLUSTER_SIZE).map(|_| (Place::on_loopback(), format!("127.0.0.1:{}", free_port())));
+        Self::start_at(places.collect(), sync).await
+    }
+
+    /// Starts three servers, each as a host of the network: clients reach them by one wire, they reach each other by
+    /// the other.
+    ///
+    /// # Panics
+    /// As [`NatsServer::start`].
+    pub async fn start_in(network: &Network) -> Self {
+        let places = (0..CLUSTER_SIZE).map(|host| {
+            let route = format!("{}:6222", network.inner_address(host));
+            (Place::on(network, host), route)
+        });
+        Self::start_at(places.collect(), NatsSync::Always).await
+    }
+
+    async fn start_at(places: Vec<(Place, String)>, sync: NatsSync) -> Self {
+        let routes = places.iter().map(|(_, route)| format!("\"nats://{route}\""));
+        let routes = routes.collect::<Vec<_>>().join(", ");
         let mut servers = Vec::with_capacity(CLUSTER_SIZE);
-        for (number, port) in ports.iter().enumerate() {
-            let cluster = format!("cluster {{ name: city, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n");
-            servers.push(NatsServer::prepare(&format!("n{number}"), sync, &cluster));
+        for (number, (place, route)) in places.into_iter().enumerate() {
+            let cluster = format!("cluster {{ name: city, listen: \"{route}\", routes: [{routes}] }}\n");
+            servers.push(NatsServer::prepare(&format!("n{number}"), place, sync, &cluster));
         }
         for server in &mut servers {
             server.spawn();
@@ -291,8 +382,8 @@ fn program() -> PathBuf {
 }
 
 /// Asks `/healthz` of the monitoring; anything but a 200 is a no.
-async fn is_healthy(port: u16) -> bool {
-    let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)).await else {
+async fn is_healthy(address: &str) -> bool {
+    let Ok(mut connection) = TcpStream::connect(address).await else {
         return false;
     };
     let asked = connection

@@ -17,6 +17,9 @@ const READY: &str = "ready ";
 /// Most bytes of what the process says that are kept; the earliest go first.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
+/// How long the last words of a process that ended may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why a process did not come up; holds what it said on standard error.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -102,14 +105,18 @@ impl Running {
         })?;
         let said = Said::default();
         let stderr = child.stderr.take().expect("standard error is piped");
-        tokio::spawn(keep(BufReader::new(stderr).lines(), said.clone()));
+        let keeping = tokio::spawn(keep(BufReader::new(stderr).lines(), said.clone()));
         let stdout = child.stdout.take().expect("standard output is piped");
         let mut lines = BufReader::new(stdout).lines();
         // One deadline for both: a process may close its output and live on without ever being ready.
         let came = timeout(deadline, async {
             match ready_line(&mut lines, &said).await {
                 Some(url) => Ok(url),
-                None => Err(child.wait().await),
+                None => {
+                    // To its last word, unless a child of its own holds on to the pipe.
+                    let _ = timeout(LAST_WORDS, keeping).await;
+                    Err(child.wait().await)
+                }
             }
         })
         .await;

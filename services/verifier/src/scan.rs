@@ -218,7 +218,6 @@ impl Verifier {
             _ => IdCheck::None,
         };
         let knowledge = Knowledge {
-            reaches: knowledge.reaches.max(known.reaches),
             key_compromised: compromised,
             ..knowledge
         };

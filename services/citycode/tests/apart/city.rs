@@ -1,10 +1,12 @@
 //! A city of processes: its secrets, its servers, its services, and calls to its portals.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_testkit::{NatsCluster, NatsServer, Running, free_port};
+use citycode_event_store_jetstream::{Config, Durability};
+use citycode_testkit::{NatsCluster, NatsServer, Running, StartError, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,6 +44,8 @@ pub(crate) struct City {
     secured: bool,
     /// Where spans go, for a test that looks at them.
     pub(crate) collector: Option<String>,
+    /// More of a service's environment, by the service's name; for a test that gives it another clock.
+    pub(crate) environment: BTreeMap<String, Vec<(String, String)>>,
     token: String,
     http: reqwest::Client,
 }
@@ -50,6 +54,12 @@ impl City {
     /// On a server without accounts.
     pub(crate) async fn on_one() -> Self {
         let folder = secrets().await;
+        Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
+    }
+
+    /// The same, with secrets that were made by a clock of this environment.
+    pub(crate) async fn on_one_with_older_secrets(clock: &[(String, String)]) -> Self {
+        let folder = secrets_by(clock).await;
         Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
     }
 
@@ -82,6 +92,7 @@ impl City {
             nats: Some(nats),
             secured,
             collector: None,
+            environment: BTreeMap::new(),
             token,
             http: reqwest::Client::new(),
         }
@@ -127,6 +138,14 @@ impl City {
         )
     }
 
+    /// The server that it was made on, to be killed and started again.
+    pub(crate) fn server_mut(&mut self) -> &mut NatsServer {
+        match &mut self.nats {
+            Some(Nats::One(server)) => server,
+            _ => panic!("it was made on three, or they were taken"),
+        }
+    }
+
     /// The server that it was made on.
     pub(crate) fn server(&self) -> &NatsServer {
         match &self.nats {
@@ -162,6 +181,19 @@ impl City {
 
     /// The same on a port that is known beforehand, with servers reached at `urls`.
     pub(crate) async fn launch(&self, program: &Path, name: &str, port: u16, urls: &[String], more: &str) -> Running {
+        let started = self.try_launch(program, name, port, urls, more).await;
+        started.expect("the service starts")
+    }
+
+    /// The same for one that may not come up.
+    pub(crate) async fn try_launch(
+        &self,
+        program: &Path,
+        name: &str,
+        port: u16,
+        urls: &[String],
+        more: &str,
+    ) -> Result<Running, StartError> {
         let user = program.file_name().and_then(OsStr::to_str).expect("a name");
         let common = self.config(user.trim_start_matches("citycode-"), urls);
         let state = self.folder.path().join("state").join(name);
@@ -181,14 +213,29 @@ impl City {
             .collector
             .as_deref()
             .map(|address| ("OTEL_EXPORTER_OTLP_ENDPOINT", address));
-        let variables: Vec<(&str, &str)> = collector.into_iter().collect();
-        let started = Running::start_with(program, &args, &variables, DEADLINE).await;
-        started.expect("the service starts")
+        let own = self.environment.get(name).into_iter().flatten();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let variables: Vec<(&str, &str)> = collector.into_iter().chain(own).collect();
+        Running::start_with(program, &args, &variables, DEADLINE).await
     }
 
     /// The servers' addresses.
     pub(crate) fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// For a reader of the log in the test itself.
+    pub(crate) fn log(&self) -> Config {
+        let monitors = self.monitors.clone();
+        Config {
+            replicas: if self.urls.len() == 1 { 1 } else { 3 },
+            ..Config::new(self.urls.clone(), "test", Durability::SyncAlways { monitors })
+        }
+    }
+
+    /// Where a service keeps its own state.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.folder.path().join("state").join(name)
     }
 
     /// Starts a service that reaches its servers by another address.
@@ -243,16 +290,25 @@ impl City {
 
 /// A folder with everything that `citycode secrets` makes.
 pub(crate) async fn secrets() -> TempDir {
+    secrets_by(&[]).await
+}
+
+async fn secrets_by(clock: &[(String, String)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let secrets = folder.path().join("secrets");
-    citycode(&["secrets".as_ref(), "--dir".as_ref(), secrets.as_os_str()]).await;
+    citycode_by(&["secrets".as_ref(), "--dir".as_ref(), secrets.as_os_str()], clock).await;
     folder
 }
 
 /// Runs the command line, which must succeed: what it printed.
 pub(crate) async fn citycode(words: &[&OsStr]) -> Vec<u8> {
+    citycode_by(words, &[]).await
+}
+
+async fn citycode_by(words: &[&OsStr], environment: &[(String, String)]) -> Vec<u8> {
     let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
         .args(words)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .output()
         .await;
     let ended = ended.expect("it runs");

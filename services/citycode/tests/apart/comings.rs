@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Running, eventually};
+use citycode_testkit::{IdNumbers, Road, Running, eventually};
 use futures::future::join_all;
 use jiff::civil::date;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::city::{City, DEADLINE, Nats, audit, behind, issuer, portal, revocation, verifier};
 
@@ -251,59 +249,16 @@ async fn check(city: &City, portal: &str, life: &Life) {
     assert_eq!(handed.len(), life.codes.len());
 }
 
-/// A road between a service and its server that can be closed: what is under way waits, as in a partitioned network.
-struct Road {
-    address: String,
-    closed: watch::Sender<bool>,
-}
-
-impl Road {
-    async fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("nats://{}", listener.local_addr().expect("an address"));
-        let server = server.trim_start_matches("nats://").to_owned();
-        let (closed, gate) = watch::channel(false);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(&server).await else {
-                    continue;
-                };
-                let (near, far) = (near.into_split(), far.into_split());
-                tokio::spawn(carry(near.0, far.1, gate.clone()));
-                tokio::spawn(carry(far.0, near.1, gate.clone()));
-            }
-        });
-        Self { address, closed }
-    }
-}
-
-async fn carry(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut closed: watch::Receiver<bool>,
-) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if closed.wait_for(|closed| !closed).await.is_err() {
-            return;
-        }
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_itself() {
     let city = City::on_one().await;
     city.provision().await;
     let server = city.server();
-    let road = Road::to(&server.url()).await;
+    let road = Road::to(&server.url(), "cc.ev.").await;
     let issuer = city.start(&issuer(), "issuer", "").await;
     let revocation = city.start(&revocation(), "revocation", "").await;
     let audit = city.start(&audit(), "audit", "").await;
-    let cut = city.start_by_road(&verifier(), "verifier-1", &road.address).await;
+    let cut = city.start_by_road(&verifier(), "verifier-1", road.address()).await;
     let whole = city.start(&verifier(), "verifier-2", "").await;
     let portals = [&[cut.url()][..], &[cut.url(), whole.url()][..]]
         .map(|verifiers| behind(&[issuer.url()], &[revocation.url()], verifiers, &[audit.url()]));
@@ -318,7 +273,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
     for portal in [&of_cut, &of_both] {
         eventually("both admit", PATIENCE, || decides(portal, "admit")).await;
     }
-    road.closed.send_replace(true);
+    road.close();
     // The code dies while the verifier cannot hear of it.
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     city.post(of_both.url(), "report-loss", lost).await;
@@ -350,6 +305,6 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
         all
     })
     .await;
-    road.closed.send_replace(false);
+    road.open();
     eventually("it knows, by itself", PATIENCE, || decides(&of_cut, "refuse")).await;
 }

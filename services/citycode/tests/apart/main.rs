@@ -1,13 +1,17 @@
 //! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
 
+mod chronicle;
 mod city;
+mod clocks;
 mod comings;
+mod faults;
 mod kept;
 mod life;
 mod mutual;
 mod observed;
 mod prometheus;
 mod recorded;
+mod restored;
 mod samples;
 mod secured;
 mod shared_snapshots;

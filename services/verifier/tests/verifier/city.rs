@@ -172,8 +172,13 @@ impl City {
 
     /// Appends without waiting for the verifier.
     pub(crate) async fn append(&self, stream: &str, event: &Event) -> Position {
+        self.append_at(stream, event, self.now()).await
+    }
+
+    /// The same by a writer whose clock says something else.
+    pub(crate) async fn append_at(&self, stream: &str, event: &Event, decided_at: Timestamp) -> Position {
         let number = self.commands.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let commit = commit_of(StreamName::new(stream).unwrap(), event, number, self.clock.now().0);
+        let commit = commit_of(StreamName::new(stream).unwrap(), event, number, decided_at.0);
         match self.store.append_to_stream(commit, StreamState::Any).await.unwrap() {
             AppendOutcome::Appended { position, .. } => position,
             other => panic!("{other:?}"),

@@ -49,6 +49,26 @@ async fn r24_a_code_issued_later_than_the_knowledge_reaches_cannot_be_checked() 
     assert_eq!(city.reason("sampling_desk", &newborn.text), Reason::Ok);
 }
 
+/// How far knowledge reaches is proved on the verifier's own clock: a writer whose clock is ahead must not make it
+/// call a code forged that it has just not heard of.
+#[tokio::test]
+async fn r24_a_writer_whose_clock_is_ahead_makes_nobody_elses_codes_unknown() {
+    let city = City::new().await;
+    city.clock.advance(Duration::from_secs(3));
+    let other = city.sign("sampling", 1, None);
+    let ahead = city.now().plus_seconds(600);
+    let position = city
+        .append_at(&holder_stream(), &Event::CodeIssued(other.issued), ahead)
+        .await;
+    city.progress.wait_for(position).await.unwrap();
+    let newborn = city.sign("sampling", 2, None);
+    let verdict = city.scan("sampling_desk", &newborn.text).verdict;
+    assert_eq!(
+        (verdict.decision, verdict.reason),
+        (Decision::CannotCheck, Reason::TooStale)
+    );
+}
+
 #[tokio::test]
 async fn r24_nothing_is_proved_while_nobody_follows() {
     let city = City::new().await;

@@ -1,0 +1,124 @@
+//! What is done is never answered "not done", also when the log cannot be read just then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use citycode_domain::event::{Event, HolderRegistered};
+use citycode_domain::ids::{CommandId, HolderId};
+use citycode_domain::lifecycle::HolderState;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::memory::{AppendFault, MemoryEventStore};
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
+    ReadError, RecordedCommit, Revision, Subscription, SubscriptionError,
+};
+use citycode_holder_log::{CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
+use citycode_projection::register::HolderRegister;
+
+const HOLDER: HolderId = HolderId([3; 16]);
+
+/// A log that takes appends and, when told so, cannot be read.
+struct Blind {
+    inner: MemoryEventStore,
+    blind: AtomicBool,
+}
+
+impl Blind {
+    fn look(&self) -> Result<(), ReadError> {
+        if self.blind.load(Ordering::SeqCst) {
+            return Err(ReadError::Unavailable("told to fail".into()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventStore for Blind {
+    fn log_id(&self) -> LogId {
+        self.inner.log_id()
+    }
+
+    fn layout(&self) -> Layout {
+        self.inner.layout()
+    }
+
+    async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
+        self.inner.append_at(commit, expected).await
+    }
+
+    async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
+        self.look()?;
+        self.inner.read_at(position).await
+    }
+
+    async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
+        self.look()?;
+        self.inner.read_bucket(bucket, after).await
+    }
+
+    async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
+        self.inner.bucket_tail(bucket).await
+    }
+
+    async fn heads(&self) -> Result<LogPosition, ReadError> {
+        self.inner.heads().await
+    }
+
+    async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
+        self.inner.subscribe_to_all(from).await
+    }
+}
+
+fn log() -> (Arc<Blind>, HolderLog) {
+    let inner = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 64).unwrap());
+    let store = Arc::new(Blind {
+        inner,
+        blind: AtomicBool::new(false),
+    });
+    let register = Arc::new(HolderRegister::new(1));
+    let progress = Progress::new(&LogPosition::start(1));
+    let (followed, told) = (Arc::clone(&store), progress.clone());
+    let mut fold = RegisterFold::new(Arc::clone(&register), Vec::new());
+    tokio::spawn(async move { follow(&*followed, &mut fold, &told).await });
+    let log = HolderLog::new(store.clone(), register, progress, Vec::new());
+    (store, log)
+}
+
+async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
+    let context = CommandContext {
+        caller: "caller".into(),
+        command_id: CommandId([7; 16]),
+        request_digest: [0; 32],
+        actor: "test".into(),
+        trace_context: None,
+        now: Timestamp(1_700_000_000),
+    };
+    let mut decision = PureDecision(|_: &HolderState, _| {
+        Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })])
+    });
+    log.execute(HOLDER, &context, &mut decision).await
+}
+
+#[tokio::test]
+async fn a_repeat_of_what_was_done_is_unknown_where_it_cannot_be_looked_up() {
+    let (store, log) = log();
+    assert!(register(&log).await.unwrap().is_new());
+    store.blind.store(true, Ordering::SeqCst);
+    let repeated = register(&log).await;
+    assert!(matches!(repeated, Err(ExecuteError::Unknown)), "{repeated:?}");
+    store.blind.store(false, Ordering::SeqCst);
+    assert!(register(&log).await.unwrap().duplicate);
+}
+
+#[tokio::test]
+async fn a_commit_whose_first_answer_was_lost_is_unknown_where_it_cannot_be_read() {
+    let (store, log) = log();
+    store.inner.fail_next_append(AppendFault::CommittedButUnknown);
+    store.blind.store(true, Ordering::SeqCst);
+    let answer = register(&log).await;
+    assert!(matches!(answer, Err(ExecuteError::Unknown)), "{answer:?}");
+    store.blind.store(false, Ordering::SeqCst);
+    assert!(register(&log).await.unwrap().duplicate);
+}

@@ -1,0 +1,78 @@
+//! What verifiers wrote down against a fresh replay, byte for byte.
+//!
+//! Each verifier keys its fingerprints with a random key of its own, which stands in its snapshot: the replay takes
+//! that key, and the points up to which the snapshot was folded, and nothing else from it.
+
+use citycode_domain::ids::CommitPosition;
+use citycode_event_store::RecordedCommit;
+use citycode_holder_log::{folded_events, projected};
+use citycode_projection::LogIdentity;
+use citycode_projection::status::{self, FingerprintKey, PartitionPoint};
+
+use super::{Fault, Run, WholeLog};
+
+/// From the head of a file to its points, and of a point; the grammar stands in `citycode_projection::snapshot`.
+const HEAD_BYTES: usize = 36;
+const POINT_BYTES: usize = 16;
+const KEY_TAG: &[u8; 4] = b"key.";
+
+pub(super) fn check(run: &Run, faults: &mut Vec<Fault>) {
+    for saved in &run.projections {
+        match replay_beside(&run.log, &saved.bytes) {
+            None => faults.push(Fault::ProjectionUnreadable(saved.verifier.clone())),
+            Some(fresh) if fresh == saved.bytes => {}
+            Some(fresh) => {
+                let same = fresh
+                    .iter()
+                    .zip(&saved.bytes)
+                    .take_while(|(fresh, saved)| fresh == saved);
+                faults.push(Fault::ProjectionDiffers {
+                    verifier: saved.verifier.clone(),
+                    at: same.count(),
+                });
+            }
+        }
+    }
+}
+
+/// The identity of a log as snapshots carry it.
+pub(super) fn identity(log: &WholeLog) -> LogIdentity {
+    LogIdentity {
+        log_id: log.log_id.0,
+        partitions: log.layout.partitions(),
+        buckets_per_partition: log.layout.buckets_per_partition(),
+        hash_version: log.layout.hash_version(),
+    }
+}
+
+/// The snapshot that a fresh replay writes at the points of the one at hand, under its key; none where that one
+/// cannot be loaded.
+fn replay_beside(log: &WholeLog, bytes: &[u8]) -> Option<Vec<u8>> {
+    let identity = identity(log);
+    let (_, reader) = status::load(&identity, bytes).ok()?;
+    replay(log, key_of(&identity, bytes)?, &reader.points())
+}
+
+fn key_of(identity: &LogIdentity, bytes: &[u8]) -> Option<FingerprintKey> {
+    let start = HEAD_BYTES + POINT_BYTES * usize::from(identity.partitions);
+    let rest = bytes.get(start..)?.strip_prefix(KEY_TAG)?;
+    rest.first_chunk::<16>().map(|key| FingerprintKey(*key))
+}
+
+/// The bytes of a fresh replay up to these points.
+pub(super) fn replay(log: &WholeLog, key: FingerprintKey, points: &[PartitionPoint]) -> Option<Vec<u8>> {
+    let (mut writer, _) = status::new(log.layout.partitions(), key);
+    let lies_before = |commit: &&RecordedCommit| {
+        let CommitPosition { partition, sequence } = projected(commit, &[]).position;
+        points
+            .get(usize::from(partition))
+            .is_some_and(|point| sequence <= point.sequence)
+    };
+    for commit in log.commits.iter().filter(lies_before) {
+        let events = folded_events(commit).ok()?;
+        writer.apply(&projected(commit, &events)).ok()?;
+    }
+    let mut fresh = Vec::new();
+    writer.save(&identity(log), &mut fresh).ok()?;
+    Some(fresh)
+}

@@ -1,0 +1,245 @@
+//! What residents and those who scan them are told, written down for the checker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use citycode_domain::ids::CodeId;
+use citycode_event_store::{CommandId, Partition, Position, Sequence};
+use citycode_event_store_jetstream::JetStreamEventStore;
+use citycode_service_kit::clock::{Clock as _, SystemClock};
+use citycode_testkit::checker::{Answer, Attempt, Command, Run, SavedProjection, SeenVerdict, WholeLog, check};
+use citycode_testkit::{Draw, IdNumbers, Running, eventually, eventually_some};
+use jiff::civil::date;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::city::{City, DEADLINE};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// At the place where codes are shown, Shanghai's policy allows this age of knowledge.
+const PLACE: &str = "staffed";
+const LIMIT_MS: u64 = 10_000;
+/// People; several residents act for each, at several portals.
+const PEOPLE: u64 = 4;
+const RESIDENTS: u64 = 6;
+/// A resident who hears nothing for so long asks again, or goes away.
+const GIVES_UP: Duration = Duration::from_secs(20);
+/// Between two acts of a resident.
+const PACE: Duration = Duration::from_millis(10);
+const SHOWN: usize = 24;
+
+struct Common {
+    city: Arc<City>,
+    portals: Vec<String>,
+    clock: SystemClock,
+    people: Vec<String>,
+    /// Tokens with their codes, in the order in which they were handed over.
+    codes: Mutex<Vec<String>>,
+    stop: AtomicBool,
+    done: AtomicU64,
+}
+
+/// Residents and scans, going on until the end.
+pub(crate) struct Chronicle {
+    common: Arc<Common>,
+    seed: u64,
+    residents: Vec<JoinHandle<(Vec<Command>, Vec<SeenVerdict>)>>,
+}
+
+impl Chronicle {
+    /// Residents register and begin.
+    pub(crate) async fn begin(city: &Arc<City>, portals: &[&Running], seed: u64) -> Self {
+        let mut numbers = IdNumbers::new(seed);
+        let common = Arc::new(Common {
+            city: Arc::clone(city),
+            portals: portals.iter().map(|portal| portal.url().to_owned()).collect(),
+            clock: SystemClock::new(),
+            people: (0..PEOPLE).map(|_| numbers.born(date(1950, 5, 5))).collect(),
+            codes: Mutex::default(),
+            stop: AtomicBool::new(false),
+            done: AtomicU64::new(0),
+        });
+        for id_number in &common.people {
+            city.register(&common.portals[0], id_number).await;
+        }
+        let mut draw = Draw::new(seed);
+        let residents = (0..RESIDENTS).map(|_| tokio::spawn(live(Arc::clone(&common), draw.bits())));
+        let residents = residents.collect();
+        Self {
+            common,
+            seed,
+            residents,
+        }
+    }
+
+    /// Until so many more acts were done.
+    pub(crate) async fn progress(&self, acts: u64) {
+        let wanted = self.common.done.load(Ordering::SeqCst) + acts;
+        let what = format!("seed {}: people go on", self.seed);
+        eventually(&what, PATIENCE, || async {
+            self.common.done.load(Ordering::SeqCst) >= wanted
+        })
+        .await;
+    }
+
+    /// Everybody comes home; verifiers, which come with their names, see all and write it down; the checker finds
+    /// nothing.
+    pub(crate) async fn end(self, verifiers: Vec<(&str, Running)>) {
+        self.common.stop.store(true, Ordering::SeqCst);
+        let (mut commands, mut verdicts, mut projections) = (Vec::new(), Vec::new(), Vec::new());
+        for resident in self.residents {
+            let (acts, scans) = resident.await.expect("a resident comes home");
+            commands.extend(acts);
+            verdicts.extend(scans);
+        }
+        let city = &self.common.city;
+        let reader = eventually_some("the log opens", PATIENCE, || async {
+            JetStreamEventStore::open(&city.log()).await.ok()
+        })
+        .await;
+        for (name, verifier) in verifiers {
+            let ready = format!("{}/health/ready", verifier.url());
+            eventually("a verifier is ready in the end", PATIENCE, || async {
+                reqwest::get(&ready).await.is_ok_and(|answer| answer.status() == 200)
+            })
+            .await;
+            assert!(verifier.terminate(DEADLINE).await.success());
+            let bytes = std::fs::read(city.state(name).join("projections/status")).expect("it wrote its snapshot");
+            projections.push(SavedProjection {
+                verifier: name.to_owned(),
+                bytes,
+            });
+        }
+        let run = Run {
+            log: WholeLog::read(&reader).await.expect("the log can be read"),
+            commands,
+            verdicts,
+            projections,
+        };
+        summarise(&run, self.seed);
+        assert_eq!(check(&run), Vec::new(), "seed {}", self.seed);
+    }
+}
+
+/// Says what the run was, and makes sure that it was something.
+fn summarise(run: &Run, seed: u64) {
+    let of = |wanted: fn(&Answer) -> bool| {
+        let attempts = run.commands.iter().flat_map(|command| &command.attempts);
+        attempts.filter(|attempt| wanted(&attempt.answer)).count()
+    };
+    let done = of(|answer| matches!(answer, Answer::Done { .. }));
+    let admitted = run.verdicts.iter().filter(|verdict| verdict.admitted).count();
+    eprintln!(
+        "seed {seed}: {} commits; {done} done, {} not done, {} refused, {} unknown; {admitted} of {} verdicts admit",
+        run.log.commits.len(),
+        of(|answer| *answer == Answer::NotDone),
+        of(|answer| *answer == Answer::Refused),
+        of(|answer| *answer == Answer::Unknown),
+        run.verdicts.len()
+    );
+    assert!(done > 50, "few acts were done: {done}");
+    assert!(admitted > 20, "few verdicts admitted: {admitted}");
+}
+
+async fn live(common: Arc<Common>, seed: u64) -> (Vec<Command>, Vec<SeenVerdict>) {
+    let (mut draw, mut pace) = (Draw::new(seed), tokio::time::interval(PACE));
+    let (mut commands, mut verdicts) = (Vec::new(), Vec::new());
+    while !common.stop.load(Ordering::SeqCst) {
+        pace.tick().await;
+        commands.push(act(&common, &mut draw).await);
+        for _ in 0..2 {
+            verdicts.extend(scan(&common, &mut draw).await);
+        }
+    }
+    (commands, verdicts)
+}
+
+/// One command, asked until it is answered or until its resident has enough.
+async fn act(common: &Common, draw: &mut Draw) -> Command {
+    let mut command = Command::new(CommandId(draw.bytes()));
+    let (id_number, loses) = (draw.pick(&common.people).clone(), draw.below(5) == 0);
+    let path = if loses { "report-loss" } else { "issue" };
+    let order = json!({
+        "id_number": id_number, "kind": "offline", "channel": "kiosk",
+        "command_id": uuid::Uuid::from_bytes(command.command_id.0).to_string(),
+    });
+    loop {
+        let portal = draw.pick(&common.portals).clone();
+        let invoked_at = common.clock.monotonic();
+        let asked = tokio::time::timeout(GIVES_UP, common.city.call(&portal, path, &order)).await;
+        let answer = understand(common, loses, asked.ok().flatten());
+        command.attempts.push(Attempt {
+            invoked_at,
+            answered_at: common.clock.monotonic(),
+            answer,
+        });
+        match answer {
+            Answer::Done { .. } => {
+                common.done.fetch_add(1, Ordering::SeqCst);
+                return command;
+            }
+            Answer::Unknown | Answer::NotDone if draw.below(4) > 0 && !common.stop.load(Ordering::SeqCst) => {}
+            _ => return command,
+        }
+    }
+}
+
+fn understand(common: &Common, loses: bool, answer: Option<(u16, Value)>) -> Answer {
+    match answer {
+        Some((200, _)) if loses => Answer::Done {
+            position: None,
+            code_id: None,
+        },
+        Some((200, code)) => {
+            common
+                .codes
+                .lock()
+                .push(code["token"].as_str().expect("a token").to_owned());
+            Answer::Done {
+                position: None,
+                code_id: code["code_id"].as_str().and_then(CodeId::from_hex),
+            }
+        }
+        Some((503, problem))
+            if problem["detail"]
+                .as_str()
+                .is_some_and(|why| why.contains("was not made")) =>
+        {
+            Answer::NotDone
+        }
+        Some((503, _)) | None => Answer::Unknown,
+        Some((404, problem)) if problem["code"] == "no_valid_code" => Answer::Refused,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A scan of a code of the newest, dead or alive; nothing where no verdict comes.
+async fn scan(common: &Common, draw: &mut Draw) -> Option<SeenVerdict> {
+    let token = {
+        let codes = common.codes.lock();
+        let newest = &codes[codes.len().saturating_sub(SHOWN)..];
+        (!newest.is_empty()).then(|| draw.pick(newest).clone())?
+    };
+    let portal = draw.pick(&common.portals).clone();
+    let asked_at = common.clock.monotonic();
+    let asked = json!({ "place": PLACE, "code": token });
+    let asked = tokio::time::timeout(GIVES_UP, common.city.call(&portal, "verify", &asked)).await;
+    let Ok(Some((200, verdict))) = asked else {
+        return None;
+    };
+    let as_of = &verdict["as_of"];
+    Some(SeenVerdict {
+        verifier: portal,
+        asked_at,
+        code_id: CodeId::from_hex(verdict["code_id"].as_str()?)?,
+        admitted: verdict["decision"].as_str()?.starts_with("admit"),
+        position: Position {
+            partition: Partition(u16::try_from(as_of["position"]["partition"].as_u64()?).ok()?),
+            sequence: Sequence(as_of["position"]["sequence"].as_u64()?),
+        },
+        age_ms: as_of["age_ms"].as_u64()?,
+        limit_ms: LIMIT_MS,
+    })
+}

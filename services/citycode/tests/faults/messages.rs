@@ -1,0 +1,109 @@
+//! Messages that come twice, or late: the expectation that each carries keeps them out.
+
+use citycode_domain::event::{Event, Sealed, StandingChanged};
+use citycode_domain::standing::Standing;
+use citycode_event_store::{
+    AppendOutcome, BucketTail, CommandId, EventStore as _, Layout, LogId, NewCommit, StreamName, message_id,
+};
+use citycode_event_store_jetstream::{Config, Connection, JetStreamEventStore, NewLog, provision};
+use citycode_testkit::checker::{Answer, Attempt, Command, Run, WholeLog, check};
+use citycode_testkit::{NatsServer, Road, Traffic, commit_of, eventually};
+
+use crate::servers::alone;
+use crate::town::{PATIENCE, Town};
+
+/// Where commits are published.
+const COMMITS: &str = "cc.ev.";
+
+fn by(road: &Road, config: &Config) -> Config {
+    Config {
+        connection: Connection {
+            servers: vec![road.address().to_owned()],
+            ..config.connection.clone()
+        },
+        ..config.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_every_message_twice_is_every_commit_once() {
+    let seed = 51;
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    let road = Road::to(&server.url(), COMMITS).await;
+    road.set(Traffic::Repeats);
+    let town = Town::start_by(&config, &[by(&road, &config)], seed).await;
+    town.progress(300).await;
+    assert!(road.repeated() > 300, "{} messages were repeated", road.repeated());
+    town.end().await;
+}
+
+/// The health authority's word of somebody.
+fn commit(stream: &StreamName, number: u8) -> NewCommit {
+    let event = Event::StandingChanged(StandingChanged {
+        standing: Standing::Green,
+        codes: Vec::new(),
+        reason: Sealed::default(),
+    });
+    let command_id = CommandId([number; 16]);
+    NewCommit {
+        message_id: message_id("test", stream, &command_id),
+        command_id,
+        ..commit_of(stream.clone(), &event, 0, 0)
+    }
+}
+
+/// Its client gave up, somebody else wrote, and only then the message arrives, each of its repeats.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    let new = NewLog {
+        log_id: LogId([5; 16]),
+        layout: Layout::new(1, 64).expect("a layout"),
+    };
+    provision(&config, &new).await.expect("the log is made");
+    let road = Road::to(&server.url(), COMMITS).await;
+    let late = JetStreamEventStore::open(&by(&road, &config))
+        .await
+        .expect("the log opens");
+    let direct = JetStreamEventStore::open(&config).await.expect("the log opens");
+    let stream = StreamName::new(&format!("holder-{:032x}", 1)).expect("a name");
+    let appended = direct.append_at(commit(&stream, 1), BucketTail::EMPTY).await;
+    let Ok(AppendOutcome::Appended { revision, hash, .. }) = appended else {
+        panic!("{appended:?}")
+    };
+    let tail = BucketTail { revision, hash };
+    road.set(Traffic::IsKept);
+    let outcome = late.append_at(commit(&stream, 2), tail).await;
+    assert_eq!(outcome, Ok(AppendOutcome::Unknown), "never \"not done\"");
+    assert!(road.kept().await > 1, "it was sent again meanwhile");
+    let moved_on = direct.append_at(commit(&stream, 3), tail).await;
+    assert!(matches!(moved_on, Ok(AppendOutcome::Appended { .. })), "{moved_on:?}");
+    road.set(Traffic::Passes);
+    assert!(road.let_go().await > 1, "they are on their way");
+    // Whoever asks now by the same road asks behind them.
+    let again = late.append_at(commit(&stream, 2), tail).await;
+    assert!(
+        matches!(again, Ok(AppendOutcome::WrongExpectedVersion { .. })),
+        "{again:?}"
+    );
+    eventually("both stand there", PATIENCE, || async {
+        direct.heads().await.is_ok_and(|heads| heads.commits() == 2)
+    })
+    .await;
+    let mut command = Command::new(CommandId([2; 16]));
+    // The last word on it is "not done", and nothing else is left on the way.
+    command.attempts.push(Attempt {
+        invoked_at: std::time::Duration::ZERO,
+        answered_at: std::time::Duration::ZERO,
+        answer: Answer::NotDone,
+    });
+    let run = Run {
+        log: WholeLog::read(&direct).await.expect("the log can be read"),
+        commands: vec![command],
+        verdicts: Vec::new(),
+        projections: Vec::new(),
+    };
+    assert_eq!(check(&run), Vec::new());
+}
