@@ -3,10 +3,10 @@
 //! A commit at a sequence never changes, so whichever server has it may answer; that it is *not* there, and where a
 //! bucket ends, only the partition's leader may say.
 
-use async_nats::Client;
 use citycode_event_store::{
     BucketId, BucketTail, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, codec,
 };
+use citycode_jetstream::{Asks as _, Client};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
@@ -215,7 +215,7 @@ async fn batch_answers(client: &Client, partition: Partition, body: String) -> R
     let failed = |error: &dyn std::fmt::Display| ApiError::Connection(error.to_string());
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
-    let subject = format!("$JS.API.DIRECT.GET.{}", names::stream(partition));
+    let subject = format!("{}.DIRECT.GET.{}", client.api(), names::stream(partition));
     client
         .publish_with_reply(subject, inbox, body.into())
         .await

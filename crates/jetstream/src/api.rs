@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::Asks;
+
 /// How long a question may take: an election takes 4 to 9 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -274,16 +276,17 @@ async fn request_again(client: &Client, subject: String, payload: Bytes) -> Resu
     request_within(ATTEMPT, client, subject, None, payload).await
 }
 
-/// Asks the API, `$JS.API.<verb>`.
+/// Asks the API, `$JS.API.<verb>` or as the connection has it.
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value) -> Result<T, ApiError> {
+pub async fn ask<T: DeserializeOwned>(client: &impl Asks, verb: &str, body: &Value) -> Result<T, ApiError> {
     let payload = match body {
         Value::Null => Bytes::new(),
         body => body.to_string().into(),
     };
-    let answer = request(client, format!("$JS.API.{verb}"), None, payload).await?;
+    let subject = format!("{}.{verb}", client.api());
+    let answer = request(client.nats(), subject, None, payload).await?;
     parse(&answer.payload)
 }
 
@@ -291,8 +294,9 @@ pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value)
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
-    let answer = request_again(client, format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new()).await?;
+pub async fn stream_info(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
+    let subject = format!("{}.STREAM.INFO.{stream}", client.api());
+    let answer = request_again(client.nats(), subject, Bytes::new()).await?;
     parse(&answer.payload)
 }
 
@@ -300,9 +304,13 @@ pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, Ap
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-    let answer = request_again(client, subject, body.to_string().into()).await?;
+pub async fn get_from_leader(
+    client: &impl Asks,
+    stream: &str,
+    body: &Value,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let subject = format!("{}.STREAM.MSG.GET.{stream}", client.api());
+    let answer = request_again(client.nats(), subject, body.to_string().into()).await?;
     match parse::<MessageGet>(&answer.payload) {
         Ok(MessageGet { message }) => {
             let payload = BASE64
@@ -324,9 +332,31 @@ pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Res
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    direct(request_again(client, subject, body.to_string().into()).await?)
+pub async fn get_from_any(client: &impl Asks, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
+    let subject = format!("{}.DIRECT.GET.{stream}", client.api());
+    direct(request_again(client.nats(), subject, body.to_string().into()).await?)
+}
+
+/// The last message of a subject from whichever server is near, as [`get_from_any`]. The subject stands in the
+/// question's own, so that a user's permissions can say which it may ask for.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn get_last_from_any(
+    client: &impl Asks,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let question = format!("{}.DIRECT.GET.{stream}.{subject}", client.api());
+    direct(request_again(client.nats(), question, Bytes::new()).await?)
+}
+
+/// What the server says of a stored message in a header of its own. The last of the name: what stands before it came
+/// from whoever wrote the message.
+#[must_use]
+pub fn servers_word<'a>(message: &'a Message, name: &'static str) -> Option<&'a str> {
+    let said = message.headers.as_ref()?.get_all(name).last();
+    said.map(|said| said.as_str())
 }
 
 /// A message of a direct answer; `None` where its status says that there is none (or no further one).
@@ -346,10 +376,9 @@ pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
             });
         }
     }
-    let header = |name: &str| {
-        let value = answer.headers.as_ref().and_then(|headers| headers.get(name));
-        value
-            .map(|value| value.as_str().to_owned())
+    let header = |name: &'static str| {
+        servers_word(&answer, name)
+            .map(str::to_owned)
             .ok_or_else(|| ApiError::Malformed(format!("a stored message without {name}")))
     };
     let sequence = header("Nats-Sequence")?

@@ -25,11 +25,11 @@ mod pages;
 
 use std::time::Duration;
 
-use async_nats::Client;
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::{ConnectError, Connection, SettingMismatch};
 use zeroize::Zeroizing;

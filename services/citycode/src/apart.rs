@@ -17,6 +17,7 @@ mod state_folder;
 mod verifier;
 
 pub use settings::ServiceSettings;
+pub(crate) use settings::{LOG_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;
 
 use std::ffi::OsString;

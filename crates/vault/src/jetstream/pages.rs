@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_nats::{Client, HeaderMap};
+use async_nats::HeaderMap;
 use aws_lc_rs::hmac;
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use parking_lot::Mutex;
 use serde::Deserialize;

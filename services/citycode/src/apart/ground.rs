@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::Role;
-use super::settings::ServiceSettings;
+use super::settings::{LOG_READERS_API, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use crate::compose::{StartError, Surroundings, snapshots};
 
@@ -50,7 +50,10 @@ impl Ground {
         let state = StateFolder::open(state)?;
         let policy = policy(settings)?;
         let tokens = access(settings)?;
-        let mut config = settings.log.log(role.program())?;
+        let mut config = match role {
+            Role::Issuer | Role::Revocation => settings.log.log(role.program())?,
+            _ => settings.log.clone().as_reader(LOG_READERS_API).log(role.program())?,
+        };
         config.expected_log_id = state.log_id()?;
         let component = health.component("log");
         let store = loop {
@@ -114,7 +117,10 @@ impl Ground {
         let master = self.secret("vault-master.key")?;
         let entropy = Arc::clone(&surroundings.entropy);
         let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
-        let servers = settings.vault();
+        let servers = match role {
+            Role::Issuer => settings.vault(),
+            _ => settings.vault().as_reader(VAULT_READERS_API),
+        };
         let config = citycode_vault::jetstream::VaultConfig {
             connection: servers.connection(role.program())?,
             replicas: servers.replicas(),

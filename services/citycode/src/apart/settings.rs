@@ -18,6 +18,11 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Of a city: three servers keep a copy of everything.
 const DEFAULT_REPLICAS: u8 = 3;
 
+/// Where the accounts that `citycode secrets` makes for readers have the API of the log's account.
+pub(crate) const LOG_READERS_API: &str = "cc.log";
+/// The same of the vault's.
+pub(crate) const VAULT_READERS_API: &str = "cc.vault";
+
 /// Everything that can be set. An unknown key is refused; a key that this service has no use for is left alone, so
 /// that all services of a city may share one file.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +76,8 @@ pub struct Servers {
     pub monitors: Vec<String>,
     /// Use servers that do not prove to flush before they acknowledge.
     pub unproven_durability: bool,
+    /// Where this service's account has the JetStream API, if not where `citycode secrets` puts it.
+    pub api: Option<String>,
 }
 
 /// Addresses of the services behind a portal, e.g. `["http://issuer-1:8081", "http://issuer-2:8081"]`. A name that
@@ -187,11 +194,20 @@ impl ServiceSettings {
                 vault.monitors
             },
             unproven_durability: vault.unproven_durability || log.unproven_durability,
+            api: vault.api,
         }
     }
 }
 
 impl Servers {
+    /// These servers as a service knows them that only reads there: one with a seed lives in a reader's account.
+    pub(super) fn as_reader(mut self, api: &str) -> Self {
+        if self.api.is_none() && self.nkey_file.is_some() {
+            self.api = Some(api.to_owned());
+        }
+        self
+    }
+
     /// A connection under a name that the servers show.
     ///
     /// # Errors
@@ -202,6 +218,9 @@ impl Servers {
             let seed = files::read_private(path)?;
             let seed = String::from_utf8_lossy(&seed).trim().to_owned();
             connection.credentials = Credentials::NkeySeed(seed.into());
+        }
+        if let Some(api) = &self.api {
+            connection.api.clone_from(api);
         }
         connection.root_certificates.clone_from(&self.ca_file);
         let own = self.certificate_file.clone().zip(self.certificate_key_file.clone());

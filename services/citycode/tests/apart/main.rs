@@ -1,5 +1,6 @@
 //! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
 
+mod aimed;
 mod city;
 mod comings;
 mod kept;

@@ -3,19 +3,27 @@
 //! | user | account | publishes | listens to |
 //! |---|---|---|---|
 //! | provision | LOG | makes and inspects streams | its answers |
-//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; reads the log | its answers, `cc.echo.v1` |
-//! | verifier, audit, archive | LOG | reads the log, `cc.echo.v1`; no commit | its answers |
+//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; reads the log | its answers, `cc.echo.v1`, the tail |
+//! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; `cc.echo.v1` | its answers, the tail |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
-//! | vault-revocation, vault-verifier | VAULT | read pages | its answers |
+//! | vault-revocation, vault-verifier | one each | asks for pages of the index, under `cc.vault` | its answers |
 //! | sys | SYS | the servers' own account, for `nats` on the command line | everything there |
 //!
 //! `answers` arrive under a prefix that the user's public key is part of
 //! ([`citycode_jetstream::inbox_prefix`]), so that no user can listen to another's.
+//!
+//! **Why readers live in accounts of their own:** the servers send the answer to a question wherever the question says,
+//! and a consumer delivers wherever its maker says, whatever the user may publish. In the account that keeps the streams
+//! that place could be the log. A reader's account has no streams; its few questions cross into the other account by
+//! imports, the answers come back by a way that the servers choose, and end in the reader's own account, where nothing
+//! is kept. See docs/decisions/0014.
 
 use std::fmt::Write as _;
 
 use citycode_jetstream::inbox_prefix;
+
+use crate::apart::{LOG_READERS_API, VAULT_READERS_API};
 
 pub(super) const USERS: [&str; 11] = [
     "provision",
@@ -30,66 +38,166 @@ pub(super) const USERS: [&str; 11] = [
     "vault-verifier",
     "sys",
 ];
-const VAULT_PREFIX: &str = "vault-";
 
 const INSPECT: &str = "$JS.API.STREAM.INFO.*";
 const MAKE: [&str; 3] = ["$JS.API.STREAM.CREATE.*", INSPECT, "$JS.API.INFO"];
-const READ_LOG: [&str; 6] = [
-    INSPECT,
-    "$JS.API.STREAM.MSG.GET.*",
-    "$JS.API.DIRECT.GET.*",
-    "$JS.API.CONSUMER.CREATE.*",
-    "$JS.API.CONSUMER.DELETE.*.*",
-    "$JS.FC.>",
-];
+const READ: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
 const ECHO: &str = "cc.echo.v1";
-const READ_VAULT: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
+const TAIL: &str = "cc.tail.v1.*";
+
+/// Something that an account gives to readers in other accounts.
+struct Given {
+    /// As the account that has it knows it.
+    subject: &'static str,
+    /// As its readers ask for it.
+    asked: String,
+    /// What stands behind it in the exporting account's list.
+    how: &'static str,
+}
+
+/// What LOG gives: questions that change nothing, and the readers' numbers for the writers.
+fn given_of_log() -> Vec<Given> {
+    let api = |verb: &'static str, how| Given {
+        subject: verb,
+        asked: verb.replacen(citycode_jetstream::OWN_API, LOG_READERS_API, 1),
+        how,
+    };
+    vec![
+        api(READ[0], ""),
+        api(READ[1], ""),
+        // Many commits answer one question.
+        api(READ[2], ", response_type: stream"),
+        Given {
+            subject: ECHO,
+            asked: ECHO.to_owned(),
+            how: "",
+        },
+    ]
+}
+
+/// What VAULT gives: what it is, and pages of the index alone.
+fn given_of_vault() -> Vec<Given> {
+    let api = |verb: &'static str| Given {
+        subject: verb,
+        asked: verb.replacen(citycode_jetstream::OWN_API, VAULT_READERS_API, 1),
+        how: "",
+    };
+    vec![
+        api("$JS.API.STREAM.INFO.KV_CC_VAULT"),
+        api("$JS.API.STREAM.MSG.GET.KV_CC_VAULT"),
+        api("$JS.API.DIRECT.GET.KV_CC_VAULT"),
+    ]
+}
+
+/// The account of a user.
+fn account(user: &str) -> String {
+    match user {
+        "provision" | "issuer" | "revocation" => "LOG".to_owned(),
+        "vault-provision" | "vault-issuer" => "VAULT".to_owned(),
+        "sys" => "SYS".to_owned(),
+        reader => match reader.strip_prefix("vault-") {
+            Some(reader) => format!("VAULT_{}", reader.to_uppercase()),
+            None => format!("LOG_{}", reader.to_uppercase()),
+        },
+    }
+}
 
 /// What a user may publish, and what it may listen to beside its answers.
-fn permissions(user: &str) -> (Vec<&'static str>, Vec<&'static str>) {
-    let log = |more: &[&'static str]| [&READ_LOG[..], more].concat();
+fn permissions(user: &str) -> (Vec<String>, Vec<&'static str>) {
+    let own = |subjects: &[&str]| subjects.iter().map(|subject| (*subject).to_owned()).collect();
+    let asked = |given: Vec<Given>| given.into_iter().map(|given| given.asked).collect();
     match user {
-        "provision" => ([&MAKE[..], &READ_LOG[..]].concat(), vec![]),
-        "issuer" => (log(&["cc.ev.v1.>"]), vec![ECHO]),
-        "revocation" => (log(&["cc.ev.v1.>", ECHO]), vec![ECHO]),
-        "verifier" | "audit" | "archive" => (log(&[ECHO]), vec![]),
-        "vault-provision" => (MAKE.to_vec(), vec![]),
+        "provision" | "vault-provision" => (own(&MAKE), vec![]),
+        "issuer" => (own(&[&READ[..], &["cc.ev.v1.>"]].concat()), vec![ECHO, TAIL]),
+        "revocation" => (own(&[&READ[..], &["cc.ev.v1.>", ECHO]].concat()), vec![ECHO, TAIL]),
         "vault-issuer" => {
             let write = ["$KV.CC_VAULT.>", "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT"];
-            ([&READ_VAULT[..], &write[..]].concat(), vec![])
+            (own(&[&READ[..], &write].concat()), vec![])
         }
-        _ => (READ_VAULT.to_vec(), vec![]),
+        "vault-revocation" | "vault-verifier" => (asked(given_of_vault()), vec![]),
+        _ => (asked(given_of_log()), vec![TAIL]),
     }
+}
+
+/// One account: its users, what it gives to which others, what it has of others.
+#[derive(Default)]
+struct Account {
+    users: String,
+    readers: Vec<String>,
 }
 
 /// The file that servers include. Users and their public keys; nothing secret.
 pub(super) fn conf(users: &[(&'static str, String)]) -> String {
-    let mut accounts = [("LOG", String::new()), ("VAULT", String::new())];
-    let mut system = String::new();
+    let mut accounts: Vec<(String, Account)> = Vec::new();
     for (user, public_key) in users {
-        if *user == "sys" {
-            let _ = writeln!(system, "      # {user}\n      {{ nkey: {public_key} }}");
-            continue;
+        let name = account(user);
+        let at = accounts
+            .iter()
+            .position(|(known, _)| *known == name)
+            .unwrap_or_else(|| {
+                accounts.push((name.clone(), Account::default()));
+                accounts.len() - 1
+            });
+        accounts[at].1.users.push_str(&user_entry(user, public_key));
+        if let Some((owner, _)) = name.split_once('_') {
+            let owner = accounts.iter_mut().find(|(known, _)| known == owner);
+            owner.expect("owners stand before their readers").1.readers.push(name);
         }
-        let (publish, mut subscribe) = permissions(user);
-        let inbox = format!("{}.>", inbox_prefix(public_key));
-        subscribe.push(&inbox);
-        let account = &mut accounts[usize::from(user.starts_with(VAULT_PREFIX))].1;
-        let _ = writeln!(
-            account,
-            "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          publish: {{ allow: {publish:?} }}\n          \
-             subscribe: {{ allow: {subscribe:?} }} }} }}"
-        );
     }
     let mut text = "# Made by `citycode secrets`; nothing secret.\nsystem_account: SYS\naccounts {\n".to_owned();
-    for (name, users) in accounts {
+    for (name, account) in &accounts {
+        let shared = match (name.as_str(), name.split_once('_')) {
+            ("LOG", _) => gives(&given_of_log(), Some(TAIL), &account.readers),
+            ("VAULT", _) => gives(&given_of_vault(), None, &account.readers),
+            (_, Some((owner @ "LOG", _))) => has(&given_of_log(), Some(TAIL), owner),
+            (_, Some((owner, _))) => has(&given_of_vault(), None, owner),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "  {name} {{\n    users: [\n{}    ]\n{shared}  }}", account.users);
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn user_entry(user: &str, public_key: &str) -> String {
+    if user == "sys" {
+        return format!("      # {user}\n      {{ nkey: {public_key} }}\n");
+    }
+    let (publish, mut subscribe) = permissions(user);
+    let inbox = format!("{}.>", inbox_prefix(public_key));
+    subscribe.push(&inbox);
+    format!(
+        "      # {user}\n      {{ nkey: {public_key}, permissions: {{\n          publish: {{ allow: {publish:?} }}\n          \
+         subscribe: {{ allow: {subscribe:?} }} }} }}\n"
+    )
+}
+
+/// The part of an account that keeps streams.
+fn gives(given: &[Given], tail: Option<&str>, readers: &[String]) -> String {
+    let readers = readers.join(", ");
+    let mut text = "    jetstream: enabled\n    exports: [\n".to_owned();
+    for Given { subject, how, .. } in given {
+        let _ = writeln!(text, "      {{ service: {subject:?}{how}, accounts: [{readers}] }}");
+    }
+    if let Some(tail) = tail {
+        let _ = writeln!(text, "      {{ stream: {tail:?}, accounts: [{readers}] }}");
+    }
+    text + "    ]\n"
+}
+
+/// The part of an account that only reads.
+fn has(given: &[Given], tail: Option<&str>, owner: &str) -> String {
+    let mut text = "    imports: [\n".to_owned();
+    for Given { subject, asked, .. } in given {
         let _ = writeln!(
             text,
-            "  {name} {{\n    jetstream: enabled\n    users: [\n{users}    ]\n  }}"
+            "      {{ service: {{ account: {owner}, subject: {subject:?} }}, to: {asked:?} }}"
         );
     }
-    let _ = writeln!(text, "  SYS {{\n    users: [\n{system}    ]\n  }}\n}}");
-    text
+    if let Some(tail) = tail {
+        let _ = writeln!(text, "      {{ stream: {{ account: {owner}, subject: {tail:?} }} }}");
+    }
+    text + "    ]\n"
 }
 
 #[cfg(test)]
@@ -104,10 +212,26 @@ mod tests {
             assert_eq!(commits, ["issuer", "revocation"].contains(&user), "{user}");
             let pages = publish.iter().any(|subject| subject.starts_with("$KV"));
             assert_eq!(pages, user == "vault-issuer", "{user}");
-            let makes = publish
-                .iter()
-                .any(|subject| subject.contains("CREATE.*") && subject.contains("STREAM"));
+            let makes = publish.iter().any(|subject| subject.contains("STREAM.CREATE"));
             assert_eq!(makes, user.ends_with("provision"), "{user}");
+            assert!(!publish.iter().any(|subject| subject.contains("CONSUMER")), "{user}");
         }
+    }
+
+    #[test]
+    fn readers_share_no_account_with_a_stream_and_none_with_each_other() {
+        let readers = ["verifier", "audit", "archive", "vault-revocation", "vault-verifier"];
+        for reader in readers {
+            assert_eq!(
+                USERS.iter().filter(|user| account(user) == account(reader)).count(),
+                1,
+                "{reader}"
+            );
+            let (publish, _) = permissions(reader);
+            assert!(!publish.iter().any(|subject| subject.starts_with('$')), "{publish:?}");
+        }
+        let keys = USERS.map(|user| (user, format!("U{}", user.to_uppercase())));
+        let conf = conf(&keys);
+        assert_eq!(conf.matches("jetstream: enabled").count(), 2, "{conf}");
     }
 }
