@@ -7,6 +7,7 @@
 
 mod audit;
 mod desk;
+mod erasures;
 mod front;
 mod ground;
 mod issuer;

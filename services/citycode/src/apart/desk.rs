@@ -24,9 +24,15 @@ pub(super) struct OpenDesk {
     pub(super) follower: JoinHandle<()>,
 }
 
-/// Opens the register from its snapshot and follows the log with it and with `refolded`.
+/// The register as this instance left it.
+pub(super) fn register(ground: &Ground) -> RegisterSnapshot {
+    RegisterSnapshot::open(ground.state.join("projections/register"), ground.identity)
+}
+
+/// Follows the log with the register, from its snapshot on, and with `refolded`.
 pub(super) async fn open(
     ground: &Ground,
+    snapshot: RegisterSnapshot,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
@@ -34,8 +40,6 @@ pub(super) async fn open(
     refolded: Vec<Arc<dyn SystemFold>>,
     erasures: Option<Arc<dyn SystemFold>>,
 ) -> Result<OpenDesk, StartError> {
-    let file = ground.state.join("projections/register");
-    let snapshot = RegisterSnapshot::open(file, ground.identity);
     let component = health.component("register");
     let FollowedRegister {
         register,

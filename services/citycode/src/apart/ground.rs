@@ -13,6 +13,7 @@ use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_vault::Vault;
+use citycode_vault::jetstream::{VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -106,6 +107,23 @@ impl Ground {
         })
     }
 
+    /// The least of the vault's keys that this service can do its work with; and, while the master key is replaced,
+    /// the one that comes.
+    fn vault_keys(&self, role: Role) -> Result<VaultKeys, StartError> {
+        let (name, kind): (&str, fn(Zeroizing<[u8; 32]>) -> VaultKey) = match role {
+            Role::Issuer => ("vault-master", VaultKey::Master),
+            Role::Revocation => ("vault-revocation", VaultKey::Revocation),
+            _ => ("vault-index", VaultKey::Index),
+        };
+        let folder = self.keys.as_ref().expect("complained of where it is missing");
+        let next = format!("{name}.next.key");
+        let next = folder.join(&next).exists().then(|| self.secret(&next)).transpose()?;
+        Ok(VaultKeys {
+            current: kind(self.secret(&format!("{name}.key"))?),
+            next: next.map(kind),
+        })
+    }
+
     /// The vault, waited for.
     pub(super) async fn vault(
         &self,
@@ -114,7 +132,7 @@ impl Ground {
         surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<Arc<dyn Vault>, StartError> {
-        let master = self.secret("vault-master.key")?;
+        let keys = self.vault_keys(role)?;
         let entropy = Arc::clone(&surroundings.entropy);
         let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
         let servers = match role {
@@ -128,7 +146,7 @@ impl Ground {
         };
         let component = health.component("vault");
         let vault = loop {
-            match citycode_vault::jetstream::JetStreamVault::open(&config, &master, random.clone()).await {
+            match citycode_vault::jetstream::JetStreamVault::open(&config, &keys, random.clone()).await {
                 Ok(vault) => break vault,
                 Err(error) if error.may_pass() => wait_for(&component, &error).await,
                 Err(error) => return Err(StartError::OpenVault(error)),
@@ -165,7 +183,7 @@ pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, St
 }
 
 /// Says once what is waited for, in the log and in health.
-async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
+pub(super) async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
     if component.starting(format!("waiting: {error}")) {
         tracing::warn!(%error, "waiting");
     }

@@ -27,7 +27,17 @@ pub(super) async fn open(
     let ground = Ground::open(Role::Revocation, settings, health).await?;
     let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
     let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
-    let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
+    let desk = desk::open(
+        &ground,
+        desk::register(&ground),
+        settings,
+        surroundings,
+        health,
+        &vault,
+        Vec::new(),
+        None,
+    )
+    .await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
     let progress = Progress::new(&status.reaches());

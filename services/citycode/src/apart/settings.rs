@@ -35,8 +35,8 @@ pub struct ServiceSettings {
     /// The folder of this instance's own state: snapshots, an issuer's signing keys, scan records, the auditors'
     /// index. No two processes share one.
     pub state: Option<PathBuf>,
-    /// The folder of the city's secrets that this service may have: `vault-master.key`, `id-check.key`,
-    /// `status-signing.key`, 32 bytes and mode 0600 each.
+    /// The folder of the city's secrets that this service may have, 32 bytes and mode 0600 each: of the vault's keys
+    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `status-signing.key`.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.
     pub identity_provider: Option<IdentityProvider>,

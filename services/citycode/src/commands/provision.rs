@@ -1,4 +1,5 @@
 //! `citycode provision`: the event log and the vault of a city are made on its NATS servers, before its services start.
+//! It needs none of the city's keys: the first issuer puts the vault's into it.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,6 @@ use citycode_event_store::{Layout, LogId};
 use citycode_event_store_jetstream as jetstream;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
-use citycode_service_kit::files;
 use citycode_service_kit::problem::Code;
 use citycode_vault::jetstream::{self as vault, NewVault, VaultConfig};
 use clap::Args;
@@ -23,7 +23,7 @@ const CLIENT: &str = "citycode provision";
 /// Flags of `provision`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault] and `keys` count. Safe to run at every start."
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log] and [vault] count. Safe to run at every start."
 )]
 pub(crate) struct ProvisionArgs {
     /// The configuration file (TOML).
@@ -94,10 +94,6 @@ async fn provision_vault(
     log_id: LogId,
     entropy: &dyn Entropy,
 ) -> Result<(), Failure> {
-    let folder = settings.keys.as_ref();
-    let folder = folder.ok_or_else(|| not_made("nothing says where the master key is", "name its folder in `keys`"))?;
-    let path = folder.join("vault-master.key");
-    let master = files::read_secret(&path).map_err(|error| StartError::File(error).into_failure())?;
     let servers = settings.vault();
     let config = VaultConfig {
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
@@ -109,7 +105,7 @@ async fn provision_vault(
         log_id: log_id.0,
         pages: args.vault_pages,
     };
-    let provision = || vault::provision(&config, &new, &master);
+    let provision = || vault::provision(&config, &new);
     let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the vault was not made", &error))
 }

@@ -6,7 +6,8 @@
 //!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
 //!   tls/ca.pem ca.key       a certification authority for this city alone
 //!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
-//!   keys/                   vault-master.key id-check.key status-signing.key
+//!   keys/                   vault-master.key id-check.key status-signing.key, and of the master key
+//!                           vault-revocation.key vault-index.key, for services that need less of the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
 //! ```
@@ -23,6 +24,7 @@ use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_S
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
+use citycode_vault::jetstream::{index_key, revocation_key};
 use clap::Args;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
@@ -45,6 +47,10 @@ pub(crate) struct SecretsArgs {
     /// A name or address under which NATS servers are reached, for their certificate; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     host: Vec<String>,
+    /// Also make the master key that comes next, `keys/vault-master.next.key`, and what is derived from it: see
+    /// `citycode vault rotate-master`.
+    #[arg(long)]
+    next_master: bool,
 }
 
 /// Files that were made, and those that stood there.
@@ -68,6 +74,12 @@ pub(crate) fn run(
     for name in CITY_KEYS {
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
         made.file(&keys.join(name), || Ok(key.to_vec()))?;
+    }
+    made.of_master(&keys, "")?;
+    if args.next_master {
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+        made.file(&keys.join("vault-master.next.key"), || Ok(key.to_vec()))?;
+        made.of_master(&keys, ".next")?;
     }
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &**clock)?;
@@ -97,6 +109,18 @@ impl Made {
         written.map_err(|error| Failure::file("write", path, error))?;
         self.new.push(name);
         Ok(())
+    }
+
+    /// What services get that need less of the vault than its master key opens.
+    fn of_master(&mut self, keys: &Path, which: &str) -> Result<(), Failure> {
+        let path = keys.join(format!("vault-master{which}.key"));
+        let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
+        self.file(&keys.join(format!("vault-revocation{which}.key")), || {
+            Ok(revocation_key(&master).to_vec())
+        })?;
+        self.file(&keys.join(format!("vault-index{which}.key")), || {
+            Ok(index_key(&master).to_vec())
+        })
     }
 
     /// Seeds of all users; their public keys by name.

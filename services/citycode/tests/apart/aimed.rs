@@ -26,7 +26,7 @@ const QUESTIONS: [(&str, &str); 8] = [
     ("STREAM.INFO.KV_CC_VAULT", ""),
     ("STREAM.MSG.GET.KV_CC_VAULT", r#"{"seq":1}"#),
     ("DIRECT.GET.KV_CC_VAULT", r#"{"seq":1}"#),
-    ("DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.i.0000", ""),
+    ("DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.i.keys", ""),
 ];
 
 /// Asks everything in every way, to be answered at `target`.

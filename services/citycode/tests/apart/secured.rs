@@ -34,6 +34,13 @@ pub(crate) async fn ask(client: &Client, subject: &str, body: &str) -> Option<Va
     serde_json::from_slice(&answer.payload).ok()
 }
 
+/// Whether a question is answered at all.
+async fn told(client: &Client, subject: &str, body: &str) -> bool {
+    let asked = client.request(subject.to_owned(), body.to_owned().into());
+    let answer = tokio::time::timeout(NO_ANSWER, asked).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status != Some(async_nats::StatusCode::NO_RESPONDERS)))
+}
+
 /// Messages in a stream, as a user sees it who may look.
 pub(crate) async fn messages(client: &Client, stream: &str) -> u64 {
     messages_by(client, "$JS.API", stream).await
@@ -125,6 +132,32 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
         seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
         "the vault's user sees the log"
     );
+    // Who looks holders up is told of the index alone, and asks for no page but by its name.
+    let page_of = |table: &str| format!("cc.vault.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.{table}");
+    for (reader, may) in [
+        ("vault-verifier", vec!["i.keys"]),
+        ("vault-revocation", vec!["i.keys", "r.keys"]),
+    ] {
+        let client = thief(&city, reader).await;
+        for page in ["i.keys", "p.keys", "p.0000", "p.mark", "r.keys"] {
+            let answered = told(&client, &page_of(page), "").await;
+            assert_eq!(answered, may.contains(&page), "{reader}: {page}");
+        }
+        for (question, body) in [
+            ("DIRECT.GET.KV_CC_VAULT", r#"{"last_by_subj":"$KV.CC_VAULT.p.0000"}"#),
+            (
+                "STREAM.MSG.GET.KV_CC_VAULT",
+                r#"{"last_by_subj":"$KV.CC_VAULT.p.0000"}"#,
+            ),
+        ] {
+            for api in ["cc.vault", "$JS.API"] {
+                assert!(
+                    !told(&client, &format!("{api}.{question}"), body).await,
+                    "{reader}: {api}.{question}"
+                );
+            }
+        }
+    }
     // Of the vault's users the issuer's alone changes pages.
     let vault = thief(&city, "vault-issuer").await;
     let pages = messages(&vault, "KV_CC_VAULT").await;

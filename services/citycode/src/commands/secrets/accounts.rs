@@ -75,18 +75,23 @@ fn given_of_log() -> Vec<Given> {
     ]
 }
 
-/// What VAULT gives: what it is, and pages of the index alone.
-fn given_of_vault() -> Vec<Given> {
+/// What VAULT gives: what it is, and pages of the index alone; to revocation services, the page of keys that reasons are
+/// sealed with. Only questions that name their page in the subject: of the others nobody could say which page they ask
+/// for.
+fn given_of_vault(reader: Option<&str>) -> Vec<Given> {
     let api = |verb: &'static str| Given {
         subject: verb,
         asked: verb.replacen(citycode_jetstream::OWN_API, VAULT_READERS_API, 1),
         how: "",
     };
-    vec![
+    let mut given = vec![
         api("$JS.API.STREAM.INFO.KV_CC_VAULT"),
-        api("$JS.API.STREAM.MSG.GET.KV_CC_VAULT"),
-        api("$JS.API.DIRECT.GET.KV_CC_VAULT"),
-    ]
+        api("$JS.API.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.i.*"),
+    ];
+    if reader.is_none_or(|reader| reader.ends_with("REVOCATION")) {
+        given.push(api("$JS.API.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.r.keys"));
+    }
+    given
 }
 
 /// The account of a user.
@@ -114,7 +119,7 @@ fn permissions(user: &str) -> (Vec<String>, Vec<&'static str>) {
             let write = ["$KV.CC_VAULT.>", "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT"];
             (own(&[&READ[..], &write].concat()), vec![])
         }
-        "vault-revocation" | "vault-verifier" => (asked(given_of_vault()), vec![]),
+        "vault-revocation" | "vault-verifier" => (asked(given_of_vault(Some(&account(user)))), vec![]),
         _ => (asked(given_of_log()), vec![TAIL]),
     }
 }
@@ -148,9 +153,9 @@ pub(super) fn conf(users: &[(&'static str, String)]) -> String {
     for (name, account) in &accounts {
         let shared = match (name.as_str(), name.split_once('_')) {
             ("LOG", _) => gives(&given_of_log(), Some(TAIL), &account.readers),
-            ("VAULT", _) => gives(&given_of_vault(), None, &account.readers),
+            ("VAULT", _) => gives(&given_of_vault(None), None, &account.readers),
             (_, Some((owner @ "LOG", _))) => has(&given_of_log(), Some(TAIL), owner),
-            (_, Some((owner, _))) => has(&given_of_vault(), None, owner),
+            (reader, Some((owner, _))) => has(&given_of_vault(Some(reader)), None, owner),
             _ => String::new(),
         };
         let _ = writeln!(text, "  {name} {{\n    users: [\n{}    ]\n{shared}  }}", account.users);
