@@ -20,6 +20,7 @@ mod recovery;
 mod replay;
 mod replay_nats;
 mod report;
+mod roles;
 mod scan;
 mod store;
 
@@ -37,7 +38,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -62,6 +63,11 @@ const BENCHES: [Bench; 7] = [
         name: "replay",
         measures: "a verifier catching up from JetStream, beside draining the streams without looking",
         run: replay_nats::run,
+    },
+    Bench {
+        name: "roles",
+        measures: "what a writer's role in each commit's subject would cost, one server and three",
+        run: roles::run,
     },
     Bench {
         name: "scan",

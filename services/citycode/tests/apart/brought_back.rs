@@ -122,7 +122,12 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
 
     // Also under a running issuer: it notices when it would move the mark on.
     bring_back(&client, &backup).await;
-    let services = behind(&[issuing.url()], &[revoking.url()], &[verifying.url()], &[auditing.url()]);
+    let services = behind(
+        &[issuing.url()],
+        &[revoking.url()],
+        &[verifying.url()],
+        &[auditing.url()],
+    );
     let door = city.start(&portal(), "another portal", &services).await;
     city.register(door.url(), &numbers.born(date(1953, 5, 5))).await;
     let forgotten = async || {
