@@ -36,7 +36,7 @@ impl PartitionReader {
             let most = usize::try_from(left).unwrap_or(MOST).min(MOST);
             if self.read_batch(most).await? == 0 {
                 // The server that answered lags behind its leader.
-                let commit = self.from_leader(self.last.next()).await?;
+                let commit = self.ask_leader(self.last.next()).await?;
                 self.last = commit.position.sequence;
                 self.hand_on(vec![Arc::new(commit)]).await?;
             }
@@ -104,7 +104,7 @@ impl PartitionReader {
         let commit = match decoded {
             Ok(commit) if names::is_subject_of(subject, commit.bucket) => commit,
             // Before the log is called damaged it is looked at where it is stored.
-            _ => self.from_leader(sequence).await?,
+            _ => self.ask_leader(sequence).await?,
         };
         if watermark::is_watermark(&commit.commit.stream) {
             self.log.echoes.see_watermark(self.partition);
@@ -114,7 +114,7 @@ impl PartitionReader {
     }
 
     /// A commit that must be there, from the partition's leader.
-    async fn from_leader(&self, sequence: Sequence) -> Result<RecordedCommit, End> {
+    async fn ask_leader(&self, sequence: Sequence) -> Result<RecordedCommit, End> {
         let (partition, stream) = (self.partition, names::stream(self.partition));
         let body = json!({ "seq": sequence.0 });
         let found = api::get_from_leader(&self.log.client, &stream, &body).await;

@@ -24,22 +24,35 @@ pub(super) struct OpenDesk {
     pub(super) follower: JoinHandle<()>,
 }
 
+/// What follows the log beside the register.
+pub(super) struct Folds {
+    /// The register as this instance left it.
+    pub(super) register: RegisterSnapshot,
+    /// What a snapshot does not hold.
+    pub(super) refolded: Vec<Arc<dyn SystemFold>>,
+    /// What is not folded twice.
+    pub(super) erasures: Option<Arc<dyn SystemFold>>,
+}
+
 /// The register as this instance left it.
 pub(super) fn register(ground: &Ground) -> RegisterSnapshot {
     RegisterSnapshot::open(ground.state.join("projections/register"), ground.identity)
 }
 
-/// Follows the log with the register, from its snapshot on, and with `refolded`.
+/// Follows the log with the register, from its snapshot on, and with what else folds it.
 pub(super) async fn open(
     ground: &Ground,
-    snapshot: RegisterSnapshot,
+    folds: Folds,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
     vault: &Arc<dyn Vault>,
-    refolded: Vec<Arc<dyn SystemFold>>,
-    erasures: Option<Arc<dyn SystemFold>>,
 ) -> Result<OpenDesk, StartError> {
+    let Folds {
+        register: snapshot,
+        refolded,
+        erasures,
+    } = folds;
     let component = health.component("register");
     let FollowedRegister {
         register,

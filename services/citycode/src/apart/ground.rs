@@ -53,7 +53,7 @@ impl Ground {
         let tokens = access(settings)?;
         let mut config = match role {
             Role::Issuer | Role::Revocation => settings.log.log(role.program())?,
-            _ => settings.log.clone().as_reader(LOG_READERS_API).log(role.program())?,
+            _ => settings.log.clone().of_reader(LOG_READERS_API).log(role.program())?,
         };
         config.expected_log_id = state.log_id()?;
         let component = health.component("log");
@@ -110,10 +110,15 @@ impl Ground {
     /// The least of the vault's keys that this service can do its work with; and, while the master key is replaced,
     /// the one that comes.
     fn vault_keys(&self, role: Role) -> Result<VaultKeys, StartError> {
-        let (name, kind): (&str, fn(Zeroizing<[u8; 32]>) -> VaultKey) = match role {
-            Role::Issuer => ("vault-master", VaultKey::Master),
-            Role::Revocation => ("vault-revocation", VaultKey::Revocation),
-            _ => ("vault-index", VaultKey::Index),
+        let name = match role {
+            Role::Issuer => "vault-master",
+            Role::Revocation => "vault-revocation",
+            _ => "vault-index",
+        };
+        let kind = |key| match role {
+            Role::Issuer => VaultKey::Master(key),
+            Role::Revocation => VaultKey::Revocation(key),
+            _ => VaultKey::Index(key),
         };
         let folder = self.keys.as_ref().expect("complained of where it is missing");
         let next = format!("{name}.next.key");
@@ -137,7 +142,7 @@ impl Ground {
         let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
         let servers = match role {
             Role::Issuer => settings.vault(),
-            _ => settings.vault().as_reader(VAULT_READERS_API),
+            _ => settings.vault().of_reader(VAULT_READERS_API),
         };
         let config = citycode_vault::jetstream::VaultConfig {
             connection: servers.connection(role.program())?,

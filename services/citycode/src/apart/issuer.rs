@@ -41,17 +41,12 @@ pub(super) async fn open(
     };
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
-    let desk = desk::open(
-        &ground,
+    let folds = desk::Folds {
         register,
-        settings,
-        surroundings,
-        health,
-        &vault,
         refolded,
-        kept_erasures,
-    )
-    .await?;
+        erasures: kept_erasures,
+    };
+    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
     let mark = ErasureMark {
         vault: Arc::clone(&vault),
         log: Arc::clone(&ground.log),

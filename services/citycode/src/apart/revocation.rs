@@ -27,17 +27,12 @@ pub(super) async fn open(
     let ground = Ground::open(Role::Revocation, settings, health).await?;
     let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
     let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
-    let desk = desk::open(
-        &ground,
-        desk::register(&ground),
-        settings,
-        surroundings,
-        health,
-        &vault,
-        Vec::new(),
-        None,
-    )
-    .await?;
+    let folds = desk::Folds {
+        register: desk::register(&ground),
+        refolded: Vec::new(),
+        erasures: None,
+    };
+    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let status = StatusSnapshot::open(ground.state.join("projections/status"), ground.identity, fingerprints);
     let progress = Progress::new(&status.reaches());

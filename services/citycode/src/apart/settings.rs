@@ -201,7 +201,7 @@ impl ServiceSettings {
 
 impl Servers {
     /// These servers as a service knows them that only reads there: one with a seed lives in a reader's account.
-    pub(super) fn as_reader(mut self, api: &str) -> Self {
+    pub(super) fn of_reader(mut self, api: &str) -> Self {
         if self.api.is_none() && self.nkey_file.is_some() {
             self.api = Some(api.to_owned());
         }

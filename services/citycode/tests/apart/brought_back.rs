@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
 use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
 use citycode_jetstream::{Connection, api};
 use citycode_service_kit::files;
 use citycode_testkit::{IdNumbers, eventually};
@@ -59,6 +60,12 @@ async fn vault(city: &City) -> JetStreamVault {
     JetStreamVault::open(&config, &keys, random).await.expect("it opens")
 }
 
+/// The holder of an ID number, as the vault has it now.
+async fn knows(city: &City, id_number: &str) -> Option<HolderId> {
+    let number = IdNumber::parse(id_number, date(2026, 1, 1)).expect("a number");
+    vault(city).await.find(&number).await.expect("it answers")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_erased_before_it_serves() {
     let city = City::on_one().await;
@@ -70,7 +77,6 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
         numbers.born(date(1951, 5, 5)),
         numbers.born(date(1952, 5, 5)),
     );
-    let parsed = |number: &str| IdNumber::parse(number, date(2026, 1, 1)).expect("a number");
     let issuing = city.start(&issuer(), "issuer", "").await;
     let revoking = city.start(&revocation(), "revocation", "").await;
     let verifying = city.start(&verifier(), "verifier", "").await;
@@ -90,34 +96,27 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
     for number in [&goes, &goes_later] {
         city.post(door.url(), "erase", json!({ "id_number": number })).await;
     }
-    assert!(
-        vault(&city)
-            .await
-            .find(&parsed(&goes))
-            .await
-            .expect("it answers")
-            .is_none()
-    );
+    assert!(knows(&city, &goes).await.is_none());
     // It goes with a snapshot that knows the erasures.
     assert!(issuing.terminate(DEADLINE).await.success());
 
     bring_back(&client, &backup).await;
-    let old = vault(&city).await;
     for number in [&goes, &goes_later] {
-        assert!(
-            old.find(&parsed(number)).await.expect("it answers").is_some(),
-            "the backup has them"
-        );
+        assert!(knows(&city, number).await.is_some(), "the backup has them");
     }
     let issuing = city.start(&issuer(), "issuer", "").await;
     // Ready: nothing is waited for from here on.
-    let people = vault(&city).await;
     for number in [&goes, &goes_later] {
-        assert!(people.find(&parsed(number)).await.expect("it answers").is_none());
+        assert!(knows(&city, number).await.is_none());
     }
-    assert!(people.find(&parsed(&stays)).await.expect("it answers").is_some());
+    assert!(knows(&city, &stays).await.is_some());
     assert!(issuing.said().contains("THE VAULT IS OLDER"), "{}", issuing.said());
-    let noted = people.erased_up_to().await.expect("it answers").expect("a mark");
+    let noted = vault(&city)
+        .await
+        .erased_up_to()
+        .await
+        .expect("it answers")
+        .expect("a mark");
     assert!(noted.iter().sum::<u64>() >= 5, "{noted:?}");
 
     // Also under a running issuer: it notices when it would move the mark on.
@@ -130,14 +129,7 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
     );
     let door = city.start(&portal(), "another portal", &services).await;
     city.register(door.url(), &numbers.born(date(1953, 5, 5))).await;
-    let forgotten = async || {
-        let people = vault(&city).await;
-        let mut found = Vec::new();
-        for number in [&goes, &goes_later] {
-            found.push(people.find(&parsed(number)).await);
-        }
-        found.into_iter().all(|found| matches!(found, Ok(None)))
-    };
+    let forgotten = async || knows(&city, &goes).await.is_none() && knows(&city, &goes_later).await.is_none();
     eventually("they are forgotten again", PATIENCE, forgotten).await;
-    assert!(people.find(&parsed(&stays)).await.expect("it answers").is_some());
+    assert!(knows(&city, &stays).await.is_some());
 }

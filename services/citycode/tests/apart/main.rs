@@ -6,5 +6,6 @@ mod city;
 mod comings;
 mod kept;
 mod life;
+mod rotated;
 mod secured;
 mod traced;

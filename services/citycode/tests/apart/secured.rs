@@ -132,7 +132,28 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
         seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
         "the vault's user sees the log"
     );
-    // Who looks holders up is told of the index alone, and asks for no page but by its name.
+    // Of the vault's users the issuer's alone changes pages.
+    let vault = thief(&city, "vault-issuer").await;
+    let pages = messages(&vault, "KV_CC_VAULT").await;
+    for reader in ["vault-revocation", "vault-verifier", "vault-provision"] {
+        let client = thief(&city, reader).await;
+        assert!(
+            ask(&client, "$KV.CC_VAULT.p.0000", "no page").await.is_none(),
+            "{reader} wrote"
+        );
+        let deleted = ask(&client, "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT", r#"{"seq":1}"#).await;
+        assert!(deleted.is_none(), "{reader} deleted");
+    }
+    assert_eq!(messages(&vault, "KV_CC_VAULT").await, pages);
+    assert_eq!(messages(&watcher, "CC_EV_00").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_holders_up_is_told_of_the_vaults_index_alone_and_asks_for_no_page_but_by_its_name() {
+    let city = City::secured().await;
+    city.provision().await;
+    // It puts the vault's pages of keys there.
+    let _issuer = city.start(&issuer(), "issuer", "").await;
     let page_of = |table: &str| format!("cc.vault.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.{table}");
     for (reader, may) in [
         ("vault-verifier", vec!["i.keys"]),
@@ -158,20 +179,6 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
             }
         }
     }
-    // Of the vault's users the issuer's alone changes pages.
-    let vault = thief(&city, "vault-issuer").await;
-    let pages = messages(&vault, "KV_CC_VAULT").await;
-    for reader in ["vault-revocation", "vault-verifier", "vault-provision"] {
-        let client = thief(&city, reader).await;
-        assert!(
-            ask(&client, "$KV.CC_VAULT.p.0000", "no page").await.is_none(),
-            "{reader} wrote"
-        );
-        let deleted = ask(&client, "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT", r#"{"seq":1}"#).await;
-        assert!(deleted.is_none(), "{reader} deleted");
-    }
-    assert_eq!(messages(&vault, "KV_CC_VAULT").await, pages);
-    assert_eq!(messages(&watcher, "CC_EV_00").await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
