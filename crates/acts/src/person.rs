@@ -14,7 +14,7 @@ use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::limits::{self, DistinctLimiter, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry;
-use citycode_vault::{PersonFile, Vault};
+use citycode_vault::{HolderKey, PersonFile, Vault};
 use citycode_wire::proto::model::v1 as proto;
 
 use crate::digest::RequestMeaning;
@@ -279,6 +279,16 @@ impl Desk {
             .await
             .map_err(|error| problem_of_vault(&error))?;
         Ok(Some(found.unwrap_or_else(|| HolderId(self.entropy.array()))))
+    }
+
+    /// What reasons about this person are sealed under.
+    ///
+    /// # Errors
+    /// `not_registered`, `unavailable`.
+    pub async fn reason_key(&self, id_number: &IdNumber) -> Result<HolderKey, Problem> {
+        let key = self.vault.reason_key(id_number).await;
+        let key = key.map_err(|error| problem_of_vault(&error))?;
+        key.ok_or_else(not_registered)
     }
 
     /// What is kept of a holder.

@@ -15,7 +15,7 @@ use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEve
 use citycode_projection::status::{self, FingerprintKey, StatusReader};
 use citycode_service_kit::entropy::{Draw as _, OsEntropy};
 use citycode_testkit::{NatsCluster, NatsServer, Person};
-use citycode_vault::jetstream::{self as vault, JetStreamVault, NewVault, VaultConfig};
+use citycode_vault::jetstream::{self as vault, JetStreamVault, NewVault, VaultConfig, VaultKey, VaultKeys};
 use citycode_wire::proto::issuer::v1::IssueRequest;
 use futures::StreamExt as _;
 use zeroize::Zeroizing;
@@ -110,14 +110,14 @@ async fn ground(config: &jetstream::Config) -> Result<Ground> {
         replicas: config.replicas,
         expected_log_id: Some(log_id.0),
     };
-    let master = Zeroizing::new(OsEntropy.array());
+    let master = VaultKeys::only(VaultKey::Master(Zeroizing::new(OsEntropy.array())));
     let new = NewVault {
         vault_id: OsEntropy.array(),
         log_id: log_id.0,
         // Pages as full as a whole city's on 65,536: some 200 people each would be 20 pages; 32 a page here.
         pages: 128,
     };
-    vault::provision(&vault_config, &new, &master).await?;
+    vault::provision(&vault_config, &new).await?;
     let vault = JetStreamVault::open(&vault_config, &master, random()).await?;
     Ok(Ground {
         store: Arc::new(store),

@@ -21,6 +21,7 @@ mod recovery;
 mod replay;
 mod replay_nats;
 mod report;
+mod roles;
 mod scale;
 mod scan;
 mod snapshot;
@@ -40,7 +41,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 11] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
@@ -70,6 +71,11 @@ const BENCHES: [Bench; 10] = [
         name: "replay",
         measures: "a verifier catching up from JetStream, beside draining the streams without looking",
         run: replay_nats::run,
+    },
+    Bench {
+        name: "roles",
+        measures: "what a writer's role in each commit's subject would cost, one server and three",
+        run: roles::run,
     },
     Bench {
         name: "scale",

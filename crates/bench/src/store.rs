@@ -165,13 +165,15 @@ async fn make_bare_streams(client: &Client, layout: Layout) -> Result<()> {
         config["name"] = json!(format!("BARE_{:02}", partition.0));
         config["subjects"] = json!([format!("bare.{:02}.*", partition.0)]);
         config["metadata"] = json!({});
+        // Nobody follows them: telling the tail is part of ours alone.
+        config["republish"] = Value::Null;
         let name = format!("STREAM.CREATE.BARE_{:02}", partition.0);
         ask(client, &name, &config).await?;
     }
     Ok(())
 }
 
-async fn ask(client: &Client, verb: &str, body: &Value) -> Result<Value> {
+pub(crate) async fn ask(client: &Client, verb: &str, body: &Value) -> Result<Value> {
     let answer = client
         .request(format!("$JS.API.{verb}"), body.to_string().into())
         .await?;
@@ -202,7 +204,7 @@ async fn publish(client: &Client, layout: Layout, commits: &[NewCommit], in_flig
     Ok(commits.len() as f64 / started.elapsed().as_secs_f64())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_nats::Client;
 use bytes::Bytes;
 use citycode_event_store::{BucketId, MessageId, Partition, Revision, Sequence};
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::publish::judge_error;
 use parking_lot::{Mutex, MutexGuard};

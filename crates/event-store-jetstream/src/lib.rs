@@ -15,14 +15,15 @@
 //!   now, or unknown. A publish that was not answered in 15 s is unknown, because it may still be written.
 //! - **After a refusal the bucket's leader is asked** whether the commit is there already: a single server checks
 //!   the expectation before it looks for duplicates, so that a retry of a committed command looks like a conflict.
-//! - **An own reader**, because the client library's ordered consumer forgets where it began and notices a dead
-//!   server after a minute. See `reader`.
+//! - **An own reader** that makes no consumer: it asks for history in batches and listens to the tail, which the streams
+//!   republish. So a credential that only reads can have the servers write nothing anywhere. See `reader`.
 //! - **The JetStream API is spoken here**, over the client's plain requests: settings are compared as the server
 //!   reports them, those that this program has no word for too, and every error code is seen.
 //!
 //! What it leaves out: what an event means; credentials' permissions and the servers' configuration (deployment).
 
 mod append;
+mod batch;
 mod config;
 mod conflict;
 mod durability;

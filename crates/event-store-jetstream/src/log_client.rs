@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::Client;
 use citycode_event_store::{Partition, Position, ReadError, Sequence};
+use citycode_jetstream::Client;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -53,6 +53,8 @@ pub(crate) struct LogClient {
     seen: Vec<AtomicU64>,
     /// The connection was lost since: what it leads to now may be another log.
     suspect: Vec<AtomicBool>,
+    /// How often the connection was lost or made.
+    connections: AtomicU64,
     /// Why this client stopped: the log is not the one it knew. Never taken back.
     stopped: Mutex<Option<String>>,
 }
@@ -72,6 +74,7 @@ impl LogClient {
             groups,
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
             suspect: std::iter::repeat_with(AtomicBool::default).take(partitions).collect(),
+            connections: AtomicU64::new(0),
             stopped: Mutex::new(None),
         }
     }
@@ -86,9 +89,15 @@ impl LogClient {
 
     /// The connection was lost or made anew.
     pub(crate) fn suspect_all(&self) {
+        self.connections.fetch_add(1, Ordering::AcqRel);
         for suspect in &self.suspect {
             suspect.store(true, Ordering::Release);
         }
+    }
+
+    /// Another number after each loss of the connection: what was verified before is to be verified again.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Makes sure, once after each loss of the connection, that the partition is still the one that was known.

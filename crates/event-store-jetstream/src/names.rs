@@ -5,9 +5,12 @@ use citycode_event_store::{BucketId, Partition};
 /// All subjects of the log begin with this.
 const SUBJECT_PREFIX: &str = "cc.ev.v1.";
 
+const STREAM_PREFIX: &str = "CC_EV_";
+const TAIL_PREFIX: &str = "cc.tail.v1.";
+
 /// `CC_EV_07`.
 pub(crate) fn stream(partition: Partition) -> String {
-    format!("CC_EV_{partition}")
+    format!("{STREAM_PREFIX}{partition}")
 }
 
 /// `cc.ev.v1.07.*`: every bucket of a partition.
@@ -18,6 +21,17 @@ pub(crate) fn subjects(partition: Partition) -> String {
 /// `cc.ev.v1.07.00ff`.
 pub(crate) fn subject(bucket: BucketId) -> String {
     format!("{SUBJECT_PREFIX}{bucket}")
+}
+
+/// `cc.tail.v1.07`: where the servers tell what a partition has stored.
+pub(crate) fn tail(partition: Partition) -> String {
+    format!("{TAIL_PREFIX}{partition}")
+}
+
+/// Whether this is the stream of that partition. Does not allocate: every commit that is read passes here.
+pub(crate) fn is_stream_of(stream: &str, partition: Partition) -> bool {
+    let number = stream.strip_prefix(STREAM_PREFIX);
+    number.is_some_and(|number| number.len() >= 2 && number.parse() == Ok(partition.0))
 }
 
 /// Whether this is the subject of that bucket. Does not allocate: every commit that is read passes here.
@@ -45,6 +59,11 @@ mod tests {
         };
         assert_eq!(stream(bucket.partition), "CC_EV_07");
         assert_eq!(subjects(bucket.partition), "cc.ev.v1.07.*");
+        assert_eq!(tail(bucket.partition), "cc.tail.v1.07");
+        assert!(is_stream_of("CC_EV_07", bucket.partition));
+        for other in ["CC_EV_08", "CC_EV_7", "KV_CC_VAULT", ""] {
+            assert!(!is_stream_of(other, bucket.partition), "{other}");
+        }
         assert_eq!(subject(bucket), "cc.ev.v1.07.00ff");
         assert!(is_subject_of("cc.ev.v1.07.00ff", bucket));
         for other in [

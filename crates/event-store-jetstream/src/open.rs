@@ -3,17 +3,17 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, Event};
+use async_nats::Event;
 use citycode_event_store::{Layout, LogId, LogPosition, Partition, Sequence};
 use citycode_jetstream::api::{self, ApiError, StreamInfo};
-use citycode_jetstream::{ConnectError, SettingMismatch};
+use citycode_jetstream::{Client, ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
 use crate::log_client::LogClient;
 use crate::manifest::{Manifest, ManifestInvalid, READER};
 use crate::names;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// Looks at a question that an election, or a server coming up, may leave without an answer; each takes up to 15 s
 /// where nothing answers, and a pause where something refuses.
@@ -223,7 +223,15 @@ pub(crate) fn check_partition(
             found: found.layout,
         });
     }
-    let mismatches = Settings::of(partition, replicas).compare(&info.config);
+    let mut mismatches = Settings::of(partition, replicas).compare(&info.config);
+    // No commit is lost by it: readers ask instead, and are up to a second late.
+    mismatches.retain(|mismatch| {
+        let untold = mismatch.setting == settings::TAIL && !info.config.contains_key(settings::TAIL);
+        if untold {
+            tracing::warn!(%partition, "the stream was made before tails were republished: see docs/operations.md");
+        }
+        !untold
+    });
     if mismatches.is_empty() {
         Ok(())
     } else {

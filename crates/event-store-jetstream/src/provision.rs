@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use async_nats::Client;
 use citycode_event_store::{LogId, Partition};
+use citycode_jetstream::Client;
 use serde_json::Value;
 
 use crate::config::{Config, NewLog};

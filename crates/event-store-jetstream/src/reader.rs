@@ -1,36 +1,35 @@
-//! The reader of one partition: a push consumer without acknowledgements, made anew on any doubt.
+//! The reader of one partition: history in batches, then the tail as the servers tell it.
 //!
-//! The server pushes with flow control, so that what is under way is bounded by it and by the bounded channel behind
-//! this reader, and says once a second that it is alive. The reader checks that sequences follow each other and, at
-//! each heartbeat, that nothing was lost on the way. A gap, three silent seconds, a lost message, an odd status: each
-//! is a doubt, and the answer to a doubt is always the same, a new consumer from the last commit that was delivered.
-//! A crash or a cut leaves a consumer behind that the server removes by itself.
+//! A reader asks and listens, and makes nothing on the servers: whoever may make a consumer may have it deliver where it
+//! likes, into the log too (docs/decisions/0014). So:
+//! - **history** is read by direct gets of many commits at a time, from whichever server is near;
+//! - **the tail** comes by itself: each stream republishes what it has stored, and what is told there is only as good as
+//!   its sequence: the next one is a commit, an old one is nothing, a later one means that some were missed, and those
+//!   are read as history is. Now and then, when nothing is told, the reader asks whether that is true.
+//!
+//! A gap that cannot be filled, no answer, a lost connection: each is a doubt, and the answer to a doubt is always the
+//! same, to begin anew after the last commit that was delivered. A server that lags can only make a reader late, because
+//! nothing is taken but the next sequence.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
-use citycode_event_store::{
-    Partition, Position, ReadError, RecordedCommit, Sequence, SubscriptionError, codec, watermark,
-};
+use async_nats::Subscriber;
+use citycode_event_store::{Partition, Position, ReadError, RecordedCommit, Sequence, SubscriptionError};
 use futures::{FutureExt as _, StreamExt as _};
-use serde::Deserialize;
-use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::log_client::{LogClient, PartitionError, damaged};
+use crate::batch::MOST;
+use crate::log_client::{LogClient, PartitionError};
 use crate::names;
-use citycode_jetstream::api;
 
-const NANOS: u64 = 1_000_000_000;
-/// The server's sign of life, in seconds.
-const HEARTBEAT_SECONDS: u64 = 1;
-/// Silence after which the consumer is not believed in any more.
-const SILENCE: Duration = Duration::from_secs(3 * HEARTBEAT_SECONDS);
-/// The server removes a consumer that nobody listens to after so many seconds.
-const INACTIVE_SECONDS: u64 = 10;
+/// Silence after which the reader asks whether there really is nothing new.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// The same after it found something: a stream that republishes nothing is followed by asking alone.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Commits handed on together: enough that the cost of handing on vanishes, little enough to stay live.
-const CHUNK: usize = 1_024;
+pub(crate) const CHUNK: usize = 1_024;
 /// First pause after a doubt; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Soon enough for a place that wants to know within 10 s, and no burden on servers that come up.
@@ -55,35 +54,29 @@ pub(crate) struct PartitionReader {
     pub(crate) sender: mpsc::Sender<FromReader>,
     /// How many partitions read history at once.
     pub(crate) history: Arc<Semaphore>,
+    /// Which connection the partition was verified on, see [`LogClient::connections`].
+    pub(crate) verified_on: u64,
 }
 
-/// Why a consumer is given up.
-enum End {
+/// Why reading is given up.
+pub(crate) enum End {
     Doubt(String),
     Failed(SubscriptionError),
     /// Nobody listens any more.
     Dropped,
 }
 
-#[derive(Deserialize)]
-struct ConsumerInfo {
-    name: String,
-}
-
-/// A consumer's messages and how many of them came.
-struct Consumer {
-    name: String,
-    messages: Subscriber,
-    delivered: u64,
-}
-
 impl PartitionReader {
     /// Reads until nobody listens, or until no retry helps.
     pub(crate) async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, listener) = (FIRST_PAUSE, self.sender.clone());
         loop {
             let before = self.last;
-            match self.consume().await {
+            let ended = tokio::select! {
+                () = listener.closed() => End::Dropped,
+                Err(end) = self.follow() => end,
+            };
+            match ended {
                 End::Dropped => return,
                 End::Failed(error) => {
                     // Nobody may be there to hear it.
@@ -106,41 +99,31 @@ impl PartitionReader {
         }
     }
 
-    /// One consumer, from its making to the first doubt.
-    async fn consume(&mut self) -> End {
+    /// From making sure of the log to the first doubt.
+    async fn follow(&mut self) -> Result<Infallible, End> {
         let history = Arc::clone(&self.history);
-        let Ok(permit) = history.acquire().await else {
-            return End::Dropped;
-        };
-        let mut history = Some(permit);
-        let target = match self.verify().await {
-            Ok(target) => target,
-            Err(end) => return end,
-        };
-        let mut consumer = match self.create_consumer().await {
-            Ok(consumer) => consumer,
-            Err(reason) => return End::Doubt(reason),
-        };
-        let end = loop {
-            self.give_way(&mut history, target);
-            if let Err(end) = self.take_chunk(&mut consumer).await {
-                break end;
+        let turn = history.acquire().await.map_err(|_| End::Dropped)?;
+        self.verified_on = self.log.connections();
+        let head = self.verify().await?;
+        self.read_up_to(head).await?;
+        // Another partition may read its history now.
+        drop(turn);
+        let mut tail = self.listen().await?;
+        // What was written before the servers knew that somebody listens.
+        while self.read_batch(MOST).await? == MOST {}
+        let mut ask_after = ASK_AFTER;
+        loop {
+            match tokio::time::timeout(ask_after, tail.next()).await {
+                Ok(Some(message)) => {
+                    self.take_told(message, &mut tail).await?;
+                    ask_after = ASK_AFTER;
+                }
+                Ok(None) => return Err(End::Doubt("the subscription ended".into())),
+                Err(_) => {
+                    let missed = self.read_batch(MOST).await?;
+                    ask_after = if missed > 0 { ASK_AGAIN_AFTER } else { ASK_AFTER };
+                }
             }
-        };
-        // Spares the server the wait; if it does not come through, the consumer goes by itself.
-        let gone = format!(
-            "$JS.API.CONSUMER.DELETE.{}.{}",
-            names::stream(self.partition),
-            consumer.name
-        );
-        let _ = self.log.client.publish(gone, bytes::Bytes::new()).now_or_never();
-        end
-    }
-
-    /// Once history is read another partition may read its own.
-    fn give_way(&self, history: &mut Option<SemaphorePermit<'_>>, target: Sequence) {
-        if self.last >= target {
-            *history = None;
         }
     }
 
@@ -165,160 +148,57 @@ impl PartitionReader {
         Ok(extent.last)
     }
 
-    async fn create_consumer(&self) -> Result<Consumer, String> {
-        let (client, stream) = (&self.log.client, names::stream(self.partition));
-        let inbox = client.new_inbox();
-        let messages = client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        let request = json!({
-            "stream_name": stream,
-            "config": {
-                "deliver_subject": inbox,
-                "deliver_policy": "by_start_sequence",
-                "opt_start_seq": self.last.next().0,
-                "ack_policy": "none",
-                "replay_policy": "instant",
-                "flow_control": true,
-                "idle_heartbeat": HEARTBEAT_SECONDS * NANOS,
-                "inactive_threshold": INACTIVE_SECONDS * NANOS,
-                "num_replicas": 1,
-                "mem_storage": true,
-            },
-        });
-        let made: ConsumerInfo = api::ask(client, &format!("CONSUMER.CREATE.{stream}"), &request)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Consumer {
-            name: made.name,
-            messages,
-            delivered: 0,
-        })
+    /// Begins to listen to the tail; the near server knows it once this returns.
+    async fn listen(&self) -> Result<Subscriber, End> {
+        let doubt = |error: &dyn std::fmt::Display| End::Doubt(error.to_string());
+        let client = &self.log.client;
+        let tail = client.subscribe(names::tail(self.partition)).await;
+        let tail = tail.map_err(|error| doubt(&error))?;
+        client.flush().await.map_err(|error| doubt(&error))?;
+        Ok(tail)
     }
 
-    /// Takes what is at hand, at least one message, and hands on the commits among it.
-    async fn take_chunk(&mut self, consumer: &mut Consumer) -> Result<(), End> {
-        let waited = tokio::select! {
-            () = self.sender.closed() => return Err(End::Dropped),
-            waited = tokio::time::timeout(SILENCE, consumer.messages.next()) => waited,
-        };
-        let mut next = waited.map_err(|_| End::Doubt(format!("silent for {} s", SILENCE.as_secs())))?;
+    /// One message of the tail and what else is at hand there.
+    async fn take_told(&mut self, first: async_nats::Message, tail: &mut Subscriber) -> Result<(), End> {
         let mut commits = Vec::new();
-        let mut ended = Ok(());
-        loop {
-            let Some(message) = next else {
-                ended = Err(End::Doubt("the subscription ended".into()));
-                break;
-            };
-            match self.take(consumer, message).await {
-                Ok(Some(commit)) => commits.push(Arc::new(commit)),
-                Ok(None) => {}
-                Err(end) => {
-                    ended = Err(end);
-                    break;
+        let (mut next, mut missed) = (Some(first), None);
+        while let Some(message) = next.take() {
+            match self.told(&message) {
+                Some(sequence) if sequence == self.last.next() => {
+                    commits.push(Arc::new(self.commit(sequence, message).await?));
                 }
+                // Read already.
+                Some(sequence) if sequence <= self.last => {}
+                // Read below, and this one with it.
+                Some(sequence) => missed = Some(sequence),
+                None => {}
             }
-            if commits.len() == CHUNK {
-                break;
-            }
-            match consumer.messages.next().now_or_never() {
-                Some(more) => next = more,
-                None => break,
-            }
-        }
-        // What came before the doubt is good.
-        if let Some(last) = commits.last() {
-            self.log.tails.see_all(commits.iter().map(|commit| &**commit));
-            self.log.see(last.position);
-            if self.sender.send(FromReader::Commits(commits)).await.is_err() {
-                return Err(End::Dropped);
+            if missed.is_none() && commits.len() < CHUNK {
+                next = tail.next().now_or_never().flatten();
             }
         }
-        ended
+        self.hand_on(commits).await?;
+        match missed {
+            Some(sequence) => self.read_up_to(sequence).await,
+            None => Ok(()),
+        }
     }
 
-    /// One message: a commit, or the server's word about itself.
-    async fn take(&mut self, consumer: &mut Consumer, message: Message) -> Result<Option<RecordedCommit>, End> {
-        if let Some(status) = message.status {
-            self.control(consumer, status, &message).await?;
-            return Ok(None);
-        }
-        let (expected, partition) = (self.last.next(), self.partition);
-        let sequence = message.reply.as_deref().and_then(stream_sequence).map(Sequence);
-        if sequence != Some(expected) {
-            return Err(End::Doubt(format!("{sequence:?} came where {expected} was next")));
-        }
-        consumer.delivered += 1;
-        let position = Position {
-            partition,
-            sequence: expected,
+    /// What came before a doubt is good.
+    pub(crate) async fn hand_on(&self, commits: Vec<Arc<RecordedCommit>>) -> Result<(), End> {
+        let Some(last) = commits.last() else {
+            return Ok(());
         };
-        let failed = |reason| End::Failed(damaged(partition, expected, reason).into());
-        self.log.echoes.see(position, &message);
-        let commit = codec::decode_recorded(message.payload, position, &self.log.manifest.layout)
-            .map_err(|error| failed(error.to_string()))?;
-        if !names::is_subject_of(&message.subject, commit.bucket) {
-            return Err(failed("it stands in another bucket".into()));
-        }
-        if watermark::is_watermark(&commit.commit.stream) {
-            self.log.echoes.see_watermark(partition);
-        }
-        self.last = expected;
-        Ok(Some(commit))
+        self.log.tails.see_all(commits.iter().map(|commit| &**commit));
+        self.log.see(last.position);
+        let sent = self.sender.send(FromReader::Commits(commits)).await;
+        sent.map_err(|_| End::Dropped)
     }
 
-    /// A heartbeat, a request of flow control, or a status that means nothing good.
-    async fn control(&self, consumer: &Consumer, status: StatusCode, message: &Message) -> Result<(), End> {
-        if status != StatusCode::IDLE_HEARTBEAT {
-            let said = message.description.as_deref().unwrap_or_default();
-            return Err(End::Doubt(format!("status {} {said}", status.as_u16())));
+    pub(crate) fn position(&self, sequence: Sequence) -> Position {
+        Position {
+            partition: self.partition,
+            sequence,
         }
-        let header = |name: &str| {
-            let value = message.headers.as_ref().and_then(|headers| headers.get(name));
-            value.map(|value| value.as_str().to_owned())
-        };
-        // Both kinds come with status 100; flow control is the one that wants an answer.
-        let wants_answer = message.reply.as_ref().map(|reply| reply.as_str().to_owned());
-        if let Some(subject) = wants_answer.or_else(|| header("Nats-Consumer-Stalled")) {
-            let answered = self.log.client.publish(subject, bytes::Bytes::new()).await;
-            answered.map_err(|error| End::Doubt(error.to_string()))?;
-        }
-        let delivered = header("Nats-Last-Consumer").and_then(|text| text.parse::<u64>().ok());
-        match delivered {
-            Some(delivered) if delivered != consumer.delivered => Err(End::Doubt(format!(
-                "{delivered} messages were sent and {} came",
-                consumer.delivered
-            ))),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The stream's sequence in a message's reply subject. Two forms:
-/// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, and with
-/// `<domain>.<account>` before the stream and, possibly, a token at the end.
-fn stream_sequence(reply: &str) -> Option<u64> {
-    let rest = reply.strip_prefix("$JS.ACK.")?;
-    let index = if rest.split('.').count() > 7 { 5 } else { 3 };
-    rest.split('.').nth(index)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_of_a_reply_subject_are_read() {
-        assert_eq!(stream_sequence("$JS.ACK.CC_EV_00.abc.1.42.7.1700000000.3"), Some(42));
-        assert_eq!(
-            stream_sequence("$JS.ACK._.acc.CC_EV_00.abc.1.42.7.1700000000.3"),
-            Some(42)
-        );
-        assert_eq!(
-            stream_sequence("$JS.ACK._.acc.CC_EV_00.abc.1.42.7.1700000000.3.token"),
-            Some(42)
-        );
-        assert_eq!(stream_sequence("_INBOX.x"), None);
     }
 }

@@ -13,6 +13,9 @@ use crate::names;
 pub(crate) const DEDUP_WINDOW_SECONDS: i64 = 120;
 /// Room for the headers of a message beside its payload, in bytes: message id and expectation take 130.
 const MAX_HEADER_BYTES: usize = 4 * 1024;
+/// The server's word for telling everybody what a stream has stored.
+pub(crate) const TAIL: &str = "republish";
+
 /// The settings of a partition's stream, by the server's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings(Map<String, Value>);
@@ -41,6 +44,8 @@ impl Settings {
             "deny_delete": true,
             "deny_purge": true,
             "allow_direct": true,
+            // The tail.
+            TAIL: { "src": names::subjects(partition), "dest": names::tail(partition) },
             // Group commit.
             "allow_atomic": true,
         });

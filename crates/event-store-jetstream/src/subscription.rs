@@ -15,7 +15,7 @@ use crate::reader::{FromReader, PartitionReader};
 
 /// Chunks between the readers and the subscriber: some 16,000 commits at most.
 const QUEUE_CHUNKS: usize = 16;
-/// Partitions that read history at once: each may have 32 MB under way, and more readers than cores win nothing.
+/// Partitions that read history at once: while one's answer is on its way another's is folded.
 const HISTORY_AT_ONCE: usize = 4;
 /// Before the heads are asked for again when nobody answered.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -49,6 +49,7 @@ pub(crate) async fn subscribe(log: &Arc<LogClient>, from: LogPosition) -> Result
             last,
             sender: sender.clone(),
             history: Arc::clone(&history),
+            verified_on: 0,
         };
         readers.spawn(reader.run());
     }

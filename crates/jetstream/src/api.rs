@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::Asks;
+
 /// How long a question may take: an election takes 4 to 9 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -281,16 +283,17 @@ async fn request_again(client: &Client, subject: String, payload: Bytes) -> Resu
     request_within(ATTEMPT, client, subject, None, payload).await
 }
 
-/// Asks the API, `$JS.API.<verb>`.
+/// Asks the API, `$JS.API.<verb>` or as the connection has it.
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value) -> Result<T, ApiError> {
+pub async fn ask<T: DeserializeOwned>(client: &impl Asks, verb: &str, body: &Value) -> Result<T, ApiError> {
     let payload = match body {
         Value::Null => Bytes::new(),
         body => body.to_string().into(),
     };
-    let answer = request(client, format!("$JS.API.{verb}"), None, payload).await?;
+    let subject = format!("{}.{verb}", client.api());
+    let answer = request(client.nats(), subject, None, payload).await?;
     parse(&answer.payload)
 }
 
@@ -298,8 +301,9 @@ pub async fn ask<T: DeserializeOwned>(client: &Client, verb: &str, body: &Value)
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, ApiError> {
-    let answer = request_again(client, format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new()).await?;
+pub async fn stream_info(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
+    let subject = format!("{}.STREAM.INFO.{stream}", client.api());
+    let answer = request_again(client.nats(), subject, Bytes::new()).await?;
     parse(&answer.payload)
 }
 
@@ -307,9 +311,13 @@ pub async fn stream_info(client: &Client, stream: &str) -> Result<StreamInfo, Ap
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-    let answer = request_again(client, subject, body.to_string().into()).await?;
+pub async fn get_from_leader(
+    client: &impl Asks,
+    stream: &str,
+    body: &Value,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let subject = format!("{}.STREAM.MSG.GET.{stream}", client.api());
+    let answer = request_again(client.nats(), subject, body.to_string().into()).await?;
     match parse::<MessageGet>(&answer.payload) {
         Ok(MessageGet { message }) => {
             let payload = BASE64
@@ -331,9 +339,31 @@ pub async fn get_from_leader(client: &Client, stream: &str, body: &Value) -> Res
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
-    let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    direct(request_again(client, subject, body.to_string().into()).await?)
+pub async fn get_from_any(client: &impl Asks, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
+    let subject = format!("{}.DIRECT.GET.{stream}", client.api());
+    direct(request_again(client.nats(), subject, body.to_string().into()).await?)
+}
+
+/// The last message of a subject from whichever server is near, as [`get_from_any`]. The subject stands in the
+/// question's own, so that a user's permissions can say which it may ask for.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn get_last_from_any(
+    client: &impl Asks,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StoredMessage>, ApiError> {
+    let question = format!("{}.DIRECT.GET.{stream}.{subject}", client.api());
+    direct(request_again(client.nats(), question, Bytes::new()).await?)
+}
+
+/// What the server says of a stored message in a header of its own. The last of the name: what stands before it came
+/// from whoever wrote the message.
+#[must_use]
+pub fn servers_word<'a>(message: &'a Message, name: &'static str) -> Option<&'a str> {
+    let said = message.headers.as_ref()?.get_all(name).last();
+    said.map(|said| said.as_str())
 }
 
 /// Several messages in order, from whichever server is near, which may lag: `body` is `batch` with `seq` (and
@@ -341,8 +371,9 @@ pub async fn get_from_any(client: &Client, stream: &str, body: &Value) -> Result
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
-pub async fn get_batch(client: &Client, stream: &str, body: &Value) -> Result<Vec<StoredMessage>, ApiError> {
-    let asked = batch_answers(client, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string());
+pub async fn get_batch(client: &impl Asks, stream: &str, body: &Value) -> Result<Vec<StoredMessage>, ApiError> {
+    let subject = format!("{}.DIRECT.GET.{stream}", client.api());
+    let asked = batch_answers(client.nats(), subject, body.to_string());
     tokio::time::timeout(API_TIMEOUT, asked)
         .await
         .map_err(|_| ApiError::TimedOut)?
@@ -376,7 +407,7 @@ struct Deleted {
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer; doing it again finds out.
-pub async fn erase(client: &Client, stream: &str, sequence: u64) -> Result<(), ApiError> {
+pub async fn erase(client: &impl Asks, stream: &str, sequence: u64) -> Result<(), ApiError> {
     let body = json!({ "seq": sequence, "no_erase": false });
     let deleted: Result<Deleted, ApiError> = ask(client, &format!("STREAM.MSG.DELETE.{stream}"), &body).await;
     match deleted {
@@ -410,10 +441,9 @@ pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
             });
         }
     }
-    let header = |name: &str| {
-        let value = answer.headers.as_ref().and_then(|headers| headers.get(name));
-        value
-            .map(|value| value.as_str().to_owned())
+    let header = |name: &'static str| {
+        servers_word(&answer, name)
+            .map(str::to_owned)
             .ok_or_else(|| ApiError::Malformed(format!("a stored message without {name}")))
     };
     let sequence = header("Nats-Sequence")?

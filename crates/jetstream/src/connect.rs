@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{ConnectOptions, Event};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::client::{Client, OWN_API};
 
 /// A dead machine is noticed after two or three of these, not after two minutes.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,6 +45,8 @@ pub struct Connection {
     pub identity: Option<ClientIdentity>,
     /// The name that servers show for this connection, e.g. `issuer`.
     pub client_name: String,
+    /// Where the user's account has the JetStream API: [`OWN_API`], or the prefix of an account that only reads.
+    pub api: String,
 }
 
 impl Connection {
@@ -55,6 +59,7 @@ impl Connection {
             root_certificates: None,
             identity: None,
             client_name: client_name.to_owned(),
+            api: OWN_API.to_owned(),
         }
     }
 }
@@ -109,7 +114,8 @@ pub async fn connect(
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     let connected = options.connect(connection.servers.clone()).await;
-    connected.map_err(|error| ConnectError::Refused(error.to_string()))
+    let connected = connected.map_err(|error| ConnectError::Refused(error.to_string()))?;
+    Ok(Client::new(connected, &connection.api))
 }
 
 fn report(event: &Event) {

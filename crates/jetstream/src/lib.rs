@@ -4,6 +4,7 @@
 //! word for too, and every error code is seen. What a stream is for is its engine's.
 
 pub mod api;
+mod client;
 mod connect;
 pub mod object_store;
 pub mod publish;
@@ -11,4 +12,5 @@ pub mod settings;
 
 pub use settings::SettingMismatch;
 
+pub use client::{Asks, Client, OWN_API};
 pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect, inbox_prefix};

@@ -19,11 +19,11 @@ pub use upload::{Committed, Upload};
 
 use std::collections::BTreeMap;
 
-use async_nats::Client;
 use data_encoding::BASE64URL;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::Client;
 use crate::api::{self, ApiError};
 use crate::settings::{self, SettingMismatch};
 use crate::{ConnectError, Connection};

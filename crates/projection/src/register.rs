@@ -108,16 +108,6 @@ impl HolderRegister {
         shards.map(|shard| shard.read().len() as u64).sum()
     }
 
-    /// The holders that were erased, in no order. Looks at every holder: seconds for a city's ten millions.
-    #[must_use]
-    pub fn erased_holders(&self) -> Vec<HolderId> {
-        let mut erased = Vec::new();
-        for shard in &self.shards {
-            shard.read().erased(&mut erased);
-        }
-        erased
-    }
-
     /// Folds one whole commit: the holder, then the bucket's tail, then the position.
     ///
     /// Partitions may be folded by different threads; commits of one partition in their order.

@@ -28,8 +28,8 @@ mod settings;
 
 use std::sync::Arc;
 
-use async_nats::Client;
 use async_trait::async_trait;
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::{ConnectError, Connection, SettingMismatch};
 use citycode_service_kit::clock::Clock;

@@ -5,41 +5,52 @@
 //!
 //! ```text
 //! stream  KV_CC_VAULT, in an account of its own
-//! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16         tag = HMAC(index key, ID number)
+//! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16 chance:32   tag = HMAC(tag key, ID number)
 //!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record     length 0: was erased
-//! message version:u8(1)  wrapped page key:60  sealed entries
+//!         $KV.CC_VAULT.i.keys     the tag key
+//!         $KV.CC_VAULT.p.keys     the key that holders are hashed with to find their page
+//!         $KV.CC_VAULT.r.keys     the reasons key: HMAC(reasons key, chance) seals officers' reasons about a person
+//!         $KV.CC_VAULT.p.mark     one entry: up to where in each partition of the log erasures were applied
+//! message version:u8(2)  wrapping key's id:8  wrapped page key:60  sealed entries
+//!         version:u8(1)  wrapped page key:60  sealed entries             of format 1, read and never written
 //! ```
-//! A page is sealed under a key of its own that stands in front of it, wrapped by the master key, and is new each time
+//! A page is sealed under a key of its own that stands in front of it, wrapped by its table's key, and is new each time
 //! the page is written: so erasing somebody needs no step that a crash could leave out. Every write expects the page's
 //! last revision; the version that it supersedes is then overwritten on the servers' disks by the server's secure
 //! erase, and a person counts as erased only once that was acknowledged.
 //!
+//! The tables have keys apart ([`keys`]): who only looks holders up (verifiers, revocation services) has the index's and
+//! opens nothing of the people. What revocation seals officers' reasons under goes with the person's index entry.
+//!
 //! What a crash leaves: between the two writes of a new person an index entry without a record, which the next call
 //! for that person completes; between the two writes of an erasure a record that no ID number leads to, which the
 //! repeat of the erasure removes; after a write a superseded version, which the page's next erasure, and each opening
-//! of the vault, removes. The servers' replication keeps what was published for some minutes more, sealed: see
-//! docs/decisions.
+//! of the vault, removes; amid a rotation pages under either key, and the next rotation goes on. The servers' replication
+//! keeps what was published for some minutes more, sealed: see docs/decisions.
 
+mod keys;
 mod manifest;
+mod open;
 mod pages;
+mod rotate;
 
 use std::time::Duration;
 
-use async_nats::Client;
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
+use citycode_jetstream::Connection;
 use citycode_jetstream::api::{self, ApiError};
-use citycode_jetstream::{ConnectError, Connection, SettingMismatch};
 use zeroize::Zeroizing;
 
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
 use crate::{FillRandom, Found, Vault, VaultError};
+pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
 pub use manifest::NewVault;
-use manifest::{Manifest, settings};
-use pages::{Entries, PageId, Pages, Table};
+pub use open::{OpenError, provision};
+use pages::{Entries, Page, PageId, PageName, Pages, Table};
 
 const STREAM: &str = "KV_CC_VAULT";
 /// In a record's place: this holder was erased. It stays for good, so that who read the index before the erasure and
@@ -65,125 +76,19 @@ pub struct VaultConfig {
     pub expected_log_id: Option<[u8; 16]>,
 }
 
-/// Why a vault could not be opened or made. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No server took the connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// No vault stands there.
-    #[error("the servers have no vault; `provision` makes one")]
-    NoVault,
-    /// The stream's metadata is no manifest of a vault, or that of a newer one.
-    #[error("the vault's manifest cannot be read: {0}")]
-    Manifest(String),
-    /// It holds the people of another log.
-    #[error("the vault belongs to another event log")]
-    OtherLog,
-    /// It was made under another master key.
-    #[error("the master key is not the vault's")]
-    OtherMaster,
-    /// The stream is set up so that people could be lost, or stay readable.
-    #[error("the vault is not set up as it needs to be: {}", citycode_jetstream::settings::list(.0))]
-    WrongSettings(Vec<SettingMismatch>),
-    /// A question was not answered.
-    #[error("the servers cannot be asked about the vault: {0}")]
-    Unanswered(ApiError),
-}
-
-impl OpenError {
-    /// Whether trying again may help: servers that are not up yet, or a vault that is about to be made.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect(error) => !matches!(error, ConnectError::Seed),
-            Self::NoVault => true,
-            Self::Unanswered(error) => error.may_pass(),
-            _ => false,
-        }
-    }
-}
-
 /// The vault of a city. Every method may be called at the same time, by any number of processes.
 pub struct JetStreamVault {
     pages: Pages,
-    index_key: hmac::Key,
+    /// What ID numbers are hashed with.
+    tags: hmac::Key,
+    /// What holders are hashed with to find their page; none where the people's key was not given.
+    places: Option<hmac::Key>,
+    /// What officers' reasons are sealed with; none where it was not given.
+    reasons: Option<hmac::Key>,
     random: FillRandom,
 }
 
-/// Makes the vault if there is none. Safe to run at every start and by many at once; one that stands is checked as by
-/// opening and never changed.
-///
-/// # Errors
-/// [`OpenError`].
-pub async fn provision(config: &VaultConfig, new: &NewVault, master: &Zeroizing<[u8; 32]>) -> Result<(), OpenError> {
-    let client = connect(config).await?;
-    if let Err(error) = api::stream_info(&client, STREAM).await {
-        if !error.has_code(api::code::STREAM_NOT_FOUND) {
-            return Err(OpenError::Unanswered(error));
-        }
-        let manifest = Manifest::new(new, master);
-        let request = manifest.request(config.replicas);
-        let made: Result<serde_json::Value, _> = api::ask(&client, &format!("STREAM.CREATE.{STREAM}"), &request).await;
-        match made {
-            Ok(_) => {}
-            // Somebody was faster; what they made is looked at below.
-            Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => {}
-            Err(error) => return Err(OpenError::Unanswered(error)),
-        }
-    }
-    check(&client, config, master).await.map(drop)
-}
-
-async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
-    Ok(citycode_jetstream::connect(&config.connection, |_| ()).await?)
-}
-
-/// What stands there, if it is the vault that is asked for.
-async fn check(client: &Client, config: &VaultConfig, master: &[u8; 32]) -> Result<Manifest, OpenError> {
-    let info = api::stream_info(client, STREAM).await.map_err(|error| {
-        if error.has_code(api::code::STREAM_NOT_FOUND) {
-            OpenError::NoVault
-        } else {
-            OpenError::Unanswered(error)
-        }
-    })?;
-    let manifest = Manifest::from_metadata(&info.metadata()).map_err(OpenError::Manifest)?;
-    if config
-        .expected_log_id
-        .is_some_and(|expected| expected != manifest.log_id)
-    {
-        return Err(OpenError::OtherLog);
-    }
-    let mismatches = citycode_jetstream::settings::compare(&settings(config.replicas), &info.config);
-    if !mismatches.is_empty() {
-        return Err(OpenError::WrongSettings(mismatches));
-    }
-    if !manifest.is_under(master) {
-        return Err(OpenError::OtherMaster);
-    }
-    Ok(manifest)
-}
-
 impl JetStreamVault {
-    /// Opens the vault. `master` opens everything in it and stands elsewhere.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub async fn open(
-        config: &VaultConfig,
-        master: &Zeroizing<[u8; 32]>,
-        random: FillRandom,
-    ) -> Result<Self, OpenError> {
-        let client = connect(config).await?;
-        let manifest = check(&client, config, master).await?;
-        Ok(Self {
-            pages: Pages::new(client, &manifest, master, random.clone()),
-            index_key: derived(master, b"citycode-vault-index-v1"),
-            random,
-        })
-    }
-
     /// Overwrites superseded versions of pages that a crash left on the servers' disks. Reads what every page has;
     /// once at a start is enough, by one service that may delete.
     ///
@@ -194,7 +99,7 @@ impl JetStreamVault {
     }
 
     fn id_tag(&self, id_number: &IdNumber) -> [u8; 32] {
-        let tag = hmac::sign(&self.index_key, id_number.as_bytes());
+        let tag = hmac::sign(&self.tags, id_number.as_bytes());
         tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
     }
 
@@ -203,14 +108,21 @@ impl JetStreamVault {
     }
 
     /// A holder id is known to readers of the log; which page it lies on is not.
-    fn people_page(&self, holder: HolderId) -> PageId {
-        let hash = hmac::sign(&self.index_key, &holder.0);
+    fn people_page(&self, holder: HolderId) -> Result<PageId, VaultError> {
+        let places = self.places.as_ref().ok_or(VaultError::NotGiven("people's pages"))?;
+        let hash = hmac::sign(places, &holder.0);
         let hash = hash.as_ref().first_chunk().expect("HMAC-SHA-256 gives 32 bytes");
-        self.pages.page(Table::People, hash)
+        Ok(self.pages.page(Table::People, hash))
+    }
+
+    fn random_key(&self) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0u8; 32]);
+        (self.random)(key.as_mut_slice());
+        key
     }
 
     async fn person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
-        let record = self.pages.entry(self.people_page(holder), &holder.0).await?;
+        let record = self.pages.entry(self.people_page(holder)?, &holder.0).await?;
         let Some(record) = record.filter(|record| record.as_slice() != ERASED) else {
             return Ok(None);
         };
@@ -227,6 +139,7 @@ impl JetStreamVault {
     ) -> Result<Found, VaultError> {
         // A write whose answer did not come may be found standing there: then it was this call that made the holder.
         let mut tried = false;
+        let chance = self.random_key();
         let take = |entries: &mut Entries| {
             let known = match entries.get(tag).map(holder_in).transpose() {
                 Ok(known) => known.filter(|known| Some(*known) != dead),
@@ -238,7 +151,8 @@ impl JetStreamVault {
             }
             tried = true;
             entries.remove(tag);
-            entries.insert(tag, &candidate.0);
+            let entry = [candidate.0.as_slice(), chance.as_slice()];
+            entries.insert(tag, &Zeroizing::new(entry.concat()));
             let holder = candidate;
             (true, Ok(Found { holder, created: true }))
         };
@@ -255,16 +169,15 @@ impl JetStreamVault {
         person: &Person,
         tag: &[u8; 32],
     ) -> Result<bool, VaultError> {
-        let page = self.people_page(found.holder);
+        let page = self.people_page(found.holder)?;
         if !found.created
             && let Some(record) = self.pages.read(page).await?.entries.get(&found.holder.0)
         {
             return Ok(record != ERASED);
         }
         // New, or its maker went before this step: whoever comes completes it, once.
-        let mut key = Zeroizing::new([0u8; 32]);
-        (self.random)(key.as_mut_slice());
-        let record = crate::person::encode(id_number, person, &HolderKey::new(*key), tag);
+        let key = HolderKey::new(*self.random_key());
+        let record = crate::person::encode(id_number, person, &key, tag);
         let complete = |entries: &mut Entries| match entries.get(&found.holder.0) {
             Some(record) => (false, record != ERASED),
             None => {
@@ -282,7 +195,18 @@ impl JetStreamVault {
     async fn change<T>(
         &self,
         id: PageId,
-        mut change: impl FnMut(&mut Entries) -> (bool, T) + Send,
+        change: impl FnMut(&mut Entries) -> (bool, T) + Send,
+    ) -> Result<(T, Option<u64>), VaultError> {
+        let mut change = change;
+        self.change_page(id, false, |page| change(&mut page.entries)).await
+    }
+
+    /// As [`Self::change`], told of the whole page; `newest` writes it under the newest key.
+    async fn change_page<T>(
+        &self,
+        id: PageId,
+        newest: bool,
+        mut change: impl FnMut(&mut Page) -> (bool, T) + Send,
     ) -> Result<(T, Option<u64>), VaultError> {
         let _turn = self.pages.turn(id).await;
         let mut pause = FIRST_PAUSE;
@@ -298,12 +222,12 @@ impl JetStreamVault {
                 }
                 Err(error) => return Err(error),
             };
-            let (write, result) = change(&mut page.entries);
+            let (write, result) = change(&mut page);
             if !write {
                 return Ok((result, None));
             }
             // A crash after this leaves the superseded version behind, sealed: see the head of this module.
-            match self.pages.write(id, &page).await {
+            match self.pages.write(id, &page, newest).await {
                 Ok(()) => return Ok((result, Some(page.revision))),
                 // Refused, or nobody knows: what stands there now is read, and the change is made on that. A write
                 // that comes late expects a revision that is gone by then, or is this very change.
@@ -329,11 +253,6 @@ fn is_for_good(code: u64) -> bool {
         api::code::JETSTREAM_NOT_ENABLED,
     ]
     .contains(&code)
-}
-
-fn derived(master: &[u8; 32], purpose: &[u8]) -> hmac::Key {
-    let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, master), purpose);
-    hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
 }
 
 #[async_trait]
@@ -372,13 +291,13 @@ impl Vault for JetStreamVault {
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
-        let people = self.people_page(holder);
+        let people = self.people_page(holder)?;
         if let Some(person) = self.person(holder).await? {
             let tag = person.id_tag;
             let index = self.index_page(&tag);
             // The ID number may lead to a new holder already; then that one stays.
             let unmap = |entries: &mut Entries| {
-                let mapped = entries.get(&tag).is_some_and(|mapped| *mapped == holder.0);
+                let mapped = entries.get(&tag).is_some_and(|mapped| mapped.starts_with(&holder.0));
                 if mapped {
                     entries.remove(&tag);
                 }
@@ -399,9 +318,72 @@ impl Vault for JetStreamVault {
         }
         self.pages.forget_all_but_last(people).await
     }
+
+    async fn reason_key(&self, id_number: &IdNumber) -> Result<Option<HolderKey>, VaultError> {
+        let reasons = self.reasons.as_ref();
+        let reasons = reasons.ok_or(VaultError::NotGiven("officers' reasons"))?;
+        let tag = self.id_tag(id_number);
+        let Some(entry) = self.pages.entry(self.index_page(&tag), &tag).await? else {
+            return Ok(None);
+        };
+        let holder = holder_in(&entry)?;
+        let chance = &entry[holder.0.len()..];
+        if chance.is_empty() {
+            // Of format 1: the next rotation puts one in; until then the master key is needed.
+            return Ok(self.person(holder).await?.map(|person| person.key));
+        }
+        let key = hmac::sign(reasons, chance);
+        let key = key.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes");
+        Ok(Some(HolderKey::new(key)))
+    }
+
+    async fn erased_up_to(&self) -> Result<Option<Vec<u64>>, VaultError> {
+        let page = self.pages.read(MARK).await?;
+        let mark = page.entries.get(MARK_ENTRY).map(sequences_in);
+        mark.transpose()
+    }
+
+    async fn note_erased_up_to(&self, from: Option<&[u64]>, reached: &[u64]) -> Result<bool, VaultError> {
+        let bytes: Vec<u8> = reached.iter().flat_map(|sequence| sequence.to_be_bytes()).collect();
+        let note = |entries: &mut Entries| {
+            let stands = entries.get(MARK_ENTRY).map(sequences_in).transpose();
+            match stands {
+                // This very note, whose answer was lost; or what the caller read.
+                Ok(stands) if stands.as_deref() == Some(reached) => (false, Ok(true)),
+                Ok(stands) if stands.as_deref() == from => {
+                    entries.remove(MARK_ENTRY);
+                    entries.insert(MARK_ENTRY, &bytes);
+                    (true, Ok(true))
+                }
+                Ok(_) => (false, Ok(false)),
+                Err(error) => (false, Err(error)),
+            }
+        };
+        let (noted, superseded) = self.change(MARK, note).await?;
+        self.pages.forget(superseded).await;
+        noted
+    }
 }
 
+/// Where the mark of erasures stands.
+const MARK: PageId = PageId {
+    table: Table::People,
+    name: PageName::Mark,
+};
+const MARK_ENTRY: &[u8] = b"erased up to";
+
+fn sequences_in(bytes: &[u8]) -> Result<Vec<u64>, VaultError> {
+    let (sequences, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(VaultError::Damaged("the mark of erasures has another form".into()));
+    }
+    Ok(sequences.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect())
+}
+
+/// An index entry's holder: alone of format 1, with 32 random bytes behind it since.
 fn holder_in(bytes: &[u8]) -> Result<HolderId, VaultError> {
-    let damaged = |_| VaultError::Damaged("an index entry has another form".into());
-    bytes.try_into().map(HolderId).map_err(damaged)
+    match (bytes.first_chunk(), bytes.len()) {
+        (Some(holder), 16 | 48) => Ok(HolderId(*holder)),
+        _ => Err(VaultError::Damaged("an index entry has another form".into())),
+    }
 }

@@ -33,6 +33,15 @@ pub enum VaultError {
     /// What stands in the files does not open under the keys: another master key, or damage.
     #[error("the vault does not open: {0}")]
     Damaged(String),
+    /// This service holds a key of less than that.
+    #[error("this service was not given the key of {0}")]
+    NotGiven(&'static str),
+    /// What stands there stands under a key that this service does not have: while the master key is replaced, one
+    /// that was not handed to it yet.
+    #[error(
+        "a page of the vault stands under a key that this service was not given: is the master key being replaced?"
+    )]
+    OtherKey,
 }
 
 /// What came of asking for a person by ID number.
@@ -71,9 +80,38 @@ pub trait Vault: Send + Sync + 'static {
     /// [`VaultError`].
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError>;
 
+    /// The key under which officers' reasons about a person are sealed, if the person is known. It goes with the person.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn reason_key(&self, id_number: &IdNumber) -> Result<Option<HolderKey>, VaultError> {
+        let Some(holder) = self.find(id_number).await? else {
+            return Ok(None);
+        };
+        Ok(self.open(holder).await?.map(|person| person.key))
+    }
+
     /// Destroys everything that leads to a holder. Done once it returns; repeating it changes nothing.
     ///
     /// # Errors
     /// [`VaultError`]; the erasure is finished by repeating the call.
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError>;
+
+    /// Up to where in each partition of the log erasures were applied to what stands here; none where that was never
+    /// noted, or where the engine does not keep it. A vault that was restored from a backup says what it was then.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn erased_up_to(&self) -> Result<Option<Vec<u64>>, VaultError> {
+        Ok(None)
+    }
+
+    /// Notes that every erasure up to there was applied, if what stands there still is what the caller read: false where
+    /// it is not, and the caller looks again.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn note_erased_up_to(&self, _from: Option<&[u64]>, _reached: &[u64]) -> Result<bool, VaultError> {
+        Ok(true)
+    }
 }

@@ -10,8 +10,10 @@ use citycode_domain::ids::HolderId;
 use citycode_domain::name::PersonName;
 use citycode_jetstream::Connection;
 use citycode_testkit::{NatsCluster, NatsServer, eventually};
-use citycode_vault::jetstream::{JetStreamVault, NewVault, OpenError, VaultConfig, provision};
-use citycode_vault::{FillRandom, Person, Vault};
+use citycode_vault::jetstream::{
+    JetStreamVault, NewVault, OpenError, VaultConfig, VaultKey, VaultKeys, index_key, provision, revocation_key,
+};
+use citycode_vault::{FillRandom, Person, Vault, VaultError};
 use futures::future::join_all;
 use jiff::civil::date;
 use zeroize::Zeroizing;
@@ -22,8 +24,12 @@ fn random() -> FillRandom {
     Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
 }
 
-fn master() -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([7; 32])
+fn key(of: u8) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new([of; 32])
+}
+
+fn master() -> VaultKeys {
+    VaultKeys::only(VaultKey::Master(key(7)))
 }
 
 fn config(urls: Vec<String>, replicas: u8) -> VaultConfig {
@@ -43,7 +49,7 @@ fn new() -> NewVault {
 }
 
 async fn open(config: &VaultConfig) -> JetStreamVault {
-    provision(config, &new(), &master()).await.unwrap();
+    provision(config, &new()).await.unwrap();
     JetStreamVault::open(config, &master(), random()).await.unwrap()
 }
 
@@ -187,7 +193,7 @@ async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_o
     }
     vault.erase(holder(1, 3)).await.unwrap();
     let after = versions(&server).await;
-    assert!(after.len() <= 8, "one version a page: {}", after.len());
+    assert!(after.len() <= 8 + 3, "one version a page, and keys: {}", after.len());
     let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
     assert!(gone.len() >= 2, "both pages of the person were written anew");
     let disk = on_disk(&server);
@@ -245,6 +251,18 @@ async fn r28_after_an_erasure_no_stream_file_of_three_servers_has_the_persons_pa
     }
 }
 
+/// Some page of a table that was written.
+async fn first_page(client: &impl citycode_jetstream::Asks, table: &str) -> citycode_jetstream::api::StoredMessage {
+    for number in 0..4 {
+        let body = serde_json::json!({ "last_by_subj": format!("$KV.CC_VAULT.{table}.000{number}") });
+        let page = citycode_jetstream::api::get_from_leader(client, "KV_CC_VAULT", &body).await;
+        if let Some(page) = page.unwrap() {
+            return page;
+        }
+    }
+    panic!("no page of {table} was written");
+}
+
 /// One who read the index before an erasure and writes after it, as an old index page put back has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
@@ -252,9 +270,7 @@ async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
     let vault = open(&config(vec![server.url()], 1)).await;
     vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
     let client = async_nats::connect(server.url()).await.unwrap();
-    let index = serde_json::json!({ "seq": 1, "next_by_subj": "$KV.CC_VAULT.i.*" });
-    let index = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &index);
-    let index = index.await.unwrap().unwrap();
+    let index = first_page(&client, "i").await;
     vault.erase(holder(1, 1)).await.unwrap();
     let put_back = citycode_jetstream::api::request(&client, index.subject, None, index.payload).await;
     put_back.unwrap();
@@ -282,9 +298,7 @@ async fn what_a_crash_left_is_completed_or_swept() {
         .await
         .unwrap();
     let pages = versions(&server).await.len();
-    let first_of_people = serde_json::json!({ "seq": 1, "next_by_subj": "$KV.CC_VAULT.p.*" });
-    let page = citycode_jetstream::api::get_from_leader(&client, "KV_CC_VAULT", &first_of_people);
-    let page = page.await.unwrap().unwrap();
+    let page = first_page(&client, "p").await;
     let again = citycode_jetstream::api::request(&client, page.subject.clone(), None, page.payload.clone()).await;
     again.unwrap();
     assert_eq!(versions(&server).await.len(), pages + 1);
@@ -323,31 +337,187 @@ async fn what_a_crash_left_is_completed_or_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_master_key_another_log_and_no_vault_are_refused_by_name() {
+async fn another_key_another_log_and_no_vault_are_refused_by_name() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
-    let opened = |config: VaultConfig, master: [u8; 32]| async move {
-        JetStreamVault::open(&config, &Zeroizing::new(master), random())
+    let opened = |config: VaultConfig, key: VaultKey| async move {
+        JetStreamVault::open(&config, &VaultKeys::only(key), random())
             .await
             .err()
     };
-    assert!(matches!(
-        opened(config.clone(), [7; 32]).await,
-        Some(OpenError::NoVault)
-    ));
+    let no_vault = opened(config.clone(), VaultKey::Master(key(7))).await;
+    assert!(matches!(no_vault, Some(OpenError::NoVault)));
+    provision(&config, &new()).await.unwrap();
+    let early = opened(config.clone(), VaultKey::Index(index_key(&key(7))))
+        .await
+        .unwrap();
+    assert!(matches!(early, OpenError::NoKeys) && early.may_pass(), "{early}");
     drop(open(&config).await);
-    assert!(matches!(
-        opened(config.clone(), [8; 32]).await,
-        Some(OpenError::OtherMaster)
-    ));
+    for other in [
+        VaultKey::Master(key(8)),
+        VaultKey::Index(key(7)),
+        VaultKey::Revocation(index_key(&key(7))),
+    ] {
+        assert!(matches!(opened(config.clone(), other).await, Some(OpenError::OtherKey)));
+    }
     let other = VaultConfig {
         expected_log_id: Some([3; 16]),
         ..config.clone()
     };
-    assert!(matches!(opened(other, [7; 32]).await, Some(OpenError::OtherLog)));
+    let other_log = opened(other, VaultKey::Master(key(7))).await;
+    assert!(matches!(other_log, Some(OpenError::OtherLog)));
     let other = VaultConfig { replicas: 3, ..config };
-    assert!(matches!(
-        opened(other, [7; 32]).await,
-        Some(OpenError::WrongSettings(_))
-    ));
+    let settings = opened(other, VaultKey::Master(key(7))).await;
+    assert!(matches!(settings, Some(OpenError::WrongSettings(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_given_the_index_alone_finds_holders_and_opens_nobody() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    let vault = open(&config).await;
+    vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
+    let of_master = vault.reason_key(&number(1)).await.unwrap().unwrap();
+    let given = async |key| {
+        JetStreamVault::open(&config, &VaultKeys::only(key), random())
+            .await
+            .unwrap()
+    };
+    let verifier = given(VaultKey::Index(index_key(&key(7)))).await;
+    let revocation = given(VaultKey::Revocation(revocation_key(&key(7)))).await;
+    for index_only in [&verifier, &revocation] {
+        assert_eq!(index_only.find(&number(1)).await.unwrap(), Some(holder(1, 1)));
+        assert_eq!(index_only.find(&number(2)).await.unwrap(), None);
+        let refused = index_only.open(holder(1, 1)).await.err().unwrap();
+        assert!(matches!(refused, VaultError::NotGiven("people's pages")), "{refused}");
+        let refused = index_only.erase(holder(1, 1)).await.err().unwrap();
+        assert!(matches!(refused, VaultError::NotGiven("people's pages")), "{refused}");
+    }
+    let refused = verifier.reason_key(&number(1)).await.err().unwrap();
+    assert!(
+        matches!(refused, VaultError::NotGiven("officers' reasons")),
+        "{refused}"
+    );
+    let of_revocation = revocation.reason_key(&number(1)).await.unwrap().unwrap();
+    let sealed = of_revocation.seal(b"reason", [0; 12], b"lost in the metro");
+    assert_eq!(*of_master.open(b"reason", &sealed).unwrap(), *b"lost in the metro");
+    assert!(revocation.reason_key(&number(2)).await.unwrap().is_none());
+    // Erased and come again: what was sealed before does not open any more.
+    vault.erase(holder(1, 1)).await.unwrap();
+    vault.find_or_create(&number(1), holder(2, 2), person()).await.unwrap();
+    let again = revocation.reason_key(&number(1)).await.unwrap().unwrap();
+    assert!(again.open(b"reason", &sealed).is_err());
+}
+
+/// In front of each version: which key wraps its page's.
+fn key_ids(versions: &[Vec<u8>]) -> std::collections::BTreeSet<Vec<u8>> {
+    versions.iter().map(|version| version[1..9].to_vec()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut_short() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    provision(&config, &NewVault { pages: 64, ..new() }).await.unwrap();
+    let vault = JetStreamVault::open(&config, &master(), random()).await.unwrap();
+    for serial in 0..12 {
+        let made = vault.find_or_create(&number(serial), holder(1, serial), person()).await;
+        made.unwrap();
+    }
+    let sealed = vault
+        .reason_key(&number(2))
+        .await
+        .unwrap()
+        .unwrap()
+        .seal(b"r", [0; 12], b"why");
+    let old_versions = versions(&server).await;
+    let old_ids = key_ids(&old_versions);
+    let both = || VaultKeys {
+        current: VaultKey::Master(key(7)),
+        next: Some(VaultKey::Master(key(8))),
+    };
+    let working = JetStreamVault::open(&config, &both(), random()).await.unwrap();
+    let rotating = Arc::new(JetStreamVault::open(&config, &both(), random()).await.unwrap());
+    // Cut short after the third page.
+    let (third, reached) = tokio::sync::mpsc::unbounded_channel();
+    let cut = Arc::clone(&rotating);
+    let rotation = tokio::spawn(async move {
+        let told = std::sync::atomic::AtomicU32::new(0);
+        cut.rotate(|| {
+            if told.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2 {
+                third.send(()).unwrap();
+            }
+        })
+        .await
+    });
+    let mut reached = reached;
+    reached.recv().await.unwrap();
+    rotation.abort();
+    let _ = rotation.await;
+    // Old and new are taken meanwhile, by whoever has both.
+    for serial in 0..12 {
+        assert_eq!(working.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));
+        assert!(working.open(holder(1, serial)).await.unwrap().is_some());
+    }
+    working
+        .find_or_create(&number(20), holder(1, 20), person())
+        .await
+        .unwrap();
+    let (written, ()) = tokio::join!(rotating.rotate(|| {}), async {
+        for serial in 21..30 {
+            let made = working
+                .find_or_create(&number(serial), holder(1, serial), person())
+                .await;
+            made.unwrap();
+        }
+        working.erase(holder(1, 3)).await.unwrap();
+    });
+    assert!(written.unwrap() > 0);
+    assert_eq!(rotating.rotate(|| {}).await.unwrap(), 0, "nothing is left to do");
+    // Nothing opens with the old key, and nothing that did is on the disk.
+    let new_versions = versions(&server).await;
+    assert!(key_ids(&new_versions).is_disjoint(&old_ids));
+    assert_eq!(new_versions.len() as u64, rotating.pages(), "one version of every page");
+    let disk = on_disk(&server);
+    assert!(old_versions.iter().all(|version| !holds(&disk, version)));
+    let old = JetStreamVault::open(&config, &master(), random()).await.err();
+    assert!(matches!(old, Some(OpenError::OtherKey)));
+    let stale = vault.find(&number(2)).await;
+    assert!(matches!(stale, Err(VaultError::OtherKey)), "{stale:?}");
+    let new = VaultKeys::only(VaultKey::Master(key(8)));
+    let new = JetStreamVault::open(&config, &new, random()).await.unwrap();
+    for serial in (0..12).chain(20..30).filter(|serial| *serial != 3) {
+        assert_eq!(new.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));
+        assert_eq!(*new.open(holder(1, serial)).await.unwrap().unwrap().name, NAME);
+    }
+    assert_eq!(new.find(&number(3)).await.unwrap(), None);
+    let index = VaultKeys::only(VaultKey::Revocation(revocation_key(&key(8))));
+    let index = JetStreamVault::open(&config, &index, random()).await.unwrap();
+    let reasons = index.reason_key(&number(2)).await.unwrap().unwrap();
+    assert_eq!(
+        *reasons.open(b"r", &sealed).unwrap(),
+        *b"why",
+        "reasons outlive the key"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_of_erasures_moves_only_from_where_it_was_read() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    let (first, second) = (open(&config).await, open(&config).await);
+    assert_eq!(first.erased_up_to().await.unwrap(), None);
+    assert!(first.note_erased_up_to(None, &[3, 4]).await.unwrap());
+    assert!(
+        first.note_erased_up_to(None, &[3, 4]).await.unwrap(),
+        "the same note again"
+    );
+    assert!(
+        !second.note_erased_up_to(None, &[9, 9]).await.unwrap(),
+        "somebody was faster"
+    );
+    assert_eq!(second.erased_up_to().await.unwrap(), Some(vec![3, 4]));
+    assert!(second.note_erased_up_to(Some(&[3, 4]), &[5, 4]).await.unwrap());
+    assert_eq!(first.erased_up_to().await.unwrap(), Some(vec![5, 4]));
+    assert_eq!(versions(&server).await.len(), 3 + 1, "no older mark stays");
 }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod desk;
+mod erasures;
 mod front;
 mod ground;
 mod issuer;
@@ -21,6 +22,7 @@ mod state_folder;
 mod verifier;
 
 pub use settings::ServiceSettings;
+pub(crate) use settings::{LOG_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;
 
 use std::ffi::OsString;

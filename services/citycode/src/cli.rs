@@ -9,7 +9,7 @@ use crate::commands::{
     history::HistoryArgs, import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs,
     officer::OfficerArgs, present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
     report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs, up::UpArgs,
-    verify::VerifyArgs,
+    vault::VaultArgs, verify::VerifyArgs,
 };
 use crate::output::Format;
 
@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Secrets(SecretsArgs),
     /// Make event log and vault on NATS servers, for services that run apart; what stands there is checked and kept.
     Provision(ProvisionArgs),
+    /// What an operator does to the vault on NATS servers.
+    Vault(VaultArgs),
     /// Keep an independent, verified copy of a log that lives, for as long as this runs.
     Archive(ArchiveArgs),
     /// Bring a log back from an archive onto servers or into a folder that has none, every position and hash as it was.

@@ -15,7 +15,7 @@ use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::Issuer;
 
@@ -76,20 +76,40 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Erased holders as the log names them, for the vault to forget.
 pub struct ErasureQueue {
     sender: mpsc::UnboundedSender<HolderId>,
+    /// How many are in the queue or under way.
+    left: watch::Sender<usize>,
+}
+
+/// The other end of an [`ErasureQueue`].
+pub struct Erased {
+    receiver: mpsc::UnboundedReceiver<HolderId>,
+    left: watch::Sender<usize>,
 }
 
 impl ErasureQueue {
     /// The queue and its other end, for [`ErasureQueue::finish`].
     #[must_use]
-    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<HolderId>) {
+    pub fn new() -> (Arc<Self>, Erased) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { sender }), receiver)
+        let left = watch::Sender::new(0);
+        let queue = Self {
+            sender,
+            left: left.clone(),
+        };
+        (Arc::new(queue), Erased { receiver, left })
     }
 
-    /// Has a holder forgotten who is erased in the log; one who is forgotten already stays so.
-    pub fn ask(&self, holder: HolderId) {
-        // Nobody listens any more only at shutdown; the next start hears of it again.
-        let _ = self.sender.send(holder);
+    /// Whether everybody is forgotten whom the log called erased so far.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        *self.left.borrow() == 0
+    }
+
+    /// Waits for that.
+    pub async fn wait_until_done(&self) {
+        let mut left = self.left.subscribe();
+        // The sender is this queue's own.
+        let _ = left.wait_for(|left| *left == 0).await;
     }
 
     /// Makes the vault forget every holder that comes out of the queue, until the queue ends. A vault that cannot be
@@ -99,10 +119,10 @@ impl ErasureQueue {
     /// [`VaultError::Damaged`]; what is left is found again at the next start.
     pub async fn finish(
         vault: Arc<dyn Vault>,
-        mut erased: mpsc::UnboundedReceiver<HolderId>,
+        mut erased: Erased,
         tell: impl Fn(Option<&VaultError>) + Send,
     ) -> Result<(), VaultError> {
-        while let Some(holder) = erased.recv().await {
+        while let Some(holder) = erased.receiver.recv().await {
             let mut pause = FIRST_PAUSE;
             loop {
                 match vault.erase(holder).await {
@@ -114,6 +134,7 @@ impl ErasureQueue {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             tell(None);
+            erased.left.send_modify(|left| *left = left.saturating_sub(1));
         }
         Ok(())
     }
@@ -126,7 +147,9 @@ impl SystemFold for ErasureQueue {
 
     fn fold_holder(&self, holder: HolderId, event: &Event) {
         if matches!(event, Event::HolderErased(_)) {
-            self.ask(holder);
+            self.left.send_modify(|left| *left += 1);
+            // Nobody listens any more only at shutdown; the next start hears of it again.
+            let _ = self.sender.send(holder);
         }
     }
 }

@@ -24,7 +24,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
 
-pub use erase::ErasureQueue;
+pub use erase::{Erased, ErasureQueue};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
 pub use leases::IndexLeases;
 

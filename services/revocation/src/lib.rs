@@ -14,7 +14,7 @@ use citycode_domain::event::Sealed;
 use citycode_domain::reason::ActReason;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_vault::PersonFile;
+use citycode_vault::HolderKey;
 
 pub use status_lists::{CutError, Followed, StatusLists};
 
@@ -26,17 +26,18 @@ pub struct Revocation {
     pub lists: Arc<StatusLists>,
 }
 
-/// What a reason is sealed for: nothing else that is sealed under the holder's key opens as one.
+/// What a reason is sealed for: nothing else that is sealed under the same key opens as one.
 const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
 
 impl Revocation {
-    /// A reason, sealed under the holder's key, and its digest for telling a repeated request from another.
-    fn seal_reason(&self, reason: &str, person: &PersonFile) -> Result<(Sealed, [u8; 32]), Problem> {
+    /// A reason, sealed under a key that goes with the person, and its digest for telling a repeated request from
+    /// another.
+    fn seal_reason(&self, reason: &str, key: &HolderKey) -> Result<(Sealed, [u8; 32]), Problem> {
         let reason =
             ActReason::parse(reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
         let words = reason.as_str().as_bytes();
-        let sealed = person.key.seal(REASON_CONTEXT, self.desk.entropy.array(), words);
-        Ok((Sealed(sealed), person.key.digest(words)))
+        let sealed = key.seal(REASON_CONTEXT, self.desk.entropy.array(), words);
+        Ok((Sealed(sealed), key.digest(words)))
     }
 }
 

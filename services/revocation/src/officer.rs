@@ -104,8 +104,8 @@ impl Revocation {
             kind: kind.kind,
             guardian,
         };
-        let person = desk.open_person(holder).await?;
-        let (reason, digest) = self.seal_reason(act.reason, &person)?;
+        let key = desk.reason_key(&id_number).await?;
+        let (reason, digest) = self.seal_reason(act.reason, &key)?;
         let meaning = meaning(act.method, &kind.name, [Some(holder), guardian], &digest);
         let context = desk.context(caller, act.command_id, meaning, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {

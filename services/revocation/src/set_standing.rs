@@ -32,8 +32,8 @@ impl Revocation {
             .ok_or_else(|| Problem::new(Code::InvalidRequest, "a standing is green, yellow or red"))?;
         let id_number = desk.id_number(caller, &request.id_number, now)?;
         let holder = desk.holder(&id_number).await?;
-        let person = desk.open_person(holder).await?;
-        let (reason, digest) = self.seal_reason(&request.reason, &person)?;
+        let key = desk.reason_key(&id_number).await?;
+        let (reason, digest) = self.seal_reason(&request.reason, &key)?;
         let meaning = meaning("set_standing", standing.name(), [Some(holder), None], &digest);
         let context = desk.context(
             caller,

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{ObjectInfo, ObjectStore};
+use crate::Asks as _;
 use crate::api::{self, API_TIMEOUT, ApiError, StoredMessage};
 
 /// Chunks asked for at once: 4 MiB, so that questions cost little, and little waits in memory.
@@ -56,7 +57,7 @@ impl ObjectStore {
                 .subscribe(inbox.clone())
                 .await
                 .map_err(|error| connection(&error))?;
-            let question = format!("$JS.API.DIRECT.GET.{}", self.stream());
+            let question = format!("{}.DIRECT.GET.{}", self.client.api(), self.stream());
             let asked = self.client.publish_with_reply(question, inbox, body.into()).await;
             asked.map_err(|error| connection(&error))?;
             while let Ok(Some(answer)) = tokio::time::timeout(API_TIMEOUT, answers.next()).await {

@@ -3,7 +3,7 @@
 use citycode_domain::ids::HolderId;
 use hashbrown::HashTable;
 
-use super::arena::{Arena, Place, first_entry, put_head};
+use super::arena::{Arena, Place, put_head};
 use super::packing::Packed;
 
 /// Holders of one shard.
@@ -113,18 +113,6 @@ impl Shard {
             let live = self.index.find(hash(entry.holder), |named| *named == place);
             live.map(|_| whole)
         })
-    }
-
-    /// Adds the holders that were erased.
-    pub(super) fn erased(&self, erased: &mut Vec<HolderId>) {
-        let mut packed = Packed::default();
-        for whole in self.live_entries() {
-            let entry = first_entry(whole).expect("live entries are whole");
-            packed.unpack(entry.body).expect("only packed holders are stored");
-            if packed.state.erased {
-                erased.push(entry.holder);
-            }
-        }
     }
 
     /// Takes a whole entry from a snapshot; false where the holder is there already.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap};
+use async_nats::HeaderMap;
+use citycode_jetstream::Client;
 use citycode_jetstream::api;
 use citycode_jetstream::publish::{Published, publish};
 use citycode_vault::FillRandom;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_nats::Client;
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError, StoredMessage};
 use parking_lot::Mutex;
 use serde_json::json;

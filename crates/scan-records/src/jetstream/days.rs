@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_nats::Client;
+use citycode_jetstream::Client;
 use citycode_jetstream::api;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use async_nats::{Client, HeaderMap};
+use async_nats::HeaderMap;
+use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::publish::{Published, publish};
 use citycode_vault::{FillRandom, HolderKey};

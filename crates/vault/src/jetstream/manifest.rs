@@ -1,12 +1,13 @@
 //! What a vault is, as it stands in the metadata of its stream, and how the stream is set up.
 //!
 //! ```text
-//! citycode.vault.format   1
+//! citycode.vault.format   2
 //! citycode.vault.id       <32 hex digits>
 //! citycode.vault.log_id   <32 hex digits: whose people these are>
 //! citycode.vault.pages    <decimal: pages of each table, a power of two>
-//! citycode.vault.check    <32 hex digits: HMAC-SHA-256(master key, "citycode-vault-check-v1" ‖ id), the first half>
 //! ```
+//! Format 1 had one more, `citycode.vault.check`: HMAC-SHA-256(master key, "citycode-vault-check-v1" ‖ id), the first
+//! half. Since then the pages of keys say whose they are.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::STREAM;
 
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
+const FIRST_FORMAT: &str = "1";
 /// Largest page: below the megabyte that servers take by default, with room for what stands around it.
 pub(super) const MAX_PAGE_BYTES: usize = 900 * 1024;
 /// Around the page: the version, the wrapped key, the seal, and the headers.
@@ -39,11 +41,12 @@ pub(super) struct Manifest {
     pub(super) vault_id: [u8; 16],
     pub(super) log_id: [u8; 16],
     pub(super) pages: u32,
-    check: [u8; 16],
+    /// Of format 1 alone.
+    check: Option<[u8; 16]>,
 }
 
 impl Manifest {
-    pub(super) fn new(new: &NewVault, master: &[u8; 32]) -> Self {
+    pub(super) fn new(new: &NewVault) -> Self {
         let NewVault {
             vault_id,
             log_id,
@@ -53,13 +56,15 @@ impl Manifest {
             vault_id,
             log_id,
             pages: pages.clamp(1, 1 << 16).next_power_of_two(),
-            check: check(master, &vault_id),
+            check: None,
         }
     }
 
-    pub(super) fn is_under(&self, master: &[u8; 32]) -> bool {
+    /// Whether it was made by a program of format 1, under this master key.
+    pub(super) fn is_of_first_format_under(&self, master: &[u8; 32]) -> bool {
         let expected = check(master, &self.vault_id);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &self.check).is_ok()
+        self.check
+            .is_some_and(|check| aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &check).is_ok())
     }
 
     pub(super) fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
@@ -72,7 +77,7 @@ impl Manifest {
             let decoded: Option<[u8; 16]> = decoded.and_then(|bytes| bytes.try_into().ok());
             decoded.ok_or_else(|| format!("`citycode.vault.{name}` is not 32 hex digits"))
         };
-        if text("format")? != FORMAT {
+        if ![FORMAT, FIRST_FORMAT].contains(&text("format")?.as_str()) {
             return Err(format!(
                 "its format is {}, and this program knows {FORMAT}",
                 text("format")?
@@ -84,7 +89,7 @@ impl Manifest {
             vault_id: bytes("id")?,
             log_id: bytes("log_id")?,
             pages: pages.ok_or("`citycode.vault.pages` is not a power of two up to 65536")?,
-            check: bytes("check")?,
+            check: (text("format")? == FIRST_FORMAT).then(|| bytes("check")).transpose()?,
         })
     }
 
@@ -96,7 +101,6 @@ impl Manifest {
             "citycode.vault.id": HEXLOWER.encode(&self.vault_id),
             "citycode.vault.log_id": HEXLOWER.encode(&self.log_id),
             "citycode.vault.pages": self.pages.to_string(),
-            "citycode.vault.check": HEXLOWER.encode(&self.check),
         });
         request.insert("metadata".into(), metadata);
         Value::Object(request)
@@ -104,7 +108,7 @@ impl Manifest {
 }
 
 fn check(master: &[u8; 32], vault_id: &[u8; 16]) -> [u8; 16] {
-    let key = super::derived(master, b"citycode-vault-check-v1");
+    let key = super::keys::first_format(master, b"citycode-vault-check-v1");
     let tag = hmac::sign(&key, vault_id);
     *tag.as_ref().first_chunk().expect("HMAC-SHA-256 gives 32 bytes")
 }

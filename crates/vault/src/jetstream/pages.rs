@@ -2,23 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_nats::{Client, HeaderMap};
-use aws_lc_rs::hmac;
-use citycode_jetstream::api::{self, ApiError};
+use async_nats::HeaderMap;
+use citycode_jetstream::Client;
+use citycode_jetstream::api::{self, ApiError, StoredMessage};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::STREAM;
+use super::keys::{KEY_ID_BYTES, KeyRing, WrapKey};
 use super::manifest::{MAX_PAGE_BYTES, Manifest};
-use super::{STREAM, derived};
 use crate::seal::{open, seal};
 use crate::{FillRandom, VaultError};
 
 pub(super) const ALL_SUBJECTS: &str = "$KV.CC_VAULT.>";
 const SUBJECT_PREFIX: &str = "$KV.CC_VAULT.";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the wrapping key's name behind it.
+const FIRST_VERSION: u8 = 1;
+/// How long an absent entry is given to come from a server that lags, where the leader may not be asked.
+const LAG: Duration = Duration::from_millis(50);
 /// Nonce, key and tag.
 const WRAPPED_BYTES: usize = 12 + 32 + 16;
 
@@ -29,22 +35,40 @@ pub(super) enum Table {
     Index,
     /// Holder → personal data.
     People,
+    /// One page of keys: what officers' reasons are sealed with.
+    Reasons,
 }
 
 /// One page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PageId {
-    table: Table,
-    number: u16,
+    pub(super) table: Table,
+    pub(super) name: PageName,
+}
+
+/// Which page of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum PageName {
+    /// Entries whose keyed hash begins so.
+    Number(u16),
+    /// What entries' hashes are keyed with.
+    Keys,
+    /// Up to where in the log erasures were applied.
+    Mark,
 }
 
 impl PageId {
-    fn subject(self) -> String {
+    pub(super) fn subject(self) -> String {
         let table = match self.table {
             Table::Index => 'i',
             Table::People => 'p',
+            Table::Reasons => 'r',
         };
-        format!("{SUBJECT_PREFIX}{table}.{:04x}", self.number)
+        match self.name {
+            PageName::Number(number) => format!("{SUBJECT_PREFIX}{table}.{number:04x}"),
+            PageName::Keys => format!("{SUBJECT_PREFIX}{table}.keys"),
+            PageName::Mark => format!("{SUBJECT_PREFIX}{table}.mark"),
+        }
     }
 }
 
@@ -52,9 +76,12 @@ impl PageId {
 pub(super) struct Page {
     pub(super) entries: Entries,
     pub(super) revision: u64,
+    /// The key that it stands under; none where it was never written, or by format 1.
+    pub(super) under: Option<[u8; KEY_ID_BYTES]>,
 }
 
 /// The entries of a page: key and value each. Wiped when dropped.
+#[derive(Default)]
 pub(super) struct Entries(Vec<Entry>);
 
 type Entry = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
@@ -76,6 +103,19 @@ impl Entries {
         let before = self.0.len();
         self.0.retain(|(known, _)| known.as_slice() != key);
         self.0.len() < before
+    }
+
+    /// Puts another value where `whole` gives one.
+    pub(super) fn complete(
+        &mut self,
+        mut whole: impl FnMut(&[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError>,
+    ) -> Result<(), VaultError> {
+        for (_, value) in &mut self.0 {
+            if let Some(whole) = whole(value)? {
+                *value = whole;
+            }
+        }
+        Ok(())
     }
 
     /// `key length:u8 key value length:u16 value`, for each.
@@ -110,7 +150,7 @@ pub(super) struct Pages {
     client: Client,
     vault_id: [u8; 16],
     count: u32,
-    wrapping: Zeroizing<[u8; 32]>,
+    keys: KeyRing,
     random: FillRandom,
     /// One writer of this process at a time for each page: others would only lose the race.
     turns: Mutex<HashMap<PageId, Turns>>,
@@ -128,25 +168,41 @@ struct SubjectsState {
 }
 
 impl Pages {
-    pub(super) fn new(client: Client, manifest: &Manifest, master: &[u8; 32], random: FillRandom) -> Self {
-        let wrapping = hmac::sign(&derived(master, b"citycode-vault-wrap-v1"), &manifest.vault_id);
+    pub(super) fn new(client: Client, manifest: &Manifest, keys: KeyRing, random: FillRandom) -> Self {
         Self {
             client,
             vault_id: manifest.vault_id,
             count: manifest.pages,
-            wrapping: Zeroizing::new(wrapping.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")),
+            keys,
             random,
             turns: Mutex::default(),
         }
     }
 
+    pub(super) fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
     /// The page of a keyed hash.
     pub(super) fn page(&self, table: Table, hash: &[u8; 32]) -> PageId {
         let number = u32::from(u16::from_be_bytes([hash[0], hash[1]])) & (self.count - 1);
+        let number = u16::try_from(number).expect("masked to at most 16 bits");
         PageId {
             table,
-            number: u16::try_from(number).expect("masked to at most 16 bits"),
+            name: PageName::Number(number),
         }
+    }
+
+    /// Every page that there may be.
+    pub(super) fn all(&self) -> impl Iterator<Item = PageId> {
+        let last = u16::try_from(self.count - 1).expect("at most 65,536");
+        let reasons = [(Table::Reasons, PageName::Keys)].into_iter();
+        let tables = [Table::Index, Table::People].into_iter().flat_map(move |table| {
+            let names = (0..=last).map(PageName::Number).chain([PageName::Keys]);
+            names.map(move |name| (table, name))
+        });
+        let pages = tables.chain(reasons).chain([(Table::People, PageName::Mark)]);
+        pages.map(|(table, name)| PageId { table, name })
     }
 
     pub(super) async fn turn(&self, id: PageId) -> tokio::sync::OwnedMutexGuard<()> {
@@ -164,40 +220,74 @@ impl Pages {
     /// An entry of the page as any server has it, which may be behind; one that has none is no proof, and then the
     /// leader is asked. What a server that is behind still has of an erased person leads nowhere: acts are decided on
     /// the log, which says that the holder is erased.
+    ///
+    /// Who was given the index alone may not ask the leader, whose questions do not say which page in their subject, and
+    /// asks twice: whom both answers lack was registered a moment ago or never.
     pub(super) async fn entry(&self, id: PageId, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let body = json!({ "last_by_subj": id.subject() });
-        if let Ok(Some(message)) = api::get_from_any(&self.client, STREAM, &body).await
-            && let Some(entries) = self.unseal(id, &message.payload)
-            && let Some(value) = entries.get(key)
+        let value = |page: &Page| page.entries.get(key).map(|value| Zeroizing::new(value.to_vec()));
+        let near = self.read_near(id).await;
+        if let Ok(page) = &near
+            && let Some(value) = value(page)
         {
-            return Ok(Some(Zeroizing::new(value.to_vec())));
+            return Ok(Some(value));
         }
-        let page = self.read(id).await?;
-        Ok(page.entries.get(key).map(|value| Zeroizing::new(value.to_vec())))
+        let page = if self.keys.is_master() {
+            self.read(id).await?
+        } else {
+            near?;
+            tokio::time::sleep(LAG).await;
+            self.read_near(id).await?
+        };
+        Ok(value(&page))
+    }
+
+    /// The page as the near server has it.
+    pub(super) async fn read_near(&self, id: PageId) -> Result<Page, VaultError> {
+        self.check_given(id.table)?;
+        let message = if self.keys.is_master() {
+            let body = json!({ "last_by_subj": id.subject() });
+            api::get_from_any(&self.client, STREAM, &body).await
+        } else {
+            api::get_last_from_any(&self.client, STREAM, &id.subject()).await
+        };
+        self.opened(id, message.map_err(unavailable)?)
     }
 
     /// The page as its leader has it.
     pub(super) async fn read(&self, id: PageId) -> Result<Page, VaultError> {
+        self.check_given(id.table)?;
         let body = json!({ "last_by_subj": id.subject() });
-        let message = api::get_from_leader(&self.client, STREAM, &body)
-            .await
-            .map_err(unavailable)?;
+        let message = api::get_from_leader(&self.client, STREAM, &body).await;
+        self.opened(id, message.map_err(unavailable)?)
+    }
+
+    fn check_given(&self, table: Table) -> Result<(), VaultError> {
+        match table {
+            table if self.keys.has(table) => Ok(()),
+            Table::Reasons => Err(VaultError::NotGiven("officers' reasons")),
+            Table::People | Table::Index => Err(VaultError::NotGiven("people's pages")),
+        }
+    }
+
+    fn opened(&self, id: PageId, message: Option<StoredMessage>) -> Result<Page, VaultError> {
         let Some(message) = message else {
             return Ok(Page {
                 entries: Entries(Vec::new()),
                 revision: 0,
+                under: None,
             });
         };
-        let damaged = || VaultError::Damaged("a page does not open under its key".into());
-        let entries = self.unseal(id, &message.payload).ok_or_else(damaged)?;
+        let (entries, under) = self.unseal(id, &message.payload)?;
         Ok(Page {
             entries,
             revision: message.sequence,
+            under,
         })
     }
 
-    /// Writes the page, if it still stands at its revision.
-    pub(super) async fn write(&self, id: PageId, page: &Page) -> Result<(), ApiError> {
+    /// Writes the page, if it still stands at its revision, under the key that it stood under; under the newest where
+    /// the key is being replaced by this service.
+    pub(super) async fn write(&self, id: PageId, page: &Page, newest: bool) -> Result<(), ApiError> {
         let plain = page.entries.encode();
         if plain.len() > MAX_PAGE_BYTES {
             return Err(ApiError::Refused {
@@ -207,12 +297,18 @@ impl Pages {
         }
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", page.revision.to_string());
-        let bytes = self.seal(id, &plain);
+        let key = if newest {
+            self.keys.newest(id.table)
+        } else {
+            self.keys.to_write(id.table, page.under.as_ref())
+        };
+        let key = key.ok_or_else(|| ApiError::Malformed("the page's key was not given to this service".into()))?;
+        let bytes = self.seal(id, key, &plain);
         let answer = api::request_within(api::ATTEMPT, &self.client, id.subject(), Some(headers), bytes.into()).await?;
         api::parse::<Value>(&answer.payload).map(drop)
     }
 
-    fn seal(&self, id: PageId, plain: &[u8]) -> Vec<u8> {
+    fn seal(&self, id: PageId, wrapping: &WrapKey, plain: &[u8]) -> Vec<u8> {
         let mut key = Zeroizing::new([0; 32]);
         (self.random)(key.as_mut_slice());
         let [wrap_nonce, nonce] = [(); 2].map(|()| {
@@ -221,8 +317,9 @@ impl Pages {
             nonce
         });
         let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&wrapping.id);
         bytes.extend_from_slice(&seal(
-            &self.wrapping,
+            &wrapping.key,
             &self.context("key", id),
             wrap_nonce,
             key.as_slice(),
@@ -231,13 +328,30 @@ impl Pages {
         bytes
     }
 
-    fn unseal(&self, id: PageId, bytes: &[u8]) -> Option<Entries> {
-        let (&version, rest) = bytes.split_first()?;
-        let (wrapped, sealed) = rest.split_first_chunk::<WRAPPED_BYTES>()?;
-        let key = open(&self.wrapping, &self.context("key", id), wrapped).ok()?;
-        let key = Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).ok()?);
-        let plain = open(&key, &self.context("page", id), sealed).ok()?;
-        (version == VERSION).then(|| Entries::decode(&plain)).flatten()
+    /// A page's entries and the key that it stands under.
+    fn unseal(&self, id: PageId, bytes: &[u8]) -> Result<(Entries, Option<[u8; KEY_ID_BYTES]>), VaultError> {
+        let damaged = || VaultError::Damaged("a page does not open under its key".into());
+        let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
+        let (under, wrapping, rest) = match version {
+            FIRST_VERSION => {
+                let wrapping = self.keys.first_format();
+                (None, wrapping.ok_or(VaultError::OtherKey)?, rest)
+            }
+            VERSION => {
+                let (under, rest) = rest.split_first_chunk::<KEY_ID_BYTES>().ok_or_else(damaged)?;
+                let wrapping = self.keys.by_id(id.table, under).ok_or(VaultError::OtherKey)?;
+                (Some(*under), &*wrapping.key, rest)
+            }
+            _ => return Err(damaged()),
+        };
+        let entries = || {
+            let (wrapped, sealed) = rest.split_first_chunk::<WRAPPED_BYTES>()?;
+            let key = open(wrapping, &self.context("key", id), wrapped).ok()?;
+            let key = Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).ok()?);
+            let plain = open(&key, &self.context("page", id), sealed).ok()?;
+            Entries::decode(&plain)
+        };
+        Ok((entries().ok_or_else(damaged)?, under))
     }
 
     /// What is sealed and where it belongs.
@@ -282,8 +396,16 @@ impl Pages {
 
     /// Overwrites every superseded version of every page.
     pub(super) async fn sweep(&self) -> Result<(), VaultError> {
+        for id in self.versions().await?.into_iter().filter(|(_, versions)| *versions > 1) {
+            self.forget_all_but_last(id.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Every page that was ever written, and how many versions of it the leader has.
+    pub(super) async fn versions(&self) -> Result<Vec<(PageId, u64)>, VaultError> {
         // A server tells so many subjects at a time.
-        let mut offset = 0;
+        let (mut offset, mut pages) = (0, Vec::new());
         loop {
             let body = json!({ "subjects_filter": ALL_SUBJECTS, "offset": offset });
             let info: Result<SubjectsInfo, ApiError> =
@@ -291,12 +413,10 @@ impl Pages {
             let subjects = info.map_err(unavailable)?.state.subjects.unwrap_or_default();
             offset += subjects.len();
             if subjects.is_empty() {
-                return Ok(());
+                return Ok(pages);
             }
-            let many = subjects.iter().filter(|(_, versions)| **versions > 1);
-            for id in many.filter_map(|(subject, _)| page_of(subject)) {
-                self.forget_all_but_last(id).await?;
-            }
+            let known = subjects.iter();
+            pages.extend(known.filter_map(|(subject, versions)| Some((page_of(subject)?, *versions))));
         }
     }
 }
@@ -306,10 +426,15 @@ fn page_of(subject: &str) -> Option<PageId> {
     let table = match table {
         "i" => Table::Index,
         "p" => Table::People,
+        "r" => Table::Reasons,
         _ => return None,
     };
-    let number = u16::from_str_radix(number, 16).ok()?;
-    Some(PageId { table, number })
+    let name = match number {
+        "keys" => PageName::Keys,
+        "mark" => PageName::Mark,
+        number => PageName::Number(u16::from_str_radix(number, 16).ok()?),
+    };
+    Some(PageId { table, name })
 }
 
 fn unavailable(error: ApiError) -> VaultError {

@@ -27,21 +27,50 @@ pub(super) struct OpenDesk {
     pub(super) starting: Starting,
 }
 
-/// Opens the register from its snapshot, or a shared one, and follows the log with it and with `refolded`.
-pub(super) async fn open(
+/// What follows the log beside the register.
+pub(super) struct Folds {
+    /// The register to go on from.
+    pub(super) register: StartingRegister,
+    /// What a snapshot does not hold.
+    pub(super) refolded: Vec<Arc<dyn SystemFold>>,
+    /// What is not folded twice.
+    pub(super) erasures: Option<Arc<dyn SystemFold>>,
+}
+
+/// The register as this instance left it, or as a shared snapshot has it.
+pub(super) struct StartingRegister {
+    pub(super) snapshot: RegisterSnapshot,
+    starting: Starting,
+}
+
+/// Opens the register from its snapshot, or a shared one.
+pub(super) async fn register(
     ground: &Ground,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
-    vault: &Arc<dyn Vault>,
-    refolded: Vec<Arc<dyn SystemFold>>,
-    erasures: Option<Arc<dyn SystemFold>>,
-) -> Result<OpenDesk, StartError> {
-    let file = ground.state.join("projections/register");
-    let kind = ProjectionKind::Register;
+) -> Result<StartingRegister, StartError> {
+    let (kind, file) = (ProjectionKind::Register, ground.state.join("projections/register"));
     let mut starting = shared_snapshot::bring(ground, settings, surroundings, health, kind, &file).await?;
     let snapshot = RegisterSnapshot::open(file, ground.identity);
     starting.loaded(&snapshot.reaches());
+    Ok(StartingRegister { snapshot, starting })
+}
+
+/// Follows the log with the register, from its snapshot on, and with what else folds it.
+pub(super) async fn open(
+    ground: &Ground,
+    folds: Folds,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    vault: &Arc<dyn Vault>,
+) -> Result<OpenDesk, StartError> {
+    let Folds {
+        register: StartingRegister { snapshot, starting },
+        refolded,
+        erasures,
+    } = folds;
     let component = health.component("register");
     let FollowedRegister {
         register,

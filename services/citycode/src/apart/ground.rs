@@ -15,12 +15,13 @@ use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_vault::Vault;
+use citycode_vault::jetstream::{VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::Role;
 use super::keeping::Keeping;
-use super::settings::ServiceSettings;
+use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use crate::compose::measured::MeasuredLog;
 use crate::compose::{StartError, Surroundings, snapshots};
@@ -44,6 +45,16 @@ pub(super) struct Ground {
     keys: Option<PathBuf>,
 }
 
+impl Role {
+    /// The log's servers, as this role knows them: readers live in accounts of their own.
+    pub(super) fn servers_of_log(self, settings: &ServiceSettings) -> Servers {
+        match self {
+            Self::Issuer | Self::Revocation => settings.log.clone(),
+            _ => settings.log.clone().of_reader(LOG_READERS_API),
+        }
+    }
+}
+
 impl Ground {
     /// Waits for servers and for a log on them; refuses what no waiting mends.
     pub(super) async fn open(
@@ -56,7 +67,7 @@ impl Ground {
         let state = StateFolder::open(state)?;
         let policy = policy(settings)?;
         let tokens = access(settings)?;
-        let mut config = settings.log.log(role.program())?;
+        let mut config = role.servers_of_log(settings).log(role.program())?;
         config.expected_log_id = state.log_id()?;
         let component = health.component("log");
         let store = loop {
@@ -118,6 +129,28 @@ impl Ground {
         })
     }
 
+    /// The least of the vault's keys that this service can do its work with; and, while the master key is replaced,
+    /// the one that comes.
+    fn vault_keys(&self, role: Role) -> Result<VaultKeys, StartError> {
+        let name = match role {
+            Role::Issuer => "vault-master",
+            Role::Revocation => "vault-revocation",
+            _ => "vault-index",
+        };
+        let kind = |key| match role {
+            Role::Issuer => VaultKey::Master(key),
+            Role::Revocation => VaultKey::Revocation(key),
+            _ => VaultKey::Index(key),
+        };
+        let folder = self.keys.as_ref().expect("complained of where it is missing");
+        let next = format!("{name}.next.key");
+        let next = folder.join(&next).exists().then(|| self.secret(&next)).transpose()?;
+        Ok(VaultKeys {
+            current: kind(self.secret(&format!("{name}.key"))?),
+            next: next.map(kind),
+        })
+    }
+
     /// The vault, waited for.
     pub(super) async fn vault(
         &self,
@@ -126,9 +159,12 @@ impl Ground {
         surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<Arc<dyn Vault>, StartError> {
-        let master = self.secret("vault-master.key")?;
+        let keys = self.vault_keys(role)?;
         let random = surroundings.fill_random();
-        let servers = settings.vault();
+        let servers = match role {
+            Role::Issuer => settings.vault(),
+            _ => settings.vault().of_reader(VAULT_READERS_API),
+        };
         let config = citycode_vault::jetstream::VaultConfig {
             connection: servers.connection(role.program())?,
             replicas: servers.replicas(),
@@ -136,7 +172,7 @@ impl Ground {
         };
         let component = health.component("vault");
         let vault = loop {
-            match citycode_vault::jetstream::JetStreamVault::open(&config, &master, random.clone()).await {
+            match citycode_vault::jetstream::JetStreamVault::open(&config, &keys, random.clone()).await {
                 Ok(vault) => break vault,
                 Err(error) if error.may_pass() => wait_for(&component, &error).await,
                 Err(error) => return Err(StartError::OpenVault(error)),
@@ -226,7 +262,7 @@ pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, St
 }
 
 /// Says once what is waited for, in the log and in health.
-async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
+pub(super) async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
     if component.starting(format!("waiting: {error}")) {
         tracing::warn!(%error, "waiting");
     }

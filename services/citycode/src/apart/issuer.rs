@@ -8,9 +8,12 @@ use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_service_kit::shutdown::Signal;
 use citycode_token::IdCheckKey;
+use citycode_vault::VaultError;
+use parking_lot::Mutex;
 use tonic::service::Routes;
 
-use super::ground::Ground;
+use super::erasures::{self as marked, ErasureMark};
+use super::ground::{self, Ground};
 use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router};
 use crate::compose::following::spawn_erasures;
@@ -28,25 +31,41 @@ pub(super) async fn open(
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);
     let leases = Arc::new(IndexLeases::default());
     let (erasures, erased) = ErasureQueue::new();
+    let register = desk::register(&ground, settings, surroundings, health).await?;
+    let component = health.component("erasures");
+    let left = loop {
+        match marked::apply_again(&vault, &ground.log, &register.snapshot.reaches()).await {
+            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => ground::wait_for(&component, &error).await,
+            ended => break ended?,
+        }
+    };
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
-    let desk = desk::open(&ground, settings, surroundings, health, &vault, refolded, kept_erasures).await?;
-    if desk.starting.is_from_shared() {
-        // Whoever folded these erasures may be gone, and may have gone before the vault forgot: it is asked again.
-        let register = Arc::clone(desk.snapshot.register());
-        let erased = tokio::task::spawn_blocking(move || register.erased_holders()).await;
-        erased
-            .unwrap_or_default()
-            .into_iter()
-            .for_each(|holder| erasures.ask(holder));
-    }
+    let folds = desk::Folds {
+        register,
+        refolded,
+        erasures: kept_erasures,
+    };
+    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
+    let mark = ErasureMark {
+        vault: Arc::clone(&vault),
+        log: Arc::clone(&ground.log),
+        queue: Arc::clone(&erasures),
+        progress: desk.progress.clone(),
+        left: Mutex::new(left),
+    };
     let mut tasks = vec![
         desk.follower,
-        spawn_erasures(vault, erased, health.component("erasures")),
+        spawn_erasures(vault, erased, component),
         ground.answer_echoes(surroundings),
     ];
     let reached = tokio::select! {
-        reached = desk.progress.wait_until_live() => reached.map_err(StartError::Follow),
+        reached = async {
+            desk.progress.wait_until_live().await.map_err(StartError::Follow)?;
+            // Whom the log called erased on the way is forgotten before anybody is served.
+            erasures.wait_until_done().await;
+            Ok(())
+        } => reached,
         () = stopped.clone().wait() => Err(StartError::Interrupted),
     };
     reached?;
@@ -64,7 +83,7 @@ pub(super) async fn open(
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {
         router: grpc_router(Routes::new(faces::issuer(&issuer, &authenticate)))?,
-        snapshots: vec![Arc::new(desk.snapshot)],
+        snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],
         tasks,
         kept: Some(Box::new(ground.state)),
     })

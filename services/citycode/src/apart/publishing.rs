@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use super::ground::Ground;
 use super::settings::ServiceSettings;
 use super::shared_snapshot::{self, name_of, sequences};
-use crate::compose::snapshots::Snapshot;
+use crate::compose::snapshots::SnapshotFile;
 use crate::compose::{StartError, Surroundings};
 
 /// The first look comes within so many milliseconds after the start; each instance draws its own moment.
@@ -39,7 +39,7 @@ struct Publisher {
     connection: Connection,
     keys: SnapshotKeys,
     signing: SigningKey,
-    snapshot: Arc<dyn Snapshot>,
+    snapshot: Arc<dyn SnapshotFile>,
     identity: LogIdentity,
     log: Arc<dyn EventStore>,
     surroundings: Surroundings,
@@ -72,7 +72,7 @@ pub(super) fn spawn(
     ground: &Ground,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
-    snapshots: [(ProjectionKind, Arc<dyn Snapshot>); 2],
+    snapshots: [(ProjectionKind, Arc<dyn SnapshotFile>); 2],
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
     if !ground.keys_folder().join(shared_snapshot::SIGNING).exists() {

@@ -17,7 +17,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router, publishing, shared_snapshot};
 use crate::compose::following::spawn_follower;
 use crate::compose::lag::Lag;
-use crate::compose::snapshots::Snapshot;
+use crate::compose::snapshots::{Snapshot, SnapshotFile};
 use crate::compose::status_fold::StatusSnapshot;
 use crate::compose::writing::publish_lists;
 use crate::compose::{StartError, Surroundings, faces};
@@ -30,7 +30,12 @@ pub(super) async fn open(
     let ground = Ground::open(Role::Revocation, settings, surroundings, health).await?;
     let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
     let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
-    let desk = desk::open(&ground, settings, surroundings, health, &vault, Vec::new(), None).await?;
+    let folds = desk::Folds {
+        register: desk::register(&ground, settings, surroundings, health).await?,
+        refolded: Vec::new(),
+        erasures: None,
+    };
+    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, ground.state.join("projections/status"));
     let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
@@ -45,7 +50,7 @@ pub(super) async fn open(
     }
     desk.starting.caught_up(&desk.progress.position());
     starting.caught_up(&progress.position());
-    let snapshots: [Arc<dyn Snapshot>; 2] = [Arc::new(status.clone()), Arc::new(desk.snapshot)];
+    let snapshots: [Arc<dyn SnapshotFile>; 2] = [Arc::new(status.clone()), Arc::new(desk.snapshot)];
     let kinds = [ProjectionKind::Status, ProjectionKind::Register];
     let published = [0, 1].map(|at| (kinds[at], Arc::clone(&snapshots[at])));
     tasks.extend(publishing::spawn(&ground, settings, surroundings, published)?);
@@ -60,7 +65,7 @@ pub(super) async fn open(
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {
         router: grpc_router(Routes::new(faces::revocation(&revocation, &authenticate)))?,
-        snapshots: snapshots.to_vec(),
+        snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),
         tasks,
         kept: Some(Box::new(ground.state)),
     })

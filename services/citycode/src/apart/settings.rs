@@ -19,6 +19,11 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Of a city: three servers keep a copy of everything.
 const DEFAULT_REPLICAS: u8 = 3;
 
+/// Where the accounts that `citycode secrets` makes for readers have the API of the log's account.
+pub(crate) const LOG_READERS_API: &str = "cc.log";
+/// The same of the vault's.
+pub(crate) const VAULT_READERS_API: &str = "cc.vault";
+
 /// Everything that can be set. An unknown key is refused; a key that this service has no use for is left alone, so
 /// that all services of a city may share one file.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,9 +42,9 @@ pub struct ServiceSettings {
     /// The folder of this instance's own state: snapshots, an issuer's signing keys, the auditors' index. No two
     /// processes share one.
     pub state: Option<PathBuf>,
-    /// The folder of the city's secrets that this service may have: `vault-master.key`, `id-check.key`,
-    /// `status-signing.key`, `scan-records.key`, `scan-archive.key`, 32 bytes and mode 0600 each.
-    /// And those of shared snapshots: `snapshot-signing.pub`,
+    /// The folder of the city's secrets that this service may have, 32 bytes and mode 0600 each: of the vault's keys
+    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `status-signing.key`,
+    /// `scan-records.key`, `scan-archive.key`; and those of shared snapshots: `snapshot-signing.pub`,
     /// `status-snapshot.key`, `register-snapshot.key`, and revocation's `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.
@@ -106,6 +111,8 @@ pub struct Servers {
     pub monitors: Vec<String>,
     /// Use servers that do not prove to flush before they acknowledge.
     pub unproven_durability: bool,
+    /// Where this service's account has the JetStream API, if not where `citycode secrets` puts it.
+    pub api: Option<String>,
 }
 
 /// Addresses of the services behind a portal, e.g. `["http://issuer-1:8081", "http://issuer-2:8081"]`. A name that
@@ -263,7 +270,16 @@ impl Servers {
                 own.monitors
             },
             unproven_durability: own.unproven_durability || log.unproven_durability,
+            api: own.api,
         }
+    }
+
+    /// These servers as a service knows them that only reads there: one with a seed lives in a reader's account.
+    pub(super) fn of_reader(mut self, api: &str) -> Self {
+        if self.api.is_none() && self.nkey_file.is_some() {
+            self.api = Some(api.to_owned());
+        }
+        self
     }
 
     /// A connection under a name that the servers show.
@@ -276,6 +292,9 @@ impl Servers {
             let seed = files::read_private(path)?;
             let seed = String::from_utf8_lossy(&seed).trim().to_owned();
             connection.credentials = Credentials::NkeySeed(seed.into());
+        }
+        if let Some(api) = &self.api {
+            connection.api.clone_from(api);
         }
         connection.root_certificates.clone_from(&self.ca_file);
         let own = self.certificate_file.clone().zip(self.certificate_key_file.clone());

@@ -84,7 +84,6 @@ pub(super) struct Starting {
     begun: std::time::Duration,
     fetched: Option<Statement>,
     loaded: u64,
-    from_shared: bool,
     origin: String,
 }
 
@@ -110,7 +109,6 @@ pub(super) async fn bring(
         component,
         fetched: None,
         loaded: 0,
-        from_shared: false,
         origin: String::new(),
     };
     if !settings.shared_snapshots.start_from {
@@ -119,7 +117,8 @@ pub(super) async fn bring(
     let Some(keys) = keys(ground, kind)? else {
         return Ok(starting);
     };
-    let connection = settings.log.connection(ground.role().program())?;
+    let servers = ground.role().servers_of_log(settings);
+    let connection = servers.connection(ground.role().program())?;
     let projection = name_of(kind);
     match SharedSnapshots::connect(&connection, kind, keys).await {
         Ok(shared) => starting.fetched = fetch_if_worth(ground, &shared, file, &starting.component).await,
@@ -221,7 +220,6 @@ impl Starting {
             .as_ref()
             .filter(|statement| statement.points == sequences(position));
         self.loaded = position.commits();
-        self.from_shared = shared.is_some();
         self.origin = match shared {
             Some(statement) => {
                 let made = jiff::Timestamp::from_second(statement.made_at).unwrap_or_default();
@@ -242,11 +240,6 @@ impl Starting {
             "started from {}, {} commits, in {seconds:.2} s; reading on",
             self.origin, self.loaded
         ));
-    }
-
-    /// Whether the projection came from a shared snapshot.
-    pub(super) fn is_from_shared(&self) -> bool {
-        self.from_shared
     }
 
     /// The head of the log was reached.

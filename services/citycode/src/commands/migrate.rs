@@ -14,6 +14,7 @@ use citycode_service_kit::problem::Code;
 use clap::Args;
 use serde_json::json;
 
+use crate::apart::LOG_READERS_API;
 use crate::failure::Failure;
 use crate::output::{Output, progress};
 
@@ -51,6 +52,10 @@ pub(crate) struct Places {
     /// Certificates that the NATS servers' rest on (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Where the user's account has the JetStream API; as `citycode secrets` sets it up, unless said: a log is read by
+    /// a user who only reads, and written by one of the account that keeps it.
+    #[arg(long, value_name = "PREFIX")]
+    api: Option<String>,
 }
 
 pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
@@ -127,6 +132,12 @@ impl Places {
             let seed = seed.map_err(|error| Failure::file("read", path, error))?;
             let seed = String::from_utf8_lossy(&seed).trim().to_owned();
             config.connection.credentials = jetstream::Credentials::NkeySeed(seed.into());
+            if new.is_none() {
+                config.connection.api = LOG_READERS_API.to_owned();
+            }
+        }
+        if let Some(api) = &self.api {
+            config.connection.api.clone_from(api);
         }
         if let Some((log_id, layout)) = new {
             let made = jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await;

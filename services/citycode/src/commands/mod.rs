@@ -22,6 +22,7 @@ pub(crate) mod reprint;
 pub(crate) mod secrets;
 pub(crate) mod standing;
 pub(crate) mod up;
+pub(crate) mod vault;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
@@ -68,6 +69,7 @@ pub(crate) async fn run(
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
+        Command::Vault(args) => return vault::run(&args, output, &entropy).await.map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
@@ -116,6 +118,7 @@ pub(crate) async fn run(
         | Command::Demo(_)
         | Command::Provision(_)
         | Command::Secrets(_)
+        | Command::Vault(_)
         | Command::Migrate(_)
         | Command::Completions(_)
         | Command::Version => Ok(()),

@@ -1,5 +1,6 @@
 //! `citycode provision`: the event log, the vault, the streams of scan records and the places of shared snapshots of a
-//! city are made on its NATS servers, before its services start.
+//! city are made on its NATS servers, before its services start. Of the city's keys it needs those of scan records alone:
+//! the first issuer puts the vault's into it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,7 +125,6 @@ async fn provision_vault(
     log_id: LogId,
     entropy: &dyn Entropy,
 ) -> Result<(), Failure> {
-    let master = secret(settings, "vault-master.key")?;
     let servers = settings.vault();
     let config = VaultConfig {
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
@@ -136,7 +136,7 @@ async fn provision_vault(
         log_id: log_id.0,
         pages: args.vault_pages,
     };
-    let provision = || vault::provision(&config, &new, &master);
+    let provision = || vault::provision(&config, &new);
     let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the vault was not made", &error))
 }

@@ -12,6 +12,8 @@
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
 //!                           that instances share
+//!                           of the master key: vault-revocation.key vault-index.key, for services that need less of
+//!                           the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
 //! ```
@@ -29,6 +31,7 @@ use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
 use citycode_token::SigningKey;
+use citycode_vault::jetstream::{index_key, revocation_key};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use nkeys::{KeyPair, KeyPairType};
@@ -66,6 +69,10 @@ pub(crate) struct SecretsArgs {
     /// Who calls services, for a certificate each where services ask for one; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["portal".to_owned()])]
     client: Vec<String>,
+    /// Also make the master key that comes next, `keys/vault-master.next.key`, and what is derived from it: see
+    /// `citycode vault rotate-master`.
+    #[arg(long)]
+    next_master: bool,
 }
 
 /// Files that were made, and those that stood there.
@@ -91,6 +98,12 @@ pub(crate) fn run(
         made.file(&keys.join(name), || Ok(key.to_vec()))?;
     }
     made.snapshot_signers(&keys)?;
+    made.of_master(&keys, "")?;
+    if args.next_master {
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+        made.file(&keys.join("vault-master.next.key"), || Ok(key.to_vec()))?;
+        made.of_master(&keys, ".next")?;
+    }
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
     // Without a secret, and always the users' that stand there.
@@ -119,6 +132,18 @@ impl Made {
         written.map_err(|error| Failure::file("write", path, error))?;
         self.new.push(name);
         Ok(())
+    }
+
+    /// What services get that need less of the vault than its master key opens.
+    fn of_master(&mut self, keys: &Path, which: &str) -> Result<(), Failure> {
+        let path = keys.join(format!("vault-master{which}.key"));
+        let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
+        self.file(&keys.join(format!("vault-revocation{which}.key")), || {
+            Ok(revocation_key(&master).to_vec())
+        })?;
+        self.file(&keys.join(format!("vault-index{which}.key")), || {
+            Ok(index_key(&master).to_vec())
+        })
     }
 
     /// Seeds of all users; their public keys by name.

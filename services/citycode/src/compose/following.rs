@@ -4,17 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use citycode_audit::{Audit, AuditIndex};
-use citycode_domain::ids::HolderId;
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
 use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
-use citycode_issuer::ErasureQueue;
+use citycode_issuer::{Erased, ErasureQueue};
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
 use citycode_vault::{Vault, VaultError};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use super::StartError;
@@ -100,11 +98,7 @@ pub(crate) async fn follow_index(
 }
 
 /// Destroys in the vault whom the log calls erased.
-pub(crate) fn spawn_erasures(
-    vault: Arc<dyn Vault>,
-    erased: UnboundedReceiver<HolderId>,
-    health: Component,
-) -> JoinHandle<()> {
+pub(crate) fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Component) -> JoinHandle<()> {
     health.ready();
     tokio::spawn(async move {
         let tell = |trouble: Option<&VaultError>| match trouble {

@@ -25,7 +25,10 @@ pub(crate) trait Snapshot: Send + Sync {
     /// Writes it beside the old one and then in its place. A crash leaves the old one; so does a failure, which is
     /// said in the log.
     async fn save(&self);
+}
 
+/// One that stands in a file, which others may be given.
+pub(crate) trait SnapshotFile: Snapshot {
     /// Where it stands.
     fn file(&self) -> &Path;
 }
@@ -121,7 +124,9 @@ impl Snapshot for RegisterSnapshot {
         })
         .await;
     }
+}
 
+impl SnapshotFile for RegisterSnapshot {
     fn file(&self) -> &Path {
         &self.file
     }

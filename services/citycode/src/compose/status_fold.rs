@@ -14,7 +14,7 @@ use citycode_projection::{ApplyError, LogIdentity};
 use citycode_service_kit::files;
 use parking_lot::Mutex;
 
-use super::snapshots::{BUFFER_BYTES, Snapshot, save_blocking};
+use super::snapshots::{BUFFER_BYTES, Snapshot, SnapshotFile, save_blocking};
 
 /// The status of every code and its file.
 #[derive(Clone)]
@@ -76,7 +76,9 @@ impl Snapshot for StatusSnapshot {
         })
         .await;
     }
+}
 
+impl SnapshotFile for StatusSnapshot {
     fn file(&self) -> &Path {
         &self.file
     }

@@ -102,10 +102,6 @@ impl Snapshot for Verifying {
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
         save_blocking("status of codes", &self.turn, move || verifier.save_snapshot(&path)).await;
     }
-
-    fn file(&self) -> &Path {
-        &self.snapshot
-    }
 }
 
 /// The records of this process in its folder, and the task that destroys those past their retention.

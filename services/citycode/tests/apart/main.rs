@@ -1,5 +1,7 @@
 //! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
 
+mod aimed;
+mod brought_back;
 mod chronicle;
 mod city;
 mod clocks;
@@ -12,6 +14,7 @@ mod observed;
 mod prometheus;
 mod recorded;
 mod restored;
+mod rotated;
 mod samples;
 mod secured;
 mod shared_snapshots;

@@ -30,15 +30,27 @@ pub(crate) async fn thief(city: &City, user: &str) -> Client {
 }
 
 /// The answer to a request of the JetStream API; none where the server lets it through to nobody.
-async fn ask(client: &Client, subject: &str, body: &str) -> Option<Value> {
+pub(crate) async fn ask(client: &Client, subject: &str, body: &str) -> Option<Value> {
     let asked = client.request(subject.to_owned(), body.to_owned().into());
     let answer = tokio::time::timeout(NO_ANSWER, asked).await.ok()?.ok()?;
     serde_json::from_slice(&answer.payload).ok()
 }
 
+/// Whether a question is answered at all.
+async fn told(client: &Client, subject: &str, body: &str) -> bool {
+    let asked = client.request(subject.to_owned(), body.to_owned().into());
+    let answer = tokio::time::timeout(NO_ANSWER, asked).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status != Some(async_nats::StatusCode::NO_RESPONDERS)))
+}
+
 /// Messages in a stream, as a user sees it who may look.
-async fn messages(client: &Client, stream: &str) -> u64 {
-    let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), "")
+pub(crate) async fn messages(client: &Client, stream: &str) -> u64 {
+    messages_by(client, "$JS.API", stream).await
+}
+
+/// The same of a user who asks under another prefix.
+async fn messages_by(client: &Client, api: &str, stream: &str) -> u64 {
+    let info = ask(client, &format!("{api}.STREAM.INFO.{stream}"), "")
         .await
         .expect("it may look");
     info["state"]["messages"].as_u64().expect("a number")
@@ -84,9 +96,17 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
     city.provision().await;
     let watcher = thief(&city, "issuer").await;
     let before = messages(&watcher, "CC_EV_00").await;
-    for reader in ["verifier", "audit", "archive", "provision"] {
+    for (reader, api) in [
+        ("verifier", "cc.log"),
+        ("audit", "cc.log"),
+        ("archive", "cc.log"),
+        ("provision", "$JS.API"),
+    ] {
         let client = thief(&city, reader).await;
-        assert!(messages(&client, "CC_EV_00").await == before, "{reader} may read");
+        assert!(
+            messages_by(&client, api, "CC_EV_00").await == before,
+            "{reader} may read"
+        );
         let written = ask(&client, "cc.ev.v1.00.0001", "no commit").await;
         assert!(written.is_none(), "{reader} wrote: {written:?}");
     }
@@ -100,8 +120,10 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
             "PURGE.CC_EV_00",
             "MSG.DELETE.CC_EV_00",
         ] {
-            let done = ask(&client, &format!("$JS.API.STREAM.{verb}"), config).await;
-            assert!(done.is_none(), "{user} {verb}: {done:?}");
+            for api in ["$JS.API", "cc.log"] {
+                let done = ask(&client, &format!("{api}.STREAM.{verb}"), config).await;
+                assert!(done.is_none(), "{user} {api} {verb}: {done:?}");
+            }
         }
     }
     // Nobody of the log's account sees the vault, and nobody of the vault's sees the log.
@@ -213,6 +235,39 @@ async fn who_keeps_the_days_of_records_writes_none_and_no_other_account_sees_the
                 seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
                 "{user} sees {stream}"
             );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_holders_up_is_told_of_the_vaults_index_alone_and_asks_for_no_page_but_by_its_name() {
+    let city = City::secured().await;
+    city.provision().await;
+    // It puts the vault's pages of keys there.
+    let _issuer = city.start(&issuer(), "issuer", "").await;
+    let page_of = |table: &str| format!("cc.vault.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.{table}");
+    for (reader, may) in [
+        ("vault-verifier", vec!["i.keys"]),
+        ("vault-revocation", vec!["i.keys", "r.keys"]),
+    ] {
+        let client = thief(&city, reader).await;
+        for page in ["i.keys", "p.keys", "p.0000", "p.mark", "r.keys"] {
+            let answered = told(&client, &page_of(page), "").await;
+            assert_eq!(answered, may.contains(&page), "{reader}: {page}");
+        }
+        for (question, body) in [
+            ("DIRECT.GET.KV_CC_VAULT", r#"{"last_by_subj":"$KV.CC_VAULT.p.0000"}"#),
+            (
+                "STREAM.MSG.GET.KV_CC_VAULT",
+                r#"{"last_by_subj":"$KV.CC_VAULT.p.0000"}"#,
+            ),
+        ] {
+            for api in ["cc.vault", "$JS.API"] {
+                assert!(
+                    !told(&client, &format!("{api}.{question}"), body).await,
+                    "{reader}: {api}.{question}"
+                );
+            }
         }
     }
 }

@@ -1,0 +1,211 @@
+//! Opening and making the vault, and what is refused before anything is read.
+
+use aws_lc_rs::hmac;
+use citycode_jetstream::api::{self, ApiError};
+use citycode_jetstream::{Client, ConnectError, SettingMismatch};
+use zeroize::Zeroizing;
+
+use super::keys::{KeyRing, VaultKey, VaultKeys};
+use super::manifest::{Manifest, NewVault, settings};
+use super::pages::{Entries, Page, PageId, PageName, Pages, Table};
+use super::{JetStreamVault, STREAM, VaultConfig};
+use crate::{FillRandom, VaultError};
+
+/// The entry of a page of keys.
+const KEY_ENTRY: &[u8] = b"key";
+/// How often a page of keys is looked for while somebody else may be writing it.
+const LOOKS: usize = 3;
+
+/// Why a vault could not be opened or made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No server took the connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No vault stands there.
+    #[error("the servers have no vault; `provision` makes one")]
+    NoVault,
+    /// The stream's metadata is no manifest of a vault, or that of a newer one.
+    #[error("the vault's manifest cannot be read: {0}")]
+    Manifest(String),
+    /// It holds the people of another log.
+    #[error("the vault belongs to another event log")]
+    OtherLog,
+    /// It stands under another key.
+    #[error("the key is not the vault's")]
+    OtherKey,
+    /// An issuer has not put its keys into it yet.
+    #[error("the vault has no keys yet; an issuer puts them in at its start")]
+    NoKeys,
+    /// Its keys are gone, and pages under them are not.
+    #[error("the vault's page of keys is gone; restore the vault, do not start afresh")]
+    KeysLost,
+    /// Its pages could not be read.
+    #[error(transparent)]
+    Pages(VaultError),
+    /// The stream is set up so that people could be lost, or stay readable.
+    #[error("the vault is not set up as it needs to be: {}", citycode_jetstream::settings::list(.0))]
+    WrongSettings(Vec<SettingMismatch>),
+    /// A question was not answered.
+    #[error("the servers cannot be asked about the vault: {0}")]
+    Unanswered(ApiError),
+}
+
+impl OpenError {
+    /// Whether trying again may help: servers that are not up yet, or a vault that is about to be made.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => !matches!(error, ConnectError::Seed),
+            Self::NoVault | Self::NoKeys | Self::Pages(VaultError::Unavailable(_)) => true,
+            Self::Unanswered(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
+impl From<VaultError> for OpenError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::OtherKey => Self::OtherKey,
+            error => Self::Pages(error),
+        }
+    }
+}
+
+/// Makes the vault if there is none. Safe to run at every start and by many at once; one that stands is checked and never
+/// changed. Its keys are put in by the first issuer that opens it: who provisions needs none.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenError> {
+    let client = connect(config).await?;
+    if let Err(error) = api::stream_info(&client, STREAM).await {
+        if !error.has_code(api::code::STREAM_NOT_FOUND) {
+            return Err(OpenError::Unanswered(error));
+        }
+        let request = Manifest::new(new).request(config.replicas);
+        let made: Result<serde_json::Value, _> = api::ask(&client, &format!("STREAM.CREATE.{STREAM}"), &request).await;
+        match made {
+            Ok(_) => {}
+            // Somebody was faster; what they made is looked at below.
+            Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => {}
+            Err(error) => return Err(OpenError::Unanswered(error)),
+        }
+    }
+    check(&client, config).await.map(drop)
+}
+
+async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
+    Ok(citycode_jetstream::connect(&config.connection, |_| ()).await?)
+}
+
+/// What stands there, if it is the vault that is asked for.
+async fn check(client: &Client, config: &VaultConfig) -> Result<Manifest, OpenError> {
+    let info = api::stream_info(client, STREAM).await.map_err(|error| {
+        if error.has_code(api::code::STREAM_NOT_FOUND) {
+            OpenError::NoVault
+        } else {
+            OpenError::Unanswered(error)
+        }
+    })?;
+    let manifest = Manifest::from_metadata(&info.metadata()).map_err(OpenError::Manifest)?;
+    if config
+        .expected_log_id
+        .is_some_and(|expected| expected != manifest.log_id)
+    {
+        return Err(OpenError::OtherLog);
+    }
+    let mismatches = citycode_jetstream::settings::compare(&settings(config.replicas), &info.config);
+    if !mismatches.is_empty() {
+        return Err(OpenError::WrongSettings(mismatches));
+    }
+    Ok(manifest)
+}
+
+impl JetStreamVault {
+    /// Opens the vault with the keys that this service was given. Where it has none of its own yet, one who has the
+    /// master key puts them in, and others are told to wait.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(config: &VaultConfig, keys: &VaultKeys, random: FillRandom) -> Result<Self, OpenError> {
+        let client = connect(config).await?;
+        let manifest = check(&client, config).await?;
+        let ring = KeyRing::new(keys, &manifest.vault_id);
+        // Of format 1 and not rotated since: it says itself whose it is.
+        let first_format = match &keys.current {
+            VaultKey::Master(master) => manifest.is_of_first_format_under(master),
+            VaultKey::Revocation(_) | VaultKey::Index(_) => false,
+        };
+        let pages = Pages::new(client, &manifest, ring, random.clone());
+        let tags = page_of_keys(&pages, Table::Index, first_format, &random).await?;
+        let mut others = [None, None];
+        for (key, table) in others.iter_mut().zip([Table::People, Table::Reasons]) {
+            if pages.keys().has(table) {
+                *key = Some(page_of_keys(&pages, table, first_format, &random).await?);
+            }
+        }
+        let [places, reasons] = others;
+        Ok(Self {
+            pages,
+            tags,
+            places,
+            reasons,
+            random,
+        })
+    }
+}
+
+/// The key that stands in a table's page of keys; put there if there is none yet.
+async fn page_of_keys(
+    pages: &Pages,
+    table: Table,
+    first_format: bool,
+    random: &FillRandom,
+) -> Result<hmac::Key, OpenError> {
+    let id = PageId {
+        table,
+        name: PageName::Keys,
+    };
+    for _ in 0..LOOKS {
+        let page = if pages.keys().is_master() {
+            pages.read(id).await?
+        } else {
+            pages.read_near(id).await?
+        };
+        if let Some(key) = page.entries.get(KEY_ENTRY) {
+            return Ok(hmac::Key::new(hmac::HMAC_SHA256, key));
+        }
+        if !pages.keys().is_master() {
+            return Err(OpenError::NoKeys);
+        }
+        let written = pages.versions().await?;
+        let has_pages = written
+            .iter()
+            .any(|(id, _)| id.table == table && matches!(id.name, PageName::Number(_)));
+        let key = match (first_format && table != Table::Reasons, has_pages) {
+            (true, _) => pages.keys().first_format_tags.clone().ok_or(OpenError::OtherKey)?,
+            (false, false) => {
+                let mut key = Zeroizing::new([0; 32]);
+                random(key.as_mut_slice());
+                key
+            }
+            // Somebody may have put keys and a page in since this one looked.
+            (false, true) => continue,
+        };
+        let mut entries = Entries::default();
+        entries.insert(KEY_ENTRY, &*key);
+        let page = Page {
+            entries,
+            revision: 0,
+            under: None,
+        };
+        // Refused where somebody was faster: what stands there is read, and is whose it is.
+        match pages.write(id, &page, false).await {
+            Ok(()) | Err(ApiError::Refused { .. }) => {}
+            Err(error) => return Err(OpenError::Unanswered(error)),
+        }
+    }
+    Err(OpenError::KeysLost)
+}

@@ -1,0 +1,94 @@
+//! `citycode vault`: what an operator does to the vault on NATS servers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_service_kit::config::{self, Sources};
+use citycode_service_kit::entropy::Entropy;
+use citycode_service_kit::files;
+use citycode_service_kit::problem::Code;
+use citycode_vault::jetstream::{JetStreamVault, VaultConfig, VaultKey, VaultKeys};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::apart::ServiceSettings;
+use crate::compose::StartError;
+use crate::failure::Failure;
+use crate::output::{Output, progress};
+
+/// Its name to the servers.
+const CLIENT: &str = "citycode vault";
+
+/// Flags of `vault`.
+#[derive(Args)]
+pub(crate) struct VaultArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Put another master key in the place of the one that is: every page is written anew under it.
+    RotateMaster(RotateArgs),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Before: `citycode secrets --next-master`, give every service its `vault-….next.key` beside the key it has, and restart them.\nThe folder `keys` of the configuration holds vault-master.key and vault-master.next.key; the NATS user is an issuer's of the vault.\nCut short, run it again: it goes on. After: move each .next.key to its place and restart the services."
+)]
+struct RotateArgs {
+    /// The configuration file (TOML), of the services' form.
+    #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: &VaultArgs, output: Output, entropy: &Arc<dyn Entropy>) -> Result<(), Failure> {
+    let What::RotateMaster(args) = &args.what;
+    let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
+    let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
+    let folder = settings.keys.as_ref();
+    let folder = folder.ok_or_else(|| not_rotated("nothing says where the keys are", "name their folder in `keys`"))?;
+    let key = |name: &str| {
+        let path = folder.join(name);
+        let key = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
+        Ok::<_, Failure>(VaultKey::Master(key))
+    };
+    let keys = VaultKeys {
+        current: key("vault-master.key")?,
+        next: Some(key("vault-master.next.key")?),
+    };
+    let servers = settings.vault();
+    let config = VaultConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: None,
+    };
+    let entropy = Arc::clone(entropy);
+    let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+    let vault = JetStreamVault::open(&config, &keys, random).await;
+    let vault = vault.map_err(|error| not_rotated(error, "mend that and run it again"))?;
+    let bar = progress(vault.pages(), "pages");
+    let counted = bar.clone();
+    let rotated = vault.rotate(move || counted.inc(1)).await;
+    let written = rotated.map_err(|error| not_rotated(error, "run it again: it goes on where it was"))?;
+    bar.finish_and_clear();
+    let whole = json!({ "pages": vault.pages(), "written_anew": written });
+    let facts = [
+        ("pages", vault.pages().to_string()),
+        ("written anew", written.to_string()),
+        (
+            "now",
+            "move each .next.key to its place, and restart the services".to_owned(),
+        ),
+    ];
+    output.thing(&whole, &facts)
+}
+
+fn not_rotated(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        format_args!("the master key was not replaced everywhere"),
+        why,
+        Some(what_to_do),
+    )
+}
