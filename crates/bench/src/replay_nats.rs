@@ -26,8 +26,11 @@ use crate::report::{Figure, Goal, Report};
 /// Three commits and four events each.
 const HOLDERS: u64 = 30_000;
 const ROUNDS: usize = 5;
+/// Of the user in [`ACCOUNTS`], which no other server knows.
+const READER: &str = "SUAENZB4XIYPLWNIJNIWSLUDQ6RCMD5KKNFYOFY4M6GEDJ7BGQWYNILPJE";
 /// The log's account and a reader's, as `citycode secrets` shares them.
 const ACCOUNTS: &str = r#"
+no_auth_user: log
 accounts {
   LOG {
     jetstream: enabled
@@ -40,7 +43,7 @@ accounts {
     ]
   }
   READER {
-    users: [ { user: reader, password: bench } ]
+    users: [ { nkey: UC2U7X7CUGRIWCUWJA7Q7YMXG3MKLN6KS6XFODVCSAUU7SYCFBN3EII3 } ]
     imports: [
       { service: { account: LOG, subject: "$JS.API.STREAM.INFO.*" }, to: "cc.log.STREAM.INFO.*" }
       { service: { account: LOG, subject: "$JS.API.STREAM.MSG.GET.*" }, to: "cc.log.STREAM.MSG.GET.*" }
@@ -59,15 +62,13 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
 
 async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let server = NatsServer::start_configured(ACCOUNTS).await;
-    let as_user = |user: &str| {
-        let url = server.url().replace("nats://", &format!("nats://{user}:bench@"));
-        jetstream::Config {
-            replicas: 1,
-            ..jetstream::Config::new(vec![url], "bench", Durability::Unproven)
-        }
+    let config = jetstream::Config {
+        replicas: 1,
+        ..jetstream::Config::new(vec![server.url()], "bench", Durability::Unproven)
     };
-    let (config, mut apart) = (as_user("log"), as_user("reader"));
+    let mut apart = config.clone();
     apart.connection.api = "cc.log".to_owned();
+    apart.connection.credentials = jetstream::Credentials::NkeySeed(READER.to_owned().into());
     let layout = Layout::default();
     let log_id = LogId([1; 16]);
     jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await?;
