@@ -24,7 +24,7 @@ struct DebianPackage {
     present: fn() -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 6] = [
+const DEBIAN_PACKAGES: [DebianPackage; 9] = [
     DebianPackage {
         name: "zbar-tools",
         what_for: "zbarimg, a second reader of our QR images",
@@ -44,6 +44,21 @@ const DEBIAN_PACKAGES: [DebianPackage; 6] = [
         name: "g++",
         what_for: "libFuzzer is C++",
         present: || on_path("c++") || on_path("g++"),
+    },
+    DebianPackage {
+        name: "iproute2",
+        what_for: "ip, for networks that a test cuts",
+        present: || on_path("ip"),
+    },
+    DebianPackage {
+        name: "strace",
+        what_for: "a disk made slow under a running server",
+        present: || on_path("strace"),
+    },
+    DebianPackage {
+        name: "libfaketime",
+        what_for: "services whose clocks are off",
+        present: || std::path::Path::new("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1").is_file(),
     },
     DebianPackage {
         name: "prometheus",

@@ -1,17 +1,19 @@
-//! Faults made from outside, and a checker that reads the whole log afterwards: what was acknowledged stands there
+//! Faults made from outside, and the checker that reads the whole log afterwards: what was acknowledged stands there
 //! exactly once, at the place that was said, in a chain without a break; what is unknown is settled by the same bytes
-//! again; a subscriber that lived through it has everything once and in order.
+//! again; a subscriber that lived through it has everything once and in order. Towns under load, whose writers decide
+//! by the rules, and other faults stand in `services/citycode/tests/faults`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::{
-    AppendOutcome, BucketTail, CommitHash, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit, Position,
+    AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit, Position,
     SubscriptionBatch,
 };
 use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_testkit::checker::{self, Answer, Attempt, Command, Moment, Run, WholeLog};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
 use crate::fixture::{alone, cluster, commit};
@@ -28,13 +30,20 @@ async fn open(config: &Config) -> Arc<JetStreamEventStore> {
     Arc::new(JetStreamEventStore::open(config).await.unwrap())
 }
 
-/// What a writer was told: message id → place and hash.
-type Acknowledged = BTreeMap<MessageId, (Position, CommitHash)>;
+/// What happened before what, among all writers: a moment is a count.
+#[derive(Clone, Default)]
+struct Order(Arc<AtomicU64>);
+
+impl Order {
+    fn next(&self) -> Moment {
+        Duration::from_nanos(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
 
 /// Writes to streams of its own until it is told to stop. A commit whose fate is unknown or that was not taken is
 /// sent again, the very same bytes, until an answer comes: nothing is ever decided anew over it.
-async fn write(store: Arc<JetStreamEventStore>, writer: u64, stop: Arc<AtomicBool>) -> Acknowledged {
-    let mut acknowledged = Acknowledged::new();
+async fn write(store: Arc<JetStreamEventStore>, writer: u64, stop: Arc<AtomicBool>, order: Order) -> Vec<Command> {
+    let mut acknowledged = Vec::new();
     let mut tails = BTreeMap::<u64, BucketTail>::new();
     for number in 0.. {
         if stop.load(Ordering::SeqCst) {
@@ -42,8 +51,18 @@ async fn write(store: Arc<JetStreamEventStore>, writer: u64, stop: Arc<AtomicBoo
         }
         let stream = writer * 4 + number % 4;
         let new = commit(&format!("holder-{stream}"), writer << 32 | number);
-        let (position, tail) = settle(&store, new.clone(), tails.get(&stream).copied()).await;
-        acknowledged.insert(new.message_id, (position, tail.hash));
+        let mut command = Command::new(new.command_id);
+        let invoked_at = order.next();
+        let (position, tail) = settle(&store, new, tails.get(&stream).copied()).await;
+        command.attempts.push(Attempt {
+            invoked_at,
+            answered_at: order.next(),
+            answer: Answer::Done {
+                position: Some(position),
+                code_id: None,
+            },
+        });
+        acknowledged.push(command);
         tails.insert(stream, tail);
     }
     acknowledged
@@ -102,45 +121,27 @@ async fn follow(store: Arc<JetStreamEventStore>, end: tokio::sync::oneshot::Rece
     }
 }
 
-/// Reads everything anew and compares: the log against what was acknowledged, the chain of every bucket, and the
-/// subscriber against both.
-async fn check(config: &Config, acknowledged: &[Acknowledged], told: &[MessageId]) {
+/// Reads everything anew and lets the checker compare it with what writers were told; then the subscriber with both.
+async fn check(config: &Config, acknowledged: Vec<Command>, told: &[MessageId]) {
     let store = open(config).await;
-    let mut there = BTreeMap::<MessageId, (Position, CommitHash)>::new();
-    let mut tails = BTreeMap::new();
-    for (partition, head) in store.heads().await.unwrap().iter() {
-        for sequence in 1..=head.0 {
-            let position = Position {
-                partition,
-                sequence: citycode_event_store::Sequence(sequence),
-            };
-            let commit = store.read_at(position).await.unwrap().expect("no gap");
-            let before = tails.insert(commit.bucket, commit.hash).unwrap_or(CommitHash::NONE);
-            assert_eq!(
-                commit.previous_hash, before,
-                "the chain of bucket {} at {position}",
-                commit.bucket
-            );
-            let twice = there.insert(commit.commit.message_id, (position, commit.hash));
-            assert_eq!(twice, None, "a command stands twice, the second time at {position}");
-        }
-    }
-    let mut all = Acknowledged::new();
-    for one in acknowledged {
-        assert!(one.len() > 10, "a writer wrote only {}", one.len());
-        all.extend(one.iter().map(|(id, place)| (*id, *place)));
-    }
-    for (id, place) in &all {
-        assert_eq!(there.get(id), Some(place), "acknowledged, and not there or elsewhere");
-    }
+    let log = WholeLog::read(&*store).await.unwrap();
+    let mut there: Vec<_> = log.commits.iter().map(|commit| commit.commit.message_id).collect();
+    there.sort();
+    assert!(acknowledged.len() > 40, "writers wrote only {}", acknowledged.len());
     assert_eq!(
         there.len(),
-        all.len(),
-        "every commit that stands there was acknowledged in the end"
+        acknowledged.len(),
+        "every commit was acknowledged in the end"
     );
+    let run = Run {
+        log,
+        commands: acknowledged,
+        verdicts: Vec::new(),
+        projections: Vec::new(),
+    };
+    assert_eq!(checker::check(&run), Vec::new());
     let mut told = told.to_vec();
     told.sort();
-    let there: Vec<_> = there.into_keys().collect();
     assert_eq!(told, there, "the subscriber has everything once");
 }
 
@@ -148,24 +149,30 @@ async fn check(config: &Config, acknowledged: &[Acknowledged], told: &[MessageId
 async fn live_through<F: AsyncFnOnce()>(config: &Config, faults: F) {
     let store = open(config).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let order = Order::default();
     let (end, ends) = tokio::sync::oneshot::channel();
     let follower = tokio::spawn(follow(Arc::clone(&store), ends));
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
-        writers.push(tokio::spawn(write(Arc::clone(&store), writer, Arc::clone(&stop))));
+        writers.push(tokio::spawn(write(
+            Arc::clone(&store),
+            writer,
+            Arc::clone(&stop),
+            order.clone(),
+        )));
     }
     faults().await;
     stop.store(true, Ordering::SeqCst);
     let mut acknowledged = Vec::new();
     for writer in writers {
-        acknowledged.push(writer.await.unwrap());
+        acknowledged.extend(writer.await.unwrap());
     }
     end.send(store.heads().await.unwrap()).expect("the follower lives");
     let told = tokio::time::timeout(PATIENCE, follower)
         .await
         .expect("it reaches the end")
         .unwrap();
-    check(config, &acknowledged, &told).await;
+    check(config, acknowledged, &told).await;
 }
 
 /// Until so many more commits stand in the log, seen by a client of its own.
