@@ -270,6 +270,16 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
         std::fs::remove_dir_all(city.path("verifier"))?;
     }
     writer.abort();
+    let resident = tell(report, shared, own);
+    report.push(Figure::new("snapshot_bytes_per_code", bytes as f64 / codes as f64, "bytes").asked(Goal::AtMost(4.0)));
+    let resident = resident * 1e6 / codes as f64;
+    report.push(Figure::new("resident_bytes_per_code", resident, "bytes"));
+    report.push(Figure::new("publish_100m", publish_seconds, "s"));
+    Ok(())
+}
+
+/// The figures of all rounds; gives the most resident memory in MB.
+fn tell(report: &mut Report, mut shared: Vec<Started>, mut own: Vec<Started>) -> f64 {
     for (name, rounds) in [("from_shared", &mut shared), ("from_own_file", &mut own)] {
         rounds.sort_by(|one, other| one.ready_seconds.total_cmp(&other.ready_seconds));
         report.note(format!("{name}: {}", rounds[rounds.len() / 2].how));
@@ -283,12 +293,5 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let resident = most(|one| one.resident_mb);
     report.push(Figure::new("verifier_resident_100m", resident, "MB").asked(Goal::AtMost(600.0)));
     report.push(Figure::new("verifier_peak_resident_100m", most(|one| one.peak_mb), "MB").asked(Goal::AtMost(600.0)));
-    report.push(Figure::new("snapshot_bytes_per_code", bytes as f64 / codes as f64, "bytes").asked(Goal::AtMost(4.0)));
-    report.push(Figure::new(
-        "resident_bytes_per_code",
-        resident * 1e6 / codes as f64,
-        "bytes",
-    ));
-    report.push(Figure::new("publish_100m", publish_seconds, "s"));
-    Ok(())
+    resident
 }

@@ -118,7 +118,7 @@ impl Place {
         }
     }
 
-    fn new<'a>(&self, more: u64, salt: u8, signing: &'a SigningKey, replaces: u64) -> NewSnapshot<'a> {
+    fn to_publish<'a>(&self, more: u64, salt: u8, signing: &'a SigningKey, replaces: u64) -> NewSnapshot<'a> {
         NewSnapshot {
             file: File::open(snapshot(self.folder.path(), more)).expect("a file"),
             identity: IDENTITY,
@@ -133,7 +133,7 @@ impl Place {
     async fn publish(&self, more: u64, salt: u8) -> (Committed, Statement) {
         let replaces = self.shared.standing().await.expect("an answer").sequence();
         let signing = signing();
-        let published = self.shared.publish(self.new(more, salt, &signing, replaces));
+        let published = self.shared.publish(self.to_publish(more, salt, &signing, replaces));
         published.await.expect("it is published")
     }
 
@@ -279,8 +279,8 @@ async fn of_two_that_publish_at_once_one_wins_whole() {
     let place = Place::at(vec![server.url()], 1).await;
     let signing = signing();
     let both = tokio::join!(
-        place.shared.publish(place.new(1, 1, &signing, 0)),
-        place.shared.publish(place.new(2, 2, &signing, 0)),
+        place.shared.publish(place.to_publish(1, 1, &signing, 0)),
+        place.shared.publish(place.to_publish(2, 2, &signing, 0)),
     );
     let [one, other] = [both.0.expect("an end").0, both.1.expect("an end").0];
     assert_eq!([one, other].iter().filter(|end| **end == Committed::Now).count(), 1);
@@ -361,7 +361,7 @@ async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
     let server = NatsServer::start().await;
     let place = Place::at(vec![server.url()], 1).await;
     let forger = SigningKey::from_seed([6; 32]);
-    let forged = place.shared.publish(place.new(1, 1, &forger, 0)).await;
+    let forged = place.shared.publish(place.to_publish(1, 1, &forger, 0)).await;
     assert_eq!(forged.expect("anyone may write here").0, Committed::Now);
     let refused = async || match place.shared.standing().await {
         Ok(Standing::Refused { why, .. }) => why,
