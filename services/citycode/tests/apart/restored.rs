@@ -82,10 +82,7 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
             .starts_with("admit")
     })
     .await;
-    city.server_mut().kill9().await;
-    std::fs::remove_dir_all(&store).expect("the folder goes");
-    copy(&aside, &store).await;
-    city.server_mut().restart().await;
+    put_back(&mut city, &store, &aside).await;
     for running in [&issuer_running, &revocation_running, &verifier_running, &audit_running] {
         eventually("it says that the log went back", PATIENCE, || async {
             refuses(&health(running.url()).await)
@@ -116,6 +113,14 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
         comes_again_and_refuses(&city, &program, name).await;
     }
     assert!(portal.terminate(DEADLINE).await.success());
+}
+
+/// The server's folder is what it was once.
+async fn put_back(city: &mut City, store: &Path, aside: &Path) {
+    city.server_mut().kill9().await;
+    std::fs::remove_dir_all(store).expect("the folder goes");
+    copy(aside, store).await;
+    city.server_mut().restart().await;
 }
 
 /// Whether it ends with the reason, or lives and says it in its health.

@@ -49,7 +49,7 @@ fn commit(stream: &StreamName, number: u8) -> NewCommit {
     NewCommit {
         message_id: message_id("test", stream, &command_id),
         command_id,
-        ..commit_of(stream.clone(), &event, 0, 0)
+        ..commit_of(*stream, &event, 0, 0)
     }
 }
 
