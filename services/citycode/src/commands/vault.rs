@@ -21,6 +21,7 @@ const CLIENT: &str = "citycode vault";
 
 /// Flags of `vault`.
 #[derive(Args)]
+#[command(after_help = "Example:\n  citycode vault rotate-master --config /etc/citycode/vault.toml")]
 pub(crate) struct VaultArgs {
     #[command(subcommand)]
     what: What,

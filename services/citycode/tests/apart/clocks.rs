@@ -62,6 +62,8 @@ struct ThreeClocks {
     _others: Vec<Running>,
 }
 
+const CLOCKS: [&str; 3] = ["right", "ahead", "behind"];
+
 impl ThreeClocks {
     async fn start() -> Self {
         // Tokens for callers are an hour old: a service whose clock is behind takes them too.
@@ -72,12 +74,15 @@ impl ThreeClocks {
             }
         }
         city.provision().await;
+        let mut issuers = Vec::new();
+        for clock in CLOCKS {
+            issuers.push(city.start(&issuer(), &format!("issuer-{clock}"), "").await);
+        }
         let revocation = city.start(&revocation(), "revocation", "").await;
         let audit = city.start(&audit(), "audit", "").await;
         let (mut portals, mut roads, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for clock in ["right", "ahead", "behind"] {
+        for (clock, issuer) in CLOCKS.into_iter().zip(issuers) {
             let road = Road::to(&city.server().url(), "cc.ev.").await;
-            let issuer = city.start(&issuer(), &format!("issuer-{clock}"), "").await;
             let by_road = [road.address().to_owned()];
             let name = format!("verifier-{clock}");
             let verifier = city.launch(&verifier(), &name, free_port(), &by_road, "").await;

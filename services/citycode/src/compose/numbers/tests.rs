@@ -87,7 +87,15 @@ fn the_list_holds_exactly_what_the_sources_record() {
 
 #[test]
 fn names_end_in_their_unit() {
-    let units = ["_total", "_seconds", "_bytes", "_events", "_messages", "_healthy"];
+    let units = [
+        "_total",
+        "_seconds",
+        "_bytes",
+        "_events",
+        "_commits",
+        "_messages",
+        "_healthy",
+    ];
     for number in ALL {
         let name = number.name;
         assert!(name.starts_with("citycode_"), "{name}");

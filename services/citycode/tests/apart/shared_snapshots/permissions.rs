@@ -46,14 +46,18 @@ async fn nobody_but_revocation_writes_snapshots_and_nobody_reads_those_of_others
                 "stream_name": format!("OBJ_{bucket}"),
                 "config": { "ack_policy": "none", "deliver_subject": client.new_inbox() },
             });
-            for (verb, body) in [
-                ("STREAM.MSG.GET", r#"{"seq":1}"#.to_owned()),
-                ("DIRECT.GET", r#"{"seq":1}"#.to_owned()),
-                ("CONSUMER.CREATE", consumer.to_string()),
-            ] {
-                let subject = format!("$JS.API.{verb}.OBJ_{bucket}");
-                let read = ask(&client, &subject, &body).await.is_some();
-                assert_eq!(read, may, "{user} {verb} {bucket}");
+            // Readers ask from accounts of their own.
+            let own = ["issuer", "provision"].contains(&user);
+            for (api, may) in [("$JS.API", may && own), ("cc.log", may && !own)] {
+                for verb in ["STREAM.MSG.GET", "DIRECT.GET"] {
+                    let read = ask(&client, &format!("{api}.{verb}.OBJ_{bucket}"), r#"{"seq":1}"#).await;
+                    assert_eq!(read.is_some(), may, "{user} {api}.{verb} {bucket}");
+                }
+                let made = format!("{api}.CONSUMER.CREATE.OBJ_{bucket}");
+                assert!(
+                    ask(&client, &made, &consumer.to_string()).await.is_none(),
+                    "{user} {made}"
+                );
             }
         }
     }
