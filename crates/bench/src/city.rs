@@ -37,72 +37,70 @@ const VERIFIERS: usize = 8;
 const KIND: &str = "sampling";
 const CHANNEL: &str = "app";
 
+/// How many partitions a log has, for servers that share two cores and for a city's: few let a crowd's commits go in
+/// batches (decision 18).
+const FEW: u16 = 1;
+const MANY: u16 = 16;
+
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let one = NatsServer::start().await;
-        measure(
-            report,
-            scale,
-            vec![one.url()],
-            1,
-            ["issue_1", "issue_1_p99_at_half", "propagation_1"],
-        )
-        .await?;
-        drop(one);
-        let three = NatsCluster::start().await;
-        measure(
-            report,
-            scale,
-            three.urls(),
-            3,
-            ["issue_3", "issue_3_p99_at_half", "propagation_3"],
-        )
-        .await
+        for (partitions, names) in [
+            (FEW, ["issue_1", "issue_1_p99_at_half", "propagation_1"]),
+            (
+                MANY,
+                ["issue_1_of_16", "issue_1_of_16_p99_at_half", "propagation_1_of_16"],
+            ),
+        ] {
+            let one = NatsServer::start().await;
+            measure(report, scale, &[one.url()], partitions, names).await?;
+        }
+        for (partitions, names) in [
+            (FEW, ["issue_3", "issue_3_p99_at_half", "propagation_3"]),
+            (
+                MANY,
+                ["issue_3_of_16", "issue_3_of_16_p99_at_half", "propagation_3_of_16"],
+            ),
+        ] {
+            let three = NatsCluster::start().await;
+            measure(report, scale, &three.urls(), partitions, names).await?;
+        }
+        Ok(())
     })
 }
 
 async fn measure(
     report: &mut Report,
     scale: Scale,
-    servers: Vec<String>,
-    replicas: u8,
+    servers: &[String],
+    partitions: u16,
     names: [&'static str; 3],
 ) -> Result<()> {
     let folder = folder::throw_away()?;
     let config = jetstream::Config {
-        replicas,
-        ..jetstream::Config::new(servers.clone(), "bench", Durability::Unproven)
+        replicas: u8::try_from(servers.len())?,
+        ..jetstream::Config::new(servers.to_vec(), "bench", Durability::Unproven)
     };
-    let ground = ground(&config).await?;
+    let ground = ground(&config, partitions).await?;
     let up = IssuerUp::start(folder.path(), &ground).await?;
     let client = up.client().await?;
     let people: Vec<Person> = citycode_testkit::City::new(42, jiff::civil::date(2022, 8, 31), &[])
         .take(scale.of(PEOPLE) as usize)
         .collect();
     crate::issue::import(client.clone(), &people).await?;
-    let (rate, _) = issue(
-        &client,
-        &people,
-        ISSUES,
-        std::env::var("F").map_or(IN_FLIGHT, |p| p.parse().unwrap()),
-        None,
-    )
-    .await?;
+    let (rate, _) = issue(&client, &people, scale.of(ISSUES), IN_FLIGHT, None).await?;
     report.push(Figure::new(names[0], rate, "codes/s").asked(Goal::AtLeast(WANTED)));
     let half = rate.min(WANTED) / 2.0;
     let (_, mut waits) = issue(&client, &people, scale.of(ISSUES) / 2, IN_FLIGHT, Some(half)).await?;
     let p99 = quantile(&mut waits, 0.99);
     report.push(Figure::new(names[1], p99.as_secs_f64() * 1e3, "ms").asked(Goal::AtMost(50.0)));
-    if std::env::var("NOPROP").is_err() {
-        propagate(report, scale, &config, &client, &people, names[2]).await?;
-    }
+    propagate(report, scale, &config, &client, &people, names[2]).await?;
     up.stop().await
 }
 
-async fn ground(config: &jetstream::Config) -> Result<Ground> {
+async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
     let log_id = LogId(OsEntropy.array());
-    let layout = Layout::new(std::env::var("P").map_or(16, |p| p.parse().unwrap()), 65_536)?;
+    let layout = Layout::new(partitions, Layout::default().buckets_per_partition())?;
     jetstream::provision(config, &jetstream::NewLog { log_id, layout }).await?;
     let store = JetStreamEventStore::open(config).await?;
     let vault_config = VaultConfig {
