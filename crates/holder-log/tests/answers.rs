@@ -72,7 +72,7 @@ impl EventStore for Blind {
 }
 
 fn log() -> (Arc<Blind>, HolderLog) {
-    let inner = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 64).unwrap());
+    let inner = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 64).expect("a layout"));
     let store = Arc::new(Blind {
         inner,
         blind: AtomicBool::new(false),

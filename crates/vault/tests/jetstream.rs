@@ -414,6 +414,24 @@ fn key_ids(versions: &[Vec<u8>]) -> std::collections::BTreeSet<Vec<u8>> {
     versions.iter().map(|version| version[1..9].to_vec()).collect()
 }
 
+/// A rotation that is cut short after the third page.
+async fn rotate_three_pages(rotating: Arc<JetStreamVault>) {
+    let (third, mut reached) = tokio::sync::mpsc::unbounded_channel();
+    let rotation = tokio::spawn(async move {
+        let told = std::sync::atomic::AtomicU32::new(0);
+        rotating
+            .rotate(|| {
+                if told.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2 {
+                    third.send(()).unwrap();
+                }
+            })
+            .await
+    });
+    reached.recv().await.unwrap();
+    rotation.abort();
+    let _ = rotation.await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut_short() {
     let server = NatsServer::start().await;
@@ -438,22 +456,7 @@ async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut
     };
     let working = JetStreamVault::open(&config, &both(), random()).await.unwrap();
     let rotating = Arc::new(JetStreamVault::open(&config, &both(), random()).await.unwrap());
-    // Cut short after the third page.
-    let (third, reached) = tokio::sync::mpsc::unbounded_channel();
-    let cut = Arc::clone(&rotating);
-    let rotation = tokio::spawn(async move {
-        let told = std::sync::atomic::AtomicU32::new(0);
-        cut.rotate(|| {
-            if told.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2 {
-                third.send(()).unwrap();
-            }
-        })
-        .await
-    });
-    let mut reached = reached;
-    reached.recv().await.unwrap();
-    rotation.abort();
-    let _ = rotation.await;
+    rotate_three_pages(Arc::clone(&rotating)).await;
     // Old and new are taken meanwhile, by whoever has both.
     for serial in 0..12 {
         assert_eq!(working.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));

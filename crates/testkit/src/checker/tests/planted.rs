@@ -50,7 +50,7 @@ fn acknowledged(run: &Run, commit: &RecordedCommit) -> bool {
 
 fn with_event(commit: &RecordedCommit, event: &Event) -> RecordedCommit {
     let mut changed = commit.clone();
-    changed.commit.events = commit_of(commit.commit.stream.clone(), event, 0, 0).events;
+    changed.commit.events = commit_of(commit.commit.stream, event, 0, 0).events;
     changed
 }
 
@@ -219,7 +219,7 @@ fn a_holder_who_is_registered_twice() {
     planted(|run| {
         let registered = |commit: &RecordedCommit| matches!(events_of(commit).unwrap()[0], Event::HolderRegistered(_));
         let first = place(run, registered);
-        let stream = run.log.commits[first].commit.stream.clone();
+        let stream = run.log.commits[first].commit.stream;
         let holder = citycode_holder_log::holder_of(&stream).unwrap();
         let again = events_of(&run.log.commits[first]).unwrap().remove(0);
         let later = place(run, |commit| commit.commit.stream == stream && !registered(commit));
