@@ -22,7 +22,7 @@ pub(crate) enum Appended {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum CatchUpError {
+pub(crate) enum CatchUpError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -163,7 +163,7 @@ impl HolderLog {
     }
 
     /// Waits until the register has everything that the bucket's partition holds now.
-    async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
+    pub(crate) async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
         let sequence = self.store.head(bucket.partition).await?;
         self.progress
             .wait_for(Position {

@@ -211,6 +211,9 @@ impl HolderLog {
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.locks.lock(bucket).await;
+        // What forbids the command may have been mended by another writer a moment ago: a refusal rests on everything
+        // that the log held when it was asked for.
+        let mut caught_up = false;
         for _ in 0..MAX_DECISIONS {
             let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
             let tail = expected(tail);
@@ -222,7 +225,15 @@ impl HolderLog {
                 return self.answer_stored(&stored, context).await;
             }
             let now = context.now.max(state.last_decided_at);
-            let events = decide.decide(&state, now).await.map_err(ExecuteError::Refused)?;
+            let events = match decide.decide(&state, now).await {
+                Ok(events) => events,
+                Err(refusal) if caught_up => return Err(ExecuteError::Refused(refusal)),
+                Err(_) => {
+                    self.catch_up(bucket).await.map_err(not_done)?;
+                    caught_up = true;
+                    continue;
+                }
+            };
             if events.is_empty() {
                 return Ok(Executed::unchanged());
             }

@@ -155,7 +155,9 @@ impl Spread {
         let mut last = Err(nobody());
         for instance in order {
             let body = Body::new(Full::new(bytes.clone()));
-            last = instance.carry(http::Request::from_parts(parts.clone(), body)).await;
+            last = instance
+                .carry_whole(http::Request::from_parts(parts.clone(), body))
+                .await;
             match &last {
                 Ok(response) if !is_unavailable(response) => return last,
                 _ => metrics::counter!("citycode_portal_calls_tried_again_total").increment(1),
@@ -207,6 +209,16 @@ impl Instance {
         })?;
         response.extensions_mut().insert(CarriedBy(Arc::clone(&self.address)));
         Ok(response)
+    }
+
+    /// Carries it to its end: an instance that dies amid its answer has not answered.
+    async fn carry_whole(&self, request: Request) -> Result<Response, TransportError> {
+        let (parts, body) = self.carry(request).await?.into_parts();
+        let whole = body.collect().await.map_err(|error| {
+            self.tell(false);
+            TransportError(error.into())
+        })?;
+        Ok(Response::from_parts(parts, Body::new(whole)))
     }
 
     /// Watches its health for ever.

@@ -103,7 +103,7 @@ impl Days {
             let missing = self.look(today).await;
             let tomorrow = self.get(today + 1).is_some();
             let days = f64::from(u8::from(missing.is_ok())) * (1.0 + f64::from(u8::from(tomorrow)));
-            metrics::gauge!("citycode_verifier_record_days_open").set(days);
+            metrics::gauge!("citycode_verifier_record_open_days").set(days);
             match missing {
                 Ok(()) => {
                     had = true;

@@ -287,7 +287,7 @@ pub(crate) const ALL: &[Number] = &[
         "events folded into the status of codes",
     ),
     number(
-        "citycode_verifier_record_days_open",
+        "citycode_verifier_record_open_days",
         Gauge,
         Part::Verifier,
         "of today and tomorrow, how many days have streams for scan records, as the verifier sees it; on NATS",
