@@ -94,6 +94,7 @@ fn names_end_in_their_unit() {
         "_events",
         "_commits",
         "_messages",
+        "_days",
         "_healthy",
     ];
     for number in ALL {
