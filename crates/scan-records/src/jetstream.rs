@@ -5,12 +5,12 @@
 //! stream  CC_SCANS_<day>        cc.scan.v1.<day>.<writer>     ordinary scans, thousands a message
 //! stream  CC_REGISTERED_<day>   cc.reg.v1.<day>.<bucket>      registrations, one a message
 //! ```
-//! All in an account of their own. Days are days of UTC, counted since 1970. The bytes stand in [`message`].
+//! All in an account of their own. Days are days of UTC, counted since 1970. The bytes stand in `message.rs`.
 //!
 //! A registration counts once the servers have acknowledged it, and expects the last message of its bucket, one of
 //! 4,096 that (device, scan id) hash to, since a subject for each scan would cost the servers some 430 bytes of memory
 //! each. A verifier follows the day's registrations, all verifiers' ones, and keeps eight bytes of each. A scan id is
-//! remembered until the end of the day after its own: 24 to 48 hours. See [`register`].
+//! remembered until the end of the day after its own: 24 to 48 hours. See `register.rs`.
 //!
 //! [`keeper::ScanKeeper`] makes each day's streams and key the day before, and destroys them at retention. A verifier
 //! that finds none refuses registrations and says so in its health; ordinary scans wait as long as there is room.

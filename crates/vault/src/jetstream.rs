@@ -19,7 +19,7 @@
 //! last revision; the version that it supersedes is then overwritten on the servers' disks by the server's secure
 //! erase, and a person counts as erased only once that was acknowledged.
 //!
-//! The tables have keys apart ([`keys`]): who only looks holders up (verifiers, revocation services) has the index's and
+//! The tables have keys apart (`keys.rs`): who only looks holders up (verifiers, revocation services) has the index's and
 //! opens nothing of the people. What revocation seals officers' reasons under goes with the person's index entry.
 //!
 //! What a crash leaves: between the two writes of a new person an index entry without a record, which the next call
