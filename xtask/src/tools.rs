@@ -24,7 +24,7 @@ struct DebianPackage {
     present: fn() -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 9] = [
+const DEBIAN_PACKAGES: [DebianPackage; 10] = [
     DebianPackage {
         name: "zbar-tools",
         what_for: "zbarimg, a second reader of our QR images",
@@ -34,6 +34,11 @@ const DEBIAN_PACKAGES: [DebianPackage; 9] = [
         name: "poppler-utils",
         what_for: "pdftoppm, to look at our print sheets",
         present: || on_path("pdftoppm"),
+    },
+    DebianPackage {
+        name: "librsvg2-bin",
+        what_for: "rsvg-convert, to look at our pictures",
+        present: || on_path("rsvg-convert"),
     },
     DebianPackage {
         name: "fonts-wqy-microhei",
