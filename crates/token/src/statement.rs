@@ -61,13 +61,14 @@ fn header<'a>(kid: &'a [u8], media_type: &'a str) -> Header<'a> {
     }
 }
 
-struct Message<'a> {
-    protected: &'a [u8],
-    payload: &'a [u8],
-    signature: &'a [u8; 64],
+/// The parts of a COSE_Sign1 without unprotected headers (RFC 9052, section 4.2).
+pub(crate) struct Message<'a> {
+    pub(crate) protected: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) signature: &'a [u8; 64],
 }
 
-fn read(bytes: &[u8]) -> Option<Message<'_>> {
+pub(crate) fn read(bytes: &[u8]) -> Option<Message<'_>> {
     let mut reader = Strict::new(bytes);
     reader.tag(18)?;
     (reader.array()? == 4).then_some(())?;

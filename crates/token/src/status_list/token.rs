@@ -16,6 +16,7 @@ use super::{Bits, CompressedStatusList, StatusList, StatusListError};
 use crate::cbor::{Strict, VEC_GROWS};
 use crate::sign::SigningKey;
 use crate::sign1::{self, ALG_ED25519, Header};
+use crate::statement;
 
 /// Media type of the CWT form, in its protected header.
 pub const MEDIA_TYPE_CWT: &str = "application/statuslist+cwt";
@@ -126,7 +127,7 @@ pub fn read_cwt(
     uri: &str,
     now: Timestamp,
 ) -> Result<(StatusList, Timestamp), StatusListError> {
-    let message = read_message(cwt).ok_or(StatusListError::Unreadable)?;
+    let message = statement::read(cwt).ok_or(StatusListError::Unreadable)?;
     let key_id = crate::key_id_of(public_key);
     let raw_protected = header(&key_id).write();
     if message.protected != raw_protected {
@@ -144,27 +145,6 @@ pub fn read_cwt(
         return Err(StatusListError::Expired);
     }
     Ok((StatusList::from_compressed(said.bits, said.lst)?, said.issued_at))
-}
-
-struct Message<'a> {
-    protected: &'a [u8],
-    payload: &'a [u8],
-    signature: &'a [u8; 64],
-}
-
-fn read_message(cwt: &[u8]) -> Option<Message<'_>> {
-    let mut reader = Strict::new(cwt);
-    reader.tag(18)?;
-    (reader.array()? == 4).then_some(())?;
-    let protected = reader.bytes()?;
-    (reader.map()? == 0).then_some(())?;
-    let message = Message {
-        protected,
-        payload: reader.bytes()?,
-        signature: reader.bytes()?.try_into().ok()?,
-    };
-    reader.end()?;
-    Some(message)
 }
 
 struct Said<'a> {
