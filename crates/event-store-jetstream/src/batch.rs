@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
+use async_nats::header::{NATS_SEQUENCE, NATS_STREAM, NATS_SUBJECT};
 use citycode_event_store::{ReadError, RecordedCommit, Sequence, codec, watermark};
 use citycode_jetstream::Asks as _;
 use citycode_jetstream::api::{self, servers_word};
@@ -85,11 +86,11 @@ impl PartitionReader {
 
     /// Where in this partition a message is stored, as the server says; none where it is not of this partition.
     pub(crate) fn told(&self, message: &Message) -> Option<Sequence> {
-        let stream = servers_word(message, "Nats-Stream")?;
+        let stream = servers_word(message, NATS_STREAM)?;
         if message.status.is_some() || !names::is_stream_of(stream, self.partition) {
             return None;
         }
-        servers_word(message, "Nats-Sequence")?.parse().ok().map(Sequence)
+        servers_word(message, NATS_SEQUENCE)?.parse().ok().map(Sequence)
     }
 
     /// The next commit, from the message that has it.
@@ -100,7 +101,7 @@ impl PartitionReader {
         let position = self.position(sequence);
         self.log.echoes.see(position, &message);
         let decoded = codec::decode_recorded(message.payload.clone(), position, &self.log.manifest.layout);
-        let subject = servers_word(&message, "Nats-Subject").unwrap_or_default();
+        let subject = servers_word(&message, NATS_SUBJECT).unwrap_or_default();
         let commit = match decoded {
             Ok(commit) if names::is_subject_of(subject, commit.bucket) => commit,
             // Before the log is called damaged it is looked at where it is stored.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use citycode_event_store::{BucketTail, LogPosition, Partition, Position, ReadError, Sequence, watermark};
@@ -26,7 +27,7 @@ use crate::log_client::LogClient;
 /// Readers publish here, and writers listen.
 pub(crate) const SUBJECT: &str = "cc.echo.v1";
 /// The header of a commit that carries numbers, with commas between them.
-pub(crate) const HEADER: &str = "CC-Echo";
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("CC-Echo");
 /// Longest number, in bytes: twelve random characters, a dot, and a count.
 const MAX_NUMBER_BYTES: usize = 24;
 /// Numbers that one commit carries, the newest of each reader: 3 KiB of headers. Beyond it the oldest are forgotten,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
+use async_nats::header::{HeaderName, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP};
 use async_nats::{Client, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -361,7 +362,7 @@ pub async fn get_last_from_any(
 /// What the server says of a stored message in a header of its own. The last of the name: what stands before it came
 /// from whoever wrote the message.
 #[must_use]
-pub fn servers_word<'a>(message: &'a Message, name: &'static str) -> Option<&'a str> {
+pub fn servers_word(message: &Message, name: HeaderName) -> Option<&str> {
     let said = message.headers.as_ref()?.get_all(name).last();
     said.map(|said| said.as_str())
 }
@@ -441,18 +442,18 @@ pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
             });
         }
     }
-    let header = |name: &'static str| {
-        servers_word(&answer, name)
+    let header = |name: HeaderName| {
+        servers_word(&answer, name.clone())
             .map(str::to_owned)
             .ok_or_else(|| ApiError::Malformed(format!("a stored message without {name}")))
     };
-    let sequence = header("Nats-Sequence")?
+    let sequence = header(NATS_SEQUENCE)?
         .parse()
         .map_err(|_| ApiError::Malformed("a stored message whose sequence is no number".into()))?;
     Ok(Some(StoredMessage {
-        subject: header("Nats-Subject")?,
+        subject: header(NATS_SUBJECT)?,
         sequence,
-        time: header("Nats-Time-Stamp").ok(),
+        time: header(NATS_TIME_STAMP).ok(),
         payload: answer.payload,
     }))
 }

@@ -6,8 +6,10 @@
 //! decision 11 says of the vault's pages; it opens only with the city's secret.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use citycode_jetstream::Client;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::publish::{Published, publish};
@@ -17,6 +19,9 @@ use serde_json::{Map, Value, json};
 
 use super::settings::{self, Manifest};
 use super::{KeeperSecrets, OpenError, Opened, ScansConfig, message, names};
+
+/// Before a key is sent again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Scan records to be kept where there are none yet.
 #[derive(Debug, Clone, Copy)]
@@ -164,10 +169,18 @@ impl ScanKeeper {
         let message = message.map_err(|error| failed(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
-        match publish(&self.client, names::key_subject(day), headers, message.into()).await {
-            // Where it was there before, that one counts.
-            Published::Written(_) | Published::Known(_) | Published::WrongRevision => Ok(()),
-            other => Err(failed(format!("{other:?}"))),
+        let (bytes, mut waited) = (Bytes::from(message), Duration::ZERO);
+        loop {
+            match publish(&self.client, names::key_subject(day), headers.clone(), bytes.clone()).await {
+                // Where it was there before, that one counts.
+                Published::Written(_) | Published::Known(_) | Published::WrongRevision => return Ok(()),
+                // A stream that was just made may have no leader yet, and the expectation makes repeats harmless.
+                Published::NotNow(_) if waited < api::API_TIMEOUT => waited += PAUSE,
+                Published::Unanswered if waited < api::API_TIMEOUT => waited += api::ATTEMPT,
+                Published::Unanswered => return Err(failed("no answer".to_owned())),
+                Published::NotNow(why) | Published::Refused(why) | Published::Unknown(why) => return Err(failed(why)),
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
