@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use citycode_event_store::{LogId, Partition};
 use citycode_jetstream::Client;
-use serde_json::Value;
 
 use crate::config::{Config, NewLog};
 use crate::manifest::Manifest;
@@ -112,11 +111,8 @@ async fn create(
 ) -> Result<(), ProvisionError> {
     let stream = names::stream(partition);
     let request = Settings::of(partition, replicas).request(manifest, partition);
-    let made: Result<Value, _> = api::ask(client, &format!("STREAM.CREATE.{stream}"), &request).await;
-    match made {
-        Ok(_) => {}
-        // Somebody was faster; what they made is looked at below.
-        Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => {}
+    let info = match api::make_stream(client, &stream, &request).await {
+        Ok(info) => info,
         Err(error) if error.may_pass() => return Err(open::unanswered(&stream, &error).into()),
         Err(error) => {
             return Err(ProvisionError::Refused {
@@ -124,10 +120,7 @@ async fn create(
                 reason: error.to_string(),
             });
         }
-    }
-    let info = open::partition_info(client, partition)
-        .await?
-        .ok_or(OpenError::PartitionMissing(partition))?;
+    };
     open::check_partition(manifest, partition, &info, replicas)?;
     Ok(())
 }

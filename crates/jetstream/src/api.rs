@@ -22,6 +22,8 @@ pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 /// until its neighbours notice, and the next leader answers the repeat.
 pub const ATTEMPT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 5;
+/// Between two looks at a stream that was just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The server's error codes that mean something here.
 pub mod code {
@@ -306,6 +308,31 @@ pub async fn stream_info(client: &impl Asks, stream: &str) -> Result<StreamInfo,
     let subject = format!("{}.STREAM.INFO.{stream}", client.api());
     let answer = request_again(client.nats(), subject, Bytes::new()).await?;
     parse(&answer.payload)
+}
+
+/// Makes a stream, and waits until it stands: a moment after it was made on several servers, one of them may still say
+/// that there is none. One of the same name that stands is left as it is; whoever asked compares its settings. The stream
+/// as its leader says.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer.
+pub async fn make_stream(client: &impl Asks, stream: &str, request: &Value) -> Result<StreamInfo, ApiError> {
+    match ask::<Value>(client, &format!("STREAM.CREATE.{stream}"), request).await {
+        Ok(_) => {}
+        // Somebody was faster.
+        Err(error) if error.has_code(code::STREAM_NAME_IN_USE) => {}
+        Err(error) => return Err(error),
+    }
+    let mut waited = Duration::ZERO;
+    loop {
+        match stream_info(client, stream).await {
+            Err(error) if error.has_code(code::STREAM_NOT_FOUND) && waited < API_TIMEOUT => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                waited += LOOK_AGAIN;
+            }
+            looked => return looked,
+        }
+    }
 }
 
 /// One message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.

@@ -133,15 +133,7 @@ impl ObjectStore {
             Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => {
                 let mut request = wanted.clone();
                 request.insert("name".into(), json!(stream));
-                let (verb, request) = (format!("STREAM.CREATE.{stream}"), Value::Object(request));
-                let made: Result<Value, _> = api::ask(&self.client, &verb, &request).await;
-                match made {
-                    Ok(_) => {}
-                    // Somebody was faster; what they made is looked at below.
-                    Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => {}
-                    Err(error) => return Err(refused(error)),
-                }
-                api::stream_info(&self.client, &stream).await
+                api::make_stream(&self.client, &stream, &Value::Object(request)).await
             }
             asked => asked,
         };

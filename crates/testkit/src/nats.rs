@@ -13,12 +13,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::free_port;
 use crate::network::Network;
-use crate::{eventually, free_port};
 
 /// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
 /// busy one three servers that elect leaders for seventeen groups take several.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at a server's health.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What is shown of what a server said.
+const LAST_LINES: usize = 30;
 /// Servers of a cluster: the fewest that outlive the loss of one.
 const CLUSTER_SIZE: usize = 3;
 
@@ -281,8 +285,21 @@ impl NatsServer {
     /// # Panics
     /// With what it said, where it does not come to that.
     pub async fn wait_until_healthy(&self) {
-        let what = format!("{} is healthy; its log is {}", self.name, self.log_file().display());
-        eventually(&what, READY_WITHIN, || is_healthy(&self.monitor_address)).await;
+        let healthy = async {
+            while !is_healthy(&self.monitor_address).await {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(READY_WITHIN, healthy).await.is_err() {
+            // Its folder goes with the test, and what it said with the folder.
+            let said = self.said();
+            let skip = said.lines().count().saturating_sub(LAST_LINES);
+            let last = said.lines().skip(skip).collect::<Vec<_>>().join("\n");
+            panic!(
+                "within {READY_WITHIN:?} {} was not healthy; it said last:\n{last}",
+                self.name
+            );
+        }
     }
 
     fn log_file(&self) -> PathBuf {

@@ -87,7 +87,7 @@ pub async fn provision(
         }
         let (secret, archive) = (HolderKey::new(*secrets.records), HolderKey::new(*secrets.archive));
         let manifest = Manifest::new(new.log_id, new.buckets, &secret, &archive);
-        let made = create(&client, names::KEYS, &manifest.request(config.replicas)).await;
+        let made = api::make_stream(&client, names::KEYS, &manifest.request(config.replicas)).await;
         made.map_err(OpenError::Unanswered)?;
     }
     let opened = super::check(client, config, &secrets.records).await?;
@@ -155,9 +155,9 @@ impl ScanKeeper {
             self.make_key(day).await?;
             // Registrations last: where they can be written, all else stands.
             let scans = settings::request(settings::of_scans(day, self.replicas), day);
-            create(&self.client, &names::scans(day), &scans).await?;
+            api::make_stream(&self.client, &names::scans(day), &scans).await?;
             let registered = settings::request(settings::of_registered(day, self.replicas), day);
-            create(&self.client, &names::registered(day), &registered).await?;
+            api::make_stream(&self.client, &names::registered(day), &registered).await?;
             made.push(day);
         }
         Ok(made)
@@ -248,16 +248,5 @@ impl ScanKeeper {
             .keys()
             .filter_map(|subject| names::day_of_key(subject))
             .collect())
-    }
-}
-
-/// Makes a stream. One of the same name and settings that stands is left as it is.
-async fn create(client: &Client, stream: &str, request: &Value) -> Result<(), ApiError> {
-    let made: Result<Value, _> = api::ask(client, &format!("STREAM.CREATE.{stream}"), request).await;
-    match made {
-        Ok(_) => Ok(()),
-        // Somebody was faster, under other settings: whoever opens it compares them.
-        Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => Ok(()),
-        Err(error) => Err(error),
     }
 }

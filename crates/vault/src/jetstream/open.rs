@@ -85,13 +85,8 @@ pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenE
             return Err(OpenError::Unanswered(error));
         }
         let request = Manifest::new(new).request(config.replicas);
-        let made: Result<serde_json::Value, _> = api::ask(&client, &format!("STREAM.CREATE.{STREAM}"), &request).await;
-        match made {
-            Ok(_) => {}
-            // Somebody was faster; what they made is looked at below.
-            Err(error) if error.has_code(api::code::STREAM_NAME_IN_USE) => {}
-            Err(error) => return Err(OpenError::Unanswered(error)),
-        }
+        let made = api::make_stream(&client, STREAM, &request).await;
+        made.map_err(OpenError::Unanswered)?;
     }
     check(&client, config).await.map(drop)
 }
