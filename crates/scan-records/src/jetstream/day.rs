@@ -100,16 +100,17 @@ impl Day {
 
     /// Reads on until the bucket is known as far as its leader has it.
     pub(crate) async fn catch_up(&self, bucket: u16) -> Result<(), RecordsError> {
+        // Before the question: what is seen meanwhile is no sign that the stream went back.
+        let seen = self.fold(|fold| fold.tail(bucket));
         let body = json!({ "last_by_subj": self.subject(bucket) });
         let last = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
         let last = last.map_err(failed)?.map_or(0, |message| message.sequence);
-        let tail = self.fold(|fold| fold.tail(bucket));
-        if last < tail {
+        if last < seen {
             self.shared.damaged(format!(
-                "bucket {bucket:04x} ends at {last}; {tail} was seen before: the stream WENT BACK"
+                "bucket {bucket:04x} ends at {last}; {seen} was seen before: the stream WENT BACK"
             ));
         }
-        if tail >= last && self.damage().is_none() {
+        if self.fold(|fold| fold.tail(bucket)) >= last && self.damage().is_none() {
             return Ok(());
         }
         self.read_through(last).await
