@@ -103,6 +103,8 @@ impl JetStreamScanRecords {
             if let Some(before) = &at.before {
                 self.close(before, scan.bucket, attempts).await?;
             }
+            // Before the search: what comes after it was not searched, and makes the attempt fail.
+            let searched = at.day.fold(|fold| fold.tail(scan.bucket));
             let found = self.find(&at, scan).await;
             if let Some(found) = found.map_err(|error| attempts.given_up(error))? {
                 return Ok(found);
@@ -123,7 +125,7 @@ impl JetStreamScanRecords {
                     &sealed.insert((at.day.number, bytes)).1
                 }
             };
-            match self.attempt(&at.day, scan.bucket, bytes, attempts).await {
+            match self.attempt(&at.day, scan.bucket, searched, bytes, attempts).await {
                 // Durable. A crash from here on leaves a registration that its repeat is answered with.
                 Attempt::Done => return Ok(Registered::Now),
                 Attempt::Look => self.look(&at.day, scan.bucket, attempts).await,
@@ -187,23 +189,25 @@ impl JetStreamScanRecords {
     /// Closes the bucket of a day, unless it is.
     async fn close(&self, day: &Day, bucket: u16, attempts: &mut Attempts) -> Result<(), RecordsError> {
         let closed = Message::Closed.encode();
-        while !day.fold(|fold| fold.is_closed(bucket)) {
-            match self.attempt(day, bucket, &closed, attempts).await {
+        loop {
+            let (is_closed, tail) = day.fold(|fold| (fold.is_closed(bucket), fold.tail(bucket)));
+            if is_closed {
+                return Ok(());
+            }
+            match self.attempt(day, bucket, tail, &closed, attempts).await {
                 Attempt::Done => {}
                 Attempt::Look => self.look(day, bucket, attempts).await,
                 Attempt::Later => attempts.wait().await,
                 Attempt::Refused(why) => return Err(attempts.given_up(why)),
             }
         }
-        Ok(())
     }
 
-    /// One publish to the end of a bucket as it is known.
-    async fn attempt(&self, day: &Day, bucket: u16, bytes: &[u8], attempts: &mut Attempts) -> Attempt {
+    /// One publish to a bucket that is expected to end there.
+    async fn attempt(&self, day: &Day, bucket: u16, expected: u64, bytes: &[u8], attempts: &mut Attempts) -> Attempt {
         if let Some(damage) = day.damage() {
             return Attempt::Refused(damage.to_owned());
         }
-        let expected = day.fold(|fold| fold.tail(bucket));
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
         // Should the time be up amid the question, its fate is not known either.
