@@ -1,5 +1,6 @@
 //! Waiting for a condition instead of for a time.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks again and again until the condition holds.
+/// Looks again and again until the condition holds. `what` is asked for its words only where it does not.
 ///
 /// # Panics
 /// With `what`, once the deadline has passed; also where one look takes longer.
-pub async fn eventually<F, Fut>(what: &str, deadline: Duration, mut condition: F)
+pub async fn eventually<F, Fut>(what: &(impl Display + ?Sized), deadline: Duration, mut condition: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
@@ -33,7 +34,7 @@ where
     clippy::disallowed_methods,
     reason = "a test waits in real time; nothing is decided on it"
 )]
-pub async fn eventually_some<F, Fut, T>(what: &str, deadline: Duration, mut look: F) -> T
+pub async fn eventually_some<F, Fut, T>(what: &(impl Display + ?Sized), deadline: Duration, mut look: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,

@@ -4,6 +4,7 @@
 //! that of the `PATH`. Each server has throw-away storage, ports of the loopback address, and ends by its process id
 //! at the latest when it is dropped. Faults are made from outside, as they come in life: `kill -9`, `SIGSTOP`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,14 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::free_port;
 use crate::network::Network;
+use crate::{eventually, free_port};
 
 /// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
 /// busy one three servers that elect leaders for seventeen groups take several.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Between two looks at a server's health.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What is shown of what a server said.
 const LAST_LINES: usize = 30;
 /// Servers of a cluster: the fewest that outlive the loss of one.
@@ -285,21 +284,15 @@ impl NatsServer {
     /// # Panics
     /// With what it said, where it does not come to that.
     pub async fn wait_until_healthy(&self) {
-        let healthy = async {
-            while !is_healthy(&self.monitor_address).await {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        if tokio::time::timeout(READY_WITHIN, healthy).await.is_err() {
-            // Its folder goes with the test, and what it said with the folder.
-            let said = self.said();
-            let skip = said.lines().count().saturating_sub(LAST_LINES);
-            let last = said.lines().skip(skip).collect::<Vec<_>>().join("\n");
-            panic!(
-                "within {READY_WITHIN:?} {} was not healthy; it said last:\n{last}",
-                self.name
-            );
-        }
+        let what = fmt::from_fn(|f| write!(f, "{} is healthy; it said last:\n{}", self.name, self.said_last()));
+        eventually(&what, READY_WITHIN, || is_healthy(&self.monitor_address)).await;
+    }
+
+    /// The end of what it has said: its folder goes with the test, and its log with the folder.
+    fn said_last(&self) -> String {
+        let said = self.said();
+        let skip = said.lines().count().saturating_sub(LAST_LINES);
+        said.lines().skip(skip).collect::<Vec<_>>().join("\n")
     }
 
     fn log_file(&self) -> PathBuf {
