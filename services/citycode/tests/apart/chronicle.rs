@@ -29,6 +29,9 @@ const GIVES_UP: Duration = Duration::from_secs(20);
 /// Between two acts of a resident.
 const PACE: Duration = Duration::from_millis(10);
 const SHOWN: usize = 24;
+/// A run says something only if so many acts were done, and so many people let in.
+const ENOUGH_DONE: u64 = 50;
+const ENOUGH_ADMITTED: u64 = 20;
 
 struct Common {
     city: Arc<City>,
@@ -39,6 +42,7 @@ struct Common {
     codes: Mutex<Vec<String>>,
     stop: AtomicBool,
     done: AtomicU64,
+    admitted: AtomicU64,
 }
 
 /// Residents and scans, going on until the end.
@@ -60,6 +64,7 @@ impl Chronicle {
             codes: Mutex::default(),
             stop: AtomicBool::new(false),
             done: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
         });
         for id_number in &common.people {
             city.register(&common.portals[0], id_number).await;
@@ -84,9 +89,15 @@ impl Chronicle {
         .await;
     }
 
-    /// Everybody comes home; verifiers, which come with their names, see all and write it down; the checker finds
-    /// nothing.
+    /// Once the day was something everybody comes home; verifiers, which come with their names, see all and write it
+    /// down; the checker finds nothing.
     pub(crate) async fn end(self, verifiers: Vec<(&str, Running)>) {
+        let what = format!("seed {}: enough is done, and enough let in", self.seed);
+        eventually(&what, PATIENCE, || async {
+            self.common.done.load(Ordering::SeqCst) >= ENOUGH_DONE
+                && self.common.admitted.load(Ordering::SeqCst) >= ENOUGH_ADMITTED
+        })
+        .await;
         self.common.stop.store(true, Ordering::SeqCst);
         let (mut commands, mut verdicts, mut projections) = (Vec::new(), Vec::new(), Vec::new());
         for resident in self.residents {
@@ -123,7 +134,7 @@ impl Chronicle {
     }
 }
 
-/// Says what the run was, and makes sure that it was something.
+/// Says what the run was.
 fn summarise(run: &Run, seed: u64) {
     let of = |wanted: fn(&Answer) -> bool| {
         let attempts = run.commands.iter().flat_map(|command| &command.attempts);
@@ -139,8 +150,6 @@ fn summarise(run: &Run, seed: u64) {
         of(|answer| *answer == Answer::Unknown),
         run.verdicts.len()
     );
-    assert!(done > 50, "few acts were done: {done}");
-    assert!(admitted > 20, "few verdicts admitted: {admitted}");
 }
 
 async fn live(common: Arc<Common>, seed: u64) -> (Vec<Command>, Vec<SeenVerdict>) {
@@ -230,7 +239,7 @@ async fn scan(common: &Common, draw: &mut Draw) -> Option<SeenVerdict> {
         return None;
     };
     let as_of = &verdict["as_of"];
-    Some(SeenVerdict {
+    let seen = SeenVerdict {
         verifier: portal,
         asked_at,
         code_id: CodeId::from_hex(verdict["code_id"].as_str()?)?,
@@ -241,5 +250,7 @@ async fn scan(common: &Common, draw: &mut Draw) -> Option<SeenVerdict> {
         },
         age_ms: as_of["age_ms"].as_u64()?,
         limit_ms: LIMIT_MS,
-    })
+    };
+    common.admitted.fetch_add(u64::from(seen.admitted), Ordering::SeqCst);
+    Some(seen)
 }

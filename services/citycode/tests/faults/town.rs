@@ -49,6 +49,9 @@ const GIVES_UP: Duration = Duration::from_secs(20);
 const VALID_SECONDS: i64 = 30 * 86_400;
 /// Of all codes the newest are shown, dead ones among them.
 const SHOWN: usize = 48;
+/// A run says something only if so many commands were done, and so many people let in.
+const ENOUGH_DONE: u64 = 100;
+const ENOUGH_ADMITTED: u64 = 20;
 
 /// A code as somebody shows it.
 #[derive(Clone, Copy)]
@@ -66,6 +69,7 @@ struct Common {
     codes: Mutex<Vec<Shown>>,
     stop: AtomicBool,
     done: AtomicU64,
+    admitted: AtomicU64,
 }
 
 struct Writer {
@@ -111,6 +115,7 @@ impl Town {
             codes: Mutex::default(),
             stop: AtomicBool::new(false),
             done: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
         });
         let mut writers = Vec::new();
         for way in ways.iter().cycle().take(WRITERS) {
@@ -182,9 +187,15 @@ impl Town {
             .map(move |watcher| Duration::from_millis(watcher.freshness.age_ms(now)))
     }
 
-    /// The day ends: everybody comes home, watchers see everything, and the checker finds nothing.
+    /// The day ends once it was something: everybody comes home, watchers see everything, and the checker finds nothing.
     pub(crate) async fn end(self) {
         self.sees_again().await;
+        let what = format!("seed {}: enough is done, and enough let in", self.seed);
+        eventually(&what, PATIENCE, || async {
+            self.common.done.load(Ordering::SeqCst) >= ENOUGH_DONE
+                && self.common.admitted.load(Ordering::SeqCst) >= ENOUGH_ADMITTED
+        })
+        .await;
         self.common.stop.store(true, Ordering::SeqCst);
         let mut commands = Vec::new();
         for resident in self.residents {
@@ -225,7 +236,7 @@ impl Town {
     }
 }
 
-/// Says what the run was, and makes sure that it was something.
+/// Says what the run was, and makes sure that watchers did not judge by what they knew at the beginning alone.
 fn summarise(run: &Run, seed: u64) {
     let answers = run.commands.iter().flat_map(|command| &command.attempts);
     let mut counts = [0; 4];
@@ -244,8 +255,6 @@ fn summarise(run: &Run, seed: u64) {
         run.log.commits.len(),
         run.verdicts.len()
     );
-    assert!(counts[0] > 100, "few commands were done: {}", counts[0]);
-    assert!(admitted > 20, "few verdicts admitted: {admitted}");
     let positions: BTreeSet<Position> = run.verdicts.iter().map(|verdict| verdict.position).collect();
     assert!(positions.len() > 20, "watchers saw little: {}", positions.len());
 }
@@ -382,11 +391,13 @@ async fn judge(
         let known = reader.lookup(shown.status, &shown.digest);
         let lives = matches!(known.status, Status::Issued { life: Life::Valid, .. });
         let limit_ms = u64::try_from(LIMIT.as_millis()).expect("seconds");
+        let admitted = lives && age_ms <= limit_ms;
+        common.admitted.fetch_add(u64::from(admitted), Ordering::SeqCst);
         verdicts.push(SeenVerdict {
             verifier: verifier.clone(),
             asked_at,
             code_id: shown.code_id,
-            admitted: lives && age_ms <= limit_ms,
+            admitted,
             position: Position {
                 partition: Partition(u16::from(shown.status.list.partition())),
                 sequence: Sequence(known.sequence),
