@@ -86,13 +86,11 @@ fn giant_sizes_with_tiny_data_are_refused_from_the_header() {
         (40_000_001, 1),
         (6_400, 6_400),
     ] {
-        let start = Instant::now();
         assert_eq!(
-            read_image(&png_claiming(width, height, 8, 6, 0, 10)),
+            timed(&png_claiming(width, height, 8, 6, 0, 10)),
             Err(ReadImageError::TooLarge),
             "{width}"
         );
-        assert!(start.elapsed() < Duration::from_millis(500));
     }
     assert_eq!(
         read_image(&png_claiming(0, 10, 8, 0, 0, 10)),
