@@ -58,8 +58,6 @@ const STREAM: &str = "KV_CC_VAULT";
 const ERASED: &[u8] = &[];
 /// How often a person is looked for anew because the one found was erased meanwhile.
 const MAX_ERASED_MEANWHILE: u32 = 8;
-/// How often a page is read again and changed again after somebody else's change, or an answer that did not come.
-const MAX_ATTEMPTS: u32 = 40;
 /// First pause between two attempts; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// An election takes seconds.
@@ -202,44 +200,64 @@ impl JetStreamVault {
     }
 
     /// As [`Self::change`], told of the whole page; `newest` writes it under the newest key.
+    ///
+    /// The wait for the page's turn counts as well: a crowd at one page, whose servers are silent, is told so at once and
+    /// not one after the other.
     async fn change_page<T>(
         &self,
         id: PageId,
         newest: bool,
         mut change: impl FnMut(&mut Page) -> (bool, T) + Send,
     ) -> Result<(T, Option<u64>), VaultError> {
-        let _turn = self.pages.turn(id).await;
-        let mut pause = FIRST_PAUSE;
-        let mut why = String::new();
-        for _ in 0..MAX_ATTEMPTS {
-            let mut page = match self.pages.read(id).await {
-                Ok(page) => page,
-                Err(VaultError::Unavailable(reason)) => {
-                    why = reason;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    continue;
+        let mut why = "no answer in time".to_owned();
+        let changing = async {
+            let _turn = self.pages.turn(id).await;
+            let mut pause = FIRST_PAUSE;
+            loop {
+                if let Some(changed) = self.attempt(id, newest, &mut change, &mut why).await? {
+                    return Ok(changed);
                 }
-                Err(error) => return Err(error),
-            };
-            let (write, result) = change(&mut page);
-            if !write {
-                return Ok((result, None));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            // A crash after this leaves the superseded version behind, sealed: see the head of this module.
-            match self.pages.write(id, &page, newest).await {
-                Ok(()) => return Ok((result, Some(page.revision))),
-                // Refused, or nobody knows: what stands there now is read, and the change is made on that. A write
-                // that comes late expects a revision that is gone by then, or is this very change.
-                Err(ApiError::Refused { code, description }) if is_for_good(code) => {
-                    return Err(VaultError::Unavailable(description));
-                }
-                Err(error) => why = error.to_string(),
+        };
+        let changed = tokio::time::timeout(api::API_TIMEOUT, changing).await;
+        changed.unwrap_or(Err(VaultError::Unavailable(why)))
+    }
+
+    /// One attempt at a change of a page; none where another may succeed, and then it says in `why` what came between.
+    async fn attempt<T>(
+        &self,
+        id: PageId,
+        newest: bool,
+        change: &mut (impl FnMut(&mut Page) -> (bool, T) + Send),
+        why: &mut String,
+    ) -> Result<Option<(T, Option<u64>)>, VaultError> {
+        let mut page = match self.pages.read(id).await {
+            Ok(page) => page,
+            Err(VaultError::Unavailable(reason)) => {
+                *why = reason;
+                return Ok(None);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            Err(error) => return Err(error),
+        };
+        let (write, result) = change(&mut page);
+        if !write {
+            return Ok(Some((result, None)));
         }
-        Err(VaultError::Unavailable(why))
+        // A crash after this leaves the superseded version behind, sealed: see the head of this module.
+        match self.pages.write(id, &page, newest).await {
+            Ok(()) => Ok(Some((result, Some(page.revision)))),
+            Err(ApiError::Refused { code, description }) if is_for_good(code) => {
+                Err(VaultError::Unavailable(description))
+            }
+            // Refused, or nobody knows: what stands there now is read, and the change is made on that. A write that
+            // comes late expects a revision that is gone by then, or is this very change.
+            Err(error) => {
+                *why = error.to_string();
+                Ok(None)
+            }
+        }
     }
 }
 
