@@ -8,13 +8,11 @@ use zeroize::Zeroizing;
 use super::keys::{KeyRing, VaultKey, VaultKeys};
 use super::manifest::{Manifest, NewVault, settings};
 use super::pages::{Entries, Page, PageId, PageName, Pages, Table};
-use super::{JetStreamVault, STREAM, VaultConfig};
+use super::{FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
 use crate::{FillRandom, VaultError};
 
 /// The entry of a page of keys.
 const KEY_ENTRY: &[u8] = b"key";
-/// How often a page of keys is looked for while somebody else may be writing it.
-const LOOKS: usize = 3;
 
 /// Why a vault could not be opened or made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +35,9 @@ pub enum OpenError {
     /// An issuer has not put its keys into it yet.
     #[error("the vault has no keys yet; an issuer puts them in at its start")]
     NoKeys,
+    /// Its keys could not be put in in time, nor read as somebody else put them in.
+    #[error("the vault's keys could not be put in yet: {0}")]
+    KeysNotWritten(ApiError),
     /// Its keys are gone, and pages under them are not.
     #[error("the vault's page of keys is gone; restore the vault, do not start afresh")]
     KeysLost,
@@ -57,7 +58,7 @@ impl OpenError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connect(error) => !matches!(error, ConnectError::Seed),
-            Self::NoVault | Self::NoKeys | Self::Pages(VaultError::Unavailable(_)) => true,
+            Self::NoVault | Self::NoKeys | Self::KeysNotWritten(_) | Self::Pages(VaultError::Unavailable(_)) => true,
             Self::Unanswered(error) => error.may_pass(),
             _ => false,
         }
@@ -152,55 +153,100 @@ impl JetStreamVault {
     }
 }
 
-/// The key that stands in a table's page of keys; put there if there is none yet.
+/// The key that stands in a table's page of keys; put there if there is none yet. Where somebody else is about to put one
+/// in, or the servers cannot take it now, it looks again until [`api::API_TIMEOUT`] is over: then the last reason.
 async fn page_of_keys(
     pages: &Pages,
     table: Table,
     first_format: bool,
     random: &FillRandom,
 ) -> Result<hmac::Key, OpenError> {
+    let mut last = OpenError::KeysNotWritten(ApiError::TimedOut);
+    let looking = async {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(key) = look_for_keys(pages, table, first_format, random, &mut last).await? {
+                return Ok(key);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    };
+    let looked = tokio::time::timeout(api::API_TIMEOUT, looking).await;
+    looked.unwrap_or(Err(last))
+}
+
+/// One look at a page of keys. None where another may come to more: something stands there now, this one's or another's,
+/// which is read and is whose it is; or `last` says why.
+async fn look_for_keys(
+    pages: &Pages,
+    table: Table,
+    first_format: bool,
+    random: &FillRandom,
+    last: &mut OpenError,
+) -> Result<Option<hmac::Key>, OpenError> {
     let id = PageId {
         table,
         name: PageName::Keys,
     };
-    for _ in 0..LOOKS {
-        let page = if pages.keys().is_master() {
-            pages.read(id).await?
-        } else {
-            pages.read_near(id).await?
-        };
-        if let Some(key) = page.entries.get(KEY_ENTRY) {
-            return Ok(hmac::Key::new(hmac::HMAC_SHA256, key));
+    let page = if pages.keys().is_master() {
+        pages.read(id).await
+    } else {
+        pages.read_near(id).await
+    };
+    let page = match page {
+        Ok(page) => page,
+        Err(error @ VaultError::Unavailable(_)) => {
+            *last = error.into();
+            return Ok(None);
         }
-        if !pages.keys().is_master() {
-            return Err(OpenError::NoKeys);
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(key) = page.entries.get(KEY_ENTRY) {
+        return Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, key)));
+    }
+    if !pages.keys().is_master() {
+        return Err(OpenError::NoKeys);
+    }
+    let written = match pages.versions().await {
+        Ok(written) => written,
+        Err(error @ VaultError::Unavailable(_)) => {
+            *last = error.into();
+            return Ok(None);
         }
-        let written = pages.versions().await?;
-        let has_pages = written
-            .iter()
-            .any(|(id, _)| id.table == table && matches!(id.name, PageName::Number(_)));
-        let key = match (first_format && table != Table::Reasons, has_pages) {
-            (true, _) => pages.keys().first_format_tags.clone().ok_or(OpenError::OtherKey)?,
-            (false, false) => {
-                let mut key = Zeroizing::new([0; 32]);
-                random(key.as_mut_slice());
-                key
-            }
-            // Somebody may have put keys and a page in since this one looked.
-            (false, true) => continue,
-        };
-        let mut entries = Entries::default();
-        entries.insert(KEY_ENTRY, &*key);
-        let page = Page {
-            entries,
-            revision: 0,
-            under: None,
-        };
-        // Refused where somebody was faster: what stands there is read, and is whose it is.
-        match pages.write(id, &page, false).await {
-            Ok(()) | Err(ApiError::Refused { .. }) => {}
-            Err(error) => return Err(OpenError::Unanswered(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let has_pages = written
+        .iter()
+        .any(|(id, _)| id.table == table && matches!(id.name, PageName::Number(_)));
+    let key = match (first_format && table != Table::Reasons, has_pages) {
+        (true, _) => pages.keys().first_format_tags.clone().ok_or(OpenError::OtherKey)?,
+        (false, false) => {
+            let mut key = Zeroizing::new([0; 32]);
+            random(key.as_mut_slice());
+            key
+        }
+        // Somebody may have put keys and a page in since this one looked.
+        (false, true) => {
+            *last = OpenError::KeysLost;
+            return Ok(None);
+        }
+    };
+    let mut entries = Entries::default();
+    entries.insert(KEY_ENTRY, &*key);
+    let page = Page {
+        entries,
+        revision: 0,
+        under: None,
+    };
+    match pages.write(id, &page, false).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.has_code(api::code::WRONG_LAST_SEQUENCE) => Ok(None),
+        Err(error @ ApiError::Malformed(_)) => Err(OpenError::Unanswered(error)),
+        // Another's write is on its way to the disks, an election, a full disk, or nobody knows.
+        Err(error) => {
+            *last = OpenError::KeysNotWritten(error);
+            Ok(None)
         }
     }
-    Err(OpenError::KeysLost)
 }

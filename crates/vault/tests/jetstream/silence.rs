@@ -1,0 +1,98 @@
+//! Servers that do not answer, or not yet: what is told to callers, and how soon.
+
+use std::time::Duration;
+
+use citycode_jetstream::api;
+use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
+use citycode_vault::jetstream::{JetStreamVault, OpenError, provision};
+use citycode_vault::{Vault as _, VaultError};
+use futures::future::join_all;
+
+use crate::fixture::{
+    PATIENCE, answered, config, connected, holder, master, new, number, open, patiently, people, person, random,
+};
+
+/// All that a change may take, with room for a busy machine; one deadline after the other would be far beyond.
+const SOON: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_at_one_page_of_silent_servers_is_told_so_at_once_and_not_one_after_the_other() {
+    let server = NatsServer::start().await;
+    let vault = open(&config(vec![server.url()], 1)).await;
+    people(&vault, 0..1).await;
+    server.sigstop().await;
+    // Of the same person: all want the same page.
+    let vault = &vault;
+    let calls = (0..8).map(|caller| async move { vault.find_or_create(&number(1), holder(caller, 1), person()).await });
+    let told = tokio::time::timeout(SOON, join_all(calls)).await;
+    for answer in told.expect("everybody was told within the time of one") {
+        assert!(matches!(answer, Err(VaultError::Unavailable(_))), "{answer:?}");
+    }
+    server.sigcont().await;
+    let found = answered("the vault is there again", async || {
+        vault.find_or_create(&number(1), holder(9, 1), person()).await
+    })
+    .await;
+    // A call that was told of silence may have been taken all the same.
+    assert!(vault.open(found.holder).await.unwrap().is_some());
+}
+
+/// The server that leads the vault's stream; the number of it.
+async fn leader(cluster: &NatsCluster) -> usize {
+    let client = connected(cluster.urls()).await;
+    eventually_some("the vault's stream has a leader", PATIENCE, || async {
+        let info = api::stream_info(&client, "KV_CC_VAULT").await.ok()?;
+        let name = info.cluster?.leader?;
+        cluster.servers().iter().position(|server| server.name() == name)
+    })
+    .await
+}
+
+/// The write of one waits for the disks of a majority while the other's is refused as being in its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_issuers_that_open_a_new_vault_wait_for_each_others_keys_and_do_not_call_them_lost() {
+    let cluster = NatsCluster::start().await;
+    let everywhere = config(cluster.urls(), 3);
+    patiently("the vault is made", async || provision(&everywhere, &new()).await).await;
+    let leader = leader(&cluster).await;
+    let followers = (0..3)
+        .filter(|number| *number != leader)
+        .map(|number| &cluster.servers()[number]);
+    for follower in followers.clone() {
+        follower.sigstop().await;
+    }
+    let at_the_leader = &config(vec![cluster.servers()[leader].url()], 3);
+    let issuers = [(); 2].map(|()| async move { JetStreamVault::open(at_the_leader, &master(), random()).await });
+    for opened in join_all(issuers).await {
+        let error = opened.err().expect("no majority takes the keys");
+        assert!(error.may_pass(), "{error}");
+    }
+    for follower in followers {
+        follower.sigcont().await;
+    }
+    let issuers = [(); 2].map(|()| open(&everywhere));
+    let [first, second] = join_all(issuers).await.try_into().ok().expect("two");
+    people(&first, 0..1).await;
+    let found = answered("the other finds the person", async || second.find(&number(0)).await).await;
+    assert_eq!(found, Some(holder(1, 0)), "both have the same keys");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_whose_keys_were_taken_out_is_not_begun_afresh() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    let vault = open(&config).await;
+    people(&vault, 0..1).await;
+    let client = connected(vec![server.url()]).await;
+    let body = serde_json::json!({ "last_by_subj": "$KV.CC_VAULT.i.keys" });
+    let keys = api::get_from_leader(&client, "KV_CC_VAULT", &body)
+        .await
+        .unwrap()
+        .unwrap();
+    api::erase(&client, "KV_CC_VAULT", keys.sequence).await.unwrap();
+    let refused = JetStreamVault::open(&config, &master(), random()).await.err().unwrap();
+    assert!(
+        matches!(refused, OpenError::KeysLost) && !refused.may_pass(),
+        "{refused}"
+    );
+}
