@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a city's records, and verifiers with clocks of their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use citycode_domain::admission::Reason;
@@ -8,11 +9,13 @@ use citycode_domain::ids::{CodeId, CommitPosition};
 use citycode_jetstream::Connection;
 use citycode_scan_records::jetstream::archive::ScanArchive;
 use citycode_scan_records::jetstream::keeper::{NewScans, ScanKeeper, provision};
-use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
-use citycode_scan_records::{DAY_SECONDS, Registered, ScanNote, ScanRecords as _, ShownBytes};
+use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, OpenError, ScansConfig};
+use citycode_scan_records::{
+    DAY_SECONDS, RecordsError, Registered, ScanNote, ScanRecord, ScanRecords as _, ShownBytes,
+};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::health::{HealthRegistry, Probe};
-use citycode_testkit::{NatsCluster, NatsServer};
+use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use citycode_vault::FillRandom;
 use zeroize::Zeroizing;
 
@@ -21,6 +24,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const TODAY: u32 = 20_000;
 pub(crate) const NOON: i64 = TODAY as i64 * DAY_SECONDS + DAY_SECONDS / 2;
 const BUCKETS: u32 = 16;
+
+/// Tries until it succeeds, or fails in a way that does not pass: servers may be young, busy or in an election.
+async fn patiently<T>(what: &str, attempt: impl AsyncFn() -> Result<T, OpenError>) -> T {
+    eventually_some(what, PATIENCE, || async {
+        match attempt().await {
+            Ok(done) => Some(done),
+            Err(error) if error.may_pass() => None,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    })
+    .await
+}
 
 pub(crate) fn random() -> FillRandom {
     Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
@@ -41,6 +56,23 @@ pub(crate) fn secrets() -> KeeperSecrets {
 /// Records on servers.
 pub(crate) struct City {
     pub(crate) config: ScansConfig,
+}
+
+/// What a desk was told in the end.
+pub(crate) struct Answer {
+    pub(crate) registered: Registered,
+    /// Whether an attempt before was not answered, which may have been recorded all the same.
+    unanswered: bool,
+}
+
+/// Of those who were told of one scan one was told that it is recorded now; or none, where that answer was lost.
+pub(crate) fn assert_recorded_once<'a>(scan: &str, answers: impl Iterator<Item = &'a Answer> + Clone) {
+    let now = answers
+        .clone()
+        .filter(|answer| answer.registered == Registered::Now)
+        .count();
+    let lost = answers.clone().any(|answer| answer.unanswered);
+    assert!(now == 1 || now == 0 && lost, "{scan} was recorded {now} times");
 }
 
 /// One verifier's records. It lives on the clock that it was given.
@@ -69,26 +101,36 @@ impl City {
             log_id: [1; 16],
             buckets: BUCKETS,
         };
-        provision(&config, &new, &secrets(), random(), TODAY).await.unwrap();
+        patiently("the streams are made", async || {
+            provision(&config, &new, &secrets(), random(), TODAY).await
+        })
+        .await;
         Self { config }
     }
 
     pub(crate) async fn keeper(&self) -> ScanKeeper {
-        ScanKeeper::open(&self.config, &secrets(), random()).await.unwrap()
+        patiently("the keeper opens", async || {
+            ScanKeeper::open(&self.config, &secrets(), random()).await
+        })
+        .await
     }
 
     pub(crate) async fn archive(&self) -> ScanArchive {
-        ScanArchive::open(&self.config, &secrets()).await.unwrap()
+        patiently("the archive opens", async || {
+            ScanArchive::open(&self.config, &secrets()).await
+        })
+        .await
     }
 
     /// A verifier that is ready.
     pub(crate) async fn verifier(&self, now: i64) -> Verifier {
         let clock = Arc::new(ManualClock::at(UnixSeconds(now)));
         let health = HealthRegistry::new();
-        let component = health.component("records");
-        let secret = secret();
-        let records = JetStreamScanRecords::open(&self.config, &secret, random(), Arc::clone(&clock) as _, component);
-        let records = records.await.unwrap();
+        let records = patiently("the records open", async || {
+            let component = health.component("records");
+            JetStreamScanRecords::open(&self.config, &secret(), random(), Arc::clone(&clock) as _, component).await
+        })
+        .await;
         let ready = tokio::time::timeout(PATIENCE, health.wait_for(Probe::Ready)).await;
         ready.expect("the records are open");
         Verifier { records, clock, health }
@@ -96,9 +138,22 @@ impl City {
 
     /// Every scan id that stands registered in a day's stream, in order.
     pub(crate) async fn registered(&self, day: u32) -> Vec<String> {
-        let records = self.archive().await.registrations(day).await.unwrap();
-        records.into_iter().map(|record| record.scan.scan_id).collect()
+        let archive = self.archive().await;
+        let records = read("the registrations", async || archive.registrations(day).await).await;
+        scan_ids(records)
     }
+}
+
+/// Reads until the servers answered.
+pub(crate) async fn read(
+    what: &str,
+    reading: impl AsyncFn() -> Result<Vec<ScanRecord>, RecordsError>,
+) -> Vec<ScanRecord> {
+    eventually_some(what, PATIENCE, || async { reading().await.ok() }).await
+}
+
+pub(crate) fn scan_ids(records: Vec<ScanRecord>) -> Vec<String> {
+    records.into_iter().map(|record| record.scan.scan_id).collect()
 }
 
 pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<String> {
@@ -136,14 +191,25 @@ pub(crate) fn shown(what: &str) -> ShownBytes {
 
 impl Verifier {
     /// Registers a scan of `shown` at the instant that the clock shows.
-    pub(crate) async fn register(
-        &self,
-        scan_id: &str,
-        what: &str,
-    ) -> Result<Registered, citycode_scan_records::RecordsError> {
+    pub(crate) async fn register(&self, scan_id: &str, what: &str) -> Result<Registered, RecordsError> {
         use citycode_service_kit::clock::Clock as _;
         let note = note(self.clock.now().0, "desk-1", scan_id);
         self.records.register(&borrowed(&note), shown(what)).await
+    }
+
+    /// As [`Self::register`], and repeats what was not answered, as a desk does; also whether anything was not.
+    pub(crate) async fn register_patiently(&self, scan_id: &str, what: &str) -> Answer {
+        let unanswered = AtomicBool::new(false);
+        let registered = eventually_some("a registration is answered", PATIENCE, || async {
+            let answer = self.register(scan_id, what).await;
+            unanswered.fetch_or(answer.is_err(), Ordering::SeqCst);
+            answer.ok()
+        })
+        .await;
+        Answer {
+            registered,
+            unanswered: unanswered.into_inner(),
+        }
     }
 
     /// What the health of the records says.

@@ -4,7 +4,7 @@ use citycode_scan_records::{Registered, ScanRecords as _};
 use citycode_testkit::{NatsCluster, NatsServer, eventually};
 use futures::future::join_all;
 
-use crate::fixture::{City, NOON, PATIENCE, TODAY, borrowed, note, shown};
+use crate::fixture::{City, NOON, PATIENCE, TODAY, assert_recorded_once, borrowed, note, shown};
 
 async fn the_same_scan_at_once(city: &City) {
     let verifiers = join_all([NOON, NOON].map(|now| city.verifier(now))).await;
@@ -13,21 +13,18 @@ async fn the_same_scan_at_once(city: &City) {
     let answers = join_all(calls.map(|(scan, caller)| {
         let verifier = &verifiers[caller % 2];
         async move {
-            let answer = verifier.register(&format!("scan-{scan}"), "one code").await;
-            (scan, answer.unwrap())
+            let answer = verifier.register_patiently(&format!("scan-{scan}"), "one code").await;
+            (scan, answer)
         }
     }))
     .await;
     for scan in 0..40 {
-        let of_one: Vec<_> = answers
-            .iter()
-            .filter(|(of, _)| *of == scan)
-            .map(|(_, answer)| answer)
-            .collect();
-        let now = of_one.iter().filter(|answer| ***answer == Registered::Now).count();
-        assert_eq!(now, 1, "scan {scan} was recorded once");
+        let of_one = answers.iter().filter(|(of, _)| *of == scan).map(|(_, answer)| answer);
+        assert_recorded_once(&format!("scan-{scan}"), of_one.clone());
         for answer in of_one {
-            let Registered::Before(record) = answer else { continue };
+            let Registered::Before(record) = &answer.registered else {
+                continue;
+            };
             assert_eq!(record.scan, note(NOON, "desk-1", &format!("scan-{scan}")));
         }
     }
