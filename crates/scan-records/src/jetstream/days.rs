@@ -75,24 +75,19 @@ impl Days {
         self.open.lock().get(&day).map(|opened| Arc::clone(&opened.day))
     }
 
-    /// The day, or the next one where the day can no longer be written to.
+    /// The day, or the next one where the day can no longer be written to because it, or the one before it, is past.
+    ///
+    /// # Errors
+    /// Where the day is not open, or the one before it is not and is not past. That may pass, and until then the next day
+    /// takes nothing of this one's: what stands in the day before would be searched by nobody.
     pub(crate) fn writable(&self, day: u32) -> Result<Writable, RecordsError> {
+        let is_past = day < self.today.load(Ordering::Relaxed);
         let open = self.open.lock();
-        for number in [day, day + 1] {
-            let Some(Opened { day, is_first }) = open.get(&number) else {
-                continue;
-            };
-            let before = number.checked_sub(1).and_then(|before| open.get(&before));
-            if *is_first || before.is_some() {
-                return Ok(Writable {
-                    day: Arc::clone(day),
-                    before: before.map(|opened| Arc::clone(&opened.day)),
-                });
-            }
+        let mut found = find_writable(&open, day);
+        if found.is_none() && is_past {
+            found = find_writable(&open, day + 1);
         }
-        Err(failed(format!(
-            "the streams of day {day} are not there or not open yet"
-        )))
+        found.ok_or_else(|| failed(format!("the streams of day {day} are not there or not open yet")))
     }
 
     /// Keeps the days open that are needed, and says in `health` which one is missing.
@@ -128,15 +123,15 @@ impl Days {
         for day in [yesterday, today, today + 1] {
             if self.get(day).is_none()
                 && let Err(error) = self.open(day).await
-                && day == today
+                && day <= today
             {
                 failure = Some(error);
             }
         }
         let writable = match (self.writable(today), failure) {
-            (Ok(writable), _) if writable.day.number == today => writable,
-            (_, Some(error)) => return Err(Lack::Other(error)),
-            _ => return Err(Lack::Other(failed("the day before cannot be read"))),
+            (Ok(writable), _) => writable,
+            (Err(_), Some(failure)) => return Err(Lack::Other(failure)),
+            (Err(error), None) => return Err(Lack::Other(error)),
         };
         for day in writable.before.iter().chain([&writable.day]) {
             if let Some(damage) = day.damage() {
@@ -202,6 +197,16 @@ impl Days {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// The day, if it is open and so is the one before it, or there is none.
+fn find_writable(open: &BTreeMap<u32, Opened>, number: u32) -> Option<Writable> {
+    let Opened { day, is_first } = open.get(&number)?;
+    let before = number.checked_sub(1).and_then(|before| open.get(&before));
+    (*is_first || before.is_some()).then(|| Writable {
+        day: Arc::clone(day),
+        before: before.map(|opened| Arc::clone(&opened.day)),
+    })
 }
 
 /// Why registrations cannot be taken now.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use citycode_domain::admission::Reason;
 use citycode_domain::ids::{CodeId, CommitPosition};
-use citycode_jetstream::Connection;
+use citycode_jetstream::{Connection, api};
 use citycode_scan_records::jetstream::archive::ScanArchive;
 use citycode_scan_records::jetstream::keeper::{NewScans, ScanKeeper, provision};
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, OpenError, ScansConfig};
@@ -17,6 +17,7 @@ use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use citycode_vault::FillRandom;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -154,6 +155,11 @@ pub(crate) async fn read(
 
 pub(crate) fn scan_ids(records: Vec<ScanRecord>) -> Vec<String> {
     records.into_iter().map(|record| record.scan.scan_id).collect()
+}
+
+/// A stream's settings by the server's words.
+pub(crate) async fn settings(client: &async_nats::Client, stream: &str) -> Map<String, Value> {
+    api::stream_info(client, stream).await.unwrap().config
 }
 
 pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<String> {

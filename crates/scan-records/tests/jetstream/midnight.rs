@@ -1,11 +1,13 @@
 //! Midnight, and clocks that do not agree when it is.
 
+use citycode_jetstream::api;
 use citycode_scan_records::{DAY_SECONDS, RecordsError, Registered};
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_testkit::{NatsServer, eventually};
 use futures::future::join_all;
+use serde_json::{Map, Value, json};
 
-use crate::fixture::{City, PATIENCE, TODAY, assert_recorded_once};
+use crate::fixture::{City, NOON, PATIENCE, TODAY, assert_recorded_once, settings};
 
 const MIDNIGHT: i64 = (TODAY as i64 + 1) * DAY_SECONDS;
 
@@ -82,4 +84,39 @@ async fn r20_a_scan_id_is_remembered_until_the_end_of_the_day_after_its_own() {
         Ok(Registered::Now),
         "a scan like any other"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_a_day_waits_for_the_one_before_it_to_open_and_leaves_nothing_to_the_next() {
+    let server = NatsServer::start().await;
+    let city = City::on_one(&server).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let verifier = city.verifier(NOON).await;
+    assert_eq!(verifier.register("scan", "a code").await, Ok(Registered::Now));
+    city.keeper().await.keep(TODAY + 1, 30).await.unwrap();
+    let stream = format!("CC_SCANS_{TODAY}");
+    let as_made = settings(&client, &stream).await;
+    let mut changed = as_made.clone();
+    changed.insert("max_msgs".into(), json!(1_000_000));
+    let update = async |settings: Map<String, Value>| {
+        let updated: Value = api::ask(&client, &format!("STREAM.UPDATE.{stream}"), &Value::Object(settings))
+            .await
+            .unwrap();
+        drop(updated);
+    };
+    update(changed).await;
+    // It starts on the next day, whose streams and those of the day after it are open.
+    let verifier = city.verifier(NOON + DAY_SECONDS).await;
+    let refused = verifier.register("scan", "a code").await;
+    assert!(matches!(refused, Err(RecordsError::Unavailable(_))), "{refused:?}");
+    eventually("health says why", PATIENCE, || async {
+        verifier.says().contains(&stream)
+    })
+    .await;
+    update(as_made).await;
+    eventually("the day before is open", PATIENCE, || async {
+        matches!(verifier.register("scan", "a code").await, Ok(Registered::Before(_)))
+    })
+    .await;
+    assert!(city.registered(TODAY + 1).await.is_empty() && city.registered(TODAY + 2).await.is_empty());
 }
