@@ -22,6 +22,9 @@ const BATCH: usize = 512;
 /// made in the meantime shows as a conflict, which ends the pause.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// So many answers in a row, [`LONGEST_PAUSE`] apart, must lack a message that was seen before the stream is not what it
+/// was: 25 s. A leader that is cut off from its fellows answers whoever reaches it for up to some 20 s, by what it knew.
+const LOOKS: u32 = 50;
 
 /// A day. Follows its registrations until it is dropped.
 pub(crate) struct Day {
@@ -38,10 +41,19 @@ struct Shared {
     fold: Mutex<Fold>,
     read: watch::Sender<u64>,
     look: Notify,
+    /// A message that was seen, and stands no more by the word of a leader.
+    doubt: watch::Sender<Option<Seen>>,
     /// Why this day can be trusted no more.
     damage: OnceLock<String>,
     /// Whether what stood there at the start was read.
     read_once: AtomicBool,
+}
+
+/// Where a bucket ended.
+#[derive(Clone, Copy)]
+struct Seen {
+    bucket: u16,
+    sequence: u64,
 }
 
 impl Day {
@@ -54,11 +66,14 @@ impl Day {
             fold: Mutex::new(Fold::new(buckets)),
             read: watch::Sender::new(0),
             look: Notify::new(),
+            doubt: watch::Sender::new(None),
             damage: OnceLock::new(),
             read_once: AtomicBool::new(false),
         });
         let following = Arc::clone(&shared);
-        let follower = tokio::spawn(async move { following.follow().await });
+        let follower = tokio::spawn(async move {
+            tokio::join!(following.follow(), following.settle_doubts());
+        });
         Self {
             number,
             key,
@@ -99,6 +114,9 @@ impl Day {
     }
 
     /// Reads on until the bucket is known as far as its leader has it.
+    ///
+    /// # Errors
+    /// Also where the leader has less than was seen before. That may pass: see [`LOOKS`].
     pub(crate) async fn catch_up(&self, bucket: u16) -> Result<(), RecordsError> {
         // Before the question: what is seen meanwhile is no sign that the stream went back.
         let seen = self.fold(|fold| fold.tail(bucket));
@@ -106,9 +124,10 @@ impl Day {
         let last = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
         let last = last.map_err(failed)?.map_or(0, |message| message.sequence);
         if last < seen {
-            self.shared.damaged(format!(
-                "bucket {bucket:04x} ends at {last}; {seen} was seen before: the stream WENT BACK"
-            ));
+            self.shared.doubt(Seen { bucket, sequence: seen });
+            return Err(failed(format!(
+                "bucket {bucket:04x} ends at {last}; {seen} was seen before"
+            )));
         }
         if self.fold(|fold| fold.tail(bucket)) >= last && self.damage().is_none() {
             return Ok(());
@@ -203,17 +222,73 @@ impl Shared {
         missing
     }
 
-    /// Whoever answered may have had a hole; where the leader has it too, the stream is not what it was.
+    /// Whoever answered may have had a hole; where leaders have it too, the stream is not what it was.
     async fn find_missing(&self, sequence: u64) {
-        let body = json!({ "seq": sequence });
-        match api::get_from_leader(&self.client, &self.stream, &body).await {
-            Ok(Some(message)) => {
+        match self.as_leaders_have(sequence).await {
+            Some(message) => {
                 self.take(&[message]);
             }
-            Ok(None) => self.damaged(format!("message {sequence} is missing")),
-            // The next look asks again.
-            Err(error) => tracing::warn!(day = self.number, sequence, %error, "a message is missing"),
+            None => self.damaged(format!("message {sequence} is missing")),
         }
+    }
+
+    /// Remembers that a leader lacks what was seen; one doubt at a time is enough.
+    fn doubt(&self, seen: Seen) {
+        self.doubt.send_if_modified(|doubt| {
+            let is_new = doubt.is_none();
+            if is_new {
+                tracing::warn!(
+                    day = self.number,
+                    bucket = seen.bucket,
+                    sequence = seen.sequence,
+                    "a leader lacks a registration that was seen; looking again"
+                );
+                *doubt = Some(seen);
+            }
+            is_new
+        });
+    }
+
+    /// Looks again after what a leader lacked, beside all other work, until the day is damaged.
+    async fn settle_doubts(&self) {
+        let mut doubts = self.doubt.subscribe();
+        while self.damage.get().is_none() {
+            let Ok(doubt) = doubts.wait_for(Option::is_some).await.map(|doubt| *doubt) else {
+                return;
+            };
+            let Some(Seen { bucket, sequence }) = doubt else {
+                continue;
+            };
+            let found = self.as_leaders_have(sequence).await;
+            // Another bucket's in its place: the stream was begun anew, and has grown.
+            if found.is_some_and(|message| names::bucket_of_subject(&message.subject) == Some(bucket)) {
+                self.doubt.send_replace(None);
+            } else {
+                self.damaged(format!(
+                    "message {sequence} of bucket {bucket:04x} was seen before: the stream WENT BACK"
+                ));
+            }
+        }
+    }
+
+    /// A message as leaders have it; none only where one lacks it who cannot be cut off from its fellows any more: see
+    /// [`LOOKS`]. Asks until it knows.
+    async fn as_leaders_have(&self, sequence: u64) -> Option<StoredMessage> {
+        let body = json!({ "seq": sequence });
+        let mut lacking = 0;
+        while lacking < LOOKS {
+            match api::get_from_leader(&self.client, &self.stream, &body).await {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => lacking += 1,
+                // Who answers after a silence may be an old leader again.
+                Err(error) => {
+                    tracing::debug!(day = self.number, sequence, %error, "a leader could not be asked");
+                    lacking = 0;
+                }
+            }
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
+        None
     }
 
     fn damaged(&self, reason: String) {
