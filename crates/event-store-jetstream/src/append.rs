@@ -88,8 +88,10 @@ impl LogClient {
                 }
                 Published::Known(sequence) => return self.settle_known(bucket, commit, Sequence(sequence)).await,
                 Published::WrongRevision => return self.settle_conflict(bucket, commit, expected).await,
-                // Nothing was written and nothing is decided anew: the same bytes with the same expectation again.
-                Published::NotNow(_) if waited < API_TIMEOUT => {
+                // Nothing is decided anew: the same bytes with the same expectation again. What an earlier attempt that
+                // is under way comes to, whoever made it, the repeat will tell.
+                answer @ (Published::NotNow(_) | Published::InFlight(_)) if waited < API_TIMEOUT => {
+                    unanswered |= matches!(answer, Published::InFlight(_));
                     tokio::time::sleep(pause).await;
                     waited += pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -111,7 +113,7 @@ impl LogClient {
                 Published::NotNow(reason) | Published::Refused(reason) => {
                     return Err(AppendError::Unavailable(reason));
                 }
-                Published::Unknown(reason) => {
+                Published::InFlight(reason) | Published::Unknown(reason) => {
                     tracing::warn!(%bucket, reason, "what became of an append is not known");
                     return Ok(AppendOutcome::Unknown);
                 }

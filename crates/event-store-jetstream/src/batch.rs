@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
 use async_nats::header::{NATS_SEQUENCE, NATS_STREAM, NATS_SUBJECT};
+use async_nats::{Message, Subscriber};
 use citycode_event_store::{ReadError, RecordedCommit, Sequence, codec, watermark};
 use citycode_jetstream::Asks as _;
 use citycode_jetstream::api::{self, servers_word};
@@ -38,7 +38,6 @@ impl PartitionReader {
             if self.read_batch(most).await? == 0 {
                 // The server that answered lags behind its leader.
                 let commit = self.ask_leader(self.last.next()).await?;
-                self.last = commit.position.sequence;
                 self.hand_on(vec![Arc::new(commit)]).await?;
             }
         }
@@ -56,32 +55,42 @@ impl PartitionReader {
         let body = json!({ "seq": self.last.next().0, "batch": most, "max_bytes": MOST_BYTES }).to_string();
         let asked = client.publish_with_reply(question, inbox, body.into()).await;
         asked.map_err(|error| doubt(&error))?;
-        let (mut read, mut commits, mut ended) = (0, Vec::new(), false);
+        let (mut read, mut ended) = (0, false);
         while !ended {
-            let silent = |_| End::Doubt(format!("no answer for {} s", SILENCE.as_secs()));
-            let waited = tokio::time::timeout(SILENCE, answers.next()).await.map_err(silent)?;
-            let mut next = Some(waited.ok_or_else(|| End::Doubt("the subscription ended".into()))?);
-            while let Some(message) = next.take() {
-                if is_end(&message)? {
-                    ended = true;
-                } else if let Some(sequence) = self.told(&message) {
-                    if sequence == self.last.next() {
-                        commits.push(Arc::new(self.commit(sequence, message).await?));
-                    } else if sequence > self.last {
-                        // Some were lost on the way: asked for anew from there.
-                        ended = true;
-                    }
-                }
-                if !ended && commits.len() < CHUNK {
-                    next = answers.next().now_or_never().flatten();
-                }
-            }
+            let mut commits = Vec::new();
+            let gathered = self.gather(&mut answers, &mut commits).await;
             read += commits.len();
-            self.hand_on(std::mem::take(&mut commits)).await?;
+            // What came before a doubt is good.
+            self.hand_on(commits).await?;
             // The end itself may be what was lost.
-            ended |= read >= most;
+            ended = gathered? || read >= most;
         }
         Ok(read)
+    }
+
+    /// Waits for an answer's next commits, takes what is at hand of them, up to a chunk; whether the answer ends there.
+    async fn gather(&self, answers: &mut Subscriber, commits: &mut Vec<Arc<RecordedCommit>>) -> Result<bool, End> {
+        let silent = |_| End::Doubt(format!("no answer for {} s", SILENCE.as_secs()));
+        let waited = tokio::time::timeout(SILENCE, answers.next()).await.map_err(silent)?;
+        let mut next = Some(waited.ok_or_else(|| End::Doubt("the subscription ended".into()))?);
+        while let Some(message) = next.take() {
+            if is_end(&message)? {
+                return Ok(true);
+            }
+            if let Some(sequence) = self.told(&message) {
+                let reached = self.reached(commits);
+                if sequence == reached.next() {
+                    commits.push(Arc::new(self.commit(sequence, message).await?));
+                } else if sequence > reached {
+                    // Some were lost on the way: asked for anew from there.
+                    return Ok(true);
+                }
+            }
+            if commits.len() < CHUNK {
+                next = answers.next().now_or_never().flatten();
+            }
+        }
+        Ok(false)
     }
 
     /// Where in this partition a message is stored, as the server says; none where it is not of this partition.
@@ -94,7 +103,7 @@ impl PartitionReader {
     }
 
     /// The next commit, from the message that has it.
-    pub(crate) async fn commit(&mut self, sequence: Sequence, message: Message) -> Result<RecordedCommit, End> {
+    pub(crate) async fn commit(&self, sequence: Sequence, message: Message) -> Result<RecordedCommit, End> {
         if self.verified_on != self.log.connections() {
             return Err(End::Doubt("the connection was lost meanwhile".into()));
         }
@@ -110,7 +119,6 @@ impl PartitionReader {
         if watermark::is_watermark(&commit.commit.stream) {
             self.log.echoes.see_watermark(self.partition);
         }
-        self.last = sequence;
         Ok(commit)
     }
 

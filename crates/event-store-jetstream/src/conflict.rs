@@ -19,14 +19,29 @@ use crate::settings::DEDUP_WINDOW_SECONDS;
 type Answer = Result<AppendOutcome, AppendError>;
 
 impl LogClient {
-    /// The answer to an append whose expectation does not hold.
+    /// The answer to an append whose expectation does not hold; unknown where nobody can be asked whether it is one that
+    /// succeeded before.
     pub(crate) async fn settle_conflict(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
+        match self.look_for(bucket, commit, expected).await {
+            Err(AppendError::Read(ReadError::Unavailable(reason))) => {
+                tracing::warn!(%bucket, reason, "whether a refused append is in the log already is not known");
+                Ok(AppendOutcome::Unknown)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn look_for(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
         let Some(Last { commit: last, time }) = self.last_of(bucket).await? else {
             return Ok(AppendOutcome::WrongExpectedVersion {
                 current: Revision::EMPTY,
             });
         };
         let current = last.revision;
+        if last.tail() == expected {
+            // What was refused does hold: by a leader that is one no more, or that cannot read its disk.
+            return Ok(AppendOutcome::Unknown);
+        }
         if last.commit.message_id == commit.message_id {
             return answer_known(commit, &last);
         }

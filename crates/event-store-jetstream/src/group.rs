@@ -12,10 +12,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_nats::HeaderMap;
+use async_nats::client::PublishError;
 use bytes::Bytes;
 use citycode_event_store::{BucketId, MessageId, Partition, Revision, Sequence};
 use citycode_jetstream::Client;
-use citycode_jetstream::api::{self, ApiError};
+use citycode_jetstream::api;
 use citycode_jetstream::publish::judge_error;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
@@ -173,6 +175,10 @@ impl Shared {
         unheard
     }
 
+    fn next_name(&self) -> String {
+        format!("{}.{}", self.name, self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
     async fn publish_batch(self: Arc<Self>, partition: Partition, batch: Vec<Waiting>) {
         let (messages, turns): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.message, one.turn)).unzip();
         let outcome = self.send(partition, messages).await;
@@ -195,32 +201,31 @@ impl Shared {
     }
 
     /// Sends a batch; the sequence of its first, or whether nobody knows that it was not written.
-    async fn send(&self, partition: Partition, messages: Vec<Message>) -> Result<u64, bool> {
-        let size = messages.len();
-        let name = format!("{}.{}", self.name, self.count.fetch_add(1, Ordering::Relaxed));
-        let mut answer = Err(ApiError::TimedOut);
-        for (index, message) in messages.into_iter().enumerate() {
-            let mut headers = headers(&message.id, message.expected);
-            headers.insert("Nats-Batch-Id", name.as_str());
-            headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
-            let subject = names::subject(message.bucket);
-            if index + 1 < size {
-                // A loss on the way shows in the answer to the last: the batch is incomplete.
-                if self
-                    .client
+    async fn send(&self, partition: Partition, mut messages: Vec<Message>) -> Result<u64, bool> {
+        let (size, name) = (messages.len(), self.next_name());
+        let Some(last) = messages.pop() else {
+            return Err(false);
+        };
+        let rest = async {
+            for (index, message) in messages.into_iter().enumerate() {
+                let headers = batch_headers(&message, &name, index + 1);
+                let subject = names::subject(message.bucket);
+                self.client
                     .publish_with_headers(subject, headers, message.bytes)
-                    .await
-                    .is_err()
-                {
-                    // Without its end the server forgets it.
-                    return Err(false);
-                }
-                continue;
+                    .await?;
             }
-            headers.insert("Nats-Batch-Commit", "1");
-            self.echoes.put(partition, &mut headers);
-            answer = api::request_within(api::ATTEMPT, &self.client, subject, Some(headers), message.bytes).await;
+            Ok::<_, PublishError>(())
+        };
+        // A loss on the way shows in the answer to the last: the batch is incomplete. Without its last, which is not sent
+        // where the client's queue is full for so long, the server forgets it.
+        if !matches!(tokio::time::timeout(api::ATTEMPT, rest).await, Ok(Ok(()))) {
+            return Err(false);
         }
+        let mut headers = batch_headers(&last, &name, size);
+        headers.insert("Nats-Batch-Commit", "1");
+        self.echoes.put(partition, &mut headers);
+        let subject = names::subject(last.bucket);
+        let answer = api::request_within(api::ATTEMPT, &self.client, subject, Some(headers), last.bytes).await;
         match answer.and_then(|answer| api::parse::<BatchAck>(&answer.payload)) {
             Ok(BatchAck { seq, count, batch }) if count == size as u64 && batch == name && seq >= count => {
                 metrics::counter!("citycode_log_grouped_commits_total").increment(count);
@@ -233,10 +238,21 @@ impl Shared {
             Err(error) => {
                 let published = judge_error(&error);
                 tracing::debug!(?published, %partition, size, "a batch was not taken; each of it goes by itself");
-                Err(matches!(published, Published::Unanswered | Published::Unknown(_)))
+                Err(matches!(
+                    published,
+                    Published::Unanswered | Published::InFlight(_) | Published::Unknown(_)
+                ))
             }
         }
     }
+}
+
+/// What each message of a batch says.
+fn batch_headers(message: &Message, batch: &str, number: usize) -> HeaderMap {
+    let mut headers = headers(&message.id, message.expected);
+    headers.insert("Nats-Batch-Id", batch);
+    headers.insert("Nats-Batch-Sequence", number.to_string());
+    headers
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,7 +1,7 @@
 //! What appends, reads and subscriptions of one store share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::{Partition, Position, ReadError, Sequence};
@@ -19,10 +19,10 @@ use citycode_jetstream::api::{self, ApiError};
 
 /// Appends under way at once: beyond it the servers grow no faster, and far beyond (25,000) consumers starve.
 pub(crate) const MAX_IN_FLIGHT: usize = 1_000;
-/// Looks at a head that seems to have gone back before it is believed: a leader that was just elected may not have
-/// applied all that it has.
-const WENT_BACK_LOOKS: usize = 20;
-const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
+/// Looks at a head that seems to have gone back before it is believed, over 24 s: a leader that was just elected may not
+/// have applied all that it has, and one that was cut off answers with what it had for some 20 s more.
+pub(crate) const WENT_BACK_LOOKS: usize = 48;
+pub(crate) const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
 
 /// First and last sequence of a partition.
 #[derive(Debug, Clone, Copy)]
@@ -51,10 +51,10 @@ pub(crate) struct LogClient {
     pub(crate) groups: Groups,
     /// The highest sequence of each partition that this client was told of.
     seen: Vec<AtomicU64>,
-    /// The connection was lost since: what it leads to now may be another log.
-    suspect: Vec<AtomicBool>,
-    /// How often the connection was lost or made.
+    /// How often the connection was lost or made: what it leads to since may be another log.
     connections: AtomicU64,
+    /// On which of them each partition was verified for appends, and the turn at verifying it.
+    verified_on: Vec<(AtomicU64, tokio::sync::Mutex<()>)>,
     /// Why this client stopped: the log is not the one it knew. Never taken back.
     stopped: Mutex<Option<String>>,
 }
@@ -73,8 +73,8 @@ impl LogClient {
             echoes,
             groups,
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
-            suspect: std::iter::repeat_with(AtomicBool::default).take(partitions).collect(),
             connections: AtomicU64::new(0),
+            verified_on: std::iter::repeat_with(Default::default).take(partitions).collect(),
             stopped: Mutex::new(None),
         }
     }
@@ -90,9 +90,6 @@ impl LogClient {
     /// The connection was lost or made anew.
     pub(crate) fn suspect_all(&self) {
         self.connections.fetch_add(1, Ordering::AcqRel);
-        for suspect in &self.suspect {
-            suspect.store(true, Ordering::Release);
-        }
     }
 
     /// Another number after each loss of the connection: what was verified before is to be verified again.
@@ -100,14 +97,20 @@ impl LogClient {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// Makes sure, once after each loss of the connection, that the partition is still the one that was known.
+    /// Makes sure, once after each loss of the connection, that the partition is still the one that was known. Nobody
+    /// goes on before it was made sure of.
     pub(crate) async fn dispel(&self, partition: Partition) -> Result<(), ReadError> {
-        let suspect = &self.suspect[usize::from(partition.0)];
-        if suspect.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.extent(partition).await
-        {
-            suspect.store(true, Ordering::Release);
-            return Err(error.into_read_error(partition));
+        let (verified_on, turn) = &self.verified_on[usize::from(partition.0)];
+        if verified_on.load(Ordering::Acquire) == self.connections() {
+            return Ok(());
+        }
+        let _turn = turn.lock().await;
+        // Before the question: what is lost meanwhile is to be verified again.
+        let connections = self.connections();
+        if verified_on.load(Ordering::Acquire) != connections {
+            let verified = self.extent(partition).await;
+            verified.map_err(|error| error.into_read_error(partition))?;
+            verified_on.store(connections, Ordering::Release);
         }
         Ok(())
     }
@@ -147,7 +150,7 @@ impl LogClient {
                 return Ok(Extent { first, last });
             }
             looks += 1;
-            if looks == WENT_BACK_LOOKS {
+            if info.stands_alone() || looks == WENT_BACK_LOOKS {
                 self.stop(format!(
                     "partition {partition} ends at {last}, but {seen} was seen before"
                 ));

@@ -10,7 +10,7 @@ use citycode_jetstream::{Client, ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
-use crate::log_client::LogClient;
+use crate::log_client::{LogClient, WENT_BACK_LOOKS, WENT_BACK_PAUSE};
 use crate::manifest::{Manifest, ManifestInvalid, READER};
 use crate::names;
 use crate::settings::{self, Settings};
@@ -133,16 +133,21 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
             found: manifest.log_id,
         });
     }
-    let mut infos = Vec::new();
-    for partition in manifest.layout.all_partitions() {
-        let info = partition_info(&client, partition)
-            .await?
-            .ok_or(OpenError::PartitionMissing(partition))?;
-        check_partition(&manifest, partition, &info, config.replicas)?;
-        infos.push(info);
-    }
-    let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
-    check_heads(&heads, config.seen.as_ref(), &manifest)?;
+    let mut looks = 1;
+    let (infos, heads) = loop {
+        let infos = look_at_all(&client, &manifest, config.replicas).await?;
+        let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
+        match check_heads(&heads, config.seen.as_ref(), &manifest) {
+            Ok(()) => break (infos, heads),
+            Err(went_back) if looks == WENT_BACK_LOOKS || infos.iter().all(StreamInfo::stands_alone) => {
+                return Err(went_back);
+            }
+            Err(_) => {
+                looks += 1;
+                tokio::time::sleep(WENT_BACK_PAUSE).await;
+            }
+        }
+    };
     if let Durability::SyncAlways { monitors } = &config.durability {
         let alone = client.server_info().server_name;
         durability::prove(monitors, &infos, &alone).await?;
@@ -151,6 +156,18 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
     // Nobody else sets it.
     let _ = told.set(Arc::downgrade(&log));
     Ok(log)
+}
+
+/// What the leaders say of all partitions, none of which is refused.
+async fn look_at_all(client: &Client, manifest: &Manifest, replicas: u8) -> Result<Vec<StreamInfo>, OpenError> {
+    let mut infos = Vec::new();
+    for partition in manifest.layout.all_partitions() {
+        let info = partition_info(client, partition).await?;
+        let info = info.ok_or(OpenError::PartitionMissing(partition))?;
+        check_partition(manifest, partition, &info, replicas)?;
+        infos.push(info);
+    }
+    Ok(infos)
 }
 
 pub(crate) async fn connect(config: &Config, told: &Told) -> Result<Client, OpenError> {

@@ -86,6 +86,7 @@ impl PartitionReader {
                 End::Doubt(reason) => {
                     let partition = self.partition;
                     tracing::warn!(%partition, last = %self.last, reason, "the log is read anew from the last commit");
+
                     if self.sender.send(FromReader::Doubt).await.is_err() {
                         return;
                     }
@@ -161,38 +162,57 @@ impl PartitionReader {
     /// One message of the tail and what else is at hand there.
     async fn take_told(&mut self, first: async_nats::Message, tail: &mut Subscriber) -> Result<(), End> {
         let mut commits = Vec::new();
-        let (mut next, mut missed) = (Some(first), None);
-        while let Some(message) = next.take() {
-            match self.told(&message) {
-                Some(sequence) if sequence == self.last.next() => {
-                    commits.push(Arc::new(self.commit(sequence, message).await?));
-                }
-                // Read already.
-                Some(sequence) if sequence <= self.last => {}
-                // Read below, and this one with it.
-                Some(sequence) => missed = Some(sequence),
-                None => {}
-            }
-            if missed.is_none() && commits.len() < CHUNK {
-                next = tail.next().now_or_never().flatten();
-            }
-        }
+        let missed = self.gather_told(first, tail, &mut commits).await;
+        // What came before a doubt is good.
         self.hand_on(commits).await?;
-        match missed {
+        match missed? {
             Some(sequence) => self.read_up_to(sequence).await,
             None => Ok(()),
         }
     }
 
-    /// What came before a doubt is good.
-    pub(crate) async fn hand_on(&self, commits: Vec<Arc<RecordedCommit>>) -> Result<(), End> {
-        let Some(last) = commits.last() else {
+    /// The commits that are at hand on the tail, up to a chunk, and up to where some were missed: what came instead.
+    async fn gather_told(
+        &self,
+        first: async_nats::Message,
+        tail: &mut Subscriber,
+        commits: &mut Vec<Arc<RecordedCommit>>,
+    ) -> Result<Option<Sequence>, End> {
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            let reached = self.reached(commits);
+            match self.told(&message) {
+                Some(sequence) if sequence == reached.next() => {
+                    commits.push(Arc::new(self.commit(sequence, message).await?));
+                }
+                // This one is to be read with those that were missed.
+                Some(sequence) if sequence > reached => return Ok(Some(sequence)),
+                // Read already, or none of this partition's.
+                Some(_) | None => {}
+            }
+            if commits.len() < CHUNK {
+                next = tail.next().now_or_never().flatten();
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far it is with these, which are to be handed on.
+    pub(crate) fn reached(&self, commits: &[Arc<RecordedCommit>]) -> Sequence {
+        commits.last().map_or(self.last, |commit| commit.position.sequence)
+    }
+
+    /// Delivers commits, and counts nothing else as delivered.
+    pub(crate) async fn hand_on(&mut self, commits: Vec<Arc<RecordedCommit>>) -> Result<(), End> {
+        let Some(last) = commits.last().map(|last| last.position) else {
             return Ok(());
         };
         self.log.tails.see_all(commits.iter().map(|commit| &**commit));
-        self.log.see(last.position);
+        self.log.see(last);
         let sent = self.sender.send(FromReader::Commits(commits)).await;
-        sent.map_err(|_| End::Dropped)
+        sent.map_err(|_| End::Dropped)?;
+        self.last = last.sequence;
+        Ok(())
     }
 
     pub(crate) fn position(&self, sequence: Sequence) -> Position {
@@ -200,5 +220,85 @@ impl PartitionReader {
             partition: self.partition,
             sequence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use citycode_event_store::{
+        BucketTail, CommandId, EventData, Layout, LogId, LogPosition, NewCommit, RequestDigest, StreamName,
+        SubscriptionBatch, message_id,
+    };
+    use citycode_testkit::NatsServer;
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::config::{Config, Durability, NewLog};
+    use crate::provision::provision;
+    use crate::{open, subscription};
+
+    const COMMITS: u64 = 3_000;
+
+    fn commit(number: u64) -> NewCommit {
+        let stream = StreamName::new(&format!("holder-{number}")).expect("a name");
+        let command_id = CommandId(u128::from(number).to_be_bytes());
+        NewCommit {
+            message_id: message_id("test", &stream, &command_id),
+            stream,
+            events: vec![EventData {
+                event_type: "Told".into(),
+                version: 1,
+                payload: vec![7; 64].into(),
+            }],
+            request_digest: RequestDigest([1; 32]),
+            command_id,
+            actor: "test".into(),
+            causation_id: None,
+            correlation_id: None,
+            decided_at: 0,
+            trace_context: None,
+        }
+    }
+
+    /// What the reader has in hand when it hears of the loss is neither lost nor delivered twice.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_connection_lost_amid_a_chunk_is_no_gap() {
+        let server = NatsServer::start().await;
+        let config = Config {
+            replicas: 1,
+            ..Config::new(vec![server.url()], "test", Durability::Unproven)
+        };
+        let new = NewLog {
+            log_id: LogId([6; 16]),
+            layout: Layout::new(1, 4_096).expect("a layout"),
+        };
+        provision(&config, &new).await.expect("the log is made");
+        let log = open::open(&config).await.expect("the log opens");
+        let mut appended = 0;
+        for first in (0..COMMITS).step_by(500) {
+            let appends = (first..first + 500).map(|number| log.append(commit(number), BucketTail::EMPTY));
+            // Those to a bucket of another's are refused.
+            appended += join_all(appends).await.iter().filter(|answer| answer.is_ok()).count();
+        }
+        assert!(appended > 0);
+        let head = log.heads().await.expect("a head");
+        let subscribed = subscription::subscribe(&log, LogPosition::start(1)).await;
+        let mut subscription = subscribed.expect("it begins");
+        let (mut read, mut losses) = (0, 60);
+        let mut shaken = tokio::time::interval(Duration::from_millis(7));
+        while read < head.commits() {
+            tokio::select! {
+                told = subscription.next_batch() => {
+                    if let SubscriptionBatch::Commits(commits) = told.expect("a lost connection is no gap") {
+                        read += commits.len() as u64;
+                    }
+                }
+                _ = shaken.tick(), if losses > 0 => {
+                    log.suspect_all();
+                    losses -= 1;
+                }
+            }
+        }
+        assert_eq!(subscription.position(), &head);
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_event_store::{
-    LogPosition, ReadError, Subscription, SubscriptionBatch, SubscriptionError, SubscriptionSource,
+    LogPosition, ReadError, Sequence, Subscription, SubscriptionBatch, SubscriptionError, SubscriptionSource,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::log_client::LogClient;
-use crate::reader::{FromReader, PartitionReader};
+use crate::log_client::{LogClient, WENT_BACK_LOOKS, WENT_BACK_PAUSE};
+use crate::reader::{CHUNK, FromReader, PartitionReader};
 
 /// Chunks between the readers and the subscriber: some 16,000 commits at most.
 const QUEUE_CHUNKS: usize = 16;
@@ -32,13 +32,7 @@ pub(crate) async fn subscribe(log: &Arc<LogClient>, from: LogPosition) -> Result
             found: from.partitions(),
         });
     }
-    let heads = log.heads().await?;
-    for (partition, seen) in from.iter() {
-        let head = heads.sequence(partition);
-        if head < seen {
-            return Err(SubscriptionError::WentBack { partition, head, seen });
-        }
-    }
+    let heads = heads_past(log, &from).await?;
     let (sender, receiver) = mpsc::channel(QUEUE_CHUNKS);
     let history = Arc::new(Semaphore::new(HISTORY_AT_ONCE));
     let mut readers = JoinSet::new();
@@ -57,11 +51,42 @@ pub(crate) async fn subscribe(log: &Arc<LogClient>, from: LogPosition) -> Result
         log: Arc::clone(log),
         position: from.clone(),
         target: heads,
+        near: false,
         live: false,
+        asking: JoinSet::new(),
         receiver,
         _readers: readers,
     };
     Ok(Subscription::new(from, Box::new(merged)))
+}
+
+/// The heads, none of which is before `from`.
+async fn heads_past(log: &LogClient, from: &LogPosition) -> Result<LogPosition, SubscriptionError> {
+    let mut looks = 0;
+    loop {
+        let heads = log.heads().await?;
+        let mut before = from
+            .iter()
+            .map(|(partition, seen)| (partition, heads.sequence(partition), seen));
+        let Some((partition, head, seen)) = before.find(|(_, head, seen)| head < seen) else {
+            return Ok(heads);
+        };
+        looks += 1;
+        if looks == WENT_BACK_LOOKS {
+            return Err(SubscriptionError::WentBack { partition, head, seen });
+        }
+        tokio::time::sleep(WENT_BACK_PAUSE).await;
+    }
+}
+
+/// The heads, asked for until every leader answers: that one does not is no reason to end, the readers try on as well.
+async fn heads(log: Arc<LogClient>) -> Result<LogPosition, ReadError> {
+    loop {
+        match log.heads().await {
+            Err(ReadError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
 }
 
 struct Merged {
@@ -70,26 +95,43 @@ struct Merged {
     position: LogPosition,
     /// The heads that were last seen; history reaches so far.
     target: LogPosition,
+    /// They were asked for a moment before they are reached: what lies between is little.
+    near: bool,
     live: bool,
+    /// The question for the heads, while it is under way: what comes meanwhile is delivered.
+    asking: JoinSet<Result<LogPosition, ReadError>>,
     receiver: mpsc::Receiver<FromReader>,
     /// Ended when the subscription is dropped.
     _readers: JoinSet<()>,
 }
 
 impl Merged {
-    /// Whether what was delivered is the head. Nobody answering is no reason to end: the readers try on as well.
-    async fn is_at_head(&mut self) -> Result<bool, SubscriptionError> {
-        match self.log.heads().await {
-            Ok(heads) => {
-                self.target = heads;
-                Ok(self.position.reaches(&self.target))
-            }
-            Err(ReadError::Unavailable(_)) => {
-                tokio::time::sleep(PAUSE).await;
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+    /// Whether it caught up just now; asks for the heads where it reached those that it knows.
+    fn catches_up(&mut self) -> bool {
+        if self.live || !self.position.reaches(&self.target) {
+            return false;
         }
+        if self.near {
+            self.live = true;
+            return true;
+        }
+        if self.asking.is_empty() {
+            self.asking.spawn(heads(Arc::clone(&self.log)));
+        }
+        false
+    }
+
+    fn learn(&mut self, heads: LogPosition) {
+        let missing = |(partition, head): (_, Sequence)| head.0.saturating_sub(self.position.sequence(partition).0);
+        self.near = heads.iter().map(missing).sum::<u64>() <= CHUNK as u64;
+        self.target = heads;
+    }
+
+    /// What it knew of the heads is nothing to go by; whether it was live.
+    fn doubts(&mut self) -> bool {
+        self.near = false;
+        self.asking = JoinSet::new();
+        std::mem::take(&mut self.live)
     }
 }
 
@@ -97,28 +139,30 @@ impl Merged {
 impl SubscriptionSource for Merged {
     async fn next_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
         loop {
-            if !self.live && self.position.reaches(&self.target) {
-                if self.is_at_head().await? {
-                    self.live = true;
-                    return Ok(SubscriptionBatch::CaughtUp(self.position.clone()));
-                }
-                if self.position.reaches(&self.target) {
+            if self.catches_up() {
+                return Ok(SubscriptionBatch::CaughtUp(self.position.clone()));
+            }
+            let told = tokio::select! {
+                told = self.receiver.recv() => told,
+                Some(heads) = self.asking.join_next() => {
+                    // It ends by itself alone, or with the runtime.
+                    self.learn(heads.map_err(|_| ReadError::Closed)??);
                     continue;
                 }
-            }
-            match self.receiver.recv().await {
+            };
+            match told {
                 Some(FromReader::Commits(commits)) => {
                     for commit in &commits {
                         self.position.set(commit.position.partition, commit.position.sequence);
                     }
                     return Ok(SubscriptionBatch::Commits(commits));
                 }
-                Some(FromReader::Doubt) if self.live => {
-                    // Caught up again only once every leader was asked anew.
-                    self.live = false;
-                    return Ok(SubscriptionBatch::FellBehind(self.position.clone()));
+                // Caught up again only once every leader was asked anew.
+                Some(FromReader::Doubt) => {
+                    if self.doubts() {
+                        return Ok(SubscriptionBatch::FellBehind(self.position.clone()));
+                    }
                 }
-                Some(FromReader::Doubt) => {}
                 Some(FromReader::Failed(error)) => return Err(error),
                 None => return Err(ReadError::Closed.into()),
             }

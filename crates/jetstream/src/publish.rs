@@ -4,7 +4,8 @@
 //! |---|---|
 //! | acknowledged | written, here or (duplicate) before |
 //! | 10071 | refused: the expectation does not hold |
-//! | nobody listens, 10008, 10009, 10158, 10163, 10164, 10167; of a batch 10176, 10201, 10210 | not written, and a moment later it may be taken |
+//! | nobody listens, 10008, 10009, 10163, 10164, 10167; of a batch 10176, 10201, 10210 | not written, and a moment later it may be taken |
+//! | 10158 | unknown: an earlier attempt is under way; the same bytes are sent again |
 //! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written, and it will not be soon |
 //! | no answer | unknown, and the same bytes are sent again within 15 s |
 //! | anything else, a failed store (10077) among it | unknown |
@@ -26,6 +27,9 @@ pub enum Published {
     WrongRevision,
     /// Not written; worth another try soon.
     NotNow(String),
+    /// An attempt with this message id is under way already, whoever sent it: nobody knows yet, and the same bytes may be
+    /// sent again.
+    InFlight(String),
     /// Not written.
     Refused(String),
     /// Nobody knows, and the same bytes may be sent again: the message id and the expectation keep them from being
@@ -64,9 +68,9 @@ pub fn judge_error(error: &ApiError) -> Published {
         ApiError::NoResponders => Published::NotNow(error.to_string()),
         ApiError::Refused { code, .. } => match *code {
             code::WRONG_LAST_SEQUENCE => Published::WrongRevision,
+            code::DUPLICATE_IN_FLIGHT => Published::InFlight(error.to_string()),
             code::CLUSTER_NOT_AVAILABLE
             | code::CLUSTER_NOT_LEADER
-            | code::DUPLICATE_IN_FLIGHT
             | code::LAST_SEQUENCE_NOT_READY
             | code::WRITE_IN_FLIGHT
             | code::BATCH_INCOMPLETE
@@ -99,7 +103,8 @@ mod tests {
     #[test]
     fn every_error_code_says_what_is_known() {
         assert_eq!(refused(10_071), Published::WrongRevision);
-        for code in [10_008, 10_009, 10_158, 10_163, 10_164, 10_167, 10_176, 10_201, 10_210] {
+        assert!(matches!(refused(10_158), Published::InFlight(_)));
+        for code in [10_008, 10_009, 10_163, 10_164, 10_167, 10_176, 10_201, 10_210] {
             assert!(matches!(refused(code), Published::NotNow(_)), "{code}");
         }
         for code in [10_023, 10_028, 10_047, 10_054, 10_076, 10_109, 10_118] {

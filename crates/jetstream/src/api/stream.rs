@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::Message;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -55,6 +56,17 @@ impl StreamInfo {
         metadata.into_iter().flatten().filter_map(text).collect()
     }
 
+    /// Whether one server alone holds it, which then knows all that there is.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty())
+    }
+
+    fn has_leader(&self) -> bool {
+        let leader = self.cluster.as_ref().and_then(|cluster| cluster.leader.as_ref());
+        leader.is_some_and(|leader| !leader.is_empty())
+    }
+
     /// The servers that hold a copy; none if it stands alone.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
@@ -67,13 +79,26 @@ impl StreamInfo {
     }
 }
 
-/// Where the stream stands, as its leader says.
+/// Where the stream stands, as its leader says: who holds a copy and knows of no leader answers with what it has itself,
+/// which may be long ago, and is asked again. A leader that was cut off a moment ago does not know it yet, and may answer
+/// so for some 20 s.
 ///
 /// # Errors
 /// The refusal, or what came instead of an answer.
 pub async fn stream_info(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
     let subject = format!("{}.STREAM.INFO.{stream}", client.api());
-    ask_until_answered(client.nats(), subject, Bytes::new(), |answer| parse(&answer.payload)).await
+    ask_until_answered(client.nats(), subject, Bytes::new(), leaders_word).await
+}
+
+fn leaders_word(answer: Message) -> Result<StreamInfo, ApiError> {
+    let info: StreamInfo = parse(&answer.payload)?;
+    if !info.stands_alone() && !info.has_leader() {
+        return Err(ApiError::Refused {
+            code: code::CLUSTER_NOT_AVAILABLE,
+            description: "whoever answered for the stream knows of no leader".into(),
+        });
+    }
+    Ok(info)
 }
 
 /// Makes a stream, and waits until it stands: a moment after it was made on several servers, one of them may still say

@@ -192,7 +192,10 @@ impl Writer {
                         }
                     }
                 }
-                Published::NotNow(why) | Published::Refused(why) | Published::Unknown(why) => {
+                Published::NotNow(why)
+                | Published::InFlight(why)
+                | Published::Refused(why)
+                | Published::Unknown(why) => {
                     if !std::mem::replace(&mut complained, true) {
                         tracing::warn!(why, "scans wait to be written");
                     }

@@ -175,10 +175,13 @@ impl ScanKeeper {
                 // Where it was there before, that one counts.
                 Published::Written(_) | Published::Known(_) | Published::WrongRevision => return Ok(()),
                 // A stream that was just made may have no leader yet, and the expectation makes repeats harmless.
-                Published::NotNow(_) if waited < api::API_TIMEOUT => waited += PAUSE,
+                Published::NotNow(_) | Published::InFlight(_) if waited < api::API_TIMEOUT => waited += PAUSE,
                 Published::Unanswered if waited < api::API_TIMEOUT => waited += api::ATTEMPT,
                 Published::Unanswered => return Err(failed("no answer".to_owned())),
-                Published::NotNow(why) | Published::Refused(why) | Published::Unknown(why) => return Err(failed(why)),
+                Published::NotNow(why)
+                | Published::InFlight(why)
+                | Published::Refused(why)
+                | Published::Unknown(why) => return Err(failed(why)),
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -213,7 +213,10 @@ impl JetStreamScanRecords {
         // Should the time be up amid the question, its fate is not known either.
         let unanswered = std::mem::replace(&mut attempts.unanswered, true);
         let published = publish(&self.client, day.subject(bucket), headers, bytes.to_vec().into()).await;
-        if !matches!(published, Published::Unanswered | Published::Unknown(_)) {
+        if !matches!(
+            published,
+            Published::Unanswered | Published::InFlight(_) | Published::Unknown(_)
+        ) {
             attempts.unanswered = unanswered;
         }
         match published {
@@ -223,7 +226,7 @@ impl JetStreamScanRecords {
             }
             // No message id is sent: the expectation alone tells a repeat.
             Published::Known(_) | Published::WrongRevision | Published::Unanswered => Attempt::Look,
-            Published::Unknown(why) => {
+            Published::InFlight(why) | Published::Unknown(why) => {
                 tracing::warn!(day = day.number, why, "what became of a registration is not known yet");
                 Attempt::Look
             }
