@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -20,6 +21,10 @@ use crate::{eventually, free_port};
 /// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
 /// busy one three servers that elect leaders for seventeen groups take several.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// How often a server is started whose ports were taken meanwhile, and how long after the last time.
+const STARTS: usize = 60;
+const START_AGAIN: Duration = Duration::from_millis(500);
 /// What is shown of what a server said.
 const LAST_LINES: usize = 30;
 /// Servers of a cluster: the fewest that outlive the loss of one.
@@ -94,8 +99,7 @@ impl NatsServer {
     /// As [`NatsServer::start`].
     pub async fn start_with(sync: NatsSync) -> Self {
         let mut server = Self::prepare("alone", Place::on_loopback(), sync, "");
-        server.spawn();
-        server.wait_until_healthy().await;
+        server.come_up().await;
         server
     }
 
@@ -105,8 +109,7 @@ impl NatsServer {
     /// As [`NatsServer::start`].
     pub async fn start_configured(more: &str) -> Self {
         let mut server = Self::prepare("alone", Place::on_loopback(), NatsSync::Always, more);
-        server.spawn();
-        server.wait_until_healthy().await;
+        server.come_up().await;
         server
     }
 
@@ -121,8 +124,7 @@ impl NatsServer {
             ..Place::on_loopback()
         };
         let mut server = Self::prepare("alone", place, NatsSync::Always, "");
-        server.spawn();
-        server.wait_until_healthy().await;
+        server.come_up().await;
         server
     }
 
@@ -159,7 +161,7 @@ impl NatsServer {
         }
     }
 
-    fn spawn(&mut self) {
+    fn spawn(&self) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -183,12 +185,12 @@ impl NatsServer {
             .stderr(log)
             .kill_on_drop(true)
             .spawn();
-        self.child = Some(child.unwrap_or_else(|error| {
+        child.unwrap_or_else(|error| {
             panic!(
                 "{} cannot be started ({error}): `cargo xtask tools` installs it",
                 program.display()
             )
-        }));
+        })
     }
 
     /// Where clients connect, e.g. `nats://127.0.0.1:4222`.
@@ -253,8 +255,27 @@ impl NatsServer {
         if self.child.is_some() {
             self.kill9().await;
         }
-        self.spawn();
-        self.wait_until_healthy().await;
+        self.come_up().await;
+    }
+
+    /// Starts it, and waits until it serves. Its ports are of those that the system gives to outgoing connections too, and
+    /// while it was down one may have been given: then it ends at once, and is started again.
+    async fn come_up(&mut self) {
+        for _ in 0..STARTS {
+            let mut child = self.spawn();
+            tokio::select! {
+                // Dropped here, it is killed.
+                _ = child.wait() => {}
+                () = self.wait_until_healthy() => {
+                    self.child = Some(child);
+                    return;
+                }
+            }
+            let said = self.said_last();
+            assert!(said.contains("address already in use"), "{} ended:\n{said}", self.name);
+            tokio::time::sleep(START_AGAIN).await;
+        }
+        panic!("{} finds its ports taken:\n{}", self.name, self.said_last());
     }
 
     /// Stops it where it stands (`SIGSTOP`): connections stay open and nothing answers.
@@ -345,12 +366,7 @@ impl NatsCluster {
             let cluster = format!("cluster {{ name: city, listen: \"{route}\", routes: [{routes}] }}\n");
             servers.push(NatsServer::prepare(&format!("n{number}"), place, sync, &cluster));
         }
-        for server in &mut servers {
-            server.spawn();
-        }
-        for server in &servers {
-            server.wait_until_healthy().await;
-        }
+        join_all(servers.iter_mut().map(NatsServer::come_up)).await;
         Self { servers }
     }
 
@@ -391,8 +407,14 @@ fn program() -> PathBuf {
     }
 }
 
-/// Asks `/healthz` of the monitoring; anything but a 200 is a no.
+/// Asks `/healthz` of the monitoring; anything but a 200 is a no, and so is silence: where nobody listens a connection may
+/// even be to itself.
 async fn is_healthy(address: &str) -> bool {
+    let asked = tokio::time::timeout(ANSWERS_WITHIN, says_that_it_is_healthy(address));
+    asked.await.unwrap_or(false)
+}
+
+async fn says_that_it_is_healthy(address: &str) -> bool {
     let Ok(mut connection) = TcpStream::connect(address).await else {
         return false;
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use citycode_event_store::conformance::{self, EngineFactory};
 use citycode_event_store::{EventStore, Layout, LogId};
-use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog};
 use citycode_testkit::{NatsCluster, NatsServer};
 
 use crate::fixture;
@@ -18,8 +18,7 @@ impl EngineFactory for JetStream {
     async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
         fixture::delete_all_partitions(&self.config).await;
         let log_id = LogId([5; 16]);
-        provision(&self.config, &NewLog { log_id, layout }).await.unwrap();
-        Arc::new(JetStreamEventStore::open(&self.config).await.unwrap())
+        fixture::opened(&self.config, &NewLog { log_id, layout }).await
     }
 
     async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use citycode_event_store::copy::{compare, copy};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, StreamState};
-use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_event_store_jetstream::{Config, NewLog};
 use citycode_testkit::NatsServer;
 
-use crate::fixture::{alone, commit};
+use crate::fixture::{alone, commit, opened};
 
 fn log() -> NewLog {
     NewLog {
@@ -19,8 +19,7 @@ fn log() -> NewLog {
 }
 
 async fn on_servers(config: &Config) -> Arc<dyn EventStore> {
-    provision(config, &log()).await.unwrap();
-    Arc::new(JetStreamEventStore::open(config).await.unwrap())
+    opened(config, &log()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

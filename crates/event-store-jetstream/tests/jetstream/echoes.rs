@@ -4,20 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_event_store::{AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position};
-use citycode_event_store_jetstream::{Config, EchoAnswers, JetStreamEventStore, NewLog, provision};
+use citycode_event_store_jetstream::{Config, EchoAnswers, JetStreamEventStore, NewLog};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
-use crate::fixture::{alone, cluster, commit};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
     let new = NewLog {
         log_id: LogId([3; 16]),
         layout: Layout::new(4, 64).unwrap(),
     };
-    provision(config, &new).await.unwrap();
-    let store = Arc::new(JetStreamEventStore::open(config).await.unwrap());
+    let store = opened(config, &new).await;
     let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
     tokio::spawn(async move { while subscription.next_batch().await.is_ok() {} });
     store

@@ -12,13 +12,12 @@ use citycode_event_store::{
     AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit, Position,
     SubscriptionBatch,
 };
-use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog};
 use citycode_testkit::checker::{self, Answer, Attempt, Command, Moment, Run, WholeLog};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
-use crate::fixture::{alone, cluster, commit};
+use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const WRITERS: u64 = 4;
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
@@ -26,8 +25,7 @@ async fn open(config: &Config) -> Arc<JetStreamEventStore> {
         log_id: LogId([9; 16]),
         layout: Layout::new(2, 64).unwrap(),
     };
-    provision(config, &new).await.unwrap();
-    Arc::new(JetStreamEventStore::open(config).await.unwrap())
+    opened(config, &new).await
 }
 
 /// What happened before what, among all writers: a moment is a count.

@@ -1,9 +1,15 @@
 //! What the tests of this crate share.
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_nats::Client;
 use citycode_event_store::{CommandId, EventData, NewCommit, RequestDigest, StreamName, message_id};
-use citycode_event_store_jetstream::{Config, Durability};
-use citycode_testkit::{NatsCluster, NatsServer};
+use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, NewLog, provision};
+use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use serde_json::Value;
+
+/// Elections, and servers that come up, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// For a server that stands alone, with its durability proved.
 pub(crate) fn alone(server: &NatsServer) -> Config {
@@ -20,6 +26,16 @@ pub(crate) fn alone(server: &NatsServer) -> Config {
 pub(crate) fn cluster(cluster: &NatsCluster) -> Config {
     let monitors = cluster.monitor_urls();
     Config::new(cluster.urls(), "test", Durability::SyncAlways { monitors })
+}
+
+/// Makes the log where there is none, and opens it: servers that just came up may answer late.
+pub(crate) async fn opened(config: &Config, new: &NewLog) -> Arc<JetStreamEventStore> {
+    eventually_some("the log is made", PATIENCE, || async {
+        provision(config, new).await.ok()
+    })
+    .await;
+    let open = || async { JetStreamEventStore::open(config).await.ok() };
+    Arc::new(eventually_some("the log opens", PATIENCE, open).await)
 }
 
 pub(crate) async fn client(config: &Config) -> Client {

@@ -2,29 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, MessageId, NewCommit, Partition,
     Position, RequestDigest, Sequence, StreamName,
 };
-use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
+use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, NewLog};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use data_encoding::BASE64;
 use futures::future::join_all;
 
-use crate::faults::{PATIENCE, progress};
-use crate::fixture::{alone, ask, client, cluster, commit};
+use crate::faults::progress;
+use crate::fixture::{PATIENCE, alone, ask, client, cluster, commit, opened};
 
 /// More than go by themselves, and some batches of them.
 const CROWD: u64 = 400;
+/// Between two commits of one of a crowd.
+const BETWEEN_TURNS: Duration = Duration::from_millis(250);
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
     let new = NewLog {
         log_id: LogId([4; 16]),
         layout: Layout::new(1, 4096).unwrap(),
     };
-    provision(config, &new).await.unwrap();
-    Arc::new(JetStreamEventStore::open(config).await.unwrap())
+    opened(config, &new).await
 }
 
 /// Commits to as many buckets, in the order of `number`.
@@ -162,16 +165,22 @@ async fn who_stops_waiting_takes_nothing_from_the_others() {
     }
 }
 
-/// Appends five commits to each of the buckets, all buckets at once, and repeats the same bytes until each is answered.
-async fn a_crowd_writes(store: &Arc<JetStreamEventStore>) -> Vec<(MessageId, Sequence)> {
+/// Appends a commit to each of the buckets, all buckets at once, and again until it is told to stop; repeats the same
+/// bytes until each is answered.
+async fn a_crowd_writes(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>) -> Vec<(MessageId, Sequence)> {
     let writers = crowd(store.layout(), CROWD)
         .into_iter()
         .enumerate()
         .map(|(number, first)| {
-            let store = Arc::clone(store);
+            let (store, stop) = (Arc::clone(store), Arc::clone(stop));
             tokio::spawn(async move {
                 let (mut tail, mut acknowledged) = (BucketTail::EMPTY, Vec::new());
-                for turn in 0..5 {
+                let mut pace = tokio::time::interval(BETWEEN_TURNS);
+                for turn in 0.. {
+                    pace.tick().await;
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
                     let next = commit(first.stream.as_str(), 1_000_000 * (turn + 1) + number as u64);
                     let answer = eventually_some("an append is answered", PATIENCE, || async {
                         store
@@ -225,13 +234,16 @@ async fn a_server_killed_under_batches_has_every_acknowledged_commit_once() {
     let mut server = NatsServer::start().await;
     let config = alone(&server);
     let store = open(&config).await;
-    let written = Arc::clone(&store);
-    let crowd = tokio::spawn(async move { a_crowd_writes(&written).await });
+    let (written, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
+    let told = Arc::clone(&stop);
+    let crowd = tokio::spawn(async move { a_crowd_writes(&written, &told).await });
     for _ in 0..2 {
         progress(&config, 300).await;
         server.kill9().await;
         server.restart().await;
     }
+    progress(&config, 300).await;
+    stop.store(true, Ordering::SeqCst);
     compare(&store, crowd.await.unwrap()).await;
 }
 
@@ -240,8 +252,9 @@ async fn a_leader_killed_under_batches_leaves_every_acknowledged_commit_once() {
     let mut servers = NatsCluster::start().await;
     let config = cluster(&servers);
     let store = open(&config).await;
-    let written = Arc::clone(&store);
-    let crowd = tokio::spawn(async move { a_crowd_writes(&written).await });
+    let (written, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
+    let told = Arc::clone(&stop);
+    let crowd = tokio::spawn(async move { a_crowd_writes(&written, &told).await });
     progress(&config, 200).await;
     let info = ask(&client(&config).await, "STREAM.INFO.CC_EV_00", "").await;
     let leader = info["cluster"]["leader"].as_str().unwrap();
@@ -251,6 +264,12 @@ async fn a_leader_killed_under_batches_leaves_every_acknowledged_commit_once() {
         .position(|server| server.name() == leader)
         .unwrap();
     servers.servers_mut()[number].kill9().await;
+    let unproven = Config {
+        durability: Durability::Unproven,
+        ..config.clone()
+    };
+    progress(&unproven, 300).await;
+    stop.store(true, Ordering::SeqCst);
     let all = crowd.await.unwrap();
     servers.servers_mut()[number].restart().await;
     compare(&store, all).await;

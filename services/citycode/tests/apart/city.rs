@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use citycode_event_store_jetstream::{Config, Durability};
-use citycode_testkit::{NatsCluster, NatsServer, Running, StartError, free_port};
+use citycode_testkit::{NatsCluster, NatsServer, Running, StartError, eventually_some, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -181,8 +181,14 @@ impl City {
 
     /// The same on a port that is known beforehand, with servers reached at `urls`.
     pub(crate) async fn launch(&self, program: &Path, name: &str, port: u16, urls: &[String], more: &str) -> Running {
-        let started = self.try_launch(program, name, port, urls, more).await;
-        started.expect("the service starts")
+        eventually_some("the service starts", 2 * DEADLINE, || async {
+            match self.try_launch(program, name, port, urls, more).await {
+                // While nobody listened on it, it was given to somebody's outgoing connection.
+                Err(StartError::Ended { said, .. }) if said.contains("Address already in use") => None,
+                started => Some(started.expect("the service starts")),
+            }
+        })
+        .await
     }
 
     /// The same for one that may not come up.

@@ -204,10 +204,7 @@ impl Town {
         for task in self.writers.iter().flat_map(|writer| &writer.tasks) {
             task.abort();
         }
-        let reader = eventually_some("the log opens", PATIENCE, || async {
-            JetStreamEventStore::open(&self.config).await.ok()
-        })
-        .await;
+        let reader = opened(&self.config).await;
         let heads = reader.heads().await.expect("the log says where it ends");
         let (mut verdicts, mut projections) = (Vec::new(), Vec::new());
         for (number, watcher) in self.watchers.into_iter().enumerate() {
@@ -259,6 +256,14 @@ fn summarise(run: &Run, seed: u64) {
     assert!(positions.len() > 20, "watchers saw little: {}", positions.len());
 }
 
+/// Servers amid an election answer late.
+async fn opened(config: &Config) -> JetStreamEventStore {
+    eventually_some("the log opens", PATIENCE, || async {
+        JetStreamEventStore::open(config).await.ok()
+    })
+    .await
+}
+
 fn identity(store: &JetStreamEventStore) -> LogIdentity {
     let layout = store.layout();
     LogIdentity {
@@ -282,7 +287,7 @@ fn context(command_id: CommandId, common: &Common) -> CommandContext {
 
 impl Writer {
     async fn open(config: &Config, common: &Arc<Common>) -> Self {
-        let store = Arc::new(JetStreamEventStore::open(config).await.expect("the log opens"));
+        let store = Arc::new(opened(config).await);
         let register = Arc::new(HolderRegister::new(PARTITIONS));
         let progress = Progress::new(&LogPosition::start(PARTITIONS));
         let mut fold = RegisterFold::new(Arc::clone(&register), Vec::new());
@@ -329,7 +334,7 @@ impl Fold for StatusFold {
 
 impl Watcher {
     async fn open(config: &Config, number: usize, seed: u64, common: &Arc<Common>) -> Self {
-        let store: Arc<dyn EventStore> = Arc::new(JetStreamEventStore::open(config).await.expect("the log opens"));
+        let store: Arc<dyn EventStore> = Arc::new(opened(config).await);
         let mut draw = Draw::new(seed);
         let (writer, reader) = status::new(PARTITIONS, FingerprintKey(draw.bytes()));
         let status = Arc::new(Mutex::new(writer));
