@@ -49,6 +49,9 @@ pub enum CopyError {
     /// The target's partition has more commits than the source's.
     #[error("partition {0} of the target goes on where the source ends")]
     Ahead(Partition),
+    /// The target's partition ends before what is to be compared.
+    #[error("partition {0} of the target ends before what is to be compared")]
+    Short(Partition),
     /// The target gave a commit another place: somebody else writes to it.
     #[error("the commit at {wanted} came to stand at {found}: somebody else writes to the target")]
     Misplaced {
@@ -227,12 +230,23 @@ impl Appending {
     }
 }
 
-/// Reads two logs up to `up_to` and compares the hash at every position, and with it every byte.
+/// Reads two logs up to `up_to` and compares the hash at every position, and with it every byte. A log that ends
+/// before that is told at once: reading would wait for commits that may never come.
 ///
 /// # Errors
-/// [`CopyError::Differs`] with the partition's last position in question, or what a reading met.
-pub async fn compare(one: &dyn EventStore, other: &dyn EventStore, up_to: &LogPosition) -> Result<(), CopyError> {
-    let (ours, theirs) = tokio::try_join!(digests(one, up_to), digests(other, up_to))?;
+/// [`CopyError::Ahead`] and [`CopyError::Short`] for a source and a target that end before; [`CopyError::Differs`] with
+/// the partition's last position in question, or what a reading met.
+pub async fn compare(source: &dyn EventStore, target: &dyn EventStore, up_to: &LogPosition) -> Result<(), CopyError> {
+    let (stands, copied) = tokio::try_join!(source.heads(), target.heads())?;
+    for (partition, sequence) in up_to.iter() {
+        if stands.sequence(partition) < sequence {
+            return Err(CopyError::Ahead(partition));
+        }
+        if copied.sequence(partition) < sequence {
+            return Err(CopyError::Short(partition));
+        }
+    }
+    let (ours, theirs) = tokio::try_join!(digests(source, up_to), digests(target, up_to))?;
     for ((partition, sequence), (ours, theirs)) in up_to.iter().zip(ours.iter().zip(&theirs)) {
         if ours != theirs {
             return Err(CopyError::Differs(Position { partition, sequence }));

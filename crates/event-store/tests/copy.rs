@@ -110,3 +110,17 @@ async fn what_is_no_beginning_of_the_source_is_refused_and_left_alone() {
     let differs = compare(&*source, &*other, &up_to).await;
     assert!(matches!(differs, Err(CopyError::Differs(_))), "{differs:?}");
 }
+
+#[tokio::test]
+async fn a_log_that_ends_before_what_is_compared_is_told_at_once_and_not_waited_for() {
+    let (short, long) = (log(1), log(1));
+    live(&short, 0..100).await;
+    live(&long, 0..300).await;
+    let up_to = long.heads().await.expect("heads");
+    // Who waits for commits that never come would wait here for ever.
+    let patience = std::time::Duration::from_secs(30);
+    let ahead = tokio::time::timeout(patience, compare(&*short, &*long, &up_to)).await;
+    assert!(matches!(ahead, Ok(Err(CopyError::Ahead(_)))), "{ahead:?}");
+    let behind = tokio::time::timeout(patience, compare(&*long, &*short, &up_to)).await;
+    assert!(matches!(behind, Ok(Err(CopyError::Short(_)))), "{behind:?}");
+}

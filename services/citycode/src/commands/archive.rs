@@ -47,7 +47,15 @@ pub(crate) async fn run(args: &ArchiveArgs, clock: &Arc<dyn Clock>) -> Result<()
         env!("CARGO_PKG_VERSION"),
     ));
     show_numbers(args.metrics, &stopped)?;
-    let followed = follow(args, clock, &stopped).await;
+    // Counted from here until the archive was seen to have everything once: opening and comparing may take long, or
+    // never end, and the alert is to hear of it.
+    let whole_at = Arc::new(AtomicU64::new(millis(clock)));
+    tokio::spawn(keep_telling_age(Arc::clone(&whole_at), Arc::clone(clock)));
+    // Interrupted in the middle it leaves a beginning, which the next run continues.
+    let followed = tokio::select! {
+        followed = follow(args, clock, &whole_at) => followed,
+        () = stopped.clone().wait() => Ok(()),
+    };
     if let Ok(telemetry) = telemetry {
         telemetry.shutdown().await;
     }
@@ -78,31 +86,24 @@ async fn keep_telling_age(whole_at: Arc<AtomicU64>, clock: Arc<dyn Clock>) {
     }
 }
 
-async fn follow(args: &ArchiveArgs, clock: &Arc<dyn Clock>, stopped: &Signal) -> Result<(), Failure> {
+fn millis(clock: &Arc<dyn Clock>) -> u64 {
+    u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Compares what was archived before, then takes what is new, for ever. Drop the future to stop.
+async fn follow(args: &ArchiveArgs, clock: &Arc<dyn Clock>, whole_at: &AtomicU64) -> Result<(), Failure> {
     let (source, target) = args.places.open().await?;
     let beginning = target.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;
     copy::compare(&*source, &*target, &beginning)
         .await
         .map_err(|error| failed(&error))?;
     crate::up::say(&format!("ready archive of {} commits", beginning.commits()))?;
-    let millis = || u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-    // What stood there was compared; what came meanwhile is found by the first look.
-    let whole_at = Arc::new(AtomicU64::new(millis()));
-    tokio::spawn(keep_telling_age(Arc::clone(&whole_at), Arc::clone(clock)));
     let mut tick = tokio::time::interval(Duration::from_secs(args.every.max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stopped.clone().wait() => return Ok(()),
-        }
-        let asked = millis();
-        // Interrupted in the middle it leaves a beginning, which the next run continues.
-        let copied = tokio::select! {
-            copied = copy_new(&source, &target) => copied,
-            () = stopped.clone().wait() => return Ok(()),
-        };
-        match copied {
+        tick.tick().await;
+        let asked = millis(clock);
+        match copy_new(&source, &target).await {
             Ok(commits) => {
                 whole_at.store(asked, Ordering::Relaxed);
                 metrics::counter!("citycode_archive_commits_total").increment(commits);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, NatsServer, Running, eventually};
+use citycode_testkit::{IdNumbers, NatsServer, Running, StartError, eventually};
 use jiff::civil::date;
 use serde_json::Value;
 
@@ -27,6 +27,9 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     })
     .await;
     assert!(archiving.terminate(DEADLINE).await.success());
+    let older = city.folder.path().join("older").display().to_string();
+    let words = ["migrate", "--from", &to, "--to", &older];
+    citycode_json(&words).await.expect("it is copied");
     // The next run goes on where this one ended, after it has compared what stands there.
     let archiving = following().await.expect("it starts again");
     assert!(archiving.url().starts_with("archive of "), "{}", archiving.url());
@@ -52,6 +55,7 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     .await;
     assert!(archiving.terminate(DEADLINE).await.success());
     eventually("the rest is taken and compared", PATIENCE, caught_up).await;
+    went_back(&older, &to).await;
 
     let server = NatsServer::start().await;
     let (to, monitor) = (server.url(), server.monitor_url());
@@ -80,6 +84,41 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
         })
         .await;
     }
+}
+
+/// An archive ends, and says so, when it starts on a log that has less than it.
+async fn went_back(source: &str, archive: &str) {
+    let words = ["archive", "--from", source, "--to", archive];
+    let started = Running::start(env!("CARGO_BIN_EXE_citycode").as_ref(), &words, DEADLINE).await;
+    let Err(StartError::Ended { status, said }) = started else {
+        panic!("it does not end");
+    };
+    assert!(
+        !status.success() && said.contains("goes on where the source ends"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_archive_that_waits_for_a_silent_server_goes_when_it_is_told_to() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let source = format!("nats://{}", silent.local_addr().expect("an address"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().join("archive").display().to_string();
+    let mut archiving = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
+        .args(["archive", "--from", &source, "--to", &archive, "--unproven"])
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    // From its first call on it knows what the signal means.
+    let called = tokio::time::timeout(DEADLINE, silent.accept()).await;
+    let _says_nothing = called.expect("it calls").expect("a connection");
+    let id = archiving.id().expect("it runs").to_string();
+    let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status();
+    assert!(sent.await.is_ok_and(|status| status.success()));
+    let ended = tokio::time::timeout(DEADLINE, archiving.wait()).await;
+    let status = ended.expect("it goes").expect("it is waited for");
+    assert!(status.success(), "{status}");
 }
 
 /// One of each service.
