@@ -281,7 +281,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
     let limit = Duration::from_secs(10);
     eventually(
         "past the place's limit it cannot check",
-        limit + Duration::from_secs(3),
+        limit + Duration::from_secs(8),
         || async {
             let decision = city.decision(of_cut.url(), "staffed", &code).await;
             let cannot = decision.starts_with("cannot_check");
