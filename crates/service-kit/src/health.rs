@@ -25,6 +25,8 @@ pub enum State {
     Ready,
     /// Was up; cannot serve now, may come back by itself.
     NotReady,
+    /// Will not serve again by itself, and a restart does not help: somebody must look. Not ready, and live.
+    Stopped,
     /// Will not come back by itself: not live, restart the process.
     Failed,
 }
@@ -34,7 +36,7 @@ pub enum State {
 pub enum Probe {
     /// Has every component been up once?
     Started,
-    /// Has no component failed for good?
+    /// Has no component failed in a way that a restart mends?
     Live,
     /// Is every component ready?
     Ready,
@@ -244,7 +246,13 @@ impl Component {
         self.set(State::Starting, Some(reason.into()))
     }
 
-    /// Will not come back by itself.
+    /// Will not serve again by itself, and not after a restart either: what it still knows is worth more than a new
+    /// start. `reason` says why, without anything personal.
+    pub fn stopped(&self, reason: impl Into<String>) {
+        self.set(State::Stopped, Some(reason.into()));
+    }
+
+    /// Will not come back by itself; a restart helps.
     pub fn failed(&self, reason: impl Into<String>) {
         self.set(State::Failed, Some(reason.into()));
     }
@@ -254,8 +262,13 @@ impl Component {
         let Some(entry) = components.get_mut(&self.name) else {
             return false;
         };
-        // A failed component stays failed: only a restart helps, and a late "ready" must not hide it.
-        if entry.state == State::Failed || (entry.state == state && entry.reason == reason) {
+        // What is over stays over, and a late "ready" must not hide it.
+        let is_over = match entry.state {
+            State::Failed => true,
+            State::Stopped => state != State::Failed,
+            State::Starting | State::Ready | State::NotReady => false,
+        };
+        if is_over || (entry.state == state && entry.reason == reason) {
             return false;
         }
         entry.started |= state == State::Ready;
@@ -307,6 +320,13 @@ mod tests {
         assert_eq!(json["components"][1]["name"], "log");
         assert_eq!(json["components"][1]["state"], "not_ready");
         assert_eq!(json["components"][1]["reason"], "the log is 12 s behind");
+        log.stopped("the log is damaged at 0/7");
+        log.ready();
+        let still = "what it knows it still answers, and a restart mends no log";
+        assert_eq!(statuses(&health).await, [200, 200, 503], "{still}");
+        let (_, json) = probe(&health, "ready").await;
+        assert_eq!(json["components"][1]["state"], "stopped");
+        assert_eq!(json["components"][1]["reason"], "the log is damaged at 0/7");
         log.failed("another log identity");
         log.ready();
         assert_eq!(statuses(&health).await, [200, 503, 503], "failed is for good");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use citycode_event_store::LogPosition;
+use citycode_event_store::follow::FollowError;
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
 use citycode_service_kit::clock::Clock;
@@ -256,6 +257,14 @@ impl Starting {
         );
         tracing::info!(projection, "{said}");
         self.component.ready_saying(said);
+    }
+
+    /// The log could not be followed to its head.
+    pub(super) fn stopped(&self, error: &FollowError) {
+        let (projection, origin, loaded) = (name_of(self.kind), &self.origin, self.loaded);
+        let said = format!("started from {origin}, {loaded} commits; the log cannot be followed further: {error}");
+        tracing::error!(projection, "{said}");
+        self.component.stopped(said);
     }
 
     fn seconds(&self) -> f64 {

@@ -38,12 +38,12 @@ pub(super) async fn open(
     .await?;
     starting.loaded(&verifying.progress().position());
     let tasks = verifying.follow(&ground.log, health, surroundings, policy);
-    verifying
-        .progress()
-        .wait_until_live()
-        .await
-        .map_err(StartError::Follow)?;
-    starting.caught_up(&verifying.progress().position());
+    match verifying.progress().wait_until_live().await {
+        Ok(()) => starting.caught_up(&verifying.progress().position()),
+        // Not ready, with the reason in health; asked all the same, it refuses what it knows to be dead, and cannot
+        // check the rest (R24).
+        Err(error) => starting.stopped(&error),
+    }
     let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
     Ok(Service {
         router: grpc_router(Routes::new(faces::verifier(&verifying.verifier, &authenticate)))?,

@@ -7,6 +7,7 @@ mod city;
 mod clocks;
 mod comings;
 mod faults;
+mod foreign;
 mod kept;
 mod life;
 mod mutual;
