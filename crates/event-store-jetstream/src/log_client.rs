@@ -49,6 +49,8 @@ pub(crate) struct LogClient {
     pub(crate) tails: SeenTails,
     pub(crate) echoes: Arc<Echoes>,
     pub(crate) groups: Groups,
+    /// Looks at a head before what was seen, a pause apart, until it is believed.
+    pub(crate) went_back_looks: usize,
     /// The highest sequence of each partition that this client was told of.
     seen: Vec<AtomicU64>,
     /// How often the connection was lost or made: what it leads to since may be another log.
@@ -60,7 +62,8 @@ pub(crate) struct LogClient {
 }
 
 impl LogClient {
-    pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence]) -> Self {
+    /// `alone` where each partition stands on one server, which then always knows where it ends.
+    pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence], alone: bool) -> Self {
         let partitions = usize::from(manifest.layout.partitions());
         let echoes = Arc::new(Echoes::new(manifest.layout.partitions(), &client.new_inbox()));
         let groups = Groups::new(client.clone(), Arc::clone(&echoes), manifest.layout.partitions());
@@ -72,6 +75,7 @@ impl LogClient {
             tails: SeenTails::new(manifest.layout),
             echoes,
             groups,
+            went_back_looks: if alone { 1 } else { WENT_BACK_LOOKS },
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),
             connections: AtomicU64::new(0),
             verified_on: std::iter::repeat_with(Default::default).take(partitions).collect(),
@@ -150,7 +154,7 @@ impl LogClient {
                 return Ok(Extent { first, last });
             }
             looks += 1;
-            if info.stands_alone() || looks == WENT_BACK_LOOKS {
+            if looks >= self.went_back_looks {
                 self.stop(format!(
                     "partition {partition} ends at {last}, but {seen} was seen before"
                 ));

@@ -134,14 +134,13 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
         });
     }
     let mut looks = 1;
-    let (infos, heads) = loop {
+    let (infos, heads, alone) = loop {
         let infos = look_at_all(&client, &manifest, config.replicas).await?;
         let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
+        let alone = infos.iter().all(StreamInfo::stands_alone);
         match check_heads(&heads, config.seen.as_ref(), &manifest) {
-            Ok(()) => break (infos, heads),
-            Err(went_back) if looks == WENT_BACK_LOOKS || infos.iter().all(StreamInfo::stands_alone) => {
-                return Err(went_back);
-            }
+            Ok(()) => break (infos, heads, alone),
+            Err(went_back) if alone || looks == WENT_BACK_LOOKS => return Err(went_back),
             Err(_) => {
                 looks += 1;
                 tokio::time::sleep(WENT_BACK_PAUSE).await;
@@ -152,7 +151,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
         let alone = client.server_info().server_name;
         durability::prove(monitors, &infos, &alone).await?;
     }
-    let log = Arc::new(LogClient::new(client, manifest, &heads));
+    let log = Arc::new(LogClient::new(client, manifest, &heads, alone));
     // Nobody else sets it.
     let _ = told.set(Arc::downgrade(&log));
     Ok(log)

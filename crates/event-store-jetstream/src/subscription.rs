@@ -10,7 +10,7 @@ use citycode_event_store::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::log_client::{LogClient, WENT_BACK_LOOKS, WENT_BACK_PAUSE};
+use crate::log_client::{LogClient, WENT_BACK_PAUSE};
 use crate::reader::{CHUNK, FromReader, PartitionReader};
 
 /// Chunks between the readers and the subscriber: some 16,000 commits at most.
@@ -72,7 +72,7 @@ async fn heads_past(log: &LogClient, from: &LogPosition) -> Result<LogPosition, 
             return Ok(heads);
         };
         looks += 1;
-        if looks == WENT_BACK_LOOKS {
+        if looks >= log.went_back_looks {
             return Err(SubscriptionError::WentBack { partition, head, seen });
         }
         tokio::time::sleep(WENT_BACK_PAUSE).await;
