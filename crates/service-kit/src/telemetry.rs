@@ -63,9 +63,6 @@ impl Settings {
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The collector's address is no address.
-    #[error("the OTLP endpoint cannot be used: {0}")]
-    Endpoint(String),
     /// Something else in this process has set a subscriber.
     #[error("telemetry is set up already")]
     AlreadySet,
@@ -77,12 +74,14 @@ pub struct Telemetry {
     provider: SdkTracerProvider,
 }
 
-/// Sets up logging and tracing for the whole process, once. Inside a tokio runtime if an endpoint is given.
+/// Sets up logging and tracing for the whole process, once. Inside a tokio runtime if an endpoint is given. A filter
+/// or an endpoint that cannot be used is named in the first line of the log, and done without: a service that is
+/// silent because of a collector's address would be worse than one whose spans are missing.
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
-    let provider = provider(settings)?;
+    let (provider, unusable) = provider(settings);
     let directives = settings.filter.as_deref().unwrap_or("info");
     let (filter, malformed) = match EnvFilter::try_new(directives) {
         Ok(filter) => (filter, false),
@@ -106,6 +105,13 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
     if malformed {
         tracing::warn!(variable = FILTER_ENV, "the log filter is malformed; using info");
     }
+    if let Some(error) = unusable {
+        tracing::error!(
+            variable = OTLP_ENDPOINT_ENV,
+            error,
+            "this is no address of a collector; no spans are exported"
+        );
+    }
     Ok(Telemetry { provider })
 }
 
@@ -120,23 +126,26 @@ where
         .with_context_activation(false)
 }
 
-/// Without an endpoint spans still have ids, so that the trace context reaches the log of events.
-fn provider(settings: &Settings) -> Result<SdkTracerProvider, TelemetryError> {
+/// Without an endpoint spans still have ids, so that the trace context reaches the log of events; so with one that
+/// cannot be used, beside what is wrong with it.
+fn provider(settings: &Settings) -> (SdkTracerProvider, Option<String>) {
     let resource = Resource::builder()
         .with_service_name(settings.service_name)
         .with_attribute(KeyValue::new("service.version", settings.service_version))
         .build();
     let builder = SdkTracerProvider::builder().with_resource(resource);
     let Some(endpoint) = &settings.otlp_endpoint else {
-        return Ok(builder.build());
+        return (builder.build(), None);
     };
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|error| TelemetryError::Endpoint(error.to_string()))?;
-    Ok(builder.with_batch_exporter(exporter).build())
+        .build();
+    match exporter {
+        Ok(exporter) => (builder.with_batch_exporter(exporter).build(), None),
+        Err(error) => (builder.build(), Some(error.to_string())),
+    }
 }
 
 impl Telemetry {
@@ -188,7 +197,7 @@ mod tests {
 
     /// A subscriber for this thread alone, so that tests do not meet.
     fn with_tracing(test: impl FnOnce()) {
-        let provider = provider(&Settings::default()).unwrap();
+        let (provider, _) = provider(&Settings::default());
         let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
         tracing::subscriber::with_default(subscriber, test);
     }
@@ -230,12 +239,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_is_no_address_is_refused() {
+    async fn an_endpoint_that_is_no_address_is_named_and_done_without() {
         let settings = Settings {
             otlp_endpoint: Some("no address at all".into()),
             ..Settings::default()
         };
-        assert!(matches!(provider(&settings), Err(TelemetryError::Endpoint(_))));
+        let (provider, unusable) = provider(&settings);
+        assert!(unusable.is_some());
+        let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
+        tracing::subscriber::with_default(subscriber, || {
+            let _entered = tracing::info_span!("call").entered();
+            assert!(current_traceparent().is_some(), "spans have ids all the same");
+        });
     }
 
     /// A collector that hands on what it is sent.
@@ -263,12 +278,12 @@ mod tests {
             crate::serve::app(routes, crate::serve::with_fallbacks(axum::Router::new())),
             stop,
         ));
-        let provider = provider(&Settings {
+        let (provider, unusable) = provider(&Settings {
             service_name: "citycode-test",
             otlp_endpoint: Some(endpoint),
             ..Settings::default()
-        })
-        .unwrap();
+        });
+        assert_eq!(unusable, None);
         let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
         tracing::subscriber::with_default(subscriber, || {
             let _entered = tracing::info_span!("issue").entered();

@@ -4,15 +4,18 @@ use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry::{self, Settings, TelemetryError};
 
 #[test]
-fn telemetry_is_set_up_once_and_gives_spans_a_trace_even_without_a_collector() {
+fn telemetry_is_set_up_once_and_logs_and_gives_spans_a_trace_even_where_the_collectors_address_is_none() {
     let settings = Settings {
         service_name: "citycode-test",
         filter: Some("info,h2=off".into()),
         json: true,
+        otlp_endpoint: Some("no address at all".into()),
         ..Settings::default()
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
     let guard = telemetry::init(&settings).expect("the first is set");
+    assert!(tracing::enabled!(tracing::Level::INFO), "lines are written");
     assert!(matches!(telemetry::init(&settings), Err(TelemetryError::AlreadySet)));
     tracing::info_span!("call").in_scope(|| {
         let parent = telemetry::current_traceparent().expect("a span has a trace");
