@@ -99,12 +99,12 @@ impl Clients {
         } = endpoints;
         let tls = tls.as_ref();
         let services = [
-            spread("issuer", &issuer, tls)?,
-            spread("revocation", &revocation, tls)?,
-            spread("verifier", &verifier, tls)?,
-            spread("audit", &audit, tls)?,
+            ("issuer", spread("issuer", &issuer, tls)?),
+            ("revocation", spread("revocation", &revocation, tls)?),
+            ("verifier", spread("verifier", &verifier, tls)?),
+            ("audit", spread("audit", &audit, tls)?),
         ];
-        let [issuer, revocation, verifier, audit] = services.clone().map(Transport::new);
+        let [issuer, revocation, verifier, audit] = services.clone().map(|(_, service)| Transport::new(service));
         Ok((Self::over(issuer, revocation, verifier, audit), Reached(services)))
     }
 
@@ -118,15 +118,21 @@ impl Clients {
     }
 }
 
-/// Tells when every service was reached.
-pub struct Reached([Spread; 4]);
+/// Tells which services are reached.
+pub struct Reached([(&'static str, Spread); 4]);
 
 impl Reached {
-    /// Waits until an instance of each service has said that it serves.
-    pub async fn wait(&self) {
-        for service in &self.0 {
-            service.wait_until_serving().await;
-        }
+    /// Services of which no instance says that it serves.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let away = self.0.iter().filter(|(_, service)| !service.is_serving());
+        away.map(|(name, _)| *name).collect()
+    }
+
+    /// Whether an instance of any service says that it serves.
+    #[must_use]
+    pub fn reaches_any(&self) -> bool {
+        self.0.iter().any(|(_, service)| service.is_serving())
     }
 }
 

@@ -101,16 +101,10 @@ impl Spread {
         })
     }
 
-    /// Waits until an instance has said that it serves.
-    pub(crate) async fn wait_until_serving(&self) {
-        let mut look = tokio::time::interval(LOOK_EVERY / 5);
-        loop {
-            look.tick().await;
-            let all = self.instances.load();
-            if all.iter().any(|instance| instance.serving.load(Ordering::Acquire)) {
-                return;
-            }
-        }
+    /// Whether an instance has said that it serves.
+    pub(crate) fn is_serving(&self) -> bool {
+        let all = self.instances.load();
+        all.iter().any(|instance| instance.serving.load(Ordering::Acquire))
     }
 
     /// Instances in the order in which to try them: those that serve, each call beginning with another; the rest

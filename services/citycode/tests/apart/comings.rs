@@ -70,6 +70,41 @@ async fn services_started_before_their_servers_and_their_log_wait_for_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_portal_that_starts_while_audit_is_away_takes_scans_and_says_who_is_missing() {
+    let city = City::on_one().await;
+    city.provision().await;
+    let issuer = city.start(&issuer(), "issuer", "").await;
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let verifier = city.start(&verifier(), "verifier", "").await;
+    let port = citycode_testkit::free_port();
+    let away = format!("http://127.0.0.1:{port}");
+    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[&away]);
+    let portal = city.start(&portal(), "portal", &services).await;
+    let said = async || {
+        let answer = reqwest::get(format!("{}/health/ready", portal.url())).await.ok()?;
+        let is_ready = answer.status() == 200;
+        Some((is_ready, answer.text().await.ok()?))
+    };
+    let (is_ready, health) = said().await.expect("an answer");
+    assert!(is_ready && health.contains("no instance answers of: audit"), "{health}");
+    let id_number = IdNumbers::new(3).born(date(1950, 5, 5));
+    city.register(portal.url(), &id_number).await;
+    let code = city.issue(portal.url(), &id_number, "offline").await;
+    let code = code["token"].as_str().expect("a code");
+    eventually("it admits", PATIENCE, || async {
+        city.decision(portal.url(), "staffed", code).await.starts_with("admit")
+    })
+    .await;
+    let _audit = city.launch(&audit(), "audit", port, city.urls(), "").await;
+    eventually("nobody is missing", PATIENCE, || async {
+        said()
+            .await
+            .is_some_and(|(is_ready, health)| is_ready && !health.contains("no instance"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
     let city = Arc::new(City::on_one().await);
     city.provision().await;

@@ -127,7 +127,7 @@ async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
         Server::start("second", false).await,
     );
     let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
-    spread.wait_until_serving().await;
+    eventually("one serves", PATIENCE, || async { spread.is_serving() }).await;
     for _ in 0..6 {
         let request = |asked: Option<CarriedBy>| {
             let mut request = http::Request::post("http://x/a.B/C").body(Body::empty()).unwrap();
