@@ -1,6 +1,7 @@
 //! `citycode doctor`: finds what is wrong with a set-up.
 
 use citycode_service_kit::problem::Code;
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{DONE, Session};
@@ -13,11 +14,8 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings: Vec<(String, bool, String)> = Vec::new();
     match session.client.status("/health/ready").await {
         Ok((status, date)) => {
-            findings.push((
-                "server".into(),
-                status.is_success(),
-                format!("{} answers {status}", session.client.server()),
-            ));
+            let (ok, said) = server(session, status).await;
+            findings.push(("server".into(), ok, said));
             let theirs = date
                 .and_then(|date| jiff::fmt::rfc2822::parse(&date).ok())
                 .map(|date| date.timestamp().as_second());
@@ -63,6 +61,23 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         rows.collect(),
     )?;
     Ok(if all_well { DONE } else { 1 })
+}
+
+/// The portal of a city tells its health on a management port that callers do not reach, so a server that knows of no
+/// health is asked something that everybody may ask.
+async fn server(session: &Session, health: StatusCode) -> (bool, String) {
+    let server = session.client.server();
+    if health != StatusCode::NOT_FOUND {
+        return (health.is_success(), format!("{server} answers {health}"));
+    }
+    match session.client.status("/api/v1/policy").await {
+        Ok((status, _)) if status.is_success() => {
+            let said = format!("{server} answers; its health is told on its management port");
+            (true, said)
+        }
+        Ok((status, _)) => (false, format!("{server} is no citycode: it answers {status}")),
+        Err(failure) => (false, failure.line()),
+    }
 }
 
 /// Tries the token on a question that asks for nothing: a caller who is known is told so, anybody else is not let in.
