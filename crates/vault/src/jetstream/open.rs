@@ -21,7 +21,7 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No vault stands there.
-    #[error("the servers have no vault; `provision` makes one")]
+    #[error("the servers have no vault: bring back the one that was, or let `provision` make an empty one")]
     NoVault,
     /// The stream's metadata is no manifest of a vault, or that of a newer one.
     #[error("the vault's manifest cannot be read: {0}")]
@@ -92,12 +92,12 @@ pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenE
     check(&client, config).await.map(drop)
 }
 
-async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
+pub(super) async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
     Ok(citycode_jetstream::connect(&config.connection, |_| ()).await?)
 }
 
 /// What stands there, if it is the vault that is asked for.
-async fn check(client: &Client, config: &VaultConfig) -> Result<Manifest, OpenError> {
+pub(super) async fn check(client: &Client, config: &VaultConfig) -> Result<Manifest, OpenError> {
     let info = api::stream_info(client, STREAM).await.map_err(|error| {
         if error.has_code(api::code::STREAM_NOT_FOUND) {
             OpenError::NoVault

@@ -11,6 +11,7 @@ use citycode_event_store::{EventStore, Layout, LogId};
 use citycode_event_store_embedded as embedded;
 use citycode_event_store_jetstream as jetstream;
 use citycode_service_kit::problem::Code;
+use citycode_service_kit::telemetry;
 use clap::Args;
 use serde_json::json;
 
@@ -21,7 +22,7 @@ use crate::output::{Output, progress};
 /// Flags of `migrate`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves; copy the folders `keys` and `vault` beside it. Nobody else may write to the target."
+    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves; copy the folders `keys` and `vault` beside it. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
 )]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
@@ -46,7 +47,8 @@ pub(crate) struct Places {
     /// Use NATS servers that do not prove to flush before they acknowledge.
     #[arg(long)]
     unproven: bool,
-    /// The NKEY seed of the NATS user.
+    /// The NKEY seed of the NATS user: of those that `citycode secrets` makes, `archive` reads a log and `restore` writes
+    /// one.
     #[arg(long, value_name = "FILE")]
     nkey_file: Option<PathBuf>,
     /// Certificates that the NATS servers' rest on (PEM).
@@ -59,6 +61,23 @@ pub(crate) struct Places {
 }
 
 pub(crate) async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
+    let telemetry = show_warnings();
+    let moved = move_whole(args, output).await;
+    if let Ok(telemetry) = telemetry {
+        telemetry.shutdown().await;
+    }
+    moved
+}
+
+/// What servers say beside their answers, a permission that this user lacks among it: they do not answer what they
+/// refuse, so the failure itself can only tell that no answer came.
+fn show_warnings() -> Result<telemetry::Telemetry, telemetry::TelemetryError> {
+    let mut settings = telemetry::Settings::from_process("citycode-migrate", env!("CARGO_PKG_VERSION"));
+    settings.filter.get_or_insert_with(|| "warn".to_owned());
+    telemetry::init(&settings)
+}
+
+async fn move_whole(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
     let (source, target) = args.places.open().await?;
     let commits = async |store: &Arc<dyn EventStore>| {
         let heads = store.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;

@@ -72,13 +72,7 @@ impl City {
     /// On a server that takes TLS alone, and nobody but the users of the accounts that `secrets` made.
     pub(crate) async fn secured() -> Self {
         let folder = secrets().await;
-        let secrets = folder.path().join("secrets");
-        let configured = format!(
-            "{}\ntls {{ cert_file: {:?}, key_file: {:?} }}\n",
-            std::fs::read_to_string(secrets.join("nats/accounts.conf")).expect("a file"),
-            secrets.join("tls/nats.pem"),
-            secrets.join("tls/nats.key"),
-        );
+        let configured = configured(&folder.path().join("secrets"));
         let server = NatsServer::start_configured(&configured).await;
         Self::on(folder, Nats::One(Box::new(server)), true)
     }
@@ -152,6 +146,11 @@ impl City {
             Some(Nats::One(server)) => server,
             _ => panic!("it was made on three, or they were taken"),
         }
+    }
+
+    /// An empty server that takes the same users as the one that it was made on.
+    pub(crate) async fn empty_server(&self) -> NatsServer {
+        NatsServer::start_configured(&configured(&self.secret(""))).await
     }
 
     /// From now on it lives on another server; the old one ends.
@@ -292,6 +291,16 @@ impl City {
             other => format!("{other:?}"),
         }
     }
+}
+
+/// What a server is told so that it takes TLS alone, and nobody but these secrets' users.
+fn configured(secrets: &Path) -> String {
+    format!(
+        "{}\ntls {{ cert_file: {:?}, key_file: {:?} }}\n",
+        std::fs::read_to_string(secrets.join("nats/accounts.conf")).expect("a file"),
+        secrets.join("tls/nats.pem"),
+        secrets.join("tls/nats.key"),
+    )
 }
 
 /// A folder with everything that `citycode secrets` makes.

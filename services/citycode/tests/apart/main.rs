@@ -13,6 +13,7 @@ mod life;
 mod mutual;
 mod observed;
 mod prometheus;
+mod rebuilt;
 mod recorded;
 mod restored;
 mod rotated;

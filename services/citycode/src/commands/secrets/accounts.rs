@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | provision | LOG | makes and inspects streams | its answers |
 //! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; reads the log | its answers, `cc.echo.v1`, the tail |
+//! | restore | LOG | makes streams, reads the log, commits: moves a whole log here; no service's | its answers, the tail |
 //! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; `cc.echo.v1` | its answers, the tail |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
@@ -34,10 +35,11 @@ use citycode_shared_snapshot::bucket;
 
 use crate::apart::{LOG_READERS_API, VAULT_READERS_API};
 
-pub(super) const USERS: [&str; 14] = [
+pub(super) const USERS: [&str; 15] = [
     "provision",
     "issuer",
     "revocation",
+    "restore",
     "verifier",
     "audit",
     "archive",
@@ -52,6 +54,7 @@ pub(super) const USERS: [&str; 14] = [
 ];
 
 const INSPECT: &str = "$JS.API.STREAM.INFO.*";
+const COMMITS: &str = "cc.ev.v1.>";
 const MAKE: [&str; 3] = ["$JS.API.STREAM.CREATE.*", INSPECT, "$JS.API.INFO"];
 const READ: [&str; 3] = [INSPECT, "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.*"];
 const ECHO: &str = "cc.echo.v1";
@@ -145,7 +148,7 @@ fn given_of_vault(reader: Option<&str>) -> Vec<Given> {
 /// The account of a user.
 fn account(user: &str) -> String {
     match user {
-        "provision" | "issuer" | "revocation" => "LOG".to_owned(),
+        "provision" | "issuer" | "revocation" | "restore" => "LOG".to_owned(),
         "vault-provision" | "vault-issuer" => "VAULT".to_owned(),
         "scans-provision" | "scans-verifier" | "scans-keeper" => "SCANS".to_owned(),
         "sys" => "SYS".to_owned(),
@@ -162,9 +165,10 @@ fn permissions(user: &str) -> (Vec<String>, Vec<&'static str>) {
     let asked = |given: Vec<Given>| given.into_iter().map(|given| given.asked).collect();
     match user {
         "provision" | "vault-provision" => (own(&MAKE), vec![]),
-        "issuer" => (own(&[&READ[..], &["cc.ev.v1.>"]].concat()), vec![ECHO, TAIL]),
+        "issuer" => (own(&[&READ[..], &[COMMITS]].concat()), vec![ECHO, TAIL]),
+        "restore" => (own(&[&MAKE[..], &READ[1..], &[COMMITS]].concat()), vec![TAIL]),
         "revocation" => {
-            let write = ["cc.ev.v1.>", ECHO];
+            let write = [COMMITS, ECHO];
             (own(&[&READ[..], &write, &SHARE_SNAPSHOTS].concat()), vec![ECHO, TAIL])
         }
         "vault-issuer" => {
@@ -284,11 +288,15 @@ mod tests {
             let (publish, _) = permissions(user);
             let may = |begins: &str| publish.iter().any(|subject| subject.starts_with(begins));
             let asks = |verb: &str| publish.iter().any(|subject| subject.contains(verb));
-            assert_eq!(may("cc.ev"), ["issuer", "revocation"].contains(&user), "{user}");
+            assert_eq!(
+                may("cc.ev"),
+                ["issuer", "revocation", "restore"].contains(&user),
+                "{user}"
+            );
             assert_eq!(may("$KV"), user == "vault-issuer", "{user}");
             assert_eq!(may("$O."), user == "revocation", "{user}");
             assert_eq!(may("cc.reg"), user == "scans-verifier", "{user}");
-            let makes = user.ends_with("provision") || user == "scans-keeper";
+            let makes = user.ends_with("provision") || ["restore", "scans-keeper"].contains(&user);
             assert_eq!(asks("STREAM.CREATE"), makes, "{user}");
             assert_eq!(asks("STREAM.DELETE"), user == "scans-keeper", "{user}");
             assert!(!asks("CONSUMER"), "{user}");
