@@ -104,9 +104,7 @@ impl PartitionReader {
 
     /// The next commit, from the message that has it.
     pub(crate) async fn commit(&self, sequence: Sequence, message: Message) -> Result<RecordedCommit, End> {
-        if self.verified_on != self.log.connections() {
-            return Err(End::Doubt("the connection was lost meanwhile".into()));
-        }
+        self.check_connection()?;
         let position = self.position(sequence);
         self.log.echoes.see(position, &message);
         let decoded = codec::decode_recorded(message.payload.clone(), position, &self.log.manifest.layout);

@@ -121,10 +121,21 @@ impl PartitionReader {
                 }
                 Ok(None) => return Err(End::Doubt("the subscription ended".into())),
                 Err(_) => {
+                    // What it leads to now may be another log, which has nothing to tell.
+                    self.check_connection()?;
                     let missed = self.read_batch(MOST).await?;
                     ask_after = if missed > 0 { ASK_AGAIN_AFTER } else { ASK_AFTER };
                 }
             }
+        }
+    }
+
+    /// A doubt where the connection was lost since the partition was verified.
+    pub(crate) fn check_connection(&self) -> Result<(), End> {
+        if self.verified_on == self.log.connections() {
+            Ok(())
+        } else {
+            Err(End::Doubt("the connection was lost meanwhile".into()))
         }
     }
 

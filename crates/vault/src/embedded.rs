@@ -12,6 +12,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
@@ -34,7 +35,26 @@ const QUEUE: usize = 4096;
 /// The vault of one process.
 pub struct EmbeddedVault {
     core: Arc<Core>,
-    jobs: mpsc::Sender<writer::Job>,
+    writer: Writer,
+}
+
+/// The thread that writes. Dropped, it finishes what is queued and ends, which blocks the thread that drops it: whoever
+/// opens the folder next finds it free.
+struct Writer {
+    /// Taken when it is dropped.
+    jobs: Option<mpsc::Sender<writer::Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the vault's writer panicked");
+        }
+    }
 }
 
 pub(crate) struct Core {
@@ -72,11 +92,15 @@ impl EmbeddedVault {
         core.finish_interrupted()?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Arc::clone(&core);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("vault-writer".into())
             .spawn(move || writer::run(&writer, queue))
             .map_err(|error| VaultError::Unavailable(error.to_string()))?;
-        Ok(Self { core, jobs })
+        let writer = Writer {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
+        Ok(Self { core, writer })
     }
 
     /// Durable transactions that put people in since it was opened: how well requests gather into batches.
@@ -91,7 +115,8 @@ impl EmbeddedVault {
     ) -> Result<T, VaultError> {
         let (answer, answered) = oneshot::channel();
         let stopped = || VaultError::Unavailable("the writer stopped after a failed write".into());
-        self.jobs.send(job(answer)).await.map_err(|_| stopped())?;
+        let jobs = self.writer.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(job(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }
