@@ -9,6 +9,7 @@ mod connect;
 pub mod object_store;
 pub mod publish;
 pub mod settings;
+pub mod snapshot;
 
 pub use settings::SettingMismatch;
 

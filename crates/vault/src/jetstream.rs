@@ -28,6 +28,7 @@
 //! of the vault, removes; amid a rotation pages under either key, and the next rotation goes on. The servers' replication
 //! keeps what was published for some minutes more, sealed: see docs/decisions.
 
+mod backup;
 mod keys;
 mod manifest;
 mod open;
@@ -47,6 +48,7 @@ use zeroize::Zeroizing;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
 use crate::{FillRandom, Found, Vault, VaultError};
+pub use backup::{BackupError, back_up, bring_back};
 pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
 pub use manifest::NewVault;
 pub use open::{OpenError, provision};

@@ -51,9 +51,7 @@ impl StreamInfo {
     /// The metadata that its maker gave it.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let metadata = self.config.get("metadata").and_then(Value::as_object);
-        let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
-        metadata.into_iter().flatten().filter_map(text).collect()
+        metadata(&self.config)
     }
 
     /// Whether one server alone holds it, which then knows all that there is.
@@ -77,6 +75,13 @@ impl StreamInfo {
         let others = cluster.into_iter().flat_map(|cluster| cluster.replicas.iter());
         leader.into_iter().chain(others.map(|peer| peer.name.clone())).collect()
     }
+}
+
+/// What a stream's settings say of it in words of its maker.
+pub(crate) fn metadata(config: &Map<String, Value>) -> BTreeMap<String, String> {
+    let metadata = config.get("metadata").and_then(Value::as_object);
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    metadata.into_iter().flatten().filter_map(text).collect()
 }
 
 /// Where the stream stands, as its leader says: who holds a copy and knows of no leader answers with what it has itself,
@@ -114,6 +119,11 @@ pub async fn make_stream(client: &impl Asks, stream: &str, request: &Value) -> R
         Err(error) if error.has_code(code::STREAM_NAME_IN_USE) => {}
         Err(error) => return Err(error),
     }
+    info_once_made(client, stream).await
+}
+
+/// The stream as its leader says, which may not know of it yet.
+pub(crate) async fn info_once_made(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
     let not_yet = |error: &ApiError| error.has_code(code::STREAM_NOT_FOUND);
     ask_again(not_yet, || stream_info(client, stream)).await
 }

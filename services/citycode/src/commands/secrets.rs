@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/                      0700, every file with something secret in it 0600
-//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk is for no service, to be kept elsewhere
+//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk and vault-backup.nk are no service's
 //!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
 //!   tls/ca.pem ca.key       a certification authority for this city alone
 //!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
@@ -57,7 +57,7 @@ const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
 /// Flags of `secrets`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. Keep nats/restore.nk, by which a log is written onto servers, where no machine of the city reaches it."
+    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. No machine of the city needs nats/restore.nk or nats/vault-backup.nk."
 )]
 pub(crate) struct SecretsArgs {
     /// The folder; made if absent.

@@ -1,6 +1,8 @@
 //! `citycode vault`: what an operator does to the vault on NATS servers.
 
-use std::path::PathBuf;
+mod backup;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use citycode_service_kit::config::{self, Sources};
@@ -21,7 +23,9 @@ const CLIENT: &str = "citycode vault";
 
 /// Flags of `vault`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode vault rotate-master --config /etc/citycode/vault.toml")]
+#[command(
+    after_help = "Examples:\n  citycode vault rotate-master --config /etc/citycode/vault.toml\n  citycode vault back-up --config /etc/citycode/vault-backup.toml --to /backup/vault-2026-11-25\n  citycode vault bring-back --config /etc/citycode/vault-backup.toml --from /backup/vault-2026-11-25"
+)]
 pub(crate) struct VaultArgs {
     #[command(subcommand)]
     what: What,
@@ -31,6 +35,10 @@ pub(crate) struct VaultArgs {
 enum What {
     /// Put another master key in the place of the one that is: every page is written anew under it.
     RotateMaster(RotateArgs),
+    /// Copy the vault, sealed as it is, from its servers into a new folder; it may be in use meanwhile.
+    BackUp(backup::BackUpArgs),
+    /// Bring the vault of a backup onto servers that have none.
+    BringBack(backup::BringBackArgs),
 }
 
 #[derive(Args)]
@@ -44,9 +52,29 @@ struct RotateArgs {
 }
 
 pub(crate) async fn run(args: &VaultArgs, output: Output, entropy: &Arc<dyn Entropy>) -> Result<(), Failure> {
-    let What::RotateMaster(args) = &args.what;
-    let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
-    let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
+    match &args.what {
+        What::RotateMaster(args) => rotate(args, output, entropy).await,
+        What::BackUp(args) => backup::back_up(args, output).await,
+        What::BringBack(args) => backup::bring_back(args, output).await,
+    }
+}
+
+fn settings(file: Option<&Path>) -> Result<ServiceSettings, Failure> {
+    let settings = config::load::<ServiceSettings>(&Sources::from_process(file.map(Path::to_owned)));
+    settings.map_err(|error| StartError::Config(error).into_failure())
+}
+
+fn vault_config(settings: &ServiceSettings) -> Result<VaultConfig, Failure> {
+    let servers = settings.vault();
+    Ok(VaultConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: None,
+    })
+}
+
+async fn rotate(args: &RotateArgs, output: Output, entropy: &Arc<dyn Entropy>) -> Result<(), Failure> {
+    let settings = settings(args.config.as_deref())?;
     let folder = settings.keys.as_ref();
     let folder = folder.ok_or_else(|| not_rotated("nothing says where the keys are", "name their folder in `keys`"))?;
     let key = |name: &str| {
@@ -58,12 +86,7 @@ pub(crate) async fn run(args: &VaultArgs, output: Output, entropy: &Arc<dyn Entr
         current: key("vault-master.key")?,
         next: Some(key("vault-master.next.key")?),
     };
-    let servers = settings.vault();
-    let config = VaultConfig {
-        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
-        replicas: servers.replicas(),
-        expected_log_id: None,
-    };
+    let config = vault_config(&settings)?;
     let entropy = Arc::clone(entropy);
     let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let vault = JetStreamVault::open(&config, &keys, random).await;

@@ -164,10 +164,16 @@ impl City {
         self.nats.take().expect("they are taken once")
     }
 
+    /// The configuration of a command that is no service, as a user of the servers.
+    pub(crate) fn config_of(&self, user: &str) -> PathBuf {
+        let config = self.folder.path().join(format!("{user}.toml"));
+        std::fs::write(&config, self.config(user, &self.urls)).expect("a file");
+        config
+    }
+
     /// Makes log and vault by the command line.
     pub(crate) async fn provision(&self) {
-        let config = self.folder.path().join("provision.toml");
-        std::fs::write(&config, self.config("provision", &self.urls)).expect("a file");
+        let config = self.config_of("provision");
         let words = ["provision", "--partitions", "4", "--vault-pages", "64", "--config"].map(AsRef::as_ref);
         let words: Vec<&OsStr> = words.into_iter().chain([config.as_os_str()]).collect();
         citycode(&words).await;

@@ -8,11 +8,15 @@
 //! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; `cc.echo.v1` | its answers, the tail |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
+//! | vault-backup | VAULT | takes the vault as it is, brings it back where there is none; no service's | its answers |
 //! | vault-revocation, vault-verifier | one each | asks for pages of the index, under `cc.vault` | its answers |
 //! | scans-provision | SCANS | makes and inspects streams, makes a day's key | its answers |
 //! | scans-verifier | SCANS | records, `cc.scan.v1.>` and `cc.reg.v1.>`; reads them | its answers |
 //! | scans-keeper | SCANS | makes, reads and deletes streams, makes and overwrites keys; no record | its answers |
 //! | sys | SYS | the servers' own account, for `nats` on the command line | everything there |
+//!
+//! `restore` and `vault-backup` move whole streams. Both can break what they move (a commit that is none; a snapshot that is
+//! delivered onto a page, as nobody can say where a server may send its chunks), so no service has them.
 //!
 //! Revocation also publishes shared snapshots ([`citycode_shared_snapshot`]), which stand in LOG. Who reads streams there
 //! may read any; those of snapshots are denied by name to everybody but those who start from them: of the status,
@@ -35,7 +39,7 @@ use citycode_shared_snapshot::bucket;
 
 use crate::apart::{LOG_READERS_API, VAULT_READERS_API};
 
-pub(super) const USERS: [&str; 15] = [
+pub(super) const USERS: [&str; 16] = [
     "provision",
     "issuer",
     "revocation",
@@ -45,6 +49,7 @@ pub(super) const USERS: [&str; 15] = [
     "archive",
     "vault-provision",
     "vault-issuer",
+    "vault-backup",
     "vault-revocation",
     "vault-verifier",
     "scans-provision",
@@ -64,6 +69,14 @@ const SHARE_SNAPSHOTS: [&str; 4] = [
     "$O.CC_REGISTER_SNAPSHOTS.>",
     "$JS.API.STREAM.PURGE.OBJ_CC_STATUS_SNAPSHOTS",
     "$JS.API.STREAM.PURGE.OBJ_CC_REGISTER_SNAPSHOTS",
+];
+/// The vault's stream as a whole: the server's chunks are acknowledged, and sent to a place that it names.
+const BACK_UP_VAULT: [&str; 5] = [
+    "$JS.API.STREAM.INFO.KV_CC_VAULT",
+    "$JS.API.STREAM.SNAPSHOT.KV_CC_VAULT",
+    "$JS.SNAPSHOT.ACK.KV_CC_VAULT.>",
+    "$JS.API.STREAM.RESTORE.KV_CC_VAULT",
+    "$JS.SNAPSHOT.RESTORE.KV_CC_VAULT.*",
 ];
 /// Lists streams and keys, makes a key where there is none.
 const KEEP_DAYS: [&str; 2] = ["$JS.API.STREAM.NAMES", "cc.scankey.v1.*"];
@@ -149,7 +162,7 @@ fn given_of_vault(reader: Option<&str>) -> Vec<Given> {
 fn account(user: &str) -> String {
     match user {
         "provision" | "issuer" | "revocation" | "restore" => "LOG".to_owned(),
-        "vault-provision" | "vault-issuer" => "VAULT".to_owned(),
+        "vault-provision" | "vault-issuer" | "vault-backup" => "VAULT".to_owned(),
         "scans-provision" | "scans-verifier" | "scans-keeper" => "SCANS".to_owned(),
         "sys" => "SYS".to_owned(),
         reader => match reader.strip_prefix("vault-") {
@@ -175,6 +188,7 @@ fn permissions(user: &str) -> (Vec<String>, Vec<&'static str>) {
             let write = ["$KV.CC_VAULT.>", "$JS.API.STREAM.MSG.DELETE.KV_CC_VAULT"];
             (own(&[&READ[..], &write].concat()), vec![])
         }
+        "vault-backup" => (own(&BACK_UP_VAULT), vec![]),
         "scans-provision" => (own(&[&MAKE[..], &READ[1..], &KEEP_DAYS].concat()), vec![]),
         "scans-verifier" => (own(&[&READ[..], &["cc.scan.v1.>", "cc.reg.v1.>"]].concat()), vec![]),
         "scans-keeper" => {
@@ -298,6 +312,7 @@ mod tests {
             assert_eq!(may("cc.reg"), user == "scans-verifier", "{user}");
             let makes = user.ends_with("provision") || ["restore", "scans-keeper"].contains(&user);
             assert_eq!(asks("STREAM.CREATE"), makes, "{user}");
+            assert_eq!(asks("STREAM.SNAPSHOT"), user == "vault-backup", "{user}");
             assert_eq!(asks("STREAM.DELETE"), user == "scans-keeper", "{user}");
             assert!(!asks("CONSUMER"), "{user}");
         }
