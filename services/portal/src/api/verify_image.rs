@@ -1,5 +1,8 @@
 //! A picture of a code, read here and then checked like any scan.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -11,6 +14,7 @@ use futures::StreamExt as _;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::verify::{VerdictAnswer, ask};
@@ -20,6 +24,10 @@ use crate::portal::{Shared, SharedState};
 
 /// Largest picture taken: a phone's photograph has a few MB.
 const MAX_PICTURE_BYTES: usize = 16 << 20;
+/// What the room for pictures is counted in.
+const MEBIBYTE: usize = 1 << 20;
+/// How long a picture waits for room: as long as reading one takes.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(2);
 
 /// Where a picture was taken.
 #[derive(Deserialize, IntoParams)]
@@ -57,7 +65,9 @@ pub(crate) async fn verify_image(
         query.map_err(|_| invalid("the query lacks place, or has something beside place, device and scan_id"))?;
     picture_type(&headers)?;
     let id_number = id_number(&headers)?;
-    let code = read(&shared, bounded(&headers, body).await?).await?;
+    let said = said_length(&headers)?;
+    let room = room(&shared, said).await?;
+    let code = read(&shared, bounded(said, body).await?, room).await?;
     let message = proto::VerifyRequest {
         place: query.place,
         scan: Some(proto::verify_request::Scan::Code(code)),
@@ -87,20 +97,48 @@ fn picture_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The whole body, if it is small enough; one that says it is larger is not read at all.
-async fn bounded(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::TooLarge, "a picture has at most 16 MiB");
+fn too_large() -> Problem {
+    Problem::new(Code::TooLarge, "a picture has at most 16 MiB")
+}
+
+/// How long the body says it is, if it does; one that says it is too large is not read at all.
+fn said_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     let said = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if said.is_some_and(|length| length > MAX_PICTURE_BYTES) {
         return Err(too_large());
     }
+    Ok(said)
+}
+
+/// Room for a picture, taken before any of it is read and kept until it was looked at: so what pictures hold in
+/// memory has an end, however many are sent at once. Who sends slowly keeps it until the limit of every call.
+async fn room(shared: &Shared, said: Option<usize>) -> Result<OwnedSemaphorePermit, Problem> {
+    let mebibytes = said.unwrap_or(MAX_PICTURE_BYTES).div_ceil(MEBIBYTE).max(1);
+    let mebibytes = u32::try_from(mebibytes).map_err(|_| too_large())?;
+    let asked = Arc::clone(&shared.picture_mebibytes).acquire_many_owned(mebibytes);
+    match tokio::time::timeout(WAIT_FOR_ROOM, asked).await {
+        Ok(Ok(room)) => Ok(room),
+        Ok(Err(_)) => Err(Problem::internal()),
+        Err(_) => {
+            let busy = Problem::new(
+                Code::Unavailable,
+                "too many pictures are being read; nothing was checked",
+            );
+            Err(busy.with_retry_after(WAIT_FOR_ROOM.as_secs()))
+        }
+    }
+}
+
+/// The whole body, if it is small enough.
+async fn bounded(said: Option<usize>, body: Body) -> Result<Bytes, Problem> {
     let mut bytes = Vec::with_capacity(said.unwrap_or_default());
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| invalid("the body broke off"))?;
-        if bytes.len() + chunk.len() > MAX_PICTURE_BYTES {
+        // One that said less has room for no more.
+        if bytes.len() + chunk.len() > said.unwrap_or(MAX_PICTURE_BYTES) {
             return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
@@ -109,14 +147,14 @@ async fn bounded(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
 }
 
 /// Reads on a thread where computing is allowed, a few pictures at a time.
-async fn read(shared: &Shared, picture: Bytes) -> Result<String, Problem> {
-    let permit = std::sync::Arc::clone(&shared.pictures)
+async fn read(shared: &Shared, picture: Bytes, room: OwnedSemaphorePermit) -> Result<String, Problem> {
+    let permit = Arc::clone(&shared.pictures)
         .acquire_owned()
         .await
         .map_err(|_| Problem::internal())?;
     let read = tokio::task::spawn_blocking(move || {
         let text = read_image(&picture);
-        drop(permit);
+        drop((picture, room, permit));
         text
     });
     match read.await {

@@ -1,9 +1,16 @@
 //! A picture of a code.
 
-use axum::body::Body;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::{Body, Bytes};
 use citycode_qr::{SymbolOptions, draw};
 use citycode_wire::proto::verifier::v1::VerifyRequest;
 use citycode_wire::proto::verifier::v1::verify_request::Scan;
+use futures::FutureExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::fakes::verdict;
 use crate::harness::{Answer, City};
@@ -86,4 +93,42 @@ async fn more_pictures_than_are_read_at_once_wait_their_turn() {
         answer.ok();
     }
     assert_eq!(city.fakes.calls(), 6);
+}
+
+/// A body that never comes to its end, and whether any of it was asked for.
+fn endless() -> (Body, Arc<Notify>) {
+    let asked = Arc::new(Notify::new());
+    let telling = Arc::clone(&asked);
+    let never = futures::stream::poll_fn(move |_| {
+        telling.notify_one();
+        Poll::<Option<Result<Bytes, Infallible>>>::Pending
+    });
+    (Body::from_stream(never), asked)
+}
+
+#[tokio::test]
+async fn what_pictures_hold_has_an_end_and_who_finds_no_room_is_told_when_to_come_again() {
+    let city = Arc::new(City::new());
+    city.fakes.ready(verdict());
+    let request = |body| {
+        let request = city.request("POST", "/api/v1/verify/image?place=sentinel");
+        request.header("content-type", "image/png").body(body).unwrap()
+    };
+    // Each may have 16 MiB, and says nothing of its length.
+    let mut waiting = JoinSet::new();
+    for _ in 0..8 {
+        let (body, asked) = endless();
+        let (city, request) = (Arc::clone(&city), request(body));
+        waiting.spawn(async move { city.send(request).await });
+        asked.notified().await;
+    }
+    let (body, asked) = endless();
+    let answer = city.send(request(body)).await;
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(answer.problem(), (503, "unavailable".into()));
+    assert!(asked.notified().now_or_never().is_none(), "nothing of it was read");
+    waiting.shutdown().await;
+    show(&city, "?place=sentinel", "image/png", picture("TOKEN:TEXT"))
+        .await
+        .ok();
 }
