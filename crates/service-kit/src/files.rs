@@ -41,8 +41,16 @@ pub enum FileError {
         mode: u32,
     },
     /// A secret file of another length than its 32 bytes.
-    #[error("{path} is not a secret of 32 bytes; put the right file there, or remove it to have a new one made")]
+    #[error("{path} is not a secret of 32 bytes; put the right file there")]
     WrongLength {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A secret that other files were made with is not there.
+    #[error(
+        "{path} is missing, and what stands beside it was made with it, so that no new one does; put it back from the backup"
+    )]
+    Missing {
         /// Which file.
         path: PathBuf,
     },
@@ -149,12 +157,17 @@ pub fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<[u8; 32]>, FileErro
     bytes.as_slice().try_into().map(zeroize::Zeroizing::new).map_err(wrong)
 }
 
-/// The secret of 32 bytes at `path`; made from `entropy`, durably, where there is none.
+/// The secret of 32 bytes at `path`. Where there is none it is made, durably, from `first`, which is given only before
+/// anything was made with the secret: one made anew later would be silently another.
 ///
 /// # Errors
-/// As [`read_secret`] and [`create_private`].
-pub fn secret(path: &Path, entropy: &dyn Entropy) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
+/// As [`read_secret`] and [`create_private`]; [`FileError::Missing`].
+pub fn secret(path: &Path, first: Option<&dyn Entropy>) -> Result<zeroize::Zeroizing<[u8; 32]>, FileError> {
     if !path.exists() {
+        let missing = || FileError::Missing {
+            path: path.to_path_buf(),
+        };
+        let entropy = first.ok_or_else(missing)?;
         let fresh: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(entropy.array());
         create_private(path, fresh.as_slice())?;
     }
@@ -313,11 +326,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("some.key");
         let entropy = crate::entropy::SeededEntropy::new(1);
-        let first = secret(&path, &entropy).unwrap();
-        assert_eq!(secret(&path, &entropy).unwrap(), first);
+        let missing = secret(&path, None);
+        assert!(matches!(missing, Err(FileError::Missing { .. })), "{missing:?}");
+        let first = secret(&path, Some(&entropy)).unwrap();
+        assert_eq!(secret(&path, Some(&entropy)).unwrap(), first);
+        assert_eq!(secret(&path, None).unwrap(), first);
         let short = dir.path().join("short.key");
         create_private(&short, &[7; 31]).unwrap();
-        assert!(matches!(secret(&short, &entropy), Err(FileError::WrongLength { .. })));
+        assert!(matches!(
+            secret(&short, Some(&entropy)),
+            Err(FileError::WrongLength { .. })
+        ));
     }
 
     #[test]

@@ -47,20 +47,21 @@ impl KeyFolder {
         })
     }
 
-    /// A secret of 32 bytes by name; made from `entropy` where there is none.
+    /// A secret of 32 bytes by name. Where there is none it is made from `first`, given only for a new city; without that
+    /// a missing one is refused.
     ///
     /// # Errors
     /// [`KeyFolderError`].
-    pub fn secret(&self, name: &str, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
-        Ok(files::secret(&self.folder.join(name), entropy)?)
+    pub fn secret(&self, name: &str, first: Option<&dyn Entropy>) -> Result<Zeroizing<[u8; 32]>, KeyFolderError> {
+        Ok(files::secret(&self.folder.join(name), first)?)
     }
 
-    /// The ID-check key of the current epoch (R19); made where there is none.
+    /// The ID-check key of the current epoch (R19), as [`Self::secret`].
     ///
     /// # Errors
     /// [`KeyFolderError`].
-    pub fn id_check_key(&self, entropy: &dyn Entropy) -> Result<IdCheckKey, KeyFolderError> {
-        Ok(IdCheckKey::from_bytes(*self.secret("id-check.key", entropy)?))
+    pub fn id_check_key(&self, first: Option<&dyn Entropy>) -> Result<IdCheckKey, KeyFolderError> {
+        Ok(IdCheckKey::from_bytes(*self.secret("id-check.key", first)?))
     }
 
     /// Makes a signing key; its file is durable when this returns.

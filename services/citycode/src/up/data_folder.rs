@@ -5,7 +5,8 @@
 //!   in-use                lock, held as long as the process lives
 //!   policy                name of the policy that the log was made under
 //!   admin.token           0600, the local admin's access token, new at every start
-//!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each
+//!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each; all but an
+//!                         issuer's signing key and the access authority are made with a new log, and never again
 //!   log/                  the event log
 //!   vault/                the vault
 //!   projections/          snapshots; can be thrown away
@@ -85,6 +86,12 @@ impl DataFolder {
     #[must_use]
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Whether a log was made in it: then everything else was, too, and what is missing was lost.
+    #[must_use]
+    pub(super) fn has_log(&self) -> bool {
+        self.join("log").join("manifest").exists()
     }
 
     /// Opens the event log, or makes it with a random identity. Blocks its thread.

@@ -227,9 +227,11 @@ impl Ground {
         let path = settings.data.clone().or_else(super::data_folder::default_path);
         let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
-        let master = master_key(settings, &keys, &*entropy)?;
-        let id_check_key = keys.id_check_key(&*entropy)?;
-        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", &*entropy)?);
+        // Before the log is made: a crash in between leaves secrets that nothing was made with, and they are taken then.
+        let first = (!folder.has_log()).then_some(&*entropy);
+        let master = master_key(settings, &keys, first)?;
+        let id_check_key = keys.id_check_key(first)?;
+        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
         let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
         files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
         let store = MeasuredLog::around(Arc::new(folder.open_log(&*entropy)?), &clock);
@@ -253,9 +255,13 @@ impl Ground {
     }
 }
 
-fn master_key(settings: &Settings, keys: &KeyFolder, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, StartError> {
+fn master_key(
+    settings: &Settings,
+    keys: &KeyFolder,
+    first: Option<&dyn Entropy>,
+) -> Result<Zeroizing<[u8; 32]>, StartError> {
     let Some(path) = &settings.master_key_file else {
-        return Ok(keys.secret("vault-master.key", entropy)?);
+        return Ok(keys.secret("vault-master.key", first)?);
     };
     let bytes = files::read_private(path)?;
     bytes

@@ -5,6 +5,7 @@ mod crash;
 mod crowd;
 mod doctor;
 mod hostile;
+mod lost_keys;
 mod model;
 mod moved;
 mod privacy;
