@@ -275,8 +275,13 @@ impl Verifier {
             tracing::error!(%error, "the vault cannot answer");
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
+        // The vault may have taken its time: what was fresh when it was asked need not be so any more.
+        let when = match asked.when {
+            When::Now(_) => When::Now(self.clock.reading()),
+            When::At(instant) => When::At(instant),
+        };
         Ok(Judged {
-            answer: self.scan_id_card(asked.place, holder, asked.when),
+            answer: self.scan_id_card(asked.place, holder, when),
             shown: ShownBytes::new(number.as_bytes().to_vec()),
         })
     }

@@ -10,6 +10,9 @@ use citycode_token::DeviceSigner;
 #[path = "verifier/city.rs"]
 #[expect(dead_code, reason = "one test uses a part of the city")]
 mod city;
+#[path = "verifier/slow_vault.rs"]
+#[expect(dead_code, reason = "one test uses a part of the city")]
+mod slow_vault;
 
 thread_local! {
     /// Calls by this thread alone: the runtime's other threads are no part of a scan.

@@ -27,6 +27,8 @@ use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict;
 
+use crate::slow_vault::SlowVault;
+
 /// When every test begins: the day of the city's questions.
 pub(crate) const START: i64 = 1_661_904_000;
 /// The two examples printed in GB 11643-1999.
@@ -49,7 +51,7 @@ pub(crate) struct City {
     pub(crate) policy: Arc<Policy>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) progress: Progress,
-    pub(crate) vault: Arc<EmbeddedVault>,
+    pub(crate) vault: Arc<SlowVault>,
     pub(crate) records: Arc<EmbeddedScanRecords>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) key: SigningKey,
@@ -81,7 +83,8 @@ impl City {
         let random = Arc::clone(&entropy);
         let fill: citycode_vault::FillRandom = Arc::new(move |bytes| random.fill(bytes));
         let master = zeroize::Zeroizing::new([1; 32]);
-        let vault = Arc::new(EmbeddedVault::open(&folder.path().join("vault"), &master, fill).unwrap());
+        let vault = EmbeddedVault::open(&folder.path().join("vault"), &master, fill).unwrap();
+        let vault = Arc::new(SlowVault::new(vault, Arc::clone(&clock)));
         let records = Arc::new(EmbeddedScanRecords::open(&folder.path().join("scans"), entropy).unwrap());
         let parts = VerifierParts {
             policy: Arc::clone(&policy),

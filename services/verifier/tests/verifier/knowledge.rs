@@ -6,7 +6,7 @@ use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
 use citycode_service_kit::clock::UnixSeconds;
 
-use crate::city::{City, START, holder_stream};
+use crate::city::{City, START, WANG, card, desk, holder_stream, words};
 
 #[tokio::test]
 async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_refuses() {
@@ -32,6 +32,22 @@ async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_ref
     assert_eq!(card.verdict.reason, Reason::TooStale, "for the card too");
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &alive.text), Reason::Ok);
+}
+
+#[tokio::test]
+async fn r24_knowledge_that_grew_old_while_the_vault_was_asked_admits_nobody() {
+    let city = City::new().await;
+    let mut reader = desk();
+    reader.card_reader = true;
+    let limit_ms = city.place("staffed").max_knowledge_age_ms;
+    city.vault.take(limit_ms / 1000);
+    let at_limit = city.verify(&reader, card("staffed", WANG, "")).await.unwrap();
+    assert_eq!(words(&at_limit).1, Reason::Ok);
+    assert_eq!(at_limit.as_of.unwrap().age_ms, limit_ms);
+    city.prove().await;
+    city.vault.take(limit_ms / 1000 + 1);
+    let stale = city.verify(&reader, card("staffed", WANG, "")).await.unwrap();
+    assert_eq!(words(&stale), (Decision::CannotCheck, Reason::TooStale));
 }
 
 #[tokio::test]

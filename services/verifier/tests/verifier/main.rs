@@ -7,5 +7,6 @@ mod knowledge;
 mod order;
 mod places;
 mod registrations;
+mod slow_vault;
 mod snapshots;
 mod streams;

@@ -1,0 +1,60 @@
+//! A vault that takes its time to answer, on the clock of the test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
+use citycode_service_kit::clock::ManualClock;
+use citycode_vault::embedded::EmbeddedVault;
+use citycode_vault::{Found, Person, PersonFile, Vault, VaultError};
+
+/// The embedded vault, whose look-ups move the clock on.
+pub(crate) struct SlowVault {
+    vault: EmbeddedVault,
+    clock: Arc<ManualClock>,
+    takes_seconds: AtomicU64,
+}
+
+impl SlowVault {
+    /// One that answers at once.
+    pub(crate) fn new(vault: EmbeddedVault, clock: Arc<ManualClock>) -> Self {
+        Self {
+            vault,
+            clock,
+            takes_seconds: AtomicU64::new(0),
+        }
+    }
+
+    /// Each look-up takes this long from now on.
+    pub(crate) fn take(&self, seconds: u64) {
+        self.takes_seconds.store(seconds, Ordering::Relaxed);
+    }
+}
+
+#[tonic::async_trait]
+impl Vault for SlowVault {
+    async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
+        self.clock
+            .advance(Duration::from_secs(self.takes_seconds.load(Ordering::Relaxed)));
+        self.vault.find(id_number).await
+    }
+
+    async fn find_or_create(
+        &self,
+        id_number: &IdNumber,
+        candidate: HolderId,
+        person: Person,
+    ) -> Result<Found, VaultError> {
+        self.vault.find_or_create(id_number, candidate, person).await
+    }
+
+    async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
+        self.vault.open(holder).await
+    }
+
+    async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
+        self.vault.erase(holder).await
+    }
+}
