@@ -186,13 +186,23 @@ impl LogClient {
         api::get_batch(&self.client, &names::stream(bucket.partition), &body).await
     }
 
+    /// Asks that partition's leader alone.
+    pub(crate) async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
+        if partition.0 >= self.manifest.layout.partitions() {
+            return Err(ReadError::NoSuchPlace);
+        }
+        let extent = self.extent(partition).await;
+        extent
+            .map(|extent| extent.last)
+            .map_err(|error| error.into_read_error(partition))
+    }
+
     pub(crate) async fn heads(&self) -> Result<LogPosition, ReadError> {
-        let asked = self.manifest.layout.all_partitions().map(|partition| async move {
-            let extent = self.extent(partition).await;
-            extent
-                .map(|extent| extent.last)
-                .map_err(|error| error.into_read_error(partition))
-        });
+        let asked = self
+            .manifest
+            .layout
+            .all_partitions()
+            .map(|partition| self.head(partition));
         let heads: Result<Vec<Sequence>, ReadError> = join_all(asked).await.into_iter().collect();
         Ok(LogPosition::from_sequences(heads?))
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
-    ReadError, RecordedCommit, Revision, Subscription, SubscriptionError,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
+    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError,
 };
 
 use crate::log_client::LogClient;
@@ -71,6 +71,10 @@ impl EventStore for JetStreamEventStore {
 
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         self.log.bucket_tail(bucket).await
+    }
+
+    async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
+        self.log.head(partition).await
     }
 
     async fn heads(&self) -> Result<LogPosition, ReadError> {

@@ -180,6 +180,43 @@ impl HolderLog {
         self.register.get(holder).map(|(state, _)| state).unwrap_or_default()
     }
 
+    /// A holder's state with everything in it that was acknowledged before this was asked, by whichever writer.
+    ///
+    /// # Errors
+    /// The log cannot be asked where it ends, or is followed no more.
+    pub async fn current_state(&self, holder: HolderId) -> Result<HolderState, ExecuteError<std::convert::Infallible>> {
+        self.catch_up_with(&holder_stream(holder)).await?;
+        Ok(self.state(holder))
+    }
+
+    /// Waits until everything is folded that stood in the stream before this was asked.
+    ///
+    /// # Errors
+    /// As [`HolderLog::current_state`].
+    pub async fn catch_up_with(&self, stream: &StreamName) -> Result<(), ExecuteError<std::convert::Infallible>> {
+        let bucket = self.store.layout().bucket_of(stream);
+        self.catch_up(bucket).await.map_err(not_done)
+    }
+
+    /// What an earlier attempt of this command led to in a system stream, however long ago; none where it stands not
+    /// there. Reads the stream's whole bucket: for what is rare, such as keys.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Unknown`] where it cannot be looked for; [`ExecuteError::IdempotencyKeyReused`].
+    pub async fn earlier_system<R>(
+        &self,
+        stream: &StreamName,
+        context: &CommandContext,
+    ) -> Result<Option<Executed>, ExecuteError<R>> {
+        let bucket = self.store.layout().bucket_of(stream);
+        let id = store::message_id(&context.caller, stream, &store::CommandId(context.command_id.0));
+        let stored = self.find_commit(bucket, &id).await;
+        match stored.map_err(|_| ExecuteError::Unknown)? {
+            Some(stored) => self.answer_stored(&stored, context).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The events of the commit at a position.
     ///
     /// # Errors
@@ -211,8 +248,8 @@ impl HolderLog {
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.locks.lock(bucket).await;
-        // What forbids the command may have been mended by another writer a moment ago: a refusal rests on everything
-        // that the log held when it was asked for.
+        // What forbids the command, or leaves it nothing to do, may have been changed by another writer a moment ago:
+        // what is not written rests on everything that the log held when it was asked for.
         let mut caught_up = false;
         for _ in 0..MAX_DECISIONS {
             let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
@@ -225,15 +262,13 @@ impl HolderLog {
                 return self.answer_stored(&stored, context).await;
             }
             let now = context.now.max(state.last_decided_at);
-            let events = match decide.decide(&state, now).await {
-                Ok(events) => events,
-                Err(refusal) if caught_up => return Err(ExecuteError::Refused(refusal)),
-                Err(_) => {
-                    self.catch_up(bucket).await.map_err(not_done)?;
-                    caught_up = true;
-                    continue;
-                }
-            };
+            let decided = decide.decide(&state, now).await;
+            if !caught_up && decided.as_ref().map_or(true, Vec::is_empty) {
+                self.catch_up(bucket).await.map_err(not_done)?;
+                caught_up = true;
+                continue;
+            }
+            let events = decided.map_err(ExecuteError::Refused)?;
             if events.is_empty() {
                 return Ok(Executed::unchanged());
             }

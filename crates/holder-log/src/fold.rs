@@ -43,22 +43,33 @@ impl Fold for RegisterFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         let events = folded_events(commit).map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
-        let folded = self.register.apply(&projected(commit, &events));
-        match folded {
+        if holder.is_none() && !self.has(commit.position) {
+            // First: whoever reads a bucket's tail in the register finds with the keepers all that stands up to there, and
+            // no lease is decided on the one with the other's past.
+            for event in &events {
+                self.keepers
+                    .iter()
+                    .try_for_each(|keeper| keeper.fold_system(event, commit.position))?;
+            }
+        }
+        match self.register.apply(&projected(commit, &events)) {
             Ok(()) => {}
             Err(ApplyError::AlreadyApplied { .. }) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         }
-        for event in &events {
-            match holder {
-                Some(holder) => self.keepers.iter().for_each(|keeper| keeper.fold_holder(holder, event)),
-                None => self
-                    .keepers
-                    .iter()
-                    .try_for_each(|keeper| keeper.fold_system(event, commit.position))?,
+        if let Some(holder) = holder {
+            for event in &events {
+                self.keepers.iter().for_each(|keeper| keeper.fold_holder(holder, event));
             }
         }
         Ok(())
+    }
+}
+
+impl RegisterFold {
+    fn has(&self, position: Position) -> bool {
+        let point = self.register.point(position.partition.0);
+        point.is_some_and(|point| point.sequence >= position.sequence.0)
     }
 }
 

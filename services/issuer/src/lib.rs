@@ -20,6 +20,8 @@ mod reprint;
 use std::sync::Arc;
 
 use citycode_acts::{Acting, Desk};
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::HolderState;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
@@ -50,6 +52,18 @@ pub(crate) struct Attested {
 }
 
 impl Issuer {
+    /// A holder's state with everything in it that was acknowledged by any issuer before this was asked.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn current_state(&self, holder: HolderId) -> Result<HolderState, Problem> {
+        let state = self.desk.log.current_state(holder).await;
+        state.map_err(|error| {
+            tracing::error!(%error, "whether all that was done is known cannot be told");
+            Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
+        })
+    }
+
     /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
     /// An act of an admin's own, through no channel, may as well.
     pub(crate) fn attested(&self, acting: Acting<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {

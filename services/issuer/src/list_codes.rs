@@ -29,7 +29,7 @@ impl Issuer {
                 .await?
                 .1
         };
-        let state = self.desk.log.state(holder);
+        let state = self.current_state(holder).await?;
         if !state.is_known() {
             return Err(Problem::new(
                 Code::NotRegistered,

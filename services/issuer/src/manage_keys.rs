@@ -8,7 +8,7 @@ use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, Sign
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::StreamName;
-use citycode_holder_log::{CommandContext, KEYS_STREAM};
+use citycode_holder_log::{CommandContext, Executed, KEYS_STREAM};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
@@ -72,6 +72,9 @@ impl Issuer {
         let now = self.desk.now()?;
         let unknown = || Problem::new(Code::NotFound, "there is no signing key with this id");
         let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
+        // Another issuer may have added it a moment ago.
+        let caught_up = self.desk.log.catch_up_with(&keys_stream()).await;
+        caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         let entry = *self.keys.keyring().get(key_id).ok_or_else(unknown)?;
         let meaning = RequestMeaning::of("compromise_key").bytes(&key_id.0);
         let context = self
@@ -109,7 +112,7 @@ impl Issuer {
         };
         let key = self.make_key()?;
         let added = added(&key, now);
-        self.append_key_events(&context, vec![added]).await
+        self.append_key_events(&context, vec![added]).await.map(drop)
     }
 
     /// Looks again and again whether this issuer still has a key in use: a rotation retires every issuer's, and each
@@ -131,6 +134,11 @@ impl Issuer {
         compromised: Option<KeyId>,
         now: Timestamp,
     ) -> Result<KeyId, Problem> {
+        // An earlier attempt's key is the answer, and no other is made.
+        let earlier = self.desk.log.earlier_system::<Problem>(&keys_stream(), context).await;
+        if let Some(earlier) = earlier.map_err(problem_of_execute)? {
+            return key_added(&earlier);
+        }
         let key = self.make_key()?;
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
         let longest = self.desk.policy.longest_validity_seconds();
@@ -146,8 +154,7 @@ impl Issuer {
             })
         }));
         events.extend(compromised.map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })));
-        self.append_key_events(context, events).await?;
-        Ok(key.key_id())
+        key_added(&self.append_key_events(context, events).await?)
     }
 
     fn make_key(&self) -> Result<Arc<PrivateKey>, Problem> {
@@ -157,20 +164,28 @@ impl Issuer {
         })
     }
 
-    async fn append_key_events(&self, context: &CommandContext, events: Vec<Event>) -> Result<(), Problem> {
-        let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+    async fn append_key_events(&self, context: &CommandContext, events: Vec<Event>) -> Result<Executed, Problem> {
         let decide = || Ok::<_, Problem>(events.clone());
-        self.desk
-            .log
-            .execute_system(stream, context, decide)
-            .await
-            .map_err(problem_of_execute)?;
-        Ok(())
+        let executed = self.desk.log.execute_system(keys_stream(), context, decide).await;
+        executed.map_err(problem_of_execute)
     }
 
     fn key(&self, key_id: KeyId) -> Option<SigningKey> {
         self.keys.keyring().get(key_id).map(signing_key)
     }
+}
+
+fn keys_stream() -> StreamName {
+    StreamName::new(KEYS_STREAM).expect("a name of the alphabet")
+}
+
+/// The key that a command added, by this attempt or an earlier one.
+fn key_added(executed: &Executed) -> Result<KeyId, Problem> {
+    let added = executed.events.iter().find_map(|event| match event {
+        Event::SigningKeyAdded(added) => Some(added.key_id),
+        _ => None,
+    });
+    added.ok_or_else(Problem::internal)
 }
 
 fn added(key: &PrivateKey, now: Timestamp) -> Event {

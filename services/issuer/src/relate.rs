@@ -33,7 +33,7 @@ impl Issuer {
         };
         let guardian = self.desk.holder(&guardian_number).await?;
         let dependent = self.desk.holder(&dependent_number).await?;
-        if !self.desk.log.state(guardian).is_known() {
+        if !self.desk.log.state(guardian).is_known() && !self.current_state(guardian).await?.is_known() {
             return Err(Problem::new(Code::NotRegistered, "the family member is not registered"));
         }
         let meaning = RequestMeaning::of("relate")

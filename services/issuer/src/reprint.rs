@@ -25,7 +25,7 @@ impl Issuer {
             .person(caller, channel, authenticated, &request.id_number, now)
             .await?;
         let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
-        let state = self.desk.log.state(holder);
+        let state = self.current_state(holder).await?;
         let code = reprint_code::decide(&state, kind, channel, guardian, now).map_err(problem_of_refusal)?;
         let events = self
             .desk

@@ -1,0 +1,161 @@
+//! A writer whose register is behind another's: nothing is refused, called done already, or leased on what it lacks.
+
+use std::sync::{Arc, Mutex};
+
+use citycode_domain::event::{Event, HolderRegistered, Sealed, SigningKeyCompromised, StandingChanged};
+use citycode_domain::ids::{CommandId, HolderId, KeyId};
+use citycode_domain::lifecycle::HolderState;
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::memory::MemoryEventStore;
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Position, StreamName};
+use citycode_holder_log::{CommandContext, HolderLog, KEYS_STREAM, PureDecision, RegisterFold, SystemFold};
+use citycode_projection::register::HolderRegister;
+use tokio::sync::oneshot;
+
+const HOLDER: HolderId = HolderId([3; 16]);
+
+fn store() -> Arc<MemoryEventStore> {
+    let layout = Layout::new(1, 64).expect("a layout");
+    Arc::new(MemoryEventStore::new(LogId([1; 16]), layout))
+}
+
+/// A writer that follows the log once it is told to.
+fn writer(store: &Arc<MemoryEventStore>, keepers: Vec<Arc<dyn SystemFold>>) -> (HolderLog, oneshot::Sender<()>) {
+    let register = Arc::new(HolderRegister::new(1));
+    writer_of(store, register, keepers)
+}
+
+fn writer_of(
+    store: &Arc<MemoryEventStore>,
+    register: Arc<HolderRegister>,
+    keepers: Vec<Arc<dyn SystemFold>>,
+) -> (HolderLog, oneshot::Sender<()>) {
+    let progress = Progress::new(&LogPosition::start(1));
+    let (begin, begins) = oneshot::channel();
+    let (followed, told) = (Arc::clone(store), progress.clone());
+    let mut fold = RegisterFold::new(Arc::clone(&register), keepers);
+    tokio::spawn(async move {
+        begins.await.expect("it is told");
+        follow(&*followed, &mut fold, &told).await
+    });
+    let log: Arc<dyn EventStore> = store.clone();
+    (HolderLog::new(log, register, progress, Vec::new()), begin)
+}
+
+fn context(id: u8) -> CommandContext {
+    CommandContext {
+        caller: "caller".into(),
+        command_id: CommandId([id; 16]),
+        request_digest: [0; 32],
+        actor: "test".into(),
+        trace_context: None,
+        now: Timestamp(1_700_000_000),
+    }
+}
+
+async fn register_and_set_red(log: &HolderLog) {
+    let events = [
+        Event::HolderRegistered(HolderRegistered { holder: HOLDER }),
+        standing(Standing::Red),
+    ];
+    for (id, event) in (1..).zip(events) {
+        let mut decision = PureDecision(|_: &HolderState, _| Ok::<_, ()>(vec![event.clone()]));
+        log.execute(HOLDER, &context(id), &mut decision)
+            .await
+            .expect("it is done");
+    }
+}
+
+fn standing(standing: Standing) -> Event {
+    Event::StandingChanged(StandingChanged {
+        standing,
+        codes: Vec::new(),
+        reason: Sealed::default(),
+    })
+}
+
+#[tokio::test]
+async fn a_command_has_nothing_to_do_only_by_all_that_the_log_held() {
+    let store = store();
+    let (first, begin) = writer(&store, Vec::new());
+    begin.send(()).expect("it waits");
+    register_and_set_red(&first).await;
+    let (second, begin) = writer(&store, Vec::new());
+    let mut decisions = 0;
+    let mut set_green = PureDecision(|state: &HolderState, _| {
+        decisions += 1;
+        let red = state.standing == Standing::Red;
+        Ok::<_, ()>(if red {
+            vec![standing(Standing::Green)]
+        } else {
+            Vec::new()
+        })
+    });
+    let context = context(9);
+    let (executed, ()) = tokio::join!(second.execute(HOLDER, &context, &mut set_green), async {
+        begin.send(()).expect("it waits");
+    });
+    assert!(executed.expect("it is done").is_new(), "what it did not know was red");
+    assert_eq!(decisions, 2);
+}
+
+#[tokio::test]
+async fn a_holders_current_state_has_what_another_writer_acknowledged() {
+    let store = store();
+    let (first, begin) = writer(&store, Vec::new());
+    begin.send(()).expect("it waits");
+    register_and_set_red(&first).await;
+    let (second, begin) = writer(&store, Vec::new());
+    assert!(!second.state(HOLDER).is_known());
+    let (state, ()) = tokio::join!(second.current_state(HOLDER), async {
+        begin.send(()).expect("it waits");
+    });
+    assert!(state.expect("it is known").is_known());
+}
+
+/// Whether the register had the commit's tail already when each event came.
+struct Keeper {
+    register: Arc<HolderRegister>,
+    bucket: u16,
+    had_tail: Mutex<Vec<bool>>,
+}
+
+impl SystemFold for Keeper {
+    fn fold_system(&self, _: &Event, position: Position) -> Result<(), String> {
+        let tail = self.register.tail(position.partition.0, self.bucket);
+        self.had_tail.lock().expect("no panic").push(tail.is_some());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_reads_a_system_streams_tail_finds_its_keepers_up_to_there() {
+    let store = store();
+    let stream = StreamName::new(KEYS_STREAM).expect("a name");
+    let register = Arc::new(HolderRegister::new(1));
+    let keeper = Arc::new(Keeper {
+        register: Arc::clone(&register),
+        bucket: store.layout().bucket_of(&stream).bucket,
+        had_tail: Mutex::default(),
+    });
+    let (log, begin) = writer_of(&store, register, vec![keeper.clone()]);
+    begin.send(()).expect("it waits");
+    let event = Event::SigningKeyCompromised(SigningKeyCompromised { key_id: KeyId([1; 4]) });
+    let decide = || Ok::<_, ()>(vec![event.clone()]);
+    let executed = log.execute_system(stream, &context(1), decide).await;
+    assert!(executed.expect("it is done").is_new());
+    assert_eq!(*keeper.had_tail.lock().expect("no panic"), [false]);
+    let earlier = log
+        .earlier_system::<()>(&stream, &context(1))
+        .await
+        .expect("it is found");
+    assert!(earlier.is_some_and(|earlier| earlier.duplicate));
+    assert!(
+        log.earlier_system::<()>(&stream, &context(2))
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+}
