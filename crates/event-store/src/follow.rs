@@ -20,8 +20,13 @@ pub trait Fold: Send {
     /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
 
-    /// The commits at hand have been folded; a fold that writes somewhere may do so now.
-    fn batch_ended(&mut self) {}
+    /// The commits at hand have been folded; a fold that writes somewhere may do so now. Nobody is told of them before.
+    ///
+    /// # Errors
+    /// A sentence, where they could not be written. The follower stops for good, at the end of the batch before.
+    fn batch_ended(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Everything up to here has been folded, and it was the head a moment ago.
     fn caught_up(&mut self, _position: &LogPosition) {}
@@ -201,7 +206,12 @@ async fn run(
                         None => reached.push(place),
                     }
                 }
-                fold.batch_ended();
+                if let Some(last) = commits.last() {
+                    fold.batch_ended().map_err(|reason| FollowError::Fold {
+                        position: last.position,
+                        reason,
+                    })?;
+                }
                 // Waiters are woken once for each partition of a batch, not once for each commit.
                 for place in reached {
                     progress.advance(place.partition, place.sequence);

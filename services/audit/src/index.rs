@@ -90,28 +90,33 @@ impl AuditIndex {
         IndexReader(Arc::clone(&self.database))
     }
 
+    /// What is to be written is kept until it is: a failed write leaves everything for another one, or for a replay from
+    /// the position that stands in the file.
     fn write(&mut self, durability: Durability) -> Result<(), IndexError> {
         let mut transaction = self.database.begin_write().map_err(failed)?;
         transaction.set_durability(durability).map_err(failed)?;
         {
             let mut codes = transaction.open_table(CODES).map_err(failed)?;
-            for (code_id, holder) in self.codes.drain(..) {
+            for (code_id, holder) in &self.codes {
                 codes.insert(code_id.0, holder.0).map_err(failed)?;
             }
             let mut commits = transaction.open_table(COMMITS).map_err(failed)?;
-            for (holder, sequence) in self.commits.drain(..) {
-                commits.insert(commit_key(holder, sequence), ()).map_err(failed)?;
+            for (holder, sequence) in &self.commits {
+                commits.insert(commit_key(*holder, *sequence), ()).map_err(failed)?;
             }
             let mut progress = transaction.open_table(PROGRESS).map_err(failed)?;
             progress
                 .insert("position", self.position.to_bytes().as_slice())
                 .map_err(failed)?;
         }
+        transaction.commit().map_err(failed)?;
+        self.codes.clear();
+        self.commits.clear();
         self.since_write = 0;
         if matches!(durability, Durability::Immediate) {
             self.since_sync = 0;
         }
-        transaction.commit().map_err(failed)
+        Ok(())
     }
 
     fn write_if_due(&mut self) -> Result<(), IndexError> {
@@ -150,10 +155,8 @@ impl Fold for AuditIndex {
         Ok(())
     }
 
-    fn batch_ended(&mut self) {
-        if let Err(error) = self.write_if_due() {
-            tracing::error!(%error, "the audit index was not written");
-        }
+    fn batch_ended(&mut self) -> Result<(), String> {
+        self.write_if_due().map_err(|error| error.to_string())
     }
 }
 
@@ -269,3 +272,6 @@ fn stored(database: &Database, key: &str) -> Option<Vec<u8>> {
 fn failed(error: impl std::fmt::Display) -> IndexError {
     IndexError(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

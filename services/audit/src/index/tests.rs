@@ -1,0 +1,97 @@
+//! Writes that fail. The disk is a buffer that refuses what it is told to refuse.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use citycode_domain::event::HolderRegistered;
+use citycode_event_store::follow::{FollowError, FollowState, Progress, follow};
+use citycode_event_store::memory::MemoryEventStore;
+use citycode_event_store::{Layout, LogId, StreamState};
+use citycode_holder_log::holder_stream;
+use citycode_testkit::commit_of;
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+use super::*;
+
+const WANG: HolderId = HolderId([1; 16]);
+
+#[derive(Debug)]
+struct Disk {
+    bytes: InMemoryBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn room(&self) -> std::io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.bytes.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.room()?;
+        self.bytes.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.room()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.room()?;
+        self.bytes.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
+    let store = MemoryEventStore::new(LogId([1; 16]), Layout::new(2, 64).expect("a layout"));
+    let registered = Event::HolderRegistered(HolderRegistered { holder: WANG });
+    let commit = commit_of(holder_stream(WANG), &registered, 1, 1_661_904_000);
+    let appended = store.append_to_stream(commit, StreamState::Any).await;
+    appended.expect("appended");
+
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Disk {
+        bytes: InMemoryBackend::new(),
+        full: Arc::clone(&full),
+    };
+    let database = Database::builder().create_with_backend(disk).expect("a database");
+    let transaction = database.begin_write().expect("begun");
+    first_tables(&transaction, &store).expect("tables");
+    transaction.commit().expect("committed");
+    let start = LogPosition::start(2);
+    let mut index = AuditIndex {
+        database: Arc::new(database),
+        position: start.clone(),
+        codes: Vec::new(),
+        commits: Vec::new(),
+        since_write: 0,
+        // The next write is one that must reach the disk.
+        since_sync: DURABLE_EVERY,
+    };
+    let progress = Progress::new(&start);
+
+    full.store(true, Ordering::Relaxed);
+    let error = follow(&store, &mut index, &progress).await;
+    assert!(matches!(error, FollowError::Fold { .. }), "{error}");
+    assert_eq!(progress.state(), FollowState::Stopped(error));
+    assert_eq!(progress.position(), start, "nobody is told that it is folded");
+    assert!(
+        progress.catch_up(&store).await.is_err(),
+        "a history does not go without it"
+    );
+    assert_eq!(index.commits.len(), 1, "it is still to be written");
+    assert!(stored(&index.database, "position").is_none());
+}
