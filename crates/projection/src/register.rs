@@ -108,6 +108,17 @@ impl HolderRegister {
         shards.map(|shard| shard.read().len() as u64).sum()
     }
 
+    /// The holders whom the log calls erased, in no order. Looks at every holder there is; folding waits for a shard of
+    /// them at a time.
+    #[must_use]
+    pub fn erased(&self) -> Vec<HolderId> {
+        let mut erased = Vec::new();
+        for shard in &self.shards {
+            erased.extend(shard.read().erased());
+        }
+        erased
+    }
+
     /// Folds one whole commit: the holder, then the bucket's tail, then the position.
     ///
     /// Partitions may be folded by different threads; commits of one partition in their order.

@@ -62,6 +62,14 @@ impl RecentCommands {
     }
 }
 
+/// In the flags: erased.
+const ERASED: u8 = 1 << 1;
+
+/// Whether these bytes, of a packing, are an erased holder's.
+pub(super) fn is_erased(packed: &[u8]) -> bool {
+    packed.first().is_some_and(|flags| flags & ERASED != 0)
+}
+
 /// Everything that is kept of one holder.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Packed {
@@ -114,7 +122,7 @@ impl Packed {
         let flags = bytes.byte()?;
         let state = &mut self.state;
         state.registered = flags & 1 != 0;
-        state.erased = flags & 2 != 0;
+        state.erased = flags & ERASED != 0;
         state.standing = match (flags >> 2) & 3 {
             0 => Standing::Green,
             1 => Standing::Yellow,

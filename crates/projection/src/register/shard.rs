@@ -3,8 +3,8 @@
 use citycode_domain::ids::HolderId;
 use hashbrown::HashTable;
 
-use super::arena::{Arena, Place, put_head};
-use super::packing::Packed;
+use super::arena::{Arena, Place, first_entry, put_head};
+use super::packing::{Packed, is_erased};
 
 /// Holders of one shard.
 #[derive(Default)]
@@ -113,6 +113,12 @@ impl Shard {
             let live = self.index.find(hash(entry.holder), |named| *named == place);
             live.map(|_| whole)
         })
+    }
+
+    /// Those of its holders who are erased.
+    pub(super) fn erased(&self) -> impl Iterator<Item = HolderId> {
+        let entries = self.live_entries().filter_map(first_entry);
+        entries.filter(|entry| is_erased(entry.body)).map(|entry| entry.holder)
     }
 
     /// Takes a whole entry from a snapshot; false where the holder is there already.

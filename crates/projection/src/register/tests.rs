@@ -153,6 +153,10 @@ proptest! {
             found.sort_unstable();
             prop_assert_eq!(found, dependents(&model, guardian));
         }
+        let mut erased = register.erased();
+        erased.sort_unstable();
+        let gone = (0u8..).zip(&model).filter(|(_, state)| state.erased);
+        prop_assert_eq!(erased, gone.map(|(number, _)| holder(number + 100)).collect::<Vec<_>>());
         prop_assert_eq!(register.point(1).map(|point| point.sequence), Some(commits.len() as u64));
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use citycode_audit::{Audit, AuditIndex};
+use citycode_domain::event::{Event, HolderErased};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
@@ -98,6 +99,22 @@ pub(crate) async fn follow_index(
     Ok((audit, spawn_follower(store, index, &progress, health, lag)))
 }
 
+/// A queue in which everybody stands already whom a register calls erased, for a vault that keeps no mark of how far
+/// erasures were applied to it. A snapshot of the register is saved whatever the vault could forget by then, and from
+/// its end on the log names those before it no more; nor does it where an older vault was put in its place. Forgetting
+/// again whom a vault does not know costs it one look.
+pub(crate) fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, Erased) {
+    let (queue, other_end) = ErasureQueue::new();
+    let as_logged = Event::HolderErased(HolderErased {
+        codes: Vec::new(),
+        by_officer: false,
+    });
+    for holder in register.erased() {
+        queue.fold_holder(holder, &as_logged);
+    }
+    (queue, other_end)
+}
+
 /// Destroys in the vault whom the log calls erased.
 pub(crate) fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Component) -> JoinHandle<()> {
     health.ready();
@@ -143,3 +160,6 @@ async fn refold_system(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
