@@ -43,8 +43,7 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             Problem::new(Code::Unavailable, "the change was not made: the log took no commit")
                 .with_fix("try again; the same command id is safe to use")
         }
-        ExecuteError::Unknown => Problem::new(Code::Unavailable, "nobody knows yet whether the change was made")
-            .with_fix("repeat the request with the same command id: it will not be done twice"),
+        ExecuteError::Unknown => Problem::change_unknown(),
     }
 }
 

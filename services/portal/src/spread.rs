@@ -2,8 +2,12 @@
 //!
 //! Each instance's health is watched over its own connection (gRPC health checking protocol, `Watch`), so that one
 //! that is going, starting, frozen or cut from the log gets no more calls while another can take them. A unary call
-//! that an instance could not carry to its end goes to the next: every act has a command id, so what was done
-//! already is answered as it was, and nothing is done twice. Streams are not repeated.
+//! that an instance could not carry to its end goes to the next: every act has a command id and every scan an id, so
+//! what was done already is answered as it was, and nothing is done twice. Streams are not repeated.
+//!
+//! Once an instance may have done it without saying so, only a success tells what became of it: another instance
+//! refuses for reasons of its own (its limits, its clock, a log that it does not know to the end), and its refusal
+//! would hide that it was done.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,6 +29,9 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Service, ServiceExt as _};
 
 use crate::clients::TransportError;
+use outcome::{Outcome, is_look_up, nobody_knows};
+
+mod outcome;
 
 /// Methods with a stream of requests: they are carried once.
 pub(crate) const STREAMING: [&str; 2] = [
@@ -147,15 +154,28 @@ impl Spread {
             .map_err(|error| TransportError(error.into()))?
             .to_bytes();
         let mut last = Err(nobody());
+        let mut unknown = false;
         for instance in order {
             let body = Body::new(Full::new(bytes.clone()));
-            last = instance
+            let carried = instance
                 .carry_whole(http::Request::from_parts(parts.clone(), body))
                 .await;
-            match &last {
-                Ok(response) if !is_unavailable(response) => return last,
-                _ => metrics::counter!("citycode_portal_calls_tried_again_total").increment(1),
+            let outcome = match &carried {
+                Ok((_, outcome)) => *outcome,
+                Err(error) => Outcome::of_error(error),
+            };
+            last = carried.map(|(response, _)| response);
+            match outcome {
+                Outcome::Done => return last,
+                Outcome::Refused => break,
+                Outcome::NotDone => {}
+                Outcome::Unknown => unknown = true,
             }
+            metrics::counter!("citycode_portal_calls_tried_again_total").increment(1);
+        }
+        let method = parts.uri.path();
+        if unknown && !is_look_up(method) {
+            return Ok(nobody_knows(method));
         }
         last
     }
@@ -206,13 +226,14 @@ impl Instance {
     }
 
     /// Carries it to its end: an instance that dies amid its answer has not answered.
-    async fn carry_whole(&self, request: Request) -> Result<Response, TransportError> {
+    async fn carry_whole(&self, request: Request) -> Result<(Response, Outcome), TransportError> {
         let (parts, body) = self.carry(request).await?.into_parts();
         let whole = body.collect().await.map_err(|error| {
             self.tell(false);
             TransportError(error.into())
         })?;
-        Ok(Response::from_parts(parts, Body::new(whole)))
+        let outcome = Outcome::of_answer(&parts, whole.trailers());
+        Ok((Response::from_parts(parts, Body::new(whole)), outcome))
     }
 
     /// Watches its health for ever.
@@ -253,12 +274,6 @@ fn endpoint(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, to
 
 fn nobody() -> TransportError {
     TransportError("the name of the service leads nowhere".into())
-}
-
-/// A refusal before any message: the status stands among the headers.
-fn is_unavailable(response: &Response) -> bool {
-    let status = response.headers().get("grpc-status");
-    status.is_some_and(|status| status.as_bytes() == b"14")
 }
 
 async fn keep_resolving(

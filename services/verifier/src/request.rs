@@ -320,15 +320,15 @@ impl Verifier {
             }
             Err(error) => {
                 tracing::error!(%error, "a registration could not be recorded");
-                let detail = match error {
-                    RecordsError::Unavailable(_) => {
-                        "the registration could not be recorded, so the person is not registered"
-                    }
-                    RecordsError::Unknown(_) => {
-                        "whether the registration was recorded is not known: send the same scan again under the same id"
-                    }
-                };
-                Err(Problem::new(Code::Unavailable, detail))
+                Err(match error {
+                    RecordsError::Unavailable(_) => Problem::new(
+                        Code::Unavailable,
+                        "the registration could not be recorded, so the person is not registered",
+                    ),
+                    RecordsError::Unknown(_) => Problem::outcome_unknown(
+                        "whether the registration was recorded is not known: send the same scan again under the same id",
+                    ),
+                })
             }
         }
     }

@@ -13,6 +13,10 @@ use super::{Code, Problem};
 
 /// Metadata key under which a status carries the whole problem as JSON.
 const METADATA_KEY: &str = "citycode-problem-bin";
+/// Metadata key of a problem after which it may have been done all the same.
+const OUTCOME_KEY: &str = "citycode-outcome";
+/// The only value of [`OUTCOME_KEY`].
+const OUTCOME_UNKNOWN: &str = "unknown";
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
@@ -24,6 +28,9 @@ impl From<Problem> for Status {
         let mut metadata = MetadataMap::new();
         if let Ok(json) = serde_json::to_vec(&problem) {
             metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
+        }
+        if problem.outcome_unknown {
+            metadata.insert(OUTCOME_KEY, MetadataValue::from_static(OUTCOME_UNKNOWN));
         }
         Status::with_metadata(code, problem.to_string(), metadata)
     }
@@ -37,7 +44,13 @@ impl From<&Status> for Problem {
             .and_then(|value| value.to_bytes().ok())
             .and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok())
             .filter(|problem| (400..600).contains(&problem.status));
-        carried.unwrap_or_else(|| from_bare_status(status))
+        match carried {
+            Some(problem) => Problem {
+                outcome_unknown: status.metadata().contains_key(OUTCOME_KEY),
+                ..problem
+            },
+            None => from_bare_status(status),
+        }
     }
 }
 
@@ -53,7 +66,7 @@ fn from_bare_status(status: &Status) -> Problem {
     use tonic::Code as Grpc;
     match status.code() {
         Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Cancelled | Grpc::Aborted => {
-            Problem::new(Code::Unavailable, "the service behind did not answer")
+            Problem::outcome_unknown("the service behind did not answer")
         }
         Grpc::Unauthenticated => Problem::unauthenticated("the caller is not known"),
         Grpc::PermissionDenied => Problem::new(Code::NotAllowed, "the service behind refused"),

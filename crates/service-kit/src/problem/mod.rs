@@ -29,6 +29,9 @@ pub struct Problem {
     fix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    /// Between services only: people read it in the words.
+    #[serde(skip)]
+    outcome_unknown: bool,
 }
 
 impl Problem {
@@ -43,6 +46,7 @@ impl Problem {
             detail: cut(detail.into()),
             fix: code.advice().map(str::to_owned),
             retry_after_seconds: None,
+            outcome_unknown: false,
         }
     }
 
@@ -52,6 +56,23 @@ impl Problem {
         let mut this = Self::new(Code::NotAllowed, detail);
         this.status = 401;
         this.with_fix("Send a valid access token as \"authorization: Bearer TOKEN\".")
+    }
+
+    /// `unavailable`, where what was asked for may have been done all the same. It is marked, so that whoever asks
+    /// another instance does not take its refusal for the outcome.
+    #[must_use]
+    pub fn outcome_unknown(detail: impl Into<String>) -> Self {
+        Self {
+            outcome_unknown: true,
+            ..Self::new(Code::Unavailable, detail)
+        }
+    }
+
+    /// A change of which nobody knows yet whether it was made.
+    #[must_use]
+    pub fn change_unknown() -> Self {
+        Self::outcome_unknown("nobody knows yet whether the change was made")
+            .with_fix("repeat the request with the same command id: it will not be done twice")
     }
 
     /// `internal`: we could not decide. The cause belongs into the log, not into the answer.
@@ -117,6 +138,12 @@ impl Problem {
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after_seconds
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown
     }
 
     /// The process's exit code for it.

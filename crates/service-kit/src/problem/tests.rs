@@ -24,6 +24,19 @@ fn every_code_goes_through_grpc_and_back_unchanged() {
 }
 
 #[test]
+fn that_an_outcome_is_unknown_goes_through_grpc_and_is_no_field_of_the_answer() {
+    let problem = Problem::change_unknown();
+    let headers = Status::from(problem.clone()).into_http::<()>().into_parts().0.headers;
+    let received = Problem::from(Status::from_header_map(&headers).unwrap());
+    assert!(received.is_outcome_unknown());
+    assert_eq!(received, problem);
+    let words = serde_json::to_value(&problem).unwrap();
+    assert!(words.get("outcome_unknown").is_none());
+    assert!(!Problem::new(Code::Unavailable, "it was not made").is_outcome_unknown());
+    assert!(Problem::from(Status::unavailable("broken pipe")).is_outcome_unknown());
+}
+
+#[test]
 fn exit_codes_are_those_of_the_contract() {
     let expected = [
         (

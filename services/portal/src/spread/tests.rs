@@ -2,17 +2,47 @@
 use std::collections::BTreeSet;
 
 use citycode_service_kit::health::HealthRegistry;
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::serve::{Listener, app};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use citycode_testkit::eventually;
 use citycode_wire::proto::FILE_DESCRIPTOR_SET;
 use http::header::CONTENT_TYPE;
 use prost_types::FileDescriptorSet;
+use tonic::Status;
 use tonic::service::Routes;
 
 use super::*;
 
-/// An instance that answers every call with its own name, or as unavailable.
+/// What an instance does with every call.
+#[derive(Clone)]
+enum Conduct {
+    /// Answer with its own name.
+    Answer,
+    /// Say this.
+    Say(Status),
+    /// Break off amid the answer.
+    Break,
+}
+
+impl Conduct {
+    fn answer(&self, name: &'static str) -> http::Response<axum::body::Body> {
+        let body = match self {
+            Self::Answer => axum::body::Body::empty(),
+            Self::Say(status) => return status.clone().into_http(),
+            Self::Break => {
+                let broken = futures::stream::iter([Err::<bytes::Bytes, _>("it broke")]);
+                axum::body::Body::from_stream(broken)
+            }
+        };
+        http::Response::builder()
+            .header(CONTENT_TYPE, "application/grpc")
+            .header("name", name)
+            .body(body)
+            .unwrap()
+    }
+}
+
 struct Server {
     address: String,
     health: HealthRegistry,
@@ -21,22 +51,16 @@ struct Server {
 }
 
 impl Server {
-    async fn start(name: &'static str, refuses: bool) -> Self {
+    async fn start(name: &'static str, conduct: Conduct) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = format!("http://{}", listener.address());
         let (stop, stopped) = Signal::channel();
         let health = HealthRegistry::new();
         let (server, follow) = health.grpc(&[], stopped.clone());
         tokio::spawn(follow);
-        let answer = move || async move {
-            if refuses {
-                return tonic::Status::unavailable("not now").into_http::<axum::body::Body>();
-            }
-            http::Response::builder()
-                .header(CONTENT_TYPE, "application/grpc")
-                .header("name", name)
-                .body(axum::body::Body::empty())
-                .unwrap()
+        let answer = move || {
+            let answer = conduct.answer(name);
+            async move { answer }
         };
         let router = app(Routes::new(server), axum::Router::new().fallback(answer));
         let task = tokio::spawn(async move { drop(listener.serve(router, stopped).await) });
@@ -63,10 +87,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn calls_go_to_all_that_serve_and_past_those_that_do_not() {
     let (first, second) = (
-        Server::start("first", false).await,
-        Server::start("second", false).await,
+        Server::start("first", Conduct::Answer).await,
+        Server::start("second", Conduct::Answer).await,
     );
-    let starting = Server::start("starting", false).await;
+    let starting = Server::start("starting", Conduct::Answer).await;
     let not_yet = starting.health.component("log");
     let addresses = [&first, &second, &starting].map(|server| server.address.clone());
     let spread = Spread::over(&addresses, None).unwrap();
@@ -101,8 +125,8 @@ async fn calls_go_to_all_that_serve_and_past_those_that_do_not() {
 #[tokio::test]
 async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
     let (refusing, taking) = (
-        Server::start("refusing", true).await,
-        Server::start("taking", false).await,
+        Server::start("refusing", Conduct::Say(Status::unavailable("not now"))).await,
+        Server::start("taking", Conduct::Answer).await,
     );
     let spread = Spread::over(&[refusing.address.clone(), taking.address.clone()], None).unwrap();
     eventually("both serve", PATIENCE, || async {
@@ -123,8 +147,8 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
 #[tokio::test]
 async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
     let (first, second) = (
-        Server::start("first", false).await,
-        Server::start("second", false).await,
+        Server::start("first", Conduct::Answer).await,
+        Server::start("second", Conduct::Answer).await,
     );
     let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
     eventually("one serves", PATIENCE, || async { spread.is_serving() }).await;
@@ -141,6 +165,112 @@ async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
         let after = spread.carry(request(asked)).await.unwrap();
         assert_ne!(before.headers()["name"], after.headers()["name"]);
     }
+}
+
+const ISSUE: &str = "/citycode.issuer.v1.IssuerService/Issue";
+
+/// What comes of a call that is offered to the first of two instances and then to the second: a name or a problem.
+async fn offered(path: &str, first: &Server, second: &Server) -> Result<String, Problem> {
+    let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
+    eventually("both are known", PATIENCE, || async {
+        spread.instances.load().len() == 2
+    })
+    .await;
+    let mut request = http::Request::post(format!("http://x{path}"))
+        .body(Body::empty())
+        .unwrap();
+    let last = CarriedBy(second.address.as_str().into());
+    request.extensions_mut().insert(last);
+    let response = spread.carry(request).await.unwrap();
+    match Status::from_header_map(response.headers()) {
+        Some(status) => Err(Problem::from(status)),
+        None => Ok(response.headers()["name"].to_str().unwrap().to_owned()),
+    }
+}
+
+fn say(problem: Problem) -> Conduct {
+    Conduct::Say(problem.into())
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
+    let not_made = Problem::new(Code::Unavailable, "the change was not made");
+    for may_have_done in [
+        Conduct::Break,
+        say(Problem::change_unknown()),
+        Conduct::Say(Status::unavailable("a proxy lost it")),
+    ] {
+        let first = Server::start("first", may_have_done).await;
+        for refusal in [
+            Problem::new(Code::RateLimited, "too many"),
+            Problem::new(Code::NotRegistered, "nobody"),
+            Problem::new(Code::NotAllowed, "no"),
+            Problem::internal(),
+            not_made.clone(),
+        ] {
+            let second = Server::start("second", say(refusal.clone())).await;
+            let act = offered(ISSUE, &first, &second).await;
+            assert_eq!(act, Err(Problem::change_unknown()), "before {refusal}");
+            let scan = offered(outcome::VERIFY, &first, &second).await.unwrap_err();
+            assert!(scan.is_outcome_unknown() && scan.detail().contains("scan"), "{scan}");
+            // Whoever looks something up has lost nothing.
+            assert_eq!(offered(outcome::LOOKING[0], &first, &second).await, Err(refusal));
+        }
+        let done = Server::start("second", Conduct::Answer).await;
+        assert_eq!(offered(ISSUE, &first, &done).await.as_deref(), Ok("second"));
+    }
+    let both = [
+        Server::start("first", Conduct::Break).await,
+        Server::start("second", Conduct::Break).await,
+    ];
+    let act = offered(ISSUE, &both[0], &both[1]).await;
+    assert_eq!(act, Err(Problem::change_unknown()));
+}
+
+#[tokio::test]
+async fn what_was_surely_not_done_hides_no_refusal() {
+    let refusal = Problem::new(Code::NotRegistered, "nobody");
+    let second = Server::start("second", say(refusal.clone())).await;
+    let not_made = Problem::new(Code::Unavailable, "the change was not made");
+    let first = Server::start("first", say(not_made)).await;
+    assert_eq!(offered(ISSUE, &first, &second).await, Err(refusal.clone()));
+    let mut gone = Server::start("gone", Conduct::Answer).await;
+    gone.stop.pull();
+    (&mut gone.task).await.unwrap();
+    assert_eq!(
+        offered(ISSUE, &gone, &second).await,
+        Err(refusal),
+        "nobody took the connection"
+    );
+}
+
+#[test]
+fn every_method_that_changes_nothing_is_named() {
+    let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
+    // A change has a name of its own, so that it may be repeated.
+    let is_change = |input: &str| {
+        let mut messages = set.file.iter().flat_map(|file| {
+            let package = file.package();
+            file.message_type.iter().map(move |message| (package, message))
+        });
+        let (_, message) = messages
+            .find(|(package, message)| format!(".{package}.{}", message.name()) == input)
+            .unwrap();
+        message
+            .field
+            .iter()
+            .any(|field| ["command_id", "scan_id"].contains(&field.name()))
+    };
+    let mut looking = BTreeSet::new();
+    for file in &set.file {
+        for service in &file.service {
+            let unary = service.method.iter().filter(|method| !method.client_streaming());
+            for method in unary.filter(|method| !is_change(method.input_type())) {
+                looking.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    assert_eq!(looking, outcome::LOOKING.map(str::to_owned).into());
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! What an attempt at one instance tells of a call, and what is answered where none of them tells.
+
+use std::error::Error as _;
+
+use citycode_service_kit::problem::Problem;
+use http::HeaderMap;
+use http::response::Parts;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::clients::TransportError;
+
+/// Methods that change nothing: whatever another instance answers is an answer. Every other is an act.
+pub(super) const LOOKING: [&str; 5] = [
+    "/citycode.audit.v1.AuditService/History",
+    "/citycode.issuer.v1.IssuerService/ListCodes",
+    "/citycode.issuer.v1.IssuerService/ListKeys",
+    "/citycode.revocation.v1.RevocationService/GetStatusList",
+    "/citycode.revocation.v1.RevocationService/ListStatusLists",
+];
+/// The act that is known by a scan id instead of a command id.
+pub(super) const VERIFY: &str = "/citycode.verifier.v1.VerifierService/Verify";
+
+/// Whether a method changes nothing.
+pub(super) fn is_look_up(method: &str) -> bool {
+    LOOKING.contains(&method)
+}
+
+/// What an attempt tells of the act that it was to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// It is done.
+    Done,
+    /// It was refused.
+    Refused,
+    /// This instance could not do it, and did not.
+    NotDone,
+    /// It may have been done.
+    Unknown,
+}
+
+impl Outcome {
+    /// The status stands among the headers where it came before any message, else behind them.
+    pub(super) fn of_answer(answer: &Parts, trailers: Option<&HeaderMap>) -> Self {
+        let said = [Some(&answer.headers), trailers];
+        match said.into_iter().flatten().find_map(Status::from_header_map) {
+            Some(status) if status.code() == tonic::Code::Ok => Self::Done,
+            Some(status) if status.code() == tonic::Code::Unavailable => {
+                if Problem::from(&status).is_outcome_unknown() {
+                    Self::Unknown
+                } else {
+                    Self::NotDone
+                }
+            }
+            None if answer.status.is_success() => Self::Done,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Only where no connection came up it is sure that nothing was sent.
+    pub(super) fn of_error(error: &TransportError) -> Self {
+        let mut causes = std::iter::successors(error.source(), |error| (*error).source());
+        if causes.any(|cause| cause.is::<tonic::ConnectError>()) {
+            Self::NotDone
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// The answer when an instance may have done it and none has said that it did.
+pub(super) fn nobody_knows(method: &str) -> http::Response<Body> {
+    let problem = if method == VERIFY {
+        Problem::outcome_unknown("nobody knows yet whether the scan was registered")
+            .with_fix("send the same scan again under the same scan id: it will not be registered twice")
+    } else {
+        Problem::change_unknown()
+    };
+    Status::from(problem).into_http()
+}
