@@ -48,6 +48,14 @@ pub fn parse(text: &str) -> Result<Policy, PolicyFileError> {
 /// # Errors
 /// [`PolicyFileError::Read`] where the file cannot be read, else as [`parse`].
 pub fn read(path: &Path) -> Result<Policy, PolicyFileError> {
+    parse(&read_text(path)?)
+}
+
+/// The text of a policy file, unchecked; never takes more than [`MAX_FILE_BYTES`] into memory.
+///
+/// # Errors
+/// [`PolicyFileError::Read`] where the file cannot be read; it is too large, or no text.
+pub fn read_text(path: &Path) -> Result<String, PolicyFileError> {
     let failed = |source| PolicyFileError::Read {
         path: path.to_owned(),
         source,
@@ -61,5 +69,5 @@ pub fn read(path: &Path) -> Result<Policy, PolicyFileError> {
     }
     let text = String::from_utf8(bytes).map_err(|_| PolicyFileError::NotUtf8)?;
     // Editors on Windows put a byte order mark before the text.
-    parse(text.strip_prefix('\u{feff}').unwrap_or(&text))
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

@@ -12,6 +12,8 @@ mod front;
 mod ground;
 mod issuer;
 mod keeping;
+mod named_files;
+mod policy;
 mod portal;
 mod publishing;
 mod revocation;
@@ -146,6 +148,7 @@ async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
     let settings: ServiceSettings = config::load(&sources).map_err(|error| StartError::Config(error).into_failure())?;
     settings.complain(role).map_err(StartError::into_failure)?;
     if args.check_config {
+        named_files::check(role, &settings).map_err(StartError::into_failure)?;
         return crate::up::say("the configuration is in order");
     }
     let telemetry = telemetry::init(&telemetry::Settings::from_process(

@@ -57,6 +57,8 @@ pub struct IdentityProvider {
 pub enum StartError {
     #[error("the configuration is refused: {0}")]
     Config(#[from] config::ConfigError),
+    #[error("the configuration is in order, but not what it names: {}", .0.join("; "))]
+    NamedFiles(Vec<String>),
     #[error("the policy is refused: {0}")]
     Policy(#[from] citycode_policy_file::PolicyFileError),
     #[error("the data folder cannot be used: {0}")]

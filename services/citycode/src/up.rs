@@ -29,6 +29,7 @@ use crate::local_token;
 pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
     let settings = load(args).map_err(StartError::into_failure)?;
     if args.check_config {
+        settings.check_named_files().map_err(StartError::into_failure)?;
         say("the configuration is in order")?;
         return Ok(());
     }

@@ -19,10 +19,10 @@ use citycode_vault::jetstream::{VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::Role;
 use super::keeping::Keeping;
 use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
+use super::{Role, policy};
 use crate::compose::measured::MeasuredLog;
 use crate::compose::{StartError, Surroundings, snapshots};
 
@@ -65,7 +65,7 @@ impl Ground {
     ) -> Result<Self, StartError> {
         let state = settings.state.as_ref().expect("complained of where it is missing");
         let state = StateFolder::open(state)?;
-        let policy = policy(settings)?;
+        let policy = policy::open(settings)?;
         let tokens = access(settings)?;
         let mut config = role.servers_of_log(settings).log(role.program())?;
         config.expected_log_id = state.log_id()?;
@@ -243,14 +243,6 @@ impl Ground {
         };
         Ok(tokio::spawn(keeping.run()))
     }
-}
-
-/// The policy of the settings, or Shanghai's.
-pub(super) fn policy(settings: &ServiceSettings) -> Result<Arc<Policy>, StartError> {
-    Ok(Arc::new(match &settings.policy {
-        Some(path) => citycode_policy_file::read(path)?,
-        None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
-    }))
 }
 
 /// Whose tokens are taken.

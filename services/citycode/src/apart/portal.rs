@@ -7,7 +7,7 @@ use citycode_portal::{Clients, Endpoints, Portal, PortalParts, Reached};
 use citycode_service_kit::health::{Component, HealthRegistry};
 
 use super::settings::ServiceSettings;
-use super::{Service, ground};
+use super::{Service, ground, policy};
 use crate::compose::{StartError, Surroundings};
 
 /// Between two looks at which services are reached.
@@ -34,7 +34,7 @@ pub(super) fn open(
     let reaching = tokio::spawn(keep_telling(reached, services));
     let portal = Portal::new(PortalParts {
         clients,
-        policy: ground::policy(settings)?,
+        policy: policy::open(settings)?,
         tokens: ground::access(settings)?,
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),

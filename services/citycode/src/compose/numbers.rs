@@ -26,6 +26,12 @@ pub(crate) enum Part {
     Follower,
     /// Followers on NATS servers.
     OnServers,
+    /// Whoever has snapshots of projections to start from.
+    Snapshots,
+    /// The same on NATS servers.
+    Starting,
+    /// Every service of a city on NATS.
+    OfACity,
     /// Whoever appends what people ask for.
     Writer,
     Issuer,
@@ -75,6 +81,13 @@ pub(crate) const ALL: &[Number] = &[
         "calls with an access token that was refused",
     ),
     number(
+        "citycode_policy_info",
+        Gauge,
+        Part::OfACity,
+        "1, with the policy's name and the digest of its file: the same at every service of a city",
+    )
+    .by(&["policy", "digest"], &[]),
+    number(
         "citycode_followers_stopped_total",
         Counter,
         Part::Follower,
@@ -104,7 +117,7 @@ pub(crate) const ALL: &[Number] = &[
     number(
         "citycode_snapshot_age_seconds",
         Gauge,
-        Part::Follower,
+        Part::Snapshots,
         "age of a projection's snapshot on the disk",
     )
     .by(&["snapshot"], &[]),
@@ -151,28 +164,28 @@ pub(crate) const ALL: &[Number] = &[
     number(
         "citycode_start_seconds",
         Gauge,
-        Part::OnServers,
+        Part::Starting,
         "how long a projection took from its start until it had what the log had",
     )
     .by(&["projection"], &[]),
     number(
         "citycode_start_snapshot_commits",
         Gauge,
-        Part::OnServers,
+        Part::Starting,
         "commits that a projection had at its start, from a snapshot",
     )
     .by(&["projection"], &[]),
     number(
         "citycode_start_tail_commits",
         Gauge,
-        Part::OnServers,
+        Part::Starting,
         "commits that it then read from the log",
     )
     .by(&["projection"], &[]),
     number(
         "citycode_shared_snapshots_refused_total",
         Counter,
-        Part::OnServers,
+        Part::Starting,
         "shared snapshots that were refused at a start; the log was read instead",
     )
     .by(&["projection"], &["register", "status"]),
@@ -347,6 +360,7 @@ pub(crate) const ALL: &[Number] = &[
 pub(crate) const OF_ONE_PROCESS: &[Part] = &[
     Part::Every,
     Part::Follower,
+    Part::Snapshots,
     Part::Writer,
     Part::Issuer,
     Part::Revocation,
@@ -356,18 +370,31 @@ pub(crate) const OF_ONE_PROCESS: &[Part] = &[
 
 /// What the process of a service apart shows.
 pub(crate) const fn of(role: Role) -> &'static [Part] {
+    use Part::{Every, Follower, OfACity, OnServers, Snapshots, Starting, Writer};
     match role {
-        Role::Issuer => &[Part::Every, Part::Follower, Part::OnServers, Part::Writer, Part::Issuer],
+        Role::Issuer => &[
+            Every,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Writer,
+            Part::Issuer,
+        ],
         Role::Revocation => &[
-            Part::Every,
-            Part::Follower,
-            Part::OnServers,
-            Part::Writer,
+            Every,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Writer,
             Part::Revocation,
         ],
-        Role::Verifier => &[Part::Every, Part::Follower, Part::OnServers, Part::Verifier],
-        Role::Audit => &[Part::Every, Part::Follower, Part::OnServers],
-        Role::Portal => &[Part::Every, Part::Portal],
+        Role::Verifier => &[Every, OfACity, Follower, OnServers, Snapshots, Starting, Part::Verifier],
+        Role::Audit => &[Every, OfACity, Follower, OnServers],
+        Role::Portal => &[Every, OfACity, Part::Portal],
     }
 }
 

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use citycode_service_kit::auth::TrustedKeys;
 use citycode_service_kit::config::Sensible;
+use citycode_service_kit::files;
 use serde::Deserialize;
 
-use crate::compose::IdentityProvider;
+use crate::compose::{IdentityProvider, StartError};
 
 /// Port and address unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -44,6 +46,43 @@ impl Default for Settings {
             scan_retention_days: 30,
             identity_provider: None,
             assertion_provider: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Looks into the files that are named: what is missing there would else be said at the start.
+    ///
+    /// # Errors
+    /// [`StartError::NamedFiles`], with all of them.
+    pub(crate) fn check_named_files(&self) -> Result<(), StartError> {
+        let policy = self
+            .policy
+            .as_ref()
+            .map(|path| citycode_policy_file::read(path).map(drop));
+        let master = self
+            .master_key_file
+            .as_ref()
+            .map(|path| files::read_private(path).map(drop));
+        let provider = self.identity_provider.iter().chain(&self.assertion_provider);
+        let keys = provider.map(|provider| {
+            let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file);
+            trusted
+                .err()
+                .map(|error| format!("{}: {error}", provider.jwks_file.display()))
+        });
+        let wrong: Vec<String> = [
+            policy.and_then(Result::err).map(|error| error.to_string()),
+            master.and_then(Result::err).map(|error| error.to_string()),
+        ]
+        .into_iter()
+        .chain(keys)
+        .flatten()
+        .collect();
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(StartError::NamedFiles(wrong))
         }
     }
 }

@@ -196,6 +196,19 @@ impl City {
         .await
     }
 
+    /// Writes down what a service is started with.
+    pub(crate) fn write_config(&self, program: &Path, name: &str, urls: &[String], more: &str) -> PathBuf {
+        let user = program.file_name().and_then(OsStr::to_str).expect("a name");
+        let common = self.config(user.trim_start_matches("citycode-"), urls);
+        let state = self.folder.path().join("state").join(name);
+        std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
+        let config = self.folder.path().join(format!("{name}.toml"));
+        // Keys of no table stand before the first.
+        let (keys, tables) = more.split_at(more.find('[').unwrap_or(more.len()));
+        std::fs::write(&config, format!("state = {state:?}\n{keys}{common}\n{tables}")).expect("a file");
+        config
+    }
+
     /// The same for one that may not come up.
     pub(crate) async fn try_launch(
         &self,
@@ -205,14 +218,7 @@ impl City {
         urls: &[String],
         more: &str,
     ) -> Result<Running, StartError> {
-        let user = program.file_name().and_then(OsStr::to_str).expect("a name");
-        let common = self.config(user.trim_start_matches("citycode-"), urls);
-        let state = self.folder.path().join("state").join(name);
-        std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
-        let config = self.folder.path().join(format!("{name}.toml"));
-        // Keys of no table stand before the first.
-        let (keys, tables) = more.split_at(more.find('[').unwrap_or(more.len()));
-        std::fs::write(&config, format!("state = {state:?}\n{keys}{common}\n{tables}")).expect("a file");
+        let config = self.write_config(program, name, urls, more);
         let listen = format!("127.0.0.1:{port}");
         let args = [
             "--config".as_ref(),

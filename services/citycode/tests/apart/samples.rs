@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::city::{audit, issuer, portal, revocation, verifier};
+use crate::city::{City, audit, issuer, portal, revocation, verifier};
 
 #[tokio::test]
 async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernetes() {
@@ -17,7 +17,41 @@ async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernet
                 .await
                 .expect("it runs");
             let said = String::from_utf8_lossy(&checked.stderr);
-            assert!(checked.status.success(), "{} with {file}: {said}", program.display());
+            // What it names lies in a container: that much is said, and nothing else.
+            let what = format!("{} with {file}: {said}", program.display());
+            assert!(!checked.status.success(), "{what}");
+            assert!(
+                said.contains("the configuration is in order, but not what it names"),
+                "{what}"
+            );
+            assert!(said.contains("/run/secrets/jwks.json"), "{what}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_configuration_whose_files_are_there_is_in_order_and_one_that_lacks_a_seed_is_told_so() {
+    let city = City::secured().await;
+    let check = async |policy: &str| {
+        let program = verifier();
+        let config = city.write_config(&program, "checked", city.urls(), policy);
+        let checked = tokio::process::Command::new(&program)
+            .args(["--check-config", "--config"])
+            .arg(config)
+            .output()
+            .await
+            .expect("it runs");
+        (
+            checked.status.success(),
+            String::from_utf8_lossy(&checked.stderr).into_owned(),
+        )
+    };
+    let (passes, said) = check("").await;
+    assert!(passes, "{said}");
+    std::fs::remove_file(city.secret("nats/verifier.nk")).expect("it is there");
+    let (passes, said) = check("policy = \"/no/policy.toml\"\n").await;
+    assert!(
+        !passes && said.contains("verifier.nk") && said.contains("/no/policy.toml"),
+        "{said}"
+    );
 }

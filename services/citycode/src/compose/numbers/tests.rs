@@ -66,6 +66,9 @@ fn shown_by(part: Part) -> &'static str {
         Part::Every => "every service",
         Part::Follower => "issuer, revocation, verifier, audit",
         Part::OnServers => "the same, on NATS",
+        Part::Snapshots => "issuer, revocation, verifier",
+        Part::Starting => "issuer, revocation, verifier, on NATS",
+        Part::OfACity => "every service, on NATS",
         Part::Writer => "issuer, revocation",
         Part::Issuer => "issuer",
         Part::Revocation => "revocation",
@@ -96,6 +99,7 @@ fn names_end_in_their_unit() {
         "_messages",
         "_days",
         "_healthy",
+        "_info",
     ];
     for number in ALL {
         let name = number.name;
