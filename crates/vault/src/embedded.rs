@@ -103,6 +103,15 @@ impl EmbeddedVault {
         Ok(Self { core, writer })
     }
 
+    /// Every holder of whom something is kept: 16 bytes each. Blocks its thread for as long as opening every row takes.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn holders(&self) -> Result<Vec<HolderId>, VaultError> {
+        let transaction = self.core.database.begin_read().map_err(rows::unavailable)?;
+        Rows::reading(&transaction, &self.core.keys.read())?.holders()
+    }
+
     /// Durable transactions that put people in since it was opened: how well requests gather into batches.
     #[must_use]
     pub fn batches(&self) -> u64 {

@@ -34,6 +34,7 @@ mod manifest;
 mod open;
 mod pages;
 mod rotate;
+mod take_over;
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
 pub use manifest::NewVault;
 pub use open::{OpenError, provision};
 use pages::{Entries, Page, PageId, PageName, Pages, Table};
+pub use take_over::TakenOver;
 
 const STREAM: &str = "KV_CC_VAULT";
 /// In a record's place: this holder was erased. It stays for good, so that who read the index before the erasure and
@@ -98,8 +100,8 @@ impl JetStreamVault {
         self.pages.sweep().await
     }
 
-    fn id_tag(&self, id_number: &IdNumber) -> [u8; 32] {
-        let tag = hmac::sign(&self.tags, id_number.as_bytes());
+    fn id_tag(&self, id_number: &[u8; 18]) -> [u8; 32] {
+        let tag = hmac::sign(&self.tags, id_number);
         tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
     }
 
@@ -165,9 +167,7 @@ impl JetStreamVault {
     async fn complete(
         &self,
         found: Found,
-        id_number: &IdNumber,
-        person: &Person,
-        tag: &[u8; 32],
+        record: impl FnOnce() -> Zeroizing<Vec<u8>> + Send,
     ) -> Result<bool, VaultError> {
         let page = self.people_page(found.holder)?;
         if !found.created
@@ -176,8 +176,7 @@ impl JetStreamVault {
             return Ok(record != ERASED);
         }
         // New, or its maker went before this step: whoever comes completes it, once.
-        let key = HolderKey::new(*self.random_key());
-        let record = crate::person::encode(id_number, person, &key, tag);
+        let record = record();
         let complete = |entries: &mut Entries| match entries.get(&found.holder.0) {
             Some(record) => (false, record != ERASED),
             None => {
@@ -278,7 +277,7 @@ fn is_for_good(code: u64) -> bool {
 #[async_trait]
 impl Vault for JetStreamVault {
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
-        let tag = self.id_tag(id_number);
+        let tag = self.id_tag(id_number.as_bytes());
         let holder = self.pages.entry(self.index_page(&tag), &tag).await?;
         holder.map(|holder| holder_in(&holder)).transpose()
     }
@@ -289,12 +288,16 @@ impl Vault for JetStreamVault {
         candidate: HolderId,
         person: Person,
     ) -> Result<Found, VaultError> {
-        let tag = self.id_tag(id_number);
+        let tag = self.id_tag(id_number.as_bytes());
         let (mut candidate, mut dead) = (candidate, None);
         for _ in 0..MAX_ERASED_MEANWHILE {
             // The index first: it decides who is faster, and says nothing of the person to anyone.
             let found = self.settle_index(&tag, candidate, dead).await?;
-            if self.complete(found, id_number, &person, &tag).await? {
+            let record = || {
+                let key = HolderKey::new(*self.random_key());
+                crate::person::encode(id_number, &person, &key, &tag)
+            };
+            if self.complete(found, record).await? {
                 return Ok(found);
             }
             // Erased since the index was read: this holder is not to come back.
@@ -342,7 +345,7 @@ impl Vault for JetStreamVault {
     async fn reason_key(&self, id_number: &IdNumber) -> Result<Option<HolderKey>, VaultError> {
         let reasons = self.reasons.as_ref();
         let reasons = reasons.ok_or(VaultError::NotGiven("officers' reasons"))?;
-        let tag = self.id_tag(id_number);
+        let tag = self.id_tag(id_number.as_bytes());
         let Some(entry) = self.pages.entry(self.index_page(&tag), &tag).await? else {
             return Ok(None);
         };

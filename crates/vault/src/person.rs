@@ -56,21 +56,42 @@ const HAS_DISABILITY: u8 = 1;
 const HAS_GROUP: u8 = 2;
 
 pub(crate) fn encode(id_number: &IdNumber, person: &Person, key: &HolderKey, id_tag: &[u8; 32]) -> Zeroizing<Vec<u8>> {
-    let group = person.group.as_deref().unwrap_or("");
+    let group = person.group.as_deref();
+    record(
+        id_number.as_bytes(),
+        (person.name.as_str(), person.disability, group),
+        key,
+        id_tag,
+    )
+}
+
+/// The record of a person who was registered elsewhere, with the key that they have had since, under this vault's tag.
+pub(crate) fn encode_again(person: &PersonFile, id_tag: &[u8; 32]) -> Zeroizing<Vec<u8>> {
+    let told = (person.name.as_str(), person.disability, person.group.as_deref());
+    record(&person.id_number, told, &person.key, id_tag)
+}
+
+fn record(
+    id_number: &[u8; 18],
+    (name, disability, group): (&str, bool, Option<&str>),
+    key: &HolderKey,
+    id_tag: &[u8; 32],
+) -> Zeroizing<Vec<u8>> {
     let mut flags = 0;
-    if person.disability {
+    if disability {
         flags |= HAS_DISABILITY;
     }
-    if person.group.is_some() {
+    if group.is_some() {
         flags |= HAS_GROUP;
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(86 + person.name.as_str().len() + group.len()));
+    let group = group.unwrap_or("");
+    let mut bytes = Zeroizing::new(Vec::with_capacity(86 + name.len() + group.len()));
     bytes.push(VERSION);
     bytes.extend_from_slice(key.as_bytes());
     bytes.extend_from_slice(id_tag);
-    bytes.extend_from_slice(id_number.as_bytes());
+    bytes.extend_from_slice(id_number);
     bytes.push(flags);
-    for text in [person.name.as_str(), group] {
+    for text in [name, group] {
         bytes.extend_from_slice(
             &u16::try_from(text.len())
                 .expect("names and groups are bounded at parsing")

@@ -131,6 +131,28 @@ where
             .ok_or_else(|| VaultError::Damaged("a person's record of another form".into()))
     }
 
+    /// Every holder of whom something is kept, by page.
+    pub(super) fn holders(&self) -> Result<Vec<HolderId>, VaultError> {
+        let mut holders = Vec::new();
+        let Some(people) = &self.people else {
+            return Ok(holders);
+        };
+        let damaged = || VaultError::Damaged("a row does not open under its page's key".into());
+        for row in people.iter().map_err(unavailable)? {
+            let (row, sealed) = row.map_err(unavailable)?;
+            let row = row.value();
+            let page = Page {
+                table: Table::People,
+                number: row.0,
+            };
+            let key = self.page_key(page)?;
+            let opened = seal::open(&key.key, &row_context(page, &row), sealed.value()).map_err(|_| damaged())?;
+            let (name, _) = split_name(&opened).ok_or_else(damaged)?;
+            holders.push(HolderId::from_slice(name).ok_or_else(damaged)?);
+        }
+        Ok(holders)
+    }
+
     fn get(
         &self,
         table: &impl ReadableTable<Key, &'static [u8]>,

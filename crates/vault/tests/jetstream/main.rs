@@ -7,3 +7,4 @@ mod fixture;
 mod keys;
 mod once;
 mod silence;
+mod taken_over;

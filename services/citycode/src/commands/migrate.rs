@@ -1,7 +1,8 @@
 //! `citycode migrate`: an event log moves to another engine, every position and hash as it was, and is compared whole
 //! in the end. Done again, it goes on where it ended; so it also keeps an archive of a log that lives.
 //!
-//! What it leaves out: the vault and the keys. They are files of the data folder and are copied as files, apart.
+//! What it leaves out: the vault and the keys. They are files of the data folder and are copied as files, apart; into the
+//! vault of a city on servers people go by `citycode vault import`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::output::{Output, progress};
 /// Flags of `migrate`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves; copy the folders `keys` and `vault` beside it. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
+    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves. Into a folder, copy the folders `keys` and `vault` beside it; onto servers, the people follow by `citycode vault import`. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
 )]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `citycode vault`: what an operator does to the vault on NATS servers.
 
 mod backup;
+mod import;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const CLIENT: &str = "citycode vault";
 /// Flags of `vault`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode vault rotate-master --config /etc/citycode/vault.toml\n  citycode vault back-up --config /etc/citycode/vault-backup.toml --to /backup/vault-2026-11-25\n  citycode vault bring-back --config /etc/citycode/vault-backup.toml --from /backup/vault-2026-11-25"
+    after_help = "Examples:\n  citycode vault rotate-master --config /etc/citycode/vault.toml\n  citycode vault back-up --config /etc/citycode/vault-backup.toml --to /backup/vault-2026-11-25\n  citycode vault bring-back --config /etc/citycode/vault-backup.toml --from /backup/vault-2026-11-25\n  citycode vault import --config /etc/citycode/vault.toml --from /var/lib/citycode"
 )]
 pub(crate) struct VaultArgs {
     #[command(subcommand)]
@@ -39,6 +40,8 @@ enum What {
     BackUp(backup::BackUpArgs),
     /// Bring the vault of a backup onto servers that have none.
     BringBack(backup::BringBackArgs),
+    /// Take over everybody from the data folder of a `citycode up` whose log moved to the servers.
+    Import(import::ImportArgs),
 }
 
 #[derive(Args)]
@@ -56,6 +59,7 @@ pub(crate) async fn run(args: &VaultArgs, output: Output, entropy: &Arc<dyn Entr
         What::RotateMaster(args) => rotate(args, output, entropy).await,
         What::BackUp(args) => backup::back_up(args, output).await,
         What::BringBack(args) => backup::bring_back(args, output).await,
+        What::Import(args) => import::run(args, output, entropy).await,
     }
 }
 

@@ -8,6 +8,7 @@ mod clocks;
 mod comings;
 mod faults;
 mod foreign;
+mod grown;
 mod kept;
 mod life;
 mod mutual;
