@@ -7,6 +7,7 @@ use citycode_service_kit::auth::optional_caller;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry::current_traceparent;
+use data_encoding::BASE64URL_NOPAD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -22,7 +23,7 @@ pub(crate) struct Call {
     authorization: MetadataValue<Ascii>,
     traceparent: Option<MetadataValue<Ascii>>,
     idempotency_key: Option<Uuid>,
-    /// For a command that has no id of its caller's.
+    /// For a command or a scan that has no id of its caller's.
     drawn: [u8; 16],
 }
 
@@ -74,6 +75,11 @@ impl Call {
             (Some(id), _) | (None, Some(id)) => Ok(id.as_bytes().to_vec()),
             (None, None) => Ok(self.drawn.to_vec()),
         }
+    }
+
+    /// An id for a scan whose caller names none, so that the call may be carried twice.
+    pub(crate) fn drawn_scan_id(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.drawn)
     }
 }
 

@@ -23,7 +23,7 @@ const PICTURE_MEBIBYTES: usize = 128;
 pub struct PortalParts {
     /// The services behind.
     pub clients: Clients,
-    /// The policy, for `/api/v1/policy` alone: nothing is decided by it here.
+    /// The policy, for `/api/v1/policy` and for which scans need an id of their own: nothing is decided by it here.
     pub policy: Arc<Policy>,
     /// Verifies the callers' tokens.
     pub tokens: Arc<AccessTokens>,
@@ -41,6 +41,7 @@ pub struct Portal {
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) clients: Clients,
+    pub(crate) policy: Arc<Policy>,
     /// The policy as it is answered.
     pub(crate) policy_json: Bytes,
     /// Bounds how many pictures are looked at at once.
@@ -66,6 +67,7 @@ impl Portal {
         let shared = Arc::new(Shared {
             clients,
             policy_json: api::policy_json(&policy),
+            policy,
             pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
             picture_mebibytes: Arc::new(Semaphore::new(PICTURE_MEBIBYTES)),
         });

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::answer::{Instant, incomplete, invalid, json};
 use crate::call::Call;
-use crate::portal::SharedState;
+use crate::portal::{Shared, SharedState};
 use crate::spread::CarriedBy;
 
 /// One scan: either `code` or `id_card`.
@@ -172,16 +172,18 @@ pub(crate) async fn verify(
     call: Call,
     JsonBody(body): JsonBody<VerifyBody>,
 ) -> Result<Response, Problem> {
-    ask(&shared.clients, &call, body.into_message()?).await
+    ask(&shared, &call, body.into_message()?).await
 }
 
 /// Asks the verifier and renders its verdict.
-pub(crate) async fn ask(
-    clients: &crate::Clients,
-    call: &Call,
-    message: proto::VerifyRequest,
-) -> Result<Response, Problem> {
-    let mut verifier = clients.verifier.clone();
+pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::VerifyRequest) -> Result<Response, Problem> {
+    // The message may be carried to two verifiers, and a scan without an id is another one at each (R20). Where nobody
+    // is registered an id would only make the records longer.
+    let registers = |place: &str| shared.policy.place(place).is_none_or(|place| place.registers);
+    if message.scan_id.is_empty() && registers(&message.place) {
+        message.scan_id = call.drawn_scan_id();
+    }
+    let mut verifier = shared.clients.verifier.clone();
     let mut answered = verifier.verify(call.with(message.clone())).await?;
     if answered.get_ref().decision() == proto::Decision::CannotCheck
         && let Some(asked) = answered.extensions().get::<CarriedBy>().cloned()

@@ -77,7 +77,7 @@ pub(crate) async fn verify_image(
         at: None,
         omit_explanation: false,
     };
-    ask(&shared.clients, &call, message).await
+    ask(&shared, &call, message).await
 }
 
 fn id_number(headers: &HeaderMap) -> Result<String, Problem> {

@@ -43,6 +43,15 @@ pub(crate) struct Answer {
 
 impl City {
     pub(crate) fn new() -> Self {
+        Self::build(None)
+    }
+
+    /// A portal before services that are reached elsewhere.
+    pub(crate) fn before(clients: Clients) -> Self {
+        Self::build(Some(clients))
+    }
+
+    fn build(clients: Option<Clients>) -> Self {
         let fakes = Fakes::default();
         let authority = LocalAuthority::ephemeral(&SeededEntropy::new(7));
         let keys = TrustedKeys::new().with_local(&authority).unwrap();
@@ -63,7 +72,7 @@ impl City {
             .add_service(inside.layer(VerifierServiceServer::new(fakes.clone())))
             .add_service(inside.layer(AuditServiceServer::new(fakes.clone())));
         let portal = Portal::new(PortalParts {
-            clients: Clients::in_process(services),
+            clients: clients.unwrap_or_else(|| Clients::in_process(services)),
             policy: Arc::new(policy()),
             tokens,
             clock,
@@ -169,6 +178,18 @@ fn label(zh: &str, en: &str) -> Label {
     }
 }
 
+fn place(name: &str, label: Label, registers: bool) -> PlacePolicy {
+    PlacePolicy {
+        name: name.into(),
+        label,
+        accepts: Vec::new(),
+        accepts_id_card: true,
+        standing_counts: true,
+        max_knowledge_age_ms: 10_000,
+        registers,
+    }
+}
+
 fn policy() -> Policy {
     Policy {
         name: "testville".into(),
@@ -185,15 +206,10 @@ fn policy() -> Policy {
             guardian: GuardianPolicy::WithRelationship,
             eligibility: Vec::new(),
         }],
-        places: vec![PlacePolicy {
-            name: "sentinel".into(),
-            label: label("数字哨兵", "Digital sentinel"),
-            accepts: Vec::new(),
-            accepts_id_card: true,
-            standing_counts: true,
-            max_knowledge_age_ms: 10_000,
-            registers: false,
-        }],
+        places: vec![
+            place("sentinel", label("数字哨兵", "Digital sentinel"), false),
+            place("sampling_desk", label("采样点", "Sampling desk"), true),
+        ],
         channels: vec![ChannelPolicy {
             name: "kiosk".into(),
             label: label("自助终端", "Kiosk"),

@@ -12,6 +12,7 @@ mod codes;
 mod documents;
 mod fakes;
 mod harness;
+mod instances;
 mod limits;
 mod pictures;
 mod public;

@@ -139,7 +139,10 @@ async fn the_policy_tells_kinds_places_and_channels_with_their_labels() {
                 "name": "offline", "label": {"zh": "离线随申码", "en": "Offline code"},
                 "validity_seconds": 15_552_000, "device_bound": false, "on_paper": true,
             }],
-            "places": [{"name": "sentinel", "label": {"zh": "数字哨兵", "en": "Digital sentinel"}}],
+            "places": [
+                {"name": "sentinel", "label": {"zh": "数字哨兵", "en": "Digital sentinel"}},
+                {"name": "sampling_desk", "label": {"zh": "采样点", "en": "Sampling desk"}},
+            ],
             "channels": [{"name": "kiosk", "label": {"zh": "自助终端", "en": "Kiosk"}}],
             "proof": {"max_age_seconds": 60, "max_ahead_seconds": 5},
         })

@@ -33,6 +33,28 @@ async fn a_scan_sends_every_field_and_answers_the_shape_of_the_contract() {
 }
 
 #[tokio::test]
+async fn r20_a_scan_id_is_drawn_where_the_place_may_register_and_the_caller_names_none() {
+    let city = City::new();
+    city.fakes.ready(verdict());
+    for (place, named, drawn) in [
+        ("sampling_desk", None, true),
+        ("sampling_desk", Some(""), true),
+        ("sampling_desk", Some("s/1"), false),
+        ("newer_than_this_policy", None, true),
+        ("sentinel", None, false),
+    ] {
+        let body = json!({"place": place, "code": "c", "scan_id": named});
+        city.post("/api/v1/verify", body).await.ok();
+        let sent = city.fakes.asked::<VerifyRequest>().scan_id;
+        if drawn {
+            assert_eq!(sent.len(), 22, "{place}");
+        } else {
+            assert_eq!(sent, named.unwrap_or_default(), "{place}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_verifier_could_not_say_is_left_out() {
     let city = City::new();
     city.fakes.ready(VerifyResponse {
