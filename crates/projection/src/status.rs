@@ -25,7 +25,7 @@ pub use block::{BLOCK_LEN, MAX_LIST_LEN};
 pub use fingerprint::FingerprintKey;
 pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
 pub use saved::load;
-pub use writer::{StatusWriter, new};
+pub use writer::{KEPT_AFTER_EXPIRY_SECONDS, StatusWriter, new};
 
 pub(crate) use partition::ListHasher;
 pub(crate) use standings::ByHolder;

@@ -11,6 +11,7 @@ use citycode_event_store::follow::Fold;
 use citycode_event_store::{LogPosition, RecordedCommit, Sequence, StreamName};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, BucketTail, Commit, LogIdentity};
+use citycode_service_kit::clock::{ClockReading, ClockTrust};
 use citycode_service_kit::files;
 use citycode_service_kit::telemetry::set_parent_from;
 use citycode_token::Keyring;
@@ -33,9 +34,14 @@ pub(crate) struct Folded {
 
 impl Folded {
     /// From a snapshot file, or empty where there is none that can be used; and where to follow on.
-    pub(crate) fn open(snapshot: Option<&Path>, identity: &LogIdentity, key: FingerprintKey) -> (Self, LogPosition) {
+    pub(crate) fn open(
+        snapshot: Option<&Path>,
+        identity: &LogIdentity,
+        key: FingerprintKey,
+        now: Timestamp,
+    ) -> (Self, LogPosition) {
         let (writer, reader) = snapshot
-            .and_then(|path| load(path, identity))
+            .and_then(|path| load(path, identity, now))
             .unwrap_or_else(|| status::new(identity.partitions, key));
         let points = reader.points();
         let from = LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect());
@@ -48,10 +54,21 @@ impl Folded {
         (folded, from)
     }
 
-    /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, scans do not.
-    pub(crate) fn save(&self, path: &Path, identity: &LogIdentity) -> std::io::Result<()> {
+    /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, scans do not. Lists of codes
+    /// that expired long ago go first, unless the clock is not believed.
+    pub(crate) fn save(&self, path: &Path, identity: &LogIdentity, clock: ClockReading) -> std::io::Result<()> {
         files::stream_private(path, |out| {
-            self.writer.lock().save(identity, out).map_err(std::io::Error::other)
+            let mut writer = self.writer.lock();
+            if clock.trust == ClockTrust::Trusted {
+                let gone = writer.retire_long_expired(Timestamp(clock.now.0));
+                if !gone.is_empty() {
+                    tracing::info!(
+                        lists = gone.len(),
+                        "status lists of codes that expired long ago retired"
+                    );
+                }
+            }
+            writer.save(identity, out).map_err(std::io::Error::other)
         })
     }
 
@@ -66,9 +83,13 @@ impl Folded {
     }
 }
 
-fn load(path: &Path, identity: &LogIdentity) -> Option<(StatusWriter, StatusReader)> {
+fn load(path: &Path, identity: &LogIdentity, now: Timestamp) -> Option<(StatusWriter, StatusReader)> {
     let file = std::fs::File::open(path).ok()?;
     match status::load(identity, std::io::BufReader::with_capacity(BUFFER_BYTES, file)) {
+        Ok((writer, _)) if writer.retired_through() > now => {
+            tracing::error!(file = %path.display(), "SNAPSHOT THROWN AWAY: lists retired in it by a clock that was ahead");
+            None
+        }
         Ok(loaded) => Some(loaded),
         Err(error) => {
             tracing::warn!(%error, file = %path.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");

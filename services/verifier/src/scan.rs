@@ -127,7 +127,8 @@ impl Verifier {
         snapshot: Option<&Path>,
     ) -> Result<(Arc<Self>, VerifierFold, LogPosition), String> {
         let key = FingerprintKey(parts.fingerprint_key);
-        let (folded, from) = Folded::open(snapshot, &parts.identity, key);
+        let now = Timestamp(parts.clock.now().0);
+        let (folded, from) = Folded::open(snapshot, &parts.identity, key, now);
         let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
         let keys = store
             .read_stream(&stream, Revision::EMPTY)
@@ -173,12 +174,12 @@ impl Verifier {
         &self.folded.status
     }
 
-    /// Writes a snapshot of the projection. Blocks its thread.
+    /// Writes a snapshot of the projection, without what expired long ago. Blocks its thread.
     ///
     /// # Errors
     /// What the file system says; the old snapshot stands then.
     pub fn save_snapshot(&self, path: &Path) -> std::io::Result<()> {
-        self.folded.save(path, &self.identity)
+        self.folded.save(path, &self.identity, self.clock.reading())
     }
 
     /// Judges one scan of a code. No lock, and for a token seen before no allocation.
@@ -219,6 +220,11 @@ impl Verifier {
         };
         let knowledge = Knowledge {
             key_compromised: compromised,
+            reaches: if known.status == Status::NeverIssued && self.is_forgotten(&claims) {
+                Timestamp(i64::MIN)
+            } else {
+                knowledge.reaches
+            },
             ..knowledge
         };
         let evidence = Evidence {
@@ -267,6 +273,13 @@ impl Verifier {
             position,
             age_ms,
         }
+    }
+
+    /// Whether nothing is known any more of the time in which a code of these claims lived: its list retired, and an
+    /// issuer puts no code into a list that retires before the code expires.
+    fn is_forgotten(&self, claims: &CodeClaims) -> bool {
+        let list = claims.status.list;
+        claims.expires_at <= list.retires_at() && self.folded.status.is_retired(list)
     }
 
     fn partition_of(&self, holder: HolderId) -> u16 {

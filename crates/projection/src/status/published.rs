@@ -1,8 +1,9 @@
 //! What writer and readers share.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use citycode_domain::ids::ListId;
+use citycode_domain::time::Timestamp;
 
 use super::fingerprint::FingerprintKey;
 use super::partition::PartitionStatus;
@@ -13,6 +14,8 @@ pub(super) struct Shared {
     pub(super) key: FingerprintKey,
     pub(super) partitions: Box<[PartitionStatus]>,
     pub(super) standings: Standings,
+    /// Lists that retire at or before this instant (Unix seconds) are gone, and later events about them mean nothing.
+    pub(super) retired_through: AtomicI64,
     pub(super) alarm_count: AtomicU64,
     pub(super) allocated_places: AtomicU64,
 }
@@ -20,6 +23,14 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn partition_of(&self, list: ListId) -> Option<&PartitionStatus> {
         self.partitions.get(usize::from(list.partition()))
+    }
+
+    pub(super) fn retired_through(&self) -> Timestamp {
+        Timestamp(self.retired_through.load(Ordering::Acquire))
+    }
+
+    pub(super) fn is_retired(&self, list: ListId) -> bool {
+        list.retires_at() <= self.retired_through()
     }
 
     pub(super) fn lists(&self) -> Vec<ListId> {

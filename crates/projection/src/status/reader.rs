@@ -98,6 +98,12 @@ impl StatusReader {
         self.shared.lists()
     }
 
+    /// Whether the list is gone since every code of it expired: its codes answer never issued, whether they were or not.
+    #[must_use]
+    pub fn is_retired(&self, list: ListId) -> bool {
+        self.shared.is_retired(list)
+    }
+
     /// A list as two bits a place, least significant first: 0 valid, 1 invalid or never issued, 2 suspended. It
     /// ends with the last block of 4,096 places in which a code was issued; empty where there is none.
     ///

@@ -12,11 +12,10 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use citycode_domain::ids::{HolderId, ListId};
 use citycode_domain::standing::Standing;
-use citycode_domain::time::Timestamp;
 
 use super::block::{BLOCK_BYTES, BLOCK_LEN, Block, List, MAX_BLOCKS};
 use super::entry::standing_number;
@@ -47,7 +46,7 @@ impl StatusWriter {
         out.put(&KEY)?;
         out.put(&shared.key.0)?;
         out.put(&TIME)?;
-        out.put(&self.retired_through.0.to_le_bytes())?;
+        out.put(&self.retired_through().0.to_le_bytes())?;
         let alarm_count = shared.alarm_count.load(Ordering::Relaxed);
         out.put(&alarm_count.to_le_bytes())?;
         out.put(&LISTS)?;
@@ -92,7 +91,7 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
     input.expect_section(KEY)?;
     let key = FingerprintKey(input.array()?);
     input.expect_section(TIME)?;
-    let retired_through = Timestamp(i64::from_le_bytes(input.array()?));
+    let retired_through = i64::from_le_bytes(input.array()?);
     let alarm_count = input.u64()?;
     input.expect_section(LISTS)?;
     let (lists, places) = load_lists(&mut input, identity.partitions)?;
@@ -103,15 +102,14 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
         .into_iter()
         .zip(points)
         .map(|(lists, point)| PartitionStatus::at(point, lists));
-    let (mut writer, reader) = StatusWriter::over(Shared {
+    Ok(StatusWriter::over(Shared {
         key,
         partitions: partitions.collect(),
         standings,
+        retired_through: AtomicI64::new(retired_through),
         alarm_count: AtomicU64::new(alarm_count),
         allocated_places: AtomicU64::new(places),
-    });
-    writer.retired_through = retired_through;
-    Ok((writer, reader))
+    }))
 }
 
 /// The lists of each partition, and how many places they have.

@@ -10,11 +10,18 @@ use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
 
 use super::*;
+use crate::LogIdentity;
 use crate::commit::{ApplyError, BucketTail, Commit};
 
 const NOW: Timestamp = Timestamp(1_790_000_000);
 const EXPIRY: Timestamp = Timestamp(1_790_000_000 + 30 * 86_400);
 const HOLDER: HolderId = HolderId([3; 16]);
+const IDENTITY: LogIdentity = LogIdentity {
+    log_id: [7; 16],
+    partitions: 2,
+    buckets_per_partition: 64,
+    hash_version: 1,
+};
 
 fn list(partition: u8) -> ListId {
     let kind = CodeKind::new(3).expect("3 is a kind");
@@ -318,6 +325,35 @@ fn a_list_retires_when_its_last_code_has_expired_and_not_before() {
     let late = issued(code(2), Some(code(1)), Standing::Green);
     assert_eq!(fold(&mut writer, &[late]), []);
     assert_eq!(reader.allocated_places(), 0);
+}
+
+#[test]
+fn a_list_retires_two_days_after_its_codes_by_the_clock_and_by_the_log() {
+    let (mut writer, reader) = projection();
+    let saved = |writer: &StatusWriter| {
+        let mut bytes = Vec::new();
+        let saved = writer.save(&IDENTITY, &mut bytes);
+        saved.expect("memory takes everything");
+        bytes
+    };
+    fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
+    let before = saved(&writer);
+    let due = list(0).retires_at().plus_seconds(KEPT_AFTER_EXPIRY_SECONDS);
+    assert_eq!(writer.retire_long_expired(due), [], "the log says another time");
+    assert!(!reader.is_retired(list(0)));
+    assert_eq!(saved(&writer), before, "what retires nothing leaves no trace");
+    let late = Commit {
+        decided_at: due,
+        ..commit(2, &[])
+    };
+    writer.apply(&late).expect("the next commit fits");
+    assert_eq!(writer.retire_long_expired(due.plus_seconds(-1)), []);
+    assert_eq!(writer.retire_long_expired(due), [list(0)]);
+    assert!(reader.is_retired(list(0)));
+    assert_eq!(writer.retired_through(), list(0).retires_at());
+    let (loaded, reader) = load(&IDENTITY, &saved(&writer)[..]).expect("just saved");
+    assert!(reader.is_retired(list(0)));
+    assert_eq!(loaded.retired_through(), list(0).retires_at());
 }
 
 /// Readers watch one holder's code being reissued again and again. Generation `n` is born by commit `n + 1`.

@@ -1,7 +1,7 @@
 //! Folding.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use citycode_domain::event::{CodeRef, Event};
 use citycode_domain::ids::{HolderId, ListId, StatusRef};
@@ -19,11 +19,13 @@ use super::reader::{PartitionPoint, StatusReader};
 use super::standings::Standings;
 use crate::commit::{ApplyError, Commit, check_next};
 
+/// How long a list outlives its last code: what auditors ask about the last days is still known, and clocks that differ
+/// do not matter.
+pub const KEPT_AFTER_EXPIRY_SECONDS: i64 = 2 * 86_400;
+
 /// The one writer. Not clonable: that there is only one is what the readers' guarantees rest on.
 pub struct StatusWriter {
     pub(super) shared: Arc<Shared>,
-    /// Lists that retire at or before this instant are gone, and later events about them mean nothing.
-    pub(super) retired_through: Timestamp,
     /// What the commit at hand changes; kept for its memory.
     changes: Vec<Change>,
 }
@@ -52,6 +54,7 @@ pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader)
         key,
         partitions: partitions.collect(),
         standings: Standings::new(),
+        retired_through: AtomicI64::new(i64::MIN),
         alarm_count: AtomicU64::new(0),
         allocated_places: AtomicU64::new(0),
     })
@@ -62,7 +65,6 @@ impl StatusWriter {
         let shared = Arc::new(shared);
         let writer = Self {
             shared: Arc::clone(&shared),
-            retired_through: Timestamp(i64::MIN),
             changes: Vec::new(),
         };
         (writer, StatusReader { shared })
@@ -171,17 +173,13 @@ impl StatusWriter {
         }
     }
 
-    fn is_retired(&self, list: ListId) -> bool {
-        list.retires_at() <= self.retired_through
-    }
-
     fn plan_known(&mut self, partition: u16, code: &CodeRef, act: Act, alarms: &mut Vec<Alarm>) {
         let StatusRef { list: id, index } = code.status;
         if u16::from(id.partition()) != partition {
             alarms.push(Alarm::ListOfOtherPartition(code.status));
             return;
         }
-        if self.is_retired(id) {
+        if self.shared.is_retired(id) {
             return;
         }
         let list = self
@@ -209,7 +207,7 @@ impl StatusWriter {
             alarms.push(Alarm::ListOfOtherPartition(status));
             return;
         }
-        if self.is_retired(status.list) {
+        if self.shared.is_retired(status.list) {
             return;
         }
         let Some(partition) = self.shared.partition_of(status.list) else {
@@ -235,16 +233,30 @@ impl StatusWriter {
         }
     }
 
-    /// Drops the lists of which every code has expired at `now`; returns them. Their codes answer never issued,
-    /// which no verdict reaches: expiry speaks first (R23).
+    /// Drops the lists of which every code expired more than [`KEPT_AFTER_EXPIRY_SECONDS`] ago; returns them. Long ago is
+    /// what both this machine's clock and the log say: a clock that leaps ahead kills no code that lives, unless those
+    /// who write the log leap with it. Call it with the time of a trusted clock only.
+    pub fn retire_long_expired(&mut self, clock_now: Timestamp) -> Vec<ListId> {
+        let partitions = self.shared.partitions.iter();
+        let decided = partitions.map(|partition| partition.point_unguarded().reaches).max();
+        let known = decided.unwrap_or(PartitionPoint::START.reaches).min(clock_now);
+        self.retire(known.plus_seconds(-KEPT_AFTER_EXPIRY_SECONDS))
+    }
+
+    /// Drops the lists of which every code has expired at `now`; returns them. Their codes answer never issued, which no
+    /// verdict of that time reaches: expiry speaks first (R23). Whoever asks about an earlier time is told of it by
+    /// [`StatusReader::is_retired`]. Where no list goes nothing changes: the snapshot is a fresh replay's.
     pub fn retire(&mut self, now: Timestamp) -> Vec<ListId> {
-        self.retired_through = self.retired_through.max(now);
-        let mut gone = Vec::new();
+        let mut gone = self.shared.lists();
+        gone.retain(|id| id.retires_at() <= now);
+        let Some(through) = gone.iter().map(|id| id.retires_at()).max() else {
+            return gone;
+        };
+        // Before the first of them goes: who misses one finds why.
+        self.shared.retired_through.fetch_max(through.0, Ordering::Release);
         for partition in &self.shared.partitions {
             let lists = partition.lists.load_full();
-            let before = gone.len();
-            gone.extend(lists.keys().filter(|id| id.retires_at() <= now));
-            if gone.len() == before {
+            if lists.keys().all(|id| id.retires_at() > now) {
                 continue;
             }
             let mut left = Lists::default();
@@ -259,8 +271,14 @@ impl StatusWriter {
             }
             partition.lists.store(Arc::new(left));
         }
-        gone.sort_unstable();
         gone
+    }
+
+    /// The latest instant at which a list that is gone retired; the beginning of time where none is. One that lies ahead
+    /// was reached by a wrong clock, and lists are missing whose codes may live: replay the log.
+    #[must_use]
+    pub fn retired_through(&self) -> Timestamp {
+        self.shared.retired_through()
     }
 
     /// As [`StatusReader::export_two_bit`], and exact: all of the list as of the last commit folded.

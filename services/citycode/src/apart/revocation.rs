@@ -39,7 +39,7 @@ pub(super) async fn open(
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, ground.state.join("projections/status"));
     let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
-    let status = StatusSnapshot::open(file, ground.identity, fingerprints);
+    let status = StatusSnapshot::open(file, ground.identity, fingerprints, &surroundings.clock);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
     let lag = Lag::of("status", &surroundings.clock);

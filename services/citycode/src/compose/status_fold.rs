@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Fold;
 use citycode_event_store::{LogPosition, RecordedCommit, Sequence};
 use citycode_holder_log::{folded_events, projected};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, LogIdentity};
+use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::files;
 use parking_lot::Mutex;
 
@@ -23,16 +25,21 @@ pub(crate) struct StatusSnapshot {
     identity: LogIdentity,
     writer: Arc<Mutex<StatusWriter>>,
     reader: StatusReader,
+    clock: Arc<dyn Clock>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl StatusSnapshot {
     /// From its file, or empty.
-    pub(crate) fn open(file: PathBuf, identity: LogIdentity, key: FingerprintKey) -> Self {
+    pub(crate) fn open(file: PathBuf, identity: LogIdentity, key: FingerprintKey, clock: &Arc<dyn Clock>) -> Self {
         let loaded = File::open(&file)
             .ok()
             .map(|opened| status::load(&identity, BufReader::with_capacity(BUFFER_BYTES, opened)));
         let (writer, reader) = match loaded {
+            Some(Ok((writer, _))) if writer.retired_through() > Timestamp(clock.now().0) => {
+                tracing::error!(file = %file.display(), "SNAPSHOT THROWN AWAY: lists retired in it by a clock that was ahead");
+                status::new(identity.partitions, key)
+            }
             Some(Ok(loaded)) => loaded,
             Some(Err(error)) => {
                 tracing::warn!(%error, file = %file.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");
@@ -45,6 +52,7 @@ impl StatusSnapshot {
             identity,
             writer: Arc::new(Mutex::new(writer)),
             reader,
+            clock: Arc::clone(clock),
             turn: Arc::default(),
         }
     }
@@ -70,7 +78,18 @@ impl Snapshot for StatusSnapshot {
         let this = self.clone();
         save_blocking("status of codes", &self.turn, move || {
             files::stream_private(&this.file, |out| {
-                let writer = this.writer.lock();
+                let mut writer = this.writer.lock();
+                // A clock that is not believed makes nothing go for good.
+                let clock = this.clock.reading();
+                if clock.trust == ClockTrust::Trusted {
+                    let gone = writer.retire_long_expired(Timestamp(clock.now.0));
+                    if !gone.is_empty() {
+                        tracing::info!(
+                            lists = gone.len(),
+                            "status lists of codes that expired long ago retired"
+                        );
+                    }
+                }
                 writer.save(&this.identity, out).map_err(std::io::Error::other)
             })
         })

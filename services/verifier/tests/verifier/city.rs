@@ -70,14 +70,14 @@ impl City {
         let store = MemoryEventStore::new(LogId(LOG_ID), layout);
         let folder = tempfile::tempdir().unwrap();
         let key = SigningKey::from_seed([3; 32]);
-        let city = Self::open(store, folder, key).await;
+        let city = Self::open(store, folder, key, UnixSeconds(START)).await;
         city.add_key(&city.key).await;
         city.prove().await;
         city
     }
 
-    async fn open(store: MemoryEventStore, folder: tempfile::TempDir, key: SigningKey) -> Self {
-        let clock = Arc::new(ManualClock::at(UnixSeconds(START)));
+    async fn open(store: MemoryEventStore, folder: tempfile::TempDir, key: SigningKey, now: UnixSeconds) -> Self {
+        let clock = Arc::new(ManualClock::at(now));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(5));
         let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).unwrap());
         let random = Arc::clone(&entropy);
@@ -143,10 +143,8 @@ impl City {
         for file in ["scans/scans.redb", "vault/vault.redb"] {
             released(&folder.path().join(file)).await;
         }
-        let now = clock.now();
-        let mut city = Self::open(store, folder, key).await;
+        let mut city = Self::open(store, folder, key, clock.now()).await;
         city.commands = commands;
-        city.clock.set_wall(now);
         city.progress.wait_until_live().await.unwrap();
         city.prove().await;
         city

@@ -1,8 +1,25 @@
 //! Snapshots save a replay and never change an answer.
 
 use citycode_domain::admission::Reason;
+use citycode_domain::time::Timestamp;
+use citycode_projection::status::KEPT_AFTER_EXPIRY_SECONDS;
+use citycode_service_kit::clock::UnixSeconds;
+use citycode_verifier::{Scan, When};
 
-use crate::city::City;
+use crate::city::{City, Code, START};
+
+impl City {
+    /// What would have been said when the code was new.
+    fn reason_then(&self, code: &Code) -> Reason {
+        let scan = Scan {
+            place: self.place("sampling_desk"),
+            text: &code.text,
+            id_number: None,
+            when: When::At(Timestamp(START)),
+        };
+        self.verifier.scan(&scan).verdict.reason
+    }
+}
 
 #[tokio::test]
 async fn a_snapshot_gives_the_same_answers_and_following_goes_on_behind_it() {
@@ -31,5 +48,45 @@ async fn a_damaged_snapshot_is_thrown_away_and_the_log_replayed() {
     foreign[12] ^= 1; // the log's identity begins here
     std::fs::write(&path, foreign).unwrap();
     let city = city.restart().await;
+    assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok);
+}
+
+#[tokio::test]
+async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_before() {
+    let city = City::new().await;
+    let (code, path) = (city.issue("sampling", 1).await, city.folder.path().join("status"));
+    let list = code.issued.code.status.list;
+    let due = UnixSeconds(list.retires_at().plus_seconds(KEPT_AFTER_EXPIRY_SECONDS).0);
+
+    city.clock.set_wall(due);
+    city.verifier.save_snapshot(&path).unwrap();
+    assert_eq!(city.verifier.status().lists(), [list], "the log has not come so far");
+    let later = city.issue("sampling", 2).await;
+    let lived = later.issued.code.status.list;
+    city.clock.set_wall(due.plus(-60));
+    city.verifier.save_snapshot(&path).unwrap();
+    assert_eq!(city.verifier.status().lists(), [list, lived], "the clock stepped back");
+    assert_eq!(city.reason_then(&code), Reason::Ok);
+
+    city.clock.set_wall(due);
+    city.verifier.save_snapshot(&path).unwrap();
+    assert_eq!(city.verifier.status().lists(), [lived]);
+    let city = city.restart().await;
+    assert_eq!(city.verifier.status().lists(), [lived], "the snapshot was taken");
+    assert_eq!(city.reason("sampling_desk", &code.text), Reason::Expired);
+    assert_eq!(city.reason("sampling_desk", &later.text), Reason::Ok);
+    assert_eq!(
+        city.reason_then(&code),
+        Reason::TooStale,
+        "no alarm: it may well have been issued"
+    );
+
+    city.clock.set_wall(UnixSeconds(START));
+    let city = city.restart().await;
+    assert_eq!(
+        city.verifier.status().lists(),
+        [list, lived],
+        "what a clock retired that was ahead comes back from the log"
+    );
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok);
 }
