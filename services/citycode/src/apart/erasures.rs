@@ -59,6 +59,8 @@ async fn erase_between(
     to: &LogPosition,
 ) -> Result<u64, StartError> {
     let said = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
+    // A log that went back never comes to there, and says so.
+    drop(log.subscribe_to_all(to.clone()).await.map_err(|error| said(&error))?);
     let mut subscription = log.subscribe_to_all(from.clone()).await.map_err(|error| said(&error))?;
     let (mut reached, mut erased) = (from.clone(), 0);
     while !reached.reaches(to) {
