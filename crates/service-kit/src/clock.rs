@@ -4,7 +4,7 @@
 //! What it leaves out: time zones and calendars (policy's affair) and sleeping (tokio's).
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -46,7 +46,7 @@ pub trait Clock: Send + Sync {
     }
     /// Wall time in milliseconds since 1970.
     fn now_millis(&self) -> i64;
-    /// Time since this clock was made; never goes back.
+    /// Time since this clock was made; never goes back, and goes on while the machine is suspended.
     fn monotonic(&self) -> Duration;
     /// Whether the wall clock has stepped back since it was last looked at.
     fn trust(&self) -> ClockTrust {
@@ -124,7 +124,7 @@ impl StepWatch {
 /// The operating system's clocks. Made once, in `main`.
 #[derive(Debug)]
 pub struct SystemClock {
-    origin: Instant,
+    origin: Moment,
     watch: StepWatch,
 }
 
@@ -132,19 +132,10 @@ impl SystemClock {
     /// A clock whose monotonic time starts at zero now.
     #[must_use]
     pub fn new() -> Self {
-        let origin = Self::instant();
         Self {
-            origin,
+            origin: Moment::now(),
             watch: StepWatch::new(Self::wall_millis()),
         }
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that may read the operating system's monotonic clock"
-    )]
-    fn instant() -> Instant {
-        Instant::now()
     }
 
     #[expect(
@@ -156,6 +147,45 @@ impl SystemClock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |m| -m),
         }
+    }
+}
+
+/// A moment on the operating system's monotonic clock that counts the time in which the machine is suspended. Linux
+/// has such a clock beside that of [`std::time::Instant`], which rests meanwhile: by it, knowledge from before a night's
+/// suspension would be fresh.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy)]
+struct Moment(Duration);
+
+#[cfg(target_os = "linux")]
+impl Moment {
+    fn now() -> Self {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Self(Duration::try_from(since_boot).expect("time since boot is not negative"))
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment on the standard library's monotonic clock: whether that goes on during suspension depends on the system.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Clone, Copy)]
+struct Moment(std::time::Instant);
+
+#[cfg(not(target_os = "linux"))]
+impl Moment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that may read the operating system's monotonic clock"
+    )]
+    fn now() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
     }
 }
 
@@ -171,7 +201,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Self::instant().saturating_duration_since(self.origin)
+        Moment::now().since(self.origin)
     }
 
     fn reading(&self) -> ClockReading {

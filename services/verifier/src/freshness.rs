@@ -12,7 +12,7 @@ use std::time::Duration;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
-use citycode_service_kit::clock::Clock;
+use citycode_service_kit::clock::{Clock, ClockReading, STEP_BACK_TOLERANCE};
 use citycode_service_kit::health::Component;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -23,6 +23,10 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a probe may take: twice the tightest place's limit; what it proved after that would let nobody in.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How far wall time may run ahead of monotonic time after a proof began before the rest counts as age: as much as a
+/// clock may step back and be believed. Readings are of whole seconds, so a second more or less.
+const LEAP_TOLERANCE_MS: u64 = STEP_BACK_TOLERANCE.as_secs() * 1000;
+
 /// Nothing was proved yet.
 const NEVER: u64 = u64::MAX;
 
@@ -30,6 +34,8 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Freshness {
     proved_at_ms: AtomicU64,
+    /// Wall time less monotonic time when that proof began.
+    offset_ms: AtomicI64,
     reaches: AtomicI64,
 }
 
@@ -37,13 +43,29 @@ impl Default for Freshness {
     fn default() -> Self {
         Self {
             proved_at_ms: AtomicU64::new(NEVER),
+            offset_ms: AtomicI64::new(0),
             reaches: AtomicI64::new(0),
         }
     }
 }
 
 impl Freshness {
-    /// Milliseconds since everything was surely known; the greatest number before the first proof.
+    /// The age on both clocks. Where wall time has leapt ahead of monotonic time since the proof began, the machine may
+    /// have stood still without counting, as a virtual one does that is moved; then the leap is age too. A wall clock
+    /// makes knowledge older, never younger.
+    #[must_use]
+    pub fn age_at_ms(&self, reading: &ClockReading) -> u64 {
+        // First: an offset that is newer than this is of a newer proof, by which knowledge is younger.
+        let age_ms = self.age_ms(reading.monotonic);
+        let leapt_ms = offset_ms(reading).saturating_sub(self.offset_ms.load(Ordering::Acquire));
+        match u64::try_from(leapt_ms) {
+            Ok(leapt_ms) if leapt_ms > LEAP_TOLERANCE_MS => age_ms.saturating_add(leapt_ms),
+            _ => age_ms,
+        }
+    }
+
+    /// Milliseconds since everything was surely known, on the monotonic clock alone; the greatest number before the
+    /// first proof.
     #[must_use]
     pub fn age_ms(&self, monotonic: Duration) -> u64 {
         match self.proved_at_ms.load(Ordering::Acquire) {
@@ -63,21 +85,22 @@ impl Freshness {
     /// # Errors
     /// A sentence, where the log or the follower does not answer; what was proved before stays.
     pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
-        let (monotonic, wall) = (clock.monotonic(), clock.now());
+        let began = clock.reading();
         let heads = store.proved_heads().await.map_err(|error| error.to_string())?;
         progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
-        self.reaches.fetch_max(wall.0, Ordering::AcqRel);
-        self.prove(millis(monotonic));
+        self.reaches.fetch_max(began.now.0, Ordering::AcqRel);
+        self.prove(&began);
         Ok(())
     }
 
-    /// Of probes that end in another order than they began the newest counts.
-    fn prove(&self, at_ms: u64) {
-        let newer = |proved: u64| (proved == NEVER || proved < at_ms).then_some(at_ms);
-        // Refused where a newer probe was faster.
-        let _ = self
-            .proved_at_ms
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+    /// Of probes that end in another order than they began the newest counts. One task probes, and many scans read.
+    fn prove(&self, began: &ClockReading) {
+        let at_ms = millis(began.monotonic);
+        let proved = self.proved_at_ms.load(Ordering::Acquire);
+        if proved == NEVER || proved < at_ms {
+            self.offset_ms.store(offset_ms(began), Ordering::Release);
+            self.proved_at_ms.store(at_ms, Ordering::Release);
+        }
     }
 
     /// Probes for ever, one beginning each [`PROBE_INTERVAL`] whether or not those before have ended, and says when
@@ -96,7 +119,7 @@ impl Freshness {
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    watch.look(self.age_ms(clock.monotonic()));
+                    watch.look(self.age_at_ms(&clock.reading()));
                     probes.push(async {
                         let probe = self.probe(&*store, &progress, &*clock);
                         tokio::time::timeout(PROBE_PATIENCE, probe).await
@@ -106,7 +129,7 @@ impl Freshness {
                     if let Ok(Err(reason)) = ended {
                         watch.hear(reason);
                     }
-                    watch.look(self.age_ms(clock.monotonic()));
+                    watch.look(self.age_at_ms(&clock.reading()));
                 }
             }
         }
@@ -169,6 +192,11 @@ impl FreshnessWatch {
                 .not_ready(format!("knowledge cannot be proved fresh: {reason}"));
         }
     }
+}
+
+fn offset_ms(reading: &ClockReading) -> i64 {
+    let wall_ms = reading.now.0.saturating_mul(1000);
+    wall_ms.saturating_sub(i64::try_from(millis(reading.monotonic)).unwrap_or(i64::MAX))
 }
 
 fn millis(duration: Duration) -> u64 {

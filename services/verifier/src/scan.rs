@@ -296,10 +296,10 @@ impl Verifier {
     fn knowledge(&self, when: When) -> Knowledge {
         let (age_ms, reaches, clock_trusted) = match when {
             When::At(_) => (0, Timestamp(i64::MAX), true),
-            When::Now(ClockReading { monotonic, trust, .. }) => (
-                self.freshness.age_ms(monotonic),
+            When::Now(reading) => (
+                self.freshness.age_at_ms(&reading),
                 self.freshness.reaches(),
-                trust == ClockTrust::Trusted,
+                reading.trust == ClockTrust::Trusted,
             ),
         };
         Knowledge {

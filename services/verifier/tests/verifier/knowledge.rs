@@ -107,6 +107,30 @@ async fn r24_nothing_is_proved_while_nobody_follows() {
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::TooStale);
 }
 
+/// A virtual machine that was moved, whose clocks all stood still until its wall clock was set right.
+#[tokio::test]
+async fn r24_what_was_proved_before_the_wall_clock_leapt_ahead_is_as_old_as_the_leap_says() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    city.clock.advance(Duration::from_secs(1));
+    city.clock.set_wall(UnixSeconds(START + 6));
+    let corrected = city.scan("sampling_desk", &code.text);
+    assert_eq!((corrected.verdict.reason, corrected.age_ms), (Reason::Ok, 1_000));
+    city.clock.set_wall(UnixSeconds(START + 3_601));
+    let leapt = city.scan("sampling_desk", &code.text);
+    assert_eq!(
+        (leapt.verdict.decision, leapt.verdict.reason),
+        (Decision::CannotCheck, Reason::TooStale)
+    );
+    assert_eq!(leapt.age_ms, 3_601_000);
+    city.prove().await;
+    assert_eq!(
+        city.reason("sampling_desk", &code.text),
+        Reason::Ok,
+        "a new proof heals"
+    );
+}
+
 #[tokio::test]
 async fn a_clock_set_back_admits_nobody_until_it_has_caught_up() {
     let city = City::new().await;
