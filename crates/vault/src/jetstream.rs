@@ -36,6 +36,7 @@ mod pages;
 mod rotate;
 mod take_over;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +45,7 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_jetstream::Connection;
 use citycode_jetstream::api::{self, ApiError};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::person::{Person, PersonFile};
@@ -62,6 +64,9 @@ const STREAM: &str = "KV_CC_VAULT";
 const ERASED: &[u8] = &[];
 /// How often a person is looked for anew because the one found was erased meanwhile.
 const MAX_ERASED_MEANWHILE: u32 = 8;
+/// Changes of pages and overwritings that are under way at once: the server takes them one after the other, so more are
+/// no faster, and each takes as long as all.
+const CHANGES_AT_ONCE: usize = 32;
 /// First pause between two attempts; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// An election takes seconds.
@@ -88,6 +93,10 @@ pub struct JetStreamVault {
     /// What officers' reasons are sealed with; none where it was not given.
     reasons: Option<hmac::Key>,
     random: FillRandom,
+    /// Room for changes under way: each is as slow as all of them are many.
+    changes: Semaphore,
+    /// How often a change met servers that did not answer for as long as it may take: who waited meanwhile is told too.
+    silences: AtomicU64,
 }
 
 impl JetStreamVault {
@@ -159,7 +168,7 @@ impl JetStreamVault {
             (true, Ok(Found { holder, created: true }))
         };
         let (found, superseded) = self.change(self.index_page(tag), take).await?;
-        self.pages.forget(superseded).await;
+        self.forget(superseded).await;
         found
     }
 
@@ -185,7 +194,7 @@ impl JetStreamVault {
             }
         };
         let (there, superseded) = self.change(page, complete).await?;
-        self.pages.forget(superseded).await;
+        self.forget(superseded).await;
         Ok(there)
     }
 
@@ -202,17 +211,23 @@ impl JetStreamVault {
 
     /// As [`Self::change`], told of the whole page; `newest` writes it under the newest key.
     ///
-    /// The wait for the page's turn counts as well: a crowd at one page, whose servers are silent, is told so at once and
-    /// not one after the other.
+    /// A crowd waits for its turns as long as servers answer, and is told at once, not one after the other, where they
+    /// do not.
     async fn change_page<T>(
         &self,
         id: PageId,
         newest: bool,
         mut change: impl FnMut(&mut Page) -> (bool, T) + Send,
     ) -> Result<(T, Option<u64>), VaultError> {
+        let silences = self.silences.load(Ordering::Acquire);
+        let _turn = self.pages.turn(id).await;
+        let room = self.changes.acquire().await;
+        let _room = room.map_err(|_| VaultError::Unavailable("the vault is closed".into()))?;
         let mut why = "no answer in time".to_owned();
+        if self.silences.load(Ordering::Acquire) != silences {
+            return Err(VaultError::Unavailable(why));
+        }
         let changing = async {
-            let _turn = self.pages.turn(id).await;
             let mut pause = FIRST_PAUSE;
             loop {
                 if let Some(changed) = self.attempt(id, newest, &mut change, &mut why).await? {
@@ -223,7 +238,17 @@ impl JetStreamVault {
             }
         };
         let changed = tokio::time::timeout(api::API_TIMEOUT, changing).await;
-        changed.unwrap_or(Err(VaultError::Unavailable(why)))
+        changed.unwrap_or_else(|_| {
+            self.silences.fetch_add(1, Ordering::AcqRel);
+            Err(VaultError::Unavailable(why))
+        })
+    }
+
+    /// As [`Pages::forget`], in its turn among changes: the server takes both one after the other.
+    async fn forget(&self, superseded: Option<u64>) {
+        // It is never closed.
+        let _room = self.changes.acquire().await;
+        self.pages.forget(superseded).await;
     }
 
     /// One attempt at a change of a page; none where another may succeed, and then it says in `why` what came between.
@@ -383,7 +408,7 @@ impl Vault for JetStreamVault {
             }
         };
         let (noted, superseded) = self.change(MARK, note).await?;
-        self.pages.forget(superseded).await;
+        self.forget(superseded).await;
         noted
     }
 }

@@ -1,14 +1,17 @@
 //! Opening and making the vault, and what is refused before anything is read.
 
+use std::sync::atomic::AtomicU64;
+
 use aws_lc_rs::hmac;
 use citycode_jetstream::api::{self, ApiError};
 use citycode_jetstream::{Client, ConnectError, SettingMismatch};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::keys::{KeyRing, VaultKey, VaultKeys};
 use super::manifest::{Manifest, NewVault, settings};
 use super::pages::{Entries, Page, PageId, PageName, Pages, Table};
-use super::{FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
+use super::{CHANGES_AT_ONCE, FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
 use crate::{FillRandom, VaultError};
 
 /// The entry of a page of keys.
@@ -149,6 +152,8 @@ impl JetStreamVault {
             places,
             reasons,
             random,
+            changes: Semaphore::new(CHANGES_AT_ONCE),
+            silences: AtomicU64::new(0),
         })
     }
 }
