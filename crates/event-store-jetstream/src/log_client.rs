@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use citycode_event_store::{Partition, Position, ReadError, Sequence};
+use citycode_event_store::{Partition, Position, ReadError, Sequence, SubscriptionError};
 use citycode_jetstream::Client;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -21,8 +21,8 @@ use citycode_jetstream::api::{self, ApiError};
 pub(crate) const MAX_IN_FLIGHT: usize = 1_000;
 /// Looks at a head that seems to have gone back before it is believed, over 24 s: a leader that was just elected may not
 /// have applied all that it has, and one that was cut off answers with what it had for some 20 s more.
-pub(crate) const WENT_BACK_LOOKS: usize = 48;
-pub(crate) const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
+const WENT_BACK_LOOKS: usize = 48;
+const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
 
 /// First and last sequence of a partition.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ pub(crate) struct LogClient {
     pub(crate) echoes: Arc<Echoes>,
     pub(crate) groups: Groups,
     /// Looks at a head before what was seen, a pause apart, until it is believed.
-    pub(crate) went_back_looks: usize,
+    went_back_looks: usize,
     /// The highest sequence of each partition that this client was told of.
     seen: Vec<AtomicU64>,
     /// How often the connection was lost or made: what it leads to since may be another log.
@@ -132,6 +132,12 @@ impl LogClient {
     /// Where a partition stands, from its leader, after making sure that it is the one that was known. A head below
     /// what was seen, or another identity, stops the client.
     pub(crate) async fn extent(&self, partition: Partition) -> Result<Extent, PartitionError> {
+        self.extent_past(partition, Sequence::START).await
+    }
+
+    /// As [`LogClient::extent`], where a caller knows that the partition reached `from`. A head before that alone does not
+    /// stop this client, which may never have been told of it.
+    pub(crate) async fn extent_past(&self, partition: Partition, from: Sequence) -> Result<Extent, PartitionError> {
         let mut looks = 0;
         loop {
             // Before the question: what others are told of meanwhile is no ground for doubt.
@@ -146,7 +152,8 @@ impl LogClient {
                 return Err(PartitionError::Read(damaged(partition, seen, reason)));
             }
             let (first, last) = (Sequence(info.state.first_seq), Sequence(info.state.last_seq));
-            if last >= seen {
+            let reached = seen.max(from);
+            if last >= reached {
                 self.see(Position {
                     partition,
                     sequence: last,
@@ -155,10 +162,15 @@ impl LogClient {
             }
             looks += 1;
             if looks >= self.went_back_looks {
-                self.stop(format!(
-                    "partition {partition} ends at {last}, but {seen} was seen before"
-                ));
-                return Err(PartitionError::WentBack { head: last, seen });
+                if last < seen {
+                    self.stop(format!(
+                        "partition {partition} ends at {last}, but {seen} was seen before"
+                    ));
+                }
+                return Err(PartitionError::WentBack {
+                    head: last,
+                    seen: reached,
+                });
             }
             tokio::time::sleep(WENT_BACK_PAUSE).await;
         }
@@ -176,6 +188,13 @@ impl LogClient {
 }
 
 impl PartitionError {
+    pub(crate) fn into_subscription_error(self, partition: Partition) -> SubscriptionError {
+        match self {
+            Self::WentBack { head, seen } => SubscriptionError::WentBack { partition, head, seen },
+            Self::Read(error) => error.into(),
+        }
+    }
+
     pub(crate) fn into_read_error(self, partition: Partition) -> ReadError {
         match self {
             Self::WentBack { head, seen } => damaged(partition, seen, format!("the log went back to {head}")),

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_nats::Event;
-use citycode_event_store::{Layout, LogId, LogPosition, Partition, Sequence};
+use citycode_event_store::{Layout, LogId, LogPosition, Partition, ReadError, Sequence};
 use citycode_jetstream::api::{self, ApiError, StreamInfo};
 use citycode_jetstream::{Client, ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
-use crate::log_client::{LogClient, WENT_BACK_LOOKS, WENT_BACK_PAUSE};
+use crate::log_client::{LogClient, PartitionError};
 use crate::manifest::{Manifest, ManifestInvalid, READER};
 use crate::names;
 use crate::settings::{self, Settings};
@@ -118,6 +118,19 @@ impl OpenError {
     }
 }
 
+impl PartitionError {
+    fn into_open_error(self, partition: Partition) -> OpenError {
+        match self {
+            Self::WentBack { head, seen } => OpenError::WentBack { partition, head, seen },
+            Self::Read(error) => OpenError::Unanswered {
+                what: names::stream(partition),
+                reason: error.to_string(),
+                may_pass: matches!(error, ReadError::Unavailable(_)),
+            },
+        }
+    }
+}
+
 /// The store that a connection's events are told to, once there is one.
 type Told = Arc<OnceLock<Weak<LogClient>>>;
 
@@ -133,25 +146,17 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
             found: manifest.log_id,
         });
     }
-    let mut looks = 1;
-    let (infos, heads, alone) = loop {
-        let infos = look_at_all(&client, &manifest, config.replicas).await?;
-        let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
-        let alone = infos.iter().all(StreamInfo::stands_alone);
-        match check_heads(&heads, config.seen.as_ref(), &manifest) {
-            Ok(()) => break (infos, heads, alone),
-            Err(went_back) if alone || looks == WENT_BACK_LOOKS => return Err(went_back),
-            Err(_) => {
-                looks += 1;
-                tokio::time::sleep(WENT_BACK_PAUSE).await;
-            }
-        }
-    };
-    if let Durability::SyncAlways { monitors } = &config.durability {
-        let alone = client.server_info().server_name;
-        durability::prove(monitors, &infos, &alone).await?;
-    }
+    let infos = look_at_all(&client, &manifest, config.replicas).await?;
+    let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
+    let alone = infos.iter().all(StreamInfo::stands_alone);
     let log = Arc::new(LogClient::new(client, manifest, &heads, alone));
+    if let Some(seen) = &config.seen {
+        check_heads(&log, &heads, seen).await?;
+    }
+    if let Durability::SyncAlways { monitors } = &config.durability {
+        let server = log.client.server_info().server_name;
+        durability::prove(monitors, &infos, &server).await?;
+    }
     // Nobody else sets it.
     let _ = told.set(Arc::downgrade(&log));
     Ok(log)
@@ -255,15 +260,13 @@ pub(crate) fn check_partition(
     }
 }
 
-fn check_heads(heads: &[Sequence], seen: Option<&LogPosition>, manifest: &Manifest) -> Result<(), OpenError> {
-    for (partition, head) in manifest.layout.all_partitions().zip(heads) {
-        let seen = seen.map_or(Sequence::START, |seen| seen.sequence(partition));
+/// Refuses a log that ends before what the caller knows of it.
+async fn check_heads(log: &LogClient, heads: &[Sequence], seen: &LogPosition) -> Result<(), OpenError> {
+    for (partition, head) in log.manifest.layout.all_partitions().zip(heads) {
+        let seen = seen.sequence(partition);
         if *head < seen {
-            return Err(OpenError::WentBack {
-                partition,
-                head: *head,
-                seen,
-            });
+            let extent = log.extent_past(partition, seen).await;
+            extent.map_err(|error| error.into_open_error(partition))?;
         }
     }
     Ok(())

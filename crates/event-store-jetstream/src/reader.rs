@@ -143,11 +143,8 @@ impl PartitionReader {
     async fn verify(&self) -> Result<Sequence, End> {
         let partition = self.partition;
         let extent = self.log.extent(partition).await.map_err(|error| match error {
-            PartitionError::WentBack { head, seen } => {
-                End::Failed(SubscriptionError::WentBack { partition, head, seen })
-            }
             PartitionError::Read(ReadError::Unavailable(reason)) => End::Doubt(reason),
-            PartitionError::Read(error) => End::Failed(error.into()),
+            error => End::Failed(error.into_subscription_error(partition)),
         })?;
         let next = self.last.next();
         if extent.last >= next && extent.first > next {

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use citycode_event_store::{
     LogPosition, ReadError, Sequence, Subscription, SubscriptionBatch, SubscriptionError, SubscriptionSource,
 };
+use futures::future::try_join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::log_client::{LogClient, WENT_BACK_PAUSE};
+use crate::log_client::LogClient;
 use crate::reader::{CHUNK, FromReader, PartitionReader};
 
 /// Chunks between the readers and the subscriber: some 16,000 commits at most.
@@ -62,21 +63,14 @@ pub(crate) async fn subscribe(log: &Arc<LogClient>, from: LogPosition) -> Result
 
 /// The heads, none of which is before `from`.
 async fn heads_past(log: &LogClient, from: &LogPosition) -> Result<LogPosition, SubscriptionError> {
-    let mut looks = 0;
-    loop {
-        let heads = log.heads().await?;
-        let mut before = from
-            .iter()
-            .map(|(partition, seen)| (partition, heads.sequence(partition), seen));
-        let Some((partition, head, seen)) = before.find(|(_, head, seen)| head < seen) else {
-            return Ok(heads);
-        };
-        looks += 1;
-        if looks >= log.went_back_looks {
-            return Err(SubscriptionError::WentBack { partition, head, seen });
-        }
-        tokio::time::sleep(WENT_BACK_PAUSE).await;
-    }
+    let asked = from.iter().map(|(partition, seen)| async move {
+        let extent = log.extent_past(partition, seen).await;
+        extent
+            .map(|extent| extent.last)
+            .map_err(|error| error.into_subscription_error(partition))
+    });
+    let heads: Vec<Sequence> = try_join_all(asked).await?;
+    Ok(LogPosition::from_sequences(heads))
 }
 
 /// The heads, asked for until every leader answers: that one does not is no reason to end, the readers try on as well.

@@ -45,7 +45,7 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_jetstream::Connection;
 use citycode_jetstream::api::{self, ApiError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::person::{Person, PersonFile};
@@ -221,8 +221,7 @@ impl JetStreamVault {
     ) -> Result<(T, Option<u64>), VaultError> {
         let silences = self.silences.load(Ordering::Acquire);
         let _turn = self.pages.turn(id).await;
-        let room = self.changes.acquire().await;
-        let _room = room.map_err(|_| VaultError::Unavailable("the vault is closed".into()))?;
+        let _room = self.room().await;
         let mut why = "no answer in time".to_owned();
         if self.silences.load(Ordering::Acquire) != silences {
             return Err(VaultError::Unavailable(why));
@@ -246,9 +245,12 @@ impl JetStreamVault {
 
     /// As [`Pages::forget`], in its turn among changes: the server takes both one after the other.
     async fn forget(&self, superseded: Option<u64>) {
-        // It is never closed.
-        let _room = self.changes.acquire().await;
+        let _room = self.room().await;
         self.pages.forget(superseded).await;
+    }
+
+    async fn room(&self) -> SemaphorePermit<'_> {
+        self.changes.acquire().await.expect("it is never closed")
     }
 
     /// One attempt at a change of a page; none where another may succeed, and then it says in `why` what came between.
