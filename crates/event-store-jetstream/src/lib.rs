@@ -40,6 +40,7 @@ mod read;
 mod reader;
 mod settings;
 mod store;
+pub mod subjects;
 mod subscription;
 mod tails;
 

@@ -195,9 +195,10 @@ async fn serve(
     let every = settings.snapshot_every();
     let mut tasks = service.tasks;
     if let Some(folder) = settings.state.clone().filter(|_| role != Role::Portal) {
-        let clock = Arc::clone(&surroundings.clock);
-        tasks.push(tokio::spawn(state_numbers::keep_measuring(folder, clock)));
-        tasks.push(tokio::spawn(servers::keep_measuring(settings.log.monitors.clone())));
+        let clock = || Arc::clone(&surroundings.clock);
+        tasks.push(tokio::spawn(state_numbers::keep_measuring(folder, clock())));
+        let monitors = settings.log.monitors.clone();
+        tasks.push(tokio::spawn(servers::keep_measuring(monitors, clock())));
     }
     tasks.push(tokio::spawn(snapshots::keep_saving(
         service.snapshots.clone(),

@@ -80,6 +80,25 @@ pub async fn provision(
     random: FillRandom,
     today: u32,
 ) -> Result<(), OpenError> {
+    let opened = provision_opened(config, new, secrets).await?;
+    let keeper = ScanKeeper::of(opened, config, secrets, random)?;
+    match keeper.make(today).await {
+        Ok(_) => Ok(()),
+        Err(KeepError::Servers(error)) => Err(OpenError::Unanswered(error)),
+        Err(error @ KeepError::Key { .. }) => Err(OpenError::Unanswered(ApiError::Malformed(error.to_string()))),
+    }
+}
+
+/// Makes the stream of keys if there is none, by a user who may make no other: the days are left to the keepers.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn provision_keys(config: &ScansConfig, new: &NewScans, secrets: &KeeperSecrets) -> Result<(), OpenError> {
+    let opened = provision_opened(config, new, secrets).await?;
+    super::archive_secret(&opened, secrets).map(|_| ())
+}
+
+async fn provision_opened(config: &ScansConfig, new: &NewScans, secrets: &KeeperSecrets) -> Result<Opened, OpenError> {
     let client = citycode_jetstream::connect(&config.connection, |_| ()).await?;
     if let Err(error) = api::stream_info(&client, names::KEYS).await {
         if !names::is_absent(&error) {
@@ -90,13 +109,7 @@ pub async fn provision(
         let made = api::make_stream(&client, names::KEYS, &manifest.request(config.replicas)).await;
         made.map_err(OpenError::Unanswered)?;
     }
-    let opened = super::check(client, config, &secrets.records).await?;
-    let keeper = ScanKeeper::of(opened, config, secrets, random)?;
-    match keeper.make(today).await {
-        Ok(_) => Ok(()),
-        Err(KeepError::Servers(error)) => Err(OpenError::Unanswered(error)),
-        Err(error @ KeepError::Key { .. }) => Err(OpenError::Unanswered(ApiError::Malformed(error.to_string()))),
-    }
+    super::check(client, config, &secrets.records).await
 }
 
 impl ScanKeeper {
@@ -130,11 +143,16 @@ impl ScanKeeper {
     /// # Errors
     /// [`KeepError`].
     pub async fn keep(&self, today: u32, retention_days: u16) -> Result<Kept, KeepError> {
-        let made = self.make(today).await?;
+        // First what goes: the account has room for as many streams as stand before a day is made. Where that fails the
+        // new day is made all the same, as long as there is room.
         let destroyed = self
             .destroy_before(today.saturating_sub(u32::from(retention_days)))
-            .await?;
-        Ok(Kept { made, destroyed })
+            .await;
+        let made = self.make(today).await?;
+        Ok(Kept {
+            made,
+            destroyed: destroyed?,
+        })
     }
 
     /// Makes what today and tomorrow need. Never a day before one that is there: verifiers rely on it that a day whose

@@ -24,8 +24,12 @@ use zeroize::Zeroizing;
 use crate::apart::ServiceSettings;
 use crate::compose::StartError;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{self, Output};
 
+/// What whoever provisioned a city with accounts is told.
+const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
+    vault-provision.nk, scans-provision.nk): take them off this machine until the next time. Whoever has them while a \
+    stream is missing may make it as they like.";
 /// Its name to the servers.
 const CLIENT: &str = "citycode provision";
 
@@ -116,6 +120,9 @@ pub(crate) async fn run(
             .to_owned(),
         ),
     ];
+    if settings.log.nkey_file.is_some() {
+        output::note(SEEDS_NO_LONGER_NEEDED);
+    }
     output.thing(&whole, &facts)
 }
 
@@ -165,7 +172,12 @@ async fn provision_scans(
     let entropy = Arc::clone(entropy);
     let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let today = day_of(clock.now().0).map_err(|error| not_made(error, "set the clock"))?;
-    let provision = || keeper::provision(&config, &new, &secrets, random.clone(), today);
+    // On servers with accounts its user may make the stream of keys alone; the days are made by audit services.
+    let keys_alone = servers.nkey_file.is_some();
+    let provision = async || match keys_alone {
+        true => keeper::provision_keys(&config, &new, &secrets).await,
+        false => keeper::provision(&config, &new, &secrets, random.clone(), today).await,
+    };
     let made = patiently(args.wait, provision, scans::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the streams of scan records were not made", &error))
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/                      0700, every file with something secret in it 0600
-//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk and vault-backup.nk are no service's
+//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk, upgrade.nk and vault-backup.nk are no service's
+//!   nats/verifier-N.nk      with --instances: a seed for each verifier, so that none can crowd out another
 //!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
 //!   tls/ca.pem ca.key       a certification authority for this city alone
 //!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
@@ -40,6 +41,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use accounts::{Shape, User};
 
 const CITY_KEYS: [&str; 8] = [
     "vault-master.key",
@@ -57,7 +59,7 @@ const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
 /// Flags of `secrets`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. No machine of the city needs nats/restore.nk or nats/vault-backup.nk."
+    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. No machine of the city needs nats/restore.nk, nats/upgrade.nk or nats/vault-backup.nk; the seeds of `citycode provision` are needed while it runs and no longer."
 )]
 pub(crate) struct SecretsArgs {
     /// The folder; made if absent.
@@ -69,6 +71,18 @@ pub(crate) struct SecretsArgs {
     /// Who calls services, for a certificate each where services ask for one; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["portal".to_owned()])]
     client: Vec<String>,
+    /// Partitions of the log, as `citycode provision` is told; what NATS users may is said by the streams' names.
+    /// Remembered in nats/accounts.conf; 16 at first.
+    #[arg(long, value_name = "N", overrides_with = "partitions")]
+    partitions: Option<u16>,
+    /// Verifiers that get a seed of their own, nats/verifier-1.nk and on: a stolen one then keeps no other from proving
+    /// that it is fresh. Remembered likewise; without it all share nats/verifier.nk.
+    #[arg(long, value_name = "N")]
+    instances: Option<u16>,
+    /// Days that scan records are kept, as `scan_retention_days` of the audit services: their account may have streams
+    /// for no more. Remembered likewise; 30 at first.
+    #[arg(long, value_name = "DAYS")]
+    scan_retention_days: Option<u16>,
     /// Also make the master key that comes next, `keys/vault-master.next.key`, and what is derived from it: see
     /// `citycode vault rotate-master`.
     #[arg(long)]
@@ -90,7 +104,9 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let mut made = Made::default();
     folder(&args.dir)?;
-    let users = made.users(&args.dir.join("nats"), &**entropy)?;
+    let conf = args.dir.join("nats/accounts.conf");
+    let shape = args.shape(&conf)?;
+    let users = made.users(&args.dir.join("nats"), &shape, &**entropy)?;
     let keys = args.dir.join("keys");
     folder(&keys)?;
     for name in CITY_KEYS {
@@ -107,16 +123,49 @@ pub(crate) fn run(
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
     // Without a secret, and always the users' that stand there.
-    let conf = args.dir.join("nats/accounts.conf");
-    let written = files::write_atomic(&conf, accounts::conf(&users).as_bytes(), files::PRIVATE_FILE_MODE);
+    let written = files::write_atomic(
+        &conf,
+        accounts::conf(&users, &shape).as_bytes(),
+        files::PRIVATE_FILE_MODE,
+    );
     written.map_err(|error| Failure::file("write", &conf, error))?;
-    let whole = json!({ "folder": args.dir.display().to_string(), "made": made.new, "kept": made.kept });
+    let whole = json!({
+        "folder": args.dir.display().to_string(),
+        "made": made.new,
+        "kept": made.kept,
+        "partitions": shape.partitions,
+        "instances": shape.instances,
+        "scan_retention_days": shape.scan_retention_days,
+    });
     let facts = [
         ("folder", args.dir.display().to_string()),
         ("made now", made.new.len().to_string()),
         ("kept", made.kept.len().to_string()),
+        ("partitions of the log", shape.partitions.to_string()),
+        ("verifiers with a seed of their own", shape.instances.to_string()),
+        ("days that scan records are kept", shape.scan_retention_days.to_string()),
     ];
     output.thing(&whole, &facts)
+}
+
+impl SecretsArgs {
+    /// What this city's accounts name: as told now, else as the run before was told.
+    fn shape(&self, conf: &Path) -> Result<Shape, Failure> {
+        let before = match std::fs::read_to_string(conf) {
+            Ok(text) => Shape::remembered(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Shape::default(),
+            Err(error) => return Err(Failure::file("read", conf, error)),
+        };
+        let shape = Shape {
+            partitions: self.partitions.unwrap_or(before.partitions),
+            instances: self.instances.unwrap_or(before.instances),
+            scan_retention_days: self.scan_retention_days.unwrap_or(before.scan_retention_days),
+        };
+        match shape.complaint() {
+            None => Ok(shape),
+            Some(complaint) => Err(Failure::local("nothing was made", complaint, "choose another number")),
+        }
+    }
 }
 
 impl Made {
@@ -147,11 +196,16 @@ impl Made {
     }
 
     /// Seeds of all users; their public keys by name.
-    fn users(&mut self, folder_of_seeds: &Path, entropy: &dyn Entropy) -> Result<Vec<(&'static str, String)>, Failure> {
+    fn users(
+        &mut self,
+        folder_of_seeds: &Path,
+        shape: &Shape,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<(User, String)>, Failure> {
         folder(folder_of_seeds)?;
         let mut users = Vec::new();
-        for name in accounts::USERS {
-            let path = folder_of_seeds.join(format!("{name}.nk"));
+        for user in accounts::users(shape) {
+            let path = folder_of_seeds.join(format!("{}.nk", user.name));
             self.file(&path, || {
                 let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
                 let user = KeyPair::new_from_raw(KeyPairType::User, *seed).and_then(|pair| pair.seed());
@@ -162,7 +216,7 @@ impl Made {
             let seed = Zeroizing::new(String::from_utf8_lossy(&seed).trim().to_owned());
             let pair = KeyPair::from_seed(&seed);
             let pair = pair.map_err(|error| Failure::file("use", &path, error))?;
-            users.push((name, pair.public_key()));
+            users.push((user, pair.public_key()));
         }
         Ok(users)
     }

@@ -162,6 +162,19 @@ pub(crate) const ALL: &[Number] = &[
     )
     .by(&["replica"], &[]),
     number(
+        "citycode_nats_foreign_streams",
+        Gauge,
+        Part::OnServers,
+        "streams on the servers that nobody provisioned, or that copy or republish what they must not",
+    ),
+    number(
+        "citycode_nats_stored_messages",
+        Gauge,
+        Part::OnServers,
+        "messages in the streams of the log, the shared snapshots, the vault, the scan records",
+    )
+    .by(&["streams"], &[]),
+    number(
         "citycode_start_seconds",
         Gauge,
         Part::Starting,

@@ -59,7 +59,7 @@ impl City {
 
     /// The same, with secrets that were made by a clock of this environment.
     pub(crate) async fn on_one_with_older_secrets(clock: &[(String, String)]) -> Self {
-        let folder = secrets_by(clock).await;
+        let folder = secrets_by(&[], clock).await;
         Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
     }
 
@@ -71,7 +71,12 @@ impl City {
 
     /// On a server that takes TLS alone, and nobody but the users of the accounts that `secrets` made.
     pub(crate) async fn secured() -> Self {
-        let folder = secrets().await;
+        Self::secured_with(&[]).await
+    }
+
+    /// The same, where `secrets` was told more.
+    pub(crate) async fn secured_with(more: &[&str]) -> Self {
+        let folder = secrets_by(more, &[]).await;
         let configured = configured(&folder.path().join("secrets"));
         let server = NatsServer::start_configured(&configured).await;
         Self::on(folder, Nats::One(Box::new(server)), true)
@@ -317,13 +322,16 @@ fn configured(secrets: &Path) -> String {
 
 /// A folder with everything that `citycode secrets` makes.
 pub(crate) async fn secrets() -> TempDir {
-    secrets_by(&[]).await
+    secrets_by(&[], &[]).await
 }
 
-async fn secrets_by(clock: &[(String, String)]) -> TempDir {
+async fn secrets_by(more: &[&str], clock: &[(String, String)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let secrets = folder.path().join("secrets");
-    citycode_by(&["secrets".as_ref(), "--dir".as_ref(), secrets.as_os_str()], clock).await;
+    let words = ["secrets", "--partitions", "4", "--scan-retention-days", "3"];
+    let words = words.iter().chain(more).map(AsRef::as_ref);
+    let words: Vec<&OsStr> = words.chain(["--dir".as_ref(), secrets.as_os_str()]).collect();
+    citycode_by(&words, clock).await;
     folder
 }
 

@@ -68,7 +68,7 @@ async fn moves(city: &City, data: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_and_codes_of_one_process_live_on_in_a_city() {
-    let city = City::secured().await;
+    let city = City::secured_with(&["--partitions", "16"]).await;
     let data = city.folder.path().join("up");
     let up = [
         "up".as_ref(),

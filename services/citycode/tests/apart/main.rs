@@ -21,4 +21,5 @@ mod rotated;
 mod samples;
 mod secured;
 mod shared_snapshots;
+mod thieves;
 mod traced;

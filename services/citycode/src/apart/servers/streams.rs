@@ -1,0 +1,246 @@
+//! Which streams stand on the servers: whether all were provisioned, and how many messages are in them.
+//!
+//! The servers cannot restrict what a request to make a stream says. So what stands is compared with what
+//! `citycode provision` and the audit services make: by account and name, and by what could move messages from one stream
+//! to another (mirror, sources, republishing, subjects).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// What the streams of a city are, by group; the label of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Group {
+    Log,
+    Snapshots,
+    Vault,
+    Scans,
+}
+
+impl Group {
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Snapshots => "snapshots",
+            Self::Vault => "vault",
+            Self::Scans => "scans",
+        }
+    }
+
+    /// The account in which `citycode secrets` has it.
+    const fn account(self) -> &'static str {
+        match self {
+            Self::Log | Self::Snapshots => "LOG",
+            Self::Vault => "VAULT",
+            Self::Scans => "SCANS",
+        }
+    }
+}
+
+/// What servers have told of their streams.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Messages of each provisioned stream, the most that a server has.
+    messages: BTreeMap<String, (Group, f64)>,
+    /// Streams that nobody provisioned, and why they are taken for such.
+    pub(super) foreign: BTreeMap<String, &'static str>,
+}
+
+impl Standing {
+    /// Takes in what one server says, `/jsz` with accounts, streams and settings.
+    pub(super) fn take(&mut self, told: &Value, today: i64) {
+        let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+        for account in list(told, "account_details") {
+            let name = account["name"].as_str().unwrap_or_default();
+            for stream in list(&account, "stream_detail") {
+                self.take_stream(name, &stream, today);
+            }
+        }
+    }
+
+    fn take_stream(&mut self, account: &str, stream: &Value, today: i64) {
+        let name = stream["name"].as_str().unwrap_or_default();
+        match judge(account, name, &stream["config"], today) {
+            Ok(group) => {
+                let messages = stream["state"]["messages"].as_f64().unwrap_or_default();
+                let known = self.messages.entry(name.to_owned()).or_insert((group, 0.0));
+                known.1 = known.1.max(messages);
+            }
+            Err(why) => {
+                self.foreign.insert(format!("{account}/{name}"), why);
+            }
+        }
+    }
+
+    /// Messages of each group.
+    pub(super) fn messages(&self) -> BTreeMap<Group, f64> {
+        let mut sums = BTreeMap::new();
+        for (group, messages) in self.messages.values() {
+            *sums.entry(*group).or_insert(0.0) += messages;
+        }
+        sums
+    }
+}
+
+/// The group of a stream that was provisioned, or why it was not.
+fn judge(account: &str, name: &str, config: &Value, today: i64) -> Result<Group, &'static str> {
+    let (group, subjects) = provisioned(name, config, today).ok_or("its name is none of this city's streams'")?;
+    let has_accounts = [Group::Log, Group::Vault, Group::Scans]
+        .iter()
+        .any(|group| group.account() == account);
+    if has_accounts && group.account() != account {
+        return Err("it stands in another account than that of its name");
+    }
+    if !config["mirror"].is_null() || config["sources"].as_array().is_some_and(|sources| !sources.is_empty()) {
+        return Err("it copies another stream");
+    }
+    if !config["subject_transform"].is_null() || config["subjects"] != subjects {
+        return Err("it takes other subjects than its name says");
+    }
+    let tail = name.strip_prefix("CC_EV_").map(
+        |partition| json!({ "src": format!("cc.ev.v1.{partition}.*"), "dest": format!("cc.tail.v1.{partition}") }),
+    );
+    // The tail may be missing: see docs/operations.md.
+    if !config["republish"].is_null() && Some(&config["republish"]) != tail.as_ref() {
+        return Err("it publishes what it takes elsewhere");
+    }
+    Ok(group)
+}
+
+/// The group and the subjects of a stream, by its name.
+fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)> {
+    if let Some(partition) = name.strip_prefix("CC_EV_") {
+        let number: u16 = partition.parse().ok()?;
+        let partitions = config["metadata"]["citycode.partitions"]
+            .as_str()?
+            .parse::<u16>()
+            .ok()?;
+        let is_one = number < partitions && format!("{number:02}") == partition;
+        return is_one.then(|| (Group::Log, json!([format!("cc.ev.v1.{partition}.*")])));
+    }
+    let day = |prefix: &str, subject: &str| {
+        let day = name.strip_prefix(prefix)?;
+        // A clock may be ahead: a day is made a day before it comes.
+        let is_one = day
+            .parse::<i64>()
+            .is_ok_and(|number| number <= today + 2 && number.to_string() == day);
+        is_one.then(|| (Group::Scans, json!([format!("{subject}.{day}.*")])))
+    };
+    match name {
+        "OBJ_CC_STATUS_SNAPSHOTS" | "OBJ_CC_REGISTER_SNAPSHOTS" => {
+            let bucket = name.trim_start_matches("OBJ_");
+            Some((
+                Group::Snapshots,
+                json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]),
+            ))
+        }
+        "KV_CC_VAULT" => Some((Group::Vault, json!(["$KV.CC_VAULT.>"]))),
+        "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
+        _ => day("CC_SCANS_", "cc.scan.v1").or_else(|| day("CC_REGISTERED_", "cc.reg.v1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: i64 = 20_000;
+
+    fn partition(number: &str) -> Value {
+        json!({
+            "subjects": [format!("cc.ev.v1.{number}.*")],
+            "republish": { "src": format!("cc.ev.v1.{number}.*"), "dest": format!("cc.tail.v1.{number}") },
+            "metadata": { "citycode.partitions": "4" },
+        })
+    }
+
+    fn subjects(subjects: &[&str]) -> Value {
+        json!({ "subjects": subjects })
+    }
+
+    #[test]
+    fn what_is_provisioned_is_known_with_accounts_and_without() {
+        for (account, name, config, group) in [
+            ("LOG", "CC_EV_03", partition("03"), Group::Log),
+            ("$G", "CC_EV_00", partition("00"), Group::Log),
+            (
+                "LOG",
+                "CC_EV_00",
+                {
+                    let mut old = partition("00");
+                    old["republish"] = Value::Null;
+                    old
+                },
+                Group::Log,
+            ),
+            ("VAULT", "KV_CC_VAULT", subjects(&["$KV.CC_VAULT.>"]), Group::Vault),
+            ("SCANS", "CC_SCAN_KEYS", subjects(&["cc.scankey.v1.*"]), Group::Scans),
+            (
+                "SCANS",
+                "CC_SCANS_20001",
+                subjects(&["cc.scan.v1.20001.*"]),
+                Group::Scans,
+            ),
+            (
+                "SCANS",
+                "CC_REGISTERED_19970",
+                subjects(&["cc.reg.v1.19970.*"]),
+                Group::Scans,
+            ),
+        ] {
+            assert_eq!(judge(account, name, &config, TODAY), Ok(group), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_thief_makes_is_none_of_them() {
+        let with = |mut config: Value, key: &str, value: Value| {
+            config[key] = value;
+            config
+        };
+        let injecting = json!({ "src": "cc.echo.v1", "dest": "cc.ev.v1.00.0000" });
+        for (account, name, config) in [
+            ("LOG", "THIEF", subjects(&["x"])),
+            ("LOG", "CC_EV_04", partition("04")),
+            ("LOG", "CC_EV_0", partition("0")),
+            ("SCANS", "CC_EV_00", partition("00")),
+            ("LOG", "CC_EV_00", with(partition("00"), "republish", injecting.clone())),
+            (
+                "VAULT",
+                "KV_CC_VAULT",
+                with(subjects(&["$KV.CC_VAULT.>"]), "mirror", json!({ "name": "X" })),
+            ),
+            (
+                "SCANS",
+                "CC_SCAN_KEYS",
+                with(subjects(&["cc.scankey.v1.*"]), "sources", json!([{ "name": "X" }])),
+            ),
+            (
+                "SCANS",
+                "CC_SCANS_20001",
+                subjects(&["cc.scan.v1.20001.*", "cc.scan.v1.20005.*"]),
+            ),
+            (
+                "SCANS",
+                "CC_SCANS_20001",
+                with(subjects(&["cc.scan.v1.20001.*"]), "republish", injecting),
+            ),
+            ("SCANS", "CC_SCANS_20400", subjects(&["cc.scan.v1.20400.*"])),
+        ] {
+            assert!(judge(account, name, &config, TODAY).is_err(), "{account} {name}");
+        }
+    }
+
+    #[test]
+    fn messages_are_the_most_that_a_server_has_of_each_stream() {
+        let told = |messages: u64| {
+            let stream = json!({ "name": "CC_EV_00", "config": partition("00"), "state": { "messages": messages } });
+            json!({ "account_details": [{ "name": "LOG", "stream_detail": [stream, { "name": "THIEF", "config": {} }] }] })
+        };
+        let mut standing = Standing::default();
+        standing.take(&told(7), TODAY);
+        standing.take(&told(5), TODAY);
+        assert_eq!(standing.messages(), BTreeMap::from([(Group::Log, 7.0)]));
+        assert_eq!(standing.foreign.keys().collect::<Vec<_>>(), ["LOG/THIEF"]);
+    }
+}
