@@ -69,7 +69,12 @@ struct JetStreamConfig {
 /// Asks the monitoring of all, and refuses unless every server that holds a copy says it. `alone` is the server
 /// that a stream without a cluster stands on.
 pub(crate) async fn prove(monitors: &[String], streams: &[StreamInfo], alone: &str) -> Result<(), DurabilityError> {
-    let client = reqwest::Client::new();
+    // Directly: what a proxy of the environment answers in a server's name proves nothing.
+    let client = reqwest::Client::builder().no_proxy().build();
+    let client = client.map_err(|error| DurabilityError::Monitor {
+        url: monitors.first().cloned().unwrap_or_default(),
+        reason: error.to_string(),
+    })?;
     let mut told = BTreeMap::new();
     for url in monitors {
         let varz = ask(&client, url).await?;

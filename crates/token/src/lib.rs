@@ -38,7 +38,7 @@ pub use keyring::{KeyEntry, Keyring, KeyringError, key_id_of};
 pub use proof::{DeviceSigner, PresentError, check_proof, is_sound_device_key, make_proof, present};
 pub use sign::{SignError, SignedToken, SigningKey, sign_code};
 pub use statement::{StatementError, read_statement, sign_statement};
-pub use text::{PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan};
+pub use text::{PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan, is_framing};
 pub use verify::{CwtDigest, TokenError, VerifiedClaims, verify, verify_cwt};
 
 /// Longest start of a status list's URI in bytes. Paper has room for 28 (see the size test); this only bounds buffers.

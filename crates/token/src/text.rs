@@ -50,7 +50,7 @@ impl core::fmt::Debug for Scan {
 }
 
 impl Scan {
-    /// Reads a scan's text; white space around it and its letters' case do not matter.
+    /// Reads a scan's text; white space and a scanner's framing around it and its letters' case do not matter.
     ///
     /// # Errors
     /// [`TokenError::Unreadable`] for anything that is no token and no presentation.
@@ -100,12 +100,34 @@ impl Scan {
     }
 }
 
-/// The one spelling of a scan: without white space around it and in capitals; the key of a memory of texts seen.
+/// Length of an AIM symbology identifier (ISO/IEC 15424): `]`, a letter for the symbology, one modifier.
+const SYMBOLOGY_ID_LENGTH: usize = 3;
+
+/// Whether a scanner may put this character around what it read: NUL, STX, ETX, EOT and the separators FS, GS, RS, US
+/// of ISO/IEC 15434.
+#[must_use]
+pub fn is_framing(character: char) -> bool {
+    matches!(character, '\0' | '\u{2}'..='\u{4}' | '\u{1c}'..='\u{1f}')
+}
+
+/// A scan without what scanners put around it: framing characters, white space, and the symbology identifier that many
+/// are set to send first, e.g. `]Q1` for a QR code. No token begins with `]`, which Base45 does not have.
+fn without_framing(text: &str) -> &str {
+    let around = |c: char| c.is_whitespace() || c == '\u{feff}' || is_framing(c);
+    let text = text.trim_matches(around);
+    match text.as_bytes() {
+        [b']', symbology, modifier, ..] if symbology.is_ascii_alphabetic() && modifier.is_ascii_alphanumeric() => {
+            text[SYMBOLOGY_ID_LENGTH..].trim_start_matches(around)
+        }
+        _ => text,
+    }
+}
+
+/// The one spelling of a scan: without a scanner's framing and white space around it, and in capitals; the key of a
+/// memory of texts seen.
 /// `None` for what is longer than the buffer (no scan is longer than [`MAX_SCAN_LEN`]) or not ASCII, which is no token.
 pub fn canonical_scan<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let text = text
-        .trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
-        .as_bytes();
+    let text = without_framing(text).as_bytes();
     let out = buffer.get_mut(..text.len())?;
     out.copy_from_slice(text);
     out.make_ascii_uppercase();
@@ -161,6 +183,36 @@ mod tests {
     fn ours(text: &[u8]) -> Option<Vec<u8>> {
         let mut out = [0; MAX_BYTES];
         decode(text, &mut out).map(|len| out[..len].to_vec())
+    }
+
+    #[test]
+    fn a_scanners_framing_does_not_matter_and_nothing_inside_is_touched() {
+        let canonical = |text: &str| {
+            let mut buffer = [0; MAX_SCAN_LEN];
+            canonical_scan(text, &mut buffer).map(<[u8]>::to_vec)
+        };
+        for framed in [
+            "]Q1CC1:AB",
+            "]d2cc1:ab\r\n",
+            "\u{2}CC1:AB\u{3}",
+            "\u{2}]Q3\u{1d}CC1:AB\u{3}\r",
+            "\0CC1:AB\0",
+            "\u{1d}CC1:AB\u{1d}",
+            "\u{feff}]Q1 CC1:AB\u{1e}\u{4}",
+        ] {
+            assert_eq!(canonical(framed).as_deref(), Some(&b"CC1:AB"[..]), "{framed:?}");
+        }
+        for (text, expected) in [
+            ("CC1:A\0B", "CC1:A\0B"),
+            ("]]Q1CC1:AB", "]]Q1CC1:AB"),
+            ("]Q1]Q1CC1:AB", "]Q1CC1:AB"),
+            ("]Q", "]Q"),
+            ("]Q1", ""),
+            ("", ""),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(expected.as_bytes()), "{text:?}");
+        }
+        assert_eq!(canonical("]Qé"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A call is repeated only where the connection failed, never after an answer, and always with the same
 //! `Idempotency-Key` and the same bytes: so it is done once, whatever was lost. Plain `http://` only; across machines
-//! a proxy that ends TLS stands between.
+//! a proxy that ends TLS stands between. Which calls go through a proxy of the environment is [`crate::route`]'s.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::route::Route;
 
 /// Where `citycode up` listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -29,6 +30,7 @@ const REPEATS: [Duration; 2] = [Duration::from_millis(100), Duration::from_milli
 pub struct Client {
     http: reqwest::Client,
     server: Url,
+    route: Route,
     token: Option<Zeroizing<String>>,
 }
 
@@ -58,19 +60,33 @@ impl Client {
             let path = format!("{}/", server.path());
             server.set_path(&path);
         }
+        let route = Route::to(&server);
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("citycode/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("citycode/", env!("CARGO_PKG_VERSION")));
+        let http = route
+            .apply(http)
             .build()
             .map_err(|error| Failure::local("cannot start", error, "try again"))?;
-        Ok(Self { http, server, token })
+        Ok(Self {
+            http,
+            server,
+            route,
+            token,
+        })
     }
 
     /// The server's address.
     #[must_use]
     pub fn server(&self) -> &str {
         self.server.as_str().trim_end_matches('/')
+    }
+
+    /// How calls get to the server.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// The token that is sent along, if any.
@@ -220,17 +236,19 @@ impl Client {
             502..=504 => Code::Unavailable,
             _ => Code::Internal,
         };
+        let fix = "check that --server names a citycode server of this version";
         Failure::of_code(
             code,
-            format_args!("no answer of citycode from {}", self.server()),
+            format_args!("no answer of citycode from {}{}", self.server(), self.route),
             format_args!("HTTP status {status} without a reason"),
-            Some("check that --server names a citycode server of this version"),
+            Some(&self.route.advice().unwrap_or_else(|| fix.to_owned())),
         )
     }
 
     fn unreachable(&self, error: &reqwest::Error, command_id: Option<Uuid>) -> Failure {
-        let what = format!("cannot reach the server at {}", self.server());
+        let what = format!("cannot reach the server at {}{}", self.server(), self.route);
         let fix = match command_id {
+            _ if error.is_connect() && self.route.advice().is_some() => self.route.advice().unwrap_or_default(),
             _ if error.is_connect() => "start it with 'citycode up' or name another with --server".to_owned(),
             // It may have been done: only the same id asks for the same act.
             Some(id) => format!("whether it was done is not known: run the same again with --command-id {id}"),

@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, note};
 use crate::phone::Phone;
-use crate::picture::{IssuedCode, Painter, PictureFormat};
+use crate::picture::{IssuedCode, Painter, PictureFormat, write_presentation};
 use crate::up::{Settings, Surroundings, System};
 
 /// Runs the tour. Exit code 0 if every verdict is as the rules say, 1 otherwise.
@@ -197,7 +197,7 @@ impl Guide {
         let at = citycode_domain::time::Timestamp(self.clock.now().0 - seconds_ago);
         let text = phone.0.present(&phone.1, at)?;
         let path = self.folder.join(format!("{name}.png"));
-        self.painter.write_presentation(&path, PictureFormat::Png, &text)?;
+        write_presentation(&path, PictureFormat::Png, &text)?;
         Ok(path)
     }
 

@@ -84,6 +84,28 @@ impl Failure {
         }
     }
 
+    /// The failure of what was to be done on this machine with a code that the server has issued.
+    #[must_use]
+    pub fn after_issue(self, code: &Value) -> Self {
+        let failed = Self {
+            what: format!("the code was issued, but {}", uncapitalised(&self.what)),
+            fix: Some(
+                "mend that and get the same code with 'citycode reprint', or issue it anew where its kind has no reprint"
+                    .to_owned(),
+            ),
+            exit: 1,
+            code: LOCAL.to_owned(),
+            problem: None,
+            ..self
+        };
+        let mut problem = failed.problem();
+        problem["issued"] = code.clone();
+        Self {
+            problem: Some(problem),
+            ..failed
+        }
+    }
+
     /// The exit code.
     #[must_use]
     pub fn exit(&self) -> u8 {
@@ -133,7 +155,7 @@ impl Failure {
     /// Says it on standard error, and on standard output where a program listens; gives the exit code.
     pub fn report(&self, output: Output) -> u8 {
         let _ = writeln!(std::io::stderr(), "{}", self.line());
-        if output.format != Format::Table {
+        if output.format != Format::Table && !output.is_complete() {
             let _ = output.object(&self.problem());
         }
         self.exit

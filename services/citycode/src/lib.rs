@@ -14,6 +14,8 @@
 //! | [`phone`] | a file that stands in for a phone's key store |
 //! | [`picture`] | codes as PNG, SVG and print sheet |
 //! | [`residents`] | CSV files of residents, in and out |
+//! | [`scan_lines`] | what scanners write, cut into scans |
+//! | [`route`] | which calls go through a proxy of the environment |
 
 pub mod apart;
 pub mod cli;
@@ -28,6 +30,8 @@ pub mod phone;
 pub mod picture;
 pub mod policy_view;
 pub mod residents;
+pub mod route;
+pub mod scan_lines;
 pub mod up;
 
 use std::ffi::OsString;

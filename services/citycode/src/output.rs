@@ -1,12 +1,16 @@
 //! Data on standard output: a table for people, JSON for programs. Talk goes to standard error, see [`note`].
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::failure::Failure;
+
+/// Whether the one JSON value of this process was printed, or begun.
+static VALUE_PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// In which form data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -96,11 +100,27 @@ impl Output {
         self.lines(&text)
     }
 
+    /// Whether standard output takes nothing more: with [`Format::Json`] it is exactly one value.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.format == Format::Json && VALUE_PRINTED.load(Ordering::Relaxed)
+    }
+
+    /// Prints values as they come, see [`Sequence`].
+    #[must_use]
+    pub fn sequence(self) -> Sequence {
+        Sequence {
+            output: self,
+            begun: false,
+        }
+    }
+
     /// Prints text as it is, with a line end, and flushes it.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
     pub fn lines(self, text: &str) -> Result<(), Failure> {
+        VALUE_PRINTED.store(true, Ordering::Relaxed);
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}")
             .and_then(|()| out.flush())
@@ -115,6 +135,49 @@ impl Output {
         } else {
             text.to_owned()
         }
+    }
+}
+
+/// Values printed as they come, a line each. With [`Format::Json`] they are the elements of one array, whose lines
+/// begin with `[` or `,`.
+pub struct Sequence {
+    output: Output,
+    begun: bool,
+}
+
+impl Sequence {
+    /// Prints a value; in a table `row` is what stands for it.
+    ///
+    /// # Errors
+    /// [`Failure`] if standard output cannot be written.
+    pub fn add(&mut self, value: &Value, row: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.output.format {
+            Format::Table => self.output.lines(&row()),
+            Format::Ndjson => self.output.lines(&value.to_string()),
+            Format::Json => {
+                let before = if std::mem::replace(&mut self.begun, true) {
+                    ','
+                } else {
+                    '['
+                };
+                self.output.lines(&format!("{before}{value}"))
+            }
+        }
+    }
+
+    /// Ends it. A failure that ended it is an element too, as `{"problem":…}`; with [`Format::Ndjson`] the caller's
+    /// report prints it.
+    ///
+    /// # Errors
+    /// The failure, or [`Failure`] if standard output cannot be written.
+    pub fn end(mut self, ended: Result<u8, Failure>) -> Result<u8, Failure> {
+        if self.output.format == Format::Json {
+            if let Err(failure) = &ended {
+                self.add(&serde_json::json!({ "problem": failure.problem() }), String::new)?;
+            }
+            self.output.lines(if self.begun { "]" } else { "[]" })?;
+        }
+        ended
     }
 }
 

@@ -1,16 +1,22 @@
 //! A code as a picture for a screen (PNG, SVG) or as a sheet for paper (PDF).
 
+mod prepared;
 mod sheet;
 
 use std::path::{Path, PathBuf};
 
-use citycode_qr::{Caption, FontChoice, Fonts, SymbolOptions, draw, print_sheet};
-use citycode_service_kit::files;
+use citycode_qr::{Caption, FontChoice, Fonts, PrintNotice, SymbolOptions, draw, print_sheet};
+use citycode_token::TOKEN_PREFIX;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::output::note;
 use crate::policy_view::PolicyView;
+
+pub use prepared::PreparedFile;
+
+/// Characters of a made-up token after its prefix: those of a real one.
+const MADE_UP_TOKEN_LENGTH: usize = 270;
 
 /// An issued code, as the JSON API tells it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -28,6 +34,20 @@ pub struct IssuedCode {
     /// The holder's masked name; told only where it will be printed.
     #[serde(default)]
     pub masked_name: Option<String>,
+}
+
+impl IssuedCode {
+    /// A code of this kind that nobody has, as long as real ones: what is tried with it is tried for them.
+    fn made_up(kind: &str) -> Self {
+        Self {
+            code_id: "0".repeat(16),
+            kind: kind.to_owned(),
+            token: format!("{TOKEN_PREFIX}{}", "0".repeat(MADE_UP_TOKEN_LENGTH)),
+            issued_at: "2022-08-31T00:00:00Z".to_owned(),
+            expires_at: "2023-02-27T00:00:00Z".to_owned(),
+            masked_name: Some("张*三".to_owned()),
+        }
+    }
 }
 
 /// The form of a picture, told by the file's extension.
@@ -101,16 +121,40 @@ impl Painter {
     /// # Errors
     /// [`Failure`] if it cannot be drawn or written.
     pub fn write(&self, path: &Path, format: PictureFormat, code: &IssuedCode) -> Result<(), Failure> {
-        let bytes = match format {
-            PictureFormat::Pdf => self.sheet(code)?,
-            PictureFormat::Png | PictureFormat::Svg => {
-                let kind = self.policy.kind(&code.kind);
-                // What a phone shows is gone in a minute; what stays must say until when it counts.
-                let until = (!kind.device_bound).then(|| self.policy.local(&code.expires_at, "%Y-%m-%d %H:%M"));
-                self.screen(&code.token, until.as_deref(), format)?
-            }
-        };
-        write_picture(path, &bytes)
+        let file = PreparedFile::beside(path)?;
+        self.fill(file, format, code)
+    }
+
+    /// Tries everything that can fail on this machine before a code of this kind is issued: the folder, the space, the
+    /// fonts, and the drawing of a made-up code. The file at `path` stays as it is until [`Self::fill`].
+    ///
+    /// # Errors
+    /// [`Failure`] with what would have failed after the code was issued.
+    pub fn prepare(&self, path: &Path, format: PictureFormat, kind: &str) -> Result<PreparedFile, Failure> {
+        let mut file = PreparedFile::beside(path)?;
+        let (trial, _) = self.picture(format, &IssuedCode::made_up(kind))?;
+        file.reserve(&trial)?;
+        Ok(file)
+    }
+
+    /// Draws a code into a prepared file, which then replaces the one at its path.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be drawn or written.
+    pub fn fill(&self, file: PreparedFile, format: PictureFormat, code: &IssuedCode) -> Result<(), Failure> {
+        let (picture, notices) = self.picture(format, code)?;
+        notices.into_iter().for_each(note);
+        file.finish(&picture)
+    }
+
+    /// Tries whether pictures of this kind can be written into a folder.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn try_folder(&self, folder: &Path, kind: &str) -> Result<(), Failure> {
+        let format = self.format_for(kind);
+        let path = folder.join(format!("trial.{}", format.extension()));
+        self.prepare(&path, format, kind).map(drop)
     }
 
     /// What a kind is printed as: a sheet for paper, a picture for a screen.
@@ -123,35 +167,23 @@ impl Painter {
         }
     }
 
-    /// As [`Self::write`], for what a phone shows now: without an expiry, for a screen only.
-    ///
-    /// # Errors
-    /// [`Failure`] if it cannot be drawn or written.
-    pub fn write_presentation(&self, path: &Path, format: PictureFormat, text: &str) -> Result<(), Failure> {
+    fn picture(&self, format: PictureFormat, code: &IssuedCode) -> Result<(Vec<u8>, Vec<PrintNotice>), Failure> {
         if format == PictureFormat::Pdf {
-            return Err(Failure::usage(
-                "what a phone shows is dead before it is printed",
-                "name the file .png or .svg",
-            ));
+            return self.sheet(code);
         }
-        write_picture(path, &self.screen(text, None, format)?)
-    }
-
-    fn screen(&self, text: &str, until: Option<&str>, format: PictureFormat) -> Result<Vec<u8>, Failure> {
-        let symbol = draw(text, &SymbolOptions::SCREEN).map_err(cannot_draw)?;
+        let kind = self.policy.kind(&code.kind);
+        // What a phone shows is gone in a minute; what stays must say until when it counts.
+        let until = (!kind.device_bound).then(|| self.policy.local(&code.expires_at, "%Y-%m-%d %H:%M"));
         let texts = until.map(|until| (format!("有效期至 {until}"), format!("valid until {until}")));
         let caption = texts.as_ref().map(|(text, ascii)| Caption {
             text,
             ascii,
             fonts: &self.fonts,
         });
-        match format {
-            PictureFormat::Svg => Ok(symbol.to_svg(caption.as_ref()).into_bytes()),
-            _ => symbol.to_png(caption.as_ref()).map_err(cannot_draw),
-        }
+        Ok((screen(&code.token, caption.as_ref(), format)?, Vec::new()))
     }
 
-    fn sheet(&self, code: &IssuedCode) -> Result<Vec<u8>, Failure> {
+    fn sheet(&self, code: &IssuedCode) -> Result<(Vec<u8>, Vec<PrintNotice>), Failure> {
         let printed = print_sheet(&sheet::content(code, &self.policy), &self.fonts).map_err(|error| {
             Failure::local(
                 "cannot print the sheet",
@@ -159,20 +191,34 @@ impl Painter {
                 "install a font with Chinese characters, e.g. fonts-noto-cjk, or write a .png",
             )
         })?;
-        for notice in printed.notices {
-            note(notice);
-        }
-        Ok(printed.pdf)
+        Ok((printed.pdf, printed.notices))
+    }
+}
+
+/// Writes what a phone shows now: without an expiry, for a screen only.
+///
+/// # Errors
+/// [`Failure`] if it cannot be drawn or written.
+pub fn write_presentation(path: &Path, format: PictureFormat, text: &str) -> Result<(), Failure> {
+    if format == PictureFormat::Pdf {
+        return Err(Failure::usage(
+            "what a phone shows is dead before it is printed",
+            "name the file .png or .svg",
+        ));
+    }
+    PreparedFile::beside(path)?.finish(&screen(text, None, format)?)
+}
+
+fn screen(text: &str, caption: Option<&Caption<'_>>, format: PictureFormat) -> Result<Vec<u8>, Failure> {
+    let symbol = draw(text, &SymbolOptions::SCREEN).map_err(cannot_draw)?;
+    match format {
+        PictureFormat::Svg => Ok(symbol.to_svg(caption).into_bytes()),
+        _ => symbol.to_png(caption).map_err(cannot_draw),
     }
 }
 
 fn cannot_draw(error: impl std::fmt::Display) -> Failure {
     Failure::local("cannot draw the code", error, "check that the token is whole")
-}
-
-fn write_picture(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    files::write_atomic(path, bytes, files::PRIVATE_FILE_MODE)
-        .map_err(|error| Failure::file("write", path, crate::client::root_cause(&error)))
 }
 
 #[cfg(test)]

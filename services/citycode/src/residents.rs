@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use citycode_residents_file::{check_size, parse, rejects_header, rejects_row};
 
 use crate::failure::Failure;
+use crate::picture::PreparedFile;
 
 pub use citycode_residents_file::{BadRow, Resident};
 
@@ -49,6 +50,14 @@ impl Rejects {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tries whether the file could be written, before rows are sent that may be rejected.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn try_place(&self) -> Result<(), Failure> {
+        PreparedFile::beside(&self.path).map(drop)
     }
 
     /// Adds a row.

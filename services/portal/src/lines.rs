@@ -1,4 +1,5 @@
-//! Newline-delimited JSON, line by line, without ever holding more than one line.
+//! Newline-delimited JSON, line by line, without ever holding more than one line. LF, CR and CR LF end a line: JSON has
+//! no bare carriage return inside a value.
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use bytes::BytesMut;
@@ -17,7 +18,7 @@ pub(crate) const MAX_LINE_BYTES: usize = 64 << 10;
 pub(crate) struct Lines {
     body: BodyDataStream,
     buffer: BytesMut,
-    /// Bytes at the start of `buffer` that hold no newline.
+    /// Bytes at the start of `buffer` that hold no line end.
     searched: usize,
     /// In a line that is too long; its beginning is gone.
     skipping: bool,
@@ -26,7 +27,7 @@ pub(crate) struct Lines {
 
 /// One line that is not empty.
 pub(crate) enum Line {
-    /// Its bytes, without the newline.
+    /// Its bytes; the line end may follow them.
     Text(Bytes),
     /// Longer than [`MAX_LINE_BYTES`].
     TooLong,
@@ -56,7 +57,7 @@ impl Lines {
         })
     }
 
-    /// The next line; `None` at the end. Empty ones are passed over, and the last needs no newline.
+    /// The next line; `None` at the end. Empty ones are passed over, and the last needs no line end.
     pub(crate) async fn next(&mut self) -> Option<Result<Line, BrokenOff>> {
         loop {
             while let Some(line) = self.take_line() {
@@ -82,9 +83,11 @@ impl Lines {
         }
     }
 
-    /// What stands before the next newline in the buffer, if there is one.
+    /// What stands before the next line end in the buffer, with it, if there is one.
     fn take_line(&mut self) -> Option<BytesMut> {
-        let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+        let found = self.buffer[self.searched..]
+            .iter()
+            .position(|byte| matches!(byte, b'\n' | b'\r'));
         match found {
             Some(at) => {
                 let line = self.buffer.split_to(self.searched + at + 1);

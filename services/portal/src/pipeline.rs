@@ -14,7 +14,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::Instrument as _;
 
-use crate::lines::{Line, Lines};
+use crate::answer::invalid;
+use crate::lines::{BrokenOff, Line, Lines};
 
 /// Lines that were read and are not yet answered: as many as an import works on at once.
 const IN_FLIGHT: usize = 1_024;
@@ -50,9 +51,9 @@ pub(crate) fn send_lines<M: Send + 'static>(
         {
             return;
         }
-        // Of a body that broke off the last, unfinished line is lost; its sender sees no answer to it.
-        while let Some(Ok(line)) = lines.next().await {
-            let (slot, message) = match read(line) {
+        while let Some(line) = lines.next().await {
+            let broken_off = line.is_err();
+            let (slot, message) = match line.map_err(broken).and_then(&mut read) {
                 Ok(message) => (Slot::Sent, Some(message)),
                 Err(answer) => (Slot::Answered(answer), None),
             };
@@ -62,6 +63,9 @@ pub(crate) fn send_lines<M: Send + 'static>(
             if let Some(message) = message
                 && sender.send(message).await.is_err()
             {
+                return;
+            }
+            if broken_off {
                 return;
             }
         }
@@ -99,6 +103,12 @@ impl UnderWay {
             .map(|lines| Ok::<_, Infallible>(joined(&lines)));
         ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(writes)).into_response()
     }
+}
+
+/// The last answer where the body cannot be read on: its unfinished line is lost. A sender that is still there sees why
+/// the answers end.
+fn broken(BrokenOff: BrokenOff) -> Vec<u8> {
+    problem_line(&invalid("the lines broke off: the body could not be read to its end"))
 }
 
 /// `{"problem":…}`.

@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks at these servers' monitoring for ever. Drop the future to stop.
 pub(super) async fn keep_measuring(monitors: Vec<String>, clock: Arc<dyn Clock>) {
-    let Ok(client) = reqwest::Client::builder().timeout(PATIENCE).build() else {
+    // The servers stand in the service's own network: a proxy of the environment is not asked about them.
+    let Ok(client) = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build() else {
         tracing::error!("there is no HTTP client: NATS servers are not measured");
         return;
     };

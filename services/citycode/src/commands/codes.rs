@@ -3,16 +3,17 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{Session, body, maybe, text};
+use super::id_number::IdNumberArg;
+use super::{Session, body, maybe, number};
 use crate::failure::Failure;
 
 /// Flags of `codes`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode codes --id-number 11010519491231002X")]
+#[command(after_help = "Example:\n  citycode codes --id-number @number.txt")]
 pub(crate) struct CodesArgs {
     /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// The channel that asks; none for officers and admins.
     #[arg(long)]
     channel: Option<String>,
@@ -20,7 +21,7 @@ pub(crate) struct CodesArgs {
 
 pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failure> {
     let body = body(&[
-        ("id_number", text(&args.id_number)),
+        ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("channel", maybe(args.channel.as_ref())),
     ]);
     let answer = session.client.post("/api/v1/codes", &body, None).await?;

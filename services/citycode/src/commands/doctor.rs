@@ -31,6 +31,8 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         }
         Err(failure) => findings.push(("server".into(), false, failure.line())),
     }
+    let (direct, said) = session.client.route().finding(session.client.server());
+    findings.push(("proxy".into(), direct, said));
     let (accepted, said) = token(session).await;
     findings.push(("token".into(), accepted, said));
     let fonts = citycode_qr::Fonts::load(&citycode_qr::FontChoice::Search);

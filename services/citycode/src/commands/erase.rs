@@ -3,23 +3,26 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
+use serde_json::Value;
 
-use super::{Session, body, text};
+use super::id_number::{self, IdNumberArg};
+use super::{Session, body};
 use crate::failure::Failure;
 
 /// Flags of `erase`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode erase --id-number 11010519491231002X --yes")]
+#[command(after_help = "Example:\n  citycode erase --id-number @number.txt --yes")]
 pub(crate) struct EraseArgs {
     /// The person's ID number.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
 }
 
 pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failure> {
+    let id_number = id_number::required("--id-number", args.id_number.as_ref())?;
     if !args.yes && !confirmed()? {
         return Err(Failure::local(
             "nothing was erased",
@@ -27,7 +30,7 @@ pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failu
             "answer yes, or give --yes",
         ));
     }
-    let body = body(&[("id_number", text(&args.id_number))]);
+    let body = body(&[("id_number", Some(Value::from(id_number)))]);
     session
         .change(
             "/api/v1/erase",

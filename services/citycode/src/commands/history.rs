@@ -3,35 +3,40 @@
 use clap::Args;
 
 use super::codes::print_list;
-use super::{Session, body, maybe};
+use super::id_number::IdNumberArg;
+use super::{Session, body, maybe, maybe_number, number};
 use crate::failure::Failure;
 
 /// Flags of `history`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode history --kind offline --id-number 11010519491231002X\n  citycode history --code-id 00112233445566ff"
+    after_help = "Examples:\n  citycode history --kind offline --id-number @number.txt\n  citycode history --code-id 00112233445566ff"
 )]
 #[group(required = true, multiple = true)]
 pub(crate) struct HistoryArgs {
     /// The kind of code.
-    #[arg(long, requires = "id_number", conflicts_with = "code_id")]
+    #[arg(long, conflicts_with = "code_id")]
     kind: Option<String>,
     /// The holder's ID number.
-    #[arg(long, requires = "kind")]
-    id_number: Option<String>,
+    #[arg(long, requires = "kind", value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// For family codes: ID number of the family member.
-    #[arg(long, requires = "kind")]
-    guardian: Option<String>,
+    #[arg(long, requires = "kind", value_name = "N, - or @FILE")]
+    guardian: Option<IdNumberArg>,
     /// The code, 16 hex digits.
     #[arg(long)]
     code_id: Option<String>,
 }
 
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
+    let id_number = match &args.kind {
+        Some(_) => number("--id-number", args.id_number.as_ref())?,
+        None => None,
+    };
     let body = body(&[
         ("kind", maybe(args.kind.as_ref())),
-        ("id_number", maybe(args.id_number.as_ref())),
-        ("guardian", maybe(args.guardian.as_ref())),
+        ("id_number", id_number),
+        ("guardian", maybe_number("--guardian", args.guardian.as_ref())?),
         ("code_id", maybe(args.code_id.as_ref())),
     ]);
     let answer = session.client.post("/api/v1/history", &body, None).await?;

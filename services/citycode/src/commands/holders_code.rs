@@ -3,7 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{maybe, text};
+use super::id_number::IdNumberArg;
+use super::{maybe_number, number, text};
+use crate::failure::Failure;
 
 /// Whose code of which kind, and who asks.
 #[derive(Args)]
@@ -12,24 +14,27 @@ pub(crate) struct HoldersCode {
     #[arg(long)]
     pub(crate) kind: String,
     /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// The channel that asks.
     #[arg(long)]
     channel: String,
     /// ID number of a family member who acts for the holder.
-    #[arg(long)]
-    guardian: Option<String>,
+    #[arg(long, value_name = "N, - or @FILE")]
+    guardian: Option<IdNumberArg>,
 }
 
 impl HoldersCode {
-    /// Its parts of a request's body.
-    pub(crate) fn parts(&self) -> [(&'static str, Option<Value>); 4] {
-        [
+    /// Its parts of a request's body. Reads standard input or files where the flags say so.
+    ///
+    /// # Errors
+    /// An ID number that is missing or cannot be read.
+    pub(crate) fn parts(&self) -> Result<[(&'static str, Option<Value>); 4], Failure> {
+        Ok([
             ("kind", text(&self.kind)),
-            ("id_number", text(&self.id_number)),
+            ("id_number", number("--id-number", self.id_number.as_ref())?),
             ("channel", text(&self.channel)),
-            ("guardian", maybe(self.guardian.as_ref())),
-        ]
+            ("guardian", maybe_number("--guardian", self.guardian.as_ref())?),
+        ])
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct ImportArgs {
 pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Failure> {
     let rows = residents::read(&args.file)?;
     let mut rejects = Rejects::beside(&args.file);
+    rejects.try_place()?;
     let mut good: Vec<Resident> = Vec::with_capacity(rows.len());
     for row in rows {
         match row {
@@ -53,7 +54,9 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
     let printer = match &args.out {
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, error))?;
-            Some((folder.clone(), session.painter(None).await?))
+            let painter = session.painter(None).await?;
+            painter.try_folder(folder, &args.kind)?;
+            Some((folder.clone(), painter))
         }
         None => None,
     };

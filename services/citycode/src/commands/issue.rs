@@ -15,7 +15,7 @@ use crate::picture::PictureFormat;
 /// Flags of `issue`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode issue --kind offline --id-number 11010519491231002X --channel kiosk --out code.pdf\n  citycode issue --kind live --id-number 11010519491231002X --channel app --phone phone.json"
+    after_help = "Examples:\n  citycode issue --kind offline --id-number @number.txt --channel kiosk --out code.pdf\n  citycode issue --kind live --id-number @number.txt --channel app --phone phone.json"
 )]
 pub(crate) struct IssueArgs {
     #[command(flatten)]
@@ -38,15 +38,16 @@ pub(crate) struct IssueArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failure> {
-    // A wrong file name is found before anything is issued.
+    // The new code kills the old print, so what can fail on this machine is tried first.
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
+    let mut parts = args.whose.parts()?.to_vec();
+    let picture = session.prepare_picture(args.out.as_deref(), &args.whose.kind).await?;
     let command_id = session.command_id(args.command_id);
     let phone = args.phone.as_deref().map(Phone::at);
     let key = phone
         .as_ref()
         .map(|phone| phone.key_for(command_id, &args.whose.kind, &*session.entropy))
         .transpose()?;
-    let mut parts = args.whose.parts().to_vec();
     parts.extend([
         ("device_key", key),
         ("disability", args.disability.then_some(Value::Bool(true))),
@@ -64,15 +65,11 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
         Ok(code) => code,
         Err(failure) => return Err(without_phone(session, args, failure).await),
     };
-    if let Some(phone) = &phone {
+    let kept = phone.map_or(Ok(()), |phone| {
         let issued = super::issued(&code)?;
-        phone.keep(command_id, &issued.code_id, &issued.token)?;
-    }
-    session.print_code(&code).await?;
-    match &args.out {
-        Some(out) => session.paint(out, &code).await,
-        None => Ok(()),
-    }
+        phone.keep(command_id, &issued.code_id, &issued.token)
+    });
+    session.deliver(&code, picture, kept).await
 }
 
 /// What to say instead where the kind needs a phone and none was named.

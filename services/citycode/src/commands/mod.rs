@@ -8,6 +8,7 @@ mod doctor;
 pub(crate) mod erase;
 pub(crate) mod history;
 mod holders_code;
+mod id_number;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
+use id_number::IdNumberArg;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -39,11 +41,18 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::local_token;
 use crate::output::{Format, Output};
-use crate::picture::{IssuedCode, Painter, PictureFormat};
+use crate::picture::{IssuedCode, Painter, PictureFormat, PreparedFile};
 use crate::policy_view::PolicyView;
 
 /// Exit code of what was done.
 const DONE: u8 = 0;
+
+/// A picture that can be written once the code is there.
+pub(crate) struct Picture {
+    painter: Painter,
+    format: PictureFormat,
+    file: PreparedFile,
+}
 
 /// What every client command works with.
 pub(crate) struct Session {
@@ -65,7 +74,7 @@ pub(crate) async fn run(
     match cli.command {
         Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
-        Command::Completions(args) => return completions::run(&args).map(|()| DONE),
+        Command::Completions(args) => return completions::run(&args, output).map(|()| DONE),
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
@@ -73,9 +82,12 @@ pub(crate) async fn run(
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
-            return output
-                .lines(concat!("citycode ", env!("CARGO_PKG_VERSION")))
-                .map(|()| DONE);
+            let said = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+            return match output.format {
+                Format::Table => output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))),
+                Format::Json | Format::Ndjson => output.object(&said),
+            }
+            .map(|()| DONE);
         }
         _ => {}
     }
@@ -98,7 +110,7 @@ pub(crate) async fn run(
         Command::Relate(args) => relate::run(&session, &args, "relate").await,
         Command::Unrelate(args) => relate::run(&session, &args, "unrelate").await,
         Command::Issue(args) => issue::run(&session, &args).await,
-        Command::Present(args) => present::run(&session, &args).await,
+        Command::Present(args) => present::run(&session, &args),
         Command::Reprint(args) => reprint::run(&session, &args).await,
         Command::ReportLoss(args) => report_loss::run(&session, &args).await,
         Command::Revoke(args) => officer::run(&session, &args, "revoke").await,
@@ -153,11 +165,38 @@ impl Session {
         self.output.thing(&answer, &facts)
     }
 
-    /// Paints a code into a file.
-    pub(crate) async fn paint(&self, out: &Path, code: &Value) -> Result<(), Failure> {
+    /// Tries everything on this machine that a picture of a code needs, before the code is asked for.
+    pub(crate) async fn prepare_picture(&self, out: Option<&Path>, kind: &str) -> Result<Option<Picture>, Failure> {
+        let Some(out) = out else {
+            return Ok(None);
+        };
         let format = PictureFormat::of(out)?;
         let painter = self.painter(None).await?;
-        painter.write(out, format, &issued(code)?)
+        let file = painter.prepare(out, format, kind)?;
+        Ok(Some(Picture { painter, format, file }))
+    }
+
+    /// Prints a code that was issued or reprinted, after its picture. `kept` is what else was to be done with it on this
+    /// machine. Where that or the picture fails, the failure says that the code is there, and how to get it again.
+    pub(crate) async fn deliver(
+        &self,
+        code: &Value,
+        picture: Option<Picture>,
+        kept: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let painted = kept.and_then(|()| match picture {
+            Some(picture) => picture.painter.fill(picture.file, picture.format, &issued(code)?),
+            None => Ok(()),
+        });
+        match painted {
+            Ok(()) => self.print_code(code).await,
+            Err(failure) => {
+                if self.output.format == Format::Table {
+                    self.print_code(code).await?;
+                }
+                Err(failure.after_issue(code))
+            }
+        }
     }
 
     pub(crate) async fn painter(&self, font: Option<PathBuf>) -> Result<Painter, Failure> {
@@ -229,4 +268,14 @@ pub(crate) fn text(value: &str) -> Option<Value> {
 /// An optional text as a part of a body.
 pub(crate) fn maybe(value: Option<&String>) -> Option<Value> {
     value.map(|value| Value::from(value.as_str()))
+}
+
+/// The ID number of a flag that must be there, as a part of a body.
+pub(crate) fn number(flag: &str, given: Option<&IdNumberArg>) -> Result<Option<Value>, Failure> {
+    id_number::required(flag, given).map(|number| Some(Value::from(number)))
+}
+
+/// The ID number of a flag that may be left out, as a part of a body.
+pub(crate) fn maybe_number(flag: &str, given: Option<&IdNumberArg>) -> Result<Option<Value>, Failure> {
+    Ok(id_number::optional(flag, given)?.map(Value::from))
 }

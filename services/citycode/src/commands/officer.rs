@@ -2,33 +2,34 @@
 
 use clap::Args;
 
-use super::{Session, body, maybe, text};
+use super::id_number::IdNumberArg;
+use super::{Session, body, maybe_number, number, text};
 use crate::failure::Failure;
 
 /// Flags of an officer's act.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode suspend --kind offline --id-number 11010519491231002X --reason 核实身份")]
+#[command(after_help = "Example:\n  citycode suspend --kind offline --id-number @number.txt --reason 核实身份")]
 pub(crate) struct OfficerArgs {
     /// The kind of code.
     #[arg(long)]
     kind: String,
     /// The holder's ID number.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// Why; stands sealed in the log.
     #[arg(long)]
     reason: String,
     /// For family codes: ID number of the family member.
-    #[arg(long)]
-    guardian: Option<String>,
+    #[arg(long, value_name = "N, - or @FILE")]
+    guardian: Option<IdNumberArg>,
 }
 
 pub(crate) async fn run(session: &Session, args: &OfficerArgs, what: &str) -> Result<(), Failure> {
     let body = body(&[
         ("kind", text(&args.kind)),
-        ("id_number", text(&args.id_number)),
+        ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("reason", text(&args.reason)),
-        ("guardian", maybe(args.guardian.as_ref())),
+        ("guardian", maybe_number("--guardian", args.guardian.as_ref())?),
     ]);
     let done = match what {
         "revoke" => "revoked, for good",

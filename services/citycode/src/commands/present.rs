@@ -1,4 +1,4 @@
-//! `citycode present`: what the phone shows now. Needs no server but for the picture's labels.
+//! `citycode present`: what the phone shows now. Needs no server.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Session;
 use crate::failure::Failure;
 use crate::phone::Phone;
-use crate::picture::PictureFormat;
+use crate::picture::{PictureFormat, write_presentation};
 
 /// How long a proof counts (R16).
 const FRESH_SECONDS: i64 = 60;
@@ -32,7 +32,7 @@ pub(crate) struct PresentArgs {
     out: Option<PathBuf>,
 }
 
-pub(crate) async fn run(session: &Session, args: &PresentArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session, args: &PresentArgs) -> Result<(), Failure> {
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
     let time = Timestamp(
         args.at
@@ -44,15 +44,10 @@ pub(crate) async fn run(session: &Session, args: &PresentArgs) -> Result<(), Fai
         .map_err(|error| Failure::usage(error, "give a time of this era"))?
         .to_string();
     let answer = json!({ "presentation": presentation, "fresh_until": until });
-    session.output.thing(
-        &answer,
-        &[("presentation", presentation.clone()), ("fresh until", until)],
-    )?;
-    match (&args.out, format) {
-        (Some(out), Some(format)) => session
-            .painter(None)
-            .await?
-            .write_presentation(out, format, &presentation),
-        _ => Ok(()),
+    if let (Some(out), Some(format)) = (&args.out, format) {
+        write_presentation(out, format, &presentation)?;
     }
+    session
+        .output
+        .thing(&answer, &[("presentation", presentation), ("fresh until", until)])
 }

@@ -3,16 +3,17 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{Session, body, maybe, text};
+use super::id_number::IdNumberArg;
+use super::{Session, body, maybe, number, text};
 use crate::failure::Failure;
 
 /// Flags of `register`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode register --id-number 11010519491231002X --name 张小三 --channel kiosk")]
+#[command(after_help = "Example:\n  citycode register --id-number @number.txt --name 张小三 --channel kiosk")]
 pub(crate) struct RegisterArgs {
     /// The resident ID number, 18 characters.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// The name.
     #[arg(long)]
     name: String,
@@ -29,7 +30,7 @@ pub(crate) struct RegisterArgs {
 
 pub(crate) async fn run(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
     let body = body(&[
-        ("id_number", text(&args.id_number)),
+        ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("name", text(&args.name)),
         ("disability", args.disability.then_some(Value::Bool(true))),
         ("group", maybe(args.group.as_ref())),

@@ -2,19 +2,22 @@
 
 use clap::Args;
 
-use super::{Session, body, maybe, text};
+use super::id_number::IdNumberArg;
+use super::{Session, body, maybe, number};
 use crate::failure::Failure;
 
 /// Flags of `relate` and `unrelate`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode relate --guardian 110105198001010019 --dependent 11010520150101001X")]
+#[command(
+    after_help = "Examples:\n  citycode relate --guardian @mother.txt --dependent @child.txt\n  citycode relate --guardian - --dependent - < two-lines.txt"
+)]
 pub(crate) struct RelateArgs {
     /// ID number of the family member who acts.
-    #[arg(long)]
-    guardian: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    guardian: Option<IdNumberArg>,
     /// ID number of the relative whom the codes stand for.
-    #[arg(long)]
-    dependent: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    dependent: Option<IdNumberArg>,
     /// The channel at which both are present; none for an officer.
     #[arg(long)]
     channel: Option<String>,
@@ -27,8 +30,8 @@ pub(crate) async fn run(session: &Session, args: &RelateArgs, what: &str) -> Res
         None
     };
     let body = body(&[
-        ("guardian", text(&args.guardian)),
-        ("dependent", text(&args.dependent)),
+        ("guardian", number("--guardian", args.guardian.as_ref())?),
+        ("dependent", number("--dependent", args.dependent.as_ref())?),
         ("channel", channel),
     ]);
     let done = if what == "relate" {

@@ -8,16 +8,14 @@ use crate::failure::Failure;
 
 /// Flags of `report-loss`.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  citycode report-loss --kind offline --id-number 11010519491231002X --channel kiosk"
-)]
+#[command(after_help = "Example:\n  citycode report-loss --kind offline --id-number @number.txt --channel kiosk")]
 pub(crate) struct ReportLossArgs {
     #[command(flatten)]
     whose: HoldersCode,
 }
 
 pub(crate) async fn run(session: &Session, args: &ReportLossArgs) -> Result<(), Failure> {
-    let body = body(&args.whose.parts());
+    let body = body(&args.whose.parts()?);
     session
         .change(
             "/api/v1/report-loss",

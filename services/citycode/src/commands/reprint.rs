@@ -13,7 +13,7 @@ use crate::picture::PictureFormat;
 /// Flags of `reprint`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode reprint --kind offline --id-number 11010519491231002X --channel pc --out again.pdf"
+    after_help = "Example:\n  citycode reprint --kind offline --id-number @number.txt --channel pc --out again.pdf"
 )]
 pub(crate) struct ReprintArgs {
     #[command(flatten)]
@@ -25,16 +25,13 @@ pub(crate) struct ReprintArgs {
 
 pub(crate) async fn run(session: &Session, args: &ReprintArgs) -> Result<(), Failure> {
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
+    let mut parts = args.whose.parts()?.to_vec();
+    let picture = session.prepare_picture(args.out.as_deref(), &args.whose.kind).await?;
     let print = (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true));
-    let mut parts = args.whose.parts().to_vec();
     parts.push(("print", print));
     let code = session
         .client
         .post("/api/v1/reprint", &body(&parts), Some(session.command_id(None)))
         .await?;
-    session.print_code(&code).await?;
-    match &args.out {
-        Some(out) => session.paint(out, &code).await,
-        None => Ok(()),
-    }
+    session.deliver(&code, picture, Ok(())).await
 }

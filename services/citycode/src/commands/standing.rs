@@ -2,16 +2,17 @@
 
 use clap::Args;
 
-use super::{Session, body, text};
+use super::id_number::IdNumberArg;
+use super::{Session, body, number, text};
 use crate::failure::Failure;
 
 /// Flags of `standing`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode standing --id-number 11010519491231002X --set yellow --reason 密切接触")]
+#[command(after_help = "Example:\n  citycode standing --id-number @number.txt --set yellow --reason 密切接触")]
 pub(crate) struct StandingArgs {
     /// The person's ID number.
-    #[arg(long)]
-    id_number: String,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// The new standing.
     #[arg(long, value_parser = ["green", "yellow", "red"])]
     set: String,
@@ -22,7 +23,7 @@ pub(crate) struct StandingArgs {
 
 pub(crate) async fn run(session: &Session, args: &StandingArgs) -> Result<(), Failure> {
     let body = body(&[
-        ("id_number", text(&args.id_number)),
+        ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("standing", text(&args.set)),
         ("reason", text(&args.reason)),
     ]);

@@ -6,22 +6,26 @@ use bytes::Bytes;
 use clap::Args;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::AsyncReadExt as _;
 
-use super::{DONE, Session, body, maybe, text};
+use super::id_number::IdNumberArg;
+use super::{DONE, Session, body, maybe, maybe_number, text};
 use crate::client::root_cause;
 use crate::failure::Failure;
-use crate::output::{Format, note, printable};
+use crate::output::{Format, Sequence, note, printable};
 use crate::policy_view::PolicyView;
+use crate::scan_lines::ScanLines;
 use citycode_service_kit::problem::Code;
 
 /// Lines on the way to the server at once.
 const LINES_AHEAD: usize = 256;
+/// Standard input is read in pieces of at most so many bytes.
+const READ_BYTES: usize = 16 << 10;
 
 /// Flags of `verify`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number 11010519491231002X\n  citycode verify --place sampling_desk --id-card 11010519491231002X\n  zbarcam --raw | citycode verify --place sentinel -\n\nExit code of one verdict: 0 admit, 3 refuse or only after an ID check, 5 cannot check. With `-`: 0 where every\nline got a verdict, else the code of the first problem."
+    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number @number.txt\n  citycode verify --place sampling_desk --id-card @number.txt\n  zbarcam --raw | citycode verify --place sentinel -\n\nExit code of one verdict: 0 admit, 3 refuse or only after an ID check, 5 cannot check. With `-`: 0 where every\nline got a verdict, else the code of the first problem; 1 where standard input cannot be read. Lines end with LF, CR\nor both; a line that is no UTF-8 is refused as unreadable. With --output json the answers are one array."
 )]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(false).args(["code", "image", "id_card", "lines"])))]
 #[group(skip)]
@@ -36,14 +40,14 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// The ID card itself, without a code.
-    #[arg(long, value_name = "N")]
-    id_card: Option<String>,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_card: Option<IdNumberArg>,
     /// `-` reads one scan a line from standard input.
     #[arg(value_name = "-", value_parser = ["-"])]
     lines: Option<String>,
     /// The number on the ID card that was shown with the code.
-    #[arg(long)]
-    id_number: Option<String>,
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
     /// The device that scans.
     #[arg(long)]
     device: Option<String>,
@@ -57,6 +61,10 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
     if args.lines.is_some() {
+        if args.id_number.as_ref().is_some_and(IdNumberArg::is_standard_input) {
+            let why = "standard input gives the scans, so it cannot give the ID number too";
+            return Err(Failure::usage(why, "give --id-number @FILE"));
+        }
         return stream(session, args).await;
     }
     let code = match (&args.code, &args.image) {
@@ -64,7 +72,7 @@ pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Fail
         (None, Some(path)) => Some(read_image(path).await?),
         (None, None) => None,
     };
-    let request = request(args, code.as_ref(), args.id_card.as_ref());
+    let request = request(args, code.as_ref())?;
     let verdict = session.client.post("/api/v1/verify", &request, None).await?;
     let calendar = session.calendar().await;
     if session.output.format == Format::Table && session.output.coloured {
@@ -75,16 +83,16 @@ pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Fail
     Ok(exit_code(&verdict))
 }
 
-fn request(args: &VerifyArgs, code: Option<&String>, id_card: Option<&String>) -> Value {
-    body(&[
+fn request(args: &VerifyArgs, code: Option<&String>) -> Result<Value, Failure> {
+    Ok(body(&[
         ("place", text(&args.place)),
         ("code", maybe(code)),
-        ("id_card", maybe(id_card)),
-        ("id_number", maybe(args.id_number.as_ref())),
+        ("id_card", maybe_number("--id-card", args.id_card.as_ref())?),
+        ("id_number", maybe_number("--id-number", args.id_number.as_ref())?),
         ("device", maybe(args.device.as_ref())),
         ("scan_id", maybe(args.scan_id.as_ref())),
         ("at", args.at.map(|at| Value::from(at.to_string()))),
-    ])
+    ]))
 }
 
 /// The text of the one symbol in a picture, read on this machine.
@@ -141,20 +149,20 @@ fn facts(verdict: &Value, calendar: &PolicyView) -> Vec<(&'static str, String)> 
 
 /// Sends every line of standard input and prints every answer, in order.
 async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
+    let mut answers = session.output.sequence();
+    let ended = answer_lines(session, args, &mut answers).await;
+    answers.end(ended)
+}
+
+async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequence) -> Result<u8, Failure> {
     let (lines, to_send) = tokio::sync::mpsc::channel::<Bytes>(LINES_AHEAD);
-    let template = request(args, None, None);
-    let reader = tokio::spawn(async move {
-        let mut input = BufReader::new(tokio::io::stdin()).lines();
-        let mut count = 0u64;
-        while let Ok(Some(line)) = input.next_line().await {
-            let mut request = template.clone();
-            request["code"] = json!(line);
-            count += 1;
-            if lines.send(Bytes::from(format!("{request}\n"))).await.is_err() {
-                break;
-            }
-        }
-        count
+    let (tell_end, mut input_ended) = tokio::sync::oneshot::channel();
+    let template = request(args, None)?;
+    tokio::spawn(async move {
+        let read = read_scans(&template, &lines).await;
+        // Before the body of the call ends, and with it the answers.
+        let _ = tell_end.send(read);
+        drop(lines);
     });
     let body = futures::stream::unfold(to_send, |mut lines| async move {
         let line = lines.recv().await?;
@@ -173,20 +181,24 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
             problems += 1;
             first_problem.get_or_insert_with(|| Failure::from_problem(problem.clone()));
         }
-        match session.output.format {
-            Format::Table => session.output.lines(&line(session, &answer))?,
-            Format::Json | Format::Ndjson => session.output.lines(&answer.to_string())?,
-        }
+        printed.add(&answer, || line(session, &answer))?;
     }
-    let asked = reader.await.unwrap_or(0);
-    if answered < asked {
-        let why = format!("{answered} of {asked} scans were answered");
-        return Err(Failure::of_code(
-            Code::Unavailable,
-            "the server stopped answering",
-            why,
-            None,
+    let Ok(read) = input_ended.try_recv() else {
+        return Err(stopped_answering(
+            first_problem,
+            "it ended the stream while scans were still coming",
         ));
+    };
+    if answered < read.scans {
+        let why = format!("{answered} of {} scans were answered", read.scans);
+        return Err(stopped_answering(first_problem, &why));
+    }
+    if read.looks_like_utf16 {
+        note("lines of standard input have zero bytes inside: is it UTF-16 without a byte order mark? Send UTF-8");
+    }
+    if let Some(error) = read.error {
+        let fix = "give it a pipe or a file; the scans before it were answered";
+        return Err(Failure::local("cannot read standard input", error, fix));
     }
     match first_problem {
         None => Ok(DONE),
@@ -197,6 +209,56 @@ async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
             note(problem.line().trim_start_matches("citycode: "));
             Ok(problem.exit())
         }
+    }
+}
+
+/// A problem among the answers says best why a stream ended early.
+fn stopped_answering(problem: Option<Failure>, why: &str) -> Failure {
+    problem.unwrap_or_else(|| Failure::of_code(Code::Unavailable, "the server stopped answering", why, None))
+}
+
+/// What was read of standard input.
+struct Read {
+    scans: u64,
+    looks_like_utf16: bool,
+    error: Option<std::io::Error>,
+}
+
+/// Makes a line of the call of each scan on standard input, until it ends or nobody takes them any more.
+async fn read_scans(template: &Value, lines: &tokio::sync::mpsc::Sender<Bytes>) -> Read {
+    let (mut input, mut buffer) = (tokio::io::stdin(), vec![0; READ_BYTES]);
+    let (mut scans, mut found, mut cut) = (0, Vec::new(), ScanLines::default());
+    let error = loop {
+        let ended = match input.read(&mut buffer).await {
+            Ok(0) => Some(None),
+            Ok(read) => {
+                cut.push(&buffer[..read], |scan| found.push(scan));
+                None
+            }
+            Err(error) => Some(Some(error)),
+        };
+        if ended.is_some() {
+            cut.finish(|scan| found.push(scan));
+        }
+        for scan in found.drain(..) {
+            let mut request = template.clone();
+            request["code"] = json!(scan);
+            scans += 1;
+            if lines.send(Bytes::from(format!("{request}\n"))).await.is_err() {
+                break;
+            }
+        }
+        if let Some(error) = ended {
+            break error;
+        }
+        if lines.is_closed() {
+            break None;
+        }
+    };
+    Read {
+        scans,
+        looks_like_utf16: cut.looks_like_utf16(),
+        error,
     }
 }
 

@@ -70,10 +70,7 @@ fn a_sheet_is_a_pdf_and_a_presentation_never_is() {
     painter.write(&path, PictureFormat::Pdf, &code("offline")).unwrap();
     assert!(std::fs::read(&path).unwrap().starts_with(b"%PDF-"));
     assert_eq!(
-        painter
-            .write_presentation(&path, PictureFormat::Pdf, TOKEN)
-            .unwrap_err()
-            .exit(),
+        write_presentation(&path, PictureFormat::Pdf, TOKEN).unwrap_err().exit(),
         2
     );
 }
@@ -92,4 +89,36 @@ fn words_of_the_sheet_are_the_policys() {
         }
     );
     assert_eq!(content.serial, "0123456789ABCDEF0123456789ABCDEF");
+}
+
+#[test]
+fn a_prepared_file_changes_nothing_until_it_is_filled_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let painter = Painter::new(policy(), None).unwrap();
+    let path = dir.path().join("a.svg");
+    std::fs::write(&path, "old").unwrap();
+    let names = || std::fs::read_dir(dir.path()).unwrap().count();
+    drop(painter.prepare(&path, PictureFormat::Svg, "sampling").unwrap());
+    assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), names()), ("old", 1));
+    let prepared = painter.prepare(&path, PictureFormat::Svg, "sampling").unwrap();
+    painter.fill(prepared, PictureFormat::Svg, &code("sampling")).unwrap();
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written.trim_end().ends_with("</svg>"), "nothing of the trial is left");
+    assert_eq!(names(), 1);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn where_nothing_can_be_written_preparing_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let painter = Painter::new(policy(), None).unwrap();
+    std::fs::create_dir(dir.path().join("folder.png")).unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    for path in ["folder.png", "absent/a.png", "file/a.png"] {
+        let path = dir.path().join(path);
+        let failure = painter.prepare(&path, PictureFormat::Png, "sampling").unwrap_err();
+        assert_eq!(failure.exit(), 1, "{}", failure.line());
+    }
+    let device = painter.prepare(Path::new("/dev/null"), PictureFormat::Png, "sampling");
+    assert!(device.unwrap_err().why().contains("no regular file"));
 }

@@ -8,20 +8,20 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::server::{Server, binary};
 
-const WANG: &str = "11010519491231002X";
+pub(crate) const WANG: &str = "11010519491231002X";
 
 /// A server of its own that knows WANG, and the command line against it.
-struct Client {
-    server: Server,
-    _folder: tempfile::TempDir,
+pub(crate) struct Client {
+    pub(crate) server: Server,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Client {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = Self {
             server: Server::start(&folder.path().join("data")).await,
-            _folder: folder,
+            folder,
         };
         client
             .json(&["register", "--id-number", WANG, "--name", "王小明"])
@@ -29,28 +29,36 @@ impl Client {
         client
     }
 
-    async fn sampling_code(&self) -> Value {
+    pub(crate) async fn sampling_code(&self) -> Value {
         self.json(&["issue", "--kind", "sampling", "--id-number", WANG, "--channel", "app"])
             .await
     }
 
-    async fn run(&self, input: &str, args: &[&str]) -> Output {
-        let mut child = tokio::process::Command::new(binary())
-            .args(args)
-            .args(["--server", self.server.process.url()])
-            .env("CITYCODE_TOKEN", &*self.server.token)
+    pub(crate) async fn run(&self, input: impl AsRef<[u8]>, args: &[&str]) -> Output {
+        let mut child = self
+            .command(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).await.unwrap();
+        // A command that refuses its flags ends before it reads.
+        let _ = stdin.write_all(input.as_ref()).await;
         drop(stdin);
         child.wait_with_output().await.unwrap()
     }
 
-    async fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn command(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(binary());
+        command
+            .args(args)
+            .args(["--server", self.server.process.url()])
+            .env("CITYCODE_TOKEN", &*self.server.token);
+        command
+    }
+
+    pub(crate) async fn json(&self, args: &[&str]) -> Value {
         let run = self.run("", &[args, &["--output", "json"]].concat()).await;
         assert!(
             run.status.success(),
@@ -61,11 +69,11 @@ impl Client {
     }
 }
 
-fn out(run: &Output) -> String {
+pub(crate) fn out(run: &Output) -> String {
     String::from_utf8(run.stdout.clone()).unwrap()
 }
 
-fn talk(run: &Output) -> String {
+pub(crate) fn talk(run: &Output) -> String {
     String::from_utf8(run.stderr.clone()).unwrap()
 }
 

@@ -125,10 +125,14 @@ fn row(line: &Line, row_number: u64) -> Result<proto::ImportRequest, Vec<u8>> {
         return Err(rejected(row_number, Code::TooLarge, "the line is longer than allowed"));
     };
     let Ok(row) = serde_json::from_slice::<ImportRow>(text) else {
-        let said = serde_json::from_slice::<serde_json::Value>(text)
+        let readable = String::from_utf8_lossy(text);
+        let said = serde_json::from_str::<serde_json::Value>(&readable)
             .ok()
             .and_then(|row| row.get("line")?.as_u64());
-        let detail = "the line is not a row as JSON; see /openapi.json";
+        let detail = match readable {
+            std::borrow::Cow::Borrowed(_) => "the line is not a row as JSON; see /openapi.json",
+            std::borrow::Cow::Owned(_) => "the line is not UTF-8",
+        };
         return Err(rejected(said.unwrap_or(row_number), Code::InvalidRequest, detail));
     };
     Ok(message(Part::Row(proto::ImportRow {

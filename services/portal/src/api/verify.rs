@@ -39,6 +39,13 @@ pub(crate) struct VerifyBody {
 }
 
 impl VerifyBody {
+    /// Every text but the code.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
+        let optional = [&self.id_card, &self.id_number, &self.device, &self.scan_id, &self.at];
+        let optional = optional.into_iter().filter_map(Option::as_deref);
+        std::iter::once(self.place.as_str()).chain(optional)
+    }
+
     /// The message of it.
     ///
     /// # Errors

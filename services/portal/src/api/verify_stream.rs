@@ -1,5 +1,7 @@
 //! Many scans over one call, answered in order.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -14,8 +16,9 @@ use crate::lines::{Line, Lines};
 use crate::pipeline::{problem_line, send_lines};
 use crate::portal::SharedState;
 
-/// A line a scan in, a line a verdict out, in order. A line that cannot be understood or judged is answered with
-/// `{"problem":…}` in its place, and the stream goes on.
+/// A line a scan in, a line a verdict out, in order; LF, CR or both end a line. A line that cannot be understood or
+/// judged is answered with `{"problem":…}` in its place, and the stream goes on. A code with bytes that are not UTF-8 is
+/// refused as `unreadable`.
 #[utoipa::path(post, path = "/api/v1/verify/stream", tag = "checking",
     request_body(content = VerifyBody, content_type = "application/x-ndjson"),
     responses((status = 200, body = VerdictAnswer, content_type = "application/x-ndjson")))]
@@ -35,10 +38,20 @@ pub(crate) async fn verify_stream(
 fn scan(line: Line) -> Result<proto::VerifyRequest, Problem> {
     match line {
         Line::TooLong => Err(Problem::new(Code::TooLarge, "the line is longer than allowed")),
-        Line::Text(text) => serde_json::from_slice::<VerifyBody>(&text)
-            .map_err(|_| invalid("the line is not a scan as JSON; see /openapi.json"))?
-            .into_message(),
+        Line::Text(text) => body(&text)?.into_message(),
     }
+}
+
+/// The scan as JSON. What a scanner read may be no UTF-8: then the code keeps U+FFFD in the place of those bytes, which no
+/// code has, and the verifier says so. A name or a number with such bytes in it could be taken for another one.
+fn body(line: &[u8]) -> Result<VerifyBody, Problem> {
+    let text = String::from_utf8_lossy(line);
+    let body = serde_json::from_str::<VerifyBody>(&text)
+        .map_err(|_| invalid("the line is not a scan as JSON; see /openapi.json"))?;
+    if matches!(text, Cow::Owned(_)) && body.others().any(|other| other.contains(char::REPLACEMENT_CHARACTER)) {
+        return Err(invalid("the line is not UTF-8"));
+    }
+    Ok(body)
 }
 
 fn render(answer: proto::VerifyResponse) -> Result<Vec<u8>, Problem> {

@@ -69,6 +69,79 @@ async fn scans_are_answered_in_order_and_a_bad_line_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_carriage_return_ends_a_line_and_both_end_one() {
+    let city = City::new();
+    let scans = ["1", "2", "3"].map(|code| scan("staffed", code));
+    for end in ["\n", "\r", "\r\n", "\r\r\n"] {
+        let answers = send(&city, "/api/v1/verify/stream", scans.join(end)).await.lines();
+        let told: Vec<_> = answers.iter().map(|answer| answer["code_id"].clone()).collect();
+        assert_eq!(told, ["1", "2", "3"], "{end:?}");
+    }
+    let rows = [OPTIONS.to_owned(), row(1, "a"), row(2, "b")].join("\r");
+    let answers = send(&city, "/api/v1/import", rows).await.lines();
+    assert_eq!(answers.len(), 2);
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf8_stay_in_their_line() {
+    let city = City::new();
+    let line = |field: &str, value: &[u8]| {
+        let begin = format!(r#"{{"place":"staffed","code":"c","{field}":""#).into_bytes();
+        [begin, value.to_vec(), b"\"}\n".to_vec()].concat()
+    };
+    let code = [br#"{"place":"staffed","code":"GR"#.to_vec(), b"\xF6\"}\n".to_vec()].concat();
+    let lines = [
+        scan("staffed", "1").into_bytes(),
+        b"\n".to_vec(),
+        code,
+        line("id_number", b"1\xFF"),
+        line("scan_id", b"\xFF"),
+        b"\xFF\n".to_vec(),
+        scan("staffed", "2").into_bytes(),
+    ];
+    let answers = send(&city, "/api/v1/verify/stream", lines.concat()).await.lines();
+    assert_eq!(answers.len(), 6, "{answers:?}");
+    assert_eq!(answers[0]["code_id"], "1");
+    assert_eq!(
+        answers[1]["code_id"], "GR\u{FFFD}",
+        "the verifier is asked, and finds it unreadable"
+    );
+    for number in [2, 3] {
+        assert_eq!(answers[number]["problem"]["detail"], "the line is not UTF-8");
+    }
+    assert_eq!(answers[4]["problem"]["code"], "invalid_request");
+    assert_eq!(answers[5]["code_id"], "2");
+
+    let bad = [
+        br#"{"line":7,"id_number":"N","name":""#.to_vec(),
+        b"\xD5\xC5\"}\n".to_vec(),
+    ]
+    .concat();
+    let rows = [OPTIONS.as_bytes(), b"\n", &bad, row(8, "b").as_bytes()].concat();
+    let answers = send(&city, "/api/v1/import", rows).await.lines();
+    assert_eq!(
+        (&answers[0]["line"], &answers[0]["outcome"]),
+        (&json!(7), &json!("rejected"))
+    );
+    assert_eq!(answers[0]["problem"]["detail"], "the line is not UTF-8");
+    assert_eq!(answers[1]["line"], 8);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_ends_the_answers_with_why() {
+    let city = City::new();
+    let pieces = [
+        Ok(scan("staffed", "1") + "\n{\"place\""),
+        Err(std::io::Error::other("cut")),
+    ];
+    let body = Body::from_stream(futures::stream::iter(pieces));
+    let answers = send(&city, "/api/v1/verify/stream", body).await.lines();
+    assert_eq!(answers[0]["code_id"], "1");
+    assert_eq!(answers[1]["problem"]["code"], "invalid_request");
+    assert_eq!(answers.len(), 2);
+}
+
+#[tokio::test]
 async fn lines_may_be_cut_anywhere() {
     let city = City::new();
     let text = format!("{}\n{}\n", scan("staffed", "一"), scan("staffed", "二"));

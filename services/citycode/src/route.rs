@@ -1,0 +1,191 @@
+//! How calls get to a server: directly, or through a proxy that the environment names.
+//!
+//! A server on this machine is always called directly: a proxy would read the local admin's token and ID numbers, and
+//! could not reach that server anyway. `localhost` is pinned to the loopback addresses, whatever a resolver says.
+//! For other servers `HTTP_PROXY`, `http_proxy`, `ALL_PROXY`, `all_proxy` and `NO_PROXY` count as for other programs.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{ClientBuilder, Url};
+
+/// Variables that name a proxy for `http://`.
+const PROXY_VARIABLES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// The name that means this machine (RFC 6761 §6.3).
+const LOCALHOST: &str = "localhost";
+/// The same with the root's dot, which a resolver would look up.
+const LOCALHOST_ROOTED: &str = "localhost.";
+/// Port of a `http://` address that names none.
+const HTTP_PORT: u16 = 80;
+
+/// How calls get to one server. Displayed, it is what a sentence about the server goes on with: nothing, or
+/// ` through the proxy …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// The server is on this machine and is called directly.
+    Loopback,
+    /// No proxy of the environment is meant for the server.
+    Direct,
+    /// Through a proxy.
+    Proxy {
+        /// The proxy, without a password that its variable may hold.
+        proxy: String,
+        /// The server's host, for `NO_PROXY`.
+        host: String,
+    },
+}
+
+impl Route {
+    /// The route to this server. Reads the environment.
+    #[must_use]
+    pub fn to(server: &Url) -> Self {
+        Self::by(server, &Matcher::from_env())
+    }
+
+    fn by(server: &Url, proxies: &Matcher) -> Self {
+        if !loopback_addresses(server).is_empty() {
+            return Self::Loopback;
+        }
+        let found = server
+            .as_str()
+            .parse()
+            .ok()
+            .and_then(|uri: http::Uri| proxies.intercept(&uri));
+        match found {
+            None => Self::Direct,
+            Some(found) => {
+                let uri = found.uri();
+                let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+                let address = authority.rsplit('@').next().unwrap_or_default();
+                Self::Proxy {
+                    proxy: format!("{}://{address}", uri.scheme_str().unwrap_or("http")),
+                    host: server.host_str().unwrap_or_default().to_owned(),
+                }
+            }
+        }
+    }
+
+    /// Makes a client go this way.
+    pub(crate) fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
+        match self {
+            Self::Loopback => {
+                let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+                let addresses = addresses.map(|ip: IpAddr| SocketAddr::new(ip, 0));
+                let builder = builder.no_proxy().resolve_to_addrs(LOCALHOST, &addresses);
+                builder.resolve_to_addrs(LOCALHOST_ROOTED, &addresses)
+            }
+            Self::Direct | Self::Proxy { .. } => builder,
+        }
+    }
+
+    /// What to do where a call through a proxy failed.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Loopback | Self::Direct => None,
+            Self::Proxy { proxy, host } => Some(format!(
+                "check that the proxy {proxy} is right and passes it on, or call the server directly with NO_PROXY={host}"
+            )),
+        }
+    }
+
+    /// Whether the route is as it should be, and what it is, for `doctor`.
+    pub(crate) fn finding(&self, server: &str) -> (bool, String) {
+        match self {
+            Self::Loopback if named() => (
+                true,
+                format!("{server} is on this machine and is called directly, whatever the proxy variables say"),
+            ),
+            Self::Loopback | Self::Direct => (true, format!("{server} is called directly")),
+            Self::Proxy { proxy, host } => (
+                false,
+                format!(
+                    "calls to {server} go through the proxy {proxy}, which can read access tokens and ID numbers: set \
+                     NO_PROXY={host}, unless it is meant to stand between"
+                ),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback | Self::Direct => Ok(()),
+            Self::Proxy { proxy, .. } => write!(f, " through the proxy {proxy}"),
+        }
+    }
+}
+
+/// The loopback addresses that this server's name stands for; none where it is not on this machine.
+#[must_use]
+pub(crate) fn loopback_addresses(server: &Url) -> Vec<SocketAddr> {
+    let port = server.port().unwrap_or(HTTP_PORT);
+    let host = server.host_str().unwrap_or_default();
+    let ips: Vec<IpAddr> = if [LOCALHOST, LOCALHOST_ROOTED].contains(&host) {
+        vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+    } else {
+        let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        literal
+            .filter(|ip| {
+                let ip = ip.to_canonical();
+                // The unspecified address reaches this machine, too.
+                ip.is_loopback() || ip.is_unspecified()
+            })
+            .into_iter()
+            .collect()
+    };
+    ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
+fn named() -> bool {
+    PROXY_VARIABLES
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(server: &str, proxy: &str, no_proxy: &str) -> Route {
+        let proxies = Matcher::builder().all(proxy.to_owned()).no(no_proxy.to_owned()).build();
+        Route::by(&server.parse().unwrap(), &proxies)
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_called_directly_whatever_proxy_is_named() {
+        for server in [
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://localhost:8080",
+            "http://LOCALHOST.:8080",
+            "http://[::1]:8080",
+            "http://[::ffff:127.0.0.1]:8080",
+            "http://0.0.0.0:8080",
+        ] {
+            assert_eq!(route(server, "http://proxy:3128", ""), Route::Loopback, "{server}");
+        }
+        for server in [
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://10.0.0.1",
+        ] {
+            assert_ne!(route(server, "http://proxy:3128", ""), Route::Loopback, "{server}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_named_without_its_password_and_no_proxy_counts() {
+        let through = route("http://city.example:8080/x", "http://user:secret@proxy:3128", "");
+        assert_eq!(through.to_string(), " through the proxy http://proxy:3128");
+        assert!(through.advice().unwrap().contains("NO_PROXY=city.example"));
+        let (fine, said) = through.finding("http://city.example:8080");
+        assert!(!fine && !said.contains("secret"), "{said}");
+        assert_eq!(
+            route("http://city.example", "http://proxy:3128", "city.example"),
+            Route::Direct
+        );
+    }
+}

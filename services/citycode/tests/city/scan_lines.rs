@@ -1,0 +1,122 @@
+//! `citycode verify -`: every line of standard input is answered, whatever its bytes are.
+#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::commands::{Client, out, talk};
+use crate::server::binary;
+
+const ASK: [&str; 4] = ["verify", "--place", "sampling_desk", "-"];
+
+fn words(run: &std::process::Output) -> Vec<String> {
+    let word = |line: &str| line.split('\t').next().unwrap().to_owned() + " " + line.split('\t').nth(1).unwrap();
+    out(run).lines().map(word).collect()
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_utf8_is_refused_and_the_lines_after_it_are_answered() {
+    let client = Client::new().await;
+    let code = client.sampling_code().await;
+    let token = code["token"].as_str().unwrap();
+    let (admit, unreadable) = ("✔ ADMIT ok", "✘ REFUSE unreadable");
+
+    let input = [
+        token.as_bytes(),
+        b"\nGR\xF6sse\n",
+        token.as_bytes(),
+        b"\n",
+        token.as_bytes(),
+        b"\n",
+    ]
+    .concat();
+    let run = client.run(input, &ASK).await;
+    assert_eq!(words(&run), [admit, unreadable, admit, admit], "{}", talk(&run));
+    assert_eq!(run.status.code(), Some(0));
+
+    let run = client.run([b"\xFF\n", token.as_bytes(), b"\n"].concat(), &ASK).await;
+    assert_eq!(words(&run), [unreadable, admit], "{}", talk(&run));
+
+    let long = "A".repeat(100_000);
+    let run = client.run(format!("{long}\n{token}"), &ASK).await;
+    assert_eq!(words(&run), [unreadable, admit], "{}", talk(&run));
+}
+
+#[tokio::test]
+async fn line_ends_and_framing_of_scanners_and_utf16_are_understood() {
+    let client = Client::new().await;
+    let code = client.sampling_code().await;
+    let token = code["token"].as_str().unwrap();
+    let admitted = |count| vec!["✔ ADMIT ok".to_owned(); count];
+    for end in ["\n", "\r\n", "\r"] {
+        let run = client.run([token, end, token, end].concat(), &ASK).await;
+        assert_eq!(words(&run), admitted(2), "{end:?}");
+    }
+    for framed in [
+        format!("]Q1{token}\r\n"),
+        format!("\u{2}{token}\u{3}"),
+        format!("\u{2}]Q3{token}\r\n\u{3}"),
+        format!("\0{token}\u{1d}\n"),
+    ] {
+        let run = client.run(&framed, &ASK).await;
+        assert_eq!(words(&run), admitted(1), "{framed:?}");
+        let framed = framed.trim_start_matches('\0');
+        let run = client
+            .run("", &["verify", "--place", "sampling_desk", "--code", framed])
+            .await;
+        assert_eq!(run.status.code(), Some(0), "{framed:?}: {}", talk(&run));
+    }
+    let text = format!("\u{feff}{token}\r\n{token}\r\n");
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let run = client.run(&utf16, &ASK).await;
+    assert_eq!(words(&run), admitted(2), "{}", talk(&run));
+    let run = client.run(&utf16[2..], &ASK).await;
+    assert!(talk(&run).contains("UTF-16"), "{}", talk(&run));
+    assert!(!words(&run).is_empty());
+}
+
+#[tokio::test]
+async fn input_that_cannot_be_read_ends_with_a_message_and_not_with_success() {
+    let client = Client::new().await;
+    let folder = std::fs::File::open(client.folder.path()).unwrap();
+    let run = client.command(&ASK).stdin(Stdio::from(folder)).output().await.unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(talk(&run).contains("cannot read standard input"), "{}", talk(&run));
+}
+
+#[tokio::test]
+async fn with_json_the_answers_are_one_value_also_where_they_end_in_a_failure() {
+    let client = Client::new().await;
+    let code = client.sampling_code().await;
+    let token = code["token"].as_str().unwrap();
+    let as_json = [&ASK[..], &["--output", "json"]].concat();
+    let run = client.run(format!("{token}\nx\n"), &as_json).await;
+    let answers: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(answers[0]["reason"], "ok");
+    assert_eq!(answers[1]["reason"], "unreadable");
+    let run = client.run("", &as_json).await;
+    assert_eq!(
+        serde_json::from_slice::<Value>(&run.stdout).unwrap(),
+        serde_json::json!([])
+    );
+
+    let folder = std::fs::File::open(client.folder.path()).unwrap();
+    let run = client
+        .command(&as_json)
+        .stdin(Stdio::from(folder))
+        .output()
+        .await
+        .unwrap();
+    let answers: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(answers[0]["problem"]["code"], "local");
+    let stopped = tokio::process::Command::new(binary())
+        .args(as_json)
+        .args(["--server", "http://127.0.0.1:1", "--token", "a.b.c"])
+        .output()
+        .await
+        .unwrap();
+    let answers: Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert_eq!(answers[0]["problem"]["code"], "unavailable", "{answers}");
+    assert_eq!(stopped.status.code(), Some(5));
+}
