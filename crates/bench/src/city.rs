@@ -101,7 +101,7 @@ async fn measure(
 async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
     let log_id = LogId(OsEntropy.array());
     let layout = Layout::new(partitions, Layout::default().buckets_per_partition())?;
-    jetstream::provision(config, &jetstream::NewLog { log_id, layout }).await?;
+    jetstream::provision(config, &jetstream::NewLog::new(log_id, layout)).await?;
     let store = JetStreamEventStore::open(config).await?;
     let vault_config = VaultConfig {
         connection: config.connection.clone(),

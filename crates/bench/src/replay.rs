@@ -181,10 +181,7 @@ async fn replay(store: Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static) -
 async fn measure(report: &mut Report, holders: u64) -> Result<()> {
     let folder = folder::throw_away()?;
     let layout = Layout::default();
-    let new_log = NewLog {
-        log_id: LogId([1; 16]),
-        layout,
-    };
+    let new_log = NewLog::new(LogId([1; 16]), layout);
     let config = Config {
         create: Some(new_log),
         ..Config::default()

@@ -71,7 +71,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     apart.connection.credentials = jetstream::Credentials::NkeySeed(READER.to_owned().into());
     let layout = Layout::default();
     let log_id = LogId([1; 16]);
-    jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await?;
+    jetstream::provision(&config, &jetstream::NewLog::new(log_id, layout)).await?;
     let store = JetStreamEventStore::open(&config).await?;
     write_lives(&store, &mut Lives::new(layout), 0..scale.of(HOLDERS)).await?;
     let heads = store.heads().await?;

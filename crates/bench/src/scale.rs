@@ -134,10 +134,7 @@ impl Drop for Running {
 async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let server = NatsServer::start_with(NatsSync::EveryTwoMinutes).await;
     let config = config(server.url());
-    let new = jetstream::NewLog {
-        log_id: LogId([1; 16]),
-        layout: Layout::new(1, 4_096)?,
-    };
+    let new = jetstream::NewLog::new(LogId([1; 16]), Layout::new(1, 4_096)?);
     jetstream::provision(&config, &new).await?;
     let store = Arc::new(JetStreamEventStore::open(&config).await?);
     let codes = Codes::issue(&*store, CODES, 0).await?;

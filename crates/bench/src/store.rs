@@ -65,7 +65,7 @@ async fn measure(
     };
     let layout = Layout::default();
     let log_id = LogId([1; 16]);
-    provision(&config, &NewLog { log_id, layout }).await?;
+    provision(&config, &NewLog::new(log_id, layout)).await?;
     let store = JetStreamEventStore::open(&config).await?;
     let client = async_nats::connect(servers).await?;
     make_bare_streams(&client, layout).await?;

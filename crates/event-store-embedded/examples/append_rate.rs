@@ -166,10 +166,7 @@ async fn main() {
         let folder = tempfile::tempdir_in(&parent).unwrap();
         let row_bytes = 180 + payload_bytes;
         let config = Config {
-            create: Some(NewLog {
-                log_id: LogId([1; 16]),
-                layout: Layout::default(),
-            }),
+            create: Some(NewLog::new(LogId([1; 16]), Layout::default())),
             ..Config::default()
         };
         let store = Arc::new(EmbeddedEventStore::open(folder.path(), &config).unwrap());

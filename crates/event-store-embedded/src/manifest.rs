@@ -3,7 +3,7 @@
 //! ```text
 //! citycode event log
 //! format 1
-//! minimum_reader 1
+//! minimum_reader <decimal: the least reader version that can read the log; only ever raised>
 //! log_id <32 hex digits>
 //! partitions <decimal>
 //! buckets_per_partition <decimal>
@@ -15,14 +15,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
-use citycode_event_store::{Layout, LogId};
+use citycode_event_store::{Layout, LogId, ReaderVersion};
 
 use crate::OpenError;
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
-/// The newest format that this program reads: a log whose `minimum_reader` is above it is refused.
-const READER: u32 = 1;
 const TITLE: &str = "citycode event log";
 const NAME: &str = "manifest";
 
@@ -30,15 +28,20 @@ const NAME: &str = "manifest";
 pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) layout: Layout,
+    pub(crate) minimum_reader: ReaderVersion,
 }
 
 impl Manifest {
     fn to_text(self) -> String {
-        let Self { log_id, layout } = self;
+        let Self {
+            log_id,
+            layout,
+            minimum_reader,
+        } = self;
         let (partitions, buckets) = (layout.partitions(), layout.buckets_per_partition());
         let hash_version = layout.hash_version();
         let body = format!(
-            "{TITLE}\nformat {FORMAT}\nminimum_reader {FORMAT}\nlog_id {log_id}\npartitions {partitions}\n\
+            "{TITLE}\nformat {FORMAT}\nminimum_reader {minimum_reader}\nlog_id {log_id}\npartitions {partitions}\n\
              buckets_per_partition {buckets}\nhash_version {hash_version}\n"
         );
         let checksum = blake3::hash(body.as_bytes()).to_hex();
@@ -59,12 +62,9 @@ impl Manifest {
         let number = |text: String| text.parse::<u32>().map_err(|_| bad("a number is malformed"));
         // The versions first: a later format may look different below them.
         let (format, minimum_reader) = (number(value("format")?)?, number(value("minimum_reader")?)?);
-        if minimum_reader > READER {
-            return Err(OpenError::OtherVersion {
-                format,
-                minimum_reader,
-                reader: READER,
-            });
+        let minimum_reader = ReaderVersion(minimum_reader);
+        if minimum_reader > ReaderVersion::CURRENT {
+            return Err(OpenError::OtherVersion { format, minimum_reader });
         }
         let log_id = value("log_id")?;
         let (partitions, buckets) = (number(value("partitions")?)?, number(value("buckets_per_partition")?)?);
@@ -80,6 +80,7 @@ impl Manifest {
         Ok(Self {
             log_id: log_id_from_hex(&log_id).ok_or_else(|| bad("the log id is malformed"))?,
             layout,
+            minimum_reader,
         })
     }
 
@@ -92,8 +93,8 @@ impl Manifest {
         }
     }
 
-    /// Puts the manifest in place whole. A crash before the rename leaves a folder without one, which opening
-    /// finishes as long as the log is empty.
+    /// Puts the manifest in place whole, instead of one that is there. A crash before the rename leaves the earlier
+    /// one, or a folder without one, which opening finishes as long as the log is empty.
     pub(crate) fn write(self, folder: &Path) -> Result<(), OpenError> {
         let draft = folder.join("manifest.draft");
         let mut file = File::create(&draft)?;
@@ -122,7 +123,23 @@ mod tests {
         Manifest {
             log_id: LogId([0xa1; 16]),
             layout: Layout::default(),
+            minimum_reader: ReaderVersion::CURRENT,
         }
+    }
+
+    /// As the first release wrote it.
+    const OF_VERSION_1: &str = "citycode event log\nformat 1\nminimum_reader 1\n\
+        log_id a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1\npartitions 16\nbuckets_per_partition 65536\nhash_version 1\n\
+        checksum ee3e25469e7d9e3b323596a5dd81161fb6c5495baefecfac6ade63e893912736\n";
+
+    #[test]
+    fn a_manifest_of_the_first_release_is_read() {
+        let expected = Manifest {
+            minimum_reader: ReaderVersion::FIRST,
+            ..manifest()
+        };
+        assert_eq!(Manifest::from_text(OF_VERSION_1).unwrap(), expected);
+        assert_eq!(expected.to_text(), OF_VERSION_1);
     }
 
     #[test]
@@ -143,13 +160,12 @@ mod tests {
 
     #[test]
     fn a_log_of_a_later_version_is_told_apart_from_a_damaged_one() {
-        let later = "citycode event log\nformat 3\nminimum_reader 2\nwhatever comes then\n";
+        let later = "citycode event log\nformat 3\nminimum_reader 3\nwhatever comes then\n";
         assert!(matches!(
             Manifest::from_text(later),
             Err(OpenError::OtherVersion {
                 format: 3,
-                minimum_reader: 2,
-                reader: 1
+                minimum_reader: ReaderVersion(3),
             })
         ));
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use citycode_event_store::{Layout, LogId, LogPosition};
+use citycode_event_store::{Layout, LogId, LogPosition, ReaderVersion};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, StorageBackend};
 
 use crate::guarded_file::{FileHealth, GuardedFile};
@@ -24,6 +24,33 @@ pub struct NewLog {
     pub log_id: LogId,
     /// Its numbers, fixed for ever.
     pub layout: Layout,
+    /// The reader version that it demands: [`ReaderVersion::CURRENT`] unless it is the copy of an earlier release's.
+    pub minimum_reader: ReaderVersion,
+}
+
+impl NewLog {
+    /// A log of this release: it demands [`ReaderVersion::CURRENT`].
+    #[must_use]
+    pub fn new(log_id: LogId, layout: Layout) -> Self {
+        Self {
+            log_id,
+            layout,
+            minimum_reader: ReaderVersion::CURRENT,
+        }
+    }
+
+    fn manifest(self) -> Manifest {
+        let Self {
+            log_id,
+            layout,
+            minimum_reader,
+        } = self;
+        Manifest {
+            log_id,
+            layout,
+            minimum_reader,
+        }
+    }
 }
 
 /// How to open a folder.
@@ -66,14 +93,16 @@ pub enum OpenError {
     #[error("the manifest of the event log cannot be read: {0}")]
     ManifestUnreadable(String),
     /// The log needs a newer program.
-    #[error("the log has format {format} and wants a reader of version {minimum_reader}; this one is {reader}")]
+    #[error(
+        "the log has format {format} and wants a reader of version {minimum_reader}; this one is {}: a newer release \
+         used it; go on with that release",
+        ReaderVersion::CURRENT
+    )]
     OtherVersion {
         /// The log's format.
         format: u32,
         /// What it wants at least.
-        minimum_reader: u32,
-        /// What this program is.
-        reader: u32,
+        minimum_reader: ReaderVersion,
     },
     /// It is another log than the caller knows, or manifest and database are of two logs.
     #[error("this is log {found}, not {expected}")]
@@ -143,7 +172,7 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
     }
     let manifest = match (known, config.create) {
         (Some(manifest), _) => manifest,
-        (None, Some(NewLog { log_id, layout })) => Manifest { log_id, layout },
+        (None, Some(new)) => new.manifest(),
         (None, None) if there => return Err(OpenError::ManifestMissing),
         (None, None) => return Err(OpenError::NoLog),
     };

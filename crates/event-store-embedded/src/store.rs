@@ -1,15 +1,17 @@
 //! The store that callers hold.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use citycode_event_store::live::{self, History, LIVE_BATCHES, LiveBatch};
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError, codec,
+    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
+    SubscriptionError, codec,
 };
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, StorageBackend};
@@ -17,6 +19,7 @@ use std::collections::HashMap;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::guarded_file::FileHealth;
+use crate::manifest::Manifest;
 use crate::open::{self, Opened};
 use crate::snapshot::Snapshot;
 use crate::tails::Tails;
@@ -30,8 +33,12 @@ const GROUP_COMMITS: usize = 1_024;
 
 /// What the writer, the callers and the subscriptions share.
 pub(crate) struct Shared {
+    folder: PathBuf,
     log_id: LogId,
     pub(crate) layout: Layout,
+    minimum_reader: AtomicU32,
+    /// One raises the minimum reader version at a time.
+    raising: Mutex<()>,
     pub(crate) health: Arc<FileHealth>,
     pub(crate) tails: Mutex<Tails>,
     poisoned: Mutex<Option<String>>,
@@ -140,6 +147,33 @@ impl Shared {
             .map_or(AppendError::Closed, AppendError::Unavailable)
     }
 
+    /// Replaces the manifest, and tells what the log demands only once that is durable. A crash leaves the manifest
+    /// before or after; whoever wanted it raised asks again at the next start.
+    fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        RaiseError::check(to)?;
+        // As long as it is open the folder's lock is held.
+        let open = self.open.read();
+        if open.is_none() {
+            return Err(RaiseError::Closed);
+        }
+        let _raising = self.raising.lock();
+        if to > self.minimum_reader() {
+            let raised = Manifest {
+                log_id: self.log_id,
+                layout: self.layout,
+                minimum_reader: to,
+            };
+            let written = raised.write(&self.folder);
+            written.map_err(|error| RaiseError::Unavailable(error.to_string()))?;
+            self.minimum_reader.store(to.0, Ordering::Release);
+        }
+        Ok(self.minimum_reader())
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        ReaderVersion(self.minimum_reader.load(Ordering::Acquire))
+    }
+
     fn check(&self, bucket: BucketId) -> Result<(), ReadError> {
         if self.layout.contains(bucket) {
             Ok(())
@@ -213,8 +247,11 @@ impl EmbeddedEventStore {
             _lock: lock,
         };
         let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
             log_id: manifest.log_id,
             layout: manifest.layout,
+            minimum_reader: AtomicU32::new(manifest.minimum_reader.0),
+            raising: Mutex::new(()),
             health,
             tails: Mutex::new(tails),
             poisoned: Mutex::new(None),
@@ -240,6 +277,14 @@ impl EmbeddedEventStore {
     /// Finishes what is queued and gives the folder free; blocks its thread.
     pub fn close(self) {
         drop(self);
+    }
+
+    /// As [`EventStore::raise_minimum_reader`], for a caller without a runtime; blocks its thread.
+    ///
+    /// # Errors
+    /// [`RaiseError`].
+    pub fn raise_minimum_reader_now(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        self.shared.raise_minimum_reader(to)
     }
 
     async fn send(&self, jobs: Vec<Job>) -> Result<(), AppendError> {
@@ -279,6 +324,17 @@ impl EventStore for EmbeddedEventStore {
 
     fn layout(&self) -> Layout {
         self.shared.layout
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        self.shared.minimum_reader()
+    }
+
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.raise_minimum_reader(to))
+            .await
+            .map_err(|_| RaiseError::Closed)?
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {

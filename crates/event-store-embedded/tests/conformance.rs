@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_event_store::conformance::{self, EngineFactory};
-use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store::{EventStore, Layout, LogId, ReaderVersion};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog, OpenError};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ struct Embedded {
 
 fn config(log_id: LogId, layout: Layout) -> Config {
     Config {
-        create: Some(NewLog { log_id, layout }),
+        create: Some(NewLog::new(log_id, layout)),
         ..Config::default()
     }
 }
@@ -30,9 +30,17 @@ fn open(folder: &Path) -> Result<EmbeddedEventStore, OpenError> {
 
 #[async_trait]
 impl EngineFactory for Embedded {
-    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
+    async fn create_at(&self, layout: Layout, minimum_reader: ReaderVersion) -> Arc<dyn EventStore> {
         let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedEventStore::open(folder.path(), &config(LogId([5; 16]), layout)).unwrap();
+        let new = NewLog {
+            minimum_reader,
+            ..NewLog::new(LogId([5; 16]), layout)
+        };
+        let config = Config {
+            create: Some(new),
+            ..Config::default()
+        };
+        let store = EmbeddedEventStore::open(folder.path(), &config).unwrap();
         self.folders.lock().push(folder);
         Arc::new(store)
     }
@@ -86,11 +94,14 @@ fn another_identity_or_version_is_an_error_and_leaves_the_folder_as_it_was() {
     let answer = EmbeddedEventStore::open(folder.path(), &other);
     assert!(matches!(answer, Err(OpenError::OtherLog { .. })));
 
-    let later = manifest.replace("minimum_reader 1", "minimum_reader 2");
+    let later = manifest.replace("minimum_reader 2", "minimum_reader 3");
     std::fs::write(folder.path().join("manifest"), later).unwrap();
     assert!(matches!(
         open(folder.path()),
-        Err(OpenError::OtherVersion { minimum_reader: 2, .. })
+        Err(OpenError::OtherVersion {
+            minimum_reader: ReaderVersion(3),
+            ..
+        })
     ));
 
     let changed = manifest.replace("partitions 16", "partitions 15");

@@ -16,7 +16,7 @@ async fn a_copy_through_a_file_that_was_closed_between_is_the_same_log() {
     let (source, back) = (memory(), memory());
     let folder = tempfile::tempdir().unwrap();
     let open = || {
-        let create = Some(NewLog { log_id, layout });
+        let create = Some(NewLog::new(log_id, layout));
         let config = Config {
             create,
             ..Config::default()

@@ -74,10 +74,7 @@ impl StorageBackend for Faulty {
 }
 
 fn config() -> Config {
-    let new = NewLog {
-        log_id: LogId([3; 16]),
-        layout: Layout::new(4, 64).unwrap(),
-    };
+    let new = NewLog::new(LogId([3; 16]), Layout::new(4, 64).unwrap());
     // A small cache, so that reads after the fault really go to the file.
     Config {
         create: Some(new),

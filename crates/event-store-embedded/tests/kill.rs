@@ -25,10 +25,7 @@ const WRITERS: u64 = 16;
 const NUMBERS_PER_ROUND: u64 = 1_000_000;
 
 fn open(folder: &Path) -> EmbeddedEventStore {
-    let new = NewLog {
-        log_id: LogId([4; 16]),
-        layout: Layout::new(4, 64).unwrap(),
-    };
+    let new = NewLog::new(LogId([4; 16]), Layout::new(4, 64).unwrap());
     EmbeddedEventStore::open(
         folder,
         &Config {

@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use citycode_event_store::{Layout, LogId, LogPosition};
+use citycode_event_store::{Layout, LogId, LogPosition, ReaderVersion};
 use citycode_jetstream::Connection;
 
 /// What the servers must do before they acknowledge.
@@ -24,6 +24,20 @@ pub struct NewLog {
     pub log_id: LogId,
     /// Its numbers, fixed for ever.
     pub layout: Layout,
+    /// The reader version that it demands: [`ReaderVersion::CURRENT`] unless it is the copy of an earlier release's.
+    pub minimum_reader: ReaderVersion,
+}
+
+impl NewLog {
+    /// A log of this release: it demands [`ReaderVersion::CURRENT`].
+    #[must_use]
+    pub fn new(log_id: LogId, layout: Layout) -> Self {
+        Self {
+            log_id,
+            layout,
+            minimum_reader: ReaderVersion::CURRENT,
+        }
+    }
 }
 
 /// Where the log is and what it must be.

@@ -32,6 +32,7 @@ mod group;
 mod locks;
 mod log_client;
 mod manifest;
+mod minimum_reader;
 mod names;
 mod open;
 mod provision;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use citycode_event_store::{Partition, Position, ReadError, Sequence, SubscriptionError};
+use citycode_event_store::{Partition, Position, ReadError, ReaderVersion, Sequence, SubscriptionError};
 use citycode_jetstream::Client;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -12,10 +12,11 @@ use tokio::sync::Semaphore;
 use crate::echo::Echoes;
 use crate::group::Groups;
 use crate::locks::BucketLocks;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ManifestInvalid};
+use crate::minimum_reader::MinimumReader;
 use crate::names;
 use crate::tails::SeenTails;
-use citycode_jetstream::api::{self, ApiError};
+use citycode_jetstream::api::{self, ApiError, StreamInfo};
 
 /// Appends under way at once: beyond it the servers grow no faster, and far beyond (25,000) consumers starve.
 pub(crate) const MAX_IN_FLIGHT: usize = 1_000;
@@ -44,6 +45,7 @@ pub(crate) enum PartitionError {
 pub(crate) struct LogClient {
     pub(crate) client: Client,
     pub(crate) manifest: Manifest,
+    pub(crate) minimum_reader: MinimumReader,
     pub(crate) locks: BucketLocks,
     pub(crate) in_flight: Semaphore,
     pub(crate) tails: SeenTails,
@@ -70,6 +72,7 @@ impl LogClient {
         Self {
             client,
             manifest,
+            minimum_reader: MinimumReader::new(manifest.minimum_reader),
             locks: BucketLocks::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             tails: SeenTails::new(manifest.layout),
@@ -145,9 +148,7 @@ impl LogClient {
             let info = api::stream_info(&self.client, &names::stream(partition))
                 .await
                 .map_err(|error| self.unreadable(partition, &error))?;
-            let known = Manifest::from_metadata(&info.metadata(), partition);
-            if known.as_ref() != Ok(&self.manifest) {
-                let reason = format!("partition {partition} is of another log than {}", self.manifest.log_id);
+            if let Some(reason) = self.estrangement(&info, partition) {
                 self.stop(reason.clone());
                 return Err(PartitionError::Read(damaged(partition, seen, reason)));
             }
@@ -173,6 +174,24 @@ impl LogClient {
                 });
             }
             tokio::time::sleep(WENT_BACK_PAUSE).await;
+        }
+    }
+
+    /// Why a partition as its leader describes it is none of the known log's that this program reads, if so.
+    pub(crate) fn estrangement(&self, info: &StreamInfo, partition: Partition) -> Option<String> {
+        match Manifest::from_metadata(&info.metadata(), partition) {
+            Ok(found) if found.is_of_same_log(self.manifest) => {
+                self.minimum_reader.see(partition, found.minimum_reader);
+                None
+            }
+            Err(ManifestInvalid::OtherVersion { minimum_reader, .. }) => Some(format!(
+                "partition {partition} wants a reader of version {minimum_reader}; this one is {}",
+                ReaderVersion::CURRENT
+            )),
+            _ => Some(format!(
+                "partition {partition} is of another log than {}",
+                self.manifest.log_id
+            )),
         }
     }
 

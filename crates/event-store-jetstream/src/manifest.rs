@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! citycode.format                 1
-//! citycode.minimum_reader         1
+//! citycode.minimum_reader         <decimal: the least reader version that can read the log; only ever raised>
 //! citycode.log_id                 <32 hex digits>
 //! citycode.partitions             <decimal>
 //! citycode.buckets_per_partition  <decimal>
@@ -10,22 +10,24 @@
 //! citycode.partition              <decimal: which one this stream is>
 //! ```
 //! Keys that the server adds (`_nats.…`) are no part of it.
+//!
+//! The minimum reader version is raised in one stream after the other, in partition 0 last: what partition 0 demands is
+//! demanded by all, and counts. A program that is too old refuses the log as soon as one partition demands more.
 
 use std::collections::BTreeMap;
 
-use citycode_event_store::{Layout, LogId, Partition};
+use citycode_event_store::{Layout, LogId, Partition, ReaderVersion};
 use data_encoding::HEXLOWER;
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
-/// The newest format that this program reads: a log whose `minimum_reader` is above it is refused.
-pub(crate) const READER: u32 = 1;
 
 /// What a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) layout: Layout,
+    pub(crate) minimum_reader: ReaderVersion,
 }
 
 /// Why metadata is no manifest that this program can go by.
@@ -34,14 +36,19 @@ pub(crate) enum ManifestInvalid {
     /// Missing or malformed.
     Unreadable(String),
     /// The log needs a newer program.
-    OtherVersion { format: u32, minimum_reader: u32 },
+    OtherVersion { format: u32, minimum_reader: ReaderVersion },
 }
 
 impl Manifest {
+    /// Whether both are of one log, whatever reader version each demands.
+    pub(crate) fn is_of_same_log(self, other: Self) -> bool {
+        (self.log_id, self.layout) == (other.log_id, other.layout)
+    }
+
     pub(crate) fn to_metadata(self, partition: Partition) -> BTreeMap<String, String> {
         let entries = [
             ("format", FORMAT.to_string()),
-            ("minimum_reader", FORMAT.to_string()),
+            ("minimum_reader", self.minimum_reader.to_string()),
             ("log_id", self.log_id.to_string()),
             ("partitions", self.layout.partitions().to_string()),
             ("buckets_per_partition", self.layout.buckets_per_partition().to_string()),
@@ -71,7 +78,8 @@ impl Manifest {
         };
         // The versions first: a later format may look different below them.
         let (format, minimum_reader) = (number("format")?, number("minimum_reader")?);
-        if minimum_reader > READER {
+        let minimum_reader = ReaderVersion(minimum_reader);
+        if minimum_reader > ReaderVersion::CURRENT {
             return Err(ManifestInvalid::OtherVersion { format, minimum_reader });
         }
         let log_id = HEXLOWER
@@ -91,7 +99,11 @@ impl Manifest {
         if small("partition")? != partition.0 {
             return Err(bad("the stream says that it is another partition"));
         }
-        Ok(Self { log_id, layout })
+        Ok(Self {
+            log_id,
+            layout,
+            minimum_reader,
+        })
     }
 }
 
@@ -103,6 +115,7 @@ mod tests {
         Manifest {
             log_id: LogId([0xa1; 16]),
             layout: Layout::default(),
+            minimum_reader: ReaderVersion::CURRENT,
         }
     }
 
@@ -122,12 +135,12 @@ mod tests {
             assert!(Manifest::from_metadata(&without, Partition(0)).is_err(), "{key}");
         }
         let mut later = metadata;
-        later.insert("citycode.minimum_reader".into(), "2".into());
+        later.insert("citycode.minimum_reader".into(), "3".into());
         assert_eq!(
             Manifest::from_metadata(&later, Partition(0)),
             Err(ManifestInvalid::OtherVersion {
                 format: 1,
-                minimum_reader: 2
+                minimum_reader: ReaderVersion(3)
             })
         );
     }

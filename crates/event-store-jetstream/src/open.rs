@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_nats::Event;
-use citycode_event_store::{Layout, LogId, LogPosition, Partition, ReadError, Sequence};
+use citycode_event_store::{Layout, LogId, LogPosition, Partition, ReadError, ReaderVersion, Sequence};
 use citycode_jetstream::api::{self, ApiError, StreamInfo};
 use citycode_jetstream::{Client, ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
 use crate::durability::{self, DurabilityError};
 use crate::log_client::{LogClient, PartitionError};
-use crate::manifest::{Manifest, ManifestInvalid, READER};
+use crate::manifest::{Manifest, ManifestInvalid};
 use crate::names;
 use crate::settings::{self, Settings};
 
@@ -41,14 +41,16 @@ pub enum OpenError {
         reason: String,
     },
     /// The log needs a newer program.
-    #[error("the log has format {format} and wants a reader of version {minimum_reader}; this one is {reader}")]
+    #[error(
+        "the log has format {format} and wants a reader of version {minimum_reader}; this one is {}: a newer release \
+         used it; go on with that release",
+        ReaderVersion::CURRENT
+    )]
     OtherVersion {
         /// The log's format.
         format: u32,
         /// What it wants at least.
-        minimum_reader: u32,
-        /// What this program is.
-        reader: u32,
+        minimum_reader: ReaderVersion,
     },
     /// It is another log than the caller knows, or its partitions are of two logs.
     #[error("partition {partition} is of log {found}, not {expected}")]
@@ -215,11 +217,7 @@ pub(crate) fn unanswered(what: &str, error: &ApiError) -> OpenError {
 pub(crate) fn read_manifest(info: &StreamInfo, partition: Partition) -> Result<Manifest, OpenError> {
     Manifest::from_metadata(&info.metadata(), partition).map_err(|error| match error {
         ManifestInvalid::Unreadable(reason) => OpenError::ManifestUnreadable { partition, reason },
-        ManifestInvalid::OtherVersion { format, minimum_reader } => OpenError::OtherVersion {
-            format,
-            minimum_reader,
-            reader: READER,
-        },
+        ManifestInvalid::OtherVersion { format, minimum_reader } => OpenError::OtherVersion { format, minimum_reader },
     })
 }
 

@@ -81,6 +81,7 @@ fn agreed_manifest(
         return Ok(Manifest {
             log_id: new.log_id,
             layout: new.layout,
+            minimum_reader: new.minimum_reader,
         });
     };
     let manifest = open::read_manifest(info, partition)?;

@@ -276,10 +276,7 @@ mod tests {
             replicas: 1,
             ..Config::new(vec![server.url()], "test", Durability::Unproven)
         };
-        let new = NewLog {
-            log_id: LogId([6; 16]),
-            layout: Layout::new(1, 4_096).expect("a layout"),
-        };
+        let new = NewLog::new(LogId([6; 16]), Layout::new(1, 4_096).expect("a layout"));
         provision(&config, &new).await.expect("the log is made");
         let log = open::open(&config).await.expect("the log opens");
         let mut appended = 0;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError,
+    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
+    SubscriptionError,
 };
 
 use crate::log_client::LogClient;
-use crate::{Config, EchoAnswers, OpenError, open, subscription};
+use crate::{Config, EchoAnswers, OpenError, minimum_reader, open, subscription};
 
 /// A log on JetStream, for any number of processes. Wrap it in an `Arc` to share it.
 ///
@@ -24,9 +25,9 @@ impl JetStreamEventStore {
     /// acknowledge. Waits up to 15 s a question for servers that elect a leader; a caller that starts before the
     /// servers do tries again when [`OpenError::may_pass`] says so.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        Ok(Self {
-            log: open::open(config).await?,
-        })
+        let log = open::open(config).await?;
+        minimum_reader::keep_looking(&log);
+        Ok(Self { log })
     }
 
     /// Why this client stopped for good, if it did: the log is not the one that it knew.
@@ -51,6 +52,16 @@ impl EventStore for JetStreamEventStore {
 
     fn layout(&self) -> Layout {
         self.log.manifest.layout
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        self.log.minimum_reader.get()
+    }
+
+    /// Changes the metadata of the log's streams, for which the credential must have `STREAM.UPDATE` of each: of those
+    /// that `citycode secrets` makes, `provision` has it.
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        minimum_reader::raise(&self.log, to).await
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {

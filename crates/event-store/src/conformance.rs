@@ -5,6 +5,7 @@
 
 mod appends;
 mod concurrency;
+mod minimum_reader;
 mod reads;
 mod restart;
 mod subscriptions;
@@ -20,6 +21,7 @@ pub use appends::{
     the_same_id_with_another_request_is_refused,
 };
 pub use concurrency::{many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins};
+pub use minimum_reader::the_minimum_reader_version_is_raised_and_never_lowered;
 pub use reads::{
     a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one, reads_past_the_head_are_empty,
 };
@@ -30,15 +32,20 @@ pub use subscriptions::{
 };
 
 use crate::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, NewCommit, Position, RequestDigest,
-    StreamName, StreamState, message_id,
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, NewCommit, Position, ReaderVersion,
+    RequestDigest, StreamName, StreamState, message_id,
 };
 
 /// Makes logs of one engine.
 #[async_trait]
 pub trait EngineFactory: Send + Sync {
     /// A fresh, empty log of this layout.
-    async fn create(&self, layout: Layout) -> Arc<dyn EventStore>;
+    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
+        self.create_at(layout, ReaderVersion::CURRENT).await
+    }
+
+    /// A fresh, empty log that demands this reader version.
+    async fn create_at(&self, layout: Layout, minimum_reader: ReaderVersion) -> Arc<dyn EventStore>;
 
     /// Closes the log and opens it again, as a restart does; `None` if the engine forgets.
     async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>>;
@@ -61,6 +68,7 @@ pub async fn run_all(factory: &dyn EngineFactory) {
     a_subscription_goes_on_live_without_gap_or_repeat(factory).await;
     a_position_past_the_head_is_refused(factory).await;
     a_restart_keeps_everything_and_goes_on(factory).await;
+    the_minimum_reader_version_is_raised_and_never_lowered(factory).await;
 }
 
 /// The layout of most properties: small, so that buckets are shared.

@@ -3,7 +3,8 @@
 //! The target is a log of the same identity and layout that nobody else writes to, empty or the beginning of an
 //! earlier copy: copying goes on where it ends, so a copy that was cut short is finished by doing it again. Every
 //! commit is appended as any other is, and the place and hash that the target gives it must be the source's. What
-//! was there before is compared by [`compare`], which reads both logs whole.
+//! was there before is compared by [`compare`], which reads both logs whole. A target that demands a lower reader
+//! version than the source is raised first.
 //!
 //! Partitions are copied beside each other, the commits of one in their order, one at a time: a position is given by
 //! the order in which appends are taken.
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position,
-    ReadError, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
+    RaiseError, ReadError, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
 };
 
 /// Commits of a partition that were read and wait to be appended; a megabyte or so.
@@ -69,6 +70,9 @@ pub enum CopyError {
     /// The source cannot be followed.
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
+    /// The target does not demand the reader version that the source does.
+    #[error("the target cannot be raised to the source's reader version")]
+    Raise(#[from] RaiseError),
     /// The target takes no appends.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -91,6 +95,10 @@ where
     F: Fn(Position) + Clone + Send + 'static,
 {
     let (from, up_to) = beginning(&**source, &**target).await?;
+    // Before the first commit: what the source demands, its events may need.
+    if target.minimum_reader() < source.minimum_reader() {
+        target.raise_minimum_reader(source.minimum_reader()).await?;
+    }
     let mut partitions = JoinSet::new();
     let mut queues = Vec::new();
     for (partition, end) in up_to.iter() {

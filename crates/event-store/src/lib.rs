@@ -21,6 +21,7 @@ mod layout;
 pub mod live;
 pub mod memory;
 mod position;
+mod reader_version;
 mod store;
 mod stream;
 mod subscription;
@@ -32,6 +33,7 @@ pub use commit::{
 };
 pub use layout::{BucketId, Layout, LayoutInvalid, RESERVED_BUCKETS};
 pub use position::{BucketTail, LogId, LogPosition, LogPositionInvalid, Partition, Position, Revision, Sequence};
+pub use reader_version::{RaiseError, ReaderVersion};
 pub use store::{AppendError, AppendOutcome, EventStore, ReadError, StreamState};
 pub use stream::{MAX_STREAM_NAME_BYTES, StreamName, StreamNameInvalid};
 pub use subscription::{Subscription, SubscriptionBatch, SubscriptionError, SubscriptionMessage, SubscriptionSource};

@@ -10,7 +10,8 @@ use tokio::sync::broadcast;
 use crate::live::{self, History, LIVE_BATCHES, LiveBatch};
 use crate::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit,
-    Partition, Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError, codec,
+    Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
+    SubscriptionError, codec,
 };
 
 /// What happens to the next append that would succeed.
@@ -37,6 +38,7 @@ struct Shared {
 }
 
 struct State {
+    minimum_reader: ReaderVersion,
     partitions: Vec<Vec<Arc<RecordedCommit>>>,
     buckets: HashMap<BucketId, Vec<Arc<RecordedCommit>>>,
     message_ids: HashMap<MessageId, Arc<RecordedCommit>>,
@@ -47,8 +49,14 @@ struct State {
 impl MemoryEventStore {
     /// An empty log.
     pub fn new(log_id: LogId, layout: Layout) -> Self {
+        Self::with_minimum_reader(log_id, layout, ReaderVersion::CURRENT)
+    }
+
+    /// An empty log that demands this reader version, as an earlier release made it.
+    pub fn with_minimum_reader(log_id: LogId, layout: Layout, minimum_reader: ReaderVersion) -> Self {
         let (live, _) = broadcast::channel(LIVE_BATCHES);
         let state = State {
+            minimum_reader,
             partitions: vec![Vec::new(); usize::from(layout.partitions())],
             buckets: HashMap::new(),
             message_ids: HashMap::new(),
@@ -182,6 +190,17 @@ impl EventStore for MemoryEventStore {
 
     fn layout(&self) -> Layout {
         self.shared.layout
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        self.shared.state.lock().minimum_reader
+    }
+
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        RaiseError::check(to)?;
+        let mut state = self.shared.state.lock();
+        state.minimum_reader = state.minimum_reader.max(to);
+        Ok(state.minimum_reader)
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {

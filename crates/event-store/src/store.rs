@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use crate::{
     BucketId, BucketTail, CommitHash, CommitInvalid, Layout, LayoutInvalid, LogId, LogPosition, NewCommit, Partition,
-    Position, RecordedCommit, Revision, Sequence, StreamName, Subscription, SubscriptionError,
+    Position, RaiseError, ReaderVersion, RecordedCommit, Revision, Sequence, StreamName, Subscription,
+    SubscriptionError,
 };
 
 /// How often [`EventStore::append_to_stream`] looks again when a word other than `StreamRevision` lost a race.
@@ -120,6 +121,16 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The numbers of the log.
     fn layout(&self) -> Layout;
+
+    /// The reader version that the log demands, as far as this store knows: what is new in a version is written only
+    /// where this is at least that version. It never goes down. Where others may raise it, this store knows of it
+    /// within some seconds.
+    fn minimum_reader(&self) -> ReaderVersion;
+
+    /// Raises the reader version that the log demands, durably, and gives the version that it demands then. A version
+    /// that the log demands already changes nothing; a lower one neither. Programs that are too old refuse the log
+    /// from then on, so all that use it must read that version.
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError>;
 
     /// Appends `commit` if its bucket stands exactly at `expected`, revision and hash; the engine's own primitive.
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError>;

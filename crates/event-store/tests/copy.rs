@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use citycode_event_store::copy::{CopyError, compare, copy};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
-    CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, Position, RequestDigest, StreamName,
-    StreamState, message_id,
+    CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, Position, ReaderVersion, RequestDigest,
+    StreamName, StreamState, message_id,
 };
 
 fn log(id: u8) -> Arc<dyn EventStore> {
@@ -123,4 +123,30 @@ async fn a_log_that_ends_before_what_is_compared_is_told_at_once_and_not_waited_
     assert!(matches!(ahead, Ok(Err(CopyError::Ahead(_)))), "{ahead:?}");
     let behind = tokio::time::timeout(patience, compare(&*long, &*short, &up_to)).await;
     assert!(matches!(behind, Ok(Err(CopyError::Short(_)))), "{behind:?}");
+}
+
+#[tokio::test]
+async fn a_copy_demands_at_least_the_reader_version_of_its_source_also_where_that_was_raised_later() {
+    let at = |version| {
+        let layout = Layout::new(4, 64).expect("a layout");
+        Arc::new(MemoryEventStore::with_minimum_reader(LogId([1; 16]), layout, version)) as Arc<dyn EventStore>
+    };
+    let (source, target, newer) = (
+        at(ReaderVersion::FIRST),
+        at(ReaderVersion::FIRST),
+        at(ReaderVersion::CURRENT),
+    );
+    live(&source, 0..10).await;
+    copy(&source, &target, silent).await.expect("copied");
+    assert_eq!(target.minimum_reader(), ReaderVersion::FIRST);
+    copy(&source, &newer, silent).await.expect("copied");
+    assert_eq!(newer.minimum_reader(), ReaderVersion::CURRENT, "it never goes down");
+
+    source
+        .raise_minimum_reader(ReaderVersion::CURRENT)
+        .await
+        .expect("raised");
+    live(&source, 10..20).await;
+    copy(&source, &target, silent).await.expect("copied");
+    assert_eq!(target.minimum_reader(), ReaderVersion::CURRENT);
 }

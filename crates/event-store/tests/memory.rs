@@ -8,15 +8,16 @@ use citycode_event_store::conformance::{self, EngineFactory};
 use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
-    RequestDigest, Revision, StreamName, StreamState, SubscriptionMessage, live, message_id,
+    ReaderVersion, RequestDigest, Revision, StreamName, StreamState, SubscriptionMessage, live, message_id,
 };
 
 struct Memory;
 
 #[async_trait]
 impl EngineFactory for Memory {
-    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
-        Arc::new(MemoryEventStore::new(LogId([1; 16]), layout))
+    async fn create_at(&self, layout: Layout, minimum_reader: ReaderVersion) -> Arc<dyn EventStore> {
+        let log_id = LogId([1; 16]);
+        Arc::new(MemoryEventStore::with_minimum_reader(log_id, layout, minimum_reader))
     }
 
     async fn restart(&self, _: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>> {

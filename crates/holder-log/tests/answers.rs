@@ -12,7 +12,7 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
-    ReadError, RecordedCommit, Revision, Subscription, SubscriptionError,
+    RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Subscription, SubscriptionError,
 };
 use citycode_holder_log::{CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
 use citycode_projection::register::HolderRegister;
@@ -42,6 +42,14 @@ impl EventStore for Blind {
 
     fn layout(&self) -> Layout {
         self.inner.layout()
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        self.inner.minimum_reader()
+    }
+
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        self.inner.raise_minimum_reader(to).await
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {

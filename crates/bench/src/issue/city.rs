@@ -47,10 +47,7 @@ pub(crate) struct Ground {
 
 /// The embedded engines in a folder, new; the vault also by its own name, for its figures.
 pub(crate) fn embedded(folder: &Path) -> Result<(Ground, Arc<EmbeddedVault>)> {
-    let new_log = NewLog {
-        log_id: LogId(OsEntropy.array()),
-        layout: Layout::default(),
-    };
+    let new_log = NewLog::new(LogId(OsEntropy.array()), Layout::default());
     let config = Config {
         create: Some(new_log),
         ..Config::default()

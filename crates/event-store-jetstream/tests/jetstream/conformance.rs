@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_event_store::conformance::{self, EngineFactory};
-use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store::{EventStore, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog};
 use citycode_testkit::{NatsCluster, NatsServer};
 
@@ -15,10 +15,13 @@ struct JetStream {
 
 #[async_trait]
 impl EngineFactory for JetStream {
-    async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
+    async fn create_at(&self, layout: Layout, minimum_reader: ReaderVersion) -> Arc<dyn EventStore> {
         fixture::delete_all_partitions(&self.config).await;
-        let log_id = LogId([5; 16]);
-        fixture::opened(&self.config, &NewLog { log_id, layout }).await
+        let new = NewLog {
+            minimum_reader,
+            ..NewLog::new(LogId([5; 16]), layout)
+        };
+        fixture::opened(&self.config, &new).await
     }
 
     async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>> {

@@ -12,10 +12,7 @@ use citycode_testkit::NatsServer;
 use crate::fixture::{alone, commit, opened};
 
 fn log() -> NewLog {
-    NewLog {
-        log_id: LogId([6; 16]),
-        layout: Layout::new(2, 64).unwrap(),
-    }
+    NewLog::new(LogId([6; 16]), Layout::new(2, 64).unwrap())
 }
 
 async fn on_servers(config: &Config) -> Arc<dyn EventStore> {

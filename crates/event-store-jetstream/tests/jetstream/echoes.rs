@@ -10,10 +10,7 @@ use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
-    let new = NewLog {
-        log_id: LogId([3; 16]),
-        layout: Layout::new(4, 64).unwrap(),
-    };
+    let new = NewLog::new(LogId([3; 16]), Layout::new(4, 64).unwrap());
     let store = opened(config, &new).await;
     let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
     tokio::spawn(async move { while subscription.next_batch().await.is_ok() {} });

@@ -21,10 +21,7 @@ use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
 const WRITERS: u64 = 4;
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
-    let new = NewLog {
-        log_id: LogId([9; 16]),
-        layout: Layout::new(2, 64).unwrap(),
-    };
+    let new = NewLog::new(LogId([9; 16]), Layout::new(2, 64).unwrap());
     opened(config, &new).await
 }
 

@@ -23,10 +23,7 @@ const CROWD: u64 = 400;
 const BETWEEN_TURNS: Duration = Duration::from_millis(250);
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
-    let new = NewLog {
-        log_id: LogId([4; 16]),
-        layout: Layout::new(1, 4096).unwrap(),
-    };
+    let new = NewLog::new(LogId([4; 16]), Layout::new(1, 4096).unwrap());
     opened(config, &new).await
 }
 

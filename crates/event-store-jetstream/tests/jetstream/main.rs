@@ -8,4 +8,5 @@ mod echoes;
 mod faults;
 mod fixture;
 mod groups;
+mod minimum_reader;
 mod refusals;

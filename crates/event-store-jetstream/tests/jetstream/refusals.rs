@@ -10,10 +10,7 @@ use serde_json::json;
 use crate::fixture::{self, alone, ask, client, commit};
 
 fn new_log(id: u8) -> NewLog {
-    NewLog {
-        log_id: LogId([id; 16]),
-        layout: Layout::new(2, 64).unwrap(),
-    }
+    NewLog::new(LogId([id; 16]), Layout::new(2, 64).unwrap())
 }
 
 async fn refused(config: &Config) -> OpenError {

@@ -122,6 +122,15 @@ pub async fn make_stream(client: &impl Asks, stream: &str, request: &Value) -> R
     info_once_made(client, stream).await
 }
 
+/// Changes the settings of a stream to `config`, whole, as the server had it but for what is to change.
+///
+/// # Errors
+/// The refusal, or what came instead of an answer; no answer also where the user may not ask.
+pub async fn update_stream(client: &impl Asks, stream: &str, config: &Value) -> Result<(), ApiError> {
+    ask::<Value>(client, &format!("STREAM.UPDATE.{stream}"), config).await?;
+    Ok(())
+}
+
 /// The stream as its leader says, which may not know of it yet.
 pub(crate) async fn info_once_made(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
     let not_yet = |error: &ApiError| error.has_code(code::STREAM_NOT_FOUND);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use citycode_event_store::copy::{self, CopyError};
-use citycode_event_store::{EventStore, Layout, LogId};
+use citycode_event_store::{EventStore, Layout, LogId, ReaderVersion};
 use citycode_event_store_embedded as embedded;
 use citycode_event_store_jetstream as jetstream;
 use citycode_service_kit::problem::Code;
@@ -108,16 +108,29 @@ async fn move_whole(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
     output.thing(&whole, &facts)
 }
 
+/// What a log that is made for a copy takes over from its source.
+#[derive(Clone, Copy)]
+struct New {
+    log_id: LogId,
+    layout: Layout,
+    minimum_reader: ReaderVersion,
+}
+
 impl Places {
     /// Both logs; the second is made where it is absent.
     pub(crate) async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
         let source = self.open_at(&self.from, None).await?;
-        let target = self.open_at(&self.to, Some((source.log_id(), source.layout()))).await?;
+        let new = New {
+            log_id: source.log_id(),
+            layout: source.layout(),
+            minimum_reader: source.minimum_reader(),
+        };
+        let target = self.open_at(&self.to, Some(new)).await?;
         Ok((source, target))
     }
 
-    /// The log at a place; made with that identity and layout where a new one is given and none is there.
-    async fn open_at(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
+    /// The log at a place; made as the source is where a new one is given and none is there.
+    async fn open_at(&self, place: &str, new: Option<New>) -> Result<Arc<dyn EventStore>, Failure> {
         if place.starts_with("nats://") || place.starts_with("tls://") {
             return self.open_servers(place, new).await;
         }
@@ -128,7 +141,11 @@ impl Places {
             made.map_err(|error| Failure::file("make", &folder, error))?;
         }
         let config = embedded::Config {
-            create: new.map(|(log_id, layout)| embedded::NewLog { log_id, layout }),
+            create: new.map(|new| embedded::NewLog {
+                log_id: new.log_id,
+                layout: new.layout,
+                minimum_reader: new.minimum_reader,
+            }),
             ..embedded::Config::default()
         };
         let opened = tokio::task::spawn_blocking(move || embedded::EmbeddedEventStore::open(&folder, &config)).await;
@@ -136,7 +153,7 @@ impl Places {
         Ok(Arc::new(opened.map_err(|error| cannot_open(place, &error))?))
     }
 
-    async fn open_servers(&self, place: &str, new: Option<(LogId, Layout)>) -> Result<Arc<dyn EventStore>, Failure> {
+    async fn open_servers(&self, place: &str, new: Option<New>) -> Result<Arc<dyn EventStore>, Failure> {
         let durability = if self.unproven {
             jetstream::Durability::Unproven
         } else {
@@ -159,8 +176,13 @@ impl Places {
         if let Some(api) = &self.api {
             config.connection.api.clone_from(api);
         }
-        if let Some((log_id, layout)) = new {
-            let made = jetstream::provision(&config, &jetstream::NewLog { log_id, layout }).await;
+        if let Some(new) = new {
+            let new = jetstream::NewLog {
+                log_id: new.log_id,
+                layout: new.layout,
+                minimum_reader: new.minimum_reader,
+            };
+            let made = jetstream::provision(&config, &new).await;
             made.map_err(|error| cannot_open(place, &error))?;
         }
         let opened = jetstream::JetStreamEventStore::open(&config).await;

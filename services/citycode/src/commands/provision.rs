@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use citycode_event_store::{Layout, LogId};
+use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream as jetstream;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_scan_records::day_of;
@@ -57,6 +57,11 @@ pub(crate) struct ProvisionArgs {
     /// Make no streams of scan records.
     #[arg(long)]
     no_scans: bool,
+    /// Make nothing, and have the log demand programs of this release: an older program refuses it by name from then
+    /// on. Do it once every service, and the archive, runs this release; the new kinds of events are not written
+    /// before. With accounts, as the user `upgrade`.
+    #[arg(long)]
+    raise_minimum_reader: bool,
     /// Seconds to wait for servers that are not there yet, or have no leader.
     #[arg(long, default_value_t = 60)]
     wait: u64,
@@ -77,11 +82,14 @@ pub(crate) async fn run(
         ));
     }
     let log = settings.log.log(CLIENT).map_err(StartError::into_failure)?;
-    let new = jetstream::NewLog {
-        log_id: LogId(entropy.array()),
-        layout: Layout::new(args.partitions, Layout::default().buckets_per_partition())
+    if args.raise_minimum_reader {
+        return raise_minimum_reader(&log, output).await;
+    }
+    let new = jetstream::NewLog::new(
+        LogId(entropy.array()),
+        Layout::new(args.partitions, Layout::default().buckets_per_partition())
             .map_err(|error| not_made(error, "choose another number of partitions"))?,
-    };
+    );
     let made = patiently(
         args.wait,
         || jetstream::provision(&log, &new),
@@ -91,7 +99,9 @@ pub(crate) async fn run(
     let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
     // Opened as a service will open it, so that what would keep one from starting is said now.
     let opened = jetstream::JetStreamEventStore::open(&log).await;
-    opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    let store = opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    let minimum_reader = store.minimum_reader();
+    drop(store);
     for kind in [ProjectionKind::Status, ProjectionKind::Register] {
         let (connection, replicas) = (&log.connection, log.replicas);
         let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
@@ -106,8 +116,13 @@ pub(crate) async fn run(
         provision_scans(args, &settings, log_id, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
-    let whole =
-        json!({ "log_id": log_id.to_string(), "new": is_new, "vault": !args.no_vault, "scans": !args.no_scans });
+    let whole = json!({
+        "log_id": log_id.to_string(),
+        "new": is_new,
+        "minimum_reader": minimum_reader.0,
+        "vault": !args.no_vault,
+        "scans": !args.no_scans,
+    });
     let facts = [
         ("log", log_id.to_string()),
         (
@@ -119,11 +134,42 @@ pub(crate) async fn run(
             }
             .to_owned(),
         ),
+        ("read by programs of version", demanded(minimum_reader)),
     ];
     if settings.log.nkey_file.is_some() {
         output::note(SEEDS_NO_LONGER_NEEDED);
     }
     output.thing(&whole, &facts)
+}
+
+/// Raises a log that stands, and makes nothing.
+async fn raise_minimum_reader(log: &jetstream::Config, output: Output) -> Result<(), Failure> {
+    let opened = jetstream::JetStreamEventStore::open(log).await;
+    let store = opened.map_err(|error| unavailable("the event log cannot be used", &error))?;
+    let before = store.minimum_reader();
+    let raised = store.raise_minimum_reader(ReaderVersion::CURRENT).await;
+    let now = raised.map_err(|error| {
+        Failure::of_code(
+            Code::Unavailable,
+            format_args!("the log's minimum reader version was not raised"),
+            error,
+            Some("ask as a user who may change the log's streams (of `citycode secrets`: `upgrade`), and run it again"),
+        )
+    })?;
+    let log_id = store.log_id().to_string();
+    let whole = json!({ "log_id": log_id, "minimum_reader": now.0, "before": before.0 });
+    output.thing(
+        &whole,
+        &[("log", log_id), ("read by programs of version", demanded(now))],
+    )
+}
+
+/// The version that the log demands, and what to do where it can be raised.
+fn demanded(minimum_reader: ReaderVersion) -> String {
+    if minimum_reader < ReaderVersion::CURRENT {
+        return format!("{minimum_reader} and later; once all services run this release: --raise-minimum-reader");
+    }
+    format!("{minimum_reader} and later")
 }
 
 async fn provision_vault(

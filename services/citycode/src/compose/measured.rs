@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, ReadError, RecordedCommit, Revision, Sequence, Subscription, SubscriptionError,
+    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
+    SubscriptionError,
 };
 use citycode_service_kit::clock::Clock;
 use metrics::Histogram;
@@ -59,6 +60,14 @@ impl EventStore for MeasuredLog {
 
     fn layout(&self) -> Layout {
         self.log.layout()
+    }
+
+    fn minimum_reader(&self) -> ReaderVersion {
+        self.log.minimum_reader()
+    }
+
+    async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+        self.log.raise_minimum_reader(to).await
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Answer {

@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use citycode_event_store::{Layout, LogId};
+use citycode_event_store::{EventStore as _, Layout, LogId, RaiseError, ReaderVersion};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog, OpenError};
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files::{self, FileError, LockFile};
@@ -30,6 +30,9 @@ pub enum DataFolderError {
     /// The log in it.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The log in it demands an older reader version than this program's, and could not be raised.
+    #[error("the event log in the data folder cannot be raised to this release")]
+    Raise(#[from] RaiseError),
     /// It was made under another policy, whose kinds and places are others.
     #[error(
         "the data folder was made under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)"
@@ -94,22 +97,28 @@ impl DataFolder {
         self.join("log").join("manifest").exists()
     }
 
-    /// Opens the event log, or makes it with a random identity. Blocks its thread.
+    /// Opens the event log, or makes it with a random identity. One of an earlier release is raised to this one, which
+    /// the earlier release refuses by name from then on; nobody else uses a folder that is locked. Blocks its thread.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub(super) fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, OpenError> {
-        let create = Some(NewLog {
-            log_id: LogId(entropy.array()),
-            layout: Layout::default(),
-        });
-        EmbeddedEventStore::open(
-            &self.join("log"),
-            &Config {
-                create,
-                ..Config::default()
-            },
-        )
+    /// [`DataFolderError`].
+    pub(super) fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, DataFolderError> {
+        let create = Some(NewLog::new(LogId(entropy.array()), Layout::default()));
+        let config = Config {
+            create,
+            ..Config::default()
+        };
+        let store = EmbeddedEventStore::open(&self.join("log"), &config)?;
+        let before = store.minimum_reader();
+        if before < ReaderVersion::CURRENT {
+            store.raise_minimum_reader_now(ReaderVersion::CURRENT)?;
+            tracing::info!(
+                %before,
+                now = %ReaderVersion::CURRENT,
+                "the event log demands programs of this release from now on; an older one refuses it"
+            );
+        }
+        Ok(store)
     }
 }
 

@@ -34,7 +34,7 @@ async fn a_folder_of_another_release_is_refused_and_left_as_it_is() {
     Server::start(&data).await.stop().await;
     let manifest = data.join("log/manifest");
     let before = std::fs::read_to_string(&manifest).expect("a text");
-    let after = before.replacen("minimum_reader 1\n", "minimum_reader 99\n", 1);
+    let after = before.replacen("minimum_reader 2\n", "minimum_reader 99\n", 1);
     assert_ne!(before, after);
     std::fs::write(&manifest, &after).expect("written");
     let refused = up(&data).await;
@@ -42,6 +42,35 @@ async fn a_folder_of_another_release_is_refused_and_left_as_it_is() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("99"), "it says which it found: {said}");
     assert_eq!(std::fs::read_to_string(&manifest).expect("a text"), after);
+}
+
+#[tokio::test]
+async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    Server::start(&data).await.stop().await;
+    let manifest = data.join("log/manifest");
+    let current = std::fs::read_to_string(&manifest).expect("a text");
+    let (body, _) = current.split_once("checksum").expect("it ends with one");
+    let body = body.replacen("minimum_reader 2\n", "minimum_reader 1\n", 1);
+    let checksum = blake3::hash(body.as_bytes());
+    std::fs::write(&manifest, format!("{body}checksum {checksum}\n")).expect("written");
+
+    let second = Server::start(&data).await;
+    assert!(
+        second.process.said().contains("demands programs of this release"),
+        "{}",
+        second.process.said()
+    );
+    second.stop().await;
+    assert_eq!(std::fs::read_to_string(&manifest).expect("a text"), current);
+    let third = Server::start(&data).await;
+    assert!(
+        !third.process.said().contains("demands programs of this release"),
+        "{}",
+        third.process.said()
+    );
+    third.stop().await;
 }
 
 /// `up` that is expected to end.

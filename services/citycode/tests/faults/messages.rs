@@ -58,10 +58,7 @@ fn commit(stream: &StreamName, number: u8) -> NewCommit {
 async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
     let server = NatsServer::start().await;
     let config = alone(&server);
-    let new = NewLog {
-        log_id: LogId([5; 16]),
-        layout: Layout::new(1, 64).expect("a layout"),
-    };
+    let new = NewLog::new(LogId([5; 16]), Layout::new(1, 64).expect("a layout"));
     provision(&config, &new).await.expect("the log is made");
     let road = Road::to(&server.url(), COMMITS).await;
     let late = JetStreamEventStore::open(&by(&road, &config))

@@ -80,10 +80,7 @@ impl Town {
     /// other; watchers and the checker reach them as `config` says.
     pub(crate) async fn start_by(config: &Config, ways: &[Config], seed: u64) -> Self {
         let mut draw = Draw::new(seed);
-        let new = NewLog {
-            log_id: LogId(draw.bytes()),
-            layout: Layout::new(PARTITIONS, 64).expect("a layout"),
-        };
+        let new = NewLog::new(LogId(draw.bytes()), Layout::new(PARTITIONS, 64).expect("a layout"));
         // Servers that just came up may answer late.
         eventually_some("the log is made", PATIENCE, || async {
             provision(config, &new).await.ok()

@@ -1,0 +1,102 @@
+//! The reader version that a log demands is raised by one client and noticed by the others without a restart.
+
+use citycode_event_store::{BucketTail, EventStore as _, Layout, LogId, RaiseError, ReaderVersion};
+use citycode_event_store_jetstream::{JetStreamEventStore, NewLog, OpenError, provision};
+use citycode_testkit::{NatsServer, eventually};
+use serde_json::json;
+
+use crate::fixture::{PATIENCE, alone, ask, client, commit};
+
+fn old_log() -> NewLog {
+    NewLog {
+        minimum_reader: ReaderVersion::FIRST,
+        ..NewLog::new(LogId([1; 16]), Layout::new(2, 64).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raise_is_noticed_by_who_is_open_and_keeps_everything_else_of_the_streams() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    provision(&config, &old_log()).await.unwrap();
+    let writer = JetStreamEventStore::open(&config).await.unwrap();
+    let operator = JetStreamEventStore::open(&config).await.unwrap();
+    assert_eq!(writer.minimum_reader(), ReaderVersion::FIRST);
+    let asking = client(&config).await;
+    let before = ask(&asking, "STREAM.INFO.CC_EV_01", "").await;
+
+    let raised = operator.raise_minimum_reader(ReaderVersion::CURRENT).await;
+    assert_eq!(raised, Ok(ReaderVersion::CURRENT));
+    eventually("the writer notices", PATIENCE, || async {
+        writer.minimum_reader() == ReaderVersion::CURRENT
+    })
+    .await;
+    writer
+        .append_at(commit("holder-1", 1), BucketTail::EMPTY)
+        .await
+        .unwrap();
+
+    let mut expected = before["config"].clone();
+    expected["metadata"]["citycode.minimum_reader"] = json!("2");
+    let after = ask(&asking, "STREAM.INFO.CC_EV_01", "").await;
+    assert_eq!(after["config"], expected);
+    let again = provision(&config, &NewLog::new(LogId([9; 16]), old_log().layout)).await;
+    assert_eq!(again.unwrap(), LogId([1; 16]), "it is the same log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raise_that_was_cut_short_counts_for_nothing_and_is_finished_by_asking_again() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    provision(&config, &old_log()).await.unwrap();
+    let asking = client(&config).await;
+    let mut half = ask(&asking, "STREAM.INFO.CC_EV_01", "").await["config"].clone();
+    half["metadata"]["citycode.minimum_reader"] = json!("2");
+    let answer = ask(&asking, "STREAM.UPDATE.CC_EV_01", &half.to_string()).await;
+    assert!(answer.get("error").is_none(), "{answer}");
+
+    let store = JetStreamEventStore::open(&config).await.unwrap();
+    assert_eq!(
+        store.minimum_reader(),
+        ReaderVersion::FIRST,
+        "partition 0 speaks for all"
+    );
+    let raised = store.raise_minimum_reader(ReaderVersion::CURRENT).await;
+    assert_eq!(raised, Ok(ReaderVersion::CURRENT));
+    let opened = JetStreamEventStore::open(&config).await.unwrap();
+    assert_eq!(opened.minimum_reader(), ReaderVersion::CURRENT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_later_release_raised_is_refused_by_name_and_stops_who_is_open() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    provision(&config, &old_log()).await.unwrap();
+    let open = JetStreamEventStore::open(&config).await.unwrap();
+    let asking = client(&config).await;
+    for stream in ["CC_EV_00", "CC_EV_01"] {
+        let mut later = ask(&asking, &format!("STREAM.INFO.{stream}"), "").await["config"].clone();
+        later["metadata"]["citycode.minimum_reader"] = json!("3");
+        let answer = ask(&asking, &format!("STREAM.UPDATE.{stream}"), &later.to_string()).await;
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+    let refused = JetStreamEventStore::open(&config).await.err().expect("it is refused");
+    assert!(
+        matches!(
+            refused,
+            OpenError::OtherVersion {
+                minimum_reader: ReaderVersion(3),
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    let raised = open.raise_minimum_reader(ReaderVersion::CURRENT).await;
+    assert!(
+        matches!(&raised, Err(RaiseError::Refused(why)) if why.contains("version 3")),
+        "{raised:?}"
+    );
+    assert!(open.heads().await.is_err());
+    let stopped = open.stopped().expect("it stops");
+    assert!(stopped.contains("version 3"), "{stopped}");
+}
