@@ -275,7 +275,7 @@ impl Desk {
         let id_number = self.id_number(caller, id_number, now)?;
         let found = self
             .vault
-            .find(&id_number)
+            .find_evenly(&id_number)
             .await
             .map_err(|error| problem_of_vault(&error))?;
         Ok(Some(found.unwrap_or_else(|| HolderId(self.entropy.array()))))

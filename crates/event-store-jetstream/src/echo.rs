@@ -20,7 +20,7 @@ use citycode_event_store::{BucketTail, LogPosition, Partition, Position, ReadErr
 use futures::StreamExt as _;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::log_client::LogClient;
 
@@ -65,8 +65,10 @@ pub(crate) struct Echoes {
 
 /// A question under way.
 struct Asked {
-    seen: Vec<Option<Sequence>>,
-    done: Option<oneshot::Sender<LogPosition>>,
+    /// By partition: whether it has echoed the number.
+    seen: Vec<bool>,
+    /// Where each partition is told, once; closed after the last.
+    proved: UnboundedSender<Position>,
 }
 
 /// What a writer owes one partition.
@@ -161,15 +163,12 @@ impl Echoes {
 impl Asked {
     /// Whether every partition has now echoed the number.
     fn see(&mut self, position: Position) -> bool {
-        self.seen[usize::from(position.partition.0)].get_or_insert(position.sequence);
-        let Some(seen) = self.seen.iter().copied().collect::<Option<Vec<_>>>() else {
-            return false;
-        };
-        if let Some(done) = self.done.take() {
+        let seen = &mut self.seen[usize::from(position.partition.0)];
+        if !std::mem::replace(seen, true) {
             // Who asked may have gone meanwhile.
-            let _ = done.send(LogPosition::from_sequences(seen));
+            let _ = self.proved.send(position);
         }
-        true
+        self.seen.iter().all(|seen| *seen)
     }
 }
 
@@ -237,15 +236,26 @@ impl Drop for Question<'_> {
 impl LogClient {
     /// See [`citycode_event_store::EventStore::proved_heads`]. Waits for as long as no writer answers.
     pub(crate) async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
+        let (proved, mut heads) = mpsc::unbounded_channel();
+        self.prove_heads(proved).await?;
+        let mut sequences = vec![Sequence::START; usize::from(self.manifest.layout.partitions())];
+        while let Some(head) = heads.recv().await {
+            sequences[usize::from(head.partition.0)] = head.sequence;
+        }
+        Ok(LogPosition::from_sequences(sequences))
+    }
+
+    /// See [`citycode_event_store::EventStore::prove_heads`].
+    pub(crate) async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
         if let Some(reason) = self.stopped() {
             return Err(ReadError::Unavailable(reason));
         }
         let count = self.echoes.count.fetch_add(1, Ordering::Relaxed);
         let number = format!("{}.{count:x}", self.echoes.reader);
-        let (done, answered) = oneshot::channel();
+        let (echoed, mut echoes) = mpsc::unbounded_channel();
         let asked = Asked {
-            seen: vec![None; usize::from(self.manifest.layout.partitions())],
-            done: Some(done),
+            seen: vec![false; usize::from(self.manifest.layout.partitions())],
+            proved: echoed,
         };
         self.echoes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
         self.echoes.asked.lock().insert(count, asked);
@@ -256,7 +266,11 @@ impl LogClient {
         let unavailable = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
         let sent = self.client.publish(SUBJECT, Bytes::from(number)).await;
         sent.map_err(|error| unavailable(&error))?;
-        answered.await.map_err(|error| unavailable(&error))
+        // It ends with the last partition, whose echo drops the other end.
+        while let Some(head) = echoes.recv().await {
+            let _ = proved.send(head);
+        }
+        Ok(())
     }
 
     /// Answers readers' questions for as long as it is polled; only for a client that may append and that follows

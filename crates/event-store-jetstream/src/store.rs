@@ -8,6 +8,7 @@ use citycode_event_store::{
     Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
     SubscriptionError,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::log_client::LogClient;
 use crate::{Config, EchoAnswers, OpenError, minimum_reader, open, subscription};
@@ -94,6 +95,10 @@ impl EventStore for JetStreamEventStore {
 
     async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
         self.log.proved_heads().await
+    }
+
+    async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
+        self.log.prove_heads(proved).await
     }
 
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {

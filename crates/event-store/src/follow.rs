@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
@@ -143,6 +145,53 @@ impl Progress {
     pub async fn catch_up(&self, store: &dyn EventStore) -> Result<(), CatchUpError> {
         let heads = store.proved_heads().await?;
         Ok(self.wait_for_all(&heads).await?)
+    }
+
+    /// Tells of each partition, as soon as everything is folded there that was acknowledged to anybody before this was
+    /// asked: a partition of which that cannot be known holds up no other. Ends after the last, and sets no limit in
+    /// time.
+    ///
+    /// # Errors
+    /// [`CatchUpError`]; what was told before stands.
+    pub async fn catch_up_each(
+        &self,
+        store: &dyn EventStore,
+        mut reached: impl FnMut(Partition),
+    ) -> Result<(), CatchUpError> {
+        let (proved, mut heads) = mpsc::unbounded_channel();
+        let asking = async { store.prove_heads(proved).await.map_err(CatchUpError::from) };
+        let folding = async {
+            let (mut waiting, mut asked) = (FuturesUnordered::new(), true);
+            loop {
+                tokio::select! {
+                    head = heads.recv(), if asked => match head {
+                        Some(head) => waiting.push(async move { self.wait_for(head).await.map(|()| head.partition) }),
+                        None => asked = false,
+                    },
+                    Some(folded) = waiting.next() => reached(folded?),
+                    else => return Ok(()),
+                }
+            }
+        };
+        tokio::try_join!(asking, folding).map(drop)
+    }
+
+    /// As [`Progress::catch_up`], of one partition alone.
+    ///
+    /// # Errors
+    /// [`CatchUpError`].
+    pub async fn catch_up_in(&self, store: &dyn EventStore, partition: Partition) -> Result<(), CatchUpError> {
+        let (told, mut reached) = mpsc::unbounded_channel();
+        let catching_up = self.catch_up_each(store, |partition| {
+            // It is this function that listens.
+            let _ = told.send(partition);
+        });
+        let waiting = async { while reached.recv().await.is_some_and(|reached| reached != partition) {} };
+        tokio::select! {
+            biased;
+            () = waiting => Ok(()),
+            ended = catching_up => ended,
+        }
     }
 
     /// Waits until the head was reached for the first time.

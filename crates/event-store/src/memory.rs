@@ -1,11 +1,12 @@
 //! The in-memory engine: for tests and for everything that must be forgotten. It can be told to fail.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::live::{self, History, LIVE_BATCHES, LiveBatch};
 use crate::{
@@ -43,6 +44,7 @@ struct State {
     buckets: HashMap<BucketId, Vec<Arc<RecordedCommit>>>,
     message_ids: HashMap<MessageId, Arc<RecordedCommit>>,
     faults: VecDeque<AppendFault>,
+    silent: BTreeSet<Partition>,
     live: broadcast::Sender<LiveBatch>,
 }
 
@@ -61,6 +63,7 @@ impl MemoryEventStore {
             buckets: HashMap::new(),
             message_ids: HashMap::new(),
             faults: VecDeque::new(),
+            silent: BTreeSet::new(),
             live,
         };
         Self {
@@ -69,6 +72,16 @@ impl MemoryEventStore {
                 layout,
                 state: Mutex::new(state),
             }),
+        }
+    }
+
+    /// Whether the end of this partition can be proved from now on: as if it had no leader, where not.
+    pub fn silence(&self, partition: Partition, silent: bool) {
+        let mut state = self.shared.state.lock();
+        if silent {
+            state.silent.insert(partition);
+        } else {
+            state.silent.remove(&partition);
         }
     }
 
@@ -244,6 +257,27 @@ impl EventStore for MemoryEventStore {
 
     async fn heads(&self) -> Result<LogPosition, ReadError> {
         History::heads(&*self.shared)
+    }
+
+    async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
+        let silent = !self.shared.state.lock().silent.is_empty();
+        if silent {
+            std::future::pending::<()>().await;
+        }
+        self.heads().await
+    }
+
+    async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
+        let heads = self.heads().await?;
+        let silent = self.shared.state.lock().silent.clone();
+        for (partition, sequence) in heads.iter().filter(|(partition, _)| !silent.contains(partition)) {
+            // Who asked may have gone meanwhile.
+            let _ = proved.send(Position { partition, sequence });
+        }
+        if !silent.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
     }
 
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {

@@ -1,6 +1,7 @@
 //! The contract of an event store.
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     BucketId, BucketTail, CommitHash, CommitInvalid, Layout, LayoutInvalid, LogId, LogPosition, NewCommit, Partition,
@@ -164,6 +165,17 @@ pub trait EventStore: Send + Sync + 'static {
     /// is cancelled by being dropped.
     async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
         self.heads().await
+    }
+
+    /// As [`EventStore::proved_heads`], for each partition as soon as it is proved: a partition without a leader, or
+    /// without a writer that answers, holds up no other. Returns once every partition was told to `proved`, and waits
+    /// for as long as that takes.
+    async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
+        for (partition, sequence) in self.proved_heads().await?.iter() {
+            // Who asked may have gone meanwhile.
+            let _ = proved.send(Position { partition, sequence });
+        }
+        Ok(())
     }
 
     /// Delivers every partition in order, at least once, from an exclusive position, and says when it has caught up.

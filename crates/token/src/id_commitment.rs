@@ -3,7 +3,7 @@
 use core::fmt;
 
 use citycode_domain::claims::ID_COMMITMENT_LEN;
-use citycode_domain::ids::CodeId;
+use citycode_domain::ids::{CodeId, HolderId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -11,6 +11,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Keeps this use of the key apart from any other.
 const PURPOSE: &[u8] = b"citycode-id-check-v1";
+
+/// As [`PURPOSE`], for [`stand_in_holder`].
+const STAND_IN_PURPOSE: &[u8] = b"citycode-stand-in-holder-v1";
 
 /// The ID-check key of one epoch; lives as long as the codes of its epoch. Wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -45,6 +48,22 @@ pub fn id_commitment(key: &IdCheckKey, code_id: CodeId, id_number: &[u8]) -> [u8
     let mut commitment = [0; ID_COMMITMENT_LEN];
     commitment.copy_from_slice(&tag[..ID_COMMITMENT_LEN]);
     commitment
+}
+
+/// A holder that stands in for a person whom the city does not know, so that an ID card is judged by the same steps
+/// whether or not its person is known (R31). Every verifier with the same key gets the same one; nobody is ever
+/// registered under it, since holders are random.
+///
+/// HMAC-SHA-256 over a purpose of its own and the ID number, cut to 16 bytes; `id_number` as in [`id_commitment`].
+#[must_use]
+pub fn stand_in_holder(key: &IdCheckKey, id_number: &[u8]) -> HolderId {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes keys of any length");
+    mac.update(STAND_IN_PURPOSE);
+    mac.update(id_number);
+    let tag = mac.finalize().into_bytes();
+    let mut holder = [0; 16];
+    holder.copy_from_slice(&tag[..16]);
+    HolderId(holder)
 }
 
 /// Whether a card's ID number is the one committed to, in constant time.

@@ -141,6 +141,17 @@ impl Core {
         Rows::reading(&transaction, &self.keys.read())?.find(id_tag)
     }
 
+    fn find_evenly(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
+        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
+        let keys = self.keys.read();
+        let rows = Rows::reading(&transaction, &keys)?;
+        let found = rows.find(id_tag)?;
+        if found.is_none() {
+            rows.open_nothing(id_tag)?;
+        }
+        Ok(found)
+    }
+
     fn open_person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         let transaction = self.database.begin_read().map_err(rows::unavailable)?;
         Rows::reading(&transaction, &self.keys.read())?.open(holder)
@@ -151,6 +162,10 @@ impl Core {
 impl Vault for EmbeddedVault {
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
         self.core.find(&self.core.id_tag(id_number))
+    }
+
+    async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
+        self.core.find_evenly(&self.core.id_tag(id_number))
     }
 
     async fn find_or_create(

@@ -309,6 +309,12 @@ impl Vault for JetStreamVault {
         holder.map(|holder| holder_in(&holder)).transpose()
     }
 
+    async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
+        let tag = self.id_tag(id_number.as_bytes());
+        let holder = self.pages.entry_evenly(self.index_page(&tag), &tag).await?;
+        holder.map(|holder| holder_in(&holder)).transpose()
+    }
+
     async fn find_or_create(
         &self,
         id_number: &IdNumber,

@@ -62,6 +62,13 @@ pub trait Vault: Send + Sync + 'static {
     /// [`VaultError`].
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError>;
 
+    /// As [`Vault::find`], for callers who must not learn whether the person is known (R31): the same work, the same
+    /// questions to servers and the same time either way.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError>;
+
     /// The holder of an ID number; made with `candidate` and `person` where there is none yet. Two calls at the
     /// same instant give the same holder (R3). An existing person is left as it is.
     ///

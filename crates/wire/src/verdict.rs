@@ -31,8 +31,8 @@ pub struct VerdictAnswer<'a> {
     pub place: &'a str,
     /// The holder's standing, only where the place rests on it (R30).
     pub standing: Option<Standing>,
-    /// Up to where in the log the verdict knows.
-    pub position: CommitPosition,
+    /// Up to where in the log the verdict knows; none for who must not learn it.
+    pub position: Option<CommitPosition>,
     /// How old that knowledge is in milliseconds.
     pub age_ms: u64,
     /// Whether the reason is put into words.
@@ -46,7 +46,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             code,
             place,
             standing,
-            position: CommitPosition { partition, sequence },
+            position,
             age_ms,
             explain: in_words,
         } = answer;
@@ -59,8 +59,8 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             expires_at: code.map(|code| code.expires_at.0),
             standing: standing.map_or(model::Standing::Unspecified, standing_value).into(),
             as_of: Some(v1::AsOf {
-                partition: u32::from(partition),
-                sequence,
+                partition: position.map(|position| u32::from(position.partition)),
+                sequence: position.map(|position| position.sequence),
                 age_ms,
             }),
             explanation: in_words.then(|| explanation(reason)),

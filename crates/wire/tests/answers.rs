@@ -51,10 +51,10 @@ fn staffed(reason: Reason, explain: bool) -> v1::VerifyResponse {
         }),
         place: "staffed",
         standing: Some(Standing::Green),
-        position: CommitPosition {
+        position: Some(CommitPosition {
             partition: 3,
             sequence: 77,
-        },
+        }),
         age_ms: 12,
         explain,
     }
@@ -74,8 +74,8 @@ fn r23_an_answer_carries_verdict_and_what_it_rests_on() {
     assert_eq!(
         answer.as_of,
         Some(v1::AsOf {
-            partition: 3,
-            sequence: 77,
+            partition: Some(3),
+            sequence: Some(77),
             age_ms: 12
         })
     );

@@ -8,7 +8,7 @@ use citycode_domain::event::{CodeRef, Event, Slot};
 use citycode_domain::ids::CodeId;
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, RecordedCommit};
+use citycode_event_store::{EventStore, Partition, RecordedCommit};
 use citycode_holder_log::{events_of, holder_stream};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
@@ -52,11 +52,15 @@ impl Audit {
         };
         let invalid = || Problem::new(Code::InvalidRequest, "a code id is 16 hex digits");
         let code_id = CodeId::from_hex(text).ok_or_else(invalid)?;
-        self.catch_up().await?;
         let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
-        let holder = self.index.holder_of(code_id).map_err(|error| unavailable(&error))?;
+        let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
+        let partition_of = |holder| self.store.layout().bucket_of(&holder_stream(holder)).partition;
+        // A code that is known is in one partition, and what becomes of the others does not matter.
+        let known = find()?;
+        self.catch_up(known.map(partition_of)).await?;
+        let holder = known.map_or_else(find, |holder| Ok(Some(holder)))?;
         let holder = holder.ok_or_else(unknown)?;
-        let partition = self.store.layout().bucket_of(&holder_stream(holder)).partition;
+        let partition = partition_of(holder);
         let mut told = Vec::new();
         for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
             let position = citycode_event_store::Position { partition, sequence };
@@ -82,9 +86,16 @@ impl Audit {
         Ok(HistoryResponse { entries })
     }
 
-    /// Waits until the index holds all that the log held when it was asked: a history never lacks its end.
-    async fn catch_up(&self) -> Result<(), Problem> {
-        match tokio::time::timeout(CATCH_UP, self.progress.catch_up(&*self.store)).await {
+    /// Waits until the index holds all that the log, or one partition of it, held when it was asked: a history never lacks
+    /// its end.
+    async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
+        let catching_up = async {
+            match partition {
+                Some(partition) => self.progress.catch_up_in(&*self.store, partition).await,
+                None => self.progress.catch_up(&*self.store).await,
+            }
+        };
+        match tokio::time::timeout(CATCH_UP, catching_up).await {
             Ok(reached) => reached.map_err(|error| unavailable(&error)),
             Err(_) => Err(Problem::new(
                 Code::Unavailable,

@@ -5,7 +5,8 @@
 //!
 //! A cut carries its instant, and whoever reads it believes that everything before that instant is in it. So every
 //! cut proves it first: it reads the clock, asks the log for its heads and waits until the fold has reached them.
-//! Where that cannot be had, or the clock has stepped back, nothing is cut; the last cut stands and grows old.
+//! Where that cannot be had, or the clock has stepped back, nothing is cut; the last cut stands and grows old. A list's
+//! codes are all of one partition of the log, so a partition that cannot be proved holds up its own lists alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use citycode_domain::ids::ListId;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::EventStore;
 use citycode_event_store::follow::{CatchUpError, Progress};
+use citycode_event_store::{EventStore, Partition};
 use citycode_projection::status::StatusReader;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::problem::{Code, Problem};
@@ -30,6 +31,9 @@ use citycode_wire::proto::revocation::v1::{
 /// Between two cuts. A stranger's verifier learns of a death within this and the list's time to live.
 pub const TICK: Duration = Duration::from_secs(10);
 const TTL_SECONDS: u32 = 10;
+/// How long partitions are waited for that are not proved yet, once others are: a proof of an idle log takes up to 4 s.
+/// Where none is, the whole tick is waited for.
+const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A list says nothing any more this long after it was cut: a stopped publisher is noticed.
 const LIFETIME_SECONDS: i64 = 3_600;
 
@@ -51,6 +55,9 @@ pub enum CutError {
     /// The fold did not reach the log's heads before the next cut was due.
     #[error("the fold is more than {} s behind the log", TICK.as_secs())]
     Behind,
+    /// The same of some partitions; the lists of all others were cut.
+    #[error("the fold is more than {} s behind the log in partition {}", STRAGGLERS.as_secs(), names(.0))]
+    PartlyBehind(Vec<Partition>),
 }
 
 /// What is published, and how far it has come.
@@ -64,14 +71,15 @@ pub struct Followed {
     pub store: Arc<dyn EventStore>,
 }
 
-/// All lists of one tick.
+/// All lists, each of the last tick at which its partition was proved.
 struct Cuts {
     at: Timestamp,
-    lists: BTreeMap<ListId, Cut>,
+    lists: BTreeMap<ListId, Arc<Cut>>,
 }
 
 /// One list as it is served.
 struct Cut {
+    at: Timestamp,
     /// Of the packed statuses: equal where nothing changed.
     digest: blake3::Hash,
     compressed: Arc<CompressedStatusList>,
@@ -119,12 +127,35 @@ impl StatusLists {
         }
         let now = Timestamp(self.clock.now().0);
         let Followed { store, progress, .. } = &self.followed;
-        tokio::time::timeout(TICK, progress.catch_up(&**store))
-            .await
-            .map_err(|_| CutError::Behind)??;
-        let lists = Arc::clone(self);
-        let cut = tokio::task::spawn_blocking(move || lists.cut_all(now)).await;
-        cut.map_err(|_| CutError::Panicked)
+        let behind = self.unproved(store, progress).await?;
+        let (lists, kept) = (Arc::clone(self), behind.clone());
+        let cut = tokio::task::spawn_blocking(move || lists.cut_all(now, &kept)).await;
+        cut.map_err(|_| CutError::Panicked)?;
+        if behind.is_empty() {
+            Ok(())
+        } else {
+            Err(CutError::PartlyBehind(behind))
+        }
+    }
+
+    /// The partitions of which it is not known in time that everything is folded.
+    async fn unproved(&self, store: &Arc<dyn EventStore>, progress: &Progress) -> Result<Vec<Partition>, CutError> {
+        let mut behind: Vec<Partition> = (0..store.layout().partitions()).map(Partition).collect();
+        let all = behind.len();
+        let mut catching_up = Box::pin(progress.catch_up_each(&**store, |reached| {
+            behind.retain(|partition| *partition != reached);
+        }));
+        let mut ended = tokio::time::timeout(STRAGGLERS, &mut catching_up).await;
+        if ended.is_err() {
+            ended = tokio::time::timeout(TICK - STRAGGLERS, &mut catching_up).await;
+        }
+        drop(catching_up);
+        match ended {
+            Ok(Ok(())) => Ok(behind),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) if behind.len() < all => Ok(behind),
+            Err(_) => Err(CutError::Behind),
+        }
     }
 
     /// Cuts on every tick from the next one on, for ever. Drop the future to stop.
@@ -136,19 +167,22 @@ impl StatusLists {
             tick.tick().await;
             if let Err(error) = self.cut().await {
                 metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
-                tracing::error!(%error, "no status lists were cut; those of the last cut stand until they expire");
+                tracing::error!(%error, "status lists were not cut; those of their last cut stand until they expire");
             }
         }
     }
 
-    fn cut_all(&self, now: Timestamp) {
+    fn cut_all(&self, now: Timestamp, behind: &[Partition]) {
         let before = self.cuts.load();
         let lists = self.followed.status.lists().into_iter();
         let lists = lists
             .filter(|list| list.retires_at() > now)
             .filter_map(|list| {
                 let last = before.as_ref().and_then(|cuts| cuts.lists.get(&list));
-                Some((list, self.cut_one(list, now, last)?))
+                if behind.contains(&Partition(u16::from(list.partition()))) {
+                    return Some((list, Arc::clone(last?)));
+                }
+                Some((list, Arc::new(self.cut_one(list, now, last.map(|last| &**last))?)))
             })
             .collect();
         self.cuts.store(Some(Arc::new(Cuts { at: now, lists })));
@@ -170,6 +204,7 @@ impl StatusLists {
             aggregation_uri: None,
         };
         Some(Cut {
+            at: now,
             cwt: sign_cwt(&compressed, &claims, &self.key),
             jwt: sign_jwt(&compressed, &claims, &self.key),
             digest,
@@ -192,7 +227,8 @@ impl StatusLists {
             .ok_or_else(unknown)?;
         let cuts = self.last_cut()?;
         let cut = cuts.lists.get(&ListId(list)).ok_or_else(unknown)?;
-        let etag = form.entity_tag(cut, cuts.at);
+        self.not_expired(cut.at)?;
+        let etag = form.entity_tag(cut);
         let not_modified = matches_tag(&request.if_none_match, &etag);
         let content = match (not_modified, form) {
             (true, _) => Vec::new(),
@@ -226,15 +262,19 @@ impl StatusLists {
     }
 
     fn last_cut(&self) -> Result<Arc<Cuts>, Problem> {
-        let unavailable = |why| Problem::new(Code::Unavailable, why).with_retry_after(TICK.as_secs());
-        let cuts = self.cuts.load_full();
-        let cuts = cuts.ok_or_else(|| unavailable("no status list has been cut yet"))?;
-        if self.clock.now().0 >= cuts.at.plus_seconds(LIFETIME_SECONDS).0 {
-            return Err(unavailable(
-                "the last status lists have expired, and no newer could be cut",
-            ));
-        }
+        let none_yet =
+            || Problem::new(Code::Unavailable, "no status list has been cut yet").with_retry_after(TICK.as_secs());
+        let cuts = self.cuts.load_full().ok_or_else(none_yet)?;
+        self.not_expired(cuts.at)?;
         Ok(cuts)
+    }
+
+    fn not_expired(&self, cut_at: Timestamp) -> Result<(), Problem> {
+        if self.clock.now().0 < cut_at.plus_seconds(LIFETIME_SECONDS).0 {
+            return Ok(());
+        }
+        let detail = "the last status lists have expired, and no newer could be cut";
+        Err(Problem::new(Code::Unavailable, detail).with_retry_after(TICK.as_secs()))
     }
 }
 
@@ -265,13 +305,18 @@ impl Form {
     }
 
     /// A strong tag (RFC 9110 §8.8.3): another form, another cut, another tag.
-    fn entity_tag(self, cut: &Cut, at: Timestamp) -> String {
+    fn entity_tag(self, cut: &Cut) -> String {
         let form = match self {
             Self::Cwt => "cwt",
             Self::Jwt => "jwt",
         };
-        format!("\"{}-{}-{form}\"", &cut.digest.to_hex()[..32], at.0)
+        format!("\"{}-{}-{form}\"", &cut.digest.to_hex()[..32], cut.at.0)
     }
+}
+
+fn names(partitions: &[Partition]) -> String {
+    let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// Whether an `If-None-Match` (RFC 9110 §13.1.2) names this tag: compared weakly, any of a list, or `*`.

@@ -1,21 +1,27 @@
-//! How old the verifier's knowledge surely is (R24): proved, not claimed.
+//! How old the verifier's knowledge surely is (R24): proved, not claimed, and for each partition of the log on its own.
 //!
-//! A probe asks the log for a point that surely includes everything acknowledged before, and waits until the fold has
-//! reached it ([`EventStore::proved_heads`]): then everything that was in the log when the probe began is known,
+//! A probe asks the log for points that surely include everything acknowledged before, and waits until the fold has
+//! reached them ([`EventStore::prove_heads`]): then everything that was in a partition when the probe began is known,
 //! whatever any wall clock says. In one process the engine itself answers; over a network a number comes back through
 //! the log, and the answer of a server that was cut off proves nothing.
+//!
+//! A verdict on a code rests on two partitions: that of its holder, and that of the signing keys. A partition that
+//! cannot be proved, as one without a leader, makes only its own codes `cannot_check`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_domain::time::Timestamp;
-use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
+use citycode_event_store::{EventStore, Layout, Partition, StreamName};
 use citycode_service_kit::clock::{Clock, ClockReading, STEP_BACK_TOLERANCE};
-use citycode_service_kit::health::Component;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+
+pub use watch::FreshnessWatch;
+
+mod watch;
 
 /// Between two probes: a tenth of the tightest place's limit in Shanghai's policy, well below any other.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,16 +36,47 @@ const LEAP_TOLERANCE_MS: u64 = STEP_BACK_TOLERANCE.as_secs() * 1000;
 /// Nothing was proved yet.
 const NEVER: u64 = u64::MAX;
 
-/// What the last probe proved. Shared between the probing task and every scan.
+/// The stream of signing keys.
+pub(crate) const KEYS_STREAM: &str = "keys";
+
+/// What the last probes proved, by partition. Shared between the probing task and every scan.
 #[derive(Debug)]
 pub struct Freshness {
+    partitions: Box<[Proof]>,
+    /// Of the stream of signing keys.
+    keys: Partition,
+}
+
+/// How much of the log, or of a part of it, is surely known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// Milliseconds since everything in it was surely known; the greatest number before the first proof.
+    pub age_ms: u64,
+    /// Every code issued in it before this instant is known.
+    pub reaches: Timestamp,
+}
+
+impl Known {
+    /// Of both parts: what is older counts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            age_ms: self.age_ms.max(other.age_ms),
+            reaches: self.reaches.min(other.reaches),
+        }
+    }
+}
+
+/// What the last probe proved of one partition.
+#[derive(Debug)]
+struct Proof {
     proved_at_ms: AtomicU64,
     /// Wall time less monotonic time when that proof began.
     offset_ms: AtomicI64,
     reaches: AtomicI64,
 }
 
-impl Default for Freshness {
+impl Default for Proof {
     fn default() -> Self {
         Self {
             proved_at_ms: AtomicU64::new(NEVER),
@@ -49,58 +86,98 @@ impl Default for Freshness {
     }
 }
 
-impl Freshness {
+impl Proof {
     /// The age on both clocks. Where wall time has leapt ahead of monotonic time since the proof began, the machine may
     /// have stood still without counting, as a virtual one does that is moved; then the leap is age too. A wall clock
     /// makes knowledge older, never younger.
-    #[must_use]
-    pub fn age_at_ms(&self, reading: &ClockReading) -> u64 {
+    fn known(&self, reading: &ClockReading) -> Known {
         // First: an offset that is newer than this is of a newer proof, by which knowledge is younger.
-        let age_ms = self.age_ms(reading.monotonic);
-        let leapt_ms = offset_ms(reading).saturating_sub(self.offset_ms.load(Ordering::Acquire));
-        match u64::try_from(leapt_ms) {
-            Ok(leapt_ms) if leapt_ms > LEAP_TOLERANCE_MS => age_ms.saturating_add(leapt_ms),
-            _ => age_ms,
-        }
-    }
-
-    /// Milliseconds since everything was surely known, on the monotonic clock alone; the greatest number before the
-    /// first proof.
-    #[must_use]
-    pub fn age_ms(&self, monotonic: Duration) -> u64 {
-        match self.proved_at_ms.load(Ordering::Acquire) {
+        let age_ms = match self.proved_at_ms.load(Ordering::Acquire) {
             NEVER => u64::MAX,
-            proved => millis(monotonic).saturating_sub(proved),
+            proved => millis(reading.monotonic).saturating_sub(proved),
+        };
+        let leapt_ms = offset_ms(reading).saturating_sub(self.offset_ms.load(Ordering::Acquire));
+        Known {
+            age_ms: match u64::try_from(leapt_ms) {
+                Ok(leapt_ms) if leapt_ms > LEAP_TOLERANCE_MS => age_ms.saturating_add(leapt_ms),
+                _ => age_ms,
+            },
+            reaches: Timestamp(self.reaches.load(Ordering::Acquire)),
         }
-    }
-
-    /// Every code issued before this instant is known.
-    #[must_use]
-    pub fn reaches(&self) -> Timestamp {
-        Timestamp(self.reaches.load(Ordering::Acquire))
-    }
-
-    /// One probe: takes the time, asks for the heads, waits for the fold.
-    ///
-    /// # Errors
-    /// A sentence, where the log or the follower does not answer; what was proved before stays.
-    pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
-        let began = clock.reading();
-        let heads = store.proved_heads().await.map_err(|error| error.to_string())?;
-        progress.wait_for_all(&heads).await.map_err(|error| error.to_string())?;
-        self.reaches.fetch_max(began.now.0, Ordering::AcqRel);
-        self.prove(&began);
-        Ok(())
     }
 
     /// Of probes that end in another order than they began the newest counts. One task probes, and many scans read.
     fn prove(&self, began: &ClockReading) {
+        self.reaches.fetch_max(began.now.0, Ordering::AcqRel);
         let at_ms = millis(began.monotonic);
         let proved = self.proved_at_ms.load(Ordering::Acquire);
         if proved == NEVER || proved < at_ms {
             self.offset_ms.store(offset_ms(began), Ordering::Release);
             self.proved_at_ms.store(at_ms, Ordering::Release);
         }
+    }
+}
+
+impl Freshness {
+    /// Of a log with this layout, of which nothing is proved yet.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        let partitions = std::iter::repeat_with(Proof::default).take(usize::from(layout.partitions()));
+        Self {
+            partitions: partitions.collect(),
+            keys: layout.bucket_of(&keys).partition,
+        }
+    }
+
+    /// Of one partition; what is known of the oldest where the log has no such one.
+    #[must_use]
+    pub fn of(&self, partition: Partition, reading: &ClockReading) -> Known {
+        match self.partitions.get(usize::from(partition.0)) {
+            Some(proof) => proof.known(reading),
+            None => self.oldest(reading),
+        }
+    }
+
+    /// Of the partition of the signing keys.
+    #[must_use]
+    pub fn of_keys(&self, reading: &ClockReading) -> Known {
+        self.of(self.keys, reading)
+    }
+
+    /// Of the whole log, for what rests on no partition in particular, or must not show on which it rests.
+    #[must_use]
+    pub fn oldest(&self, reading: &ClockReading) -> Known {
+        let known = self.partitions.iter().map(|proof| proof.known(reading));
+        known.reduce(Known::and).expect("a log has a partition")
+    }
+
+    /// The partitions of which what is known is older than this.
+    fn stale(&self, limit_ms: u64, reading: &ClockReading) -> Vec<Partition> {
+        let all = (0..).map(Partition).zip(&self.partitions);
+        all.filter(|(_, proof)| proof.known(reading).age_ms > limit_ms)
+            .map(|(partition, _)| partition)
+            .collect()
+    }
+
+    /// Whether no code at all can be checked while these are stale.
+    fn nothing_left(&self, stale: &[Partition]) -> bool {
+        stale.len() == self.partitions.len() || stale.contains(&self.keys)
+    }
+
+    /// One probe: takes the time, asks for the heads, waits for the fold of each.
+    ///
+    /// # Errors
+    /// A sentence, where the log or the follower does not answer; what was proved before stays.
+    pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
+        let began = clock.reading();
+        let prove = |partition: Partition| {
+            if let Some(proof) = self.partitions.get(usize::from(partition.0)) {
+                proof.prove(&began);
+            }
+        };
+        let caught_up = progress.catch_up_each(store, prove).await;
+        caught_up.map_err(|error| error.to_string())
     }
 
     /// Probes for ever, one beginning each [`PROBE_INTERVAL`] whether or not those before have ended, and says when
@@ -119,7 +196,7 @@ impl Freshness {
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    watch.look(self.age_at_ms(&clock.reading()));
+                    watch.look(&self, &clock.reading());
                     probes.push(async {
                         let probe = self.probe(&*store, &progress, &*clock);
                         tokio::time::timeout(PROBE_PATIENCE, probe).await
@@ -129,67 +206,9 @@ impl Freshness {
                     if let Ok(Err(reason)) = ended {
                         watch.hear(reason);
                     }
-                    watch.look(self.age_at_ms(&clock.reading()));
+                    watch.look(&self, &clock.reading());
                 }
             }
-        }
-    }
-}
-
-/// Says aloud when knowledge gets too old for the place that asks the most, and when that is over.
-pub struct FreshnessWatch {
-    limit_ms: u64,
-    health: Component,
-    stale: Option<bool>,
-    reason: Option<String>,
-}
-
-impl FreshnessWatch {
-    /// For a city whose tightest place admits nobody on knowledge older than `limit_ms`.
-    #[must_use]
-    pub fn new(limit_ms: u64, health: Component) -> Self {
-        Self {
-            limit_ms,
-            health,
-            stale: None,
-            reason: None,
-        }
-    }
-
-    fn hear(&mut self, reason: String) {
-        self.reason = Some(reason);
-    }
-
-    fn look(&mut self, age_ms: u64) {
-        if age_ms != u64::MAX {
-            metrics::gauge!("citycode_verifier_knowledge_age_seconds").set(Duration::from_millis(age_ms).as_secs_f64());
-        }
-        let stale = age_ms > self.limit_ms;
-        if self.stale == Some(stale) {
-            return;
-        }
-        // Before the first proof nothing was lost yet.
-        let first = self.stale.is_none();
-        self.stale = Some(stale);
-        if !stale {
-            self.health.ready();
-            self.reason = None;
-            tracing::info!(age_ms, "knowledge is proved fresh");
-            return;
-        }
-        let reason = self.reason.take();
-        let reason = reason.unwrap_or_else(|| "no proof came back through the log".into());
-        if first {
-            self.health.starting("knowledge is not yet proved fresh");
-        } else {
-            metrics::counter!("citycode_verifier_stale_total").increment(1);
-            tracing::error!(
-                age_ms,
-                reason,
-                "KNOWLEDGE CANNOT BE PROVED FRESH: places that ask for it answer cannot_check"
-            );
-            self.health
-                .not_ready(format!("knowledge cannot be proved fresh: {reason}"));
         }
     }
 }

@@ -21,5 +21,5 @@ mod request;
 pub mod scan;
 
 pub use fold::VerifierFold;
-pub use freshness::{Freshness, FreshnessWatch};
+pub use freshness::{Freshness, FreshnessWatch, Known};
 pub use scan::{Answer, Scan, Verifier, VerifierParts, When};

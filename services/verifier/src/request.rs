@@ -28,6 +28,11 @@ const CARDS_PER_CODE: Rate = Rate {
 const REMEMBERED: usize = 100_000;
 /// Longest device and scan id in bytes.
 const MAX_NAME_BYTES: usize = 128;
+/// Ages are shown in whole steps of this.
+const SHOWN_AGE_STEP_MS: u64 = 500;
+/// How far back a question may lie: what is known now is the status of codes now, and no earlier one. As much as the
+/// asker's clock may be behind, or its question on the way.
+const PAST_TOLERANCE_SECONDS: i64 = 5;
 
 /// Limits against searching for the number behind a code, and against asking for everybody's standing.
 pub(crate) struct CardLimits {
@@ -107,7 +112,8 @@ impl Verifier {
     /// Answers one request.
     ///
     /// # Errors
-    /// `unknown_place`, `not_allowed`, `invalid_id_number`, `invalid_request`, `rate_limited`, `unavailable`.
+    /// `unknown_place`, `not_allowed`, `past_not_supported`, `invalid_id_number`, `invalid_request`, `rate_limited`,
+    /// `unavailable`.
     pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
         let asked = self.asked(caller, request)?;
         let judged = match &request.scan {
@@ -115,11 +121,11 @@ impl Verifier {
             _ => self.shown_code(caller, asked, request)?,
         };
         if !asked.registers() {
-            return Ok(self.settle(asked, &judged.answer, request));
+            return Ok(self.settle(caller, asked, &judged.answer, request));
         }
         self.count(asked, &judged.answer);
         let answer = self.register(asked, judged).await?;
-        Ok(self.response(asked.place, &answer, !request.omit_explanation))
+        Ok(self.response(caller, asked.place, &answer, !request.omit_explanation))
     }
 
     /// Answers a request that waits neither for the vault nor for the disk; none where it does.
@@ -136,16 +142,16 @@ impl Verifier {
             return None;
         }
         let judged = self.shown_code(caller, asked, request);
-        Some(judged.map(|judged| self.settle(asked, &judged.answer, request)))
+        Some(judged.map(|judged| self.settle(caller, asked, &judged.answer, request)))
     }
 
     /// The answer where nobody waits for its record.
-    fn settle(&self, asked: Asked<'_>, answer: &Answer, request: &VerifyRequest) -> VerifyResponse {
+    fn settle(&self, caller: &Caller, asked: Asked<'_>, answer: &Answer, request: &VerifyRequest) -> VerifyResponse {
         self.count(asked, answer);
         if asked.is_recorded() {
             self.records.note(&note(asked, answer));
         }
-        self.response(asked.place, answer, !request.omit_explanation)
+        self.response(caller, asked.place, answer, !request.omit_explanation)
     }
 
     /// Who asks what, where and when.
@@ -175,12 +181,16 @@ impl Verifier {
             place,
             device,
             scan_id: &request.scan_id,
-            when: request.at.map_or(When::Now(started), |at| When::At(Timestamp(at))),
+            when: when(request.at, started)?,
             started,
         })
     }
 
+    /// Counts a scan. A question is none: nobody showed a code anywhere, so it raises no alarm either.
     fn count(&self, asked: Asked<'_>, answer: &Answer) {
+        if !asked.is_recorded() {
+            return;
+        }
         let took = self.clock.monotonic().saturating_sub(asked.started.monotonic);
         self.measures.count(answer.verdict, took);
         if answer.verdict.reason == Reason::UnknownCode {
@@ -271,17 +281,20 @@ impl Verifier {
         }
         let number = self.id_number(number)?;
         self.limits.count_person(caller, &number, asked.started.monotonic)?;
-        let holder = self.vault.find(&number).await.map_err(|error| {
+        let holder = self.vault.find_evenly(&number).await.map_err(|error| {
             tracing::error!(%error, "the vault cannot answer");
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         // The vault may have taken its time: what was fresh when it was asked need not be so any more.
         let when = match asked.when {
             When::Now(_) => When::Now(self.clock.reading()),
-            When::At(instant) => When::At(instant),
+            When::At { instant, .. } => When::At {
+                instant,
+                asked: self.clock.reading(),
+            },
         };
         Ok(Judged {
-            answer: self.scan_id_card(asked.place, holder, when),
+            answer: self.scan_id_card(asked.place, number.as_bytes(), holder, when),
             shown: ShownBytes::new(number.as_bytes().to_vec()),
         })
     }
@@ -333,7 +346,10 @@ impl Verifier {
         }
     }
 
-    fn response(&self, place: &PlacePolicy, answer: &Answer, explain: bool) -> VerifyResponse {
+    /// The answer as the caller may see it: where in the log it rests, and exactly how old that is, are an auditor's or
+    /// an admin's to know. Two codes of one holder are in one partition, and partitions are proved at other instants.
+    fn response(&self, caller: &Caller, place: &PlacePolicy, answer: &Answer, explain: bool) -> VerifyResponse {
+        let exactly = caller.is_auditor() || caller.is_admin();
         let code = answer.claims.as_ref().and_then(|claims| {
             let kind = self.kind(claims.kind)?;
             Some(ReadCode {
@@ -347,12 +363,36 @@ impl Verifier {
             code,
             place: &place.name,
             standing: answer.standing,
-            position: answer.position,
-            age_ms: answer.age_ms,
+            position: exactly.then_some(answer.position),
+            age_ms: if exactly {
+                answer.age_ms
+            } else {
+                rounded_up(answer.age_ms)
+            },
             explain,
         }
         .into()
     }
+}
+
+/// The instant to judge at, of a request that names `at` or none.
+fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
+    let Some(at) = at else {
+        return Ok(When::Now(asked));
+    };
+    if at < asked.now.0.saturating_sub(PAST_TOLERANCE_SECONDS) {
+        let detail = format!(
+            "the time is more than {PAST_TOLERANCE_SECONDS} s ago, and a verifier knows the status of codes now, not then"
+        );
+        return Err(Problem::new(Code::PastNotSupported, detail));
+    }
+    let instant = Timestamp(at);
+    Ok(When::At { instant, asked })
+}
+
+/// An age in steps that tell no partition from another.
+fn rounded_up(age_ms: u64) -> u64 {
+    age_ms.checked_next_multiple_of(SHOWN_AGE_STEP_MS).unwrap_or(u64::MAX)
 }
 
 /// What is recorded of a scan.

@@ -12,22 +12,20 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{EventStore, Layout, LogPosition, Revision, StreamName};
+use citycode_event_store::{EventStore, Layout, LogPosition, Partition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_scan_records::ScanRecords;
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
+    stand_in_holder,
 };
 use citycode_vault::Vault;
 
 use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
-use crate::freshness::Freshness;
+use crate::freshness::{Freshness, KEYS_STREAM, Known};
 use crate::measures::Measures;
-
-/// The stream of signing keys.
-const KEYS_STREAM: &str = "keys";
 
 /// Room for every code without a proof, and for most with one.
 const SHORT_SCAN_BYTES: usize = 384;
@@ -85,8 +83,13 @@ pub struct Scan<'a> {
 pub enum When {
     /// A passage, now: knowledge counts by its age on this clock.
     Now(ClockReading),
-    /// A question about another time (R26): knowledge counts as current.
-    At(Timestamp),
+    /// A question about a later time, on what is known now: knowledge counts by its age when it was asked, too.
+    At {
+        /// The time that is asked about.
+        instant: Timestamp,
+        /// When it was asked.
+        asked: ClockReading,
+    },
 }
 
 impl When {
@@ -95,7 +98,14 @@ impl When {
     pub fn instant(self) -> Timestamp {
         match self {
             Self::Now(reading) => Timestamp(reading.now.0),
-            Self::At(instant) => instant,
+            Self::At { instant, .. } => instant,
+        }
+    }
+
+    /// When it was asked.
+    fn asked(self) -> ClockReading {
+        match self {
+            Self::Now(asked) | Self::At { asked, .. } => asked,
         }
     }
 }
@@ -156,7 +166,7 @@ impl Verifier {
             identity: parts.identity,
             layout: store.layout(),
             folded: Arc::clone(&folded),
-            freshness: Arc::new(Freshness::default()),
+            freshness: Arc::new(Freshness::new(store.layout())),
             kinds,
         };
         Ok((Arc::new(verifier), VerifierFold::new(folded), from))
@@ -185,20 +195,9 @@ impl Verifier {
     /// Judges one scan of a code. No lock, and for a token seen before no allocation.
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
-        // Before the status is looked up: what is then found is at least as new as what this says of it.
-        let knowledge = self.knowledge(scan.when);
-        let age_ms = knowledge.age_ms;
-        let nowhere = CommitPosition {
-            partition: 0,
-            sequence: 0,
-        };
-        let without_code = |reason: Reason| Answer {
-            verdict: reason.verdict(),
-            claims: None,
-            standing: None,
-            position: nowhere,
-            age_ms,
-        };
+        // Each age is taken before what it is the age of is read: what is then found is at least as new.
+        let of_keys = self.freshness.of_keys(&scan.when.asked());
+        let without_code = |reason: Reason| self.without_code(reason, scan.when);
         let (claims, proof, compromised) = match self.read(scan) {
             Ok(read) => read,
             Err(TokenError::Unreadable) => return without_code(Reason::Unreadable),
@@ -207,6 +206,8 @@ impl Verifier {
         let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
             return without_code(Reason::Unreadable);
         };
+        let partition = u16::from(claims.status.list.partition());
+        let of_code = self.freshness.of(Partition(partition), &scan.when.asked());
         let known = self.folded.status.lookup(claims.status, &claims.digest);
         let id_check = match (scan.id_number, claims.id_commitment) {
             (Some(number), Some(commitment)) => {
@@ -218,15 +219,11 @@ impl Verifier {
             }
             _ => IdCheck::None,
         };
-        let knowledge = Knowledge {
-            key_compromised: compromised,
-            reaches: if known.status == Status::NeverIssued && self.is_forgotten(&claims) {
-                Timestamp(i64::MIN)
-            } else {
-                knowledge.reaches
-            },
-            ..knowledge
-        };
+        let mut knowledge = knowledge(of_keys.and(of_code), scan.when);
+        knowledge.key_compromised = compromised;
+        if known.status == Status::NeverIssued && self.is_forgotten(&claims) {
+            knowledge.reaches = Timestamp(i64::MIN);
+        }
         let evidence = Evidence {
             claims: &claims,
             kind,
@@ -240,7 +237,7 @@ impl Verifier {
             _ => None,
         };
         let position = CommitPosition {
-            partition: u16::from(claims.status.list.partition()),
+            partition,
             sequence: known.sequence,
         };
         Answer {
@@ -248,20 +245,46 @@ impl Verifier {
             claims: Some(*claims),
             standing,
             position,
-            age_ms,
+            age_ms: knowledge.age_ms,
         }
     }
 
-    /// Judges an ID card shown instead of a code; `holder` is none for a person unknown to the city (R21).
+    /// What is said where no code of ours was read. It rests on no partition in particular.
+    fn without_code(&self, reason: Reason, when: When) -> Answer {
+        Answer {
+            verdict: reason.verdict(),
+            claims: None,
+            standing: None,
+            position: CommitPosition {
+                partition: 0,
+                sequence: 0,
+            },
+            age_ms: self.freshness.oldest(&when.asked()).age_ms,
+        }
+    }
+
+    /// Judges an ID card shown instead of a code.
+    ///
+    /// The person may be known or not (R31): `found` is none for a person unknown to the city, who counts as green
+    /// (R21). Then another holder, whom nobody is, stands in for the person, and everything is done and answered as for
+    /// a person who is known. The age is that of the oldest partition, since which one a person is in would show in it.
     #[must_use]
-    pub fn scan_id_card(&self, place: &PlacePolicy, holder: Option<HolderId>, when: When) -> Answer {
-        let knowledge = self.knowledge(when);
+    pub fn scan_id_card(
+        &self,
+        place: &PlacePolicy,
+        id_number: &[u8; 18],
+        found: Option<HolderId>,
+        when: When,
+    ) -> Answer {
+        let stand_in = stand_in_holder(&self.id_check_key, id_number);
+        let holder = found.unwrap_or(stand_in);
+        let knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
         let age_ms = knowledge.age_ms;
-        let standing = holder.map_or(Standing::Green, |holder| self.folded.status.standing_of(holder));
+        let standing = self.folded.status.standing_of(holder);
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
-        // Of the partition in which the holder's standing is set; a person unknown to the city is in none.
-        let partition = holder.map_or(0, |holder| self.partition_of(holder));
+        // Of the partition in which the holder's standing is set.
+        let partition = self.partition_of(holder);
         let position = CommitPosition {
             partition,
             sequence: self.folded.status.point(partition).map_or(0, |point| point.sequence),
@@ -290,25 +313,6 @@ impl Verifier {
     /// The policy of a kind.
     pub(crate) fn kind(&self, kind: CodeKind) -> Option<&KindPolicy> {
         self.kinds[usize::from(kind.number())].as_deref()
-    }
-
-    /// How much of the log is known now, of no code in particular.
-    fn knowledge(&self, when: When) -> Knowledge {
-        let (age_ms, reaches, clock_trusted) = match when {
-            When::At(_) => (0, Timestamp(i64::MAX), true),
-            When::Now(reading) => (
-                self.freshness.age_at_ms(&reading),
-                self.freshness.reaches(),
-                reading.trust == ClockTrust::Trusted,
-            ),
-        };
-        Knowledge {
-            age_ms,
-            reaches,
-            clock_trusted,
-            whole_log: true,
-            key_compromised: false,
-        }
     }
 
     /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.
@@ -353,4 +357,19 @@ impl Verifier {
 
 fn covered(keyring: &citycode_token::Keyring, claims: &VerifiedClaims, now: Timestamp) -> bool {
     keyring.covers(claims.key_id, claims.issued_at, now)
+}
+
+/// What a verdict rests on where this much is known.
+fn knowledge(known: Known, when: When) -> Knowledge {
+    Knowledge {
+        age_ms: known.age_ms,
+        reaches: known.reaches,
+        clock_trusted: match when {
+            When::Now(reading) => reading.trust == ClockTrust::Trusted,
+            // Whoever asks about a time names it; this clock does not tell it.
+            When::At { .. } => true,
+        },
+        whole_log: true,
+        key_compromised: false,
+    }
 }

@@ -148,6 +148,36 @@ async fn no_proof_comes_from_a_leader_without_a_majority_and_it_heals_by_itself(
     prove(&reader).await;
 }
 
+/// A stream that takes no appends stands for a partition that has lost its leader: nothing comes back through it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_in_which_nothing_can_be_written_holds_up_the_proof_of_no_other() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    let (writer, reader) = (open(&config).await, open(&config).await);
+    answer(&writer, Duration::from_millis(100));
+    prove(&reader).await;
+    let silent = Partition(2);
+    let stream = format!("CC_EV_{:02}", silent.0);
+    let client = crate::fixture::client(&config).await;
+    let info = crate::fixture::ask(&client, &format!("STREAM.INFO.{stream}"), "").await;
+    let mut settings = info["config"].clone();
+    settings["max_msg_size"] = 1.into();
+    let updated = crate::fixture::ask(&client, &format!("STREAM.UPDATE.{stream}"), &settings.to_string()).await;
+    assert!(updated["error"].is_null(), "{updated}");
+    // What was asked for before this may be on its way back.
+    eventually_some("all others are proved, and it is not", PATIENCE, || async {
+        let (proved, mut heads) = tokio::sync::mpsc::unbounded_channel();
+        let asked = tokio::time::timeout(Duration::from_secs(2), reader.prove_heads(proved)).await;
+        let mut told = std::collections::BTreeSet::new();
+        while let Ok(head) = heads.try_recv() {
+            told.insert(head.partition);
+        }
+        let others = (0..4).map(Partition).filter(|partition| *partition != silent);
+        (asked.is_err() && told == others.collect()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_writer_there_is_no_proof_and_garbage_is_no_number() {
     let server = NatsServer::start().await;

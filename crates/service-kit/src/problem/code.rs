@@ -102,6 +102,9 @@ codes! {
     /// The request cannot be understood.
     InvalidRequest = "invalid_request", exit 2, http 400, grpc InvalidArgument, "Invalid request",
         None;
+    /// A question about a time that is past.
+    PastNotSupported = "past_not_supported", exit 2, http 422, grpc InvalidArgument, "The past cannot be asked about",
+        Some("Ask about now or a later time.");
     /// The request is larger than allowed.
     TooLarge = "too_large", exit 1, http 413, grpc OutOfRange, "Too large",
         None;

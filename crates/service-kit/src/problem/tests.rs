@@ -46,7 +46,7 @@ fn exit_codes_are_those_of_the_contract() {
         (4, "not_registered no_valid_code not_found"),
         (5, "unavailable"),
         (6, "not_allowed rate_limited"),
-        (2, "invalid_request"),
+        (2, "invalid_request past_not_supported"),
         (1, "too_large unreadable_image internal"),
     ];
     let mut count = 0;

@@ -3,6 +3,7 @@
 
 mod away;
 mod erasure;
+mod evenly;
 mod fixture;
 mod keys;
 mod once;

@@ -54,7 +54,7 @@ pub(crate) struct VerifyArgs {
     /// The device's own name for this scan; sent again it is one record.
     #[arg(long)]
     scan_id: Option<String>,
-    /// What the verdict would be at another time; records nothing.
+    /// What the verdict would be at a later time, on what is known now; an auditor's or an admin's, and records nothing.
     #[arg(long, value_name = "RFC3339")]
     at: Option<jiff::Timestamp>,
 }

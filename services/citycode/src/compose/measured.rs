@@ -14,6 +14,7 @@ use citycode_event_store::{
 };
 use citycode_service_kit::clock::Clock;
 use metrics::Histogram;
+use tokio::sync::mpsc::UnboundedSender;
 
 type Answer = Result<AppendOutcome, AppendError>;
 
@@ -104,6 +105,10 @@ impl EventStore for MeasuredLog {
 
     async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
         self.log.proved_heads().await
+    }
+
+    async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
+        self.log.prove_heads(proved).await
     }
 
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {

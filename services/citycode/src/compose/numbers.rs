@@ -331,6 +331,12 @@ pub(crate) const ALL: &[Number] = &[
         "how old the verifier's knowledge is at most, proved (R24); none before the first proof",
     ),
     number(
+        "citycode_verifier_stale_partitions",
+        Gauge,
+        Part::Verifier,
+        "partitions of the log whose codes cannot be checked at the tightest place, because knowledge of them is too old",
+    ),
+    number(
         "citycode_verifier_stale_total",
         Counter,
         Part::Verifier,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use citycode_domain::event::{Event, HolderRegistered};
 use citycode_domain::ids::{ClaimsDigest, CodeId, HolderId, StatusRef};
 use citycode_domain::lifecycle::HolderState;
-use citycode_event_store::{CommandId, EventStore as _, Layout, LogId, Position};
+use citycode_event_store::{CommandId, EventStore as _, Layout, LogId, Partition, Position};
 use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
 use citycode_holder_log::PureDecision;
 use citycode_projection::LogIdentity;
@@ -158,11 +158,14 @@ impl Town {
         eventually(&what, PATIENCE, || async { self.ages().all(|age| age <= LIMIT) }).await;
     }
 
+    /// How old each watcher's knowledge of each partition is.
     fn ages(&self) -> impl Iterator<Item = Duration> {
-        let now = self.common.clock.monotonic();
-        self.watchers
+        let now = self.common.clock.reading();
+        let all = self
+            .watchers
             .iter()
-            .map(move |watcher| Duration::from_millis(watcher.freshness.age_ms(now)))
+            .flat_map(|watcher| (0..PARTITIONS).map(move |partition| (watcher, Partition(partition))));
+        all.map(move |(watcher, partition)| Duration::from_millis(watcher.freshness.of(partition, &now).age_ms))
     }
 
     /// The day ends once it was something: everybody comes home, watchers see everything, and the checker finds nothing.

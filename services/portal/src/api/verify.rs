@@ -33,7 +33,8 @@ pub(crate) struct VerifyBody {
     /// The device's name for this scan: the same twice is one record.
     #[schema(example = "2026-11-24/000123")]
     scan_id: Option<String>,
-    /// What the verdict would be at this time; needs the right to ask, and records nothing.
+    /// What the verdict would be at this time, on what is known now; needs the right to ask, and records nothing. More
+    /// than 5 s ago is `past_not_supported`.
     #[schema(format = DateTime)]
     at: Option<String>,
 }
@@ -119,9 +120,10 @@ pub(crate) struct VerdictAnswer<'a> {
 /// What a verdict rests on.
 #[derive(Serialize, ToSchema)]
 struct AsOfAnswer {
-    /// Up to where in the log the verdict knows.
-    position: PositionAnswer,
-    /// How old that knowledge was.
+    /// Up to where in the log the verdict knows; only in answers to auditors and admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<PositionAnswer>,
+    /// How old that knowledge was; rounded up to 500 for everybody but auditors and admins.
     age_ms: u64,
 }
 
@@ -157,10 +159,10 @@ impl<'a> VerdictAnswer<'a> {
             expires_at: answer.expires_at.map(Instant),
             standing: standing(answer.standing).map(|standing| standing.name()),
             as_of: AsOfAnswer {
-                position: PositionAnswer {
-                    partition: as_of.partition,
-                    sequence: as_of.sequence,
-                },
+                position: as_of
+                    .partition
+                    .zip(as_of.sequence)
+                    .map(|(partition, sequence)| PositionAnswer { partition, sequence }),
                 age_ms: as_of.age_ms,
             },
             explanation: ExplanationAnswer {

@@ -270,8 +270,8 @@ pub(crate) fn verdict() -> verifier::VerifyResponse {
         expires_at: Some(1_677_463_200),
         standing: citycode_wire::proto::model::v1::Standing::Green.into(),
         as_of: Some(verifier::AsOf {
-            partition: 3,
-            sequence: 41,
+            partition: Some(3),
+            sequence: Some(41),
             age_ms: 120,
         }),
         explanation: Some(verifier::Explanation {

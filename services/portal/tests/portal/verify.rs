@@ -95,6 +95,20 @@ async fn every_reason_and_decision_of_the_contract_has_its_word() {
 }
 
 #[tokio::test]
+async fn r29_an_answer_says_where_in_the_log_it_rests_only_where_the_verifier_does() {
+    let city = City::new();
+    let mut without = verdict();
+    without.as_of = Some(citycode_wire::proto::verifier::v1::AsOf {
+        partition: None,
+        sequence: None,
+        age_ms: 500,
+    });
+    city.fakes.ready(without);
+    let answer = city.post("/api/v1/verify", json!({"place": "p", "code": "c"})).await;
+    assert_eq!(answer.ok()["as_of"], json!({"age_ms": 500}));
+}
+
+#[tokio::test]
 async fn an_answer_without_a_verdict_never_looks_like_one() {
     let city = City::new();
     for answer in [

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use citycode_domain::time::Timestamp;
+use citycode_event_store::Partition;
 use citycode_holder_log::holder_stream;
 use citycode_revocation::CutError;
 use citycode_service_kit::auth::Role;
@@ -13,7 +14,7 @@ use citycode_token::status_list::{INVALID, SUSPENDED, VALID, read_cwt};
 use citycode_wire::proto::model::v1 as proto;
 use citycode_wire::proto::revocation::v1::{GetStatusListRequest, SuspendRequest};
 
-use crate::city::{BASE_URI, City, START, WANG, caller};
+use crate::city::{BASE_URI, City, LI, START, WANG, caller};
 
 fn ask(list: &str, media_type: &str, if_none_match: &str) -> GetStatusListRequest {
     GetStatusListRequest {
@@ -157,16 +158,63 @@ async fn a_cut_that_cannot_prove_what_it_knows_is_not_made() {
     assert_eq!(expired.code(), Code::Unavailable);
 }
 
-/// A commit that nobody will fold.
+/// The end of one partition cannot be proved, as without a leader: its lists grow old, and all others are cut.
+#[tokio::test]
+async fn a_partition_that_cannot_be_proved_holds_up_its_own_lists_alone() {
+    let city = City::new().await;
+    let lists = &city.revocation.lists;
+    let mut of_partition = std::collections::BTreeMap::new();
+    for number in [
+        WANG,
+        LI,
+        "11010119900307803X",
+        "110101199003073773",
+        "11010119900307475X",
+    ] {
+        let holder = city.resident(number).await;
+        let list = city.issue(holder, "sampling", None).await.code.status.list;
+        of_partition.insert(list.partition(), list.to_string());
+    }
+    assert_eq!(of_partition.len(), 2, "residents lie in both partitions");
+    lists.cut().await.expect("cut");
+    let tag = |partition: u8| lists.get(&ask(&of_partition[&partition], "", "")).expect("served").etag;
+    let before = [tag(0), tag(1)];
+    city.store.silence(Partition(1), true);
+    city.clock.advance(Duration::from_secs(10));
+    // Only timers move now: nothing else happens that could be waited for.
+    tokio::time::pause();
+    let cut = lists.cut().await;
+    assert!(matches!(&cut, Err(CutError::PartlyBehind(behind)) if *behind == [Partition(1)]));
+    assert_ne!(tag(0), before[0], "cut anew");
+    assert_eq!(tag(1), before[1], "its last cut stands");
+    city.clock.advance(Duration::from_secs(3_590));
+    let expired = lists
+        .get(&ask(&of_partition[&1], "", ""))
+        .expect_err("it expires on its own");
+    assert_eq!(expired.code(), Code::Unavailable);
+    assert!(lists.get(&ask(&of_partition[&0], "", "")).is_ok());
+    city.store.silence(Partition(1), false);
+    lists.cut().await.expect("cut");
+    assert_ne!(tag(1), before[1]);
+}
+
+/// A commit in each partition that nobody will fold.
 async fn unfolded(city: &City) {
     use citycode_domain::event::{Event, HolderRegistered};
     use citycode_domain::ids::HolderId;
     use citycode_event_store::{EventStore as _, StreamState};
-    let holder = HolderId([0; 16]);
-    let event = Event::HolderRegistered(HolderRegistered { holder });
-    let commit = commit_of(holder_stream(holder), &event, 1, START);
-    city.store
-        .append_to_stream(commit, StreamState::Any)
-        .await
-        .expect("appended");
+    let mut partitions = std::collections::BTreeSet::new();
+    for number in 0..=u8::MAX {
+        let holder = HolderId([number; 16]);
+        let stream = holder_stream(holder);
+        if !partitions.insert(city.store.layout().bucket_of(&stream).partition) {
+            continue;
+        }
+        let event = Event::HolderRegistered(HolderRegistered { holder });
+        let commit = commit_of(stream, &event, u64::from(number) + 1, START);
+        city.store
+            .append_to_stream(commit, StreamState::Any)
+            .await
+            .expect("appended");
+    }
 }

@@ -7,12 +7,13 @@ use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CodeId, HolderId, ListId, StatusRef};
+use citycode_domain::name::PersonName;
 use citycode_domain::policy::{PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
-use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Position, StreamName, StreamState};
+use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Partition, Position, StreamName, StreamState};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
@@ -22,6 +23,7 @@ use citycode_service_kit::problem::Problem;
 use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
+use citycode_vault::{Person, Vault as _};
 use citycode_verifier::{Answer, Scan, Verifier, VerifierParts, When};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
@@ -158,6 +160,16 @@ impl City {
             .unwrap();
     }
 
+    /// One probe of the log while a partition is silent: the others are proved.
+    pub(crate) fn prove_others(&self) {
+        let freshness = Arc::clone(self.verifier.freshness());
+        let mut probe = Box::pin(freshness.probe(&self.store, &self.progress, &*self.clock));
+        let polled = probe
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_pending(), "it ends with the silent one");
+    }
+
     /// Nobody folds any more: the network is cut.
     pub(crate) fn stop_following(&self) {
         self.following.abort();
@@ -207,10 +219,22 @@ impl City {
     }
 
     pub(crate) fn sign_by(&self, key: &SigningKey, kind: &str, number: u32, phone: Option<&DeviceSigner>) -> Code {
+        self.sign_for(HOLDER, key, kind, number, phone)
+    }
+
+    fn sign_for(
+        &self,
+        holder: HolderId,
+        key: &SigningKey,
+        kind: &str,
+        number: u32,
+        phone: Option<&DeviceSigner>,
+    ) -> Code {
         let kind = self.policy.kind_named(kind).unwrap();
         let issued_at = self.now();
         let expires_at = issued_at.plus_seconds(kind.validity_seconds);
-        let list = ListId::new(holder_partition(), kind.kind, expires_at, 0).unwrap();
+        let partition = u8::try_from(partition_of(&stream_of(holder)).0).unwrap();
+        let list = ListId::new(partition, kind.kind, expires_at, 0).unwrap();
         let mut id = [kind.kind.number(); 8];
         id[4..].copy_from_slice(&number.to_be_bytes());
         let code_id = CodeId(id);
@@ -246,6 +270,14 @@ impl City {
             text: signed.text,
             issued,
         }
+    }
+
+    /// Signs a code of another holder and lets the log know it.
+    pub(crate) async fn issue_to(&self, holder: HolderId, kind: &str, number: u32) -> Code {
+        let code = self.sign_for(holder, &self.key, kind, number, None);
+        self.tell(&stream_of(holder), Event::CodeIssued(code.issued.clone()))
+            .await;
+        code
     }
 
     /// Signs a code and lets the log know it.
@@ -295,6 +327,17 @@ impl City {
         self.scan(place, text).verdict.reason
     }
 
+    /// The vault knows the person with this number.
+    pub(crate) async fn know(&self, number: &str) {
+        let number = IdNumber::parse(number, citycode_policy_file::local_date(&self.policy, self.now())).unwrap();
+        let person = Person {
+            name: PersonName::parse("王小明").unwrap(),
+            disability: false,
+            group: None,
+        };
+        self.vault.find_or_create(&number, HOLDER, person).await.unwrap();
+    }
+
     pub(crate) async fn verify(&self, caller: &Caller, request: VerifyRequest) -> Result<VerifyResponse, Problem> {
         self.verifier.verify(caller, &request).await
     }
@@ -311,13 +354,29 @@ async fn released(path: &std::path::Path) {
 pub(crate) const HOLDER: HolderId = HolderId([0xAB; 16]);
 
 pub(crate) fn holder_stream() -> String {
-    format!("holder-{HOLDER}")
+    stream_of(HOLDER)
 }
 
-fn holder_partition() -> u8 {
+pub(crate) fn stream_of(holder: HolderId) -> String {
+    format!("holder-{holder}")
+}
+
+/// A holder in a partition.
+pub(crate) fn holder_in(partition: Partition) -> HolderId {
+    let mut holders = (0..=u8::MAX).map(|number| HolderId([number; 16]));
+    holders
+        .find(|holder| partition_of(&stream_of(*holder)) == partition)
+        .unwrap()
+}
+
+pub(crate) fn partition_of(stream: &str) -> Partition {
     let layout = Layout::new(PARTITIONS, BUCKETS).unwrap();
-    let stream = StreamName::new(&holder_stream()).unwrap();
-    u8::try_from(layout.bucket_of(&stream).partition.0).unwrap()
+    layout.bucket_of(&StreamName::new(stream).unwrap()).partition
+}
+
+/// The number on WANG's card.
+pub(crate) fn wang() -> [u8; 18] {
+    WANG.as_bytes().try_into().unwrap()
 }
 
 /// A caller with these roles.

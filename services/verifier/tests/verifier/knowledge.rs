@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_event_store::Partition;
 use citycode_service_kit::clock::UnixSeconds;
 
-use crate::city::{City, START, WANG, card, desk, holder_stream, words};
+use crate::city::{City, START, WANG, card, desk, holder_in, holder_stream, partition_of, wang, words};
 
 #[tokio::test]
 async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_refuses() {
@@ -28,7 +29,9 @@ async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_ref
         (Decision::CannotCheck, Reason::TooStale)
     );
     assert_eq!(city.reason("sampling_desk", &dead.text), Reason::Revoked);
-    let card = city.verifier.scan_id_card(city.place("staffed"), None, city.at_once());
+    let card = city
+        .verifier
+        .scan_id_card(city.place("staffed"), &wang(), None, city.at_once());
     assert_eq!(card.verdict.reason, Reason::TooStale, "for the card too");
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &alive.text), Reason::Ok);
@@ -148,5 +151,74 @@ async fn a_clock_set_back_admits_nobody_until_it_has_caught_up() {
         city.reason("sampling_desk", &code.text),
         Reason::Ok,
         "a small correction is none"
+    );
+}
+
+/// The partitions of the log: that of the signing keys, and another.
+fn of_keys_and_another() -> (Partition, Partition) {
+    let of_keys = partition_of("keys");
+    (of_keys, Partition(1 - of_keys.0))
+}
+
+#[tokio::test]
+async fn r24_a_partition_that_cannot_be_proved_makes_only_its_own_codes_cannot_check() {
+    let city = City::new().await;
+    let (of_keys, silent) = of_keys_and_another();
+    let (fresh, stale) = (holder_in(of_keys), holder_in(silent));
+    let (fresh, stale) = (
+        city.issue_to(fresh, "sampling", 1).await,
+        city.issue_to(stale, "sampling", 1).await,
+    );
+    let dead = city.issue_to(holder_in(silent), "sampling", 2).await;
+    let revoked = CodeRevoked {
+        code: dead.issued.code,
+        reason: Sealed::default(),
+    };
+    city.tell(&crate::city::stream_of(holder_in(silent)), Event::CodeRevoked(revoked))
+        .await;
+    city.prove().await;
+    city.store.silence(silent, true);
+    city.clock.advance(Duration::from_secs(61));
+    city.prove_others();
+    let checked = city.scan("sampling_desk", &fresh.text);
+    assert_eq!((checked.verdict.reason, checked.age_ms), (Reason::Ok, 0));
+    let unchecked = city.scan("sampling_desk", &stale.text);
+    assert_eq!(
+        (unchecked.verdict.decision, unchecked.verdict.reason, unchecked.age_ms),
+        (Decision::CannotCheck, Reason::TooStale, 61_000)
+    );
+    assert_eq!(city.reason("sampling_desk", &dead.text), Reason::Revoked);
+    let newborn = city.sign("sampling", 9, None);
+    let newborn = city.scan("sampling_desk", &newborn.text);
+    assert_eq!(newborn.verdict.decision, Decision::CannotCheck);
+    let card = city
+        .verifier
+        .scan_id_card(city.place("staffed"), &wang(), None, city.at_once());
+    assert_eq!(
+        (card.verdict.reason, card.age_ms),
+        (Reason::TooStale, 61_000),
+        "a card is as old as the oldest partition, whoever it is"
+    );
+    let unreadable = city.scan("sampling_desk", "no code of ours");
+    assert_eq!(unreadable.age_ms, 61_000, "and so is what is of no list");
+    city.store.silence(silent, false);
+    city.prove().await;
+    assert_eq!(city.reason("sampling_desk", &stale.text), Reason::Ok);
+}
+
+#[tokio::test]
+async fn r24_every_verdict_rests_on_the_partition_of_the_signing_keys_too() {
+    let city = City::new().await;
+    let (of_keys, other) = of_keys_and_another();
+    let code = city.issue_to(holder_in(other), "sampling", 1).await;
+    city.prove().await;
+    city.store.silence(of_keys, true);
+    city.clock.advance(Duration::from_secs(61));
+    city.prove_others();
+    let unchecked = city.scan("sampling_desk", &code.text);
+    assert_eq!(
+        (unchecked.verdict.reason, unchecked.age_ms),
+        (Reason::TooStale, 61_000),
+        "its key may be compromised since"
     );
 }

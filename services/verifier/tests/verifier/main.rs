@@ -1,11 +1,13 @@
 //! The rules that a verifier keeps, through the function that both faces call and through the scan below it.
 
+mod answers;
 mod cards;
 mod city;
 mod keys;
 mod knowledge;
 mod order;
 mod places;
+mod questions;
 mod registrations;
 mod slow_vault;
 mod snapshots;

@@ -8,7 +8,7 @@ use citycode_domain::standing::Standing;
 use citycode_service_kit::problem::Code as ProblemCode;
 use citycode_token::DeviceSigner;
 
-use crate::city::{City, HOLDER, LI, WANG, caller, desk, holder_stream, request, words};
+use crate::city::{City, HOLDER, LI, WANG, caller, desk, holder_stream, request, wang, words};
 
 fn standing(code: &crate::city::Code, standing: Standing) -> Event {
     Event::StandingChanged(StandingChanged {
@@ -63,10 +63,12 @@ async fn r21_standing_counts_where_the_place_rests_on_it_and_changes_no_validity
         );
         let card = city
             .verifier
-            .scan_id_card(city.place("staffed"), Some(HOLDER), city.at_once());
+            .scan_id_card(city.place("staffed"), &wang(), Some(HOLDER), city.at_once());
         assert_eq!((card.verdict.reason, card.standing), (reason, Some(set)));
     }
-    let stranger = city.verifier.scan_id_card(city.place("staffed"), None, city.at_once());
+    let stranger = city
+        .verifier
+        .scan_id_card(city.place("staffed"), &wang(), None, city.at_once());
     assert_eq!(
         stranger.verdict.reason,
         Reason::Ok,

@@ -31,14 +31,23 @@ impl SlowVault {
     pub(crate) fn take(&self, seconds: u64) {
         self.takes_seconds.store(seconds, Ordering::Relaxed);
     }
+
+    fn pass(&self) {
+        self.clock
+            .advance(Duration::from_secs(self.takes_seconds.load(Ordering::Relaxed)));
+    }
 }
 
 #[tonic::async_trait]
 impl Vault for SlowVault {
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
-        self.clock
-            .advance(Duration::from_secs(self.takes_seconds.load(Ordering::Relaxed)));
+        self.pass();
         self.vault.find(id_number).await
+    }
+
+    async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
+        self.pass();
+        self.vault.find_evenly(id_number).await
     }
 
     async fn find_or_create(

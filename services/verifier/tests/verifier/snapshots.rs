@@ -3,19 +3,25 @@
 use citycode_domain::admission::Reason;
 use citycode_domain::time::Timestamp;
 use citycode_projection::status::KEPT_AFTER_EXPIRY_SECONDS;
-use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_verifier::{Scan, When};
 
 use crate::city::{City, Code, START};
 
 impl City {
-    /// What would have been said when the code was new.
-    fn reason_then(&self, code: &Code) -> Reason {
+    /// What is said, on what is proved known now, of the time when the code was new.
+    async fn reason_then(&self, code: &Code) -> Reason {
+        // A proof that begins at the same instant as the last is none that is newer.
+        self.clock.advance(std::time::Duration::from_millis(1));
+        self.prove().await;
         let scan = Scan {
             place: self.place("sampling_desk"),
             text: &code.text,
             id_number: None,
-            when: When::At(Timestamp(START)),
+            when: When::At {
+                instant: Timestamp(START),
+                asked: self.clock.reading(),
+            },
         };
         self.verifier.scan(&scan).verdict.reason
     }
@@ -66,7 +72,7 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     city.clock.set_wall(due.plus(-60));
     city.verifier.save_snapshot(&path).unwrap();
     assert_eq!(city.verifier.status().lists(), [list, lived], "the clock stepped back");
-    assert_eq!(city.reason_then(&code), Reason::Ok);
+    assert_eq!(city.reason_then(&code).await, Reason::Ok);
 
     city.clock.set_wall(due);
     city.verifier.save_snapshot(&path).unwrap();
@@ -76,7 +82,7 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Expired);
     assert_eq!(city.reason("sampling_desk", &later.text), Reason::Ok);
     assert_eq!(
-        city.reason_then(&code),
+        city.reason_then(&code).await,
         Reason::TooStale,
         "no alarm: it may well have been issued"
     );

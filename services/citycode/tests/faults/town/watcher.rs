@@ -58,7 +58,7 @@ impl Watcher {
             let error = follow(&*followed, &mut fold, &told).await;
             eprintln!("a watcher stopped following: {error}");
         });
-        let freshness = Arc::new(Freshness::default());
+        let freshness = Arc::new(Freshness::new(store.layout()));
         let limit = u64::try_from(LIMIT.as_millis()).expect("seconds");
         let watch = FreshnessWatch::new(limit, HealthRegistry::new().component("freshness"));
         let clock: Arc<dyn Clock> = Arc::new(CommonClock(Arc::clone(common)));
@@ -105,8 +105,10 @@ async fn judge(
         let Some(shown) = pick(&common, &mut draw) else {
             continue;
         };
-        let asked_at = common.clock.monotonic();
-        let age_ms = freshness.age_ms(asked_at);
+        let reading = common.clock.reading();
+        let asked_at = reading.monotonic;
+        let partition = Partition(u16::from(shown.status.list.partition()));
+        let age_ms = freshness.of(partition, &reading).age_ms;
         let known = reader.lookup(shown.status, &shown.digest);
         let lives = matches!(known.status, Status::Issued { life: Life::Valid, .. });
         let limit_ms = u64::try_from(LIMIT.as_millis()).expect("seconds");
@@ -118,7 +120,7 @@ async fn judge(
             code_id: shown.code_id,
             admitted,
             position: Position {
-                partition: Partition(u16::from(shown.status.list.partition())),
+                partition,
                 sequence: Sequence(known.sequence),
             },
             age_ms,
