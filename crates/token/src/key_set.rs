@@ -3,17 +3,27 @@
 //! Beside the standard members each key has its windows: in JWKS `signs_from`, `signs_until`, `verifies_until`
 //! (RFC 3339) and `compromised`; in COSE the private label −65537, `[ from, until / null, verifies until / null,
 //! compromised ]` with times in seconds. A reader that does not know them skips them, as both standards ask.
+//!
+//! The key that signs status lists stands in sets of its own, with a use of its own, so that it is never taken for a
+//! code-signing key, nor the reverse: in JWK, which the portal writes, `"use":"status-list"` (RFC 7517 §4.2 leaves the
+//! values open), in COSE the private label −65538 with the same text. It has no windows: a list says itself until when
+//! it holds.
 
 use citycode_domain::time::Timestamp;
 use data_encoding::BASE64URL_NOPAD;
 use minicbor::Encoder;
 
 use crate::cbor::VEC_GROWS;
-use crate::keyring::{KeyEntry, Keyring};
+use crate::keyring::{KeyEntry, Keyring, key_id_of};
 use crate::sign1::ALG_ED25519;
 
 /// COSE key label of our own, in the range for private use.
 const LABEL_WINDOWS: i64 = -65_537;
+
+/// COSE key label of our own: what a key is for, where that is not signing codes.
+const LABEL_USE: i64 = -65_538;
+/// The use of a key that signs status lists.
+pub const STATUS_LIST_USE: &str = "status-list";
 
 /// The keyring as a JWK set. `kid` is the key id in hex.
 #[must_use]
@@ -75,6 +85,32 @@ fn write_set(
             };
         }
         out.bool(entry.compromised)?;
+    }
+    Ok(())
+}
+
+/// Public halves of the keys that sign status lists, as a COSE key set in deterministic CBOR.
+#[must_use]
+pub fn status_keys_cose_set(public_keys: &[[u8; 32]]) -> Vec<u8> {
+    let mut out = Encoder::new(Vec::new());
+    write_status_keys(&mut out, public_keys).expect(VEC_GROWS);
+    out.into_writer()
+}
+
+fn write_status_keys(
+    out: &mut Encoder<Vec<u8>>,
+    public_keys: &[[u8; 32]],
+) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+    out.array(public_keys.len() as u64)?;
+    for public_key in public_keys {
+        out.map(7)?;
+        out.u8(1)?.u8(1)?; // kty: OKP
+        out.u8(2)?.bytes(&key_id_of(public_key).0)?; // kid
+        out.u8(3)?.i64(ALG_ED25519)?;
+        out.u8(4)?.array(1)?.u8(2)?; // key_ops: verify
+        out.i8(-1)?.u8(6)?; // crv: Ed25519
+        out.i8(-2)?.bytes(public_key)?;
+        out.i64(LABEL_USE)?.str(STATUS_LIST_USE)?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ mod verify;
 
 pub use claims::CodeClaimsToSign;
 pub use id_commitment::{IdCheckKey, id_commitment, id_commitment_matches, stand_in_holder};
-pub use key_set::{keys_cose_set, keys_jwks_json};
+pub use key_set::{STATUS_LIST_USE, keys_cose_set, keys_jwks_json, status_keys_cose_set};
 pub use keyring::{KeyEntry, Keyring, KeyringError, key_id_of};
 pub use proof::{DeviceSigner, PresentError, check_proof, is_sound_device_key, make_proof, present};
 pub use sign::{SignError, SignedToken, SigningKey, sign_code};

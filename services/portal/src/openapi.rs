@@ -18,8 +18,9 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-ancestors 'none'";
 
 /// Paths that need no token.
-const PUBLIC: [&str; 4] = [
+const PUBLIC: [&str; 5] = [
     "/api/v1/keys",
+    "/api/v1/status-keys",
     "/api/v1/status-lists",
     "/api/v1/status-lists/{list}",
     "/api/v1/policy",

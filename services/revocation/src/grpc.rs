@@ -40,6 +40,13 @@ macro_rules! unary {
             ) -> Result<Response<proto::ListStatusListsResponse>, Status> {
                 Ok(Response::new(self.0.lists.list()?))
             }
+
+            async fn list_status_keys(
+                &self,
+                _request: Request<proto::ListStatusKeysRequest>,
+            ) -> Result<Response<proto::ListStatusKeysResponse>, Status> {
+                Ok(Response::new(self.0.lists.list_keys()))
+            }
         }
     };
 }

@@ -20,12 +20,13 @@ use citycode_event_store::{EventStore, Partition};
 use citycode_projection::status::StatusReader;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_token::SigningKey;
 use citycode_token::status_list::{
     Bits, CompressedStatusList, MEDIA_TYPE_CWT, MEDIA_TYPE_JWT, StatusList, StatusListClaims, sign_cwt, sign_jwt,
 };
+use citycode_token::{SigningKey, status_keys_cose_set};
 use citycode_wire::proto::revocation::v1::{
-    GetStatusListRequest, GetStatusListResponse, ListStatusListsResponse, StatusListSummary,
+    GetStatusListRequest, GetStatusListResponse, ListStatusKeysResponse, ListStatusListsResponse, StatusKey,
+    StatusListSummary,
 };
 
 /// Between two cuts. A stranger's verifier learns of a death within this and the list's time to live.
@@ -259,6 +260,19 @@ impl StatusLists {
             key_id: self.key.key_id().to_string(),
             public_key: self.key.public_key().to_vec(),
         })
+    }
+
+    /// The public key that signs the lists, for everyone; known before the first cut.
+    #[must_use]
+    pub fn list_keys(&self) -> ListStatusKeysResponse {
+        let public_key = self.key.public_key();
+        ListStatusKeysResponse {
+            keys: vec![StatusKey {
+                key_id: self.key.key_id().to_string(),
+                public_key: public_key.to_vec(),
+            }],
+            cose_key_set: status_keys_cose_set(&[public_key]),
+        }
     }
 
     fn last_cut(&self) -> Result<Arc<Cuts>, Problem> {

@@ -4,7 +4,10 @@ use crate::fixture::*;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
-use citycode_token::{Keyring, KeyringError, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json, verify};
+use citycode_token::{
+    Keyring, KeyringError, STATUS_LIST_USE, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json,
+    status_keys_cose_set, verify,
+};
 use coset::{CborSerializable, CoseKeySet, Label, iana};
 
 fn retired(key: &SigningKey, signs_until: Timestamp, verifies_until: Timestamp) -> Event {
@@ -144,6 +147,22 @@ fn a_strangers_library_reads_the_cose_key_set() {
             .expect("x");
         assert_eq!(x.1.as_bytes().expect("bytes")[..], entry.public_key());
     }
+}
+
+#[test]
+fn a_status_key_says_in_its_cose_key_set_that_it_is_for_status_lists() {
+    let key = signing_key();
+    let keys = CoseKeySet::from_slice(&status_keys_cose_set(&[key.public_key()]))
+        .expect("a COSE key set")
+        .0;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].key_id, key.key_id().0);
+    let param = |wanted: i64| {
+        let found = keys[0].params.iter().find(|(label, _)| *label == Label::Int(wanted));
+        found.expect("there").1.clone()
+    };
+    assert_eq!(param(-2).as_bytes().expect("bytes")[..], key.public_key());
+    assert_eq!(param(-65_538).as_text(), Some(STATUS_LIST_USE));
 }
 
 #[test]

@@ -12,20 +12,38 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answer::{Instant, incomplete, json, json_bytes};
+use super::status_keys::{self, StatusKeyAnswer};
+use crate::answer::{Instant, incomplete, json};
 use crate::call::{Call, public};
 use crate::portal::SharedState;
 
 /// Media type of a COSE_KeySet (RFC 9052 §11.3.2).
-const COSE_KEY_SET: &str = "application/cose-key-set";
+pub(crate) const COSE_KEY_SET: &str = "application/cose-key-set";
 /// Copies of the keys may be used for this long: a rotation overlaps by a minute.
-const KEYS_CACHE: &str = "public, max-age=30";
+pub(crate) const KEYS_CACHE: &str = "public, max-age=30";
 
 /// The public keys with their windows.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeySet {
-    /// By key id.
+    /// The keys that sign codes.
     keys: Vec<KeyAnswer<'static>>,
+    /// The keys that sign status lists and no codes; absent while the service that holds them does not answer.
+    #[schema(required = false)]
+    status_list_keys: Vec<StatusKeyAnswer>,
+}
+
+/// The issuer's own words, and beside them the status keys.
+#[derive(Serialize)]
+struct PublishedKeys {
+    keys: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_list_keys: Option<Vec<StatusKeyAnswer>>,
+}
+
+/// What the issuer says.
+#[derive(Deserialize)]
+struct CodeKeys {
+    keys: Vec<serde_json::Value>,
 }
 
 /// A signing key's public side, as a JWK with its windows.
@@ -63,20 +81,29 @@ pub(crate) struct KeyAnswer<'a> {
     compromised: bool,
 }
 
-/// The public keys, as a JWK set, or as a COSE_KeySet where `Accept` asks for it.
+/// The public keys that sign codes, as a JWK set, or as a COSE_KeySet where `Accept` asks for it. The JWK set has beside
+/// them, in a member of their own, the keys that sign status lists; their COSE_KeySet stands at `/api/v1/status-keys`.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
     responses((status = 200, content((KeySet = "application/json"), (Vec<u8> = "application/cose-key-set")))))]
 pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let mut issuer = shared.clients.issuer.clone();
     let message = public(&headers, proto::ListKeysRequest {});
     let answer = issuer.list_keys(message).await?.into_inner();
-    let wants_cose = prefers(&headers, COSE_KEY_SET, "application/json");
-    let response = if wants_cose {
-        ([(CONTENT_TYPE, COSE_KEY_SET)], Body::from(answer.cose_key_set)).into_response()
+    if prefers(&headers, COSE_KEY_SET, "application/json") {
+        let response = ([(CONTENT_TYPE, COSE_KEY_SET)], Body::from(answer.cose_key_set)).into_response();
+        return Ok(([(CACHE_CONTROL, KEYS_CACHE), (VARY, "accept")], response).into_response());
+    }
+    let CodeKeys { keys } = serde_json::from_str(&answer.jwks).map_err(|_| incomplete("issuer"))?;
+    let kids: Vec<&str> = keys.iter().filter_map(|key| key.get("kid")?.as_str()).collect();
+    let status_list_keys = status_keys::beside(&shared, &headers, &kids).await;
+    // What lacks the status keys is not kept.
+    let lasting = if status_list_keys.is_some() {
+        KEYS_CACHE
     } else {
-        json_bytes(answer.jwks)
+        "no-store"
     };
-    Ok(([(CACHE_CONTROL, KEYS_CACHE), (VARY, "accept")], response).into_response())
+    let response = json(&PublishedKeys { keys, status_list_keys })?;
+    Ok(([(CACHE_CONTROL, lasting), (VARY, "accept")], response).into_response())
 }
 
 /// Whether the caller would rather have `media_type` than `default` (RFC 9110 §12.5.1): named with a greater weight, or

@@ -7,6 +7,7 @@ mod import;
 mod keys;
 mod policy;
 mod residents;
+mod status_keys;
 mod status_lists;
 mod verify;
 mod verify_image;
@@ -44,6 +45,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(keys::list_keys))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::compromise))
+        .routes(routes!(status_keys::status_keys))
         .routes(routes!(status_lists::list))
         .routes(routes!(status_lists::get))
         .routes(routes!(policy::policy))

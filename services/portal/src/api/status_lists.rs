@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::keys::prefers;
+use super::status_keys::StatusKeyAnswer;
 use crate::answer::{incomplete, json};
 use crate::call::public;
 use crate::portal::SharedState;
@@ -26,9 +27,11 @@ const AGGREGATION_CACHE: &str = "public, max-age=60";
 pub(crate) struct Aggregation<'a> {
     /// URI of each list that is not retired.
     status_lists: Vec<&'a str>,
+    /// The keys that sign them. They sign no codes.
+    status_list_keys: Vec<StatusKeyAnswer>,
 }
 
-/// The status lists that there are.
+/// The status lists that there are, and the keys that sign them.
 #[utoipa::path(get, path = "/api/v1/status-lists", tag = "keys",
     responses((status = 200, body = Aggregation)))]
 pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
@@ -36,7 +39,11 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
     let message = public(&headers, proto::ListStatusListsRequest {});
     let answer = revocation.list_status_lists(message).await?.into_inner();
     let status_lists = answer.lists.iter().map(|list| list.uri.as_str()).collect();
-    let response = json(&Aggregation { status_lists })?;
+    let status_list_keys = vec![StatusKeyAnswer::new(&answer.key_id, &answer.public_key)];
+    let response = json(&Aggregation {
+        status_lists,
+        status_list_keys,
+    })?;
     Ok(([(CACHE_CONTROL, AGGREGATION_CACHE)], response).into_response())
 }
 

@@ -11,11 +11,12 @@ use tonic::body::Body;
 use crate::clients::TransportError;
 
 /// Methods that change nothing: whatever another instance answers is an answer. Every other is an act.
-pub(super) const LOOKING: [&str; 5] = [
+pub(super) const LOOKING: [&str; 6] = [
     "/citycode.audit.v1.AuditService/History",
     "/citycode.issuer.v1.IssuerService/ListCodes",
     "/citycode.issuer.v1.IssuerService/ListKeys",
     "/citycode.revocation.v1.RevocationService/GetStatusList",
+    "/citycode.revocation.v1.RevocationService/ListStatusKeys",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
 /// The act that is known by a scan id instead of a command id.

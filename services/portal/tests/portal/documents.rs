@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the agreed API, and whether it is for everyone.
-const OPERATIONS: [(&str, &str, bool); 23] = [
+const OPERATIONS: [(&str, &str, bool); 24] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -31,6 +31,7 @@ const OPERATIONS: [(&str, &str, bool); 23] = [
     ("get", "/api/v1/keys", true),
     ("post", "/api/v1/keys/rotate", false),
     ("post", "/api/v1/keys/{kid}/compromise", false),
+    ("get", "/api/v1/status-keys", true),
     ("get", "/api/v1/status-lists", true),
     ("get", "/api/v1/status-lists/{list}", true),
     ("get", "/api/v1/policy", true),

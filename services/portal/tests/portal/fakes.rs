@@ -183,6 +183,7 @@ fake!(RevocationService, revocation, {
     reinstate: ReinstateRequest => ReinstateResponse,
     set_standing: SetStandingRequest => SetStandingResponse,
     get_status_list: GetStatusListRequest => GetStatusListResponse,
+    list_status_keys: ListStatusKeysRequest => ListStatusKeysResponse,
     list_status_lists: ListStatusListsRequest => ListStatusListsResponse,
 } {});
 

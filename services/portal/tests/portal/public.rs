@@ -4,7 +4,8 @@ use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysResponse, SigningKey,
 };
 use citycode_wire::proto::revocation::v1::{
-    GetStatusListRequest, GetStatusListResponse, ListStatusListsResponse, StatusListSummary,
+    GetStatusListRequest, GetStatusListResponse, ListStatusKeysResponse, ListStatusListsResponse, StatusKey,
+    StatusListSummary,
 };
 use serde_json::json;
 
@@ -18,9 +19,11 @@ async fn keys_are_a_jwk_set_or_a_cose_key_set_as_asked() {
         jwks: r#"{"keys":[{"kid":"0badc0de"}]}"#.into(),
         cose_key_set: vec![0x81, 0xa0],
     });
+    city.fakes.ready(status_keys("5747a7ce"));
     for accept in [&[][..], &[("accept", "*/*")], &[("accept", "application/json, */*")]] {
         let answer = city.get("/api/v1/keys", accept).await;
-        assert_eq!(answer.ok(), json!({"keys": [{"kid": "0badc0de"}]}));
+        let expected = json!({"keys": [{"kid": "0badc0de"}], "status_list_keys": [status_key("5747a7ce")]});
+        assert_eq!(answer.ok(), expected);
         assert_eq!(answer.header("cache-control"), "public, max-age=30");
         assert_eq!(answer.header("vary"), "accept");
     }
@@ -28,6 +31,56 @@ async fn keys_are_a_jwk_set_or_a_cose_key_set_as_asked() {
     let answer = city.get("/api/v1/keys", &cose).await;
     assert_eq!((answer.status, &answer.body[..]), (200, &[0x81, 0xa0][..]));
     assert_eq!(answer.header("content-type"), "application/cose-key-set");
+}
+
+fn status_keys(kid: &str) -> ListStatusKeysResponse {
+    ListStatusKeysResponse {
+        keys: vec![StatusKey {
+            key_id: kid.into(),
+            public_key: vec![0xff; 32],
+        }],
+        cose_key_set: vec![0x81, 0xa1],
+    }
+}
+
+fn status_key(kid: &str) -> serde_json::Value {
+    json!({
+        "kty": "OKP", "crv": "Ed25519", "x": "__________________________________________8", "kid": kid,
+        "alg": "Ed25519", "use": "status-list",
+    })
+}
+
+#[tokio::test]
+async fn status_keys_stand_in_a_set_of_their_own() {
+    let city = City::new();
+    city.fakes.ready(status_keys("5747a7ce"));
+    let answer = city.get("/api/v1/status-keys", &[]).await;
+    assert_eq!(answer.ok(), json!({"keys": [status_key("5747a7ce")]}));
+    assert_eq!(answer.header("cache-control"), "public, max-age=30");
+    let cose = [("accept", "application/cose-key-set")];
+    let answer = city.get("/api/v1/status-keys", &cose).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &[0x81, 0xa1][..]));
+    assert_eq!(answer.header("content-type"), "application/cose-key-set");
+}
+
+#[tokio::test]
+async fn a_key_that_signs_codes_is_not_published_as_a_status_key_and_code_keys_do_not_wait_for_status_keys() {
+    let city = City::new();
+    city.fakes.ready(ListKeysResponse {
+        jwks: r#"{"keys":[{"kid":"0badc0de"}]}"#.into(),
+        ..Default::default()
+    });
+    city.fakes.ready(status_keys("0badc0de"));
+    let both = city.get("/api/v1/keys", &[]).await;
+    assert_eq!(both.ok(), json!({"keys": [{"kid": "0badc0de"}]}));
+    city.fakes.ready(ListStatusKeysResponse::default());
+    let none = city.get("/api/v1/keys", &[]).await;
+    assert_eq!(none.ok(), json!({"keys": [{"kid": "0badc0de"}]}));
+    assert_eq!(
+        none.header("cache-control"),
+        "no-store",
+        "an incomplete answer is not kept"
+    );
 }
 
 fn key() -> SigningKey {
@@ -69,10 +122,12 @@ async fn status_lists_are_named_by_their_uris() {
     let uris = ["https://s.example/0000002a", "https://s.example/0000002b"];
     city.fakes.ready(ListStatusListsResponse {
         lists: uris.map(list).to_vec(),
-        ..Default::default()
+        public_key: vec![0xff; 32],
+        key_id: "5747a7ce".into(),
     });
     let answer = city.get("/api/v1/status-lists", &[]).await;
-    assert_eq!(answer.ok()["status_lists"], json!(uris));
+    let expected = json!({"status_lists": uris, "status_list_keys": [status_key("5747a7ce")]});
+    assert_eq!(answer.ok(), expected);
 }
 
 fn status_list(not_modified: bool) -> GetStatusListResponse {
