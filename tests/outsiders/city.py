@@ -2,56 +2,89 @@
 
 Issues a code over the command line, writes its picture and its print sheet, and lets Debian's `zbarimg` and PyPI's
 `zxing-cpp` read both (the sheet rendered at 150 dpi) to the very token; then PyPI's `cwt` and `pycose` check the
-token with the key from `GET /api/v1/keys`.
+token with the key from `GET /api/v1/keys`, and its status list, as CWT and (`joserfc`) as JWT, with the keys that are
+published for lists: nothing but public data is used.
 """
 
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import sys
-import urllib.request
+import urllib.error
 
-BINARY = os.environ["CITYCODE_BIN"]
+from _running import ELDER, citycode, eventually, fetch, running
+
 OUT = pathlib.Path(sys.argv[1]).resolve()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ELDER = "11010519491231002X"  # printed in GB 11643
+LISTS = {"cwt": "application/statuslist+cwt", "jwt": "application/statuslist+jwt"}
+COSE_KEYS = "application/cose-key-set"
 
 
-def citycode(*args, server):
-    command = [BINARY, *args, "--server", server, "--token-file", str(OUT / "data/admin.token"), "--output", "json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+def by_strangers(*args, expect=0):
+    command = [sys.executable, ROOT / "crates/token/tests/outsiders.py", "--token", f"@{OUT / 'token.txt'}", *args]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == (expect == 0), f"{args}: {done.stdout}{done.stderr}"
+
+
+def status_list(url, name, form):
+    """The list once it is cut; before the first cut after the issue there is none of this name."""
+
+    def look():
+        try:
+            return fetch(f"{url}/api/v1/status-lists/{name}", LISTS[form])
+        except urllib.error.HTTPError as error:
+            assert error.code in (404, 503), error
+            return None
+
+    return eventually(f"status list {name}", look)
+
+
+def write(name, content):
+    path = OUT / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+def take_everything(url):
+    citycode(OUT, url, "register", "--id-number", ELDER, "--name", "张小三", "--channel", "kiosk")
+    common = ["--kind", "offline", "--id-number", ELDER]
+    code = citycode(OUT, url, "issue", *common, "--channel", "kiosk", "--out", str(OUT / "code.png"))
+    citycode(OUT, url, "reprint", *common, "--channel", "pc", "--out", str(OUT / "sheet.pdf"))
+    write("token.txt", code["token"].encode())
+    write("code.json", code)
+    keys = json.loads(fetch(f"{url}/api/v1/keys"))
+    assert all(key["use"] == "sig" for key in keys["keys"])
+    assert all(key["use"] == "status-list" for key in keys["status_list_keys"])
+    assert not {key["kid"] for key in keys["keys"]} & {key["kid"] for key in keys["status_list_keys"]}
+    write("keys.json", keys)
+    write("keys.cbor", fetch(f"{url}/api/v1/keys", COSE_KEYS))
+    write("status-keys.json", fetch(f"{url}/api/v1/status-keys"))
+    write("status-keys.cbor", fetch(f"{url}/api/v1/status-keys", COSE_KEYS))
+    write("lists-keys.json", {"keys": keys["status_list_keys"]})
+    for form in LISTS:
+        write(f"list.{form}", status_list(url, code["status"]["list"][-8:], form))
+    named = json.loads(fetch(f"{url}/api/v1/status-lists"))
+    assert named["status_list_keys"] == keys["status_list_keys"] == json.loads((OUT / "status-keys.json").read_text())["keys"]
 
 
 def main():
-    env = {**os.environ, "HOME": str(OUT), "XDG_STATE_HOME": str(OUT / "state")}
-    command = [BINARY, "up", "--listen", "127.0.0.1:0", "--data", str(OUT / "data")]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    try:
-        url = server.stdout.readline().removeprefix("ready ").strip()
-        citycode("register", "--id-number", ELDER, "--name", "张小三", "--channel", "kiosk", server=url)
-        common = ["--kind", "offline", "--id-number", ELDER]
-        code = citycode("issue", *common, "--channel", "kiosk", "--out", str(OUT / "code.png"), server=url)
-        citycode("reprint", *common, "--channel", "pc", "--out", str(OUT / "sheet.pdf"), server=url)
-        (OUT / "token.txt").write_text(code["token"])
-        (OUT / "code.json").write_text(json.dumps(code))
-        with urllib.request.urlopen(f"{url}/api/v1/keys") as answer:
-            (OUT / "keys.json").write_bytes(answer.read())
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=60)
+    with running(OUT) as url:
+        take_everything(url)
     subprocess.run(
         [sys.executable, ROOT / "crates/qr/tests/outsiders.py", OUT / "token.txt", OUT / "code.png", OUT / "sheet.pdf"],
         check=True,
     )
-    subprocess.run(
-        [sys.executable, ROOT / "crates/token/tests/outsiders.py", "--token", f"@{OUT / 'token.txt'}",
-         "--key", f"@{OUT / 'keys.json'}"],
-        check=True,
-    )
+    by_strangers("--key", f"@{OUT / 'keys.json'}")
+    by_strangers("--key", f"@{OUT / 'keys.cbor'}")
+    for form in LISTS:
+        of_list = ["--list", OUT / f"list.{form}", "--status", "0"]
+        for published in ["lists-keys.json", "status-keys.json", "status-keys.cbor"]:
+            by_strangers("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / published}", *of_list)
+        # Neither set has the other's keys.
+        by_strangers("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / 'keys.cbor'}", *of_list, expect=1)
+    by_strangers("--key", f"@{OUT / 'status-keys.json'}", expect=1)
     print("zbarimg and zxing-cpp read the picture and the sheet to the very token; cwt and pycose verify it")
+    print("cwt, pycose and joserfc verify its status list with the keys that are published for lists")
 
 
 main()

@@ -7,7 +7,9 @@ use citycode_wire::proto::model::v1 as model;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The body as JSON, written once.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<Response, Problem> {
@@ -36,6 +38,20 @@ pub(crate) fn incomplete(service: &'static str) -> Problem {
     tracing::error!(service, "an answer lacks a field that it must have");
     Problem::internal()
 }
+
+/// Bytes as they are, for the description of the API.
+pub(crate) struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .into()
+    }
+}
+
+impl ToSchema for Binary {}
 
 /// Nothing to say beyond that it is done.
 #[derive(Serialize, ToSchema)]
@@ -110,8 +126,8 @@ pub(crate) struct CodeAnswer<'a> {
 /// A place in a status list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusPlace<'a> {
-    /// The list, 8 hex digits.
-    #[schema(example = "0000002a")]
+    /// The list's URI. It ends with 8 hex digits, by which `/api/v1/status-lists/{list}` serves it.
+    #[schema(format = "uri", example = "https://s.example/0000002a")]
     list: &'a str,
     /// Place in it, from 0.
     index: u32,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use citycode_service_kit::auth::optional_caller;
+use citycode_service_kit::auth::{Caller, optional_caller};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry::current_traceparent;
@@ -20,6 +20,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// A call whose caller has shown who it is. Handlers of everything that is not public take one.
 pub(crate) struct Call {
+    caller: Arc<Caller>,
     authorization: MetadataValue<Ascii>,
     traceparent: Option<MetadataValue<Ascii>>,
     idempotency_key: Option<Uuid>,
@@ -32,7 +33,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let missing = || Problem::unauthenticated("there is no access token");
-        optional_caller(parts).ok_or_else(missing)?;
+        let caller = optional_caller(parts).ok_or_else(missing)?;
         let entropy = parts
             .extensions
             .get::<Arc<dyn Entropy>>()
@@ -40,6 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(missing)?;
         let authorization = MetadataValue::try_from(header.as_bytes()).map_err(|_| missing())?;
         Ok(Self {
+            caller,
             authorization,
             traceparent: traceparent(&parts.headers),
             idempotency_key: idempotency_key(&parts.headers)?,
@@ -49,6 +51,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
 }
 
 impl Call {
+    /// Who calls.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// The message as a request in the caller's name.
     pub(crate) fn with<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);

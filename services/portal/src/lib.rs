@@ -11,6 +11,8 @@
 //! | `call` | the caller's token, command id and trace context, passed on |
 //! | `lines`, `pipeline` | newline-delimited JSON in and out, without holding whole bodies |
 //! | `openapi` | the description at `/openapi.json` and the page at `/docs` |
+//! | `pictures` | what pictures may cost |
+//! | `page` | the page at `/` |
 //! | `spread` | calls over the instances of a service, past those that do not serve |
 //! | `face` | what holds for every answer: headers, spans, panics, time limits |
 
@@ -22,6 +24,8 @@ mod device_key;
 mod face;
 mod lines;
 mod openapi;
+mod page;
+mod pictures;
 mod pipeline;
 mod portal;
 mod spread;

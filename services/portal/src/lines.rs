@@ -44,7 +44,8 @@ impl Lines {
     /// `invalid_request` where the content type says that it is something else.
     pub(crate) fn of(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        match kind.map(|kind| kind.split(';').next().unwrap_or_default().trim()) {
+        let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        match kind.as_deref() {
             Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {}
             _ => return Err(invalid("the content type is not application/x-ndjson")),
         }

@@ -8,16 +8,10 @@ use citycode_domain::policy::Policy;
 use citycode_service_kit::auth::{AccessTokens, Authenticate};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
-use tokio::sync::Semaphore;
 
 use crate::clients::Clients;
-use crate::{api, face, openapi};
-
-/// Pictures looked at at once, on machines of two cores: each computes for up to two seconds, and one of 40 megapixels
-/// holds 286 MB meanwhile (measured on a debug build). With those that wait a portal is given 1 GiB (`deploy`).
-const PICTURES_AT_ONCE: usize = 2;
-/// Mebibytes of pictures that are held as they were sent: eight of the largest, or all that a queue of gates sends.
-const PICTURE_MEBIBYTES: usize = 128;
+use crate::pictures::Pictures;
+use crate::{api, face, openapi, page};
 
 /// What a portal is made of.
 pub struct PortalParts {
@@ -44,10 +38,8 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<Policy>,
     /// The policy as it is answered.
     pub(crate) policy_json: Bytes,
-    /// Bounds how many pictures are looked at at once.
-    pub(crate) pictures: Arc<Semaphore>,
-    /// Bounds what pictures hold before and while they are looked at.
-    pub(crate) picture_mebibytes: Arc<Semaphore>,
+    /// Bounds what pictures cost.
+    pub(crate) pictures: Pictures,
 }
 
 /// The state of every handler.
@@ -68,15 +60,14 @@ impl Portal {
             clients,
             policy_json: api::policy_json(&policy),
             policy,
-            pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
-            picture_mebibytes: Arc::new(Semaphore::new(PICTURE_MEBIBYTES)),
+            pictures: Pictures::new(Arc::clone(&clock)),
         });
         let (routes, description) = api::routes(openapi::start()).split_for_parts();
         let authenticated = routes
             .with_state(shared)
             .layer(Extension(entropy))
             .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
-        let described = openapi::routes(description);
+        let described = openapi::routes(description).merge(page::routes());
         Self {
             router: face::finish(authenticated.merge(described), clock),
         }

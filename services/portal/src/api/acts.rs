@@ -25,6 +25,7 @@ pub(crate) struct ConcernedCode<'a> {
 /// Reports a code lost.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "channel": "kiosk"}))]
 pub(crate) struct ReportLossBody {
     /// Name of the kind in the policy.
     #[schema(example = "offline")]
@@ -40,13 +41,14 @@ pub(crate) struct ReportLossBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// The holder says that a code is lost; it dies. The code itself is not needed.
 #[utoipa::path(post, path = "/api/v1/report-loss", tag = "codes", request_body = ReportLossBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = ConcernedCode)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
 pub(crate) async fn report_loss(
     State(shared): SharedState,
     call: Call,
@@ -68,6 +70,7 @@ pub(crate) async fn report_loss(
 /// An officer's act on a holder's code of one kind.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "reason": "reported by the district office"}))]
 pub(crate) struct OfficerBody {
     /// Name of the kind in the policy.
     #[schema(example = "offline")]
@@ -81,6 +84,7 @@ pub(crate) struct OfficerBody {
     /// ID number of the guardian whose code it is, in kinds that are per guardian.
     guardian: Option<String>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
@@ -100,8 +104,8 @@ macro_rules! officer_message {
 
 /// Kills a code for good.
 #[utoipa::path(post, path = "/api/v1/revoke", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = ConcernedCode)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
 pub(crate) async fn revoke(
     State(shared): SharedState,
     call: Call,
@@ -115,8 +119,8 @@ pub(crate) async fn revoke(
 
 /// Holds a kind of a holder: the code refuses until it is reinstated, and none can be issued.
 #[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = ConcernedCode)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The code that is held", body = ConcernedCode)))]
 pub(crate) async fn suspend(
     State(shared): SharedState,
     call: Call,
@@ -130,8 +134,8 @@ pub(crate) async fn suspend(
 
 /// Lifts a hold.
 #[utoipa::path(post, path = "/api/v1/reinstate", tag = "officers", request_body = OfficerBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = ConcernedCode)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The hold is lifted", body = ConcernedCode)))]
 pub(crate) async fn reinstate(
     State(shared): SharedState,
     call: Call,
@@ -150,6 +154,7 @@ fn concerned(code_id: Option<&str>) -> Result<Response, Problem> {
 /// Says a holder's standing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"id_number": "11010519491231002X", "standing": "yellow", "reason": "close contact"}))]
 pub(crate) struct StandingBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
@@ -161,13 +166,14 @@ pub(crate) struct StandingBody {
     #[schema(example = "close contact")]
     reason: String,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// The health authority's word; it reaches all of the holder's codes at once and changes no validity.
 #[utoipa::path(post, path = "/api/v1/standing", tag = "officers", request_body = StandingBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = Done)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The standing is recorded, or was already", body = Done)))]
 pub(crate) async fn standing(
     State(shared): SharedState,
     call: Call,

@@ -16,6 +16,7 @@ use crate::portal::SharedState;
 /// Asks for a code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "channel": "kiosk"}))]
 pub(crate) struct IssueBody {
     /// Name of the kind in the policy.
     #[schema(example = "offline")]
@@ -41,13 +42,14 @@ pub(crate) struct IssueBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// Issues a code, or reissues where one is valid: the earlier one of the kind dies in the same instant.
 #[utoipa::path(post, path = "/api/v1/issue", tag = "codes", request_body = IssueBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = CodeAnswer)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The code that lives now", body = CodeAnswer)))]
 pub(crate) async fn issue(
     State(shared): SharedState,
     call: Call,
@@ -73,6 +75,7 @@ pub(crate) async fn issue(
 /// Asks for the same code again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "channel": "pc"}))]
 pub(crate) struct ReprintBody {
     /// Name of the kind in the policy.
     #[schema(example = "offline")]
@@ -91,13 +94,14 @@ pub(crate) struct ReprintBody {
     /// How the holder, or the guardian where one acts, was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// The same code again, byte for byte; nothing changes.
 #[utoipa::path(post, path = "/api/v1/reprint", tag = "codes", request_body = ReprintBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = CodeAnswer)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The same code, as it was issued", body = CodeAnswer)))]
 pub(crate) async fn reprint(
     State(shared): SharedState,
     call: Call,
@@ -127,6 +131,7 @@ fn code_answer(code: Option<&proto::IssuedCode>) -> Result<Response, Problem> {
 /// Asks for a holder's codes.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"id_number": "11010519491231002X"}))]
 pub(crate) struct CodesBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
@@ -168,7 +173,7 @@ pub(crate) struct CodeStateAnswer<'a> {
 
 /// The holder's codes and their state.
 #[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
-    responses((status = 200, body = CodesAnswer)))]
+    responses((status = 200, description = "The holder's codes", body = CodesAnswer)))]
 pub(crate) async fn codes(
     State(shared): SharedState,
     call: Call,

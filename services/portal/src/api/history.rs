@@ -19,6 +19,7 @@ use crate::portal::{Shared, SharedState};
 /// Whose history: either `code_id`, or `kind` and `id_number`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X"}))]
 pub(crate) struct HistoryBody {
     /// Code id, 16 hex digits.
     #[schema(example = "9f86d081884c7d65")]
@@ -65,7 +66,7 @@ pub(crate) struct HistoryEntryAnswer<'a> {
 /// The life of a code. With `kind` and `id_number`: of the holder's code of that kind that is valid or, if none
 /// is, of the last one.
 #[utoipa::path(post, path = "/api/v1/history", tag = "audit", request_body = HistoryBody,
-    responses((status = 200, body = HistoryAnswer)))]
+    responses((status = 200, description = "The code's life in the order of the log", body = HistoryAnswer)))]
 pub(crate) async fn history(
     State(shared): SharedState,
     call: Call,

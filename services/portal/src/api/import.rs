@@ -11,7 +11,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answer::{CodeAnswer, attestation, incomplete, invalid};
+use crate::answer::{Binary, CodeAnswer, attestation, incomplete, invalid};
 use crate::call::Call;
 use crate::lines::{Line, Lines};
 use crate::pipeline::send_lines;
@@ -20,6 +20,7 @@ use crate::portal::SharedState;
 /// The first line: what holds for all rows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "offline", "channel": "counter"}))]
 pub(crate) struct ImportOptions {
     /// Name of the kind to issue.
     #[schema(example = "offline")]
@@ -38,6 +39,7 @@ pub(crate) struct ImportOptions {
 /// Every further line: one resident.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"line": 2, "id_number": "11010519491231002X", "name": "张小三"}))]
 pub(crate) struct ImportRow {
     /// Line in the caller's file; comes back in the answer.
     #[schema(example = 2)]
@@ -85,8 +87,9 @@ struct RowProblem<'a> {
 /// A row that cannot be understood is `rejected` and the stream goes on. If the import as a whole fails midway, the
 /// last line is `{"problem":…}` and rows without an answer may or may not have been done: run it again.
 #[utoipa::path(post, path = "/api/v1/import", tag = "codes",
-    request_body(content((ImportOptions = "application/x-ndjson"), (ImportRow = "application/jsonl"))),
-    responses((status = 200, body = ImportAnswer, content_type = "application/x-ndjson")))]
+    request_body(content = Binary, content_type = "application/x-ndjson",
+        description = "Lines: first `ImportOptions` as JSON, then an `ImportRow` as JSON for each resident"),
+    responses((status = 200, description = "One line of answer for each row, in order: `ImportAnswer` as JSON, or `{\"problem\": …}`", body = Binary, content_type = "application/x-ndjson")))]
 pub(crate) async fn import(
     State(shared): SharedState,
     call: Call,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::status_keys::{self, StatusKeyAnswer};
-use crate::answer::{Instant, incomplete, json};
+use crate::answer::{Binary, Instant, incomplete, json};
 use crate::call::{Call, public};
 use crate::portal::SharedState;
 
@@ -84,7 +84,7 @@ pub(crate) struct KeyAnswer<'a> {
 /// The public keys that sign codes, as a JWK set, or as a COSE_KeySet where `Accept` asks for it. The JWK set has beside
 /// them, in a member of their own, the keys that sign status lists; their COSE_KeySet stands at `/api/v1/status-keys`.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
-    responses((status = 200, content((KeySet = "application/json"), (Vec<u8> = "application/cose-key-set")))))]
+    responses((status = 200, description = "The public keys", content((KeySet = "application/json"), (Binary = "application/cose-key-set")))))]
 pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let mut issuer = shared.clients.issuer.clone();
     let message = public(&headers, proto::ListKeysRequest {});
@@ -134,15 +134,17 @@ pub(crate) fn prefers(headers: &HeaderMap, media_type: &str, default: &str) -> b
 /// Nothing but, if wanted, the command's id.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
 pub(crate) struct KeyActBody {
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// A fresh key signs from now on; the one before it is retired and still verifies.
 #[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", request_body = KeyActBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = KeyAnswer)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The key that signs from now on", body = KeyAnswer)))]
 pub(crate) async fn rotate(
     State(shared): SharedState,
     call: Call,
@@ -159,8 +161,8 @@ pub(crate) async fn rotate(
 /// A key may be in other hands: it signs no more, and what the log does not know of it is refused.
 #[utoipa::path(post, path = "/api/v1/keys/{kid}/compromise", tag = "keys", request_body = KeyActBody,
     params(("kid" = String, Path, description = "Key id, 8 hex digits"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = KeyAnswer)))]
+        ("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The key, marked", body = KeyAnswer)))]
 pub(crate) async fn compromise(
     State(shared): SharedState,
     call: Call,

@@ -19,7 +19,9 @@ use axum::middleware::from_fn;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
 pub(crate) use policy::policy_json;
+pub(crate) use verify::{VerdictAnswer, VerifyBody};
 
 use crate::face::within_time;
 use crate::portal::Shared;

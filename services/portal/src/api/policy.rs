@@ -131,7 +131,7 @@ fn label_answer(label: &Label) -> LabelAnswer<'_> {
 
 /// Kinds, places and channels with their labels.
 #[utoipa::path(get, path = "/api/v1/policy", tag = "policy",
-    responses((status = 200, body = PolicyAnswer)))]
+    responses((status = 200, description = "The policy as clients need it", body = PolicyAnswer)))]
 pub(crate) async fn policy(State(shared): SharedState) -> Response {
     let answer = json_bytes(shared.policy_json.clone());
     ([(CACHE_CONTROL, POLICY_CACHE)], answer).into_response()

@@ -14,6 +14,7 @@ use crate::portal::SharedState;
 /// Makes a resident known.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"id_number": "11010519491231002X", "name": "张小三", "channel": "kiosk"}))]
 pub(crate) struct RegisterBody {
     /// Resident ID number, GB 11643.
     #[schema(example = "11010519491231002X")]
@@ -32,13 +33,14 @@ pub(crate) struct RegisterBody {
     /// How the person was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// A resident becomes known. Again with the same number changes nothing and answers alike.
 #[utoipa::path(post, path = "/api/v1/register", tag = "residents", request_body = RegisterBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = Done)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The person is known now; the same whether it was known before or not", body = Done)))]
 pub(crate) async fn register(
     State(shared): SharedState,
     call: Call,
@@ -60,12 +62,13 @@ pub(crate) async fn register(
 /// Records a family relationship.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"guardian": "11010519491231002X", "dependent": "310101201001010012"}))]
 pub(crate) struct RelateBody {
     /// ID number of who may act.
     #[schema(example = "11010519491231002X")]
     guardian: String,
     /// ID number of who is acted for.
-    #[schema(example = "310101201001010017")]
+    #[schema(example = "310101201001010012")]
     dependent: String,
     /// Where it is asked; absent where an officer records it.
     channel: Option<String>,
@@ -74,13 +77,14 @@ pub(crate) struct RelateBody {
     /// How the dependent was authenticated.
     dependent_authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// Records a family relationship.
 #[utoipa::path(post, path = "/api/v1/relate", tag = "residents", request_body = RelateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = Done)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The relationship is recorded, or was already", body = Done)))]
 pub(crate) async fn relate(
     State(shared): SharedState,
     call: Call,
@@ -102,6 +106,7 @@ pub(crate) async fn relate(
 /// Ends a family relationship.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"guardian": "11010519491231002X", "dependent": "310101201001010012"}))]
 pub(crate) struct UnrelateBody {
     /// ID number of who may no longer act.
     #[schema(example = "11010519491231002X")]
@@ -114,13 +119,14 @@ pub(crate) struct UnrelateBody {
     /// How whoever asks was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// Ends a family relationship and the codes that rest on it.
 #[utoipa::path(post, path = "/api/v1/unrelate", tag = "residents", request_body = UnrelateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = Done)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The relationship has ended, or had already", body = Done)))]
 pub(crate) async fn unrelate(
     State(shared): SharedState,
     call: Call,
@@ -141,6 +147,7 @@ pub(crate) async fn unrelate(
 /// Forgets a person.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"id_number": "11010519491231002X"}))]
 pub(crate) struct EraseBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
@@ -150,13 +157,14 @@ pub(crate) struct EraseBody {
     /// How the holder was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
 /// Kills the holder's codes, then destroys what leads to the person. Cannot be undone.
 #[utoipa::path(post, path = "/api/v1/erase", tag = "residents", request_body = EraseBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The command's id")),
-    responses((status = 200, body = Done)))]
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The person is forgotten", body = Done)))]
 pub(crate) async fn erase(
     State(shared): SharedState,
     call: Call,

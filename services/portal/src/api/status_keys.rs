@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::keys::{COSE_KEY_SET, KEYS_CACHE, prefers};
-use crate::answer::{incomplete, json};
+use crate::answer::{Binary, incomplete, json};
 use crate::call::public;
 use crate::portal::{Shared, SharedState};
 
@@ -71,7 +71,7 @@ impl StatusKeyAnswer {
 /// The public keys that sign status lists, as a JWK set, or as a COSE_KeySet where `Accept` asks for it. Their `use` is
 /// `status-list` (in COSE under the label -65538): they sign no codes.
 #[utoipa::path(get, path = "/api/v1/status-keys", tag = "keys",
-    responses((status = 200, content((StatusKeySet = "application/json"), (Vec<u8> = "application/cose-key-set")))))]
+    responses((status = 200, description = "The keys that sign status lists", content((StatusKeySet = "application/json"), (Binary = "application/cose-key-set")))))]
 pub(crate) async fn status_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let answer = ask(&shared, &headers).await?;
     let response = if prefers(&headers, COSE_KEY_SET, "application/json") {

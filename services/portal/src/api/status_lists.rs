@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::keys::prefers;
 use super::status_keys::StatusKeyAnswer;
-use crate::answer::{incomplete, json};
+use crate::answer::{Binary, incomplete, json};
 use crate::call::public;
 use crate::portal::SharedState;
 
@@ -32,8 +32,8 @@ pub(crate) struct Aggregation<'a> {
 }
 
 /// The status lists that there are, and the keys that sign them.
-#[utoipa::path(get, path = "/api/v1/status-lists", tag = "keys",
-    responses((status = 200, body = Aggregation)))]
+#[utoipa::path(get, path = "/api/v1/status-lists", operation_id = "list_status_lists", tag = "keys",
+    responses((status = 200, description = "The lists, and the keys that sign them", body = Aggregation)))]
 pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
     let mut revocation = shared.clients.revocation.clone();
     let message = public(&headers, proto::ListStatusListsRequest {});
@@ -48,11 +48,11 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
 }
 
 /// One signed status list: a CWT, or a JWT where `Accept` asks for it.
-#[utoipa::path(get, path = "/api/v1/status-lists/{list}", tag = "keys",
+#[utoipa::path(get, path = "/api/v1/status-lists/{list}", operation_id = "get_status_list", tag = "keys",
     params(("list" = String, Path, description = "The list, 8 hex digits"),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of the copy that is there")),
     responses(
-        (status = 200, content((Vec<u8> = "application/statuslist+cwt"), (String = "application/statuslist+jwt")),
+        (status = 200, description = "The signed list", content((Binary = "application/statuslist+cwt"), (String = "application/statuslist+jwt")),
             headers(("ETag" = String, description = "Entity tag"))),
         (status = 304, description = "The copy still holds")))]
 pub(crate) async fn get(

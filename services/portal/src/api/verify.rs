@@ -17,6 +17,7 @@ use crate::spread::CarriedBy;
 /// One scan: either `code` or `id_card`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"place": "sentinel", "id_card": "11010519491231002X"}))]
 pub(crate) struct VerifyBody {
     /// Name of the place in the policy.
     #[schema(example = "sentinel")]
@@ -175,7 +176,7 @@ impl<'a> VerdictAnswer<'a> {
 
 /// One scan, one verdict. A refusal is an answer, not an error.
 #[utoipa::path(post, path = "/api/v1/verify", tag = "checking", request_body = VerifyBody,
-    responses((status = 200, body = VerdictAnswer)))]
+    responses((status = 200, description = "The verdict; a refusal is one too", body = VerdictAnswer)))]
 pub(crate) async fn verify(
     State(shared): SharedState,
     call: Call,

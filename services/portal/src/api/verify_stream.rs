@@ -10,7 +10,7 @@ use citycode_wire::proto::verifier::v1 as proto;
 use http::HeaderMap;
 
 use super::verify::{VerdictAnswer, VerifyBody};
-use crate::answer::{incomplete, invalid};
+use crate::answer::{Binary, incomplete, invalid};
 use crate::call::Call;
 use crate::lines::{Line, Lines};
 use crate::pipeline::{problem_line, send_lines};
@@ -20,8 +20,9 @@ use crate::portal::SharedState;
 /// judged is answered with `{"problem":…}` in its place, and the stream goes on. A code with bytes that are not UTF-8 is
 /// refused as `unreadable`.
 #[utoipa::path(post, path = "/api/v1/verify/stream", tag = "checking",
-    request_body(content = VerifyBody, content_type = "application/x-ndjson"),
-    responses((status = 200, body = VerdictAnswer, content_type = "application/x-ndjson")))]
+    request_body(content = Binary, content_type = "application/x-ndjson",
+        description = "Lines, each a `VerifyBody` as JSON"),
+    responses((status = 200, description = "One line of answer for each scan, in order: `VerdictAnswer` as JSON, or `{\"problem\": …}`", body = Binary, content_type = "application/x-ndjson")))]
 pub(crate) async fn verify_stream(
     State(shared): SharedState,
     call: Call,

@@ -30,6 +30,7 @@ pub(crate) struct City {
     pub(crate) fakes: Fakes,
     /// An admin's token.
     pub(crate) token: String,
+    authority: LocalAuthority,
     router: Router,
 }
 
@@ -57,14 +58,7 @@ impl City {
         let keys = TrustedKeys::new().with_local(&authority).unwrap();
         let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
-        let grant = Grant {
-            subject: "tester",
-            roles: &[Role::Admin],
-            card_reader: false,
-            local_only: false,
-            lifetime_seconds: 3_600,
-        };
-        let token = authority.mint(&grant, AUDIENCE, NOW).unwrap().to_string();
+        let token = mint(&authority, "tester", &[Role::Admin]);
         // The services verify again what the portal passes on.
         let inside = Authenticate::optional(Arc::clone(&tokens), Arc::clone(&clock)).in_process();
         let services = Routes::new(inside.layer(IssuerServiceServer::new(fakes.clone())))
@@ -81,16 +75,20 @@ impl City {
         Self {
             fakes,
             token,
+            authority,
             router: app(Routes::default(), portal.into_router()),
         }
     }
 
     /// A request in the admin's name.
     pub(crate) fn request(&self, method: &str, path: &str) -> http::request::Builder {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.token))
+        request_with(&self.token, method, path)
+    }
+
+    /// A request in the name of a caller with these roles.
+    pub(crate) fn request_of(&self, subject: &str, roles: &[&str], method: &str, path: &str) -> http::request::Builder {
+        let roles: Vec<Role> = roles.iter().map(|role| Role::parse(role).unwrap().unwrap()).collect();
+        request_with(&mint(&self.authority, subject, &roles), method, path)
     }
 
     /// The response, its body unread.
@@ -169,6 +167,25 @@ impl Answer {
         let text = std::str::from_utf8(&self.body).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// A token of an hour.
+fn mint(authority: &LocalAuthority, subject: &str, roles: &[Role]) -> String {
+    let grant = Grant {
+        subject,
+        roles,
+        card_reader: false,
+        local_only: false,
+        lifetime_seconds: 3_600,
+    };
+    authority.mint(&grant, AUDIENCE, NOW).unwrap().to_string()
+}
+
+fn request_with(token: &str, method: &str, path: &str) -> http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
 }
 
 fn label(zh: &str, en: &str) -> Label {

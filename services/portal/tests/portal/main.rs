@@ -14,6 +14,7 @@ mod fakes;
 mod harness;
 mod instances;
 mod limits;
+mod page;
 mod pictures;
 mod public;
 mod residents;

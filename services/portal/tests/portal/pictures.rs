@@ -44,7 +44,7 @@ async fn the_number_of_the_card_beside_the_code_comes_in_a_header() {
     city.fakes.ready(verdict());
     let ask = |value: &'static [u8]| {
         let request = city
-            .request("POST", "/api/v1/verify/image?place=staffed")
+            .request("POST", "/api/v1/verify/image?place=sampling_desk")
             .header("content-type", "image/png")
             .header("citycode-id-number", value);
         request.body(Body::from(picture("TOKEN:TEXT"))).unwrap()
@@ -95,40 +95,128 @@ async fn more_pictures_than_are_read_at_once_wait_their_turn() {
     assert_eq!(city.fakes.calls(), 6);
 }
 
-/// A body that never comes to its end, and whether any of it was asked for.
-fn endless() -> (Body, Arc<Notify>) {
-    let asked = Arc::new(Notify::new());
-    let telling = Arc::clone(&asked);
-    let never = futures::stream::poll_fn(move |_| {
-        telling.notify_one();
-        Poll::<Option<Result<Bytes, Infallible>>>::Pending
+/// A body that sends this many mebibytes and then neither more nor an end; tells when all of them were taken.
+fn stalled(mebibytes: usize) -> (Body, Arc<Notify>) {
+    let all_taken = Arc::new(Notify::new());
+    let telling = Arc::clone(&all_taken);
+    let mut left = mebibytes;
+    let stream = futures::stream::poll_fn(move |_| {
+        if left == 0 {
+            telling.notify_one();
+            return Poll::Pending;
+        }
+        left -= 1;
+        Poll::Ready(Some(Ok::<_, Infallible>(Bytes::from(vec![0; 1 << 20]))))
     });
-    (Body::from_stream(never), asked)
+    (Body::from_stream(stream), all_taken)
 }
+
+fn picture_of(request: http::request::Builder, body: Body) -> http::Request<Body> {
+    request.header("content-type", "image/png").body(body).unwrap()
+}
+
+const IMAGE: &str = "/api/v1/verify/image?place=sentinel";
 
 #[tokio::test]
 async fn what_pictures_hold_has_an_end_and_who_finds_no_room_is_told_when_to_come_again() {
     let city = Arc::new(City::new());
     city.fakes.ready(verdict());
-    let request = |body| {
-        let request = city.request("POST", "/api/v1/verify/image?place=sentinel");
-        request.header("content-type", "image/png").body(body).unwrap()
-    };
-    // Each may have 16 MiB, and says nothing of its length.
     let mut waiting = JoinSet::new();
     for _ in 0..8 {
-        let (body, asked) = endless();
-        let (city, request) = (Arc::clone(&city), request(body));
+        let (body, all_taken) = stalled(16);
+        let (city, request) = (Arc::clone(&city), picture_of(city.request("POST", IMAGE), body));
         waiting.spawn(async move { city.send(request).await });
-        asked.notified().await;
+        all_taken.notified().await;
     }
-    let (body, asked) = endless();
-    let answer = city.send(request(body)).await;
+    let (body, all_taken) = stalled(1);
+    let answer = city.send(picture_of(city.request("POST", IMAGE), body)).await;
     assert_eq!(answer.header("retry-after"), "2");
     assert_eq!(answer.problem(), (503, "unavailable".into()));
-    assert!(asked.notified().now_or_never().is_none(), "nothing of it was read");
+    assert!(all_taken.notified().now_or_never().is_none(), "no more of it was read");
     waiting.shutdown().await;
     show(&city, "?place=sentinel", "image/png", picture("TOKEN:TEXT"))
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn uploads_that_announce_much_and_send_nothing_take_no_room_from_others() {
+    let city = Arc::new(City::new());
+    city.fakes.ready(verdict());
+    let mut waiting = JoinSet::new();
+    for gate in 0..40 {
+        let (body, all_taken) = stalled(0);
+        let roles = [&*format!("verifier:sentinel:gate-{gate}")];
+        let request = city.request_of(&format!("gate-{gate}"), &roles, "POST", IMAGE);
+        let request = picture_of(request.header("content-length", 16 << 20), body);
+        let city = Arc::clone(&city);
+        waiting.spawn(async move { city.send(request).await });
+        all_taken.notified().await;
+    }
+    show(&city, "?place=sentinel", "image/png", picture("TOKEN:TEXT"))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn nothing_of_a_picture_is_read_for_a_caller_that_may_not_verify_there() {
+    let city = City::new();
+    for (roles, path, expected) in [
+        (vec![], IMAGE, (403, "not_allowed")),
+        (vec!["channel:kiosk", "officer", "auditor"], IMAGE, (403, "not_allowed")),
+        (vec!["verifier:sampling_desk:desk-1"], IMAGE, (403, "not_allowed")),
+        (
+            vec!["verifier:sentinel:gate-1"],
+            "/api/v1/verify/image?place=sentinel&device=gate-2",
+            (403, "not_allowed"),
+        ),
+        (
+            vec!["verifier:sentinel:gate-1"],
+            "/api/v1/verify/image?place=moon",
+            (422, "unknown_place"),
+        ),
+    ] {
+        let (body, all_taken) = stalled(1);
+        let answer = city
+            .send(picture_of(city.request_of("somebody", &roles, "POST", path), body))
+            .await;
+        assert_eq!(
+            answer.problem(),
+            (expected.0, expected.1.to_owned()),
+            "{roles:?} {path}"
+        );
+        assert!(all_taken.notified().now_or_never().is_none(), "{roles:?} {path}");
+    }
+    assert_eq!(city.fakes.calls(), 0);
+}
+
+#[tokio::test]
+async fn one_caller_has_few_pictures_under_way_and_few_in_a_minute() {
+    let city = Arc::new(City::new());
+    city.fakes.ready(verdict());
+    let gate = |number: u32| {
+        let roles = [&*format!("verifier:sentinel:gate-{number}")];
+        city.request_of(&format!("gate-{number}"), &roles, "POST", IMAGE)
+    };
+    let mut waiting = JoinSet::new();
+    for _ in 0..4 {
+        let (body, all_taken) = stalled(1);
+        let (city, request) = (Arc::clone(&city), picture_of(gate(1), body));
+        waiting.spawn(async move { city.send(request).await });
+        all_taken.notified().await;
+    }
+    let code = || Body::from(picture("TOKEN:TEXT"));
+    let fifth = city.send(picture_of(gate(1), code())).await;
+    assert_eq!(fifth.problem(), (429, "rate_limited".into()));
+    city.send(picture_of(gate(2), code())).await.ok();
+    waiting.shutdown().await;
+    city.send(picture_of(gate(1), code())).await.ok();
+
+    // What is no picture counts too: it is the sending that costs.
+    for _ in 1..60 {
+        let answer = city.send(picture_of(gate(2), Body::from("GIF89a"))).await;
+        assert_eq!(answer.problem(), (422, "unreadable_image".into()));
+    }
+    let answer = city.send(picture_of(gate(2), code())).await;
+    assert_eq!(answer.problem(), (429, "rate_limited".into()));
 }

@@ -1,0 +1,131 @@
+//! What the description says beyond the handlers' own words: problems, tokens, the forms of answers.
+
+use citycode_domain::admission::{Decision, Reason};
+use citycode_service_kit::problem::Code;
+use serde_json::{Value, json};
+
+/// Paths that need no token.
+const PUBLIC: [&str; 5] = [
+    "/api/v1/keys",
+    "/api/v1/status-keys",
+    "/api/v1/status-lists",
+    "/api/v1/status-lists/{list}",
+    "/api/v1/policy",
+];
+
+/// Statuses that any operation may answer beside its own, with what they mean.
+const PROBLEM_STATUSES: [(u16, &str); 11] = [
+    (400, "The request cannot be understood, or a value in it is not one"),
+    (401, "No valid access token"),
+    (403, "The caller, or its channel, may not do that"),
+    (404, "Not known, or no valid code"),
+    (405, "The path does not take that method"),
+    (409, "A rule forbids it as things stand"),
+    (413, "Larger than allowed"),
+    (422, "A value breaks a rule, or the picture cannot be read"),
+    (429, "Too many calls"),
+    (500, "An error of our own"),
+    (
+        503,
+        "Something needed cannot be reached; try again with the same command id",
+    ),
+];
+
+/// Patterns and words of answers, which the handlers' types do not say: (property, what its schema has beside its type).
+/// Requests are left as they are: what they take is wider than what we write.
+fn answer_schemas() -> [(&'static str, Value); 8] {
+    let hex = |digits: u8| json!({"pattern": format!("^[0-9a-f]{{{digits}}}$")});
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    let decisions: Vec<&str> = Decision::ALL.iter().map(|decision| decision.name()).collect();
+    [
+        ("CodeAnswer/code_id", hex(16)),
+        ("CodeStateAnswer/code_id", hex(16)),
+        ("VerdictAnswer/code_id", hex(16)),
+        ("KeyAnswer/kid", hex(8)),
+        ("StatusKeyAnswer/kid", hex(8)),
+        ("VerdictAnswer/decision", json!({"enum": decisions})),
+        ("VerdictAnswer/reason", json!({"enum": reasons})),
+        ("ImportAnswer/outcome", json!({"enum": ["issued", "kept", "rejected"]})),
+    ]
+}
+
+/// The whole description as JSON.
+pub(crate) fn finished(description: utoipa::openapi::OpenApi) -> Vec<u8> {
+    let mut document = serde_json::to_value(description).expect("a description is a tree of strings and numbers");
+    document["components"]["schemas"]["Problem"] = problem_schema();
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "An access token: `authorization: Bearer TOKEN`",
+        }
+    });
+    for (place, says) in answer_schemas() {
+        let (schema, property) = place.split_once('/').expect("a schema and its property");
+        let said = says.as_object().expect("an object").clone();
+        let property = &mut document["components"]["schemas"][schema]["properties"][property];
+        property
+            .as_object_mut()
+            .expect("the property is described")
+            .extend(said);
+    }
+    if let Some(paths) = document["paths"].as_object_mut() {
+        for (path, item) in paths {
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
+                complete(path, method, operation);
+            }
+        }
+    }
+    serde_json::to_vec(&document).expect("a tree of strings and numbers")
+}
+
+/// Adds what holds for every operation: problems, and the token unless it is public.
+fn complete(path: &str, method: &str, operation: &mut Value) {
+    let content = || json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+    let public = PUBLIC.contains(&path) && method == "get";
+    if !public {
+        operation["security"] = json!([{"bearer": []}]);
+    }
+    if let Some(body) = operation.get_mut("requestBody") {
+        body.get_mut("content").into_iter().for_each(say_lines);
+    }
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for response in responses.values_mut() {
+            response.get_mut("content").into_iter().for_each(say_lines);
+        }
+        for (status, means) in PROBLEM_STATUSES {
+            responses
+                .entry(status.to_string())
+                .or_insert_with(|| json!({"description": means, "content": content()}));
+        }
+    }
+}
+
+/// Says of newline-delimited JSON that it is of that kind: no schema describes its lines.
+fn say_lines(content: &mut Value) {
+    const LINES: &str = "application/x-ndjson";
+    if let Some(lines) = content.get_mut(LINES) {
+        lines["schema"] = json!({"type": "string", "format": "binary", "contentMediaType": LINES});
+    }
+}
+
+fn problem_schema() -> Value {
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    json!({
+        "type": "object",
+        "description": "RFC 9457: what went wrong, why, and what to do.",
+        "required": ["type", "title", "status", "code", "detail"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "code": {"type": "string", "enum": codes},
+            "detail": {"type": "string"},
+            "fix": {"type": "string"},
+            "retry_after_seconds": {"type": "integer", "minimum": 0},
+        },
+        "example": {
+            "type": "urn:citycode:problem:no_valid_code", "title": "No valid code", "status": 404,
+            "code": "no_valid_code", "detail": "there is no valid code of this kind", "fix": "Issue one first.",
+        },
+    })
+}
