@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// Every file of the interface, below `proto/`.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "citycode/model/v1/model.proto",
     "citycode/events/v1/events.proto",
+    "citycode/events/v2/recovery.proto",
     "citycode/issuer/v1/issuer.proto",
     "citycode/revocation/v1/revocation.proto",
     "citycode/verifier/v1/verifier.proto",

@@ -172,6 +172,18 @@ pub struct IndexBlockLeased {
     pub count: u32,
 }
 
+/// Changes of the log were lost, and codes may have been born in them at these places: no code there is valid that was not
+/// issued before this event, and none is issued there after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IndexRangeRevoked {
+    /// The list.
+    pub list: ListId,
+    /// First place.
+    pub first_index: u32,
+    /// How many places.
+    pub count: u32,
+}
+
 /// A signing key came into use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyAdded {
@@ -220,6 +232,7 @@ pub enum Event {
     StandingChanged(StandingChanged),
     HolderErased(HolderErased),
     IndexBlockLeased(IndexBlockLeased),
+    IndexRangeRevoked(IndexRangeRevoked),
     SigningKeyAdded(SigningKeyAdded),
     SigningKeyRetired(SigningKeyRetired),
     SigningKeyCompromised(SigningKeyCompromised),
@@ -241,6 +254,7 @@ impl Event {
             Self::StandingChanged(_) => "StandingChanged",
             Self::HolderErased(_) => "HolderErased",
             Self::IndexBlockLeased(_) => "IndexBlockLeased",
+            Self::IndexRangeRevoked(_) => "IndexRangeRevoked",
             Self::SigningKeyAdded(_) => "SigningKeyAdded",
             Self::SigningKeyRetired(_) => "SigningKeyRetired",
             Self::SigningKeyCompromised(_) => "SigningKeyCompromised",

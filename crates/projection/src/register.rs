@@ -108,6 +108,16 @@ impl HolderRegister {
         shards.map(|shard| shard.read().len() as u64).sum()
     }
 
+    /// All holders, erased ones included, in no order. Folding waits for a shard of them at a time.
+    #[must_use]
+    pub fn holders(&self) -> Vec<HolderId> {
+        let mut holders = Vec::new();
+        for shard in &self.shards {
+            holders.extend(shard.read().holders());
+        }
+        holders
+    }
+
     /// The holders whom the log calls erased, in no order. Looks at every holder there is; folding waits for a shard of
     /// them at a time.
     #[must_use]

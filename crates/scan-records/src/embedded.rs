@@ -7,6 +7,7 @@
 //! ```text
 //! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
 //!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
+//!              table log-1         which log they belong to; see `citycode_vault::log_binding`
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_service_kit::entropy::Entropy;
+use citycode_vault::log_binding::{BindingError, ForLog};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -62,14 +64,42 @@ struct Waiting {
     stopping: bool,
 }
 
+/// Why the scan records of a log were not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenForLogError {
+    /// The file is missing, or belongs to another log.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
+    /// It cannot be used.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
 impl EmbeddedScanRecords {
-    /// Opens the records of a folder, or makes it.
+    /// Opens the records of a folder, or makes it, whichever log they belong to: for tests and measurements.
     ///
     /// # Errors
     /// [`RecordsError`].
     pub fn open(folder: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, RecordsError> {
+        Self::over(Store::open(folder, entropy)?)
+    }
+
+    /// Opens the records that belong to a log; `how` says whether they may be made.
+    ///
+    /// # Errors
+    /// [`OpenForLogError`]; nothing was made then.
+    pub fn open_for_log(
+        folder: &Path,
+        entropy: Arc<dyn Entropy>,
+        log_id: &[u8; 16],
+        how: ForLog,
+    ) -> Result<Self, OpenForLogError> {
+        Ok(Self::over(Store::open_for_log(folder, entropy, log_id, how)?)?)
+    }
+
+    fn over(store: Store) -> Result<Self, RecordsError> {
         let shared = Arc::new(Shared {
-            store: Store::open(folder, entropy)?,
+            store,
             waiting: Mutex::default(),
             urgent: Condvar::new(),
         });

@@ -6,6 +6,7 @@
 //! `(page, HMAC(page key, holder id))` → sealed [`PersonFile`]. A third table has each page's generation.
 
 mod erase;
+mod mark;
 mod rows;
 mod writer;
 
@@ -23,6 +24,7 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::log_binding::{self, BindingError, ForLog};
 use crate::page_keys::PageKeys;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
@@ -65,17 +67,72 @@ pub(crate) struct Core {
     committed: AtomicU64,
 }
 
+/// The file of page keys in a vault's folder.
+const KEYS_FILE: &str = "vault.keys";
+/// The database in a vault's folder.
+const DATABASE_FILE: &str = "vault.redb";
+
+/// Why the vault of a log was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenForLogError {
+    /// A file of it is missing, or it belongs to another log.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
+    /// It does not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
 impl EmbeddedVault {
-    /// Opens the vault in a folder, or makes it. `master` opens everything; it stands elsewhere.
+    /// Opens the vault of a log in a folder; `how` says whether it may be made. `master` opens everything; it stands
+    /// elsewhere.
     ///
     /// An erasure that a crash interrupted is finished before this returns.
+    ///
+    /// # Errors
+    /// [`OpenForLogError`]; nothing was made then.
+    pub fn open_for_log(
+        folder: &Path,
+        master: &Zeroizing<[u8; 32]>,
+        random: FillRandom,
+        log_id: &[u8; 16],
+        how: ForLog,
+    ) -> Result<Self, OpenForLogError> {
+        let (keys, database) = (folder.join(KEYS_FILE), folder.join(DATABASE_FILE));
+        if how == ForLog::Make {
+            std::fs::create_dir_all(folder).map_err(|error| VaultError::Unavailable(error.to_string()))?;
+        } else {
+            log_binding::require(&database)?;
+        }
+        // The keys are made before the database: a database without its keys lost them.
+        if how != ForLog::Make || database.exists() {
+            log_binding::require(&keys)?;
+        }
+        let keys = PageKeys::open(&keys, master, &random)?;
+        let database = log_binding::open(&database, log_id, how)?;
+        if how == ForLog::Rebind {
+            mark::forget(&database)?;
+        }
+        Ok(Self::over(keys, database, master, random)?)
+    }
+
+    /// Opens the vault in a folder, or makes it, whichever log it belongs to: for tests and measurements.
     ///
     /// # Errors
     /// [`VaultError::Damaged`] under another master key; [`VaultError::Unavailable`] where files fail.
     pub fn open(folder: &Path, master: &Zeroizing<[u8; 32]>, random: FillRandom) -> Result<Self, VaultError> {
         std::fs::create_dir_all(folder).map_err(|error| VaultError::Unavailable(error.to_string()))?;
-        let keys = PageKeys::open(&folder.join("vault.keys"), master, &random)?;
-        let database = Database::create(folder.join("vault.redb")).map_err(rows::unavailable)?;
+        let keys = PageKeys::open(&folder.join(KEYS_FILE), master, &random)?;
+        let database = Database::create(folder.join(DATABASE_FILE)).map_err(rows::unavailable)?;
+        Self::over(keys, database, master, random)
+    }
+
+    fn over(
+        keys: PageKeys,
+        database: Database,
+        master: &Zeroizing<[u8; 32]>,
+        random: FillRandom,
+    ) -> Result<Self, VaultError> {
         let index_key = hmac::sign(
             &hmac::Key::new(hmac::HMAC_SHA256, master.as_slice()),
             b"citycode-vault-index-v1",
@@ -196,5 +253,13 @@ impl Vault for EmbeddedVault {
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
         self.ask(|answer| writer::Job::Erase { holder, answer }).await
+    }
+
+    async fn erased_up_to(&self) -> Result<Option<Vec<u64>>, VaultError> {
+        mark::read(&self.core.database)
+    }
+
+    async fn note_erased_up_to(&self, from: Option<&[u64]>, reached: &[u64]) -> Result<bool, VaultError> {
+        mark::write(&self.core.database, from, reached)
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod embedded;
 pub mod jetstream;
+pub mod log_binding;
 mod page_keys;
 mod person;
 mod seal;

@@ -1,4 +1,5 @@
-//! An event of the domain ↔ (type name, version, bytes) of the log. All are at version 1.
+//! An event of the domain ↔ (type name, version, bytes) of the log. `IndexRangeRevoked` is new in version 2, all others
+//! are at version 1.
 //!
 //! Decoding is strict: an id of another length, an enum value that is not there, a number out of range, a field
 //! that this version does not know or that stands twice, all refuse: [`decode`] takes exactly the bytes that
@@ -16,11 +17,13 @@ use bytes::Bytes;
 use citycode_domain::event::Event;
 use prost::Message;
 
-use crate::proto::events::v1;
+use crate::proto::events::{v1, v2};
 use to_domain::{FromPayload, Sealing};
 
-/// The version in which every type is written today.
+/// The version in which every type is written today, but those of version 2.
 const VERSION: u16 = 1;
+/// The version of types that came with reader version 2.
+const VERSION_2: u16 = 2;
 
 /// Why bytes of the log are no event. Any of them stops a reader: it must not go on past what it cannot read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -81,11 +84,16 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::StandingChanged(event) => v1::StandingChanged::from(event).encode_to_vec(),
         Event::HolderErased(event) => v1::HolderErased::from(event).encode_to_vec(),
         Event::IndexBlockLeased(event) => v1::IndexBlockLeased::from(event).encode_to_vec(),
+        Event::IndexRangeRevoked(event) => v2::IndexRangeRevoked::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
         Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
     };
-    (event.type_name(), VERSION, payload)
+    let version = match event {
+        Event::IndexRangeRevoked(_) => VERSION_2,
+        _ => VERSION,
+    };
+    (event.type_name(), version, payload)
 }
 
 /// The event that the log recorded.
@@ -123,6 +131,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "StandingChanged" => raw.read::<v1::StandingChanged>("StandingChanged"),
         "HolderErased" => raw.read::<v1::HolderErased>("HolderErased"),
         "IndexBlockLeased" => raw.read::<v1::IndexBlockLeased>("IndexBlockLeased"),
+        "IndexRangeRevoked" => raw.read_of::<v2::IndexRangeRevoked>("IndexRangeRevoked", VERSION_2),
         "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
         "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
         "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),
@@ -141,7 +150,11 @@ struct Raw<'a> {
 
 impl Raw<'_> {
     fn read<M: FromPayload>(&self, type_name: &'static str) -> Result<Event, DecodeEventError> {
-        if self.version != VERSION {
+        self.read_of::<M>(type_name, VERSION)
+    }
+
+    fn read_of<M: FromPayload>(&self, type_name: &'static str, version: u16) -> Result<Event, DecodeEventError> {
+        if self.version != version {
             return Err(DecodeEventError::UnknownVersion {
                 type_name,
                 version: self.version,

@@ -19,10 +19,17 @@ package!(
     /// Words that several services share.
     model
 );
-package!(
-    /// The payloads of the log.
-    events
-);
+/// The payloads of the log.
+pub mod events {
+    /// Version 1.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/citycode.events.v1.rs"));
+    }
+    /// Version 2: only where the log's manifest demands readers of version 2.
+    pub mod v2 {
+        include!(concat!(env!("OUT_DIR"), "/citycode.events.v2.rs"));
+    }
+}
 package!(
     /// Registering and issuing.
     #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]

@@ -181,6 +181,7 @@ impl Audit {
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)
             | Event::IndexBlockLeased(_)
+            | Event::IndexRangeRevoked(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,

@@ -63,6 +63,8 @@ pub enum StartError {
     Policy(#[from] citycode_policy_file::PolicyFileError),
     #[error("the data folder cannot be used: {0}")]
     Folder(#[from] crate::up::DataFolderError),
+    #[error("the data folder cannot be used: {0}")]
+    Part(#[from] crate::up::PartError),
     #[error("the folder of this service's state cannot be used: {0}")]
     State(#[from] crate::apart::StateFolderError),
     #[error("there is no home folder to keep data in: name a folder with --data")]

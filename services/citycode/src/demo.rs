@@ -41,10 +41,11 @@ pub(crate) async fn run(
         None => std::env::temp_dir().join(format!("citycode-demo-{:08x}", entropy.u64())),
     };
     std::fs::create_dir_all(&out).map_err(|error| Failure::file("make", &out, error))?;
-    let data = store.path().join("data");
+    let (data, marks) = (store.path().join("data"), store.path().join("marks"));
     let settings = Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         data: Some(data),
+        marks: Some(marks),
         ..Settings::default()
     };
     let surroundings = Surroundings {

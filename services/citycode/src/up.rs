@@ -1,12 +1,27 @@
 //! `citycode up`: the whole system in one process on the embedded store.
 
+mod begin_anew;
 mod data_folder;
 mod faces;
+mod folder_manifest;
+mod ground;
+mod loss_journal;
+mod losses;
+mod lost_vault;
+mod marks;
+mod parts;
+mod recovery;
 mod settings;
 mod system;
+mod vault_age;
+mod watch;
 
+pub use begin_anew::BeginAnew;
 pub use data_folder::DataFolderError;
-pub use settings::Settings;
+pub(crate) use folder_manifest::parse_log_id;
+pub use folder_manifest::{ManifestError, Part};
+pub use parts::PartError;
+pub use settings::{Once, Settings};
 pub use system::System;
 
 pub use crate::compose::{StartError, Surroundings};
@@ -60,7 +75,12 @@ fn load(args: &UpArgs) -> Result<Settings, StartError> {
         .with_flag("listen", args.listen)
         .with_flag("data", text(&args.data))
         .with_flag("policy", text(&args.policy));
-    Ok(config::load(&sources)?)
+    let mut settings: Settings = config::load(&sources)?;
+    settings.once = Once {
+        begin_anew: args.begin_anew.clone(),
+        accept_loss: args.accept_loss,
+    };
+    Ok(settings)
 }
 
 /// One line on standard output.

@@ -139,6 +139,7 @@ impl HolderState {
                 self.kill(&erased.codes, Death::Revoked);
             }
             Event::IndexBlockLeased(_)
+            | Event::IndexRangeRevoked(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -115,6 +115,11 @@ impl Shard {
         })
     }
 
+    /// All of its holders.
+    pub(super) fn holders(&self) -> impl Iterator<Item = HolderId> {
+        self.live_entries().filter_map(first_entry).map(|entry| entry.holder)
+    }
+
     /// Those of its holders who are erased.
     pub(super) fn erased(&self) -> impl Iterator<Item = HolderId> {
         let entries = self.live_entries().filter_map(first_entry);

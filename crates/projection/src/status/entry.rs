@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! entry  = fingerprint | nibble << 24                     28 bits
-//! nibble = 0                                              never issued
+//! nibble = 0                                              never issued; with fingerprint 1 revoked without a code
 //!        / 1 + 3 * life + standing                        1..=15
 //! life   = 0 valid / 1 suspended / 2 superseded / 3 reported lost / 4 revoked
 //! standing = 0 green / 1 yellow / 2 red
@@ -29,13 +29,16 @@ impl Entry {
     /// No code was ever issued there.
     pub(super) const NEVER: Self = Self(0);
 
+    /// No code that this log knows was issued there, and none is valid: perhaps one was, in changes that were lost.
+    pub(super) const VOID: Self = Self(1);
+
     /// A code just born.
     pub(super) const fn born(fingerprint: u32, standing: Standing) -> Self {
         Self((fingerprint & FINGERPRINT_MASK) | (nibble(Life::Valid, standing) << FINGERPRINT_BITS))
     }
 
     pub(super) const fn is_never(self) -> bool {
-        self.0 >> FINGERPRINT_BITS == 0
+        self.0 == Self::NEVER.0
     }
 
     /// Life and standing; none where no code was ever issued.
@@ -97,6 +100,10 @@ impl Entry {
     /// The answer to a token whose claims have this fingerprint.
     pub(super) const fn status(self, fingerprint: u32) -> Status {
         match self.state() {
+            None if self.0 == Self::VOID.0 => Status::Issued {
+                life: Life::Dead(Death::Revoked),
+                standing: Standing::Green,
+            },
             None => Status::NeverIssued,
             Some(_) if self.0 & FINGERPRINT_MASK != fingerprint & FINGERPRINT_MASK => Status::OtherClaims,
             Some((life, standing)) => Status::Issued { life, standing },

@@ -2,7 +2,7 @@
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
-    HolderErased, RelationshipEnded, Sealed, Slot, StandingChanged,
+    HolderErased, IndexRangeRevoked, RelationshipEnded, Sealed, Slot, StandingChanged,
 };
 use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
@@ -372,6 +372,44 @@ fn r03_r04_no_reader_ever_sees_two_valid_codes_nor_a_position_of_another_moment(
             assert_eq!(fold(&mut writer, &[birth]), []);
         }
     });
+}
+
+#[test]
+fn places_of_a_lost_period_answer_revoked_whatever_the_claims_and_codes_of_the_log_stay() {
+    let (mut writer, reader) = projection();
+    let valid = issued(code(5), None, Standing::Green);
+    assert_eq!(fold(&mut writer, &[valid]), []);
+    let range = Event::IndexRangeRevoked(IndexRangeRevoked {
+        list: list(0),
+        first_index: 0,
+        count: BLOCK_LEN + 10,
+    });
+    assert_eq!(fold(&mut writer, &[range]), []);
+    let revoked = stands(Life::Dead(Death::Revoked), Standing::Green);
+    let mut bytes = Vec::new();
+    writer.save(&IDENTITY, &mut bytes).expect("saved");
+    let (_, loaded) = load(&IDENTITY, bytes.as_slice()).expect("loaded");
+    for reader in [&reader, &loaded] {
+        assert_eq!(reader.lookup(code(5).status, &digest(5)).status, GREEN);
+        for lost in [0, 4, 6, BLOCK_LEN, BLOCK_LEN + 9] {
+            for claims in [lost, lost + 1] {
+                let answer = reader.lookup(code(lost).status, &digest(claims));
+                assert_eq!(answer.status, revoked, "place {lost}");
+            }
+        }
+        let past = reader.lookup(code(BLOCK_LEN + 10).status, &digest(1)).status;
+        assert_eq!(past, Status::NeverIssued, "past the range");
+        let list = reader.export_two_bit(list(0));
+        assert_eq!(
+            (list[1], list[0]),
+            (0b0101_0001, 0b0101_0101),
+            "places 4 to 7, and 0 to 3"
+        );
+    }
+    let reborn = issued(code(6), None, Standing::Green);
+    let alarms = fold(&mut writer, &[reborn]);
+    assert_eq!(alarms, [Alarm::IndexTakenTwice(code(6).status)]);
+    assert_eq!(reader.lookup(code(6).status, &digest(6)).status, revoked);
 }
 
 fn watch(reader: &StatusReader, last: u32) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use citycode_domain::event::{CodeRef, Event};
+use citycode_domain::event::{CodeRef, Event, IndexRangeRevoked};
 use citycode_domain::ids::{HolderId, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
@@ -44,6 +44,8 @@ enum Act {
     Suspend,
     Reinstate,
     Stand(Standing),
+    /// This place and those after it, so many in all, of which the log knows no code.
+    Void(u32),
 }
 
 /// An empty projection of a log of so many partitions, at the log's beginning.
@@ -163,6 +165,7 @@ impl StatusWriter {
                     self.plan_known(partition, code, Act::Kill(Death::Revoked), alarms);
                 }
             }
+            Event::IndexRangeRevoked(range) => self.plan_range(partition, range, alarms),
             // Blocks are allocated at their first code: a lease alone changes nothing that can be asked.
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)
@@ -193,6 +196,47 @@ impl StatusWriter {
             }
             _ => alarms.push(Alarm::CodeNeverIssued(code.status)),
         }
+    }
+
+    /// Allocates the blocks of the range, so that the list says of all its places that they are invalid.
+    fn plan_range(&mut self, partition: u16, range: &IndexRangeRevoked, alarms: &mut Vec<Alarm>) {
+        let IndexRangeRevoked {
+            list: id,
+            first_index,
+            count,
+        } = *range;
+        let first = StatusRef {
+            list: id,
+            index: first_index,
+        };
+        if u16::from(id.partition()) != partition {
+            alarms.push(Alarm::ListOfOtherPartition(first));
+            return;
+        }
+        if self.shared.is_retired(id) {
+            return;
+        }
+        let Some(of_partition) = self.shared.partition_of(id) else {
+            return;
+        };
+        let list = of_partition.list_or_insert(id);
+        let allocated = &self.shared.allocated_places;
+        let last = first_index.saturating_add(count.saturating_sub(1));
+        for block in first_index / BLOCK_LEN..=last / BLOCK_LEN {
+            let made = list.block_or_insert(block * BLOCK_LEN, || {
+                allocated.fetch_add(u64::from(BLOCK_LEN), Ordering::Relaxed);
+                Block::empty()
+            });
+            if made.is_none() {
+                alarms.push(Alarm::IndexOutOfRange(first));
+                break;
+            }
+        }
+        self.changes.push(Change {
+            list,
+            index: first_index,
+            act: Act::Void(count),
+        });
     }
 
     /// Whether an earlier event of the same commit issued this code.
@@ -303,6 +347,10 @@ impl StatusWriter {
 
 impl Change {
     fn make(&self) {
+        if let Act::Void(count) = self.act {
+            self.make_void(count);
+            return;
+        }
         let Some(block) = self.list.block(self.index) else {
             return;
         };
@@ -313,7 +361,20 @@ impl Change {
             Act::Suspend => entry.suspended(),
             Act::Reinstate => entry.reinstated(),
             Act::Stand(standing) => entry.with_standing(standing),
+            Act::Void(_) => entry,
         };
         block.store(self.index, entry);
+    }
+
+    fn make_void(&self, count: u32) {
+        let last = self.index.saturating_add(count.saturating_sub(1));
+        for index in self.index..=last {
+            let Some(block) = self.list.block(index) else {
+                return;
+            };
+            if block.load(index).is_never() {
+                block.store(index, Entry::VOID);
+            }
+        }
     }
 }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files;
 use citycode_vault::HolderKey;
+use citycode_vault::log_binding::{self, ForLog};
 use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
+use super::OpenForLogError;
 use crate::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
+const DATABASE_FILE: &str = "scans.redb";
 const CONTEXT: &[u8] = b"citycode-scan-record-v4";
 const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v3";
 
@@ -34,9 +37,23 @@ pub(super) struct Registration {
 
 impl Store {
     pub(super) fn open(folder: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, RecordsError> {
+        let database = Database::create(folder.join(DATABASE_FILE)).map_err(failed)?;
+        Self::over(folder, database, entropy)
+    }
+
+    pub(super) fn open_for_log(
+        folder: &Path,
+        entropy: Arc<dyn Entropy>,
+        log_id: &[u8; 16],
+        how: ForLog,
+    ) -> Result<Self, OpenForLogError> {
+        let database = log_binding::open(&folder.join(DATABASE_FILE), log_id, how)?;
+        Ok(Self::over(folder, database, entropy)?)
+    }
+
+    fn over(folder: &Path, database: Database, entropy: Arc<dyn Entropy>) -> Result<Self, RecordsError> {
         let keys = folder.join("keys");
         files::create_private_dir(&keys).map_err(failed)?;
-        let database = Database::create(folder.join("scans.redb")).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         transaction.open_table(SCANS).map_err(failed)?;
         transaction.open_table(REGISTERED).map_err(failed)?;

@@ -64,6 +64,7 @@ impl Fold {
             Event::CodeSuspended(_) | Event::CodeReinstated(_) | Event::StandingChanged(_) => {}
             Event::RelationshipRecorded(_)
             | Event::IndexBlockLeased(_)
+            | Event::IndexRangeRevoked(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -2,13 +2,13 @@
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, HolderErased, HolderRegistered,
-    IndexBlockLeased, RelationshipEnded, RelationshipRecorded, SigningKeyAdded, SigningKeyCompromised,
-    SigningKeyRetired, Slot, StandingChanged,
+    IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, RelationshipRecorded, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::HolderId;
 
 use super::field::{ground_value, id_bytes, sealed_bytes, standing_value};
-use crate::proto::events::v1;
+use crate::proto::events::{v1, v2};
 
 impl From<&Slot> for v1::Slot {
     fn from(Slot { kind, guardian }: &Slot) -> Self {
@@ -153,6 +153,21 @@ impl From<&HolderErased> for v1::HolderErased {
         Self {
             codes: code_refs(codes),
             by_officer: *by_officer,
+        }
+    }
+}
+
+impl From<&IndexRangeRevoked> for v2::IndexRangeRevoked {
+    fn from(event: &IndexRangeRevoked) -> Self {
+        let IndexRangeRevoked {
+            list,
+            first_index,
+            count,
+        } = event;
+        Self {
+            list: list.0,
+            first_index: *first_index,
+            count: *count,
         }
     }
 }

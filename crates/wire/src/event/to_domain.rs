@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased, HolderRegistered,
-    IndexBlockLeased, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised,
-    SigningKeyRetired, StandingChanged,
+    IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::ListId;
 use citycode_domain::time::Timestamp;
@@ -14,7 +14,7 @@ use super::field::{
     BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, optional_code_ref, optional_holder_id,
     public_key, slot, standing,
 };
-use crate::proto::events::v1;
+use crate::proto::events::{v1, v2};
 
 /// Whether sealed bytes are copied out of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,6 +181,26 @@ impl FromPayload for v1::IndexBlockLeased {
             .and_then(|last| first_index.checked_add(last))
             .ok_or(BadField::new("count"))?;
         Ok(Event::IndexBlockLeased(IndexBlockLeased {
+            list: ListId(list),
+            first_index,
+            count,
+        }))
+    }
+}
+
+impl FromPayload for v2::IndexRangeRevoked {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            list,
+            first_index,
+            count,
+        } = self;
+        // As of a leased block.
+        count
+            .checked_sub(1)
+            .and_then(|last| first_index.checked_add(last))
+            .ok_or(BadField::new("count"))?;
+        Ok(Event::IndexRangeRevoked(IndexRangeRevoked {
             list: ListId(list),
             first_index,
             count,

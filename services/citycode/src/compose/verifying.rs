@@ -104,17 +104,15 @@ impl Snapshot for Verifying {
     }
 }
 
-/// The records of this process in its folder, and the task that destroys those past their retention.
-pub(crate) fn open_embedded_records(
-    folder: &Path,
+/// The records of this process as the verifier takes them, and the task that destroys those past their retention.
+pub(crate) fn keep_records(
+    records: Arc<EmbeddedScanRecords>,
     surroundings: &Surroundings,
     retention_days: u16,
-) -> Result<(Arc<dyn ScanRecords>, JoinHandle<()>), StartError> {
-    let records = EmbeddedScanRecords::open(&folder.join("scans"), Arc::clone(&surroundings.entropy));
-    let records = Arc::new(records.map_err(|error| StartError::Verifier(error.to_string()))?);
+) -> (Arc<dyn ScanRecords>, JoinHandle<()>) {
     let clock = Arc::clone(&surroundings.clock);
     let retention = tokio::spawn(keep_retention(Arc::clone(&records), clock, retention_days));
-    Ok((records, retention))
+    (records, retention)
 }
 
 async fn keep_retention(records: Arc<EmbeddedScanRecords>, clock: Arc<dyn Clock>, retention_days: u16) {

@@ -3,12 +3,14 @@
 //! ```text
 //! DIR/                    0700
 //!   in-use                lock, held as long as the process lives
+//!   manifest.toml         which log it belongs to, and which parts must be there; see `folder_manifest`
 //!   policy                name of the policy that the log was made under
 //!   admin.token           0600, the local admin's access token, new at every start
 //!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each; all but an
 //!                         issuer's signing key and the access authority are made with a new log, and never again
 //!   log/                  the event log
 //!   vault/                the vault
+//!   PART.set-aside-N/     what was left of a part that was begun anew
 //!   projections/          snapshots; can be thrown away
 //!   scans/                scan and sampling records, sealed by day
 //!   audit/                the auditors' index; can be thrown away
@@ -18,7 +20,6 @@ use std::path::{Path, PathBuf};
 
 use citycode_event_store::{EventStore as _, Layout, LogId, RaiseError, ReaderVersion};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog, OpenError};
-use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files::{self, FileError, LockFile};
 
 /// Why a data folder cannot be used.
@@ -52,7 +53,7 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens a folder, or makes it.
+    /// Opens a folder, or makes it; its parts are not looked at yet.
     ///
     /// # Errors
     /// [`DataFolderError`]; nothing in the folder was changed.
@@ -70,13 +71,21 @@ impl DataFolder {
             Ok(_) => {}
             Err(_) => files::write_atomic(&named, policy_name.as_bytes(), files::PUBLIC_FILE_MODE)?,
         }
-        for folder in ["keys", "log", "vault", "projections", "scans", "audit"] {
-            files::create_private_dir(&path.join(folder))?;
-        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Makes the folders of the parts that are not there, once it is known that they may be made.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub(super) fn make_folders(&self) -> Result<(), FileError> {
+        for folder in ["keys", "log", "vault", "projections", "scans", "audit"] {
+            files::create_private_dir(&self.path.join(folder))?;
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -91,21 +100,15 @@ impl DataFolder {
         self.path.join(name)
     }
 
-    /// Whether a log was made in it: then everything else was, too, and what is missing was lost.
-    #[must_use]
-    pub(super) fn has_log(&self) -> bool {
-        self.join("log").join("manifest").exists()
-    }
-
-    /// Opens the event log, or makes it with a random identity. One of an earlier release is raised to this one, which
-    /// the earlier release refuses by name from then on; nobody else uses a folder that is locked. Blocks its thread.
+    /// Opens the event log `log_id`, or makes it where it may be made. One of an earlier release is raised to this one,
+    /// which the earlier release refuses by name from then on; nobody else uses a folder that is locked. Blocks its thread.
     ///
     /// # Errors
     /// [`DataFolderError`].
-    pub(super) fn open_log(&self, entropy: &dyn Entropy) -> Result<EmbeddedEventStore, DataFolderError> {
-        let create = Some(NewLog::new(LogId(entropy.array()), Layout::default()));
+    pub(super) fn open_log(&self, log_id: LogId, make: bool) -> Result<EmbeddedEventStore, DataFolderError> {
         let config = Config {
-            create,
+            create: make.then(|| NewLog::new(log_id, Layout::default())),
+            expected_log_id: Some(log_id),
             ..Config::default()
         };
         let store = EmbeddedEventStore::open(&self.join("log"), &config)?;

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use citycode_event_store::LogId;
 use citycode_service_kit::auth::TrustedKeys;
 use citycode_service_kit::config::Sensible;
 use citycode_service_kit::files;
 use serde::Deserialize;
 
+use super::begin_anew::BeginAnew;
 use crate::compose::{IdentityProvider, StartError};
 
 /// Port and address unless told otherwise: this machine only.
@@ -29,10 +31,25 @@ pub struct Settings {
     pub snapshot_seconds: u64,
     /// Days that scan records are kept.
     pub scan_retention_days: u16,
+    /// The folder of marks, which say how far each log was known to reach; outside of what a backup restores.
+    /// `$XDG_STATE_HOME/citycode/marks` without it.
+    pub marks: Option<PathBuf>,
     /// Whose access tokens are taken besides this machine's own.
     pub identity_provider: Option<IdentityProvider>,
     /// Whose assertions that a person was authenticated are taken.
     pub assertion_provider: Option<IdentityProvider>,
+    /// What this one start is told to do about lost data; never a setting.
+    #[serde(skip)]
+    pub once: Once,
+}
+
+/// What a start is told to do about lost data. Flags alone say so: in a file they would do it again.
+#[derive(Clone, Debug, Default)]
+pub struct Once {
+    /// Parts of the data folder to begin anew.
+    pub begin_anew: Vec<BeginAnew>,
+    /// The log whose lost changes are given up.
+    pub accept_loss: Option<LogId>,
 }
 
 impl Default for Settings {
@@ -44,8 +61,10 @@ impl Default for Settings {
             master_key_file: None,
             snapshot_seconds: 300,
             scan_retention_days: 30,
+            marks: None,
             identity_provider: None,
             assertion_provider: None,
+            once: Once::default(),
         }
     }
 }

@@ -8,33 +8,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_acts::Desk;
 use citycode_audit::Audit;
 use citycode_domain::policy::Policy;
-use citycode_event_store::EventStore;
 use citycode_holder_log::{HolderLog, SystemFold};
-use citycode_issuer::{IndexLeases, Issuer, KeyFolder, SigningKeys};
-use citycode_projection::LogIdentity;
+use citycode_issuer::{Erased, ErasureQueue, Issuer};
 use citycode_revocation::{Followed, Revocation};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
-use citycode_service_kit::clock::Clock;
-use citycode_service_kit::entropy::Entropy;
-use citycode_service_kit::files;
+use citycode_service_kit::auth::AccessTokens;
 use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
-use citycode_token::{IdCheckKey, SigningKey};
-use citycode_vault::Vault;
-use citycode_vault::embedded::EmbeddedVault;
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 use super::data_folder::DataFolder;
 use super::faces;
+use super::ground::Ground;
+use super::loss_journal::Recorder;
+use super::recovery::{self, Live};
 use super::settings::Settings;
+use super::vault_age::VaultMark;
 use crate::compose::following::{FollowedRegister, erasures_again, follow_index, follow_register, spawn_erasures};
-use crate::compose::measured::MeasuredLog;
 use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
-use crate::compose::verifying::{Verifying, open_embedded_records};
+use crate::compose::verifying::{Verifying, keep_records};
 use crate::compose::writing::{open_desk, publish_lists};
 use crate::compose::{StartError, Surroundings, numbers, state_numbers};
 
@@ -135,46 +130,22 @@ impl Parts {
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
-        let ground = Ground::open(settings, surroundings)?;
-        let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
-        let mut followers = Vec::new();
-        let register_file = RegisterSnapshot::open(folder.join("projections/register"), ground.identity);
-        let (erasures, erased) = erasures_again(register_file.register());
-        let refolded: Vec<Arc<dyn SystemFold>> = vec![ground.signing.clone(), ground.leases.clone()];
-        let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
-        let register = follow_register(store, &register_file, refolded, Some(erasures.clone()), issuing, clock).await?;
-        let FollowedRegister {
-            register,
-            progress: writing,
-            follower,
-        } = register;
-        followers.push(follower);
-        let (records, retention) = open_embedded_records(folder.path(), surroundings, settings.scan_retention_days)?;
-        followers.push(retention);
-        let key = &ground.id_check_key;
-        let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
-        followers.extend(verifying.follow(store, health, surroundings, policy));
-        let (audit, follower) =
-            follow_index(store, &folder.join("audit"), policy, health.component("audit"), clock).await?;
-        followers.push(follower);
-        let acknowledged_by = vec![verifying.progress().clone()];
-        let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
-        let provider = settings.assertion_provider.as_ref();
-        let desk = open_desk(policy, vault, log, provider, surroundings)?;
-        followers.push(spawn_erasures(Arc::clone(vault), erased, health.component("vault")));
-        let live = async {
-            writing.wait_until_live().await?;
-            verifying.progress().wait_until_live().await
-        };
-        tokio::select! {
-            reached = live => reached.map_err(StartError::Follow)?,
-            () = stopped.clone().wait() => return Err(StartError::Interrupted),
-        }
+        let recovered = Recovered::open(settings, surroundings, health, stopped).await?;
+        let Recovered {
+            ground,
+            desk,
+            verifying,
+            audit,
+            erasures,
+            mut followers,
+            snapshots,
+        } = recovered;
         let followed = Followed {
             status: verifying.verifier.status().clone(),
             progress: verifying.progress().clone(),
-            store: Arc::clone(store),
+            store: Arc::clone(&ground.store),
         };
+        let (policy, clock) = (&ground.policy, &surroundings.clock);
         let (lists, cutting) = publish_lists(followed, ground.status_key, policy, clock).await;
         followers.push(cutting);
         let issuer = Issuer {
@@ -196,93 +167,120 @@ impl Parts {
             audit: Arc::new(audit),
             tokens: ground.tokens,
             health: health.clone(),
-            snapshots: vec![Arc::new(register_file), Arc::new(verifying.clone())],
+            snapshots,
             verifying,
             followers,
         })
     }
 }
 
-/// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
-struct Ground {
-    folder: DataFolder,
-    policy: Arc<Policy>,
-    tokens: Arc<AccessTokens>,
-    store: Arc<dyn EventStore>,
-    identity: LogIdentity,
-    vault: Arc<dyn Vault>,
-    signing: Arc<SigningKeys>,
-    leases: Arc<IndexLeases>,
-    id_check_key: IdCheckKey,
-    status_key: SigningKey,
+/// Everything is folded, and what was lost is made safe; nobody is served yet.
+struct Recovered {
+    ground: Ground,
+    desk: Arc<Desk>,
+    verifying: Verifying,
+    audit: Audit,
+    erasures: Arc<ErasureQueue>,
+    followers: Vec<JoinHandle<()>>,
+    snapshots: Vec<Arc<dyn Snapshot>>,
 }
 
-impl Ground {
-    fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
-        let Surroundings { clock, entropy } = surroundings.clone();
-        let policy = Arc::new(match &settings.policy {
-            Some(path) => citycode_policy_file::read(path)?,
-            None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
+impl Recovered {
+    async fn open(
+        settings: &Settings,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+        stopped: &Signal,
+    ) -> Result<Self, StartError> {
+        let mut ground = Ground::open(settings, surroundings)?;
+        let found = recovery::look(&ground, settings).await?;
+        let holders = Holders::follow(&ground, surroundings, health).await?;
+        let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
+        let (writing, clock) = (holders.register.progress, &surroundings.clock);
+        let mut followers = vec![holders.register.follower];
+        let retention_days = settings.scan_retention_days;
+        let (records, retention) = keep_records(Arc::clone(&ground.records), surroundings, retention_days);
+        followers.push(retention);
+        let key = &ground.id_check_key;
+        let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
+        followers.extend(verifying.follow(store, health, surroundings, policy));
+        let (audit, follower) =
+            follow_index(store, &folder.join("audit"), policy, health.component("audit"), clock).await?;
+        followers.push(follower);
+        let acknowledged_by = vec![verifying.progress().clone()];
+        let register = holders.register.register;
+        let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
+        let provider = settings.assertion_provider.as_ref();
+        let desk = open_desk(policy, vault, log, provider, surroundings)?;
+        followers.push(spawn_erasures(
+            Arc::clone(vault),
+            holders.erased,
+            health.component("vault"),
+        ));
+        let live = async {
+            writing.wait_until_live().await?;
+            verifying.progress().wait_until_live().await
+        };
+        tokio::select! {
+            reached = live => reached.map_err(StartError::Follow)?,
+            () = stopped.clone().wait() => return Err(StartError::Interrupted),
+        }
+        let marks = found.finish(Live {
+            ground: &mut ground,
+            log: &desk.log,
+            progress: &writing,
+            recorder: holders.recorder,
+            surroundings,
         });
-        let path = settings.data.clone().or_else(super::data_folder::default_path);
-        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name)?;
-        let keys = KeyFolder::open(&folder.join("keys"))?;
-        // Before the log is made: a crash in between leaves secrets that nothing was made with, and they are taken then.
-        let first = (!folder.has_log()).then_some(&*entropy);
-        let master = master_key(settings, &keys, first)?;
-        let id_check_key = keys.id_check_key(first)?;
-        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
-        let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
-        files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
-        let store = MeasuredLog::around(Arc::new(folder.open_log(&*entropy)?), &clock);
-        let identity = snapshots::identity_of(&*store);
-        let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
-        let vault: Arc<dyn Vault> = Arc::new(EmbeddedVault::open(&folder.join("vault"), &master, random)?);
-        let signing = Arc::new(SigningKeys::load(keys)?);
-        let leases = Arc::new(IndexLeases::default());
+        let marks = marks.await?;
+        followers.extend(marks.iter().map(|marks| tokio::spawn(Arc::clone(marks).keep())));
+        let vault_mark = VaultMark {
+            vault: Arc::clone(&ground.vault),
+            queue: Arc::clone(&holders.erasures),
+            progress: writing,
+        };
+        let mut snapshots: Vec<Arc<dyn Snapshot>> = vec![
+            Arc::new(vault_mark),
+            Arc::new(holders.snapshot),
+            Arc::new(verifying.clone()),
+        ];
+        snapshots.extend(marks.map(|marks| marks as Arc<dyn Snapshot>));
         Ok(Self {
-            folder,
-            policy,
-            tokens,
-            store,
-            identity,
-            vault,
-            signing,
-            leases,
-            id_check_key,
-            status_key,
+            ground,
+            desk,
+            verifying,
+            audit,
+            erasures: holders.erasures,
+            followers,
+            snapshots,
         })
     }
 }
 
-fn master_key(
-    settings: &Settings,
-    keys: &KeyFolder,
-    first: Option<&dyn Entropy>,
-) -> Result<Zeroizing<[u8; 32]>, StartError> {
-    let Some(path) = &settings.master_key_file else {
-        return Ok(keys.secret("vault-master.key", first)?);
-    };
-    let bytes = files::read_private(path)?;
-    bytes
-        .as_slice()
-        .try_into()
-        .map(Zeroizing::new)
-        .map_err(|_| StartError::MasterKeyLength)
+/// The register of holders, followed, and what hears of the log with it.
+struct Holders {
+    snapshot: RegisterSnapshot,
+    register: FollowedRegister,
+    recorder: Arc<Recorder>,
+    erasures: Arc<ErasureQueue>,
+    erased: Erased,
 }
 
-/// The local authority, its admin token, and whose tokens are taken.
-fn access(
-    settings: &Settings,
-    folder: &DataFolder,
-    entropy: &dyn Entropy,
-    clock: &dyn Clock,
-) -> Result<(Zeroizing<String>, Arc<AccessTokens>), StartError> {
-    let authority = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
-    let mut trusted = TrustedKeys::new().with_local(&authority)?;
-    if let Some(provider) = &settings.identity_provider {
-        trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+impl Holders {
+    async fn follow(ground: &Ground, surroundings: &Surroundings, health: &HealthRegistry) -> Result<Self, StartError> {
+        let snapshot = RegisterSnapshot::open(ground.folder.join("projections/register"), ground.identity);
+        let (erasures, erased) = erasures_again(snapshot.register());
+        let recorder = Arc::new(Recorder::default());
+        let refolded: Vec<Arc<dyn SystemFold>> = vec![ground.signing.clone(), ground.leases.clone(), recorder.clone()];
+        let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
+        let keeper: Arc<dyn SystemFold> = erasures.clone();
+        let register = follow_register(&ground.store, &snapshot, refolded, Some(keeper), issuing, clock).await?;
+        Ok(Self {
+            snapshot,
+            register,
+            recorder,
+            erasures,
+            erased,
+        })
     }
-    let admin = authority.mint_local_admin(AUDIENCE, clock.now())?;
-    Ok((admin, Arc::new(AccessTokens::new(AUDIENCE, trusted))))
 }

@@ -24,12 +24,22 @@ impl Server {
         Self::start_by(&[], data, &data.join("admin.token")).await
     }
 
+    /// With more flags of `up`.
+    pub(crate) async fn start_with_flags(data: &Path, flags: &[&str]) -> Self {
+        Self::start_words(&[], data, flags, &data.join("admin.token")).await
+    }
+
     /// Started by other words, e.g. in another namespace; `token` is where this process finds the admin's token then.
     pub(crate) async fn start_by(words: &[String], data: &Path, token: &Path) -> Self {
+        Self::start_words(words, data, &[], token).await
+    }
+
+    async fn start_words(words: &[String], data: &Path, flags: &[&str], token: &Path) -> Self {
         let binary = binary().display().to_string();
         let data = data.display().to_string();
         let up = [&binary, "up", "--listen", "127.0.0.1:0", "--data", &data].map(str::to_owned);
-        let all: Vec<String> = words.iter().cloned().chain(up).collect();
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let all: Vec<String> = words.iter().cloned().chain(up).chain(flags).collect();
         let process = Running::start(Path::new(&all[0]), &all[1..], DEADLINE)
             .await
             .expect("the server starts");

@@ -13,6 +13,7 @@ use citycode_service_kit::files::{self, LockFile};
 use citycode_service_kit::problem::Code;
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_vault::jetstream::{JetStreamVault, TakenOver, VaultConfig, VaultKey, VaultKeys};
+use citycode_vault::log_binding::ForLog;
 use citycode_vault::{FillRandom, Vault as _, VaultError};
 use clap::Args;
 use futures::StreamExt as _;
@@ -56,12 +57,13 @@ pub(super) async fn run(args: &ImportArgs, output: Output, entropy: &Arc<dyn Ent
     let random: FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let lock = args.from.join("in-use");
     let _alone = LockFile::take(&lock).map_err(|error| Failure::file("use", &args.from, error))?;
+    let log_id = log_of(&args.from)?;
     let config = VaultConfig {
-        expected_log_id: Some(log_of(&args.from)?),
+        expected_log_id: Some(log_id),
         ..vault_config(&settings)?
     };
     let (from, holders) = {
-        let vault = open_folder(args, random.clone())?;
+        let vault = open_folder(args, random.clone(), &log_id)?;
         let listed = tokio::task::spawn_blocking(move || vault.holders().map(|holders| (vault, holders))).await;
         listed
             .map_err(|error| not_imported(&error))?
@@ -113,15 +115,13 @@ fn log_of(folder: &Path) -> Result<[u8; 16], Failure> {
     Ok(opened.log_id().0)
 }
 
-fn open_folder(args: &ImportArgs, random: FillRandom) -> Result<EmbeddedVault, Failure> {
+fn open_folder(args: &ImportArgs, random: FillRandom, log_id: &[u8; 16]) -> Result<EmbeddedVault, Failure> {
     let folder = args.from.join("vault");
-    // Opening would make an empty one.
-    if !folder.join("vault.redb").exists() {
-        return Err(Failure::file("use", &folder, "there is no vault in it"));
-    }
     let standard = args.from.join("keys").join("vault-master.key");
     let master = secret(args.master_key_file.as_deref().unwrap_or(&standard))?;
-    EmbeddedVault::open(&folder, &master, random).map_err(|error| not_imported(&error))
+    // Of the log beside it, and never made: an empty one would be imported as if nobody were registered.
+    EmbeddedVault::open_for_log(&folder, &master, random, log_id, ForLog::Adopt)
+        .map_err(|error| Failure::file("use the vault in", &folder, error))
 }
 
 fn secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {

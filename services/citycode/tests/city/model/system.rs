@@ -35,6 +35,7 @@ impl Running {
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             data: Some(folder.path().join("data")),
+            marks: Some(folder.path().join("marks")),
             ..Settings::default()
         };
         let mut numbers = IdNumbers::new(seed);

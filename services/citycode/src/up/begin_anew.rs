@@ -1,0 +1,241 @@
+//! `--begin-anew PART=LOGID`: a part that is lost is begun anew, once, and what its loss makes unsafe is undone first.
+//!
+//! The order makes each step repeatable: what is left of the part is set aside, then the manifest records that the part
+//! is being begun, then it is made. A crash before the manifest leaves a missing part, which the next start refuses; a
+//! crash after it leaves a start that goes on without the flag.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use citycode_event_store::LogId;
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, OpenError};
+use citycode_scan_records::embedded as scans;
+use citycode_service_kit::entropy::Entropy;
+use citycode_service_kit::files;
+use citycode_vault::VaultError;
+use citycode_vault::embedded::{EmbeddedVault, OpenForLogError};
+use citycode_vault::log_binding::{self, ForLog};
+use zeroize::Zeroizing;
+
+use super::folder_manifest::{Part, parse_log_id};
+use super::parts::{Opening, PartError, UNKNOWN};
+
+/// A part to begin anew, and the log of the folder, which confirms it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BeginAnew {
+    /// Which part.
+    pub part: Part,
+    /// The folder's log; for the part `log` the one that was lost.
+    pub log_id: LogId,
+}
+
+impl FromStr for BeginAnew {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (part, log_id) = text.split_once('=').ok_or("write it PART=LOGID")?;
+        let part = match part {
+            "log" => Part::Log,
+            "vault" => Part::Vault,
+            "scans" => Part::Scans,
+            _ => return Err("PART is `vault`, `log` or `scans`".into()),
+        };
+        let log_id = parse_log_id(log_id).ok_or("LOGID is the log's identity, 32 hex digits")?;
+        Ok(Self { part, log_id })
+    }
+}
+
+/// What the parts are opened with, to see whether one is whole.
+pub(super) struct Openers<'a> {
+    pub(super) entropy: &'a std::sync::Arc<dyn Entropy>,
+    /// None where the key is lost, too.
+    pub(super) master: Option<&'a Zeroizing<[u8; 32]>>,
+    /// The identity of the log that takes the place of a lost one.
+    pub(super) new_log: LogId,
+}
+
+/// Begins the parts anew that are named, unless one of them is whole.
+///
+/// # Errors
+/// [`PartError`]; then nothing was changed, or the part is missing now, and the call is repeated.
+pub(super) fn begin(
+    folder: &Path,
+    opening: &mut Opening,
+    asked: &[BeginAnew],
+    openers: &Openers<'_>,
+) -> Result<(), PartError> {
+    let log_id = opening.manifest.log_id;
+    for BeginAnew { part, log_id: given } in asked {
+        let part = *part;
+        if *given != log_id {
+            let log_id = Some(log_id).filter(|id| *id != UNKNOWN);
+            let given = *given;
+            return Err(PartError::OtherLogNamed { part, given, log_id });
+        }
+        if opening.first || opening.manifest.is_beginning(part) || is_whole(folder, part, log_id, openers)? {
+            return Err(PartError::Whole { part });
+        }
+        if part == Part::Log {
+            check_neighbours(folder, log_id)?;
+        }
+    }
+    for BeginAnew { part, .. } in asked {
+        set_aside(folder, *part)?;
+        tracing::warn!(%part, log = %log_id, "A PART OF THE DATA FOLDER IS BEGUN ANEW, as --begin-anew asks");
+        opening.manifest.beginning.push(*part);
+        if *part == Part::Log {
+            opening.manifest.log_id = openers.new_log;
+        }
+    }
+    if !asked.is_empty() {
+        opening.manifest.write(folder)?;
+    }
+    Ok(())
+}
+
+fn is_whole(folder: &Path, part: Part, log_id: LogId, openers: &Openers<'_>) -> Result<bool, PartError> {
+    let unusable = |why: String| Err(PartError::Unusable { part, why });
+    match part {
+        Part::Keys => Ok(true),
+        Part::Vault => {
+            let Some(master) = openers.master else {
+                return Ok(false);
+            };
+            let entropy = std::sync::Arc::clone(openers.entropy);
+            let random: citycode_vault::FillRandom = std::sync::Arc::new(move |bytes| entropy.fill(bytes));
+            let folder = folder.join("vault");
+            match EmbeddedVault::open_for_log(&folder, master, random, &log_id.0, ForLog::Keep) {
+                Ok(_) => Ok(true),
+                Err(OpenForLogError::Vault(VaultError::Unavailable(why))) => unusable(why),
+                Err(OpenForLogError::Binding(log_binding::BindingError::File(why))) => unusable(why),
+                Err(_) => Ok(false),
+            }
+        }
+        Part::Scans => {
+            let folder = folder.join("scans");
+            let entropy = std::sync::Arc::clone(openers.entropy);
+            match scans::EmbeddedScanRecords::open_for_log(&folder, entropy, &log_id.0, ForLog::Keep) {
+                Ok(_) => Ok(true),
+                Err(scans::OpenForLogError::Binding(log_binding::BindingError::File(why))) => unusable(why),
+                Err(scans::OpenForLogError::Binding(_)) => Ok(false),
+                Err(scans::OpenForLogError::Records(error)) => unusable(error.to_string()),
+            }
+        }
+        Part::Log => is_whole_log(folder, log_id),
+    }
+}
+
+fn is_whole_log(folder: &Path, log_id: LogId) -> Result<bool, PartError> {
+    let files = ["log/manifest", "log/log.redb"];
+    if files
+        .iter()
+        .any(|name| log_binding::require(&folder.join(name)).is_err())
+    {
+        return Ok(false);
+    }
+    let config = Config {
+        expected_log_id: Some(log_id),
+        ..Config::default()
+    };
+    match EmbeddedEventStore::open(&folder.join("log"), &config) {
+        Ok(_) => Ok(true),
+        Err(
+            OpenError::NoLog
+            | OpenError::LogMissing
+            | OpenError::ManifestMissing
+            | OpenError::ManifestUnreadable(_)
+            | OpenError::OtherLog { .. }
+            | OpenError::Damaged(_),
+        ) => Ok(false),
+        Err(error) => Err(PartError::Unusable {
+            part: Part::Log,
+            why: format!("{error}; if it is lost for good, move the folder `log` away first"),
+        }),
+    }
+}
+
+/// A log that is begun anew takes vault and scan records over: they must be of the log that was lost.
+fn check_neighbours(folder: &Path, lost: LogId) -> Result<(), PartError> {
+    for (part, file) in [(Part::Vault, "vault/vault.redb"), (Part::Scans, "scans/scans.redb")] {
+        let path = folder.join(file);
+        if log_binding::require(&path).is_err() {
+            continue;
+        }
+        let found = log_binding::belongs_to(&path).map_err(|error| PartError::Unusable {
+            part,
+            why: error.to_string(),
+        })?;
+        if let Some(found) = found.filter(|found| *found != lost.0 && lost != UNKNOWN) {
+            return Err(PartError::Foreign {
+                part,
+                path,
+                log_id: lost,
+                why: format!("it belongs to the log {}", LogId(found)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Moves what is left of a part out of the way, under a name that is free. Nothing is deleted.
+fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
+    let path = folder.join(part.name());
+    let unusable = |error: std::io::Error| PartError::Unusable {
+        part,
+        why: format!("{} cannot be set aside: {error}", path.display()),
+    };
+    let is_empty = match std::fs::read_dir(&path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(unusable(error)),
+    };
+    if is_empty {
+        // Made again with the rights that it must have.
+        return match std::fs::remove_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
+            _ => Ok(()),
+        };
+    }
+    let aside = free_name(folder, part.name());
+    std::fs::rename(&path, &aside).map_err(unusable)?;
+    tracing::warn!(%part, to = %aside.display(), "what was left of it was set aside");
+    Ok(())
+}
+
+fn free_name(folder: &Path, name: &str) -> PathBuf {
+    let names = (1u32..).map(|number| folder.join(format!("{name}.set-aside-{number}")));
+    let mut free = names.filter(|path| !path.exists());
+    free.next().expect("a folder does not hold four billion")
+}
+
+/// While a log is begun anew: its signing keys sign no more, and what was derived from the lost one goes.
+///
+/// # Errors
+/// [`PartError`]; repeating it goes on.
+pub(super) fn leave_the_lost_log(folder: &Path) -> Result<(), PartError> {
+    let keys = folder.join("keys");
+    let retired = keys.join("retired");
+    files::create_private_dir(&retired)?;
+    let failed = |part| {
+        move |error: std::io::Error| PartError::Unusable {
+            part,
+            why: error.to_string(),
+        }
+    };
+    for entry in std::fs::read_dir(&keys).map_err(failed(Part::Keys))? {
+        let entry = entry.map_err(failed(Part::Keys))?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("signing-") {
+            std::fs::rename(entry.path(), retired.join(&name)).map_err(failed(Part::Keys))?;
+        }
+    }
+    for derived in ["projections", "audit"] {
+        match std::fs::remove_dir_all(folder.join(derived)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(Part::Log)(error)),
+        }
+        files::create_private_dir(&folder.join(derived))?;
+    }
+    Ok(())
+}

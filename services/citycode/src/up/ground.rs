@@ -1,0 +1,206 @@
+//! What `citycode up` stands on: the data folder and what is opened from it, before anything runs.
+
+use std::sync::Arc;
+
+use citycode_domain::policy::Policy;
+use citycode_event_store::{EventStore, LogId};
+use citycode_event_store_embedded::{EmbeddedEventStore, OpenError};
+use citycode_issuer::{IndexLeases, KeyFolder, SigningKeys};
+use citycode_projection::LogIdentity;
+use citycode_scan_records::embedded::{self as scan_records, EmbeddedScanRecords};
+use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
+use citycode_token::{IdCheckKey, SigningKey};
+use citycode_vault::Vault;
+use citycode_vault::embedded::{EmbeddedVault, OpenForLogError};
+use zeroize::Zeroizing;
+
+use super::PartError;
+use super::begin_anew::{self, Openers};
+use super::data_folder::{DataFolder, DataFolderError};
+use super::folder_manifest::{FolderManifest, Part};
+use super::parts::{self, Opening};
+use super::settings::Settings;
+use crate::compose::measured::MeasuredLog;
+use crate::compose::{StartError, Surroundings, snapshots};
+
+/// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
+pub(super) struct Ground {
+    pub(super) folder: DataFolder,
+    pub(super) manifest: FolderManifest,
+    /// Its parts were made by this very start.
+    pub(super) first: bool,
+    pub(super) policy: Arc<Policy>,
+    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) identity: LogIdentity,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) records: Arc<EmbeddedScanRecords>,
+    pub(super) signing: Arc<SigningKeys>,
+    pub(super) leases: Arc<IndexLeases>,
+    pub(super) id_check_key: IdCheckKey,
+    pub(super) status_key: SigningKey,
+}
+
+impl Ground {
+    /// Opens everything; what may not be made is refused before anything is made.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub(super) fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
+        let Surroundings { clock, entropy } = surroundings.clone();
+        let policy = Arc::new(match &settings.policy {
+            Some(path) => citycode_policy_file::read(path)?,
+            None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
+        });
+        let path = settings.data.clone().or_else(super::data_folder::default_path);
+        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name)?;
+        let (mut opening, new_log) = look_at(&folder, settings, &entropy)?;
+        let keys = KeyFolder::open(&folder.join("keys"))?;
+        // Before the log is made: a crash in between leaves secrets that nothing was made with, and they are taken then.
+        let first = opening.first.then_some(&*entropy);
+        let id_check_key = keys.id_check_key(first)?;
+        let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
+        let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
+        let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
+        files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
+        let log_id = opening.manifest.log_id;
+        let store = open_log(&folder, &opening)?;
+        let store = MeasuredLog::around(Arc::new(store), &clock);
+        let identity = snapshots::identity_of(&*store);
+        let vault = open_vault(&folder, &opening, &master, surroundings)?;
+        let how = opening.how(folder.path(), Part::Scans);
+        let records = EmbeddedScanRecords::open_for_log(&folder.join("scans"), Arc::clone(&entropy), &log_id.0, how);
+        let records = records.map_err(|error| match error {
+            scan_records::OpenForLogError::Binding(error) => {
+                parts::refused(Part::Scans, folder.path(), log_id, error).into()
+            }
+            scan_records::OpenForLogError::Records(error) => StartError::Verifier(error.to_string()),
+        })?;
+        parts::complete(folder.path(), &mut opening)?;
+        let signing = Arc::new(SigningKeys::load(keys)?);
+        let leases = Arc::new(IndexLeases::default());
+        Ok(Self {
+            folder,
+            first: opening.first,
+            manifest: opening.manifest,
+            policy,
+            tokens,
+            store,
+            identity,
+            vault,
+            records: Arc::new(records),
+            signing,
+            leases,
+            id_check_key,
+            status_key,
+        })
+    }
+}
+
+/// What stands in the folder, before anything is made in it; and the identity of a log that is made.
+fn look_at(
+    folder: &DataFolder,
+    settings: &Settings,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(Opening, LogId), PartError> {
+    let new_log = LogId(entropy.array());
+    let opening = parts::inspect(folder.path(), new_log, &settings.once.begin_anew)?;
+    if opening.first {
+        // Before the first part is made: a crash among them leaves a first start to complete, not parts that are missing.
+        opening.manifest.write(folder.path())?;
+    }
+    Ok((opening, new_log))
+}
+
+/// Begins the parts anew that the flags name, and gives the vault's master key.
+fn begin_anew(
+    folder: &DataFolder,
+    settings: &Settings,
+    keys: &KeyFolder,
+    entropy: &Arc<dyn Entropy>,
+    (opening, new_log): (&mut Opening, LogId),
+) -> Result<Zeroizing<[u8; 32]>, StartError> {
+    let asked = &settings.once.begin_anew;
+    let first = opening.first.then_some(&**entropy);
+    let known = master_key(settings, keys, first);
+    let openers = Openers {
+        entropy,
+        master: known.as_ref().ok(),
+        new_log,
+    };
+    begin_anew::begin(folder.path(), opening, asked, &openers)?;
+    if opening.manifest.is_beginning(Part::Log) {
+        begin_anew::leave_the_lost_log(folder.path())?;
+    }
+    folder.make_folders()?;
+    match known {
+        // The vault that it opened is gone.
+        Err(_) if opening.manifest.is_beginning(Part::Vault) => master_key(settings, keys, Some(&**entropy)),
+        known => known,
+    }
+}
+
+fn open_log(folder: &DataFolder, opening: &Opening) -> Result<EmbeddedEventStore, StartError> {
+    let log_id = opening.manifest.log_id;
+    folder
+        .open_log(log_id, opening.makes_log())
+        .map_err(|error| match error {
+            DataFolderError::Log(OpenError::OtherLog { found, .. }) => StartError::Part(PartError::Foreign {
+                part: Part::Log,
+                path: folder.join("log"),
+                log_id,
+                why: format!("it is the log {found}"),
+            }),
+            error => error.into(),
+        })
+}
+
+fn open_vault(
+    folder: &DataFolder,
+    opening: &Opening,
+    master: &Zeroizing<[u8; 32]>,
+    surroundings: &Surroundings,
+) -> Result<Arc<dyn Vault>, StartError> {
+    let (path, log_id) = (folder.join("vault"), opening.manifest.log_id);
+    let how = opening.how(folder.path(), Part::Vault);
+    match EmbeddedVault::open_for_log(&path, master, surroundings.fill_random(), &log_id.0, how) {
+        Ok(vault) => Ok(Arc::new(vault)),
+        Err(OpenForLogError::Binding(error)) => Err(parts::refused(Part::Vault, folder.path(), log_id, error).into()),
+        Err(OpenForLogError::Vault(error)) => Err(error.into()),
+    }
+}
+
+fn master_key(
+    settings: &Settings,
+    keys: &KeyFolder,
+    first: Option<&dyn Entropy>,
+) -> Result<Zeroizing<[u8; 32]>, StartError> {
+    let Some(path) = &settings.master_key_file else {
+        return Ok(keys.secret("vault-master.key", first)?);
+    };
+    let bytes = files::read_private(path)?;
+    bytes
+        .as_slice()
+        .try_into()
+        .map(Zeroizing::new)
+        .map_err(|_| StartError::MasterKeyLength)
+}
+
+/// The local authority, its admin token, and whose tokens are taken.
+fn access(
+    settings: &Settings,
+    folder: &DataFolder,
+    entropy: &dyn Entropy,
+    clock: &dyn Clock,
+) -> Result<(Zeroizing<String>, Arc<AccessTokens>), StartError> {
+    let authority = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
+    let mut trusted = TrustedKeys::new().with_local(&authority)?;
+    if let Some(provider) = &settings.identity_provider {
+        trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+    }
+    let admin = authority.mint_local_admin(AUDIENCE, clock.now())?;
+    Ok((admin, Arc::new(AccessTokens::new(AUDIENCE, trusted))))
+}

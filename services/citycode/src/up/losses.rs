@@ -1,0 +1,292 @@
+//! Changes that the log lost: found at the start, and, where the operator accepts the loss, made safe before anybody is
+//! served.
+//!
+//! What is lost cannot be brought back. What it makes unsafe can be undone: codes born in the lost period are revoked by
+//! their places in the status lists, those places are never leased again, keys that were marked as compromised are
+//! marked again, and whoever was erased is erased again. Losses that were reported, suspensions and standings of the
+//! period are gone; the documents say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use citycode_acts::RequestMeaning;
+use citycode_domain::event::{Event, IndexBlockLeased, IndexRangeRevoked};
+use citycode_domain::ids::{CommandId, HolderId, ListId};
+use citycode_domain::lifecycle::{HolderState, erase_holder};
+use citycode_domain::time::Timestamp;
+use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, StreamName};
+use citycode_holder_log::{CommandContext, HolderLog, KEYS_STREAM, PureDecision, lease_stream};
+use citycode_projection::LogIdentity;
+use citycode_projection::snapshot::{self, ProjectionKind};
+use citycode_service_kit::entropy::Draw as _;
+use citycode_token::Keyring;
+use citycode_vault::Vault;
+
+use super::PartError;
+use super::data_folder::DataFolder;
+use super::folder_manifest::Part;
+use super::loss_journal::Entry;
+use super::marks::Mark;
+use crate::compose::{StartError, Surroundings};
+
+/// Changes that something has seen and the log does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Loss {
+    /// What has seen them.
+    pub(super) newer: String,
+    /// How many and from when to when, for a person.
+    pub(super) what: String,
+}
+
+impl Loss {
+    pub(super) fn refusal(self, part: Part, log_id: LogId) -> PartError {
+        let Self { newer, what } = self;
+        PartError::Older {
+            part,
+            newer,
+            what,
+            log_id,
+        }
+    }
+}
+
+/// Whether the log holds everything up to the mark.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: String) -> Result<Option<Loss>, ReadError> {
+    let heads = store.heads().await?;
+    let (mut missing, mut other, mut until) = (0u64, false, i64::MIN);
+    let mut since = None;
+    for point in &mark.points {
+        let head = heads.sequence(point.partition);
+        let place = |sequence| Position {
+            partition: point.partition,
+            sequence,
+        };
+        if head >= point.sequence {
+            let there = store.read_at(place(point.sequence)).await?;
+            if there.is_some_and(|commit| commit.hash.0 == point.hash) {
+                continue;
+            }
+            other = true;
+        } else {
+            missing += point.sequence.0 - head.0;
+            let last = store.read_at(place(head)).await?;
+            since = since.max(last.map(|commit| commit.commit.decided_at));
+        }
+        until = until.max(point.decided_at);
+    }
+    if missing == 0 && !other {
+        return Ok(None);
+    }
+    let until = instant(until);
+    let what = match (other, since) {
+        (true, _) => format!(
+            "it went on differently: what stands at the mark's place is not what the mark names, of changes up to {until}"
+        ),
+        (false, Some(since)) => format!(
+            "{missing} changes made between {} and {until} are not in it",
+            instant(since)
+        ),
+        (false, None) => format!("{missing} changes made up to {until} are not in it"),
+    };
+    Ok(Some(Loss { newer, what }))
+}
+
+/// Unix seconds as a person reads them.
+pub(super) fn instant(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
+}
+
+/// Whether the vault or a snapshot has seen more of the log than it holds.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn below_neighbours(
+    folder: &DataFolder,
+    identity: &LogIdentity,
+    store: &dyn EventStore,
+    vault: &dyn Vault,
+) -> Result<Option<Loss>, StartError> {
+    let heads = store.heads().await?;
+    let ahead = |seen: &[u64]| -> u64 {
+        let pairs = heads.iter().zip(seen);
+        pairs.map(|((_, head), seen)| seen.saturating_sub(head.0)).sum()
+    };
+    let marked = vault.erased_up_to().await?.unwrap_or_default();
+    let snapshots = [
+        (ProjectionKind::Register, "register"),
+        (ProjectionKind::Status, "status"),
+    ];
+    let mut seen = vec![("the vault".to_owned(), marked)];
+    for (kind, name) in snapshots {
+        let path = folder.join("projections").join(name);
+        let Ok(file) = std::fs::File::open(&path) else {
+            continue;
+        };
+        // One that is foreign or damaged is thrown away where it is loaded.
+        if let Ok(points) = snapshot::points(kind, identity, std::io::BufReader::new(file)) {
+            let sequences = points.iter().map(|point| point.sequence).collect();
+            seen.push((format!("the snapshot {}", path.display()), sequences));
+        }
+    }
+    let found = seen.into_iter().find(|(_, seen)| ahead(seen) > 0);
+    Ok(found.map(|(newer, seen)| Loss {
+        newer,
+        what: format!("{} changes are not in it", ahead(&seen)),
+    }))
+}
+
+/// Takes away what knows more than the log does: snapshots and index, and the vault's mark past the log's end.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn forget_what_was_lost(
+    folder: &DataFolder,
+    store: &dyn EventStore,
+    vault: &dyn Vault,
+) -> Result<(), StartError> {
+    for derived in ["projections", "audit"] {
+        let path = folder.join(derived);
+        let removed = std::fs::remove_dir_all(&path);
+        removed.map_err(|error| StartError::Log(format!("{} cannot be removed: {error}", path.display())))?;
+    }
+    folder.make_folders()?;
+    let heads = store.heads().await?;
+    if let Some(marked) = vault.erased_up_to().await? {
+        let kept = heads.iter().zip(&marked).map(|((_, head), marked)| head.0.min(*marked));
+        let kept: Vec<u64> = kept.collect();
+        vault.note_erased_up_to(Some(&marked), &kept).await?;
+    }
+    Ok(())
+}
+
+/// What was done about a loss.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Closed {
+    /// Status lists in which places were revoked.
+    pub(super) lists: u64,
+    /// Holders who were erased again.
+    pub(super) erased: u64,
+    /// Keys that were marked as compromised again.
+    pub(super) keys: u64,
+}
+
+/// Makes a loss safe. Repeating it after a crash goes on.
+pub(super) struct Closing<'a> {
+    pub(super) log: &'a HolderLog,
+    pub(super) vault: &'a Arc<dyn Vault>,
+    pub(super) keyring: &'a Keyring,
+    pub(super) surroundings: &'a Surroundings,
+}
+
+impl Closing<'_> {
+    /// `in_log` is what the log holds of journal entries, `journal` what stands beside the mark.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub(super) async fn close(&self, in_log: &[Entry], journal: &BTreeSet<Entry>) -> Result<Closed, StartError> {
+        let mut closed = Closed::default();
+        let known = leases(in_log.iter().filter_map(Entry::event));
+        let all = leases(in_log.iter().chain(journal).filter_map(Entry::event));
+        for (list, last) in &all {
+            self.revoke_list(*last, known.get(list).map_or(0, end)).await?;
+            closed.lists += 1;
+        }
+        for event in journal.iter().filter_map(Entry::event) {
+            let Event::SigningKeyCompromised(compromised) = event else {
+                continue;
+            };
+            let entry = self.keyring.get(compromised.key_id);
+            if entry.is_some_and(|entry| !entry.compromised) {
+                let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+                self.append(keys, vec![Event::SigningKeyCompromised(compromised)])
+                    .await?;
+                closed.keys += 1;
+            }
+        }
+        for entry in journal {
+            if let Entry::Erased(holder) = entry {
+                closed.erased += self.erase(HolderId(*holder)).await?;
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Leases every place up to the end of the last block that was ever leased, and revokes those that no code of this
+    /// log has: codes of the lost period stand there, some perhaps in blocks that were leased before it.
+    async fn revoke_list(&self, last: IndexBlockLeased, leased: u32) -> Result<(), StartError> {
+        let mut events = Vec::new();
+        let through = end(&last);
+        if through > leased {
+            events.push(Event::IndexBlockLeased(IndexBlockLeased {
+                first_index: leased,
+                count: through - leased,
+                ..last
+            }));
+        }
+        events.push(Event::IndexRangeRevoked(IndexRangeRevoked {
+            list: last.list,
+            first_index: 0,
+            count: through,
+        }));
+        self.append(lease_stream(partition_of(&last)), events).await
+    }
+
+    async fn erase(&self, holder: HolderId) -> Result<u64, StartError> {
+        let known = self.log.register().get(holder);
+        let mut erased = 0;
+        if known.is_some_and(|(state, _)| state.is_known()) {
+            let context = self.context("erase_again", &holder.0);
+            let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
+            let executed = self.log.execute(holder, &context, &mut decide).await;
+            executed.map_err(|error| StartError::Log(error.to_string()))?;
+            erased = 1;
+        }
+        self.vault.erase(holder).await?;
+        Ok(erased)
+    }
+
+    async fn append(&self, stream: StreamName, events: Vec<Event>) -> Result<(), StartError> {
+        let context = self.context("accept_loss", stream.as_str().as_bytes());
+        let decide = || Ok::<_, std::convert::Infallible>(events.clone());
+        let appended = self.log.execute_system(stream, &context, decide).await;
+        appended.map(drop).map_err(|error| StartError::Log(error.to_string()))
+    }
+
+    fn context(&self, method: &'static str, about: &[u8]) -> CommandContext {
+        CommandContext {
+            caller: "up".into(),
+            command_id: CommandId(self.surroundings.entropy.array()),
+            request_digest: RequestMeaning::of(method).bytes(about).finish(),
+            actor: "up".into(),
+            trace_context: None,
+            now: Timestamp(self.surroundings.clock.now().0),
+        }
+    }
+}
+
+/// The last block of each list.
+fn leases(events: impl Iterator<Item = Event>) -> BTreeMap<ListId, IndexBlockLeased> {
+    let mut last = BTreeMap::new();
+    for event in events {
+        if let Event::IndexBlockLeased(block) = event {
+            let known = last.entry(block.list).or_insert(block);
+            if end(&block) > end(known) {
+                *known = block;
+            }
+        }
+    }
+    last
+}
+
+/// One past the last place of a block.
+fn end(block: &IndexBlockLeased) -> u32 {
+    block.first_index.saturating_add(block.count)
+}
+
+/// The partition whose issuer leases blocks of this list.
+fn partition_of(block: &IndexBlockLeased) -> Partition {
+    Partition(u16::from(block.list.partition()))
+}

@@ -1,0 +1,319 @@
+//! Which parts of a data folder are there, and what the start may do about those that are not.
+//!
+//! Everything is looked at before anything is made: a vault that is silently made anew beside a log with holders would
+//! register the same people a second time, each with a second valid code.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use citycode_event_store::LogId;
+use citycode_service_kit::files::{self, FileError};
+use citycode_vault::log_binding::{self, BindingError, ForLog};
+
+use super::begin_anew::BeginAnew;
+use super::folder_manifest::{FolderManifest, ManifestError, Part, parse_log_id};
+
+/// Why the parts of a data folder do not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The folder's manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A file of the folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not there.
+    #[error(
+        "the part `{part}` of this data folder is missing or empty ({}): restore it from the backup{}",
+        path.display(), begin_anew_hint(*part, log_id)
+    )]
+    Missing {
+        /// Which part.
+        part: Part,
+        /// Which file of it.
+        path: PathBuf,
+        /// The folder's log, where it is known.
+        log_id: Option<LogId>,
+    },
+    /// It belongs to another log.
+    #[error(
+        "the part `{part}` in {} belongs to another log than {log_id} ({why}): put the part of this folder in its place{}",
+        path.display(), begin_anew_hint(*part, &Some(*log_id))
+    )]
+    Foreign {
+        /// Which part.
+        part: Part,
+        /// Where it stands.
+        path: PathBuf,
+        /// The folder's log.
+        log_id: LogId,
+        /// What it says of itself.
+        why: String,
+    },
+    /// It is older than another part has seen.
+    #[error(
+        "the part `{part}` is older than {newer}: {what}. Put the newest copy of `{part}` in its place; if there is none, \
+         `citycode up --accept-loss {log_id}` starts once and deals with what is missing (docs/operations.md, \"Restoring a data folder\")"
+    )]
+    Older {
+        /// Which part.
+        part: Part,
+        /// What knows more than it.
+        newer: String,
+        /// What is missing, from when to when.
+        what: String,
+        /// The folder's log.
+        log_id: LogId,
+    },
+    /// `--begin-anew` names another log.
+    #[error("--begin-anew {part}={given}: the log of this data folder is {}", known(log_id))]
+    OtherLogNamed {
+        /// Which part.
+        part: Part,
+        /// The log that was named.
+        given: LogId,
+        /// The folder's log, where it is known.
+        log_id: Option<LogId>,
+    },
+    /// `--begin-anew` where nothing is to be begun anew.
+    #[error("--begin-anew {part}: the part `{part}` is whole, so it is not begun anew; start without --begin-anew")]
+    Whole {
+        /// Which part.
+        part: Part,
+    },
+    /// `--accept-loss` where nothing is lost, or for another log.
+    #[error("--accept-loss: {0}; start without --accept-loss")]
+    NothingLost(String),
+    /// A part could not be looked at, or set aside.
+    #[error("the part `{part}` cannot be used: {why}")]
+    Unusable {
+        /// Which part.
+        part: Part,
+        /// Why.
+        why: String,
+    },
+}
+
+fn begin_anew_hint(part: Part, log_id: &Option<LogId>) -> String {
+    if part == Part::Keys {
+        return String::new();
+    }
+    let log_id = log_id.map_or_else(|| LogId([0; 16]).to_string(), |log_id| log_id.to_string());
+    format!(
+        "; if there is no backup, `citycode up --begin-anew {part}={log_id}` starts once without it \
+         (docs/operations.md, \"A part of the data folder is lost\", says what that costs)"
+    )
+}
+
+fn known(log_id: &Option<LogId>) -> String {
+    log_id.map_or_else(|| format!("not known; name it {}", LogId([0; 16])), |id| id.to_string())
+}
+
+/// What the start may do with each part.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    /// What the manifest says, or will say once everything is open.
+    pub(super) manifest: FolderManifest,
+    /// Secrets are made only then: nothing was made with those that are missing.
+    pub(super) first: bool,
+    /// Made before there were manifests.
+    pub(super) adopted: bool,
+}
+
+impl Opening {
+    /// Whether the log may be made, with the manifest's identity.
+    pub(super) fn makes_log(&self) -> bool {
+        self.first || self.manifest.is_beginning(Part::Log)
+    }
+
+    /// How a part beside the log is opened.
+    pub(super) fn how(&self, folder: &Path, part: Part) -> ForLog {
+        if self.first || self.manifest.is_beginning(part) {
+            ForLog::Make
+        } else if self.manifest.is_beginning(Part::Log) {
+            ForLog::Rebind
+        } else if !self.adopted {
+            ForLog::Keep
+        } else if part == Part::Scans && !has(folder, part) {
+            // Records do not move with a log; the folder may be one that `citycode migrate` made.
+            ForLog::Make
+        } else {
+            ForLog::Adopt
+        }
+    }
+}
+
+/// The files that make a part.
+fn files_of(folder: &Path, part: Part) -> Vec<PathBuf> {
+    let names: &[&str] = match part {
+        Part::Log => &["log/manifest", "log/log.redb"],
+        Part::Vault => &["vault/vault.redb", "vault/vault.keys"],
+        Part::Scans => &["scans/scans.redb"],
+        Part::Keys => &["keys"],
+    };
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// The first file of a part that is missing or empty.
+fn missing_file(folder: &Path, part: Part) -> Option<PathBuf> {
+    let mut files = files_of(folder, part).into_iter();
+    files.find(|path| !path.is_dir() && log_binding::require(path).is_err())
+}
+
+fn has(folder: &Path, part: Part) -> bool {
+    files_of(folder, part).iter().any(|path| path.exists())
+}
+
+/// Whether the folder holds what is only made once a log stands.
+fn has_traces_of_a_log(folder: &Path) -> bool {
+    let signing = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("signing-");
+    let entries = std::fs::read_dir(folder.join("keys"));
+    let signing = entries.is_ok_and(|entries| entries.flatten().any(signing));
+    let derived = [REGISTER_SNAPSHOT, "projections/status", "audit/audit.redb"];
+    let derived = derived.iter().any(|name| folder.join(name).exists());
+    signing || derived || has(folder, Part::Vault) || has(folder, Part::Scans)
+}
+
+/// Looks at every part of the folder, and says what the start may do with it. `new_log` is the identity of a log that is
+/// made, if one is.
+///
+/// # Errors
+/// [`PartError`]. Nothing is made or changed.
+pub(super) fn inspect(folder: &Path, new_log: LogId, begin_anew: &[BeginAnew]) -> Result<Opening, PartError> {
+    let stored = FolderManifest::read(folder)?;
+    let adopted = stored.is_none();
+    let manifest = match stored {
+        Some(manifest) => manifest,
+        None => before_manifests(folder, new_log)?,
+    };
+    let first = !manifest.is_complete();
+    let opening = Opening {
+        first,
+        adopted: adopted && !first,
+        manifest,
+    };
+    if !first {
+        check_presence(folder, &opening, begin_anew)?;
+        check_keys(folder, &opening.manifest)?;
+    }
+    Ok(opening)
+}
+
+fn check_presence(folder: &Path, opening: &Opening, begin_anew: &[BeginAnew]) -> Result<(), PartError> {
+    let manifest = &opening.manifest;
+    for part in Part::ALL {
+        let begun = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
+        let may_be_made = opening.adopted && part == Part::Scans;
+        let Some(path) = missing_file(folder, part).filter(|_| !begun && !may_be_made) else {
+            continue;
+        };
+        let log_id = Some(manifest.log_id).filter(|id| *id != UNKNOWN);
+        return Err(PartError::Missing { part, path, log_id });
+    }
+    Ok(())
+}
+
+/// Stands for the identity of a lost log that nothing in the folder tells.
+pub(super) const UNKNOWN: LogId = LogId([0; 16]);
+const REGISTER_SNAPSHOT: &str = "projections/register";
+/// Where the log's identity stands in the header of a snapshot; see `citycode_projection::snapshot`.
+const ID_IN_SNAPSHOT: std::ops::Range<usize> = 12..28;
+
+/// What the manifest of a folder would say that was made by an earlier release.
+fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, PartError> {
+    let complete = |log_id| FolderManifest {
+        log_id,
+        parts: Part::ALL.to_vec(),
+        beginning: Vec::new(),
+    };
+    if folder.join("log/manifest").exists() {
+        let text = std::fs::read_to_string(folder.join("log/manifest"));
+        let id = text.as_deref().ok().and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("log_id "));
+            line.and_then(parse_log_id)
+        });
+        let unusable = || PartError::Unusable {
+            part: Part::Log,
+            why: "its manifest cannot be read: restore it from the backup".into(),
+        };
+        return id.map(complete).ok_or_else(unusable);
+    }
+    if has(folder, Part::Log) || has_traces_of_a_log(folder) {
+        return Ok(complete(lost_log(folder).unwrap_or(UNKNOWN)));
+    }
+    Ok(FolderManifest::first(new_log))
+}
+
+/// The identity of a log that is not there, as the rest of the folder has it.
+fn lost_log(folder: &Path) -> Option<LogId> {
+    let in_keys = std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok();
+    let in_snapshot = || {
+        let mut head = [0; ID_IN_SNAPSHOT.end];
+        let mut file = std::fs::File::open(folder.join(REGISTER_SNAPSHOT)).ok()?;
+        file.read_exact(&mut head).ok()?;
+        head[ID_IN_SNAPSHOT].try_into().ok().map(LogId)
+    };
+    in_keys.and_then(|text| parse_log_id(text.trim())).or_else(in_snapshot)
+}
+
+/// In the folder of keys: the log that they belong to.
+const KEYS_LOG_ID: &str = "keys/log-id";
+
+fn check_keys(folder: &Path, manifest: &FolderManifest) -> Result<(), PartError> {
+    let path = folder.join(KEYS_LOG_ID);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        // Keys of a backup that an earlier release made do not say whose they are.
+        return Ok(());
+    };
+    if parse_log_id(text.trim()) == Some(manifest.log_id) || manifest.is_beginning(Part::Log) {
+        return Ok(());
+    }
+    Err(PartError::Foreign {
+        part: Part::Keys,
+        why: format!("{} says {}", path.display(), text.trim()),
+        path: folder.join("keys"),
+        log_id: manifest.log_id,
+    })
+}
+
+/// Records everything that is open now: from here on each part must be there. A vault that is begun anew stays noted
+/// until every living code is suspended.
+///
+/// # Errors
+/// [`PartError`].
+pub(super) fn complete(folder: &Path, opening: &mut Opening) -> Result<(), PartError> {
+    let manifest = &mut opening.manifest;
+    let before = manifest.clone();
+    manifest.parts = Part::ALL.to_vec();
+    manifest.beginning.retain(|part| *part == Part::Vault);
+    let log_id = format!("{}\n", manifest.log_id);
+    if std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok().as_deref() != Some(&log_id) {
+        files::write_atomic(&folder.join(KEYS_LOG_ID), log_id.as_bytes(), files::PRIVATE_FILE_MODE)?;
+    }
+    if opening.adopted || before != *manifest {
+        manifest.write(folder)?;
+    }
+    if opening.adopted {
+        tracing::info!(log = %manifest.log_id, "this data folder was made by an earlier release: its manifest was written");
+    }
+    Ok(())
+}
+
+/// A refusal of a part beside the log, in the words of this folder.
+pub(super) fn refused(part: Part, folder: &Path, log_id: LogId, error: BindingError) -> PartError {
+    let path = folder.join(part.name());
+    match error {
+        BindingError::Missing(path) => PartError::Missing {
+            part,
+            path,
+            log_id: Some(log_id),
+        },
+        BindingError::OtherLog { .. } | BindingError::Unknown => PartError::Foreign {
+            part,
+            path,
+            log_id,
+            why: error.to_string(),
+        },
+        BindingError::File(why) => PartError::Unusable { part, why },
+    }
+}

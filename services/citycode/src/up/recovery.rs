@@ -1,0 +1,189 @@
+//! The order in which a start finds out what is lost, and makes it safe before anybody is served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_event_store::LogId;
+use citycode_event_store::follow::Progress;
+use citycode_holder_log::HolderLog;
+
+use super::PartError;
+use super::folder_manifest::Part;
+use super::ground::Ground;
+use super::loss_journal::{self, Recorder};
+use super::losses::{self, Closing, Loss};
+use super::lost_vault::suspend_living_codes;
+use super::marks::{self, Mark};
+use super::settings::Settings;
+use super::vault_age;
+use super::watch::{MarkFiles, MarkKeeper};
+use crate::compose::{StartError, Surroundings};
+
+/// What is known before anything is folded.
+pub(super) struct Found {
+    /// The log of which the operator gives up what was lost.
+    accepted: Option<LogId>,
+    /// What the log lost, accepted.
+    log_loss: Option<Loss>,
+    /// Where the mark is kept; none where there is no folder for it.
+    marks: Option<MarkFiles>,
+}
+
+/// What runs by the time that a loss is made safe.
+pub(super) struct Live<'a> {
+    pub(super) ground: &'a mut Ground,
+    pub(super) log: &'a HolderLog,
+    pub(super) progress: &'a Progress,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) surroundings: &'a Surroundings,
+}
+
+/// Compares the log with its mark, and with what vault and snapshots have seen of it.
+///
+/// # Errors
+/// [`PartError::Older`] where it lacks something and the operator did not accept that; [`StartError`].
+pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, StartError> {
+    let log_id = ground.store.log_id();
+    let accepted = settings.once.accept_loss;
+    if let Some(named) = accepted.filter(|named| *named != log_id) {
+        let why = format!("{named} is not the log of this data folder, which is {log_id}");
+        return Err(PartError::NothingLost(why).into());
+    }
+    let files = mark_files(settings.marks.as_ref(), log_id)?;
+    let mark = files.as_ref().and_then(|files| Mark::read(&files.mark, log_id));
+    let mut loss = None;
+    match (&mark, &files) {
+        (Some(mark), Some(files)) => {
+            let newer = format!("the mark {}", files.mark.display());
+            loss = losses::below_mark(&*ground.store, mark, newer).await?;
+        }
+        _ if ground.first => {}
+        _ => tracing::warn!(
+            "there is no mark of how far this log reached: whether it was restored from an older copy cannot be told"
+        ),
+    }
+    if loss.is_none() {
+        loss = losses::below_neighbours(&ground.folder, &ground.identity, &*ground.store, &*ground.vault).await?;
+    }
+    if let Some(loss) = &loss {
+        if accepted.is_none() {
+            return Err(loss.clone().refusal(Part::Log, log_id).into());
+        }
+        tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
+        losses::forget_what_was_lost(&ground.folder, &*ground.store, &*ground.vault).await?;
+    }
+    Ok(Found {
+        accepted,
+        log_loss: loss,
+        marks: files,
+    })
+}
+
+/// A folder that is configured must be there; without the standard one the system runs, and says so.
+fn mark_files(configured: Option<&PathBuf>, log_id: LogId) -> Result<Option<MarkFiles>, StartError> {
+    if let Some(folder) = configured {
+        return Ok(Some(MarkFiles::open(folder, log_id)?));
+    }
+    let Some(folder) = marks::default_folder() else {
+        tracing::warn!("there is no home folder: no mark of how far the log reaches is kept; name a folder in `marks`");
+        return Ok(None);
+    };
+    match MarkFiles::open(&folder, log_id) {
+        Ok(files) => Ok(Some(files)),
+        Err(error) => {
+            tracing::warn!(%error, "no mark of how far the log reaches is kept; name another folder in `marks`");
+            Ok(None)
+        }
+    }
+}
+
+impl Found {
+    /// Makes safe what was lost, once everything is folded; the mark is kept from then on.
+    ///
+    /// # Errors
+    /// [`PartError`] where the vault is older and that is not accepted, or nothing was lost; [`StartError`].
+    pub(super) async fn finish(self, live: Live<'_>) -> Result<Option<Arc<MarkKeeper>>, StartError> {
+        let lost_people = self.compare_vault(&live).await?;
+        if self.log_loss.is_some() {
+            self.close(&live).await?;
+        } else if self.accepted.is_some() && !lost_people {
+            return Err(PartError::NothingLost("nothing is lost".into()).into());
+        }
+        let Live {
+            ground,
+            log,
+            progress,
+            recorder,
+            ..
+        } = live;
+        if ground.manifest.is_beginning(Part::Vault) {
+            ground.manifest.beginning.clear();
+            ground.manifest.write(ground.folder.path()).map_err(PartError::from)?;
+        }
+        let Some(files) = self.marks else {
+            return Ok(None);
+        };
+        let erased = log.register().erased();
+        let keeper = MarkKeeper::establish(files, recorder, &ground.store, progress, erased).await?;
+        Ok(Some(keeper))
+    }
+
+    /// Suspends the codes of people whom the vault does not know: all, where it was begun anew; else those who registered
+    /// after what it holds. Whether there were such people.
+    async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
+        let Live { ground, log, .. } = live;
+        if ground.manifest.is_beginning(Part::Vault) {
+            let suspended = suspend_living_codes(log, log.register().holders(), live.surroundings).await?;
+            tracing::warn!(
+                suspended,
+                "the vault was begun anew: every code that lived is suspended"
+            );
+            return Ok(false);
+        }
+        let unknown = vault_age::compare(&*ground.store, &*ground.vault, &live.progress.position()).await?;
+        let Some(loss) = unknown.loss() else {
+            return Ok(false);
+        };
+        if self.accepted.is_none() {
+            return Err(loss.refusal(Part::Vault, ground.store.log_id()).into());
+        }
+        let suspended = suspend_living_codes(log, unknown.holders, live.surroundings).await?;
+        tracing::warn!(
+            suspended,
+            what = %loss.what,
+            "THE VAULT IS OLDER than the log, and the loss is accepted: codes of people whom it does not know are suspended"
+        );
+        Ok(true)
+    }
+
+    async fn close(&self, live: &Live<'_>) -> Result<(), StartError> {
+        let journal = match &self.marks {
+            Some(files) => loss_journal::read(&files.journal)
+                .map_err(|error| StartError::Log(format!("{}: {error}", files.journal.display())))?,
+            None => std::collections::BTreeSet::new(),
+        };
+        if journal.is_empty() {
+            tracing::warn!(
+                "nothing beside the mark says which status lists were used in the lost period: codes of lists that began in \
+                 it may share their places with new ones"
+            );
+        }
+        let in_log = live.recorder.take();
+        let closing = Closing {
+            log: live.log,
+            vault: &live.ground.vault,
+            keyring: &live.ground.signing.keyring(),
+            surroundings: live.surroundings,
+        };
+        let closed = closing.close(&in_log, &journal).await;
+        live.recorder.put_back(in_log);
+        let closed = closed?;
+        tracing::warn!(
+            lists = closed.lists,
+            erased = closed.erased,
+            keys = closed.keys,
+            "what was lost is made safe: codes born in it are revoked, people erased in it are erased again"
+        );
+        Ok(())
+    }
+}

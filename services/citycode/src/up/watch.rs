@@ -1,0 +1,127 @@
+//! Keeping the mark and the journal beside it while the system runs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use citycode_domain::ids::HolderId;
+use citycode_event_store::follow::Progress;
+use citycode_event_store::{EventStore, LogId, LogPosition};
+use citycode_service_kit::files::{self, FileError};
+use tokio::sync::Mutex;
+
+use super::loss_journal::{self, Entry, Recorder};
+use super::marks::Mark;
+use crate::compose::StartError;
+use crate::compose::snapshots::Snapshot;
+
+/// Between two looks whether the log has moved: what a mark may lack after a crash, and how often the disk is bothered.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Where the mark and the journal of one log stand.
+#[derive(Clone, Debug)]
+pub(super) struct MarkFiles {
+    pub(super) mark: PathBuf,
+    pub(super) journal: PathBuf,
+}
+
+impl MarkFiles {
+    /// Those of a log in a folder of marks; the folder is made.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub(super) fn open(folder: &Path, log_id: LogId) -> Result<Self, FileError> {
+        files::create_private_dir(folder)?;
+        Ok(Self {
+            mark: folder.join(log_id.to_string()),
+            journal: folder.join(format!("{log_id}.journal")),
+        })
+    }
+}
+
+/// The mark of a running system.
+pub(super) struct MarkKeeper {
+    pub(super) files: MarkFiles,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) progress: Progress,
+    /// What the mark says by now.
+    written: Mutex<Option<LogPosition>>,
+}
+
+impl MarkKeeper {
+    /// Writes journal and mark whole, from everything that the log holds and the journal said before. From then on they
+    /// are moved on.
+    ///
+    /// # Errors
+    /// [`StartError`]: a system that keeps no mark must not seem to keep one.
+    pub(super) async fn establish(
+        files: MarkFiles,
+        recorder: Arc<Recorder>,
+        store: &Arc<dyn EventStore>,
+        progress: &Progress,
+        erased: Vec<HolderId>,
+    ) -> Result<Arc<Self>, StartError> {
+        let position = progress.position();
+        let said = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
+        let mut entries: BTreeSet<Entry> = loss_journal::read(&files.journal).map_err(said)?;
+        entries.extend(recorder.take());
+        entries.extend(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
+        loss_journal::replace(&files.journal, &entries)?;
+        let mark = Mark::at(&**store, &position).await?;
+        mark.write(&files.mark)?;
+        Ok(Arc::new(Self {
+            files,
+            recorder,
+            store: Arc::clone(store),
+            progress: progress.clone(),
+            written: Mutex::new(Some(position)),
+        }))
+    }
+
+    /// Moves the mark once a second while the log moves, for ever. Drop the future to stop.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.save().await;
+        }
+    }
+
+    async fn move_to(&self, position: LogPosition) -> Result<(), String> {
+        let mark = Mark::at(&*self.store, &position).await;
+        let mark = mark.map_err(|error| error.to_string())?;
+        let (files, recorder) = (self.files.clone(), Arc::clone(&self.recorder));
+        let written = tokio::task::spawn_blocking(move || {
+            // The journal first: a mark never says more than the journal beside it.
+            let entries = recorder.take();
+            if let Err(error) = loss_journal::append(&files.journal, &entries) {
+                recorder.put_back(entries);
+                return Err(error.to_string());
+            }
+            mark.write(&files.mark).map_err(|error| error.to_string())
+        });
+        written.await.map_err(|error| error.to_string())?
+    }
+}
+
+#[async_trait]
+impl Snapshot for MarkKeeper {
+    async fn save(&self) {
+        let mut written = self.written.lock().await;
+        // What is folded is durable, and what was folded up to there was gathered before.
+        let position = self.progress.position();
+        if written.as_ref() == Some(&position) {
+            return;
+        }
+        match self.move_to(position.clone()).await {
+            Ok(()) => *written = Some(position),
+            Err(error) => {
+                tracing::warn!(%error, "the mark of how far the log reaches was not moved; a restore may go unnoticed");
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! An older copy of the data folder in the place of the newest one: the start notices, says what is missing, and makes it
+//! safe once the operator accepts the loss. No crash looks like one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use citycode_testkit::{Draw, IdNumbers, Running, StartError};
+use serde_json::{Value, json};
+
+use crate::server::{Server, binary};
+
+/// Starting on a loaded machine of two cores.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Kills in the gate. `CITYCODE_TEST_KILLS` asks for another number, by hand.
+const KILLS: usize = 12;
+
+/// A data folder whose marks stand beside it, as an operator configures it.
+struct City {
+    folder: tempfile::TempDir,
+    data: PathBuf,
+    config: String,
+}
+
+impl City {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, config) = (folder.path().join("data"), folder.path().join("up.toml"));
+        let marks = folder.path().join("marks");
+        std::fs::write(&config, format!("marks = \"{}\"\n", marks.display())).expect("written");
+        Self {
+            data,
+            config: config.display().to_string(),
+            folder,
+        }
+    }
+
+    fn aside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log_id(&self) -> String {
+        let text = std::fs::read_to_string(self.data.join("manifest.toml")).expect("a manifest");
+        let line = text.lines().find_map(|line| line.strip_prefix("log_id = \""));
+        line.expect("the log's identity").trim_end_matches('"').to_owned()
+    }
+
+    async fn start(&self) -> Server {
+        self.start_with(&[]).await
+    }
+
+    async fn start_with(&self, flags: &[&str]) -> Server {
+        let all: Vec<&str> = ["--config", &self.config]
+            .into_iter()
+            .chain(flags.iter().copied())
+            .collect();
+        Server::start_with_flags(&self.data, &all).await
+    }
+
+    async fn refused(&self, flags: &[&str]) -> String {
+        let data = self.data.display().to_string();
+        let mut words = vec![
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            &data,
+            "--config",
+            &self.config,
+        ];
+        words.extend(flags);
+        match Running::start(&binary(), &words, DEADLINE).await {
+            Err(StartError::Ended { status, said }) => {
+                assert!(!status.success(), "{said}");
+                said
+            }
+            Err(error) => panic!("{error}"),
+            Ok(running) => panic!("it starts, and said {}", running.said()),
+        }
+    }
+
+    /// A backup as the documents say: the folder without what is derived.
+    fn back_up(&self, to: &Path) {
+        copy_folder(&self.data, to);
+        for derived in ["projections", "audit"] {
+            std::fs::remove_dir_all(to.join(derived)).expect("removed");
+        }
+    }
+
+    fn restore(&self, from: &Path) {
+        std::fs::remove_dir_all(&self.data).expect("lost");
+        copy_folder(from, &self.data);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+async fn issue(server: &Server, person: &str) -> Value {
+    let request = json!({ "kind": "sampling", "id_number": person, "channel": "app" });
+    server.post("issue", request).await
+}
+
+fn token(code: &Value) -> &str {
+    code["token"].as_str().expect("a token")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_no_erased_person_back() {
+    let city = City::new();
+    let mut numbers = IdNumbers::new(71);
+    let day = jiff::civil::date(2026, 1, 1);
+    let (kept, erased, late) = (numbers.aged(40, day), numbers.aged(41, day), numbers.aged(42, day));
+    let server = city.start().await;
+    server.register(&kept).await;
+    server.register(&erased).await;
+    let before = issue(&server, &kept).await;
+    let of_erased = issue(&server, &erased).await;
+    server.stop().await;
+    let backup = city.aside("backup");
+    city.back_up(&backup);
+
+    let server = city.start().await;
+    server.post("erase", json!({ "id_number": erased })).await;
+    server.register(&late).await;
+    let in_lost_period = issue(&server, &late).await;
+    assert_eq!(server.decision(token(&in_lost_period)).await, "admit/ok");
+    server.stop().await;
+    city.restore(&backup);
+
+    let said = city.refused(&[]).await;
+    let accept = format!("--accept-loss {}", city.log_id());
+    assert!(
+        said.contains("the part `log` is older") && said.contains(&accept),
+        "{said}"
+    );
+    assert!(
+        said.contains("changes made between 20") && said.contains(" and 20"),
+        "from when to when: {said}"
+    );
+    city.refused(&["--accept-loss", &"0b".repeat(16)]).await;
+    let flags = ["--accept-loss", &city.log_id()];
+    let server = city.start_with(&flags).await;
+    assert_eq!(server.decision(token(&in_lost_period)).await, "refuse/revoked");
+    assert_eq!(
+        server.decision(token(&before)).await,
+        "admit/ok",
+        "issued before the loss"
+    );
+    assert_eq!(server.decision(token(&of_erased)).await, "refuse/revoked");
+    let (status, problem) = server
+        .call(
+            "issue",
+            &json!({ "kind": "sampling", "id_number": erased, "channel": "app" }),
+        )
+        .await
+        .expect("an answer");
+    assert_eq!((status, &problem["code"]), (404, &json!("not_registered")), "{problem}");
+    server.register(&late).await;
+    let again = issue(&server, &late).await;
+    assert_eq!(server.decision(token(&again)).await, "admit/ok");
+    assert_ne!(again["status"], in_lost_period["status"], "no place is used twice");
+    server.stop().await;
+
+    assert!(city.refused(&flags).await.contains("nothing is lost"));
+    let server = city.start().await;
+    assert_eq!(server.decision(token(&in_lost_period)).await, "refuse/revoked");
+    assert_eq!(server.decision(token(&again)).await, "admit/ok");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_of_an_older_backup_is_refused_and_once_accepted_leaves_nobody_two_valid_codes() {
+    let city = City::new();
+    let person = IdNumbers::new(72).aged(40, jiff::civil::date(2026, 1, 1));
+    city.start().await.stop().await;
+    let older = city.aside("vault");
+    copy_folder(&city.data.join("vault"), &older);
+    let server = city.start().await;
+    server.register(&person).await;
+    let code = issue(&server, &person).await;
+    server.stop().await;
+    std::fs::remove_dir_all(city.data.join("vault")).expect("lost");
+    copy_folder(&older, &city.data.join("vault"));
+
+    let said = city.refused(&[]).await;
+    assert!(
+        said.contains("the part `vault` is older") && said.contains("1 people registered"),
+        "{said}"
+    );
+    let server = city.start_with(&["--accept-loss", &city.log_id()]).await;
+    assert_eq!(server.decision(token(&code)).await, "refuse/suspended");
+    server.register(&person).await;
+    let new = issue(&server, &person).await;
+    assert_eq!(server.decision(token(&new)).await, "admit/ok");
+    server.stop().await;
+    city.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_went_on_from_a_copy_is_refused_and_a_missing_mark_is_said() {
+    let city = City::new();
+    let person = IdNumbers::new(73).aged(40, jiff::civil::date(2026, 1, 1));
+    let server = city.start().await;
+    assert!(
+        !server.process.said().contains("there is no mark"),
+        "a new log has nothing to lose"
+    );
+    server.register(&person).await;
+    server.stop().await;
+    let copy = city.aside("copy");
+    city.back_up(&copy);
+    let server = city.start().await;
+    issue(&server, &person).await;
+    server.stop().await;
+    let (marks, aside) = (city.aside("marks"), city.aside("marks-aside"));
+    std::fs::rename(&marks, &aside).expect("lost");
+    city.restore(&copy);
+    // Without a mark it cannot be told, and the copy goes on.
+    let server = city.start().await;
+    assert!(server.process.said().contains("there is no mark"));
+    issue(&server, &person).await;
+    issue(&server, &person).await;
+    server.stop().await;
+    std::fs::remove_dir_all(&marks).expect("removed");
+    std::fs::rename(&aside, &marks).expect("found again");
+    let said = city.refused(&[]).await;
+    assert!(
+        said.contains("it went on differently"),
+        "the same positions, other changes: {said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kill_9_is_taken_for_a_loss() {
+    let asked = std::env::var("CITYCODE_TEST_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok());
+    let kills = asked.unwrap_or(KILLS);
+    let city = City::new();
+    let mut numbers = IdNumbers::new(74);
+    let mut draw = Draw::new(75);
+    let people: Vec<String> = (0..20)
+        .map(|_| numbers.aged(40, jiff::civil::date(2026, 1, 1)))
+        .collect();
+    for _ in 0..kills {
+        // A start that is refused panics here.
+        let server = city.start().await;
+        let stop_after = u16::from_le_bytes(draw.bytes()) % 64;
+        let mut answered = 0;
+        'busy: loop {
+            for person in &people {
+                if answered >= stop_after {
+                    break 'busy;
+                }
+                server.register(person).await;
+                issue(&server, person).await;
+                answered += 1;
+            }
+        }
+        // Some changes are under way when it dies.
+        let pending = people.iter().map(|person| {
+            let request = json!({ "kind": "sampling", "id_number": person, "channel": "app" });
+            let server = &server;
+            async move { server.call("issue", &request).await.is_some() }
+        });
+        let killed = async {
+            tokio::task::yield_now().await;
+            server.process.signal("KILL").await;
+        };
+        tokio::join!(futures::future::join_all(pending), killed);
+        server.process.kill_9().await;
+    }
+    city.start().await.stop().await;
+}

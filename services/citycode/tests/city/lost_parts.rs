@@ -1,0 +1,232 @@
+//! A part of the data folder that is lost, emptied, or of another folder: the start stops and names it, and only
+//! `--begin-anew` goes on, once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use citycode_testkit::{IdNumbers, Running, StartError};
+use serde_json::json;
+
+use crate::server::{Server, binary};
+
+/// Starting on a loaded machine of two cores.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A folder with one resident who has a code of each of two kinds, stopped as an operator stops it.
+struct City {
+    _folder: tempfile::TempDir,
+    data: PathBuf,
+    person: String,
+    codes: [String; 2],
+}
+
+impl City {
+    async fn with_one_resident() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let server = Server::start(&data).await;
+        let person = IdNumbers::new(61).aged(70, jiff::civil::date(2026, 1, 1));
+        server.register(&person).await;
+        let codes = [
+            issue(&server, &person, "sampling", "app").await,
+            issue(&server, &person, "offline", "pc").await,
+        ];
+        server.stop().await;
+        Self {
+            _folder: folder,
+            data,
+            person,
+            codes,
+        }
+    }
+
+    fn log_id(&self) -> String {
+        let text = std::fs::read_to_string(self.data.join("manifest.toml")).expect("a manifest");
+        let line = text.lines().find_map(|line| line.strip_prefix("log_id = \""));
+        line.expect("the log's identity").trim_end_matches('"').to_owned()
+    }
+
+    /// What a start says that must not succeed.
+    async fn refused(&self, flags: &[&str]) -> String {
+        refused(&self.data, flags).await
+    }
+
+    async fn started(&self, flags: &[&str]) -> Server {
+        Server::start_with_flags(&self.data, flags).await
+    }
+}
+
+async fn issue(server: &Server, person: &str, kind: &str, channel: &str) -> String {
+    let code = server
+        .post(
+            "issue",
+            json!({ "kind": kind, "id_number": person, "channel": channel }),
+        )
+        .await;
+    code["token"].as_str().expect("a token").to_owned()
+}
+
+async fn refused(data: &Path, flags: &[&str]) -> String {
+    let data = data.display().to_string();
+    let mut words = vec!["up", "--listen", "127.0.0.1:0", "--data", &data];
+    words.extend(flags);
+    match Running::start(&binary(), &words, DEADLINE).await {
+        Err(StartError::Ended { status, said }) => {
+            assert!(!status.success(), "{said}");
+            said
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it starts"),
+    }
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() {
+        std::fs::remove_dir_all(path).expect("removed");
+    } else {
+        std::fs::remove_file(path).expect("removed");
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_that_is_lost_is_not_made_anew_and_nobody_gets_a_second_valid_code() {
+    let city = City::with_one_resident().await;
+    let vault = city.data.join("vault");
+    for lost in ["vault/vault.redb", "vault/vault.keys", "vault"] {
+        remove(&city.data.join(lost));
+        let said = city.refused(&[]).await;
+        assert!(
+            said.contains("the part `vault`") && said.contains("restore it"),
+            "{said}"
+        );
+        let asks = format!("--begin-anew vault={}", city.log_id());
+        assert!(said.contains(&asks), "{said}");
+        assert!(
+            !vault.join("vault.redb").exists() || lost == "vault/vault.keys",
+            "a vault was made"
+        );
+    }
+    std::fs::create_dir(&vault).expect("an empty folder");
+    std::fs::write(vault.join("vault.redb"), b"").expect("an empty file");
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `vault`"), "{said}");
+    let other = format!("vault={}", "0a".repeat(16));
+    let said = city.refused(&["--begin-anew", &other]).await;
+    assert!(said.contains(&city.log_id()), "another log is not confirmed: {said}");
+
+    let anew = format!("vault={}", city.log_id());
+    let server = city.started(&["--begin-anew", &anew]).await;
+    for code in &city.codes {
+        assert_eq!(server.decision(code).await, "refuse/suspended");
+    }
+    server.register(&city.person).await;
+    let new = issue(&server, &city.person, "sampling", "app").await;
+    assert_eq!(server.decision(&new).await, "admit/ok");
+    server.stop().await;
+    let said = city.refused(&["--begin-anew", &anew]).await;
+    assert!(said.contains("is whole"), "the flag works once: {said}");
+    let server = city.started(&[]).await;
+    assert_eq!(server.decision(&new).await, "admit/ok");
+    assert_eq!(server.decision(&city.codes[0]).await, "refuse/suspended");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_lost_is_not_begun_anew_and_its_keys_sign_no_more() {
+    let city = City::with_one_resident().await;
+    let lost = city.log_id();
+    let signing = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(city.data.join(folder)).expect("a folder").flatten();
+        let names = entries.map(|entry| entry.file_name().display().to_string());
+        names.filter(|name| name.starts_with("signing-")).collect()
+    };
+    let old_keys = signing("keys");
+    remove(&city.data.join("log/log.redb"));
+    assert!(city.refused(&[]).await.contains("the part `log`"));
+    remove(&city.data.join("log"));
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `log`") && said.contains(&lost), "{said}");
+    assert!(!city.data.join("log/log.redb").exists(), "a log was made");
+
+    let anew = format!("log={lost}");
+    let server = city.started(&["--begin-anew", &anew]).await;
+    assert_ne!(city.log_id(), lost);
+    assert_eq!(signing("keys/retired"), old_keys);
+    assert!(signing("keys").iter().all(|name| !old_keys.contains(name)));
+    for code in &city.codes {
+        let decision = server.decision(code).await;
+        assert!(decision.starts_with("refuse/"), "{decision}");
+    }
+    server.register(&city.person).await;
+    let new = issue(&server, &city.person, "sampling", "app").await;
+    assert_eq!(server.decision(&new).await, "admit/ok");
+    server.stop().await;
+    city.refused(&["--begin-anew", &anew]).await;
+    city.started(&[]).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_refused() {
+    let city = City::with_one_resident().await;
+    remove(&city.data.join("scans"));
+    std::fs::create_dir(city.data.join("scans")).expect("emptied");
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `scans`"), "{said}");
+    let anew = format!("scans={}", city.log_id());
+    city.started(&["--begin-anew", &anew]).await.stop().await;
+    assert!(city.refused(&["--begin-anew", &anew]).await.contains("is whole"));
+
+    let other = City::with_one_resident().await;
+    for part in ["log", "vault", "scans", "keys"] {
+        let (own, aside) = (city.data.join(part), city.data.join("aside"));
+        std::fs::rename(&own, &aside).expect("aside");
+        copy_folder(&other.data.join(part), &own);
+        let said = city.refused(&[]).await;
+        let named = said.contains(&format!("the part `{part}`")) && said.contains("another log");
+        assert!(named || part == "keys" && said.contains("`keys`"), "{part}: {said}");
+        remove(&own);
+        std::fs::rename(&aside, &own).expect("back");
+    }
+    city.started(&[]).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_an_earlier_release_is_adopted_once_and_not_without_its_vault() {
+    let city = City::with_one_resident().await;
+    // As the release before made it: no manifest, and stores that do not say whose they are cannot be told from these.
+    let log_id = city.log_id();
+    remove(&city.data.join("manifest.toml"));
+    remove(&city.data.join("keys/log-id"));
+    let aside = city.data.join("aside");
+    std::fs::rename(city.data.join("vault"), &aside).expect("aside");
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `vault`") && said.contains(&log_id), "{said}");
+    assert!(!city.data.join("manifest.toml").exists(), "nothing was adopted");
+    std::fs::rename(&aside, city.data.join("vault")).expect("back");
+    std::fs::rename(city.data.join("log"), &aside).expect("aside");
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `log`") && said.contains(&log_id), "{said}");
+    std::fs::rename(&aside, city.data.join("log")).expect("back");
+
+    let server = city.started(&[]).await;
+    assert_eq!(server.decision(&city.codes[0]).await, "admit/ok");
+    assert!(server.process.said().contains("made by an earlier release"));
+    server.stop().await;
+    assert_eq!(city.log_id(), log_id);
+    let server = city.started(&[]).await;
+    assert!(!server.process.said().contains("made by an earlier release"));
+    server.stop().await;
+}
