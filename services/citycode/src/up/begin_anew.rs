@@ -208,7 +208,7 @@ fn free_name(folder: &Path, name: &str) -> PathBuf {
     free.next().expect("a folder does not hold four billion")
 }
 
-/// While a log is begun anew: its signing keys sign no more, and what was derived from the lost one goes.
+/// While a log is begun anew: its signing keys sign no more, its list names are given no more, and what was derived from the lost one goes.
 ///
 /// # Errors
 /// [`PartError`]; repeating it goes on.
@@ -225,7 +225,8 @@ pub(super) fn leave_the_lost_log(folder: &Path) -> Result<(), PartError> {
     for entry in std::fs::read_dir(&keys).map_err(failed(Part::Keys))? {
         let entry = entry.map_err(failed(Part::Keys))?;
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with("signing-") {
+        // The key that names status lists goes with them: another one gives other names.
+        if name.to_string_lossy().starts_with("signing-") || name == "list-names.key" {
             std::fs::rename(entry.path(), retired.join(&name)).map_err(failed(Part::Keys))?;
         }
     }
