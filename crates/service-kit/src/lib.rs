@@ -16,6 +16,7 @@ pub mod entropy;
 pub mod files;
 pub mod health;
 pub mod limits;
+pub mod local_socket;
 pub mod metrics_face;
 pub mod problem;
 pub mod serve;

@@ -8,8 +8,8 @@ use crate::commands::{
     archive::ArchiveArgs, codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs,
     history::HistoryArgs, import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs,
     officer::OfficerArgs, present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
-    report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs, up::UpArgs,
-    vault::VaultArgs, verify::VerifyArgs,
+    report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs,
+    tokens::TokensArgs, up::UpArgs, vault::VaultArgs, verify::VerifyArgs,
 };
 use crate::output::Format;
 
@@ -117,6 +117,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Signing keys.
     Keys(KeysArgs),
+    /// Access tokens of this machine's own authority, for trials: for the local admin only.
+    Tokens(TokensArgs),
     /// Find what is wrong with this set-up.
     Doctor,
     /// Print a completion script, e.g. `citycode completions bash > ~/.local/share/bash-completion/completions/citycode`.
@@ -175,6 +177,9 @@ mod tests {
             "keys list",
             "keys rotate",
             "keys compromise KID",
+            "tokens issue --role verifier:sentinel:gate-7 --role officer --for 8h --subject gate-7",
+            "tokens list",
+            "tokens revoke 0123456789abcdef",
             "completions bash",
             "version",
             "doctor",

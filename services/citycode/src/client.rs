@@ -4,9 +4,11 @@
 //! `Idempotency-Key` and the same bytes: so it is done once, whatever was lost. Plain `http://` only; across machines
 //! a proxy that ends TLS stands between. Which calls go through a proxy of the environment is [`crate::route`]'s.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use citycode_service_kit::local_socket::{SocketAddress, refuse_folder_of_others};
 use citycode_service_kit::problem::Code;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -15,6 +17,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::local_token::LocalServer;
 use crate::route::Route;
 
 /// Where `citycode up` listens unless told otherwise.
@@ -26,11 +29,17 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How often a call whose connection failed is repeated, and the pause before each time.
 const REPEATS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
+/// How to get an access token.
+const TOKEN_ADVICE: &str = "give an access token with --token, CITYCODE_TOKEN or CITYCODE_TOKEN_FILE; the user who runs \
+                            'citycode up' on this machine needs none";
+
 /// A client of one server.
 pub struct Client {
     http: reqwest::Client,
     server: Url,
     route: Route,
+    /// Kept open: the address may go through it.
+    _socket: Option<SocketAddress>,
     token: Option<Zeroizing<String>>,
 }
 
@@ -48,31 +57,53 @@ impl Client {
     /// # Errors
     /// A usage [`Failure`] if the URL is none, or not `http://`.
     pub fn new(server: &str, token: Option<Zeroizing<String>>) -> Result<Self, Failure> {
-        let fix = "give one like http://127.0.0.1:8080 with --server or CITYCODE_SERVER";
-        let mut server: Url = server
-            .parse()
-            .map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
-        if server.scheme() != "http" || server.host_str().is_none() {
-            return Err(Failure::usage("this program speaks plain http:// only", fix));
-        }
-        // Relative paths are joined behind a prefix, if the server stands behind one.
-        if !server.path().ends_with('/') {
-            let path = format!("{}/", server.path());
-            server.set_path(&path);
-        }
+        let server = server_url(server)?;
         let route = Route::to(&server);
+        Self::build(server, route, None, token)
+    }
+
+    /// A client of a server that this user runs on this machine. Everything goes over the server's socket, where nobody
+    /// else can stand in for it, the local admin's token first of all.
+    ///
+    /// # Errors
+    /// A [`Failure`] if others can put a socket where the server's is.
+    pub fn of_local(server: &str, local: LocalServer) -> Result<Self, Failure> {
+        let folder = local.socket.parent().unwrap_or(Path::new("/"));
+        let trusted = refuse_folder_of_others(folder).map_err(|error| {
+            let why = root_cause(&error);
+            let fix = "make the data folder private (chmod go=) and start 'citycode up' again";
+            Failure::local("the local server's socket cannot be trusted", why, fix)
+        });
+        trusted.and_then(|()| {
+            let socket = SocketAddress::of(&local.socket)
+                .map_err(|error| Failure::file("reach the socket", &local.socket, error))?;
+            let server = server_url(server)?;
+            Self::build(server, Route::LocalSocket, Some(socket), Some(local.token))
+        })
+    }
+
+    fn build(
+        server: Url,
+        route: Route,
+        socket: Option<SocketAddress>,
+        token: Option<Zeroizing<String>>,
+    ) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("citycode/", env!("CARGO_PKG_VERSION")));
-        let http = route
-            .apply(http)
+        let http = match &socket {
+            Some(socket) => http.no_proxy().unix_socket(socket.path()),
+            None => route.apply(http),
+        };
+        let http = http
             .build()
             .map_err(|error| Failure::local("cannot start", error, "try again"))?;
         Ok(Self {
             http,
             server,
             route,
+            _socket: socket,
             token,
         })
     }
@@ -101,6 +132,7 @@ impl Client {
     /// # Errors
     /// [`Failure`]: the server's problem, or why there was no answer.
     pub async fn post(&self, path: &str, body: &Value, command_id: Option<Uuid>) -> Result<Value, Failure> {
+        self.refuse_without_token().await?;
         let bytes = Bytes::from(body.to_string());
         let mut pauses = REPEATS.iter();
         loop {
@@ -154,6 +186,7 @@ impl Client {
     /// # Errors
     /// As [`Self::post`].
     pub async fn stream(&self, path: &str, body: reqwest::Body) -> Result<Response, Failure> {
+        self.refuse_without_token().await?;
         let request = self
             .request(Method::POST, path)?
             .header(CONTENT_TYPE, "application/x-ndjson")
@@ -172,6 +205,21 @@ impl Client {
                 None,
             )),
         }
+    }
+
+    /// Every call with a body needs a token. Without one nothing of the body is sent: it may hold ID numbers, and whoever
+    /// listens there is not known. Whether a server is there at all is asked first, which explains more.
+    async fn refuse_without_token(&self) -> Result<(), Failure> {
+        if self.token.is_some() {
+            return Ok(());
+        }
+        self.status("/api/v1/policy").await?;
+        Err(Failure::of_code(
+            Code::NotAllowed,
+            "the server needs to know who calls",
+            "there is no access token",
+            Some(TOKEN_ADVICE),
+        ))
     }
 
     async fn post_once(&self, path: &str, body: Bytes, command_id: Option<Uuid>) -> Result<Value, Lost> {
@@ -221,9 +269,7 @@ impl Client {
     fn refused(&self, mut problem: Map<String, Value>) -> Failure {
         let unknown_caller = problem.get("status").and_then(Value::as_u64) == Some(401);
         if unknown_caller && self.token.is_none() {
-            let fix = "give an access token with --token, CITYCODE_TOKEN or CITYCODE_TOKEN_FILE; the user who ran \
-                       'citycode up' on this machine needs none";
-            problem.insert("fix".into(), fix.into());
+            problem.insert("fix".into(), TOKEN_ADVICE.into());
         }
         Failure::from_problem(Value::Object(problem))
     }
@@ -256,6 +302,23 @@ impl Client {
         };
         Failure::of_code(Code::Unavailable, what, root_cause(error), Some(&fix))
     }
+}
+
+/// The URL of a server, under which paths are joined.
+fn server_url(server: &str) -> Result<Url, Failure> {
+    let fix = "give one like http://127.0.0.1:8080 with --server or CITYCODE_SERVER";
+    let mut server: Url = server
+        .parse()
+        .map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
+    if server.scheme() != "http" || server.host_str().is_none() {
+        return Err(Failure::usage("this program speaks plain http:// only", fix));
+    }
+    // Relative paths are joined behind a prefix, if the server stands behind one.
+    if !server.path().ends_with('/') {
+        let path = format!("{}/", server.path());
+        server.set_path(&path);
+    }
+    Ok(server)
 }
 
 /// The innermost source says what happened; the outer ones repeat the address.

@@ -89,6 +89,8 @@ pub enum StartError {
     SnapshotSigners(std::path::PathBuf),
     #[error(transparent)]
     Authority(#[from] citycode_service_kit::auth::LocalAuthorityError),
+    #[error("the issued access tokens cannot be used: {0}")]
+    IssuedTokens(#[from] citycode_service_kit::auth::IssuedError),
     #[error("the identity provider's keys are refused: {0}")]
     Trust(#[from] citycode_service_kit::auth::KeyError),
     #[error(transparent)]

@@ -25,6 +25,8 @@ const HTTP_PORT: u16 = 80;
 pub enum Route {
     /// The server is on this machine and is called directly.
     Loopback,
+    /// The server is this user's own and is called over its socket.
+    LocalSocket,
     /// No proxy of the environment is meant for the server.
     Direct,
     /// Through a proxy.
@@ -75,7 +77,7 @@ impl Route {
                 let builder = builder.no_proxy().resolve_to_addrs(LOCALHOST, &addresses);
                 builder.resolve_to_addrs(LOCALHOST_ROOTED, &addresses)
             }
-            Self::Direct | Self::Proxy { .. } => builder,
+            Self::Direct | Self::LocalSocket | Self::Proxy { .. } => builder,
         }
     }
 
@@ -83,7 +85,7 @@ impl Route {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Loopback | Self::Direct => None,
+            Self::Loopback | Self::LocalSocket | Self::Direct => None,
             Self::Proxy { proxy, host } => Some(format!(
                 "check that the proxy {proxy} is right and passes it on, or call the server directly with NO_PROXY={host}"
             )),
@@ -97,6 +99,7 @@ impl Route {
                 true,
                 format!("{server} is on this machine and is called directly, whatever the proxy variables say"),
             ),
+            Self::LocalSocket => (true, format!("{server} is called over its socket in the data folder")),
             Self::Loopback | Self::Direct => (true, format!("{server} is called directly")),
             Self::Proxy { proxy, host } => (
                 false,
@@ -112,7 +115,7 @@ impl Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loopback | Self::Direct => Ok(()),
+            Self::Loopback | Self::LocalSocket | Self::Direct => Ok(()),
             Self::Proxy { proxy, .. } => write!(f, " through the proxy {proxy}"),
         }
     }

@@ -1,10 +1,12 @@
 //! `citycode up`: the whole system in one process on the embedded store.
 
+mod access;
 mod begin_anew;
 mod data_folder;
 mod faces;
 mod folder_manifest;
 mod ground;
+mod local_admin;
 mod loss_journal;
 mod losses;
 mod lost_vault;
@@ -57,11 +59,13 @@ pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(),
         started = System::start(settings, surroundings) => started.map_err(StartError::into_failure)?,
         () = asked_to_stop.clone().wait() => return Err(StartError::Interrupted.into_failure()),
     };
-    if let Err(error) = local_token::remember(system.address, &system.admin_token_file) {
+    let (address, token_file) = (system.address, system.admin_token_file.clone());
+    if let Err(error) = local_token::remember(address, &token_file, system.admin_socket()) {
         tracing::warn!(%error, "clients on this machine will not find the admin token by themselves");
     }
     say(&format!("ready http://{}", system.address))?;
     asked_to_stop.wait().await;
+    local_token::forget(address, &token_file);
     system.stop().await;
     if let Ok(telemetry) = telemetry {
         telemetry.shutdown().await;

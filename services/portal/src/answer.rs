@@ -29,7 +29,7 @@ pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
 }
 
 /// `invalid_request` with this detail, which must not repeat what was sent.
-pub(crate) fn invalid(detail: &str) -> Problem {
+pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, detail)
 }
 

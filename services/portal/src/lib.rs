@@ -30,5 +30,6 @@ mod pipeline;
 mod portal;
 mod spread;
 
+pub use api::LocalTokens;
 pub use clients::{Clients, ConnectError, Endpoints, Reached, Transport};
 pub use portal::{Portal, PortalParts};

@@ -35,6 +35,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "officers", description = "An officer's and the health authority's acts"),
         (name = "checking", description = "Scans at places"),
         (name = "keys", description = "Signing keys and status lists, for everyone"),
+        (name = "tokens", description = "Access tokens for trials, where one process is the whole system"),
         (name = "audit", description = "What happened"),
         (name = "policy", description = "What is data here"),
     )

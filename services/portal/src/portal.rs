@@ -9,6 +9,7 @@ use citycode_service_kit::auth::{AccessTokens, Authenticate};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 
+use crate::api::LocalTokens;
 use crate::clients::Clients;
 use crate::pictures::Pictures;
 use crate::{api, face, openapi, page};
@@ -25,6 +26,8 @@ pub struct PortalParts {
     pub clock: Arc<dyn Clock>,
     /// For the ids of commands whose callers name none.
     pub entropy: Arc<dyn Entropy>,
+    /// The access tokens that this machine issues itself, where it does.
+    pub local_tokens: Option<LocalTokens>,
 }
 
 /// The portal. It holds no state beyond its connections.
@@ -36,6 +39,7 @@ pub struct Portal {
 pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) local_tokens: Option<Arc<LocalTokens>>,
     /// The policy as it is answered.
     pub(crate) policy_json: Bytes,
     /// Bounds what pictures cost.
@@ -55,12 +59,14 @@ impl Portal {
             tokens,
             clock,
             entropy,
+            local_tokens,
         } = parts;
         let shared = Arc::new(Shared {
             clients,
             policy_json: api::policy_json(&policy),
             policy,
             pictures: Pictures::new(Arc::clone(&clock)),
+            local_tokens: local_tokens.map(Arc::new),
         });
         let (routes, description) = api::routes(openapi::start()).split_for_parts();
         let authenticated = routes

@@ -1,5 +1,6 @@
 //! Access tokens: from text to [`Caller`].
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -7,7 +8,8 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 
 use super::caller::{Caller, CallerId, Role};
-use super::keys::{EnvelopeError, TrustedKeys};
+use super::issued::{IssuedTokens, TokenId};
+use super::keys::{EnvelopeError, KeyError, Power, TrustedKeys};
 use super::peer::PeerKind;
 use crate::bounded::Generations;
 use crate::clock::UnixSeconds;
@@ -19,9 +21,8 @@ pub const LEEWAY_SECONDS: i64 = 10;
 /// Longest life of an identity provider's token: a day, since we cannot take one back before its expiry.
 pub const MAX_LIFETIME_SECONDS: i64 = 86_400;
 
-/// Longest life of a token of this machine's own authority: a year and a day, so that a device enrolled by
-/// hand need not be visited more often. All of them die with the authority's key file.
-pub const LOCAL_MAX_LIFETIME_SECONDS: i64 = 366 * 86_400;
+/// Longest life of a token of an authority that lives as long as one process: ten years, longer than any process.
+pub const LOCAL_MAX_LIFETIME_SECONDS: i64 = 3_650 * 86_400;
 
 /// Roles that one token may carry.
 const MAX_ROLES: usize = 64;
@@ -71,6 +72,9 @@ pub enum AuthError {
     /// A role is badly written or there are too many.
     #[error("a role in the access token is badly written")]
     BadRole,
+    /// This machine's lasting authority does not know it, or has revoked it.
+    #[error("the access token was revoked, or is not known as issued by this machine")]
+    Revoked,
     /// A token for this machine only, from elsewhere.
     #[error("this access token works on the machine itself only")]
     LocalOnly,
@@ -120,6 +124,7 @@ struct Claims {
     iat: i64,
     exp: i64,
     nbf: Option<i64>,
+    jti: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
@@ -142,6 +147,7 @@ struct Verified {
 pub struct AccessTokens {
     audience: String,
     keys: TrustedKeys,
+    issued: Option<Arc<IssuedTokens>>,
     seen: RwLock<Generations<[u8; 32], Verified>>,
 }
 
@@ -152,8 +158,19 @@ impl AccessTokens {
         Self {
             audience: audience.to_owned(),
             keys,
+            issued: None,
             seen: RwLock::new(Generations::with_capacity(REMEMBERED_TOKENS)),
         }
+    }
+
+    /// Takes tokens of this machine's lasting authority too, as long as it has not revoked them.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn with_issued(mut self, issued: Arc<IssuedTokens>) -> Result<Self, KeyError> {
+        self.keys = self.keys.with_issued(&issued)?;
+        self.issued = Some(issued);
+        Ok(self)
     }
 
     /// The caller whom this token names, if it holds now and for this peer.
@@ -171,6 +188,11 @@ impl AccessTokens {
             None => self.verify_new(token)?,
         };
         verified.holds(peer, now)?;
+        if let Some(id) = verified.caller.issued_token
+            && !self.issued.as_ref().is_some_and(|issued| issued.is_living(id))
+        {
+            return Err(AuthError::Revoked);
+        }
         // Moves it among the young as well, so that what is in use is not forgotten.
         self.remember(digest, &verified);
         Ok(verified.caller)
@@ -186,6 +208,13 @@ impl AccessTokens {
             return Err(AuthError::Missing);
         }
         self.verify(token.trim_start(), peer, now)
+    }
+
+    /// Completes once the caller's token is revoked; `None` for one that cannot be.
+    pub(crate) fn revocation(&self, caller: &Caller) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let id = caller.issued_token?;
+        let issued = Arc::clone(self.issued.as_ref()?);
+        Some(Box::pin(async move { issued.until_revoked(id).await }))
     }
 
     fn remember(&self, digest: [u8; 32], verified: &Verified) {
@@ -204,10 +233,9 @@ impl AccessTokens {
         if !claims.aud.names(&self.audience) {
             return Err(AuthError::WrongAudience);
         }
-        let most = if key.local {
-            LOCAL_MAX_LIFETIME_SECONDS
-        } else {
-            MAX_LIFETIME_SECONDS
+        let most = match key.power {
+            Power::ThisStart => LOCAL_MAX_LIFETIME_SECONDS,
+            Power::Provider | Power::Issued => MAX_LIFETIME_SECONDS,
         };
         match claims.exp.checked_sub(claims.iat) {
             Some(lifetime) if lifetime <= 0 => return Err(AuthError::Expired),
@@ -221,13 +249,22 @@ impl AccessTokens {
         for text in &claims.roles {
             roles.extend(Role::parse(text).map_err(|_| AuthError::BadRole)?);
         }
-        let local_admin = key.local && claims.local_only && roles.contains(&Role::Admin);
+        let local_admin = key.power == Power::ThisStart && claims.local_only && roles.contains(&Role::Admin);
+        let issued_token = match key.power {
+            Power::Issued if roles.contains(&Role::Admin) => return Err(AuthError::BadRole),
+            Power::Issued => {
+                let id = claims.jti.as_deref().and_then(TokenId::parse);
+                Some(id.ok_or(AuthError::Revoked)?)
+            }
+            Power::Provider | Power::ThisStart => None,
+        };
         Ok(Verified {
             caller: Arc::new(Caller {
                 id: CallerId::new(&claims.iss, &claims.sub).ok_or(AuthError::Malformed)?,
                 roles,
                 card_reader: claims.card_reader,
                 local_admin,
+                issued_token,
             }),
             not_before: claims.iat.max(claims.nbf.unwrap_or(i64::MIN)),
             expires_at: claims.exp,

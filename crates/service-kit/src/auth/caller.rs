@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::issued::TokenId;
+
 /// Longest subject, channel, place and device name, in bytes: they stand in log lines and keys.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -121,6 +123,8 @@ pub struct Caller {
     pub card_reader: bool,
     /// The admin of this machine, known by the token in the data folder.
     pub local_admin: bool,
+    /// The token, where this machine's lasting authority issued it and can revoke it.
+    pub issued_token: Option<TokenId>,
 }
 
 impl Caller {
@@ -132,6 +136,7 @@ impl Caller {
             roles,
             card_reader: false,
             local_admin: false,
+            issued_token: None,
         }
     }
 

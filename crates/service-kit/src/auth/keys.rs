@@ -50,8 +50,18 @@ pub(crate) struct TrustedKey {
     pub(crate) issuer: String,
     pub(crate) algorithm: Algorithm,
     pub(crate) key: DecodingKey,
-    /// The authority of this machine: longer-lived tokens, and the local admin.
-    pub(crate) local: bool,
+    pub(crate) power: Power,
+}
+
+/// What tokens under a key may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// An identity provider's: any role, for a day at most.
+    Provider,
+    /// Of an authority that lives as long as this process: the local admin too, for as long as that.
+    ThisStart,
+    /// Of this machine's lasting authority: only tokens that it knows as issued and not revoked, and never an admin.
+    Issued,
 }
 
 /// Public keys by `kid`.
@@ -104,7 +114,7 @@ impl TrustedKeys {
                 issuer: issuer.to_owned(),
                 algorithm,
                 key,
-                local: false,
+                power: Power::Provider,
             },
         )
     }
@@ -135,17 +145,13 @@ impl TrustedKeys {
                 tracing::warn!(key_set = name, kid = ?json.get("kid"), "key skipped: not usable for access tokens");
                 continue;
             };
-            let issuer = issuer.to_owned();
-            let local = false;
-            self = self.with(
-                &kid,
-                TrustedKey {
-                    issuer,
-                    algorithm,
-                    key,
-                    local,
-                },
-            )?;
+            let trusted = TrustedKey {
+                issuer: issuer.to_owned(),
+                algorithm,
+                key,
+                power: Power::Provider,
+            };
+            self = self.with(&kid, trusted)?;
         }
         if self.by_kid.len() == before {
             return Err(KeyError::NoUsableKey(name.to_owned()));
@@ -162,18 +168,31 @@ impl TrustedKeys {
         self.with_jwks(issuer, &path.display().to_string(), &json)
     }
 
-    /// Trusts the authority of this machine.
+    /// Trusts an authority that this process made for itself ([`super::LocalAuthority::ephemeral`]), the local admin of
+    /// its tokens included. They die with the process, whatever they say themselves.
     ///
     /// # Errors
     /// [`KeyError::DuplicateKid`], [`KeyError::TooMany`].
     pub fn with_local(self, authority: &super::LocalAuthority) -> Result<Self, KeyError> {
+        self.with_authority(authority, Power::ThisStart)
+    }
+
+    /// Trusts the lasting authority of this machine for tokens that [`super::IssuedTokens`] knows.
+    ///
+    /// # Errors
+    /// [`KeyError::DuplicateKid`], [`KeyError::TooMany`].
+    pub fn with_issued(self, issued: &super::IssuedTokens) -> Result<Self, KeyError> {
+        self.with_authority(issued.authority(), Power::Issued)
+    }
+
+    fn with_authority(self, authority: &super::LocalAuthority, power: Power) -> Result<Self, KeyError> {
         self.with(
             authority.kid(),
             TrustedKey {
                 issuer: authority.issuer(),
                 algorithm: Algorithm::EdDSA,
                 key: DecodingKey::from_ed_der(authority.public_key()),
-                local: true,
+                power,
             },
         )
     }

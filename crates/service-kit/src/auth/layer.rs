@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 
 use super::access::{AccessTokens, AuthError};
 use super::caller::Caller;
+use super::ending::end_stream_when;
 use super::peer::PeerKind;
 use crate::clock::Clock;
 use crate::problem::Problem;
@@ -140,11 +141,18 @@ where
         request.extensions_mut().remove::<Arc<Caller>>();
         match self.rules.check(request.headers(), request.extensions()) {
             Ok(caller) => {
+                let revocation = caller.as_ref().and_then(|caller| self.rules.tokens.revocation(caller));
                 if let Some(caller) = caller {
                     request.extensions_mut().insert(caller);
                 }
                 let answer = self.inner.call(request);
-                Box::pin(async move { Ok(answer.await?.into_response()) })
+                Box::pin(async move {
+                    let response = answer.await?.into_response();
+                    Ok(match revocation {
+                        Some(revocation) => end_stream_when(revocation, AuthError::Revoked, response),
+                        None => response,
+                    })
+                })
             }
             Err(error) => {
                 tracing::info!(%error, "call refused");

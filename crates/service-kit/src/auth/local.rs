@@ -1,5 +1,6 @@
-//! The authority of one machine: an Ed25519 key in the data folder that mints access tokens, for
-//! `citycode up` and for tests. Production trusts an identity provider instead.
+//! An authority of one machine: an Ed25519 key that mints access tokens. `citycode up` has two: one that lives in memory
+//! for as long as it runs and signs the local admin's token, and one in the data folder that signs tokens for trials
+//! ([`super::IssuedTokens`]). Production trusts an identity provider instead.
 
 use std::path::Path;
 
@@ -20,6 +21,9 @@ use crate::files::{self, FileError};
 const FILE_NAME: &str = "access-authority.key";
 /// What its one line starts with; the rest is the seed (RFC 8032 §5.1.5, 32 bytes) as unpadded base64url.
 const FILE_PREFIX: &str = "citycode-access-authority-v1 ";
+
+/// The local admin's subject, which no other token of this machine carries.
+pub(super) const LOCAL_ADMIN: &str = "local-admin";
 
 /// Why there is no authority or no token.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,18 @@ pub struct Grant<'a> {
     pub lifetime_seconds: i64,
 }
 
+impl Grant<'_> {
+    /// Signed by an authority under an id (`jti`, RFC 7519 §4.1.7).
+    pub(super) fn mint_as(
+        &self,
+        id: &str,
+        authority: &LocalAuthority,
+        now: UnixSeconds,
+    ) -> Result<Zeroizing<String>, LocalAuthorityError> {
+        authority.sign(self, super::AUDIENCE, Some(id), now)
+    }
+}
+
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: String,
@@ -60,6 +76,8 @@ struct Claims<'a> {
     aud: &'a str,
     iat: i64,
     exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
     roles: Vec<String>,
     card_reader: bool,
     local_only: bool,
@@ -70,6 +88,7 @@ pub struct LocalAuthority {
     signing: EncodingKey,
     public: Vec<u8>,
     kid: String,
+    issuer: String,
 }
 
 impl std::fmt::Debug for LocalAuthority {
@@ -120,11 +139,23 @@ impl LocalAuthority {
         let public = pair.public_key().as_ref().to_vec();
         let pkcs8 = pair.to_pkcs8().ok()?;
         let name = digest::digest(&digest::SHA256, &public);
+        let kid = format!("local-{}", BASE64URL_NOPAD.encode(&name.as_ref()[..9]));
         Some(Self {
             signing: EncodingKey::from_ed_der(pkcs8.as_ref()),
-            kid: format!("local-{}", BASE64URL_NOPAD.encode(&name.as_ref()[..9])),
+            issuer: format!("urn:citycode:{kid}"),
+            kid,
             public,
         })
+    }
+
+    /// An authority with a key that lives as long as this value, in this one's name: callers of its tokens are the same
+    /// callers at every start, so that a command id that was sent before a restart is known after it.
+    #[must_use]
+    pub fn of_this_start(&self, entropy: &dyn Entropy) -> Self {
+        Self {
+            issuer: self.issuer.clone(),
+            ..Self::ephemeral(entropy)
+        }
     }
 
     /// Its `kid`: `local-` and the first 9 bytes of the public key's SHA-256.
@@ -136,7 +167,7 @@ impl LocalAuthority {
     /// The `iss` of its tokens.
     #[must_use]
     pub fn issuer(&self) -> String {
-        format!("urn:citycode:{}", self.kid)
+        self.issuer.clone()
     }
 
     /// Its public key, 32 bytes.
@@ -169,6 +200,16 @@ impl LocalAuthority {
         audience: &str,
         now: UnixSeconds,
     ) -> Result<Zeroizing<String>, LocalAuthorityError> {
+        self.sign(grant, audience, None, now)
+    }
+
+    fn sign(
+        &self,
+        grant: &Grant<'_>,
+        audience: &str,
+        id: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<Zeroizing<String>, LocalAuthorityError> {
         if !(1..=LOCAL_MAX_LIFETIME_SECONDS).contains(&grant.lifetime_seconds) {
             return Err(LocalAuthorityError::Lifetime);
         }
@@ -178,6 +219,7 @@ impl LocalAuthority {
             aud: audience,
             iat: now.0,
             exp: now.plus(grant.lifetime_seconds).0,
+            jti: id,
             roles: grant.roles.iter().map(ToString::to_string).collect(),
             card_reader: grant.card_reader,
             local_only: grant.local_only,
@@ -190,13 +232,14 @@ impl LocalAuthority {
             .map_err(|_| LocalAuthorityError::Sign)
     }
 
-    /// The local admin's token: every role, on this machine only, for a year.
+    /// The local admin's token: every role, on this machine only, for as long as the authority is trusted: the one of
+    /// [`Self::ephemeral`] as long as the process that made it.
     ///
     /// # Errors
     /// [`LocalAuthorityError::Sign`].
     pub fn mint_local_admin(&self, audience: &str, now: UnixSeconds) -> Result<Zeroizing<String>, LocalAuthorityError> {
         let grant = Grant {
-            subject: "local-admin",
+            subject: LOCAL_ADMIN,
             roles: &[Role::Admin],
             card_reader: true,
             local_only: true,

@@ -7,6 +7,8 @@
 
 mod access;
 mod caller;
+mod ending;
+mod issued;
 mod keys;
 mod layer;
 mod local;
@@ -17,6 +19,7 @@ pub(crate) use keys::EnvelopeError;
 
 pub use access::{AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS};
 pub use caller::{Caller, CallerId, Role, RoleError};
+pub use issued::{IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};
 pub use local::{Grant, LocalAuthority, LocalAuthorityError};

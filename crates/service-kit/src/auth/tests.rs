@@ -355,6 +355,21 @@ fn the_local_admin_token_works_on_this_machine_only_also_once_remembered() {
 }
 
 #[test]
+fn the_local_admin_is_the_same_caller_at_every_start_and_its_token_counts_in_one() {
+    let lasting = LocalAuthority::ephemeral(&SeededEntropy::new(1));
+    let start = |seed| {
+        let authority = lasting.of_this_start(&SeededEntropy::new(seed));
+        let tokens = AccessTokens::new(AUDIENCE, trusted().with_local(&authority).unwrap());
+        (authority.mint_local_admin(AUDIENCE, NOW).unwrap(), tokens)
+    };
+    let ((first, before), (second, after)) = (start(2), start(3));
+    let caller = before.verify(&first, PeerKind::Loopback, NOW).unwrap();
+    assert_eq!(caller.id, after.verify(&second, PeerKind::Loopback, NOW).unwrap().id);
+    let refused = after.verify(&first, PeerKind::Loopback, NOW).unwrap_err();
+    assert_eq!(refused, AuthError::UnknownKey);
+}
+
+#[test]
 fn only_this_machines_authority_makes_a_local_admin_or_a_long_lived_token() {
     let token = with(|c| (c["local_only"], c["roles"]) = (json!(true), json!(["admin"])));
     let tokens = tokens();

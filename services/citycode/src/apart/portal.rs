@@ -38,6 +38,7 @@ pub(super) fn open(
         tokens: ground::access(settings)?,
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
+        local_tokens: None,
     });
     Ok(Service {
         router: portal.into_router(),

@@ -22,6 +22,7 @@ pub(crate) mod report_loss;
 pub(crate) mod reprint;
 pub(crate) mod secrets;
 pub(crate) mod standing;
+pub(crate) mod tokens;
 pub(crate) mod up;
 pub(crate) mod vault;
 pub(crate) mod verify;
@@ -91,13 +92,7 @@ pub(crate) async fn run(
         }
         _ => {}
     }
-    // `present` takes the code's token under the same flag; it asks for nothing that needs an access token.
-    let token = if matches!(cli.command, Command::Present(_)) {
-        None
-    } else {
-        token(&cli.connection)?
-    };
-    let client = Client::new(&cli.connection.server, token)?;
+    let client = client(&cli)?;
     let session = Session {
         client,
         output,
@@ -123,6 +118,7 @@ pub(crate) async fn run(
         Command::Import(args) => return import::run(&session, &args).await,
         Command::History(args) => history::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
+        Command::Tokens(args) => tokens::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
         Command::Archive(_)
         | Command::Restore(_)
@@ -138,7 +134,23 @@ pub(crate) async fn run(
     .map(|()| DONE)
 }
 
-fn token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Failure> {
+/// A token that was given goes where it was told to go; the local admin's only to the server whose token it is.
+fn client(cli: &Cli) -> Result<Client, Failure> {
+    let server = &cli.connection.server;
+    // `present` takes the code's token under the same flag, and asks no server.
+    if matches!(cli.command, Command::Present(_)) {
+        return Client::new(server, None);
+    }
+    match given_token(&cli.connection)? {
+        Some(token) => Client::new(server, Some(token)),
+        None => match local_token::find(server) {
+            Some(local) => Client::of_local(server, local),
+            None => Client::new(server, None),
+        },
+    }
+}
+
+fn given_token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Failure> {
     if let Some(token) = &connection.token {
         return Ok(Some(Zeroizing::new(token.trim().to_owned())));
     }
@@ -146,7 +158,7 @@ fn token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Failure> 
         let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, error))?;
         return Ok(Some(Zeroizing::new(text.trim().to_owned())));
     }
-    Ok(local_token::find(&connection.server))
+    Ok(None)
 }
 
 impl Session {

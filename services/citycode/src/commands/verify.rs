@@ -1,26 +1,20 @@
 //! `citycode verify`: one verdict, or one for each line of standard input.
 
+mod lines;
+
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use clap::Args;
 use futures::StreamExt as _;
-use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use serde_json::Value;
 
 use super::id_number::IdNumberArg;
 use super::{DONE, Session, body, maybe, maybe_number, text};
 use crate::client::root_cause;
 use crate::failure::Failure;
-use crate::output::{Format, Sequence, note, printable};
+use crate::output::Format;
 use crate::policy_view::PolicyView;
-use crate::scan_lines::ScanLines;
 use citycode_service_kit::problem::Code;
-
-/// Lines on the way to the server at once.
-const LINES_AHEAD: usize = 256;
-/// Standard input is read in pieces of at most so many bytes.
-const READ_BYTES: usize = 16 << 10;
 
 /// Flags of `verify`.
 #[derive(Args)]
@@ -65,7 +59,7 @@ pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Fail
             let why = "standard input gives the scans, so it cannot give the ID number too";
             return Err(Failure::usage(why, "give --id-number @FILE"));
         }
-        return stream(session, args).await;
+        return lines::run(session, args).await;
     }
     let code = match (&args.code, &args.image) {
         (Some(code), _) => Some(code.clone()),
@@ -145,150 +139,6 @@ fn facts(verdict: &Value, calendar: &PolicyView) -> Vec<(&'static str, String)> 
         }
     }
     facts
-}
-
-/// Sends every line of standard input and prints every answer, in order.
-async fn stream(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
-    let mut answers = session.output.sequence();
-    let ended = answer_lines(session, args, &mut answers).await;
-    answers.end(ended)
-}
-
-async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequence) -> Result<u8, Failure> {
-    let (lines, to_send) = tokio::sync::mpsc::channel::<Bytes>(LINES_AHEAD);
-    let (tell_end, mut input_ended) = tokio::sync::oneshot::channel();
-    let template = request(args, None)?;
-    tokio::spawn(async move {
-        let read = read_scans(&template, &lines).await;
-        // Before the body of the call ends, and with it the answers.
-        let _ = tell_end.send(read);
-        drop(lines);
-    });
-    let body = futures::stream::unfold(to_send, |mut lines| async move {
-        let line = lines.recv().await?;
-        Some((Ok::<_, std::io::Error>(line), lines))
-    });
-    let response = session
-        .client
-        .stream("/api/v1/verify/stream", reqwest::Body::wrap_stream(body))
-        .await?;
-    let (mut answered, mut problems, mut first_problem) = (0u64, 0u64, None::<Failure>);
-    let mut answers = std::pin::pin!(json_lines(response));
-    while let Some(answer) = answers.next().await {
-        let answer = answer?;
-        answered += 1;
-        if let Some(problem) = problem_of(&answer) {
-            problems += 1;
-            first_problem.get_or_insert_with(|| Failure::from_problem(problem.clone()));
-        }
-        printed.add(&answer, || line(session, &answer))?;
-    }
-    let Ok(read) = input_ended.try_recv() else {
-        return Err(stopped_answering(
-            first_problem,
-            "it ended the stream while scans were still coming",
-        ));
-    };
-    if answered < read.scans {
-        let why = format!("{answered} of {} scans were answered", read.scans);
-        return Err(stopped_answering(first_problem, &why));
-    }
-    if read.looks_like_utf16 {
-        note("lines of standard input have zero bytes inside: is it UTF-16 without a byte order mark? Send UTF-8");
-    }
-    if let Some(error) = read.error {
-        let fix = "give it a pipe or a file; the scans before it were answered";
-        return Err(Failure::local("cannot read standard input", error, fix));
-    }
-    match first_problem {
-        None => Ok(DONE),
-        Some(problem) => {
-            note(format_args!(
-                "{problems} of {answered} scans got no verdict, the first for this reason:"
-            ));
-            note(problem.line().trim_start_matches("citycode: "));
-            Ok(problem.exit())
-        }
-    }
-}
-
-/// A problem among the answers says best why a stream ended early.
-fn stopped_answering(problem: Option<Failure>, why: &str) -> Failure {
-    problem.unwrap_or_else(|| Failure::of_code(Code::Unavailable, "the server stopped answering", why, None))
-}
-
-/// What was read of standard input.
-struct Read {
-    scans: u64,
-    looks_like_utf16: bool,
-    error: Option<std::io::Error>,
-}
-
-/// Makes a line of the call of each scan on standard input, until it ends or nobody takes them any more.
-async fn read_scans(template: &Value, lines: &tokio::sync::mpsc::Sender<Bytes>) -> Read {
-    let (mut input, mut buffer) = (tokio::io::stdin(), vec![0; READ_BYTES]);
-    let (mut scans, mut found, mut cut) = (0, Vec::new(), ScanLines::default());
-    let error = loop {
-        let ended = match input.read(&mut buffer).await {
-            Ok(0) => Some(None),
-            Ok(read) => {
-                cut.push(&buffer[..read], |scan| found.push(scan));
-                None
-            }
-            Err(error) => Some(Some(error)),
-        };
-        if ended.is_some() {
-            cut.finish(|scan| found.push(scan));
-        }
-        for scan in found.drain(..) {
-            let mut request = template.clone();
-            request["code"] = json!(scan);
-            scans += 1;
-            if lines.send(Bytes::from(format!("{request}\n"))).await.is_err() {
-                break;
-            }
-        }
-        if let Some(error) = ended {
-            break error;
-        }
-        if lines.is_closed() {
-            break None;
-        }
-    };
-    Read {
-        scans,
-        looks_like_utf16: cut.looks_like_utf16(),
-        error,
-    }
-}
-
-/// Why a scan of a stream got no verdict.
-fn problem_of(answer: &Value) -> Option<&Value> {
-    answer.get("problem").filter(|problem| !problem.is_null())
-}
-
-/// One answer of many, for people: sign and words, reason, code; or why there is no verdict.
-fn line(session: &Session, answer: &Value) -> String {
-    let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    match problem_of(answer) {
-        Some(_) => {
-            let words = session.output.colour("– NO VERDICT", 31);
-            format!(
-                "{words}\t{}\t{}",
-                printable(text("/problem/code")),
-                printable(text("/problem/detail"))
-            )
-        }
-        None => {
-            let (words, colour) = sign(text("/decision"));
-            let words = session.output.colour(words, colour);
-            format!(
-                "{words}\t{}\t{}",
-                printable(text("/reason")),
-                printable(text("/code_id"))
-            )
-        }
-    }
 }
 
 /// The lines of a response, each a JSON value.

@@ -5,7 +5,9 @@
 //!   in-use                lock, held as long as the process lives
 //!   manifest.toml         which log it belongs to, and which parts must be there; see `folder_manifest`
 //!   policy                name of the policy that the log was made under
-//!   admin.token           0600, the local admin's access token, new at every start
+//!   admin.token           0600, the local admin's access token, while a process serves: no later start takes it
+//!   admin.sock            0600, the socket over which clients of the same user are served, while a process serves
+//!   issued-tokens.json    0600, which access tokens for trials were issued and revoked
 //!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each; all but an
 //!                         issuer's signing key and the access authority are made with a new log, and never again
 //!   log/                  the event log

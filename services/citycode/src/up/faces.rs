@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use citycode_portal::{Clients, Portal, PortalParts};
+use citycode_portal::{Clients, LocalTokens, Portal, PortalParts};
 use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::serve::{app, with_reflection};
 use citycode_service_kit::shutdown::Signal;
@@ -28,6 +28,11 @@ pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signa
         tokens: Arc::clone(&parts.tokens),
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
+        local_tokens: Some(LocalTokens {
+            issued: Arc::clone(&parts.issued),
+            clock: Arc::clone(&surroundings.clock),
+            entropy: Arc::clone(&surroundings.entropy),
+        }),
     });
     let http = portal.into_router().merge(parts.health.routes());
     Ok(app(grpc, http.merge(faces::metrics_routes(stopped))))

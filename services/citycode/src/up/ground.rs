@@ -8,8 +8,6 @@ use citycode_event_store_embedded::{EmbeddedEventStore, OpenError};
 use citycode_issuer::{IndexLeases, KeyFolder, SigningKeys};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::embedded::{self as scan_records, EmbeddedScanRecords};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, LocalAuthority, TrustedKeys};
-use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
 use citycode_token::{IdCheckKey, SigningKey};
@@ -18,9 +16,11 @@ use citycode_vault::embedded::{EmbeddedVault, OpenForLogError};
 use zeroize::Zeroizing;
 
 use super::PartError;
+use super::access::Access;
 use super::begin_anew::{self, Openers};
 use super::data_folder::{DataFolder, DataFolderError};
 use super::folder_manifest::{FolderManifest, Part};
+use super::local_admin::LocalAdmin;
 use super::parts::{self, Opening};
 use super::settings::Settings;
 use crate::compose::measured::MeasuredLog;
@@ -33,7 +33,7 @@ pub(super) struct Ground {
     /// Its parts were made by this very start.
     pub(super) first: bool,
     pub(super) policy: Arc<Policy>,
-    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) access: Access,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: LogIdentity,
     pub(super) vault: Arc<dyn Vault>,
@@ -64,8 +64,8 @@ impl Ground {
         let id_check_key = keys.id_check_key(first)?;
         let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
         let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
-        let (admin, tokens) = access(settings, &folder, &*entropy, &*clock)?;
-        files::write_atomic(&folder.join("admin.token"), admin.as_bytes(), files::PRIVATE_FILE_MODE)?;
+        LocalAdmin::clear(&folder);
+        let access = Access::open(settings, &folder, &*entropy, &*clock)?;
         let log_id = opening.manifest.log_id;
         let store = open_log(&folder, &opening)?;
         let store = MeasuredLog::around(Arc::new(store), &clock);
@@ -87,7 +87,7 @@ impl Ground {
             first: opening.first,
             manifest: opening.manifest,
             policy,
-            tokens,
+            access,
             store,
             identity,
             vault,
@@ -187,20 +187,4 @@ fn master_key(
         .try_into()
         .map(Zeroizing::new)
         .map_err(|_| StartError::MasterKeyLength)
-}
-
-/// The local authority, its admin token, and whose tokens are taken.
-fn access(
-    settings: &Settings,
-    folder: &DataFolder,
-    entropy: &dyn Entropy,
-    clock: &dyn Clock,
-) -> Result<(Zeroizing<String>, Arc<AccessTokens>), StartError> {
-    let authority = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
-    let mut trusted = TrustedKeys::new().with_local(&authority)?;
-    if let Some(provider) = &settings.identity_provider {
-        trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;
-    }
-    let admin = authority.mint_local_admin(AUDIENCE, clock.now())?;
-    Ok((admin, Arc::new(AccessTokens::new(AUDIENCE, trusted))))
 }

@@ -4,7 +4,7 @@
 //! followers, then faces; the port answers only when every fold has reached the log's head and a key is in use.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,17 @@ use citycode_domain::policy::Policy;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_issuer::{Erased, ErasureQueue, Issuer};
 use citycode_revocation::{Followed, Revocation};
-use citycode_service_kit::auth::AccessTokens;
+use citycode_service_kit::auth::{AccessTokens, IssuedTokens};
 use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::data_folder::DataFolder;
 use super::faces;
 use super::ground::Ground;
+use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
 use super::settings::Settings;
@@ -42,6 +44,7 @@ pub struct System {
     pub address: SocketAddr,
     /// Where the local admin's token stands.
     pub admin_token_file: PathBuf,
+    local_admin: LocalAdmin,
     stop: Trigger,
     server: JoinHandle<Result<(), citycode_service_kit::serve::ServeError>>,
     parts: Parts,
@@ -55,6 +58,8 @@ pub(super) struct Parts {
     pub(super) revocation: Arc<Revocation>,
     pub(super) audit: Arc<Audit>,
     pub(super) tokens: Arc<AccessTokens>,
+    pub(super) issued: Arc<IssuedTokens>,
+    admin_token: Zeroizing<String>,
     pub(super) health: HealthRegistry,
     pub(super) verifying: Verifying,
     snapshots: Vec<Arc<dyn Snapshot>>,
@@ -73,8 +78,8 @@ impl System {
         let (stop, stopped) = Signal::channel();
         numbers::register(numbers::OF_ONE_PROCESS);
         let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
-        let admin_token_file = parts.folder.join("admin.token");
         let router = faces::router(&parts, &surroundings, &stopped)?;
+        let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
         let server = tokio::spawn(listener.serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
@@ -83,7 +88,8 @@ impl System {
         parts.followers.push(tokio::spawn(measuring));
         Ok(Self {
             address,
-            admin_token_file,
+            admin_token_file: local_admin.token_file.clone(),
+            local_admin,
             stop,
             server,
             parts,
@@ -96,15 +102,22 @@ impl System {
         &self.parts.health
     }
 
+    /// The socket over which the local admin is served.
+    pub(super) fn admin_socket(&self) -> &Path {
+        &self.local_admin.socket
+    }
+
     /// Ends it: calls in flight finish, snapshots are written, the log is closed, and the folder is free again.
     pub async fn stop(self) {
         let Self {
             stop,
             server,
             mut parts,
+            local_admin,
             ..
         } = self;
         stop.pull();
+        local_admin.end().await;
         if let Ok(Err(error)) = server.await {
             tracing::error!(%error, "the server ended badly");
         }
@@ -165,7 +178,9 @@ impl Parts {
             issuer,
             revocation: Arc::new(Revocation { desk, lists }),
             audit: Arc::new(audit),
-            tokens: ground.tokens,
+            tokens: ground.access.tokens,
+            issued: ground.access.issued,
+            admin_token: ground.access.admin_token,
             health: health.clone(),
             snapshots,
             verifying,

@@ -9,6 +9,7 @@ mod policy;
 mod residents;
 mod status_keys;
 mod status_lists;
+mod tokens;
 mod verify;
 mod verify_image;
 mod verify_stream;
@@ -21,6 +22,7 @@ use utoipa_axum::routes;
 
 pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
 pub(crate) use policy::policy_json;
+pub use tokens::LocalTokens;
 pub(crate) use verify::{VerdictAnswer, VerifyBody};
 
 use crate::face::within_time;
@@ -51,6 +53,8 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(status_lists::list))
         .routes(routes!(status_lists::get))
         .routes(routes!(policy::policy))
+        .routes(routes!(tokens::issue_token, tokens::list_tokens))
+        .routes(routes!(tokens::revoke_token))
         .route_layer(from_fn(within_time));
     answering_once
         .routes(routes!(verify_stream::verify_stream))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the agreed API, and whether it is for everyone.
-const OPERATIONS: [(&str, &str, bool); 24] = [
+const OPERATIONS: [(&str, &str, bool); 27] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -35,6 +35,9 @@ const OPERATIONS: [(&str, &str, bool); 24] = [
     ("get", "/api/v1/status-lists", true),
     ("get", "/api/v1/status-lists/{list}", true),
     ("get", "/api/v1/policy", true),
+    ("post", "/api/v1/tokens", false),
+    ("get", "/api/v1/tokens", false),
+    ("post", "/api/v1/tokens/{id}/revoke", false),
 ];
 
 async fn description() -> Value {

@@ -71,6 +71,7 @@ impl City {
             tokens,
             clock,
             entropy: Arc::new(SeededEntropy::new(9)),
+            local_tokens: None,
         });
         Self {
             fakes,

@@ -1,0 +1,268 @@
+//! A server's second door, for its own user on the same machine: a Unix socket in a folder that nobody else may enter.
+//!
+//! It authenticates both sides before a byte is sent. Only the owner of the folder, or root, can have put a socket there,
+//! so a client that finds it in a private folder of its own user talks to that user's server; a port of the loopback
+//! address can be bound by anybody once the server has ended. The server asks the kernel who calls (`SO_PEERCRED`) and
+//! takes its own user and root. Calls over it count as local ([`PeerKind::Loopback`]).
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::{Extension, Router};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use crate::auth::PeerKind;
+use crate::files::{self, FileError, PRIVATE_FILE_MODE};
+use crate::serve::DRAIN;
+use crate::shutdown::Signal;
+
+/// Longest path that an address of a Unix socket holds, with its final zero (`sun_path`, unix(7)).
+const MAX_ADDRESS_BYTES: usize = 108;
+/// How long the last answers may take on their way once every call was answered.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Where a socket is reached: its path, or, where that is too long for an address, a short one through the open folder.
+#[derive(Debug)]
+pub struct SocketAddress {
+    path: PathBuf,
+    _folder: Option<File>,
+}
+
+impl SocketAddress {
+    /// The address of the socket at `path`, whose folder exists.
+    ///
+    /// # Errors
+    /// What the operating system says of the folder.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().as_bytes().len() < MAX_ADDRESS_BYTES {
+            return Ok(Self {
+                path: path.to_owned(),
+                _folder: None,
+            });
+        }
+        use std::os::fd::AsRawFd as _;
+        let folder = File::open(path.parent().unwrap_or(Path::new("/")))?;
+        let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Self {
+            path: Path::new(&short).join(path.file_name().unwrap_or_default()),
+            _folder: Some(folder),
+        })
+    }
+
+    /// The path to connect or bind to, good as long as this lives.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Refuses a folder in which somebody else than this user and root could have put a socket.
+///
+/// # Errors
+/// [`FileError::TooOpen`], [`FileError::Io`].
+pub fn refuse_folder_of_others(folder: &Path) -> Result<(), FileError> {
+    files::refuse_wider_than_owner(folder)?;
+    let owner = std::fs::metadata(folder).map(|metadata| metadata.uid());
+    match owner {
+        Ok(owner) if owner == own_user() || owner == 0 => Ok(()),
+        other => Err(FileError::Io {
+            doing: "trust",
+            path: folder.to_owned(),
+            source: other
+                .err()
+                .unwrap_or_else(|| io::Error::other("it belongs to another user")),
+        }),
+    }
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A socket that is bound and not yet served.
+#[derive(Debug)]
+pub struct LocalSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl LocalSocket {
+    /// Binds a socket of this name in a private folder; one that an earlier process left there is replaced, so the
+    /// caller holds the folder's lock. Inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`FileError`]: others may enter the folder, or the file system takes no sockets.
+    pub fn bind(folder: &Path, name: &str) -> Result<Self, FileError> {
+        refuse_folder_of_others(folder)?;
+        let path = folder.join(name);
+        let _ = std::fs::remove_file(&path);
+        let bound = SocketAddress::of(&path).and_then(|address| {
+            let listener = UnixListener::bind(address.path())?;
+            std::fs::set_permissions(address.path(), Permissions::from_mode(PRIVATE_FILE_MODE))?;
+            Ok(listener)
+        });
+        match bound {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(source) => Err(FileError::Io {
+                doing: "listen on the socket",
+                path,
+                source,
+            }),
+        }
+    }
+
+    /// Serves until `stop`, then lets calls that are not answered yet finish for [`DRAIN`]; streams are cut. The socket's
+    /// file is gone afterwards.
+    pub async fn serve(self, router: Router, stop: Signal) {
+        let Self { listener, path } = self;
+        let calls = Arc::new(Calls::default());
+        let counted = Arc::clone(&calls);
+        let router = router
+            .layer(Extension(PeerKind::Loopback))
+            .layer(from_fn(move |request, next| count(Arc::clone(&counted), request, next)));
+        let served = Server::builder()
+            .accept_http1(true)
+            .add_routes(Routes::from(router))
+            .serve_with_incoming_shutdown(own_callers(listener), stop.clone().wait());
+        let cut = async {
+            stop.wait().await;
+            let _ = tokio::time::timeout(DRAIN, calls.none()).await;
+            tokio::time::sleep(FLUSH).await;
+        };
+        tokio::select! {
+            ended = served => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the local socket ended badly");
+                }
+            }
+            () = cut => {}
+        }
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+/// The connections of this user and of root; others are closed.
+fn own_callers(listener: UnixListener) -> impl futures::Stream<Item = io::Result<UnixStream>> {
+    futures::stream::unfold(listener, |listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let user = stream.peer_cred().map(|credentials| credentials.uid());
+                    if user.is_ok_and(|user| user == own_user() || user == 0) {
+                        return Some((Ok(stream), listener));
+                    }
+                    tracing::warn!("a call of another user on the local socket was refused");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the local socket takes no connection at the moment");
+                    tokio::time::sleep(FLUSH).await;
+                }
+            }
+        }
+    })
+}
+
+/// The calls that are not answered yet.
+#[derive(Debug, Default)]
+struct Calls {
+    open: AtomicUsize,
+    ended: Notify,
+}
+
+impl Calls {
+    async fn none(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Counts down also where the caller goes away before the answer.
+struct Open(Arc<Calls>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
+    }
+}
+
+async fn count(calls: Arc<Calls>, request: Request, next: Next) -> axum::response::Response {
+    calls.open.fetch_add(1, Ordering::SeqCst);
+    let _open = Open(calls);
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn ask(path: &Path) -> io::Result<String> {
+        let address = SocketAddress::of(path)?;
+        let mut stream = UnixStream::connect(address.path()).await?;
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    fn router() -> Router {
+        Router::new().route(
+            "/",
+            get(|Extension(peer): Extension<PeerKind>| async move { format!("{peer:?}") }),
+        )
+    }
+
+    #[tokio::test]
+    async fn calls_over_it_are_local_also_where_the_path_is_too_long_for_an_address() {
+        let short = tempfile::tempdir().unwrap();
+        for folder in [short.path().join("d"), short.path().join("d".repeat(200))] {
+            files::create_private_dir(&folder).unwrap();
+            let socket = LocalSocket::bind(&folder, "s.sock").unwrap();
+            let (trigger, stop) = Signal::channel();
+            let serving = tokio::spawn(socket.serve(router(), stop));
+            let path = folder.join("s.sock");
+            assert!(ask(&path).await.unwrap().ends_with("Loopback"));
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, PRIVATE_FILE_MODE);
+            // One that asks for nothing does not hold up the end.
+            let idle = SocketAddress::of(&path).unwrap();
+            let _idle = UnixStream::connect(idle.path()).await.unwrap();
+            trigger.pull();
+            serving.await.unwrap();
+            assert!(!path.exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_behind_is_replaced_and_an_open_folder_is_refused() {
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("d");
+        files::create_private_dir(&folder).unwrap();
+        drop(LocalSocket::bind(&folder, "s").unwrap());
+        assert!(folder.join("s").exists(), "as a crash leaves it");
+        drop(LocalSocket::bind(&folder, "s").unwrap());
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        let refused = LocalSocket::bind(&folder, "s");
+        assert!(matches!(refused, Err(FileError::TooOpen { .. })));
+    }
+}

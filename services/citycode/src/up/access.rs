@@ -1,0 +1,47 @@
+//! Whose access tokens `citycode up` takes: the local admin's, those for trials, and an identity provider's.
+
+use std::sync::Arc;
+
+use citycode_service_kit::auth::{AUDIENCE, AccessTokens, IssuedTokens, LocalAuthority, TrustedKeys};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::Entropy;
+use zeroize::Zeroizing;
+
+use super::data_folder::DataFolder;
+use super::settings::Settings;
+use crate::compose::StartError;
+
+/// Whose tokens are taken, and the local admin's own.
+pub(super) struct Access {
+    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) issued: Arc<IssuedTokens>,
+    pub(super) admin_token: Zeroizing<String>,
+}
+
+impl Access {
+    /// The local admin's token is signed by an authority that lives as long as this process, so no later start takes it;
+    /// tokens for trials by the lasting one.
+    ///
+    /// # Errors
+    /// [`StartError`]: keys or the list of issued tokens cannot be used.
+    pub(super) fn open(
+        settings: &Settings,
+        folder: &DataFolder,
+        entropy: &dyn Entropy,
+        clock: &dyn Clock,
+    ) -> Result<Self, StartError> {
+        let lasting = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
+        let of_this_start = lasting.of_this_start(entropy);
+        let issued = Arc::new(IssuedTokens::open(lasting, folder.join("issued-tokens.json"))?);
+        let mut trusted = TrustedKeys::new().with_local(&of_this_start)?;
+        if let Some(provider) = &settings.identity_provider {
+            trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+        }
+        let tokens = AccessTokens::new(AUDIENCE, trusted).with_issued(Arc::clone(&issued))?;
+        Ok(Self {
+            tokens: Arc::new(tokens),
+            issued,
+            admin_token: of_this_start.mint_local_admin(AUDIENCE, clock.now())?,
+        })
+    }
+}
