@@ -10,6 +10,7 @@
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
 //! | [`scan`] | the way of one scan |
+//! | `wrong_cards` | the limit on cards held against a code |
 //! | [`grpc`] | the face |
 
 pub mod fold;
@@ -19,6 +20,7 @@ mod measures;
 mod memory;
 mod request;
 pub mod scan;
+mod wrong_cards;
 
 pub use fold::VerifierFold;
 pub use freshness::{Freshness, FreshnessWatch, Known};

@@ -4,28 +4,20 @@ use std::time::Duration;
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::CodeId;
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::ClockReading;
-use citycode_service_kit::limits::{self, DistinctLimiter, Limited, Rate, RateLimiter};
+use citycode_service_kit::limits::{self, DistinctLimiter, Limited};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
 use crate::scan::{Answer, Scan, Verifier, When};
+use crate::wrong_cards::HeldCard;
 
-/// Cards that a caller may hold against one code: a person at the desk fumbles, a machine would search. All are
-/// counted, right ones too, and before they are compared: whoever is stopped must not learn from how.
-const CARDS_PER_CODE: Rate = Rate {
-    burst: 10,
-    per_minute: 5,
-};
-/// Pairs of caller and code that are remembered.
-const REMEMBERED: usize = 100_000;
 /// Longest device and scan id in bytes.
 const MAX_NAME_BYTES: usize = 128;
 /// Ages are shown in whole steps of this.
@@ -34,9 +26,8 @@ const SHOWN_AGE_STEP_MS: u64 = 500;
 /// asker's clock may be behind, or its question on the way.
 const PAST_TOLERANCE_SECONDS: i64 = 5;
 
-/// Limits against searching for the number behind a code, and against asking for everybody's standing.
+/// Limits against asking for everybody's standing.
 pub(crate) struct CardLimits {
-    per_code: RateLimiter<(String, [u8; 8])>,
     /// Different people whose cards a caller reads, beside a code or instead of one.
     persons: DistinctLimiter<String>,
     hash_key: [u8; 32],
@@ -46,7 +37,6 @@ impl CardLimits {
     /// `secret` is random and of this process: numbers are counted by their keyed hash.
     pub(crate) fn new(secret: &[u8; 16]) -> Self {
         Self {
-            per_code: RateLimiter::new(CARDS_PER_CODE, REMEMBERED),
             persons: DistinctLimiter::new(
                 limits::DISTINCT_PER_CALLER,
                 limits::DISTINCT_WINDOW,
@@ -64,12 +54,6 @@ impl CardLimits {
         let value = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"));
         let admitted = self.persons.admit(&caller.id.as_str().to_owned(), value, monotonic);
         admitted.map_err(|limited| limited_problem(limited, "too many different ID cards in a short time"))
-    }
-
-    fn count_card(&self, caller: &Caller, code_id: CodeId, monotonic: Duration) -> Result<(), Problem> {
-        let key = (caller.id.as_str().to_owned(), code_id.0);
-        let admitted = self.per_code.admit(&key, monotonic);
-        admitted.map_err(|limited| limited_problem(limited, "too many ID cards for one code"))
     }
 }
 
@@ -118,7 +102,8 @@ impl Verifier {
         let asked = self.asked(caller, request)?;
         let judged = match &request.scan {
             Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
-            _ => self.shown_code(caller, asked, request)?,
+            _ if request.id_number.is_empty() => self.shown_code(asked, request)?,
+            _ => self.shown_code_with_card(caller, asked, request).await?,
         };
         if !asked.registers() {
             return Ok(self.settle(caller, asked, &judged.answer, request));
@@ -128,7 +113,7 @@ impl Verifier {
         Ok(self.response(caller, asked.place, &answer, !request.omit_explanation))
     }
 
-    /// Answers a request that waits neither for the vault nor for the disk; none where it does.
+    /// Answers a request that waits neither for the vault nor for records; none where it does.
     pub(crate) fn verify_at_once(
         &self,
         caller: &Caller,
@@ -138,10 +123,10 @@ impl Verifier {
             Ok(asked) => asked,
             Err(problem) => return Some(Err(problem)),
         };
-        if asked.registers() || matches!(request.scan, Some(Shown::IdCard(_))) {
+        if asked.registers() || matches!(request.scan, Some(Shown::IdCard(_))) || !request.id_number.is_empty() {
             return None;
         }
-        let judged = self.shown_code(caller, asked, request);
+        let judged = self.shown_code(asked, request);
         Some(judged.map(|judged| self.settle(caller, asked, &judged.answer, request)))
     }
 
@@ -234,42 +219,68 @@ impl Verifier {
         }
     }
 
-    fn shown_code(&self, caller: &Caller, asked: Asked<'_>, request: &VerifyRequest) -> Result<Judged, Problem> {
-        let Some(Shown::Code(text)) = &request.scan else {
-            return Err(Problem::new(
-                Code::InvalidRequest,
-                "the request shows neither a code nor an ID card",
-            ));
+    fn shown_code(&self, asked: Asked<'_>, request: &VerifyRequest) -> Result<Judged, Problem> {
+        let text = shown_text(request)?;
+        Ok(self.judged(asked, text, None, asked.when))
+    }
+
+    /// A code and the ID card that was read beside it. Whether the card is right is told only while the device has not
+    /// held too many wrong ones against this code.
+    async fn shown_code_with_card(
+        &self,
+        caller: &Caller,
+        asked: Asked<'_>,
+        request: &VerifyRequest,
+    ) -> Result<Judged, Problem> {
+        let text = shown_text(request)?;
+        let card = self.id_number(&request.id_number)?;
+        self.limits.count_person(caller, &card, asked.started.monotonic)?;
+        let judged = self.judged(asked, text, None, asked.when);
+        let Some(claims) = judged.answer.claims.filter(|claims| claims.id_commitment.is_some()) else {
+            return Ok(judged);
         };
-        let Asked { place, when, .. } = asked;
-        let id_number = request.id_number.as_str();
-        let judge = |id_number| {
-            self.scan(&Scan {
-                place,
-                text,
-                id_number,
-                when,
-            })
+        let held = HeldCard {
+            device: asked.device,
+            place: &asked.place.name,
+            code_id: claims.code_id,
+            at: asked.started.now.0,
         };
-        let mut answer;
-        if id_number.is_empty() {
-            answer = judge(None);
-        } else {
-            let card = self.id_number(id_number)?;
-            let monotonic = asked.started.monotonic;
-            self.limits.count_person(caller, &card, monotonic)?;
-            answer = judge(None);
-            if let Some(claims) = answer.claims.filter(|claims| claims.id_commitment.is_some()) {
-                self.limits.count_card(caller, claims.code_id, monotonic)?;
-                answer = judge(Some(card.as_bytes()));
+        let _turn = self.wrong_cards.turn(&held).await;
+        self.wrong_cards.open(&held).await?;
+        // The records may have taken their time: what was fresh when they were asked need not be so any more.
+        let judged = self.judged(asked, text, Some(card.as_bytes()), self.when_now(asked.when));
+        if judged.answer.verdict.reason == Reason::IdMismatch {
+            self.wrong_cards.count(&held).await?;
+            if asked.is_recorded() {
+                self.wrong_cards.count_in_city(&held).await;
             }
         }
+        Ok(judged)
+    }
+
+    fn judged(&self, asked: Asked<'_>, text: &str, id_number: Option<&[u8; 18]>, when: When) -> Judged {
+        let place = asked.place;
+        let answer = self.scan(&Scan {
+            place,
+            text,
+            id_number,
+            when,
+        });
         let shown = || match &answer.claims {
             Some(claims) => claims.digest.0.to_vec(),
             None => blake3::hash(text.as_bytes()).as_bytes().to_vec(),
         };
         let shown = ShownBytes::new(if place.registers { shown() } else { Vec::new() });
-        Ok(Judged { answer, shown })
+        Judged { answer, shown }
+    }
+
+    /// The same instant to judge at, on the knowledge of now.
+    fn when_now(&self, when: When) -> When {
+        let asked = self.clock.reading();
+        match when {
+            When::Now(_) => When::Now(asked),
+            When::At { instant, .. } => When::At { instant, asked },
+        }
     }
 
     async fn card(&self, caller: &Caller, asked: Asked<'_>, number: &str) -> Result<Judged, Problem> {
@@ -286,13 +297,7 @@ impl Verifier {
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         // The vault may have taken its time: what was fresh when it was asked need not be so any more.
-        let when = match asked.when {
-            When::Now(_) => When::Now(self.clock.reading()),
-            When::At { instant, .. } => When::At {
-                instant,
-                asked: self.clock.reading(),
-            },
-        };
+        let when = self.when_now(asked.when);
         Ok(Judged {
             answer: self.scan_id_card(asked.place, number.as_bytes(), holder, when),
             shown: ShownBytes::new(number.as_bytes().to_vec()),
@@ -388,6 +393,17 @@ fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
     }
     let instant = Timestamp(at);
     Ok(When::At { instant, asked })
+}
+
+/// The text of the code that a request shows.
+fn shown_text(request: &VerifyRequest) -> Result<&str, Problem> {
+    match &request.scan {
+        Some(Shown::Code(text)) => Ok(text),
+        _ => Err(Problem::new(
+            Code::InvalidRequest,
+            "the request shows neither a code nor an ID card",
+        )),
+    }
 }
 
 /// An age in steps that tell no partition from another.

@@ -26,6 +26,7 @@ use citycode_vault::Vault;
 use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
 use crate::freshness::{Freshness, KEYS_STREAM, Known};
 use crate::measures::Measures;
+use crate::wrong_cards::WrongCards;
 
 /// Room for every code without a proof, and for most with one.
 const SHORT_SCAN_BYTES: usize = 384;
@@ -55,6 +56,7 @@ pub struct Verifier {
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) records: Arc<dyn ScanRecords>,
     pub(crate) limits: crate::request::CardLimits,
+    pub(crate) wrong_cards: WrongCards,
     pub(crate) measures: Measures,
     id_check_key: IdCheckKey,
     identity: LogIdentity,
@@ -158,6 +160,7 @@ impl Verifier {
         let verifier = Self {
             policy: parts.policy,
             limits: crate::request::CardLimits::new(&parts.fingerprint_key),
+            wrong_cards: WrongCards::new(Arc::clone(&parts.records)),
             measures: Measures::default(),
             clock: parts.clock,
             vault: parts.vault,

@@ -307,6 +307,12 @@ pub(crate) const ALL: &[Number] = &[
         "those, and events in the log that no honest writer writes",
     ),
     number(
+        "citycode_verifier_card_searches_total",
+        Counter,
+        Part::Verifier,
+        "codes against which 30 wrong ID cards were held within an hour, at all places together (R19)",
+    ),
+    number(
         "citycode_verifier_folded_events_total",
         Counter,
         Part::Verifier,

@@ -1,44 +1,156 @@
 //! ID cards: beside a code, instead of one, and as something that a machine would search through.
 
-use citycode_domain::admission::Reason;
-use citycode_service_kit::problem::Code as ProblemCode;
+use std::time::Duration;
 
-use crate::city::{City, LI, WANG, caller, card, desk, request, words};
+use citycode_domain::admission::Reason;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::Code as ProblemCode;
+use citycode_verifier::Verifier;
+use citycode_wire::proto::verifier::v1::VerifyRequest;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::city::{City, Code, LI, WANG, caller, card, desk, request, words};
+
+/// A paper code and a card beside it, at one of two devices of a staffed place.
+fn beside(code: &Code, number: &str, device: &str) -> VerifyRequest {
+    let mut request = request("staffed", &code.text, "");
+    request.id_number = number.into();
+    request.device = device.into();
+    request
+}
+
+/// Who verifies at a staffed place as either device.
+fn either() -> Caller {
+    caller(&["verifier:staffed:gate-1", "verifier:staffed:gate-2"])
+}
+
+/// The reason of the answer, or the code of the problem.
+async fn says(verifier: &Verifier, request: &VerifyRequest) -> String {
+    match verifier.verify(&either(), request).await {
+        Ok(answer) => format!("{:?}", words(&answer).1),
+        Err(problem) => problem.code().as_str().to_owned(),
+    }
+}
 
 #[tokio::test]
 async fn r19_a_search_for_the_number_behind_a_code_is_stopped_and_learns_nothing_from_being_stopped() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
-    let with = |number: &str| {
-        let mut request = request("staffed", &code.text, "");
-        request.id_number = number.into();
-        request
-    };
-    let mut tries = 0;
-    let stopped = loop {
-        tries += 1;
-        assert!(tries < 100, "nobody stops the search");
-        match city.verify(&desk(), with(LI)).await {
-            Ok(answer) => assert_eq!(words(&answer).1, Reason::IdMismatch),
-            Err(problem) => break problem,
-        }
-    };
-    assert_eq!(stopped.code(), ProblemCode::RateLimited);
-    let right = city.verify(&desk(), with(WANG)).await;
-    assert_eq!(
-        right.unwrap_err().code(),
-        ProblemCode::RateLimited,
-        "the right number answers no other than a wrong one"
+    let (right, wrong) = (beside(&code, WANG, "gate-1"), beside(&code, LI, "gate-1"));
+    for _ in 0..50 {
+        assert_eq!(says(&city.verifier, &right).await, "Ok", "right cards are not counted");
+    }
+    for _ in 0..10 {
+        assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch");
+    }
+    for _ in 0..3 {
+        assert_eq!(says(&city.verifier, &wrong).await, "rate_limited");
+        assert_eq!(says(&city.verifier, &right).await, "rate_limited", "as a wrong one");
+    }
+    let of_right = city.verifier.verify(&either(), &right).await.unwrap_err();
+    assert_eq!(of_right, city.verifier.verify(&either(), &wrong).await.unwrap_err());
+    assert_eq!(of_right.retry_after_seconds(), Some(900));
+    // Nobody locks a stranger's code, nor the device.
+    assert_eq!(says(&city.verifier, &beside(&code, WANG, "gate-2")).await, "Ok");
+    let other = city.issue("offline", 2).await;
+    assert_eq!(says(&city.verifier, &beside(&other, WANG, "gate-1")).await, "Ok");
+    city.clock.advance(Duration::from_secs(899));
+    city.prove().await;
+    assert_eq!(says(&city.verifier, &right).await, "rate_limited");
+    city.clock.advance(Duration::from_secs(1));
+    assert_eq!(says(&city.verifier, &right).await, "Ok");
+}
+
+#[tokio::test]
+async fn r19_wrong_cards_are_counted_by_all_verifiers_together_and_after_a_restart() {
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let wrong = beside(&code, LI, "gate-1");
+    let others = [city.another_verifier().await, city.another_verifier().await];
+    let verifiers = [&city.verifier, &others[0], &others[1]];
+    // At once, so that no verifier has heard of what the others count.
+    let attempts = (0..30).map(|attempt| says(verifiers[attempt % 3], &wrong));
+    let answers = futures::future::join_all(attempts).await;
+    let answered = answers.iter().filter(|answer| *answer == "IdMismatch").count();
+    assert_eq!(answered, 10, "{answers:?}");
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer == "IdMismatch" || answer == "rate_limited")
     );
+    for verifier in verifiers {
+        assert_eq!(says(verifier, &beside(&code, WANG, "gate-1")).await, "rate_limited");
+    }
+    drop(others);
+    let city = city.restart().await;
+    assert_eq!(
+        says(&city.verifier, &beside(&code, WANG, "gate-1")).await,
+        "rate_limited"
+    );
+}
+
+#[tokio::test]
+async fn r19_a_search_across_the_edge_of_two_periods_gets_no_more() {
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let wrong = beside(&code, LI, "gate-1");
+    // A second before a period of 15 minutes ends.
+    let until_edge = 899 - crate::city::START.rem_euclid(900);
+    city.clock.advance(Duration::from_secs(until_edge.unsigned_abs()));
+    city.prove().await;
+    for _ in 0..9 {
+        assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch");
+    }
+    city.clock.advance(Duration::from_secs(1));
+    assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch");
+    assert_eq!(says(&city.verifier, &wrong).await, "rate_limited");
+}
+
+#[tokio::test]
+async fn r19_a_search_by_many_devices_raises_one_alarm_and_questions_raise_none() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let rendered = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let alarms = || {
+        let text = rendered.render();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("citycode_verifier_card_searches_total"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let admin = caller(&["admin"]);
+    for device in 0..4 {
+        for _ in 0..10 {
+            let mut question = beside(&code, LI, &format!("desk-{device}"));
+            question.at = Some(city.now().0);
+            let answer = city.verify(&admin, question).await.unwrap();
+            assert_eq!(words(&answer).1, Reason::IdMismatch);
+        }
+    }
+    assert_eq!(alarms(), 0);
+    for device in 0..4 {
+        for card in 0..10 {
+            let answer = city
+                .verify(&admin, beside(&code, LI, &format!("gate-{device}")))
+                .await
+                .unwrap();
+            assert_eq!(words(&answer).1, Reason::IdMismatch);
+            let counted = device * 10 + card + 1;
+            assert_eq!(alarms(), u64::from(counted >= 30), "{counted} cards");
+        }
+    }
 }
 
 #[tokio::test]
 async fn r27_a_malformed_number_is_refused_with_the_reason() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
-    let mut beside = request("staffed", &code.text, "");
-    beside.id_number = "110105194912310021".into();
-    let problem = city.verify(&desk(), beside).await.unwrap_err();
+    let mut malformed = request("staffed", &code.text, "");
+    malformed.id_number = "110105194912310021".into();
+    let problem = city.verify(&desk(), malformed).await.unwrap_err();
     assert_eq!(problem.code(), ProblemCode::InvalidIdNumber);
     let reader = caller(&["admin"]);
     let problem = city.verify(&reader, card("staffed", "12345", "")).await.unwrap_err();

@@ -61,6 +61,15 @@ pub(crate) struct City {
     commands: std::sync::atomic::AtomicU64,
 }
 
+fn identity() -> LogIdentity {
+    LogIdentity {
+        log_id: LOG_ID,
+        partitions: PARTITIONS,
+        buckets_per_partition: BUCKETS,
+        hash_version: 1,
+    }
+}
+
 fn id_check_key() -> IdCheckKey {
     IdCheckKey::from_bytes([2; 32])
 }
@@ -95,12 +104,7 @@ impl City {
             id_check_key: id_check_key(),
             records: Arc::clone(&records) as _,
             fingerprint_key: [9; 16],
-            identity: LogIdentity {
-                log_id: LOG_ID,
-                partitions: PARTITIONS,
-                buckets_per_partition: BUCKETS,
-                hash_version: 1,
-            },
+            identity: identity(),
         };
         let snapshot = folder.path().join("status");
         let (verifier, mut fold, from) = Verifier::open(parts, &store, Some(&snapshot)).await.unwrap();
@@ -122,6 +126,28 @@ impl City {
             following,
             commands: std::sync::atomic::AtomicU64::new(1),
         }
+    }
+
+    /// Another verifier of the city, with the same records.
+    pub(crate) async fn another_verifier(&self) -> Arc<Verifier> {
+        let parts = VerifierParts {
+            policy: Arc::clone(&self.policy),
+            clock: Arc::clone(&self.clock) as _,
+            vault: Arc::clone(&self.vault) as _,
+            id_check_key: id_check_key(),
+            records: Arc::clone(&self.records) as _,
+            fingerprint_key: [8; 16],
+            identity: identity(),
+        };
+        let (verifier, mut fold, from) = Verifier::open(parts, &self.store, None).await.unwrap();
+        let progress = Progress::new(&from);
+        let (followed, following) = (self.store.clone(), progress.clone());
+        tokio::spawn(async move {
+            follow(&followed, &mut fold, &following).await;
+        });
+        let freshness = Arc::clone(verifier.freshness());
+        freshness.probe(&self.store, &progress, &*self.clock).await.unwrap();
+        verifier
     }
 
     /// The process ends and starts again on the same log and folder.
