@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// Every file of the interface, below `proto/`.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "citycode/model/v1/model.proto",
     "citycode/events/v1/events.proto",
+    "citycode/events/v2/events.proto",
     "citycode/events/v2/recovery.proto",
     "citycode/issuer/v1/issuer.proto",
     "citycode/revocation/v1/revocation.proto",
@@ -52,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Replay slices the payload instead of copying each id out of it.
         .bytes(".citycode.events.v1")
+        .bytes(".citycode.events.v2")
         .skip_debug(REDACTED)
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())?;

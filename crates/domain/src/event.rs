@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
+use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, StatusRef};
 use crate::standing::Standing;
 use crate::time::Timestamp;
 
@@ -166,6 +166,10 @@ pub struct HolderErased {
 pub struct IndexBlockLeased {
     /// The list.
     pub list: ListId,
+    /// What it holds.
+    pub facts: ListFacts,
+    /// The how manieth list of its partition it is, from 0; of lists of version 1, none.
+    pub counter: Option<u32>,
     /// First place of the block.
     pub first_index: u32,
     /// How many places.
@@ -182,6 +186,16 @@ pub struct IndexRangeRevoked {
     pub first_index: u32,
     /// How many places.
     pub count: u32,
+}
+
+/// No name of a status list of this partition with a lower counter is used for new codes any more: neither one that is
+/// still to be given, nor a list that was leased before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListNamesAdvanced {
+    /// The partition.
+    pub partition: u16,
+    /// The counter of its next list, at least.
+    pub next_counter: u32,
 }
 
 /// A signing key came into use.
@@ -233,6 +247,7 @@ pub enum Event {
     HolderErased(HolderErased),
     IndexBlockLeased(IndexBlockLeased),
     IndexRangeRevoked(IndexRangeRevoked),
+    ListNamesAdvanced(ListNamesAdvanced),
     SigningKeyAdded(SigningKeyAdded),
     SigningKeyRetired(SigningKeyRetired),
     SigningKeyCompromised(SigningKeyCompromised),
@@ -255,6 +270,7 @@ impl Event {
             Self::HolderErased(_) => "HolderErased",
             Self::IndexBlockLeased(_) => "IndexBlockLeased",
             Self::IndexRangeRevoked(_) => "IndexRangeRevoked",
+            Self::ListNamesAdvanced(_) => "ListNamesAdvanced",
             Self::SigningKeyAdded(_) => "SigningKeyAdded",
             Self::SigningKeyRetired(_) => "SigningKeyRetired",
             Self::SigningKeyCompromised(_) => "SigningKeyCompromised",

@@ -113,24 +113,31 @@ impl CodeKind {
     }
 }
 
-/// A status list: one partition, one kind, one expiry window, so that whole lists retire together.
+/// The name of a status list: eight hex digits, the last part of the list's URI.
 ///
-/// Layout of the 32 bits, high to low: partition 8, kind 4, window 16, generation 4. The window is
-/// `expires_at / WINDOW_SECONDS`; the generation counts on where a window needs more than one list.
+/// Names of version 2 have 0 in bits 20 to 23; their other 28 bits are a permutation, under a key that issuers hold, of
+/// where the list stands, so that a name tells nobody which partition, kind or time its codes are of (R29). What a
+/// list holds is said by the events that lease places in it, as [`ListFacts`].
+///
+/// Names of version 1 have a kind there, which is never 0, and say what they hold: high to low partition 8 bits, kind
+/// 4, window 16, generation 4. [`ListFacts::of_version_1`] reads them; nothing else does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListId(pub u32);
 
 impl ListId {
-    /// Width of an expiry window in seconds (30 days).
-    pub const WINDOW_SECONDS: i64 = 30 * 86_400;
-    /// The greatest generation.
+    /// The greatest generation of a name of version 1.
     pub const MAX_GENERATION: u8 = 15;
+    /// How many bits of a name of version 2 are not 0.
+    pub const NUMBER_BITS: u32 = 28;
 
-    /// The list for codes of `kind` in `partition` that expire at `expires_at`.
+    /// The bits of the kind in a name of version 1; all are 0 in one of version 2.
+    const KIND_BITS: u32 = 0x00F0_0000;
+
+    /// The name of version 1 for codes of `kind` in `partition` that expire at `expires_at`.
     /// `None` where a part does not fit its bits (expiry before 1970 or after the year 7300, generation over 15).
     #[must_use]
     pub fn new(partition: u8, kind: CodeKind, expires_at: crate::time::Timestamp, generation: u8) -> Option<Self> {
-        let window = u16::try_from(expires_at.0.div_euclid(Self::WINDOW_SECONDS)).ok()?;
+        let window = u16::try_from(expires_at.0.div_euclid(ListFacts::WINDOW_SECONDS)).ok()?;
         if generation > Self::MAX_GENERATION {
             return None;
         }
@@ -138,23 +145,62 @@ impl ListId {
         Some(Self(high | (u32::from(window) << 4) | u32::from(generation)))
     }
 
-    /// The partition whose codes stand in this list.
+    /// The name of version 2 with this number, if it has at most [`ListId::NUMBER_BITS`] bits.
     #[must_use]
-    pub fn partition(self) -> u8 {
-        self.0.to_be_bytes()[0]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        if number >> Self::NUMBER_BITS != 0 {
+            return None;
+        }
+        Some(Self(((number >> 20) << 24) | (number & 0x000F_FFFF)))
     }
 
-    /// The kind whose codes stand in this list, if the number is a kind.
+    /// Whether the name is of version 2.
     #[must_use]
-    pub fn kind(self) -> Option<CodeKind> {
-        CodeKind::new(self.0.to_be_bytes()[1] >> 4)
+    pub const fn is_version_2(self) -> bool {
+        self.0 & Self::KIND_BITS == 0
     }
+}
 
+/// What a status list holds: codes of one partition, one kind and one expiry window, so that whole lists retire
+/// together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ListFacts {
+    /// The partition of the log whose holders' codes stand in the list.
+    pub partition: u16,
+    /// The kind of those codes.
+    pub kind: CodeKind,
     /// From this instant on every code of the list has expired.
+    pub retires_at: crate::time::Timestamp,
+}
+
+impl ListFacts {
+    /// Width of an expiry window in seconds (30 days).
+    pub const WINDOW_SECONDS: i64 = 30 * 86_400;
+
+    /// What the list holds in which a code of `kind` in `partition` stands that expires at `expires_at`. `None` where
+    /// no window ends after it.
     #[must_use]
-    pub fn retires_at(self) -> crate::time::Timestamp {
-        let window = i64::from((self.0 >> 4) & 0xFFFF);
-        crate::time::Timestamp((window + 1) * Self::WINDOW_SECONDS)
+    pub fn for_code(partition: u16, kind: CodeKind, expires_at: crate::time::Timestamp) -> Option<Self> {
+        let window = expires_at.0.div_euclid(Self::WINDOW_SECONDS);
+        let end = window.checked_add(1)?.checked_mul(Self::WINDOW_SECONDS)?;
+        Some(Self {
+            partition,
+            kind,
+            retires_at: crate::time::Timestamp(end),
+        })
+    }
+
+    /// What a name of version 1 says of its list; `None` for one of version 2, which says nothing. The one place where a
+    /// name is read: leases of version 1 did not say it.
+    #[must_use]
+    pub fn of_version_1(list: ListId) -> Option<Self> {
+        let [partition, kind_and_window, ..] = list.0.to_be_bytes();
+        let window = i64::from((list.0 >> 4) & 0xFFFF);
+        Some(Self {
+            partition: u16::from(partition),
+            kind: CodeKind::new(kind_and_window >> 4)?,
+            retires_at: crate::time::Timestamp((window + 1) * Self::WINDOW_SECONDS),
+        })
     }
 }
 
@@ -212,15 +258,27 @@ mod tests {
     }
 
     #[test]
-    fn a_list_id_keeps_its_parts() {
+    fn a_name_of_version_1_keeps_its_parts() {
         let kind = CodeKind::new(4).expect("4 is a kind");
         let expiry = Timestamp(1_700_000_000);
         let list = ListId::new(255, kind, expiry, 15).expect("all parts fit");
-        assert_eq!(list.partition(), 255);
-        assert_eq!(list.kind(), Some(kind));
-        assert!(list.retires_at() > expiry);
-        assert!(list.retires_at().0 - expiry.0 <= ListId::WINDOW_SECONDS);
+        assert!(!list.is_version_2());
+        let facts = ListFacts::of_version_1(list).expect("it says what it holds");
+        assert_eq!(Some(facts), ListFacts::for_code(255, kind, expiry));
+        assert!(facts.retires_at > expiry);
+        assert!(facts.retires_at.0 - expiry.0 <= ListFacts::WINDOW_SECONDS);
         assert_eq!(ListId::new(0, kind, Timestamp(-1), 0), None);
         assert_eq!(ListId::new(0, kind, expiry, 16), None);
+    }
+
+    #[test]
+    fn names_of_version_2_say_nothing_and_are_as_many_as_their_numbers() {
+        for number in [0, 1, 0x000F_FFFF, 0x0010_0000, 0x0FFF_FFFF] {
+            let list = ListId::from_number(number).expect("28 bits");
+            assert!(list.is_version_2());
+            assert_eq!(ListFacts::of_version_1(list), None);
+            assert_eq!((list.0 >> 24 << 20) | (list.0 & 0x000F_FFFF), number);
+        }
+        assert_eq!(ListId::from_number(1 << 28), None);
     }
 }

@@ -5,7 +5,9 @@
 //! a block, as leases do.
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
+};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
@@ -55,7 +57,7 @@ pub fn mix(number: u64) -> u64 {
 pub fn code(partition: u16, number: u64) -> CityCode {
     let kind = CodeKind::new(1 + (number % KINDS) as u8).expect("1 to 4 are kinds");
     let window = (number / KINDS % WINDOWS) as i64;
-    let expires_at = NOW.plus_seconds((VALIDITY_DAYS * 86_400) + window * ListId::WINDOW_SECONDS);
+    let expires_at = NOW.plus_seconds((VALIDITY_DAYS * 86_400) + window * ListFacts::WINDOW_SECONDS);
     let list = ListId::new(partition as u8, kind, expires_at, 0).expect("the city's times fit");
     let place = (number / KINDS / WINDOWS) as u32;
     // An odd factor walks every place of the block once.

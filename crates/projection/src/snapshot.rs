@@ -23,13 +23,16 @@ mod stream;
 
 pub use check::{check, points};
 pub use header::ProjectionKind;
-pub(crate) use header::{read_header, write_header};
+pub(crate) use header::{Header, read_header, write_header};
 pub(crate) use stream::{Input, Output};
 
 use std::io;
 
 /// The format that this version writes, and the greatest that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+///
+/// Format 2: the status has what lists of version 2 hold, and the register names the partition of a code in such a list.
+/// Format 1 is read as it was written, before there were such lists.
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Which log a projection belongs to, and how that log is cut. A snapshot of another is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

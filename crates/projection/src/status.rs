@@ -13,6 +13,7 @@ mod alarm;
 mod block;
 mod entry;
 mod fingerprint;
+mod lists;
 mod partition;
 mod published;
 mod reader;
@@ -27,7 +28,7 @@ pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
 pub use saved::load;
 pub use writer::{KEPT_AFTER_EXPIRY_SECONDS, StatusWriter, new};
 
-pub(crate) use partition::ListHasher;
+pub(crate) use lists::ListHasher;
 pub(crate) use standings::ByHolder;
 
 #[cfg(test)]

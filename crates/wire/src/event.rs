@@ -1,5 +1,7 @@
-//! An event of the domain ↔ (type name, version, bytes) of the log. `IndexRangeRevoked` is new in version 2, all others
-//! are at version 1.
+//! An event of the domain ↔ (type name, version, bytes) of the log.
+//!
+//! A type is written in one version where its event has all that the newest version records. `IndexBlockLeased` is at
+//! version 2, and at version 1 for lists whose name says what they hold; reading version 1 adds what the name says.
 //!
 //! Decoding is strict: an id of another length, an enum value that is not there, a number out of range, a field
 //! that this version does not know or that stands twice, all refuse: [`decode`] takes exactly the bytes that
@@ -20,9 +22,9 @@ use prost::Message;
 use crate::proto::events::{v1, v2};
 use to_domain::{FromPayload, Sealing};
 
-/// The version in which every type is written today, but those of version 2.
+/// The version of every type but those below.
 const VERSION: u16 = 1;
-/// The version of types that came with reader version 2.
+/// The version of what came with reader version 2: written only to logs that demand it.
 const VERSION_2: u16 = 2;
 
 /// Why bytes of the log are no event. Any of them stops a reader: it must not go on past what it cannot read.
@@ -72,6 +74,11 @@ pub enum DecodeEventError {
 /// What the log records of an event: type name, version, payload.
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
+    let version = match event {
+        Event::IndexBlockLeased(event) if event.counter.is_some() => VERSION_2,
+        Event::IndexRangeRevoked(_) | Event::ListNamesAdvanced(_) => VERSION_2,
+        _ => VERSION,
+    };
     let payload = match event {
         Event::HolderRegistered(event) => v1::HolderRegistered::from(event).encode_to_vec(),
         Event::RelationshipRecorded(event) => v1::RelationshipRecorded::from(event).encode_to_vec(),
@@ -83,15 +90,15 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::CodeReinstated(event) => v1::CodeReinstated::from(event).encode_to_vec(),
         Event::StandingChanged(event) => v1::StandingChanged::from(event).encode_to_vec(),
         Event::HolderErased(event) => v1::HolderErased::from(event).encode_to_vec(),
-        Event::IndexBlockLeased(event) => v1::IndexBlockLeased::from(event).encode_to_vec(),
+        Event::IndexBlockLeased(event) => match event.counter {
+            Some(counter) => from_domain::lease_of_version_2(event, counter).encode_to_vec(),
+            None => v1::IndexBlockLeased::from(event).encode_to_vec(),
+        },
         Event::IndexRangeRevoked(event) => v2::IndexRangeRevoked::from(event).encode_to_vec(),
+        Event::ListNamesAdvanced(event) => v2::ListNamesAdvanced::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
         Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
-    };
-    let version = match event {
-        Event::IndexRangeRevoked(_) => VERSION_2,
-        _ => VERSION,
     };
     (event.type_name(), version, payload)
 }
@@ -130,8 +137,12 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "CodeReinstated" => raw.read::<v1::CodeReinstated>("CodeReinstated"),
         "StandingChanged" => raw.read::<v1::StandingChanged>("StandingChanged"),
         "HolderErased" => raw.read::<v1::HolderErased>("HolderErased"),
+        "IndexBlockLeased" if version == VERSION_2 => {
+            raw.read_at::<v2::IndexBlockLeased>("IndexBlockLeased", VERSION_2)
+        }
         "IndexBlockLeased" => raw.read::<v1::IndexBlockLeased>("IndexBlockLeased"),
-        "IndexRangeRevoked" => raw.read_of::<v2::IndexRangeRevoked>("IndexRangeRevoked", VERSION_2),
+        "IndexRangeRevoked" => raw.read_at::<v2::IndexRangeRevoked>("IndexRangeRevoked", VERSION_2),
+        "ListNamesAdvanced" => raw.read_at::<v2::ListNamesAdvanced>("ListNamesAdvanced", VERSION_2),
         "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
         "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
         "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),
@@ -150,10 +161,10 @@ struct Raw<'a> {
 
 impl Raw<'_> {
     fn read<M: FromPayload>(&self, type_name: &'static str) -> Result<Event, DecodeEventError> {
-        self.read_of::<M>(type_name, VERSION)
+        self.read_at::<M>(type_name, VERSION)
     }
 
-    fn read_of<M: FromPayload>(&self, type_name: &'static str, version: u16) -> Result<Event, DecodeEventError> {
+    fn read_at<M: FromPayload>(&self, type_name: &'static str, version: u16) -> Result<Event, DecodeEventError> {
         if self.version != version {
             return Err(DecodeEventError::UnknownVersion {
                 type_name,

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
-    HolderErased, HolderRegistered, IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, RelationshipRecorded,
-    Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    HolderErased, HolderRegistered, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded,
+    RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_wire::event::{self, DecodeEventError, encode};
+use citycode_wire::proto::events::{v1, v2};
 use proptest::prelude::*;
+use prost::Message as _;
 
 /// [`event::decode`] of bytes that a test made.
 fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
@@ -141,7 +143,7 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 9] {
+fn other_events() -> [Named; 11] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
@@ -171,6 +173,13 @@ fn other_events() -> [Named; 9] {
             "IndexBlockLeased.v1",
             Event::IndexBlockLeased(IndexBlockLeased {
                 list: ListId(0x0142_9a31),
+                // What version 1 left to the name: partition 01, kind 4, window 29a3.
+                facts: ListFacts {
+                    partition: 1,
+                    kind: CodeKind::new(4).expect("a kind"),
+                    retires_at: Timestamp(0x29a4 * 30 * 86_400),
+                },
+                counter: None,
                 first_index: 8_192,
                 count: 4_096,
             }),
@@ -181,6 +190,27 @@ fn other_events() -> [Named; 9] {
                 list: ListId(0x0142_9a31),
                 first_index: 8_192,
                 count: 4_096,
+            }),
+        ),
+        (
+            "IndexBlockLeased.v2",
+            Event::IndexBlockLeased(IndexBlockLeased {
+                list: ListId(0x5a0c_3e91),
+                facts: ListFacts {
+                    partition: 13,
+                    kind: CodeKind::new(3).expect("a kind"),
+                    retires_at: Timestamp(1_663_200_000),
+                },
+                counter: Some(700_000),
+                first_index: 8_192,
+                count: 4_096,
+            }),
+        ),
+        (
+            "ListNamesAdvanced.v2",
+            Event::ListNamesAdvanced(ListNamesAdvanced {
+                partition: 13,
+                next_counter: 700_001,
             }),
         ),
         (
@@ -257,6 +287,51 @@ fn types_and_versions_that_are_not_known_stop_the_reader() {
             })
         );
     }
+    for (type_name, version) in [("IndexBlockLeased", 3), ("ListNamesAdvanced", 1)] {
+        assert_eq!(
+            decode(type_name, version, &[]),
+            Err(DecodeEventError::UnknownVersion { type_name, version })
+        );
+    }
+}
+
+#[test]
+fn a_lease_of_version_2_has_a_name_that_says_nothing_and_parts_in_their_range() {
+    let lease = |list: u32, partition: u32, kind: u32| {
+        v2::IndexBlockLeased {
+            list,
+            first_index: 0,
+            count: 4_096,
+            partition,
+            kind,
+            retires_at: 0,
+            counter: 0,
+        }
+        .encode_to_vec()
+    };
+    assert!(decode("IndexBlockLeased", 2, &lease(0x5a0c_3e91, 255, 15)).is_ok());
+    for (bytes, expected) in [
+        (lease(0x5a1c_3e91, 255, 15), "list"),
+        (lease(0x5a0c_3e91, 256, 15), "partition"),
+        (lease(0x5a0c_3e91, 255, 16), "kind"),
+        (lease(0x5a0c_3e91, 255, 0), "kind"),
+    ] {
+        match decode("IndexBlockLeased", 2, &bytes) {
+            Err(DecodeEventError::Malformed { field, .. }) => assert_eq!(field, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    // A name of version 2 in a lease that does not say what it holds.
+    let nameless = v1::IndexBlockLeased {
+        list: 0x5a0c_3e91,
+        first_index: 0,
+        count: 4_096,
+    };
+    let refused = decode("IndexBlockLeased", 1, &nameless.encode_to_vec());
+    assert!(
+        matches!(refused, Err(DecodeEventError::Malformed { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -332,6 +407,27 @@ prop_compose! {
     }
 }
 
+/// Of a list of version 1, whose name says what it holds, or of version 2.
+fn any_lease() -> impl Strategy<Value = IndexBlockLeased> {
+    let block = (0..=u32::MAX - 4_096, 1u32..=4_096);
+    let facts = (any::<u8>(), 1u8..=15, any::<i64>());
+    (any::<u32>(), block, facts, any::<u32>()).prop_map(|(name, (first_index, count), facts, counter)| {
+        let (partition, kind, retires_at) = facts;
+        let of_version_1 = ListFacts::of_version_1(ListId(name));
+        IndexBlockLeased {
+            list: ListId(name),
+            facts: of_version_1.unwrap_or(ListFacts {
+                partition: partition.into(),
+                kind: CodeKind::new(kind).expect("a kind"),
+                retires_at: Timestamp(retires_at),
+            }),
+            counter: of_version_1.is_none().then_some(counter),
+            first_index,
+            count,
+        }
+    })
+}
+
 prop_compose! {
     fn any_issued()(
         code in any_code(),
@@ -402,11 +498,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         (any_codes(), any::<bool>())
             .prop_map(|(codes, by_officer)| Event::HolderErased(HolderErased { codes, by_officer })),
-        (any::<u32>(), 0..=u32::MAX - 4_096, 1u32..=4_096).prop_map(|(list, first_index, count)| {
-            Event::IndexBlockLeased(IndexBlockLeased {
-                list: ListId(list),
-                first_index,
-                count,
+        any_lease().prop_map(Event::IndexBlockLeased),
+        (any::<u8>(), any::<u32>()).prop_map(|(partition, next_counter)| {
+            Event::ListNamesAdvanced(ListNamesAdvanced {
+                partition: partition.into(),
+                next_counter,
             })
         }),
         (key(), any::<[u8; 32]>(), any::<i64>()).prop_map(|(key_id, public_key, from)| {
@@ -456,8 +552,10 @@ proptest! {
         like in any_event(),
         bytes in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        if let Ok(event) = decode(like.type_name(), 1, &bytes) {
-            prop_assert_eq!(encode(&event).2, bytes);
+        for version in [1, 2] {
+            if let Ok(event) = decode(like.type_name(), version, &bytes) {
+                prop_assert_eq!(&encode(&event).2, &bytes);
+            }
         }
     }
 }

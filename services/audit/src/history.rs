@@ -182,6 +182,7 @@ impl Audit {
             | Event::RelationshipRecorded(_)
             | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
+            | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,

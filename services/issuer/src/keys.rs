@@ -19,6 +19,8 @@ use citycode_token::{IdCheckKey, Keyring, SigningKey};
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
+use crate::ListNames;
+
 /// The folder of private keys, mode 0700, files 0600.
 pub struct KeyFolder {
     folder: PathBuf,
@@ -62,6 +64,15 @@ impl KeyFolder {
     /// [`KeyFolderError`].
     pub fn id_check_key(&self, first: Option<&dyn Entropy>) -> Result<IdCheckKey, KeyFolderError> {
         Ok(IdCheckKey::from_bytes(*self.secret("id-check.key", first)?))
+    }
+
+    /// The key under which status lists are named (R29), as [`Self::secret`]. A folder of a release that named no lists has
+    /// none; one that is made anew gives other names, and no name twice.
+    ///
+    /// # Errors
+    /// [`KeyFolderError`].
+    pub fn list_names(&self, first: Option<&dyn Entropy>) -> Result<ListNames, KeyFolderError> {
+        Ok(ListNames::new(self.secret("list-names.key", first)?))
     }
 
     /// Makes a signing key; its file is durable when this returns.

@@ -2,49 +2,55 @@
 //!
 //! Leases never expire and never return. A place that went into any append attempt is spent; after a restart the
 //! rest of a block is given up, since nobody knows which of its places were tried.
+//!
+//! Lists are named by [`ListNames`] where the log demands reader version 2. Before, and in logs of the first release,
+//! names say what the list holds; such lists are not leased from any more once the version was raised.
+
+mod leased;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use citycode_acts::RequestMeaning;
-use citycode_domain::event::{Event, IndexBlockLeased};
-use citycode_domain::ids::{CodeKind, CommandId, ListId, StatusRef};
+use citycode_domain::event::{Event, ListNamesAdvanced};
+use citycode_domain::ids::{CodeKind, CommandId, ListFacts, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{Partition, Position};
+use citycode_event_store::{Partition, Position, ReaderVersion};
 use citycode_holder_log::{CommandContext, HolderLog, SystemFold, lease_stream};
-use citycode_projection::status::{BLOCK_LEN, MAX_LIST_LEN};
 use citycode_service_kit::entropy::{Draw, Entropy};
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::Problem;
 use parking_lot::Mutex;
 
+use crate::ListNames;
+use leased::Leased;
+
+/// The reader version that names of version 2 came with.
+const NAMED_SINCE: ReaderVersion = ReaderVersion(2);
+
 /// The blocks of one issuer, and how far every list is leased.
-#[derive(Default)]
 pub struct IndexLeases {
-    /// First place of each list that no block covers yet; folded from the log, every issuer's blocks included.
-    next_free: Mutex<HashMap<ListId, u32>>,
-    /// Places of this issuer's blocks that were not drawn yet, in no order.
-    drawable: Mutex<HashMap<ListId, Vec<u32>>>,
+    /// Folded from the log, every issuer's blocks included.
+    leased: Mutex<Leased>,
+    /// This issuer's block of each kind of list, with the places that were not drawn yet, in no order.
+    drawable: Mutex<HashMap<ListFacts, Drawable>>,
     /// One lease at a time: a crowd that finds a block empty shall take one new block, not one each.
     leasing: tokio::sync::Mutex<()>,
 }
 
-impl IndexLeases {
-    /// How far every list is leased, for a snapshot; ascending.
-    #[must_use]
-    pub fn leased(&self) -> Vec<(ListId, u32)> {
-        let mut leased: Vec<_> = self
-            .next_free
-            .lock()
-            .iter()
-            .map(|(list, next)| (*list, *next))
-            .collect();
-        leased.sort_unstable();
-        leased
-    }
+struct Drawable {
+    list: ListId,
+    places: Vec<u32>,
+}
 
-    /// Starts from a snapshot.
-    pub fn restore(&self, leased: impl IntoIterator<Item = (ListId, u32)>) {
-        self.next_free.lock().extend(leased);
+impl IndexLeases {
+    /// None known yet; new lists are named by `names`.
+    #[must_use]
+    pub fn new(names: ListNames) -> Self {
+        Self {
+            leased: Mutex::new(Leased::new(names)),
+            drawable: Mutex::default(),
+            leasing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Draws a place for a code of `kind` in `partition` that expires at `expires_at`; leases a block if need be.
@@ -57,88 +63,139 @@ impl IndexLeases {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<StatusRef, Problem> {
-        let list = self.open_list(partition, kind, expires_at)?;
+        let facts = ListFacts::for_code(partition.0, kind, expires_at).ok_or_else(Problem::internal)?;
+        let named = log.store().minimum_reader() >= NAMED_SINCE;
         loop {
-            if let Some(index) = self.take(list, entropy) {
-                return Ok(StatusRef { list, index });
+            if let Some(status) = self.take(&facts, named, entropy) {
+                return Ok(status);
             }
             let _turn = self.leasing.lock().await;
-            let empty = self.drawable.lock().get(&list).is_none_or(Vec::is_empty);
-            if empty {
-                self.lease(log, entropy, partition, list, now).await?;
+            if self.is_empty(&facts, named) {
+                self.lease(log, entropy, facts, named, now).await?;
             }
         }
     }
 
-    fn open_list(&self, partition: Partition, kind: CodeKind, expires_at: Timestamp) -> Result<ListId, Problem> {
-        let partition = u8::try_from(partition.0).map_err(|_| Problem::internal())?;
-        let next_free = self.next_free.lock();
-        let drawable = self.drawable.lock();
-        (0..=ListId::MAX_GENERATION)
-            .filter_map(|generation| ListId::new(partition, kind, expires_at, generation))
-            .find(|list| {
-                let room = next_free.get(list).is_none_or(|next| *next < MAX_LIST_LEN);
-                room || drawable.get(list).is_some_and(|places| !places.is_empty())
-            })
-            .ok_or_else(|| Problem::new(Code::Unavailable, "every status list of this kind and month is full"))
-    }
-
-    fn take(&self, list: ListId, entropy: &Arc<dyn Entropy>) -> Option<u32> {
+    /// A place of this issuer's block. What is left of a block of version 1 is given up once lists are `named`.
+    fn take(&self, facts: &ListFacts, named: bool, entropy: &Arc<dyn Entropy>) -> Option<StatusRef> {
         let mut drawable = self.drawable.lock();
-        let places = drawable.get_mut(&list).filter(|places| !places.is_empty())?;
-        let at = entropy.below(u32::try_from(places.len()).expect("a block has 4,096 places"));
-        Some(places.swap_remove(usize::try_from(at).expect("below the length")))
+        let block = drawable.get_mut(facts).filter(|block| block.fits(named))?;
+        let at = entropy.below(u32::try_from(block.places.len()).expect("a block has 4,096 places"));
+        let index = block.places.swap_remove(usize::try_from(at).expect("below the length"));
+        Some(StatusRef {
+            list: block.list,
+            index,
+        })
     }
 
-    /// Takes the next block of a list. A crash after the append leaves a block that nobody draws from.
+    fn is_empty(&self, facts: &ListFacts, named: bool) -> bool {
+        !self.drawable.lock().get(facts).is_some_and(|block| block.fits(named))
+    }
+
+    /// Takes the next block. A crash after the append leaves a block that nobody draws from.
     async fn lease(
         &self,
         log: &HolderLog,
         entropy: &Arc<dyn Entropy>,
-        partition: Partition,
-        list: ListId,
+        facts: ListFacts,
+        named: bool,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let context = CommandContext {
-            caller: "issuer".into(),
-            command_id: CommandId(entropy.array()),
-            request_digest: RequestMeaning::of("lease").bytes(&list.0.to_be_bytes()).finish(),
-            actor: "issuer".into(),
-            trace_context: None,
-            now,
-        };
+        let meaning = RequestMeaning::of("lease")
+            .bytes(&facts.partition.to_be_bytes())
+            .bytes(&[facts.kind.number()])
+            .bytes(&facts.retires_at.0.to_be_bytes());
+        let context = context(entropy, meaning, now);
+        // Decided anew where another issuer's lease came first: it may have named the list by then.
         let next_block = || {
-            let first_index = self.next_free.lock().get(&list).copied().unwrap_or(0);
-            Ok::<_, Problem>(vec![Event::IndexBlockLeased(IndexBlockLeased {
-                list,
-                first_index,
-                count: BLOCK_LEN,
-            })])
+            let leased = self.leased.lock();
+            let block = if named {
+                leased.next_block(&facts)?
+            } else {
+                leased.next_block_of_version_1(&facts)?
+            };
+            Ok::<_, Problem>(vec![Event::IndexBlockLeased(block)])
         };
-        let leased = log.execute_system(lease_stream(partition), &context, next_block).await;
+        let stream = lease_stream(Partition(facts.partition));
+        let leased = log.execute_system(stream, &context, next_block).await;
         let leased = leased.map_err(citycode_acts::problem_of_execute)?;
         if let Some(Event::IndexBlockLeased(block)) = leased.events.first() {
-            let places = block.first_index..block.first_index.saturating_add(block.count);
-            self.drawable.lock().entry(list).or_default().extend(places);
+            let places = (block.first_index..block.first_index.saturating_add(block.count)).collect();
+            let list = block.list;
+            self.drawable.lock().insert(facts, Drawable { list, places });
         }
         Ok(())
+    }
+
+    /// The counter of the next list of each partition that has one, ascending: what a mark beside the log keeps, so that
+    /// [`IndexLeases::advance_names`] can go past it where the log was lost in part.
+    #[must_use]
+    pub fn next_counters(&self) -> Vec<(Partition, u32)> {
+        self.leased.lock().next_counters()
+    }
+
+    /// Gives no code a place any more in a list of this partition that was leased before, nor in one that would get a
+    /// counter below `next_counter`: those may have been used in a part of the log that was lost. Durable once it is
+    /// answered. To be called while no issuer serves: blocks in the memory of others are not given up.
+    ///
+    /// # Errors
+    /// `unavailable` where the log demands no reader of version 2, or takes no appends.
+    pub async fn advance_names(
+        &self,
+        log: &HolderLog,
+        entropy: &Arc<dyn Entropy>,
+        partition: Partition,
+        next_counter: u32,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        if log.store().minimum_reader() < NAMED_SINCE {
+            return Err(leased::unavailable(
+                "the log must demand reader version 2 first (citycode provision --raise-minimum-reader)",
+            ));
+        }
+        let meaning = RequestMeaning::of("advance list names")
+            .bytes(&partition.0.to_be_bytes())
+            .bytes(&next_counter.to_be_bytes());
+        let context = context(entropy, meaning, now);
+        let advanced = || {
+            Ok::<_, Problem>(vec![Event::ListNamesAdvanced(ListNamesAdvanced {
+                partition: partition.0,
+                next_counter: self.leased.lock().next_counter(partition.0).max(next_counter),
+            })])
+        };
+        let appended = log.execute_system(lease_stream(partition), &context, advanced).await;
+        appended.map_err(citycode_acts::problem_of_execute)?;
+        self.drawable.lock().retain(|facts, _| facts.partition != partition.0);
+        Ok(())
+    }
+}
+
+impl Drawable {
+    fn fits(&self, named: bool) -> bool {
+        !self.places.is_empty() && self.list.is_version_2() == named
+    }
+}
+
+fn context(entropy: &Arc<dyn Entropy>, meaning: RequestMeaning, now: Timestamp) -> CommandContext {
+    CommandContext {
+        caller: "issuer".into(),
+        command_id: CommandId(entropy.array()),
+        request_digest: meaning.finish(),
+        actor: "issuer".into(),
+        trace_context: None,
+        now,
     }
 }
 
 impl SystemFold for IndexLeases {
     fn fold_system(&self, event: &Event, _position: Position) -> Result<(), String> {
-        if let Event::IndexBlockLeased(block) = event {
-            let end = block
-                .first_index
-                .checked_add(block.count)
-                .ok_or("a leased block ends past the last place")?;
-            let mut next_free = self.next_free.lock();
-            let next = next_free.entry(block.list).or_default();
-            if block.first_index < *next {
-                return Err(format!("a block of list {} was leased twice", block.list));
+        match event {
+            Event::IndexBlockLeased(block) => self.leased.lock().lease(block),
+            Event::ListNamesAdvanced(advanced) => {
+                self.leased.lock().advance(advanced);
+                Ok(())
             }
-            *next = end;
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod issue;
 mod keys;
 mod leases;
 mod list_codes;
+mod list_names;
 mod manage_keys;
 mod register;
 mod relate;
@@ -29,6 +30,7 @@ use citycode_wire::proto::issuer::v1::Attestation;
 pub use erase::{Erased, ErasureQueue};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
 pub use leases::IndexLeases;
+pub use list_names::ListNames;
 
 /// The issuer of one process. Cheap to share in an [`Arc`]; every method may be called at the same time.
 pub struct Issuer {

@@ -2,6 +2,7 @@
 //! repeat or a crowd gets.
 
 mod fixture;
+mod list_names;
 
 use citycode_event_store::memory::AppendFault;
 use citycode_service_kit::problem::Code;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use citycode_domain::ids::ListId;
+use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{CatchUpError, Progress};
 use citycode_event_store::{EventStore, Partition};
@@ -84,6 +84,8 @@ struct Cut {
     /// Of the packed statuses: equal where nothing changed.
     digest: blake3::Hash,
     compressed: Arc<CompressedStatusList>,
+    /// From then on every code of the list has expired.
+    retires_at: Timestamp,
     cwt: Vec<u8>,
     jwt: String,
 }
@@ -177,19 +179,25 @@ impl StatusLists {
         let before = self.cuts.load();
         let lists = self.followed.status.lists().into_iter();
         let lists = lists
-            .filter(|list| list.retires_at() > now)
             .filter_map(|list| {
+                let ListFacts {
+                    partition, retires_at, ..
+                } = self.followed.status.facts(list)?;
                 let last = before.as_ref().and_then(|cuts| cuts.lists.get(&list));
-                if behind.contains(&Partition(u16::from(list.partition()))) {
+                if retires_at <= now {
+                    return None;
+                }
+                if behind.contains(&Partition(partition)) {
                     return Some((list, Arc::clone(last?)));
                 }
-                Some((list, Arc::new(self.cut_one(list, now, last.map(|last| &**last))?)))
+                let cut = self.cut_one(list, retires_at, now, last.map(|last| &**last))?;
+                Some((list, Arc::new(cut)))
             })
             .collect();
         self.cuts.store(Some(Arc::new(Cuts { at: now, lists })));
     }
 
-    fn cut_one(&self, list: ListId, now: Timestamp, last: Option<&Cut>) -> Option<Cut> {
+    fn cut_one(&self, list: ListId, retires_at: Timestamp, now: Timestamp, last: Option<&Cut>) -> Option<Cut> {
         let packed = self.followed.status.export_two_bit(list);
         let digest = blake3::hash(&packed);
         let compressed = match last.filter(|last| last.digest == digest) {
@@ -210,6 +218,7 @@ impl StatusLists {
             jwt: sign_jwt(&compressed, &claims, &self.key),
             digest,
             compressed,
+            retires_at,
         })
     }
 
@@ -250,13 +259,13 @@ impl StatusLists {
     /// # Errors
     /// `unavailable` before the first cut and once the last has expired.
     pub fn list(&self) -> Result<ListStatusListsResponse, Problem> {
-        let summary = |list: &ListId| StatusListSummary {
+        let summary = |(list, cut): (&ListId, &Arc<Cut>)| StatusListSummary {
             list: list.to_string(),
             uri: format!("{}{list}", self.base_uri),
-            retires_at: list.retires_at().0,
+            retires_at: cut.retires_at.0,
         };
         Ok(ListStatusListsResponse {
-            lists: self.last_cut()?.lists.keys().map(summary).collect(),
+            lists: self.last_cut()?.lists.iter().map(summary).collect(),
             key_id: self.key.key_id().to_string(),
             public_key: self.key.public_key().to_vec(),
         })

@@ -209,8 +209,11 @@ impl Verifier {
         let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
             return without_code(Reason::Unreadable);
         };
-        let partition = u16::from(claims.status.list.partition());
-        let of_code = self.freshness.of(Partition(partition), &scan.when.asked());
+        // A list that is not known yet may be of any partition.
+        let of_code = match self.folded.status.facts(claims.status.list) {
+            Some(facts) => self.freshness.of(Partition(facts.partition), &scan.when.asked()),
+            None => self.freshness.oldest(&scan.when.asked()),
+        };
         let known = self.folded.status.lookup(claims.status, &claims.digest);
         let id_check = match (scan.id_number, claims.id_commitment) {
             (Some(number), Some(commitment)) => {
@@ -240,7 +243,7 @@ impl Verifier {
             _ => None,
         };
         let position = CommitPosition {
-            partition,
+            partition: known.partition.unwrap_or(0),
             sequence: known.sequence,
         };
         Answer {
@@ -305,7 +308,8 @@ impl Verifier {
     /// issuer puts no code into a list that retires before the code expires.
     fn is_forgotten(&self, claims: &CodeClaims) -> bool {
         let list = claims.status.list;
-        claims.expires_at <= list.retires_at() && self.folded.status.is_retired(list)
+        let facts = self.folded.status.facts(list);
+        facts.is_some_and(|facts| claims.expires_at <= facts.retires_at) && self.folded.status.is_retired(list)
     }
 
     fn partition_of(&self, holder: HolderId) -> u16 {

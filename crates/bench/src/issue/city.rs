@@ -77,8 +77,9 @@ impl IssuerUp {
             with_status,
         } = ground;
         let layout = store.layout();
-        let keys = Arc::new(SigningKeys::load(KeyFolder::open(&folder.join("keys"))?)?);
-        let leases = Arc::new(IndexLeases::default());
+        let key_folder = KeyFolder::open(&folder.join("keys"))?;
+        let leases = Arc::new(IndexLeases::new(key_folder.list_names(Some(&*entropy))?));
+        let keys = Arc::new(SigningKeys::load(key_folder)?);
         let (erasures, _erased) = ErasureQueue::new();
         let register = Arc::new(HolderRegister::new(layout.partitions()));
         let start = LogPosition::start(layout.partitions());

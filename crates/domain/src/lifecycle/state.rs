@@ -140,6 +140,7 @@ impl HolderState {
             }
             Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
+            | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -10,14 +10,16 @@
 //! slot-guardian = 1 + place among the guardians:varint / 0:varint guardian:16
 //! time      = seconds since 1970:u32le, below 2^32-1 / FF FF FF FF seconds:i64le
 //! validity  = (days << 1):varint, below 2^32 days / 1:varint zigzag(seconds):varint
-//! position  = (sequence << 1):varint, below 2^63, partition as in the list / 1:varint partition:u16le sequence:u64le
+//! position  = (sequence << 1):varint, below 2^63, partition as in the list's name / 1:varint partition:u16le sequence:u64le
+//!             of a list of version 2, whose name does not have it, since snapshot format 2:
+//!             (sequence << 1):varint partition:u8 / as above
 //! varint    = LEB128, at most 10 bytes, shortest form not required
 //! ```
 //! These bytes stand in snapshot files: never change their meaning without a new format version there. Any bytes are
 //! safe to unpack; what no packing makes is refused.
 
 use citycode_domain::event::Slot;
-use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, HolderId, ListId, StatusRef};
+use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, HolderId, ListFacts, ListId, StatusRef};
 use citycode_domain::lifecycle::{HeldCode, HolderState, SlotState};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
@@ -174,12 +176,18 @@ fn pack_slot(slot: &SlotState, guardians: &[HolderId], out: &mut Vec<u8>) {
     put_time(out, code.issued_at);
     put_validity(out, code.expires_at.0.wrapping_sub(code.issued_at.0));
     let CommitPosition { partition, sequence } = code.issued_position;
-    if partition == u16::from(code.status.list.partition()) && sequence < 1 << 63 {
-        put_varint(out, sequence << 1);
-    } else {
-        put_varint(out, LONG_FORM);
-        out.extend_from_slice(&partition.to_le_bytes());
-        out.extend_from_slice(&sequence.to_le_bytes());
+    let named = ListFacts::of_version_1(code.status.list).map(|facts| facts.partition);
+    match (named, u8::try_from(partition)) {
+        (Some(named), _) if named == partition && sequence < 1 << 63 => put_varint(out, sequence << 1),
+        (None, Ok(small)) if sequence < 1 << 63 => {
+            put_varint(out, sequence << 1);
+            out.push(small);
+        }
+        _ => {
+            put_varint(out, LONG_FORM);
+            out.extend_from_slice(&partition.to_le_bytes());
+            out.extend_from_slice(&sequence.to_le_bytes());
+        }
     }
 }
 
@@ -205,7 +213,10 @@ fn unpack_slot(bytes: &mut Bytes<'_>, guardians: &[HolderId]) -> Option<SlotStat
             sequence: u64::from_le_bytes(bytes.array()?),
         },
         short if short % 2 == 0 => CommitPosition {
-            partition: u16::from(list.partition()),
+            partition: match ListFacts::of_version_1(list) {
+                Some(facts) => facts.partition,
+                None => u16::from(bytes.byte()?),
+            },
             sequence: short >> 1,
         },
         _ => return None,

@@ -16,7 +16,9 @@ use super::arena::first_entry;
 use super::packing::Packed;
 use super::partition::PartitionTails;
 use crate::commit::BucketTail;
-use crate::snapshot::{Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header};
+use crate::snapshot::{
+    Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
+};
 
 const TAILS: [u8; 4] = *b"tail";
 const HOLDERS: [u8; 4] = *b"hold";
@@ -72,7 +74,7 @@ impl HolderRegister {
     /// [`LoadError`].
     pub fn load(identity: &LogIdentity, input: impl Read) -> Result<Self, LoadError> {
         let mut input = Input::new(input);
-        let points = read_header(&mut input, ProjectionKind::Register, identity)?;
+        let Header { points, .. } = read_header(&mut input, ProjectionKind::Register, identity)?;
         let register = Self::new(identity.partitions);
         input.expect_section(TAILS)?;
         for (partition, point) in register.partitions.iter().zip(points) {

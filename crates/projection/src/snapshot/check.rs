@@ -15,7 +15,7 @@ pub fn points(
     identity: &LogIdentity,
     input: impl Read,
 ) -> Result<Vec<PartitionPoint>, LoadError> {
-    read_header(&mut Input::new(input), kind, identity)
+    Ok(read_header(&mut Input::new(input), kind, identity)?.points)
 }
 
 /// As [`points`], once the whole file's checksum was found to hold: what it says in between is not looked at.

@@ -44,22 +44,30 @@ pub(crate) fn write_header<W: Write>(
     Ok(())
 }
 
-/// Reads and checks a header; returns the point of each partition.
+/// What a header says beside what a reader demands of it.
+pub(crate) struct Header {
+    /// The format, from 1 to [`FORMAT_VERSION`].
+    pub(crate) format: u16,
+    /// The point of each partition.
+    pub(crate) points: Vec<PartitionPoint>,
+}
+
+/// Reads and checks a header.
 pub(crate) fn read_header<R: Read>(
     input: &mut Input<R>,
     kind: ProjectionKind,
     identity: &LogIdentity,
-) -> Result<Vec<PartitionPoint>, LoadError> {
+) -> Result<Header, LoadError> {
     match input.array() {
         Ok(MAGIC) => {}
         Ok(_) | Err(LoadError::Truncated) => return Err(LoadError::NotASnapshot),
         Err(error) => return Err(error),
     }
-    let found = u16::from_le_bytes(input.array()?);
-    if found > FORMAT_VERSION {
-        return Err(LoadError::NewerFormat { found });
+    let format = u16::from_le_bytes(input.array()?);
+    if format > FORMAT_VERSION {
+        return Err(LoadError::NewerFormat { found: format });
     }
-    if found == 0 {
+    if format == 0 {
         return Err(LoadError::Damaged("format 0"));
     }
     let [projection, zero] = input.array()?;
@@ -84,12 +92,12 @@ pub(crate) fn read_header<R: Read>(
     if found != *identity {
         return Err(LoadError::OtherLayout);
     }
-    (0..partitions)
-        .map(|_| {
-            Ok(PartitionPoint {
-                sequence: u64::from_le_bytes(input.array()?),
-                reaches: Timestamp(i64::from_le_bytes(input.array()?)),
-            })
+    let points = (0..partitions).map(|_| {
+        Ok(PartitionPoint {
+            sequence: u64::from_le_bytes(input.array()?),
+            reaches: Timestamp(i64::from_le_bytes(input.array()?)),
         })
-        .collect()
+    });
+    let points = points.collect::<Result<_, LoadError>>()?;
+    Ok(Header { format, points })
 }

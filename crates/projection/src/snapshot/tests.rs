@@ -1,7 +1,11 @@
 //! The file format: golden bytes, and every way in which a file can be wrong.
 
-use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot, StandingChanged};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::event::{
+    CodeIssued, CodeRef, EligibilityGround, Event, IndexBlockLeased, Sealed, Slot, StandingChanged,
+};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
+};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Life, Status};
 use citycode_domain::time::Timestamp;
@@ -96,6 +100,85 @@ fn load_either(identity: &LogIdentity, kind: usize, bytes: &[u8]) -> Result<(), 
     }
 }
 
+/// The same projections as format 1 wrote them: the status without what lists of version 2 hold.
+fn files_of_format_1() -> (Vec<u8>, Vec<u8>) {
+    let (status, register) = files();
+    let names = status.windows(8).position(|bytes| bytes == b"name\0\0\0\0");
+    let names = names.expect("no list of version 2 is in it");
+    let status = [&status[..names], &status[names + 8..]].concat();
+    let as_format_1 = |mut file: Vec<u8>| {
+        file[8] = 1;
+        let body = file.len() - 32;
+        let checksum = blake3::hash(&file[..body]);
+        file[body..].copy_from_slice(checksum.as_bytes());
+        file
+    };
+    (as_format_1(status), as_format_1(register))
+}
+
+#[test]
+fn files_of_format_1_are_read_and_written_anew_as_format_2() {
+    let (old_status, old_register) = files_of_format_1();
+    let (status, register) = files();
+    let (writer, reader) = status::load(&IDENTITY, &old_status[..]).expect("format 1 is read");
+    assert_eq!(reader.lookup(code().status, &ClaimsDigest([8; 32])).sequence, 1);
+    let mut again = Vec::new();
+    writer.save(&IDENTITY, &mut again).expect("memory takes everything");
+    assert_eq!(again, status);
+    let loaded = HolderRegister::load(&IDENTITY, &old_register[..]).expect("format 1 is read");
+    let mut again = Vec::new();
+    loaded.save(&IDENTITY, &mut again).expect("memory takes everything");
+    assert_eq!(again, register);
+}
+
+/// Written by format 2. Never edit: files of this format lie on disks.
+#[test]
+fn what_lists_of_version_2_hold_is_these_bytes_of_format_2_and_comes_back() {
+    let facts = ListFacts {
+        partition: 1,
+        kind: CodeKind::new(4).expect("4 is a kind"),
+        retires_at: Timestamp(1_791_072_000),
+    };
+    let list = ListId(0x5a0c_3e91);
+    let lease = Event::IndexBlockLeased(IndexBlockLeased {
+        list,
+        facts,
+        counter: Some(7),
+        first_index: 0,
+        count: 4_096,
+    });
+    let (mut status, _) = projections();
+    let commit = Commit {
+        position: CommitPosition {
+            partition: 1,
+            sequence: 2,
+        },
+        decided_at: Timestamp(1_780_000_001),
+        holder: None,
+        bucket: 1,
+        tail: BucketTail {
+            revision: 2,
+            hash: [4; 32],
+        },
+        message_id_prefix: 5,
+        events: &[lease],
+    };
+    assert_eq!(status.apply(&commit), Ok(Vec::new()));
+    let mut saved = Vec::new();
+    status.save(&IDENTITY, &mut saved).expect("memory takes everything");
+    assert_eq!(&saved[8..10], b"\x02\x00");
+    let golden = b"name\x01\0\0\0\x91\x3e\x0c\x5a\x01\x00\x04\x00\x97\xc1\x6a\0\0\0\0list";
+    assert!(saved.windows(golden.len()).any(|bytes| bytes == golden));
+    let (_, reader) = status::load(&IDENTITY, &saved[..]).expect("it was just saved");
+    assert_eq!(reader.facts(list), Some(facts));
+    assert_eq!(
+        reader
+            .lookup(StatusRef { list, index: 0 }, &ClaimsDigest([8; 32]))
+            .partition,
+        Some(1)
+    );
+}
+
 /// Written by format 1. Never edit: files of this format lie on disks.
 #[test]
 fn the_header_of_format_1_is_these_bytes() {
@@ -103,7 +186,7 @@ fn the_header_of_format_1_is_these_bytes() {
     golden.extend_from_slice(b"CCSNAP\r\n\x01\x00\x01\x000123456789abcdef\x02\x00\x01\x00\x00\x00\x01\x00");
     golden.extend_from_slice(&[0; 16]);
     golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x00\xa5\x18\x6a\0\0\0\0");
-    let (status, register) = files();
+    let (status, register) = files_of_format_1();
     assert_eq!(status[..HEADER_BYTES], golden);
     golden[10] = 2;
     assert_eq!(register[..HEADER_BYTES], golden);
@@ -113,7 +196,7 @@ fn the_header_of_format_1_is_these_bytes() {
 /// The whole register of one holder, byte for byte, and its checksum's place.
 #[test]
 fn a_holder_of_format_1_is_these_bytes() {
-    let (_, register) = files();
+    let (_, register) = files_of_format_1();
     let mut golden = Vec::new();
     golden.extend_from_slice(b"tail\0\0\0\0\x01\0\0\0\x02\x01\x01\0\0\0\0\0\0\0");
     golden.extend_from_slice(&[3; 32]);
@@ -166,7 +249,7 @@ fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
             load_either(&IDENTITY, kind, &file)
         };
         assert!(matches!(with(0, b'X'), Err(LoadError::NotASnapshot)));
-        assert!(matches!(with(8, 2), Err(LoadError::NewerFormat { found: 2 })));
+        assert!(matches!(with(8, 3), Err(LoadError::NewerFormat { found: 3 })));
         let other = LogIdentity {
             log_id: [0; 16],
             ..IDENTITY

@@ -1,14 +1,19 @@
 //! What should never stand in a log and is said loudly where it does.
 
-use citycode_domain::ids::StatusRef;
+use citycode_domain::ids::{ListId, StatusRef};
 
 /// Something in a commit that no honest writer writes. The rest of the commit was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
     /// A second code was issued at a place. The first keeps it; the second answers as other claims (R25).
     IndexTakenTwice(StatusRef),
-    /// An event names a code in a list of another partition than its commit's: such a code is not touched.
+    /// An event names a code in a list of another partition than its commit's, or in one that was never leased: such a
+    /// code is not touched.
     ListOfOtherPartition(StatusRef),
+    /// A list was leased in another partition than its lease names. It is not known by that.
+    LeaseOfOtherPartition(ListId),
+    /// A later lease says of a list that it holds something else. What the first said counts.
+    LeasedAsAnother(ListId),
     /// A code was issued at or past [`super::MAX_LIST_LEN`]. It counts as never issued.
     IndexOutOfRange(StatusRef),
     /// An event names a code that was never issued.

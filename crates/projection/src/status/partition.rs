@@ -1,50 +1,13 @@
-//! One partition's lists and position under a sequence lock.
+//! One partition's position, and its codes' status with it, under a sequence lock.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
-use arc_swap::ArcSwap;
-use citycode_domain::ids::{ListId, StatusRef};
-use citycode_domain::time::Timestamp;
-use hashbrown::HashMap;
-
-use super::block::List;
-use super::entry::Entry;
 use super::reader::PartitionPoint;
+use citycode_domain::time::Timestamp;
 
 /// Tries before a reader lets another thread run: enough for a commit being written right now, too few to burn a
 /// time slice where the writer was put to sleep within one.
 const SPINS_BEFORE_YIELD: u32 = 128;
-
-/// Spreads the number of a list or bucket; issuers choose lists, so no adversary does.
-#[derive(Default)]
-pub(crate) struct ListHasher(u64);
-
-impl Hasher for ListHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u16(&mut self, value: u16) {
-        self.write_u32(u32::from(value));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value))
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(29);
-    }
-}
-
-/// The lists of a partition; replaced whole where one comes or goes, which is a few times a month.
-pub(super) type Lists = HashMap<ListId, Arc<List>, BuildHasherDefault<ListHasher>>;
 
 /// Own cache lines, so that a commit in one partition does not slow readers of its neighbour.
 #[repr(align(128))]
@@ -54,7 +17,6 @@ pub(super) struct PartitionStatus {
     version: AtomicU64,
     sequence: AtomicU64,
     reaches: AtomicI64,
-    pub(super) lists: ArcSwap<Lists>,
 }
 
 impl PartitionStatus {
@@ -100,25 +62,5 @@ impl PartitionStatus {
             sequence: self.sequence.load(Ordering::Relaxed),
             reaches: Timestamp(self.reaches.load(Ordering::Relaxed)),
         }
-    }
-
-    /// The entry at a place. Call it within [`Self::read`], or as the writer.
-    pub(super) fn entry(&self, status: StatusRef) -> Entry {
-        self.lists
-            .load()
-            .get(&status.list)
-            .map_or(Entry::NEVER, |list| list.load(status.index))
-    }
-
-    /// The list, made where there is none. For the writer only.
-    pub(super) fn list_or_insert(&self, id: ListId) -> Arc<List> {
-        if let Some(list) = self.lists.load().get(&id) {
-            return Arc::clone(list);
-        }
-        let list = Arc::new(List::new());
-        let mut lists = Lists::clone(&self.lists.load());
-        lists.insert(id, Arc::clone(&list));
-        self.lists.store(Arc::new(lists));
-        list
     }
 }

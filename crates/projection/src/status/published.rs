@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use citycode_domain::ids::ListId;
+use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 
 use super::fingerprint::FingerprintKey;
+use super::lists::Lists;
 use super::partition::PartitionStatus;
 use super::standings::Standings;
 
@@ -13,6 +14,7 @@ use super::standings::Standings;
 pub(super) struct Shared {
     pub(super) key: FingerprintKey,
     pub(super) partitions: Box<[PartitionStatus]>,
+    pub(super) lists: Lists,
     pub(super) standings: Standings,
     /// Lists that retire at or before this instant (Unix seconds) are gone, and later events about them mean nothing.
     pub(super) retired_through: AtomicI64,
@@ -21,34 +23,41 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn partition_of(&self, list: ListId) -> Option<&PartitionStatus> {
-        self.partitions.get(usize::from(list.partition()))
+    /// What a list holds: of a partition that the log has, if the log or its name says so.
+    pub(super) fn facts(&self, list: ListId) -> Option<ListFacts> {
+        let facts = self.lists.facts(list);
+        facts.filter(|facts| usize::from(facts.partition) < self.partitions.len())
+    }
+
+    pub(super) fn partition_of(&self, facts: &ListFacts) -> &PartitionStatus {
+        &self.partitions[usize::from(facts.partition)]
     }
 
     pub(super) fn retired_through(&self) -> Timestamp {
         Timestamp(self.retired_through.load(Ordering::Acquire))
     }
 
-    pub(super) fn is_retired(&self, list: ListId) -> bool {
-        list.retires_at() <= self.retired_through()
+    pub(super) fn is_retired(&self, facts: &ListFacts) -> bool {
+        facts.retires_at <= self.retired_through()
     }
 
     pub(super) fn lists(&self) -> Vec<ListId> {
-        let mut all = Vec::new();
-        for partition in &self.partitions {
-            all.extend(partition.lists.load().keys().copied());
-        }
+        let table = self.lists.load();
+        let used = table.iter().filter(|(_, known)| known.used().is_some());
+        let mut all: Vec<ListId> = used.map(|(id, _)| *id).collect();
         all.sort_unstable();
         all
     }
 
     pub(super) fn export_two_bit(&self, id: ListId) -> Vec<u8> {
-        let Some(partition) = self.partition_of(id) else {
+        let table = self.lists.load();
+        let Some((facts, list)) = table
+            .get(&id)
+            .and_then(|known| Some((known.facts, known.places.as_ref()?)))
+        else {
             return Vec::new();
         };
-        let Some(list) = partition.lists.load().get(&id).cloned() else {
-            return Vec::new();
-        };
+        let partition = self.partition_of(&facts);
         list.two_bits(|block, out| {
             let before = out.len();
             partition.read(|| {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use citycode_domain::ids::{ClaimsDigest, HolderId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, HolderId, ListFacts, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 
+use super::entry::Entry;
 use super::published::Shared;
 
 /// How far a partition was folded.
@@ -32,16 +33,19 @@ impl PartitionPoint {
 pub struct StatusAnswer {
     /// Life and standing.
     pub status: Status,
-    /// The last commit folded in the partition of the code's list.
+    /// The partition of the code's list; none of a list that the log does not know.
+    pub partition: Option<u16>,
+    /// The last commit folded in that partition.
     pub sequence: u64,
     /// When that commit was decided.
     pub reaches: Timestamp,
 }
 
 impl StatusAnswer {
-    /// For a list of a partition that the log does not have.
+    /// For a list that the log does not know, or of a partition that it does not have.
     const NOWHERE: Self = Self {
         status: Status::NeverIssued,
+        partition: None,
         sequence: 0,
         reaches: Timestamp(i64::MAX),
     };
@@ -56,17 +60,32 @@ pub struct StatusReader {
 impl StatusReader {
     /// The status of the code at this place, if it was issued with exactly these claims.
     ///
-    /// Status and position belong together, whatever is being folded. A list of a partition that the log does not
-    /// have has no codes and never will: never issued, sequence 0, reaching the end of time.
+    /// Status and position belong together, whatever is being folded. A list that the log does not know has no codes as
+    /// far as the log was folded: never issued, of no partition, sequence 0, reaching the end of time.
     #[must_use]
     pub fn lookup(&self, status: StatusRef, digest: &ClaimsDigest) -> StatusAnswer {
-        let Some(partition) = self.shared.partition_of(status.list) else {
-            return StatusAnswer::NOWHERE;
+        let shared = &self.shared;
+        let table = shared.lists.load();
+        let (partition, (entry, point)) = if let Some(known) = table.get(&status.list) {
+            let partition = shared.partition_of(&known.facts);
+            (known.facts.partition, partition.read(|| known.entry(status.index)))
+        } else {
+            // Of version 1: it may come into the table with the very commit whose position is read.
+            let Some(facts) = shared.facts(status.list) else {
+                return StatusAnswer::NOWHERE;
+            };
+            let read = shared.partition_of(&facts).read(|| {
+                let table = shared.lists.load();
+                table
+                    .get(&status.list)
+                    .map_or(Entry::NEVER, |known| known.entry(status.index))
+            });
+            (facts.partition, read)
         };
-        let (entry, point) = partition.read(|| partition.entry(status));
         // After the read and not before: the processor hashes while it waits for the entry's memory.
         StatusAnswer {
             status: entry.status(self.shared.key.fingerprint(digest)),
+            partition: Some(partition),
             sequence: point.sequence,
             reaches: point.reaches,
         }
@@ -98,10 +117,17 @@ impl StatusReader {
         self.shared.lists()
     }
 
+    /// What a list holds; none of one that the log does not know. Also of one that retired.
+    #[must_use]
+    pub fn facts(&self, list: ListId) -> Option<ListFacts> {
+        self.shared.facts(list)
+    }
+
     /// Whether the list is gone since every code of it expired: its codes answer never issued, whether they were or not.
     #[must_use]
     pub fn is_retired(&self, list: ListId) -> bool {
-        self.shared.is_retired(list)
+        let facts = self.shared.facts(list);
+        facts.is_some_and(|facts| self.shared.is_retired(&facts))
     }
 
     /// A list as two bits a place, least significant first: 0 valid, 1 invalid or never issued, 2 suspended. It

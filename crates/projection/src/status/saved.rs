@@ -3,32 +3,39 @@
 //! ```text
 //! sections  = "key." fingerprint-key:16
 //!             "time" retired-through:i64 alarm-count:u64
+//!             "name" count:u32 name*                       since format 2; ascending by id
 //!             "list" count:u32 list*                       ascending by id
 //!             "hold" count:u64 ( holder:16 standing:u8 )*  not green; ascending by holder; 1 yellow, 2 red
+//! name      = id:u32 partition:u16 kind:u8 retires-at:i64      what a list of version 2 holds, also of a retired one
 //! list      = id:u32 count:u32 ( number:u32 block:14592 )* ascending by number
 //! block     = 228 lines of 16 u32: entry i of a line is bits 28 i to 28 i + 27 of its 512, low bits first
 //! ```
 //! Fingerprints are worth nothing without the key, so it stands in the file: the file is as secret as the key.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use citycode_domain::ids::{HolderId, ListId};
+use citycode_domain::ids::{CodeKind, HolderId, ListFacts, ListId};
 use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
 
-use super::block::{BLOCK_BYTES, BLOCK_LEN, Block, List, MAX_BLOCKS};
+use super::block::{BLOCK_BYTES, BLOCK_LEN, Block, MAX_BLOCKS};
 use super::entry::standing_number;
 use super::fingerprint::FingerprintKey;
-use super::partition::{Lists, PartitionStatus};
+use super::lists::{Known, Lists, Table};
+use super::partition::PartitionStatus;
 use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
 use super::standings::Standings;
 use super::writer::StatusWriter;
-use crate::snapshot::{Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header};
+use crate::snapshot::{
+    Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
+};
 
 const KEY: [u8; 4] = *b"key.";
 const TIME: [u8; 4] = *b"time";
+/// Since format 2.
+const NAMES: [u8; 4] = *b"name";
 const LISTS: [u8; 4] = *b"list";
 const HOLDERS: [u8; 4] = *b"hold";
 
@@ -49,14 +56,16 @@ impl StatusWriter {
         out.put(&self.retired_through().0.to_le_bytes())?;
         let alarm_count = shared.alarm_count.load(Ordering::Relaxed);
         out.put(&alarm_count.to_le_bytes())?;
+        let table = shared.lists.load_full();
+        save_names(&mut out, &table)?;
         out.put(&LISTS)?;
         let ids = shared.lists();
         out.put(&count32(ids.len()).to_le_bytes())?;
         let mut bytes = Box::new([0; BLOCK_BYTES]);
         for id in ids {
-            let list = shared
-                .partition_of(id)
-                .and_then(|partition| partition.lists.load().get(&id).cloned())
+            let list = table
+                .get(&id)
+                .and_then(|known| known.places.as_ref())
                 .expect("only the writer, borrowed here, takes lists away");
             out.put(&id.0.to_le_bytes())?;
             out.put(&count32(list.blocks().count()).to_le_bytes())?;
@@ -77,6 +86,26 @@ impl StatusWriter {
     }
 }
 
+/// What lists of version 2 hold, which their names do not say.
+fn save_names<W: Write>(out: &mut Output<W>, table: &Table) -> Result<(), SaveError> {
+    let mut names: Vec<_> = table.iter().filter(|(id, _)| id.is_version_2()).collect();
+    names.sort_unstable_by_key(|(id, _)| **id);
+    out.put(&NAMES)?;
+    out.put(&count32(names.len()).to_le_bytes())?;
+    for (id, known) in names {
+        let ListFacts {
+            partition,
+            kind,
+            retires_at,
+        } = known.facts;
+        out.put(&id.0.to_le_bytes())?;
+        out.put(&partition.to_le_bytes())?;
+        out.put(&[kind.number()])?;
+        out.put(&retires_at.0.to_le_bytes())?;
+    }
+    Ok(())
+}
+
 fn count32(count: usize) -> u32 {
     u32::try_from(count).expect("list ids have 32 bits, and a list has 65,536 blocks")
 }
@@ -87,24 +116,27 @@ fn count32(count: usize) -> u32 {
 /// [`LoadError`].
 pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, StatusReader), LoadError> {
     let mut input = Input::new(input);
-    let points = read_header(&mut input, ProjectionKind::Status, identity)?;
+    let Header { format, points } = read_header(&mut input, ProjectionKind::Status, identity)?;
     input.expect_section(KEY)?;
     let key = FingerprintKey(input.array()?);
     input.expect_section(TIME)?;
     let retired_through = i64::from_le_bytes(input.array()?);
     let alarm_count = input.u64()?;
+    let mut table = Table::default();
+    if format >= 2 {
+        input.expect_section(NAMES)?;
+        load_names(&mut input, identity.partitions, retired_through, &mut table)?;
+    }
     input.expect_section(LISTS)?;
-    let (lists, places) = load_lists(&mut input, identity.partitions)?;
+    let places = load_lists(&mut input, identity.partitions, &mut table)?;
     input.expect_section(HOLDERS)?;
     let standings = load_standings(&mut input)?;
     input.finish()?;
-    let partitions = lists
-        .into_iter()
-        .zip(points)
-        .map(|(lists, point)| PartitionStatus::at(point, lists));
+    let partitions = points.into_iter().map(PartitionStatus::at);
     Ok(StatusWriter::over(Shared {
         key,
         partitions: partitions.collect(),
+        lists: Lists::of(table),
         standings,
         retired_through: AtomicI64::new(retired_through),
         alarm_count: AtomicU64::new(alarm_count),
@@ -112,9 +144,40 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
     }))
 }
 
-/// The lists of each partition, and how many places they have.
-fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<(Vec<Lists>, u64), LoadError> {
-    let mut all: Vec<Lists> = (0..partitions).map(|_| Lists::default()).collect();
+fn load_names<R: Read>(
+    input: &mut Input<R>,
+    partitions: u16,
+    retired_through: i64,
+    table: &mut Table,
+) -> Result<(), LoadError> {
+    let mut last_id = None;
+    for _ in 0..input.u32()? {
+        let id = ListId(input.u32()?);
+        if last_id.replace(id).is_some_and(|last| last >= id) {
+            return Err(LoadError::Damaged("names are not in ascending order"));
+        }
+        let partition = u16::from_le_bytes(input.array()?);
+        let [kind] = input.array()?;
+        let retires_at = Timestamp(i64::from_le_bytes(input.array()?));
+        let kind = CodeKind::new(kind).ok_or(LoadError::Damaged("a list of no kind"))?;
+        if partition >= partitions || !id.is_version_2() {
+            return Err(LoadError::Damaged("a name of no partition, or of version 1"));
+        }
+        let mut known = Known::new(ListFacts {
+            partition,
+            kind,
+            retires_at,
+        });
+        if retires_at.0 <= retired_through {
+            known.places = None;
+        }
+        table.insert(id, known);
+    }
+    Ok(())
+}
+
+/// Puts the lists that codes were issued in into the table; gives how many places they have.
+fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16, table: &mut Table) -> Result<u64, LoadError> {
     let mut places = 0;
     let mut bytes = Box::new([0; BLOCK_BYTES]);
     let mut last_id = None;
@@ -123,10 +186,15 @@ fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<(Vec<Lis
         if last_id.replace(id).is_some_and(|last| last >= id) {
             return Err(LoadError::Damaged("lists are not in ascending order"));
         }
-        let lists = all
-            .get_mut(usize::from(id.partition()))
-            .ok_or(LoadError::Damaged("a list of no partition"))?;
-        let list = List::new();
+        let known = match table.get(&id) {
+            Some(known) => known.clone(),
+            None => ListFacts::of_version_1(id)
+                .filter(|facts| facts.partition < partitions)
+                .map(Known::new)
+                .ok_or(LoadError::Damaged("a list of no partition"))?,
+        };
+        let list = known.places.as_ref();
+        let list = list.ok_or(LoadError::Damaged("a list that retired has places"))?;
         let mut last_number = None;
         for _ in 0..input.u32()? {
             let number = input.u32()?;
@@ -140,9 +208,9 @@ fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<(Vec<Lis
             list.block_or_insert(number * BLOCK_LEN, || Block::from_bytes(&bytes));
             places += u64::from(BLOCK_LEN);
         }
-        lists.insert(id, Arc::new(list));
+        table.insert(id, known);
     }
-    Ok((all, places))
+    Ok(places)
 }
 
 fn load_standings<R: Read>(input: &mut Input<R>) -> Result<Standings, LoadError> {
@@ -164,9 +232,8 @@ fn load_standings<R: Read>(input: &mut Input<R>) -> Result<Standings, LoadError>
 }
 
 impl PartitionStatus {
-    fn at(point: PartitionPoint, lists: Lists) -> Self {
+    fn at(point: PartitionPoint) -> Self {
         let partition = Self::default();
-        partition.lists.store(Arc::new(lists));
         partition.write(point, || {});
         partition
     }

@@ -2,9 +2,11 @@
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
-    HolderErased, IndexRangeRevoked, RelationshipEnded, Sealed, Slot, StandingChanged,
+    HolderErased, IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
+};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
@@ -26,6 +28,10 @@ const IDENTITY: LogIdentity = LogIdentity {
 fn list(partition: u8) -> ListId {
     let kind = CodeKind::new(3).expect("3 is a kind");
     ListId::new(partition, kind, EXPIRY, 0).expect("the expiry fits")
+}
+
+fn retirement(list: ListId) -> Timestamp {
+    ListFacts::of_version_1(list).expect("its name says it").retires_at
 }
 
 fn code(index: u32) -> CodeRef {
@@ -315,7 +321,7 @@ fn r30_a_published_list_says_valid_dead_or_suspended_and_nothing_of_health() {
 fn a_list_retires_when_its_last_code_has_expired_and_not_before() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
-    let end = list(0).retires_at();
+    let end = retirement(list(0));
     assert_eq!(writer.retire(end.plus_seconds(-1)), []);
     assert_eq!(status(&reader, 1), GREEN);
     assert_eq!(writer.retire(end), [list(0)]);
@@ -338,7 +344,7 @@ fn a_list_retires_two_days_after_its_codes_by_the_clock_and_by_the_log() {
     };
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
     let before = saved(&writer);
-    let due = list(0).retires_at().plus_seconds(KEPT_AFTER_EXPIRY_SECONDS);
+    let due = retirement(list(0)).plus_seconds(KEPT_AFTER_EXPIRY_SECONDS);
     assert_eq!(writer.retire_long_expired(due), [], "the log says another time");
     assert!(!reader.is_retired(list(0)));
     assert_eq!(saved(&writer), before, "what retires nothing leaves no trace");
@@ -350,10 +356,77 @@ fn a_list_retires_two_days_after_its_codes_by_the_clock_and_by_the_log() {
     assert_eq!(writer.retire_long_expired(due.plus_seconds(-1)), []);
     assert_eq!(writer.retire_long_expired(due), [list(0)]);
     assert!(reader.is_retired(list(0)));
-    assert_eq!(writer.retired_through(), list(0).retires_at());
+    assert_eq!(writer.retired_through(), retirement(list(0)));
     let (loaded, reader) = load(&IDENTITY, &saved(&writer)[..]).expect("just saved");
     assert!(reader.is_retired(list(0)));
-    assert_eq!(loaded.retired_through(), list(0).retires_at());
+    assert_eq!(loaded.retired_through(), retirement(list(0)));
+}
+
+fn lease(list: ListId, partition: u16) -> IndexBlockLeased {
+    let kind = CodeKind::new(3).expect("3 is a kind");
+    IndexBlockLeased {
+        list,
+        facts: ListFacts::for_code(partition, kind, EXPIRY).expect("the expiry fits"),
+        counter: Some(0),
+        first_index: 0,
+        count: BLOCK_LEN,
+    }
+}
+
+#[test]
+fn a_list_of_version_2_is_known_by_its_lease_alone_also_after_it_retired_and_a_restart() {
+    let (mut writer, reader) = projection();
+    let named = ListId::from_number(0x0A5_1234).expect("28 bits");
+    let code = CodeRef {
+        status: StatusRef { list: named, index: 5 },
+        ..code(5)
+    };
+    let answer = |reader: &StatusReader| reader.lookup(code.status, &digest(5));
+    assert_eq!(
+        (answer(&reader).status, answer(&reader).partition),
+        (Status::NeverIssued, None)
+    );
+    let never_leased = fold(&mut writer, &[issued(code, None, Standing::Green)]);
+    assert_eq!(never_leased, [Alarm::ListOfOtherPartition(code.status)]);
+    assert_eq!(answer(&reader).status, Status::NeverIssued);
+
+    let first = lease(named, 0);
+    assert_eq!(fold(&mut writer, &[Event::IndexBlockLeased(first)]), []);
+    assert_eq!(reader.facts(named), Some(first.facts));
+    assert_eq!(answer(&reader).partition, Some(0));
+    assert_eq!(reader.lists(), [], "no code was issued in it");
+    assert_eq!(fold(&mut writer, &[issued(code, None, Standing::Green)]), []);
+    assert_eq!(answer(&reader).status, GREEN);
+    assert_eq!(reader.lists(), [named]);
+
+    let contradiction = IndexBlockLeased {
+        facts: ListFacts {
+            retires_at: EXPIRY.plus_seconds(90 * 86_400),
+            ..first.facts
+        },
+        first_index: BLOCK_LEN,
+        ..first
+    };
+    let alarms = fold(&mut writer, &[Event::IndexBlockLeased(contradiction)]);
+    assert_eq!(alarms, [Alarm::LeasedAsAnother(named)]);
+    let elsewhere = lease(ListId::from_number(7).expect("28 bits"), 1);
+    let alarms = fold(&mut writer, &[Event::IndexBlockLeased(elsewhere)]);
+    assert_eq!(alarms, [Alarm::LeaseOfOtherPartition(elsewhere.list)]);
+
+    assert_eq!(writer.retire(first.facts.retires_at), [named]);
+    assert!(reader.is_retired(named));
+    let mut saved = Vec::new();
+    writer.save(&IDENTITY, &mut saved).expect("memory takes everything");
+    let (mut writer, reader) = load(&IDENTITY, &saved[..]).expect("just saved");
+    assert!(reader.is_retired(named));
+    assert_eq!(reader.facts(named), Some(first.facts), "a retired name stays known");
+    assert_eq!(answer(&reader).status, Status::NeverIssued);
+    let late = CodeRef {
+        status: StatusRef { list: named, index: 6 },
+        ..code
+    };
+    let born = fold(&mut writer, &[issued(late, Some(code), Standing::Green)]);
+    assert_eq!(born, [], "a replay's late events about it mean nothing");
 }
 
 /// Readers watch one holder's code being reissued again and again. Generation `n` is born by commit `n + 1`.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use citycode_domain::event::{CodeRef, Event, IndexRangeRevoked};
-use citycode_domain::ids::{HolderId, ListId, StatusRef};
+use citycode_domain::event::{CodeRef, Event, IndexBlockLeased, IndexRangeRevoked};
+use citycode_domain::ids::{HolderId, ListFacts, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
@@ -13,7 +13,8 @@ use super::alarm::Alarm;
 use super::block::{BLOCK_LEN, Block, List};
 use super::entry::Entry;
 use super::fingerprint::FingerprintKey;
-use super::partition::{Lists, PartitionStatus};
+use super::lists::{Known, Lists, Table};
+use super::partition::PartitionStatus;
 use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
 use super::standings::Standings;
@@ -55,6 +56,7 @@ pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader)
     StatusWriter::over(Shared {
         key,
         partitions: partitions.collect(),
+        lists: Lists::default(),
         standings: Standings::new(),
         retired_through: AtomicI64::new(i64::MIN),
         alarm_count: AtomicU64::new(0),
@@ -166,29 +168,55 @@ impl StatusWriter {
                 }
             }
             Event::IndexRangeRevoked(range) => self.plan_range(partition, range, alarms),
-            // Blocks are allocated at their first code: a lease alone changes nothing that can be asked.
+            Event::IndexBlockLeased(lease) => self.learn(partition, lease, alarms),
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)
-            | Event::IndexBlockLeased(_)
+            | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}
         }
     }
 
+    /// What the list holds is known from its first lease on. Blocks are allocated at their first code.
+    fn learn(&self, partition: u16, lease: &IndexBlockLeased, alarms: &mut Vec<Alarm>) {
+        let IndexBlockLeased { list, facts, .. } = *lease;
+        if facts.partition != partition {
+            alarms.push(Alarm::LeaseOfOtherPartition(list));
+            return;
+        }
+        let lists = &self.shared.lists;
+        let known = lists.load().get(&list).map(|known| known.facts);
+        match known {
+            Some(known) if known != facts => alarms.push(Alarm::LeasedAsAnother(list)),
+            // What its name says is not kept twice, so that a snapshot is the same with the lease and without.
+            None if list.is_version_2() => {
+                let mut known = Known::new(facts);
+                if self.shared.is_retired(&facts) {
+                    known.places = None;
+                }
+                lists.insert(list, known);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the list of a code holds, if it is one of this partition that did not retire.
+    fn living_list(&self, status: StatusRef, partition: u16, alarms: &mut Vec<Alarm>) -> Option<ListFacts> {
+        let facts = self.shared.facts(status.list);
+        if facts.is_none_or(|facts| facts.partition != partition) {
+            alarms.push(Alarm::ListOfOtherPartition(status));
+            return None;
+        }
+        facts.filter(|facts| !self.shared.is_retired(facts))
+    }
+
     fn plan_known(&mut self, partition: u16, code: &CodeRef, act: Act, alarms: &mut Vec<Alarm>) {
         let StatusRef { list: id, index } = code.status;
-        if u16::from(id.partition()) != partition {
-            alarms.push(Alarm::ListOfOtherPartition(code.status));
+        if self.living_list(code.status, partition, alarms).is_none() {
             return;
         }
-        if self.shared.is_retired(id) {
-            return;
-        }
-        let list = self
-            .shared
-            .partition_of(id)
-            .and_then(|partition| partition.lists.load().get(&id).cloned());
+        let list = self.shared.lists.load().get(&id).and_then(|known| known.places.clone());
         // The load also draws the line into the cache before the lock is taken.
         match list {
             Some(list) if !list.load(index).is_never() || self.is_born_here(&list, index) => {
@@ -209,17 +237,12 @@ impl StatusWriter {
             list: id,
             index: first_index,
         };
-        if u16::from(id.partition()) != partition {
-            alarms.push(Alarm::ListOfOtherPartition(first));
-            return;
-        }
-        if self.shared.is_retired(id) {
-            return;
-        }
-        let Some(of_partition) = self.shared.partition_of(id) else {
+        let Some(facts) = self.living_list(first, partition, alarms) else {
             return;
         };
-        let list = of_partition.list_or_insert(id);
+        let Some(list) = self.list_or_insert(id, facts) else {
+            return;
+        };
         let allocated = &self.shared.allocated_places;
         let last = first_index.saturating_add(count.saturating_sub(1));
         for block in first_index / BLOCK_LEN..=last / BLOCK_LEN {
@@ -247,17 +270,12 @@ impl StatusWriter {
     }
 
     fn plan_birth(&mut self, status: StatusRef, birth: Entry, partition: u16, alarms: &mut Vec<Alarm>) {
-        if u16::from(status.list.partition()) != partition {
-            alarms.push(Alarm::ListOfOtherPartition(status));
-            return;
-        }
-        if self.shared.is_retired(status.list) {
-            return;
-        }
-        let Some(partition) = self.shared.partition_of(status.list) else {
+        let Some(facts) = self.living_list(status, partition, alarms) else {
             return;
         };
-        let list = partition.list_or_insert(status.list);
+        let Some(list) = self.list_or_insert(status.list, facts) else {
+            return;
+        };
         let allocated = &self.shared.allocated_places;
         let made = list.block_or_insert(status.index, || {
             allocated.fetch_add(u64::from(BLOCK_LEN), Ordering::Relaxed);
@@ -277,6 +295,17 @@ impl StatusWriter {
         }
     }
 
+    fn list_or_insert(&self, id: ListId, facts: ListFacts) -> Option<Arc<List>> {
+        let lists = &self.shared.lists;
+        if let Some(known) = lists.load().get(&id) {
+            return known.places.clone();
+        }
+        let known = Known::new(facts);
+        let list = known.places.clone();
+        lists.insert(id, known);
+        list
+    }
+
     /// Drops the lists of which every code expired more than [`KEPT_AFTER_EXPIRY_SECONDS`] ago; returns them. Long ago is
     /// what both this machine's clock and the log say: a clock that leaps ahead kills no code that lives, unless those
     /// who write the log leap with it. Call it with the time of a trusted clock only.
@@ -291,30 +320,36 @@ impl StatusWriter {
     /// verdict of that time reaches: expiry speaks first (R23). Whoever asks about an earlier time is told of it by
     /// [`StatusReader::is_retired`]. Where no list goes nothing changes: the snapshot is a fresh replay's.
     pub fn retire(&mut self, now: Timestamp) -> Vec<ListId> {
+        let before = self.shared.lists.load();
+        let retires_at = |id: &ListId| {
+            before
+                .get(id)
+                .map_or(Timestamp(i64::MAX), |known| known.facts.retires_at)
+        };
         let mut gone = self.shared.lists();
-        gone.retain(|id| id.retires_at() <= now);
-        let Some(through) = gone.iter().map(|id| id.retires_at()).max() else {
+        gone.retain(|id| retires_at(id) <= now);
+        let Some(through) = gone.iter().map(retires_at).max() else {
             return gone;
         };
         // Before the first of them goes: who misses one finds why.
         self.shared.retired_through.fetch_max(through.0, Ordering::Release);
-        for partition in &self.shared.partitions {
-            let lists = partition.lists.load_full();
-            if lists.keys().all(|id| id.retires_at() > now) {
+        let mut left = Table::default();
+        for (id, known) in before.iter() {
+            if known.facts.retires_at > through {
+                left.insert(*id, known.clone());
                 continue;
             }
-            let mut left = Lists::default();
-            for (id, list) in lists.iter() {
-                if id.retires_at() > now {
-                    left.insert(*id, Arc::clone(list));
-                } else {
-                    let places = list.blocks().count() as u64 * u64::from(BLOCK_LEN);
-                    let allocated = &self.shared.allocated_places;
-                    allocated.fetch_sub(places, Ordering::Relaxed);
-                }
+            if let Some(list) = &known.places {
+                let places = list.blocks().count() as u64 * u64::from(BLOCK_LEN);
+                self.shared.allocated_places.fetch_sub(places, Ordering::Relaxed);
             }
-            partition.lists.store(Arc::new(left));
+            // What it held stays known: its name does not say it.
+            if id.is_version_2() {
+                let (facts, places) = (known.facts, None);
+                left.insert(*id, Known { facts, places });
+            }
         }
+        self.shared.lists.replace(left);
         gone
     }
 

@@ -234,13 +234,6 @@ fn incoherent_claims_are_not_signed() {
         }),
         SignError::Incoherent
     );
-    assert_eq!(
-        refused(CodeClaimsToSign {
-            kind: kind(3),
-            ..paper()
-        }),
-        SignError::Incoherent
-    );
     let weak = [
         DeviceKey::Ed25519([0; 32]),
         DeviceKey::Ed25519({

@@ -184,7 +184,6 @@ fn status_and_kind_have_one_form() {
         ("unknown text claim", added(5, "616b04")),
         ("kind 0", with(4, "3a00010000820043a1b2c3")),
         ("kind 16", with(4, "3a00010000821043a1b2c3")),
-        ("kind of another list", with(4, "3a00010000820343a1b2c3")),
         ("kind in two bytes", with(4, "3a0001000082180443a1b2c3")),
         ("commitment of two bytes", with(4, "3a00010000820442a1b2")),
         ("commitment of four bytes", with(4, "3a00010000820444a1b2c3d4")),

@@ -58,7 +58,12 @@ pub(super) fn public_key(name: &'static str, bytes: &Bytes) -> Result<[u8; 32], 
     bytes.as_ref().try_into().map_err(|_| BadField::new(name))
 }
 
-fn kind(name: &'static str, number: u32) -> Result<CodeKind, BadField> {
+/// Logs have at most 256 partitions.
+pub(super) fn partition(name: &'static str, number: u32) -> Result<u16, BadField> {
+    u8::try_from(number).map(u16::from).map_err(|_| BadField::new(name))
+}
+
+pub(super) fn kind(name: &'static str, number: u32) -> Result<CodeKind, BadField> {
     u8::try_from(number)
         .ok()
         .and_then(CodeKind::new)

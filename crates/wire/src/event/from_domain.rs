@@ -2,10 +2,10 @@
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, HolderErased, HolderRegistered,
-    IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, RelationshipRecorded, SigningKeyAdded,
+    IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded, SigningKeyAdded,
     SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, ListFacts};
 
 use super::field::{ground_value, id_bytes, sealed_bytes, standing_value};
 use crate::proto::events::{v1, v2};
@@ -176,6 +176,9 @@ impl From<&IndexBlockLeased> for v1::IndexBlockLeased {
     fn from(event: &IndexBlockLeased) -> Self {
         let IndexBlockLeased {
             list,
+            // What a name of version 1 says itself.
+            facts: _,
+            counter: _,
             first_index,
             count,
         } = event;
@@ -183,6 +186,43 @@ impl From<&IndexBlockLeased> for v1::IndexBlockLeased {
             list: list.0,
             first_index: *first_index,
             count: *count,
+        }
+    }
+}
+
+/// The lease of a list whose name does not say what the list holds.
+pub(super) fn lease_of_version_2(event: &IndexBlockLeased, counter: u32) -> v2::IndexBlockLeased {
+    let IndexBlockLeased {
+        list,
+        facts: ListFacts {
+            partition,
+            kind,
+            retires_at,
+        },
+        counter: _,
+        first_index,
+        count,
+    } = event;
+    v2::IndexBlockLeased {
+        list: list.0,
+        first_index: *first_index,
+        count: *count,
+        partition: u32::from(*partition),
+        kind: u32::from(kind.number()),
+        retires_at: retires_at.0,
+        counter,
+    }
+}
+
+impl From<&ListNamesAdvanced> for v2::ListNamesAdvanced {
+    fn from(event: &ListNamesAdvanced) -> Self {
+        let ListNamesAdvanced {
+            partition,
+            next_counter,
+        } = event;
+        Self {
+            partition: u32::from(*partition),
+            next_counter: *next_counter,
         }
     }
 }

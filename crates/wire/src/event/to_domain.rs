@@ -1,18 +1,18 @@
-//! Payload → domain, version 1. Each message is taken apart field by field, so that a new field does not
+//! Payload → domain, every version. Each message is taken apart field by field, so that a new field does not
 //! compile unseen.
 
 use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased, HolderRegistered,
-    IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded, Sealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
-use citycode_domain::ids::ListId;
+use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 
 use super::field::{
-    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, optional_code_ref, optional_holder_id,
-    public_key, slot, standing,
+    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, kind, optional_code_ref,
+    optional_holder_id, partition, public_key, slot, standing,
 };
 use crate::proto::events::{v1, v2};
 
@@ -167,6 +167,16 @@ impl FromPayload for v1::HolderErased {
     }
 }
 
+/// How many places a block has, if its end is a place of a list as well: past that a fold would have to guess. An empty
+/// block has no last place and is refused with it.
+fn block_len(first_index: u32, count: u32) -> Result<u32, BadField> {
+    count
+        .checked_sub(1)
+        .and_then(|last| first_index.checked_add(last))
+        .map(|_| count)
+        .ok_or(BadField::new("count"))
+}
+
 impl FromPayload for v1::IndexBlockLeased {
     fn into_event(self, _: Sealing) -> Result<Event, BadField> {
         let Self {
@@ -174,16 +184,45 @@ impl FromPayload for v1::IndexBlockLeased {
             first_index,
             count,
         } = self;
-        // The block's end must be a place of a list as well; past that a fold would have to guess. An empty
-        // block has no last place and is refused with it.
-        count
-            .checked_sub(1)
-            .and_then(|last| first_index.checked_add(last))
-            .ok_or(BadField::new("count"))?;
+        let list = ListId(list);
+        let count = block_len(first_index, count)?;
         Ok(Event::IndexBlockLeased(IndexBlockLeased {
-            list: ListId(list),
+            list,
+            // Version 1 is read as version 2: what it did not record stands in the name.
+            facts: ListFacts::of_version_1(list).ok_or(BadField::new("list"))?,
+            counter: None,
             first_index,
             count,
+        }))
+    }
+}
+
+impl FromPayload for v2::IndexBlockLeased {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            list,
+            first_index,
+            count,
+            partition: number,
+            kind: kind_number,
+            retires_at,
+            counter,
+        } = self;
+        let list = ListId(list);
+        Ok(Event::IndexBlockLeased(IndexBlockLeased {
+            list: if list.is_version_2() {
+                list
+            } else {
+                return Err(BadField::new("list"));
+            },
+            facts: ListFacts {
+                partition: partition("partition", number)?,
+                kind: kind("kind", kind_number)?,
+                retires_at: Timestamp(retires_at),
+            },
+            counter: Some(counter),
+            first_index,
+            count: block_len(first_index, count)?,
         }))
     }
 }
@@ -195,15 +234,23 @@ impl FromPayload for v2::IndexRangeRevoked {
             first_index,
             count,
         } = self;
-        // As of a leased block.
-        count
-            .checked_sub(1)
-            .and_then(|last| first_index.checked_add(last))
-            .ok_or(BadField::new("count"))?;
         Ok(Event::IndexRangeRevoked(IndexRangeRevoked {
             list: ListId(list),
             first_index,
-            count,
+            count: block_len(first_index, count)?,
+        }))
+    }
+}
+
+impl FromPayload for v2::ListNamesAdvanced {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            partition: number,
+            next_counter,
+        } = self;
+        Ok(Event::ListNamesAdvanced(ListNamesAdvanced {
+            partition: partition("partition", number)?,
+            next_counter,
         }))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use citycode_holder_log::SystemFold;
-use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
+use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
 use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_service_kit::shutdown::Signal;
@@ -29,7 +29,8 @@ pub(super) async fn open(
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
     let vault = ground.vault(Role::Issuer, settings, surroundings, health).await?;
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);
-    let leases = Arc::new(IndexLeases::default());
+    let names = ListNames::new(ground.secret("list-names.key")?);
+    let leases = Arc::new(IndexLeases::new(names));
     let (erasures, erased) = ErasureQueue::new();
     let register = desk::register(&ground, settings, surroundings, health).await?;
     let component = health.component("erasures");

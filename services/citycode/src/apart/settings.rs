@@ -43,8 +43,8 @@ pub struct ServiceSettings {
     /// processes share one.
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service may have, 32 bytes and mode 0600 each: of the vault's keys
-    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `status-signing.key`,
-    /// `scan-records.key`, `scan-archive.key`; and those of shared snapshots: `snapshot-signing.pub`,
+    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
+    /// `status-signing.key`, `scan-records.key`, `scan-archive.key`; and those of shared snapshots: `snapshot-signing.pub`,
     /// `status-snapshot.key`, `register-snapshot.key`, and revocation's `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.

@@ -12,7 +12,7 @@
 //!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
-//!                           that instances share
+//!                           that instances share; list-names.key: how issuers name status lists
 //!                           of the master key: vault-revocation.key vault-index.key, for services that need less of
 //!                           the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
@@ -43,9 +43,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 use accounts::{Shape, User};
 
-const CITY_KEYS: [&str; 8] = [
+const CITY_KEYS: [&str; 9] = [
     "vault-master.key",
     "id-check.key",
+    "list-names.key",
     "status-signing.key",
     "scan-records.key",
     "scan-archive.key",

@@ -64,6 +64,8 @@ impl Ground {
         let id_check_key = keys.id_check_key(first)?;
         let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
         let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
+        // Where it is missing, as in a folder of a release that had none: no name is given twice by that.
+        let names = keys.list_names(Some(&*entropy))?;
         LocalAdmin::clear(&folder);
         let access = Access::open(settings, &folder, &*entropy, &*clock)?;
         let log_id = opening.manifest.log_id;
@@ -81,7 +83,7 @@ impl Ground {
         })?;
         parts::complete(folder.path(), &mut opening)?;
         let signing = Arc::new(SigningKeys::load(keys)?);
-        let leases = Arc::new(IndexLeases::default());
+        let leases = Arc::new(IndexLeases::new(names));
         Ok(Self {
             folder,
             first: opening.first,

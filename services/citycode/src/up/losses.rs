@@ -288,5 +288,5 @@ fn end(block: &IndexBlockLeased) -> u32 {
 
 /// The partition whose issuer leases blocks of this list.
 fn partition_of(block: &IndexBlockLeased) -> Partition {
-    Partition(u16::from(block.list.partition()))
+    Partition(block.facts.partition)
 }

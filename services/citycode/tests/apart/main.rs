@@ -14,6 +14,7 @@ mod life;
 mod mutual;
 mod observed;
 mod prometheus;
+mod raised;
 mod rebuilt;
 mod recorded;
 mod restored;

@@ -62,7 +62,8 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     let city = City::new().await;
     let (code, path) = (city.issue("sampling", 1).await, city.folder.path().join("status"));
     let list = code.issued.code.status.list;
-    let due = UnixSeconds(list.retires_at().plus_seconds(KEPT_AFTER_EXPIRY_SECONDS).0);
+    let facts = city.verifier.status().facts(list).expect("it was leased");
+    let due = UnixSeconds(facts.retires_at.plus_seconds(KEPT_AFTER_EXPIRY_SECONDS).0);
 
     city.clock.set_wall(due);
     city.verifier.save_snapshot(&path).unwrap();

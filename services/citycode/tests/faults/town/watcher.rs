@@ -107,7 +107,11 @@ async fn judge(
         };
         let reading = common.clock.reading();
         let asked_at = reading.monotonic;
-        let partition = Partition(u16::from(shown.status.list.partition()));
+        // A list that is not known yet admits nobody, and no partition answered.
+        let Some(facts) = reader.facts(shown.status.list) else {
+            continue;
+        };
+        let partition = Partition(facts.partition);
         let age_ms = freshness.of(partition, &reading).age_ms;
         let known = reader.lookup(shown.status, &shown.digest);
         let lives = matches!(known.status, Status::Issued { life: Life::Valid, .. });

@@ -1,0 +1,103 @@
+//! A city on NATS whose log is of the first release: it goes on as that release did until the log is raised, by the command
+//! that an operator runs; then its services write the new names of lists, without a restart.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use citycode_testkit::{IdNumbers, eventually};
+use jiff::civil::date;
+use serde_json::{Value, json};
+
+use crate::city::{City, audit, behind, citycode, issuer, portal, revocation, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As a log was made before there were reader versions above 1.
+async fn lower(client: &Client) {
+    for partition in 0..4 {
+        let stream = format!("CC_EV_{partition:02}");
+        let ask = async |verb: &str, body: String| -> Value {
+            let asked = client.request(format!("$JS.API.STREAM.{verb}.{stream}"), body.into());
+            let answer = asked.await.expect("an answer");
+            serde_json::from_slice(&answer.payload).expect("JSON")
+        };
+        let mut config = ask("INFO", String::new()).await["config"].clone();
+        config["metadata"]["citycode.minimum_reader"] = json!("1");
+        let answer = ask("UPDATE", config.to_string()).await;
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+}
+
+/// Whether a code's list has a name that says nothing of it: the digit of the kind is 0.
+fn is_new_name(code: &Value) -> bool {
+    let list = code["status"]["list"].as_str().expect("a list");
+    list.as_bytes()[list.len() - 6] == b'0'
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
+    let city = City::on_one().await;
+    city.provision().await;
+    lower(&async_nats::connect(city.urls()).await.expect("a connection")).await;
+    let issuing = city.start(&issuer(), "issuer", "").await;
+    let revoking = city.start(&revocation(), "revocation", "").await;
+    let verifying = city.start(&verifier(), "verifier", "").await;
+    let auditing = city.start(&audit(), "audit", "").await;
+    let services = behind(
+        &[issuing.url()],
+        &[revoking.url()],
+        &[verifying.url()],
+        &[auditing.url()],
+    );
+    let door = city.start(&portal(), "portal", &services).await;
+    let person = IdNumbers::new(91).born(date(1950, 5, 5));
+    city.register(door.url(), &person).await;
+    let old = city.issue(door.url(), &person, "offline").await;
+    assert!(!is_new_name(&old), "an older program may still read the log: {old}");
+
+    let config = city.config_of("provision");
+    let words = ["provision", "--raise-minimum-reader", "--output", "json", "--config"].map(AsRef::as_ref);
+    let words: Vec<_> = words.into_iter().chain([config.as_os_str()]).collect();
+    for before in [1, 2] {
+        let raised: Value = serde_json::from_slice(&citycode(&words).await).expect("JSON");
+        assert_eq!(
+            (&raised["before"], &raised["minimum_reader"]),
+            (&json!(before), &json!(2)),
+            "{raised}"
+        );
+    }
+    eventually("the issuer notices", PATIENCE, || async {
+        let other = IdNumbers::new(92).born(date(1950, 6, 6));
+        city.register(door.url(), &other).await;
+        is_new_name(&city.issue(door.url(), &other, "offline").await)
+    })
+    .await;
+
+    let third = IdNumbers::new(93).born(date(1951, 7, 7));
+    city.register(door.url(), &third).await;
+    let new = city.issue(door.url(), &third, "offline").await;
+    assert!(is_new_name(&new), "{new}");
+    // A verifier that ran on, and one that starts now: both know both lists.
+    let later = city.start(&verifier(), "verifier-2", "").await;
+    let services = behind(&[issuing.url()], &[revoking.url()], &[later.url()], &[auditing.url()]);
+    let other_door = city.start(&portal(), "portal-2", &services).await;
+    for door in [&door, &other_door] {
+        for code in [&old, &new] {
+            let token = code["token"].as_str().expect("a code");
+            eventually("it admits", PATIENCE, || async {
+                city.decision(door.url(), "staffed", token).await == "admit_after_id_check/id_check_required"
+            })
+            .await;
+        }
+    }
+    let lost = json!({ "id_number": third, "kind": "offline", "channel": "kiosk" });
+    city.post(door.url(), "report-loss", lost).await;
+    for door in [&door, &other_door] {
+        eventually("it refuses", PATIENCE, || async {
+            city.decision(door.url(), "staffed", new["token"].as_str().expect("a code"))
+                .await
+                == "refuse/reported_lost"
+        })
+        .await;
+    }
+}
