@@ -53,6 +53,12 @@ pub struct Config {
     pub expected_log_id: Option<LogId>,
     /// How far the caller has seen the log: a log that ends before it went back and is refused.
     pub seen: Option<LogPosition>,
+    /// Whose work this client does, as writers know it who answer proofs of freshness and as its credential may ask:
+    /// `verifier`, `revocation`, `issuer`, `audit`, `archive`; `reader` for any other.
+    pub role: &'static str,
+    /// 32 random bytes that this client's nonces come from. Without them they come from the NATS client's own generator of
+    /// names.
+    pub nonce_key: Option<[u8; 32]>,
 }
 
 impl Config {
@@ -65,6 +71,8 @@ impl Config {
             durability,
             expected_log_id: None,
             seen: None,
+            role: "reader",
+            nonce_key: None,
         }
     }
 }

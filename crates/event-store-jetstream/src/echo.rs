@@ -1,42 +1,65 @@
-//! Proof that a reader's knowledge is fresh: a number that it sends comes back through the log.
+//! Proof that a reader's knowledge is fresh: a nonce that it sends comes back through the log.
 //!
-//! A reader publishes a number that was never used before to all writers, [`SUBJECT`]: `<reader>.<count>`, where the
-//! reader's part is random. Each writer puts the numbers
-//! that it was told of into a header of the next commit of each partition. A commit that carries the number was
-//! written after the number was sent, so whoever has read up to there knows everything that was acknowledged to
-//! anybody before it sent the number. Nobody's wall clock and no answer of a server that was cut off takes part.
+//! A reader publishes a nonce that was never used before to all writers, `cc.echo.v2.ROLE.INSTANCE`. Writers gather the
+//! nonces that they are told of in lists and publish each list, `cc.echoed.v2`; the next commit of each partition
+//! carries the digest of the newest list in a header. A commit that carries the digest of a list that has the nonce was
+//! written after the nonce was sent, so whoever has read up to there knows everything that was acknowledged to anybody
+//! before it sent the nonce. Nobody's wall clock and no answer of a server that was cut off takes part, and nothing of it
+//! is kept but 43 characters in a commit, however many readers ask.
 //!
 //! Where a partition is idle one of the writers appends a watermark, no oftener than [`EchoAnswers::watermark_every`]
-//! whatever the number of readers. What is lost on the way is not sent again: the next question is another number.
+//! whatever the number of readers. What is lost on the way is not sent again: the next question is another nonce.
+//!
+//! **Nobody is crowded out** by readers of another role, and within a role by another instance: see [`window`]. The
+//! servers let each credential publish to its own subject alone, and writers hear questions on a connection of their own.
+//!
+//! **Programs before this release** publish `<reader>.<count>` to `cc.echo.v1`, and their commits carry such numbers. Both
+//! are still spoken while the log's minimum reader version is 1: see [`version1`].
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod answering;
+mod asking;
+mod list;
+mod version1;
+mod window;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use citycode_event_store::{BucketTail, LogPosition, Partition, Position, ReadError, Sequence, watermark};
+use citycode_event_store::{
+    BucketTail, LogPosition, Partition, Position, ReadError, ReaderVersion, Sequence, watermark,
+};
 use futures::StreamExt as _;
-use futures::future::join_all;
+use futures::stream::{FuturesUnordered, SelectAll};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
+use self::answering::Answering;
+use self::asking::Asking;
+use self::list::{List, parse_digest, question};
+use crate::config::Config;
 use crate::log_client::LogClient;
+use crate::subjects::{self, ECHO_V1, LISTS};
 
-/// Readers publish here, and writers listen.
-pub(crate) const SUBJECT: &str = "cc.echo.v1";
-/// The header of a commit that carries numbers, with commas between them.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("CC-Echo");
-/// Longest number, in bytes: twelve random characters, a dot, and a count.
-const MAX_NUMBER_BYTES: usize = 24;
-/// Numbers that one commit carries, the newest of each reader: 3 KiB of headers. Beyond it the oldest are forgotten,
-/// whose readers ask again.
-const MAX_OWED: usize = 128;
-/// Of the client's own generator of names: the part that is random and not counted up.
-const READER_CHARACTERS: usize = 12;
+/// The header of a commit that carries a list's digest.
+const DIGEST: HeaderName = HeaderName::from_static("CC-Echo-Digest");
+/// The header of a commit that carries numbers of version 1, with commas between them.
+const NUMBERS: HeaderName = HeaderName::from_static("CC-Echo");
+/// Nonces of a list that is believed: more than this release sends, so that a later one may send more.
+const MOST_NONCES: usize = 4 * window::MOST_NONCES;
+const KEY_CONTEXT: &str = "citycode echo nonces v2";
 /// Between two looks at what is owed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Questions without a list that has one before a reader asks by version 1 too: its writers may all be older.
+const UNHEARD: u32 = 4;
+/// Questions of one role that wait to be looked at. What is beyond is forgotten, and asked again.
+const QUESTIONS: usize = 4 * 1024;
+/// Questions that are at hand are taken together, up to so many.
+const AT_HAND: usize = 256;
+/// Lists that wait to be sent.
+const OUTGOING: usize = 16;
 
 /// How a writer answers.
 pub struct EchoAnswers {
@@ -49,59 +72,65 @@ pub struct EchoAnswers {
     pub now: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
+/// Who asks: as its credential may.
+#[derive(Debug, Clone)]
+pub(crate) struct EchoName {
+    /// A role that writers know: see [`window`].
+    pub(crate) role: &'static str,
+    /// Its user's public key; without one, whatever the client is called.
+    pub(crate) instance: Option<String>,
+    /// From which its nonces come; known to nobody else.
+    pub(crate) key: [u8; 32],
+}
+
+impl EchoName {
+    /// `unique` is a name that the client's generator made.
+    pub(crate) fn of(config: &Config, unique: &str) -> Self {
+        Self {
+            role: config.role,
+            instance: config.connection.credentials.public_key(),
+            key: config
+                .nonce_key
+                .unwrap_or_else(|| blake3::derive_key(KEY_CONTEXT, unique.as_bytes())),
+        }
+    }
+}
+
 /// What this client has asked and what it owes.
 pub(crate) struct Echoes {
-    /// By count.
-    asked: Mutex<BTreeMap<u64, Asked>>,
-    owed: Vec<Mutex<Owed>>,
+    /// Where its questions go.
+    subject: String,
+    asking: Mutex<Asking>,
+    answering: Mutex<Answering>,
     /// Why headers are looked at: questions under way, and one more for a writer.
     reasons_to_look: AtomicUsize,
-    /// This reader's part of its numbers.
+    /// This reader's part of its numbers of version 1.
     reader: String,
-    count: AtomicU64,
-    /// How often a writer has looked at what it owes: its measure of time.
-    looks: AtomicU64,
-}
-
-/// A question under way.
-struct Asked {
-    /// By partition: whether it has echoed the number.
-    seen: Vec<bool>,
-    /// Where each partition is told, once; closed after the last.
-    proved: UnboundedSender<Position>,
-}
-
-/// What a writer owes one partition.
-#[derive(Default)]
-struct Owed {
-    numbers: Vec<String>,
-    /// Since which look.
-    since: Option<u64>,
-    /// At which look a watermark was read last.
-    last_watermark: Option<u64>,
 }
 
 impl Echoes {
     /// `unique` is a name that the client's generator made.
-    pub(crate) fn new(partitions: u16, unique: &str) -> Self {
-        let name = unique.rsplit('.').next().unwrap_or(unique);
+    pub(crate) fn new(partitions: u16, name: EchoName, unique: &str) -> Self {
+        let EchoName { role, instance, key } = name;
+        let unique = unique.rsplit('.').next().unwrap_or(unique);
+        let reader: String = unique.chars().take(version1::READER_CHARACTERS).collect();
         Self {
-            reader: name.chars().take(READER_CHARACTERS).collect(),
-            count: AtomicU64::new(0),
-            looks: AtomicU64::new(0),
-            asked: Mutex::default(),
-            owed: std::iter::repeat_with(Mutex::default)
-                .take(usize::from(partitions))
-                .collect(),
+            subject: subjects::echo(role, instance.as_ref().unwrap_or(&reader)),
+            asking: Mutex::new(Asking::new(partitions, key)),
+            answering: Mutex::new(Answering::new(partitions)),
             reasons_to_look: AtomicUsize::new(0),
+            reader,
         }
     }
 
     /// Puts what is owed to the partition into the headers of a commit.
     pub(crate) fn put(&self, partition: Partition, headers: &mut HeaderMap) {
-        let owed = self.owed[usize::from(partition.0)].lock();
-        if !owed.numbers.is_empty() {
-            headers.insert(HEADER, owed.numbers.join(","));
+        let (digest, numbers) = self.answering.lock().carried(partition);
+        if let Some(digest) = digest {
+            headers.insert(DIGEST, digest);
+        }
+        if let Some(numbers) = numbers {
+            headers.insert(NUMBERS, numbers);
         }
     }
 
@@ -110,20 +139,25 @@ impl Echoes {
         if self.reasons_to_look.load(Ordering::Acquire) == 0 {
             return;
         }
-        let header = message.headers.as_ref().and_then(|headers| headers.get(HEADER));
-        if let Some(numbers) = header {
+        let Some(headers) = &message.headers else {
+            return;
+        };
+        if let Some(digest) = headers.get(DIGEST).and_then(|text| parse_digest(text.as_str())) {
+            self.answering.lock().see(position.partition, &digest);
+            self.asking.lock().see(position, &digest);
+        }
+        if let Some(numbers) = headers.get(NUMBERS) {
             let numbers: Vec<&str> = numbers.as_str().split(',').collect();
-            self.owed[usize::from(position.partition.0)].lock().pay(&numbers);
+            self.answering.lock().see_numbers(position.partition, &numbers);
             let newest = numbers.iter().filter_map(|number| self.own_count(number)).max();
             if let Some(newest) = newest {
                 // What came back proves every question that was asked before it, too.
-                let mut asked = self.asked.lock();
-                asked.retain(|count, asked| *count > newest || !asked.see(position));
+                self.asking.lock().settle(position, newest);
             }
         }
     }
 
-    /// The count of a number that is this reader's own.
+    /// The count of a number of version 1 that is this reader's own.
     fn own_count(&self, number: &str) -> Option<u64> {
         let (reader, count) = number.split_once('.')?;
         (reader == self.reader)
@@ -134,90 +168,17 @@ impl Echoes {
     /// A watermark was read.
     pub(crate) fn see_watermark(&self, partition: Partition) {
         if self.reasons_to_look.load(Ordering::Acquire) > 0 {
-            self.owed[usize::from(partition.0)].lock().last_watermark = Some(self.looks.load(Ordering::Relaxed));
+            self.answering.lock().see_watermark(partition);
         }
     }
 
-    fn owe(&self, number: &[u8]) {
-        let Some((reader, number)) = parse(number) else {
-            tracing::warn!(bytes = number.len(), "a number to echo that is none");
-            return;
-        };
-        for owed in &self.owed {
-            owed.lock().owe(reader, number, self.looks.load(Ordering::Relaxed));
+    /// A list was heard.
+    fn hear(&self, list: &[u8]) {
+        if let Some(list) = List::parse(list, MOST_NONCES) {
+            self.answering.lock().hear(&list);
+            self.asking.lock().hear(&list);
         }
     }
-
-    /// Partitions in which nobody else has paid for so long that a watermark is due.
-    fn due(&self, answers: &EchoAnswers) -> Vec<Partition> {
-        let look = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
-        (0..)
-            .map(Partition)
-            .zip(&self.owed)
-            .filter(|(_, owed)| owed.lock().is_due(look, answers))
-            .map(|(partition, _)| partition)
-            .collect()
-    }
-}
-
-impl Asked {
-    /// Whether every partition has now echoed the number.
-    fn see(&mut self, position: Position) -> bool {
-        let seen = &mut self.seen[usize::from(position.partition.0)];
-        if !std::mem::replace(seen, true) {
-            // Who asked may have gone meanwhile.
-            let _ = self.proved.send(position);
-        }
-        self.seen.iter().all(|seen| *seen)
-    }
-}
-
-impl Owed {
-    fn owe(&mut self, reader: &str, number: &str, look: u64) {
-        // Its newest question answers its older ones too.
-        self.numbers.retain(|owed| reader_of(owed) != Some(reader));
-        if self.numbers.len() == MAX_OWED {
-            self.numbers.remove(0);
-        }
-        self.numbers.push(number.to_owned());
-        self.since.get_or_insert(look);
-    }
-
-    fn pay(&mut self, numbers: &[&str]) {
-        self.numbers.retain(|owed| !numbers.contains(&owed.as_str()));
-        if self.numbers.is_empty() {
-            self.since = None;
-        }
-    }
-
-    fn is_due(&self, look: u64, answers: &EchoAnswers) -> bool {
-        let waited = self
-            .since
-            .is_some_and(|since| look - since >= looks_in(answers.patience));
-        let rested = self
-            .last_watermark
-            .is_none_or(|last| look - last >= looks_in(answers.watermark_every));
-        waited && rested
-    }
-}
-
-/// How many looks fill a time; a look may come late and never early.
-fn looks_in(time: Duration) -> u64 {
-    u64::try_from(time.as_millis().div_ceil(LOOK_EVERY.as_millis())).unwrap_or(u64::MAX)
-}
-
-/// A number as a stranger may have sent it: the reader's part, and the whole.
-fn parse(number: &[u8]) -> Option<(&str, &str)> {
-    let number = std::str::from_utf8(number)
-        .ok()
-        .filter(|number| number.len() <= MAX_NUMBER_BYTES)?;
-    let (reader, count) = number.split_once('.')?;
-    let good = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (good(reader) && good(count)).then_some((reader, number))
-}
-
-fn reader_of(number: &str) -> Option<&str> {
-    number.split_once('.').map(|(reader, _)| reader)
 }
 
 /// A question under way; gone when dropped.
@@ -228,7 +189,7 @@ struct Question<'a> {
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        self.echoes.asked.lock().remove(&self.count);
+        self.echoes.asking.lock().end(self.count);
         self.echoes.reasons_to_look.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -250,25 +211,50 @@ impl LogClient {
         if let Some(reason) = self.stopped() {
             return Err(ReadError::Unavailable(reason));
         }
-        let count = self.echoes.count.fetch_add(1, Ordering::Relaxed);
-        let number = format!("{}.{count:x}", self.echoes.reader);
+        self.listen_to_lists().await?;
         let (echoed, mut echoes) = mpsc::unbounded_channel();
-        let asked = Asked {
-            seen: vec![false; usize::from(self.manifest.layout.partitions())],
-            proved: echoed,
-        };
         self.echoes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
-        self.echoes.asked.lock().insert(count, asked);
+        let (count, sent, is_unheard) = {
+            let mut asking = self.echoes.asking.lock();
+            let count = asking.begin(echoed);
+            let sent = question(&asking.reader(), &asking.nonce(count));
+            (count, sent, asking.is_unheard(UNHEARD))
+        };
         let _question = Question {
             echoes: &self.echoes,
             count,
         };
-        let unavailable = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
-        let sent = self.client.publish(SUBJECT, Bytes::from(number)).await;
-        sent.map_err(|error| unavailable(&error))?;
-        // It ends with the last partition, whose echo drops the other end.
+        self.publish_core(self.echoes.subject.clone(), sent).await?;
+        if is_unheard && self.speaks_version1() {
+            let number = format!("{}.{count:x}", self.echoes.reader);
+            self.publish_core(ECHO_V1.to_owned(), Bytes::from(number)).await?;
+        }
+        // It ends once all partitions are proved.
         while let Some(head) = echoes.recv().await {
+            // Who asked may have gone meanwhile.
             let _ = proved.send(head);
+        }
+        Ok(())
+    }
+
+    async fn publish_core(&self, subject: String, bytes: Bytes) -> Result<(), ReadError> {
+        let sent = self.client.publish(subject, bytes).await;
+        sent.map_err(|error| ReadError::Unavailable(error.to_string()))
+    }
+
+    /// Begins to listen to lists, once.
+    async fn listen_to_lists(&self) -> Result<(), ReadError> {
+        let mut listening = self.listening.lock().await;
+        while listening.try_join_next().is_some() {}
+        if listening.is_empty() {
+            let lists = self.client.subscribe(LISTS).await;
+            let mut lists = lists.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            let echoes = std::sync::Arc::clone(&self.echoes);
+            listening.spawn(async move {
+                while let Some(list) = lists.next().await {
+                    echoes.hear(&list.payload);
+                }
+            });
         }
         Ok(())
     }
@@ -276,43 +262,90 @@ impl LogClient {
     /// Answers readers' questions for as long as it is polled; only for a client that may append and that follows
     /// the log. Ends where the servers do not let it listen.
     pub(crate) async fn answer_echoes(&self, answers: EchoAnswers) -> String {
-        let mut questions = match self.client.subscribe(SUBJECT).await {
-            Ok(questions) => questions,
-            Err(error) => return error.to_string(),
-        };
+        match self.hear_questions(&answers).await {
+            Ok(()) => "the subscription ended".into(),
+            Err(reason) => reason,
+        }
+    }
+
+    async fn hear_questions(&self, answers: &EchoAnswers) -> Result<(), String> {
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        self.listen_to_lists().await.map_err(|error| failed(&error))?;
+        // A connection of their own: however many come, nothing of the log waits behind them.
+        let mut connection = self.connection.clone();
+        connection.client_name.push_str(", readers' questions");
+        connection.subscription_capacity = QUESTIONS;
+        let client = citycode_jetstream::connect(&connection, |_| ()).await;
+        let client = client.map_err(|error| failed(&error))?;
+        let mut questions = SelectAll::new();
+        for role in window::roles() {
+            let heard = client.subscribe(subjects::echo(role, "*")).await;
+            questions.push(
+                heard
+                    .map_err(|error| failed(&error))?
+                    .map(move |message| (role, message)),
+            );
+        }
+        let mut questions = questions.ready_chunks(AT_HAND);
+        let numbers = client.subscribe(ECHO_V1).await.map_err(|error| failed(&error))?;
+        let mut numbers = numbers.ready_chunks(AT_HAND);
+        let (outgoing, mut lists) = mpsc::channel(OUTGOING);
+        self.echoes.answering.lock().begin(outgoing);
         self.echoes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
+        let mut watermarks = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                question = questions.next() => match question {
-                    Some(question) => self.echoes.owe(&question.payload),
-                    None => return "the subscription ended".into(),
+                some = questions.next() => match some {
+                    Some(some) => self.take_questions(&some),
+                    None => return Ok(()),
                 },
+                Some(some) = numbers.next() => if self.speaks_version1() {
+                    let mut answering = self.echoes.answering.lock();
+                    some.iter().for_each(|number| answering.take_number(&number.payload));
+                },
+                Some(list) = lists.recv() => {
+                    self.publish_core(LISTS.to_owned(), list).await.map_err(|error| failed(&error))?;
+                }
+                Some(()) = watermarks.next() => {}
                 _ = look.tick() => {
-                    let due = self.echoes.due(&answers);
-                    join_all(due.into_iter().map(|partition| self.append_watermark(partition, &answers))).await;
+                    let due = self.echoes.answering.lock().due(answers);
+                    watermarks.extend(due.into_iter().map(|partition| self.append_watermark(partition, answers)));
                 }
             }
         }
     }
 
+    fn take_questions(&self, questions: &[(&'static str, Message)]) {
+        let mut answering = self.echoes.answering.lock();
+        for (role, question) in questions {
+            let instance = question.subject.rsplit('.').next().unwrap_or_default();
+            answering.take(role, instance, &question.payload);
+        }
+    }
+
     /// One watermark. Whoever is faster has paid for this client too.
     async fn append_watermark(&self, partition: Partition, answers: &EchoAnswers) {
+        if let Err(error) = self.try_append_watermark(partition, answers).await {
+            tracing::warn!(%partition, error, "no watermark was written");
+        }
+        self.echoes.answering.lock().wrote(partition);
+    }
+
+    async fn try_append_watermark(&self, partition: Partition, answers: &EchoAnswers) -> Result<(), String> {
         let bucket = self.manifest.layout.watermark_bucket(partition);
-        let last = match self.last_of(bucket).await {
-            Ok(last) => last,
-            Err(error) => {
-                tracing::warn!(%partition, %error, "no watermark: its bucket cannot be read");
-                return;
-            }
-        };
+        let last = self.last_of(bucket).await.map_err(|error| error.to_string())?;
         let tail = last.as_ref().map_or(BucketTail::EMPTY, |last| last.commit.tail());
         let decided_at = (answers.now)().max(last.as_ref().map_or(0, |last| last.commit.commit.decided_at));
         let commit = watermark::commit(partition, &tail, decided_at);
-        match self.append(commit, tail).await {
-            Ok(_) => self.echoes.see_watermark(partition),
-            Err(error) => tracing::warn!(%partition, %error, "no watermark was written"),
-        }
+        self.append(commit, tail).await.map_err(|error| error.to_string())?;
+        self.echoes.see_watermark(partition);
+        Ok(())
+    }
+
+    /// Whether programs of the release before may read this log, and so ask and answer by version 1.
+    fn speaks_version1(&self) -> bool {
+        self.minimum_reader.get() < ReaderVersion(2)
     }
 }

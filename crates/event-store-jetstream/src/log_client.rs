@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::{Partition, Position, ReadError, ReaderVersion, Sequence, SubscriptionError};
-use citycode_jetstream::Client;
+use citycode_jetstream::{Client, Connection};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use crate::echo::Echoes;
+use crate::config::Config;
+use crate::echo::{EchoName, Echoes};
 use crate::group::Groups;
 use crate::locks::BucketLocks;
 use crate::manifest::{Manifest, ManifestInvalid};
@@ -50,6 +52,10 @@ pub(crate) struct LogClient {
     pub(crate) in_flight: Semaphore,
     pub(crate) tails: SeenTails,
     pub(crate) echoes: Arc<Echoes>,
+    /// How it was connected, for a second connection.
+    pub(crate) connection: Connection,
+    /// Who listens to lists of nonces; ends with this client.
+    pub(crate) listening: tokio::sync::Mutex<JoinSet<()>>,
     pub(crate) groups: Groups,
     /// Looks at a head before what was seen, a pause apart, until it is believed.
     went_back_looks: usize,
@@ -65,9 +71,11 @@ pub(crate) struct LogClient {
 
 impl LogClient {
     /// `alone` where each partition stands on one server, which then always knows where it ends.
-    pub(crate) fn new(client: Client, manifest: Manifest, seen: &[Sequence], alone: bool) -> Self {
+    pub(crate) fn new(client: Client, config: &Config, manifest: Manifest, seen: &[Sequence], alone: bool) -> Self {
         let partitions = usize::from(manifest.layout.partitions());
-        let echoes = Arc::new(Echoes::new(manifest.layout.partitions(), &client.new_inbox()));
+        let unique = client.new_inbox();
+        let name = EchoName::of(config, &unique);
+        let echoes = Arc::new(Echoes::new(manifest.layout.partitions(), name, &unique));
         let groups = Groups::new(client.clone(), Arc::clone(&echoes), manifest.layout.partitions());
         Self {
             client,
@@ -77,6 +85,8 @@ impl LogClient {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             tails: SeenTails::new(manifest.layout),
             echoes,
+            connection: config.connection.clone(),
+            listening: tokio::sync::Mutex::new(JoinSet::new()),
             groups,
             went_back_looks: if alone { 1 } else { WENT_BACK_LOOKS },
             seen: seen.iter().map(|sequence| AtomicU64::new(sequence.0)).collect(),

@@ -151,7 +151,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
     let infos = look_at_all(&client, &manifest, config.replicas).await?;
     let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
     let alone = infos.iter().all(StreamInfo::stands_alone);
-    let log = Arc::new(LogClient::new(client, manifest, &heads, alone));
+    let log = Arc::new(LogClient::new(client, config, manifest, &heads, alone));
     if let Some(seen) = &config.seen {
         check_heads(&log, &heads, seen).await?;
     }

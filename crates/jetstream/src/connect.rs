@@ -1,6 +1,7 @@
 //! Connecting: who this client is, and what a connection that is lost means.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event};
@@ -13,6 +14,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
+/// Of repeated events so many are told in a row; after that each time that their number has doubled.
+const TOLD_IN_A_ROW: u64 = 8;
+
 /// Who this client is to the servers.
 #[derive(Debug, Clone, Default)]
 pub enum Credentials {
@@ -21,6 +25,20 @@ pub enum Credentials {
     None,
     /// The user of this NKEY seed (`SU…`).
     NkeySeed(SecretString),
+}
+
+impl Credentials {
+    /// The public key by which the servers know the user; none for nobody in particular, and where the seed is none.
+    #[must_use]
+    pub fn public_key(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::NkeySeed(seed) => {
+                let user = nkeys::KeyPair::from_seed(seed.expose_secret()).ok()?;
+                Some(user.public_key())
+            }
+        }
+    }
 }
 
 /// A certificate of this client's own, where servers ask for one (mTLS). PEM files.
@@ -47,6 +65,8 @@ pub struct Connection {
     pub client_name: String,
     /// Where the user's account has the JetStream API: [`OWN_API`], or the prefix of an account that only reads.
     pub api: String,
+    /// Messages that one subscription may queue; what is beyond is dropped.
+    pub subscription_capacity: usize,
 }
 
 impl Connection {
@@ -60,6 +80,7 @@ impl Connection {
             identity: None,
             client_name: client_name.to_owned(),
             api: OWN_API.to_owned(),
+            subscription_capacity: SUBSCRIPTION_CAPACITY,
         }
     }
 }
@@ -91,13 +112,14 @@ pub async fn connect(
     connection: &Connection,
     hear: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, ConnectError> {
+    let repeated = AtomicU64::new(0);
     let mut options = ConnectOptions::new()
         .name(&connection.client_name)
         .ping_interval(PING_INTERVAL)
-        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .subscription_capacity(connection.subscription_capacity)
         .max_reconnects(None)
         .event_callback(move |event| {
-            report(&event);
+            report(&event, &repeated);
             hear(&event);
             std::future::ready(())
         });
@@ -118,12 +140,17 @@ pub async fn connect(
     Ok(Client::new(connected, &connection.api))
 }
 
-fn report(event: &Event) {
+/// `repeated` counts events that may come with every message: what is dropped, what the server does not let through.
+fn report(event: &Event, repeated: &AtomicU64) {
     match event {
         Event::Connected | Event::Disconnected => tracing::info!(%event, "connection to NATS"),
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-            tracing::warn!(%event, "connection to NATS");
+        Event::SlowConsumer(_) | Event::ServerError(_) => {
+            let times = repeated.fetch_add(1, Ordering::Relaxed) + 1;
+            if times <= TOLD_IN_A_ROW || times.is_power_of_two() {
+                tracing::warn!(%event, times, "connection to NATS");
+            }
         }
+        Event::ClientError(_) => tracing::warn!(%event, "connection to NATS"),
         _ => tracing::debug!(%event, "connection to NATS"),
     }
 }

@@ -77,6 +77,17 @@ impl Role {
         }
     }
 
+    /// Its name among the city's services.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Revocation => "revocation",
+            Self::Verifier => "verifier",
+            Self::Audit => "audit",
+            Self::Portal => "portal",
+        }
+    }
+
     const fn about(self) -> &'static str {
         match self {
             Self::Issuer => {

@@ -3,14 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_event_store::{AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position};
+use citycode_event_store::{
+    AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position, ReaderVersion,
+};
 use citycode_event_store_jetstream::{Config, EchoAnswers, JetStreamEventStore, NewLog};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
 use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
-    let new = NewLog::new(LogId([3; 16]), Layout::new(4, 64).unwrap());
+    open_at(config, ReaderVersion::CURRENT).await
+}
+
+async fn open_at(config: &Config, minimum_reader: ReaderVersion) -> Arc<JetStreamEventStore> {
+    let new = NewLog {
+        minimum_reader,
+        ..NewLog::new(LogId([3; 16]), Layout::new(4, 64).unwrap())
+    };
     let store = opened(config, &new).await;
     let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
     tokio::spawn(async move { while subscription.next_batch().await.is_ok() {} });
@@ -24,6 +33,21 @@ async fn prove(reader: &JetStreamEventStore) -> LogPosition {
         proof.ok().and_then(Result::ok)
     })
     .await
+}
+
+/// As a verifier does: a question each half second, whether or not those before were answered.
+async fn prove_by_overlapping_questions(reader: &JetStreamEventStore) {
+    let mut questions = futures::stream::FuturesUnordered::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    let proving = async {
+        loop {
+            tokio::select! {
+                _ = tick.tick() => questions.push(reader.proved_heads()),
+                Some(Ok(_)) = futures::StreamExt::next(&mut questions) => return,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, proving).await.expect("a proof comes");
 }
 
 fn answer(store: &Arc<JetStreamEventStore>, watermark_every: Duration) {
@@ -188,19 +212,200 @@ async fn without_a_writer_there_is_no_proof_and_garbage_is_no_number() {
     let writer = open(&config).await;
     answer(&writer, Duration::from_millis(100));
     let stranger = crate::fixture::client(&config).await;
+    let mut lists = stranger.subscribe("cc.echoed.v2").await.unwrap();
     for garbage in ["", ".", "a.", "a,b", "x.1\r\nNats-Rollup: all", &"a.1".repeat(20)] {
-        stranger.publish("cc.echo.v1", garbage.to_owned().into()).await.unwrap();
+        for subject in ["cc.echo.v1", "cc.echo.v2.verifier.X", "cc.echoed.v2"] {
+            stranger.publish(subject, garbage.to_owned().into()).await.unwrap();
+        }
+    }
+    for subject in ["cc.echo.v2.mayor.X", "cc.echo.v2.verifier"] {
+        stranger
+            .publish(subject, "a question of 24 bytes..".into())
+            .await
+            .unwrap();
     }
     stranger.flush().await.unwrap();
     prove(&reader).await;
-    let client = crate::fixture::client(&config).await;
     for partition in 0..4 {
-        let stored =
-            crate::fixture::ask(&client, &format!("STREAM.MSG.GET.CC_EV_{partition:02}"), r#"{"seq":1}"#).await;
-        let headers = stored["message"]["hdrs"].as_str().unwrap();
+        for headers in headers(&stranger, partition).await {
+            assert!(
+                headers.contains("\r\nCC-Echo-Digest: ") && !headers.contains("CC-Echo: "),
+                "{headers}"
+            );
+        }
+    }
+    let heard = async {
+        loop {
+            let list = futures::StreamExt::next(&mut lists).await.unwrap().payload;
+            if list.len() % 16 == 0 && !list.is_empty() {
+                return list;
+            }
+        }
+    };
+    let list = tokio::time::timeout(PATIENCE, heard)
+        .await
+        .expect("a list is published");
+    assert_eq!(list.len(), 16, "one reader asked: {list:?}");
+}
+
+/// The headers of a partition's messages, one text each.
+async fn headers(client: &async_nats::Client, partition: u16) -> Vec<String> {
+    let mut all = Vec::new();
+    for sequence in 1.. {
+        let question = format!("STREAM.MSG.GET.CC_EV_{partition:02}");
+        let stored = crate::fixture::ask(client, &question, &format!("{{\"seq\":{sequence}}}")).await;
+        let Some(headers) = stored["message"]["hdrs"].as_str() else {
+            return all;
+        };
         let headers = data_encoding::BASE64.decode(headers.as_bytes()).unwrap();
-        let headers = String::from_utf8(headers).unwrap();
-        let numbers = headers.lines().find_map(|line| line.strip_prefix("CC-Echo: ")).unwrap();
-        assert_eq!(numbers.split(',').count(), 1, "{numbers}");
+        all.push(String::from_utf8(headers).unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_commit_carries_does_not_grow_with_the_readers() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    let writer = open(&config).await;
+    answer(&writer, Duration::from_millis(200));
+    let mut readers = Vec::new();
+    for _ in 0..40 {
+        readers.push(open(&config).await);
+    }
+    futures::future::join_all(readers.iter().map(|reader| prove(reader))).await;
+    let client = crate::fixture::client(&config).await;
+    let before = headers(&client, 0).await.len();
+    for _ in 0..3 {
+        futures::future::join_all(readers.iter().map(|reader| prove(reader))).await;
+    }
+    let after = headers(&client, 0).await;
+    assert!(after.len() > before);
+    for headers in &after[before..] {
+        assert!(headers.len() < 300, "{} bytes: {headers}", headers.len());
+        assert!(headers.contains("CC-Echo-Digest: "), "{headers}");
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long proofs take is shown, and nothing is asserted of it"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_two_hundred_readers_and_a_flood_by_another_role_keep_nobody_from_a_proof() {
+    let server = NatsServer::start().await;
+    let config = Config {
+        role: "verifier",
+        ..alone(&server)
+    };
+    let (first, second) = (open(&config).await, open(&config).await);
+    for writer in [&first, &second] {
+        answer(writer, Duration::from_secs(1));
+    }
+    let mut readers = Vec::new();
+    for _ in 0..200 {
+        readers.push(open(&config).await);
+    }
+    let round = async || {
+        let began = std::time::Instant::now();
+        let asked = readers.iter().map(|reader| async move {
+            prove_by_overlapping_questions(reader).await;
+            began.elapsed()
+        });
+        futures::future::join_all(asked)
+            .await
+            .into_iter()
+            .max()
+            .unwrap_or_default()
+    };
+    round().await;
+    let quiet = [round().await, round().await, round().await];
+    let mut flood = tokio::task::JoinSet::new();
+    for thief in 0..400_u64 {
+        let client = crate::fixture::client(&config).await;
+        flood.spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(500));
+            for number in 0.. {
+                tick.tick().await;
+                let reader = (thief << 32) + number;
+                let question = [&reader.to_be_bytes()[..], &[0; 8], &reader.to_be_bytes()].concat();
+                for (subject, bytes) in [
+                    ("cc.echo.v2.archive.THIEF", question),
+                    ("cc.echo.v1", format!("t{thief}x{number}.1").into_bytes()),
+                ] {
+                    client.publish(subject, bytes.into()).await.unwrap();
+                }
+            }
+        });
+    }
+    let flooded = [round().await, round().await, round().await];
+    assert!(!flood.is_empty());
+    eprintln!("200 readers, the last one's proof: {quiet:?} in quiet, {flooded:?} while 400 connections flood");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of_this_one() {
+    let server = NatsServer::start().await;
+    let config = alone(&server);
+    // A reader before, with a writer of this release: its number comes back in a commit.
+    let writer = open_at(&config, ReaderVersion(1)).await;
+    let answering = Arc::clone(&writer);
+    let answers = EchoAnswers {
+        watermark_every: Duration::from_millis(100),
+        patience: Duration::from_millis(20),
+        now: Box::new(|| 1),
+    };
+    let answering = tokio::spawn(async move { answering.answer_echoes(answers).await });
+    let client = crate::fixture::client(&config).await;
+    eventually_some("each partition carries an old reader's number", PATIENCE, || async {
+        client.publish("cc.echo.v1", "beforehand12.1".into()).await.unwrap();
+        for partition in 0..4 {
+            let told = headers(&client, partition).await;
+            told.iter()
+                .find(|headers| headers.contains("\r\nCC-Echo: beforehand12.1"))?;
+        }
+        Some(())
+    })
+    .await;
+    // A writer before, alone, with a reader of this release: it puts the numbers that it hears into commits.
+    answering.abort();
+    let mut numbers = client.subscribe("cc.echo.v1").await.unwrap();
+    let publisher = client.clone();
+    let old = tokio::spawn(async move {
+        while let Some(number) = futures::StreamExt::next(&mut numbers).await {
+            for partition in (0..4).map(Partition) {
+                let bucket = writer.layout().watermark_bucket(partition);
+                let tail = writer.bucket_tail(bucket).await.unwrap();
+                let commit = citycode_event_store::watermark::commit(partition, &tail, 1);
+                let (bytes, _) = citycode_event_store::codec::encode(&commit, &tail.hash).unwrap();
+                let mut headers = async_nats::HeaderMap::new();
+                headers.insert("CC-Echo", std::str::from_utf8(&number.payload).unwrap());
+                let subject = format!("cc.ev.v1.{bucket}");
+                let sent = publisher.request_with_headers(subject, headers, bytes);
+                sent.await.unwrap();
+            }
+        }
+    });
+    let reader = open(&config).await;
+    prove(&reader).await;
+    old.abort();
+    // Once nobody of the release before may read the log, its numbers are no longer answered.
+    let writer = open(&config).await;
+    writer.raise_minimum_reader(ReaderVersion::CURRENT).await.unwrap();
+    answer(&writer, Duration::from_millis(100));
+    let reader = open(&config).await;
+    for round in 0..3 {
+        client
+            .publish("cc.echo.v1", format!("afterwards12.{round}").into())
+            .await
+            .unwrap();
+        prove(&reader).await;
+    }
+    for partition in 0..4 {
+        let carried = headers(&client, partition).await;
+        assert!(
+            !carried.iter().any(|headers| headers.contains("afterwards12")),
+            "{carried:?}"
+        );
     }
 }

@@ -69,6 +69,8 @@ impl Ground {
         let tokens = access(settings)?;
         let mut config = role.servers_of_log(settings).log(role.program())?;
         config.expected_log_id = state.log_id()?;
+        config.role = role.name();
+        config.nonce_key = Some(surroundings.entropy.array());
         let component = health.component("log");
         let store = loop {
             match JetStreamEventStore::open(&config).await {

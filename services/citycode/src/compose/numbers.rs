@@ -242,6 +242,16 @@ pub(crate) const ALL: &[Number] = &[
         "commits that were written in atomic batches, because many waited; on NATS",
     ),
     number(
+        "citycode_log_nonces_forgotten_total",
+        Counter,
+        Part::Writer,
+        "questions of readers for a proof of freshness that were crowded out by others of the same role; on NATS",
+    )
+    .by(
+        &["role"],
+        &["verifier", "revocation", "issuer", "audit", "archive", "reader"],
+    ),
+    number(
         "citycode_issuer_codes_issued_total",
         Counter,
         Part::Issuer,

@@ -7,6 +7,7 @@ mod city;
 mod clocks;
 mod comings;
 mod faults;
+mod flooded;
 mod foreign;
 mod grown;
 mod kept;
