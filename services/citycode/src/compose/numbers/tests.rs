@@ -97,6 +97,7 @@ fn names_end_in_their_unit() {
         "_events",
         "_commits",
         "_messages",
+        "_partitions",
         "_streams",
         "_days",
         "_healthy",
