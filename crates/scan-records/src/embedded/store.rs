@@ -37,6 +37,7 @@ pub(super) struct Registration {
 
 impl Store {
     pub(super) fn open(folder: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, RecordsError> {
+        files::create_private_dir(folder).map_err(failed)?;
         let database = Database::create(folder.join(DATABASE_FILE)).map_err(failed)?;
         Self::over(folder, database, entropy)
     }
