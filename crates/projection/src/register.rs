@@ -16,7 +16,7 @@ mod shard;
 
 pub use packing::{RECENT_COMMANDS, RecentCommands};
 
-use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::ids::{CodeId, CommitPosition, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use parking_lot::RwLock;
 
@@ -106,6 +106,21 @@ impl HolderRegister {
     pub fn holder_count(&self) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.read().len() as u64).sum()
+    }
+
+    /// Whose code this is, if it is the last of its slot: a code that another one took the place of is not found. Looks at
+    /// every holder there is, one at a time, so that folding hardly waits: some seconds for ten million.
+    #[must_use]
+    pub fn holder_of_code(&self, code_id: CodeId) -> Option<HolderId> {
+        let mut packed = Packed::default();
+        self.shards.iter().find_map(|shard| {
+            let holders: Vec<HolderId> = shard.read().holders().collect();
+            let mut holders = holders.into_iter();
+            holders.find(|holder| {
+                let found = shard.read().read(*holder, &mut packed);
+                found && packed.state.slots.iter().any(|slot| slot.code.code_id == code_id)
+            })
+        })
     }
 
     /// All holders, erased ones included, in no order. Folding waits for a shard of them at a time.

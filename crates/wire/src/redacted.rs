@@ -30,6 +30,7 @@ redacted!(
     issuer::v1::ImportRow,
     revocation::v1::ReportLossRequest,
     revocation::v1::RevokeRequest,
+    revocation::v1::RevokeCodeRequest,
     revocation::v1::SuspendRequest,
     revocation::v1::ReinstateRequest,
     revocation::v1::SetStandingRequest,

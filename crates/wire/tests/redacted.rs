@@ -61,6 +61,7 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
         issuer::ImportRow,
         revocation::ReportLossRequest,
         revocation::RevokeRequest,
+        revocation::RevokeCodeRequest,
         revocation::SuspendRequest,
         revocation::ReinstateRequest,
         revocation::SetStandingRequest,

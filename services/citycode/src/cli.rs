@@ -5,11 +5,29 @@ use clap_complete::Shell;
 
 use crate::client::DEFAULT_SERVER;
 use crate::commands::{
-    archive::ArchiveArgs, codes::CodesArgs, completions::CompletionsArgs, demo::DemoArgs, erase::EraseArgs,
-    history::HistoryArgs, import::ImportArgs, issue::IssueArgs, keys::KeysArgs, migrate::MigrateArgs,
-    officer::OfficerArgs, present::PresentArgs, provision::ProvisionArgs, register::RegisterArgs, relate::RelateArgs,
-    report_loss::ReportLossArgs, reprint::ReprintArgs, secrets::SecretsArgs, standing::StandingArgs,
-    tokens::TokensArgs, up::UpArgs, vault::VaultArgs, verify::VerifyArgs,
+    archive::ArchiveArgs,
+    codes::CodesArgs,
+    completions::CompletionsArgs,
+    demo::DemoArgs,
+    erase::EraseArgs,
+    history::HistoryArgs,
+    import::ImportArgs,
+    issue::IssueArgs,
+    keys::KeysArgs,
+    migrate::MigrateArgs,
+    officer::{OfficerArgs, RevokeArgs},
+    present::PresentArgs,
+    provision::ProvisionArgs,
+    register::RegisterArgs,
+    relate::RelateArgs,
+    report_loss::ReportLossArgs,
+    reprint::ReprintArgs,
+    secrets::SecretsArgs,
+    standing::StandingArgs,
+    tokens::TokensArgs,
+    up::UpArgs,
+    vault::VaultArgs,
+    verify::VerifyArgs,
 };
 use crate::output::Format;
 
@@ -98,7 +116,7 @@ pub(crate) enum Command {
     /// Report a code lost: it is dead at once.
     ReportLoss(ReportLossArgs),
     /// Officer: end a code for good.
-    Revoke(OfficerArgs),
+    Revoke(RevokeArgs),
     /// Officer: hold a code until it is reinstated.
     Suspend(OfficerArgs),
     /// Officer: let a held code work again.

@@ -54,6 +54,7 @@ macro_rules! unary {
 unary! {
     report_loss: ReportLossRequest => ReportLossResponse,
     revoke: RevokeRequest => RevokeResponse,
+    revoke_code: RevokeCodeRequest => RevokeCodeResponse,
     suspend: SuspendRequest => SuspendResponse,
     reinstate: ReinstateRequest => ReinstateResponse,
     set_standing: SetStandingRequest => SetStandingResponse,

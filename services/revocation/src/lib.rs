@@ -4,6 +4,7 @@
 pub mod grpc;
 mod officer;
 mod report_loss;
+mod revoke_code;
 mod set_standing;
 pub mod status_lists;
 

@@ -108,7 +108,7 @@ pub(crate) async fn run(
         Command::Present(args) => present::run(&session, &args),
         Command::Reprint(args) => reprint::run(&session, &args).await,
         Command::ReportLoss(args) => report_loss::run(&session, &args).await,
-        Command::Revoke(args) => officer::run(&session, &args, "revoke").await,
+        Command::Revoke(args) => officer::revoke(&session, &args).await,
         Command::Suspend(args) => officer::run(&session, &args, "suspend").await,
         Command::Reinstate(args) => officer::run(&session, &args, "reinstate").await,
         Command::Standing(args) => standing::run(&session, &args).await,

@@ -117,6 +117,39 @@ pub(crate) async fn revoke(
     concerned(Some(&answer.get_ref().code_id))
 }
 
+/// An officer's act on one code by its id.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeCodeBody {
+    /// Code id, 16 hex digits.
+    #[schema(example = "9f86d081884c7d65", pattern = "^[0-9a-f]{16}$")]
+    code_id: String,
+    /// Why, at most 200 characters.
+    #[schema(example = "the holder is not known any more")]
+    reason: String,
+    /// Instead of the header Idempotency-Key.
+    command_id: Option<String>,
+}
+
+/// Kills a code by its id, where nobody can say any more whose it is.
+#[utoipa::path(post, path = "/api/v1/revoke-code", tag = "officers", request_body = RevokeCodeBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
+pub(crate) async fn revoke_code(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<RevokeCodeBody>,
+) -> Result<Response, Problem> {
+    let message = proto::RevokeCodeRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        code_id: body.code_id,
+        reason: body.reason,
+    };
+    let mut revocation = shared.clients.revocation.clone();
+    let answer = revocation.revoke_code(call.with(message)).await?;
+    concerned(Some(&answer.get_ref().code_id))
+}
+
 /// Holds a kind of a holder: the code refuses until it is reinstated, and none can be issued.
 #[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),

@@ -40,6 +40,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(codes::codes))
         .routes(routes!(acts::report_loss))
         .routes(routes!(acts::revoke))
+        .routes(routes!(acts::revoke_code))
         .routes(routes!(acts::suspend))
         .routes(routes!(acts::reinstate))
         .routes(routes!(acts::standing))

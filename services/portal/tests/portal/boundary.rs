@@ -24,6 +24,10 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("/api/v1/reprint", person.clone()),
         ("/api/v1/report-loss", person),
         ("/api/v1/revoke", officer.clone()),
+        (
+            "/api/v1/revoke-code",
+            json!({"code_id": "9f86d081884c7d65", "reason": "r"}),
+        ),
         ("/api/v1/suspend", officer.clone()),
         ("/api/v1/reinstate", officer),
         (

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the agreed API, and whether it is for everyone.
-const OPERATIONS: [(&str, &str, bool); 27] = [
+const OPERATIONS: [(&str, &str, bool); 28] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -20,6 +20,7 @@ const OPERATIONS: [(&str, &str, bool); 27] = [
     ("post", "/api/v1/codes", false),
     ("post", "/api/v1/report-loss", false),
     ("post", "/api/v1/revoke", false),
+    ("post", "/api/v1/revoke-code", false),
     ("post", "/api/v1/suspend", false),
     ("post", "/api/v1/reinstate", false),
     ("post", "/api/v1/standing", false),

@@ -179,6 +179,7 @@ fake!(IssuerService, issuer, {
 fake!(RevocationService, revocation, {
     report_loss: ReportLossRequest => ReportLossResponse,
     revoke: RevokeRequest => RevokeResponse,
+    revoke_code: RevokeCodeRequest => RevokeCodeResponse,
     suspend: SuspendRequest => SuspendResponse,
     reinstate: ReinstateRequest => ReinstateResponse,
     set_standing: SetStandingRequest => SetStandingResponse,

@@ -3,7 +3,7 @@
 use citycode_domain::event::Event;
 use citycode_service_kit::auth::Role;
 use citycode_service_kit::problem::Code;
-use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeRequest, SuspendRequest};
+use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeCodeRequest, RevokeRequest, SuspendRequest};
 
 use crate::city::{City, LI, WANG, caller};
 
@@ -262,4 +262,51 @@ async fn a_guardian_names_one_family_code_and_is_refused_for_other_kinds() {
         .await
         .expect("revoked");
     assert_eq!(answer.code_id, family.code.code_id.to_string());
+}
+
+#[tokio::test]
+async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_by_an_officer() {
+    let city = City::new().await;
+    let wang = city.resident(WANG).await;
+    let old = city.issue(wang, "sampling", None).await;
+    let new = city.issue(wang, "sampling", None).await;
+    city.revocation
+        .desk
+        .vault
+        .erase(wang)
+        .await
+        .expect("forgotten by the vault alone");
+    let request = |code_id: String, command: u8| RevokeCodeRequest {
+        command_id: vec![command; 16],
+        code_id,
+        reason: "核实身份".into(),
+    };
+    let (officer, admin) = (caller(vec![Role::Officer]), caller(vec![Role::Auditor]));
+    let by_id = |caller: std::sync::Arc<citycode_service_kit::auth::Caller>, request| {
+        let revocation = &city.revocation;
+        async move { revocation.revoke_code(&caller, &request).await }
+    };
+    let living = new.code.code_id.to_string();
+    let refused = by_id(admin, request(living.clone(), 1)).await;
+    assert_eq!(refused.expect_err("not an officer").code(), Code::NotAllowed);
+    for (id, code) in [
+        ("wrong".to_owned(), Code::InvalidRequest),
+        ("00".repeat(8), Code::NoValidCode),
+        (old.code.code_id.to_string(), Code::NoValidCode),
+    ] {
+        let refused = by_id(officer.clone(), request(id, 2)).await;
+        assert_eq!(refused.expect_err("refused").code(), code);
+    }
+    let without_reason = RevokeCodeRequest {
+        reason: String::new(),
+        ..request(living.clone(), 3)
+    };
+    let refused = by_id(officer.clone(), without_reason).await;
+    assert_eq!(refused.expect_err("no reason").code(), Code::InvalidRequest);
+    for _ in 0..2 {
+        let answer = by_id(officer.clone(), request(living.clone(), 4)).await;
+        assert_eq!(answer.expect("revoked, and answered alike again").code_id, living);
+    }
+    let refused = by_id(officer, request(living, 5)).await;
+    assert_eq!(refused.expect_err("dead").code(), Code::NoValidCode);
 }

@@ -1,0 +1,64 @@
+//! `RevokeCode`: an officer ends a code by its id, where nobody can say any more whose it is (R22): a person whom the vault
+//! forgot in a restore cannot be named by an ID number.
+//!
+//! The reason is asked for and checked like any other, and is not kept: the key under which it would be sealed is the
+//! holder's.
+
+use std::sync::Arc;
+
+use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_domain::event::Sealed;
+use citycode_domain::ids::CodeId;
+use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
+use citycode_domain::reason::ActReason;
+use citycode_holder_log::PureDecision;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::revocation::v1::{RevokeCodeRequest, RevokeCodeResponse};
+
+use crate::Revocation;
+
+impl Revocation {
+    /// Ends a code for good, whoever holds it.
+    ///
+    /// # Errors
+    /// `not_allowed`, `invalid_request` for an id that is none or without a reason, `no_valid_code` where the log has no
+    /// living code of this id, `unavailable`.
+    pub async fn revoke_code(
+        &self,
+        caller: &Caller,
+        request: &RevokeCodeRequest,
+    ) -> Result<RevokeCodeResponse, Problem> {
+        if !caller.is_officer() {
+            return Err(Problem::new(Code::NotAllowed, "this is an officer's act"));
+        }
+        let no_id = || Problem::new(Code::InvalidRequest, "a code's id has 16 hex digits");
+        let code_id = CodeId::from_hex(&request.code_id).ok_or_else(no_id)?;
+        ActReason::parse(&request.reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+        let now = self.desk.now()?;
+        let desk = Arc::clone(&self.desk);
+        let found = tokio::task::spawn_blocking(move || desk.log.register().holder_of_code(code_id)).await;
+        let found = found.map_err(|_| Problem::internal())?;
+        let holder = found.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?;
+        let meaning = RequestMeaning::of("revoke_code").bytes(&code_id.0);
+        let context = self
+            .desk
+            .context(caller, &request.command_id, meaning, "officer;unspecified", now)?;
+        let mut decide = PureDecision(|state: &HolderState, now| {
+            let slot = state.slots.iter().find(|slot| slot.code.code_id == code_id);
+            let slot = slot.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?.slot;
+            revoke_code::decide(state, slot, Sealed::default(), now).map_err(|refusal| match refusal {
+                // Whoever was erased has no living code.
+                Refusal::NotRegistered => problem_of_refusal(Refusal::NoValidCode),
+                refusal => problem_of_refusal(refusal),
+            })
+        });
+        let executed = self.desk.log.execute(holder, &context, &mut decide).await;
+        let executed = executed.map_err(problem_of_execute)?;
+        metrics::counter!("citycode_revocation_officer_acts_total", "act" => "revoke_code")
+            .increment(u64::from(executed.is_new()));
+        Ok(RevokeCodeResponse {
+            code_id: code_id.to_string(),
+        })
+    }
+}
