@@ -5,19 +5,27 @@
 //! set by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
 use http::header::CONTENT_TYPE;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 
+mod calls;
+mod connections;
+
+use calls::CountCalls;
+use connections::Connections;
+
 use crate::problem::{Code, Problem};
-use crate::shutdown::Signal;
+use crate::shutdown::{Signal, Trigger};
 use crate::tls::{MutualTls, TlsError};
 
 /// Largest gRPC message taken: a batch of an import, with room.
@@ -36,6 +44,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls in flight may take after the signal to stop; then they are cut. Kubernetes gives 30 s.
 pub const DRAIN: Duration = Duration::from_secs(20);
+/// How long after the signal requests may still come in whose header was there before it: the rest of an ordinary one
+/// is on its way. Whoever sends no more by then is not waited for.
+const REST_OF_REQUESTS: Duration = Duration::from_millis(500);
 
 /// Why a server did not start or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +116,9 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop`, then lets calls in flight finish for [`DRAIN`]. `router` is what [`app`] makes.
+    /// Serves until `stop`, then lets calls in flight finish for [`DRAIN`] and closes every connection that has none.
+    /// A request that has not come to its end half a second later is refused as `unavailable`; a stream is answered as
+    /// far as it came. `router` is what [`app`] makes.
     ///
     /// # Errors
     /// [`ServeError::Ended`].
@@ -115,10 +128,18 @@ impl Listener {
 
     async fn serve_draining(self, router: Router, stop: Signal, drain: Duration) -> Result<(), ServeError> {
         let address = self.address;
+        let connections = Connections::default();
+        let (cut, requests_cut) = Signal::channel();
         let mut server = Server::builder();
         if let Some(tls) = self.tls {
             server = server.tls_config(tls).map_err(ServeError::Ended)?;
         }
+        let calls = CountCalls {
+            cut: Arc::new(requests_cut),
+        };
+        let incoming = self
+            .incoming
+            .map(|accepted| accepted.map(|stream| connections.watch(stream)));
         let server = server
             .accept_http1(true)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -126,21 +147,31 @@ impl Listener {
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .concurrency_limit_per_connection(MAX_CALLS)
-            .add_routes(Routes::from(router))
-            .serve_with_incoming_shutdown(self.incoming, stop.clone().wait());
-        let cut = async {
-            stop.wait().await;
-            tokio::time::sleep(drain).await;
-        };
+            .add_routes(Routes::from(router.layer(calls)))
+            .serve_with_incoming_shutdown(incoming, stop.clone().wait());
         tracing::info!(%address, "serving");
         tokio::select! {
             ended = server => ended.map_err(ServeError::Ended),
-            // Streams without an end, such as a health watch, do not keep the process.
-            () = cut => {
-                tracing::warn!(%address, "calls still in flight were cut");
+            () = wind_down(&connections, stop, cut, drain) => {
+                if connections.close_all() {
+                    tracing::warn!(%address, "calls still in flight were cut");
+                }
                 Ok(())
             }
         }
+    }
+}
+
+/// From the signal on closes connections without a call in progress; ends when those with one have had their time.
+async fn wind_down(connections: &Connections, stop: Signal, cut: Trigger, drain: Duration) {
+    stop.wait().await;
+    let cutting = async {
+        tokio::time::sleep(REST_OF_REQUESTS).await;
+        cut.pull();
+    };
+    tokio::select! {
+        ((), ()) = futures::future::join(cutting, connections.close_idle()) => {}
+        () = tokio::time::sleep(drain) => cut.pull(),
     }
 }
 
@@ -180,15 +211,16 @@ pub fn with_reflection(grpc: Routes, descriptor_sets: &[&'static [u8]]) -> Resul
 }
 
 async fn unknown(request: Request) -> Response {
-    let grpc = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
+    if is_grpc(&request) {
         tonic::Status::unimplemented("there is no such method").into_http::<Body>()
     } else {
         Problem::new(Code::NotFound, "there is no such path").into_response()
     }
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 async fn wrong_method() -> Problem {

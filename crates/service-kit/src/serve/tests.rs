@@ -202,3 +202,5 @@ async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
     trigger.pull();
     task.await.unwrap().unwrap();
 }
+
+mod stopping;
