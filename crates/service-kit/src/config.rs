@@ -12,6 +12,8 @@ use config::{Config, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use crate::files;
+
 /// What the variables of the environment start with; the rest is the path, joined by `__`.
 const ENV_PREFIX: &str = "CITYCODE__";
 /// How a known key must resemble an unknown one to be suggested (Jaro-Winkler, 0 to 1).
@@ -41,6 +43,9 @@ pub enum ConfigError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The file of a secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] files::FileError),
     /// The file is not TOML.
     #[error("{path}: {message}")]
     Syntax {
@@ -287,10 +292,10 @@ fn read_secrets(table: &mut BTreeMap<String, config::Value>, secrets: &[String])
             path.into_string()
                 .map_err(|_| ConfigError::Value(format!("{key}_file is no path")))?,
         );
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
-        let text = Zeroizing::new(text);
+        let bytes = files::read_private(&path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| ConfigError::Value(format!("{key}_file is no text")))?;
         // Editors and `echo` end a file with a line end that is no part of the secret.
-        let secret = text.strip_suffix('\n').unwrap_or(&text);
+        let secret = text.strip_suffix('\n').unwrap_or(text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
         table.insert(key.clone(), config::Value::from(secret));
     }

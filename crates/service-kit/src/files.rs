@@ -2,8 +2,13 @@
 //!
 //! Everything here blocks; call it at start-up or from a blocking task.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write as _};
+mod access;
+mod lock;
+
+pub use lock::{LOCK_PATIENCE, LockFile};
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +45,16 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It belongs to another user, who may change it and its mode at any time.
+    #[error("{path} belongs to user {owner}, who may read and change it at any time; run: chown {user} {path}")]
+    OtherOwner {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// The user of this process.
+        user: u32,
+    },
     /// A secret file of another length than its 32 bytes.
     #[error("{path} is not a secret of 32 bytes; put the right file there")]
     WrongLength {
@@ -59,6 +74,16 @@ pub enum FileError {
     InUse {
         /// The lock file.
         path: PathBuf,
+    },
+    /// Another process holds the lock, and went on holding it.
+    #[error(
+        "the folder {folder} is in use by another process, which has not let go of it within {seconds} s; end that process, or use another folder"
+    )]
+    StillInUse {
+        /// The folder that the lock is for.
+        folder: PathBuf,
+        /// How long was waited.
+        seconds: u64,
     },
 }
 
@@ -121,28 +146,31 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// Makes a folder, and the missing ones above it, with mode 0700. One that exists must be private already.
+/// Makes a folder, and the missing ones above it, with mode 0700. One that exists must be private already, and this
+/// user's or root's.
 ///
 /// # Errors
-/// [`FileError::TooOpen`] for an existing folder that others may enter; [`FileError::Io`].
+/// [`FileError::TooOpen`] for an existing folder that others may enter; [`FileError::OtherOwner`]; [`FileError::Io`].
 pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     DirBuilder::new()
         .recursive(true)
         .mode(PRIVATE_DIR_MODE)
         .create(path)
         .map_err(io_error("create the folder", path))?;
-    refuse_wider_than_owner(path)
+    let opened = File::open(path).map_err(io_error("open", path))?;
+    access::refuse_others(path, &opened)
 }
 
-/// Reads a secret, refusing one that others may read or change.
+/// Reads a secret, refusing one that others may read or change: it is this user's or root's, and on a read-only mount
+/// alone a group may read it, too.
 ///
 /// # Errors
-/// [`FileError::TooOpen`], [`FileError::Io`].
+/// [`FileError::TooOpen`], [`FileError::OtherOwner`], [`FileError::Io`].
 pub fn read_private(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, FileError> {
-    refuse_wider_than_owner(path)?;
-    std::fs::read(path)
-        .map(zeroize::Zeroizing::new)
-        .map_err(io_error("read", path))
+    let mut file = access::open_private(path)?;
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    Ok(bytes)
 }
 
 /// Reads a secret of 32 bytes.
@@ -172,52 +200,6 @@ pub fn secret(path: &Path, first: Option<&dyn Entropy>) -> Result<zeroize::Zeroi
         create_private(path, fresh.as_slice())?;
     }
     read_secret(path)
-}
-
-/// Refuses a file or folder for which group or others have any right.
-///
-/// # Errors
-/// [`FileError::TooOpen`], [`FileError::Io`].
-pub fn refuse_wider_than_owner(path: &Path) -> Result<(), FileError> {
-    let metadata = std::fs::metadata(path).map_err(io_error("look at", path))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(FileError::TooOpen {
-            path: path.to_path_buf(),
-            mode,
-        });
-    }
-    Ok(())
-}
-
-/// Held as long as this process uses a folder; the operating system lets go of it when the process dies,
-/// however it dies.
-#[derive(Debug)]
-pub struct LockFile {
-    _file: File,
-}
-
-impl LockFile {
-    /// Takes the lock at `path`, making the file (0600) if absent. The file itself stays; only the lock counts.
-    ///
-    /// # Errors
-    /// [`FileError::InUse`] if another process, or another `LockFile` of this one, holds it.
-    pub fn take(path: &Path) -> Result<Self, FileError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PRIVATE_FILE_MODE)
-            .open(path)
-            .map_err(io_error("open the lock file", path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(FileError::InUse {
-                path: path.to_path_buf(),
-            }),
-            Err(TryLockError::Error(source)) => Err(io_error("lock", path)(source)),
-        }
-    }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
@@ -348,15 +330,5 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(create_private_dir(&path), Err(FileError::TooOpen { .. })));
-    }
-
-    #[test]
-    fn a_lock_has_one_holder_and_goes_with_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let held = LockFile::take(&path).unwrap();
-        assert!(matches!(LockFile::take(&path), Err(FileError::InUse { .. })));
-        drop(held);
-        LockFile::take(&path).unwrap();
     }
 }

@@ -133,7 +133,7 @@ fn broken_syntax_wrong_types_and_absent_files_are_said_where_they_are() {
 fn a_secret_comes_from_its_file_without_the_line_end_and_is_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key");
-    std::fs::write(&key, "hunter2\n").unwrap();
+    crate::files::create_private(&key, b"hunter2\n").unwrap();
     let in_file = format!(
         "listen = \"x\"\n[vault]\nmaster_key_file = {:?}\n",
         key.display().to_string()

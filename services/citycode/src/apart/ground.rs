@@ -64,7 +64,7 @@ impl Ground {
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
         let state = settings.state.as_ref().expect("complained of where it is missing");
-        let state = StateFolder::open(state)?;
+        let state = StateFolder::open(state).await?;
         let policy = policy::open(settings)?;
         let tokens = access(settings)?;
         let mut config = role.servers_of_log(settings).log(role.program())?;

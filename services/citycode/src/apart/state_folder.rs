@@ -35,13 +35,13 @@ pub(super) struct StateFolder {
 }
 
 impl StateFolder {
-    /// Opens a folder, or makes it.
+    /// Opens a folder, or makes it. One that another process still holds is waited for ([`files::LOCK_PATIENCE`]).
     ///
     /// # Errors
     /// [`StateFolderError`]; nothing in the folder was changed.
-    pub(super) fn open(path: &Path) -> Result<Self, StateFolderError> {
+    pub(super) async fn open(path: &Path) -> Result<Self, StateFolderError> {
         files::create_private_dir(path)?;
-        let lock = LockFile::take(&path.join("in-use"))?;
+        let lock = LockFile::take_when_free(&path.join("in-use"), files::LOCK_PATIENCE).await?;
         for inner in ["projections", "audit"] {
             files::create_private_dir(&path.join(inner))?;
         }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
 use id_number::IdNumberArg;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -155,7 +156,8 @@ fn given_token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Fai
         return Ok(Some(Zeroizing::new(token.trim().to_owned())));
     }
     if let Some(path) = &connection.token_file {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, error))?;
+        let bytes = files::read_private(path).map_err(|error| Failure::file("read", path, error))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| Failure::file("read", path, error))?;
         return Ok(Some(Zeroizing::new(text.trim().to_owned())));
     }
     Ok(None)

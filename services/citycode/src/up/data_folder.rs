@@ -55,13 +55,14 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens a folder, or makes it; its parts are not looked at yet.
+    /// Opens a folder, or makes it; its parts are not looked at yet. One that another process still holds is waited for
+    /// ([`files::LOCK_PATIENCE`]).
     ///
     /// # Errors
     /// [`DataFolderError`]; nothing in the folder was changed.
-    pub(super) fn open(path: &Path, policy_name: &str) -> Result<Self, DataFolderError> {
+    pub(super) async fn open(path: &Path, policy_name: &str) -> Result<Self, DataFolderError> {
         files::create_private_dir(path)?;
-        let lock = LockFile::take(&path.join("in-use"))?;
+        let lock = LockFile::take_when_free(&path.join("in-use"), files::LOCK_PATIENCE).await?;
         let named = path.join("policy");
         match std::fs::read_to_string(&named) {
             Ok(found) if found.trim() != policy_name => {

@@ -49,14 +49,14 @@ impl Ground {
     ///
     /// # Errors
     /// [`StartError`].
-    pub(super) fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
+    pub(super) async fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
         let Surroundings { clock, entropy } = surroundings.clone();
         let policy = Arc::new(match &settings.policy {
             Some(path) => citycode_policy_file::read(path)?,
             None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
         });
         let path = settings.data.clone().or_else(super::data_folder::default_path);
-        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name)?;
+        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name).await?;
         let (mut opening, new_log) = look_at(&folder, settings, &entropy)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
         // Before the log is made: a crash in between leaves secrets that nothing was made with, and they are taken then.

@@ -52,7 +52,6 @@ pub struct System {
 
 /// What lives as long as the system.
 pub(super) struct Parts {
-    pub(super) folder: DataFolder,
     pub(super) policy: Arc<Policy>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) revocation: Arc<Revocation>,
@@ -64,6 +63,8 @@ pub(super) struct Parts {
     pub(super) verifying: Verifying,
     snapshots: Vec<Arc<dyn Snapshot>>,
     followers: Vec<JoinHandle<()>>,
+    /// Its lock is let go of last (fields are dropped in this order): who waits for it finds every store closed.
+    pub(super) folder: DataFolder,
 }
 
 impl System {
@@ -207,7 +208,7 @@ impl Recovered {
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
-        let mut ground = Ground::open(settings, surroundings)?;
+        let mut ground = Ground::open(settings, surroundings).await?;
         let found = recovery::look(&ground, settings).await?;
         let holders = Holders::follow(&ground, surroundings, health).await?;
         let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
