@@ -166,7 +166,12 @@ fn start(workspace: &Workspace, name: &str, seconds: u32) -> Result<Child> {
     command
         .stdout(log.try_clone().context("the log of a fuzz target")?)
         .stderr(log);
-    command.spawn().with_context(|| format!("fuzz target {name}"))
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a fuzz target ends by itself after its seconds, and is waited for"
+    )]
+    let started = command.spawn();
+    started.with_context(|| format!("fuzz target {name}"))
 }
 
 fn log_file(workspace: &Workspace, name: &str) -> std::path::PathBuf {

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,9 @@ use citycode_service_kit::auth::LocalAuthority;
 use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::files;
-use citycode_testkit::{NatsServer, NatsSync};
+use citycode_testkit::{NatsServer, NatsSync, Process};
 use futures::future::try_join_all;
+use tokio::process::Command;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::report::{Figure, Report};
@@ -80,7 +81,7 @@ fn config(server: String) -> jetstream::Config {
 
 /// A verifier's process and a way to it.
 struct Running {
-    process: Child,
+    process: Process,
     client: Client,
     bearer: MetadataValue<Ascii>,
     _folder: tempfile::TempDir,
@@ -90,10 +91,9 @@ impl Running {
     async fn start(server: &str) -> Result<Self> {
         let folder = folder::throw_away()?;
         std::fs::write(folder.path().join("server"), server)?;
-        let process = Command::new(std::env::current_exe()?)
-            .env(VERIFY, folder.path())
-            .stdin(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(VERIFY, folder.path()).stdin(Stdio::piped());
+        let process = Process::start(&mut command)?;
         let ready = folder.path().join("ready");
         let since = Instant::now();
         while !ready.exists() {
@@ -120,14 +120,6 @@ impl Running {
         let ticks = words.split_whitespace().skip(11).take(2);
         let ticks = ticks.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
         Ok(ticks / TICKS_PER_SECOND)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        // It ends by itself; how is of no interest here.
-        let _ = self.process.wait();
     }
 }
 

@@ -21,7 +21,7 @@ use citycode_projection::{BucketTail, Commit, LogIdentity};
 use citycode_service_kit::files;
 use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{NewSnapshot, SharedSnapshots, SnapshotKeys};
-use citycode_testkit::{NatsServer, NatsSync, Running};
+use citycode_testkit::{NatsServer, NatsSync, Process, Running};
 use citycode_token::SigningKey;
 use tokio::process::Command;
 
@@ -74,7 +74,7 @@ impl City {
 
     async fn citycode(&self, words: &[&str]) -> Result<()> {
         let program = self.programs.join("citycode");
-        let ended = Command::new(&program).args(words).output().await;
+        let ended = Process::output(Command::new(&program).args(words)).await;
         let ended = ended.with_context(|| {
             format!(
                 "{}: build it with `cargo build --release -p citycode --bins`",

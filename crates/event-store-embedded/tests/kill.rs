@@ -6,9 +6,9 @@
 
 mod fixture;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use citycode_event_store::{
@@ -16,6 +16,9 @@ use citycode_event_store::{
     SubscriptionBatch,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use citycode_testkit::Process;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 const FOLDER: &str = "CITYCODE_TEST_KILL_FOLDER";
 const FIRST: &str = "CITYCODE_TEST_KILL_FIRST";
@@ -70,27 +73,29 @@ async fn victim() {
 }
 
 /// Runs a child until it has said so many acknowledgements, kills it, and gives all that it said.
-fn run_and_kill(folder: &Path, first: u64, lines: u64) -> Vec<u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+async fn run_and_kill(folder: &Path, first: u64, lines: u64) -> Vec<u64> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "victim", "--nocapture"])
         .env(FOLDER, folder)
         .env(FIRST, first.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    let mut child = Process::start(&mut command).unwrap();
+    let mut from_child = BufReader::new(child.stdout()).lines();
+    let mut child = Some(child);
     let mut said = Vec::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+    while let Some(line) = from_child.next_line().await.unwrap() {
         // The harness's own lines stand between ours.
-        if let Some((_, number)) = line.unwrap().split_once("acknowledged ")
+        if let Some((_, number)) = line.split_once("acknowledged ")
             && let Ok(number) = number.parse()
         {
             said.push(number);
         }
         if said.len() as u64 == lines {
-            child.kill().unwrap();
+            // Lines that stand in the pipe already are still read.
+            child.take().unwrap().kill_9();
         }
     }
-    child.wait().unwrap();
     assert!(
         said.len() as u64 >= lines,
         "the child was killed, it did not end by itself"
@@ -132,7 +137,7 @@ async fn kill_9_at_many_moments_loses_nothing_acknowledged() {
     for round in 0..ROUNDS {
         // From the first acknowledgement to some hundreds, unevenly.
         let lines = 1 + (round * round * 37) % 700;
-        let said = run_and_kill(folder.path(), round * NUMBERS_PER_ROUND, lines);
+        let said = run_and_kill(folder.path(), round * NUMBERS_PER_ROUND, lines).await;
         let store = open(folder.path());
         // A retry of what was acknowledged last is a duplicate.
         let last = *said.last().unwrap();

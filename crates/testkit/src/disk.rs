@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use crate::eventually;
+use crate::{Process, eventually};
 
 const FILLER: &str = "filler";
 /// `strace` takes hold of every thread of a process, one by one.
@@ -87,7 +88,7 @@ impl Drop for SmallDisk {
 /// A process whose disk is slow: each flush waits before it begins. As long as this lives.
 #[derive(Debug)]
 pub struct SlowDisk {
-    tracer: Child,
+    tracer: Process,
     report: TempDir,
 }
 
@@ -99,16 +100,15 @@ impl SlowDisk {
     pub async fn under(process: u32, delay: Duration) -> Self {
         let report = TempDir::new().expect("a throw-away folder can be made");
         let inject = format!("inject=fsync,fdatasync:delay_enter={}", delay.as_micros());
-        let tracer = Command::new("strace")
+        let mut command = Command::new("strace");
+        command
             .args(["-f", "-e", "trace=fsync,fdatasync", "-e", &inject, "-o"])
             .arg(report.path().join("calls"))
             .args(["-p", &process.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(report.path().join("said")).expect("a file"))
-            .kill_on_drop(true)
-            .spawn()
-            .expect("strace is there (`cargo xtask tools`); nothing was tested");
+            .stderr(std::fs::File::create(report.path().join("said")).expect("a file"));
+        let tracer = Process::start(&mut command).expect("strace is there (`cargo xtask tools`); nothing was tested");
         let slow = Self { tracer, report };
         let what = "strace holds the process; without that nothing was tested";
         eventually(what, ATTACHED_WITHIN, || async { slow.said().contains("attached") }).await;
@@ -131,9 +131,7 @@ impl SlowDisk {
     /// # Panics
     /// Where the tracer does not end.
     pub async fn end(mut self) {
-        let id = self.tracer.id().expect("it was not waited for yet").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
-        self.tracer.wait().await.expect("a child can be waited for");
+        self.tracer.signal(Signal::TERM);
+        self.tracer.wait().await;
     }
 }

@@ -4,6 +4,7 @@
 //! Nobody here is a real person: ID numbers are well formed and drawn from the seed.
 
 pub mod checker;
+mod child;
 mod city;
 mod commit;
 mod disk;
@@ -17,6 +18,7 @@ mod port;
 mod process;
 mod road;
 
+pub use child::Process;
 pub use city::City;
 pub use commit::commit_of;
 pub use disk::{SlowDisk, SmallDisk};

@@ -10,13 +10,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::network::Network;
-use crate::{eventually, free_port};
+use crate::{Process, eventually, free_port};
 
 /// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
 /// busy one three servers that elect leaders for seventeen groups take several.
@@ -49,8 +50,9 @@ pub struct NatsServer {
     /// The network namespace that it runs in, if not this process's.
     namespace: Option<String>,
     store: PathBuf,
+    /// Before the folder that it writes into: fields are dropped in this order.
+    process: Option<Process>,
     folder: TempDir,
-    child: Option<Child>,
 }
 
 /// Where a server listens, runs and keeps its streams.
@@ -156,12 +158,12 @@ impl NatsServer {
             monitor_address,
             namespace,
             store,
+            process: None,
             folder,
-            child: None,
         }
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self) -> Process {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -177,15 +179,13 @@ impl NatsServer {
             }
             None => Command::new(&program),
         };
-        let child = command
+        command
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn();
-        child.unwrap_or_else(|error| {
+            .stderr(log);
+        Process::start(&mut command).unwrap_or_else(|error| {
             panic!(
                 "{} cannot be started ({error}): `cargo xtask tools` installs it",
                 program.display()
@@ -211,7 +211,7 @@ impl NatsServer {
     /// Where it does not run.
     #[must_use]
     pub fn process_id(&self) -> u32 {
-        self.child.as_ref().and_then(Child::id).expect("it runs")
+        self.running().id()
     }
 
     /// Where its monitoring stands, e.g. `http://127.0.0.1:8222`.
@@ -243,8 +243,7 @@ impl NatsServer {
     /// # Panics
     /// Where it does not run.
     pub async fn kill9(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().await.expect("a child can be killed");
+        self.process.take().expect("it runs").kill_9();
     }
 
     /// Starts it again on the data that it left, killing it first if it runs; back once it serves.
@@ -252,7 +251,7 @@ impl NatsServer {
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn restart(&mut self) {
-        if self.child.is_some() {
+        if self.process.is_some() {
             self.kill9().await;
         }
         self.come_up().await;
@@ -262,12 +261,12 @@ impl NatsServer {
     /// while it was down one may have been given: then it ends at once, and is started again.
     async fn come_up(&mut self) {
         for _ in 0..STARTS {
-            let mut child = self.spawn();
+            let mut process = self.spawn();
             tokio::select! {
                 // Dropped here, it is killed.
-                _ = child.wait() => {}
+                _ = process.wait() => {}
                 () = self.wait_until_healthy() => {
-                    self.child = Some(child);
+                    self.process = Some(process);
                     return;
                 }
             }
@@ -283,7 +282,7 @@ impl NatsServer {
     /// # Panics
     /// Where it does not run.
     pub async fn sigstop(&self) {
-        self.signal("-STOP").await;
+        self.running().signal(Signal::STOP);
     }
 
     /// Lets it go on (`SIGCONT`).
@@ -291,13 +290,11 @@ impl NatsServer {
     /// # Panics
     /// Where it does not run.
     pub async fn sigcont(&self) {
-        self.signal("-CONT").await;
+        self.running().signal(Signal::CONT);
     }
 
-    async fn signal(&self, signal: &str) {
-        let id = self.process_id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
     }
 
     /// Waits until it says of itself that it is healthy: in a cluster also that it has a leader and is current.

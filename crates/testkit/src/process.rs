@@ -6,11 +6,15 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::Process;
 
 /// Start of the one line that says that the process serves.
 const READY: &str = "ready ";
@@ -56,9 +60,11 @@ struct Said(Arc<Mutex<String>>);
 /// A process that said `ready http://ADDR`.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    process: Process,
     url: String,
     said: Said,
+    /// What keeps its outputs.
+    keeping: Vec<JoinHandle<()>>,
     home: TempDir,
 }
 
@@ -97,42 +103,46 @@ impl Running {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().map_err(|source| StartError::Spawn {
+            .stderr(Stdio::piped());
+        let mut process = Process::start(&mut command).map_err(|source| StartError::Spawn {
             program: program.to_owned(),
             source,
         })?;
         let said = Said::default();
-        let stderr = child.stderr.take().expect("standard error is piped");
-        let keeping = tokio::spawn(keep(BufReader::new(stderr).lines(), said.clone()));
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let mut lines = BufReader::new(stdout).lines();
+        let stderr = BufReader::new(process.stderr());
+        let mut keeping = tokio::spawn(keep(stderr.lines(), said.clone()));
+        let mut lines = BufReader::new(process.stdout()).lines();
         // One deadline for both: a process may close its output and live on without ever being ready.
         let came = timeout(deadline, async {
             match ready_line(&mut lines, &said).await {
                 Some(url) => Ok(url),
                 None => {
                     // To its last word, unless a child of its own holds on to the pipe.
-                    let _ = timeout(LAST_WORDS, keeping).await;
-                    Err(child.wait().await)
+                    let _ = timeout(LAST_WORDS, &mut keeping).await;
+                    Err(process.wait().await)
                 }
             }
         })
         .await;
         match came {
-            // Dropping the child kills it.
+            // Dropped here, the process is killed.
             Err(_) => Err(StartError::Late {
                 deadline,
                 said: said.text(),
             }),
-            Ok(Err(ended)) => Err(StartError::Ended {
-                status: ended.expect("a child can be waited for"),
+            Ok(Err(status)) => Err(StartError::Ended {
+                status,
                 said: said.text(),
             }),
             Ok(Ok(url)) => {
-                tokio::spawn(keep(lines, said.clone()));
-                Ok(Self { child, url, said, home })
+                let keeping = vec![keeping, tokio::spawn(keep(lines, said.clone()))];
+                Ok(Self {
+                    process,
+                    url,
+                    said,
+                    keeping,
+                    home,
+                })
             }
         }
     }
@@ -149,7 +159,7 @@ impl Running {
     /// Where it was waited for, which only this type does, at its end.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id().expect("it was not waited for yet")
+        self.process.id()
     }
 
     /// What it has said so far on both outputs, at most the last 256 KiB.
@@ -167,43 +177,58 @@ impl Running {
     /// A command of the same program's family with the same home folder, e.g. a client of this server.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = command_in(program, self.home.path());
-        command.kill_on_drop(true);
-        command
+        command_in(program, self.home.path())
     }
 
     /// Kills it at once (`kill -9`) and waits until it is gone.
-    ///
-    /// # Panics
-    /// Where the system refuses, which it does for no child of ours.
-    pub async fn kill_9(mut self) -> TempDir {
-        self.child.kill().await.expect("a child can be killed");
+    pub async fn kill_9(self) -> TempDir {
+        self.process.kill_9();
         self.home
     }
 
-    /// Sends it a signal by name, e.g. `STOP` or `CONT`.
+    /// Kills it (`kill -9`) and does not wait: it may still hold what it held. It is waited for when this is dropped.
+    pub fn sigkill(&self) {
+        self.process.signal(Signal::KILL);
+    }
+
+    /// Asks it to end (`SIGTERM`) and does not wait.
+    pub fn sigterm(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits until it ends, and gives all that it said.
     ///
     /// # Panics
-    /// Where the system refuses, which it does for no child of ours.
-    pub async fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), self.id().to_string()])
-            .status()
-            .await;
-        assert!(sent.is_ok_and(|status| status.success()), "the signal was sent");
+    /// Where it does not end within the deadline.
+    pub async fn ended(mut self, deadline: Duration) -> (ExitStatus, String) {
+        let ended = timeout(deadline, self.process.wait()).await;
+        let Ok(status) = ended else {
+            panic!("it did not end within {deadline:?}; it said:\n{}", self.said.text());
+        };
+        // To its last word, unless a child of its own holds on to the pipes.
+        for keeping in self.keeping {
+            let _ = timeout(LAST_WORDS, keeping).await;
+        }
+        (status, self.said.text())
+    }
+
+    /// Stops it where it stands (`SIGSTOP`): connections stay open and nothing answers.
+    pub fn sigstop(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    pub fn sigcont(&self) {
+        self.process.signal(Signal::CONT);
     }
 
     /// Asks it to end (`SIGTERM`) and waits for it.
     ///
     /// # Panics
     /// Where it does not end within the deadline.
-    pub async fn terminate(mut self, deadline: Duration) -> ExitStatus {
-        self.signal("TERM").await;
-        let ended = timeout(deadline, self.child.wait()).await;
-        let Ok(status) = ended else {
-            panic!("it did not end within {deadline:?}; it said:\n{}", self.said.text());
-        };
-        status.expect("a child can be waited for")
+    pub async fn terminate(self, deadline: Duration) -> ExitStatus {
+        self.sigterm();
+        self.ended(deadline).await.0
     }
 }
 
@@ -280,12 +305,9 @@ mod tests {
             async move { said.contains("loading") && said.contains("on\n") }
         })
         .await;
-        let id = running.child.id().expect("it runs");
+        let id = running.id();
         drop(running);
-        eventually("the process is gone", SOON, || async move {
-            !Path::new(&format!("/proc/{id}/fd/0")).exists()
-        })
-        .await;
+        assert!(!Path::new(&format!("/proc/{id}")).exists(), "the process is gone");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use citycode_event_store_jetstream::{Config, Durability};
-use citycode_testkit::{NatsCluster, NatsServer, Running, StartError, eventually_some, free_port};
+use citycode_testkit::{NatsCluster, NatsServer, Process, Running, StartError, eventually_some, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -341,12 +341,11 @@ pub(crate) async fn citycode(words: &[&OsStr]) -> Vec<u8> {
 }
 
 async fn citycode_by(words: &[&OsStr], environment: &[(String, String)]) -> Vec<u8> {
-    let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    command
         .args(words)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .output()
-        .await;
-    let ended = ended.expect("it runs");
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    let ended = Process::output(&mut command).await.expect("it runs");
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     ended.stdout
 }

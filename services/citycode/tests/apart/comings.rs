@@ -141,11 +141,11 @@ async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
     drop(issuers.remove(0).kill_9().await);
     settle().await;
     issuers.push(city.start(&issuer(), "issuer-1", "").await);
-    verifiers[0].signal("STOP").await;
+    verifiers[0].sigstop();
     settle().await;
     assert!(verifiers.remove(1).terminate(DEADLINE).await.success());
     settle().await;
-    verifiers[0].signal("CONT").await;
+    verifiers[0].sigcont();
     stop.store(true, Ordering::SeqCst);
     for person in people {
         let life = person.await.expect("no panic");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, NatsServer, Running, StartError, eventually};
+use citycode_testkit::{IdNumbers, NatsServer, Process, Running, StartError, eventually};
 use jiff::civil::date;
 use serde_json::Value;
 
@@ -105,19 +105,15 @@ async fn an_archive_that_waits_for_a_silent_server_goes_when_it_is_told_to() {
     let source = format!("nats://{}", silent.local_addr().expect("an address"));
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive").display().to_string();
-    let mut archiving = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
-        .args(["archive", "--from", &source, "--to", &archive, "--unproven"])
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    command.args(["archive", "--from", &source, "--to", &archive, "--unproven"]);
+    let mut archiving = Process::start(&mut command).expect("it starts");
     // From its first call on it knows what the signal means.
     let called = tokio::time::timeout(DEADLINE, silent.accept()).await;
     let _says_nothing = called.expect("it calls").expect("a connection");
-    let id = archiving.id().expect("it runs").to_string();
-    let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status();
-    assert!(sent.await.is_ok_and(|status| status.success()));
+    archiving.sigterm();
     let ended = tokio::time::timeout(DEADLINE, archiving.wait()).await;
-    let status = ended.expect("it goes").expect("it is waited for");
+    let status = ended.expect("it goes");
     assert!(status.success(), "{status}");
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, eventually, free_port};
+use citycode_testkit::{IdNumbers, Process, eventually, free_port};
 use jiff::civil::date;
 use serde_json::Value;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
@@ -110,10 +110,9 @@ async fn with_certificates_strangers_are_refused_the_portal_works_and_probes_sti
         .await
         .expect("an answer");
     assert_eq!(answer.status(), 404, "numbers are told on the management port");
-    let doctor = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
-        .args(["doctor", "--output", "json", "--server", portal.url()])
-        .output()
-        .await;
+    let mut doctor = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    doctor.args(["doctor", "--output", "json", "--server", portal.url()]);
+    let doctor = Process::output(&mut doctor).await;
     let found: Value = serde_json::from_slice(&doctor.expect("it runs").stdout).expect("JSON");
     assert_eq!(found["checks"][0]["check"], "server", "{found}");
     assert_eq!(found["checks"][0]["ok"], true, "{found}");

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use citycode_testkit::{eventually, free_port};
+use citycode_testkit::{Process, eventually, free_port};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// Starting, and reading rules.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Ends with the test, by its process id.
 pub(crate) struct Prometheus {
-    _child: Child,
+    _process: Process,
     url: String,
     http: reqwest::Client,
 }
@@ -32,15 +32,14 @@ impl Prometheus {
         std::fs::write(&config, settings).expect("a file");
         let address = format!("127.0.0.1:{}", free_port());
         let log = std::fs::File::create(folder.join("prometheus.log")).expect("a file");
-        let child = Command::new("prometheus")
+        let mut command = Command::new("prometheus");
+        command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
             .arg(format!("--web.listen-address={address}"))
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn();
+            .stderr(log);
         let prometheus = Self {
-            _child: child.expect("prometheus is installed: `cargo xtask tools`"),
+            _process: Process::start(&mut command).expect("prometheus is installed: `cargo xtask tools`"),
             url: format!("http://{address}"),
             http: reqwest::Client::new(),
         };

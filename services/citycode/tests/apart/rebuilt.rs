@@ -4,7 +4,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, NatsServer, Running, eventually};
+use citycode_testkit::{IdNumbers, NatsServer, Process, Running, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -32,13 +32,10 @@ async fn moved(words: &[String]) -> Value {
 
 /// A user who may make streams and write no commit: the servers do not answer it, and the command shows what they say.
 async fn is_told_what_it_lacks(words: &[String]) {
-    let mut moving = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
-        .args(words)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut said = BufReader::new(moving.stderr.take().expect("it is piped")).lines();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    command.args(words).stderr(Stdio::piped());
+    let mut moving = Process::start(&mut command).expect("it starts");
+    let mut said = BufReader::new(moving.stderr()).lines();
     let told = async {
         while let Some(line) = said.next_line().await.expect("it speaks") {
             if line.to_lowercase().contains("permissions violation for publish") {
@@ -48,7 +45,7 @@ async fn is_told_what_it_lacks(words: &[String]) {
         panic!("it ended and did not say it");
     };
     tokio::time::timeout(DEADLINE, told).await.expect("it says it");
-    moving.kill().await.expect("it runs");
+    moving.kill_9();
 }
 
 /// A city's services, and the portal before them.
@@ -85,13 +82,9 @@ impl Life {
 async fn vault(city: &City, what: &[&str]) -> Output {
     let config = city.config_of("backup");
     let config = ["--config".as_ref(), config.as_os_str()];
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"))
-        .arg("vault")
-        .args(what)
-        .args(config)
-        .output()
-        .await
-        .expect("it runs")
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    command.arg("vault").args(what).args(config);
+    Process::output(&mut command).await.expect("it runs")
 }
 
 fn succeeded(ended: &Output) {

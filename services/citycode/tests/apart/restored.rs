@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use citycode_testkit::{IdNumbers, eventually};
+use citycode_testkit::{IdNumbers, Process, eventually};
 use jiff::civil::date;
 use serde_json::json;
 
@@ -28,14 +28,11 @@ fn refuses(health: &str) -> bool {
 }
 
 async fn copy(from: &Path, to: &Path) {
-    let copied = tokio::process::Command::new("cp")
-        .arg("-a")
-        .arg(from)
-        .arg(to)
-        .status()
-        .await;
+    let mut command = tokio::process::Command::new("cp");
+    command.arg("-a").arg(from).arg(to);
+    let copied = Process::output(&mut command).await;
     assert!(
-        copied.is_ok_and(|status| status.success()),
+        copied.is_ok_and(|copied| copied.status.success()),
         "{} is copied",
         from.display()
     );

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use citycode_testkit::Process;
+
 use crate::city::{City, audit, issuer, portal, revocation, verifier};
 
 #[tokio::test]
@@ -9,13 +11,9 @@ async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernet
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     for file in ["compose/city.toml", "kubernetes/base/city.toml"] {
         for program in [issuer(), revocation(), verifier(), audit(), portal()] {
-            let checked = tokio::process::Command::new(&program)
-                .arg("--check-config")
-                .arg("--config")
-                .arg(deploy.join(file))
-                .output()
-                .await
-                .expect("it runs");
+            let mut command = tokio::process::Command::new(&program);
+            command.arg("--check-config").arg("--config").arg(deploy.join(file));
+            let checked = Process::output(&mut command).await.expect("it runs");
             let said = String::from_utf8_lossy(&checked.stderr);
             // What it names lies in a container: that much is said, and nothing else.
             let what = format!("{} with {file}: {said}", program.display());
@@ -35,12 +33,9 @@ async fn a_configuration_whose_files_are_there_is_in_order_and_one_that_lacks_a_
     let check = async |policy: &str| {
         let program = verifier();
         let config = city.write_config(&program, "checked", city.urls(), policy);
-        let checked = tokio::process::Command::new(&program)
-            .args(["--check-config", "--config"])
-            .arg(config)
-            .output()
-            .await
-            .expect("it runs");
+        let mut command = tokio::process::Command::new(&program);
+        command.args(["--check-config", "--config"]).arg(config);
+        let checked = Process::output(&mut command).await.expect("it runs");
         (
             checked.status.success(),
             String::from_utf8_lossy(&checked.stderr).into_owned(),

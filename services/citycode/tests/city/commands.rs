@@ -3,6 +3,7 @@
 
 use std::process::{Output, Stdio};
 
+use citycode_testkit::Process;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -35,18 +36,17 @@ impl Client {
     }
 
     pub(crate) async fn run(&self, input: impl AsRef<[u8]>, args: &[&str]) -> Output {
-        let mut child = self
-            .command(args)
+        let mut command = self.command(args);
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
+            .stderr(Stdio::piped());
+        let mut process = Process::start(&mut command).unwrap();
+        let mut stdin = process.stdin();
         // A command that refuses its flags ends before it reads.
         let _ = stdin.write_all(input.as_ref()).await;
         drop(stdin);
-        child.wait_with_output().await.unwrap()
+        process.into_output().await
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> tokio::process::Command {

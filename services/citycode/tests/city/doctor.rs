@@ -1,5 +1,6 @@
 //! `citycode doctor` tries what it finds.
 
+use citycode_testkit::Process;
 use serde_json::Value;
 
 use crate::server::{Server, binary};
@@ -11,12 +12,11 @@ async fn a_token_is_called_good_only_if_the_server_accepts_it() {
     let good = std::fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
     let changed = good.trim().chars().rev().collect::<String>();
     for (token, accepted) in [(good.trim(), true), (&changed, false), ("no token", false)] {
-        let run = tokio::process::Command::new(binary())
+        let mut command = tokio::process::Command::new(binary());
+        command
             .args(["doctor", "--output", "json", "--server", server.process.url()])
-            .env("CITYCODE_TOKEN", token)
-            .output()
-            .await
-            .unwrap();
+            .env("CITYCODE_TOKEN", token);
+        let run = Process::output(&mut command).await.unwrap();
         let said: Value = serde_json::from_slice(&run.stdout).unwrap();
         let checks = said["checks"].as_array().unwrap();
         let check = checks.iter().find(|check| check["check"] == "token").unwrap();

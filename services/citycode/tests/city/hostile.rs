@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use citycode_testkit::IdNumbers;
+use citycode_testkit::{IdNumbers, Process};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -75,11 +75,9 @@ async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
 
 /// `up` that is expected to end.
 async fn up(data: &Path) -> std::process::Output {
-    let run = tokio::process::Command::new(binary())
-        .args(["up", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data)
-        .kill_on_drop(true)
-        .output();
+    let mut command = tokio::process::Command::new(binary());
+    command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    let run = Process::output(&mut command);
     let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
     ended.expect("it ends").expect("it runs")
 }
@@ -173,7 +171,7 @@ async fn a_clock_that_jumps_back_stops_changes_and_verdicts_until_it_is_right_ag
 
 /// A file system of its own size, in a mount namespace that lives as long as this.
 struct SmallDisk {
-    holder: tokio::process::Child,
+    holder: Process,
     folder: PathBuf,
 }
 
@@ -183,15 +181,14 @@ impl SmallDisk {
             "mount -t tmpfs -o size={megabytes}m,mode=700 none '{}' && echo mounted && exec cat",
             folder.display()
         );
-        let mut holder = tokio::process::Command::new("unshare")
+        let mut command = tokio::process::Command::new("unshare");
+        command
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("util-linux is part of the base system");
+            .stdout(Stdio::piped());
+        let mut holder = Process::start(&mut command).expect("util-linux is part of the base system");
         let mut said = String::new();
-        let mut out = BufReader::new(holder.stdout.take().expect("piped"));
+        let mut out = BufReader::new(holder.stdout());
         out.read_line(&mut said).await.expect("a line");
         assert_eq!(
             said.trim(),
@@ -205,7 +202,7 @@ impl SmallDisk {
     }
 
     fn pid(&self) -> String {
-        self.holder.id().expect("it runs").to_string()
+        self.holder.id().to_string()
     }
 
     /// The words that run a program on this disk.

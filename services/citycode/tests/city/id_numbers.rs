@@ -1,5 +1,6 @@
 //! ID numbers that stand on no command line: every flag that takes one reads standard input and files too.
 
+use citycode_testkit::Process;
 use serde_json::Value;
 
 use crate::commands::{Client, WANG, out, talk};
@@ -93,12 +94,13 @@ async fn on_a_terminal_a_missing_number_is_asked_for() {
     command
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
+    command.stderr(std::process::Stdio::piped());
+    let mut process = Process::start(&mut command).unwrap();
+    let mut stdin = process.stdin();
     tokio::io::AsyncWriteExt::write_all(&mut stdin, format!("{WANG}\n").as_bytes())
         .await
         .unwrap();
-    let run = child.wait_with_output().await.unwrap();
+    let run = process.into_output().await;
     drop(stdin);
     assert!(run.status.success(), "{}", out(&run));
     assert!(out(&run).contains("ID number (--id-number): "), "{}", out(&run));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use citycode_testkit::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -48,7 +49,7 @@ impl User {
         let mut command = tokio::process::Command::new("env");
         command.args(["-u", "CITYCODE_TOKEN", "-u", "CITYCODE_TOKEN_FILE", &self.state()]);
         command.arg(binary()).args(args).args(["--server", server]);
-        command.output().await.unwrap()
+        Process::output(&mut command).await.unwrap()
     }
 }
 
@@ -170,8 +171,8 @@ async fn an_open_stream_over_the_socket_does_not_hold_up_the_end() {
     command
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped());
-    let mut gate = command.spawn().unwrap();
-    let (mut stdin, mut stdout) = (gate.stdin.take().unwrap(), gate.stdout.take().unwrap());
+    let mut gate = Process::start(&mut command).unwrap();
+    let (mut stdin, mut stdout) = (gate.stdin(), gate.stdout());
     stdin.write_all(b"x\n").await.unwrap();
     let mut answer = vec![0; 16];
     stdout.read_exact(&mut answer).await.unwrap();
@@ -180,5 +181,5 @@ async fn an_open_stream_over_the_socket_does_not_hold_up_the_end() {
         .await
         .expect("it ends");
     drop(stdout);
-    assert!(!gate.wait().await.unwrap().success());
+    assert!(!gate.wait().await.success());
 }

@@ -275,7 +275,7 @@ async fn no_kill_9_is_taken_for_a_loss() {
         });
         let killed = async {
             tokio::task::yield_now().await;
-            server.process.signal("KILL").await;
+            server.process.sigkill();
         };
         tokio::join!(futures::future::join_all(pending), killed);
         server.process.kill_9().await;

@@ -15,6 +15,7 @@ mod moved;
 mod pictures;
 mod privacy;
 mod proxies;
+mod restarts;
 mod scan_lines;
 mod server;
 mod tokens;

@@ -4,18 +4,15 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use citycode_testkit::{IdNumbers, NatsServer};
+use citycode_testkit::{IdNumbers, NatsServer, Process};
 use serde_json::{Value, json};
 
 use crate::server::{Server, binary};
 
 async fn migrate(args: &[&str]) -> std::process::Output {
-    let run = tokio::process::Command::new(binary())
-        .arg("migrate")
-        .args(args)
-        .args(["--output", "json"])
-        .output();
-    run.await.expect("it runs")
+    let mut command = tokio::process::Command::new(binary());
+    command.arg("migrate").args(args).args(["--output", "json"]);
+    Process::output(&mut command).await.expect("it runs")
 }
 
 async fn moved(args: &[&str]) -> Value {

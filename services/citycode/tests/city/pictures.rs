@@ -1,5 +1,6 @@
 //! `--out`: what can fail on this machine is tried before a code is issued, and standard output stays one JSON value.
 
+use citycode_testkit::Process;
 use serde_json::Value;
 
 use crate::commands::{Client, WANG, talk};
@@ -63,12 +64,11 @@ async fn what_a_phone_shows_is_printed_only_once_its_picture_stands() {
     let picture = client.folder.path().join("now.png").display().to_string();
     for (out, exit) in [(picture.as_str(), 0), ("/nonexistent/now.png", 1), ("now.pdf", 2)] {
         // No server is asked: there is none at this address.
-        let run = tokio::process::Command::new(crate::server::binary())
+        let mut command = tokio::process::Command::new(crate::server::binary());
+        command
             .args(["present", "--phone", &phone, "--out", out, "--output", "json"])
-            .args(["--server", "http://127.0.0.1:1", "--token", token])
-            .output()
-            .await
-            .unwrap();
+            .args(["--server", "http://127.0.0.1:1", "--token", token]);
+        let run = Process::output(&mut command).await.unwrap();
         assert_eq!(run.status.code(), Some(exit), "{out}: {}", talk(&run));
         let said: Value = serde_json::from_slice(&run.stdout).expect("one JSON value");
         assert_eq!(said.get("presentation").is_some(), exit == 0, "{said}");

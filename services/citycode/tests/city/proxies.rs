@@ -4,7 +4,7 @@
 
 use std::process::Output;
 
-use citycode_testkit::free_port;
+use citycode_testkit::{Process, free_port};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -52,7 +52,7 @@ async fn run(server: &str, token: &str, proxy: (&str, &str), args: &[&str]) -> O
     }
     command.args(args).args(["--server", server, "--output", "json"]);
     command.env("CITYCODE_TOKEN", token).env(proxy.0, proxy.1);
-    command.output().await.unwrap()
+    Process::output(&mut command).await.unwrap()
 }
 
 #[tokio::test]

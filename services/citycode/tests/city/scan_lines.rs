@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use citycode_testkit::Process;
 use serde_json::Value;
 
 use crate::commands::{Client, out, talk};
@@ -80,7 +81,9 @@ async fn line_ends_and_framing_of_scanners_and_utf16_are_understood() {
 async fn input_that_cannot_be_read_ends_with_a_message_and_not_with_success() {
     let client = Client::new().await;
     let folder = std::fs::File::open(client.folder.path()).unwrap();
-    let run = client.command(&ASK).stdin(Stdio::from(folder)).output().await.unwrap();
+    let run = Process::output(client.command(&ASK).stdin(Stdio::from(folder)))
+        .await
+        .unwrap();
     assert_eq!(run.status.code(), Some(1));
     assert!(talk(&run).contains("cannot read standard input"), "{}", talk(&run));
 }
@@ -102,20 +105,16 @@ async fn with_json_the_answers_are_one_value_also_where_they_end_in_a_failure() 
     );
 
     let folder = std::fs::File::open(client.folder.path()).unwrap();
-    let run = client
-        .command(&as_json)
-        .stdin(Stdio::from(folder))
-        .output()
+    let run = Process::output(client.command(&as_json).stdin(Stdio::from(folder)))
         .await
         .unwrap();
     let answers: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(answers[0]["problem"]["code"], "local");
-    let stopped = tokio::process::Command::new(binary())
+    let mut command = tokio::process::Command::new(binary());
+    command
         .args(as_json)
-        .args(["--server", "http://127.0.0.1:1", "--token", "a.b.c"])
-        .output()
-        .await
-        .unwrap();
+        .args(["--server", "http://127.0.0.1:1", "--token", "a.b.c"]);
+    let stopped = Process::output(&mut command).await.unwrap();
     let answers: Value = serde_json::from_slice(&stopped.stdout).unwrap();
     assert_eq!(answers[0]["problem"]["code"], "unavailable", "{answers}");
     assert_eq!(stopped.status.code(), Some(5));

@@ -3,6 +3,7 @@
 
 use std::process::{Output, Stdio};
 
+use citycode_testkit::Process;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -19,10 +20,7 @@ const GATE: [&str; 7] = [
 ];
 
 async fn with_token(client: &Client, token: &str, args: &[&str]) -> Output {
-    client
-        .command(args)
-        .env("CITYCODE_TOKEN", token)
-        .output()
+    Process::output(client.command(args).env("CITYCODE_TOKEN", token))
         .await
         .unwrap()
 }
@@ -78,16 +76,15 @@ async fn a_revocation_ends_a_stream_that_is_open() {
     let client = Client::new().await;
     let issued = client.json(&[&GATE[..], &["gate-7"]].concat()).await;
     let (id, token) = (issued["id"].as_str().unwrap(), issued["token"].as_str().unwrap());
-    let mut gate = client
-        .command(&["verify", "--place", "sampling_desk", "-", "--output", "ndjson"])
+    let mut command = client.command(&["verify", "--place", "sampling_desk", "-", "--output", "ndjson"]);
+    command
         .env("CITYCODE_TOKEN", token)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = gate.stdin.take().unwrap();
-    let mut answers = BufReader::new(gate.stdout.take().unwrap()).lines();
+        .stderr(Stdio::piped());
+    let mut gate = Process::start(&mut command).unwrap();
+    let mut stdin = gate.stdin();
+    let mut answers = BufReader::new(gate.stdout()).lines();
     stdin.write_all(b"x\n").await.unwrap();
     let answer = answers.next_line().await.unwrap().unwrap();
     assert!(answer.contains("unreadable"), "{answer}");
@@ -100,7 +97,7 @@ async fn a_revocation_ends_a_stream_that_is_open() {
         "{last}"
     );
     drop(answers);
-    assert_eq!(gate.wait().await.unwrap().code(), Some(6));
+    assert_eq!(gate.wait().await.code(), Some(6));
     drop(stdin);
 }
 

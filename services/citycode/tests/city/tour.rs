@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use citycode_testkit::IdNumbers;
+use citycode_testkit::{IdNumbers, Process};
 
 use crate::server::{Server, binary};
 
@@ -15,7 +15,7 @@ async fn the_ten_questions_are_answered_as_the_rules_say_from_real_pictures() {
         .args(["demo", "--output", "json", "--out"])
         .arg(&out)
         .stderr(Stdio::null());
-    let ran = command.output().await.expect("the tour runs");
+    let ran = Process::output(&mut command).await.expect("the tour runs");
     let whole: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
     assert!(ran.status.success(), "{whole:#}");
     let findings = whole["findings"].as_array().expect("findings");
@@ -83,7 +83,7 @@ async fn commands_end_with_the_exit_codes_of_the_contract() {
         if !line.contains("--server") {
             command.args(["--server", server.process.url()]);
         }
-        let ran = command.output().await.expect("the command runs");
+        let ran = Process::output(&mut command).await.expect("the command runs");
         let said = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(*expected), "{line}: {said}");
         if !matches!(expected, 0 | 2) && !line.starts_with("verify --place s") {

@@ -1,0 +1,261 @@
+//! A child process that cannot outlive its guard.
+//!
+//! `kill_on_drop` of tokio sends the signal and does not wait: the process goes on for a moment, and with it the lock
+//! on its folder, its ports and its mounts, which the next process of the same test then finds taken. So every process
+//! that a test starts is a [`Process`] (clippy refuses the others), and when that is dropped or killed the process and
+//! everything that it started is gone.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+/// How long a process that was killed may take to be gone: the kernel frees gigabytes in less. One that takes longer
+/// hangs in the kernel, and no waiting helps.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// Generations of processes below the child: a shell, its program, and one more.
+const GENERATIONS: usize = 4;
+
+/// A child process; gone, with its descendants, once this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// Whatever the system says against it.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that starts processes for tests")]
+        let child = command.spawn()?;
+        Ok(Self { child })
+    }
+
+    /// Runs the command to its end and gives what it said on both outputs. Where this future is dropped, the process
+    /// is gone.
+    ///
+    /// # Errors
+    /// The command cannot be started.
+    pub async fn output(command: &mut Command) -> io::Result<Output> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self::start(command)?.into_output().await)
+    }
+
+    /// Waits for the end, with standard input closed, and gives what it says from now on.
+    ///
+    /// # Panics
+    /// Where an output is not piped, or cannot be read.
+    pub async fn into_output(mut self) -> Output {
+        drop(self.child.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut out, mut err) = (self.stdout(), self.stderr());
+        let read = tokio::try_join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+        read.expect("a child's output can be read");
+        Output {
+            status: self.wait().await,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// Where it was waited for.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it was not waited for yet")
+    }
+
+    /// Its standard input.
+    ///
+    /// # Panics
+    /// Where that is not piped, or was taken.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is piped")
+    }
+
+    /// Its standard output.
+    ///
+    /// # Panics
+    /// Where that is not piped, or was taken.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("standard output is piped")
+    }
+
+    /// Its standard error.
+    ///
+    /// # Panics
+    /// Where that is not piped, or was taken.
+    pub fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("standard error is piped")
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// Never for a child of ours.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("a child can be waited for")
+    }
+
+    /// Asks it to end (`SIGTERM`).
+    ///
+    /// # Panics
+    /// Where it was waited for.
+    pub fn sigterm(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it was waited for.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let sent = pidfd_of(self.id()).and_then(|process| pidfd_send_signal(process, signal));
+        // One that has just ended takes no signal, and needs none.
+        let _ = sent;
+    }
+
+    /// Kills it at once (`kill -9`), with everything that it started, and waits until all of it is gone.
+    pub fn kill_9(self) {
+        drop(self);
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        // Reaped already: its number may be another's by now.
+        let Some(id) = self.child.id() else {
+            return Ok(());
+        };
+        // Listed before the kill: orphans are found by nobody.
+        let family = std::iter::once(id).chain(descendants(id));
+        let family: Vec<OwnedFd> = family.filter_map(|id| pidfd_of(id).ok()).collect();
+        for process in &family {
+            // Refused only where it has ended.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        let deadline = Timespec::try_from(GONE_WITHIN).expect("seconds fit");
+        for process in &family {
+            // Readable once the process, all its threads and all its open files are gone (pidfd_open(2)).
+            let mut watched = [PollFd::new(process, PollFlags::IN)];
+            if poll(&mut watched, Some(&deadline))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        self.child.try_wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("a process that was killed may not be gone: {error}");
+        }
+    }
+}
+
+fn pidfd_of(id: u32) -> rustix::io::Result<OwnedFd> {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    pidfd_open(id.ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
+}
+
+/// The processes that a process has started, and those that they have.
+fn descendants(of: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut generation = vec![of];
+    for _ in 0..GENERATIONS {
+        generation = generation.iter().flat_map(|parent| children(*parent)).collect();
+        all.extend(&generation);
+    }
+    all
+}
+
+/// By each of its threads (proc_pid_task(5), `children`); none where the kernel does not tell.
+fn children(of: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{of}/task")) else {
+        return Vec::new();
+    };
+    let told = threads.flatten().filter_map(|thread| {
+        let told = std::fs::read_to_string(thread.path().join("children"));
+        told.ok()
+    });
+    let told: String = told.collect();
+    told.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    use super::*;
+
+    /// A shell that holds a lock with `flock(1)` in a child of its own, and says when it does.
+    async fn locker(lock: &std::path::Path) -> Process {
+        let script = format!(
+            "flock --nonblock {} sh -c 'echo held; exec sleep 600'; exit 1",
+            lock.display()
+        );
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut process = Process::start(&mut command).unwrap();
+        let mut said = BufReader::new(process.stdout()).lines();
+        assert_eq!(said.next_line().await.unwrap().as_deref(), Some("held"));
+        process
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_and_its_descendants_hold_nothing_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        for _ in 0..20 {
+            let process = locker(&lock).await;
+            let id = process.id();
+            File::open(&lock)
+                .unwrap()
+                .try_lock()
+                .expect_err("a descendant holds it");
+            drop(process);
+            File::open(&lock).unwrap().try_lock().expect("nobody holds it");
+            assert!(!std::path::Path::new(&format!("/proc/{id}")).exists(), "it was reaped");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_output_that_nobody_waits_for_any_more_leaves_no_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("id");
+        let script = format!("echo $$ > {}; exec sleep 600", said.display());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]);
+        let id = || std::fs::read_to_string(&said).ok().filter(|id| id.ends_with('\n'));
+        let started = crate::eventually("it runs", Duration::from_secs(60), || async { id().is_some() });
+        tokio::select! {
+            ended = Process::output(&mut command) => panic!("it ends by itself: {ended:?}"),
+            () = started => {}
+        }
+        let id = id().expect("it was started");
+        assert!(!std::path::Path::new(&format!("/proc/{}", id.trim())).exists());
+    }
+
+    #[tokio::test]
+    async fn the_output_is_whole_and_the_status_is_told() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let ended = Process::output(&mut command).await.unwrap();
+        assert_eq!(ended.status.code(), Some(3));
+        assert_eq!((&*ended.stdout, &*ended.stderr), (&b"out\n"[..], &b"err\n"[..]));
+    }
+}
