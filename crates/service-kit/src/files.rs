@@ -157,6 +157,15 @@ pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
         .mode(PRIVATE_DIR_MODE)
         .create(path)
         .map_err(io_error("create the folder", path))?;
+    refuse_wider_than_owner(path)
+}
+
+/// Refuses a file or folder that belongs to another user than this one or root, or on which another one has a right; see
+/// [`read_private`] for the one exception.
+///
+/// # Errors
+/// [`FileError::TooOpen`], [`FileError::OtherOwner`], [`FileError::Io`].
+pub fn refuse_wider_than_owner(path: &Path) -> Result<(), FileError> {
     let opened = File::open(path).map_err(io_error("open", path))?;
     access::refuse_others(path, &opened)
 }
