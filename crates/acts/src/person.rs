@@ -6,10 +6,11 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::policy::{ChannelPolicy, KindPolicy, Policy};
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::{CommandContext, HolderLog};
+use citycode_holder_log::{Begun, CommandContext, HolderLog};
 use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::{Clock, ClockTrust};
+use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::limits::{self, DistinctLimiter, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
@@ -331,6 +332,7 @@ impl Desk {
             actor: format!("{actor};{}", &caller_digest[..8]),
             trace_context: telemetry::current_traceparent(),
             now,
+            begun: deadline::current().map_or_else(Begun::default, |deadline| Begun::of(deadline.begun())),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use citycode_domain::lifecycle::Refusal;
 use citycode_holder_log::ExecuteError;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_vault::VaultError;
 use citycode_wire::request::InvalidRequest;
 
@@ -42,6 +42,7 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             tracing::error!(%why, "a command was not done");
             Problem::new(Code::Unavailable, "the change was not made: the log took no commit")
                 .with_fix("try again; the same command id is safe to use")
+                .with_outcome(Outcome::NotDone)
         }
         ExecuteError::Unknown => Problem::change_unknown(),
     }

@@ -1,6 +1,7 @@
 //! The loop of one command: state, decision, append, fold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,6 +39,24 @@ pub struct CommandContext {
     pub trace_context: Option<String>,
     /// The instant of the command, read once.
     pub now: Timestamp,
+    /// Set while the command's commit may stand in the log without an answer of the log's.
+    pub begun: Begun,
+}
+
+/// Whether a change was begun, for whoever stops waiting for it: until then it was surely not made.
+#[derive(Clone, Debug, Default)]
+pub struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    /// The same flag as this one.
+    #[must_use]
+    pub fn of(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    fn set(&self, begun: bool) {
+        self.0.store(begun, Ordering::Release);
+    }
 }
 
 /// Decides a command on a holder's state.
@@ -273,11 +292,14 @@ impl HolderLog {
                 return Ok(Executed::unchanged());
             }
             let commit = new_commit(stream, &events, id, context, now);
+            context.begun.set(true);
             // The register has the commit before the next command of this bucket is decided.
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
                 drop(turn);
                 return self.answer(appended, events, context).await;
             }
+            // Another change came first, and this one was not made.
+            context.begun.set(false);
         }
         Err(contended())
     }
@@ -304,10 +326,13 @@ impl HolderLog {
                 return Ok(Executed::unchanged());
             }
             let commit = new_commit(stream, &events, id, context, context.now);
+            context.begun.set(true);
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
                 drop(turn);
                 return self.answer(appended, events, context).await;
             }
+            // Another change came first, and this one was not made.
+            context.begun.set(false);
         }
         Err(contended())
     }

@@ -13,6 +13,6 @@ mod fold;
 mod locks;
 mod streams;
 
-pub use execute::{CommandContext, Decide, ExecuteError, Executed, HolderLog, PureDecision};
+pub use execute::{Begun, CommandContext, Decide, ExecuteError, Executed, HolderLog, PureDecision};
 pub use fold::{RegisterFold, SystemFold, events_of, folded_events, projected};
 pub use streams::{KEYS_STREAM, holder_of, holder_stream, lease_stream};

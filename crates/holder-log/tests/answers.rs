@@ -14,7 +14,7 @@ use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
     RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Subscription, SubscriptionError,
 };
-use citycode_holder_log::{CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
 use citycode_projection::register::HolderRegister;
 
 const HOLDER: HolderId = HolderId([3; 16]);
@@ -102,6 +102,7 @@ async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
         actor: "test".into(),
         trace_context: None,
         now: Timestamp(1_700_000_000),
+        begun: Begun::default(),
     };
     let mut decision = PureDecision(|_: &HolderState, _| {
         Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })])

@@ -10,7 +10,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Position, StreamName};
-use citycode_holder_log::{CommandContext, HolderLog, KEYS_STREAM, PureDecision, RegisterFold, SystemFold};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, KEYS_STREAM, PureDecision, RegisterFold, SystemFold};
 use citycode_projection::register::HolderRegister;
 use tokio::sync::oneshot;
 
@@ -52,6 +52,7 @@ fn context(id: u8) -> CommandContext {
         actor: "test".into(),
         trace_context: None,
         now: Timestamp(1_700_000_000),
+        begun: Begun::default(),
     }
 }
 

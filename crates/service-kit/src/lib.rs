@@ -12,6 +12,7 @@ pub mod auth;
 pub mod bounded;
 pub mod clock;
 pub mod config;
+pub mod deadline;
 pub mod entropy;
 pub mod files;
 pub mod health;

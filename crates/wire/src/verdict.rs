@@ -71,7 +71,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
 
 /// The answer in a stream to a scan that could not be judged at all: a stable code and a sentence.
 #[must_use]
-pub fn problem_answer(place: &str, code: &str, detail: &str) -> v1::VerifyResponse {
+pub fn problem_answer(place: &str, problem: model::Problem) -> v1::VerifyResponse {
     v1::VerifyResponse {
         decision: v1::Decision::Unspecified.into(),
         reason: v1::Reason::Unspecified.into(),
@@ -82,10 +82,7 @@ pub fn problem_answer(place: &str, code: &str, detail: &str) -> v1::VerifyRespon
         standing: model::Standing::Unspecified.into(),
         as_of: None,
         explanation: None,
-        problem: Some(model::Problem {
-            code: code.to_owned(),
-            detail: detail.to_owned(),
-        }),
+        problem: Some(problem),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use citycode_service_kit::auth::caller;
+use citycode_service_kit::deadline;
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{HistoryRequest, HistoryResponse};
 use tonic::{Request, Response, Status};
@@ -16,7 +17,11 @@ pub struct AuditFace(pub Arc<Audit>);
 #[tonic::async_trait]
 impl AuditService for AuditFace {
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(self.0.history(&caller, request.get_ref()).await?))
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            self.0.history(&caller, message).await
+        };
+        Ok(Response::new(deadline::question(metadata, answer).await?))
     }
 }

@@ -81,6 +81,9 @@ pub struct Connection {
     /// A file that holds the access token.
     #[arg(long, global = true, env = "CITYCODE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<std::path::PathBuf>,
+    /// Names this attempt of a command that changes something; sent again it has no second effect.
+    #[arg(long, global = true, value_name = "UUID")]
+    pub command_id: Option<uuid::Uuid>,
 }
 
 #[derive(Subcommand)]

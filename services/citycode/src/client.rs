@@ -135,12 +135,20 @@ impl Client {
         self.refuse_without_token().await?;
         let bytes = Bytes::from(body.to_string());
         let mut pauses = REPEATS.iter();
+        // Whether an attempt was sent of which no answer came.
+        let mut may_be_done = false;
         loop {
             match self.post_once(path, bytes.clone(), command_id).await {
                 Ok(answer) => return Ok(answer),
-                Err(Lost::Final(failure)) => return Err(failure),
+                Err(Lost::Final(failure)) if may_be_done => {
+                    return Err(failure.after_a_lost_answer().of_command(command_id));
+                }
+                Err(Lost::Final(failure)) => return Err(failure.of_command(command_id)),
                 Err(Lost::Connection(error)) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
+                    Some(pause) => {
+                        may_be_done |= !error.is_connect();
+                        tokio::time::sleep(*pause).await;
+                    }
                     None => return Err(self.unreachable(&error, command_id)),
                 },
             }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
 
-use citycode_service_kit::problem::Code;
+use citycode_service_kit::problem::{Code, Outcome};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::output::{Format, Output};
 
@@ -104,6 +105,47 @@ impl Failure {
             problem: Some(problem),
             ..failed
         }
+    }
+
+    /// An earlier attempt was sent and its answer lost: that this one could not do it says nothing of that one.
+    #[must_use]
+    pub fn after_a_lost_answer(mut self) -> Self {
+        let could_not = self.exit == EXIT_UNAVAILABLE || self.exit == Code::Internal.exit_code();
+        if let Some(problem) = self
+            .problem
+            .as_mut()
+            .filter(|problem| could_not && problem.get("outcome").is_some())
+        {
+            problem["outcome"] = json!(Outcome::Unknown.as_str());
+        }
+        self
+    }
+
+    /// Says what to do about what became of the change that this command asked for.
+    #[must_use]
+    pub fn of_command(mut self, command_id: Option<Uuid>) -> Self {
+        let outcome = self.problem.as_ref().and_then(|problem| problem.get("outcome"));
+        let outcome = outcome.and_then(Value::as_str).and_then(Outcome::parse);
+        let fix = match (outcome, command_id) {
+            (Some(Outcome::Unknown), Some(id)) => {
+                format!(
+                    "it may have been done: run the same command again with --command-id {id}, which does nothing twice"
+                )
+            }
+            // Where a rule refused, that nothing was done goes without saying.
+            (Some(Outcome::NotDone), _) if self.exit == EXIT_UNAVAILABLE => {
+                format!(
+                    "nothing was changed, {}",
+                    uncapitalised(self.fix.as_deref().unwrap_or("try again"))
+                )
+            }
+            _ => return self,
+        };
+        if let Some(problem) = &mut self.problem {
+            problem["fix"] = json!(fix);
+        }
+        self.fix = Some(fix);
+        self
     }
 
     /// The exit code.

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use citycode_service_kit::auth::caller;
+use citycode_service_kit::auth::{UntilExpired, caller};
+use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1 as proto;
 use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService;
@@ -20,8 +21,9 @@ const IMPORT_IN_FLIGHT: usize = 1024;
 #[derive(Clone)]
 pub struct IssuerFace(pub Arc<Issuer>);
 
+/// `change` or `question`: what a call is, and so what its failures say.
 macro_rules! unary {
-    ($($(#[$doc:meta])* $method:ident: $request:ident => $response:ident,)+) => {
+    ($($(#[$doc:meta])* $kind:ident $method:ident: $request:ident => $response:ident,)+) => {
         #[tonic::async_trait]
         impl IssuerService for IssuerFace {
             $(
@@ -30,8 +32,12 @@ macro_rules! unary {
                     &self,
                     request: Request<proto::$request>,
                 ) -> Result<Response<proto::$response>, Status> {
-                    let caller = caller(&request)?;
-                    Ok(Response::new(self.0.$method(&caller, request.get_ref()).await?))
+                    let (metadata, message) = (request.metadata(), request.get_ref());
+                    let answer = async {
+                        let caller = caller(&request)?;
+                        self.0.$method(&caller, message).await
+                    };
+                    Ok(Response::new(deadline::$kind(metadata, answer).await?))
                 }
             )+
 
@@ -49,8 +55,8 @@ macro_rules! unary {
                 request: Request<Streaming<proto::ImportRequest>>,
             ) -> Result<Response<Self::ImportStream>, Status> {
                 let caller = caller(&request)?;
-                let mut rows = request.into_inner();
-                let first = rows.message().await?.and_then(|message| message.part);
+                let mut rows = UntilExpired::new(request.into_inner(), &caller, &self.0.desk.clock);
+                let first = rows.next().await.transpose()?.and_then(|message| message.part);
                 let Some(proto::import_request::Part::Options(options)) = first else {
                     return Err(Problem::new(Code::InvalidRequest, "an import begins with its options").into());
                 };
@@ -77,13 +83,13 @@ macro_rules! unary {
 }
 
 unary! {
-    register: RegisterRequest => RegisterResponse,
-    relate: RelateRequest => RelateResponse,
-    unrelate: UnrelateRequest => UnrelateResponse,
-    issue: IssueRequest => IssueResponse,
-    reprint: ReprintRequest => ReprintResponse,
-    list_codes: ListCodesRequest => ListCodesResponse,
-    erase: EraseRequest => EraseResponse,
-    rotate_keys: RotateKeysRequest => RotateKeysResponse,
-    compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,
+    change register: RegisterRequest => RegisterResponse,
+    change relate: RelateRequest => RelateResponse,
+    change unrelate: UnrelateRequest => UnrelateResponse,
+    change issue: IssueRequest => IssueResponse,
+    change reprint: ReprintRequest => ReprintResponse,
+    question list_codes: ListCodesRequest => ListCodesResponse,
+    change erase: EraseRequest => EraseResponse,
+    change rotate_keys: RotateKeysRequest => RotateKeysResponse,
+    change compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,
 }

@@ -4,6 +4,7 @@
 //! answer is sent; running the same file again issues nothing twice, since who has a valid code keeps it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
@@ -14,6 +15,7 @@ use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::Decide;
 use citycode_service_kit::auth::Caller;
+use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode};
 use citycode_wire::proto::model;
@@ -22,6 +24,9 @@ use crate::Issuer;
 use crate::answer::issued_code;
 use crate::issue::{Birth, newborn};
 use crate::register::person_name;
+
+/// How long one row may take, its turn among the others included.
+const ROW_WITHIN: Duration = Duration::from_secs(60);
 
 /// One import under way: who, what kind, through which channel.
 pub(crate) struct Import {
@@ -57,7 +62,7 @@ impl Import {
     /// One row. Never fails as a whole: what is wrong with the row stands in its answer.
     pub(crate) async fn row(&self, row: ImportRow) -> ImportResponse {
         let line = row.line;
-        match self.try_row(&row).await {
+        match deadline::change_within(ROW_WITHIN, self.try_row(&row)).await {
             Ok(Some(code)) => ImportResponse {
                 line,
                 outcome: ImportOutcome::Issued.into(),
@@ -74,6 +79,9 @@ impl Import {
                 let problem = model::v1::Problem {
                     code: problem.code().as_str().to_owned(),
                     detail: problem.detail().to_owned(),
+                    outcome: problem
+                        .outcome()
+                        .map_or_else(String::new, |outcome| outcome.as_str().to_owned()),
                 };
                 ImportResponse {
                     line,

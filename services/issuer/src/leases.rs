@@ -16,7 +16,7 @@ use citycode_domain::event::{Event, ListNamesAdvanced};
 use citycode_domain::ids::{CodeKind, CommandId, ListFacts, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Partition, Position, ReaderVersion};
-use citycode_holder_log::{CommandContext, HolderLog, SystemFold, lease_stream};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, SystemFold, lease_stream};
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::problem::Problem;
 use parking_lot::Mutex;
@@ -184,6 +184,7 @@ fn context(entropy: &Arc<dyn Entropy>, meaning: RequestMeaning, now: Timestamp) 
         actor: "issuer".into(),
         trace_context: None,
         now,
+        begun: Begun::default(),
     }
 }
 

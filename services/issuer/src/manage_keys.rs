@@ -8,7 +8,7 @@ use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, Sign
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::StreamName;
-use citycode_holder_log::{CommandContext, Executed, KEYS_STREAM};
+use citycode_holder_log::{Begun, CommandContext, Executed, KEYS_STREAM};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
@@ -109,6 +109,7 @@ impl Issuer {
             actor: "issuer".into(),
             trace_context: None,
             now,
+            begun: Begun::default(),
         };
         let key = self.make_key()?;
         let added = added(&key, now);

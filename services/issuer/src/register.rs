@@ -7,6 +7,7 @@ use citycode_domain::lifecycle::register_holder;
 use citycode_domain::name::PersonName;
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::auth::Caller;
+use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{Found, Person};
@@ -81,6 +82,7 @@ impl Issuer {
             disability: attested.disability,
             group: attested.group.clone(),
         };
+        deadline::mark_begun();
         let found = self.desk.vault.find_or_create(id_number, candidate, person).await;
         found.map_err(|error| problem_of_vault(&error))
     }

@@ -4,9 +4,16 @@
 mod fixture;
 mod list_names;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_event_store::EventStore as _;
 use citycode_event_store::memory::AppendFault;
-use citycode_service_kit::problem::Code;
-use citycode_testkit::IdNumbers;
+use citycode_issuer::grpc::IssuerFace;
+use citycode_service_kit::auth::{Caller, CallerId, Role};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
+use citycode_testkit::{IdNumbers, eventually};
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService as _;
 use citycode_wire::proto::issuer::v1::{
     CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest, ReprintRequest,
 };
@@ -101,6 +108,88 @@ async fn a_repeated_command_id_gets_the_same_code_and_a_reused_one_is_refused() 
         .await
         .expect_err("another request");
     assert_eq!(refused.code(), Code::IdempotencyKeyReused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_id_is_scoped_to_caller_and_holder() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(11);
+    let one = city.resident(numbers.aged(40, TODAY)).await;
+    let two = city.resident(numbers.aged(40, TODAY)).await;
+    let other = Caller::new(CallerId::new("test", "other").expect("an id"), vec![Role::Admin]);
+    let request = |kind: &str, channel: &str, person: &str| IssueRequest {
+        command_id: vec![7; 16],
+        ..issue(kind, channel, person)
+    };
+    let mut codes = Vec::new();
+    for (caller, request) in [
+        (&*city.admin, request("sampling", "app", &one)),
+        (&*city.admin, request("sampling", "app", &two)),
+        (&other, request("sampling", "app", &one)),
+    ] {
+        let code = city.issuer.issue(caller, &request).await.expect("issued").code;
+        codes.push(code.expect("a code").code_id);
+        // Each caller's repeat for the same holder is its own.
+        let again = city.issuer.issue(caller, &request).await.expect("the same").code;
+        assert_eq!(codes.last(), again.map(|code| code.code_id).as_ref());
+    }
+    codes.sort();
+    codes.dedup();
+    assert_eq!(codes.len(), 3, "three commands, three codes");
+    for caller in [&*city.admin, &other] {
+        let reused = city.issuer.issue(caller, &request("offline", "kiosk", &one)).await;
+        assert_eq!(reused.expect_err("another request").code(), Code::IdempotencyKeyReused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_no_longer_hears_whether_the_change_was_begun() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(12).aged(40, TODAY)).await;
+    let first = issue("sampling", "app", &person);
+    city.issuer
+        .issue(&city.admin, &first)
+        .await
+        .expect("issued, and places leased");
+    let length = async || {
+        let mut length = 0;
+        for partition in city.store.layout().all_partitions() {
+            length += city.store.head(partition).await.expect("the log answers").0;
+        }
+        length
+    };
+    let before = length().await;
+    // From now on the log takes commits and nobody folds them.
+    city.folding.abort();
+    eventually("the fold has ended", Duration::from_secs(5), async || {
+        city.folding.is_finished()
+    })
+    .await;
+    let call = |time: &'static str| {
+        let mut request = tonic::Request::new(issue("sampling", "app", &person));
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", time.parse().expect("a header"));
+        request.extensions_mut().insert(Arc::clone(&city.admin));
+        let face = IssuerFace(Arc::clone(&city.issuer));
+        async move { Problem::from(face.issue(request).await.expect_err("nobody folds")) }
+    };
+    let appended = tokio::spawn(call("5S"));
+    eventually("the commit stands in the log", Duration::from_secs(5), async || {
+        length().await > before
+    })
+    .await;
+    // It waits for the turn that the first one holds.
+    let waited = call("200m").await;
+    assert_eq!(
+        (waited.code(), waited.outcome()),
+        (Code::Unavailable, Some(Outcome::NotDone))
+    );
+    let appended = appended.await.expect("no panic");
+    assert_eq!(
+        (appended.code(), appended.outcome()),
+        (Code::Unavailable, Some(Outcome::Unknown))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use citycode_service_kit::auth::{Caller, optional_caller};
+use citycode_service_kit::auth::{Caller, expired, optional_caller};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::telemetry::current_traceparent;
@@ -51,6 +53,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
 }
 
 impl Call {
+    /// Ends when the caller's token holds no more.
+    pub(crate) fn expired(&self, clock: &Arc<dyn Clock>) -> impl Future<Output = ()> + Send + use<> {
+        expired(Arc::clone(&self.caller), Arc::clone(clock))
+    }
+
     /// Who calls.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
@@ -60,6 +67,11 @@ impl Call {
     pub(crate) fn with<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         let metadata = request.metadata_mut();
+        if let Some(left) = deadline::grpc_timeout().and_then(|left| left.parse().ok()) {
+            metadata.insert(deadline::GRPC_TIMEOUT, left);
+        }
+        // From here on another process may do it.
+        deadline::mark_begun();
         metadata.insert("authorization", self.authorization.clone());
         if let Some(traceparent) = &self.traceparent {
             metadata.insert(TRACEPARENT, traceparent.clone());

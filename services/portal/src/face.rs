@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::clock::Clock;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::deadline;
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, with_fallbacks};
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
@@ -24,16 +25,43 @@ use tracing::Instrument as _;
 /// whose answer is lost is asked for again under its command id.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// Routes that answer once get an end to waiting.
+/// Calls by POST that change nothing; every other one may.
+const QUESTIONS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
+
+/// Routes that answer once get an end to waiting, which goes with the call to the services.
 pub(crate) async fn within_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+    let change = is_change(&request);
+    match deadline::within(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(
-            Code::Unavailable,
-            "the answer took too long; whether the call took effect is not known",
-        )
-        .into_response(),
+        Err(elapsed) if change => Problem::from(elapsed).into_response(),
+        Err(_) => Problem::new(Code::Unavailable, "the answer took too long").into_response(),
     }
+}
+
+/// Whether the route is one that may change something.
+fn is_change(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == http::Method::POST
+        && path.is_some_and(|path| path.starts_with("/api/") && !QUESTIONS.contains(&path))
+}
+
+/// Says in the problem of every call that changes something what became of the change.
+async fn say_outcome(request: Request, next: Next) -> Response {
+    let change = is_change(&request);
+    let response = next.run(request).await;
+    let Some(problem) = response.extensions().get::<Problem>() else {
+        return response;
+    };
+    let said = match (change, problem.outcome()) {
+        (false, _) => problem.clone().of_question(),
+        // An error of our own may have come after the change.
+        (true, None) if problem.code() == Code::Internal => problem.clone().with_outcome(Outcome::Unknown),
+        (true, _) => problem.clone().of_change(),
+    };
+    if said.outcome() == problem.outcome() {
+        return response;
+    }
+    said.into_response()
 }
 
 /// Puts everything around the routes.
@@ -41,6 +69,7 @@ pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
     with_fallbacks(routes)
         .layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(say_outcome))
         .layer(from_fn_with_state(clock, observe))
 }
 

@@ -6,7 +6,8 @@ use std::pin::Pin;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
-use citycode_service_kit::problem::Problem;
+use citycode_service_kit::auth::token_expired;
+use citycode_service_kit::problem::{Outcome, Problem};
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
@@ -37,10 +38,11 @@ pub(crate) struct UnderWay {
 
 /// Reads lines in a task of its own, which ends with the body or when nobody takes the answers any more. `read`
 /// makes a message of a line, or the answer to a line that cannot be sent. `first` goes before all lines and has no
-/// answer.
+/// answer. When `expired` ends no more lines are read, and the last answer says why.
 pub(crate) fn send_lines<M: Send + 'static>(
     mut lines: Lines,
     first: Option<M>,
+    expired: impl Future<Output = ()> + Send + 'static,
     mut read: impl FnMut(Line) -> Result<M, Vec<u8>> + Send + 'static,
 ) -> (impl Stream<Item = M> + Send + 'static, UnderWay) {
     let (slot_sender, slots) = mpsc::channel(IN_FLIGHT);
@@ -51,7 +53,18 @@ pub(crate) fn send_lines<M: Send + 'static>(
         {
             return;
         }
-        while let Some(line) = lines.next().await {
+        let mut expired = std::pin::pin!(expired);
+        loop {
+            let line = tokio::select! {
+                biased;
+                () = &mut expired => {
+                    // What was sent on is still answered, then this, and nothing more.
+                    let _ = slot_sender.send(Slot::Answered(problem_line(&token_expired()))).await;
+                    return;
+                }
+                line = lines.next() => line,
+            };
+            let Some(line) = line else { return };
             let broken_off = line.is_err();
             let (slot, message) = match line.map_err(broken).and_then(&mut read) {
                 Ok(message) => (Slot::Sent, Some(message)),
@@ -88,8 +101,8 @@ impl UnderWay {
                 Slot::Answered(line) => Ok(line),
                 Slot::Sent => match answers.message().await {
                     Ok(Some(answer)) => render(answer),
-                    Ok(None) => Err(Problem::internal()),
-                    Err(status) => Err(Problem::from(status)),
+                    Ok(None) => Err(unanswered(Problem::internal())),
+                    Err(status) => Err(unanswered(Problem::from(status))),
                 },
             };
             match line {
@@ -108,7 +121,13 @@ impl UnderWay {
 /// The last answer where the body cannot be read on: its unfinished line is lost. A sender that is still there sees why
 /// the answers end.
 fn broken(BrokenOff: BrokenOff) -> Vec<u8> {
-    problem_line(&invalid("the lines broke off: the body could not be read to its end"))
+    problem_line(&invalid("the lines broke off: the body could not be read to its end").of_change())
+}
+
+/// The problem at which a stream ends: lines without an answer may have been done, unless it says that they were not.
+fn unanswered(problem: Problem) -> Problem {
+    let outcome = problem.outcome().unwrap_or(Outcome::Unknown);
+    problem.with_outcome(outcome)
 }
 
 /// `{"problem":…}`.

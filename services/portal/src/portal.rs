@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) local_tokens: Option<Arc<LocalTokens>>,
     /// The policy as it is answered.
     pub(crate) policy_json: Bytes,
+    /// For streams that end with their caller's token.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Bounds what pictures cost.
     pub(crate) pictures: Pictures,
 }
@@ -67,6 +69,7 @@ impl Portal {
             policy,
             pictures: Pictures::new(Arc::clone(&clock)),
             local_tokens: local_tokens.map(Arc::new),
+            clock: Arc::clone(&clock),
         });
         let (routes, description) = api::routes(openapi::start()).split_for_parts();
         let authenticated = routes

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use citycode_service_kit::deadline;
 use futures::future::BoxFuture;
 use http::Uri;
 use http_body_util::{BodyExt as _, Full};
@@ -29,7 +30,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Service, ServiceExt as _};
 
 use crate::clients::TransportError;
-use outcome::{Outcome, is_look_up, nobody_knows};
+use outcome::{Outcome, is_look_up, nobody_knows, unreached};
 
 mod outcome;
 
@@ -147,7 +148,7 @@ impl Spread {
             let first = order.into_iter().next().ok_or_else(nobody)?;
             return first.carry(request).await;
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let bytes = body
             .collect()
             .await
@@ -156,6 +157,10 @@ impl Spread {
         let mut last = Err(nobody());
         let mut unknown = false;
         for instance in order {
+            // Each attempt has what the ones before it have left.
+            if let Some(left) = deadline::grpc_timeout().and_then(|left| left.parse().ok()) {
+                parts.headers.insert(deadline::GRPC_TIMEOUT, left);
+            }
             let body = Body::new(Full::new(bytes.clone()));
             let carried = instance
                 .carry_whole(http::Request::from_parts(parts.clone(), body))
@@ -176,6 +181,9 @@ impl Spread {
         let method = parts.uri.path();
         if unknown && !is_look_up(method) {
             return Ok(nobody_knows(method));
+        }
+        if last.is_err() && !unknown {
+            return Ok(unreached());
         }
         last
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use citycode_service_kit::auth::caller;
+use citycode_service_kit::deadline;
 use citycode_wire::proto::revocation::v1 as proto;
 use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;
 use tonic::{Request, Response, Status};
@@ -22,8 +23,12 @@ macro_rules! unary {
                     &self,
                     request: Request<proto::$request>,
                 ) -> Result<Response<proto::$response>, Status> {
-                    let caller = caller(&request)?;
-                    Ok(Response::new(self.0.$method(&caller, request.get_ref()).await?))
+                    let (metadata, message) = (request.metadata(), request.get_ref());
+                    let answer = async {
+                        let caller = caller(&request)?;
+                        self.0.$method(&caller, message).await
+                    };
+                    Ok(Response::new(deadline::change(metadata, answer).await?))
                 }
             )+
 

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use citycode_service_kit::auth::{Caller, caller};
+use citycode_service_kit::auth::{Caller, UntilExpired, caller};
+use citycode_service_kit::deadline;
 use citycode_service_kit::problem::Problem;
+use citycode_wire::proto::model::v1 as model;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierService;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::problem_answer;
@@ -27,8 +29,12 @@ pub struct VerifierFace(pub Arc<Verifier>);
 #[tonic::async_trait]
 impl VerifierService for VerifierFace {
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(self.0.verify(&caller, request.get_ref()).await?))
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            self.0.verify(&caller, message).await
+        };
+        Ok(Response::new(deadline::change(metadata, answer).await?))
     }
 
     type VerifyStreamStream = Pin<Box<dyn Stream<Item = Result<VerifyResponse, Status>> + Send>>;
@@ -39,10 +45,11 @@ impl VerifierService for VerifierFace {
     ) -> Result<Response<Self::VerifyStreamStream>, Status> {
         let caller = caller(&request)?;
         let verifier = Arc::clone(&self.0);
+        let scans = UntilExpired::new(request.into_inner(), &caller, &verifier.clock);
         Ok(Response::new(Box::pin(Pipeline {
             verifier,
             caller,
-            scans: Some(request.into_inner()),
+            scans: Some(scans),
             answers: VecDeque::new(),
         })))
     }
@@ -56,7 +63,7 @@ struct Pipeline {
     verifier: Arc<Verifier>,
     caller: Arc<Caller>,
     /// None once it has ended.
-    scans: Option<Streaming<VerifyRequest>>,
+    scans: Option<UntilExpired<Streaming<VerifyRequest>>>,
     answers: VecDeque<Slot>,
 }
 
@@ -111,7 +118,17 @@ impl Pipeline {
 
 /// A scan that cannot be judged is answered in its place, and the stream goes on.
 fn in_stream(answered: Result<VerifyResponse, Problem>, scan: &VerifyRequest) -> VerifyResponse {
-    answered.unwrap_or_else(|problem| problem_answer(&scan.place, problem.code().as_str(), problem.detail()))
+    answered.unwrap_or_else(|problem| {
+        let problem = problem.of_change();
+        let said = model::Problem {
+            code: problem.code().as_str().to_owned(),
+            detail: problem.detail().to_owned(),
+            outcome: problem
+                .outcome()
+                .map_or_else(String::new, |outcome| outcome.as_str().to_owned()),
+        };
+        problem_answer(&scan.place, said)
+    })
 }
 
 impl Stream for Pipeline {

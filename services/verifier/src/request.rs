@@ -9,6 +9,7 @@ use citycode_domain::time::Timestamp;
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::ClockReading;
+use citycode_service_kit::deadline;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
@@ -315,6 +316,7 @@ impl Verifier {
         let Judged { answer, shown } = judged;
         let note = note(asked, &answer);
         let outcome = if answer.verdict.decision == Decision::Admit {
+            deadline::mark_begun();
             self.records.register(&note, shown).await.map(Some)
         } else {
             // Not registered by this scan; but perhaps it is the repeat of one that was.

@@ -265,6 +265,7 @@ impl AccessTokens {
                 card_reader: claims.card_reader,
                 local_admin,
                 issued_token,
+                valid_until: Some(UnixSeconds(claims.exp.saturating_add(LEEWAY_SECONDS))),
             }),
             not_before: claims.iat.max(claims.nbf.unwrap_or(i64::MIN)),
             expires_at: claims.exp,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::issued::TokenId;
+use crate::clock::UnixSeconds;
 
 /// Longest subject, channel, place and device name, in bytes: they stand in log lines and keys.
 const MAX_NAME_BYTES: usize = 128;
@@ -125,6 +126,8 @@ pub struct Caller {
     pub local_admin: bool,
     /// The token, where this machine's lasting authority issued it and can revoke it.
     pub issued_token: Option<TokenId>,
+    /// From this instant on the token holds no more, leeway included: streams end then. None only in tests.
+    pub valid_until: Option<UnixSeconds>,
 }
 
 impl Caller {
@@ -137,6 +140,7 @@ impl Caller {
             card_reader: false,
             local_admin: false,
             issued_token: None,
+            valid_until: None,
         }
     }
 

@@ -8,6 +8,7 @@
 mod access;
 mod caller;
 mod ending;
+mod expiry;
 mod issued;
 mod keys;
 mod layer;
@@ -19,6 +20,7 @@ pub(crate) use keys::EnvelopeError;
 
 pub use access::{AccessTokens, AuthError, LEEWAY_SECONDS, LOCAL_MAX_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS};
 pub use caller::{Caller, CallerId, Role, RoleError};
+pub use expiry::{UntilExpired, expired, token_expired};
 pub use issued::{IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};

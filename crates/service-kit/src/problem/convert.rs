@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::{Code, Problem};
+use super::{Code, Outcome, Problem};
 
 /// Metadata key under which a status carries the whole problem as JSON.
 const METADATA_KEY: &str = "citycode-problem-bin";
 /// Metadata key of a problem after which it may have been done all the same.
 const OUTCOME_KEY: &str = "citycode-outcome";
-/// The only value of [`OUTCOME_KEY`].
+/// The only value of [`OUTCOME_KEY`], which services of an earlier release send beside a problem without an outcome.
 const OUTCOME_UNKNOWN: &str = "unknown";
 
 impl From<Problem> for Status {
@@ -29,7 +29,7 @@ impl From<Problem> for Status {
         if let Ok(json) = serde_json::to_vec(&problem) {
             metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
         }
-        if problem.outcome_unknown {
+        if problem.is_outcome_unknown() {
             metadata.insert(OUTCOME_KEY, MetadataValue::from_static(OUTCOME_UNKNOWN));
         }
         Status::with_metadata(code, problem.to_string(), metadata)
@@ -45,10 +45,8 @@ impl From<&Status> for Problem {
             .and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok())
             .filter(|problem| (400..600).contains(&problem.status));
         match carried {
-            Some(problem) => Problem {
-                outcome_unknown: status.metadata().contains_key(OUTCOME_KEY),
-                ..problem
-            },
+            Some(problem) if status.metadata().contains_key(OUTCOME_KEY) => problem.with_outcome(Outcome::Unknown),
+            Some(problem) => problem,
             None => from_bare_status(status),
         }
     }
@@ -96,6 +94,8 @@ impl IntoResponse for Problem {
         if self.status == 401 {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For whoever knows more of the call than this, such as whether it was to change something.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -29,9 +29,38 @@ pub struct Problem {
     fix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
-    /// Between services only: people read it in the words.
-    #[serde(skip)]
-    outcome_unknown: bool,
+    /// Only of a call that changes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+/// What became of the change that a call asked for, where it was not answered as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing was changed.
+    NotDone,
+    /// It may have been done: the same call with the same command id tells.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotDone => "not_done",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The outcome of this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::NotDone, Self::Unknown]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
 }
 
 impl Problem {
@@ -46,7 +75,7 @@ impl Problem {
             detail: cut(detail.into()),
             fix: code.advice().map(str::to_owned),
             retry_after_seconds: None,
-            outcome_unknown: false,
+            outcome: None,
         }
     }
 
@@ -62,10 +91,7 @@ impl Problem {
     /// another instance does not take its refusal for the outcome.
     #[must_use]
     pub fn outcome_unknown(detail: impl Into<String>) -> Self {
-        Self {
-            outcome_unknown: true,
-            ..Self::new(Code::Unavailable, detail)
-        }
+        Self::new(Code::Unavailable, detail).with_outcome(Outcome::Unknown)
     }
 
     /// A change of which nobody knows yet whether it was made.
@@ -88,6 +114,27 @@ impl Problem {
     #[must_use]
     pub fn with_fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(cut(fix.into()));
+        self
+    }
+
+    /// Says what became of the change.
+    #[must_use]
+    pub fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// As the problem of a call that changes something: where nothing else is known, nothing was done.
+    #[must_use]
+    pub fn of_change(mut self) -> Self {
+        self.outcome = self.outcome.or(Some(Outcome::NotDone));
+        self
+    }
+
+    /// As the problem of a call that changes nothing.
+    #[must_use]
+    pub fn of_question(mut self) -> Self {
+        self.outcome = None;
         self
     }
 
@@ -143,7 +190,13 @@ impl Problem {
     /// Whether what was asked for may have been done all the same.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
-        self.outcome_unknown
+        self.outcome == Some(Outcome::Unknown)
+    }
+
+    /// What became of the change; none where the call changes nothing, or nobody has said.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
     }
 
     /// The process's exit code for it.

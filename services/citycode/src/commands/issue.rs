@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::holders_code::HoldersCode;
 use super::{Session, body, maybe};
@@ -23,9 +22,6 @@ pub(crate) struct IssueArgs {
     /// The file that stands in for the phone's key store; made if absent.
     #[arg(long, value_name = "FILE")]
     phone: Option<PathBuf>,
-    /// Names this attempt; sent again it has no second effect.
-    #[arg(long, value_name = "UUID")]
-    command_id: Option<Uuid>,
     /// The channel has seen the disability certificate.
     #[arg(long)]
     disability: bool,
@@ -42,7 +38,7 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
     let mut parts = args.whose.parts()?.to_vec();
     let picture = session.prepare_picture(args.out.as_deref(), &args.whose.kind).await?;
-    let command_id = session.command_id(args.command_id);
+    let command_id = session.command_id();
     let phone = args.phone.as_deref().map(Phone::at);
     let key = phone
         .as_ref()

@@ -62,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// The id that the command line names for its change.
+    command_id: Option<Uuid>,
     /// Asked for once.
     policy: tokio::sync::OnceCell<PolicyView>,
 }
@@ -99,6 +101,7 @@ pub(crate) async fn run(
         output,
         clock,
         entropy,
+        command_id: cli.connection.command_id,
         policy: tokio::sync::OnceCell::new(),
     };
     match cli.command {
@@ -165,13 +168,14 @@ fn given_token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Fai
 
 impl Session {
     /// A command id: the one given, or a random one (UUID version 4), so that a repeat after a lost connection is safe.
-    pub(crate) fn command_id(&self, given: Option<Uuid>) -> Uuid {
-        given.unwrap_or_else(|| uuid::Builder::from_random_bytes(self.entropy.array()).into_uuid())
+    pub(crate) fn command_id(&self) -> Uuid {
+        self.command_id
+            .unwrap_or_else(|| uuid::Builder::from_random_bytes(self.entropy.array()).into_uuid())
     }
 
     /// Sends a change and prints what came back, or that it was done.
     pub(crate) async fn change(&self, path: &str, body: Value, done: &str) -> Result<(), Failure> {
-        let answer = self.client.post(path, &body, Some(self.command_id(None))).await?;
+        let answer = self.client.post(path, &body, Some(self.command_id())).await?;
         let mut facts = vec![("done", done.to_owned())];
         if let Some(code_id) = answer.get("code_id").and_then(Value::as_str) {
             facts.push(("code", code_id.to_owned()));

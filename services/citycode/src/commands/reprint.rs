@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &ReprintArgs) -> Result<(), Fai
     parts.push(("print", print));
     let code = session
         .client
-        .post("/api/v1/reprint", &body(&parts), Some(session.command_id(None)))
+        .post("/api/v1/reprint", &body(&parts), Some(session.command_id()))
         .await?;
     session.deliver(&code, picture, Ok(())).await
 }

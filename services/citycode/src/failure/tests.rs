@@ -82,3 +82,26 @@ fn the_asked_format_is_known_even_when_the_rest_is_wrong() {
     assert_eq!(of("citycode --output"), Format::Table);
     assert_eq!(of("citycode x"), Format::Table);
 }
+
+#[test]
+fn the_line_says_what_to_do_about_what_became_of_a_change() {
+    let id = Uuid::from_bytes([7; 16]);
+    let failure = |outcome: &str, code: &str| {
+        let problem =
+            json!({"code": code, "title": "T", "detail": "D", "status": 503, "fix": "Wait.", "outcome": outcome});
+        Failure::from_problem(problem).of_command(Some(id))
+    };
+    let unknown = failure("unknown", "unavailable");
+    let line = "citycode: T: D, it may have been done: run the same command again with \
+                --command-id 07070707-0707-0707-0707-070707070707, which does nothing twice [unavailable]";
+    assert_eq!(unknown.line(), line);
+    assert!(unknown.problem()["fix"].as_str().unwrap().contains("--command-id"));
+    assert_eq!(unknown.problem()["outcome"], "unknown");
+    let not_done = failure("not_done", "unavailable");
+    assert_eq!(
+        not_done.line(),
+        "citycode: T: D, nothing was changed, wait [unavailable]"
+    );
+    let refused = failure("not_done", "on_hold");
+    assert_eq!(refused.line(), "citycode: T: D, wait [on_hold]");
+}

@@ -15,7 +15,7 @@ use citycode_domain::ids::{CommandId, HolderId, ListId};
 use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, StreamName};
-use citycode_holder_log::{CommandContext, HolderLog, KEYS_STREAM, PureDecision, lease_stream};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, KEYS_STREAM, PureDecision, lease_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
 use citycode_service_kit::entropy::Draw as _;
@@ -263,6 +263,7 @@ impl Closing<'_> {
             actor: "up".into(),
             trace_context: None,
             now: Timestamp(self.surroundings.clock.now().0),
+            begun: Begun::default(),
         }
     }
 }

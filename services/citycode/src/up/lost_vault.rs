@@ -6,7 +6,7 @@ use citycode_domain::event::{CodeSuspended, Event, Sealed};
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::{CommandContext, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
 use citycode_service_kit::entropy::Draw as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -52,6 +52,7 @@ async fn suspend(
         actor: "up".into(),
         trace_context: None,
         now,
+        begun: Begun::default(),
     };
     let mut decide =
         PureDecision(|state: &HolderState, now| Ok::<_, std::convert::Infallible>(suspensions(state, now)));

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_wire::answer::import_outcome_name;
 use citycode_wire::proto::issuer::v1 as proto;
 use citycode_wire::proto::issuer::v1::import_request::Part;
@@ -81,6 +81,10 @@ struct RowProblem<'a> {
     code: &'a str,
     /// One sentence.
     detail: &'a str,
+    /// `not_done`, or `unknown` where the row may have been done: import it again.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(example = "not_done")]
+    outcome: &'a str,
 }
 
 /// The first line says what holds for all rows, each further line is a resident; a line of answer each, in order.
@@ -109,10 +113,15 @@ pub(crate) async fn import(
         print: options.print,
     });
     let mut row_number = 0;
-    let (messages, under_way) = send_lines(lines, Some(message(options)), move |line| {
-        row_number += 1;
-        row(&line, row_number)
-    });
+    let (messages, under_way) = send_lines(
+        lines,
+        Some(message(options)),
+        call.expired(&shared.clock),
+        move |line| {
+            row_number += 1;
+            row(&line, row_number)
+        },
+    );
     let mut issuer = shared.clients.issuer.clone();
     let answers = issuer.import(call.with(messages)).await?;
     Ok(under_way.answer(answers.into_inner(), render))
@@ -154,6 +163,7 @@ fn rejected(line: u64, code: Code, detail: &str) -> Vec<u8> {
         problem: Some(RowProblem {
             code: code.as_str(),
             detail,
+            outcome: Outcome::NotDone.as_str(),
         }),
     };
     serde_json::to_vec(&answer).expect("strings and numbers are JSON")
@@ -168,6 +178,7 @@ fn render(answer: proto::ImportResponse) -> Result<Vec<u8>, Problem> {
         problem: answer.problem.as_ref().map(|problem| RowProblem {
             code: &problem.code,
             detail: &problem.detail,
+            outcome: &problem.outcome,
         }),
     };
     serde_json::to_vec(&line).map_err(|_| incomplete("issuer"))

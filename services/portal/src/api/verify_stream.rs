@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_wire::proto::verifier::v1 as proto;
 use http::HeaderMap;
 
@@ -30,7 +30,9 @@ pub(crate) async fn verify_stream(
     body: Body,
 ) -> Result<Response, Problem> {
     let lines = Lines::of(&headers, body)?;
-    let (messages, under_way) = send_lines(lines, None, |line| scan(line).map_err(|problem| problem_line(&problem)));
+    let (messages, under_way) = send_lines(lines, None, call.expired(&shared.clock), |line| {
+        scan(line).map_err(|problem| problem_line(&problem.of_change()))
+    });
     let mut verifier = shared.clients.verifier.clone();
     let answers = verifier.verify_stream(call.with(messages)).await?;
     Ok(under_way.answer(answers.into_inner(), render))
@@ -58,7 +60,9 @@ fn body(line: &[u8]) -> Result<VerifyBody, Problem> {
 fn render(answer: proto::VerifyResponse) -> Result<Vec<u8>, Problem> {
     if let Some(problem) = &answer.problem {
         let code = Code::parse(&problem.code).unwrap_or(Code::Internal);
-        return Ok(problem_line(&Problem::new(code, problem.detail.as_str())));
+        let said = Problem::new(code, problem.detail.as_str());
+        let said = Outcome::parse(&problem.outcome).map_or(said.clone(), |outcome| said.with_outcome(outcome));
+        return Ok(problem_line(&said.of_change()));
     }
     let verdict = VerdictAnswer::of(&answer).ok_or_else(|| incomplete("verifier"))?;
     serde_json::to_vec(&verdict).map_err(|_| incomplete("verifier"))

@@ -1,7 +1,7 @@
 //! What the description says beyond the handlers' own words: problems, tokens, the forms of answers.
 
 use citycode_domain::admission::{Decision, Reason};
-use citycode_service_kit::problem::Code;
+use citycode_service_kit::problem::{Code, Outcome};
 use serde_json::{Value, json};
 
 /// Paths that need no token.
@@ -122,10 +122,16 @@ fn problem_schema() -> Value {
             "detail": {"type": "string"},
             "fix": {"type": "string"},
             "retry_after_seconds": {"type": "integer", "minimum": 0},
+            "outcome": {
+                "type": "string", "enum": [Outcome::NotDone.as_str(), Outcome::Unknown.as_str()],
+                "description": "Only of calls that change something: what became of the change by this attempt. \
+                    After `unknown` the same call with the same command id tells.",
+            },
         },
         "example": {
             "type": "urn:citycode:problem:no_valid_code", "title": "No valid code", "status": 404,
             "code": "no_valid_code", "detail": "there is no valid code of this kind", "fix": "Issue one first.",
+            "outcome": "not_done",
         },
     })
 }

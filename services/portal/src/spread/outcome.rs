@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use citycode_service_kit::problem::Problem;
+use citycode_service_kit::problem::{self, Code, Problem};
 use http::HeaderMap;
 use http::response::Parts;
 use tonic::Status;
@@ -78,4 +78,10 @@ pub(super) fn nobody_knows(method: &str) -> http::Response<Body> {
         Problem::change_unknown()
     };
     Status::from(problem).into_http()
+}
+
+/// The answer when no instance was reached, so that none can have done anything.
+pub(super) fn unreached() -> http::Response<Body> {
+    let problem = Problem::new(Code::Unavailable, "no instance of the service behind can be reached");
+    Status::from(problem.with_outcome(problem::Outcome::NotDone)).into_http()
 }

@@ -1,7 +1,7 @@
 //! What holds for every call: who calls, command ids, errors, shapes of bodies, paths, headers.
 
 use axum::body::Body;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_wire::proto::issuer::v1::{EraseRequest, RegisterRequest, RotateKeysRequest};
 use http::Request;
 use serde_json::{Value, json};
@@ -146,7 +146,12 @@ async fn a_services_problem_arrives_unchanged() {
             let answer = city.post(path, body).await;
             let expected = (code.http_status(), code.as_str().to_owned());
             assert_eq!(answer.problem(), expected, "{path}");
-            assert_eq!(answer.json(), serde_json::to_value(&problem).unwrap(), "{path}");
+            let expected = match (code, ["/api/v1/codes", "/api/v1/history"].contains(&path)) {
+                (_, true) => problem.clone(),
+                (Code::Internal, false) => problem.clone().with_outcome(Outcome::Unknown),
+                (_, false) => problem.clone().of_change(),
+            };
+            assert_eq!(answer.json(), serde_json::to_value(&expected).unwrap(), "{path}");
             assert_eq!(answer.header("retry-after"), "3");
         }
     }
@@ -159,6 +164,7 @@ async fn a_transports_failure_becomes_unavailable_and_its_text_stays_inside() {
     city.fakes.conduct(Conduct::Fail(failure));
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (503, "unavailable".into()));
+    assert_eq!(answer.json()["outcome"], "unknown");
     assert!(!String::from_utf8_lossy(&answer.body).contains("10.1.2.3"));
 }
 
@@ -168,6 +174,7 @@ async fn a_panic_ends_in_an_internal_problem_and_the_portal_lives_on() {
     city.fakes.conduct(Conduct::Panic);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (500, "internal".into()));
+    assert_eq!(answer.json()["outcome"], "unknown", "it may have come after the change");
     assert!(!String::from_utf8_lossy(&answer.body).contains("bug"));
     city.fakes.conduct(Conduct::Answer);
     city.post("/api/v1/erase", json!({"id_number": "N"})).await.ok();
@@ -179,6 +186,32 @@ async fn a_service_that_never_answers_is_given_up() {
     city.fakes.conduct(Conduct::Hang);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (503, "unavailable".into()));
+    assert_eq!(answer.json()["outcome"], "unknown");
+    let left = city
+        .fakes
+        .metadata("grpc-timeout")
+        .expect("the services are told how long the portal waits");
+    let milliseconds: u64 = left.strip_suffix('m').unwrap().parse().unwrap();
+    assert!((14_000..15_000).contains(&milliseconds), "{left}");
+    let question = city.post("/api/v1/codes", json!({"id_number": "N"})).await;
+    assert_eq!(question.problem(), (503, "unavailable".into()));
+    assert_eq!(question.json().get("outcome"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_on_was_not_done() {
+    let city = City::new();
+    let never = futures::stream::pending::<Result<axum::body::Bytes, std::convert::Infallible>>();
+    let request = city
+        .request("POST", "/api/v1/erase")
+        .header("content-type", "application/json");
+    let answer = city.send(request.body(Body::from_stream(never)).unwrap()).await;
+    assert_eq!(answer.problem(), (503, "unavailable".into()));
+    assert_eq!(answer.json()["outcome"], "not_done");
+    let refused = city.get("/api/v1/status-lists/x", &[]).await;
+    assert_eq!(refused.json().get("outcome"), None);
+    let stranger = Request::post("/api/v1/erase").body(Body::empty()).unwrap();
+    assert_eq!(city.send(stranger).await.json()["outcome"], "not_done");
 }
 
 #[tokio::test]

@@ -220,6 +220,7 @@ impl Fakes {
                 answer.problem = Some(citycode_wire::proto::model::v1::Problem {
                     code: "invalid_id_number".into(),
                     detail: "the check character is wrong".into(),
+                    outcome: "not_done".into(),
                 });
             }
             _ => {}
@@ -232,7 +233,12 @@ impl Fakes {
 /// A place "moon" cannot be judged; otherwise the verdict names the scan's text as its code id.
 fn streamed(scan: &verifier::VerifyRequest) -> verifier::VerifyResponse {
     if scan.place == "moon" {
-        return problem_answer("moon", "unknown_place", "the policy knows no such place");
+        let problem = citycode_wire::proto::model::v1::Problem {
+            code: "unknown_place".into(),
+            detail: "the policy knows no such place".into(),
+            outcome: "not_done".into(),
+        };
+        return problem_answer("moon", problem);
     }
     let text = match &scan.scan {
         Some(verifier::verify_request::Scan::Code(text)) => text.clone(),

@@ -31,6 +31,7 @@ pub(crate) struct City {
     /// An admin's token.
     pub(crate) token: String,
     authority: LocalAuthority,
+    pub(crate) clock: Arc<ManualClock>,
     router: Router,
 }
 
@@ -57,7 +58,8 @@ impl City {
         let authority = LocalAuthority::ephemeral(&SeededEntropy::new(7));
         let keys = TrustedKeys::new().with_local(&authority).unwrap();
         let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+        let manual = Arc::new(ManualClock::at(NOW));
+        let clock: Arc<dyn Clock> = Arc::clone(&manual) as Arc<dyn Clock>;
         let token = mint(&authority, "tester", &[Role::Admin]);
         // The services verify again what the portal passes on.
         let inside = Authenticate::optional(Arc::clone(&tokens), Arc::clone(&clock)).in_process();
@@ -77,6 +79,7 @@ impl City {
             fakes,
             token,
             authority,
+            clock: manual,
             router: app(Routes::default(), portal.into_router()),
         }
     }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use citycode_service_kit::problem::{Code, Problem};
@@ -220,7 +221,7 @@ async fn an_import_sends_options_and_rows_and_answers_each_in_order() {
     assert_eq!(
         answers[1],
         json!({"line": 3, "outcome": "rejected",
-            "problem": {"code": "invalid_id_number", "detail": "the check character is wrong"}})
+            "problem": {"code": "invalid_id_number", "detail": "the check character is wrong", "outcome": "not_done"}})
     );
     assert_eq!(answers[2]["line"], 4);
     let asked = city.fakes.asked::<ImportOptions>();
@@ -279,6 +280,47 @@ async fn an_import_that_breaks_off_says_so_in_its_last_line() {
     assert_eq!(answers.len(), 2);
     assert_eq!(answers[0]["outcome"], "issued");
     assert_eq!(answers[1]["problem"]["code"], "unavailable");
+    assert_eq!(answers[1]["problem"]["outcome"], "unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_callers_token_and_says_so() {
+    for (path, first, line) in [
+        ("/api/v1/verify/stream", String::new(), scan("staffed", "1")),
+        ("/api/v1/import", format!("{OPTIONS}\n"), row(2, "a")),
+    ] {
+        let city = City::new();
+        let (sender, receiver) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+        let request = city
+            .request("POST", path)
+            .header("content-type", "application/x-ndjson")
+            .body(Body::from_stream(ReceiverStream::new(receiver)));
+        let opened = tokio::spawn({
+            let text = format!("{first}{line}\n");
+            async move {
+                sender.send(Ok(text.into())).await.unwrap();
+                sender
+            }
+        });
+        let mut answers = city.open(request.unwrap()).await.into_body();
+        let sender = opened.await.unwrap();
+        let mut next = async || {
+            let frame = answers.frame().await?.unwrap().into_data().unwrap();
+            Some(serde_json::from_slice::<Value>(&frame).unwrap())
+        };
+        assert!(next().await.unwrap().get("problem").is_none(), "{path}");
+        // Its hour is over, and the leeway too. Nobody sends anything.
+        city.clock.advance(Duration::from_secs(3_600 + 10));
+        let last = next().await.expect("the stream says why it ends");
+        assert_eq!(last["problem"]["code"], "not_allowed", "{path}");
+        assert_eq!(last["problem"]["outcome"], "not_done", "{path}");
+        assert!(
+            last["problem"]["detail"].as_str().unwrap().contains("expired"),
+            "{path}"
+        );
+        assert!(next().await.is_none(), "{path}: nothing comes after it");
+        drop(sender);
+    }
 }
 
 #[tokio::test]

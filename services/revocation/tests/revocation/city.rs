@@ -17,7 +17,9 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Revision};
-use citycode_holder_log::{CommandContext, HolderLog, PureDecision, RegisterFold, events_of, holder_stream, projected};
+use citycode_holder_log::{
+    Begun, CommandContext, HolderLog, PureDecision, RegisterFold, events_of, holder_stream, projected,
+};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{FingerprintKey, StatusReader, StatusWriter};
 use citycode_revocation::{Followed, Revocation, StatusLists};
@@ -175,6 +177,7 @@ impl City {
             actor: "test;test;test".into(),
             trace_context: None,
             now: Timestamp(self.clock.now().0),
+            begun: Begun::default(),
         };
         let mut decide = PureDecision(|_: &HolderState, _| Ok::<_, ()>(vec![event.clone()]));
         self.revocation

@@ -1,7 +1,10 @@
 //! A pipelined stream of scans: one answer each, in the order of the scans, whichever of them wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use citycode_service_kit::clock::{Clock as _, UnixSeconds};
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_verifier::grpc::VerifierFace;
 use citycode_wire::proto::verifier::v1::Reason;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
@@ -42,4 +45,31 @@ async fn registrations_that_wait_and_scans_that_do_not_are_answered_in_order() {
         number += 1;
     }
     assert_eq!(number, SCANS);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_callers_token_once_what_was_sent_is_answered() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    let mut caller = desk();
+    caller.valid_until = Some(UnixSeconds(city.clock.now().0 + 60));
+    let caller = Arc::new(caller);
+    let face = VerifierFace(Arc::clone(&city.verifier));
+    let server = VerifierServiceServer::with_interceptor(face, move |mut request: Request<()>| {
+        request.extensions_mut().insert(Arc::clone(&caller));
+        Ok(request)
+    });
+    let (sender, scans) = tokio::sync::mpsc::channel(4);
+    let scans = futures::stream::unfold(scans, |mut scans| async move { Some((scans.recv().await?, scans)) });
+    let mut client = VerifierServiceClient::new(server);
+    let scan = || request("sampling_desk", &code.text, "");
+    sender.send(scan()).await.unwrap();
+    let mut answers = client.verify_stream(scans).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().reason(), Reason::Ok);
+    city.clock.advance(Duration::from_secs(60));
+    sender.send(scan()).await.unwrap();
+    let ended = Problem::from(answers.message().await.unwrap_err());
+    assert_eq!(ended.code(), Code::NotAllowed);
+    assert!(ended.detail().contains("expired"), "{ended}");
+    assert!(answers.message().await.unwrap().is_none());
 }

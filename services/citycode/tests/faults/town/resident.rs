@@ -10,7 +10,7 @@ use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, List
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{CommandId, Partition};
-use citycode_holder_log::{CommandContext, ExecuteError, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog, PureDecision};
 use citycode_service_kit::clock::Clock as _;
 use citycode_testkit::Draw;
 use citycode_testkit::checker::{Answer, Attempt, Command};
@@ -29,6 +29,7 @@ pub(super) fn context(command_id: CommandId, common: &Common) -> CommandContext 
         actor: "test".into(),
         trace_context: None,
         now: Timestamp(common.clock.now().0),
+        begun: Begun::default(),
     }
 }
 

@@ -1,0 +1,79 @@
+//! Streams end when the token that opened them does: a token is looked at once, and a stream may last for days.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use futures::future::BoxFuture;
+use tonic::Status;
+
+use super::caller::Caller;
+use crate::clock::{Clock, UnixSeconds};
+use crate::problem::{Outcome, Problem};
+
+/// How often the wall clock is looked at: it may be set while a stream is open, so a timer alone would not do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a stream ended. What was answered stands; nothing that was not answered was done.
+#[must_use]
+pub fn token_expired() -> Problem {
+    Problem::unauthenticated("the access token expired while the stream was open; what was answered stands")
+        .with_fix("Open a new stream with a fresh access token and send what was not answered.")
+        .with_outcome(Outcome::NotDone)
+}
+
+/// Ends when the caller's token holds no more: at its `exp` and the leeway that every call has.
+pub async fn expired(caller: Arc<Caller>, clock: Arc<dyn Clock>) {
+    let Some(until) = caller.valid_until else {
+        return std::future::pending().await;
+    };
+    while clock.now() < until {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A stream of requests that ends with [`token_expired`] when its caller's token does.
+pub struct UntilExpired<S> {
+    /// None once it has ended.
+    inner: Option<S>,
+    valid_until: Option<UnixSeconds>,
+    clock: Arc<dyn Clock>,
+    /// Wakes a stream at which nothing arrives.
+    expired: BoxFuture<'static, ()>,
+}
+
+impl<S> UntilExpired<S> {
+    /// The requests of `caller`, for as long as its token holds.
+    #[must_use]
+    pub fn new(inner: S, caller: &Arc<Caller>, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Some(inner),
+            valid_until: caller.valid_until,
+            clock: Arc::clone(clock),
+            expired: Box::pin(expired(Arc::clone(caller), Arc::clone(clock))),
+        }
+    }
+}
+
+impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Stream for UntilExpired<S> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        let over = this.valid_until.is_some_and(|until| this.clock.now() >= until);
+        if over || this.expired.as_mut().poll(context).is_ready() {
+            this.inner = None;
+            return Poll::Ready(Some(Err(token_expired().into())));
+        }
+        let next = Pin::new(inner).poll_next(context);
+        if let Poll::Ready(None) = next {
+            this.inner = None;
+        }
+        next
+    }
+}
