@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".citycode.events.v1")
         .bytes(".citycode.events.v2")
         .skip_debug(REDACTED)
+        .codec_path("crate::codec::WireCodec")
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

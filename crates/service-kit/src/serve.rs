@@ -2,42 +2,51 @@
 //! end that lets the calls in flight finish.
 //!
 //! One hyper server speaks HTTP/1.1 and HTTP/2 on each port; gRPC is told apart by its path. Message sizes are
-//! set by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`].
+//! set by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`]. What clients may hold,
+//! and for how long, is said by [`Limits`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod accept;
+mod bodies;
+mod call;
+mod calls;
+mod connection;
+mod connections;
+mod descriptors;
+mod limits;
+mod socket;
+mod speak;
+mod throttle;
+mod timeout;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse as _, Response};
-use futures::StreamExt as _;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Server, ServerTlsConfig};
 
-mod calls;
-mod connections;
-
+pub(crate) use call::CallHandle;
 use calls::CountCalls;
 use connections::Connections;
+pub use descriptors::raise_limit as raise_descriptor_limit;
+pub use limits::{Limits, Network};
 
 use crate::problem::{Code, Problem};
 use crate::shutdown::{Signal, Trigger};
 use crate::tls::{MutualTls, TlsError};
 
-/// Largest gRPC message taken: a batch of an import, with room.
-pub const MAX_GRPC_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest gRPC message taken. A request holds some hundred bytes, with an assertion some kilobytes; the longest line
+/// that a portal takes becomes a message of 64 KiB. Each call under way may hold one that has not come to its end.
+pub const MAX_GRPC_MESSAGE_BYTES: usize = 128 << 10;
 /// Largest HTTP body taken, unless a route sets another: requests are small; images have a route of their own.
 pub const MAX_HTTP_BODY_BYTES: usize = 1 << 20;
-/// Streams on one HTTP/2 connection: a portal multiplexes its callers over a few connections.
-const MAX_STREAMS: u32 = 4_096;
-/// Calls worked on at once per connection; more wait.
-const MAX_CALLS: usize = 4_096;
-/// Header bytes: a token and the trace context have room; more is an attack.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Idle connections are asked whether they live, so that a gate behind a dead NAT notices within half a minute.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the answer may take.
@@ -65,17 +74,22 @@ pub enum ServeError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server ended.
-    #[error("the server ended")]
-    Ended(#[source] tonic::transport::Error),
 }
 
 /// A port that is bound but not yet served: the address is known, and calls wait.
-#[derive(Debug)]
 pub struct Listener {
     incoming: TcpIncoming,
     address: SocketAddr,
-    tls: Option<ServerTlsConfig>,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Listener {
@@ -93,6 +107,7 @@ impl Listener {
                 .with_keepalive(Some(KEEPALIVE_INTERVAL)),
             address,
             tls: None,
+            limits: Limits::default(),
         })
     }
 
@@ -102,12 +117,14 @@ impl Listener {
     /// # Errors
     /// [`ServeError::Tls`].
     pub fn secured(self, tls: &MutualTls) -> Result<Self, ServeError> {
-        let tls = tls.server()?;
-        // Refused now rather than in the task that serves.
-        Server::builder()
-            .tls_config(tls.clone())
-            .map_err(|error| ServeError::Tls(TlsError::Refused(error)))?;
-        Ok(Self { tls: Some(tls), ..self })
+        let tls = Some(TlsAcceptor::from(tls.server()?));
+        Ok(Self { tls, ..self })
+    }
+
+    /// Sets what its clients may hold, and for how long.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The address, with the port that was chosen.
@@ -119,60 +136,49 @@ impl Listener {
     /// Serves until `stop`, then lets calls in flight finish for [`DRAIN`] and closes every connection that has none.
     /// A request that has not come to its end half a second later is refused as `unavailable`; a stream is answered as
     /// far as it came. `router` is what [`app`] makes.
-    ///
-    /// # Errors
-    /// [`ServeError::Ended`].
-    pub async fn serve(self, router: Router, stop: Signal) -> Result<(), ServeError> {
-        self.serve_draining(router, stop, DRAIN).await
+    pub async fn serve(self, router: Router, stop: Signal) {
+        self.serve_draining(router, stop, DRAIN).await;
     }
 
-    async fn serve_draining(self, router: Router, stop: Signal, drain: Duration) -> Result<(), ServeError> {
+    async fn serve_draining(self, router: Router, stop: Signal, drain: Duration) {
         let address = self.address;
-        let connections = Connections::default();
+        let connections = Connections::new(self.limits.fitting(descriptors::limit()));
         let (cut, requests_cut) = Signal::channel();
-        let mut server = Server::builder();
-        if let Some(tls) = self.tls {
-            server = server.tls_config(tls).map_err(ServeError::Ended)?;
-        }
         let calls = CountCalls {
             cut: Arc::new(requests_cut),
         };
-        let incoming = self
-            .incoming
-            .map(|accepted| accepted.map(|stream| connections.watch(stream)));
-        let server = server
-            .accept_http1(true)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .max_concurrent_streams(MAX_STREAMS)
-            .concurrency_limit_per_connection(MAX_CALLS)
-            .add_routes(Routes::from(router.layer(calls)))
-            .serve_with_incoming_shutdown(incoming, stop.clone().wait());
+        let router = router.layer(calls).with_state(());
         tracing::info!(%address, "serving");
         tokio::select! {
-            ended = server => ended.map_err(ServeError::Ended),
-            () = wind_down(&connections, stop, cut, drain) => {
-                if connections.close_all() {
+            () = accept::accept(self.incoming, connections.clone(), self.tls, router, stop) => {}
+            () = connections.clone().keep_looking() => {}
+        }
+        connections.stop();
+        tokio::select! {
+            () = connections.wait_until_closed() => {}
+            () = connections.clone().keep_looking() => {}
+            () = wind_down(&connections, cut, drain) => {
+                if connections.cut() {
                     tracing::warn!(%address, "calls still in flight were cut");
                 }
-                Ok(())
             }
         }
     }
 }
 
-/// From the signal on closes connections without a call in progress; ends when those with one have had their time.
-async fn wind_down(connections: &Connections, stop: Signal, cut: Trigger, drain: Duration) {
-    stop.wait().await;
+/// Closes connections without a call in progress; ends when those with one have had their time.
+async fn wind_down(connections: &Connections, cut: Trigger, drain: Duration) {
     let cutting = async {
         tokio::time::sleep(REST_OF_REQUESTS).await;
         cut.pull();
+        std::future::pending::<()>().await;
     };
     tokio::select! {
-        ((), ()) = futures::future::join(cutting, connections.close_idle()) => {}
-        () = tokio::time::sleep(drain) => cut.pull(),
+        () = cutting => {}
+        () = connections.close_idle() => {}
+        () = tokio::time::sleep(drain) => {}
     }
+    cut.pull();
 }
 
 /// Puts gRPC services and HTTP routes onto one router. `http` brings its own answer to unknown paths, from
@@ -211,15 +217,15 @@ pub fn with_reflection(grpc: Routes, descriptor_sets: &[&'static [u8]]) -> Resul
 }
 
 async fn unknown(request: Request) -> Response {
-    if is_grpc(&request) {
+    if is_grpc(request.headers()) {
         tonic::Status::unimplemented("there is no such method").into_http::<Body>()
     } else {
         Problem::new(Code::NotFound, "there is no such path").into_response()
     }
 }
 
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE);
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -6,15 +6,19 @@
 //! person does is said by the access token, as without.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::files::{self, FileError};
 
-/// Longest handshake, so that a caller who says nothing holds no connection.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// The one protocol spoken (RFC 7301).
+const HTTP2: &[u8] = b"h2";
 
 /// Where an own certificate and the authority's stand, all PEM.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,16 +48,29 @@ pub enum TlsError {
     Key(#[from] FileError),
     /// They are no certificates, or do not belong together.
     #[error("the certificates are refused")]
-    Refused(#[source] tonic::transport::Error),
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl MutualTls {
     /// As a server: who connects must have a certificate of the authority's that is for clients.
-    pub(crate) fn server(&self) -> Result<ServerTlsConfig, TlsError> {
-        Ok(ServerTlsConfig::new()
-            .identity(self.identity()?)
-            .client_ca_root(authority(&self.ca_file)?)
-            .timeout(HANDSHAKE))
+    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.ca_file)? {
+            roots
+                .add(certificate)
+                .map_err(|error| TlsError::Refused(error.into()))?;
+        }
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
+            .build()
+            .map_err(|error| TlsError::Refused(error.into()))?;
+        let key = files::read_private(&self.certificate_key_file)?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| TlsError::Refused(error.into()))?;
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(clients)
+            .with_single_cert(certificates(&self.certificate_file)?, key)
+            .map_err(|error| TlsError::Refused(error.into()))?;
+        config.alpn_protocols.push(HTTP2.to_vec());
+        Ok(Arc::new(config))
     }
 
     /// As a client of the service `name`, whatever the address under which it is reached.
@@ -71,6 +88,12 @@ impl MutualTls {
         let key = files::read_private(&self.certificate_key_file)?;
         Ok(Identity::from_pem(read(&self.certificate_file)?, &*key))
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    all.map_err(|error| TlsError::Refused(error.into()))
 }
 
 fn authority(path: &Path) -> Result<Certificate, TlsError> {

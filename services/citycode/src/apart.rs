@@ -166,6 +166,7 @@ async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
         role.program(),
         env!("CARGO_PKG_VERSION"),
     ));
+    citycode_service_kit::serve::raise_descriptor_limit();
     let stopped = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
     let surroundings = Surroundings {
         clock: Arc::new(SystemClock::new()),

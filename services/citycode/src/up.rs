@@ -32,6 +32,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use citycode_service_kit::config::{self, Sources};
+use citycode_service_kit::serve::raise_descriptor_limit;
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry;
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(),
         "citycode",
         env!("CARGO_PKG_VERSION"),
     ));
+    raise_descriptor_limit();
     let asked_to_stop = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
     let system = tokio::select! {
         started = System::start(settings, surroundings) => started.map_err(StartError::into_failure)?,

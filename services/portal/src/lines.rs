@@ -33,6 +33,16 @@ pub(crate) enum Line {
     TooLong,
 }
 
+impl Line {
+    /// What it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::TooLong => 0,
+        }
+    }
+}
+
 /// The body ended in the middle.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
@@ -10,7 +11,7 @@ use citycode_service_kit::auth::token_expired;
 use citycode_service_kit::problem::{Outcome, Problem};
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::Instrument as _;
@@ -20,15 +21,19 @@ use crate::lines::{BrokenOff, Line, Lines};
 
 /// Lines that were read and are not yet answered: as many as an import works on at once.
 const IN_FLIGHT: usize = 1_024;
+/// Bytes of them. Rows of an import have some 150 bytes, so that this many do not slow one down; without this bound a
+/// client that reads no answers would make 1,024 of the longest lines wait, 64 MB.
+const BYTES_IN_FLIGHT: usize = 512 << 10;
+/// What the shortest line counts for: its message and its answer have a size too.
+const LEAST_BYTES: usize = 256;
 /// Answers that go out in one write where so many are ready.
 const ANSWERS_IN_ONE_WRITE: usize = 64;
 
-/// What became of a line when it was read.
-enum Slot {
-    /// It went on; the stream's next answer is its answer.
-    Sent,
-    /// It was answered here.
-    Answered(Vec<u8>),
+/// What became of a line when it was read, and its share of [`BYTES_IN_FLIGHT`].
+struct Slot {
+    /// The answer, where it was given here. Otherwise the line went on, and the stream's next answer is its answer.
+    answered: Option<Vec<u8>>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The lines under way.
@@ -47,6 +52,7 @@ pub(crate) fn send_lines<M: Send + 'static>(
 ) -> (impl Stream<Item = M> + Send + 'static, UnderWay) {
     let (slot_sender, slots) = mpsc::channel(IN_FLIGHT);
     let (sender, messages) = mpsc::channel(IN_FLIGHT);
+    let room = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
     let reading = async move {
         if let Some(first) = first
             && sender.send(first).await.is_err()
@@ -59,16 +65,29 @@ pub(crate) fn send_lines<M: Send + 'static>(
                 biased;
                 () = &mut expired => {
                     // What was sent on is still answered, then this, and nothing more.
-                    let _ = slot_sender.send(Slot::Answered(problem_line(&token_expired()))).await;
+                    let last = Slot {
+                        answered: Some(problem_line(&token_expired())),
+                        _room: None,
+                    };
+                    let _ = slot_sender.send(last).await;
                     return;
                 }
                 line = lines.next() => line,
             };
             let Some(line) = line else { return };
             let broken_off = line.is_err();
-            let (slot, message) = match line.map_err(broken).and_then(&mut read) {
-                Ok(message) => (Slot::Sent, Some(message)),
-                Err(answer) => (Slot::Answered(answer), None),
+            let bytes = line.as_ref().map_or(0, Line::bytes).max(LEAST_BYTES);
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let Ok(room) = Arc::clone(&room).acquire_many_owned(bytes).await else {
+                return;
+            };
+            let (answered, message) = match line.map_err(broken).and_then(&mut read) {
+                Ok(message) => (None, Some(message)),
+                Err(answer) => (Some(answer), None),
+            };
+            let slot = Slot {
+                answered,
+                _room: Some(room),
             };
             if slot_sender.send(slot).await.is_err() {
                 return;
@@ -97,9 +116,11 @@ impl UnderWay {
         let state = Some((self.slots, answers, render));
         let lines = futures::stream::unfold(state, |state| async move {
             let (mut slots, mut answers, render) = state?;
-            let line = match slots.recv().await? {
-                Slot::Answered(line) => Ok(line),
-                Slot::Sent => match answers.message().await {
+            // Its room is free again once the answer is there.
+            let slot = slots.recv().await?;
+            let line = match slot.answered {
+                Some(line) => Ok(line),
+                None => match answers.message().await {
                     Ok(Some(answer)) => render(answer),
                     Ok(None) => Err(unanswered(Problem::internal())),
                     Err(status) => Err(unanswered(Problem::from(status))),

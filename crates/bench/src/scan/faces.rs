@@ -107,7 +107,7 @@ fn with<T>(bearer: &MetadataValue<Ascii>, message: T) -> Request<T> {
 pub(crate) fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(SocketAddr, impl Sized + use<>)> {
     let keys = TrustedKeys::new().with_local(authority)?;
     let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
-    let authenticate = Authenticate::optional(tokens, Arc::clone(&gate.clock));
+    let authenticate = Authenticate::required(tokens, Arc::clone(&gate.clock));
     let service = VerifierServiceServer::new(VerifierFace(Arc::clone(&gate.verifier)));
     let router = app(
         Routes::new(authenticate.layer(service)),

@@ -23,6 +23,7 @@ use super::ending::end_stream_when;
 use super::peer::PeerKind;
 use crate::clock::Clock;
 use crate::problem::Problem;
+use crate::serve::CallHandle;
 
 /// The layer. Put it around a service whose methods need callers, outside of what uses the caller.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Authenticate {
     tokens: Arc<AccessTokens>,
     clock: Arc<dyn Clock>,
     required: bool,
+    /// Paths that need no token where others do.
+    public: &'static [&'static str],
     in_process: bool,
 }
 
@@ -42,13 +45,14 @@ impl std::fmt::Debug for Authenticate {
 }
 
 impl Authenticate {
-    /// Refuses every call without a valid token.
+    /// Refuses every call without a valid token, from its head: nothing of its body is read.
     #[must_use]
     pub fn required(tokens: Arc<AccessTokens>, clock: Arc<dyn Clock>) -> Self {
         Self {
             tokens,
             clock,
             required: true,
+            public: &[],
             in_process: false,
         }
     }
@@ -63,6 +67,12 @@ impl Authenticate {
         }
     }
 
+    /// Lets calls of these paths pass without a token, as [`Authenticate::optional`] does.
+    #[must_use]
+    pub fn but_public(self, public: &'static [&'static str]) -> Self {
+        Self { public, ..self }
+    }
+
     /// Counts calls that came over no socket as [`PeerKind::InProcess`]. Only for a service that is reached
     /// through an in-memory channel behind a face which has authenticated the caller already.
     #[must_use]
@@ -71,10 +81,11 @@ impl Authenticate {
         self
     }
 
-    fn check(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Option<Arc<Caller>>, AuthError> {
+    fn check<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, AuthError> {
+        let (headers, extensions) = (request.headers(), request.extensions());
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            return if self.required {
+            return if self.required && !self.public.contains(&request.uri().path()) {
                 Err(AuthError::Missing)
             } else {
                 Ok(None)
@@ -139,10 +150,13 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Nothing that a client sent becomes an extension, but a layer outside might have put one.
         request.extensions_mut().remove::<Arc<Caller>>();
-        match self.rules.check(request.headers(), request.extensions()) {
+        match self.rules.check(&request) {
             Ok(caller) => {
                 let revocation = caller.as_ref().and_then(|caller| self.rules.tokens.revocation(caller));
                 if let Some(caller) = caller {
+                    if let Some(call) = request.extensions().get::<CallHandle>() {
+                        call.authenticate();
+                    }
                     request.extensions_mut().insert(caller);
                 }
                 let answer = self.inner.call(request);

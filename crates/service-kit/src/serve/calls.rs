@@ -15,11 +15,11 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::connections::{Call, Connection};
+use super::call::{CallHandle, InProgress};
 use super::is_grpc;
 use crate::problem::{Code, Problem};
 use crate::shutdown::Signal;
@@ -55,7 +55,7 @@ struct RequestBody {
 /// An answer's body; the call ends with it.
 struct ResponseBody {
     inner: Body,
-    call: Option<Call>,
+    call: Option<InProgress>,
     /// The signal at which an answer without an end of its own ends.
     ends: Option<Waiting>,
 }
@@ -84,14 +84,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else {
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Some(CallHandle(call)) = request.extensions().get() else {
             return Box::pin(self.inner.call(request));
         };
-        // Where a call comes from is asked for under the transport's own type.
-        request.extensions_mut().insert(connection.info.clone());
-        let call = Call::begin(connection);
-        let grpc = is_grpc(&request);
+        let call = InProgress::begin(&call.connection);
+        let grpc = is_grpc(request.headers());
         let ends = (request.uri().path() == WATCH).then(|| waiting(&self.cut));
         let was_cut = Arc::new(AtomicBool::new(false));
         let (cut, told) = (Arc::clone(&self.cut), Arc::clone(&was_cut));

@@ -1,25 +1,26 @@
-//! The open connections of one server, so that those without a call in progress can be closed at shutdown.
+//! All connections of one server: who is admitted, who has to go when there are too many, and what they hold
+//! together.
 //!
-//! Hyper's graceful shutdown closes an idle connection itself, but it waits for everything else: a request whose
-//! header never arrives, an HTTP/2 client that does not answer the last ping, an answer that nobody reads. Each of
-//! those would hold the process for the whole drain time, and any client can make one. So each connection counts its
-//! calls and its bytes, and after the signal [`Connections::close_idle`] closes whatever is quiet.
+//! Nobody is turned away while an anonymous connection is open: the oldest of them makes room, an idle one first. So
+//! a client that occupies connections loses them to the next one that comes, and never keeps callers with a token
+//! out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// Between two looks at the connections, after the signal.
+use super::call::{Call, Control};
+use super::connection::{Closing, Connection};
+use super::limits::Limits;
+use super::throttle::Throttle;
+
+/// Between two looks at the connections, after the signal to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Looks without a byte after which a connection without any call is closed: hyper has said goodbye by then.
 const QUIET_LOOKS_WITHOUT_CALL: u32 = 2;
@@ -27,226 +28,354 @@ const QUIET_LOOKS_WITHOUT_CALL: u32 = 2;
 /// slow network still takes an answer that was begun.
 const QUIET_LOOKS_WITH_CALLS: u32 = 20;
 
-/// The open connections of one server.
-#[derive(Debug, Default)]
+/// What a connection counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// No call on it has shown a valid token.
+    Anonymous,
+    /// A call has.
+    Authenticated,
+    /// A service with a certificate, or at a configured address.
+    Peer,
+}
+
+impl Standing {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Authenticated => "authenticated",
+            Self::Peer => "peer",
+        }
+    }
+}
+
+/// The connections of one server.
+#[derive(Debug)]
 pub(super) struct Connections {
-    open: Arc<Mutex<BTreeMap<u64, Arc<Connection>>>>,
-    accepted: AtomicU64,
-}
-
-/// What is known of one connection.
-#[derive(Debug)]
-pub(super) struct Connection {
-    /// Addresses of both ends.
-    pub(super) info: TcpConnectInfo,
-    /// Calls that were begun and whose answer has not ended.
+    pub(super) limits: Limits,
+    begun: Instant,
+    open: Mutex<Open>,
     calls: AtomicUsize,
-    /// Of those, the calls for which this process still owes something.
-    working: AtomicUsize,
-    /// Bytes received and sent.
-    moved: AtomicU64,
-    closed: AtomicBool,
-    reader: AtomicWaker,
-    writer: AtomicWaker,
+    /// Oldest first.
+    anonymous_calls: Mutex<BTreeMap<u64, Weak<Call>>>,
+    next_call: AtomicU64,
+    bytes: AtomicUsize,
+    anonymous_bytes: AtomicUsize,
+    all_closed: Notify,
+    pub(super) said: Throttle,
 }
 
-/// A call on a connection, from its header to the end of its answer.
-#[derive(Debug)]
-pub(super) struct Call {
-    connection: Arc<Connection>,
-    working: bool,
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    all: BTreeMap<u64, Arc<Connection>>,
+    /// Ids, oldest first.
+    anonymous: BTreeMap<u64, Arc<Connection>>,
+    addresses: HashMap<IpAddr, Counts>,
 }
 
-/// A connection's socket; it ends when the connection is closed.
-#[derive(Debug)]
-pub(super) struct Socket {
-    stream: TcpStream,
-    connection: Arc<Connection>,
-    number: u64,
-    open: Arc<Mutex<BTreeMap<u64, Arc<Connection>>>>,
+#[derive(Debug, Default)]
+struct Counts {
+    anonymous: usize,
+    authenticated: usize,
+}
+
+/// Whose calls count together: an IPv4 address, or an IPv6 network of 64 bits, which is what one household gets.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime's timer, for time limits alone: nothing is decided by it"
+)]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 impl Connections {
-    /// Watches a connection that was accepted.
-    pub(super) fn watch(&self, stream: TcpStream) -> Socket {
-        let connection = Arc::new(Connection {
-            info: stream.connect_info(),
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            begun: instant(),
+            open: Mutex::default(),
             calls: AtomicUsize::new(0),
-            working: AtomicUsize::new(0),
-            moved: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-            writer: AtomicWaker::new(),
-        });
-        let number = self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.open.lock().insert(number, Arc::clone(&connection));
-        Socket {
-            stream,
-            connection,
-            number,
-            open: Arc::clone(&self.open),
+            anonymous_calls: Mutex::default(),
+            next_call: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            anonymous_bytes: AtomicUsize::new(0),
+            all_closed: Notify::new(),
+            said: Throttle::default(),
+        })
+    }
+
+    /// Milliseconds since this server began; never 0.
+    pub(super) fn now(&self) -> u64 {
+        let passed = instant().saturating_duration_since(self.begun).as_millis();
+        u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Takes a connection; where there are too many, one that is open has to go for it. `None` where there is none
+    /// that may.
+    pub(super) fn admit(self: &Arc<Self>, remote: SocketAddr) -> Option<Arc<Connection>> {
+        let (limits, origin) = (&self.limits, origin(remote.ip()));
+        let standing = if limits.is_peer(remote.ip()) {
+            Standing::Peer
+        } else {
+            Standing::Anonymous
+        };
+        let mut open = self.open.lock();
+        if standing == Standing::Anonymous {
+            let of_address = open.addresses.get(&origin).map_or(0, |counts| counts.anonymous);
+            if of_address >= limits.anonymous_connections_per_address {
+                self.make_room(&mut open, Some(origin));
+            } else if open.anonymous.len() >= limits.anonymous_connections {
+                self.make_room(&mut open, None);
+            }
+        }
+        if open.all.len() >= limits.connections && !self.make_room(&mut open, None) {
+            metrics::counter!("citycode_server_connections_closed_total", "reason" => "full").increment(1);
+            self.said
+                .warn("a connection is refused: all that are open are authenticated or peers'");
+            return None;
+        }
+        open.next += 1;
+        let id = open.next;
+        let connection = Arc::new(Connection::new(id, remote, origin, standing, self));
+        open.all.insert(id, Arc::clone(&connection));
+        if standing == Standing::Anonymous {
+            open.anonymous.insert(id, Arc::clone(&connection));
+            open.addresses.entry(origin).or_default().anonymous += 1;
+        }
+        metrics::gauge!("citycode_server_connections", "standing" => standing.name()).increment(1.0);
+        Some(connection)
+    }
+
+    /// Closes the oldest anonymous connection, of this origin where one is named: one without a call before the others.
+    fn make_room(&self, open: &mut Open, of: Option<IpAddr>) -> bool {
+        let candidates = || {
+            let all = open.anonymous.values();
+            all.filter(|connection| of.is_none_or(|origin| connection.origin == origin))
+        };
+        let found = candidates().find(|connection| connection.is_idle());
+        let Some(oldest) = found.or_else(|| candidates().next()).cloned() else {
+            return false;
+        };
+        oldest.close(Closing::MakesRoom);
+        self.forget(open, &oldest);
+        self.said
+            .warn("there are too many connections without a token: the oldest makes room for a new one");
+        true
+    }
+
+    /// Frees descriptors where the system has none left.
+    pub(super) fn make_room_for_descriptors(&self) -> bool {
+        self.make_room(&mut self.open.lock(), None)
+    }
+
+    /// A call on it has shown a valid token, or its handshake a certificate.
+    pub(super) fn promote(&self, connection: &Arc<Connection>, to: Standing) {
+        if connection.standing() != Standing::Anonymous {
+            return;
+        }
+        let mut open = self.open.lock();
+        // It may have had to go, or another call may have been first.
+        if !open.anonymous.contains_key(&connection.id) {
+            return;
+        }
+        let counts = open.addresses.entry(connection.origin).or_default();
+        if to == Standing::Authenticated {
+            if counts.authenticated >= self.limits.authenticated_connections_per_address {
+                drop(open);
+                self.said.warn(
+                    "one address has more authenticated connections than the limit: further ones count as anonymous",
+                );
+                return;
+            }
+            counts.authenticated += 1;
+        }
+        counts.anonymous = counts.anonymous.saturating_sub(1);
+        open.anonymous.remove(&connection.id);
+        connection.set_standing(to);
+        metrics::gauge!("citycode_server_connections", "standing" => Standing::Anonymous.name()).decrement(1.0);
+        metrics::gauge!("citycode_server_connections", "standing" => to.name()).increment(1.0);
+    }
+
+    /// It is closed.
+    pub(super) fn remove(&self, connection: &Arc<Connection>) {
+        let mut open = self.open.lock();
+        self.forget(&mut open, connection);
+        if open.all.is_empty() {
+            self.all_closed.notify_waiters();
         }
     }
 
-    /// Closes every connection without a call in progress, now and whenever one becomes idle. Never ends.
+    fn forget(&self, open: &mut Open, connection: &Connection) {
+        if open.all.remove(&connection.id).is_none() {
+            return;
+        }
+        let standing = connection.standing();
+        metrics::gauge!("citycode_server_connections", "standing" => standing.name()).decrement(1.0);
+        open.anonymous.remove(&connection.id);
+        let Some(counts) = open.addresses.get_mut(&connection.origin) else {
+            return;
+        };
+        match standing {
+            Standing::Anonymous => counts.anonymous = counts.anonymous.saturating_sub(1),
+            Standing::Authenticated => counts.authenticated = counts.authenticated.saturating_sub(1),
+            Standing::Peer => {}
+        }
+        if counts.anonymous == 0 && counts.authenticated == 0 {
+            open.addresses.remove(&connection.origin);
+        }
+    }
+
+    /// Ends what takes too long, for ever. Drop the future to stop.
+    pub(super) async fn keep_looking(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(self.limits.look_every());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let all: Vec<_> = self.open.lock().all.values().cloned().collect();
+            let now = self.now();
+            for connection in all {
+                connection.look(now);
+            }
+        }
+    }
+
+    /// Asks every connection to end after the calls in progress.
+    pub(super) fn stop(&self) {
+        let all: Vec<_> = self.open.lock().all.values().cloned().collect();
+        for connection in all {
+            connection.close(Closing::Stopping);
+        }
+    }
+
+    /// Waits until no connection is open.
+    pub(super) async fn wait_until_closed(&self) {
+        loop {
+            let closed = self.all_closed.notified();
+            let mut closed = std::pin::pin!(closed);
+            closed.as_mut().enable();
+            if self.open.lock().all.is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    /// After [`Connections::stop`] closes every connection without a call in progress, now and whenever one becomes
+    /// idle. Hyper waits for everything else: a head that never arrives, a client that does not answer the last ping,
+    /// an answer that nobody reads. Never ends.
     pub(super) async fn close_idle(&self) {
         let mut seen: HashMap<u64, (u64, u32)> = HashMap::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let open = self.open.lock().clone();
-            seen.retain(|number, _| open.contains_key(number));
-            for (number, connection) in open {
+            let open = self.open.lock().all.clone();
+            seen.retain(|id, _| open.contains_key(id));
+            for (id, connection) in open {
                 let moved = connection.moved.load(Ordering::Relaxed);
-                let (last, quiet) = seen.entry(number).or_insert((moved, 0));
+                let (last, quiet) = seen.entry(id).or_insert((moved, 0));
                 let is_quiet = *last == moved && connection.working.load(Ordering::SeqCst) == 0;
                 *quiet = if is_quiet { *quiet + 1 } else { 0 };
                 *last = moved;
-                let enough = match connection.calls.load(Ordering::SeqCst) {
-                    0 => QUIET_LOOKS_WITHOUT_CALL,
-                    _ => QUIET_LOOKS_WITH_CALLS,
+                let enough = if connection.is_idle() {
+                    QUIET_LOOKS_WITHOUT_CALL
+                } else {
+                    QUIET_LOOKS_WITH_CALLS
                 };
                 if *quiet >= enough {
-                    connection.close();
+                    connection.close(Closing::Cut);
                 }
             }
         }
     }
 
-    /// Closes every connection. Whether a call was in progress on any of them.
-    pub(super) fn close_all(&self) -> bool {
-        let open = self.open.lock().clone();
-        let mut cut = false;
-        for connection in open.values() {
-            cut |= connection.calls.load(Ordering::SeqCst) > 0;
-            connection.close();
+    /// Ends every connection at once. Whether a call was in progress on any of them.
+    pub(super) fn cut(&self) -> bool {
+        let all: Vec<_> = self.open.lock().all.values().cloned().collect();
+        let mut are_cut = false;
+        for connection in all {
+            are_cut |= !connection.is_idle();
+            connection.close(Closing::Cut);
         }
-        cut
-    }
-}
-
-impl Connection {
-    /// Ends both directions: the server reads the end of input, and what it writes fails.
-    fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.reader.wake();
-        self.writer.wake();
+        are_cut
     }
 
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+    /// Counts a call in, and says whether it may be answered. Where there are too many without a token, the oldest of
+    /// them ends for it.
+    pub(super) fn begin_call(&self, connection: &Arc<Connection>, control: Option<Arc<Control>>) -> (Arc<Call>, bool) {
+        let are_too_many = self.calls.fetch_add(1, Ordering::Relaxed) >= self.limits.calls;
+        let is_admitted = !are_too_many || self.end_oldest_call();
+        let id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let call = Call::new(id, connection, control);
+        connection.began(&call);
+        let mut anonymous = self.anonymous_calls.lock();
+        let is_full = anonymous.len() >= self.limits.anonymous_calls;
+        anonymous.insert(id, Arc::downgrade(&call));
+        drop(anonymous);
+        if is_full {
+            self.end_oldest_call();
+        }
+        (call, is_admitted)
     }
 
-    fn count(&self, bytes: usize) {
-        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Ends the oldest call without a token.
+    fn end_oldest_call(&self) -> bool {
+        let oldest = self.anonymous_calls.lock().pop_first();
+        let Some((_, call)) = oldest else {
+            return false;
+        };
+        if let Some(call) = call.upgrade() {
+            self.said
+                .warn("there are too many calls without a token: the oldest makes room for a new one");
+            call.end(Closing::MakesRoom);
+        }
+        true
     }
-}
 
-impl Call {
-    /// Begins a call, for which this process owes an answer.
-    pub(super) fn begin(connection: Arc<Connection>) -> Self {
-        connection.calls.fetch_add(1, Ordering::SeqCst);
-        connection.working.fetch_add(1, Ordering::SeqCst);
-        Self {
-            connection,
-            working: true,
+    /// The call has shown a valid token.
+    pub(super) fn authenticated_call(&self, id: u64) {
+        self.anonymous_calls.lock().remove(&id);
+    }
+
+    pub(super) fn ended_call(&self, id: u64, anonymous: bool) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        if anonymous {
+            self.anonymous_calls.lock().remove(&id);
         }
     }
 
-    /// Says whether this process owes something now, or waits for its client.
-    pub(super) fn set_working(&mut self, working: bool) {
-        if working == self.working {
-            return;
+    /// Counts bytes that a call holds; whether there was room.
+    pub(super) fn hold(&self, bytes: usize, anonymous: bool) -> bool {
+        let (held, most) = self.budget(anonymous);
+        if held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most {
+            return true;
         }
-        self.working = working;
-        if working {
-            self.connection.working.fetch_add(1, Ordering::SeqCst);
+        // What another client leaves unread makes room.
+        if anonymous && self.end_oldest_call() {
+            return true;
+        }
+        held.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+
+    pub(super) fn release(&self, bytes: usize, anonymous: bool) {
+        self.budget(anonymous).0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn budget(&self, anonymous: bool) -> (&AtomicUsize, usize) {
+        if anonymous {
+            (&self.anonymous_bytes, self.limits.anonymous_bytes)
         } else {
-            self.connection.working.fetch_sub(1, Ordering::SeqCst);
+            (&self.bytes, self.limits.bytes)
         }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.set_working(false);
-        self.connection.calls.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.open.lock().remove(&self.number);
-    }
-}
-
-impl Connected for Socket {
-    type ConnectInfo = Arc<Connection>;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        Arc::clone(&self.connection)
-    }
-}
-
-impl Socket {
-    /// One attempt to write; `Err` once the connection was closed, also while it waits.
-    fn write(
-        &mut self,
-        context: &mut Context<'_>,
-        attempt: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        // Registered before the look, so that a close in between is not missed.
-        self.connection.writer.register(context.waker());
-        if self.connection.is_closed() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let written = attempt(Pin::new(&mut self.stream), context);
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.connection.count(bytes);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.connection.reader.register(context.waker());
-        if this.connection.is_closed() {
-            return Poll::Ready(Ok(()));
-        }
-        let before = into.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, into);
-        if read.is_ready() {
-            this.connection.count(into.filled().len() - before);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .write(context, |stream, context| stream.poll_write(context, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .write(context, |stream, context| stream.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }

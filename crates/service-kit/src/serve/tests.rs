@@ -15,8 +15,14 @@ use crate::problem::JsonBody;
 use crate::shutdown::{Signal, Trigger};
 
 /// Binds a free port, serves, and gives address, trigger and the server's task.
-fn start(router: Router, drain: Duration) -> (SocketAddr, Trigger, tokio::task::JoinHandle<Result<(), ServeError>>) {
+fn start(router: Router, drain: Duration) -> (SocketAddr, Trigger, tokio::task::JoinHandle<()>) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    // Room for answers that nobody reads.
+    let listener = listener.limited(Limits {
+        anonymous_bytes: usize::MAX,
+        anonymous_bytes_per_connection: usize::MAX,
+        ..Limits::default()
+    });
     let address = listener.address();
     let (trigger, stop) = Signal::channel();
     let task = tokio::spawn(listener.serve_draining(router, stop, drain));
@@ -86,7 +92,7 @@ async fn one_port_serves_grpc_with_reflection_and_http_and_ends_when_asked() {
     drop((client, answers));
     trigger.pull();
     health_trigger.pull();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     following.await.unwrap();
     tokio::net::TcpStream::connect(address)
         .await
@@ -120,7 +126,7 @@ async fn a_call_in_flight_is_answered_after_the_signal() {
     assert!(!task.is_finished());
     go_on.notify_one();
     assert!(call.await.unwrap().ends_with("done"));
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
 }
 
 async fn http1_owned(address: SocketAddr) -> String {
@@ -134,7 +140,7 @@ async fn a_call_without_an_end_is_cut_after_the_drain() {
     let _call = tokio::spawn(http1_owned(address));
     entered.notified().await;
     trigger.pull();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
 }
 
 #[tokio::test]
@@ -200,7 +206,7 @@ async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
     let answer = http1(address, &path("x-forwarded-for: 127.0.0.1\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     trigger.pull();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
 }
 
 mod stopping;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use tonic::service::Routes;
 
@@ -28,7 +27,7 @@ pub(super) async fn open(
     )
     .await?;
     let audit = Arc::new(audit);
-    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(faces::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),

@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::health::{Component, HealthRegistry, Probe};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_service_kit::serve::{Listener, ServeError, app, with_fallbacks};
+use citycode_service_kit::serve::{Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use http::header::CONTENT_TYPE;
 use tokio::task::JoinHandle;
@@ -34,7 +34,7 @@ pub(super) struct Front {
     serving: Component,
     inner: Arc<OnceLock<Router>>,
     stop: Trigger,
-    servers: Vec<JoinHandle<Result<(), ServeError>>>,
+    servers: Vec<JoinHandle<()>>,
 }
 
 impl Front {
@@ -52,6 +52,7 @@ impl Front {
             Some(tls) => listener.secured(tls)?,
             None => listener,
         };
+        let listener = listener.limited(settings.limits.clone());
         let health = HealthRegistry::new();
         let serving = health.component("serving");
         serving.starting("the service is coming up");
@@ -71,7 +72,7 @@ impl Front {
         let http = match settings.management {
             None => told,
             Some(address) => {
-                let management = Listener::bind(address)?;
+                let management = Listener::bind(address)?.limited(settings.limits.of_management());
                 tracing::info!(address = %management.address(), "health and numbers are told");
                 let router = app(Routes::new(grpc_health.clone()), with_fallbacks(told));
                 servers.push(tokio::spawn(management.serve(router, ending.clone())));
@@ -121,8 +122,8 @@ impl Front {
         tokio::time::sleep(drain).await;
         self.stop.pull();
         for server in self.servers {
-            if let Ok(Err(error)) = server.await {
-                tracing::error!(%error, "a server ended badly");
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a server panicked");
             }
         }
     }

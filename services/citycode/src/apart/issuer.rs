@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use citycode_holder_log::SystemFold;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
-use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_service_kit::shutdown::Signal;
 use citycode_token::IdCheckKey;
@@ -81,7 +80,7 @@ pub(super) async fn open(
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let keeping = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
-    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(faces::issuer(&issuer, &authenticate)))?,
         snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],

@@ -6,7 +6,6 @@ use citycode_event_store::follow::Progress;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_projection::status::FingerprintKey;
 use citycode_revocation::{Followed, Revocation};
-use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::SigningKey;
@@ -62,7 +61,7 @@ pub(super) async fn open(
     let (lists, cutting) = publish_lists(followed, key, &ground.policy, &surroundings.clock).await;
     tasks.push(cutting);
     let revocation = Arc::new(Revocation { desk: desk.desk, lists });
-    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(faces::revocation(&revocation, &authenticate)))?,
         snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),

@@ -8,6 +8,7 @@ use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials,
 use citycode_jetstream::ClientIdentity;
 use citycode_service_kit::config::{ConfigError, Sensible};
 use citycode_service_kit::files;
+use citycode_service_kit::serve::Limits;
 use citycode_service_kit::tls::MutualTls;
 use serde::Deserialize;
 
@@ -67,6 +68,8 @@ pub struct ServiceSettings {
     pub scan_retention_days: u16,
     /// Seconds between "no more calls, please" and the end of listening.
     pub drain_seconds: u64,
+    /// What clients may hold, and for how long.
+    pub limits: Limits,
 }
 
 /// Snapshots that instances share through the object store of the log's servers.
@@ -158,6 +161,7 @@ impl Default for ServiceSettings {
             shared_snapshots: SharedSnapshotSettings::default(),
             scan_retention_days: 30,
             drain_seconds: 3,
+            limits: Limits::default(),
         }
     }
 }
@@ -184,7 +188,8 @@ impl Sensible for ServiceSettings {
             ),
         ];
         let wrong = wrong.into_iter().filter(|(wrong, _)| *wrong);
-        wrong.map(|(_, complaint)| complaint.to_owned()).collect()
+        let wrong = wrong.map(|(_, complaint)| complaint.to_owned());
+        wrong.chain(self.limits.complaints()).collect()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use citycode_projection::snapshot::ProjectionKind;
-use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
 use tonic::service::Routes;
@@ -44,7 +43,7 @@ pub(super) async fn open(
         // check the rest (R24).
         Err(error) => starting.stopped(&error),
     }
-    let authenticate = Authenticate::optional(Arc::clone(&ground.tokens), Arc::clone(&surroundings.clock));
+    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(faces::verifier(&verifying.verifier, &authenticate)))?,
         snapshots: vec![Arc::new(verifying)],

@@ -12,7 +12,7 @@ use std::time::Duration;
 use citycode_event_store::EventStore;
 use citycode_event_store::copy::{self, CopyError};
 use citycode_service_kit::clock::Clock;
-use citycode_service_kit::serve::{Listener, app, with_fallbacks};
+use citycode_service_kit::serve::{Limits, Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry;
 use clap::Args;
@@ -67,8 +67,9 @@ fn show_numbers(address: Option<SocketAddr>, stopped: &Signal) -> Result<(), Fai
         return Ok(());
     };
     let listener = Listener::bind(address).map_err(|error| StartError::Serve(error).into_failure())?;
+    let listener = listener.limited(Limits::default().of_management());
     let routes = with_fallbacks(faces::metrics_routes(stopped));
-    numbers::register(&[numbers::Part::Archive]);
+    numbers::register(&[numbers::Part::Serving, numbers::Part::Archive]);
     tracing::info!(address = %listener.address(), "numbers are shown");
     tokio::spawn(listener.serve(app(tonic::service::Routes::default(), routes), stopped.clone()));
     Ok(())

@@ -9,7 +9,8 @@ use citycode_issuer::Issuer;
 use citycode_issuer::grpc::IssuerFace;
 use citycode_revocation::Revocation;
 use citycode_revocation::grpc::RevocationFace;
-use citycode_service_kit::auth::{Authenticate, AuthenticateService};
+use citycode_service_kit::auth::{AccessTokens, Authenticate, AuthenticateService};
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::metrics_face;
 use citycode_service_kit::serve::MAX_GRPC_MESSAGE_BYTES;
 use citycode_service_kit::shutdown::Signal;
@@ -27,7 +28,20 @@ pub(crate) const REVOCATION: &str = "citycode.revocation.v1.RevocationService";
 pub(crate) const VERIFIER: &str = "citycode.verifier.v1.VerifierService";
 pub(crate) const AUDIT: &str = "citycode.audit.v1.AuditService";
 
-/// The issuer. A call without a token reaches only the methods that are public: each other asks for its caller.
+/// Methods that need no token.
+const PUBLIC: [&str; 3] = [
+    "/citycode.issuer.v1.IssuerService/ListKeys",
+    "/citycode.revocation.v1.RevocationService/GetStatusList",
+    "/citycode.revocation.v1.RevocationService/ListStatusLists",
+];
+
+/// How the callers of every service are authenticated: from the head of a call, so that nobody without a token makes
+/// a service read and decode a body.
+pub(crate) fn authenticate(tokens: &Arc<AccessTokens>, clock: &Arc<dyn Clock>) -> Authenticate {
+    Authenticate::required(Arc::clone(tokens), Arc::clone(clock)).but_public(&PUBLIC)
+}
+
+/// The issuer.
 pub(crate) fn issuer(
     issuer: &Arc<Issuer>,
     authenticate: &Authenticate,

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
 pub(crate) enum Part {
     /// Whoever takes calls with access tokens.
     Every,
+    /// Whoever listens on a port.
+    Serving,
     /// Whoever follows the log.
     Follower,
     /// Followers on NATS servers.
@@ -79,6 +81,39 @@ pub(crate) const ALL: &[Number] = &[
         Counter,
         Part::Every,
         "calls with an access token that was refused",
+    ),
+    number("citycode_server_connections", Gauge, Part::Serving, "open connections").by(&["standing"], &[]),
+    number(
+        "citycode_server_connections_closed_total",
+        Counter,
+        Part::Serving,
+        "connections that the server ended or refused before their client wanted it",
+    )
+    .by(
+        &["reason"],
+        &[
+            "no_request",
+            "handshake",
+            "idle",
+            "unread",
+            "makes_room",
+            "full",
+            "stopping",
+            "cut",
+        ],
+    ),
+    number(
+        "citycode_server_calls_refused_total",
+        Counter,
+        Part::Serving,
+        "calls that the server refused or ended because of its limits",
+    )
+    .by(&["reason"], &["incomplete", "bytes", "calls", "unread", "makes_room"]),
+    number(
+        "citycode_server_accept_failures_total",
+        Counter,
+        Part::Serving,
+        "times that the operating system had no descriptor or memory for a new connection",
     ),
     number(
         "citycode_policy_info",
@@ -394,6 +429,7 @@ pub(crate) const ALL: &[Number] = &[
 /// `citycode up` shows these: everything but what NATS servers and the archive have.
 pub(crate) const OF_ONE_PROCESS: &[Part] = &[
     Part::Every,
+    Part::Serving,
     Part::Follower,
     Part::Snapshots,
     Part::Writer,
@@ -405,10 +441,11 @@ pub(crate) const OF_ONE_PROCESS: &[Part] = &[
 
 /// What the process of a service apart shows.
 pub(crate) const fn of(role: Role) -> &'static [Part] {
-    use Part::{Every, Follower, OfACity, OnServers, Snapshots, Starting, Writer};
+    use Part::{Every, Follower, OfACity, OnServers, Serving, Snapshots, Starting, Writer};
     match role {
         Role::Issuer => &[
             Every,
+            Serving,
             OfACity,
             Follower,
             OnServers,
@@ -419,6 +456,7 @@ pub(crate) const fn of(role: Role) -> &'static [Part] {
         ],
         Role::Revocation => &[
             Every,
+            Serving,
             OfACity,
             Follower,
             OnServers,
@@ -427,9 +465,18 @@ pub(crate) const fn of(role: Role) -> &'static [Part] {
             Writer,
             Part::Revocation,
         ],
-        Role::Verifier => &[Every, OfACity, Follower, OnServers, Snapshots, Starting, Part::Verifier],
-        Role::Audit => &[Every, OfACity, Follower, OnServers],
-        Role::Portal => &[Every, OfACity, Part::Portal],
+        Role::Verifier => &[
+            Every,
+            Serving,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Part::Verifier,
+        ],
+        Role::Audit => &[Every, Serving, OfACity, Follower, OnServers],
+        Role::Portal => &[Every, Serving, OfACity, Part::Portal],
     }
 }
 

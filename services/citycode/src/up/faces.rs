@@ -16,11 +16,11 @@ use crate::compose::{StartError, Surroundings, faces};
 const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
 
 pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signal) -> Result<Router, StartError> {
-    let required = Authenticate::optional(Arc::clone(&parts.tokens), Arc::clone(&surroundings.clock));
-    let clients = Clients::in_process(services(parts, &required.clone().in_process()));
+    let authenticate = faces::authenticate(&parts.tokens, &surroundings.clock);
+    let clients = Clients::in_process(services(parts, &authenticate.clone().in_process()));
     let (health, keep_health) = parts.health.grpc(&SERVICES, stopped.clone());
     tokio::spawn(keep_health);
-    let grpc = services(parts, &required).add_service(health);
+    let grpc = services(parts, &authenticate).add_service(health);
     let grpc = with_reflection(grpc, &[FILE_DESCRIPTOR_SET])?;
     let portal = Portal::new(PortalParts {
         clients,

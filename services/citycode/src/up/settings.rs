@@ -7,6 +7,7 @@ use citycode_event_store::LogId;
 use citycode_service_kit::auth::TrustedKeys;
 use citycode_service_kit::config::Sensible;
 use citycode_service_kit::files;
+use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// Whose assertions that a person was authenticated are taken.
     pub assertion_provider: Option<IdentityProvider>,
+    /// What clients may hold, and for how long.
+    pub limits: Limits,
     /// What this one start is told to do about lost data; never a setting.
     #[serde(skip)]
     pub once: Once,
@@ -65,6 +68,7 @@ impl Default for Settings {
             identity_provider: None,
             assertion_provider: None,
             once: Once::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -108,7 +112,7 @@ impl Settings {
 
 impl Sensible for Settings {
     fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let mut complaints = self.limits.complaints();
         if self.snapshot_seconds == 0 {
             complaints.push("snapshot_seconds must be at least 1".to_owned());
         }

@@ -46,7 +46,7 @@ pub struct System {
     pub admin_token_file: PathBuf,
     local_admin: LocalAdmin,
     stop: Trigger,
-    server: JoinHandle<Result<(), citycode_service_kit::serve::ServeError>>,
+    server: JoinHandle<()>,
     parts: Parts,
 }
 
@@ -81,7 +81,7 @@ impl System {
         let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
         let router = faces::router(&parts, &surroundings, &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
-        let server = tokio::spawn(listener.serve(router, stopped.clone()));
+        let server = tokio::spawn(listener.limited(settings.limits.clone()).serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
         parts.followers.push(tokio::spawn(saving));
@@ -119,8 +119,8 @@ impl System {
         } = self;
         stop.pull();
         local_admin.end().await;
-        if let Ok(Err(error)) = server.await {
-            tracing::error!(%error, "the server ended badly");
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server panicked");
         }
         snapshots::save_all(&parts.snapshots).await;
         let followers = std::mem::take(&mut parts.followers);

@@ -1,5 +1,6 @@
 //! The system from outside: the real binary, its HTTP API, its files, and `kill -9`.
 
+mod attack;
 mod commands;
 mod crash;
 mod crowd;

@@ -63,7 +63,7 @@ impl Server {
             async move { answer }
         };
         let router = app(Routes::new(server), axum::Router::new().fallback(answer));
-        let task = tokio::spawn(async move { drop(listener.serve(router, stopped).await) });
+        let task = tokio::spawn(listener.serve(router, stopped));
         Self {
             address,
             health,

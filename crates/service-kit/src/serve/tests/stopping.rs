@@ -2,8 +2,8 @@
 
 use axum::body::Bytes;
 use futures::StreamExt as _;
-use http_body::Frame;
 use http_body_util::StreamBody;
+use hyper::body::Frame;
 use tokio::net::TcpStream;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -73,7 +73,7 @@ async fn connections_without_a_call_in_progress_do_not_delay_the_end() {
         .into_inner();
 
     trigger.pull();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     let refused = all(half_a_body).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(
@@ -121,7 +121,7 @@ async fn what_a_stream_has_sent_is_answered_and_then_the_stream_ends() {
     }
     assert!(!task.is_finished());
     go_on.notify_one();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     let answer = all(stream).await;
     assert!(answer.contains("first"), "{answer}");
 }

@@ -64,6 +64,7 @@ fn kind(number: &Number) -> &'static str {
 fn shown_by(part: Part) -> &'static str {
     match part {
         Part::Every => "every service",
+        Part::Serving => "every service, archive",
         Part::Follower => "issuer, revocation, verifier, audit",
         Part::OnServers => "the same, on NATS",
         Part::Snapshots => "issuer, revocation, verifier",
@@ -100,6 +101,7 @@ fn names_end_in_their_unit() {
         "_partitions",
         "_streams",
         "_days",
+        "_connections",
         "_healthy",
         "_info",
     ];

@@ -1,0 +1,85 @@
+//! Takes connections from a listening socket, and waits where the system has no descriptor for another one.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::StreamExt as _;
+use tonic::transport::server::TcpIncoming;
+
+use super::connections::Connections;
+use super::speak::{Speaking, speak};
+use crate::shutdown::Signal;
+
+/// First pause after an error of the operating system that concerns every connection, such as no free descriptor.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Longest such pause; each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes connections until the signal.
+pub(super) async fn accept(
+    mut incoming: TcpIncoming,
+    connections: Arc<Connections>,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: Signal,
+) {
+    let mut stopped = std::pin::pin!(stop.wait());
+    let mut pause = PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            accepted = incoming.next() => accepted,
+        };
+        match accepted {
+            // A listening socket never ends; should it do so, there is nothing left to take.
+            None => return,
+            Some(Ok(stream)) => {
+                pause = PAUSE;
+                begin(stream, &connections, tls.clone(), router.clone());
+            }
+            Some(Err(error)) if concerns_one(error.kind()) => {}
+            Some(Err(error)) => {
+                metrics::counter!("citycode_server_accept_failures_total").increment(1);
+                connections
+                    .said
+                    .warn("no connection can be taken: the operating system has no free descriptor or memory for it");
+                tracing::debug!(%error, "accepting failed");
+                // Whoever holds one without need gives it up.
+                connections.make_room_for_descriptors();
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error is about the one connection that was to be taken (accept(2)).
+fn concerns_one(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted | ErrorKind::WouldBlock
+    )
+}
+
+fn begin(stream: TcpStream, connections: &Arc<Connections>, tls: Option<TlsAcceptor>, router: Router) {
+    // A client that is gone already has no address.
+    let Ok(remote) = stream.peer_addr() else {
+        return;
+    };
+    let Some(connection) = connections.admit(remote) else {
+        return;
+    };
+    tokio::spawn(speak(Speaking {
+        stream,
+        connection,
+        tls,
+        router,
+    }));
+}

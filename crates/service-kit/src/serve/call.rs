@@ -1,0 +1,339 @@
+//! One call: what it holds, for whom it waits, and its end where it takes too long.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::connection::{Closing, Connection};
+use super::connections::Standing;
+use super::limits::millis;
+use crate::problem::{Code, Problem};
+
+/// Why a call is refused or ended by the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The body of the request did not come in time.
+    Incomplete,
+    /// Bodies and answers hold too much.
+    Bytes,
+    /// There are too many calls.
+    Calls,
+}
+
+impl Refusal {
+    pub(super) fn problem(self) -> Problem {
+        match self {
+            Self::Incomplete => Problem::new(
+                Code::InvalidRequest,
+                "the request did not come to its end in time; nothing was done",
+            )
+            .with_status(408),
+            Self::Bytes => Problem::new(
+                Code::Unavailable,
+                "requests and unread answers hold all the room that there is; nothing was done",
+            )
+            .with_retry_after(1),
+            Self::Calls => Problem::new(Code::Unavailable, "there are too many calls at once; nothing was done")
+                .with_retry_after(1),
+        }
+    }
+
+    pub(super) fn count(self) {
+        let reason = match self {
+            Self::Incomplete => "incomplete",
+            Self::Bytes => "bytes",
+            Self::Calls => "calls",
+        };
+        metrics::counter!("citycode_server_calls_refused_total", "reason" => reason).increment(1);
+    }
+}
+
+/// A call, from its head until the last byte of its answer was handed to the operating system.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(super) id: u64,
+    pub(super) connection: Arc<Connection>,
+    control: Option<Arc<Control>>,
+    authenticated: AtomicBool,
+    began: u64,
+    request: Mutex<RequestState>,
+    /// Since when the client does not take the answer; 0 while it does, or while there is none.
+    unread_since: AtomicU64,
+    /// Bytes counted for it, and in which budget.
+    held: AtomicUsize,
+    held_anonymously: AtomicUsize,
+}
+
+/// How far the request is. Its body has to come in time as long as there is no answer: whoever is answered before
+/// the end of the request streams, and a gate's stream of scans may pause for hours.
+#[derive(Debug, Default)]
+struct RequestState {
+    ended: bool,
+    answered: bool,
+    /// Since when the next byte is waited for; 0 while none is.
+    waiting_since: u64,
+    waker: Option<Waker>,
+    refusal: Option<Refusal>,
+}
+
+impl Call {
+    pub(super) fn new(id: u64, connection: &Arc<Connection>, control: Option<Arc<Control>>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            connection: Arc::clone(connection),
+            control,
+            authenticated: AtomicBool::new(false),
+            began: connection.server.now(),
+            request: Mutex::default(),
+            unread_since: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            held_anonymously: AtomicUsize::new(0),
+        })
+    }
+
+    /// The caller has shown a valid token.
+    pub(super) fn authenticate(&self) {
+        if !self.authenticated.swap(true, Ordering::SeqCst) {
+            let server = &self.connection.server;
+            server.authenticated_call(self.id);
+            server.promote(&self.connection, Standing::Authenticated);
+        }
+    }
+
+    fn is_anonymous(&self) -> bool {
+        !self.authenticated.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is answered already while its request still comes.
+    pub(super) fn streams(&self) -> bool {
+        self.request.lock().answered
+    }
+
+    /// There is an answer. Gives why another one is to be sent, if so.
+    pub(super) fn has_answer(&self) -> Option<Refusal> {
+        let refusal = {
+            let mut request = self.request.lock();
+            request.answered = true;
+            request.waiting_since = 0;
+            request.refusal
+        };
+        self.release();
+        refusal
+    }
+
+    /// Counts bytes that it holds.
+    ///
+    /// # Errors
+    /// There is no room for them.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Refusal> {
+        let anonymous = self.is_anonymous();
+        if !self.connection.hold(bytes) {
+            return Err(Refusal::Bytes);
+        }
+        if !self.connection.server.hold(bytes, anonymous) {
+            self.connection.held.fetch_sub(bytes, Ordering::Relaxed);
+            self.connection
+                .server
+                .said
+                .warn("a call is refused: requests and unread answers hold too much");
+            return Err(Refusal::Bytes);
+        }
+        let held = if anonymous { &self.held_anonymously } else { &self.held };
+        held.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// It holds nothing more.
+    pub(super) fn release(&self) {
+        for (held, anonymous) in [(&self.held, false), (&self.held_anonymously, true)] {
+            let bytes = held.swap(0, Ordering::Relaxed);
+            if bytes > 0 {
+                self.connection.held.fetch_sub(bytes, Ordering::Relaxed);
+                self.connection.server.release(bytes, anonymous);
+            }
+        }
+    }
+
+    /// Why the request cannot be read to its end, if so. Otherwise whoever reads it waits: `waker` is woken then.
+    pub(super) fn wait_for_request(&self, waker: &Waker) -> Option<Refusal> {
+        let mut request = self.request.lock();
+        if request.refusal.is_none() && !request.answered {
+            if request.waiting_since == 0 {
+                request.waiting_since = self.connection.server.now();
+            }
+            request.waker = Some(waker.clone());
+        }
+        request.refusal
+    }
+
+    /// A part of the request has come.
+    pub(super) fn request_goes_on(&self) {
+        self.request.lock().waiting_since = 0;
+    }
+
+    /// The request has come to its end, or nobody reads it any more.
+    pub(super) fn request_ended(&self) {
+        let mut request = self.request.lock();
+        request.ended = true;
+        request.waiting_since = 0;
+        request.waker = None;
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let waker = {
+            let mut request = self.request.lock();
+            request.refusal.get_or_insert(refusal);
+            request.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A part of the answer is handed on: it is the client's turn to take it, until more is asked for.
+    pub(super) fn answered(&self) {
+        self.unread_since.store(self.connection.server.now(), Ordering::Relaxed);
+    }
+
+    /// The client has taken what there was.
+    pub(super) fn is_read(&self) {
+        self.unread_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends it where it has taken too long.
+    pub(super) fn look(&self, now: u64) {
+        let limits = &self.connection.server.limits;
+        let is_over = |since: u64, limit| since != 0 && now.saturating_sub(since) > millis(limit);
+        let incomplete = {
+            let request = self.request.lock();
+            !request.ended
+                && !request.answered
+                && request.waiting_since != 0
+                && (is_over(request.waiting_since, limits.body_stall) || is_over(self.began, limits.body))
+        };
+        if incomplete {
+            self.refuse(Refusal::Incomplete);
+        }
+        if is_over(self.unread_since.load(Ordering::Relaxed), limits.unread) {
+            self.end(Closing::Unread);
+        }
+    }
+
+    /// Ends it without an answer: resets the HTTP/2 stream, or closes the HTTP/1 connection, whose only call it is.
+    pub(super) fn end(&self, why: Closing) {
+        match &self.control {
+            None => self.connection.close(why),
+            Some(control) if control.end() => {
+                metrics::counter!("citycode_server_calls_refused_total", "reason" => why.reason()).increment(1);
+            }
+            // The last piece of its answer, which nobody reads, lies with the connection itself. A peer's carries
+            // others' calls: there the bytes count until they are read.
+            Some(_) if self.connection.standing() == Standing::Peer => {}
+            Some(_) => self.connection.close(why),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.release();
+        self.connection.server.ended_call(self.id, self.is_anonymous());
+        self.connection.ended(self.id);
+    }
+}
+
+/// Ends the task that answers one HTTP/2 stream, which resets the stream.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    state: Mutex<ControlState>,
+}
+
+#[derive(Debug, Default)]
+struct ControlState {
+    has_ended: bool,
+    must_end: bool,
+    waker: Option<Waker>,
+}
+
+impl Control {
+    /// Whether there is still a task that ends by this.
+    fn end(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return false;
+        }
+        state.must_end = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    pub(super) fn has_ended(&self) {
+        self.state.lock().has_ended = true;
+    }
+
+    /// Waits until the task has to end.
+    pub(super) async fn must_end(&self) {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            if state.must_end {
+                return Poll::Ready(());
+            }
+            state.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// What a request carries of its connection, for the layer that authenticates it.
+#[derive(Debug, Clone)]
+pub(crate) struct CallHandle(pub(super) Arc<Call>);
+
+impl CallHandle {
+    /// The caller has shown a valid token: call and connection count as authenticated.
+    pub(crate) fn authenticate(&self) {
+        self.0.authenticate();
+    }
+}
+
+/// That this process owes something to a call's client, for the end of the server.
+#[derive(Debug)]
+pub(super) struct InProgress {
+    connection: Arc<Connection>,
+    working: bool,
+}
+
+impl InProgress {
+    /// Begins a call, for which this process owes an answer.
+    pub(super) fn begin(connection: &Arc<Connection>) -> Self {
+        connection.working.fetch_add(1, Ordering::SeqCst);
+        Self {
+            connection: Arc::clone(connection),
+            working: true,
+        }
+    }
+
+    /// Says whether this process owes something now, or waits for its client.
+    pub(super) fn set_working(&mut self, working: bool) {
+        if working == self.working {
+            return;
+        }
+        self.working = working;
+        if working {
+            self.connection.working.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.connection.working.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.set_working(false);
+    }
+}

@@ -1,0 +1,42 @@
+//! How many files, sockets among them, this process may have open.
+
+/// Raises the soft limit on open descriptors to the hard one. Shells and service managers hand on a soft limit of 1,024
+/// for the sake of programs that use select(2), which nothing here does; a thousand idle clients would use it up.
+///
+/// Gives the limit that holds now.
+pub fn raise_limit() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let is_lower = match (current, maximum) {
+            (Some(current), Some(maximum)) => current < maximum,
+            (current, None) => current.is_some(),
+            (None, Some(_)) => false,
+        };
+        if is_lower {
+            let raised = Rlimit {
+                current: maximum,
+                maximum,
+            };
+            match setrlimit(Resource::Nofile, raised) {
+                Ok(()) => tracing::info!(from = ?current, to = ?maximum, "the limit on open files was raised"),
+                Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
+            }
+        }
+    }
+    limit()
+}
+
+/// The limit that holds now.
+#[cfg(target_os = "linux")]
+pub(super) fn limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The limit that holds now: not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn limit() -> u64 {
+    u64::MAX
+}

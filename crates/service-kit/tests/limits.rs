@@ -1,0 +1,445 @@
+//! What a server lets its clients hold, over real sockets: each limit with a client that would exceed it, and with one
+//! that must not suffer from it.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::routing::{get, post};
+use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
+use citycode_service_kit::clock::{ManualClock, UnixSeconds};
+use citycode_service_kit::entropy::SeededEntropy;
+use citycode_service_kit::serve::{Limits, Listener, app, with_fallbacks};
+use citycode_service_kit::shutdown::{Signal, Trigger};
+use h2::client::SendRequest;
+use http::{Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::service::Routes;
+
+const NOW: UnixSeconds = UnixSeconds(1_790_000_000);
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Limits that no test meets unless it sets one.
+fn generous() -> Limits {
+    Limits {
+        request_head: LONG,
+        body_stall: LONG,
+        body: LONG,
+        unread: LONG,
+        anonymous_idle: LONG,
+        idle: LONG,
+        ..Limits::default()
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    token: String,
+    /// Calls that wait at `/wait`.
+    waiting: Arc<AtomicUsize>,
+    _trigger: Trigger,
+}
+
+impl Server {
+    fn start(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = LocalAuthority::create_or_open(&folder.path().join("keys"), &SeededEntropy::new(1)).unwrap();
+        let grant = Grant {
+            subject: "tester",
+            roles: &[Role::Admin],
+            card_reader: false,
+            local_only: false,
+            lifetime_seconds: 3_600,
+        };
+        let token = authority.mint(&grant, AUDIENCE, NOW).unwrap().to_string();
+        let keys = TrustedKeys::new().with_local(&authority).unwrap();
+        let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&waiting);
+        let wait = move || {
+            let counted = Arc::clone(&counted);
+            async move {
+                let _one = Counted::new(counted);
+                std::future::pending::<()>().await;
+            }
+        };
+        let routes = Router::new()
+            .route("/here", get(async || "here"))
+            .route("/wait", get(wait))
+            .route("/large", get(async || Bytes::from(vec![b'x'; 1 << 20])))
+            .route("/length", post(async |body: Bytes| body.len().to_string()))
+            .route(
+                "/echo",
+                post(async |body: Body| Response::new(Body::from_stream(body.into_data_stream()))),
+            )
+            .layer(Authenticate::optional(tokens, Arc::new(ManualClock::at(NOW))));
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap().limited(limits);
+        let address = listener.address();
+        let (trigger, stop) = Signal::channel();
+        tokio::spawn(listener.serve(app(Routes::default(), with_fallbacks(routes)), stop));
+        Self {
+            address,
+            token,
+            waiting,
+            _trigger: trigger,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn http2(&self, window: u32) -> SendRequest<Bytes> {
+        let mut client = h2::client::Builder::new();
+        client.initial_window_size(window);
+        let (sending, connection) = client.handshake(self.connect().await).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        sending.ready().await.unwrap()
+    }
+
+    /// A connection on which one call was answered, with or without the token.
+    async fn asked(&self, with_token: bool) -> TcpStream {
+        let mut stream = self.connect().await;
+        self.ask(&mut stream, with_token).await.unwrap();
+        stream
+    }
+
+    /// Asks and reads the answer, whose body is "here".
+    async fn ask(&self, stream: &mut TcpStream, with_token: bool) -> std::io::Result<()> {
+        let token = match with_token {
+            true => format!("authorization: Bearer {}\r\n", self.token),
+            false => String::new(),
+        };
+        let head = format!("GET /here HTTP/1.1\r\nhost: x\r\n{token}\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nhere") {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        Ok(())
+    }
+
+    async fn until_waiting(&self, count: usize) {
+        while self.waiting.load(Ordering::SeqCst) != count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Reads until the server ends the connection.
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset is an end too.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn ask(path: &str) -> Request<()> {
+    Request::get(format!("http://x{path}")).body(()).unwrap()
+}
+
+fn sent(path: &str) -> Request<()> {
+    Request::post(format!("http://x{path}")).body(()).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_sends_nothing_or_half_a_head_is_disconnected() {
+    let server = Server::start(Limits {
+        request_head: SHORT,
+        ..generous()
+    });
+    for said in ["", "G", "GET /here HTTP/1.1\r\nhost: x\r\n", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = server.connect().await;
+        stream.write_all(said.as_bytes()).await.unwrap();
+        assert_eq!(read_to_end(&mut stream).await, "", "{said:?}");
+    }
+    // Also after a request that was whole.
+    let mut stream = server.asked(true).await;
+    stream.write_all(b"GET /he").await.unwrap();
+    assert_eq!(read_to_end(&mut stream).await, "");
+    // A connection without a half head is another matter.
+    server.ask(&mut server.asked(false).await, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_sooner_where_nobody_has_shown_a_token() {
+    let server = Server::start(Limits {
+        anonymous_idle: SHORT,
+        ..generous()
+    });
+    let mut known = server.asked(true).await;
+    let mut stranger = server.asked(false).await;
+    assert_eq!(read_to_end(&mut stranger).await, "");
+    let mut silent = server.http2(65_535).await;
+    while silent.clone().ready().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(silent.send_request(ask("/here"), true).is_err());
+    server.ask(&mut known, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_oldest_stranger_makes_room_and_a_caller_with_a_token_stays() {
+    let server = Server::start(Limits {
+        anonymous_connections: 4,
+        ..generous()
+    });
+    let mut known = server.asked(true).await;
+    let mut first = server.connect().await;
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        strangers.push(server.connect().await);
+    }
+    assert_eq!(read_to_end(&mut first).await, "");
+    server.ask(&mut known, true).await.unwrap();
+    // A stranger of now is served, whoever occupies connections.
+    server.asked(false).await;
+    server.asked(true).await;
+}
+
+#[tokio::test]
+async fn one_address_has_a_share_and_an_idle_connection_goes_before_one_with_a_call() {
+    let server = Server::start(Limits {
+        anonymous_connections_per_address: 2,
+        ..generous()
+    });
+    let mut waits = server.connect().await;
+    waits.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    server.until_waiting(1).await;
+    let mut idle = server.asked(false).await;
+    let _third = server.asked(false).await;
+    assert_eq!(read_to_end(&mut idle).await, "");
+    assert_eq!(server.waiting.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_peer_has_no_share_of_its_address_and_never_idles_out() {
+    let server = Server::start(Limits {
+        anonymous_connections_per_address: 1,
+        anonymous_connections: 1,
+        anonymous_idle: SHORT,
+        idle: SHORT,
+        peers: vec!["127.0.0.0/8".parse().unwrap()],
+        ..generous()
+    });
+    let mut first = server.asked(false).await;
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(server.asked(false).await);
+    }
+    // As long as a stranger's would have lasted, several times.
+    let elsewhere = Server::start(Limits {
+        request_head: 3 * SHORT,
+        ..generous()
+    });
+    read_to_end(&mut elsewhere.connect().await).await;
+    server.ask(&mut first, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_to_its_end_is_answered_and_forgotten() {
+    for limits in [
+        Limits {
+            body_stall: SHORT,
+            ..generous()
+        },
+        Limits {
+            body: SHORT,
+            ..generous()
+        },
+    ] {
+        let server = Server::start(limits);
+        let mut stream = server.connect().await;
+        let head = "POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nconnection: close\r\n\r\nhalf";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(answer.contains("invalid_request"), "{answer}");
+
+        let mut sending = server.http2(65_535).await;
+        let (answer, mut body) = sending.send_request(sent("/length"), false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 408);
+
+        let grpc = Request::post("http://x/length").header("content-type", "application/grpc");
+        let (answer, _body) = sending.send_request(grpc.body(()).unwrap(), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "3", "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_may_pause_and_is_no_incomplete_request() {
+    let server = Server::start(Limits {
+        body_stall: SHORT,
+        body: SHORT,
+        ..generous()
+    });
+    let mut sending = server.http2(65_535).await;
+    let (answer, mut body) = sending.send_request(sent("/echo"), false).unwrap();
+    let mut answer = answer.await.unwrap().into_body();
+    // Others' requests run into the limit meanwhile.
+    let (stalled, _kept) = sending.send_request(sent("/length"), false).unwrap();
+    assert_eq!(stalled.await.unwrap().status(), 408);
+    body.send_data(Bytes::from_static(b"a scan"), true).unwrap();
+    assert_eq!(answer.data().await.unwrap().unwrap(), "a scan");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_ends_and_the_connection_goes_on() {
+    let server = Server::start(Limits {
+        unread: SHORT,
+        ..generous()
+    });
+    for window in [0, 1, 1_000] {
+        let mut sending = server.http2(window).await;
+        let (answer, _) = sending.send_request(ask("/large"), true).unwrap();
+        let mut unread = answer.await.unwrap().into_body();
+        // Its window is never opened again.
+        let ended = async {
+            loop {
+                match unread.data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return error,
+                    None => panic!("there is no room for the whole answer"),
+                }
+            }
+        };
+        let error = ended.await;
+        assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "window {window}: {error}");
+        let (answer, _) = sending.send_request(ask("/nothing"), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 404);
+    }
+    // Over HTTP/1 the connection is the call.
+    let mut stream = server.connect().await;
+    for _ in 0..64 {
+        let _ = stream.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    }
+    // Reading would take the answers; that writing fails tells of the end as well.
+    while stream.write_all(b"\r\n").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_call_without_a_token_makes_room() {
+    let server = Server::start(Limits {
+        anonymous_calls: 3,
+        ..generous()
+    });
+    let mut sending = server.http2(65_535).await;
+    let mut calls = Vec::new();
+    for count in 1..=3 {
+        calls.push(sending.send_request(ask("/wait"), true).unwrap().0);
+        server.until_waiting(count).await;
+    }
+    let with_token = Request::get("http://x/wait").header("authorization", format!("Bearer {}", server.token));
+    let (known, _) = sending.send_request(with_token.body(()).unwrap(), true).unwrap();
+    // It counts as one without a token for a moment, until its head was judged.
+    let oldest = calls.remove(0).await.unwrap_err();
+    assert_eq!(oldest.reason(), Some(h2::Reason::CANCEL), "{oldest}");
+    server.until_waiting(3).await;
+    for _ in 0..2 {
+        calls.push(sending.send_request(ask("/wait"), true).unwrap().0);
+    }
+    let oldest = calls.remove(0).await.unwrap_err();
+    assert_eq!(oldest.reason(), Some(h2::Reason::CANCEL), "{oldest}");
+    server.until_waiting(4).await;
+    drop(known);
+}
+
+#[tokio::test]
+async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
+    let server = Server::start(Limits {
+        anonymous_bytes_per_connection: 64 << 10,
+        bytes_per_connection: 3 << 20,
+        ..generous()
+    });
+    let mut sending = server.http2(0).await;
+    let (answer, _) = sending.send_request(ask("/large"), true).unwrap();
+    assert_eq!(
+        answer.await.unwrap().status(),
+        503,
+        "a stranger's share is smaller than this answer"
+    );
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    for _ in 0..5 {
+        let ask = Request::get("http://x/large").header("authorization", format!("Bearer {}", server.token));
+        let (answer, _) = sending.send_request(ask.body(()).unwrap(), true).unwrap();
+        let answer = answer.await.unwrap();
+        refused += usize::from(answer.status() == 503);
+        unread.push(answer);
+    }
+    assert_eq!(refused, 2, "three of a megabyte have room");
+    drop(unread);
+    // What was given up has room again.
+    loop {
+        let ask = Request::get("http://x/large").header("authorization", format!("Bearer {}", server.token));
+        let (answer, _) = sending.send_request(ask.body(()).unwrap(), true).unwrap();
+        if answer.await.unwrap().status() == 200 {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_the_server_waits_and_goes_on_when_there_are_some() {
+    let metrics = citycode_service_kit::metrics_face::install().unwrap();
+    let failures = || {
+        let text = metrics.render();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("citycode_server_accept_failures_total "));
+        line.map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    let server = Server::start(generous());
+    let mut known = server.asked(true).await;
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit {
+            current: Some(128),
+            maximum: Some(128),
+        },
+    )
+    .unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    // The client's own end takes the last one; the server's end has none.
+    files.pop();
+    let mut client = server.connect().await;
+    while failures() < 3 {
+        tokio::task::yield_now().await;
+    }
+    server.ask(&mut known, true).await.unwrap();
+    assert!(failures() < 100, "it waits between attempts");
+    drop(files);
+    server.ask(&mut client, false).await.unwrap();
+}
