@@ -21,6 +21,8 @@ pub enum InvalidIdNumber {
     Retired,
     /// A character that may not stand there.
     Character,
+    /// A character outside ASCII: full-width digits, or invisible marks around or between the digits.
+    NotPlain,
     /// Digits 7–14 are no date of the calendar.
     BirthDate,
     /// The birth date has not come yet.
@@ -35,6 +37,9 @@ impl fmt::Display for InvalidIdNumber {
             Self::Length => "an ID number has 18 characters",
             Self::Retired => "the 15-digit form of the ID number is retired; use the 18 characters of the card",
             Self::Character => "an ID number has 17 digits and then a digit or X",
+            Self::NotPlain => {
+                "an ID number is 17 plain digits and then a digit or X; a full-width, invisible or other foreign character stands in it"
+            }
             Self::BirthDate => "the birth date in the ID number (characters 7 to 14) is no date",
             Self::BornInFuture => "the birth date in the ID number is in the future",
             Self::CheckCharacter => "the last character of the ID number does not fit the others: a typing error",
@@ -44,12 +49,18 @@ impl fmt::Display for InvalidIdNumber {
 
 impl IdNumber {
     /// Takes an ID number; `today` is the local date in the policy's time zone.
-    /// White space at both ends is dropped and a last `x` is read as `X`.
+    /// White space at both ends (a byte order mark and zero-width spaces too, which exports leave there) is dropped and
+    /// a last `x` is read as `X`.
     ///
     /// # Errors
     /// [`InvalidIdNumber`] with the first thing that is wrong.
     pub fn parse(text: &str, today: Date) -> Result<Self, InvalidIdNumber> {
-        let text = text.trim().as_bytes();
+        let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}'));
+        // Before the length, which counts bytes: eighteen full-width digits are eighteen characters.
+        if !text.is_ascii() {
+            return Err(InvalidIdNumber::NotPlain);
+        }
+        let text = text.as_bytes();
         if text.len() == 15 && text.iter().all(u8::is_ascii_digit) {
             return Err(InvalidIdNumber::Retired);
         }
@@ -124,7 +135,12 @@ mod tests {
     #[test]
     fn r27_the_examples_of_the_standard_are_numbers() {
         // The two examples printed in GB 11643-1999, section 4.
-        for text in ["11010519491231002X", "440524188001010014", " 11010519491231002x "] {
+        for text in [
+            "11010519491231002X",
+            "440524188001010014",
+            " 11010519491231002x ",
+            "\u{FEFF}11010519491231002X\u{A0}",
+        ] {
             assert!(IdNumber::parse(text, TODAY).is_ok(), "{text}");
         }
         assert_eq!(
@@ -141,7 +157,9 @@ mod tests {
             ("", InvalidIdNumber::Length),
             ("110105491231002", InvalidIdNumber::Retired),
             ("11010519491231002", InvalidIdNumber::Length),
-            ("1101051949123100２X", InvalidIdNumber::Length),
+            ("1101051949123100２X", InvalidIdNumber::NotPlain),
+            ("11010519491231002Ｘ", InvalidIdNumber::NotPlain),
+            ("\u{202A}11010519491231002X\u{202C}", InvalidIdNumber::NotPlain),
             ("11010519491231O02X", InvalidIdNumber::Character),
             ("11010519490229002X", InvalidIdNumber::BirthDate),
             ("11010500001231002X", InvalidIdNumber::BirthDate),

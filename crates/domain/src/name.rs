@@ -1,6 +1,10 @@
 //! A person's name: letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
+//!
+//! Keyboards and exports give several characters where one is meant. [`PersonName::parse`] stores one spelling of
+//! each, so that a name typed at a counter and the same name from a file are the same name.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
@@ -22,8 +26,10 @@ pub enum InvalidName {
     TooLong,
     /// A character that no name has, at this place (counted from 1).
     Character {
-        /// Place of the first such character, counted in characters from 1.
+        /// Place of the first such character, counted in characters from 1, surrounding white space apart.
         at: usize,
+        /// The character. It is no letter, so it tells nothing about the person.
+        found: char,
     },
     /// No letter in it.
     NoLetter,
@@ -31,25 +37,36 @@ pub enum InvalidName {
 
 impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Empty => f.write_str("the name is empty"),
             Self::TooLong => write!(f, "a name has at most {MAX_CHARS} characters"),
-            Self::Character { at } => write!(
-                f,
-                "character {at} of the name is none of: letter, mark, space, hyphen, apostrophe, middle dot"
-            ),
+            Self::Character { at, found } => {
+                write!(f, "character {at} of the name, ")?;
+                // An invisible or a direction-changing character would garble the message.
+                if is_visible(found) {
+                    write!(f, "{found} (U+{:04X}), ", u32::from(found))?;
+                } else {
+                    write!(f, "the invisible U+{:04X}, ", u32::from(found))?;
+                }
+                f.write_str("is none of: letter, mark, space, hyphen, apostrophe, middle dot")?;
+                if is_dot(found) || found == '。' {
+                    f.write_str("; the dot between the parts of a name is · (U+00B7)")?;
+                }
+                Ok(())
+            }
             Self::NoLetter => f.write_str("the name has no letter"),
         }
     }
 }
 
 impl PersonName {
-    /// Takes a name; spaces at both ends are dropped.
+    /// Takes a name. White space of any kind at both ends is dropped, and look-alikes of the middle dot, the
+    /// apostrophe, the hyphen and the space become the plain sign.
     ///
     /// # Errors
     /// [`InvalidName`] says what is wrong and where, never the text itself.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let text = text.trim_matches([' ', '\u{3000}']);
+        let text = text.trim_matches(is_surrounding);
         if text.is_empty() {
             return Err(InvalidName::Empty);
         }
@@ -57,8 +74,9 @@ impl PersonName {
         if text.len() > MAX_CHARS * 4 || text.chars().count() > MAX_CHARS {
             return Err(InvalidName::TooLong);
         }
-        if let Some(at) = text.chars().position(|c| !may_stand_in_a_name(c)) {
-            return Err(InvalidName::Character { at: at + 1 });
+        let text = plain(text);
+        if let Some((at, found)) = text.chars().enumerate().find(|(_, c)| !may_stand_in_a_name(*c)) {
+            return Err(InvalidName::Character { at: at + 1, found });
         }
         if !text
             .chars()
@@ -66,7 +84,7 @@ impl PersonName {
         {
             return Err(InvalidName::NoLetter);
         }
-        Ok(Self(text.into()))
+        Ok(Self(text))
     }
 
     /// The name.
@@ -74,6 +92,72 @@ impl PersonName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// White space at the ends of a field, and the zero-width characters that spreadsheets leave there.
+fn is_surrounding(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
+}
+
+/// The text with one spelling of each sign: `·` (U+00B7), `'`, `-` and the plain space.
+///
+/// A look-alike of the dot is read as one between two letters. A full stop is, only between two letters outside ASCII
+/// (`古丽.买买提`): elsewhere it may be an abbreviation (`John Q. Public`), which is for a person to correct.
+fn plain(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let letter = |at: Option<usize>| {
+        at.and_then(|at| characters.get(at).copied())
+            .filter(|c| is_letter_or_mark(*c))
+    };
+    let plain_one = |(at, c): (usize, &char)| match *c {
+        '\u{2018}' | '\u{2019}' | '\u{FF07}' | '\u{2032}' | '`' | '\u{B4}' => '\'',
+        '\u{2010}' | '\u{2011}' | '\u{2013}' | '\u{2212}' | '\u{FE63}' | '\u{FF0D}' => '-',
+        '\u{A0}' | '\u{2009}' | '\u{202F}' => ' ',
+        c if is_dot(c) => match (letter(at.checked_sub(1)), letter(at.checked_add(1))) {
+            (Some(before), Some(after)) if c != '.' || !(before.is_ascii() || after.is_ascii()) => '·',
+            _ => c,
+        },
+        c => c,
+    };
+    characters.iter().enumerate().map(plain_one).collect()
+}
+
+/// The middle dot of transcribed names as keyboards and exports write it.
+fn is_dot(c: char) -> bool {
+    matches!(
+        c,
+        '.' | '\u{387}'
+            | '\u{16EB}'
+            | '\u{2022}'
+            | '\u{2024}'
+            | '\u{2027}'
+            | '\u{2219}'
+            | '\u{22C5}'
+            | '\u{25CF}'
+            | '\u{2E31}'
+            | '\u{2E33}'
+            | '\u{30FB}'
+            | '\u{318D}'
+            | '\u{FE52}'
+            | '\u{FF0E}'
+            | '\u{FF65}'
+    )
+}
+
+fn is_letter_or_mark(c: char) -> bool {
+    // U+3007 is a letter of Chinese names; Unicode calls it a number.
+    c == '〇'
+        || matches!(
+            c.general_category_group(),
+            GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark
+        )
+}
+
+fn is_visible(c: char) -> bool {
+    !matches!(
+        c.general_category_group(),
+        GeneralCategoryGroup::Separator | GeneralCategoryGroup::Other
+    )
 }
 
 /// Masks a name so that its bearer recognises it and a finder learns little.
@@ -85,7 +169,13 @@ impl PersonName {
 #[must_use]
 pub fn mask(name: &str) -> String {
     let name = name.trim();
-    let is_separator = |c: char| matches!(c, ' ' | '-' | '·' | '•' | '\'' | '’');
+    // Names that were registered before look-alikes were replaced may hold them still.
+    let is_separator = |c: char| {
+        matches!(
+            c,
+            ' ' | '\u{3000}' | '-' | '\u{2010}' | '\u{2011}' | '·' | '•' | '‧' | '・' | '\'' | '’'
+        )
+    };
     let letters: alloc::vec::Vec<char> = name.chars().collect();
     let has_parts = letters.iter().any(|c| is_separator(*c));
     let is_latin = letters.iter().any(|c| c.is_alphabetic() && u32::from(*c) < 0x2E80);
@@ -121,16 +211,9 @@ fn mask_chinese(letters: &[char]) -> String {
     }
 }
 
-/// Letters and marks of any script, the ideographic and the plain space, hyphens, apostrophes, and the
-/// middle dots of transcribed and minority names (U+00B7 and its look-alikes).
+/// Letters and marks of any script, the ideographic and the plain space, and the plain signs that [`plain`] leaves.
 fn may_stand_in_a_name(c: char) -> bool {
-    matches!(
-        c,
-        ' ' | '\u{3000}' | '-' | '\u{2010}' | '\u{2011}' | '\'' | '\u{2019}' | '·' | '•' | '‧' | '・'
-    ) || matches!(
-        c.general_category_group(),
-        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark
-    )
+    matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '·') || is_letter_or_mark(c)
 }
 
 impl fmt::Debug for PersonName {
@@ -164,9 +247,21 @@ mod tests {
     #[test]
     fn the_rest_is_refused_with_its_place() {
         assert_eq!(PersonName::parse("  "), Err(InvalidName::Empty));
-        assert_eq!(PersonName::parse("张3"), Err(InvalidName::Character { at: 2 }));
-        assert_eq!(PersonName::parse("a\u{202e}b"), Err(InvalidName::Character { at: 2 }));
-        assert_eq!(PersonName::parse("=cmd()"), Err(InvalidName::Character { at: 1 }));
+        assert_eq!(
+            PersonName::parse("张3"),
+            Err(InvalidName::Character { at: 2, found: '3' })
+        );
+        assert_eq!(
+            PersonName::parse("a\u{202e}b"),
+            Err(InvalidName::Character {
+                at: 2,
+                found: '\u{202e}'
+            })
+        );
+        assert_eq!(
+            PersonName::parse("=cmd()"),
+            Err(InvalidName::Character { at: 1, found: '=' })
+        );
         assert_eq!(PersonName::parse("---"), Err(InvalidName::NoLetter));
         assert_eq!(PersonName::parse(&"张".repeat(65)), Err(InvalidName::TooLong));
         assert!(PersonName::parse(&"张".repeat(64)).is_ok());
@@ -174,6 +269,45 @@ mod tests {
             format!("{:?}", PersonName::parse("张三").expect("a name")),
             "PersonName(…)"
         );
+    }
+
+    #[test]
+    fn look_alikes_become_the_plain_sign() {
+        for dot in "··•‧・･．∙⋅⸱⸳●ㆍ᛫﹒․.".chars() {
+            let name = PersonName::parse(&format!("古丽{dot}买买提")).expect("a name");
+            assert_eq!(name.as_str(), "古丽·买买提", "U+{:04X}", u32::from(dot));
+        }
+        for (typed, stored) in [
+            ("O\u{2018}Brien", "O'Brien"),
+            ("O\u{2019}Brien", "O'Brien"),
+            ("O\u{FF07}Brien", "O'Brien"),
+            ("Anna\u{2013}Maria", "Anna-Maria"),
+            ("Anna\u{FF0D}Maria", "Anna-Maria"),
+            ("John\u{A0}Smith", "John Smith"),
+            ("张三\u{A0}", "张三"),
+            ("\t张三\t", "张三"),
+            ("\u{FEFF}张三\u{200B}", "张三"),
+            ("李〇", "李〇"),
+        ] {
+            let name = PersonName::parse(typed).expect("a name");
+            assert_eq!(name.as_str(), stored, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_character_and_a_full_stop_is_not_guessed_at() {
+        for (name, said) in [
+            ("Martin King Jr.", "character 15 of the name, . (U+002E), is none of"),
+            ("John Q. Public", "character 7 of the name, . (U+002E), is none of"),
+            ("古丽。买买提", "the dot between the parts of a name is · (U+00B7)"),
+            (
+                "张\u{202e}三",
+                "character 2 of the name, the invisible U+202E, is none of",
+            ),
+        ] {
+            let text = format!("{}", PersonName::parse(name).expect_err("no name"));
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     #[test]
