@@ -1,10 +1,13 @@
 //! A file of residents: every line of it comes out as a row or a reject, under its own number, and what goes back
 //! into a spreadsheet is never a formula.
 
-use citycode_residents_file::{decode, parse, rejects_header, rejects_row};
+use citycode_residents_file::{parse, read_text, rejects_header, rejects_row};
 
 /// What begins a formula (OWASP, CSV injection).
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// What may separate fields, in the order in which they are tried.
+const SEPARATORS: [char; 3] = [',', ';', '\t'];
 
 /// Reads any bytes as `citycode import` would, and rejects every row of them.
 ///
@@ -13,21 +16,34 @@ const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 /// # Panics
 /// When a row is lost, doubled, on another line or has other fields; or a reject's cell begins a formula.
 pub fn run(input: &[u8]) {
-    let Ok(rows) = parse(input) else {
+    let Ok(file) = parse(input, None) else {
         return;
     };
-    let text = decode(input).expect("what was parsed is text");
-    let mut expected = records(&text).into_iter();
-    let (_, header) = expected.next().expect("a file without a header has no columns");
-    let expected: Vec<Record> = expected.collect();
-    assert_eq!(rows.len(), expected.len(), "rows lost or made up");
+    let text = read_text(input, None).expect("what was parsed is text").text;
+    let (header, expected) = expected(&text);
     let column = |name: &str| header.iter().position(|field| field.eq_ignore_ascii_case(name));
+    let of_rejects = column("line").is_some() && column("reason").is_some();
+    let added = |at: usize| {
+        let name = header.get(at).map_or("", String::as_str);
+        of_rejects && (name.eq_ignore_ascii_case("line") || name.eq_ignore_ascii_case("reason"))
+    };
+    assert_eq!(file.rows.len(), expected.len(), "rows lost or made up");
     let mut last_line = 0;
-    for (row, (line, fields)) in rows.iter().zip(&expected) {
+    for (row, (line, fields)) in file.rows.iter().zip(&expected) {
+        let fields: Vec<String> = fields.iter().map(|field| value(field, of_rejects)).collect();
         let said = |name: &str| column(name).and_then(|at| fields.get(at)).map_or("", String::as_str);
-        let (row_line, reason) = match row {
+        let kept = fields.iter().enumerate().filter(|(at, _)| !added(*at));
+        let kept: Vec<String> = kept.map(|(_, field)| field.clone()).collect();
+        let (row_line, reason, row_fields) = match row {
             Ok(resident) => {
-                assert_eq!(fields.len(), header.len(), "a row of another shape was taken");
+                assert!(
+                    fields.iter().skip(header.len()).all(String::is_empty),
+                    "more fields were taken"
+                );
+                assert!(
+                    !fields.iter().any(|field| field.contains('\n')),
+                    "a field of two lines was taken"
+                );
                 assert_eq!(resident.id_number, said("id_number"), "another ID number");
                 assert_eq!(resident.name, said("name"), "another name");
                 assert_eq!(
@@ -35,29 +51,64 @@ pub fn run(input: &[u8]) {
                     said("group"),
                     "another group"
                 );
-                (resident.line, "")
+                (resident.line, "", &resident.fields)
             }
             Err(bad) => {
-                assert_eq!(&bad.fields, fields, "a reject with other fields");
                 assert!(!bad.reason.is_empty(), "a reject without a reason");
-                (bad.line, bad.reason.as_str())
+                (bad.line, bad.reason.as_str(), &bad.fields)
             }
         };
+        assert_eq!(row_fields, &kept, "a row with other fields");
         assert_eq!(row_line, *line, "a row on another line");
         assert!(row_line > last_line, "two rows on one line");
         last_line = row_line;
-        rejected(row_line, reason, fields);
+        rejected(row_line, reason, &fields);
     }
     rejected(1, &text, std::slice::from_ref(&text));
 }
 
+/// The header, and every record after it that has text in a field.
+fn expected(text: &str) -> (Vec<String>, Vec<Record>) {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let named = first.trim_matches('"').strip_prefix("sep=");
+    let named = SEPARATORS
+        .into_iter()
+        .find(|separator| named == Some(&separator.to_string()));
+    let text = if named.is_some() {
+        format!("\n{rest}")
+    } else {
+        text.to_owned()
+    };
+    for separator in SEPARATORS
+        .into_iter()
+        .filter(|separator| named.is_none_or(|named| named == *separator))
+    {
+        let mut records = records(&text, separator).into_iter();
+        let (_, header) = records.next().expect("a file without a header has no columns");
+        let has = |name: &str| header.iter().any(|field| field.eq_ignore_ascii_case(name));
+        if has("id_number") && has("name") {
+            let rows = records.filter(|(_, fields)| fields.iter().any(|field| !field.is_empty()));
+            return (header, rows.collect());
+        }
+    }
+    panic!("a file without columns was parsed");
+}
+
+/// What stood in a field before a file of rejects marked it.
+fn value(field: &str, of_rejects: bool) -> String {
+    match field.strip_prefix('\'') {
+        Some(rest) if of_rejects && rest.starts_with(FORMULA_STARTS) => rest.to_owned(),
+        _ => field.to_owned(),
+    }
+}
+
 /// Writes a reject and reads it as a spreadsheet would: the same cells, but for the mark before formulas.
 fn rejected(line: u64, reason: &str, fields: &[String]) {
-    let bytes = [rejects_header(), rejects_row(line, reason, fields)].concat();
+    let bytes = [rejects_header(&[]), rejects_row(line, reason, fields)].concat();
     let text = std::str::from_utf8(&bytes).expect("written as UTF-8");
     let text = text.strip_prefix('\u{feff}').expect("begins with the mark");
     // Quoted cells keep their line ends, so nothing is replaced before reading.
-    let read = untrimmed_records(text);
+    let read = untrimmed_records(text, ',');
     assert_eq!(read.len(), 2, "a reject became several rows");
     let cells = &read[1].1;
     assert_eq!(cells[0], line.to_string());
@@ -72,8 +123,8 @@ fn rejected(line: u64, reason: &str, fields: &[String]) {
 /// The line on which a record begins, and its fields.
 type Record = (u64, Vec<String>);
 
-fn records(text: &str) -> Vec<Record> {
-    let mut records = untrimmed_records(text);
+fn records(text: &str, separator: char) -> Vec<Record> {
+    let mut records = untrimmed_records(text, separator);
     for (_, fields) in &mut records {
         for field in fields {
             *field = field.trim().to_owned();
@@ -84,7 +135,7 @@ fn records(text: &str) -> Vec<Record> {
 
 /// CSV as RFC 4180 has it, and where it is silent as the crate `csv` does: empty lines are skipped, a quote inside an
 /// unquoted field is a character, what follows a closing quote belongs to the field, the file's end closes all.
-fn untrimmed_records(text: &str) -> Vec<Record> {
+fn untrimmed_records(text: &str, separator: char) -> Vec<Record> {
     #[derive(PartialEq)]
     enum At {
         RecordStart,
@@ -112,7 +163,7 @@ fn untrimmed_records(text: &str) -> Vec<Record> {
                 field.push('"');
                 At::Quoted
             }
-            (_, ',') => {
+            (_, other) if other == separator => {
                 fields.push(std::mem::take(&mut field));
                 At::FieldStart
             }

@@ -125,7 +125,7 @@ fn the_seeds_in_bytes_are_read_or_refused_as_meant() {
         "formulas.csv",
     ] {
         assert!(
-            citycode_residents_file::parse(&seed("residents_csv", name)).is_ok(),
+            citycode_residents_file::parse(&seed("residents_csv", name), None).is_ok(),
             "{name}"
         );
     }

@@ -1,15 +1,22 @@
-//! CSV files of residents, as offices send them: UTF-8 with or without a mark, or GB18030 (GBK); quoted fields; any
-//! line end. The first line names the columns: `id_number,name[,disability,group]`.
+//! CSV files of residents, as offices send them: UTF-8, UTF-16 with a mark, GB18030 (GBK), or what the caller names;
+//! separated by commas, semicolons or tabs; quoted fields; any line end. The first line names the columns:
+//! `id_number,name[,disability,group]`. Other columns are kept for the file of rejects and mean nothing.
 //!
 //! Bytes in, rows out, and rejected rows back into bytes. Files and their rights are the command's, and what a
-//! row says is the server's to judge. A room of its own, so that hostile files can be tried on it without
+//! row says is the server's to judge. A crate of its own, so that hostile files can be tried on it without
 //! building the whole program.
 
+mod quotes;
 mod rejects;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod text;
 
-use encoding_rs::GB18030;
-
-pub use rejects::{rejects_header, rejects_row};
+pub use encoding_rs::Encoding;
+pub use rejects::{is_rejects, rejects_header, rejects_row};
+pub use rows::{ResidentsFile, parse};
+pub use text::{DecidedBy, Text, read_text};
 
 /// Largest file in bytes: some two million residents. Bigger ones are imported in parts.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -27,6 +34,8 @@ pub struct Resident {
     pub disability: bool,
     /// The group column.
     pub group: Option<String>,
+    /// All its fields, in the order of [`ResidentsFile::columns`].
+    pub fields: Vec<String>,
 }
 
 /// A row that cannot be read as one.
@@ -36,7 +45,7 @@ pub struct BadRow {
     pub line: u64,
     /// What is wrong with it.
     pub reason: String,
-    /// Its fields as they stand, without the white space around them.
+    /// Its fields as they stand, without the white space around them, in the order of [`ResidentsFile::columns`].
     pub fields: Vec<String>,
 }
 
@@ -46,12 +55,36 @@ pub enum ResidentsFileError {
     /// More than [`MAX_FILE_BYTES`].
     #[error("it has {0} bytes; at most {MAX_FILE_BYTES} go at once")]
     TooLarge(u64),
+    /// A workbook and no text.
+    #[error("it is an {0} workbook and no CSV; save the sheet as “CSV UTF-8” and import that")]
+    Spreadsheet(&'static str),
     /// The bytes are no text.
-    #[error("it is neither UTF-8 nor GB18030 text")]
+    #[error("it is text neither in UTF-8 nor in GB18030; name its encoding with --encoding, or save it as “CSV UTF-8”")]
     Encoding,
+    /// NUL bytes, without a mark that would explain them.
+    #[error(
+        "it holds NUL bytes: UTF-16 without a byte order mark is read with --encoding utf-16le; other files are no text"
+    )]
+    NulBytes,
+    /// Some lines are UTF-8 and some are not, and which are right cannot be told.
+    #[error(
+        "line {line} is not UTF-8 though other lines are, so its encoding cannot be told; name it with --encoding (gb18030, big5, …), or save it as “CSV UTF-8”"
+    )]
+    MixedEncodings {
+        /// The first line, from 1, that is not UTF-8.
+        line: u64,
+    },
     /// The first line lacks a column.
-    #[error("its first line names no column `{0}`; it must be id_number,name[,disability,group]")]
+    #[error(
+        "its first line names no column `{0}`; it must be id_number,name[,disability,group], separated by commas, semicolons or tabs"
+    )]
     MissingColumn(&'static str),
+    /// A quote that swallows the rest of the file.
+    #[error("the quote that opens on line {line} is never closed; close it, or remove it")]
+    OpenQuote {
+        /// The line, from 1, on which it opens.
+        line: u64,
+    },
     /// Not CSV.
     #[error("it is not CSV: {0}")]
     Csv(String),
@@ -66,136 +99,4 @@ pub fn check_size(bytes: u64) -> Result<(), ResidentsFileError> {
         return Err(ResidentsFileError::TooLarge(bytes));
     }
     Ok(())
-}
-
-/// Reads a whole file's bytes: every row of it, in order, as a resident or a bad row. Empty lines are no rows.
-///
-/// # Errors
-/// [`ResidentsFileError`].
-pub fn parse(bytes: &[u8]) -> Result<Vec<Result<Resident, BadRow>>, ResidentsFileError> {
-    check_size(bytes.len() as u64)?;
-    parse_text(&decode(bytes).ok_or(ResidentsFileError::Encoding)?)
-}
-
-/// The text of bytes in UTF-8 or GB18030; none for anything else. The mark at the start is dropped, and there is one
-/// kind of line end, so that lines are counted as people count them: a row that ends in a lone CR (old
-/// Macintosh, some exports) would otherwise stand on the same line as the next, and be taken for it.
-#[must_use]
-pub fn decode(bytes: &[u8]) -> Option<String> {
-    let mut bytes = bytes;
-    // Files joined by hand begin with two marks; the CSV reader would drop a second one behind our back.
-    while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
-        bytes = rest;
-    }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => GB18030.decode_without_bom_handling_and_without_replacement(bytes)?,
-    };
-    Some(if text.contains('\r') {
-        text.replace("\r\n", "\n").replace('\r', "\n")
-    } else {
-        text.into_owned()
-    })
-}
-
-fn parse_text(text: &str) -> Result<Vec<Result<Resident, BadRow>>, ResidentsFileError> {
-    let not_csv = |error: csv::Error| ResidentsFileError::Csv(error.to_string());
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let header = reader.headers().map_err(not_csv)?.clone();
-    let column = |name: &str| header.iter().position(|field| field.eq_ignore_ascii_case(name));
-    let id_number = column("id_number").ok_or(ResidentsFileError::MissingColumn("id_number"))?;
-    let name = column("name").ok_or(ResidentsFileError::MissingColumn("name"))?;
-    let (disability, group) = (column("disability"), column("group"));
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(not_csv)?;
-        let line = record.position().map_or(0, |position| line_of(text, position));
-        let field = |at: Option<usize>| at.and_then(|at| record.get(at)).unwrap_or_default();
-        let bad = |reason: &str| BadRow {
-            line,
-            reason: reason.to_owned(),
-            fields: record.iter().map(str::to_owned).collect(),
-        };
-        rows.push(match (record.len() == header.len(), flag(field(disability))) {
-            (false, _) => Err(bad("the row has another number of fields than the first line")),
-            (_, None) => Err(bad("disability is 1, yes, true, 是, or 0, no, false, 否, or empty")),
-            (true, Some(disability)) => Ok(Resident {
-                line,
-                id_number: field(Some(id_number)).to_owned(),
-                name: field(Some(name)).to_owned(),
-                disability,
-                group: Some(field(group)).filter(|group| !group.is_empty()).map(str::to_owned),
-            }),
-        });
-    }
-    Ok(rows)
-}
-
-/// The line of a record's first character. What the reader gives stands before the empty lines it skipped.
-fn line_of(text: &str, position: &csv::Position) -> u64 {
-    let from = usize::try_from(position.byte()).unwrap_or(usize::MAX);
-    let rest = text.as_bytes().get(from..).unwrap_or_default();
-    let skipped = rest.iter().take_while(|byte| **byte == b'\n').count();
-    position.line() + skipped as u64
-}
-
-fn flag(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "true" | "y" | "是" => Some(true),
-        "" | "0" | "no" | "false" | "n" | "否" => Some(false),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(bytes: &[u8]) -> Vec<String> {
-        parse(bytes)
-            .unwrap()
-            .into_iter()
-            .map(|row| row.map_or_else(|bad| bad.reason, |row| row.name))
-            .collect()
-    }
-
-    fn lines(text: &str) -> Vec<u64> {
-        parse(text.as_bytes())
-            .unwrap()
-            .into_iter()
-            .map(|row| row.map_or_else(|bad| bad.line, |row| row.line))
-            .collect()
-    }
-
-    #[test]
-    fn utf_8_with_a_mark_gbk_quotes_and_windows_line_ends_are_read() {
-        let text = "id_number,name,disability,group\r\n1,\"张,三\",是,\r\n2,李四,0,veteran\r\n";
-        for bytes in [
-            [b"\xEF\xBB\xBF".as_slice(), text.as_bytes()].concat(),
-            GB18030.encode(text).0.into_owned(),
-        ] {
-            assert_eq!(names(&bytes), ["张,三", "李四"]);
-        }
-        let rows = parse(text.as_bytes()).unwrap();
-        let first = rows[0].as_ref().ok().unwrap();
-        assert!(first.disability && first.group.is_none() && first.line == 2);
-    }
-
-    #[test]
-    fn a_row_of_another_shape_is_rejected_alone() {
-        let rows = parse(b"id_number,name\n1,a\n2\n3,c,d\n4,d\n").unwrap();
-        assert_eq!(rows.iter().filter(|row| row.is_err()).count(), 2);
-        assert!(parse(b"number,name\n").is_err());
-    }
-
-    #[test]
-    fn a_row_has_the_line_on_which_it_begins_whatever_ends_the_lines() {
-        for end in ["\n", "\r\n", "\r"] {
-            let text = "id_number,name\n1,a\n\n\n2,\"b\nb\"\n3,c\n".replace('\n', end);
-            assert_eq!(lines(&text), [2, 5, 7], "{end:?}");
-        }
-    }
 }

@@ -2,45 +2,64 @@
 //!
 //! What stands in them is `citycode_residents_file`'s; here are paths, rights and what a failure says.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use citycode_residents_file::{check_size, parse, rejects_header, rejects_row};
+use citycode_residents_file::{Encoding, check_size, is_rejects, parse, rejects_header, rejects_row};
 
 use crate::failure::Failure;
 use crate::picture::PreparedFile;
 
-pub use citycode_residents_file::{BadRow, Resident};
+pub use citycode_residents_file::{BadRow, DecidedBy, Resident, ResidentsFile};
 
-/// Reads a whole file.
+/// Reads a whole file; `encoding` is what the caller says that it is in.
 ///
 /// # Errors
 /// The file cannot be read, is too large, in no known encoding, or without the columns.
-pub fn read(path: &Path) -> Result<Vec<Result<Resident, BadRow>>, Failure> {
+pub fn read(path: &Path, encoding: Option<&'static Encoding>) -> Result<ResidentsFile, Failure> {
     let size = std::fs::metadata(path)
         .map_err(|error| Failure::file("read", path, error))?
         .len();
-    check_size(size).map_err(|why| Failure::file("import", path, why))?;
+    let refused = |why| {
+        Failure::local(
+            format_args!("cannot import {}", path.display()),
+            why,
+            "nothing was imported",
+        )
+    };
+    check_size(size).map_err(refused)?;
     let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
-    parse(&bytes).map_err(|why| Failure::file("import", path, why))
+    parse(&bytes, encoding).map_err(refused)
+}
+
+/// The encoding that a label of the WHATWG Encoding Standard names (`gb18030`, `gbk`, `big5`, `utf-8`, …).
+///
+/// # Errors
+/// No encoding has this label.
+pub fn encoding(label: &str) -> Result<&'static Encoding, String> {
+    Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
+        "no encoding has this name; among others there are utf-8, gb18030, gbk, big5, shift_jis, euc-kr".into()
+    })
 }
 
 /// The file of rejected rows beside an import: mode 0600, formulas neutralised.
 pub struct Rejects {
     path: PathBuf,
+    columns: Vec<String>,
     file: Option<std::fs::File>,
     /// How many rows were rejected.
     pub count: u64,
 }
 
 impl Rejects {
-    /// `FILE.rejected.csv` beside `import`; made with the first rejected row.
+    /// `FILE.rejected.csv` beside `import`, whose columns it keeps; made with the first rejected row.
     #[must_use]
-    pub fn beside(import: &Path) -> Self {
+    pub fn beside(import: &Path, columns: Vec<String>) -> Self {
         let mut name = import.file_stem().unwrap_or_default().to_owned();
         name.push(".rejected.csv");
         Self {
             path: import.with_file_name(name),
+            columns,
             file: None,
             count: 0,
         }
@@ -71,6 +90,24 @@ impl Rejects {
         Ok(())
     }
 
+    /// Ends a run: where it rejected nothing, the rejects of an earlier one are removed, since nothing in them is open.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn finish(&self) -> Result<(), Failure> {
+        if self.count > 0 {
+            return Ok(());
+        }
+        let mut head = [0; 64];
+        let Ok(read) = std::fs::File::open(&self.path).and_then(|mut file| file.read(&mut head)) else {
+            return Ok(());
+        };
+        if is_rejects(&head[..read]) {
+            std::fs::remove_file(&self.path).map_err(|error| Failure::file("remove", &self.path, error))?;
+        }
+        Ok(())
+    }
+
     fn try_add(&mut self, line: u64, reason: &str, fields: &[String]) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let file = match &mut self.file {
@@ -83,7 +120,7 @@ impl Rejects {
                     .create_new(true)
                     .mode(0o600)
                     .open(&self.path)?;
-                file.write_all(&rejects_header())?;
+                file.write_all(&rejects_header(&self.columns))?;
                 self.file.insert(file)
             }
         };
@@ -95,11 +132,15 @@ impl Rejects {
 mod tests {
     use super::*;
 
+    fn rejects(folder: &Path) -> Rejects {
+        Rejects::beside(&folder.join("a.csv"), vec!["id_number".into(), "name".into()])
+    }
+
     #[test]
     fn formulas_are_neutralised_and_the_file_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        let mut rejects = Rejects::beside(&folder.path().join("a.csv"));
+        let mut rejects = rejects(folder.path());
         rejects
             .add(2, "no name", &["=cmd()".into(), "@x".into(), "ok".into()])
             .unwrap();
@@ -113,5 +154,18 @@ mod tests {
             0o600
         );
         assert!(rejects.path().ends_with("a.rejected.csv"));
+    }
+
+    #[test]
+    fn a_clean_run_removes_the_rejects_of_an_earlier_one_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        rejects(folder.path()).add(2, "no name", &[]).unwrap();
+        let clean = rejects(folder.path());
+        clean.finish().unwrap();
+        assert!(!clean.path().exists());
+        clean.finish().unwrap();
+        std::fs::write(clean.path(), "id_number,name\n").unwrap();
+        clean.finish().unwrap();
+        assert!(clean.path().exists(), "a file that no import wrote stays");
     }
 }

@@ -9,14 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
 use citycode_domain::event::Event;
-use citycode_domain::ids::CommitPosition;
+use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::lifecycle::issue_code::IssueCode;
 use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
+use citycode_domain::policy::KindPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::Decide;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_vault::PersonFile;
 use citycode_wire::proto::issuer::v1::{ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode};
 use citycode_wire::proto::model;
 
@@ -63,16 +65,10 @@ impl Import {
     pub(crate) async fn row(&self, row: ImportRow) -> ImportResponse {
         let line = row.line;
         match deadline::change_within(ROW_WITHIN, self.try_row(&row)).await {
-            Ok(Some(code)) => ImportResponse {
+            Ok((outcome, code)) => ImportResponse {
                 line,
-                outcome: ImportOutcome::Issued.into(),
-                code: Some(code),
-                problem: None,
-            },
-            Ok(None) => ImportResponse {
-                line,
-                outcome: ImportOutcome::Kept.into(),
-                code: None,
+                outcome: outcome.into(),
+                code,
                 problem: None,
             },
             Err(problem) => {
@@ -93,7 +89,7 @@ impl Import {
         }
     }
 
-    async fn try_row(&self, row: &ImportRow) -> Result<Option<IssuedCode>, Problem> {
+    async fn try_row(&self, row: &ImportRow) -> Result<(ImportOutcome, Option<IssuedCode>), Problem> {
         let (issuer, desk, caller) = (&self.issuer, &self.issuer.desk, &self.caller);
         let now = desk.now()?;
         let channel = desk.channel(caller, &self.options.channel)?;
@@ -146,19 +142,41 @@ impl Import {
             .await
             .map_err(problem_of_execute)?;
         let token = decide.birth.token.take();
-        if executed.events.is_empty() {
-            return Ok(None);
+        if !executed
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::CodeIssued(_)))
+        {
+            return Ok((
+                ImportOutcome::Kept,
+                self.kept_code(found.holder, kind, &person, now).await?,
+            ));
         }
         let (issued, token) = newborn(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(1);
         let print_for = self.options.print.then_some(&person);
-        Ok(Some(issued_code(
-            issued,
-            kind,
-            token,
-            &desk.policy.status_base_uri,
-            print_for,
-        )))
+        let code = issued_code(issued, kind, token, &desk.policy.status_base_uri, print_for);
+        Ok((ImportOutcome::Issued, Some(code)))
+    }
+
+    /// The code that somebody keeps, where a print of it was asked for: an import that was cut short is completed by
+    /// its repetition, prints included (R6). A code on hold is not printed again (R22).
+    async fn kept_code(
+        &self,
+        holder: HolderId,
+        kind: &KindPolicy,
+        person: &PersonFile,
+        now: Timestamp,
+    ) -> Result<Option<IssuedCode>, Problem> {
+        if !self.options.print {
+            return Ok(None);
+        }
+        let state = self.issuer.desk.log.state(holder);
+        let slot = guardian_right::slot_for(&state, kind, None, now).map_err(citycode_acts::problem_of_refusal)?;
+        match state.alive(slot, now) {
+            Some(slot) if !slot.held => Ok(Some(self.issuer.code_again(&slot.code, kind, person, true).await?)),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use citycode_acts::{problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
+use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
+use citycode_domain::policy::KindPolicy;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
-use citycode_wire::proto::issuer::v1::{ReprintRequest, ReprintResponse};
+use citycode_vault::PersonFile;
+use citycode_wire::proto::issuer::v1::{IssuedCode, ReprintRequest, ReprintResponse};
 
 use crate::Issuer;
 use crate::answer::{issued_code, unseal};
@@ -27,21 +30,41 @@ impl Issuer {
         let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
         let state = self.current_state(holder).await?;
         let code = reprint_code::decide(&state, kind, channel, guardian, now).map_err(problem_of_refusal)?;
+        let person = self.desk.open_person(holder).await?;
+        let code = self.code_again(&code.code, kind, &person, request.print).await?;
+        Ok(ReprintResponse { code: Some(code) })
+    }
+
+    /// The token of a living code, read from the log and unsealed. Whether it may be handed out is the caller's to decide.
+    ///
+    /// # Errors
+    /// `unavailable` where the log cannot be read or the token cannot be opened.
+    pub(crate) async fn code_again(
+        &self,
+        code: &HeldCode,
+        kind: &KindPolicy,
+        person: &PersonFile,
+        print: bool,
+    ) -> Result<IssuedCode, Problem> {
         let events = self
             .desk
             .log
-            .read_at(code.code.issued_position)
+            .read_at(code.issued_position)
             .await
             .map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         let issued = events.into_iter().find_map(|event| match event {
-            Event::CodeIssued(issued) if issued.code.code_id == code.code.code_id => Some(issued),
+            Event::CodeIssued(issued) if issued.code.code_id == code.code_id => Some(issued),
             _ => None,
         });
         let issued = issued.ok_or_else(Problem::internal)?;
-        let person = self.desk.open_person(holder).await?;
         let token = unseal(&issued, &person.key)?;
-        let print_for = request.print.then_some(&person);
-        let code = issued_code(&issued, kind, token, &self.desk.policy.status_base_uri, print_for);
-        Ok(ReprintResponse { code: Some(code) })
+        let print_for = print.then_some(person);
+        Ok(issued_code(
+            &issued,
+            kind,
+            token,
+            &self.desk.policy.status_base_uri,
+            print_for,
+        ))
     }
 }

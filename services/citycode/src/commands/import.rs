@@ -1,9 +1,12 @@
 //! `citycode import`: a CSV of residents becomes issued codes. Running it again issues nothing twice.
 
+mod prints;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use citycode_residents_file::Encoding;
 use clap::Args;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -12,8 +15,8 @@ use super::verify::json_lines;
 use super::{DONE, Session, body, issued, text};
 use crate::failure::Failure;
 use crate::output::{note, progress};
-use crate::picture::Painter;
-use crate::residents::{self, Rejects, Resident};
+use crate::residents::{self, BadRow, DecidedBy, Rejects, Resident};
+use prints::Prints;
 
 /// Rows on the way to the server at once.
 const ROWS_AHEAD: usize = 4096;
@@ -21,11 +24,14 @@ const ROWS_AHEAD: usize = 4096;
 /// Flags of `import`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv.\n\nExit code 0 where any row was issued or kept, 1 where every row was rejected; `rejected` in the summary counts them."
+    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv, which can be imported once it is corrected.\n\nExit code 0 where any row was issued or kept, 1 where every row was rejected; `rejected` in the summary counts them."
 )]
 pub(crate) struct ImportArgs {
-    /// The CSV file, UTF-8 or GBK.
+    /// The CSV file. Its encoding is told by its byte order mark, or named, or else is UTF-8 or GB18030.
     file: PathBuf,
+    /// The file's encoding where it has no byte order mark, as web standards name it: gb18030, big5, shift_jis, …
+    #[arg(long, value_name = "NAME", value_parser = residents::encoding)]
+    encoding: Option<&'static Encoding>,
     /// The kind of code.
     #[arg(long)]
     kind: String,
@@ -35,105 +41,105 @@ pub(crate) struct ImportArgs {
     /// Replace valid codes too; without it who has one keeps it.
     #[arg(long)]
     reissue: bool,
-    /// Print each new code into this folder.
+    /// Print into this folder each new code, and each kept one that has no print there.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Failure> {
-    let rows = residents::read(&args.file)?;
-    let mut rejects = Rejects::beside(&args.file);
-    rejects.try_place()?;
-    let mut good: Vec<Resident> = Vec::with_capacity(rows.len());
-    for row in rows {
-        match row {
-            Ok(resident) => good.push(resident),
-            Err(bad) => rejects.add(bad.line, &bad.reason, &bad.fields)?,
-        }
-    }
-    let printer = match &args.out {
-        Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, error))?;
-            let painter = session.painter(None).await?;
-            painter.try_folder(folder, &args.kind)?;
-            Some((folder.clone(), painter))
-        }
-        None => None,
-    };
-    let options = body(&[
-        ("kind", text(&args.kind)),
-        ("channel", text(&args.channel)),
-        ("reissue", args.reissue.then_some(json!(true))),
-        ("print", printer.is_some().then_some(json!(true))),
-    ]);
-    let bar = progress(good.len() as u64, "rows");
-    let by_line: HashMap<u64, Resident> = good.iter().map(|row| (row.line, row.clone())).collect();
-    let sent = good.len() as u64;
-    let response = session
-        .client
-        .stream("/api/v1/import", reqwest::Body::wrap_stream(lines(options, good)))
-        .await?;
-    let mut counts = Counts::default();
-    let mut answers = std::pin::pin!(json_lines(response));
-    while let Some(answer) = answers.next().await {
-        let answer = answer.map_err(|failure| interrupted(&failure, &counts))?;
-        counts.take(&answer, &by_line, &mut rejects, printer.as_ref())?;
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    if counts.answered < sent {
-        let failure = Failure::local("the import stopped", "the server ended the stream", "");
-        return Err(interrupted(&failure, &counts));
-    }
-    if rejects.count > 0 {
+    let file = residents::read(&args.file, args.encoding)?;
+    if file.decided_by == DecidedBy::Content && file.encoding.name() != "UTF-8" {
         note(format_args!(
-            "{} rows were rejected; see {}",
-            rejects.count,
-            rejects.path().display()
+            "the file was read as {}: it has no byte order mark and is not UTF-8; say --encoding if it is another",
+            file.encoding.name()
         ));
     }
-    let summary = json!({ "issued": counts.issued, "kept": counts.kept, "rejected": rejects.count });
-    let facts = [
-        ("issued", counts.issued.to_string()),
-        ("kept", counts.kept.to_string()),
-        ("rejected", rejects.count.to_string()),
-    ];
-    session.output.thing(&summary, &facts)?;
-    // Nothing could be done at all: a script should notice.
-    Ok(if counts.issued + counts.kept == 0 && rejects.count > 0 {
-        1
-    } else {
-        DONE
-    })
+    let encoding = file.encoding.name();
+    let rejects = Rejects::beside(&args.file, file.columns);
+    rejects.try_place()?;
+    let (good, bad): (Vec<_>, Vec<_>) = file.rows.into_iter().partition(Result::is_ok);
+    let good: Vec<Resident> = good.into_iter().filter_map(Result::ok).collect();
+    let prints = match &args.out {
+        Some(folder) => Some(Prints::into_folder(folder, &args.kind, session.painter(None).await?)?),
+        None => None,
+    };
+    let mut import = Import {
+        unsent_bad: bad.into_iter().filter_map(Result::err).collect(),
+        by_line: good.iter().map(|row| (row.line, row.clone())).collect(),
+        rejects,
+        prints,
+        answered: 0,
+        issued: 0,
+        kept: 0,
+    };
+    if let Err(failure) = import.send(session, args, good).await {
+        if import.answered == 0 {
+            import.prints.iter().for_each(Prints::abandon);
+            return Err(failure);
+        }
+        return Err(import.interrupted(&failure));
+    }
+    import.finish(session, encoding)
 }
 
-#[derive(Default)]
-struct Counts {
+/// An import under way.
+struct Import {
+    /// Rows that were never sent, until the first answer shows that the import as a whole is under way: an import
+    /// that fails as a whole writes nothing.
+    unsent_bad: Vec<BadRow>,
+    by_line: HashMap<u64, Resident>,
+    rejects: Rejects,
+    prints: Option<Prints>,
     answered: u64,
     issued: u64,
     kept: u64,
 }
 
-impl Counts {
-    fn take(
-        &mut self,
-        answer: &Value,
-        by_line: &HashMap<u64, Resident>,
-        rejects: &mut Rejects,
-        printer: Option<&(PathBuf, Painter)>,
-    ) -> Result<(), Failure> {
+impl Import {
+    async fn send(&mut self, session: &Session, args: &ImportArgs, rows: Vec<Resident>) -> Result<(), Failure> {
+        let options = body(&[
+            ("kind", text(&args.kind)),
+            ("channel", text(&args.channel)),
+            ("reissue", args.reissue.then_some(json!(true))),
+            ("print", self.prints.is_some().then_some(json!(true))),
+        ]);
+        let sent = rows.len() as u64;
+        let bar = progress(sent, "rows");
+        let request = reqwest::Body::wrap_stream(lines(options, rows));
+        let response = session.client.stream("/api/v1/import", request).await?;
+        let mut answers = std::pin::pin!(json_lines(response));
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        loop {
+            let answer = tokio::select! {
+                answer = answers.next() => answer,
+                _ = &mut interrupt => {
+                    return Err(Failure::local("the import stopped", "it was interrupted at this terminal", ""));
+                }
+            };
+            let Some(answer) = answer else { break };
+            self.take(&answer?)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if self.answered < sent {
+            return Err(Failure::local("the import stopped", "the server ended the stream", ""));
+        }
+        self.reject_unsent()
+    }
+
+    fn reject_unsent(&mut self) -> Result<(), Failure> {
+        for bad in std::mem::take(&mut self.unsent_bad) {
+            self.rejects.add(bad.line, &bad.reason, &bad.fields)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, answer: &Value) -> Result<(), Failure> {
         self.answered += 1;
+        self.reject_unsent()?;
         let line = answer.get("line").and_then(Value::as_u64).unwrap_or_default();
         match answer.get("outcome").and_then(Value::as_str) {
-            Some("issued") => {
-                self.issued += 1;
-                if let (Some((folder, painter)), Some(code)) = (printer, answer.get("code")) {
-                    let code = issued(code)?;
-                    let format = painter.format_for(&code.kind);
-                    let name = format!("{line:07}-{}.{}", code.code_id, format.extension());
-                    painter.write(&folder.join(name), format, &code)?;
-                }
-            }
+            Some("issued") => self.issued += 1,
             Some("kept") => self.kept += 1,
             _ => {
                 let said = |key: &str| {
@@ -143,13 +149,77 @@ impl Counts {
                         .unwrap_or_default()
                 };
                 let reason = format!("{} [{}]", said("detail"), said("code"));
-                let fields = by_line
-                    .get(&line)
-                    .map(|row| vec![row.id_number.clone(), row.name.clone()]);
-                rejects.add(line, &reason, &fields.unwrap_or_default())?;
+                let fields = self.by_line.get(&line).map(|row| row.fields.as_slice());
+                return self.rejects.add(line, &reason, fields.unwrap_or_default());
             }
         }
+        if let (Some(prints), Some(code)) = (&mut self.prints, answer.get("code")) {
+            prints.write(line, &issued(code)?);
+        }
         Ok(())
+    }
+
+    fn finish(self, session: &Session, encoding: &str) -> Result<u8, Failure> {
+        self.rejects.finish()?;
+        if self.rejects.count > 0 {
+            note(format_args!(
+                "{} rows were rejected; see {}",
+                self.rejects.count,
+                self.rejects.path().display()
+            ));
+        }
+        if let Some((missing, why)) = self
+            .prints
+            .as_ref()
+            .and_then(|prints| Some((prints.missing, prints.first_failure.as_ref()?)))
+        {
+            return Err(Failure::local(
+                "not every print could be written",
+                format_args!(
+                    "{}; {missing} codes live without a print ({})",
+                    why.why(),
+                    self.counts()
+                ),
+                "make room, then run the same command again: it prints what is missing and issues nothing twice",
+            ));
+        }
+        let summary = json!({
+            "issued": self.issued,
+            "kept": self.kept,
+            "rejected": self.rejects.count,
+            "encoding": encoding,
+        });
+        let facts = [
+            ("issued", self.issued.to_string()),
+            ("kept", self.kept.to_string()),
+            ("rejected", self.rejects.count.to_string()),
+            ("encoding", encoding.to_owned()),
+        ];
+        session.output.thing(&summary, &facts)?;
+        // Nothing could be done at all: a script should notice.
+        Ok(if self.issued + self.kept == 0 && self.rejects.count > 0 {
+            1
+        } else {
+            DONE
+        })
+    }
+
+    fn counts(&self) -> String {
+        format!(
+            "{} issued, {} kept, {} rejected so far",
+            self.issued, self.kept, self.rejects.count
+        )
+    }
+
+    fn interrupted(&self, failure: &Failure) -> Failure {
+        Failure::of_code(
+            citycode_service_kit::problem::Code::Unavailable,
+            "the import was interrupted",
+            format_args!("{} ({})", failure.why(), self.counts()),
+            Some(
+                "what was answered stands; run the same command again: nothing is issued twice, and prints that are missing are written",
+            ),
+        )
     }
 }
 
@@ -170,18 +240,4 @@ fn lines(options: Value, rows: Vec<Resident>) -> impl futures::Stream<Item = Res
         .chain(rest)
         .ready_chunks(ROWS_AHEAD / 16)
         .map(|chunk| Ok(Bytes::from(chunk.concat())))
-}
-
-fn interrupted(failure: &Failure, counts: &Counts) -> Failure {
-    Failure::of_code(
-        citycode_service_kit::problem::Code::Unavailable,
-        "the import was interrupted",
-        format_args!(
-            "{} ({} issued, {} kept so far)",
-            failure.why(),
-            counts.issued,
-            counts.kept
-        ),
-        Some("what was answered stands; run the same command again, and nothing is issued twice"),
-    )
 }

@@ -1,0 +1,88 @@
+//! The prints of an import: one file a code, written once.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+use crate::picture::{IssuedCode, Painter};
+
+/// A folder of prints.
+pub(super) struct Prints {
+    folder: PathBuf,
+    /// This import made the folder.
+    made: bool,
+    painter: Painter,
+    /// Codes that have a print: files stand whole or not at all.
+    printed: HashSet<String>,
+    /// Codes that live without one, since their print could not be written.
+    pub(super) missing: u64,
+    /// Why the first of them could not.
+    pub(super) first_failure: Option<Failure>,
+}
+
+impl Prints {
+    /// Opens or makes the folder, and tries whether a print of this kind can be written into it.
+    ///
+    /// # Errors
+    /// [`Failure`]: it cannot.
+    pub(super) fn into_folder(folder: &Path, kind: &str, painter: Painter) -> Result<Self, Failure> {
+        let made = !folder.exists();
+        std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, error))?;
+        let prints = Self {
+            folder: folder.to_owned(),
+            made,
+            painter,
+            printed: printed_codes(folder)?,
+            missing: 0,
+            first_failure: None,
+        };
+        match prints.painter.try_folder(folder, kind) {
+            Ok(()) => Ok(prints),
+            Err(failure) => {
+                prints.abandon();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Writes the print of a code that has none. A failure is remembered and counted: the code lives, and those after
+    /// it must be counted too.
+    pub(super) fn write(&mut self, line: u64, code: &IssuedCode) {
+        if self.printed.contains(&code.code_id) {
+            return;
+        }
+        let format = self.painter.format_for(&code.kind);
+        let name = format!("{line:07}-{}.{}", code.code_id, format.extension());
+        match self.painter.write(&self.folder.join(name), format, code) {
+            Ok(()) => {
+                self.printed.insert(code.code_id.clone());
+            }
+            Err(failure) => {
+                self.missing += 1;
+                self.first_failure.get_or_insert(failure);
+            }
+        }
+    }
+
+    /// Leaves nothing behind of an import that failed before any row was answered.
+    pub(super) fn abandon(&self) {
+        if self.made {
+            // Only an empty folder is removed; whatever else stands in it is not ours.
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Ids of the codes whose prints stand in a folder, by the files' names.
+fn printed_codes(folder: &Path) -> Result<HashSet<String>, Failure> {
+    let failed = |error| Failure::file("read", folder, error);
+    let mut codes = HashSet::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let code = name.to_str().and_then(|name| name.split_once('-')?.1.split_once('.'));
+        if let Some((code, "pdf" | "png" | "svg")) = code {
+            codes.insert(code.to_owned());
+        }
+    }
+    Ok(codes)
+}
