@@ -55,6 +55,7 @@ fn golden_events() -> BTreeMap<&'static str, Event> {
     let mut events = issued_events();
     events.extend(deaths_and_holds());
     events.extend(other_events());
+    events.extend(list_events());
     events
 }
 
@@ -143,7 +144,7 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 11] {
+fn other_events() -> [Named; 7] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
@@ -169,6 +170,31 @@ fn other_events() -> [Named; 11] {
                 by_officer: true,
             }),
         ),
+        (
+            "SigningKeyAdded.v1",
+            Event::SigningKeyAdded(SigningKeyAdded {
+                key_id,
+                public_key: [0x33; 32],
+                signs_from: Timestamp(1_661_904_000),
+            }),
+        ),
+        (
+            "SigningKeyRetired.v1",
+            Event::SigningKeyRetired(SigningKeyRetired {
+                key_id,
+                signs_until: Timestamp(1_661_904_001),
+                verifies_until: Timestamp(1_693_440_001),
+            }),
+        ),
+        (
+            "SigningKeyCompromised.v1",
+            Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
+        ),
+    ]
+}
+
+fn list_events() -> [Named; 4] {
+    [
         (
             "IndexBlockLeased.v1",
             Event::IndexBlockLeased(IndexBlockLeased {
@@ -212,26 +238,6 @@ fn other_events() -> [Named; 11] {
                 partition: 13,
                 next_counter: 700_001,
             }),
-        ),
-        (
-            "SigningKeyAdded.v1",
-            Event::SigningKeyAdded(SigningKeyAdded {
-                key_id,
-                public_key: [0x33; 32],
-                signs_from: Timestamp(1_661_904_000),
-            }),
-        ),
-        (
-            "SigningKeyRetired.v1",
-            Event::SigningKeyRetired(SigningKeyRetired {
-                key_id,
-                signs_until: Timestamp(1_661_904_001),
-                verifies_until: Timestamp(1_693_440_001),
-            }),
-        ),
-        (
-            "SigningKeyCompromised.v1",
-            Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
         ),
     ]
 }
