@@ -29,6 +29,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// Limits that no test meets unless it sets one.
 fn generous() -> Limits {
     Limits {
+        grace: Duration::ZERO,
         request_head: LONG,
         body_stall: LONG,
         body: LONG,
@@ -235,6 +236,22 @@ async fn one_address_has_a_share_and_an_idle_connection_goes_before_one_with_a_c
     let _third = server.asked(false).await;
     assert_eq!(read_to_end(&mut idle).await, "");
     assert_eq!(server.waiting.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_burst_of_callers_behind_one_address_is_let_in() {
+    let server = Server::start(Limits {
+        anonymous_connections_per_address: 2,
+        grace: LONG,
+        ..generous()
+    });
+    let mut burst = Vec::new();
+    for _ in 0..50 {
+        burst.push(server.connect().await);
+    }
+    for stream in &mut burst {
+        server.ask(stream, true).await.unwrap();
+    }
 }
 
 #[tokio::test]

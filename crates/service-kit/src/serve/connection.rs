@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -117,6 +118,11 @@ impl Connection {
 
     pub(super) fn set_standing(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::SeqCst);
+    }
+
+    /// Whether it was accepted longer ago than this.
+    pub(super) fn is_older(&self, now: u64, than: Duration) -> bool {
+        now.saturating_sub(self.accepted) >= millis(than)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -134,8 +134,13 @@ impl Connections {
         if standing == Standing::Anonymous {
             let of_address = open.addresses.get(&origin).map_or(0, |counts| counts.anonymous);
             if of_address >= limits.anonymous_connections_per_address {
-                self.make_room(&mut open, Some(origin));
-            } else if open.anonymous.len() >= limits.anonymous_connections {
+                // Two for one beyond it, so that an address comes back to its share after a burst that was let in.
+                let made = self.make_room(&mut open, Some(origin));
+                if made && of_address > limits.anonymous_connections_per_address {
+                    self.make_room(&mut open, Some(origin));
+                }
+            }
+            if open.anonymous.len() >= limits.anonymous_connections {
                 self.make_room(&mut open, None);
             }
         }
@@ -158,10 +163,14 @@ impl Connections {
     }
 
     /// Closes the oldest anonymous connection, of this origin where one is named: one without a call before the others.
+    /// Of an origin only those go that had time to show a token: all gates of a station may come back at once.
     fn make_room(&self, open: &mut Open, of: Option<IpAddr>) -> bool {
+        let now = self.now();
         let candidates = || {
             let all = open.anonymous.values();
-            all.filter(|connection| of.is_none_or(|origin| connection.origin == origin))
+            all.filter(|connection| {
+                of.is_none_or(|origin| connection.origin == origin && connection.is_older(now, self.limits.grace))
+            })
         };
         let found = candidates().find(|connection| connection.is_idle());
         let Some(oldest) = found.or_else(|| candidates().next()).cloned() else {

@@ -39,6 +39,10 @@ pub struct Limits {
     pub anonymous_connections: usize,
     /// Anonymous connections from one address (IPv6: one /64 network), likewise.
     pub anonymous_connections_per_address: usize,
+    /// How long a new connection is left alone when its address has more than that: a burst of gates that come back
+    /// at once shows its tokens within it. All such connections together are bound by `anonymous_connections`.
+    #[serde(rename = "grace_seconds", deserialize_with = "seconds")]
+    pub grace: Duration,
     /// Authenticated connections from one address: the gates of a station share one. Further ones stay anonymous.
     pub authenticated_connections_per_address: usize,
     /// Calls at once on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
@@ -89,9 +93,11 @@ impl Default for Limits {
             // A station's gates, kiosks and counters are hundreds; a city's callers come through portals. At some
             // 40 kB a connection that is a third of a gigabyte, if all of them are used.
             connections: 8_192,
-            anonymous_connections: 512,
+            // As many come back at once after a restart; each is anonymous until its first call.
+            anonymous_connections: 1_024,
             // More than any browser or monitoring opens.
             anonymous_connections_per_address: 128,
+            grace: Duration::from_secs(2),
             authenticated_connections_per_address: 1_024,
             // A gate has one call under way, an import one stream.
             streams_per_connection: 256,
@@ -248,7 +254,7 @@ mod tests {
         let few = Limits::default().fitting(1_024);
         assert_eq!((few.connections, few.anonymous_connections), (768, 192));
         let many = Limits::default().fitting(1 << 20);
-        assert_eq!((many.connections, many.anonymous_connections), (8_192, 512));
+        assert_eq!((many.connections, many.anonymous_connections), (8_192, 1_024));
         assert_eq!(Limits::default().fitting(64).connections, 32);
     }
 
