@@ -7,6 +7,7 @@ mod crowd;
 mod doctor;
 mod hostile;
 mod id_numbers;
+mod imports;
 mod local_admin;
 mod lost_changes;
 mod lost_keys;
