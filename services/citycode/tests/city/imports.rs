@@ -26,7 +26,7 @@ fn prints(folder: &Path) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn repeating_an_import_prints_what_is_missing_and_issues_nothing_twice() {
-    const ROWS: usize = 60;
+    const ROWS: usize = 40;
     let client = Client::new().await;
     let file = client.folder.path().join("q.csv").display().to_string();
     let people: Vec<String> = id_numbers(ROWS).iter().map(|number| format!("{number},何庚")).collect();
