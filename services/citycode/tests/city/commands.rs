@@ -69,6 +69,31 @@ impl Client {
     }
 }
 
+#[tokio::test]
+async fn an_import_that_fails_as_a_whole_writes_nothing() {
+    let client = Client::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, prints) = (folder.path().join("people.csv"), folder.path().join("a/prints"));
+    std::fs::write(&file, format!("id_number,name\n{WANG},王小明\n123,李四\n")).unwrap();
+    let (file, prints) = (file.to_str().unwrap(), prints.to_str().unwrap());
+    let import = |kind, channel| ["import", file, "--kind", kind, "--channel", channel, "--out", prints];
+    for (kind, channel, token) in [("paper", "pc", None), ("offline", "pc", Some("no-token"))] {
+        let mut args = import(kind, channel).to_vec();
+        args.extend(token.iter().flat_map(|token| ["--token", token]));
+        let run = client.run("", &args).await;
+        assert!(!run.status.success(), "{}", out(&run));
+        let left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["people.csv"], "{}", talk(&run));
+    }
+    let run = client.run("", &import("sampling", "app")).await;
+    assert!(run.status.success(), "{}", talk(&run));
+    assert!(folder.path().join("people.rejected.csv").exists());
+    assert_eq!(std::fs::read_dir(prints).unwrap().count(), 1);
+}
+
 pub(crate) fn out(run: &Output) -> String {
     String::from_utf8(run.stdout.clone()).unwrap()
 }
