@@ -14,6 +14,7 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::limits::{self, DistinctLimiter, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_service_kit::telemetry;
 use citycode_vault::{HolderKey, PersonFile, Vault};
 use citycode_wire::proto::model::v1 as proto;
@@ -21,6 +22,8 @@ use citycode_wire::proto::model::v1 as proto;
 use crate::digest::RequestMeaning;
 use crate::refusal::problem_of_vault;
 
+/// Every call meets it, until the clock has caught up.
+static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
 /// Longest word for the way in which a person was authenticated.
 const MAX_METHOD_BYTES: usize = 32;
 
@@ -144,10 +147,13 @@ impl Desk {
         match self.clock.trust() {
             ClockTrust::Trusted => Ok(Timestamp(self.clock.now().0)),
             ClockTrust::SteppedBack { by_seconds } => {
-                tracing::error!(
-                    by_seconds,
-                    "the wall clock stepped back: no change is made until it has caught up"
-                );
+                if let Some(unreported) = STEPPED_BACK.trouble("the wall clock stepped back") {
+                    tracing::error!(
+                        by_seconds,
+                        unreported,
+                        "the wall clock stepped back: no change is made until it has caught up"
+                    );
+                }
                 Err(Problem::new(
                     Code::Unavailable,
                     "this server's clock stepped back, so it makes no changes",

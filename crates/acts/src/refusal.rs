@@ -3,8 +3,13 @@
 use citycode_domain::lifecycle::Refusal;
 use citycode_holder_log::ExecuteError;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::VaultError;
 use citycode_wire::request::InvalidRequest;
+
+/// While the log takes nothing, every call meets the same trouble.
+static NOT_DONE: RepeatedInCalls = RepeatedInCalls::new();
+static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
 
 /// The problem of a refusal by a rule.
 #[must_use]
@@ -39,7 +44,9 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             "this command id was used before for another request; give every new request an id of its own",
         ),
         ExecuteError::NotDone(why) => {
-            tracing::error!(%why, "a command was not done");
+            if let Some(unreported) = NOT_DONE.trouble(&why.to_string()) {
+                tracing::error!(%why, unreported, "a command was not done");
+            }
             Problem::new(Code::Unavailable, "the change was not made: the log took no commit")
                 .with_fix("try again; the same command id is safe to use")
                 .with_outcome(Outcome::NotDone)
@@ -51,6 +58,8 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
 /// The problem of a vault that cannot answer.
 #[must_use]
 pub fn problem_of_vault(error: &VaultError) -> Problem {
-    tracing::error!(%error, "the vault cannot answer");
+    if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
+        tracing::error!(%error, unreported, "the vault cannot answer");
+    }
     Problem::new(Code::Unavailable, "the register of persons cannot be reached")
 }

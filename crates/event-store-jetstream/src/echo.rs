@@ -22,7 +22,7 @@ mod list;
 mod version1;
 mod window;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::header::HeaderName;
@@ -104,6 +104,9 @@ pub(crate) struct Echoes {
     answering: Mutex<Answering>,
     /// Why headers are looked at: questions under way, and one more for a writer.
     reasons_to_look: AtomicUsize,
+    /// Watermarks that were not written since the last that was. Each is tried again many times a second, so the 1st,
+    /// 2nd, 4th, 8th … is reported: the pauses between two reports grow.
+    unwritten: AtomicU64,
     /// This reader's part of its numbers of version 1.
     reader: String,
 }
@@ -119,6 +122,7 @@ impl Echoes {
             asking: Mutex::new(Asking::new(partitions, key)),
             answering: Mutex::new(Answering::new(partitions)),
             reasons_to_look: AtomicUsize::new(0),
+            unwritten: AtomicU64::new(0),
             reader,
         }
     }
@@ -310,6 +314,9 @@ impl LogClient {
                 }
                 Some(()) = watermarks.next() => {}
                 _ = look.tick() => {
+                    if let Some(reason) = self.stopped() {
+                        return Err(reason);
+                    }
                     let due = self.echoes.answering.lock().due(answers);
                     watermarks.extend(due.into_iter().map(|partition| self.append_watermark(partition, answers)));
                 }
@@ -327,8 +334,14 @@ impl LogClient {
 
     /// One watermark. Whoever is faster has paid for this client too.
     async fn append_watermark(&self, partition: Partition, answers: &EchoAnswers) {
-        if let Err(error) = self.try_append_watermark(partition, answers).await {
-            tracing::warn!(%partition, error, "no watermark was written");
+        match self.try_append_watermark(partition, answers).await {
+            Ok(()) => self.echoes.unwritten.store(0, Ordering::Relaxed),
+            Err(error) => {
+                let unwritten = self.echoes.unwritten.fetch_add(1, Ordering::Relaxed) + 1;
+                if unwritten.is_power_of_two() {
+                    tracing::warn!(%partition, error, unwritten, "no watermark was written");
+                }
+            }
         }
         self.echoes.answering.lock().wrote(partition);
     }

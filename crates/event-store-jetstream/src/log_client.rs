@@ -134,8 +134,12 @@ impl LogClient {
 
     /// This client takes no more appends and starts no more subscriptions.
     pub(crate) fn stop(&self, reason: String) {
-        tracing::error!(reason, "the event log is not the one that was known; this client stops");
-        self.stopped.lock().get_or_insert(reason);
+        let mut stopped = self.stopped.lock();
+        // Everybody who asks finds it again; the first report says it all.
+        if stopped.is_none() {
+            tracing::error!(reason, "the event log is not the one that was known; this client stops");
+            *stopped = Some(reason);
+        }
     }
 
     pub(crate) fn stopped(&self) -> Option<String> {

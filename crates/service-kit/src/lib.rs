@@ -20,6 +20,7 @@ pub mod limits;
 pub mod local_socket;
 pub mod metrics_face;
 pub mod problem;
+pub mod repeated;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -11,6 +11,7 @@ use citycode_event_store::StreamName;
 use citycode_holder_log::{Begun, CommandContext, Executed, KEYS_STREAM};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::repeated::Repeated;
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
 use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest, RotateKeysResponse, SigningKey,
@@ -120,10 +121,17 @@ impl Issuer {
     /// makes its own new one within the overlap. Drop the future to stop.
     pub async fn keep_signing_key(&self) {
         let mut tick = tokio::time::interval(KEY_CHECK);
+        let repeated = Repeated::default();
         loop {
             tick.tick().await;
-            if let Err(problem) = self.ensure_signing_key().await {
-                tracing::error!(detail = problem.detail(), "this issuer has no lasting signing key yet");
+            match self.ensure_signing_key().await {
+                Ok(()) => repeated.over(),
+                Err(problem) => {
+                    let detail = problem.detail();
+                    if let Some(unreported) = repeated.trouble(detail, self.desk.clock.monotonic()) {
+                        tracing::error!(detail, unreported, "this issuer has no lasting signing key yet");
+                    }
+                }
             }
         }
     }

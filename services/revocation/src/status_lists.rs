@@ -20,6 +20,7 @@ use citycode_event_store::{EventStore, Partition};
 use citycode_projection::status::StatusReader;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::repeated::Repeated;
 use citycode_token::status_list::{
     Bits, CompressedStatusList, MEDIA_TYPE_CWT, MEDIA_TYPE_JWT, StatusList, StatusListClaims, sign_cwt, sign_jwt,
 };
@@ -166,11 +167,17 @@ impl StatusLists {
         let mut tick = tokio::time::interval(TICK);
         // The first tick is at once; whoever starts this has made the first cut.
         tick.tick().await;
+        let repeated = Repeated::default();
         loop {
             tick.tick().await;
-            if let Err(error) = self.cut().await {
-                metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
-                tracing::error!(%error, "status lists were not cut; those of their last cut stand until they expire");
+            match self.cut().await {
+                Ok(()) => repeated.over(),
+                Err(error) => {
+                    metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
+                    if let Some(unreported) = repeated.trouble(&error.to_string(), self.clock.monotonic()) {
+                        tracing::error!(%error, unreported, "status lists were not cut; those of their last cut stand until they expire");
+                    }
+                }
             }
         }
     }

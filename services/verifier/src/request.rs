@@ -12,6 +12,7 @@ use citycode_service_kit::clock::ClockReading;
 use citycode_service_kit::deadline;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited};
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
@@ -19,6 +20,9 @@ use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 use crate::scan::{Answer, Scan, Verifier, When};
 use crate::wrong_cards::HeldCard;
 
+/// While the vault or the records take nothing, every scan meets the same trouble.
+static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
+static NOT_RECORDED: RepeatedInCalls = RepeatedInCalls::new();
 /// Longest device and scan id in bytes.
 const MAX_NAME_BYTES: usize = 128;
 /// Ages are shown in whole steps of this.
@@ -294,7 +298,9 @@ impl Verifier {
         let number = self.id_number(number)?;
         self.limits.count_person(caller, &number, asked.started.monotonic)?;
         let holder = self.vault.find_evenly(&number).await.map_err(|error| {
-            tracing::error!(%error, "the vault cannot answer");
+            if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
+                tracing::error!(%error, unreported, "the vault cannot answer");
+            }
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
         // The vault may have taken its time: what was fresh when it was asked need not be so any more.
@@ -339,7 +345,9 @@ impl Verifier {
                 Err(Problem::new(Code::IdempotencyKeyReused, detail))
             }
             Err(error) => {
-                tracing::error!(%error, "a registration could not be recorded");
+                if let Some(unreported) = NOT_RECORDED.trouble(&error.to_string()) {
+                    tracing::error!(%error, unreported, "a registration could not be recorded");
+                }
                 Err(match error {
                     RecordsError::Unavailable(_) => Problem::new(
                         Code::Unavailable,

@@ -8,6 +8,7 @@ use citycode_scan_records::jetstream::keeper::ScanKeeper;
 use citycode_scan_records::jetstream::{KeeperSecrets, ScansConfig};
 use citycode_service_kit::clock::ClockTrust;
 use citycode_service_kit::health::Component;
+use citycode_service_kit::repeated::Repeated;
 
 use crate::compose::Surroundings;
 
@@ -28,14 +29,18 @@ impl Keeping {
     /// For good. Auditors are answered meanwhile, whatever becomes of it.
     pub(super) async fn run(self) {
         let mut keeper: Option<ScanKeeper> = None;
+        let repeated = Repeated::default();
         loop {
             let pause = match self.round(&mut keeper).await {
                 Ok(()) => {
+                    repeated.over();
                     self.component.ready();
                     ROUND_EVERY
                 }
                 Err(reason) => {
-                    tracing::warn!(reason, "the days of scan records are not kept");
+                    if let Some(unreported) = repeated.trouble(&reason, self.surroundings.clock.monotonic()) {
+                        tracing::warn!(reason, unreported, "the days of scan records are not kept");
+                    }
                     self.component
                         .ready_saying(format!("DAYS OF SCAN RECORDS ARE NOT KEPT: {reason}"));
                     AGAIN_AFTER

@@ -16,6 +16,7 @@ use citycode_jetstream::object_store::Committed;
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::repeated::Repeated;
 use citycode_shared_snapshot::{NewSnapshot, PublishError, SharedSnapshots, SnapshotKeys, Standing};
 use citycode_token::SigningKey;
 use tokio::task::JoinHandle;
@@ -119,11 +120,19 @@ impl Publisher {
         let between = self.every / LOOKS;
         let mut pause = Duration::from_millis(u64::from(self.surroundings.entropy.below(FIRST_LOOK_MS)));
         pause = pause.min(between);
+        let repeated = Repeated::default();
         loop {
             tokio::time::sleep(pause).await;
-            if let Err(error) = self.turn().await {
-                metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection).increment(1);
-                tracing::warn!(%error, projection, "no snapshot was shared; what stands there stays");
+            match self.turn().await {
+                Ok(()) => repeated.over(),
+                Err(error) => {
+                    metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection)
+                        .increment(1);
+                    let now = self.surroundings.clock.monotonic();
+                    if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
+                        tracing::warn!(%error, projection, unreported, "no snapshot was shared; what stands there stays");
+                    }
+                }
             }
             // Three quarters to five quarters of the time between two looks: instances drift apart.
             pause = between * (750 + self.surroundings.entropy.below(500)) / 1_000;

@@ -13,6 +13,7 @@ use citycode_issuer::{Erased, ErasureQueue};
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::{Vault, VaultError};
 use tokio::task::JoinHandle;
 
@@ -119,9 +120,12 @@ pub(crate) fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, E
 pub(crate) fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Component) -> JoinHandle<()> {
     health.ready();
     tokio::spawn(async move {
+        let repeated = RepeatedInCalls::new();
         let tell = |trouble: Option<&VaultError>| match trouble {
             Some(error) => {
-                tracing::error!(%error, "an erased person could not be forgotten yet; it is tried again");
+                if let Some(unreported) = repeated.trouble(&error.to_string()) {
+                    tracing::error!(%error, unreported, "an erased person could not be forgotten yet; it is tried again");
+                }
                 health.not_ready(format!("an erased person could not be forgotten yet: {error}"));
             }
             None => health.ready(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use citycode_testkit::{IdNumbers, Process, eventually};
+use citycode_testkit::{IdNumbers, Process, Running, eventually};
 use jiff::civil::date;
 use serde_json::json;
 
@@ -86,6 +86,7 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
         })
         .await;
     }
+    is_reported_once(&city, portal.url(), [&issuer_running, &revocation_running]).await;
     let order = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     for path in ["issue", "report-loss"] {
         let refused = city.call(portal.url(), path, &order).await;
@@ -112,6 +113,23 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
     assert!(portal.terminate(DEADLINE).await.success());
 }
 
+/// A service that stopped working on a log says so once, however often it is asked and however often it tries.
+async fn is_reported_once(city: &City, portal: &str, writers: [&Running; 2]) {
+    let order = json!({ "id_number": "11010519491231002X", "kind": "offline", "channel": "kiosk" });
+    for _ in 0..100 {
+        for path in ["issue", "report-loss"] {
+            let _ = city.call(portal, path, &order).await;
+        }
+    }
+    for writer in writers {
+        let said = writer.said();
+        let reports = said.matches("is not the one that was known").count();
+        assert_eq!(reports, 1, "{said}");
+        let watermarks = said.matches("no watermark was written").count();
+        assert!(watermarks <= 10, "{watermarks} reports: {said}");
+    }
+}
+
 /// The server's folder is what it was once.
 async fn put_back(city: &mut City, store: &Path, aside: &Path) {
     city.server_mut().kill9().await;
@@ -130,7 +148,10 @@ async fn comes_again_and_refuses(city: &City, program: &Path, name: &str) {
     });
     tokio::select! {
         started = starting => {
-            let error = started.err().map(|error| error.to_string()).expect("it does not come up");
+            let error = match started {
+                Ok(running) => panic!("{name} comes up; it said:\n{}", running.said()),
+                Err(error) => error.to_string(),
+            };
             assert!(refuses(&format!("503 {error}")), "{name}: {error}");
         }
         () = says => {}

@@ -9,8 +9,8 @@ use crate::picture::{IssuedCode, Painter};
 /// A folder of prints.
 pub(super) struct Prints {
     folder: PathBuf,
-    /// This import made the folder.
-    made: bool,
+    /// The folders that this import made, the innermost first.
+    made: Vec<PathBuf>,
     painter: Painter,
     /// Codes that have a print: files stand whole or not at all.
     printed: HashSet<String>,
@@ -26,7 +26,9 @@ impl Prints {
     /// # Errors
     /// [`Failure`]: it cannot.
     pub(super) fn into_folder(folder: &Path, kind: &str, painter: Painter) -> Result<Self, Failure> {
-        let made = !folder.exists();
+        let missing = folder.ancestors();
+        let missing = missing.take_while(|above| !above.as_os_str().is_empty() && !above.exists());
+        let made = missing.map(Path::to_path_buf).collect();
         std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, error))?;
         let prints = Self {
             folder: folder.to_owned(),
@@ -66,9 +68,9 @@ impl Prints {
 
     /// Leaves nothing behind of an import that failed before any row was answered.
     pub(super) fn abandon(&self) {
-        if self.made {
+        for folder in &self.made {
             // Only an empty folder is removed; whatever else stands in it is not ours.
-            let _ = std::fs::remove_dir(&self.folder);
+            let _ = std::fs::remove_dir(folder);
         }
     }
 }

@@ -1,0 +1,152 @@
+//! A trouble that comes again and again, reported with growing pauses.
+//!
+//! A loop that tries every few seconds, and fails each time for the same reason, would fill the log with one line and
+//! hide every other. It asks [`Repeated::trouble`] whether to report now, and says [`Repeated::over`] once it worked.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::{Clock as _, SystemClock};
+
+/// Between the first report and the second of the same trouble; each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause: whoever looks at the last hours of a log still sees the trouble.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// Between two reports at the least, also where the reason changes each time.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
+/// A trouble that has not come for so long is over, also where nobody said so.
+const OVER_AFTER: Duration = Duration::from_secs(600);
+
+/// What was reported of one kind of trouble. One for each loop.
+#[derive(Debug, Default)]
+pub struct Repeated {
+    last: Mutex<Option<Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    reason: String,
+    reported: Duration,
+    came: Duration,
+    pause: Duration,
+    unreported: u64,
+}
+
+/// [`Repeated`] for calls, of which thousands meet the same trouble: a static of the place that reports. It reads the
+/// system's clock itself, because nothing but lines of the log depends on it.
+#[derive(Debug)]
+pub struct RepeatedInCalls {
+    repeated: Repeated,
+    clock: LazyLock<SystemClock>,
+}
+
+impl Default for RepeatedInCalls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RepeatedInCalls {
+    /// Nothing was reported yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            repeated: Repeated::new(),
+            clock: LazyLock::new(SystemClock::new),
+        }
+    }
+
+    /// As [`Repeated::trouble`], now.
+    pub fn trouble(&self, reason: &str) -> Option<u64> {
+        self.repeated.trouble(reason, self.clock.monotonic())
+    }
+}
+
+impl Repeated {
+    /// Nothing was reported yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { last: Mutex::new(None) }
+    }
+
+    /// Notes that it came once more, at `now` of a clock that never goes back. Where it is to be reported now: how
+    /// often it came since the last report without one.
+    pub fn trouble(&self, reason: &str, now: Duration) -> Option<u64> {
+        let mut last = self.last.lock();
+        let lasts = |known: &&mut Last| now.saturating_sub(known.came) < OVER_AFTER;
+        let Some(known) = last.as_mut().filter(lasts) else {
+            *last = Some(Last {
+                reason: reason.to_owned(),
+                reported: now,
+                came: now,
+                pause: FIRST_PAUSE,
+                unreported: 0,
+            });
+            return Some(0);
+        };
+        known.came = now;
+        let is_news = known.reason != reason;
+        let pause = if is_news { SHORTEST_PAUSE } else { known.pause };
+        if now.saturating_sub(known.reported) < pause {
+            known.unreported += 1;
+            return None;
+        }
+        known.pause = if is_news {
+            FIRST_PAUSE
+        } else {
+            (known.pause * 2).min(LONGEST_PAUSE)
+        };
+        reason.clone_into(&mut known.reason);
+        known.reported = now;
+        Some(std::mem::take(&mut known.unreported))
+    }
+
+    /// It worked: the next trouble is reported at once.
+    pub fn over(&self) {
+        *self.last.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_same_trouble_every_five_seconds_is_reported_a_dozen_times_in_six_hours() {
+        let repeated = Repeated::default();
+        let reported: Vec<u64> = (0..6 * 3_600)
+            .step_by(5)
+            .filter(|second| repeated.trouble("the disk is full", at(*second)).is_some())
+            .collect();
+        assert_eq!(reported[..5], [0, 60, 180, 420, 900]);
+        let pauses: Vec<u64> = reported.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            reported.len() <= 12 && pauses.iter().all(|pause| *pause <= 3_600),
+            "{reported:?}"
+        );
+    }
+
+    #[test]
+    fn a_report_counts_what_was_not_reported_and_another_reason_is_reported_soon() {
+        let repeated = Repeated::default();
+        assert_eq!(repeated.trouble("a", at(0)), Some(0));
+        assert_eq!(repeated.trouble("a", at(5)), None);
+        assert_eq!(
+            repeated.trouble("b", at(9)),
+            None,
+            "reasons that change each time fill no log either"
+        );
+        assert_eq!(repeated.trouble("b", at(10)), Some(2));
+        assert_eq!(repeated.trouble("b", at(69)), None);
+        repeated.over();
+        assert_eq!(repeated.trouble("b", at(70)), Some(0));
+        assert_eq!(repeated.trouble("b", at(100)), None);
+        assert_eq!(repeated.trouble("b", at(700)), Some(0), "it was over, and came again");
+    }
+}
