@@ -17,8 +17,8 @@ fn id_numbers(count: usize) -> Vec<String> {
 
 /// Names of the prints in a folder.
 fn prints(folder: &Path) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = std::fs::read_dir(folder).expect("a folder of prints");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names
         .filter(|name| name.ends_with(".pdf") || name.ends_with(".png"))
         .collect()
