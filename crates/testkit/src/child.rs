@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
@@ -122,6 +122,19 @@ impl Process {
         let sent = pidfd_of(self.id()).and_then(|process| pidfd_send_signal(process, signal));
         // One that has just ended takes no signal, and needs none.
         let _ = sent;
+    }
+
+    /// Stops it where it stands (`SIGSTOP`), and waits until each of its threads has stopped: on a busy machine some of
+    /// them would still answer after the signal was sent.
+    ///
+    /// # Panics
+    /// Where it was waited for.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        // The kernel tells the parent once the last thread has stopped. Nothing is reaped: that is tokio's.
+        let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let process = Pid::from_raw(self.id().cast_signed()).expect("a child has a number");
+        let _ = waitid(WaitId::Pid(process), told);
     }
 
     /// Kills it at once (`kill -9`), with everything that it started, and waits until all of it is gone.

@@ -282,7 +282,7 @@ impl NatsServer {
     /// # Panics
     /// Where it does not run.
     pub async fn sigstop(&self) {
-        self.running().signal(Signal::STOP);
+        self.running().stop();
     }
 
     /// Lets it go on (`SIGCONT`).

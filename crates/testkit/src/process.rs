@@ -214,7 +214,7 @@ impl Running {
 
     /// Stops it where it stands (`SIGSTOP`): connections stay open and nothing answers.
     pub fn sigstop(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.stop();
     }
 
     /// Lets it go on (`SIGCONT`).
