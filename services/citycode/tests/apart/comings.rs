@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Road, Running, eventually};
+use citycode_testkit::{IdNumbers, Road, Running, eventually, eventually_some};
 use futures::future::join_all;
 use jiff::civil::date;
 use parking_lot::Mutex;
@@ -271,7 +271,13 @@ async fn check(city: &City, portal: &str, life: &Life) {
         .await;
     }
     let asked = json!({ "id_number": life.id_number, "kind": "offline" });
-    let history = city.post(portal, "history", asked).await;
+    // It holds all that was acknowledged before, or is `unavailable` while the audit's fold is behind.
+    let history = eventually_some("the history is whole", PATIENCE, || async {
+        let (status, answer) = city.call(portal, "history", &asked).await?;
+        assert!(status == 200 || status == 503, "{status} {answer}");
+        (status == 200).then_some(answer)
+    })
+    .await;
     let entries = history["entries"].as_array().expect("entries");
     let issued = entries.iter().filter(|entry| entry["event"] == "CodeIssued");
     let issued: BTreeSet<&str> = issued.filter_map(|entry| entry["code_id"].as_str()).collect();
