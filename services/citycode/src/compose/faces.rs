@@ -29,10 +29,11 @@ pub(crate) const VERIFIER: &str = "citycode.verifier.v1.VerifierService";
 pub(crate) const AUDIT: &str = "citycode.audit.v1.AuditService";
 
 /// Methods that need no token.
-const PUBLIC: [&str; 3] = [
+const PUBLIC: [&str; 4] = [
     "/citycode.issuer.v1.IssuerService/ListKeys",
     "/citycode.revocation.v1.RevocationService/GetStatusList",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
+    "/citycode.revocation.v1.RevocationService/ListStatusKeys",
 ];
 
 /// How the callers of every service are authenticated: from the head of a call, so that nobody without a token makes
