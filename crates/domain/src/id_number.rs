@@ -8,6 +8,8 @@ use core::fmt;
 use jiff::civil::Date;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::name::is_surrounding;
+
 /// A checked ID number. Personal: no `Display`, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
 pub struct IdNumber([u8; 18]);
@@ -55,7 +57,7 @@ impl IdNumber {
     /// # Errors
     /// [`InvalidIdNumber`] with the first thing that is wrong.
     pub fn parse(text: &str, today: Date) -> Result<Self, InvalidIdNumber> {
-        let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}'));
+        let text = text.trim_matches(is_surrounding);
         // Before the length, which counts bytes: eighteen full-width digits are eighteen characters.
         if !text.is_ascii() {
             return Err(InvalidIdNumber::NotPlain);

@@ -95,7 +95,7 @@ impl PersonName {
 }
 
 /// White space at the ends of a field, and the zero-width characters that spreadsheets leave there.
-fn is_surrounding(c: char) -> bool {
+pub(crate) fn is_surrounding(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
 }
 
