@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use citycode_event_store_jetstream::{Config, Durability};
-use citycode_testkit::{NatsCluster, NatsServer, Process, Running, StartError, eventually_some, free_port};
+use citycode_testkit::{NatsCluster, NatsServer, Process, Running, StartError, eventually, eventually_some, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -308,6 +308,27 @@ impl City {
             other => format!("{other:?}"),
         }
     }
+}
+
+/// The value of the first series of a metric that a service exports, or of the one that is named with its labels; not a
+/// number where it is absent.
+pub(crate) async fn metric(service: &Running, name: &str) -> f64 {
+    let answer = reqwest::get(format!("{}/metrics", service.url())).await;
+    let text = answer.expect("an answer").text().await.expect("text");
+    let value = text
+        .lines()
+        .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+        .and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.unwrap_or(f64::NAN)
+}
+
+/// Waits until a verifier can register scans and count wrong ID cards. It is ready before: the audit service makes the
+/// streams of a new city's first day, and a verifier looks for them once a second.
+pub(crate) async fn registers(verifier: &Running) {
+    eventually("the verifier opens the day's registrations", 2 * DEADLINE, || async {
+        metric(verifier, "citycode_verifier_record_open_days").await >= 1.0
+    })
+    .await;
 }
 
 /// What a server is told so that it takes TLS alone, and nobody but these secrets' users.

@@ -8,7 +8,7 @@ use async_nats::Client;
 use citycode_testkit::{Running, eventually};
 use tokio::task::JoinSet;
 
-use crate::city::{City, issuer, revocation, verifier};
+use crate::city::{City, issuer, metric, revocation, verifier};
 use crate::secured::{messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -42,24 +42,12 @@ async fn ask_for_ever(client: Client, subject: String, asker: u64) {
     }
 }
 
-/// A number that a service shows.
-async fn shown(service: &Running, name: &str) -> f64 {
-    let text = reqwest::get(format!("{}/metrics", service.url()))
-        .await
-        .expect("an answer");
-    let text = text.text().await.expect("text");
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or(f64::NAN)
-}
-
 /// Waits for some heartbeats; the greatest age of the verifier's knowledge meanwhile, in seconds.
 async fn oldest(log: &Client, verifier: &Running) -> f64 {
     let until = messages(log, "CC_EV_00").await + HEARTBEATS;
     let oldest_ms = AtomicU64::new(0);
     eventually("heartbeats are written", PATIENCE, || async {
-        let age = shown(verifier, "citycode_verifier_knowledge_age_seconds").await;
+        let age = metric(verifier, "citycode_verifier_knowledge_age_seconds").await;
         let age = Duration::try_from_secs_f64(age).unwrap_or(Duration::ZERO);
         oldest_ms.fetch_max(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         messages(log, "CC_EV_00").await >= until
@@ -84,6 +72,6 @@ async fn heavy_r24_neither_four_hundred_strangers_nor_two_hundred_readers_make_a
     let many = oldest(&log, &verifier).await;
     drop(readers);
     eprintln!("oldest knowledge: {quiet:.1} s in quiet, {flooded:.1} s flooded by 400, {many:.1} s among 200 readers");
-    let stale = shown(&verifier, "citycode_verifier_stale_total").await;
+    let stale = metric(&verifier, "citycode_verifier_stale_total").await;
     assert!(stale.abs() < 0.5, "its knowledge got too old {stale} times");
 }

@@ -9,7 +9,7 @@ use citycode_testkit::{IdNumbers, Running, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, registers, revocation, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,6 +111,7 @@ async fn people_and_codes_of_one_process_live_on_in_a_city() {
         })
         .await;
     }
+    registers(&verifying).await;
     // The ID check rests on the key that was carried over, a reprint on the holder's own.
     let card = json!({ "place": "staffed", "code": token(&code), "id_number": stays });
     let verdict = city.post(door.url(), "verify", card).await;

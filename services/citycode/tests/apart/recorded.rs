@@ -12,7 +12,7 @@ use futures::future::join_all;
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, audit, behind, issuer, portal, registers, revocation, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,6 +65,9 @@ impl Places {
             city.start(&verifier(), "verifier-2", "").await,
         ];
         let audit = city.start(&audit(), "audit", "").await;
+        for verifier in &verifiers {
+            registers(verifier).await;
+        }
         let two = [verifiers[0].url(), verifiers[1].url()];
         let services = behind(&[issuer.url()], &[revocation.url()], &two, &[audit.url()]);
         let portals = [

@@ -112,16 +112,3 @@ async fn started(service: &Running, projection: &str) -> String {
         .unwrap_or("nothing")
         .to_owned()
 }
-
-/// A number of `/metrics`; 0 where it was never counted.
-async fn metric(service: &Running, name: &str) -> f64 {
-    let answer = reqwest::get(format!("{}/metrics", service.url()))
-        .await
-        .expect("an answer");
-    let text = answer.text().await.expect("text");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(name) && !line.starts_with('#'));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
-        .unwrap_or(0.0)
-}

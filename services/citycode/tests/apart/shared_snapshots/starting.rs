@@ -5,8 +5,8 @@ use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 
 use super::town::Town;
-use super::{NOT_FROM_SHARED, OFTEN, ONCE, PATIENCE, metric, place, standing_of_now, started};
-use crate::city::{City, behind, issuer, portal, revocation, verifier};
+use super::{NOT_FROM_SHARED, OFTEN, ONCE, PATIENCE, place, standing_of_now, started};
+use crate::city::{City, behind, issuer, metric, portal, revocation, verifier};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judges_as_one_that_read_everything() {
