@@ -227,7 +227,7 @@ impl Desk {
             ));
         };
         let proof = assertions.redeem(authentication.assertion, id_number.as_bytes(), self.clock.now());
-        let proof = proof.map_err(|error| Problem::new(Code::NotAllowed, error.to_string()))?;
+        let proof = proof.map_err(Problem::from)?;
         Ok(proof.method)
     }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::auth::{AccessAudience, EnvelopeError, LEEWAY_SECONDS, TrustedKeys};
 use crate::clock::UnixSeconds;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Outcome, Problem};
 
 /// Longest time between `iat` and `exp`.
 pub const MAX_LIFETIME_SECONDS: i64 = 300;
@@ -29,6 +29,8 @@ const DOMAIN: &[u8] = b"citycode-person-v1";
 /// Redeemed assertions remembered, 40 bytes each twice: 650 acts a second for 310 s. Above it new ones are
 /// refused rather than old ones forgotten.
 pub const MAX_REMEMBERED: usize = 200_000;
+/// When to try again where too many are remembered: some of them expire every second.
+const RETRY_WHEN_BUSY_SECONDS: u64 = 5;
 /// Longest `jti` and `method`, in bytes.
 const MAX_WORD_BYTES: usize = 128;
 
@@ -57,11 +59,15 @@ pub enum AssertionError {
 
 impl From<AssertionError> for Problem {
     fn from(error: AssertionError) -> Self {
-        let code = match error {
-            AssertionError::Busy => Code::Unavailable,
-            _ => Code::NotAllowed,
-        };
-        Self::new(code, error.to_string()).with_fix("Authenticate the person again and send the new assertion.")
+        if error == AssertionError::Busy {
+            // Of this service and not of the caller: the assertion is good, and was not used up.
+            return Self::new(Code::Unavailable, error.to_string())
+                .with_fix("Send the same request with the same assertion again in a few seconds.")
+                .with_retry_after(RETRY_WHEN_BUSY_SECONDS)
+                .with_outcome(Outcome::NotDone);
+        }
+        Self::new(Code::NotAllowed, error.to_string())
+            .with_fix("Authenticate the person again and send the new assertion.")
     }
 }
 
@@ -112,7 +118,9 @@ impl Assertions {
         Self::with_capacity(audience, keys, started_at, MAX_REMEMBERED)
     }
 
-    fn with_capacity(audience: &str, keys: TrustedKeys, started_at: UnixSeconds, capacity: usize) -> Self {
+    /// As [`Assertions::new`], remembering at most so many redeemed assertions at once instead of [`MAX_REMEMBERED`].
+    #[must_use]
+    pub fn with_capacity(audience: &str, keys: TrustedKeys, started_at: UnixSeconds, capacity: usize) -> Self {
         Self {
             audience: audience.to_owned(),
             keys,

@@ -3,6 +3,7 @@
 
 mod fixture;
 mod list_names;
+mod overload;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -154,7 +154,8 @@ impl Spread {
             .await
             .map_err(|error| TransportError(error.into()))?
             .to_bytes();
-        let mut last = Err(nobody());
+        // What an instance said says more than that another one was not reached.
+        let (mut said, mut failed) = (None, nobody());
         let mut unknown = false;
         for instance in order {
             // Each attempt has what the ones before it have left.
@@ -169,10 +170,13 @@ impl Spread {
                 Ok((_, outcome)) => *outcome,
                 Err(error) => Outcome::of_error(error),
             };
-            last = carried.map(|(response, _)| response);
+            match carried {
+                Ok((response, Outcome::Done)) => return Ok(response),
+                Ok((response, _)) => said = Some(response),
+                Err(error) => failed = error,
+            }
             match outcome {
-                Outcome::Done => return last,
-                Outcome::Refused => break,
+                Outcome::Done | Outcome::Refused => break,
                 Outcome::NotDone => {}
                 Outcome::Unknown => unknown = true,
             }
@@ -182,10 +186,11 @@ impl Spread {
         if unknown && !is_look_up(method) {
             return Ok(nobody_knows(method));
         }
-        if last.is_err() && !unknown {
-            return Ok(unreached());
+        match said {
+            Some(response) => Ok(response),
+            None if unknown => Err(failed),
+            None => Ok(unreached()),
         }
-        last
     }
 }
 

@@ -171,6 +171,28 @@ fn memory_is_bounded_new_ones_wait_and_old_ones_are_never_forgotten_early() {
 }
 
 #[test]
+fn too_many_at_once_is_no_refusal_of_the_caller() {
+    let busy = Problem::from(AssertionError::Busy);
+    assert_eq!(
+        (busy.code(), busy.outcome()),
+        (Code::Unavailable, Some(Outcome::NotDone))
+    );
+    assert!(
+        busy.retry_after_seconds().is_some() && busy.to_string().contains("same assertion"),
+        "{busy}"
+    );
+    for refusal in [
+        AssertionError::Invalid,
+        AssertionError::Expired,
+        AssertionError::OutsideWindow,
+        AssertionError::AnotherPerson,
+        AssertionError::Replayed,
+    ] {
+        assert_eq!(Problem::from(refusal).code(), Code::NotAllowed, "{refusal}");
+    }
+}
+
+#[test]
 fn two_at_once_redeem_once() {
     let assertions = assertions();
     let token = signed(Some(TYPE), &claims("j"));

@@ -244,6 +244,22 @@ async fn what_was_surely_not_done_hides_no_refusal() {
     );
 }
 
+#[tokio::test]
+async fn what_one_instance_said_is_told_where_the_next_is_not_reached() {
+    let mut gone = Server::start("gone", Conduct::Answer).await;
+    gone.stop.pull();
+    (&mut gone.task).await.unwrap();
+    let not_made = Problem::new(Code::Unavailable, "this server's clock stepped back").with_retry_after(7);
+    let first = Server::start("first", say(not_made.clone())).await;
+    for path in [ISSUE, outcome::LOOKING[0]] {
+        assert_eq!(offered(path, &first, &gone).await, Err(not_made.clone()), "{path}");
+    }
+    // Whoever looks something up has lost nothing by an instance that broke off.
+    let unsure = Problem::outcome_unknown("the log does not answer");
+    let first = Server::start("first", say(unsure.clone())).await;
+    assert_eq!(offered(outcome::LOOKING[0], &first, &gone).await, Err(unsure));
+}
+
 #[test]
 fn every_method_that_changes_nothing_is_named() {
     let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();

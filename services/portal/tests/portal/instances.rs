@@ -1,10 +1,11 @@
 //! Services of two instances each, on loopback ports.
 
 use citycode_portal::{Clients, Endpoints};
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::serve::{Listener, app};
 use citycode_service_kit::shutdown::{Signal, Trigger};
-use citycode_wire::proto::verifier::v1::VerifyRequest;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
+use citycode_wire::proto::verifier::v1::{Decision, Reason, VerifyRequest, VerifyResponse};
 use serde_json::json;
 use tonic::Status;
 use tonic::service::Routes;
@@ -54,4 +55,41 @@ async fn r20_a_scan_without_an_id_is_the_same_scan_at_the_verifier_that_is_asked
         ids.extend(asked);
     }
     assert_ne!(ids[0], ids[2], "another call is another scan");
+}
+
+/// R24: a verifier that knows too little is an answer, whatever becomes of asking another one.
+#[tokio::test]
+async fn r24_cannot_check_is_answered_where_the_second_verifier_fails() {
+    let (city, [first, second], _serving) = city_with_two_verifiers();
+    let cannot_check = VerifyResponse {
+        decision: Decision::CannotCheck.into(),
+        reason: Reason::TooStale.into(),
+        ..verdict()
+    };
+    first.ready(cannot_check);
+    let body = json!({"place": "sentinel", "code": "TOKEN:TEXT"});
+    for conduct in [
+        Conduct::Refuse(Problem::new(
+            Code::RateLimited,
+            "too many different ID cards in a short time",
+        )),
+        Conduct::Refuse(Problem::outcome_unknown(
+            "whether the registration was recorded is not known",
+        )),
+        Conduct::Refuse(Problem::internal()),
+        Conduct::Fail(Status::unavailable("a proxy lost it")),
+        Conduct::Panic,
+        Conduct::Hang,
+    ] {
+        second.conduct(conduct);
+        let answer = city.post("/api/v1/verify", body.clone()).await.ok();
+        assert_eq!(
+            (&answer["decision"], &answer["reason"]),
+            (&json!("cannot_check"), &json!("too_stale"))
+        );
+    }
+    second.conduct(Conduct::Answer);
+    second.ready(verdict());
+    let answer = city.post("/api/v1/verify", body).await.ok();
+    assert_eq!(answer["decision"], "admit_after_id_check", "the second one knows more");
 }
