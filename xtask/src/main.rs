@@ -10,6 +10,7 @@
 
 mod arrows;
 mod bench;
+mod citations;
 mod deploy;
 mod findings;
 mod fuzz;

@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{at_root, cargo, run};
 use crate::steps::{self, Outcome, Step};
 use crate::workspace::Workspace;
-use crate::{arrows, deploy, fuzz, map, proto, tidy, tools};
+use crate::{arrows, citations, deploy, fuzz, map, proto, tidy, tools};
 
 /// How long CI gives each fuzz target. Long enough to walk the grammar from the seeds, short enough for
 /// a dozen targets on two cores; long runs are for people: `cargo xtask fuzz TARGET --seconds 3600`.
 const FUZZ_SECONDS_IN_CI: u32 = 20;
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step {
         name: "tools",
         what: "outside programs at pinned versions",
@@ -39,6 +39,11 @@ const STEPS: [Step; 16] = [
         name: "tidy",
         what: "sizes, names, forbidden words, records",
         run: |w| done(tidy::check(w)),
+    },
+    Step {
+        name: "citations",
+        what: "rules, documents and links that are cited exist",
+        run: |w| done(citations::check(w)),
     },
     Step {
         name: "deny",

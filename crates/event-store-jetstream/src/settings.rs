@@ -21,7 +21,7 @@ pub(crate) const TAIL: &str = "republish";
 pub struct Settings(Map<String, Value>);
 
 impl Settings {
-    /// Those of event-store.md: kept on files, for ever, by so many servers; nothing can be deleted, purged, rolled
+    /// Settings of the log contract: kept on files, for ever, by so many servers; nothing can be deleted, purged, rolled
     /// up, expired or rewritten; full means refused.
     #[must_use]
     pub fn of(partition: Partition, replicas: u8) -> Self {
