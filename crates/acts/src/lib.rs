@@ -8,9 +8,11 @@
 //! It leaves out what an act means: that is the domain's, through each service.
 
 mod digest;
+mod parties;
 mod person;
 mod refusal;
 
 pub use digest::RequestMeaning;
+pub use parties::{Asked, Parties};
 pub use person::{Acting, Authentication, Desk, DeskLimits};
 pub use refusal::{problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};

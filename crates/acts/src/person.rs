@@ -244,29 +244,7 @@ impl Desk {
         found.ok_or_else(not_registered)
     }
 
-    /// A person named in a request: the form of the number checked, the right to act proved, the holder found.
-    /// Also gives the word for how the person was authenticated.
-    ///
-    /// # Errors
-    /// `rate_limited`, `invalid_id_number`, `not_allowed`, `invalid_request`, `not_registered`, `unavailable`.
-    pub async fn person(
-        &self,
-        caller: &Caller,
-        channel: &ChannelPolicy,
-        authentication: Authentication<'_>,
-        id_number: &str,
-        now: Timestamp,
-    ) -> Result<(IdNumber, HolderId, String), Problem> {
-        let id_number = self.id_number(caller, id_number, now)?;
-        let method = self.authenticate(channel, authentication, &id_number)?;
-        let holder = self.holder(&id_number).await?;
-        Ok((id_number, holder, method))
-    }
-
     /// A family member named in a request; none where the text is empty.
-    ///
-    /// An unknown one becomes a holder whom nobody knows and so has no relationship: the rules then answer as for
-    /// a known stranger, and nobody learns whether the number is known (R31).
     ///
     /// # Errors
     /// `rate_limited`, `invalid_id_number`, `unavailable`.
@@ -280,12 +258,26 @@ impl Desk {
             return Ok(None);
         }
         let id_number = self.id_number(caller, id_number, now)?;
-        let found = self
-            .vault
-            .find_evenly(&id_number)
-            .await
-            .map_err(|error| problem_of_vault(&error))?;
-        Ok(Some(found.unwrap_or_else(|| HolderId(self.entropy.array()))))
+        self.guardian_of_number(&id_number).await.map(Some)
+    }
+
+    /// The family member with this ID number.
+    ///
+    /// An unknown one becomes a holder whom nobody knows and so has no relationship: the rules then answer as for
+    /// a known stranger, and nobody learns whether the number is known (R31).
+    pub(crate) async fn guardian_of_number(&self, id_number: &IdNumber) -> Result<HolderId, Problem> {
+        let found = self.find_evenly(id_number).await?;
+        Ok(found.unwrap_or_else(|| HolderId(self.entropy.array())))
+    }
+
+    /// The id of nobody, the same for this ID number as long as the process lives, so that limits for each holder count
+    /// the unknown like the known.
+    pub(crate) fn stand_in(&self, id_number: &IdNumber) -> HolderId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.limits.hash_key);
+        hasher.update(b"a holder whom nobody knows");
+        hasher.update(id_number.as_bytes());
+        let hash = hasher.finalize();
+        HolderId(hash.as_bytes()[..16].try_into().expect("16 of 32 bytes"))
     }
 
     /// What reasons about this person are sealed under.

@@ -73,6 +73,18 @@ fn shanghai_accepts_at_each_place_what_the_rules_say() {
     }
 }
 
+/// The comments that show how to ask for assertions, taken at their word.
+#[test]
+fn shanghai_with_the_comments_on_assertions_taken_away_asks_app_and_terminals_for_one() {
+    let mut asking = shanghai();
+    assert!(asking.channels.iter().all(|channel| !channel.needs_assertion));
+    for channel in &mut asking.channels {
+        channel.needs_assertion = ["app", "kiosk", "bank_kiosk"].contains(&channel.name.as_str());
+    }
+    let uncommented = SHANGHAI.replace("\n# needs_assertion = true\n", "\nneeds_assertion = true\n");
+    assert_eq!(parse(&uncommented).expect("still a policy"), asking);
+}
+
 #[test]
 fn shanghai_lets_each_channel_do_what_the_rules_say() {
     use ChannelAct::{Issue, Reissue, ReportLoss, Reprint};

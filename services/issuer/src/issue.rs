@@ -5,14 +5,14 @@
 //! which a repeat with the same command id takes the same token.
 
 use async_trait::async_trait;
-use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_acts::{Acting, Asked, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::lifecycle::issue_code::{self, CodeBirth, IssueCode, IssueDraw, PersonFacts};
-use citycode_domain::policy::KindPolicy;
+use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Decide, Executed};
 use citycode_service_kit::auth::Caller;
@@ -36,14 +36,20 @@ impl Issuer {
         let kind = self.desk.kind(&request.kind)?;
         let device_key = device_key(kind, &request.device_key)?;
         let attested = self.attested(Acting { channel: Some(channel) }, request.attestation.as_ref())?;
-        let authenticated = request.authentication.as_ref().into();
-        let (id_number, holder, method) = self
-            .desk
-            .person(caller, channel, authenticated, &request.id_number, now)
-            .await?;
-        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
+        let asked = Asked {
+            channel,
+            authentication: request.authentication.as_ref().into(),
+            id_number: &request.id_number,
+            guardian_id_number: &request.guardian_id_number,
+        };
+        let parties = self.desk.parties(caller, asked, now).await?;
+        let (holder, guardian) = (parties.holder, parties.guardian);
+        let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Issue, now);
         self.desk.count_change(caller, holder, kind)?;
-        let person = self.desk.open_person(holder).await?;
+        self.desk
+            .refuse_unknown(&parties, kind, channel, ChannelAct::Issue, now)
+            .await?;
+        let person = self.desk.open_person(holder).await.map_err(hidden)?;
         let meaning = RequestMeaning::of("issue")
             .word(&kind.name)
             .word(&channel.name)
@@ -52,9 +58,9 @@ impl Issuer {
             .bytes(&request.device_key)
             .word(if attested.disability { "disability" } else { "" })
             .word(attested.group.as_deref().unwrap_or_default());
-        let actor = format!("channel:{};{method}", channel.name);
+        let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
-        let facts = self.facts(&id_number, &person, &attested, now);
+        let facts = self.facts(&parties.id_number, &person, &attested, now);
         let command = IssueCode {
             kind,
             channel,
@@ -64,7 +70,7 @@ impl Issuer {
         let mut birth = Birth {
             issuer: self,
             holder,
-            id_number: &id_number,
+            id_number: &parties.id_number,
             person: &person,
             command,
             device_key,
@@ -75,7 +81,7 @@ impl Issuer {
             .log
             .execute(holder, &context, &mut birth)
             .await
-            .map_err(problem_of_execute)?;
+            .map_err(|error| hidden(problem_of_execute(error)))?;
         let token = birth.token.take();
         let (issued, token) = newborn(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));

@@ -1,5 +1,6 @@
 //! `ListCodes`: a holder's codes and their state.
 
+use citycode_acts::Asked;
 use citycode_domain::lifecycle::SlotState;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
@@ -18,25 +19,29 @@ impl Issuer {
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
     pub async fn list_codes(&self, caller: &Caller, request: &ListCodesRequest) -> Result<ListCodesResponse, Problem> {
         let now = self.desk.now()?;
-        let holder = if request.channel.is_empty() && caller.may_read_history() {
+        let (holder, guardian, guardian_is_asserted) = if request.channel.is_empty() && caller.may_read_history() {
             let id_number = self.desk.id_number(caller, &request.id_number, now)?;
-            self.desk.holder(&id_number).await?
+            let holder = self.desk.holder(&id_number).await?;
+            let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
+            (holder, guardian, false)
         } else {
-            let channel = self.desk.channel(caller, &request.channel)?;
-            let authenticated = request.authentication.as_ref().into();
-            self.desk
-                .person(caller, channel, authenticated, &request.id_number, now)
-                .await?
-                .1
+            let asked = Asked {
+                channel: self.desk.channel(caller, &request.channel)?,
+                authentication: request.authentication.as_ref().into(),
+                id_number: &request.id_number,
+                guardian_id_number: &request.guardian_id_number,
+            };
+            let parties = self.desk.parties(caller, asked, now).await?;
+            (parties.holder, parties.guardian, parties.guardian_is_asserted)
         };
         let state = self.current_state(holder).await?;
-        if !state.is_known() {
+        // A guardian who was proved by an assertion shows no code of a stranger, known or not (R31).
+        if !state.is_known() && !guardian_is_asserted {
             return Err(Problem::new(
                 Code::NotRegistered,
                 "no resident with this ID number is registered",
             ));
         }
-        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
         let asked = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
         let codes = state.slots.iter().filter(asked);
         let codes = codes.map(|slot| self.code_state(slot, now)).collect();

@@ -1,10 +1,10 @@
 //! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
 
-use citycode_acts::{problem_of_execute, problem_of_refusal};
+use citycode_acts::{Asked, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
-use citycode_domain::policy::KindPolicy;
+use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
 use citycode_vault::PersonFile;
@@ -22,15 +22,19 @@ impl Issuer {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
-        let authenticated = request.authentication.as_ref().into();
-        let (_, holder, _) = self
-            .desk
-            .person(caller, channel, authenticated, &request.id_number, now)
-            .await?;
-        let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
-        let state = self.current_state(holder).await?;
-        let code = reprint_code::decide(&state, kind, channel, guardian, now).map_err(problem_of_refusal)?;
-        let person = self.desk.open_person(holder).await?;
+        let asked = Asked {
+            channel,
+            authentication: request.authentication.as_ref().into(),
+            id_number: &request.id_number,
+            guardian_id_number: &request.guardian_id_number,
+        };
+        let parties = self.desk.parties(caller, asked, now).await?;
+        let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Reprint, now);
+        // Of a person whom the city does not know it is the state of nobody, asked for in the same way.
+        let state = self.current_state(parties.holder).await?;
+        let code = reprint_code::decide(&state, kind, channel, parties.guardian, now);
+        let code = code.map_err(|refusal| hidden(problem_of_refusal(refusal)))?;
+        let person = self.desk.open_person(parties.holder).await.map_err(hidden)?;
         let code = self.code_again(&code.code, kind, &person, request.print).await?;
         Ok(ReprintResponse { code: Some(code) })
     }

@@ -1,8 +1,9 @@
 //! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
 
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_acts::{Asked, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
+use citycode_domain::policy::ChannelAct;
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
@@ -24,27 +25,31 @@ impl Revocation {
         let now = desk.now()?;
         let channel = desk.channel(caller, &request.channel)?;
         let kind = desk.kind(&request.kind)?;
-        let authenticated = request.authentication.as_ref().into();
-        let (_, holder, method) = desk
-            .person(caller, channel, authenticated, &request.id_number, now)
-            .await?;
-        let guardian = desk.guardian(caller, &request.guardian_id_number, now).await?;
+        let asked = Asked {
+            channel,
+            authentication: request.authentication.as_ref().into(),
+            id_number: &request.id_number,
+            guardian_id_number: &request.guardian_id_number,
+        };
+        let parties = desk.parties(caller, asked, now).await?;
+        let (holder, guardian) = (parties.holder, parties.guardian);
         desk.count_change(caller, holder, kind)?;
+        desk.refuse_unknown(&parties, kind, channel, ChannelAct::ReportLoss, now)
+            .await?;
         let meaning = RequestMeaning::of("report_loss")
             .word(&kind.name)
             .word(&channel.name)
             .holder(Some(holder))
             .holder(guardian);
-        let actor = format!("channel:{};{method}", channel.name);
+        let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
         });
-        let executed = desk
-            .log
-            .execute(holder, &context, &mut decide)
-            .await
-            .map_err(problem_of_execute)?;
+        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(|error| {
+            let problem = problem_of_execute(error);
+            parties.hide(problem, kind, channel, ChannelAct::ReportLoss, now)
+        })?;
         metrics::counter!("citycode_revocation_losses_total").increment(u64::from(executed.is_new()));
         let code_id = executed.events.iter().find_map(|event| match event {
             Event::CodeReportedLost(lost) => Some(lost.code.code_id.to_string()),

@@ -22,6 +22,7 @@ pub(crate) fn open_desk(
     surroundings: &Surroundings,
 ) -> Result<Arc<Desk>, StartError> {
     let Surroundings { clock, entropy } = surroundings.clone();
+    tell_channels(policy, provider.is_some());
     Ok(Arc::new(Desk {
         policy: Arc::clone(policy),
         vault: Arc::clone(vault),
@@ -31,6 +32,33 @@ pub(crate) fn open_desk(
         clock,
         entropy,
     }))
+}
+
+/// Says at the start which channels may act for anybody, and which can do nothing yet.
+fn tell_channels(policy: &Policy, has_provider: bool) {
+    let named = |needs_assertion: bool| {
+        let channels = policy.channels.iter();
+        let channels = channels.filter(|channel| channel.needs_assertion == needs_assertion);
+        channels
+            .map(|channel| channel.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let without = named(false);
+    if !without.is_empty() {
+        tracing::warn!(
+            channels = without,
+            "these channels act without an assertion: whoever has such a channel's access token may act for anybody. \
+             The policy can ask them for one (needs_assertion)"
+        );
+    }
+    let with = named(true);
+    if !with.is_empty() && !has_provider {
+        tracing::error!(
+            channels = with,
+            "these channels need assertions and no assertion_provider is configured: they can act for nobody"
+        );
+    }
 }
 
 /// Makes the first cut of the status lists and goes on cutting in a task of its own.

@@ -1,5 +1,6 @@
 //! The system from outside: the real binary, its HTTP API, its files, and `kill -9`.
 
+mod assertions;
 mod attack;
 mod commands;
 mod crash;
@@ -16,6 +17,8 @@ mod model;
 mod moved;
 mod pictures;
 mod privacy;
+#[path = "../identity/provider.rs"]
+mod provider;
 mod proxies;
 mod restarts;
 mod scan_lines;

@@ -59,15 +59,13 @@ impl Server {
 
     /// A call to the API: status and answer.
     pub(crate) async fn call(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        self.call_by(&self.token, path, body).await
+    }
+
+    /// The same with another access token.
+    pub(crate) async fn call_by(&self, token: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
         let url = format!("{}/api/v1/{path}", self.process.url());
-        let sent = self
-            .http
-            .post(url)
-            .bearer_auth(&self.token)
-            .json(body)
-            .send()
-            .await
-            .ok()?;
+        let sent = self.http.post(url).bearer_auth(token).json(body).send().await.ok()?;
         let status = sent.status().as_u16();
         Some((status, sent.json().await.ok()?))
     }

@@ -1,0 +1,145 @@
+//! Who an act is for and who acts: the holder, or a family member who acts for the holder.
+//!
+//! Whoever acts is the one who must have been authenticated: where a guardian is named, an assertion is checked against
+//! the guardian. Such an assertion proves nothing of the holder, so a holder whom the city does not know is answered as
+//! a known one of whom the guardian is no relative (R31).
+
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right};
+use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
+use citycode_domain::time::Timestamp;
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::problem::{Code, Problem};
+
+use crate::person::{Authentication, Desk};
+use crate::refusal::{problem_of_refusal, problem_of_vault};
+
+/// An act for a person, as a request names the people of it.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The channel through which it is asked.
+    pub channel: &'a ChannelPolicy,
+    /// How whoever acts was authenticated.
+    pub authentication: Authentication<'a>,
+    /// The holder's ID number.
+    pub id_number: &'a str,
+    /// The ID number of a family member who acts for the holder; empty for none.
+    pub guardian_id_number: &'a str,
+}
+
+/// The people of an act, checked.
+pub struct Parties {
+    /// The holder's ID number.
+    pub id_number: IdNumber,
+    /// The holder. Where [`Parties::is_known`] is false, an id that nobody has.
+    pub holder: HolderId,
+    /// Who acts for the holder.
+    pub guardian: Option<HolderId>,
+    /// The word for how whoever acts was authenticated.
+    pub method: String,
+    /// Whether the city knows the holder. Only where [`Parties::guardian_is_asserted`] it may be false.
+    pub is_known: bool,
+    /// Whether an assertion proved the guardian, and so nothing of the holder.
+    pub guardian_is_asserted: bool,
+}
+
+impl Desk {
+    /// The people named in a request: the form of the numbers checked, the right to ask proved, holder and guardian found.
+    ///
+    /// # Errors
+    /// `rate_limited`, `invalid_id_number`, `not_allowed`, `invalid_request`, `unavailable`; `not_registered`, unless an
+    /// assertion proved a guardian.
+    pub async fn parties(&self, caller: &Caller, asked: Asked<'_>, now: Timestamp) -> Result<Parties, Problem> {
+        let id_number = self.id_number(caller, asked.id_number, now)?;
+        let guardian = match asked.guardian_id_number {
+            "" => None,
+            number => Some(self.id_number(caller, number, now)?),
+        };
+        let acting = guardian.as_ref().unwrap_or(&id_number);
+        let method = self.authenticate(asked.channel, asked.authentication, acting)?;
+        let guardian_is_asserted = asked.channel.needs_assertion && guardian.is_some();
+        let found = if guardian_is_asserted {
+            self.find_evenly(&id_number).await?
+        } else {
+            Some(self.holder(&id_number).await?)
+        };
+        let guardian = match guardian {
+            Some(number) => Some(self.guardian_of_number(&number).await?),
+            None => None,
+        };
+        Ok(Parties {
+            holder: found.unwrap_or_else(|| self.stand_in(&id_number)),
+            id_number,
+            guardian,
+            method,
+            is_known: found.is_some(),
+            guardian_is_asserted,
+        })
+    }
+
+    pub(crate) async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, Problem> {
+        let found = self.vault.find_evenly(id_number).await;
+        found.map_err(|error| problem_of_vault(&error))
+    }
+
+    /// Refuses an act of a guardian for a person whom the city does not know, by the work of a refused command.
+    ///
+    /// # Errors
+    /// What [`Desk::refusal_of_stranger`] says; `unavailable`.
+    pub async fn refuse_unknown(
+        &self,
+        parties: &Parties,
+        kind: &KindPolicy,
+        channel: &ChannelPolicy,
+        act: ChannelAct,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        if parties.is_known {
+            return Ok(());
+        }
+        // A refusal of a known stranger rests on everything that the log holds, too.
+        let state = self.log.current_state(parties.holder).await;
+        state.map_err(|error| {
+            tracing::error!(%error, "whether all that was done is known cannot be told");
+            Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
+        })?;
+        Err(refusal_of_stranger(parties.guardian, kind, channel, act, now))
+    }
+}
+
+impl Parties {
+    /// A problem as whoever acts may see it: to a guardian proved by an assertion, a person who is not registered is
+    /// like a stranger (R31).
+    #[must_use]
+    pub fn hide(
+        &self,
+        problem: Problem,
+        kind: &KindPolicy,
+        channel: &ChannelPolicy,
+        act: ChannelAct,
+        now: Timestamp,
+    ) -> Problem {
+        if self.guardian_is_asserted && problem.code() == Code::NotRegistered {
+            return refusal_of_stranger(self.guardian, kind, channel, act, now);
+        }
+        problem
+    }
+}
+
+/// What a guardian hears of a registered person of whom nothing else is known.
+fn refusal_of_stranger(
+    guardian: Option<HolderId>,
+    kind: &KindPolicy,
+    channel: &ChannelPolicy,
+    act: ChannelAct,
+    now: Timestamp,
+) -> Problem {
+    let refusal = if channel.may(act, kind.kind) {
+        let right = guardian_right::slot_for(&HolderState::default(), kind, guardian, now);
+        right.err().unwrap_or(Refusal::RelationshipUnknown)
+    } else {
+        Refusal::ChannelNotAllowed
+    };
+    problem_of_refusal(refusal)
+}

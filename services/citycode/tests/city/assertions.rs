@@ -1,0 +1,228 @@
+//! Channels that act for a person only with an identity provider's assertion, as the shipped policy shows it in comments.
+
+use std::path::Path;
+use std::time::Duration;
+
+use citycode_policy_file::SHANGHAI;
+use citycode_testkit::{IdNumbers, eventually};
+use jiff::civil::date;
+use serde_json::{Value, json};
+
+use crate::commands::out;
+use crate::provider::{ISSUER, Provider};
+use crate::server::{Server, binary};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server whose app and terminals need assertions, and the provider whose assertions it takes.
+struct Asserting {
+    server: Server,
+    provider: Provider,
+    folder: tempfile::TempDir,
+    numbers: IdNumbers,
+}
+
+impl Asserting {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let provider = Provider::new();
+        let policy = SHANGHAI.replace("\n# needs_assertion = true\n", "\nneeds_assertion = true\n");
+        let keys = folder.path().join("provider.json");
+        let config = format!("[assertion_provider]\nissuer = {ISSUER:?}\njwks_file = {keys:?}\n");
+        for (name, text) in [
+            ("policy.toml", policy),
+            ("provider.json", provider.jwks()),
+            ("up.toml", config),
+        ] {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        let asserting = Self {
+            server: serve(folder.path()).await,
+            provider,
+            folder,
+            numbers: IdNumbers::new(15),
+        };
+        // A process takes no assertions made before its start, nor ten seconds after it.
+        let mut serial = 0;
+        let first = "11010519491231002X";
+        eventually("assertions are taken", PATIENCE, || {
+            serial += 1;
+            let assertion = asserting.provider.assertion(&format!("first-{serial}"), first);
+            let person = json!({
+                "id_number": first, "name": "王小明", "channel": "kiosk", "authentication": { "assertion": assertion },
+            });
+            let asserting = &asserting;
+            async move { asserting.call("register", &person).await.0 == 200 }
+        })
+        .await;
+        asserting
+    }
+
+    /// A registered resident, by the year of birth.
+    async fn resident(&mut self, year: i16) -> String {
+        let id_number = self.numbers.born(date(year, 5, 5));
+        let person = json!({ "id_number": id_number, "name": "张小三", "channel": "counter" });
+        self.server.post("register", person).await;
+        id_number
+    }
+
+    async fn relate(&self, guardian: &str, dependent: &str) {
+        let pair = json!({ "guardian": guardian, "dependent": dependent });
+        self.server.post("relate", pair).await;
+    }
+
+    async fn issue_at_kiosk(&self, id_number: &str, assertion: &str) -> (u16, Value) {
+        self.call("issue", &at_kiosk(id_number, assertion)).await
+    }
+
+    async fn call(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.server.call(path, body).await.expect("an answer")
+    }
+
+    /// A call in the name of a channel alone.
+    async fn call_as(&self, channel: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut command = tokio::process::Command::new(binary());
+        command
+            .args([
+                "tokens",
+                "issue",
+                "--for",
+                "1h",
+                "--role",
+                &format!("channel:{channel}"),
+            ])
+            .args(["--server", self.server.process.url()])
+            .env("CITYCODE_TOKEN", &*self.server.token)
+            .stdout(std::process::Stdio::piped());
+        let issued = citycode_testkit::Process::output(&mut command).await.expect("a token");
+        self.server
+            .call_by(out(&issued).trim(), path, body)
+            .await
+            .expect("an answer")
+    }
+}
+
+async fn serve(folder: &Path) -> Server {
+    let [config, policy] = ["up.toml", "policy.toml"].map(|name| folder.join(name).display().to_string());
+    let flags = ["--config", &config, "--policy", &policy];
+    Server::start_with_flags(&folder.join("data"), &flags).await
+}
+
+fn at_kiosk(id_number: &str, assertion: &str) -> Value {
+    json!({
+        "kind": "offline", "channel": "kiosk", "id_number": id_number,
+        "authentication": { "method": "id_card_reader", "assertion": assertion },
+    })
+}
+
+fn by_guardian(mut body: Value, guardian: &str) -> Value {
+    body["guardian"] = json!(guardian);
+    body
+}
+
+fn refused(answer: &(u16, Value), why: &str) {
+    assert_eq!(answer.0, 403, "{}", answer.1);
+    assert_eq!(answer.1["code"], "not_allowed", "{}", answer.1);
+    assert_eq!(answer.1["outcome"], "not_done", "{}", answer.1);
+    let detail = answer.1["detail"].as_str().expect("a detail");
+    assert!(detail.contains(why), "{detail}");
+}
+
+#[tokio::test]
+async fn a_channel_that_needs_assertions_acts_only_for_who_was_authenticated_and_once() {
+    let mut city = Asserting::start().await;
+    let (holder, other) = (city.resident(1950).await, city.resident(1951).await);
+    refused(&city.issue_at_kiosk(&holder, "").await, "not valid");
+    refused(&city.issue_at_kiosk(&holder, "a.b.c").await, "not valid");
+    let others = city.provider.assertion("j1", &other);
+    refused(&city.issue_at_kiosk(&holder, &others).await, "not for this person");
+    let late = city.provider.assertion_made("j2", &holder, 131);
+    refused(&city.issue_at_kiosk(&holder, &late).await, "expired");
+    let early = city.provider.assertion_made("j3", &holder, -30);
+    refused(&city.issue_at_kiosk(&holder, &early).await, "not from the time");
+    // What was refused is not used up.
+    let own = city.provider.assertion("j1", &holder);
+    let (status, code) = city.issue_at_kiosk(&holder, &own).await;
+    assert_eq!(status, 200, "{code}");
+    refused(&city.issue_at_kiosk(&holder, &own).await, "used before");
+    let lost = at_kiosk(&holder, &own);
+    refused(&city.call("report-loss", &lost).await, "used before");
+    assert!(
+        city.server
+            .decision(code["token"].as_str().expect("a token"))
+            .await
+            .starts_with("admit")
+    );
+    // A channel of which the policy asks none goes on as before.
+    let at_pc = json!({ "kind": "offline", "channel": "pc", "id_number": other });
+    assert_eq!(city.call("issue", &at_pc).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_assertion_is_worth_nothing_to_a_channel_that_the_caller_is_not() {
+    let mut city = Asserting::start().await;
+    let holder = city.resident(1950).await;
+    let assertion = city.provider.assertion("j1", &holder);
+    let body = at_kiosk(&holder, &assertion);
+    refused(
+        &city.call_as("bank_kiosk", "issue", &body).await,
+        "may not act as this channel",
+    );
+    let (status, code) = city.call_as("kiosk", "issue", &body).await;
+    assert_eq!(status, 200, "{code}");
+}
+
+#[tokio::test]
+async fn a_guardian_who_acts_shows_the_guardians_assertion_and_learns_nothing_of_strangers() {
+    let mut city = Asserting::start().await;
+    let (guardian, child, stranger) = (
+        city.resident(1980).await,
+        city.resident(2016).await,
+        city.resident(2017).await,
+    );
+    let unknown = city.numbers.born(date(2018, 5, 5));
+    city.relate(&guardian, &child).await;
+    let childs = city.provider.assertion("child", &child);
+    let body = by_guardian(at_kiosk(&child, &childs), &guardian);
+    refused(&city.call("issue", &body).await, "not for this person");
+    let guardians = city.provider.assertion("guardian", &guardian);
+    // It is the guardian's word: it does not make the guardian the holder.
+    refused(&city.issue_at_kiosk(&child, &guardians).await, "not for this person");
+    let body = by_guardian(at_kiosk(&child, &guardians), &guardian);
+    let (status, code) = city.call("issue", &body).await;
+    assert_eq!(status, 200, "{code}");
+    // A known stranger and a number that nobody has are answered alike (R31).
+    for (serial, (path, kind, channel)) in [
+        ("issue", "offline", "kiosk"),
+        ("report-loss", "offline", "kiosk"),
+        ("reprint", "sampling", "app"),
+        ("issue", "sampling", "app"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut answers = Vec::new();
+        for (name, id_number) in [("stranger", &stranger), ("unknown", &unknown)] {
+            let assertion = city.provider.assertion(&format!("{name}-{serial}"), &guardian);
+            let body = json!({
+                "channel": channel, "kind": kind, "id_number": id_number, "guardian": guardian,
+                "authentication": { "assertion": assertion },
+            });
+            answers.push(city.call(path, &body).await);
+        }
+        assert_eq!(answers[0], answers[1], "{path} {kind}");
+        assert_ne!(answers[0].1["code"], "not_registered", "{path} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_the_channels_that_act_without_an_assertion() {
+    let city = Asserting::start().await;
+    let said = city.server.process.said();
+    let line = said.lines().find(|line| line.contains("act without an assertion"));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("pc, counter"), "{line}");
+    assert!(!line.contains("kiosk"), "{line}");
+    assert!(!said.contains("they can act for nobody"), "{said}");
+    drop(city.folder);
+}
