@@ -236,13 +236,20 @@ fn temporary_beside(path: &Path) -> PathBuf {
 }
 
 fn sync_parent(path: &Path) -> Result<(), FileError> {
-    let parent = match path.parent() {
+    sync_folder(match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    File::open(parent)
+    })
+}
+
+/// Makes durable which names stand in a folder, after one was made, changed or removed.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn sync_folder(path: &Path) -> Result<(), FileError> {
+    File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(io_error("make durable", parent))
+        .map_err(io_error("make durable", path))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The signing keys: public halves folded from the log, private halves in a folder of their own.
 //!
 //! A key's file is durable before the log hears of the key, so that a crash between leaves an unused file and never
-//! a key that nobody can sign with.
+//! a key that nobody can sign with. It is called [`NEXT_KEY`] until the log has the key, and there is one at most: an
+//! attempt that the log did not take, and a restart, announce the same key again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,13 @@ use citycode_holder_log::SystemFold;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files::{self, FileError};
 use citycode_token::{IdCheckKey, Keyring, SigningKey};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use crate::ListNames;
+
+/// The file of the signing key that is announced next. Every other one is called `signing-ID.key`.
+const NEXT_KEY: &str = "signing-next.key";
 
 /// The folder of private keys, mode 0700, files 0600.
 pub struct KeyFolder {
@@ -75,15 +79,34 @@ impl KeyFolder {
         Ok(ListNames::new(self.secret("list-names.key", first)?))
     }
 
-    /// Makes a signing key; its file is durable when this returns.
-    fn make_signing_key(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFolderError> {
+    /// Makes the signing key that is announced next; its file is durable when this returns.
+    fn make_next(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFolderError> {
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
-        let key = SigningKey::from_seed(*seed);
-        files::create_private(
-            &self.folder.join(format!("signing-{}.key", key.key_id())),
-            seed.as_slice(),
-        )?;
-        Ok(key)
+        files::create_private(&self.folder.join(NEXT_KEY), seed.as_slice())?;
+        Ok(SigningKey::from_seed(*seed))
+    }
+
+    /// The signing key that was to be announced when the process before this one ended.
+    fn next(&self) -> Result<Option<SigningKey>, KeyFolderError> {
+        let path = self.folder.join(NEXT_KEY);
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        Ok(Some(SigningKey::from_seed(*files::read_secret(&path)?)))
+    }
+
+    /// Names the file of the next key for good: the log has the key. A crash before leaves it under the name of the next
+    /// key, under which it is loaded as well; then this is done again.
+    fn keep_next(&self, key_id: KeyId) -> Result<(), KeyFolderError> {
+        let path = self.folder.join(format!("signing-{key_id}.key"));
+        std::fs::rename(self.folder.join(NEXT_KEY), path)?;
+        Ok(files::sync_folder(&self.folder)?)
+    }
+
+    /// Throws the next key away, which the log cannot take.
+    fn drop_next(&self) -> Result<(), KeyFolderError> {
+        std::fs::remove_file(self.folder.join(NEXT_KEY))?;
+        Ok(files::sync_folder(&self.folder)?)
     }
 
     fn signing_keys(&self) -> Result<HashMap<KeyId, SigningKey>, KeyFolderError> {
@@ -104,6 +127,8 @@ impl KeyFolder {
 pub struct SigningKeys {
     folder: KeyFolder,
     private: RwLock<HashMap<KeyId, Arc<SigningKey>>>,
+    /// The one in [`NEXT_KEY`]. The lock is held while that file is made or renamed.
+    next: Mutex<Option<Arc<SigningKey>>>,
     keyring: ArcSwap<Keyring>,
 }
 
@@ -118,9 +143,11 @@ impl SigningKeys {
             .into_iter()
             .map(|(id, key)| (id, Arc::new(key)))
             .collect();
+        let next = folder.next()?.map(Arc::new);
         Ok(Self {
             folder,
             private: RwLock::new(private),
+            next: Mutex::new(next),
             keyring: ArcSwap::from_pointee(Keyring::new()),
         })
     }
@@ -160,14 +187,44 @@ impl SigningKeys {
         entries.any(|entry| !entry.compromised && entry.signs_until.is_none() && private.contains_key(&entry.key_id))
     }
 
-    /// Makes a key that the log does not know yet.
+    /// The key to announce: one that the log does not have, and the same one until the log has it.
     ///
     /// # Errors
     /// [`KeyFolderError`].
-    pub(crate) fn make(&self, entropy: &dyn Entropy) -> Result<Arc<SigningKey>, KeyFolderError> {
-        let key = Arc::new(self.folder.make_signing_key(entropy)?);
+    pub(crate) fn to_announce(&self, entropy: &dyn Entropy) -> Result<Arc<SigningKey>, KeyFolderError> {
+        let mut next = self.next.lock();
+        self.settle(&mut next)?;
+        if let Some(key) = &*next {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(self.folder.make_next(entropy)?);
         self.private.write().insert(key.key_id(), Arc::clone(&key));
+        *next = Some(Arc::clone(&key));
         Ok(key)
+    }
+
+    /// Names the file of the next key for good, once the log has the key.
+    ///
+    /// # Errors
+    /// [`KeyFolderError`]; it is done by the next call then.
+    pub(crate) fn settle_announced(&self) -> Result<(), KeyFolderError> {
+        self.settle(&mut self.next.lock())
+    }
+
+    fn settle(&self, next: &mut Option<Arc<SigningKey>>) -> Result<(), KeyFolderError> {
+        let keyring = self.keyring.load();
+        let Some(key) = next else { return Ok(()) };
+        match keyring.get(key.key_id()) {
+            None => return Ok(()),
+            Some(entry) if entry.public_key() == key.public_key() => self.folder.keep_next(key.key_id())?,
+            // The id of another issuer's key, once in four billion: the log would not take it, and nothing was signed.
+            Some(_) => {
+                self.folder.drop_next()?;
+                self.private.write().remove(&key.key_id());
+            }
+        }
+        *next = None;
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! `ListKeys`, `RotateKeys`, `CompromiseKey`: an admin's acts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_acts::{RequestMeaning, problem_of_execute};
@@ -17,7 +16,7 @@ use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest, RotateKeysResponse, SigningKey,
 };
 
-use crate::Issuer;
+use crate::{Issuer, KeyFolderError};
 
 /// How long an old key may still sign after a new one came, so that no issuer that hears of it a moment later
 /// signs codes that refuse.
@@ -56,7 +55,13 @@ impl Issuer {
         let context = self
             .desk
             .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
-        let key_id = self.add_key(&context, None, now).await?;
+        // An earlier attempt's key is the answer, and no other is made.
+        let earlier = self.desk.log.earlier_system::<Problem>(&keys_stream(), &context).await;
+        let executed = match earlier.map_err(problem_of_execute)? {
+            Some(earlier) => earlier,
+            None => self.change_keys(&context, || self.rotation(None, now)).await?,
+        };
+        let key_id = key_added(&executed)?;
         Ok(RotateKeysResponse { key: self.key(key_id) })
     }
 
@@ -76,19 +81,12 @@ impl Issuer {
         // Another issuer may have added it a moment ago.
         let caught_up = self.desk.log.catch_up_with(&keys_stream()).await;
         caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
-        let entry = *self.keys.keyring().get(key_id).ok_or_else(unknown)?;
+        self.keys.keyring().get(key_id).ok_or_else(unknown)?;
         let meaning = RequestMeaning::of("compromise_key").bytes(&key_id.0);
         let context = self
             .desk
             .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
-        if !entry.compromised {
-            if entry.signs_until.is_none() {
-                self.add_key(&context, Some(key_id), now).await?;
-            } else {
-                let marked = [Event::SigningKeyCompromised(SigningKeyCompromised { key_id })];
-                self.append_key_events(&context, marked.to_vec()).await?;
-            }
-        }
+        self.change_keys(&context, || self.compromise(key_id, now)).await?;
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }
 
@@ -99,7 +97,7 @@ impl Issuer {
     pub async fn ensure_signing_key(&self) -> Result<(), Problem> {
         let now = self.desk.now()?;
         if self.keys.has_lasting() {
-            return Ok(());
+            return self.keys.settle_announced().map_err(|error| not_stored(&error));
         }
         let context = CommandContext {
             caller: "issuer".into(),
@@ -112,9 +110,14 @@ impl Issuer {
             now,
             begun: Begun::default(),
         };
-        let key = self.make_key()?;
-        let added = added(&key, now);
-        self.append_key_events(&context, vec![added]).await.map(drop)
+        let first_key = || {
+            // A rotation that this issuer was asked for may have brought one meanwhile.
+            if self.keys.has_lasting() {
+                return Ok(Vec::new());
+            }
+            Ok(vec![self.announcement(now)?])
+        };
+        self.change_keys(&context, first_key).await.map(drop)
     }
 
     /// Looks again and again whether this issuer still has a key in use: a rotation retires every issuer's, and each
@@ -136,23 +139,13 @@ impl Issuer {
         }
     }
 
-    /// Adds a key, closes the windows of those in use, and marks one compromised if asked.
-    async fn add_key(
-        &self,
-        context: &CommandContext,
-        compromised: Option<KeyId>,
-        now: Timestamp,
-    ) -> Result<KeyId, Problem> {
-        // An earlier attempt's key is the answer, and no other is made.
-        let earlier = self.desk.log.earlier_system::<Problem>(&keys_stream(), context).await;
-        if let Some(earlier) = earlier.map_err(problem_of_execute)? {
-            return key_added(&earlier);
-        }
-        let key = self.make_key()?;
+    /// A new key, and the end of the windows of all that are in use: decided on the newest keys that the log has, so that
+    /// of two rotations at once the later one retires the earlier one's key, and one key lasts.
+    fn rotation(&self, compromised: Option<KeyId>, now: Timestamp) -> Result<Vec<Event>, Problem> {
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
         let longest = self.desk.policy.longest_validity_seconds();
         let verifies_until = signs_until.plus_seconds(longest).plus_seconds(AFTERLIFE_SECONDS);
-        let mut events = vec![added(&key, now)];
+        let mut events = vec![self.announcement(now)?];
         let keyring = self.keys.keyring();
         let in_use = keyring.entries().iter().filter(|entry| entry.signs_until.is_none());
         events.extend(in_use.map(|entry| {
@@ -163,20 +156,44 @@ impl Issuer {
             })
         }));
         events.extend(compromised.map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })));
-        key_added(&self.append_key_events(context, events).await?)
+        Ok(events)
     }
 
-    fn make_key(&self) -> Result<Arc<PrivateKey>, Problem> {
-        self.keys.make(&*self.desk.entropy).map_err(|error| {
-            tracing::error!(%error, "a signing key could not be made");
-            Problem::new(Code::Unavailable, "a new signing key could not be stored")
-        })
+    /// Marks a key that the log has; where it is in use, another one takes its place in the same instant.
+    fn compromise(&self, key_id: KeyId, now: Timestamp) -> Result<Vec<Event>, Problem> {
+        match self.keys.keyring().get(key_id) {
+            Some(entry) if entry.compromised => Ok(Vec::new()),
+            Some(entry) if entry.signs_until.is_none() => self.rotation(Some(key_id), now),
+            _ => Ok(vec![Event::SigningKeyCompromised(SigningKeyCompromised { key_id })]),
+        }
     }
 
-    async fn append_key_events(&self, context: &CommandContext, events: Vec<Event>) -> Result<Executed, Problem> {
-        let decide = || Ok::<_, Problem>(events.clone());
+    /// The event that brings this issuer's next key. Its file is durable already.
+    fn announcement(&self, now: Timestamp) -> Result<Event, Problem> {
+        let key = self.keys.to_announce(&*self.desk.entropy);
+        let added = added(&*key.map_err(|error| not_stored(&error))?, now);
+        // What no reader could fold must not stand in the log.
+        self.keys.keyring().apply(&added).map_err(|error| {
+            tracing::error!(%error, "a signing key cannot be added");
+            Problem::new(Code::Unavailable, "the log can take no more signing keys")
+                .with_fix("an operator must look at the issuer's log")
+        })?;
+        Ok(added)
+    }
+
+    /// Appends what is decided on the keys as the log has them, anew after each change of another issuer's.
+    async fn change_keys(
+        &self,
+        context: &CommandContext,
+        decide: impl FnMut() -> Result<Vec<Event>, Problem> + Send,
+    ) -> Result<Executed, Problem> {
         let executed = self.desk.log.execute_system(keys_stream(), context, decide).await;
-        executed.map_err(problem_of_execute)
+        let executed = executed.map_err(problem_of_execute)?;
+        if let Err(error) = self.keys.settle_announced() {
+            // It signs all the same, and the next look tries again.
+            tracing::error!(%error, "the file of a new signing key could not be renamed");
+        }
+        Ok(executed)
     }
 
     fn key(&self, key_id: KeyId) -> Option<SigningKey> {
@@ -195,6 +212,11 @@ fn key_added(executed: &Executed) -> Result<KeyId, Problem> {
         _ => None,
     });
     added.ok_or_else(Problem::internal)
+}
+
+fn not_stored(error: &KeyFolderError) -> Problem {
+    tracing::error!(%error, "a signing key could not be stored");
+    Problem::new(Code::Unavailable, "a new signing key could not be stored")
 }
 
 fn added(key: &PrivateKey, now: Timestamp) -> Event {

@@ -2,6 +2,7 @@
 //! repeat or a crowd gets.
 
 mod fixture;
+mod keys;
 mod list_names;
 mod overload;
 

@@ -18,6 +18,7 @@ use citycode_event_store::{EventStore, Layout, Partition, StreamName};
 use citycode_service_kit::clock::{Clock, ClockReading, STEP_BACK_TOLERANCE};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use tokio::sync::Notify;
 
 pub use watch::FreshnessWatch;
 
@@ -45,6 +46,8 @@ pub struct Freshness {
     partitions: Box<[Proof]>,
     /// Of the stream of signing keys.
     keys: Partition,
+    /// Told of every proof.
+    proofs: Notify,
 }
 
 /// How much of the log, or of a part of it, is surely known.
@@ -52,8 +55,11 @@ pub struct Freshness {
 pub struct Known {
     /// Milliseconds since everything in it was surely known; the greatest number before the first proof.
     pub age_ms: u64,
-    /// Every code issued in it before this instant is known.
+    /// When the proof began on this verifier's wall clock: what an issuer with the same clock wrote before is known.
     pub reaches: Timestamp,
+    /// When the proof began on this verifier's monotonic clock: what was acknowledged to anybody before is known. 0
+    /// before the first proof.
+    pub proof_began_ms: u64,
 }
 
 impl Known {
@@ -63,6 +69,7 @@ impl Known {
         Self {
             age_ms: self.age_ms.max(other.age_ms),
             reaches: self.reaches.min(other.reaches),
+            proof_began_ms: self.proof_began_ms.min(other.proof_began_ms),
         }
     }
 }
@@ -92,7 +99,8 @@ impl Proof {
     /// makes knowledge older, never younger.
     fn known(&self, reading: &ClockReading) -> Known {
         // First: an offset that is newer than this is of a newer proof, by which knowledge is younger.
-        let age_ms = match self.proved_at_ms.load(Ordering::Acquire) {
+        let proved_at_ms = self.proved_at_ms.load(Ordering::Acquire);
+        let age_ms = match proved_at_ms {
             NEVER => u64::MAX,
             proved => millis(reading.monotonic).saturating_sub(proved),
         };
@@ -103,6 +111,7 @@ impl Proof {
                 _ => age_ms,
             },
             reaches: Timestamp(self.reaches.load(Ordering::Acquire)),
+            proof_began_ms: if proved_at_ms == NEVER { 0 } else { proved_at_ms },
         }
     }
 
@@ -127,6 +136,23 @@ impl Freshness {
         Self {
             partitions: partitions.collect(),
             keys: layout.bucket_of(&keys).partition,
+            proofs: Notify::new(),
+        }
+    }
+
+    /// Waits until what a verdict on a code of this partition rests on, of the whole log where it is not known of which
+    /// one, is proved by a proof that began after `shown_ms` of the monotonic clock.
+    pub(crate) async fn proved_after(&self, partition: Option<Partition>, shown_ms: u64, clock: &dyn Clock) {
+        loop {
+            // Before the look, so that no proof is missed.
+            let mut next = std::pin::pin!(self.proofs.notified());
+            next.as_mut().enable();
+            let reading = clock.reading();
+            let of_code = partition.map_or_else(|| self.oldest(&reading), |partition| self.of(partition, &reading));
+            if of_code.and(self.of_keys(&reading)).proof_began_ms > shown_ms {
+                return;
+            }
+            next.await;
         }
     }
 
@@ -174,6 +200,7 @@ impl Freshness {
         let prove = |partition: Partition| {
             if let Some(proof) = self.partitions.get(usize::from(partition.0)) {
                 proof.prove(&began);
+                self.proofs.notify_waiters();
             }
         };
         let caught_up = progress.catch_up_each(store, prove).await;
@@ -218,6 +245,7 @@ fn offset_ms(reading: &ClockReading) -> i64 {
     wall_ms.saturating_sub(i64::try_from(millis(reading.monotonic)).unwrap_or(i64::MAX))
 }
 
-fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds, as proofs are dated.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
 }

@@ -10,6 +10,7 @@
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
 //! | [`scan`] | the way of one scan |
+//! | `unheard` | when a token that the log does not know is forged |
 //! | `wrong_cards` | the limit on cards held against a code |
 //! | [`grpc`] | the face |
 
@@ -20,6 +21,7 @@ mod measures;
 mod memory;
 mod request;
 pub mod scan;
+mod unheard;
 mod wrong_cards;
 
 pub use fold::VerifierFold;

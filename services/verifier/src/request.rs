@@ -107,7 +107,7 @@ impl Verifier {
         let asked = self.asked(caller, request)?;
         let judged = match &request.scan {
             Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
-            _ if request.id_number.is_empty() => self.shown_code(asked, request)?,
+            _ if request.id_number.is_empty() => self.judged_in_time(asked, shown_text(request)?).await,
             _ => self.shown_code_with_card(caller, asked, request).await?,
         };
         if !asked.registers() {
@@ -131,7 +131,10 @@ impl Verifier {
         if asked.registers() || matches!(request.scan, Some(Shown::IdCard(_))) || !request.id_number.is_empty() {
             return None;
         }
-        let judged = self.shown_code(asked, request);
+        let judged = shown_text(request).map(|text| self.judged(asked, text, None, asked.when));
+        if judged.as_ref().is_ok_and(|judged| judged.answer.unheard) {
+            return None;
+        }
         Some(judged.map(|judged| self.settle(caller, asked, &judged.answer, request)))
     }
 
@@ -224,9 +227,15 @@ impl Verifier {
         }
     }
 
-    fn shown_code(&self, asked: Asked<'_>, request: &VerifyRequest) -> Result<Judged, Problem> {
-        let text = shown_text(request)?;
-        Ok(self.judged(asked, text, None, asked.when))
+    /// A code, judged again once it is known to be heard of or forged, where that is known soon.
+    async fn judged_in_time(&self, asked: Asked<'_>, text: &str) -> Judged {
+        let judged = self.judged(asked, text, None, asked.when);
+        match judged.answer.claims.filter(|_| judged.answer.unheard) {
+            Some(claims) if self.heard_of(&claims, asked.started).await => {
+                self.judged(asked, text, None, self.when_now(asked.when))
+            }
+            _ => judged,
+        }
     }
 
     /// A code and the ID card that was read beside it. Whether the card is right is told only while the device has not
@@ -240,7 +249,14 @@ impl Verifier {
         let text = shown_text(request)?;
         let card = self.id_number(&request.id_number)?;
         self.limits.count_person(caller, &card, asked.started.monotonic)?;
-        let judged = self.judged(asked, text, None, asked.when);
+        let judged = self.judged_in_time(asked, text).await;
+        // Whose card it is comes last (R23): what is refused or cannot be checked already needs no records.
+        if !matches!(
+            judged.answer.verdict.decision,
+            Decision::Admit | Decision::AdmitAfterIdCheck
+        ) {
+            return Ok(judged);
+        }
         let Some(claims) = judged.answer.claims.filter(|claims| claims.id_commitment.is_some()) else {
             return Ok(judged);
         };
@@ -347,6 +363,11 @@ impl Verifier {
             Err(error) => {
                 if let Some(unreported) = NOT_RECORDED.trouble(&error.to_string()) {
                     tracing::error!(%error, unreported, "a registration could not be recorded");
+                }
+                if answer.verdict.decision == Decision::CannotCheck {
+                    // Whether it is the repeat of a registration cannot be told; that it cannot be checked can.
+                    self.records.note(&note);
+                    return Ok(answer);
                 }
                 Err(match error {
                     RecordsError::Unavailable(_) => Problem::new(

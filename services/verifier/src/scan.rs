@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
@@ -24,12 +25,17 @@ use citycode_token::{
 use citycode_vault::Vault;
 
 use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
-use crate::freshness::{Freshness, KEYS_STREAM, Known};
+use crate::freshness::{Freshness, KEYS_STREAM, Known, millis};
 use crate::measures::Measures;
+use crate::unheard::Unheard;
 use crate::wrong_cards::WrongCards;
 
 /// Room for every code without a proof, and for most with one.
 const SHORT_SCAN_BYTES: usize = 384;
+
+/// How long a scan waits until a code that the log does not know is proved to be none. In one process a proof comes every
+/// half second, over a network within four seconds at most; a person stands at the gate meanwhile.
+const HEARS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a verifier is made of.
 pub struct VerifierParts {
@@ -61,6 +67,7 @@ pub struct Verifier {
     id_check_key: IdCheckKey,
     identity: LogIdentity,
     layout: Layout,
+    unheard: Unheard,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
     /// By number, so that no scan searches.
@@ -125,6 +132,8 @@ pub struct Answer {
     pub position: CommitPosition,
     /// Age of the knowledge in milliseconds.
     pub age_ms: u64,
+    /// Whether the next proof tells whether this is a code that was not heard of yet, or none.
+    pub unheard: bool,
 }
 
 impl Verifier {
@@ -168,6 +177,7 @@ impl Verifier {
             id_check_key: parts.id_check_key,
             identity: parts.identity,
             layout: store.layout(),
+            unheard: Unheard::default(),
             folded: Arc::clone(&folded),
             freshness: Arc::new(Freshness::new(store.layout())),
             kinds,
@@ -195,7 +205,7 @@ impl Verifier {
         self.folded.save(path, &self.identity, self.clock.reading())
     }
 
-    /// Judges one scan of a code. No lock, and for a token seen before no allocation.
+    /// Judges one scan of a code. No lock, and for a token seen before no allocation, unless the log does not know it.
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
         // Each age is taken before what it is the age of is read: what is then found is at least as new.
@@ -225,10 +235,19 @@ impl Verifier {
             }
             _ => IdCheck::None,
         };
-        let mut knowledge = knowledge(of_keys.and(of_code), scan.when);
+        let surely = of_keys.and(of_code);
+        let mut knowledge = knowledge(surely, scan.when);
         knowledge.key_compromised = compromised;
-        if known.status == Status::NeverIssued && self.is_forgotten(&claims) {
-            knowledge.reaches = Timestamp(i64::MIN);
+        let mut unheard = false;
+        if known.status == Status::NeverIssued {
+            knowledge.reaches = if self.is_forgotten(&claims) {
+                Timestamp(i64::MIN)
+            } else {
+                let shown_ms = millis(scan.when.asked().monotonic);
+                let reaches = self.unheard.reaches(&claims.digest, claims.issued_at, surely, shown_ms);
+                unheard = knowledge.age_ms <= scan.place.max_knowledge_age_ms && claims.issued_at >= reaches;
+                reaches
+            };
         }
         let evidence = Evidence {
             claims: &claims,
@@ -252,7 +271,19 @@ impl Verifier {
             standing,
             position,
             age_ms: knowledge.age_ms,
+            unheard: unheard && verdict.reason == Reason::TooStale,
         }
+    }
+
+    /// Waits for a proof that began after a code was shown, by which the code is known or forged; or does not wait longer
+    /// than [`HEARS_WITHIN`]. Whether there is one.
+    pub(crate) async fn heard_of(&self, claims: &CodeClaims, shown: ClockReading) -> bool {
+        let facts = self.folded.status.facts(claims.status.list);
+        let partition = facts.map(|facts| Partition(facts.partition));
+        let proved = self
+            .freshness
+            .proved_after(partition, millis(shown.monotonic), &*self.clock);
+        tokio::time::timeout(HEARS_WITHIN, proved).await.is_ok()
     }
 
     /// What is said where no code of ours was read. It rests on no partition in particular.
@@ -266,6 +297,7 @@ impl Verifier {
                 sequence: 0,
             },
             age_ms: self.freshness.oldest(&when.asked()).age_ms,
+            unheard: false,
         }
     }
 
@@ -301,6 +333,7 @@ impl Verifier {
             standing,
             position,
             age_ms,
+            unheard: false,
         }
     }
 

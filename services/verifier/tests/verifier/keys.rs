@@ -15,6 +15,12 @@ async fn r25_a_good_signature_on_what_the_log_does_not_know_refuses() {
     let known = city.issue("sampling", 1).await;
     let forged = city.sign("sampling", 2, None);
     city.clock.advance(Duration::from_secs(2));
+    assert_eq!(
+        city.reason("sampling_desk", &forged.text),
+        Reason::TooStale,
+        "it may have been born a moment ago"
+    );
+    city.clock.advance(Duration::from_millis(1));
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &forged.text), Reason::UnknownCode);
     let dressed_up = city.sign("sampling", 1, None);

@@ -7,7 +7,9 @@ use citycode_domain::event::{CodeRevoked, Event, Sealed};
 use citycode_event_store::Partition;
 use citycode_service_kit::clock::UnixSeconds;
 
-use crate::city::{City, START, WANG, card, desk, holder_in, holder_stream, partition_of, wang, words};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::city::{City, Code, START, WANG, card, desk, holder_in, holder_stream, partition_of, request, wang, words};
 
 #[tokio::test]
 async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_refuses() {
@@ -86,6 +88,78 @@ async fn r24_a_writer_whose_clock_is_ahead_makes_nobody_elses_codes_unknown() {
         (verdict.decision, verdict.reason),
         (Decision::CannotCheck, Reason::TooStale)
     );
+}
+
+/// An issuer whose clock is behind dates its codes before the knowledge of a verifier ends, which has not heard of them yet.
+#[tokio::test]
+async fn r24_a_newborn_code_of_an_issuer_whose_clock_is_behind_is_no_forgery() {
+    let city = City::new().await;
+    let (newborn, forged) = (city.sign("sampling", 1, None), city.sign("sampling", 2, None));
+    for behind in [1, 600, 3_600] {
+        city.clock.advance(Duration::from_secs(behind));
+        city.prove().await;
+    }
+    for code in [&newborn, &forged] {
+        let verdict = city.scan("sampling_desk", &code.text).verdict;
+        assert_eq!(
+            (verdict.decision, verdict.reason),
+            (Decision::CannotCheck, Reason::TooStale)
+        );
+    }
+    // A proof that began before it was shown says nothing of it, whenever it ends.
+    city.prove().await;
+    assert_eq!(city.reason("sampling_desk", &forged.text), Reason::TooStale);
+    city.tell(&holder_stream(), Event::CodeIssued(newborn.issued.clone()))
+        .await;
+    city.clock.advance(Duration::from_millis(1));
+    city.prove().await;
+    assert_eq!(city.reason("sampling_desk", &newborn.text), Reason::Ok);
+    assert_eq!(city.reason("sampling_desk", &forged.text), Reason::UnknownCode);
+    city.clock.advance(Duration::from_secs(2 * 3_600));
+    let old = city.sign("sampling", 3, None);
+    city.clock.advance(Duration::from_secs(2 * 3_600 + 1));
+    city.prove().await;
+    assert_eq!(
+        city.reason("sampling_desk", &old.text),
+        Reason::UnknownCode,
+        "no clock is that far behind"
+    );
+}
+
+/// A scan waits for the next proof, and then tells a newborn code from a forged one.
+#[tokio::test]
+async fn r25_a_scan_of_a_code_that_was_not_heard_of_waits_for_the_proof_that_tells() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let rendered = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let city = City::new().await;
+    let (newborn, forged) = (city.sign("sampling", 1, None), city.sign("sampling", 2, None));
+    let desk = desk();
+    let ask = async |code: &Code| {
+        let answer = city.verify(&desk, request("sampling_desk", &code.text, "")).await;
+        words(&answer.unwrap())
+    };
+    let proof = async |born: Option<&Code>| {
+        if let Some(code) = born {
+            city.tell(&holder_stream(), Event::CodeIssued(code.issued.clone()))
+                .await;
+        }
+        city.clock.advance(Duration::from_millis(1));
+        city.prove().await;
+    };
+    let (said, ()) = tokio::join!(ask(&newborn), proof(Some(&newborn)));
+    assert_eq!(said, (Decision::Admit, Reason::Ok));
+    // Nobody proves anything: it is answered all the same.
+    assert_eq!(ask(&forged).await, (Decision::CannotCheck, Reason::TooStale));
+    let alarms = || {
+        rendered
+            .render()
+            .contains("\ncitycode_verifier_unknown_codes_total 1\n")
+    };
+    assert!(!alarms(), "{}", rendered.render());
+    let (said, ()) = tokio::join!(ask(&forged), proof(None));
+    assert_eq!(said, (Decision::Refuse, Reason::UnknownCode));
+    assert!(alarms(), "{}", rendered.render());
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn r25_a_question_counts_in_no_scan_and_no_alarm() {
     let _installed = metrics::set_default_local_recorder(&recorder);
     let city = City::new().await;
     let forged = city.sign("sampling", 1, None);
-    city.clock.advance(Duration::from_secs(3));
+    city.clock.advance(Duration::from_secs(3 * 3_600));
     city.prove().await;
     let auditor = caller(&["auditor"]);
     let answer = city.verify(&auditor, city.question(&forged.text, 60)).await.unwrap();
