@@ -3,8 +3,8 @@
 use citycode_domain::event::Event;
 use citycode_event_store::follow::FollowError;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, MessageId, NewCommit, Position, ReadError, RecordedCommit,
-    Revision,
+    AppendError, AppendOutcome, BucketId, BucketTail, MessageId, NewCommit, Partition, Position, ReadError,
+    RecordedCommit, Revision,
 };
 
 use crate::execute::{CommandContext, ExecuteError, Executed, HolderLog, not_done};
@@ -164,13 +164,13 @@ impl HolderLog {
 
     /// Waits until the register has everything that the bucket's partition holds now.
     pub(crate) async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
-        let sequence = self.store.head(bucket.partition).await?;
-        self.progress
-            .wait_for(Position {
-                partition: bucket.partition,
-                sequence,
-            })
-            .await?;
+        self.catch_up_in(bucket.partition).await
+    }
+
+    /// Waits until the register has everything that the partition holds now.
+    pub(crate) async fn catch_up_in(&self, partition: Partition) -> Result<(), CatchUpError> {
+        let sequence = self.store.head(partition).await?;
+        self.progress.wait_for(Position { partition, sequence }).await?;
         Ok(())
     }
 

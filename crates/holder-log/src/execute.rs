@@ -217,6 +217,17 @@ impl HolderLog {
         self.catch_up(bucket).await.map_err(not_done)
     }
 
+    /// Waits until everything is folded that stood anywhere in the log before this was asked: for what is looked for in
+    /// the streams of all holders.
+    ///
+    /// # Errors
+    /// As [`HolderLog::current_state`], where one partition cannot be asked.
+    pub async fn catch_up_with_all(&self) -> Result<(), ExecuteError<std::convert::Infallible>> {
+        let partitions = self.store.layout().all_partitions();
+        let all = partitions.map(|partition| self.catch_up_in(partition));
+        futures::future::try_join_all(all).await.map(drop).map_err(not_done)
+    }
+
     /// What an earlier attempt of this command led to in a system stream, however long ago; none where it stands not
     /// there. Reads the stream's whole bucket: for what is rare, such as keys.
     ///

@@ -94,6 +94,35 @@ impl HolderRegister {
         self.dependents.of(guardian)
     }
 
+    /// The relationships that outlived their guardian's erasure, as (dependent, guardian), in ascending order: recorded by
+    /// another writer while the guardian was erased. The codes that rest on them live until somebody ends them. As long as
+    /// there are none this costs nothing.
+    #[must_use]
+    pub fn orphaned_relationships(&self) -> Vec<(HolderId, HolderId)> {
+        let stands = |(dependent, guardian): &(HolderId, HolderId)| {
+            let state = self.get(*dependent).map(|(state, _)| state);
+            state.is_some_and(|state| state.has_guardian(*guardian))
+        };
+        let orphaned = self.dependents.orphaned();
+        let (stand, ended) = orphaned.into_iter().partition::<Vec<_>, _>(stands);
+        self.dependents.forget_orphaned(&ended);
+        stand
+    }
+
+    /// Looks through all relationships for those that outlived their guardian's erasure: a saved register does not name
+    /// them. To be called once it is restored; afterwards folding notices them.
+    pub(crate) fn find_orphaned(&self) {
+        for guardian in self.dependents.guardians() {
+            if self.is_erased(guardian) {
+                self.dependents.orphan_all_of(guardian);
+            }
+        }
+    }
+
+    fn is_erased(&self, holder: HolderId) -> bool {
+        self.get(holder).is_some_and(|(state, _)| state.erased)
+    }
+
     /// How far a partition was folded; `None` for one that the log does not have.
     #[must_use]
     pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
@@ -172,14 +201,16 @@ impl HolderRegister {
     }
 
     fn fold_holder(&self, holder: HolderId, commit: &Commit<'_>) {
-        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let (mut before, mut after, mut erased) = (Vec::new(), Vec::new(), false);
         self.shard(holder).write().update(holder, |packed| {
             before.clone_from(&packed.state.guardians);
+            erased = packed.state.erased;
             for event in commit.events {
                 packed.state.apply(event, commit.position, commit.decided_at);
             }
             packed.recent.push(commit.message_id_prefix);
             after.clone_from(&packed.state.guardians);
+            erased = packed.state.erased && !erased;
         });
         // By what the state became, not by the events: one commit may record, end and erase.
         for gone in before.iter().filter(|guardian| !after.contains(guardian)) {
@@ -187,6 +218,14 @@ impl HolderRegister {
         }
         for new in after.iter().filter(|guardian| !before.contains(guardian)) {
             self.dependents.add(*new, holder);
+            // Each of the two, this and the guardian's own erasure, is noted before the other is looked for: whatever their
+            // order, one of them sees both.
+            if self.is_erased(*new) {
+                self.dependents.orphan_all_of(*new);
+            }
+        }
+        if erased {
+            self.dependents.orphan_all_of(holder);
         }
     }
 }

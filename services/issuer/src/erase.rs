@@ -17,7 +17,7 @@ use citycode_vault::{Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
 use tokio::sync::{mpsc, watch};
 
-use crate::Issuer;
+use crate::{Issuer, cannot_catch_up};
 
 impl Issuer {
     /// Forgets a person. An officer's act.
@@ -31,7 +31,9 @@ impl Issuer {
         let now = self.desk.now()?;
         let id_number = self.desk.id_number(caller, &request.id_number, now)?;
         let holder = self.desk.holder(&id_number).await?;
-        // What others' codes rest on this person as a family member ends first, while the person is still there.
+        // What others' codes rest on this person as a family member ends first, while the person is still there: also
+        // what another issuer has just recorded. What one records from now on ends by `orphans`.
+        self.desk.log.catch_up_with_all().await.map_err(cannot_catch_up)?;
         for dependent in self.desk.log.register().dependents_of(holder) {
             match self
                 .end_relationship(caller, &request.command_id, holder, dependent, now)

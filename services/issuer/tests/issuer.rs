@@ -4,6 +4,7 @@
 mod fixture;
 mod keys;
 mod list_names;
+mod orphans;
 mod overload;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Sealed;
-use citycode_domain::ids::CodeId;
+use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
 use citycode_domain::reason::ActReason;
 use citycode_holder_log::PureDecision;
@@ -36,10 +36,16 @@ impl Revocation {
         let code_id = CodeId::from_hex(&request.code_id).ok_or_else(no_id)?;
         ActReason::parse(&request.reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
         let now = self.desk.now()?;
-        let desk = Arc::clone(&self.desk);
-        let found = tokio::task::spawn_blocking(move || desk.log.register().holder_of_code(code_id)).await;
-        let found = found.map_err(|_| Problem::internal())?;
-        let holder = found.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?;
+        let holder = match self.holder_of(code_id).await? {
+            Some(holder) => holder,
+            None => {
+                // It may have been issued a moment ago.
+                let caught_up = self.desk.log.catch_up_with_all().await;
+                caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
+                let found = self.holder_of(code_id).await?;
+                found.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?
+            }
+        };
         let meaning = RequestMeaning::of("revoke_code").bytes(&code_id.0);
         let context = self
             .desk
@@ -60,5 +66,12 @@ impl Revocation {
         Ok(RevokeCodeResponse {
             code_id: code_id.to_string(),
         })
+    }
+
+    /// Whose code this is, as folded so far.
+    async fn holder_of(&self, code_id: CodeId) -> Result<Option<HolderId>, Problem> {
+        let desk = Arc::clone(&self.desk);
+        let found = tokio::task::spawn_blocking(move || desk.log.register().holder_of_code(code_id)).await;
+        found.map_err(|_| Problem::internal())
     }
 }

@@ -1,21 +1,27 @@
 //! From a guardian to the holders it may act for: what erasing a guardian has to end. Sparse: relationships only.
 
+use std::collections::BTreeSet;
+
 use citycode_domain::ids::HolderId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::status::ByHolder;
 
 /// The other direction of `HolderState::guardians`.
 #[derive(Default)]
-pub(super) struct Dependents(RwLock<ByHolder<Vec<HolderId>>>);
+pub(super) struct Dependents {
+    by_guardian: RwLock<ByHolder<Vec<HolderId>>>,
+    /// (dependent, guardian) whose guardian is erased. Some may have ended since.
+    orphaned: Mutex<BTreeSet<(HolderId, HolderId)>>,
+}
 
 impl Dependents {
     pub(super) fn of(&self, guardian: HolderId) -> Vec<HolderId> {
-        self.0.read().get(&guardian).cloned().unwrap_or_default()
+        self.by_guardian.read().get(&guardian).cloned().unwrap_or_default()
     }
 
     pub(super) fn add(&self, guardian: HolderId, dependent: HolderId) {
-        let mut all = self.0.write();
+        let mut all = self.by_guardian.write();
         // One place to begin with: most guardians have one relative.
         let dependents = all.entry(guardian).or_insert_with(|| Vec::with_capacity(1));
         if !dependents.contains(&dependent) {
@@ -24,7 +30,7 @@ impl Dependents {
     }
 
     pub(super) fn remove(&self, guardian: HolderId, dependent: HolderId) {
-        let mut all = self.0.write();
+        let mut all = self.by_guardian.write();
         let Some(dependents) = all.get_mut(&guardian) else {
             return;
         };
@@ -32,5 +38,28 @@ impl Dependents {
         if dependents.is_empty() {
             all.remove(&guardian);
         }
+    }
+
+    /// Every guardian of whom a relationship is recorded, in no order.
+    pub(super) fn guardians(&self) -> Vec<HolderId> {
+        self.by_guardian.read().keys().copied().collect()
+    }
+
+    /// Notes that this guardian, for whom relationships may be recorded, is erased.
+    pub(super) fn orphan_all_of(&self, guardian: HolderId) {
+        let dependents = self.of(guardian);
+        let pairs = dependents.into_iter().map(|dependent| (dependent, guardian));
+        self.orphaned.lock().extend(pairs);
+    }
+
+    pub(super) fn orphaned(&self) -> Vec<(HolderId, HolderId)> {
+        self.orphaned.lock().iter().copied().collect()
+    }
+
+    pub(super) fn forget_orphaned(&self, ended: &[(HolderId, HolderId)]) {
+        let mut orphaned = self.orphaned.lock();
+        ended.iter().for_each(|pair| {
+            orphaned.remove(pair);
+        });
     }
 }

@@ -96,6 +96,7 @@ impl HolderRegister {
             register.load_chunk(&chunk, &mut packed)?;
         }
         input.finish()?;
+        register.find_orphaned();
         Ok(register)
     }
 

@@ -186,6 +186,39 @@ fn the_last_commands_are_remembered_and_the_ones_before_forgotten() {
     assert!(recent.may_contain(3) && !recent.may_contain(2));
 }
 
+/// What a writer recorded for a guardian whom another one erased meanwhile, in whichever order the two are folded.
+#[test]
+fn a_relationship_that_outlives_its_guardians_erasure_is_found() {
+    let (guardian, dependent) = (holder(1), holder(2));
+    let erased = [Event::HolderErased(HolderErased {
+        codes: Vec::new(),
+        by_officer: true,
+    })];
+    let recorded = [Event::RelationshipRecorded(RelationshipRecorded { guardian })];
+    for erased_first in [true, false] {
+        let register = HolderRegister::new(2);
+        let both: [(HolderId, &[Event]); 2] = if erased_first {
+            [(guardian, &erased), (dependent, &recorded)]
+        } else {
+            [(dependent, &recorded), (guardian, &erased)]
+        };
+        for (sequence, (holder, events)) in (1..).zip(both) {
+            assert_eq!(register.orphaned_relationships(), []);
+            assert_eq!(register.apply(&commit(sequence, holder, 0, events)), Ok(()));
+        }
+        let restored = HolderRegister::load(&IDENTITY, &saved(&register)[..]).expect("it was just saved");
+        for register in [register, restored] {
+            assert_eq!(register.orphaned_relationships(), [(dependent, guardian)]);
+            let ended = [Event::RelationshipEnded(RelationshipEnded {
+                guardian,
+                codes: Vec::new(),
+            })];
+            assert_eq!(register.apply(&commit(3, dependent, 0, &ended)), Ok(()));
+            assert_eq!(register.orphaned_relationships(), []);
+        }
+    }
+}
+
 #[test]
 fn only_folding_moves_a_tail_and_a_refused_commit_moves_nothing() {
     let register = HolderRegister::new(2);

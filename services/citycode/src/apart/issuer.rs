@@ -80,6 +80,8 @@ pub(super) async fn open(
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let keeping = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
+    let ending = Arc::clone(&issuer);
+    tasks.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
     let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(faces::issuer(&issuer, &authenticate)))?,

@@ -171,6 +171,8 @@ impl Parts {
         };
         let issuer = Arc::new(issuer);
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
+        let ending = Arc::clone(&issuer);
+        followers.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
         // What failed meanwhile says so in health; it does not keep the others from answering.
         let _ = tokio::time::timeout(FIRST_PROOF, health.wait_for(Probe::Started)).await;
         Ok(Self {

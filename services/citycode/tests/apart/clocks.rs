@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::chronicle::PATIENCE;
-use crate::city::{City, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::city::{City, audit, behind, citycode, issuer, metric, portal, revocation, verifier};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const AHEAD: &str = "+600";
@@ -59,7 +59,9 @@ struct ThreeClocks {
     portals: Vec<Running>,
     /// The verifiers' ways to the log.
     roads: Vec<Road>,
-    _others: Vec<Running>,
+    others: Vec<Running>,
+    /// Which of the others are the verifiers.
+    verifiers: Vec<usize>,
 }
 
 const CLOCKS: [&str; 3] = ["right", "ahead", "behind"];
@@ -80,7 +82,7 @@ impl ThreeClocks {
         }
         let revocation = city.start(&revocation(), "revocation", "").await;
         let audit = city.start(&audit(), "audit", "").await;
-        let (mut portals, mut roads, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut portals, mut roads, mut others, mut verifiers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (clock, issuer) in CLOCKS.into_iter().zip(issuers) {
             let road = Road::to(&city.server().url(), "cc.ev.").await;
             let by_road = [road.address().to_owned()];
@@ -90,13 +92,15 @@ impl ThreeClocks {
             portals.push(city.start(&portal(), &format!("portal-{clock}"), &services).await);
             roads.push(road);
             others.extend([issuer, verifier]);
+            verifiers.push(others.len() - 1);
         }
         others.extend([revocation, audit]);
         Self {
             city,
             portals,
             roads,
-            _others: others,
+            others,
+            verifiers,
         }
     }
 
@@ -210,6 +214,31 @@ async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
         .expect("past the limit none of them lets anybody in");
     clocks.roads.iter().for_each(Road::open);
     clocks.come_to_say(token(&code), ["refuse/reported_lost"; 3]).await;
+}
+
+/// R24, R25: a code of an issuer whose clock is behind is dated before the knowledge of every verifier ends, also where it
+/// was not heard of yet. That is no forgery, and raises no alarm.
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_a_newborn_code_of_an_issuer_whose_clock_is_behind_raises_no_alarm() {
+    let clocks = ThreeClocks::start().await;
+    let id_number = IdNumbers::new(85).born(date(1950, 5, 5));
+    clocks.city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
+    // So that every verifier's knowledge is fresh, and knows the list.
+    let known = clocks.issue(AT_BEHIND, &id_number).await;
+    let admits = "admit_after_id_check/id_check_required";
+    clocks.come_to_say(token(&known), [admits; 3]).await;
+    clocks.roads.iter().for_each(Road::close);
+    let newborn = clocks.issue(AT_BEHIND, &id_number).await;
+    for portal in &clocks.portals {
+        let said = clocks.city.decision(portal.url(), "staffed", token(&newborn)).await;
+        assert_eq!(said, "cannot_check/too_stale", "{}", portal.url());
+    }
+    clocks.roads.iter().for_each(Road::open);
+    clocks.come_to_say(token(&newborn), [admits; 3]).await;
+    for verifier in &clocks.verifiers {
+        let alarms = metric(&clocks.others[*verifier], "citycode_verifier_unknown_codes_total").await;
+        assert!(alarms == 0.0, "{alarms} alarms");
+    }
 }
 
 /// R16: a proof is fresh on the verifier's clock, so a verifier that is off by more than the proof's life admits no

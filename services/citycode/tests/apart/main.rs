@@ -10,6 +10,7 @@ mod faults;
 mod flooded;
 mod foreign;
 mod grown;
+mod issuers;
 mod kept;
 mod life;
 mod mutual;

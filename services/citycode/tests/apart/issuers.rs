@@ -1,0 +1,187 @@
+//! Two issuers of one city at once: rotations of keys, and erasures of people whom the other one has just related.
+
+use std::time::Duration;
+
+use citycode_domain::event::Event;
+use citycode_event_store_jetstream::JetStreamEventStore;
+use citycode_holder_log::events_of;
+use citycode_testkit::Traffic;
+use citycode_testkit::checker::WholeLog;
+use citycode_testkit::{IdNumbers, Road, Running, eventually, free_port};
+use citycode_token::DeviceSigner;
+use futures::future::join_all;
+use jiff::civil::date;
+use serde_json::{Value, json};
+
+use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A city with two issuers, each with a portal of its own; the first one's commits go over a road.
+struct TwoIssuers {
+    city: City,
+    doors: [Running; 2],
+    road: Road,
+    _services: Vec<Running>,
+}
+
+impl TwoIssuers {
+    async fn start() -> Self {
+        let city = City::on_one().await;
+        city.provision().await;
+        let road = Road::to(&city.server().url(), "cc.ev.").await;
+        let by_road = [road.address().to_owned()];
+        let first = city.launch(&issuer(), "issuer-0", free_port(), &by_road, "").await;
+        let second = city.start(&issuer(), "issuer-1", "").await;
+        let revocation = city.start(&revocation(), "revocation", "").await;
+        let verifier = city.start(&verifier(), "verifier", "").await;
+        let audit = city.start(&audit(), "audit", "").await;
+        let door = async |name: &str, issuer: &Running| {
+            let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+            city.start(&portal(), name, &services).await
+        };
+        let doors = [door("portal-0", &first).await, door("portal-1", &second).await];
+        Self {
+            city,
+            doors,
+            road,
+            _services: vec![first, second, revocation, verifier, audit],
+        }
+    }
+
+    fn url(&self, issuer: usize) -> &str {
+        self.doors[issuer].url()
+    }
+
+    /// The keys that go on signing, as an issuer knows them.
+    async fn lasting(&self, issuer: usize) -> Vec<String> {
+        let url = format!("{}/api/v1/keys", self.url(issuer));
+        let answer = reqwest::get(url)
+            .await
+            .expect("an answer")
+            .json::<Value>()
+            .await
+            .expect("JSON");
+        let keys = answer["keys"].as_array().expect("keys");
+        let lasting = keys.iter().filter(|key| key["signs_until"].is_null());
+        let mut lasting: Vec<String> = lasting
+            .map(|key| key["kid"].as_str().expect("a kid").to_owned())
+            .collect();
+        lasting.sort();
+        lasting
+    }
+
+    /// The keys whose private half an issuer has.
+    fn held(&self, issuer: usize) -> Vec<String> {
+        let keys = self.city.state(&format!("issuer-{issuer}")).join("keys");
+        let entries = std::fs::read_dir(keys).expect("a folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+        names
+            .filter_map(|name| Some(name.strip_prefix("signing-")?.strip_suffix(".key")?.to_owned()))
+            .collect()
+    }
+
+    async fn family_code(&self, child: &str) -> Option<String> {
+        let asked = json!({ "id_number": child });
+        let (_, answer) = self.city.call(self.url(0), "codes", &asked).await?;
+        let codes = answer["codes"].as_array()?;
+        let family = codes.iter().find(|code| code["kind"] == "family")?;
+        Some(family["state"].as_str()?.to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_rotations_at_two_issuers_at_once_each_issuer_has_one_lasting_key() {
+    let two = TwoIssuers::start().await;
+    for _ in 0..3 {
+        let rotations = (0..8).map(|number| two.city.post(two.url(number % 2), "keys/rotate", json!({})));
+        join_all(rotations).await;
+        eventually(
+            "each issuer has one lasting key, and all know both",
+            PATIENCE,
+            async || {
+                let lasting = two.lasting(0).await;
+                let of = |issuer: usize| {
+                    let held = two.held(issuer);
+                    lasting.iter().filter(|key| held.contains(key)).count()
+                };
+                lasting == two.lasting(1).await && lasting.len() == 2 && (of(0), of(1)) == (1, 1)
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r17_r28_no_relationship_outlives_the_erasure_of_its_guardian_at_another_issuer() {
+    let two = TwoIssuers::start().await;
+    let (city, mut numbers) = (&two.city, IdNumbers::new(91));
+    let mut people = Vec::new();
+    for year in 0..6 {
+        let (guardian, child) = (numbers.born(date(1980 + year, 5, 5)), numbers.born(date(2016, 5, 5)));
+        city.register(two.url(0), &guardian).await;
+        city.register(two.url(0), &child).await;
+        people.push((guardian, child));
+    }
+    let (last_guardian, last_child) = people.pop().expect("six pairs");
+    // Erased by the one issuer in the same moment in which the other has acknowledged the family code.
+    for (number, (guardian, child)) in (0u8..).zip(&people) {
+        let both = json!({ "guardian": guardian, "dependent": child });
+        city.post(two.url(0), "relate", both).await;
+        let family = json!({
+            "id_number": child, "guardian": guardian, "kind": "family", "channel": "app",
+            "device_key": phone(number),
+        });
+        city.post(two.url(0), "issue", family).await;
+        city.post(two.url(1), "erase", json!({ "id_number": guardian })).await;
+        let told = two.family_code(child).await;
+        assert_eq!(
+            told.as_deref(),
+            Some("revoked"),
+            "it was acknowledged before the erasure"
+        );
+    }
+    // The relationship is under way while the guardian is erased.
+    two.road.set(Traffic::IsKept);
+    let both = json!({ "guardian": last_guardian, "dependent": last_child });
+    let relating = city.call(two.url(0), "relate", &both);
+    let erasing = async {
+        eventually("the relationship is under way", PATIENCE, async || {
+            two.road.kept().await > 0
+        })
+        .await;
+        city.post(two.url(1), "erase", json!({ "id_number": last_guardian }))
+            .await;
+        two.road.set(Traffic::Passes);
+        two.road.let_go().await;
+    };
+    let (related, ()) = tokio::join!(relating, erasing);
+    assert!(related.is_some());
+    let reader = JetStreamEventStore::open(&city.log()).await.expect("the log opens");
+    eventually("every relationship that was recorded has ended", PATIENCE, async || {
+        let log = WholeLog::read(&reader).await.expect("the log can be read");
+        let events: Vec<Event> = log
+            .commits
+            .iter()
+            .flat_map(|commit| events_of(commit).expect("events"))
+            .collect();
+        let recorded = events
+            .iter()
+            .filter(|event| matches!(event, Event::RelationshipRecorded(_)));
+        let ended = events
+            .iter()
+            .filter(|event| matches!(event, Event::RelationshipEnded(_)));
+        let (recorded, ended) = (recorded.count(), ended.count());
+        recorded == 6 && ended == 6
+    })
+    .await;
+}
+
+fn phone(seed: u8) -> Value {
+    let key = match DeviceSigner::from_seed([seed; 32]).device_key() {
+        citycode_domain::claims::DeviceKey::Ed25519(key) => key,
+        citycode_domain::claims::DeviceKey::P256(_) => panic!("it makes Ed25519 keys"),
+    };
+    let x = data_encoding::BASE64URL_NOPAD.encode(&key);
+    json!({ "kty": "OKP", "crv": "Ed25519", "x": x })
+}

@@ -1,0 +1,82 @@
+//! Relationships that outlived their guardian's erasure (R17, R28).
+//!
+//! An erasure ends the relationships that are recorded when it begins. Another issuer may record one meanwhile, in the
+//! stream of another holder, where nothing hinders it. Whoever folds both commits, in either order, sees a relationship
+//! whose guardian is erased; every issuer ends those that it sees, and with them the family codes that rest on them. A
+//! crash loses nothing: the register finds them again.
+
+use std::time::Duration;
+
+use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_domain::ids::{CommandId, HolderId};
+use citycode_domain::lifecycle::{HolderState, relationship};
+use citycode_holder_log::{Begun, CommandContext, PureDecision};
+use citycode_service_kit::entropy::Draw;
+use citycode_service_kit::problem::Problem;
+use citycode_service_kit::repeated::Repeated;
+
+use crate::Issuer;
+
+/// Between two looks. There is nearly never anything to do, and a look costs nothing then.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Issuer {
+    /// Ends every relationship whose guardian is erased, as they come to be known. Call it once the log has been folded;
+    /// drop the future to stop.
+    pub async fn keep_ending_orphaned(&self) {
+        let mut tick = tokio::time::interval(LOOK);
+        let repeated = Repeated::default();
+        loop {
+            tick.tick().await;
+            match self.end_orphaned().await {
+                Ok(()) => repeated.over(),
+                Err(problem) => {
+                    let detail = problem.detail();
+                    if let Some(unreported) = repeated.trouble(detail, self.desk.clock.monotonic()) {
+                        tracing::error!(
+                            detail,
+                            unreported,
+                            "a relationship of an erased family member could not be ended yet"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends every relationship whose guardian is known to be erased.
+    ///
+    /// # Errors
+    /// `unavailable`; what is left is found again by the next call.
+    pub async fn end_orphaned(&self) -> Result<(), Problem> {
+        for (dependent, guardian) in self.desk.log.register().orphaned_relationships() {
+            self.end_one(dependent, guardian).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_one(&self, dependent: HolderId, guardian: HolderId) -> Result<(), Problem> {
+        let meaning = RequestMeaning::of("end_orphaned");
+        let context = CommandContext {
+            caller: "issuer".into(),
+            command_id: CommandId(self.desk.entropy.array()),
+            request_digest: meaning.holder(Some(guardian)).holder(Some(dependent)).finish(),
+            actor: "issuer".into(),
+            trace_context: None,
+            now: self.desk.now()?,
+            begun: Begun::default(),
+        };
+        let mut decide = PureDecision(|state: &HolderState, now| {
+            // Another issuer may have been first.
+            if !state.has_guardian(guardian) {
+                return Ok(Vec::new());
+            }
+            relationship::decide_end(state, guardian, now).map_err(problem_of_refusal)
+        });
+        let ended = self.desk.log.execute(dependent, &context, &mut decide).await;
+        if ended.map_err(problem_of_execute)?.is_new() {
+            tracing::warn!("a relationship that outlived its guardian's erasure was ended");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! A relationship that is recorded while its guardian is erased, as by two issuers of which neither waits for the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::{CommandId, HolderId};
+use citycode_domain::lifecycle::{HolderState, erase_holder, relationship};
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::{Begun, CommandContext, PureDecision};
+use citycode_service_kit::entropy::Draw as _;
+use citycode_testkit::{IdNumbers, eventually};
+use citycode_wire::proto::issuer::v1::{CodeLife, IssueRequest, ListCodesRequest, RelateRequest};
+
+use crate::fixture::{City, TODAY};
+use crate::{issue, lives};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn holder(city: &City, id_number: &str) -> HolderId {
+    let id_number = IdNumber::parse(id_number, TODAY).expect("a number");
+    let found = city
+        .issuer
+        .desk
+        .vault
+        .find(&id_number)
+        .await
+        .expect("the vault answers");
+    found.expect("registered")
+}
+
+fn context(city: &City) -> CommandContext {
+    CommandContext {
+        caller: "another issuer".into(),
+        command_id: CommandId(city.issuer.desk.entropy.array()),
+        request_digest: [0; 32],
+        actor: "officer".into(),
+        trace_context: None,
+        now: Timestamp(city.issuer.desk.clock.now().0),
+        begun: Begun::default(),
+    }
+}
+
+/// The log calls a holder erased, by an issuer that knew of no relationship.
+async fn erased_elsewhere(city: &City, holder: HolderId) {
+    let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
+    let erased = city.issuer.desk.log.execute(holder, &context(city), &mut decide).await;
+    assert!(erased.expect("erased").is_new());
+}
+
+async fn family_code(city: &City, child: &str) -> CodeLife {
+    let request = ListCodesRequest {
+        id_number: child.into(),
+        ..ListCodesRequest::default()
+    };
+    let codes = city.issuer.list_codes(&city.admin, &request).await.expect("the codes");
+    let codes = lives(&codes);
+    codes
+        .into_iter()
+        .find(|(kind, _)| kind == "family")
+        .expect("a family code")
+        .1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(31);
+    let guardian = city.resident(numbers.aged(40, TODAY)).await;
+    let (child, other) = (
+        city.resident(numbers.aged(8, TODAY)).await,
+        city.resident(numbers.aged(9, TODAY)).await,
+    );
+    let relate = RelateRequest {
+        guardian_id_number: guardian.clone(),
+        dependent_id_number: child.clone(),
+        ..RelateRequest::default()
+    };
+    city.issuer.relate(&city.admin, &relate).await.expect("related");
+    let family = IssueRequest {
+        guardian_id_number: guardian.clone(),
+        device_key: city.phone_key(1),
+        ..issue("family", "app", &child)
+    };
+    city.issuer.issue(&city.admin, &family).await.expect("issued");
+    let (guardian, other) = (holder(&city, &guardian).await, holder(&city, &other).await);
+    erased_elsewhere(&city, guardian).await;
+    assert_eq!(family_code(&city, &child).await, CodeLife::Valid);
+    // And one that is recorded after the erasure.
+    let mut late = PureDecision(|state: &HolderState, _| relationship::decide_record(state, other, guardian));
+    let recorded = city.issuer.desk.log.execute(other, &context(&city), &mut late).await;
+    assert!(recorded.expect("recorded").is_new());
+    let issuer = Arc::clone(&city.issuer);
+    let ending = tokio::spawn(async move { issuer.keep_ending_orphaned().await });
+    eventually("the family code is dead", PATIENCE, async || {
+        family_code(&city, &child).await == CodeLife::Revoked
+    })
+    .await;
+    eventually("no relationship is left", PATIENCE, async || {
+        city.issuer.desk.log.register().dependents_of(guardian).is_empty()
+    })
+    .await;
+    ending.abort();
+    city.issuer.end_orphaned().await.expect("nothing is left to end");
+}
