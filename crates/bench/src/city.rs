@@ -114,6 +114,7 @@ async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
         log_id: log_id.0,
         // Pages as full as a whole city's on 65,536: some 200 people each would be 20 pages; 32 a page here.
         pages: 128,
+        origin: vault::Origin::NewLog,
     };
     vault::provision(&vault_config, &new).await?;
     let vault = JetStreamVault::open(&vault_config, &master, random()).await?;

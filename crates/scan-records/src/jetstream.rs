@@ -77,7 +77,10 @@ pub enum OpenError {
     #[error("the manifest of scan records cannot be read: {0}")]
     Manifest(String),
     /// They are of another log's codes.
-    #[error("the scan records belong to another event log")]
+    #[error(
+        "the part `scans` belongs to another event log than the servers have: have its streams (CC_SCAN_KEYS, CC_SCANS_…, CC_REGISTERED_…) deleted, then \
+         `citycode provision` makes new ones; or bring the log of these records back from its archive"
+    )]
     OtherLog,
     /// They were made under another secret.
     #[error("the secret of scan records is not this city's")]

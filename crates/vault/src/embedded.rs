@@ -5,6 +5,7 @@
 //! `(page, HMAC(page key, HMAC(index key, ID number)))` → sealed holder id, and
 //! `(page, HMAC(page key, holder id))` → sealed [`PersonFile`]. A third table has each page's generation.
 
+mod copy;
 mod erase;
 mod mark;
 mod rows;
@@ -29,6 +30,7 @@ use crate::page_keys::PageKeys;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
 use crate::{FillRandom, Found, Vault, VaultError};
+pub use copy::{VaultCopy, copy_of};
 use rows::Rows;
 
 /// Requests that may wait for the writer; a caller beyond that waits for a place.

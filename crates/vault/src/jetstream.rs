@@ -51,10 +51,10 @@ use zeroize::Zeroizing;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
 use crate::{FillRandom, Found, Vault, VaultError};
-pub use backup::{BackupError, back_up, bring_back};
+pub use backup::{BackupError, back_up, bring_back, is_at_or_after};
 pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
-pub use manifest::NewVault;
-pub use open::{OpenError, provision};
+pub use manifest::{NewVault, Origin};
+pub use open::{OpenError, Standing, provision, standing};
 use pages::{Entries, Page, PageId, PageName, Pages, Table};
 pub use take_over::TakenOver;
 
@@ -92,6 +92,7 @@ pub struct JetStreamVault {
     places: Option<hmac::Key>,
     /// What officers' reasons are sealed with; none where it was not given.
     reasons: Option<hmac::Key>,
+    origin: Origin,
     random: FillRandom,
     /// Room for changes under way: each is as slow as all of them are many.
     changes: Semaphore,
@@ -107,6 +108,12 @@ impl JetStreamVault {
     /// [`VaultError`]; doing it again goes on.
     pub async fn sweep(&self) -> Result<(), VaultError> {
         self.pages.sweep().await
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     fn id_tag(&self, id_number: &[u8; 18]) -> [u8; 32] {

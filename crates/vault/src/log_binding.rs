@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase as _, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 
 const LOG: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("log-1");
 const LOG_ID: &str = "log_id";
@@ -88,7 +88,7 @@ pub fn require(path: &Path) -> Result<(), BindingError> {
     }
 }
 
-fn read(database: &Database) -> Result<Option<[u8; 16]>, BindingError> {
+pub(crate) fn read(database: &impl ReadableDatabase) -> Result<Option<[u8; 16]>, BindingError> {
     let transaction = database.begin_read().map_err(file)?;
     let table = match transaction.open_table(LOG) {
         Ok(table) => table,

@@ -39,6 +39,7 @@ use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tracing::Instrument as _;
@@ -125,6 +126,8 @@ pub(crate) struct Service {
     pub(crate) tasks: Vec<JoinHandle<()>>,
     /// What must outlive the tasks: the lock on the folder of its state.
     pub(crate) kept: Option<Box<dyn std::any::Any + Send>>,
+    /// Gives the reason why it may not serve any longer, if it finds one.
+    pub(crate) ended: Option<oneshot::Receiver<StartError>>,
 }
 
 /// Runs the program of a service and says how the process is to end. Reads the environment.
@@ -221,7 +224,10 @@ async fn serve(
     if !stopped.is_pulled() {
         crate::up::say(&format!("ready {}", front.url())).map_err(|_| StartError::Interrupted)?;
     }
-    stopped.clone().wait().await;
+    let ended = tokio::select! {
+        () = stopped.clone().wait() => Ok(()),
+        error = reason_to_end(service.ended) => Err(error),
+    };
     front.close(settings.drain()).await;
     snapshots::save_all(&service.snapshots).await;
     for task in &tasks {
@@ -232,7 +238,17 @@ async fn serve(
         let _ = task.await;
     }
     drop(service.kept);
-    Ok(())
+    ended
+}
+
+/// Waits for the reason of a service's own to end; for ever where there is none.
+async fn reason_to_end(ended: Option<oneshot::Receiver<StartError>>) -> StartError {
+    if let Some(ended) = ended
+        && let Ok(error) = ended.await
+    {
+        return error;
+    }
+    std::future::pending().await
 }
 
 async fn open(

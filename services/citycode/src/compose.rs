@@ -9,6 +9,8 @@ pub(crate) mod numbers;
 pub(crate) mod snapshots;
 pub(crate) mod state_numbers;
 pub(crate) mod status_fold;
+pub(crate) mod unknown_holders;
+pub(crate) mod vault_age;
 pub(crate) mod verifying;
 pub(crate) mod writing;
 
@@ -97,6 +99,11 @@ pub enum StartError {
     Vault(#[from] citycode_vault::VaultError),
     #[error("the vault cannot be used: {0}")]
     OpenVault(citycode_vault::jetstream::OpenError),
+    #[error(
+        "the part `vault` is older than the event log: {0}. Bring back the newest backup of the vault; if this is the newest, \
+         stop every issuer and run `citycode vault suspend-unknown` (docs/operations/city.md, \"Restoring from the archive\")"
+    )]
+    VaultOlder(String),
     #[error("the scan records cannot be used: {0}")]
     OpenScans(citycode_scan_records::jetstream::OpenError),
     #[error(transparent)]

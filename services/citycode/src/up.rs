@@ -9,13 +9,12 @@ mod ground;
 mod local_admin;
 mod loss_journal;
 mod losses;
-mod lost_vault;
 mod marks;
 mod parts;
 mod recovery;
 mod settings;
+mod stopped;
 mod system;
-mod vault_age;
 mod watch;
 
 pub use begin_anew::BeginAnew;
@@ -24,6 +23,7 @@ pub(crate) use folder_manifest::parse_log_id;
 pub use folder_manifest::{ManifestError, Part};
 pub use parts::PartError;
 pub use settings::{Once, Settings};
+pub(crate) use stopped::StoppedSystem;
 pub use system::System;
 
 pub use crate::compose::{StartError, Surroundings};

@@ -5,7 +5,7 @@
 //! table mark-1   "reached" → sequence u64 (big-endian) of each partition, in their order
 //! ```
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use redb::{Database, ReadableTable as _, TableDefinition, TableError};
 
 use super::rows::unavailable;
 use crate::VaultError;
@@ -13,7 +13,7 @@ use crate::VaultError;
 const MARK: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("mark-1");
 const REACHED: &str = "reached";
 
-pub(super) fn read(database: &Database) -> Result<Option<Vec<u64>>, VaultError> {
+pub(super) fn read(database: &impl redb::ReadableDatabase) -> Result<Option<Vec<u64>>, VaultError> {
     let transaction = database.begin_read().map_err(unavailable)?;
     let table = match transaction.open_table(MARK) {
         Ok(table) => table,

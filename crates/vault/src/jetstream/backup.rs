@@ -73,6 +73,30 @@ pub async fn bring_back(
     Ok(())
 }
 
+/// Whether the vault that stands is the one of a backup, and not older than it: its last message was stored there, and is
+/// still what it was where nothing superseded it.
+///
+/// # Errors
+/// [`BackupError`].
+pub async fn is_at_or_after(config: &VaultConfig, description: &Description) -> Result<bool, BackupError> {
+    let backup = Manifest::from_metadata(&description.metadata()).map_err(BackupError::NoVault)?;
+    let client = connect(config).await?;
+    let standing = check(&client, config).await?;
+    let info = api::stream_info(&client, STREAM).await.map_err(OpenError::Unanswered)?;
+    let last = description.state.get("last_seq").and_then(serde_json::Value::as_u64);
+    let last = last.ok_or_else(|| BackupError::NoVault("it does not say where it ends".into()))?;
+    if standing.vault_id != backup.vault_id || info.state.last_seq < last {
+        return Ok(false);
+    }
+    let stored = description.state.get("last_ts").and_then(serde_json::Value::as_str);
+    let there = api::get_from_leader(&client, STREAM, &json!({ "seq": last })).await;
+    let there = there.map_err(OpenError::Unanswered)?.and_then(|message| message.time);
+    // An older one that was written to since may be as long, with another message at that place.
+    Ok(stored
+        .zip(there.as_deref())
+        .is_none_or(|(stored, there)| stored == there))
+}
+
 async fn stands(client: &Client) -> Result<bool, OpenError> {
     match api::stream_info(client, STREAM).await {
         Ok(_) => Ok(true),

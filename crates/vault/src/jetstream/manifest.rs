@@ -5,6 +5,7 @@
 //! citycode.vault.id       <32 hex digits>
 //! citycode.vault.log_id   <32 hex digits: whose people these are>
 //! citycode.vault.pages    <decimal: pages of each table, a power of two>
+//! citycode.vault.origin   begun-anew | import      absent where it was made together with its log
 //! ```
 //! Format 1 had one more, `citycode.vault.check`: HMAC-SHA-256(master key, "citycode-vault-check-v1" ‖ id), the first
 //! half. Since then the pages of keys say whose they are.
@@ -34,6 +35,37 @@ pub struct NewVault {
     /// Pages of each of its two tables, a power of two from 1 to 65,536, fixed for ever. A page is read and written
     /// whole: 25 million people on 65,536 pages are 380 a page, 70 kB.
     pub pages: u32,
+    /// What it is made for.
+    pub origin: Origin,
+}
+
+/// What an empty vault was made for. The log may have holders whom it does not know, and who would register again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// A new log: nobody is registered yet.
+    #[default]
+    NewLog,
+    /// The log's vault is lost: the first issuer suspends every living code before it serves anybody.
+    BegunAnew,
+    /// The people of another vault of the log are imported next.
+    Import,
+}
+
+impl Origin {
+    /// Its name in the metadata; none where nothing is noted.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::NewLog => None,
+            Self::BegunAnew => Some("begun-anew"),
+            Self::Import => Some("import"),
+        }
+    }
+
+    fn from_name(name: Option<&str>) -> Result<Self, String> {
+        let known = [Self::NewLog, Self::BegunAnew, Self::Import];
+        let found = known.into_iter().find(|origin| origin.name() == name);
+        found.ok_or_else(|| "`citycode.vault.origin` is of a later release".into())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +73,7 @@ pub(super) struct Manifest {
     pub(super) vault_id: [u8; 16],
     pub(super) log_id: [u8; 16],
     pub(super) pages: u32,
+    pub(super) origin: Origin,
     /// Of format 1 alone.
     check: Option<[u8; 16]>,
 }
@@ -51,11 +84,13 @@ impl Manifest {
             vault_id,
             log_id,
             pages,
+            origin,
         } = *new;
         Self {
             vault_id,
             log_id,
             pages: pages.clamp(1, 1 << 16).next_power_of_two(),
+            origin,
             check: None,
         }
     }
@@ -89,6 +124,7 @@ impl Manifest {
             vault_id: bytes("id")?,
             log_id: bytes("log_id")?,
             pages: pages.ok_or("`citycode.vault.pages` is not a power of two up to 65536")?,
+            origin: Origin::from_name(metadata.get("citycode.vault.origin").map(String::as_str))?,
             check: (text("format")? == FIRST_FORMAT).then(|| bytes("check")).transpose()?,
         })
     }
@@ -96,12 +132,15 @@ impl Manifest {
     /// The body of a request that makes the stream.
     pub(super) fn request(&self, replicas: u8) -> Value {
         let mut request = settings(replicas);
-        let metadata = json!({
+        let mut metadata = json!({
             "citycode.vault.format": FORMAT,
             "citycode.vault.id": HEXLOWER.encode(&self.vault_id),
             "citycode.vault.log_id": HEXLOWER.encode(&self.log_id),
             "citycode.vault.pages": self.pages.to_string(),
         });
+        if let Some(name) = self.origin.name() {
+            metadata["citycode.vault.origin"] = name.into();
+        }
         request.insert("metadata".into(), metadata);
         Value::Object(request)
     }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::keys::{KeyRing, VaultKey, VaultKeys};
-use super::manifest::{Manifest, NewVault, settings};
+use super::manifest::{Manifest, NewVault, Origin, settings};
 use super::pages::{Entries, Page, PageId, PageName, Pages, Table};
 use super::{CHANGES_AT_ONCE, FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
 use crate::{FillRandom, VaultError};
@@ -24,13 +24,19 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No vault stands there.
-    #[error("the servers have no vault: bring back the one that was, or let `provision` make an empty one")]
+    #[error(
+        "the part `vault` is missing: the servers have none. Bring back the one that was (`citycode vault bring-back`); \
+         a new city's is made by `citycode provision`"
+    )]
     NoVault,
     /// The stream's metadata is no manifest of a vault, or that of a newer one.
     #[error("the vault's manifest cannot be read: {0}")]
     Manifest(String),
     /// It holds the people of another log.
-    #[error("the vault belongs to another event log")]
+    #[error(
+        "the part `vault` belongs to another event log than the servers have: bring back the vault of this log, or the log \
+         of that vault (docs/operations/city.md)"
+    )]
     OtherLog,
     /// It stands under another key.
     #[error("the key is not the vault's")]
@@ -95,6 +101,37 @@ pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenE
     check(&client, config).await.map(drop)
 }
 
+/// A vault that stands on the servers, as its stream says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The log whose people it holds.
+    pub log_id: [u8; 16],
+    /// What it was made for.
+    pub origin: Origin,
+    /// Nothing was ever written into it, or all of it was removed.
+    pub is_empty: bool,
+}
+
+/// What stands there; none where there is no vault. Needs no key.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn standing(config: &VaultConfig) -> Result<Option<Standing>, OpenError> {
+    let client = connect(config).await?;
+    match api::stream_info(&client, STREAM).await {
+        Ok(info) => {
+            let manifest = Manifest::from_metadata(&info.metadata()).map_err(OpenError::Manifest)?;
+            Ok(Some(Standing {
+                log_id: manifest.log_id,
+                origin: manifest.origin,
+                is_empty: info.state.first_seq > info.state.last_seq || info.state.last_seq == 0,
+            }))
+        }
+        Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => Ok(None),
+        Err(error) => Err(OpenError::Unanswered(error)),
+    }
+}
+
 pub(super) async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
     Ok(citycode_jetstream::connect(&config.connection, |_| ()).await?)
 }
@@ -151,6 +188,7 @@ impl JetStreamVault {
             tags,
             places,
             reasons,
+            origin: manifest.origin,
             random,
             changes: Semaphore::new(CHANGES_AT_ONCE),
             silences: AtomicU64::new(0),

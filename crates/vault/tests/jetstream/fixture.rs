@@ -43,6 +43,7 @@ pub(crate) fn new() -> NewVault {
         vault_id: [2; 16],
         log_id: [1; 16],
         pages: 4,
+        origin: citycode_vault::jetstream::Origin::NewLog,
     }
 }
 

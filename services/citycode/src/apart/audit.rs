@@ -33,5 +33,6 @@ pub(super) async fn open(
         snapshots: Vec::new(),
         tasks: vec![follower, ground.keep_scans(settings, surroundings, health)?],
         kept: Some(Box::new(ground.state)),
+        ended: None,
     })
 }

@@ -5,29 +5,101 @@
 //! applies them before it serves anybody. While it runs it moves the mark on with each snapshot, and only from where it
 //! left it: where the mark stands before that, somebody put an older vault in place, and the same is done at once.
 //!
+//! People whom the log registered since the mark and the vault does not know would register again and hold two valid codes.
+//! No issuer serves beside such a vault, and one that finds it while it runs ends. A vault that was begun anew because the
+//! one before was lost knows nobody; the first issuer suspends every living code and then moves the mark.
+//!
 //! A crash between applying and noting leaves the mark behind what was applied: the next start applies some erasures
 //! again, which changes nothing.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use citycode_domain::event::Event;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, LogPosition, Sequence, SubscriptionBatch};
-use citycode_holder_log::{folded_events, holder_of};
+use citycode_event_store::{EventStore, LogPosition, Sequence};
+use citycode_holder_log::HolderLog;
 use citycode_issuer::ErasureQueue;
+use citycode_vault::jetstream::{JetStreamVault, Origin};
 use citycode_vault::{Vault, VaultError};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
-use crate::compose::StartError;
 use crate::compose::snapshots::Snapshot;
+use crate::compose::unknown_holders::{self, End, Whose};
+use crate::compose::{StartError, Surroundings, vault_age};
+
+/// What an issuer finds out about its vault before it folds the log.
+pub(super) enum VaultAge {
+    /// It was begun anew, and no issuer has suspended the living codes yet.
+    BegunAnew,
+    /// Whoever the log erased up to here is erased in it, and whoever it registered is known.
+    Marked(LogPosition),
+}
+
+impl VaultAge {
+    /// Looks at the vault, and brings it to where this issuer's snapshot of the log is.
+    ///
+    /// # Errors
+    /// [`StartError::VaultOlder`], [`StartError`].
+    pub(super) async fn find(
+        vault: &Arc<JetStreamVault>,
+        log: &Arc<dyn EventStore>,
+        known: &LogPosition,
+    ) -> Result<Self, StartError> {
+        if vault.origin() == Origin::BegunAnew && vault.erased_up_to().await?.is_none() {
+            return Ok(Self::BegunAnew);
+        }
+        let vault: Arc<dyn Vault> = vault.clone();
+        apply_again(&vault, log, known).await.map(Self::Marked)
+    }
+
+    /// Compares the vault with what was folded since, before anybody is served; where the mark is then.
+    ///
+    /// # Errors
+    /// [`StartError::VaultOlder`], [`StartError`].
+    pub(super) async fn settle(
+        &self,
+        vault: &dyn Vault,
+        log: &HolderLog,
+        folded: &LogPosition,
+        surroundings: &Surroundings,
+    ) -> Result<LogPosition, StartError> {
+        let Self::Marked(left) = self else {
+            return suspend_living_codes(vault, log, folded, surroundings).await;
+        };
+        refuse_older(&**log.store(), vault, left.clone(), folded).await?;
+        Ok(left.clone())
+    }
+}
+
+/// Suspends every living code of people whom the vault does not know. Another issuer may do the same meanwhile, or serve
+/// already: who registered there is known.
+async fn suspend_living_codes(
+    vault: &dyn Vault,
+    log: &HolderLog,
+    folded: &LogPosition,
+    surroundings: &Surroundings,
+) -> Result<LogPosition, StartError> {
+    let now = Timestamp(surroundings.clock.now().0);
+    tracing::warn!("THE VAULT WAS BEGUN ANEW: every code that lives is suspended before anybody is served");
+    let people = unknown_holders::unknown_people(vault, log, now).await?;
+    let codes = unknown_holders::codes_to_end(log, Whose::Of(&people), End::Suspended, now);
+    let suspended = unknown_holders::end_codes(log, codes, End::Suspended, surroundings).await?;
+    tracing::warn!(suspended, "every code that lived when the vault was lost is suspended");
+    if vault.note_erased_up_to(None, &sequences(folded)).await? {
+        return Ok(folded.clone());
+    }
+    let noted = vault.erased_up_to().await?;
+    position(noted.as_deref(), folded)
+}
 
 /// Applies again what the log erased after the vault's mark and up to `known`, and moves the mark there; where it then
 /// stands.
 ///
 /// # Errors
 /// [`StartError`]: neither log nor vault may be unreachable for this, since nobody is served before.
-pub(super) async fn apply_again(
+async fn apply_again(
     vault: &Arc<dyn Vault>,
     log: &Arc<dyn EventStore>,
     known: &LogPosition,
@@ -39,8 +111,7 @@ pub(super) async fn apply_again(
             tracing::warn!(
                 "THE VAULT IS OLDER than this service's knowledge of the log: erasures since are applied again"
             );
-            let erased = erase_between(vault, log, &mark, known).await?;
-            tracing::warn!(erased, "erasures were applied again");
+            refuse_older(&**log, &**vault, mark.clone(), known).await?;
         }
         let reached = later_of(&mark, known);
         let moved = vault.note_erased_up_to(noted.as_deref(), &sequences(&reached)).await;
@@ -51,35 +122,19 @@ pub(super) async fn apply_again(
     }
 }
 
-/// Erases whom the log calls erased after `from` and up to `to`; how many.
-async fn erase_between(
-    vault: &Arc<dyn Vault>,
-    log: &Arc<dyn EventStore>,
-    from: &LogPosition,
-    to: &LogPosition,
-) -> Result<u64, StartError> {
-    let said = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
-    // A log that went back never comes to there, and says so.
-    drop(log.subscribe_to_all(to.clone()).await.map_err(|error| said(&error))?);
-    let mut subscription = log.subscribe_to_all(from.clone()).await.map_err(|error| said(&error))?;
-    let (mut reached, mut erased) = (from.clone(), 0);
-    while !reached.reaches(to) {
-        let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.map_err(|error| said(&error))? else {
-            continue;
-        };
-        for commit in commits {
-            reached.set(commit.position.partition, commit.position.sequence);
-            let Some(holder) = holder_of(&commit.commit.stream).filter(|_| to.includes(commit.position)) else {
-                continue;
-            };
-            let events = folded_events(&commit).map_err(|error| said(&error))?;
-            if events.iter().any(|event| matches!(event, Event::HolderErased(_))) {
-                vault.erase(holder).await.map_err(StartError::Vault)?;
-                erased += 1;
-            }
-        }
-    }
-    Ok(erased)
+/// Applies erasures of the log between `mark` and `known` to the vault, and refuses one that lacks people whom the log
+/// registered there: they would register again and hold two valid codes.
+///
+/// # Errors
+/// [`StartError::VaultOlder`], [`StartError`].
+async fn refuse_older(
+    log: &dyn EventStore,
+    vault: &dyn Vault,
+    mark: LogPosition,
+    known: &LogPosition,
+) -> Result<(), StartError> {
+    let unknown = vault_age::compare(log, vault, mark, known).await?;
+    unknown.what().map_or(Ok(()), |what| Err(StartError::VaultOlder(what)))
 }
 
 /// Moves the vault's mark on; taken like a snapshot, before the register's, which so never says more than the mark.
@@ -90,6 +145,8 @@ pub(super) struct ErasureMark {
     pub(super) progress: Progress,
     /// Where this issuer left it.
     pub(super) left: Mutex<LogPosition>,
+    /// Ends the service where the vault lacks people of the log.
+    pub(super) end: Mutex<Option<oneshot::Sender<StartError>>>,
 }
 
 #[async_trait]
@@ -106,6 +163,13 @@ impl Snapshot for ErasureMark {
         }
         match self.move_on(&left, &folded).await {
             Ok(reached) => *self.left.lock() = reached,
+            Err(older @ StartError::VaultOlder(_)) => {
+                tracing::error!(error = %older, "AN OLDER VAULT WAS PUT IN PLACE: this service ends");
+                if let Some(end) = self.end.lock().take() {
+                    // Nobody listens where it ends already.
+                    let _ = end.send(older);
+                }
+            }
             Err(error) => tracing::warn!(%error, "the vault's mark of erasures stays where it was"),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_domain::policy::Policy;
-use citycode_event_store::EventStore;
-use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore};
+use citycode_event_store::{EventStore, LogId};
+use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore, OpenError};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
@@ -14,8 +14,7 @@ use citycode_service_kit::auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
-use citycode_vault::Vault;
-use citycode_vault::jetstream::{VaultKey, VaultKeys};
+use citycode_vault::jetstream::{JetStreamVault, VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -68,16 +67,21 @@ impl Ground {
         let policy = policy::open(settings)?;
         let tokens = access(settings)?;
         let mut config = role.servers_of_log(settings).log(role.program())?;
-        config.expected_log_id = state.log_id()?;
+        let known = state.log_id()?;
+        config.expected_log_id = known;
         config.role = role.name();
         config.nonce_key = Some(surroundings.entropy.array());
         let component = health.component("log");
         let store = loop {
             match JetStreamEventStore::open(&config).await {
                 Ok(store) => break Arc::new(store),
+                Err(OpenError::NoLog) if known.is_some() => wait_for(&component, &LogMissing(known)).await,
                 // `citycode provision` may be about to make it.
-                Err(error) if error.may_pass() || matches!(error, citycode_event_store_jetstream::OpenError::NoLog) => {
+                Err(error) if error.may_pass() || matches!(error, OpenError::NoLog) => {
                     wait_for(&component, &error).await;
+                }
+                Err(OpenError::OtherLog { expected, found, .. }) if known == Some(expected) => {
+                    return Err(state.other_log(expected, found).into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -160,7 +164,7 @@ impl Ground {
         settings: &ServiceSettings,
         surroundings: &Surroundings,
         health: &HealthRegistry,
-    ) -> Result<Arc<dyn Vault>, StartError> {
+    ) -> Result<Arc<JetStreamVault>, StartError> {
         let keys = self.vault_keys(role)?;
         let random = surroundings.fill_random();
         let servers = match role {
@@ -174,7 +178,7 @@ impl Ground {
         };
         let component = health.component("vault");
         let vault = loop {
-            match citycode_vault::jetstream::JetStreamVault::open(&config, &keys, random.clone()).await {
+            match JetStreamVault::open(&config, &keys, random.clone()).await {
                 Ok(vault) => break vault,
                 Err(error) if error.may_pass() => wait_for(&component, &error).await,
                 Err(error) => return Err(StartError::OpenVault(error)),
@@ -253,6 +257,19 @@ pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, St
     let provider = provider.expect("complained of where it is missing");
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
+}
+
+/// A log that this instance knows is not on the servers. Answers of servers that come up may say so for a moment.
+struct LogMissing(Option<LogId>);
+
+impl std::fmt::Display for LogMissing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the part `log` is missing: the servers have no event log")?;
+        if let Self(Some(log_id)) = self {
+            write!(f, ", and this instance knows {log_id}")?;
+        }
+        f.write_str("; restore it from its archive (docs/operations/city.md, \"Restoring from the archive\")")
+    }
 }
 
 /// Says once what is waited for, in the log and in health.

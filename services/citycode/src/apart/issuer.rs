@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use citycode_holder_log::SystemFold;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
-use citycode_service_kit::health::HealthRegistry;
+use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_service_kit::shutdown::Signal;
 use citycode_token::IdCheckKey;
-use citycode_vault::VaultError;
+use citycode_vault::{Vault, VaultError};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tonic::service::Routes;
 
-use super::erasures::{self as marked, ErasureMark};
+use super::erasures::{ErasureMark, VaultAge};
 use super::ground::{self, Ground};
 use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router};
@@ -26,19 +27,16 @@ pub(super) async fn open(
 ) -> Result<Service, StartError> {
     let ground = Ground::open(Role::Issuer, settings, surroundings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
-    let vault = ground.vault(Role::Issuer, settings, surroundings, health).await?;
+    let on_servers = ground.vault(Role::Issuer, settings, surroundings, health).await?;
+    let vault: Arc<dyn Vault> = on_servers.clone();
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);
     let names = ListNames::new(ground.secret("list-names.key")?);
     let leases = Arc::new(IndexLeases::new(names));
     let (erasures, erased) = ErasureQueue::new();
     let register = desk::register(&ground, settings, surroundings, health).await?;
     let component = health.component("erasures");
-    let left = loop {
-        match marked::apply_again(&vault, &ground.log, &register.snapshot.reaches()).await {
-            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => ground::wait_for(&component, &error).await,
-            ended => break ended?,
-        }
-    };
+    let reaches = register.snapshot.reaches();
+    let age = patiently(&component, || VaultAge::find(&on_servers, &ground.log, &reaches)).await?;
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
     let folds = desk::Folds {
@@ -47,16 +45,9 @@ pub(super) async fn open(
         erasures: kept_erasures,
     };
     let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
-    let mark = ErasureMark {
-        vault: Arc::clone(&vault),
-        log: Arc::clone(&ground.log),
-        queue: Arc::clone(&erasures),
-        progress: desk.progress.clone(),
-        left: Mutex::new(left),
-    };
     let mut tasks = vec![
         desk.follower,
-        spawn_erasures(vault, erased, component),
+        spawn_erasures(Arc::clone(&vault), erased, component.clone()),
         ground.answer_echoes(surroundings),
     ];
     let reached = tokio::select! {
@@ -69,6 +60,18 @@ pub(super) async fn open(
         () = stopped.clone().wait() => Err(StartError::Interrupted),
     };
     reached?;
+    let folded = desk.progress.position();
+    let settle = || age.settle(&*vault, &desk.desk.log, &folded, surroundings);
+    let left = patiently(&component, settle).await?;
+    let (end, ended) = oneshot::channel();
+    let mark = ErasureMark {
+        vault,
+        log: Arc::clone(&ground.log),
+        queue: Arc::clone(&erasures),
+        progress: desk.progress.clone(),
+        left: Mutex::new(left),
+        end: Mutex::new(Some(end)),
+    };
     desk.starting.caught_up(&desk.progress.position());
     let issuer = Arc::new(Issuer {
         desk: desk.desk,
@@ -88,5 +91,19 @@ pub(super) async fn open(
         snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],
         tasks,
         kept: Some(Box::new(ground.state)),
+        ended: Some(ended),
     })
+}
+
+/// Tries as long as the vault does not answer.
+async fn patiently<T>(
+    component: &Component,
+    mut attempt: impl AsyncFnMut() -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    loop {
+        match attempt().await {
+            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => ground::wait_for(component, &error).await,
+            ended => return ended,
+        }
+    }
 }

@@ -45,6 +45,7 @@ pub(super) fn open(
         snapshots: Vec::new(),
         tasks: vec![reaching],
         kept: None,
+        ended: None,
     })
 }
 

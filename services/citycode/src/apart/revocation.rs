@@ -9,6 +9,7 @@ use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::SigningKey;
+use citycode_vault::Vault;
 use tonic::service::Routes;
 
 use super::ground::Ground;
@@ -28,7 +29,7 @@ pub(super) async fn open(
 ) -> Result<Service, StartError> {
     let ground = Ground::open(Role::Revocation, settings, surroundings, health).await?;
     let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
-    let vault = ground.vault(Role::Revocation, settings, surroundings, health).await?;
+    let vault: Arc<dyn Vault> = ground.vault(Role::Revocation, settings, surroundings, health).await?;
     let folds = desk::Folds {
         register: desk::register(&ground, settings, surroundings, health).await?,
         refolded: Vec::new(),
@@ -67,5 +68,6 @@ pub(super) async fn open(
         snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),
         tasks,
         kept: Some(Box::new(ground.state)),
+        ended: None,
     })
 }

@@ -9,6 +9,7 @@
 //!   audit/          the auditors' index; can be thrown away
 //! ```
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::LogId;
@@ -26,6 +27,20 @@ pub enum StateFolderError {
     /// Its note of the log is no identity.
     #[error("{0} holds no identity of a log: restore it, or give this instance an empty folder")]
     NotAnIdentity(PathBuf),
+    /// It belongs to another log than the servers have.
+    #[error(
+        "the part `state` in {} belongs to the event log {known}, and the servers have the log {found}: give this instance \
+         its own folder or an empty one; if the servers should have {known}, restore that log from its archive",
+        path.display()
+    )]
+    OtherLog {
+        /// The folder.
+        path: PathBuf,
+        /// The log that it belongs to.
+        known: LogId,
+        /// The log on the servers.
+        found: LogId,
+    },
 }
 
 /// An open folder; other processes are kept out as long as it lives.
@@ -60,6 +75,24 @@ impl StateFolder {
         &self.path
     }
 
+    /// The error of a folder that belongs to another log.
+    pub(super) fn other_log(&self, known: LogId, found: LogId) -> StateFolderError {
+        StateFolderError::OtherLog {
+            path: self.path.clone(),
+            known,
+            found,
+        }
+    }
+
+    /// Whether an earlier start left something in it.
+    fn was_used(&self) -> bool {
+        let has_entries = |name: &str| {
+            let entries = std::fs::read_dir(self.join(name));
+            entries.is_ok_and(|mut entries| entries.next().is_some())
+        };
+        ["keys", "projections", "audit"].into_iter().any(has_entries)
+    }
+
     /// The log that this instance knows; none at its first start.
     ///
     /// # Errors
@@ -76,15 +109,34 @@ impl StateFolder {
             .ok_or(StateFolderError::NotAnIdentity(path))
     }
 
-    /// Remembers the log at the first start. A crash before leaves none, and the next start is the first.
+    /// Remembers the log at the first start. A crash before leaves none, and the next start is the first. A folder that was
+    /// used and does not say whose it is belongs to this log from now on, unless its snapshots are of another one.
     ///
     /// # Errors
     /// [`StateFolderError`].
     pub(super) fn remember(&self, log_id: LogId) -> Result<(), StateFolderError> {
         if self.log_id()?.is_none() {
+            let snapshots = ["projections/register", "projections/status"].map(|name| self.join(name));
+            let mut of_snapshots = snapshots.iter().filter_map(|path| log_of_snapshot(path));
+            if let Some(known) = of_snapshots.find(|known| *known != log_id) {
+                return Err(self.other_log(known, log_id));
+            }
+            if self.was_used() {
+                tracing::info!(folder = %self.path.display(), log = %log_id, "the state folder is adopted: it belongs to this log from now on");
+            }
             let text = format!("{log_id}\n");
             files::write_atomic(&self.join(LOG_ID), text.as_bytes(), files::PRIVATE_FILE_MODE)?;
         }
         Ok(())
     }
 }
+
+/// The log that a snapshot is of; none where there is no snapshot. Its header is checked where it is loaded.
+fn log_of_snapshot(path: &Path) -> Option<LogId> {
+    let mut head = [0; ID_IN_SNAPSHOT.end];
+    std::fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
+    head[ID_IN_SNAPSHOT].try_into().ok().map(LogId)
+}
+
+/// Where the log's identity stands in the header of a snapshot; see `citycode_projection::snapshot`.
+const ID_IN_SNAPSHOT: std::ops::Range<usize> = 12..28;

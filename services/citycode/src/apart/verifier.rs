@@ -5,6 +5,7 @@ use std::sync::Arc;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
+use citycode_vault::Vault;
 use tonic::service::Routes;
 
 use super::ground::Ground;
@@ -20,7 +21,7 @@ pub(super) async fn open(
 ) -> Result<Service, StartError> {
     let ground = Ground::open(Role::Verifier, settings, surroundings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
-    let vault = ground.vault(Role::Verifier, settings, surroundings, health).await?;
+    let vault: Arc<dyn Vault> = ground.vault(Role::Verifier, settings, surroundings, health).await?;
     let records = ground.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (ground.state.path(), &ground.policy);
     let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
@@ -49,5 +50,6 @@ pub(super) async fn open(
         snapshots: vec![Arc::new(verifying)],
         tasks,
         kept: Some(Box::new(ground.state)),
+        ended: None,
     })
 }

@@ -82,7 +82,7 @@ pub(crate) async fn run(
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
-        Command::Vault(args) => return vault::run(&args, output, &entropy).await.map(|()| DONE),
+        Command::Vault(args) => return vault::run(&args, output, &clock, &entropy).await.map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {

@@ -2,6 +2,8 @@
 //! city are made on its NATS servers, before its services start. Of the city's keys it needs those of scan records alone:
 //! the first issuer puts the vault's into it.
 
+mod lost;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
 use citycode_service_kit::problem::Code;
-use citycode_vault::jetstream::{self as vault, NewVault, VaultConfig};
+use citycode_vault::jetstream::{self as vault, NewVault, Origin, VaultConfig};
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -25,6 +27,7 @@ use crate::apart::ServiceSettings;
 use crate::compose::StartError;
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::up::BeginAnew;
 
 /// What whoever provisioned a city with accounts is told.
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
@@ -54,6 +57,14 @@ pub(crate) struct ProvisionArgs {
     /// Buckets of each day's registrations in new scan records, fixed for ever; a power of two.
     #[arg(long, default_value_t = 4_096)]
     scan_buckets: u32,
+    /// Make an empty vault although the log has commits: the one that was is lost and has no backup. The first issuer
+    /// suspends every living code before it serves anybody. LOGID, the log's identity, confirms it.
+    #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
+    begin_anew: Option<BeginAnew>,
+    /// Make an empty vault although the log has commits: `citycode vault import` brings its people next. No issuer serves
+    /// before that.
+    #[arg(long, conflicts_with = "no_vault")]
+    import_follows: bool,
     /// Make no streams of scan records.
     #[arg(long)]
     no_scans: bool,
@@ -85,6 +96,7 @@ pub(crate) async fn run(
     if args.raise_minimum_reader {
         return raise_minimum_reader(&log, output).await;
     }
+    let origin = lost::refuse(args, &settings, &log).await?;
     let new = jetstream::NewLog::new(
         LogId(entropy.array()),
         Layout::new(args.partitions, Layout::default().buckets_per_partition())
@@ -110,7 +122,7 @@ pub(crate) async fn run(
         made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
     }
     if !args.no_vault {
-        provision_vault(args, &settings, log_id, &**entropy).await?;
+        provision_vault(args, &settings, (log_id, origin), &**entropy).await?;
     }
     if !args.no_scans {
         provision_scans(args, &settings, log_id, clock, entropy).await?;
@@ -175,7 +187,7 @@ fn demanded(minimum_reader: ReaderVersion) -> String {
 async fn provision_vault(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
-    log_id: LogId,
+    (log_id, origin): (LogId, Origin),
     entropy: &dyn Entropy,
 ) -> Result<(), Failure> {
     let servers = settings.vault();
@@ -188,6 +200,7 @@ async fn provision_vault(
         vault_id: entropy.array(),
         log_id: log_id.0,
         pages: args.vault_pages,
+        origin,
     };
     let provision = || vault::provision(&config, &new);
     let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;

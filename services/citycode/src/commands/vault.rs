@@ -2,10 +2,12 @@
 
 mod backup;
 mod import;
+mod unknown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::files;
@@ -40,6 +42,8 @@ enum What {
     BackUp(backup::BackUpArgs),
     /// Bring the vault of a backup onto servers that have none.
     BringBack(backup::BringBackArgs),
+    /// After a restore: find the codes whose holder the vault does not know, and suspend them. No issuer may run.
+    SuspendUnknown(unknown::UnknownArgs),
     /// Take over everybody from the data folder of a `citycode up` whose log moved to the servers.
     Import(import::ImportArgs),
 }
@@ -54,8 +58,14 @@ struct RotateArgs {
     config: Option<PathBuf>,
 }
 
-pub(crate) async fn run(args: &VaultArgs, output: Output, entropy: &Arc<dyn Entropy>) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: &VaultArgs,
+    output: Output,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
     match &args.what {
+        What::SuspendUnknown(args) => unknown::run(args, output, clock, entropy).await,
         What::RotateMaster(args) => rotate(args, output, entropy).await,
         What::BackUp(args) => backup::back_up(args, output).await,
         What::BringBack(args) => backup::bring_back(args, output).await,

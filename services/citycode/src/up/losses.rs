@@ -27,6 +27,7 @@ use super::data_folder::DataFolder;
 use super::folder_manifest::Part;
 use super::loss_journal::Entry;
 use super::marks::Mark;
+use crate::compose::vault_age::instant;
 use crate::compose::{StartError, Surroundings};
 
 /// Changes that something has seen and the log does not hold.
@@ -92,11 +93,6 @@ pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: Strin
         (false, None) => format!("{missing} changes made up to {until} are not in it"),
     };
     Ok(Some(Loss { newer, what }))
-}
-
-/// Unix seconds as a person reads them.
-pub(super) fn instant(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
 }
 
 /// Whether the vault or a snapshot has seen more of the log than it holds.

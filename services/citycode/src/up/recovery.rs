@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use citycode_event_store::LogId;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
+use citycode_event_store::{LogId, LogPosition, Sequence};
 use citycode_holder_log::HolderLog;
 
 use super::PartError;
@@ -12,12 +13,11 @@ use super::folder_manifest::Part;
 use super::ground::Ground;
 use super::loss_journal::{self, Recorder};
 use super::losses::{self, Closing, Loss};
-use super::lost_vault::suspend_living_codes;
 use super::marks::{self, Mark};
 use super::settings::Settings;
-use super::vault_age;
 use super::watch::{MarkFiles, MarkKeeper};
-use crate::compose::{StartError, Surroundings};
+use crate::compose::unknown_holders::{End, Whose, codes_to_end, end_codes};
+use crate::compose::{StartError, Surroundings, vault_age};
 
 /// What is known before anything is folded.
 pub(super) struct Found {
@@ -79,6 +79,12 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
     })
 }
 
+/// Suspends living codes; how many.
+async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
+    let codes = codes_to_end(log, whose, End::Suspended, Timestamp(surroundings.clock.now().0));
+    end_codes(log, codes, End::Suspended, surroundings).await
+}
+
 /// A folder that is configured must be there; without the standard one the system runs, and says so.
 fn mark_files(configured: Option<&PathBuf>, log_id: LogId) -> Result<Option<MarkFiles>, StartError> {
     if let Some(folder) = configured {
@@ -133,21 +139,30 @@ impl Found {
     async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
         let Live { ground, log, .. } = live;
         if ground.manifest.is_beginning(Part::Vault) {
-            let suspended = suspend_living_codes(log, log.register().holders(), live.surroundings).await?;
+            let suspended = suspend(log, Whose::All, live.surroundings).await?;
             tracing::warn!(
                 suspended,
                 "the vault was begun anew: every code that lived is suspended"
             );
             return Ok(false);
         }
-        let unknown = vault_age::compare(&*ground.store, &*ground.vault, &live.progress.position()).await?;
-        let Some(loss) = unknown.loss() else {
+        // A vault without a mark was just made or taken over, and is believed.
+        let Some(marked) = ground.vault.erased_up_to().await? else {
             return Ok(false);
         };
+        let mark = LogPosition::from_sequences(marked.into_iter().map(Sequence).collect());
+        let known = live.progress.position();
+        let unknown = vault_age::compare(&*ground.store, &*ground.vault, mark, &known).await?;
+        let Some(what) = unknown.what() else {
+            return Ok(false);
+        };
+        let newer = "the log".into();
+        let loss = Loss { newer, what };
         if self.accepted.is_none() {
             return Err(loss.refusal(Part::Vault, ground.store.log_id()).into());
         }
-        let suspended = suspend_living_codes(log, unknown.holders, live.surroundings).await?;
+        let people = unknown.holders.into_iter().collect();
+        let suspended = suspend(log, Whose::Of(&people), live.surroundings).await?;
         tracing::warn!(
             suspended,
             what = %loss.what,

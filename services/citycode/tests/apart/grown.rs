@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Running, eventually};
+use citycode_testkit::{IdNumbers, Process, Running, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
@@ -57,7 +57,14 @@ async fn moves(city: &City, data: &Path) {
     ])
     .await;
     let provision = city.config_of("provision");
-    run(&[&"provision", &"--vault-pages", &"64", &"--config", &provision]).await;
+    let words: [&dyn AsRef<OsStr>; 5] = [&"provision", &"--vault-pages", &"64", &"--config", &provision];
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    command.args(words.map(|word| word.as_ref()));
+    let refused = Process::output(&mut command).await.expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    let names = said.contains("the part `vault` is missing") && said.contains("--import-follows");
+    assert!(!refused.status.success() && names, "{said}");
+    run(&[&words[..], &[&"--import-follows"]].concat()).await;
     std::fs::copy(data.join("keys/id-check.key"), city.secret("keys/id-check.key")).expect("it is copied");
     let config = city.config_of("issuer");
     for _ in 0..2 {

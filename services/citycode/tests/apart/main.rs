@@ -15,6 +15,7 @@ mod kept;
 mod life;
 mod mutual;
 mod observed;
+mod older_vault;
 mod prometheus;
 mod raised;
 mod rebuilt;

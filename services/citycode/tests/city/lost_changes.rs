@@ -1,6 +1,8 @@
 //! An older copy of the data folder in the place of the newest one: the start notices, says what is missing, and makes it
 //! safe once the operator accepts the loss. No crash looks like one.
 
+mod suspend_unknown;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -199,6 +201,25 @@ async fn a_vault_of_an_older_backup_is_refused_and_once_accepted_leaves_nobody_t
     );
     let server = city.start_with(&["--accept-loss", &city.log_id()]).await;
     assert_eq!(server.decision(token(&code)).await, "refuse/suspended");
+    let id = code["code_id"].as_str().expect("an id");
+    let words = [
+        "--server",
+        server.process.url(),
+        "revoke",
+        "--code-id",
+        id,
+        "--reason",
+        "核实身份",
+    ];
+    let revoked = server
+        .process
+        .command(&binary())
+        .args(words)
+        .output()
+        .await
+        .expect("it runs");
+    assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    assert_eq!(server.decision(token(&code)).await, "refuse/revoked");
     server.register(&person).await;
     let new = issue(&server, &person).await;
     assert_eq!(server.decision(token(&new)).await, "admit/ok");

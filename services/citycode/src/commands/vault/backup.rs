@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 const PAGES: &str = "stream.tar.s2";
-const DESCRIPTION: &str = "backup.json";
+pub(super) const DESCRIPTION: &str = "backup.json";
 
 #[derive(Args)]
 #[command(
@@ -80,7 +80,7 @@ pub(super) async fn bring_back(args: &BringBackArgs, output: Output) -> Result<(
     tell(&args.from, &description, "brought back from", output)
 }
 
-fn read(path: &Path) -> Result<Description, Failure> {
+pub(super) fn read(path: &Path) -> Result<Description, Failure> {
     let text = files::read_private(path).map_err(|error| Failure::file("read", path, error))?;
     let whole: Value = serde_json::from_slice(&text).map_err(|error| Failure::file("use", path, error))?;
     let part = |name: &str| {

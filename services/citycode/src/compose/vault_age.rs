@@ -8,56 +8,64 @@ use async_trait::async_trait;
 use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, LogPosition, Sequence, SubscriptionBatch};
-use citycode_holder_log::{folded_events, holder_of};
+use citycode_event_store::{EventStore, LogPosition, Revision, SubscriptionBatch};
+use citycode_holder_log::{folded_events, holder_of, holder_stream};
 use citycode_issuer::ErasureQueue;
 use citycode_vault::Vault;
+use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::losses::{Loss, instant};
-use crate::compose::StartError;
-use crate::compose::snapshots::Snapshot;
+use super::StartError;
+use super::snapshots::Snapshot;
+
+/// Holders that are looked up at once: on servers each look is a round trip.
+const AT_ONCE: usize = 64;
 
 /// Holders whom the log has and the vault does not.
 #[derive(Default, Debug)]
-pub(super) struct Unknown {
-    pub(super) holders: Vec<HolderId>,
+pub(crate) struct Unknown {
+    pub(crate) holders: Vec<HolderId>,
     /// When the first and the last of them registered, Unix seconds.
     between: Option<(i64, i64)>,
 }
 
 impl Unknown {
-    pub(super) fn loss(&self) -> Option<Loss> {
+    /// How many they are and when they registered, for a person; none where the vault knows everybody.
+    pub(crate) fn what(&self) -> Option<String> {
         let (first, last) = self.between?;
-        Some(Loss {
-            newer: "the log".into(),
-            what: format!(
-                "{} people registered between {} and {} are not in it",
-                self.holders.len(),
-                instant(first),
-                instant(last)
-            ),
-        })
+        let (count, first, last) = (self.holders.len(), instant(first), instant(last));
+        Some(format!(
+            "{count} people registered between {first} and {last} are not in it"
+        ))
     }
 }
 
-/// Erases in the vault whom the log erased after the vault's mark, and finds whom the log registered after it and the
-/// vault does not know. A vault without a mark was just made or taken over, and is believed.
+/// Unix seconds as a person reads them.
+pub(crate) fn instant(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
+}
+
+/// Erases in the vault whom the log erased after `mark` and up to `known`, and finds whom the log registered there and the
+/// vault does not know.
 ///
 /// # Errors
 /// [`StartError`].
-pub(super) async fn compare(
+pub(crate) async fn compare(
     store: &dyn EventStore,
     vault: &dyn Vault,
+    mark: LogPosition,
     known: &LogPosition,
 ) -> Result<Unknown, StartError> {
-    let Some(marked) = vault.erased_up_to().await? else {
-        return Ok(Unknown::default());
-    };
-    let mark = LogPosition::from_sequences(marked.iter().copied().map(Sequence).collect());
     if mark.reaches(known) {
         return Ok(Unknown::default());
     }
     let said = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
+    // A log that went back never comes to there, and says so.
+    drop(
+        store
+            .subscribe_to_all(known.clone())
+            .await
+            .map_err(|error| said(&error))?,
+    );
     let mut subscription = store
         .subscribe_to_all(mark.clone())
         .await
@@ -71,7 +79,7 @@ pub(super) async fn compare(
         };
         for commit in commits {
             reached.set(commit.position.partition, commit.position.sequence);
-            let Some(holder) = holder_of(&commit.commit.stream) else {
+            let Some(holder) = holder_of(&commit.commit.stream).filter(|_| known.includes(commit.position)) else {
                 continue;
             };
             for event in folded_events(&commit).map_err(|error| said(&error))? {
@@ -88,8 +96,15 @@ pub(super) async fn compare(
     for holder in &erased {
         vault.erase(*holder).await?;
     }
-    for (holder, at) in registered {
-        if !erased.contains(&holder) && vault.open(holder).await?.is_none() {
+    registered.retain(|(holder, _)| !erased.contains(holder));
+    let looks = futures::stream::iter(registered).map(|(holder, at)| async move {
+        let known = vault.open(holder).await?.is_some();
+        Ok::<_, StartError>((holder, at, known))
+    });
+    let mut looks = std::pin::pin!(looks.buffer_unordered(AT_ONCE));
+    while let Some((holder, at, known)) = looks.try_next().await? {
+        // Another issuer may have erased the person since.
+        if !known && !is_erased(store, holder).await? {
             unknown.holders.push(holder);
             let (first, last) = unknown.between.unwrap_or((at, at));
             unknown.between = Some((first.min(at), last.max(at)));
@@ -98,11 +113,22 @@ pub(super) async fn compare(
     Ok(unknown)
 }
 
+async fn is_erased(store: &dyn EventStore, holder: HolderId) -> Result<bool, StartError> {
+    let stream = holder_stream(holder);
+    for commit in store.read_stream(&stream, Revision::EMPTY).await? {
+        let events = folded_events(&commit).map_err(|error| StartError::Log(error.to_string()))?;
+        if events.iter().any(|event| matches!(event, Event::HolderErased(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Moves the vault's mark on with each snapshot.
-pub(super) struct VaultMark {
-    pub(super) vault: Arc<dyn Vault>,
-    pub(super) queue: Arc<ErasureQueue>,
-    pub(super) progress: Progress,
+pub(crate) struct VaultMark {
+    pub(crate) vault: Arc<dyn Vault>,
+    pub(crate) queue: Arc<ErasureQueue>,
+    pub(crate) progress: Progress,
 }
 
 #[async_trait]

@@ -1,0 +1,179 @@
+//! `citycode vault suspend-unknown`: a restore's last step. Who registered after the backup of the vault is in the log and
+//! not in the vault; that person may register again, so the codes that the vault leads to nobody are suspended first.
+
+mod place;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_domain::time::Timestamp;
+use citycode_event_store::{LogPosition, Sequence};
+use citycode_holder_log::HolderLog;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::Entropy;
+use citycode_service_kit::health::HealthRegistry;
+use citycode_service_kit::problem::Code;
+use clap::Args;
+use serde_json::json;
+
+use crate::compose::following::{FollowedRegister, follow_register};
+use crate::compose::unknown_holders::{
+    End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people,
+};
+use crate::compose::{StartError, Surroundings, vault_age};
+use crate::failure::Failure;
+use crate::output::Output;
+use place::Place;
+
+/// Above one living code in so many the count must be typed: more than a backup of yesterday lacks.
+const LARGEST_SHARE: u64 = 1_000;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  citycode vault suspend-unknown --config vault.toml --backup /backup/vault-2026-11-25 --dry-run\n  citycode vault suspend-unknown --data /var/lib/citycode --backup /backup/citycode-2026-11-25\n\nStop every issuer, or `citycode up`, first. On servers the NATS users are an issuer's of the log and of the vault, and the folder `keys` of the configuration holds vault-master.key. With --data the configuration is that of `citycode up`.\nWhoever is suspended registers again and gets new codes. Cut short, run it again."
+)]
+pub(super) struct UnknownArgs {
+    /// The configuration file (TOML), of the services' form; with --data that of `citycode up`.
+    #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The data folder of a `citycode up`, instead of a city on servers.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The backup whose vault was restored; it is refused where the vault that stands is another one or older. A folder
+    /// that `vault back-up` made; with --data a copy of the data folder, or of its folder `vault`.
+    #[arg(long, value_name = "FOLDER")]
+    backup: PathBuf,
+    /// Revoke the codes for good instead of suspending them.
+    #[arg(long)]
+    revoke: bool,
+    /// How many codes are meant; asked for where they are more than one living code in 1,000.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Only list them.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(
+    args: &UnknownArgs,
+    output: Output,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let surroundings = Surroundings {
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+    };
+    let place = Place::open(args, &surroundings).await?;
+    let (log, _follower) = fold(&place, &surroundings).await?;
+    let vault = &*place.vault;
+    let end = if args.revoke { End::Revoked } else { End::Suspended };
+    let now = Timestamp(clock.now().0);
+    let living = living_codes(&log, now);
+    let people = unknown_people(vault, &log, now).await;
+    let people = people.map_err(|error| failed(&error))?;
+    let found = codes_to_end(&log, Whose::Of(&people), end, now);
+    let codes = Listed::new(living, &found);
+    if args.dry_run {
+        return codes.tell(0, end, output);
+    }
+    confirm(args.count, &codes)?;
+    let known = folded(&log);
+    let before = vault.erased_up_to().await.map_err(|error| failed(&error))?;
+    // Before the mark moves past them: whom the log erased since the backup.
+    let mark = before.clone().unwrap_or_else(|| vec![0; known.partitions()]);
+    let mark = LogPosition::from_sequences(mark.into_iter().map(Sequence).collect());
+    let compared = vault_age::compare(&*place.store, vault, mark, &known).await;
+    compared.map_err(StartError::into_failure)?;
+    let ended = end_codes(&log, found, end, &surroundings).await;
+    let ended = ended.map_err(StartError::into_failure)?;
+    let reached: Vec<u64> = known.iter().map(|(_, sequence)| sequence.0).collect();
+    let noted = vault.note_erased_up_to(before.as_deref(), &reached).await;
+    if !noted.map_err(|error| failed(&error))? {
+        let why = "an issuer works on the vault meanwhile";
+        return Err(refused(why, "stop every issuer and run it again"));
+    }
+    codes.tell(ended, end, output)
+}
+
+/// The codes that are meant, and how many live.
+struct Listed {
+    living: u64,
+    codes: Vec<String>,
+}
+
+impl Listed {
+    fn new(living: u64, found: &[HoldersCodes]) -> Self {
+        let codes = found.iter().flat_map(|one| &one.codes);
+        let mut codes: Vec<String> = codes.map(ToString::to_string).collect();
+        codes.sort_unstable();
+        Self { living, codes }
+    }
+
+    fn count(&self) -> u64 {
+        self.codes.len() as u64
+    }
+
+    fn tell(&self, ended: u64, end: End, output: Output) -> Result<(), Failure> {
+        let revoked = end == End::Revoked;
+        let whole = json!({
+            "living": self.living,
+            "unknown": self.count(),
+            "ended": ended,
+            "revoked": revoked,
+            "codes": self.codes,
+        });
+        let mut facts = vec![
+            ("living codes", self.living.to_string()),
+            ("of people whom the vault does not know", self.count().to_string()),
+        ];
+        facts.extend(self.codes.iter().map(|code| ("code", code.clone())));
+        facts.push((if revoked { "revoked now" } else { "suspended now" }, ended.to_string()));
+        output.thing(&whole, &facts)
+    }
+}
+
+/// Refuses a number of codes that no ordinary backup lacks, until it was typed.
+fn confirm(typed: Option<u64>, codes: &Listed) -> Result<(), Failure> {
+    let (count, living) = (codes.count(), codes.living);
+    let is_large = count * LARGEST_SHARE > living;
+    if typed == Some(count) || (typed.is_none() && !is_large) {
+        return Ok(());
+    }
+    let why = format!("{count} of {living} living codes have a holder or guardian whom the vault does not know");
+    Err(refused(
+        why,
+        &format!("look at them with --dry-run; if that is meant, say --count {count}"),
+    ))
+}
+
+/// The register of the whole log, and a writer on it.
+async fn fold(place: &Place, surroundings: &Surroundings) -> Result<(HolderLog, tokio::task::JoinHandle<()>), Failure> {
+    let component = HealthRegistry::new().component("log");
+    let clock = &surroundings.clock;
+    let followed = follow_register(&place.store, &place.register, Vec::new(), None, component, clock).await;
+    let FollowedRegister {
+        register,
+        progress,
+        follower,
+    } = followed.map_err(StartError::into_failure)?;
+    progress.wait_until_live().await.map_err(|error| failed(&error))?;
+    let log = HolderLog::new(Arc::clone(&place.store), register, progress, Vec::new());
+    Ok((log, follower))
+}
+
+/// Up to where the log is folded.
+fn folded(log: &HolderLog) -> LogPosition {
+    let partitions = 0..log.store().layout().partitions();
+    let points = partitions.map(|partition| log.register().point(partition).map_or(0, |point| point.sequence));
+    LogPosition::from_sequences(points.map(Sequence).collect())
+}
+
+fn refused(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
+    Failure::local("nothing was suspended", why, what_to_do)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    let what = format_args!("the codes of unknown people were not all found");
+    Failure::of_code(Code::Unavailable, what, error, Some("mend that and run it again"))
+}

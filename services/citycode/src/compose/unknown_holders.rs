@@ -1,0 +1,172 @@
+//! Codes of people whom the vault does not know: such a person may register again, so the codes that live are suspended or
+//! revoked first. Otherwise the same person would hold two valid ones, and a loss report would reach only one (R3). A
+//! family code rests on its guardian too, who would get another one as a new holder.
+
+use std::collections::HashSet;
+
+use citycode_acts::RequestMeaning;
+use citycode_domain::event::{CodeRevoked, CodeSuspended, Event, Sealed};
+use citycode_domain::ids::{CodeId, CommandId, HolderId};
+use citycode_domain::lifecycle::{HolderState, SlotState};
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_service_kit::entropy::Draw as _;
+use citycode_vault::{Vault, VaultError};
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::{StartError, Surroundings};
+
+/// Holders whose codes are ended at once: enough that commits share syncs.
+const AT_ONCE: usize = 256;
+/// Holders that are looked up at once: on servers each look is a round trip.
+const LOOKS_AT_ONCE: usize = 64;
+
+/// What becomes of a code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// It refuses, and an officer may let it live again.
+    Suspended,
+    /// It is dead for good.
+    Revoked,
+}
+
+impl End {
+    /// Whether it changes this code: a suspended one is not suspended again.
+    fn changes(self, slot: &SlotState) -> bool {
+        self == Self::Revoked || !slot.held
+    }
+}
+
+/// Whose codes are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose<'a> {
+    /// Everybody's.
+    All,
+    /// Those that rest on one of these people, as holder or as guardian.
+    Of(&'a HashSet<HolderId>),
+}
+
+impl Whose<'_> {
+    fn includes(self, holder: HolderId, slot: &SlotState) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(people) => {
+                let guardian = slot.slot.guardian;
+                people.contains(&holder) || guardian.is_some_and(|guardian| people.contains(&guardian))
+            }
+        }
+    }
+}
+
+/// Living codes of one holder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct HoldersCodes {
+    holder: HolderId,
+    pub(crate) codes: Vec<CodeId>,
+}
+
+/// The living codes that an ending would change. It is repeatable: what ended is not found again.
+pub(crate) fn codes_to_end(log: &HolderLog, whose: Whose<'_>, end: End, now: Timestamp) -> Vec<HoldersCodes> {
+    let holders = log.register().holders().into_iter();
+    let found = holders.filter_map(|holder| {
+        let (state, _) = log.register().get(holder)?;
+        let slots = state.all_alive(now);
+        let meant = slots.filter(|slot| whose.includes(holder, slot) && end.changes(slot));
+        let codes: Vec<CodeId> = meant.map(|slot| slot.code.code_id).collect();
+        (!codes.is_empty()).then_some(HoldersCodes { holder, codes })
+    });
+    found.collect()
+}
+
+/// How many codes live.
+pub(crate) fn living_codes(log: &HolderLog, now: Timestamp) -> u64 {
+    let holders = log.register().holders().into_iter();
+    let of_each = holders.filter_map(|holder| Some(log.register().get(holder)?.0.all_alive(now).count() as u64));
+    of_each.sum()
+}
+
+/// The people, holders of living codes or guardians of such, whom the vault does not know. A person is in the vault before
+/// the log names them, so nobody is missed who registers meanwhile.
+///
+/// # Errors
+/// [`VaultError`].
+pub(crate) async fn unknown_people(
+    vault: &dyn Vault,
+    log: &HolderLog,
+    now: Timestamp,
+) -> Result<HashSet<HolderId>, VaultError> {
+    let mut people = HashSet::new();
+    for holder in log.register().holders() {
+        let Some((state, _)) = log.register().get(holder) else {
+            continue;
+        };
+        for slot in state.all_alive(now) {
+            people.insert(holder);
+            people.extend(slot.slot.guardian);
+        }
+    }
+    let looks = futures::stream::iter(people).map(|person| async move {
+        let known = vault.open(person).await?.is_some();
+        Ok::<_, VaultError>((!known).then_some(person))
+    });
+    let unknown = looks.buffer_unordered(LOOKS_AT_ONCE);
+    unknown
+        .try_filter_map(|person| std::future::ready(Ok(person)))
+        .try_collect()
+        .await
+}
+
+/// Ends these codes; one that ended meanwhile stays so. How many were ended.
+///
+/// # Errors
+/// [`StartError::Log`]; some may be ended by then.
+pub(crate) async fn end_codes(
+    log: &HolderLog,
+    codes: Vec<HoldersCodes>,
+    end: End,
+    surroundings: &Surroundings,
+) -> Result<u64, StartError> {
+    let ended = futures::stream::iter(codes).map(|codes| end_codes_of(log, codes, end, surroundings));
+    ended
+        .buffer_unordered(AT_ONCE)
+        .try_fold(0, |sum, one| std::future::ready(Ok(sum + one)))
+        .await
+}
+
+async fn end_codes_of(
+    log: &HolderLog,
+    HoldersCodes { holder, codes }: HoldersCodes,
+    end: End,
+    surroundings: &Surroundings,
+) -> Result<u64, StartError> {
+    let context = CommandContext {
+        caller: "recovery".into(),
+        command_id: CommandId(surroundings.entropy.array()),
+        request_digest: RequestMeaning::of("unknown_to_vault").holder(Some(holder)).finish(),
+        actor: "recovery".into(),
+        trace_context: None,
+        now: Timestamp(surroundings.clock.now().0),
+        begun: Begun::default(),
+    };
+    let mut decide =
+        PureDecision(|state: &HolderState, now| Ok::<_, std::convert::Infallible>(endings(state, &codes, end, now)));
+    let executed = log.execute(holder, &context, &mut decide).await;
+    let executed = executed.map_err(|error| StartError::Log(error.to_string()))?;
+    Ok(executed.events.len() as u64)
+}
+
+/// The key under which a reason would be sealed was lost with the person, so none is given.
+fn endings(state: &HolderState, codes: &[CodeId], end: End, now: Timestamp) -> Vec<Event> {
+    let meant = state
+        .all_alive(now)
+        .filter(|slot| codes.contains(&slot.code.code_id) && end.changes(slot));
+    meant
+        .map(|slot| {
+            let (code, reason) = (slot.code_ref(), Sealed::default());
+            match end {
+                End::Suspended => Event::CodeSuspended(CodeSuspended { code, reason }),
+                End::Revoked => Event::CodeRevoked(CodeRevoked { code, reason }),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! The data folder of a `citycode up` that does not run, for a command that repairs something in it. It is opened as a
+//! start opens it, with every check, and nobody is served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_event_store::EventStore;
+use citycode_service_kit::config::{self, Sources};
+use citycode_vault::Vault;
+
+use super::folder_manifest::{FolderManifest, Part};
+use super::ground::Ground;
+use super::settings::Settings;
+use super::{PartError, recovery};
+use crate::compose::snapshots::RegisterSnapshot;
+use crate::compose::{StartError, Surroundings};
+
+/// An open folder; other processes are kept out as long as it lives.
+pub(crate) struct StoppedSystem {
+    ground: Ground,
+}
+
+impl StoppedSystem {
+    /// Opens the folder `data`, by the configuration file of its `up`.
+    ///
+    /// # Errors
+    /// [`StartError`]: what keeps `up` from starting, but for a vault that is older than the log.
+    pub(crate) async fn open(
+        config: Option<PathBuf>,
+        data: &std::path::Path,
+        surroundings: &Surroundings,
+    ) -> Result<Self, StartError> {
+        let sources = Sources::from_process(config).with_flag("data", Some(data.display().to_string()));
+        let settings: Settings = config::load(&sources)?;
+        let manifest = FolderManifest::read(data).map_err(PartError::from)?;
+        let unusable = |why: &str| PartError::Unusable {
+            part: Part::Vault,
+            why: why.into(),
+        };
+        let Some(manifest) = manifest.filter(FolderManifest::is_complete) else {
+            let why = format!(
+                "{} is no data folder that `citycode up` of this release has used",
+                data.display()
+            );
+            return Err(unusable(&why).into());
+        };
+        if manifest.is_beginning(Part::Vault) {
+            let why = "it is being begun anew: start `citycode up`, which suspends every living code";
+            return Err(unusable(why).into());
+        }
+        let ground = Ground::open(&settings, surroundings).await?;
+        recovery::look(&ground, &settings).await?;
+        Ok(Self { ground })
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.ground.store)
+    }
+
+    pub(crate) fn vault(&self) -> Arc<dyn Vault> {
+        Arc::clone(&self.ground.vault)
+    }
+
+    /// The register as the last start left it.
+    pub(crate) fn register(&self) -> RegisterSnapshot {
+        RegisterSnapshot::open(self.ground.folder.join("projections/register"), self.ground.identity)
+    }
+}
