@@ -107,10 +107,12 @@ impl Failure {
         }
     }
 
-    /// An earlier attempt was sent and its answer lost: that this one could not do it says nothing of that one.
+    /// An earlier attempt was sent and its answer lost: that this one could not do it, or was over a limit or under a token
+    /// that no longer holds, says nothing of that one.
     #[must_use]
     pub fn after_a_lost_answer(mut self) -> Self {
-        let could_not = self.exit == EXIT_UNAVAILABLE || self.exit == Code::Internal.exit_code();
+        let says_nothing = [Code::Unavailable, Code::Internal, Code::RateLimited, Code::NotAllowed];
+        let could_not = says_nothing.iter().any(|code| self.exit == code.exit_code());
         if let Some(problem) = self
             .problem
             .as_mut()
@@ -121,12 +123,17 @@ impl Failure {
         self
     }
 
+    /// What became of the change, where a server said that.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let outcome = self.problem.as_ref().and_then(|problem| problem.get("outcome"));
+        outcome.and_then(Value::as_str).and_then(Outcome::parse)
+    }
+
     /// Says what to do about what became of the change that this command asked for.
     #[must_use]
     pub fn of_command(mut self, command_id: Option<Uuid>) -> Self {
-        let outcome = self.problem.as_ref().and_then(|problem| problem.get("outcome"));
-        let outcome = outcome.and_then(Value::as_str).and_then(Outcome::parse);
-        let fix = match (outcome, command_id) {
+        let fix = match (self.outcome(), command_id) {
             (Some(Outcome::Unknown), Some(id)) => {
                 format!(
                     "it may have been done: run the same command again with --command-id {id}, which does nothing twice"

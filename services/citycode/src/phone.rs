@@ -102,6 +102,21 @@ impl Phone {
         self.write(&store)
     }
 
+    /// Forgets the key of a command that gave no code and never will, so that attempts that were refused leave nothing.
+    ///
+    /// # Errors
+    /// [`Failure`] if the file cannot be used.
+    pub fn forget(&self, command_id: Uuid) -> Result<(), Failure> {
+        let _lock = self.lock()?;
+        let mut store = self.read(true)?;
+        let unused = |entry: &Entry| entry.command_id == command_id && entry.code_id.is_none();
+        if store.keys.iter().any(unused) {
+            store.keys.retain(|entry| !unused(entry));
+            self.write(&store)?;
+        }
+        Ok(())
+    }
+
     /// What the phone shows at this moment.
     ///
     /// # Errors
@@ -209,6 +224,20 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(phone.key_for(one, "live", &entropy).unwrap(), first);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_command_that_was_refused_leaves_no_key_and_takes_no_other_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let (phone, entropy) = (Phone::at(&dir.path().join("phone.json")), SeededEntropy::new(1));
+        let (refused, unsure) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let key = phone.key_for(refused, "live", &entropy).unwrap();
+        let kept = phone.key_for(unsure, "live", &entropy).unwrap();
+        phone.forget(refused).unwrap();
+        phone.forget(refused).unwrap();
+        assert_eq!(phone.read(false).unwrap().keys.len(), 1);
+        assert_eq!(phone.key_for(unsure, "live", &entropy).unwrap(), kept);
+        assert_ne!(phone.key_for(refused, "live", &entropy).unwrap(), key);
     }
 
     #[test]

@@ -34,15 +34,16 @@ impl Issuer {
         // What others' codes rest on this person as a family member ends first, while the person is still there: also
         // what another issuer has just recorded. What one records from now on ends by `orphans`.
         self.desk.log.catch_up_with_all().await.map_err(cannot_catch_up)?;
+        let mut begun = false;
         for dependent in self.desk.log.register().dependents_of(holder) {
             match self
                 .end_relationship(caller, &request.command_id, holder, dependent, now)
                 .await
             {
-                Ok(()) => {}
+                Ok(()) => begun = true,
                 // Ended in the meantime, or the dependent is gone.
                 Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}
-                Err(problem) => return Err(problem),
+                Err(problem) => return Err(half_done(problem, begun)),
             }
         }
         let meaning = RequestMeaning::of("erase").holder(Some(holder));
@@ -61,7 +62,7 @@ impl Issuer {
             .log
             .execute(holder, &context, &mut decide)
             .await
-            .map_err(problem_of_execute)?;
+            .map_err(|error| half_done(problem_of_execute(error), begun))?;
         self.desk
             .vault
             .erase(holder)
@@ -69,6 +70,15 @@ impl Issuer {
             .map_err(|error| problem_of_vault(&error))?;
         Ok(EraseResponse {})
     }
+}
+
+/// The problem of an erasure of which a part may be done: relationships have ended, and stay so.
+fn half_done(problem: Problem, begun: bool) -> Problem {
+    if !begun || problem.code() != Code::Unavailable {
+        return problem;
+    }
+    Problem::outcome_unknown("a part of the erasure was done, and the rest was not")
+        .with_fix("repeat the erasure with the same command id: it goes on where it was")
 }
 
 /// First pause before a vault that could not be reached is tried again; it doubles up to [`LONGEST_PAUSE`].

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use citycode_service_kit::problem::Outcome;
 use clap::Args;
 use serde_json::Value;
 
@@ -59,7 +60,14 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
         .await;
     let code = match issued {
         Ok(code) => code,
-        Err(failure) => return Err(without_phone(session, args, failure).await),
+        Err(failure) => {
+            // Under an id that was just drawn there is no earlier attempt that may have given a code for the key.
+            let for_good = session.command_id.is_none() && failure.outcome() == Some(Outcome::NotDone);
+            if let Some(phone) = phone.filter(|_| for_good) {
+                phone.forget(command_id)?;
+            }
+            return Err(without_phone(session, args, failure).await);
+        }
     };
     let kept = phone.map_or(Ok(()), |phone| {
         let issued = super::issued(&code)?;

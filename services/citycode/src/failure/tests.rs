@@ -105,3 +105,29 @@ fn the_line_says_what_to_do_about_what_became_of_a_change() {
     let refused = failure("not_done", "on_hold");
     assert_eq!(refused.line(), "citycode: T: D, wait [on_hold]");
 }
+
+#[test]
+fn what_a_later_attempt_is_refused_for_says_nothing_of_one_whose_answer_was_lost() {
+    let refused = |code: &str, status: u16| {
+        Failure::from_problem(json!({
+            "code": code, "title": "T", "detail": "D", "status": status, "outcome": "not_done",
+        }))
+    };
+    for (code, status) in [
+        ("unavailable", 503),
+        ("internal", 500),
+        ("rate_limited", 429),
+        ("not_allowed", 401),
+    ] {
+        let failure = refused(code, status);
+        assert_eq!(failure.outcome(), Some(Outcome::NotDone));
+        assert_eq!(
+            failure.after_a_lost_answer().outcome(),
+            Some(Outcome::Unknown),
+            "{code}"
+        );
+    }
+    // A rule speaks of what the log has.
+    let by_a_rule = refused("on_hold", 409).after_a_lost_answer();
+    assert_eq!(by_a_rule.outcome(), Some(Outcome::NotDone));
+}

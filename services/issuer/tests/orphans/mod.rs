@@ -7,10 +7,12 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, erase_holder, relationship};
 use citycode_domain::time::Timestamp;
+use citycode_event_store::memory::AppendFault;
 use citycode_holder_log::{Begun, CommandContext, PureDecision};
 use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::problem::{Code, Outcome};
 use citycode_testkit::{IdNumbers, eventually};
-use citycode_wire::proto::issuer::v1::{CodeLife, IssueRequest, ListCodesRequest, RelateRequest};
+use citycode_wire::proto::issuer::v1::{CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest};
 
 use crate::fixture::{City, TODAY};
 use crate::{issue, lives};
@@ -102,4 +104,56 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     .await;
     ending.abort();
     city.issuer.end_orphaned().await.expect("nothing is left to end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r28_an_erasure_that_stops_halfway_does_not_say_that_nothing_was_done() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(32);
+    let guardian = city.resident(numbers.aged(40, TODAY)).await;
+    let child = city.resident(numbers.aged(8, TODAY)).await;
+    let relate = RelateRequest {
+        guardian_id_number: guardian.clone(),
+        dependent_id_number: child,
+        ..RelateRequest::default()
+    };
+    let erase = EraseRequest {
+        id_number: guardian,
+        command_id: vec![7; 16],
+        ..EraseRequest::default()
+    };
+    city.store.fail_next_append(AppendFault::Unavailable);
+    let refused = city
+        .issuer
+        .relate(&city.admin, &relate)
+        .await
+        .expect_err("the log takes nothing");
+    assert_eq!(refused.outcome(), Some(Outcome::NotDone));
+    city.issuer.relate(&city.admin, &relate).await.expect("related");
+    city.store.fail_next_append(AppendFault::Unavailable);
+    let untouched = city
+        .issuer
+        .erase(&city.admin, &erase)
+        .await
+        .expect_err("the log takes nothing");
+    assert_eq!(
+        (untouched.code(), untouched.outcome()),
+        (Code::Unavailable, Some(Outcome::NotDone))
+    );
+    // The end of the relationship is taken, and then nothing more.
+    city.store.fail_next_append(AppendFault::CommittedButUnknown);
+    city.store.fail_next_append(AppendFault::Unavailable);
+    let halfway = city
+        .issuer
+        .erase(&city.admin, &erase)
+        .await
+        .expect_err("the log takes no more");
+    assert_eq!(
+        (halfway.code(), halfway.outcome()),
+        (Code::Unavailable, Some(Outcome::Unknown))
+    );
+    city.issuer
+        .erase(&city.admin, &erase)
+        .await
+        .expect("it goes on where it was");
 }

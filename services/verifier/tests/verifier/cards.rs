@@ -1,15 +1,18 @@
 //! ID cards: beside a code, instead of one, and as something that a machine would search through.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_domain::admission::Reason;
+use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecords, ShownBytes};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Code as ProblemCode;
 use citycode_verifier::Verifier;
 use citycode_wire::proto::verifier::v1::VerifyRequest;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::city::{City, Code, LI, WANG, caller, card, desk, request, words};
+use crate::city::{City, Code, LI, WANG, caller, card, desk, holder_stream, request, words};
 
 /// A paper code and a card beside it, at one of two devices of a staffed place.
 fn beside(code: &Code, number: &str, device: &str) -> VerifyRequest {
@@ -142,6 +145,47 @@ async fn r19_a_search_by_many_devices_raises_one_alarm_and_questions_raise_none(
             assert_eq!(alarms(), u64::from(counted >= 30), "{counted} cards");
         }
     }
+}
+
+/// Records that cannot be reached.
+struct Away;
+
+#[tonic::async_trait]
+impl ScanRecords for Away {
+    fn note(&self, _: &ScanNote<&str>) {}
+
+    async fn register(&self, _: &ScanNote<&str>, _: ShownBytes) -> Result<Registered, RecordsError> {
+        Err(RecordsError::Unavailable("away".into()))
+    }
+
+    async fn registered(&self, _: &ScanNote<&str>, _: &ShownBytes) -> Result<Option<Registered>, RecordsError> {
+        Err(RecordsError::Unavailable("away".into()))
+    }
+
+    async fn flush(&self) {}
+}
+
+/// R23, R24: an answer that needs no records is given where the records are away.
+#[tokio::test]
+async fn r23_what_is_refused_or_cannot_be_checked_needs_no_records() {
+    let city = City::new().await;
+    let (alive, dead) = (city.issue("offline", 1).await, city.issue("offline", 2).await);
+    let revoked = CodeRevoked {
+        code: dead.issued.code,
+        reason: Sealed::default(),
+    };
+    city.tell(&holder_stream(), Event::CodeRevoked(revoked)).await;
+    let verifier = city.verifier_with(Arc::new(Away)).await;
+    for number in [WANG, LI] {
+        assert_eq!(says(&verifier, &beside(&dead, number, "gate-1")).await, "Revoked");
+        assert_eq!(says(&verifier, &beside(&alive, number, "gate-1")).await, "unavailable");
+    }
+    city.clock.advance(Duration::from_secs(61));
+    assert_eq!(says(&verifier, &beside(&alive, WANG, "gate-1")).await, "TooStale");
+    let at_desk = verifier
+        .verify(&desk(), &request("sampling_desk", &alive.text, "s/1"))
+        .await;
+    assert_eq!(words(&at_desk.unwrap()).1, Reason::TooStale);
 }
 
 #[tokio::test]

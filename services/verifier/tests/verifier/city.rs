@@ -15,6 +15,7 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Partition, Position, StreamName, StreamState};
 use citycode_projection::LogIdentity;
+use citycode_scan_records::ScanRecords;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
@@ -130,12 +131,17 @@ impl City {
 
     /// Another verifier of the city, with the same records.
     pub(crate) async fn another_verifier(&self) -> Arc<Verifier> {
+        self.verifier_with(Arc::clone(&self.records) as _).await
+    }
+
+    /// Another verifier of the city, with records of its own.
+    pub(crate) async fn verifier_with(&self, records: Arc<dyn ScanRecords>) -> Arc<Verifier> {
         let parts = VerifierParts {
             policy: Arc::clone(&self.policy),
             clock: Arc::clone(&self.clock) as _,
             vault: Arc::clone(&self.vault) as _,
             id_check_key: id_check_key(),
-            records: Arc::clone(&self.records) as _,
+            records,
             fingerprint_key: [8; 16],
             identity: identity(),
         };
