@@ -1,6 +1,8 @@
 //! A vault that was lost, or brought back and lacks people whom the log registered since: no issuer serves beside it before
 //! their codes are suspended.
 
+mod second_time;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -225,11 +227,20 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
         .await;
     life.stop().await;
 
+    let backup = city.folder.path().join("vault").display().to_string();
+    succeeds(&city, "backup", &["vault", "back-up", "--to", &backup]).await;
     for partition in 0..4 {
         delete_stream(&city, &format!("CC_EV_{partition:02}")).await;
     }
     refused(&[], &["the part `log` is missing", log_id.trim(), "archive"]).await;
     refused(&["--no-vault"], &["the part `log` is missing"]).await;
+    // The city begins again, but for what is forgotten.
+    delete_stream(&city, "KV_CC_VAULT").await;
+    refused(&[], &["the part `scans` belongs to another event log"]).await;
+    issuer_is_refused(&city, "issuer", &["the part `state`", log_id.trim()]).await;
+    restore_vault(&city, &backup).await;
+    refused(&[], &["the part `vault` belongs to the event log", log_id.trim()]).await;
+    issuer_is_refused(&city, "new-issuer", &["the part `vault` belongs to another event log"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

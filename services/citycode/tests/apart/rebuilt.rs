@@ -4,7 +4,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, NatsServer, Process, Running, eventually};
+use citycode_testkit::{IdNumbers, NatsServer, Process, Running, StartError, eventually, free_port};
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -95,12 +95,30 @@ fn token(code: &Value) -> &str {
     code["token"].as_str().expect("a code")
 }
 
+/// The last step: no issuer starts before the codes of people whom the vault does not know are suspended.
+async fn ends_codes_of_the_forgotten(city: &City, backup: &str, lost: &Value) {
+    let started = city
+        .try_launch(&issuer(), "issuer-too-early", free_port(), city.urls(), "")
+        .await;
+    let Err(StartError::Ended { said, .. }) = started else {
+        panic!("an issuer starts beside a vault that is older than the log");
+    };
+    assert!(said.contains("the part `vault` is older"), "{said}");
+    let config = city.config_of("issuer").display().to_string();
+    let words = ["vault", "suspend-unknown", "--output", "json", "--config", &config];
+    let words = [&words[..], &["--backup", backup, "--count", "1"]].concat();
+    let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
+    let done: Value = serde_json::from_slice(&citycode(&words).await).expect("JSON");
+    assert_eq!((&done["codes"], &done["ended"]), (&json!([lost["code_id"]]), &json!(1)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     let mut city = City::secured().await;
     city.provision().await;
     let mut numbers = IdNumbers::new(21);
     let (stays, goes) = (numbers.born(date(1950, 5, 5)), numbers.born(date(1951, 5, 5)));
+    let late = numbers.born(date(1952, 5, 5));
     let backup = city.folder.path().join("vault").display().to_string();
     let life = Life::start(&city, "before").await;
     for number in [&stays, &goes] {
@@ -112,6 +130,8 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     assert!(!again.status.success(), "it writes over a backup");
     city.post(life.door.url(), "erase", json!({ "id_number": goes })).await;
     let code = life.issue(&city, &stays).await;
+    city.register(life.door.url(), &late).await;
+    let lost = life.issue(&city, &late).await;
     drop(life);
     let archive = city.folder.path().join("archive").display().to_string();
     let archived = moved(&moving(&city, &city.urls()[0], &archive, "archive", city.server())).await;
@@ -129,8 +149,9 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     city.move_to(empty);
     succeeded(&vault(&city, &["bring-back", "--from", &backup]).await);
     city.provision().await;
+    ends_codes_of_the_forgotten(&city, &backup, &lost).await;
     let life = Life::start(&city, "after").await;
-    for (code, wanted) in [(&code, "admit"), (&old, "refuse")] {
+    for (code, wanted) in [(&code, "admit"), (&old, "refuse"), (&lost, "refuse/suspended")] {
         eventually("its codes are what they were", PATIENCE, || async {
             city.decision(life.door.url(), "staffed", token(code))
                 .await
