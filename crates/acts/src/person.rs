@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use citycode_domain::event::Sealed;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::policy::{ChannelPolicy, KindPolicy, Policy};
+use citycode_domain::reason::ActReason;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Begun, CommandContext, HolderLog};
 use citycode_service_kit::assertion::Assertions;
@@ -24,6 +26,8 @@ use crate::refusal::problem_of_vault;
 
 /// Every call meets it, until the clock has caught up.
 static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
+/// What a reason is sealed for: nothing else that is sealed under the same key opens as one.
+const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
 /// Longest word for the way in which a person was authenticated.
 const MAX_METHOD_BYTES: usize = 32;
 
@@ -220,10 +224,22 @@ impl Desk {
         if !channel.needs_assertion {
             return Ok(if method.is_empty() { "unspecified" } else { method }.to_owned());
         }
+        self.authenticate_by_assertion(authentication, id_number)
+    }
+
+    /// As [`Desk::authenticate`], with an assertion whatever the policy asks of the channel.
+    ///
+    /// # Errors
+    /// `not_allowed`.
+    pub fn authenticate_by_assertion(
+        &self,
+        authentication: Authentication<'_>,
+        id_number: &IdNumber,
+    ) -> Result<String, Problem> {
         let Some(assertions) = &self.assertions else {
             return Err(Problem::new(
                 Code::NotAllowed,
-                "this channel needs an assertion, and no identity provider is configured",
+                "the channel needs an assertion for this, and no identity provider is configured",
             ));
         };
         let proof = assertions.redeem(authentication.assertion, id_number.as_bytes(), self.clock.now());
@@ -288,6 +304,19 @@ impl Desk {
         let key = self.vault.reason_key(id_number).await;
         let key = key.map_err(|error| problem_of_vault(&error))?;
         key.ok_or_else(not_registered)
+    }
+
+    /// A reason in words, sealed under a key that goes with the person, and its digest for telling a repeated request from
+    /// another.
+    ///
+    /// # Errors
+    /// `invalid_request`.
+    pub fn seal_reason(&self, reason: &str, key: &HolderKey) -> Result<(Sealed, [u8; 32]), Problem> {
+        let reason =
+            ActReason::parse(reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+        let words = reason.as_str().as_bytes();
+        let sealed = key.seal(REASON_CONTEXT, self.entropy.array(), words);
+        Ok((Sealed(sealed), key.digest(words)))
     }
 
     /// What is kept of a holder.

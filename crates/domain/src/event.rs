@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, StatusRef};
+use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, StatusRef};
 use crate::standing::Standing;
 use crate::time::Timestamp;
 
@@ -152,6 +152,15 @@ pub struct StandingChanged {
     pub reason: Sealed,
 }
 
+/// A person's name was corrected. The names stand in the vault alone (R28); codes stay as they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HolderRenamed {
+    /// Under which the vault has the new name.
+    pub change: NameChangeId,
+    /// Why, sealed.
+    pub reason: Sealed,
+}
+
 /// A holder is forgotten; every code died (R28).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HolderErased {
@@ -244,6 +253,7 @@ pub enum Event {
     CodeSuspended(CodeSuspended),
     CodeReinstated(CodeReinstated),
     StandingChanged(StandingChanged),
+    HolderRenamed(HolderRenamed),
     HolderErased(HolderErased),
     IndexBlockLeased(IndexBlockLeased),
     IndexRangeRevoked(IndexRangeRevoked),
@@ -267,6 +277,7 @@ impl Event {
             Self::CodeSuspended(_) => "CodeSuspended",
             Self::CodeReinstated(_) => "CodeReinstated",
             Self::StandingChanged(_) => "StandingChanged",
+            Self::HolderRenamed(_) => "HolderRenamed",
             Self::HolderErased(_) => "HolderErased",
             Self::IndexBlockLeased(_) => "IndexBlockLeased",
             Self::IndexRangeRevoked(_) => "IndexRangeRevoked",

@@ -76,6 +76,10 @@ byte_id!(
     CodeId, 8
 );
 byte_id!(
+    /// One correction of a person's name: 128 random bits under which the log and the vault mean the same one.
+    NameChangeId, 16
+);
+byte_id!(
     /// A caller's name for one attempt at a change; sent again it has no second effect.
     CommandId, 16
 );

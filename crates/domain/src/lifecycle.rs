@@ -11,6 +11,7 @@ pub mod issue_code;
 pub mod officer_hold;
 pub mod register_holder;
 pub mod relationship;
+pub mod rename_holder;
 pub mod report_loss;
 pub mod reprint_code;
 pub mod revoke_code;

@@ -22,7 +22,7 @@ pub trait SystemFold: Send + Sync {
     fn fold_system(&self, event: &Event, position: Position) -> Result<(), String>;
 
     /// An event of a holder's stream, after the register has it; its sealed fields are left empty. Must not block.
-    fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event) {}
+    fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event, _position: Position) {}
 }
 
 /// The fold of a writer: every commit goes into the register, system events to their keepers.
@@ -59,7 +59,8 @@ impl Fold for RegisterFold {
         }
         if let Some(holder) = holder {
             for event in &events {
-                self.keepers.iter().for_each(|keeper| keeper.fold_holder(holder, event));
+                let keepers = self.keepers.iter();
+                keepers.for_each(|keeper| keeper.fold_holder(holder, event, commit.position));
             }
         }
         Ok(())

@@ -19,17 +19,19 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::name::PersonName;
 use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::log_binding::{self, BindingError, ForLog};
+use crate::names::NameStep;
 use crate::page_keys::PageKeys;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
-use crate::{FillRandom, Found, Vault, VaultError};
+use crate::{FillRandom, Found, NameApplied, Vault, VaultError};
 pub use copy::{VaultCopy, copy_of};
 use rows::Rows;
 
@@ -189,6 +191,12 @@ impl EmbeddedVault {
     }
 }
 
+impl EmbeddedVault {
+    async fn rename(&self, holder: HolderId, step: NameStep) -> Result<NameApplied, VaultError> {
+        self.ask(|answer| writer::Job::Rename { holder, step, answer }).await
+    }
+}
+
 impl Core {
     pub(crate) fn id_tag(&self, id_number: &IdNumber) -> [u8; 32] {
         let tag = hmac::sign(&self.index_key, id_number.as_bytes());
@@ -251,6 +259,19 @@ impl Vault for EmbeddedVault {
 
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         self.core.open_person(holder)
+    }
+
+    async fn stage_name(&self, holder: HolderId, change: NameChangeId, name: &PersonName) -> Result<bool, VaultError> {
+        let staged = self.rename(holder, NameStep::Stage(change, name.clone())).await?;
+        Ok(staged != NameApplied::NoPerson)
+    }
+
+    async fn apply_name(&self, holder: HolderId, change: NameChangeId) -> Result<NameApplied, VaultError> {
+        self.rename(holder, NameStep::Apply(change)).await
+    }
+
+    async fn discard_name(&self, holder: HolderId, change: NameChangeId) -> Result<(), VaultError> {
+        self.rename(holder, NameStep::Discard(change)).await.map(drop)
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {

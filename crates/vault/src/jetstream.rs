@@ -25,7 +25,8 @@
 //! What a crash leaves: between the two writes of a new person an index entry without a record, which the next call
 //! for that person completes; between the two writes of an erasure a record that no ID number leads to, which the
 //! repeat of the erasure removes; after a write a superseded version, which the page's next erasure, and each opening
-//! of the vault, removes; amid a rotation pages under either key, and the next rotation goes on. The servers' replication
+//! of the vault, removes; between the steps of correcting a name (`rename.rs`) a staged
+//! name, which whoever follows the log applies; amid a rotation pages under either key, and the next rotation goes on. The servers' replication
 //! keeps what was published for some minutes more, sealed: see docs/decisions.
 
 mod backup;
@@ -33,6 +34,7 @@ mod keys;
 mod manifest;
 mod open;
 mod pages;
+mod rename;
 mod rotate;
 mod take_over;
 
@@ -42,15 +44,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::name::PersonName;
 use citycode_jetstream::Connection;
 use citycode_jetstream::api::{self, ApiError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
+use crate::names::NameStep;
 use crate::person::{Person, PersonFile};
 use crate::seal::HolderKey;
-use crate::{FillRandom, Found, Vault, VaultError};
+use crate::{FillRandom, Found, NameApplied, Vault, VaultError};
 pub use backup::{BackupError, back_up, bring_back, is_at_or_after};
 pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
 pub use manifest::{NewVault, Origin};
@@ -351,6 +355,19 @@ impl Vault for JetStreamVault {
 
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         self.person(holder).await
+    }
+
+    async fn stage_name(&self, holder: HolderId, change: NameChangeId, name: &PersonName) -> Result<bool, VaultError> {
+        let staged = self.rename(holder, &NameStep::Stage(change, name.clone())).await?;
+        Ok(staged != NameApplied::NoPerson)
+    }
+
+    async fn apply_name(&self, holder: HolderId, change: NameChangeId) -> Result<NameApplied, VaultError> {
+        self.rename(holder, &NameStep::Apply(change)).await
+    }
+
+    async fn discard_name(&self, holder: HolderId, change: NameChangeId) -> Result<(), VaultError> {
+        self.rename(holder, &NameStep::Discard(change)).await.map(drop)
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {

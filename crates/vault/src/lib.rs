@@ -11,16 +11,19 @@
 pub mod embedded;
 pub mod jetstream;
 pub mod log_binding;
+mod names;
 mod page_keys;
 mod person;
 mod seal;
 
+pub use names::NameApplied;
 pub use person::{Person, PersonFile};
 pub use seal::{HolderKey, OpenError};
 
 use async_trait::async_trait;
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::name::PersonName;
 
 /// Fills a buffer with unpredictable bytes; handed in by whoever composes the service.
 pub type FillRandom = std::sync::Arc<dyn Fn(&mut [u8]) + Send + Sync>;
@@ -98,6 +101,27 @@ pub trait Vault: Send + Sync + 'static {
         };
         Ok(self.open(holder).await?.map(|person| person.key))
     }
+
+    /// Stages another name of a holder beside the present one, behind what is staged already. It shows nowhere until
+    /// [`Vault::apply_name`] is called with the same change; staging it again puts it behind the others. False where
+    /// nothing is kept of the holder.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn stage_name(&self, holder: HolderId, change: NameChangeId, name: &PersonName) -> Result<bool, VaultError>;
+
+    /// Makes a staged name the person's, and destroys the name before, with those that were staged before it. To be
+    /// called once the log has the change. Done once it returns; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`]; it is finished by repeating the call.
+    async fn apply_name(&self, holder: HolderId, change: NameChangeId) -> Result<NameApplied, VaultError>;
+
+    /// Destroys a staged name whose change surely does not stand in the log. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    async fn discard_name(&self, holder: HolderId, change: NameChangeId) -> Result<(), VaultError>;
 
     /// Destroys everything that leads to a holder. Done once it returns; repeating it changes nothing.
     ///

@@ -1,16 +1,21 @@
 //! What is kept of a person, and its bytes inside the seal.
 //!
 //! ```text
-//! record  = version:u8(1) holder-key:32 id-tag:32 id-number:18 flags:u8 name:text group:text
+//! record  = version:u8(1) person | version:u8(2) person changes
+//! person  = holder-key:32 id-tag:32 id-number:18 flags:u8 name:text group:text
+//! changes = count:u8 change-id:16… count:u8 (change-id:16 name:text)…   applied, oldest first; then staged, in order
 //! text    = length:u16 (big-endian) bytes   flags bit 0: disability certificate attested; bit 1: a group follows
 //! ```
+//! Version 2 is written where the name was ever corrected, which needs a log that demands reader version 2.
 
 use core::fmt;
 
 use citycode_domain::id_number::IdNumber;
+use citycode_domain::ids::NameChangeId;
 use citycode_domain::name::PersonName;
 use zeroize::Zeroizing;
 
+use crate::names::Names;
 use crate::seal::HolderKey;
 
 /// What a channel tells of a person at registration.
@@ -37,6 +42,21 @@ pub struct PersonFile {
     /// The key under which this holder's tokens and reasons are sealed.
     pub key: HolderKey,
     pub(crate) id_tag: [u8; 32],
+    pub(crate) names: Names,
+}
+
+impl PersonFile {
+    /// The change that gave the person the present name; none where it was never corrected.
+    #[must_use]
+    pub fn named_by(&self) -> Option<NameChangeId> {
+        self.names.applied.last().copied()
+    }
+
+    /// Whether a name is staged of which the log may or may not know.
+    #[must_use]
+    pub fn has_staged_name(&self) -> bool {
+        !self.names.staged.is_empty()
+    }
 }
 
 impl fmt::Debug for Person {
@@ -52,6 +72,9 @@ impl fmt::Debug for PersonFile {
 }
 
 const VERSION: u8 = 1;
+/// With changes of the name behind it.
+const VERSION_WITH_CHANGES: u8 = 2;
+const CHANGE: usize = NameChangeId::LEN;
 const HAS_DISABILITY: u8 = 1;
 const HAS_GROUP: u8 = 2;
 
@@ -65,10 +88,29 @@ pub(crate) fn encode(id_number: &IdNumber, person: &Person, key: &HolderKey, id_
     )
 }
 
-/// The record of a person who was registered elsewhere, with the key that they have had since, under this vault's tag.
+/// The record of a person who is known already, with the key that they have had since, under this tag.
 pub(crate) fn encode_again(person: &PersonFile, id_tag: &[u8; 32]) -> Zeroizing<Vec<u8>> {
     let told = (person.name.as_str(), person.disability, person.group.as_deref());
-    record(&person.id_number, told, &person.key, id_tag)
+    let plain = record(&person.id_number, told, &person.key, id_tag);
+    let Names { applied, staged } = &person.names;
+    if applied.is_empty() && staged.is_empty() {
+        return plain;
+    }
+    let texts: usize = staged.iter().map(|(_, name)| CHANGE + 2 + name.len()).sum();
+    // In one piece: what a growing buffer leaves behind is not wiped.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(plain.len() + 2 + applied.len() * CHANGE + texts));
+    bytes.push(VERSION_WITH_CHANGES);
+    bytes.extend_from_slice(&plain[1..]);
+    bytes.push(u8::try_from(applied.len()).expect("few are remembered"));
+    for change in applied {
+        bytes.extend_from_slice(&change.0);
+    }
+    bytes.push(u8::try_from(staged.len()).expect("few are staged"));
+    for (change, name) in staged {
+        bytes.extend_from_slice(&change.0);
+        push_text(&mut bytes, name);
+    }
+    bytes
 }
 
 fn record(
@@ -92,19 +134,20 @@ fn record(
     bytes.extend_from_slice(id_number);
     bytes.push(flags);
     for text in [name, group] {
-        bytes.extend_from_slice(
-            &u16::try_from(text.len())
-                .expect("names and groups are bounded at parsing")
-                .to_be_bytes(),
-        );
-        bytes.extend_from_slice(text.as_bytes());
+        push_text(&mut bytes, text);
     }
     bytes
 }
 
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).expect("names and groups are bounded at parsing");
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
 pub(crate) fn decode(bytes: &[u8]) -> Option<PersonFile> {
     let (&version, rest) = bytes.split_first()?;
-    if version != VERSION {
+    if ![VERSION, VERSION_WITH_CHANGES].contains(&version) {
         return None;
     }
     let (key, rest) = rest.split_first_chunk::<32>()?;
@@ -113,6 +156,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<PersonFile> {
     let (&flags, rest) = rest.split_first()?;
     let (name, rest) = text(rest)?;
     let (group, rest) = text(rest)?;
+    let (names, rest) = if version == VERSION_WITH_CHANGES {
+        changes(rest)?
+    } else {
+        (Names::default(), rest)
+    };
     rest.is_empty().then(|| PersonFile {
         id_number: Zeroizing::new(*id_number),
         name: Zeroizing::new(name.to_owned()),
@@ -120,7 +168,28 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<PersonFile> {
         group: (flags & HAS_GROUP != 0).then(|| group.to_owned()),
         key: HolderKey::new(*key),
         id_tag: *id_tag,
+        names,
     })
+}
+
+fn changes(bytes: &[u8]) -> Option<(Names, &[u8])> {
+    let mut names = Names::default();
+    let (&count, mut rest) = bytes.split_first()?;
+    for _ in 0..count {
+        let (change, behind) = rest.split_first_chunk::<CHANGE>()?;
+        names.applied.push(NameChangeId(*change));
+        rest = behind;
+    }
+    let (&count, mut rest) = rest.split_first()?;
+    for _ in 0..count {
+        let (change, behind) = rest.split_first_chunk::<CHANGE>()?;
+        let (name, behind) = text(behind)?;
+        names
+            .staged
+            .push((NameChangeId(*change), Zeroizing::new(name.to_owned())));
+        rest = behind;
+    }
+    Some((names, rest))
 }
 
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {

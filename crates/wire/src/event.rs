@@ -76,7 +76,7 @@ pub enum DecodeEventError {
 pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
     let version = match event {
         Event::IndexBlockLeased(event) if event.counter.is_some() => VERSION_2,
-        Event::IndexRangeRevoked(_) | Event::ListNamesAdvanced(_) => VERSION_2,
+        Event::HolderRenamed(_) | Event::IndexRangeRevoked(_) | Event::ListNamesAdvanced(_) => VERSION_2,
         _ => VERSION,
     };
     let payload = match event {
@@ -89,6 +89,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::CodeSuspended(event) => v1::CodeSuspended::from(event).encode_to_vec(),
         Event::CodeReinstated(event) => v1::CodeReinstated::from(event).encode_to_vec(),
         Event::StandingChanged(event) => v1::StandingChanged::from(event).encode_to_vec(),
+        Event::HolderRenamed(event) => v2::HolderRenamed::from(event).encode_to_vec(),
         Event::HolderErased(event) => v1::HolderErased::from(event).encode_to_vec(),
         Event::IndexBlockLeased(event) => match event.counter {
             Some(counter) => from_domain::lease_of_version_2(event, counter).encode_to_vec(),
@@ -136,6 +137,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "CodeSuspended" => raw.read::<v1::CodeSuspended>("CodeSuspended"),
         "CodeReinstated" => raw.read::<v1::CodeReinstated>("CodeReinstated"),
         "StandingChanged" => raw.read::<v1::StandingChanged>("StandingChanged"),
+        "HolderRenamed" => raw.read_at::<v2::HolderRenamed>("HolderRenamed", VERSION_2),
         "HolderErased" => raw.read::<v1::HolderErased>("HolderErased"),
         "IndexBlockLeased" if version == VERSION_2 => {
             raw.read_at::<v2::IndexBlockLeased>("IndexBlockLeased", VERSION_2)

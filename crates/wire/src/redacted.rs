@@ -27,6 +27,7 @@ redacted!(
     issuer::v1::ReprintRequest,
     issuer::v1::ListCodesRequest,
     issuer::v1::EraseRequest,
+    issuer::v1::RenameRequest,
     issuer::v1::ImportRow,
     revocation::v1::ReportLossRequest,
     revocation::v1::RevokeRequest,

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
-    HolderErased, HolderRegistered, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded,
-    RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
+    RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
+    StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, StatusRef};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, StatusRef,
+};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_wire::event::{self, DecodeEventError, encode};
@@ -144,10 +147,17 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 7] {
+fn other_events() -> [Named; 8] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
+        (
+            "HolderRenamed.v2",
+            Event::HolderRenamed(HolderRenamed {
+                change: NameChangeId([0x5c; 16]),
+                reason: Sealed(vec![0xa1, 0xed]),
+            }),
+        ),
         (
             "HolderRegistered.v1",
             Event::HolderRegistered(HolderRegistered { holder: holder(0x11) }),
@@ -293,7 +303,7 @@ fn types_and_versions_that_are_not_known_stop_the_reader() {
             })
         );
     }
-    for (type_name, version) in [("IndexBlockLeased", 3), ("ListNamesAdvanced", 1)] {
+    for (type_name, version) in [("IndexBlockLeased", 3), ("ListNamesAdvanced", 1), ("HolderRenamed", 1)] {
         assert_eq!(
             decode(type_name, version, &[]),
             Err(DecodeEventError::UnknownVersion { type_name, version })
@@ -485,6 +495,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         holder().prop_map(|holder| Event::HolderRegistered(HolderRegistered { holder })),
         holder().prop_map(|guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian })),
+        (any::<[u8; 16]>().prop_map(NameChangeId), any_sealed())
+            .prop_map(|(change, reason)| Event::HolderRenamed(HolderRenamed { change, reason })),
         (holder(), any_codes())
             .prop_map(|(guardian, codes)| Event::RelationshipEnded(RelationshipEnded { guardian, codes })),
         any_issued(),
@@ -537,6 +549,7 @@ fn without_sealed(mut event: Event) -> Event {
         Event::CodeSuspended(event) => event.reason = Sealed::default(),
         Event::CodeReinstated(event) => event.reason = Sealed::default(),
         Event::StandingChanged(event) => event.reason = Sealed::default(),
+        Event::HolderRenamed(event) => event.reason = Sealed::default(),
         _ => {}
     }
     event

@@ -58,6 +58,7 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
         issuer::ReprintRequest,
         issuer::ListCodesRequest,
         issuer::EraseRequest,
+        issuer::RenameRequest,
         issuer::ImportRow,
         revocation::ReportLossRequest,
         revocation::RevokeRequest,

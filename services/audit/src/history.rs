@@ -177,6 +177,8 @@ impl Audit {
                 Some((Some(code), details))
             }
             Event::RelationshipEnded(ended) => Some((Some(among(&ended.codes)?), Vec::new())),
+            // It reached every code of the holder, and changed none.
+            Event::HolderRenamed(_) => Some((None, sealed())),
             Event::HolderErased(erased) => Some((Some(among(&erased.codes)?), Vec::new())),
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)

@@ -20,6 +20,7 @@ use crate::commands::{
     provision::ProvisionArgs,
     register::RegisterArgs,
     relate::RelateArgs,
+    rename::RenameArgs,
     report_loss::ReportLossArgs,
     reprint::ReprintArgs,
     secrets::SecretsArgs,
@@ -124,6 +125,8 @@ pub(crate) enum Command {
     Suspend(OfficerArgs),
     /// Officer: let a held code work again.
     Reinstate(OfficerArgs),
+    /// Officer: correct a person's name; codes stay as they are, new prints show the new name.
+    Rename(RenameArgs),
     /// Health authority: set a holder's standing.
     Standing(StandingArgs),
     /// List a holder's codes and their state.
@@ -185,6 +188,7 @@ mod tests {
             "revoke --kind K --id-number N --reason S --guardian M",
             "suspend --kind K --id-number N --reason S",
             "reinstate --kind K --id-number N --reason S",
+            "rename --id-number N --name S --reason S",
             "standing --id-number N --set yellow --reason S",
             "codes --id-number N",
             "erase --id-number N --yes",

@@ -1,19 +1,19 @@
 //! `Erase`: a person is forgotten (R28). First the codes die in the log, then the vault destroys what leads to the
 //! person. A crash between leaves an erased holder in the log; [`ErasureQueue`] hears of it from the log at the next
-//! start and finishes through the same call.
+//! start and finishes through the same call. The same queue destroys the names that were corrected (`rename.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::Event;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::erase_holder;
 use citycode_event_store::Position;
 use citycode_holder_log::{PureDecision, SystemFold};
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_vault::{Vault, VaultError};
+use citycode_vault::{NameApplied, Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
 use tokio::sync::{mpsc, watch};
 
@@ -85,16 +85,55 @@ fn half_done(problem: Problem, begun: bool) -> Problem {
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Erased holders as the log names them, for the vault to forget.
+/// What the log says that the vault has to destroy.
+#[derive(Clone, Copy)]
+enum Due {
+    /// Everything of a person.
+    Person(HolderId),
+    /// The name before this change.
+    Name(HolderId, NameChangeId, Position),
+}
+
+impl Due {
+    async fn destroy(self, vault: &dyn Vault) -> Result<(), VaultError> {
+        match self {
+            Self::Person(holder) => vault.erase(holder).await,
+            Self::Name(holder, change, position) => apply_name(vault, holder, change, position).await,
+        }
+    }
+}
+
+/// Makes a corrected name, which the log has at `position`, the person's in the vault. A vault that has never heard of
+/// the correction is older than it, and keeps the name that it has: that is said in the log of the service.
+///
+/// # Errors
+/// [`VaultError`].
+pub async fn apply_name(
+    vault: &dyn Vault,
+    holder: HolderId,
+    change: NameChangeId,
+    position: Position,
+) -> Result<(), VaultError> {
+    if vault.apply_name(holder, change).await? == NameApplied::NotStaged {
+        tracing::warn!(
+            %position,
+            "the vault is older than a correction of a name that the log has, and has the name from before: an officer must \
+             correct the name again"
+        );
+    }
+    Ok(())
+}
+
+/// Erased holders and corrected names as the log has them, for the vault to forget.
 pub struct ErasureQueue {
-    sender: mpsc::UnboundedSender<HolderId>,
+    sender: mpsc::UnboundedSender<Due>,
     /// How many are in the queue or under way.
     left: watch::Sender<usize>,
 }
 
 /// The other end of an [`ErasureQueue`].
 pub struct Erased {
-    receiver: mpsc::UnboundedReceiver<HolderId>,
+    receiver: mpsc::UnboundedReceiver<Due>,
     left: watch::Sender<usize>,
 }
 
@@ -111,7 +150,7 @@ impl ErasureQueue {
         (Arc::new(queue), Erased { receiver, left })
     }
 
-    /// Whether everybody is forgotten whom the log called erased so far.
+    /// Whether everybody is forgotten whom the log called erased so far, and every name that was corrected.
     #[must_use]
     pub fn is_done(&self) -> bool {
         *self.left.borrow() == 0
@@ -124,7 +163,7 @@ impl ErasureQueue {
         let _ = left.wait_for(|left| *left == 0).await;
     }
 
-    /// Makes the vault forget every holder that comes out of the queue, until the queue ends. A vault that cannot be
+    /// Makes the vault forget everything that comes out of the queue, until the queue ends. A vault that cannot be
     /// reached is tried again; `tell` hears of that, and of none when it is over.
     ///
     /// # Errors
@@ -134,10 +173,10 @@ impl ErasureQueue {
         mut erased: Erased,
         tell: impl Fn(Option<&VaultError>) + Send,
     ) -> Result<(), VaultError> {
-        while let Some(holder) = erased.receiver.recv().await {
+        while let Some(due) = erased.receiver.recv().await {
             let mut pause = FIRST_PAUSE;
             loop {
-                match vault.erase(holder).await {
+                match due.destroy(&*vault).await {
                     Ok(()) => break,
                     Err(error @ VaultError::Damaged(_)) => return Err(error),
                     Err(error) => tell(Some(&error)),
@@ -157,11 +196,14 @@ impl SystemFold for ErasureQueue {
         Ok(())
     }
 
-    fn fold_holder(&self, holder: HolderId, event: &Event) {
-        if matches!(event, Event::HolderErased(_)) {
-            self.left.send_modify(|left| *left += 1);
-            // Nobody listens any more only at shutdown; the next start hears of it again.
-            let _ = self.sender.send(holder);
-        }
+    fn fold_holder(&self, holder: HolderId, event: &Event, position: Position) {
+        let due = match event {
+            Event::HolderErased(_) => Due::Person(holder),
+            Event::HolderRenamed(renamed) => Due::Name(holder, renamed.change, position),
+            _ => return,
+        };
+        self.left.send_modify(|left| *left += 1);
+        // Nobody listens any more only at shutdown; the next start hears of it again.
+        let _ = self.sender.send(due);
     }
 }

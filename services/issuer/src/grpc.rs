@@ -86,6 +86,7 @@ unary! {
     change register: RegisterRequest => RegisterResponse,
     change relate: RelateRequest => RelateResponse,
     change unrelate: UnrelateRequest => UnrelateResponse,
+    change rename: RenameRequest => RenameResponse,
     change issue: IssueRequest => IssueResponse,
     change reprint: ReprintRequest => ReprintResponse,
     question list_codes: ListCodesRequest => ListCodesResponse,

@@ -1,4 +1,4 @@
-//! The issuer: registers residents, records relationships, issues and reprints codes, erases people, keeps keys.
+//! The issuer: registers residents, records relationships, corrects names, issues and reprints codes, erases people, keeps keys.
 //!
 //! It holds the code-signing key and reads and writes the vault; it appends code events. It knows nothing of gates
 //! and publishes no status. One file per command; [`grpc`] is its face, and every command is also a plain method
@@ -17,6 +17,7 @@ mod manage_keys;
 mod orphans;
 mod register;
 mod relate;
+mod rename;
 mod reprint;
 
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
 
-pub use erase::{Erased, ErasureQueue};
+pub use erase::{Erased, ErasureQueue, apply_name};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
 pub use leases::IndexLeases;
 pub use list_names::ListNames;

@@ -6,6 +6,7 @@ mod keys;
 mod list_names;
 mod orphans;
 mod overload;
+mod rename;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -105,7 +105,7 @@ impl Revocation {
             guardian,
         };
         let key = desk.reason_key(&id_number).await?;
-        let (reason, digest) = self.seal_reason(act.reason, &key)?;
+        let (reason, digest) = desk.seal_reason(act.reason, &key)?;
         let meaning = meaning(act.method, &kind.name, [Some(holder), guardian], &digest);
         let context = desk.context(caller, act.command_id, meaning, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {

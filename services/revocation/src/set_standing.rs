@@ -33,7 +33,7 @@ impl Revocation {
         let id_number = desk.id_number(caller, &request.id_number, now)?;
         let holder = desk.holder(&id_number).await?;
         let key = desk.reason_key(&id_number).await?;
-        let (reason, digest) = self.seal_reason(&request.reason, &key)?;
+        let (reason, digest) = desk.seal_reason(&request.reason, &key)?;
         let meaning = meaning("set_standing", standing.name(), [Some(holder), None], &digest);
         let context = desk.context(
             caller,

@@ -138,7 +138,9 @@ impl HolderState {
                 self.guardians.clear();
                 self.kill(&erased.codes, Death::Revoked);
             }
-            Event::IndexBlockLeased(_)
+            // The vault keeps names.
+            Event::HolderRenamed(_)
+            | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
             | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)

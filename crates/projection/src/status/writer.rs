@@ -171,6 +171,7 @@ impl StatusWriter {
             Event::IndexBlockLeased(lease) => self.learn(partition, lease, alarms),
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)
+            | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)

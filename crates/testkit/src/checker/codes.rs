@@ -65,6 +65,7 @@ impl Fold {
             Event::RelationshipRecorded(_)
             | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
+            | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)

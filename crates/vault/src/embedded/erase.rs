@@ -1,8 +1,8 @@
 //! Destroying what leads to a person, and finishing it after a crash.
 //!
 //! For each of the person's two pages: (1) a key of the next generation is made durable; (2) one transaction
-//! takes the person's row out, seals every other row of the page anew, and records the new generation; (3) the
-//! old key is overwritten. A crash after (1) leaves two keys and the old generation: the new key is destroyed
+//! takes the person's row out (or puts another in its place, where only a name is destroyed), seals every other row of
+//! the page anew, and records the new generation; (3) the old key is overwritten. A crash after (1) leaves two keys and the old generation: the new key is destroyed
 //! and nothing has happened yet. A crash after (2) leaves two keys and the new generation: the old key is
 //! destroyed. Both are recovered by [`Core::finish_interrupted`] at the next start; the erasure itself is
 //! repeated by whoever follows the log, since the log said so first.
@@ -12,8 +12,9 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::Core;
 use super::rows::{self, Key, Rows};
+use crate::names::NameStep;
 use crate::page_keys::{Page, PageKey};
-use crate::{VaultError, seal};
+use crate::{NameApplied, VaultError, seal};
 
 impl Core {
     pub(super) fn erase(&self, holder: HolderId) -> Result<(), VaultError> {
@@ -22,8 +23,31 @@ impl Core {
         };
         // The way from the ID number goes first: after it nobody finds the holder, and a repeat of this call,
         // which starts from the holder, still finds the rest.
-        self.rekey_without(rows::index_page(&person.id_tag), &person.id_tag)?;
-        self.rekey_without(rows::people_page(holder), &holder.0)
+        self.rekey(rows::index_page(&person.id_tag), &person.id_tag, None)?;
+        self.rekey(rows::people_page(holder), &holder.0, None)
+    }
+
+    /// One step of correcting a name. A name that is staged is put in under the page's present key; where names are taken
+    /// away the page gets another key, so that what is left of the old row in freed parts of the file opens no more.
+    pub(super) fn rename(&self, holder: HolderId, step: &NameStep) -> Result<NameApplied, VaultError> {
+        let Some(mut person) = self.open_person(holder)? else {
+            return Ok(NameApplied::NoPerson);
+        };
+        let (changed, outcome) = step.take(&mut person);
+        if !changed {
+            return Ok(outcome);
+        }
+        let page = rows::people_page(holder);
+        let record = crate::person::encode_again(&person, &person.id_tag);
+        if step.destroys() {
+            self.rekey(page, &holder.0, Some(&record))?;
+        } else {
+            let keys = self.keys.read();
+            let transaction = self.database.begin_write().map_err(rows::unavailable)?;
+            Rows::writing(&transaction, &keys)?.put(page, &holder.0, &record, &self.random)?;
+            transaction.commit().map_err(rows::unavailable)?;
+        }
+        Ok(outcome)
     }
 
     /// Refuses a vault that was made under another master key, before anything is written to it.
@@ -61,7 +85,8 @@ impl Core {
         Ok(())
     }
 
-    fn rekey_without(&self, page: Page, name: &[u8]) -> Result<(), VaultError> {
+    /// Gives a page another key and destroys the old one; the row of this name is left out, or has `record` from now on.
+    fn rekey(&self, page: Page, name: &[u8], record: Option<&[u8]>) -> Result<(), VaultError> {
         let mut keys = self.keys.write();
         let old_generation = {
             let transaction = self.database.begin_read().map_err(rows::unavailable)?;
@@ -77,7 +102,7 @@ impl Core {
         let transaction = self.database.begin_write().map_err(rows::unavailable)?;
         {
             let mut tables = Rows::writing(&transaction, &keys)?;
-            self.reseal(&mut tables, page, &old, &new, name)?;
+            self.reseal(&mut tables, page, &old, &new, (name, record))?;
             let generations = tables
                 .generations
                 .as_mut()
@@ -90,17 +115,18 @@ impl Core {
         keys.destroy(page, old_generation)
     }
 
-    /// Seals every row of a page under the new key, but the one named.
+    /// Seals every row of a page under the new key; the one named is left out, or is this record now.
     fn reseal(
         &self,
         tables: &mut rows::WriteRows<'_, '_>,
         page: Page,
         old: &PageKey,
         new: &PageKey,
-        without: &[u8],
+        (changed, record): (&[u8], Option<&[u8]>),
     ) -> Result<(), VaultError> {
         let table = tables.table(page.table);
-        let erased = rows::row_tag(old, without);
+        let changed_row = rows::row_tag(old, changed);
+        let mut record = record.map(|record| rows::with_name(changed, record));
         let whole_page = (page.number, [0u8; 16])..=(page.number, [0xFF; 16]);
         let sealed: Vec<(Key, Vec<u8>)> = table
             .range(whole_page)
@@ -110,11 +136,15 @@ impl Core {
             .map_err(rows::unavailable)?;
         for (row, bytes) in sealed {
             table.remove(row).map_err(rows::unavailable)?;
-            if row.1 == erased {
-                continue;
-            }
-            let opened = seal::open(&old.key, &rows::row_context(page, &row), &bytes)
-                .map_err(|_| VaultError::Damaged("a row does not open under its page's key".into()))?;
+            let opened = if row.1 == changed_row {
+                match record.take() {
+                    Some(record) => record,
+                    None => continue,
+                }
+            } else {
+                seal::open(&old.key, &rows::row_context(page, &row), &bytes)
+                    .map_err(|_| VaultError::Damaged("a row does not open under its page's key".into()))?
+            };
             let (name, _) =
                 rows::split_name(&opened).ok_or_else(|| VaultError::Damaged("a row without its name".into()))?;
             let row = (page.number, rows::row_tag(new, name));

@@ -81,7 +81,7 @@ impl<'k, 't> WriteRows<'k, 't> {
         self.put(people_page(holder), &holder.0, record, random)
     }
 
-    fn put(&mut self, page: Page, name: &[u8], plain: &[u8], random: &FillRandom) -> Result<(), VaultError> {
+    pub(super) fn put(&mut self, page: Page, name: &[u8], plain: &[u8], random: &FillRandom) -> Result<(), VaultError> {
         let key = self.page_key(page)?;
         let row = (page.number, row_tag(&key, name));
         let mut nonce = [0u8; 12];
@@ -205,7 +205,7 @@ where
 
 /// A row's plain bytes carry its name in front (`length:u8 name`), so that it can be sealed anew under another
 /// key, whose tag of the name is another.
-fn with_name(name: &[u8], plain: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
+pub(super) fn with_name(name: &[u8], plain: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(1 + name.len() + plain.len()));
     bytes.push(u8::try_from(name.len()).expect("names are 16 or 32 bytes"));
     bytes.extend_from_slice(name);

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use super::rows::{self, Rows};
-use crate::{Found, VaultError};
+use crate::names::NameStep;
+use crate::{Found, NameApplied, VaultError};
 
 /// The most requests in one transaction: bounds how long the first waits.
 const BATCH: usize = 1024;
@@ -27,6 +28,11 @@ pub(super) enum Job {
         holder: HolderId,
         answer: Answer<()>,
     },
+    Rename {
+        holder: HolderId,
+        step: NameStep,
+        answer: Answer<NameApplied>,
+    },
 }
 
 /// Runs until every sender is gone or a write has failed: a failed write is never retried, since nobody knows
@@ -40,22 +46,29 @@ pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
         {
             jobs.push(job);
         }
-        let (erasures, creations): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|job| matches!(job, Job::Erase { .. }));
+        let (creations, others): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|job| matches!(job, Job::Create { .. }));
         if !create_all(core, creations) {
             return;
         }
-        for erasure in erasures {
-            if let Job::Erase { holder, answer } = erasure {
-                let outcome = core.erase(holder);
-                let failed = outcome.is_err();
-                // A caller that went away needs no answer.
-                let _ = answer.send(outcome);
-                if failed {
-                    return;
-                }
+        for job in others {
+            let done = match job {
+                Job::Erase { holder, answer } => answered(core.erase(holder), answer),
+                Job::Rename { holder, step, answer } => answered(core.rename(holder, &step), answer),
+                Job::Create { .. } => true,
+            };
+            if !done {
+                return;
             }
         }
     }
+}
+
+/// Whether it was done.
+fn answered<T>(outcome: Result<T, VaultError>, answer: Answer<T>) -> bool {
+    let done = outcome.is_ok();
+    // A caller that went away needs no answer.
+    let _ = answer.send(outcome);
+    done
 }
 
 /// Creates all in one transaction. A crash before the commit leaves none of them and no answer was given; a

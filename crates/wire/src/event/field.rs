@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use citycode_domain::event::{CodeRef, EligibilityGround, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, NameChangeId, StatusRef};
 use citycode_domain::standing::Standing;
 
 use crate::proto::events::v1;
@@ -48,6 +48,7 @@ id_field!(
     code_id -> CodeId,
     key_id -> KeyId,
     claims_digest -> ClaimsDigest,
+    name_change_id -> NameChangeId,
 );
 
 pub(super) fn optional_holder_id(name: &'static str, bytes: Option<&Bytes>) -> Result<Option<HolderId>, BadField> {

@@ -2,8 +2,8 @@
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, HolderErased, HolderRegistered,
-    IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{HolderId, ListFacts};
 
@@ -153,6 +153,15 @@ impl From<&HolderErased> for v1::HolderErased {
         Self {
             codes: code_refs(codes),
             by_officer: *by_officer,
+        }
+    }
+}
+
+impl From<&HolderRenamed> for v2::HolderRenamed {
+    fn from(HolderRenamed { change, reason }: &HolderRenamed) -> Self {
+        Self {
+            change: id_bytes(&change.0),
+            sealed_reason: sealed_bytes(reason),
         }
     }
 }

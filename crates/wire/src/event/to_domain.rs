@@ -4,14 +4,14 @@
 use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased, HolderRegistered,
-    IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded, Sealed,
-    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded,
+    Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 
 use super::field::{
-    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, kind, optional_code_ref,
+    BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, kind, name_change_id, optional_code_ref,
     optional_holder_id, partition, public_key, slot, standing,
 };
 use crate::proto::events::{v1, v2};
@@ -223,6 +223,16 @@ impl FromPayload for v2::IndexBlockLeased {
             counter: Some(counter),
             first_index,
             count: block_len(first_index, count)?,
+        }))
+    }
+}
+
+impl FromPayload for v2::HolderRenamed {
+    fn into_event(self, sealing: Sealing) -> Result<Event, BadField> {
+        let Self { change, sealed_reason } = self;
+        Ok(Event::HolderRenamed(HolderRenamed {
+            change: name_change_id("change", &change)?,
+            reason: sealing.take(&sealed_reason),
         }))
     }
 }

@@ -1,4 +1,5 @@
-//! Erasures and the vault's mark: a vault that was restored from a backup has people in it whom the log calls erased.
+//! Erasures and the vault's mark: a vault that was restored from a backup has people in it whom the log calls erased, and
+//! names that were corrected since. What is said of erasures below holds for those names too.
 //!
 //! The vault notes up to where in the log erasures were applied to it, and the note comes back with a backup. An issuer
 //! that knows the log further than its vault says, from its own snapshot, reads the log's erasures in between again and

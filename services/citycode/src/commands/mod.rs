@@ -18,6 +18,7 @@ pub(crate) mod present;
 pub(crate) mod provision;
 pub(crate) mod register;
 pub(crate) mod relate;
+pub(crate) mod rename;
 pub(crate) mod report_loss;
 pub(crate) mod reprint;
 pub(crate) mod secrets;
@@ -115,6 +116,7 @@ pub(crate) async fn run(
         Command::Revoke(args) => officer::revoke(&session, &args).await,
         Command::Suspend(args) => officer::run(&session, &args, "suspend").await,
         Command::Reinstate(args) => officer::run(&session, &args, "reinstate").await,
+        Command::Rename(args) => rename::run(&session, &args).await,
         Command::Standing(args) => standing::run(&session, &args).await,
         Command::Codes(args) => codes::run(&session, &args).await,
         Command::Erase(args) => erase::run(&session, &args).await,

@@ -7,7 +7,7 @@ use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::event::{Event, HolderErased};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Fold, Progress, follow};
-use citycode_event_store::{EventStore, LogPosition, Revision, StreamName};
+use citycode_event_store::{EventStore, LogPosition, Partition, Position, Revision, Sequence, StreamName};
 use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
 use citycode_issuer::{Erased, ErasureQueue};
 use citycode_projection::register::HolderRegister;
@@ -110,8 +110,13 @@ pub(crate) fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, E
         codes: Vec::new(),
         by_officer: false,
     });
+    // Where it stands in the log matters to no erasure.
+    let somewhere = Position {
+        partition: Partition(0),
+        sequence: Sequence::START,
+    };
     for holder in register.erased() {
-        queue.fold_holder(holder, &as_logged);
+        queue.fold_holder(holder, &as_logged, somewhere);
     }
     (queue, other_end)
 }
@@ -124,9 +129,11 @@ pub(crate) fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Comp
         let tell = |trouble: Option<&VaultError>| match trouble {
             Some(error) => {
                 if let Some(unreported) = repeated.trouble(&error.to_string()) {
-                    tracing::error!(%error, unreported, "an erased person could not be forgotten yet; it is tried again");
+                    tracing::error!(%error, unreported, "an erased person or an old name could not be forgotten yet; it is tried again");
                 }
-                health.not_ready(format!("an erased person could not be forgotten yet: {error}"));
+                health.not_ready(format!(
+                    "an erased person or an old name could not be forgotten yet: {error}"
+                ));
             }
             None => health.ready(),
         };

@@ -293,6 +293,12 @@ pub(crate) const ALL: &[Number] = &[
         "codes issued, reissued ones among them",
     ),
     number(
+        "citycode_issuer_names_corrected_total",
+        Counter,
+        Part::Issuer,
+        "corrections of people's names",
+    ),
+    number(
         "citycode_revocation_losses_total",
         Counter,
         Part::Revocation,

@@ -10,7 +10,7 @@ use citycode_domain::ids::HolderId;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogPosition, Revision, SubscriptionBatch};
 use citycode_holder_log::{folded_events, holder_of, holder_stream};
-use citycode_issuer::ErasureQueue;
+use citycode_issuer::{ErasureQueue, apply_name};
 use citycode_vault::Vault;
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -44,8 +44,8 @@ pub(crate) fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
 }
 
-/// Erases in the vault whom the log erased after `mark` and up to `known`, and finds whom the log registered there and the
-/// vault does not know.
+/// Erases in the vault whom the log erased after `mark` and up to `known`, applies the names that it corrected there, and
+/// finds whom the log registered there and the vault does not know.
 ///
 /// # Errors
 /// [`StartError`].
@@ -72,7 +72,7 @@ pub(crate) async fn compare(
         .map_err(|error| said(&error))?;
     let (mut reached, mut unknown) = (mark, Unknown::default());
     let mut erased = HashSet::new();
-    let mut registered = Vec::new();
+    let (mut registered, mut renamed) = (Vec::new(), Vec::new());
     while !reached.reaches(known) {
         let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.map_err(|error| said(&error))? else {
             continue;
@@ -88,6 +88,7 @@ pub(crate) async fn compare(
                     Event::HolderErased(_) => {
                         erased.insert(holder);
                     }
+                    Event::HolderRenamed(event) => renamed.push((holder, event.change, commit.position)),
                     _ => {}
                 }
             }
@@ -95,6 +96,9 @@ pub(crate) async fn compare(
     }
     for holder in &erased {
         vault.erase(*holder).await?;
+    }
+    for (holder, change, position) in renamed {
+        apply_name(vault, holder, change, position).await?;
     }
     registered.retain(|(holder, _)| !erased.contains(holder));
     let looks = futures::stream::iter(registered).map(|(holder, at)| async move {

@@ -170,7 +170,7 @@ impl SystemFold for Recorder {
         Ok(())
     }
 
-    fn fold_holder(&self, holder: HolderId, event: &Event) {
+    fn fold_holder(&self, holder: HolderId, event: &Event, _position: Position) {
         if matches!(event, Event::HolderErased(_)) {
             self.gathered.lock().push(Entry::Erased(holder.0));
         }

@@ -20,6 +20,7 @@ mod prometheus;
 mod raised;
 mod rebuilt;
 mod recorded;
+mod renamed;
 mod restored;
 mod rotated;
 mod samples;

@@ -54,6 +54,14 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     city.register(door.url(), &person).await;
     let old = city.issue(door.url(), &person, "offline").await;
     assert!(!is_new_name(&old), "an older program may still read the log: {old}");
+    let rename = json!({ "id_number": person, "name": "张晓三", "reason": "登记笔误" });
+    let (status, problem) = city.call(door.url(), "rename", &rename).await.expect("an answer");
+    assert_eq!(
+        (status, &problem["outcome"]),
+        (503, &json!("not_done")),
+        "names are corrected by an event of the new version: {problem}"
+    );
+    assert!(problem.to_string().contains("--raise-minimum-reader"), "{problem}");
 
     let config = city.config_of("provision");
     let words = ["provision", "--raise-minimum-reader", "--output", "json", "--config"].map(AsRef::as_ref);
@@ -73,6 +81,7 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     })
     .await;
 
+    city.post(door.url(), "rename", rename).await;
     let third = IdNumbers::new(93).born(date(1951, 7, 7));
     city.register(door.url(), &third).await;
     let new = city.issue(door.url(), &third, "offline").await;

@@ -20,6 +20,7 @@ mod privacy;
 #[path = "../identity/provider.rs"]
 mod provider;
 mod proxies;
+mod renames;
 mod restarts;
 mod scan_lines;
 mod server;

@@ -34,6 +34,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(residents::register))
         .routes(routes!(residents::relate))
         .routes(routes!(residents::unrelate))
+        .routes(routes!(residents::rename))
         .routes(routes!(residents::erase))
         .routes(routes!(codes::issue))
         .routes(routes!(codes::reprint))

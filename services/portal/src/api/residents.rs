@@ -1,4 +1,4 @@
-//! Register, relate, unrelate, erase.
+//! Register, relate, unrelate, rename, erase.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -141,6 +141,51 @@ pub(crate) async fn unrelate(
     };
     let mut issuer = shared.clients.issuer.clone();
     issuer.unrelate(call.with(message)).await?;
+    json(&Done {})
+}
+
+/// Corrects a person's name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"id_number": "11010519491231002X", "name": "张晓三", "reason": "a slip at registration"}))]
+pub(crate) struct RenameBody {
+    /// The person's ID number.
+    #[schema(example = "11010519491231002X")]
+    id_number: String,
+    /// The right name: letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
+    #[schema(example = "张晓三")]
+    name: String,
+    /// Why, at most 200 characters.
+    #[schema(example = "a slip at registration")]
+    reason: String,
+    /// Where the person asks; absent where an officer corrects it.
+    channel: Option<String>,
+    /// How the person was authenticated; through a channel an assertion is needed.
+    authentication: Option<Authentication>,
+    /// Instead of the header Idempotency-Key.
+    #[schema(format = "uuid")]
+    command_id: Option<String>,
+}
+
+/// Corrects a person's name. Codes stay as they are, new prints show the new name, and the old one is destroyed.
+#[utoipa::path(post, path = "/api/v1/rename", tag = "officers", request_body = RenameBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
+    responses((status = 200, description = "The person has the new name", body = Done)))]
+pub(crate) async fn rename(
+    State(shared): SharedState,
+    call: Call,
+    JsonBody(body): JsonBody<RenameBody>,
+) -> Result<Response, Problem> {
+    let message = proto::RenameRequest {
+        command_id: call.command_id(body.command_id.as_deref())?,
+        channel: body.channel.unwrap_or_default(),
+        authentication: body.authentication.map(Into::into),
+        id_number: body.id_number,
+        name: body.name,
+        reason: body.reason,
+    };
+    let mut issuer = shared.clients.issuer.clone();
+    issuer.rename(call.with(message)).await?;
     json(&Done {})
 }
 

@@ -19,6 +19,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("/api/v1/register", json!({"id_number": "N", "name": "n"})),
         ("/api/v1/relate", pair.clone()),
         ("/api/v1/unrelate", pair),
+        ("/api/v1/rename", json!({"id_number": "N", "name": "n", "reason": "r"})),
         ("/api/v1/erase", json!({"id_number": "N"})),
         ("/api/v1/issue", person.clone()),
         ("/api/v1/reprint", person.clone()),

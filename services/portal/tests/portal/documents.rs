@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the agreed API, and whether it is for everyone.
-const OPERATIONS: [(&str, &str, bool); 28] = [
+const OPERATIONS: [(&str, &str, bool); 29] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
+    ("post", "/api/v1/rename", false),
     ("post", "/api/v1/erase", false),
     ("post", "/api/v1/issue", false),
     ("post", "/api/v1/reprint", false),

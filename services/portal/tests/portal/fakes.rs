@@ -150,6 +150,7 @@ fake!(IssuerService, issuer, {
     issue: IssueRequest => IssueResponse,
     reprint: ReprintRequest => ReprintResponse,
     list_codes: ListCodesRequest => ListCodesResponse,
+    rename: RenameRequest => RenameResponse,
     erase: EraseRequest => EraseResponse,
     list_keys: ListKeysRequest => ListKeysResponse,
     rotate_keys: RotateKeysRequest => RotateKeysResponse,

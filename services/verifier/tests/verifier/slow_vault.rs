@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::name::PersonName;
 use citycode_service_kit::clock::ManualClock;
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_vault::{Found, Person, PersonFile, Vault, VaultError};
+use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};
 
 /// The embedded vault, whose look-ups move the clock on.
 pub(crate) struct SlowVault {
@@ -61,6 +62,18 @@ impl Vault for SlowVault {
 
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         self.vault.open(holder).await
+    }
+
+    async fn stage_name(&self, holder: HolderId, change: NameChangeId, name: &PersonName) -> Result<bool, VaultError> {
+        self.vault.stage_name(holder, change, name).await
+    }
+
+    async fn apply_name(&self, holder: HolderId, change: NameChangeId) -> Result<NameApplied, VaultError> {
+        self.vault.apply_name(holder, change).await
+    }
+
+    async fn discard_name(&self, holder: HolderId, change: NameChangeId) -> Result<(), VaultError> {
+        self.vault.discard_name(holder, change).await
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {

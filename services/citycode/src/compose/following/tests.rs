@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use citycode_domain::event::HolderRegistered;
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::HolderId;
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::name::PersonName;
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{Layout, LogId, StreamState};
 use citycode_holder_log::holder_stream;
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_testkit::commit_of;
-use citycode_vault::{Found, Person, PersonFile};
+use citycode_vault::{Found, NameApplied, Person, PersonFile};
 use parking_lot::Mutex;
 
 use super::*;
@@ -45,6 +46,18 @@ impl Vault for Forgetful {
 
     async fn open(&self, _holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         Ok(None)
+    }
+
+    async fn stage_name(&self, _: HolderId, _: NameChangeId, _: &PersonName) -> Result<bool, VaultError> {
+        Ok(false)
+    }
+
+    async fn apply_name(&self, _: HolderId, _: NameChangeId) -> Result<NameApplied, VaultError> {
+        Ok(NameApplied::NoPerson)
+    }
+
+    async fn discard_name(&self, _: HolderId, _: NameChangeId) -> Result<(), VaultError> {
+        Ok(())
     }
 
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError> {

@@ -1,0 +1,32 @@
+//! `citycode rename`.
+
+use clap::Args;
+
+use super::id_number::IdNumberArg;
+use super::{Session, body, number, text};
+use crate::failure::Failure;
+
+/// Flags of `rename`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  citycode rename --id-number @number.txt --name 张晓三 --reason 登记笔误")]
+pub(crate) struct RenameArgs {
+    /// The person's ID number.
+    #[arg(long, value_name = "N, - or @FILE")]
+    id_number: Option<IdNumberArg>,
+    /// The right name.
+    #[arg(long)]
+    name: String,
+    /// Why; stands sealed in the log.
+    #[arg(long)]
+    reason: String,
+}
+
+pub(crate) async fn run(session: &Session, args: &RenameArgs) -> Result<(), Failure> {
+    let body = body(&[
+        ("id_number", number("--id-number", args.id_number.as_ref())?),
+        ("name", text(&args.name)),
+        ("reason", text(&args.reason)),
+    ]);
+    let done = "the name is corrected; codes stay as they are, and new prints show the new name";
+    session.change("/api/v1/rename", body, done).await
+}

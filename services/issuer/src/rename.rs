@@ -1,0 +1,181 @@
+//! `Rename`: a person's name is corrected, by an officer, or through a channel that proves by an assertion for whom it
+//! acts. Codes stay as they are, since no token holds a name.
+//!
+//! The log tells that a name was corrected and never which: neither a name nor a digest of one stands there (R28). So the
+//! new name is staged in the vault first, then the log takes the change, and then the vault makes the staged name the
+//! person's and destroys the old one. The other order would leave, after a crash, a change in the log whose name is
+//! nowhere. A crash before the append leaves a staged name that shows nowhere and goes with the next correction or the
+//! person; a crash after it is completed by whoever follows the log, at the next start or at once in another issuer
+//! ([`ErasureQueue`](crate::ErasureQueue)), and by the repeat of the command.
+
+use async_trait::async_trait;
+use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_domain::event::{Event, Sealed};
+use citycode_domain::ids::{HolderId, NameChangeId};
+use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
+use citycode_domain::name::PersonName;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::ReaderVersion;
+use citycode_holder_log::{Decide, ExecuteError, Executed};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::entropy::Draw;
+use citycode_service_kit::problem::{Code, Outcome, Problem};
+use citycode_vault::{NameApplied, Vault};
+use citycode_wire::proto::issuer::v1::{RenameRequest, RenameResponse};
+
+use crate::Issuer;
+use crate::register::person_name;
+
+/// The reader version that the event came with.
+const SINCE: ReaderVersion = ReaderVersion(2);
+
+impl Issuer {
+    /// Corrects a person's name.
+    ///
+    /// # Errors
+    /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `invalid_request` without a reason,
+    /// `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the log may be read by the
+    /// release before.
+    pub async fn rename(&self, caller: &Caller, request: &RenameRequest) -> Result<RenameResponse, Problem> {
+        let desk = &self.desk;
+        let now = desk.now()?;
+        let by_officer = request.channel.is_empty() && caller.is_officer();
+        if !by_officer && request.channel.is_empty() && caller.only_channel().is_none() {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "correcting a name is an officer's act, or a channel's with an assertion",
+            ));
+        }
+        let channel = if by_officer {
+            None
+        } else {
+            Some(desk.channel(caller, &request.channel)?)
+        };
+        let name = person_name(&request.name)?;
+        let id_number = desk.id_number(caller, &request.id_number, now)?;
+        let actor = match channel {
+            Some(channel) => {
+                let method = desk.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
+                format!("channel:{};{method}", channel.name)
+            }
+            None => "officer;unspecified".to_owned(),
+        };
+        self.check_reader_version()?;
+        let holder = desk.holder(&id_number).await?;
+        let key = desk.reason_key(&id_number).await?;
+        let (reason, digest) = desk.seal_reason(&request.reason, &key)?;
+        // The name is no part of it: the log would hold its digest for good. It is compared in the vault.
+        let meaning = RequestMeaning::of("rename").holder(Some(holder)).bytes(&digest);
+        let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        let mut correction = Correction {
+            vault: &*desk.vault,
+            holder,
+            change: NameChangeId(desk.entropy.array()),
+            name: &name,
+            reason,
+            staged: false,
+        };
+        let executed = desk.log.execute(holder, &context, &mut correction).await;
+        let executed = correction.finish(executed).await?;
+        metrics::counter!("citycode_issuer_names_corrected_total").increment(u64::from(executed.is_new()));
+        Ok(RenameResponse {})
+    }
+
+    fn check_reader_version(&self) -> Result<(), Problem> {
+        if self.desk.log.store().minimum_reader() >= SINCE {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::Unavailable,
+            "a name cannot be corrected while services of the release before may read the log",
+        )
+        .with_fix("upgrade every service, then run `citycode provision --raise-minimum-reader`")
+        .with_outcome(Outcome::NotDone))
+    }
+}
+
+/// One correction on its way through vault and log.
+struct Correction<'a> {
+    vault: &'a dyn Vault,
+    holder: HolderId,
+    /// Drawn for this call; a repeat of the command finds that of the first call in the log.
+    change: NameChangeId,
+    name: &'a PersonName,
+    reason: Sealed,
+    staged: bool,
+}
+
+#[async_trait]
+impl Decide for Correction<'_> {
+    type Refusal = Problem;
+
+    async fn decide(&mut self, state: &HolderState, _now: Timestamp) -> Result<Vec<Event>, Problem> {
+        let events = rename_holder::decide(state, self.change, self.reason.clone()).map_err(problem_of_refusal)?;
+        // Again at each decision: behind the names of those whose changes came first.
+        let staged = self.vault.stage_name(self.holder, self.change, self.name).await;
+        if !staged.map_err(|error| problem_of_vault(&error))? {
+            return Err(problem_of_refusal(Refusal::NotRegistered));
+        }
+        self.staged = true;
+        Ok(events)
+    }
+}
+
+impl Correction<'_> {
+    /// What becomes of the staged name once the log has answered.
+    async fn finish(&self, executed: Result<Executed, ExecuteError<Problem>>) -> Result<Executed, Problem> {
+        let executed = match executed {
+            Ok(executed) => executed,
+            Err(error) => {
+                // Of unknown outcome, the change may come into the log yet, and the name is needed then.
+                if !matches!(error, ExecuteError::Unknown) {
+                    self.discard().await;
+                }
+                return Err(problem_of_execute(error));
+            }
+        };
+        let in_log = executed.events.iter().find_map(|event| match event {
+            Event::HolderRenamed(renamed) => Some(renamed.change),
+            _ => None,
+        });
+        let in_log = in_log.ok_or_else(Problem::internal)?;
+        if in_log != self.change {
+            self.discard().await;
+        }
+        let failed = |error| problem_of_vault(&error);
+        let mut applied = self.vault.apply_name(self.holder, in_log).await.map_err(failed)?;
+        if applied == NameApplied::NotStaged && !executed.duplicate {
+            // Crowded out by so many corrections at once, between the append and here.
+            self.vault
+                .stage_name(self.holder, in_log, self.name)
+                .await
+                .map_err(failed)?;
+            applied = self.vault.apply_name(self.holder, in_log).await.map_err(failed)?;
+        }
+        if executed.duplicate && applied == NameApplied::Applied {
+            self.compare_with_earlier(in_log).await?;
+        }
+        Ok(executed)
+    }
+
+    /// Refuses a command id that was used for another name. Where the name was corrected again since, nobody can tell any
+    /// more what the earlier one was.
+    async fn compare_with_earlier(&self, change: NameChangeId) -> Result<(), Problem> {
+        let person = self.vault.open(self.holder).await;
+        let person = person.map_err(|error| problem_of_vault(&error))?;
+        match person {
+            Some(person) if person.named_by() == Some(change) && *person.name != self.name.as_str() => {
+                Err(problem_of_execute(ExecuteError::<Problem>::IdempotencyKeyReused))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn discard(&self) {
+        if self.staged
+            && let Err(error) = self.vault.discard_name(self.holder, self.change).await
+        {
+            tracing::warn!(%error, "a staged name stays in the vault until the next correction of the person's name");
+        }
+    }
+}
