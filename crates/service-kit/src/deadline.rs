@@ -152,9 +152,13 @@ impl From<Elapsed> for Problem {
 
 /// How long this call may take here.
 fn time_of(metadata: &MetadataMap) -> Duration {
-    let said = metadata.get(GRPC_TIMEOUT).and_then(|value| parse(value.to_str().ok()?));
-    let time = said.unwrap_or(DEFAULT).min(MOST);
+    let time = said(metadata.as_ref()).unwrap_or(DEFAULT).min(MOST);
     time - MARGIN.min(time / 10)
+}
+
+/// The time that the head of a call gives it; none where it says nothing, or nothing that can be read.
+pub(crate) fn said(headers: &http::HeaderMap) -> Option<Duration> {
+    parse(headers.get(GRPC_TIMEOUT)?.to_str().ok()?)
 }
 
 /// At most eight digits and a unit.

@@ -17,10 +17,10 @@ mod connection;
 mod connections;
 mod descriptors;
 mod limits;
+mod outcome;
 mod socket;
 mod speak;
 mod throttle;
-mod timeout;
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +37,7 @@ use calls::CountCalls;
 use connections::Connections;
 pub use descriptors::raise_limit as raise_descriptor_limit;
 pub use limits::{Limits, Network};
+pub use outcome::{LOOK_UPS, QUESTIONS};
 
 use crate::problem::{Code, Problem};
 use crate::shutdown::{Signal, Trigger};

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
-use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, with_fallbacks};
+use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, QUESTIONS, with_fallbacks};
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -24,9 +24,6 @@ use tracing::Instrument as _;
 /// Longest time that one answer may take; streams are not bound by it. A client waits no longer, and a change
 /// whose answer is lost is asked for again under its command id.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-
-/// Calls by POST that change nothing; every other one may.
-const QUESTIONS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
 
 /// Routes that answer once get an end to waiting, which goes with the call to the services.
 pub(crate) async fn within_time(request: Request, next: Next) -> Response {

@@ -26,29 +26,41 @@ impl From<Problem> for Status {
             problem.code.grpc_code()
         };
         let mut metadata = MetadataMap::new();
-        if let Ok(json) = serde_json::to_vec(&problem) {
-            metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
-        }
-        if problem.is_outcome_unknown() {
-            metadata.insert(OUTCOME_KEY, MetadataValue::from_static(OUTCOME_UNKNOWN));
-        }
+        problem.put_into(&mut metadata);
         Status::with_metadata(code, problem.to_string(), metadata)
     }
 }
 
-impl From<&Status> for Problem {
-    fn from(status: &Status) -> Self {
+impl Problem {
+    /// Puts the whole problem into a status' metadata, in the place of one that is there.
+    pub(crate) fn put_into(&self, metadata: &mut MetadataMap) {
+        if let Ok(json) = serde_json::to_vec(self) {
+            metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
+        }
+        if self.is_outcome_unknown() {
+            metadata.insert(OUTCOME_KEY, MetadataValue::from_static(OUTCOME_UNKNOWN));
+        }
+    }
+
+    /// The problem that a status carries; none in one of the transport or of another implementation.
+    pub(crate) fn carried_by(status: &Status) -> Option<Self> {
         let carried = status
             .metadata()
             .get_bin(METADATA_KEY)
             .and_then(|value| value.to_bytes().ok())
             .and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok())
-            .filter(|problem| (400..600).contains(&problem.status));
-        match carried {
-            Some(problem) if status.metadata().contains_key(OUTCOME_KEY) => problem.with_outcome(Outcome::Unknown),
-            Some(problem) => problem,
-            None => from_bare_status(status),
-        }
+            .filter(|problem| (400..600).contains(&problem.status))?;
+        Some(if status.metadata().contains_key(OUTCOME_KEY) {
+            carried.with_outcome(Outcome::Unknown)
+        } else {
+            carried
+        })
+    }
+}
+
+impl From<&Status> for Problem {
+    fn from(status: &Status) -> Self {
+        Self::carried_by(status).unwrap_or_else(|| from_bare_status(status))
     }
 }
 

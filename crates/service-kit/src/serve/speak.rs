@@ -32,7 +32,8 @@ use super::limits::{
     CONNECTION_WINDOW, HTTP1_BUFFER_BYTES, MAX_HEADER_BYTES, PEER_CONNECTION_WINDOW, PIECE_BYTES, STREAM_WINDOW,
 };
 use super::socket::{Rewound, Socket};
-use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, is_grpc, timeout};
+use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, is_grpc, outcome};
+use crate::deadline;
 
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -230,8 +231,25 @@ async fn answer(
     router: Router,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let (mut parts, incoming) = request.into_parts();
+    let (parts, incoming) = request.into_parts();
     let grpc = is_grpc(&parts.headers);
+    let change = outcome::is_change(&parts, grpc);
+    let (response, call) = answer_or_refuse(connection, router, (parts, incoming), grpc).await;
+    let response = if change {
+        outcome::complete(response, grpc)
+    } else {
+        response
+    };
+    Ok(response.map(|body| AnswerBody::new(body, call)))
+}
+
+/// The answer, and the call that it belongs to.
+async fn answer_or_refuse(
+    connection: Arc<Connection>,
+    router: Router,
+    (mut parts, incoming): (http::request::Parts, Incoming),
+    grpc: bool,
+) -> (Response<Body>, Arc<Call>) {
     let control = CONTROL.try_with(Arc::clone).ok();
     let (call, is_admitted) = connection.server.begin_call(&connection, control);
     if !is_admitted {
@@ -239,18 +257,18 @@ async fn answer(
             .server
             .said
             .warn("a call is refused: there are too many at once");
-        return Ok(refused(call, Refusal::Calls, grpc));
+        return (refused(Refusal::Calls, grpc), call);
     }
     parts.extensions.insert(ConnectInfo::<SocketAddr>(connection.remote));
     parts.extensions.insert(CallHandle(Arc::clone(&call)));
-    let within = timeout::of(&parts.headers);
+    let within = deadline::said(&parts.headers);
     let body = Body::new(RequestBody::new(incoming, Arc::clone(&call)));
     let answer = router.oneshot(Request::from_parts(parts, body));
     let answered = match within {
         None => answer.await,
         Some(within) => match tokio::time::timeout(within, answer).await {
             Ok(answered) => answered,
-            Err(_) => Ok(timeout::expired()),
+            Err(_) => Ok(outcome::expired()),
         },
     };
     let response = match answered {
@@ -259,23 +277,23 @@ async fn answer(
     };
     // What a handler makes of half a request would blame something else.
     if let Some(refusal) = call.has_answer() {
-        return Ok(refused(call, refusal, grpc));
+        return (refused(refusal, grpc), call);
     }
     let exact = response.body().size_hint().exact().unwrap_or_default();
     let exact = usize::try_from(exact).unwrap_or(usize::MAX);
-    Ok(match call.hold(exact) {
-        Ok(()) => response.map(|body| AnswerBody::new(body, call)),
-        Err(refusal) => refused(call, refusal, grpc),
-    })
+    let response = match call.hold(exact) {
+        Ok(()) => response,
+        Err(refusal) => refused(refusal, grpc),
+    };
+    (response, call)
 }
 
-fn refused(call: Arc<Call>, refusal: Refusal, grpc: bool) -> Response<AnswerBody> {
+fn refused(refusal: Refusal, grpc: bool) -> Response<Body> {
     refusal.count();
     let problem = refusal.problem();
-    let response = if grpc {
+    if grpc {
         tonic::Status::from(problem).into_http::<Body>()
     } else {
         problem.into_response()
-    };
-    response.map(|body| AnswerBody::new(body, call))
+    }
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::health::{Component, HealthRegistry, Probe};
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::serve::{Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use http::header::CONTENT_TYPE;
@@ -141,10 +141,12 @@ async fn forward(inner: Arc<OnceLock<Router>>, request: Request) -> Response {
 
 fn starting(request: &Request) -> Response {
     let why = "this service is starting; try another one, or again in a moment";
+    let problem = Problem::new(Code::Unavailable, why).with_retry_after(1);
     let kind = request.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-        tonic::Status::unavailable(why).into_http::<axum::body::Body>()
+        // Nothing was begun, so a portal may try another instance and still say what became of the change.
+        tonic::Status::from(problem.with_outcome(Outcome::NotDone)).into_http::<axum::body::Body>()
     } else {
-        Problem::new(Code::Unavailable, why).with_retry_after(1).into_response()
+        problem.into_response()
     }
 }

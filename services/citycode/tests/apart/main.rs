@@ -6,6 +6,7 @@ mod chronicle;
 mod city;
 mod clocks;
 mod comings;
+mod deadlines;
 mod faults;
 mod flooded;
 mod foreign;

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use citycode_service_kit::problem::{self, Code, Problem};
+use citycode_service_kit::serve::LOOK_UPS;
 use http::HeaderMap;
 use http::response::Parts;
 use tonic::Status;
@@ -10,21 +11,12 @@ use tonic::body::Body;
 
 use crate::clients::TransportError;
 
-/// Methods that change nothing: whatever another instance answers is an answer. Every other is an act.
-pub(super) const LOOKING: [&str; 6] = [
-    "/citycode.audit.v1.AuditService/History",
-    "/citycode.issuer.v1.IssuerService/ListCodes",
-    "/citycode.issuer.v1.IssuerService/ListKeys",
-    "/citycode.revocation.v1.RevocationService/GetStatusList",
-    "/citycode.revocation.v1.RevocationService/ListStatusKeys",
-    "/citycode.revocation.v1.RevocationService/ListStatusLists",
-];
 /// The act that is known by a scan id instead of a command id.
 pub(super) const VERIFY: &str = "/citycode.verifier.v1.VerifierService/Verify";
 
-/// Whether a method changes nothing.
+/// Whether a method changes nothing: whatever another instance answers is an answer. Every other is an act.
 pub(super) fn is_look_up(method: &str) -> bool {
-    LOOKING.contains(&method)
+    LOOK_UPS.contains(&method)
 }
 
 /// What an attempt tells of the act that it was to do.

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use citycode_service_kit::health::HealthRegistry;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_service_kit::serve::{Listener, app};
+use citycode_service_kit::serve::{LOOK_UPS, Listener, app};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use citycode_testkit::eventually;
 use citycode_wire::proto::FILE_DESCRIPTOR_SET;
@@ -214,7 +214,7 @@ async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
             let scan = offered(outcome::VERIFY, &first, &second).await.unwrap_err();
             assert!(scan.is_outcome_unknown() && scan.detail().contains("scan"), "{scan}");
             // Whoever looks something up has lost nothing.
-            assert_eq!(offered(outcome::LOOKING[0], &first, &second).await, Err(refusal));
+            assert_eq!(offered(LOOK_UPS[0], &first, &second).await, Err(refusal));
         }
         let done = Server::start("second", Conduct::Answer).await;
         assert_eq!(offered(ISSUE, &first, &done).await.as_deref(), Ok("second"));
@@ -286,7 +286,7 @@ fn every_method_that_changes_nothing_is_named() {
             }
         }
     }
-    assert_eq!(looking, outcome::LOOKING.map(str::to_owned).into());
+    assert_eq!(looking, LOOK_UPS.map(str::to_owned).into());
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! What became of a change, in answers that no handler made: a request that cannot be decoded or is too large, a method
+//! that is not there, a caller that is not known, a server without room, or the end of the time that the caller gave.
+//!
+//! Handlers say it themselves (`deadline::change`); here it is added where nobody has.
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::problem::{Code, Outcome, Problem};
+
+/// gRPC methods that change nothing. Every other method of our services may.
+pub const LOOK_UPS: [&str; 6] = [
+    "/citycode.audit.v1.AuditService/History",
+    "/citycode.issuer.v1.IssuerService/ListCodes",
+    "/citycode.issuer.v1.IssuerService/ListKeys",
+    "/citycode.revocation.v1.RevocationService/GetStatusList",
+    "/citycode.revocation.v1.RevocationService/ListStatusKeys",
+    "/citycode.revocation.v1.RevocationService/ListStatusLists",
+];
+/// Calls of the JSON API by POST that change nothing. Every other one may.
+pub const QUESTIONS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
+
+/// Whether a call may change something.
+pub(super) fn is_change(head: &Parts, grpc: bool) -> bool {
+    let path = head.uri.path();
+    if grpc {
+        path.starts_with("/citycode.") && !LOOK_UPS.contains(&path)
+    } else {
+        head.method == http::Method::POST && path.starts_with("/api/") && !QUESTIONS.contains(&path)
+    }
+}
+
+/// The answer to a call that may change something, with what became of the change where it is a failure without that.
+pub(super) fn complete(mut response: Response, grpc: bool) -> Response {
+    if !grpc {
+        let said = response.extensions().get::<Problem>();
+        return match said.filter(|problem| problem.outcome().is_none()) {
+            Some(problem) => with_outcome(problem.clone()).into_response(),
+            None => response,
+        };
+    }
+    let failed = Status::from_header_map(response.headers()).filter(|status| status.code() != tonic::Code::Ok);
+    let Some(status) = failed else {
+        return response;
+    };
+    let problem = match Problem::carried_by(&status) {
+        Some(problem) if problem.outcome().is_some() => return response,
+        Some(problem) => with_outcome(problem),
+        // The transport's own. Its words are about the form of the request, and hold nothing of it.
+        None => {
+            let problem = Problem::new(Problem::from(&status).code(), status.message());
+            problem.with_outcome(of_bare(status.code()))
+        }
+    };
+    let mut metadata = MetadataMap::from_headers(std::mem::take(response.headers_mut()));
+    problem.put_into(&mut metadata);
+    *response.headers_mut() = metadata.into_headers();
+    response
+}
+
+/// A refusal was made before anything was begun; an error of our own may have come after the change.
+fn with_outcome(problem: Problem) -> Problem {
+    match problem.code() {
+        Code::Internal => problem.with_outcome(Outcome::Unknown),
+        _ => problem.of_change(),
+    }
+}
+
+fn of_bare(code: tonic::Code) -> Outcome {
+    use tonic::Code as Grpc;
+    match code {
+        Grpc::InvalidArgument
+        | Grpc::OutOfRange
+        | Grpc::ResourceExhausted
+        | Grpc::Unimplemented
+        | Grpc::Unauthenticated
+        | Grpc::PermissionDenied
+        | Grpc::NotFound
+        | Grpc::FailedPrecondition => Outcome::NotDone,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// The answer after the time that a gRPC caller gave its call (gRPC over HTTP/2, "Requests"). Handlers answer before; one
+/// that did not may have begun its change.
+pub(super) fn expired() -> Response {
+    Status::deadline_exceeded("the time that the caller gave this call is over").into_http::<Body>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: http::Method, path: &str) -> Parts {
+        let request = http::Request::builder().method(method).uri(path);
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn calls_that_change_nothing_are_told_from_those_that_may() {
+        let post = http::Method::POST;
+        for (path, grpc, change) in [
+            ("/citycode.issuer.v1.IssuerService/Issue", true, true),
+            ("/citycode.verifier.v1.VerifierService/Verify", true, true),
+            ("/citycode.issuer.v1.IssuerService/ListKeys", true, false),
+            ("/grpc.health.v1.Health/Check", true, false),
+            ("/api/v1/issue", false, true),
+            ("/api/v1/codes", false, false),
+            ("/metrics", false, false),
+        ] {
+            assert_eq!(is_change(&head(post.clone(), path), grpc), change, "{path}");
+        }
+        assert!(!is_change(&head(http::Method::GET, "/api/v1/keys"), false));
+    }
+
+    #[test]
+    fn a_status_of_the_transport_gets_an_outcome_and_keeps_its_code_and_words() {
+        for (status, outcome) in [
+            (Status::invalid_argument("not protobuf"), Outcome::NotDone),
+            (Status::out_of_range("too large"), Outcome::NotDone),
+            (Status::unimplemented(""), Outcome::NotDone),
+            (Status::deadline_exceeded("over"), Outcome::Unknown),
+            (Status::unavailable("gone"), Outcome::Unknown),
+            (Status::internal("broken"), Outcome::Unknown),
+            (Status::from(Problem::unauthenticated("who")), Outcome::NotDone),
+            (Status::from(Problem::internal()), Outcome::Unknown),
+            (Status::from(Problem::change_unknown()), Outcome::Unknown),
+        ] {
+            let (code, message) = (status.code(), status.message().to_owned());
+            let completed = complete(status.into_http::<Body>(), true);
+            assert_eq!(completed.headers()["content-type"], "application/grpc");
+            let status = Status::from_header_map(completed.headers()).expect("a status");
+            assert_eq!((status.code(), status.message()), (code, message.as_str()));
+            assert_eq!(Problem::from(&status).outcome(), Some(outcome), "{code:?}");
+        }
+        let done = complete(Response::new(Body::empty()), true);
+        assert!(done.headers().is_empty());
+    }
+
+    #[test]
+    fn a_problem_of_the_json_api_gets_an_outcome_where_it_has_none() {
+        let busy = Problem::new(Code::Unavailable, "starting").with_retry_after(1);
+        let completed = complete(busy.into_response(), false);
+        let problem = completed.extensions().get::<Problem>().expect("a problem");
+        assert_eq!(problem.outcome(), Some(Outcome::NotDone));
+        assert_eq!(
+            (completed.status().as_u16(), &completed.headers()["retry-after"]),
+            (503, &"1".parse().expect("1"))
+        );
+    }
+}
