@@ -226,3 +226,33 @@ async fn the_log_names_the_channels_that_act_without_an_assertion() {
     assert!(!said.contains("they can act for nobody"), "{said}");
     drop(city.folder);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_corrects_a_name_only_with_the_persons_own_assertion_whatever_the_policy_asks_of_it() {
+    let mut asserting = Asserting::start().await;
+    let (person, other) = (asserting.resident(1950).await, asserting.resident(1951).await);
+    let issue = json!({ "id_number": person, "kind": "offline", "channel": "pc", "print": true });
+    let code = asserting.server.post("issue", issue).await;
+    // The policy asks no assertion of this channel for anything else.
+    let rename = |assertion: &str| {
+        json!({
+            "id_number": person, "name": "张晓三四", "reason": "登记笔误", "channel": "pc",
+            "authentication": { "method": "face", "assertion": assertion },
+        })
+    };
+    let of_other = asserting.provider.assertion("rename-1", &other);
+    for refused in ["", &of_other] {
+        let (status, problem) = asserting.call("rename", &rename(refused)).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("not_allowed")), "{problem}");
+        assert_eq!(problem["outcome"], "not_done", "{problem}");
+    }
+    let own = asserting.provider.assertion("rename-2", &person);
+    let (status, answer) = asserting.call("rename", &rename(&own)).await;
+    assert_eq!(status, 200, "{answer}");
+    let reprint = json!({ "id_number": person, "kind": "offline", "channel": "pc", "print": true });
+    let print = asserting.server.post("reprint", reprint).await;
+    assert_eq!(
+        (&print["token"], &print["masked_name"]),
+        (&code["token"], &json!("张**四"))
+    );
+}

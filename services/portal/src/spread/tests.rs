@@ -251,13 +251,13 @@ async fn what_one_instance_said_is_told_where_the_next_is_not_reached() {
     (&mut gone.task).await.unwrap();
     let not_made = Problem::new(Code::Unavailable, "this server's clock stepped back").with_retry_after(7);
     let first = Server::start("first", say(not_made.clone())).await;
-    for path in [ISSUE, outcome::LOOKING[0]] {
+    for path in [ISSUE, LOOK_UPS[0]] {
         assert_eq!(offered(path, &first, &gone).await, Err(not_made.clone()), "{path}");
     }
     // Whoever looks something up has lost nothing by an instance that broke off.
     let unsure = Problem::outcome_unknown("the log does not answer");
     let first = Server::start("first", say(unsure.clone())).await;
-    assert_eq!(offered(outcome::LOOKING[0], &first, &gone).await, Err(unsure));
+    assert_eq!(offered(LOOK_UPS[0], &first, &gone).await, Err(unsure));
 }
 
 #[test]
