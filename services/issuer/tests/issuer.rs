@@ -2,6 +2,7 @@
 //! repeat or a crowd gets.
 
 mod fixture;
+mod import_stream;
 mod keys;
 mod list_names;
 mod orphans;
