@@ -6,7 +6,7 @@ mod suspend_unknown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_testkit::{Draw, IdNumbers, Running, StartError};
+use citycode_testkit::{Draw, IdNumbers, Process, Running, StartError};
 use serde_json::{Value, json};
 
 use crate::server::{Server, binary};
@@ -211,13 +211,9 @@ async fn a_vault_of_an_older_backup_is_refused_and_once_accepted_leaves_nobody_t
         "--reason",
         "核实身份",
     ];
-    let revoked = server
-        .process
-        .command(&binary())
-        .args(words)
-        .output()
-        .await
-        .expect("it runs");
+    let mut command = server.process.command(&binary());
+    command.args(words);
+    let revoked = Process::output(&mut command).await.expect("it runs");
     assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
     assert_eq!(server.decision(token(&code)).await, "refuse/revoked");
     server.register(&person).await;
