@@ -16,7 +16,7 @@ use citycode_testkit::{IdNumbers, commit_of};
 use citycode_vault::Vault as _;
 use citycode_vault::embedded::EmbeddedVault;
 use jiff::civil::date;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::{Client, WANG, talk};
 use crate::server::Server;
@@ -52,93 +52,76 @@ fn holds(folder: &Path, secret: &str) -> bool {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_corrected_by_command_line_and_api_and_a_crash_after_the_log_is_completed_at_the_start() {
-    let client = Client::new().await;
-    let data = client.folder.path().join("data");
-    let issue = json!({ "kind": "offline", "id_number": WANG, "channel": "kiosk", "print": true });
-    let code = client
-        .server
-        .post(
-            "issue",
-            json!({ "kind": "sampling", "id_number": WANG, "channel": "app", "print": true }),
-        )
-        .await;
-    assert_eq!(code["masked_name"], "王*明");
-    let reprint = json!({ "kind": "sampling", "id_number": WANG, "channel": "app", "print": true });
+/// What a resident with a sampling code asks for to get the same print again.
+fn reprint() -> Value {
+    json!({ "kind": "sampling", "id_number": WANG, "channel": "app", "print": true })
+}
 
+/// The same token again, and the masked name on a print of it.
+async fn printed(server: &Server, code: &Value) -> String {
+    let again = server.post("reprint", reprint()).await;
+    assert_eq!(again["token"], code["token"], "the token stays as it is");
+    again["masked_name"].as_str().expect("a masked name").to_owned()
+}
+
+/// Corrects the name twice, by the command line and by the API, and tries what must be refused.
+async fn correct_by_command_line_and_api(client: &Client, code: &Value) {
     // The ID number from standard input, as on a machine with other users.
-    let run = client
-        .run(
-            WANG,
-            &[
-                "rename",
-                "--id-number",
-                "-",
-                "--name",
-                " 王晓鸣",
-                "--reason",
-                "登记笔误",
-            ],
-        )
-        .await;
+    let words = [
+        "rename",
+        "--id-number",
+        "-",
+        "--name",
+        " 王晓鸣",
+        "--reason",
+        "登记笔误",
+    ];
+    let run = client.run(WANG, &words).await;
     assert!(run.status.success(), "{}", talk(&run));
     assert!(
         !talk(&run).contains("王晓鸣") && !talk(&run).contains(WANG),
         "{}",
         talk(&run)
     );
-    let again = client.server.post("reprint", reprint.clone()).await;
-    assert_eq!(
-        (&again["token"], &again["masked_name"]),
-        (&code["token"], &json!("王*鸣"))
-    );
-    let (status, problem) = client
-        .server
-        .call("rename", &json!({ "id_number": WANG, "name": "王明", "reason": "" }))
-        .await
-        .expect("an answer");
+    assert_eq!(printed(&client.server, code).await, "王*鸣");
+    let without_reason = json!({ "id_number": WANG, "name": "王明", "reason": "" });
+    let (status, problem) = client.server.call("rename", &without_reason).await.expect("an answer");
     assert_eq!(
         (status, &problem["code"], &problem["outcome"]),
         (400, &json!("invalid_request"), &json!("not_done"))
     );
     let named = json!({ "id_number": WANG, "name": "王明", "reason": "王晓鸣要求" });
     client.server.post("rename", named).await;
-    let history = client
-        .server
-        .post("history", json!({ "kind": "sampling", "id_number": WANG }))
-        .await
-        .to_string();
+    let asked = json!({ "kind": "sampling", "id_number": WANG });
+    let history = client.server.post("history", asked).await.to_string();
     assert_eq!(history.matches("HolderRenamed").count(), 2, "{history}");
     assert!(!history.contains('王') && history.contains("sealed"), "{history}");
     let stranger = IdNumbers::new(77).aged(40, date(2026, 1, 1));
-    let run = client
-        .run(
-            "",
-            &["rename", "--id-number", &stranger, "--name", "王明", "--reason", "笔误"],
-        )
-        .await;
+    let words = ["rename", "--id-number", &stranger, "--name", "王明", "--reason", "笔误"];
+    let run = client.run("", &words).await;
     assert_eq!(run.status.code(), Some(4), "{}", talk(&run));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_corrected_by_command_line_and_api_and_a_crash_after_the_log_is_completed_at_the_start() {
+    let client = Client::new().await;
+    let data = client.folder.path().join("data");
+    let code = client.server.post("issue", reprint()).await;
+    assert_eq!(code["masked_name"], "王*明");
+    correct_by_command_line_and_api(&client, &code).await;
 
     let Client { server, folder } = client;
     let said = server.process.said();
     server.stop().await;
     leave_half_done(&data, "王启明").await;
     let server = Server::start(&data).await;
-    let again = server.post("reprint", reprint.clone()).await;
-    assert_eq!(
-        (&again["token"], &again["masked_name"]),
-        (&code["token"], &json!("王*明"))
-    );
-    assert_eq!(server.post("issue", issue.clone()).await["masked_name"], "王*明");
-    // Registered again under the first name, nothing changes.
-    server
-        .post(
-            "register",
-            json!({ "id_number": WANG, "name": "李四", "channel": "kiosk" }),
-        )
-        .await;
-    assert_eq!(server.post("reprint", reprint).await["masked_name"], "王*明");
+    assert_eq!(printed(&server, &code).await, "王*明");
+    let issue = json!({ "kind": "offline", "id_number": WANG, "channel": "kiosk", "print": true });
+    assert_eq!(server.post("issue", issue).await["masked_name"], "王*明");
+    // Registered again under another name, nothing changes.
+    let first = json!({ "id_number": WANG, "name": "李四", "channel": "kiosk" });
+    server.post("register", first).await;
+    assert_eq!(printed(&server, &code).await, "王*明");
     let more = server.process.said();
     server.stop().await;
     for name in ["王小明", "王晓鸣", "王明", "王启明", "李四"] {
