@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// Every file of the interface, below `proto/`.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "citycode/model/v1/model.proto",
     "citycode/events/v1/events.proto",
     "citycode/events/v2/events.proto",
+    "citycode/events/v2/foreign.proto",
     "citycode/events/v2/people.proto",
     "citycode/events/v2/recovery.proto",
     "citycode/issuer/v1/issuer.proto",

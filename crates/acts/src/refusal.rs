@@ -43,6 +43,16 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             Code::IdempotencyKeyReused,
             "this command id was used before for another request; give every new request an id of its own",
         ),
+        ExecuteError::Confined(position) => {
+            // Positions are for operators: one tells in which partition a person is.
+            tracing::warn!(%position, "a change was refused: a message that is no commit confines its bucket");
+            Problem::new(
+                Code::Unavailable,
+                "the change was not made: a message that is no commit stands in this person's part of the log",
+            )
+            .with_fix("an operator has to look at it first (citycode log inspect); nobody else is affected")
+            .with_outcome(Outcome::NotDone)
+        }
         ExecuteError::NotDone(why) => {
             if let Some(unreported) = NOT_DONE.trouble(&why.to_string()) {
                 tracing::error!(%why, unreported, "a command was not done");

@@ -3,6 +3,7 @@
 //! Nothing personal stands in the clear: holders are random numbers, tokens and reasons are sealed by the
 //! caller under a key of the holder's own ([`Sealed`]), so that destroying the key forgets them.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -207,6 +208,17 @@ pub struct ListNamesAdvanced {
     pub next_counter: u32,
 }
 
+/// An operator declared that a message in the log is no commit and was none: everybody skips it from here on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForeignMessageDeclared {
+    /// Where it stands in the partition of this event.
+    pub sequence: u64,
+    /// BLAKE3 of its payload.
+    pub digest: [u8; 32],
+    /// Why, in the operator's words; nothing personal.
+    pub reason: String,
+}
+
 /// A signing key came into use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyAdded {
@@ -258,6 +270,7 @@ pub enum Event {
     IndexBlockLeased(IndexBlockLeased),
     IndexRangeRevoked(IndexRangeRevoked),
     ListNamesAdvanced(ListNamesAdvanced),
+    ForeignMessageDeclared(ForeignMessageDeclared),
     SigningKeyAdded(SigningKeyAdded),
     SigningKeyRetired(SigningKeyRetired),
     SigningKeyCompromised(SigningKeyCompromised),
@@ -282,6 +295,7 @@ impl Event {
             Self::IndexBlockLeased(_) => "IndexBlockLeased",
             Self::IndexRangeRevoked(_) => "IndexRangeRevoked",
             Self::ListNamesAdvanced(_) => "ListNamesAdvanced",
+            Self::ForeignMessageDeclared(_) => "ForeignMessageDeclared",
             Self::SigningKeyAdded(_) => "SigningKeyAdded",
             Self::SigningKeyRetired(_) => "SigningKeyRetired",
             Self::SigningKeyCompromised(_) => "SigningKeyCompromised",

@@ -7,6 +7,8 @@
 //! tails    key = partition                           value = commits in the log u64 ‖ revision u64 of every bucket
 //! identity key = 0                                   value = log_id 16
 //! ```
+//! The commit bytes may be a placeholder of a foreign message (`citycode_event_store::foreign`), in copies of logs on
+//! servers alone: this engine has no strangers, and anything else that is no commit is damage.
 //! `previous_revision` is that of the same bucket: so a bucket is read from its tail backwards.
 
 use bytes::Bytes;
@@ -56,7 +58,7 @@ pub(crate) fn read_commit_row(row: &[u8], position: Position, layout: &Layout) -
     let cut = || damaged(position, "the row is cut short");
     let (head, commit) = row.split_first_chunk::<PREVIOUS_BYTES>().ok_or_else(cut)?;
     let bytes = Bytes::copy_from_slice(commit);
-    let recorded = codec::decode_recorded(bytes, position, layout).map_err(|error| damaged(position, error))?;
+    let recorded = codec::decode_stored(bytes, position, layout).map_err(|error| damaged(position, error))?;
     Ok(CommitRow {
         previous_revision: u64::from_be_bytes(*head),
         recorded,

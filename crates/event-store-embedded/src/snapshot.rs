@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use citycode_event_store::{
-    BucketId, BucketTail, Layout, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence,
+    BucketId, BucketTail, CommitHash, Layout, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision,
+    Sequence,
 };
 use redb::{ReadOnlyTable, ReadableDatabase as _};
 
@@ -85,13 +86,16 @@ impl Snapshot {
                     "it does not belong to the bucket that leads to it",
                 ));
             }
+            revision = previous_revision;
+            if recorded.foreign.is_some() {
+                continue;
+            }
             if commits.last().is_some_and(|later| later.previous_hash != recorded.hash) {
                 return Err(rows::damaged(
                     position,
                     "its hash is not the one that the next commit carries",
                 ));
             }
-            revision = previous_revision;
             commits.push(recorded);
         }
         commits.reverse();
@@ -103,11 +107,24 @@ impl Snapshot {
         if revision == Revision::EMPTY {
             return Ok(BucketTail::EMPTY);
         }
-        let position = Position {
-            partition: bucket.partition,
-            sequence: Sequence(revision.to_raw()),
-        };
-        Ok(self.row(position)?.recorded.tail())
+        let mut at = revision.to_raw();
+        while at > 0 {
+            let position = Position {
+                partition: bucket.partition,
+                sequence: Sequence(at),
+            };
+            let row = self.row(position)?;
+            if row.recorded.foreign.is_none() {
+                let hash = row.recorded.hash;
+                return Ok(BucketTail { revision, hash });
+            }
+            if row.previous_revision >= at {
+                return Err(rows::damaged(position, "it leads to a later one"));
+            }
+            at = row.previous_revision;
+        }
+        let hash = CommitHash::NONE;
+        Ok(BucketTail { revision, hash })
     }
 
     pub(crate) fn read_range(

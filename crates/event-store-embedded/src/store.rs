@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use citycode_event_store::live::{self, History, LIVE_BATCHES, LiveBatch};
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
-    SubscriptionError, codec,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
+    NewCommit, Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence,
+    Subscription, SubscriptionError, codec, foreign,
 };
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, StorageBackend};
@@ -72,17 +72,16 @@ impl Shared {
 
     /// The durable tail of a bucket; reads the bucket's last commit the first time after opening.
     pub(crate) fn tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
-        loop {
-            let revision = {
-                let tails = self.tails.lock();
-                if let Some(tail) = tails.known(bucket) {
-                    return Ok(tail);
-                }
-                tails.revision(bucket)
-            };
-            let tail = self.snapshot()?.tail_at(bucket, revision)?;
-            self.tails.lock().learn(bucket, revision, tail.hash);
-        }
+        let revision = {
+            let tails = self.tails.lock();
+            if let Some(tail) = tails.known(bucket) {
+                return Ok(tail);
+            }
+            tails.revision(bucket)
+        };
+        let tail = self.snapshot()?.tail_at(bucket, revision)?;
+        self.tails.lock().learn(bucket, revision, tail.hash);
+        Ok(tail)
     }
 
     pub(crate) fn begin_write(&self) -> Result<redb::WriteTransaction, redb::Error> {
@@ -133,10 +132,37 @@ impl Shared {
                 expected,
                 bytes,
                 hash,
+                foreign: None,
                 answer,
             },
             answered,
         ))
+    }
+
+    /// A placeholder as the writer takes it.
+    fn foreign_job(
+        &self,
+        bucket: BucketId,
+        message: ForeignMessage,
+        expected: BucketTail,
+    ) -> Result<(Job, oneshot::Receiver<Answer>), AppendError> {
+        self.check(bucket)?;
+        let (answer, answered) = oneshot::channel();
+        let position = Position {
+            partition: bucket.partition,
+            sequence: Sequence::START,
+        };
+        let job = Job {
+            bytes: foreign::encode_placeholder(bucket.bucket, &message),
+            commit: RecordedCommit::of_foreign(position, bucket, message.clone()).commit,
+            bucket,
+            expected,
+            // The chain goes on past it.
+            hash: expected.hash,
+            foreign: Some(message),
+            answer,
+        };
+        Ok((job, answered))
     }
 
     /// Why the queue is closed.
@@ -370,6 +396,21 @@ impl EventStore for EmbeddedEventStore {
             });
         }
         answers
+    }
+
+    async fn append_foreign(
+        &self,
+        bucket: BucketId,
+        message: ForeignMessage,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        let (job, answered) = self.shared.foreign_job(bucket, message, expected)?;
+        self.send(vec![job]).await?;
+        let mut answer = answered.await.unwrap_or(Ok(AppendOutcome::Unknown));
+        if let Ok(AppendOutcome::Appended { hash, .. }) = &mut answer {
+            *hash = expected.hash;
+        }
+        answer
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, LogPosition, NewCommit, Position, RecordedCommit,
-    Revision, Sequence,
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, ForeignMessage, LogPosition, NewCommit, Position,
+    RecordedCommit, Revision, Sequence,
 };
 use redb::Durability;
 use std::collections::HashMap;
@@ -28,7 +28,10 @@ pub(crate) struct Job {
     pub(crate) bucket: BucketId,
     pub(crate) expected: BucketTail,
     pub(crate) bytes: Bytes,
+    /// The hash of the bucket's tail once it is written.
     pub(crate) hash: CommitHash,
+    /// The message that it is a placeholder of.
+    pub(crate) foreign: Option<ForeignMessage>,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
@@ -115,6 +118,10 @@ impl Writer {
 
     /// The answer to a message id that is in the log or in this batch.
     fn known(&self, batch: &Batch, job: &Job) -> Result<Option<Answer>, AppendError> {
+        // The same foreign message may stand at several places.
+        if job.foreign.is_some() {
+            return Ok(None);
+        }
         let id = rows::short_id(&job.commit.message_id);
         let stored;
         let recorded = if let Some(recorded) = batch.ids.get(&id) {
@@ -254,6 +261,7 @@ impl Batch {
             expected,
             bytes,
             hash,
+            foreign,
             answer,
         } = job;
         let sequence = self.heads.sequence(bucket.partition).next();
@@ -266,13 +274,17 @@ impl Batch {
         self.heads.set(bucket.partition, sequence);
         self.tails.insert(bucket, BucketTail { revision, hash });
         let previous_hash = expected.hash;
-        let recorded = Arc::new(RecordedCommit {
-            position,
-            bucket,
-            revision,
-            previous_hash,
-            hash,
-            commit,
+        let recorded = Arc::new(match foreign {
+            Some(message) => RecordedCommit::of_foreign(position, bucket, message),
+            None => RecordedCommit {
+                position,
+                bucket,
+                revision,
+                previous_hash,
+                hash,
+                commit,
+                foreign: None,
+            },
         });
         self.ids
             .insert(rows::short_id(&recorded.commit.message_id), Arc::clone(&recorded));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, NewCommit, Position, Revision, Sequence, codec,
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, ForeignMessage, MessageId, NewCommit, Position,
+    RecordedCommit, Revision, Sequence, codec, foreign, watermark,
 };
 use futures::future::join_all;
 
@@ -35,7 +36,11 @@ impl LogClient {
         self.dispel(bucket.partition)
             .await
             .map_err(|error| AppendError::Unavailable(error.to_string()))?;
-        if !self.is_possible(bucket, expected).await? {
+        // These may stand after foreign messages, which have no hash to be followed.
+        let may_follow_foreign = foreign::is_declarations(&commit.stream) || watermark::is_watermark(&commit.stream);
+        let possible = self.is_possible(bucket, expected).await?
+            || (may_follow_foreign && self.bucket_tail(bucket).await? == expected);
+        if !possible {
             return self.settle_conflict(bucket, &commit, expected).await;
         }
         self.publish_until_answered(bucket, &commit, expected, bytes, hash)
@@ -57,7 +62,9 @@ impl LogClient {
             sequence: Sequence(expected.revision.to_raw()),
         };
         let there = self.read_at(position).await?;
-        Ok(there.is_some_and(|there| there.bucket == bucket && there.hash == expected.hash))
+        let is_tail =
+            |there: RecordedCommit| there.bucket == bucket && there.foreign.is_none() && there.hash == expected.hash;
+        Ok(there.is_some_and(is_tail))
     }
 
     async fn publish_until_answered(
@@ -146,6 +153,54 @@ impl LogClient {
             revision,
             hash,
             duplicate: false,
+        }
+    }
+
+    /// See [`citycode_event_store::EventStore::append_foreign`].
+    pub(crate) async fn append_foreign(
+        &self,
+        bucket: BucketId,
+        message: ForeignMessage,
+        expected: BucketTail,
+    ) -> Answer {
+        if let Some(reason) = self.stopped() {
+            return Err(AppendError::Unavailable(reason));
+        }
+        let bytes = foreign::encode_placeholder(bucket.bucket, &message);
+        // Of its place too: the same foreign message may stand there twice.
+        let place = [&message.digest.0[..], &expected.revision.to_raw().to_be_bytes()].concat();
+        let id = MessageId(codec::hash(&place).0);
+        let _turn = self.locks.turn(bucket).await;
+        let at = |sequence: u64, duplicate| AppendOutcome::Appended {
+            position: Position {
+                partition: bucket.partition,
+                sequence: Sequence(sequence),
+            },
+            revision: Revision::from_raw(sequence),
+            hash: expected.hash,
+            duplicate,
+        };
+        match publish(self, bucket, &id, expected.revision, bytes).await {
+            Published::Written(sequence) => Ok(at(sequence, false)),
+            Published::Known(sequence) => Ok(at(sequence, true)),
+            Published::WrongRevision => {
+                let next = self.next_of(bucket, expected.revision).await?;
+                let foreign = next.filter(|next| next.foreign.as_ref().is_some_and(|it| it.digest == message.digest));
+                match foreign {
+                    Some(stands) => Ok(at(stands.position.sequence.0, true)),
+                    None => {
+                        let last = self.last_of(bucket).await?;
+                        let current = last.map_or(Revision::EMPTY, |last| last.commit.revision);
+                        Ok(AppendOutcome::WrongExpectedVersion { current })
+                    }
+                }
+            }
+            Published::Refused(reason) => Err(AppendError::Unavailable(reason)),
+            // Whoever copies repeats it.
+            Published::NotNow(_) | Published::InFlight(_) | Published::Unanswered | Published::Unknown(_) => {
+                tokio::time::sleep(LONGEST_PAUSE).await;
+                Ok(AppendOutcome::Unknown)
+            }
         }
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_nats::header::{NATS_SEQUENCE, NATS_STREAM, NATS_SUBJECT};
 use async_nats::{Message, Subscriber};
-use citycode_event_store::{ReadError, RecordedCommit, Sequence, codec, watermark};
+use citycode_event_store::{RecordedCommit, Sequence, codec, watermark};
 use citycode_jetstream::Asks as _;
-use citycode_jetstream::api::{self, servers_word};
+use citycode_jetstream::api::{self, expected_of, servers_word};
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 
@@ -106,14 +106,17 @@ impl PartitionReader {
     pub(crate) async fn commit(&self, sequence: Sequence, message: Message) -> Result<RecordedCommit, End> {
         self.check_connection()?;
         let position = self.position(sequence);
-        self.log.echoes.see(position, &message);
         let decoded = codec::decode_recorded(message.payload.clone(), position, &self.log.manifest.layout);
         let subject = servers_word(&message, NATS_SUBJECT).unwrap_or_default();
         let commit = match decoded {
-            Ok(commit) if names::is_subject_of(subject, commit.bucket) => commit,
-            // Before the log is called damaged it is looked at where it is stored.
+            Ok(commit) if names::is_subject_of(subject, commit.bucket) && expected_of(&message).is_some() => commit,
+            // Before a message is called foreign it is looked at where it is stored.
             _ => self.ask_leader(sequence).await?,
         };
+        if commit.foreign.is_some() {
+            return Ok(commit);
+        }
+        self.log.echoes.see(position, &message);
         if watermark::is_watermark(&commit.commit.stream) {
             self.log.echoes.see_watermark(self.partition);
         }
@@ -127,13 +130,12 @@ impl PartitionReader {
         let found = api::get_from_leader(&self.log.client, &stream, &body).await;
         let message = found.map_err(|error| End::Doubt(error.to_string()))?;
         let message = message.ok_or_else(|| End::Doubt(format!("{sequence} is not there, or not yet")))?;
-        match self.log.recorded(partition, message) {
-            Ok(commit) if commit.position.sequence == sequence => Ok(commit),
-            Ok(_) => Err(End::Failed(
-                damaged(partition, sequence, "another commit was given for it".into()).into(),
-            )),
-            Err(ReadError::Unavailable(reason)) => Err(End::Doubt(reason)),
-            Err(error) => Err(End::Failed(error.into())),
+        let commit = self.log.recorded(partition, message);
+        if commit.position.sequence == sequence {
+            Ok(commit)
+        } else {
+            let reason = "another commit was given for it".into();
+            Err(End::Failed(damaged(partition, sequence, reason).into()))
         }
     }
 }

@@ -32,12 +32,15 @@ impl LogClient {
     }
 
     async fn look_for(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
-        let Some(Last { commit: last, time }) = self.last_of(bucket).await? else {
+        let Some(Last { commit: last, time, .. }) = self.last_of(bucket).await? else {
             return Ok(AppendOutcome::WrongExpectedVersion {
                 current: Revision::EMPTY,
             });
         };
         let current = last.revision;
+        if last.foreign.is_some() {
+            return self.confined(bucket, commit, expected, &last).await;
+        }
         if last.tail() == expected {
             // What was refused does hold: by a leader that is one no more, or that cannot read its disk.
             return Ok(AppendOutcome::Unknown);
@@ -60,6 +63,26 @@ impl LogClient {
         {
             Some(known) => answer_known(commit, known),
             None => Ok(AppendOutcome::WrongExpectedVersion { current }),
+        }
+    }
+
+    /// The answer to an append to a bucket that ends with a foreign message: nobody appends there, but this one may stand
+    /// before it.
+    async fn confined(
+        &self,
+        bucket: BucketId,
+        commit: &NewCommit,
+        expected: BucketTail,
+        last: &RecordedCommit,
+    ) -> Answer {
+        match self.next_of(bucket, expected.revision).await? {
+            Some(next) if next.foreign.is_none() && next.commit.message_id == commit.message_id => {
+                answer_known(commit, &next)
+            }
+            _ => Err(AppendError::Unavailable(format!(
+                "bucket {bucket} takes no appends, because a foreign message stands at {}",
+                last.position
+            ))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Names of streams and subjects.
 
-use citycode_event_store::{BucketId, Partition};
+use citycode_event_store::{BucketId, Layout, Partition, RESERVED_BUCKETS};
 
 /// All subjects of the log begin with this.
 const SUBJECT_PREFIX: &str = "cc.ev.v1.";
@@ -45,6 +45,24 @@ pub(crate) fn is_subject_of(subject: &str, bucket: BucketId) -> bool {
             && partition.len() >= 2
             && partition.parse() == Ok(bucket.partition.0)
     })
+}
+
+/// The bucket whose subject this is; the last one that is kept for kinds to come where it is no bucket's.
+pub(crate) fn bucket_of_subject(subject: &str, partition: Partition, layout: &Layout) -> BucketId {
+    let number = subject
+        .rsplit('.')
+        .next()
+        .and_then(|number| u16::from_str_radix(number, 16).ok());
+    let named = number.map(|bucket| BucketId { partition, bucket });
+    named
+        .filter(|bucket| layout.contains(*bucket) && is_subject_of(subject, *bucket))
+        .unwrap_or_else(|| {
+            let bucket = layout.buckets_per_partition() - RESERVED_BUCKETS;
+            BucketId {
+                partition,
+                bucket: u16::try_from(bucket).expect("below 65,536"),
+            }
+        })
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! A commit at a sequence never changes, so whichever server has it may answer; that it is *not* there, and where a
 //! bucket ends, only the partition's leader may say.
 
+use citycode_event_store::foreign::{Chain, Link};
 use citycode_event_store::{
-    BucketId, BucketTail, LogPosition, Partition, Position, ReadError, RecordedCommit, Revision, Sequence, codec,
+    BucketId, BucketTail, CommitHash, ForeignMessage, LogPosition, Partition, Position, ReadError, RecordedCommit,
+    Revision, Sequence, codec,
 };
 use futures::future::join_all;
 use serde_json::json;
@@ -16,25 +18,54 @@ use citycode_jetstream::api::{self, ApiError, StoredMessage};
 /// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
 const BATCH: usize = 256;
 
-/// A bucket's last commit, and when the server stored it.
+/// How far back the last watermark is looked for where a foreign message stands at the end of their bucket.
+const LAST_WATERMARKS: u64 = 16 * 1024;
+
+const OTHER_BUCKET: &str = "it stands in another bucket than its stream belongs to";
+const NO_EXPECTATION: &str = "it was stored without the expectation that every append carries";
+const BROKEN: &str = "it names another hash than any commit before it has: the one before it was changed or is missing";
+
+/// A bucket's last message, and when the server stored it.
 pub(crate) struct Last {
     pub(crate) commit: RecordedCommit,
     pub(crate) time: Option<String>,
+    /// The sequence of the message before it in the bucket, if its writer said so and the server made sure.
+    pub(crate) expected: Option<u64>,
 }
 
 impl LogClient {
-    /// A stored message as the commit that it is.
-    pub(crate) fn recorded(&self, partition: Partition, message: StoredMessage) -> Result<RecordedCommit, ReadError> {
+    /// A stored message as the commit that it is, or marked as foreign.
+    pub(crate) fn recorded(&self, partition: Partition, message: StoredMessage) -> RecordedCommit {
         let sequence = Sequence(message.sequence);
         let position = Position { partition, sequence };
-        let commit = codec::decode_recorded(message.payload, position, &self.manifest.layout)
-            .map_err(|error| damaged(partition, sequence, error.to_string()))?;
-        if !names::is_subject_of(&message.subject, commit.bucket) {
-            return Err(damaged(partition, sequence, "it stands in another bucket".into()));
-        }
-        self.tails.see(commit.bucket, commit.tail());
         self.see(position);
-        Ok(commit)
+        let payload = message.payload.clone();
+        let reason = match codec::decode_recorded(message.payload, position, &self.manifest.layout) {
+            Err(error) => error.to_string(),
+            Ok(commit) if !names::is_subject_of(&message.subject, commit.bucket) => OTHER_BUCKET.to_owned(),
+            Ok(_) if message.expected.is_none() => NO_EXPECTATION.to_owned(),
+            Ok(commit) => {
+                self.tails.see(commit.bucket, commit.tail());
+                return commit;
+            }
+        };
+        let bucket = names::bucket_of_subject(&message.subject, partition, &self.manifest.layout);
+        RecordedCommit::of_foreign(position, bucket, ForeignMessage::of(&payload, reason))
+    }
+
+    /// As [`LogClient::recorded`]. Before a message is called foreign the leader is asked for it.
+    async fn recorded_surely(&self, partition: Partition, message: StoredMessage) -> Result<RecordedCommit, ReadError> {
+        let recorded = self.recorded(partition, message);
+        if recorded.foreign.is_none() {
+            return Ok(recorded);
+        }
+        let sequence = recorded.position.sequence;
+        let body = json!({ "seq": sequence.0 });
+        let again = api::get_from_leader(&self.client, &names::stream(partition), &body)
+            .await
+            .map_err(unavailable)?;
+        let again = again.ok_or_else(|| damaged(partition, sequence, "it is missing".into()))?;
+        Ok(self.recorded(partition, again))
     }
 
     /// The commit at `position`, or `None` past the head.
@@ -58,7 +89,7 @@ impl LogClient {
             if message.sequence != sequence.0 {
                 return Err(damaged(partition, sequence, "another commit was given for it".into()));
             }
-            return self.recorded(partition, message).map(Some);
+            return self.recorded_surely(partition, message).await.map(Some);
         }
         let extent = self
             .extent(partition)
@@ -70,7 +101,7 @@ impl LogClient {
                 .await
                 .map_err(unavailable)?;
             let message = again.ok_or_else(|| damaged(partition, sequence, "it is missing".into()))?;
-            return self.recorded(partition, message).map(Some);
+            return Ok(Some(self.recorded(partition, message)));
         }
         Ok(None)
     }
@@ -96,14 +127,50 @@ impl LogClient {
         let Some(message) = message else {
             return Ok(None);
         };
-        let time = message.time.clone();
-        let commit = self.recorded(bucket.partition, message)?;
-        Ok(Some(Last { commit, time }))
+        let (time, expected) = (message.time.clone(), message.expected);
+        let commit = self.recorded(bucket.partition, message);
+        Ok(Some(Last { commit, time, expected }))
     }
 
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
-        let last = self.last_of(bucket).await?;
-        Ok(last.map_or(BucketTail::EMPTY, |last| last.commit.tail()))
+        let Some(last) = self.last_of(bucket).await? else {
+            return Ok(BucketTail::EMPTY);
+        };
+        if self.follows_its_predecessor(&last).await? {
+            return Ok(last.commit.tail());
+        }
+        self.tail_past_foreign(bucket, last).await
+    }
+
+    /// Whether the message is a commit that follows the one before it in its bucket.
+    async fn follows_its_predecessor(&self, last: &Last) -> Result<bool, ReadError> {
+        let commit = &last.commit;
+        let Some(expected) = last.expected.filter(|_| commit.foreign.is_none()) else {
+            return Ok(false);
+        };
+        if expected == 0 {
+            return Ok(commit.previous_hash == CommitHash::NONE);
+        }
+        let before = Position {
+            partition: commit.position.partition,
+            sequence: Sequence(expected),
+        };
+        let before = self.read_at(before).await?;
+        Ok(before.is_some_and(|before| before.foreign.is_none() && before.hash == commit.previous_hash))
+    }
+
+    /// The tail of a bucket that ends with a foreign message, which only its commits tell. Of watermarks, which are many
+    /// and mean nothing, the last ones.
+    pub(crate) async fn tail_past_foreign(&self, bucket: BucketId, last: Last) -> Result<BucketTail, ReadError> {
+        let revision = last.commit.revision;
+        let after = if bucket == self.manifest.layout.watermark_bucket(bucket.partition) {
+            Revision::from_raw(revision.to_raw().saturating_sub(LAST_WATERMARKS))
+        } else {
+            Revision::EMPTY
+        };
+        let commits = self.read_up_to(bucket, after, None, last.commit).await?;
+        let hash = commits.last().map_or(CommitHash::NONE, |commit| commit.hash);
+        Ok(BucketTail { revision, hash })
     }
 
     /// The first commit of the bucket after that revision, as the leader has it.
@@ -115,9 +182,7 @@ impl LogClient {
         let message = api::get_from_leader(&self.client, &names::stream(bucket.partition), &body)
             .await
             .map_err(unavailable)?;
-        message
-            .map(|message| self.recorded(bucket.partition, message))
-            .transpose()
+        Ok(message.map(|message| self.recorded(bucket.partition, message)))
     }
 
     /// All commits of a bucket after that revision, up to where the leader says that it ends.
@@ -141,6 +206,18 @@ impl LogClient {
         since: Option<&str>,
         last: RecordedCommit,
     ) -> Result<Vec<RecordedCommit>, ReadError> {
+        let whole = after == Revision::EMPTY && since.is_none();
+        let messages = self.read_messages(bucket, after, since, last).await?;
+        only_commits(messages, whole)
+    }
+
+    async fn read_messages(
+        &self,
+        bucket: BucketId,
+        after: Revision,
+        since: Option<&str>,
+        last: RecordedCommit,
+    ) -> Result<Vec<RecordedCommit>, ReadError> {
         let mut commits: Vec<RecordedCommit> = Vec::new();
         loop {
             let reached = commits.last().map(|commit| commit.revision);
@@ -152,7 +229,7 @@ impl LogClient {
             let batch = self.read_batch(bucket, from, since).await.map_err(unavailable)?;
             let before = commits.len();
             for message in batch {
-                let commit = self.recorded(bucket.partition, message)?;
+                let commit = self.recorded_surely(bucket.partition, message).await?;
                 let is_next = commits.last().is_none_or(|one| commit.revision > one.revision);
                 if is_next && commit.revision <= last.revision {
                     commits.push(commit);
@@ -214,6 +291,25 @@ impl LogClient {
             Err(ReadError::NoSuchPlace)
         }
     }
+}
+
+/// The commits among the messages of a bucket, without foreign ones. Of a whole bucket, or of a part of one, whose first
+/// commit is taken as it is.
+fn only_commits(messages: Vec<RecordedCommit>, whole: bool) -> Result<Vec<RecordedCommit>, ReadError> {
+    let mut chain = whole.then(Chain::default);
+    let mut commits = Vec::with_capacity(messages.len());
+    for message in messages.into_iter().filter(|message| message.foreign.is_none()) {
+        let chain = chain.get_or_insert_with(|| Chain::after(message.previous_hash));
+        match chain.link(&message) {
+            Link::Follows => commits.push(message),
+            Link::Broken if whole => {
+                let Position { partition, sequence } = message.position;
+                return Err(damaged(partition, sequence, BROKEN.to_owned()));
+            }
+            Link::Copy | Link::Broken => {}
+        }
+    }
+    Ok(commits)
 }
 
 pub(crate) fn unavailable(error: ApiError) -> ReadError {

@@ -215,7 +215,8 @@ impl PartitionReader {
         let Some(last) = commits.last().map(|last| last.position) else {
             return Ok(());
         };
-        self.log.tails.see_all(commits.iter().map(|commit| &**commit));
+        let known = commits.iter().filter(|commit| commit.foreign.is_none());
+        self.log.tails.see_all(known.map(|commit| &**commit));
         self.log.see(last);
         let sent = self.sender.send(FromReader::Commits(commits)).await;
         sent.map_err(|_| End::Dropped)?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
-    SubscriptionError,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
+    NewCommit, Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence,
+    Subscription, SubscriptionError,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -71,6 +71,15 @@ impl EventStore for JetStreamEventStore {
 
     async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Result<AppendOutcome, AppendError>> {
         self.log.append_many(appends).await
+    }
+
+    async fn append_foreign(
+        &self,
+        bucket: BucketId,
+        message: ForeignMessage,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        self.log.append_foreign(bucket, message, expected).await
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {

@@ -18,8 +18,8 @@ use std::borrow::Cow;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    CommandId, CommitHash, CommitInvalid, EventData, Layout, MAX_COMMIT_BYTES, MessageId, NewCommit, Position,
-    RecordedCommit, RequestDigest, Revision, StreamName,
+    BucketId, CommandId, CommitHash, CommitInvalid, EventData, Layout, MAX_COMMIT_BYTES, MessageId, NewCommit,
+    Position, RecordedCommit, RequestDigest, Revision, StreamName, foreign,
 };
 
 const VERSION: u8 = 1;
@@ -175,7 +175,21 @@ pub fn decode_recorded(bytes: Bytes, position: Position, layout: &Layout) -> Res
         previous_hash,
         hash,
         commit,
+        foreign: None,
     })
+}
+
+/// As [`decode_recorded`], of an engine that keeps placeholders of foreign messages.
+pub fn decode_stored(bytes: Bytes, position: Position, layout: &Layout) -> Result<RecordedCommit, CommitUnreadable> {
+    let Some((bucket, message)) = foreign::decode_placeholder(&bytes) else {
+        return decode_recorded(bytes, position, layout);
+    };
+    let partition = position.partition;
+    let bucket = BucketId { partition, bucket };
+    if !layout.contains(bucket) {
+        return Err(CommitUnreadable::Malformed("bucket"));
+    }
+    Ok(RecordedCommit::of_foreign(position, bucket, message))
 }
 
 fn take_events(rest: &mut Bytes) -> Result<Vec<EventData>, CommitUnreadable> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{BucketId, BucketTail, Position, Revision, StreamName};
+use crate::{BucketId, BucketTail, ForeignMessage, Position, Revision, StreamName};
 
 /// Most events of one commit: an import writes one holder a commit, and a holder has a handful of codes.
 pub const MAX_EVENTS_PER_COMMIT: usize = 256;
@@ -207,12 +207,14 @@ pub struct RecordedCommit {
     pub previous_hash: CommitHash,
     /// The hash of this commit, computed from its bytes when they are read.
     pub hash: CommitHash,
-    /// What was appended.
+    /// What was appended; without an event where a foreign message stands.
     pub commit: NewCommit,
+    /// The message, where no commit stands at the position.
+    pub foreign: Option<Box<ForeignMessage>>,
 }
 
 impl RecordedCommit {
-    /// The tail of the bucket with this commit as its last.
+    /// The tail of the bucket with this commit as its last. A foreign message moves no tail.
     pub fn tail(&self) -> BucketTail {
         BucketTail {
             revision: self.revision,

@@ -5,6 +5,7 @@
 
 mod appends;
 mod concurrency;
+mod foreign;
 mod minimum_reader;
 mod reads;
 mod restart;
@@ -21,6 +22,7 @@ pub use appends::{
     the_same_id_with_another_request_is_refused,
 };
 pub use concurrency::{many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins};
+pub use foreign::a_foreign_message_keeps_its_position_and_the_chain_goes_on;
 pub use minimum_reader::the_minimum_reader_version_is_raised_and_never_lowered;
 pub use reads::{
     a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one, reads_past_the_head_are_empty,
@@ -68,6 +70,7 @@ pub async fn run_all(factory: &dyn EngineFactory) {
     a_subscription_goes_on_live_without_gap_or_repeat(factory).await;
     a_position_past_the_head_is_refused(factory).await;
     a_restart_keeps_everything_and_goes_on(factory).await;
+    a_foreign_message_keeps_its_position_and_the_chain_goes_on(factory).await;
     the_minimum_reader_version_is_raised_and_never_lowered(factory).await;
 }
 

@@ -4,7 +4,8 @@
 //! earlier copy: copying goes on where it ends, so a copy that was cut short is finished by doing it again. Every
 //! commit is appended as any other is, and the place and hash that the target gives it must be the source's. What
 //! was there before is compared by [`compare`], which reads both logs whole. A target that demands a lower reader
-//! version than the source is raised first.
+//! version than the source is raised first. A foreign message ([`crate::foreign`]) has a placeholder in the copy, whose
+//! digest is compared instead of a hash.
 //!
 //! Partitions are copied beside each other, the commits of one in their order, one at a time: a position is given by
 //! the order in which appends are taken.
@@ -15,13 +16,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::follow::{FollowError, chain_breaker};
 use crate::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position,
-    RaiseError, ReadError, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
+    Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Sequence, SubscriptionBatch,
+    SubscriptionError,
 };
 
 /// Commits of a partition that were read and wait to be appended; a megabyte or so.
 const READ_AHEAD: usize = 1_024;
+/// The reader version that knows placeholders of foreign messages.
+const KNOWS_PLACEHOLDERS: ReaderVersion = ReaderVersion(2);
 /// Repeats of an append whose fate is unknown. Each waits as long as the engine does.
 const MAX_REPEATS: usize = 20;
 
@@ -76,6 +81,12 @@ pub enum CopyError {
     /// The target takes no appends.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// A foreign message stands in the source, and programs that know no placeholders may read the target.
+    #[error(
+        "a foreign message stands at {0}, and the log demands no reader that knows placeholders of such: raise its \
+         minimum reader version first"
+    )]
+    NoPlaceholders(Position),
     /// A part of the copying ended early.
     #[error("the copying was stopped")]
     Stopped,
@@ -105,6 +116,7 @@ where
         let (queue, commits) = mpsc::channel(READ_AHEAD);
         queues.push(queue);
         let task = Appending {
+            source: Arc::clone(source),
             target: Arc::clone(target),
             tails: HashMap::new(),
             end,
@@ -183,6 +195,7 @@ async fn hand_out(
 
 /// One partition of the target.
 struct Appending {
+    source: Arc<dyn EventStore>,
     target: Arc<dyn EventStore>,
     tails: HashMap<BucketId, BucketTail>,
     at: Sequence,
@@ -209,8 +222,14 @@ impl Appending {
             Some(tail) => *tail,
             None => self.target.bucket_tail(commit.bucket).await?,
         };
+        if commit.foreign.is_some() {
+            return self.append_foreign(commit, expected).await;
+        }
         if expected.hash != commit.previous_hash {
-            return Err(CopyError::Differs(commit.position));
+            let Some(copy) = chain_breaker(&*self.source, commit).await? else {
+                return Err(CopyError::Differs(commit.position));
+            };
+            return self.append_foreign(&copy, expected).await;
         }
         for _ in 0..MAX_REPEATS {
             match self.target.append_at(commit.commit.clone(), expected).await? {
@@ -235,6 +254,46 @@ impl Appending {
             }
         }
         Err(CopyError::Unknown(commit.position))
+    }
+}
+
+impl Appending {
+    /// Keeps the place of a foreign message in the target.
+    async fn append_foreign(&mut self, message: &RecordedCommit, expected: BucketTail) -> Result<(), CopyError> {
+        let Some(foreign) = &message.foreign else {
+            return Err(CopyError::Differs(message.position));
+        };
+        if self.target.minimum_reader() < KNOWS_PLACEHOLDERS {
+            return Err(CopyError::NoPlaceholders(message.position));
+        }
+        for _ in 0..MAX_REPEATS {
+            let (bucket, kept) = (message.bucket, ForeignMessage::clone(foreign));
+            match self.target.append_foreign(bucket, kept, expected).await? {
+                AppendOutcome::Appended { position, revision, .. } if position == message.position => {
+                    let hash = expected.hash;
+                    self.tails.insert(bucket, BucketTail { revision, hash });
+                    return Ok(());
+                }
+                AppendOutcome::Appended { position: found, .. } => {
+                    return Err(CopyError::Misplaced {
+                        wanted: message.position,
+                        found,
+                    });
+                }
+                AppendOutcome::WrongExpectedVersion { .. } => return Err(CopyError::Differs(message.position)),
+                AppendOutcome::Unknown => {}
+            }
+        }
+        Err(CopyError::Unknown(message.position))
+    }
+}
+
+impl From<FollowError> for CopyError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Subscription(error) => error.into(),
+            FollowError::Fold { .. } | FollowError::Stopped => Self::Stopped,
+        }
     }
 }
 

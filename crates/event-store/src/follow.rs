@@ -5,22 +5,58 @@
 //! gap, a log that went back, a fold that refuses), and then every waiter is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence, SubscriptionBatch, SubscriptionError,
+    BucketId, EventStore, ForeignMessage, LogPosition, Partition, Position, RecordedCommit, Revision, Sequence,
+    SubscriptionBatch, SubscriptionError, codec,
 };
+
+/// Before a bucket is read again that could not be read.
+const READ_AGAIN: Duration = Duration::from_millis(250);
+
+/// What a fold knows of the place of a commit in its bucket's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuity {
+    /// It follows the last commit that was folded there.
+    Follows,
+    /// The fold does not know the bucket's last commit.
+    Unknown,
+    /// The last commit that was folded there has another hash.
+    Breaks,
+}
 
 /// What folds commits.
 pub trait Fold: Send {
-    /// Folds one commit; called in order within each partition, once for each commit.
+    /// Folds one commit, or one foreign message; called in order within each partition, once for each.
     ///
     /// # Errors
     /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
+
+    /// Whether `commit` follows the last one of its bucket. What breaks the chain is looked up in the log, and comes to
+    /// [`Fold::fold`] marked as a foreign message if it is one.
+    fn continuity(&self, _commit: &RecordedCommit) -> Continuity {
+        Continuity::Unknown
+    }
+
+    /// The buckets in which a foreign message stands that no declaration names, as far as was folded.
+    fn confined(&self) -> Vec<BucketId> {
+        Vec::new()
+    }
+
+    /// A bucket that is confined, or will be by the very next message, and all its commits: called before following
+    /// begins, and before a foreign message is folded.
+    ///
+    /// # Errors
+    /// A sentence, where they cannot be folded. The follower stops for good.
+    fn confine(&mut self, _bucket: BucketId, _commits: &[RecordedCommit]) -> Result<(), String> {
+        Ok(())
+    }
 
     /// The commits at hand have been folded; a fold that writes somewhere may do so now. Nobody is told of them before.
     ///
@@ -234,17 +270,97 @@ pub async fn follow(store: &dyn EventStore, fold: &mut dyn Fold, progress: &Prog
     error
 }
 
+/// Tells a fold of a foreign message before it folds it, once for each bucket.
+async fn meet_foreign(store: &dyn EventStore, fold: &mut dyn Fold, commit: &RecordedCommit) -> Result<(), FollowError> {
+    if fold.confined().contains(&commit.bucket) {
+        return Ok(());
+    }
+    let mut at = LogPosition::start(store.layout().partitions());
+    at.set(commit.position.partition, commit.position.sequence);
+    confine(store, fold, commit.bucket, at).await
+}
+
+async fn confine(
+    store: &dyn EventStore,
+    fold: &mut dyn Fold,
+    bucket: BucketId,
+    position: LogPosition,
+) -> Result<(), FollowError> {
+    // Nothing of it concerns anybody, and it may be long.
+    let commits = if bucket == store.layout().watermark_bucket(bucket.partition) {
+        Vec::new()
+    } else {
+        read_whole(store, bucket).await?
+    };
+    fold.confine(bucket, &commits).map_err(|reason| FollowError::Fold {
+        position: Position {
+            partition: bucket.partition,
+            sequence: position.sequence(bucket.partition),
+        },
+        reason,
+    })
+}
+
+/// Waits for a log that cannot be read now, as a subscription does.
+async fn read_whole(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<RecordedCommit>, FollowError> {
+    loop {
+        match store.read_bucket(bucket, Revision::EMPTY).await {
+            Err(crate::ReadError::Unavailable(_)) => tokio::time::sleep(READ_AGAIN).await,
+            read => return Ok(read.map_err(SubscriptionError::from)?),
+        }
+    }
+}
+
+/// What breaks its bucket's chain as the fold has it, judged by the whole bucket: the foreign message that it is, if it is
+/// one. A commit that names a hash which none before it has means that one before it was changed: that stops.
+///
+/// # Errors
+/// [`FollowError`]: the log is damaged, or cannot be read.
+pub async fn chain_breaker(
+    store: &dyn EventStore,
+    commit: &RecordedCommit,
+) -> Result<Option<Arc<RecordedCommit>>, FollowError> {
+    let length = codec::encode(&commit.commit, &commit.previous_hash).map_or(0, |(bytes, _)| bytes.len() as u64);
+    let foreign = || {
+        let message = ForeignMessage {
+            digest: commit.hash,
+            length,
+            reason: "it does not follow its bucket's last commit, but an earlier one".into(),
+        };
+        Arc::new(RecordedCommit::of_foreign(commit.position, commit.bucket, message))
+    };
+    if commit.bucket == store.layout().watermark_bucket(commit.bucket.partition) {
+        return Ok(Some(foreign()));
+    }
+    let commits = read_whole(store, commit.bucket).await?;
+    Ok(commits
+        .iter()
+        .all(|known| known.position != commit.position)
+        .then(foreign))
+}
+
 async fn run(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
     progress: &Progress,
 ) -> Result<std::convert::Infallible, FollowError> {
+    for bucket in fold.confined() {
+        confine(store, fold, bucket, progress.position()).await?;
+    }
     let mut subscription = store.subscribe_to_all(progress.position()).await?;
     loop {
         match subscription.next_batch().await? {
             SubscriptionBatch::Commits(commits) => {
                 let mut reached: Vec<Position> = Vec::new();
                 for commit in &commits {
+                    let copy = match fold.continuity(commit) {
+                        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await?,
+                        _ => None,
+                    };
+                    let commit = copy.as_ref().unwrap_or(commit);
+                    if commit.foreign.is_some() {
+                        meet_foreign(store, fold, commit).await?;
+                    }
                     fold.fold(commit).map_err(|reason| FollowError::Fold {
                         position: commit.position,
                         reason,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Partition, StreamName};
+use crate::{Partition, StreamName, foreign};
 
 /// The bucket numbers at the top of every partition that no hashed stream reaches: one each for `lease-…` and
 /// `watermark-…` streams, and two kept for kinds to come, because a layout is fixed when a log is made.
@@ -54,7 +54,7 @@ pub enum LayoutInvalid {
     #[error("hash version {0} is not known here; this version knows {HASH_VERSION}")]
     HashVersion(u16),
     /// A `lease-` or `watermark-` name without the two or more digits of a partition of this layout.
-    #[error("a lease or watermark stream names its partition in decimal after the dash, and it must exist")]
+    #[error("a lease, watermark or foreign stream names its partition in decimal after the dash, and it must exist")]
     SystemPartition,
 }
 
@@ -99,6 +99,19 @@ fn named_partition(rest: &str) -> Option<u16> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// `foreign-07-00ff` → 07.00ff.
+fn declared_bucket(stream: &StreamName) -> Option<BucketId> {
+    let (partition, bucket) = stream.as_str().strip_prefix(foreign::STREAM_PREFIX)?.split_once('-')?;
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if bucket.len() != 4 || !bucket.bytes().all(hex) {
+        return None;
+    }
+    Some(BucketId {
+        partition: Partition(named_partition(partition)?),
+        bucket: u16::from_str_radix(bucket, 16).ok()?,
+    })
 }
 
 impl Layout {
@@ -159,6 +172,7 @@ impl Layout {
     /// `h` = the first 8 bytes of BLAKE3(name), big-endian; partition = `h mod partitions`;
     /// bucket = `(h div partitions) mod (buckets_per_partition − 4)`.
     ///
+    /// `foreign-PP-BBBB` lies in the very bucket that it names (see [`foreign`]).
     /// `lease-PP…` and `watermark-PP…` lie in partition PP (decimal, at least two digits), in its buckets
     /// `buckets − 1` and `buckets − 2`. Such a name of a partition that the layout lacks has no place of its own:
     /// it is hashed like any other here, and [`Layout::check`], which every append asks, refuses it.
@@ -170,6 +184,9 @@ impl Layout {
                 partition: Partition(partition),
                 bucket: self.reserved_bucket(system),
             };
+        }
+        if let Some(bucket) = declared_bucket(stream).filter(|bucket| self.contains(*bucket)) {
+            return bucket;
         }
         let digest = blake3::hash(stream.as_bytes());
         let (head, _) = digest
@@ -187,6 +204,10 @@ impl Layout {
 
     /// Refuses a stream that has no place in this layout.
     pub fn check(&self, stream: &StreamName) -> Result<(), LayoutInvalid> {
+        if foreign::is_declarations(stream) {
+            let bucket = declared_bucket(stream).filter(|bucket| self.contains(*bucket));
+            return bucket.map(drop).ok_or(LayoutInvalid::SystemPartition);
+        }
         match SystemStream::split(stream) {
             None => Ok(()),
             Some((_, rest)) => match named_partition(rest) {

@@ -17,6 +17,7 @@ mod commit;
 pub mod conformance;
 pub mod copy;
 pub mod follow;
+pub mod foreign;
 mod layout;
 pub mod live;
 pub mod memory;
@@ -31,6 +32,7 @@ pub use commit::{
     CommandId, CommitHash, CommitInvalid, EventData, MAX_ACTOR_BYTES, MAX_COMMIT_BYTES, MAX_EVENT_TYPE_BYTES,
     MAX_EVENTS_PER_COMMIT, MAX_TRACE_CONTEXT_BYTES, MessageId, NewCommit, RecordedCommit, RequestDigest, message_id,
 };
+pub use foreign::ForeignMessage;
 pub use layout::{BucketId, Layout, LayoutInvalid, RESERVED_BUCKETS};
 pub use position::{BucketTail, LogId, LogPosition, LogPositionInvalid, Partition, Position, Revision, Sequence};
 pub use reader_version::{RaiseError, ReaderVersion};

@@ -10,9 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::live::{self, History, LIVE_BATCHES, LiveBatch};
 use crate::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, MessageId, NewCommit,
-    Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
-    SubscriptionError, codec,
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventStore, ForeignMessage, Layout, LogId,
+    LogPosition, MessageId, NewCommit, Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit,
+    Revision, Sequence, Subscription, SubscriptionError, codec,
 };
 
 /// What happens to the next append that would succeed.
@@ -85,6 +85,15 @@ impl MemoryEventStore {
         }
     }
 
+    /// Puts a foreign message into a bucket, as somebody might on servers; where it stands.
+    pub fn put_foreign(&self, bucket: BucketId, payload: &[u8]) -> Position {
+        let message = ForeignMessage::of(payload, "it was put there by a test");
+        let mut state = self.shared.state.lock();
+        let position = state.next_position(bucket.partition);
+        state.put_foreign(bucket, message);
+        position
+    }
+
     /// Queues a fault: each strikes one append that would otherwise have written something.
     pub fn fail_next_append(&self, fault: AppendFault) {
         self.shared.state.lock().faults.push_back(fault);
@@ -93,8 +102,12 @@ impl MemoryEventStore {
 
 impl State {
     fn tail(&self, bucket: BucketId) -> BucketTail {
-        let last = self.buckets.get(&bucket).and_then(|commits| commits.last());
-        last.map_or(BucketTail::EMPTY, |commit| commit.tail())
+        let messages = self.buckets.get(&bucket).map_or(&[][..], Vec::as_slice);
+        let last = messages.iter().rev().find(|message| message.foreign.is_none());
+        BucketTail {
+            revision: messages.last().map_or(Revision::EMPTY, |message| message.revision),
+            hash: last.map_or(CommitHash::NONE, |commit| commit.hash),
+        }
     }
 
     fn append(
@@ -125,31 +138,54 @@ impl State {
             }
             Some(AppendFault::CommittedButUnknown) | None => {}
         }
-        let partition = &mut self.partitions[usize::from(bucket.partition.0)];
-        let sequence = Sequence(u64::try_from(partition.len()).expect("lengths fit 64 bits")).next();
+        let position = self.next_position(bucket.partition);
         let recorded = Arc::new(RecordedCommit {
-            position: Position {
-                partition: bucket.partition,
-                sequence,
-            },
+            position,
             bucket,
-            revision: Revision::from_raw(sequence.0),
+            revision: Revision::from_raw(position.sequence.0),
             previous_hash: expected.hash,
             hash,
             commit,
+            foreign: None,
         });
-        partition.push(Arc::clone(&recorded));
-        self.buckets.entry(bucket).or_default().push(Arc::clone(&recorded));
         self.message_ids
             .insert(recorded.commit.message_id, Arc::clone(&recorded));
+        self.store(&recorded);
         let outcome = if fault.is_some() {
             AppendOutcome::Unknown
         } else {
             appended(&recorded, false)
         };
-        // No subscriber is no error.
-        let _ = self.live.send(Arc::new(vec![recorded]));
         Ok(outcome)
+    }
+
+    fn next_position(&self, partition: Partition) -> Position {
+        let messages = self.partitions[usize::from(partition.0)].len();
+        let sequence = Sequence(u64::try_from(messages).expect("lengths fit 64 bits")).next();
+        Position { partition, sequence }
+    }
+
+    fn put_foreign(&mut self, bucket: BucketId, message: ForeignMessage) -> AppendOutcome {
+        let hash = self.tail(bucket).hash;
+        let position = self.next_position(bucket.partition);
+        let recorded = Arc::new(RecordedCommit::of_foreign(position, bucket, message));
+        self.store(&recorded);
+        AppendOutcome::Appended {
+            position,
+            revision: recorded.revision,
+            hash,
+            duplicate: false,
+        }
+    }
+
+    fn store(&mut self, recorded: &Arc<RecordedCommit>) {
+        self.partitions[usize::from(recorded.position.partition.0)].push(Arc::clone(recorded));
+        self.buckets
+            .entry(recorded.bucket)
+            .or_default()
+            .push(Arc::clone(recorded));
+        // No subscriber is no error.
+        let _ = self.live.send(Arc::new(vec![Arc::clone(recorded)]));
     }
 }
 
@@ -222,6 +258,20 @@ impl EventStore for MemoryEventStore {
         self.shared.state.lock().append(&self.shared.layout, commit, expected)
     }
 
+    async fn append_foreign(
+        &self,
+        bucket: BucketId,
+        message: ForeignMessage,
+        expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        let mut state = self.shared.state.lock();
+        let tail = state.tail(bucket);
+        if tail != expected {
+            return Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision });
+        }
+        Ok(state.put_foreign(bucket, message))
+    }
+
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
         let state = self.shared.state.lock();
         let commits = state
@@ -243,7 +293,7 @@ impl EventStore for MemoryEventStore {
         let state = self.shared.state.lock();
         let commits = state.buckets.get(&bucket).into_iter().flatten();
         Ok(commits
-            .filter(|commit| commit.revision > after)
+            .filter(|commit| commit.revision > after && commit.foreign.is_none())
             .map(|commit| RecordedCommit::clone(commit))
             .collect())
     }

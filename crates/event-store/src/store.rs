@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    BucketId, BucketTail, CommitHash, CommitInvalid, Layout, LayoutInvalid, LogId, LogPosition, NewCommit, Partition,
-    Position, RaiseError, ReaderVersion, RecordedCommit, Revision, Sequence, StreamName, Subscription,
-    SubscriptionError,
+    BucketId, BucketTail, CommitHash, CommitInvalid, ForeignMessage, Layout, LayoutInvalid, LogId, LogPosition,
+    NewCommit, Partition, Position, RaiseError, ReaderVersion, RecordedCommit, Revision, Sequence, StreamName,
+    Subscription, SubscriptionError,
 };
 
 /// How often [`EventStore::append_to_stream`] looks again when a word other than `StreamRevision` lost a race.
@@ -109,6 +109,8 @@ pub enum ReadError {
 /// - **Consistency**: an append succeeds only if its bucket had no commit after the tail that it expected. Of any
 ///   number of appends that expect one tail, at most one succeeds.
 /// - **Chain**: a commit carries the hash of its bucket's previous one.
+/// - **Foreign messages** ([`crate::foreign`]) keep their positions: subscriptions and `read_at` give them, marked, in
+///   their order. An engine refuses appends to their bucket that do not expect them.
 /// - **Idempotence**: the engine knows the message ids of at least the last two minutes (on one process: of the last
 ///   million commits). A known id with the same request digest answers `duplicate: true` with the first position,
 ///   whatever the expectation; with another digest it is an error. Beyond the window the writer's own fold decides.
@@ -147,13 +149,27 @@ pub trait EventStore: Send + Sync + 'static {
         answers
     }
 
-    /// The commit at `position`, or `None` past the head.
+    /// Keeps a place for a foreign message (see [`crate::foreign`]): for a copy of a log that has one there. The bucket's
+    /// revision moves, its hash does not, and the answer names the hash of `expected`. Only a copy may call it.
+    async fn append_foreign(
+        &self,
+        _bucket: BucketId,
+        _message: ForeignMessage,
+        _expected: BucketTail,
+    ) -> Result<AppendOutcome, AppendError> {
+        Err(AppendError::Unavailable(
+            "it keeps no place for a foreign message".into(),
+        ))
+    }
+
+    /// What stands at `position`, a foreign message too, or `None` past the head.
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError>;
 
-    /// All commits of a bucket with a revision above `after`, in order.
+    /// All commits of a bucket with a revision above `after`, in order; no foreign messages. From
+    /// [`Revision::EMPTY`] on, a commit that names a hash which no commit before it has is [`ReadError::Damaged`].
     async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError>;
 
-    /// Where a bucket ends.
+    /// Where a bucket ends: the revision of its last message, a foreign one too, and the hash of its last commit.
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError>;
 
     /// The last sequence of every partition that a read started now can see.
@@ -240,8 +256,9 @@ async fn resolve<S: EventStore + ?Sized>(
     if expected == StreamState::Any {
         return Ok((store.bucket_tail(bucket).await?, true));
     }
+    // The tail first: what is read is at least as new, so what the append is bound to is never newer than what was seen.
+    let tail = store.bucket_tail(bucket).await?;
     let commits = store.read_bucket(bucket, Revision::EMPTY).await?;
-    let tail = commits.last().map_or(BucketTail::EMPTY, RecordedCommit::tail);
     let exists = commits.iter().any(|recorded| recorded.commit.stream == *stream);
     Ok((tail, exists == (expected == StreamState::StreamExists)))
 }

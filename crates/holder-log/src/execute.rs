@@ -11,8 +11,8 @@ use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{
-    self as store, BucketTail, CommitHash, EventData, EventStore, MessageId, NewCommit, Position, RequestDigest,
-    Revision, StreamName,
+    self as store, BucketId, BucketTail, CommitHash, EventData, EventStore, MessageId, NewCommit, Position,
+    RequestDigest, Revision, StreamName,
 };
 use citycode_projection::register::{DecisionBasis, HolderRegister};
 use citycode_wire::event;
@@ -125,6 +125,9 @@ pub enum ExecuteError<R> {
     /// The command was surely not done.
     #[error("not done: {0}")]
     NotDone(String),
+    /// The command was surely not done, and is not until an operator has looked at the foreign message there.
+    #[error("not done: a message that is no commit stands in its part of the log, at {0}: citycode log inspect {0}")]
+    Confined(Position),
     /// Nobody knows whether it was done; the caller repeats it with the same command id.
     #[error("the outcome is unknown: repeat with the same command id")]
     Unknown,
@@ -138,6 +141,7 @@ impl ExecuteError<std::convert::Infallible> {
             Self::Refused(never) => match never {},
             Self::IdempotencyKeyReused => ExecuteError::IdempotencyKeyReused,
             Self::NotDone(why) => ExecuteError::NotDone(why),
+            Self::Confined(position) => ExecuteError::Confined(position),
             Self::Unknown => ExecuteError::Unknown,
         }
     }
@@ -291,6 +295,7 @@ impl HolderLog {
                 drop(turn);
                 return self.answer_stored(&stored, context).await;
             }
+            self.refuse_confined(bucket)?;
             let now = context.now.max(state.last_decided_at);
             let decided = decide.decide(&state, now).await;
             if !caught_up && decided.as_ref().map_or(true, Vec::is_empty) {
@@ -331,6 +336,7 @@ impl HolderLog {
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.system_locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
+            self.refuse_confined(bucket)?;
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
             let events = decide().map_err(ExecuteError::Refused)?;
             if events.is_empty() {
@@ -346,6 +352,19 @@ impl HolderLog {
             context.begun.set(false);
         }
         Err(contended())
+    }
+}
+
+impl HolderLog {
+    /// A bucket with a foreign message in it takes no appends: that may have been a change that was damaged.
+    fn refuse_confined<R>(&self, bucket: BucketId) -> Result<(), ExecuteError<R>> {
+        match self.register.confining(bucket.partition.0, bucket.bucket) {
+            None => Ok(()),
+            Some(sequence) => Err(ExecuteError::Confined(Position {
+                partition: bucket.partition,
+                sequence: store::Sequence(sequence),
+            })),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use citycode_domain::event::Event;
 use citycode_domain::ids::CommitPosition;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::follow::Fold;
-use citycode_event_store::{Position, RecordedCommit};
+use citycode_event_store::follow::{Continuity, Fold};
+use citycode_event_store::{BucketId, ForeignMessage, Partition, Position, RecordedCommit};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::{ApplyError, BucketTail, Commit};
 use citycode_wire::event::{self, DecodeEventError};
@@ -40,7 +40,42 @@ impl RegisterFold {
 }
 
 impl Fold for RegisterFold {
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        let BucketId { partition, bucket } = commit.bucket;
+        let tail = self.register.tail(partition.0, bucket);
+        if tail.map_or([0; 32], |tail| tail.hash) == commit.previous_hash.0 {
+            Continuity::Follows
+        } else {
+            Continuity::Breaks
+        }
+    }
+
+    fn confined(&self) -> Vec<BucketId> {
+        let partitions = (0..).map_while(|number| self.register.point(number).map(|_| number));
+        let of = |number| {
+            self.register
+                .foreign(number)
+                .confined()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(move |bucket| BucketId {
+                    partition: Partition(number),
+                    bucket,
+                })
+        };
+        partitions.flat_map(of).collect()
+    }
+
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        if let Some(message) = &commit.foreign {
+            let folded = self
+                .register
+                .apply_foreign(commit_position(commit.position), foreign_of(commit.bucket, message));
+            return match folded {
+                Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
         let events = folded_events(commit).map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
         if holder.is_none() && !self.has(commit.position) {
@@ -71,6 +106,16 @@ impl RegisterFold {
     fn has(&self, position: Position) -> bool {
         let point = self.register.point(position.partition.0);
         point.is_some_and(|point| point.sequence >= position.sequence.0)
+    }
+}
+
+/// A foreign message as projections fold it.
+#[must_use]
+pub fn foreign_of(bucket: BucketId, message: &ForeignMessage) -> citycode_projection::foreign::ForeignMessage {
+    citycode_projection::foreign::ForeignMessage {
+        bucket: bucket.bucket,
+        digest: message.digest.0,
+        declared: false,
     }
 }
 

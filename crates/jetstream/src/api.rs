@@ -14,7 +14,8 @@ use serde_json::Value;
 
 pub use error::{ApiError, code, parse};
 pub use message::{
-    StoredMessage, direct, erase, get_batch, get_from_any, get_from_leader, get_last_from_any, servers_word,
+    StoredMessage, direct, erase, expected_of, get_batch, get_from_any, get_from_leader, get_last_from_any,
+    servers_word,
 };
 pub use stream::{ClusterInfo, Peer, StreamInfo, StreamState, make_stream, stream_info, update_stream};
 pub(crate) use stream::{info_once_made, metadata};

@@ -53,6 +53,15 @@ pub enum ApplyError {
         /// The last one folded.
         last: u64,
     },
+    /// More foreign messages than are kept.
+    #[error(
+        "partition {partition} has more than {} foreign messages",
+        crate::foreign::MAX_FOREIGN_MESSAGES
+    )]
+    TooManyForeign {
+        /// The partition.
+        partition: u16,
+    },
     /// Commits between are missing: the source lost something, and nothing may be concluded from what is known.
     #[error("commit {sequence} of partition {partition} came after {last}: a gap")]
     Gap {

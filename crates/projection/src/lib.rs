@@ -9,6 +9,7 @@
 //! What is left out: where commits come from, files, clocks, threads. Everything here can be thrown away and comes
 //! back by replay.
 
+pub mod foreign;
 pub mod register;
 pub mod snapshot;
 pub mod status;

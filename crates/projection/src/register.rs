@@ -16,11 +16,13 @@ mod shard;
 
 pub use packing::{RECENT_COMMANDS, RecentCommands};
 
+use citycode_domain::event::Event;
 use citycode_domain::ids::{CodeId, CommitPosition, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use parking_lot::RwLock;
 
 use crate::commit::{ApplyError, BucketTail, Commit};
+use crate::foreign::{ForeignMessage, ForeignMessages};
 use crate::status::PartitionPoint;
 use dependents::Dependents;
 use packing::Packed;
@@ -92,6 +94,44 @@ impl HolderRegister {
     #[must_use]
     pub fn dependents_of(&self, guardian: HolderId) -> Vec<HolderId> {
         self.dependents.of(guardian)
+    }
+
+    /// The first foreign message that keeps a bucket from taking appends; none where nothing does.
+    #[must_use]
+    pub fn confining(&self, partition: u16, bucket: u16) -> Option<u64> {
+        let partition = self.partitions.get(usize::from(partition))?;
+        partition.read().foreign.confining(bucket)
+    }
+
+    /// The foreign messages of a partition; none of one that the log does not have.
+    #[must_use]
+    pub fn foreign(&self, partition: u16) -> ForeignMessages {
+        let partition = self.partitions.get(usize::from(partition));
+        partition
+            .map(|partition| partition.read().foreign.clone())
+            .unwrap_or_default()
+    }
+
+    /// Folds a message that is no commit: its bucket is confined, and nothing else changes.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing was changed.
+    pub fn apply_foreign(&self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
+        let CommitPosition { partition, sequence } = position;
+        let Some(tails) = self.partitions.get(usize::from(partition)) else {
+            return Err(ApplyError::UnknownPartition {
+                partition,
+                partitions: u16::try_from(self.partitions.len()).unwrap_or(u16::MAX),
+            });
+        };
+        let mut tails = tails.write();
+        crate::commit::check_next(position, tails.point.sequence)?;
+        if !tails.foreign.has_room() {
+            return Err(ApplyError::TooManyForeign { partition });
+        }
+        tails.foreign.insert(sequence, message);
+        tails.point.sequence = sequence;
+        Ok(())
     }
 
     /// The relationships that outlived their guardian's erasure, as (dependent, guardian), in ascending order: recorded by
@@ -191,6 +231,13 @@ impl HolderRegister {
         crate::commit::check_next(commit.position, tails.point.sequence)?;
         if let Some(holder) = commit.holder {
             self.fold_holder(holder, commit);
+        }
+        for event in commit.events {
+            if let Event::ForeignMessageDeclared(declared) = event {
+                tails
+                    .foreign
+                    .declare(commit.bucket, declared.sequence, &declared.digest);
+            }
         }
         tails.set(commit.bucket, commit.tail);
         tails.point = PartitionPoint {

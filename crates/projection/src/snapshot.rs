@@ -31,8 +31,9 @@ use std::io;
 /// The format that this version writes, and the greatest that it reads.
 ///
 /// Format 2: the status has what lists of version 2 hold, and the register names the partition of a code in such a list.
+/// Format 3: both have the foreign messages of the log, and the status the last commit of each bucket.
 /// Format 1 is read as it was written, before there were such lists.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// Which log a projection belongs to, and how that log is cut. A snapshot of another is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

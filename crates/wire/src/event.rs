@@ -76,7 +76,10 @@ pub enum DecodeEventError {
 pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
     let version = match event {
         Event::IndexBlockLeased(event) if event.counter.is_some() => VERSION_2,
-        Event::HolderRenamed(_) | Event::IndexRangeRevoked(_) | Event::ListNamesAdvanced(_) => VERSION_2,
+        Event::HolderRenamed(_)
+        | Event::IndexRangeRevoked(_)
+        | Event::ListNamesAdvanced(_)
+        | Event::ForeignMessageDeclared(_) => VERSION_2,
         _ => VERSION,
     };
     let payload = match event {
@@ -97,6 +100,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         },
         Event::IndexRangeRevoked(event) => v2::IndexRangeRevoked::from(event).encode_to_vec(),
         Event::ListNamesAdvanced(event) => v2::ListNamesAdvanced::from(event).encode_to_vec(),
+        Event::ForeignMessageDeclared(event) => v2::ForeignMessageDeclared::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
         Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
@@ -145,6 +149,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "IndexBlockLeased" => raw.read::<v1::IndexBlockLeased>("IndexBlockLeased"),
         "IndexRangeRevoked" => raw.read_at::<v2::IndexRangeRevoked>("IndexRangeRevoked", VERSION_2),
         "ListNamesAdvanced" => raw.read_at::<v2::ListNamesAdvanced>("ListNamesAdvanced", VERSION_2),
+        "ForeignMessageDeclared" => raw.read_at::<v2::ForeignMessageDeclared>("ForeignMessageDeclared", VERSION_2),
         "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
         "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
         "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),

@@ -185,6 +185,7 @@ impl Audit {
             | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
             | Event::ListNamesAdvanced(_)
+            | Event::ForeignMessageDeclared(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,

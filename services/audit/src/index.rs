@@ -9,13 +9,14 @@
 //! another log, or ahead of its log (which then went back); never because it cannot be opened for another reason.
 //! Only every [`DURABLE_EVERY`]th commit is made durable: after a crash the index goes on from there.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CodeId, HolderId};
-use citycode_event_store::follow::Fold;
-use citycode_event_store::{EventStore, LogPosition, RecordedCommit, Sequence};
+use citycode_event_store::follow::{Continuity, Fold};
+use citycode_event_store::{BucketId, CommitHash, EventStore, LogPosition, RecordedCommit, Sequence};
 use citycode_holder_log::holder_of;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
@@ -41,6 +42,8 @@ pub struct AuditIndex {
     commits: Vec<(HolderId, Sequence)>,
     since_write: usize,
     since_sync: usize,
+    /// The last commit of each bucket that was folded since the start: a copy of an earlier one is known by it.
+    ends: HashMap<BucketId, CommitHash>,
 }
 
 /// Looks things up while the index is folded.
@@ -80,6 +83,7 @@ impl AuditIndex {
             commits: Vec::new(),
             since_write: 0,
             since_sync: 0,
+            ends: HashMap::new(),
         };
         Ok((index, position))
     }
@@ -131,7 +135,18 @@ impl AuditIndex {
 }
 
 impl Fold for AuditIndex {
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        match self.ends.get(&commit.bucket) {
+            Some(end) if *end == commit.previous_hash => Continuity::Follows,
+            Some(_) => Continuity::Breaks,
+            None => Continuity::Unknown,
+        }
+    }
+
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        if commit.foreign.is_none() {
+            self.ends.insert(commit.bucket, commit.hash);
+        }
         if let Some(holder) = holder_of(&commit.commit.stream) {
             self.commits.push((holder, commit.position.sequence));
             for data in commit

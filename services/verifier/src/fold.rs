@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::time::Timestamp;
-use citycode_event_store::follow::Fold;
-use citycode_event_store::{LogPosition, RecordedCommit, Sequence, StreamName};
+use citycode_event_store::follow::{Continuity, Fold};
+use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit, Sequence, StreamName, foreign};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, BucketTail, Commit, LogIdentity};
 use citycode_service_kit::clock::{ClockReading, ClockTrust};
@@ -18,6 +18,7 @@ use citycode_token::Keyring;
 use citycode_wire::event;
 use parking_lot::Mutex;
 
+use crate::confined::{Confined, confined_buckets, fold_foreign, status_continuity};
 use crate::memory::Memory;
 
 /// Start of every holder's stream.
@@ -30,6 +31,9 @@ pub(crate) struct Folded {
     pub(crate) memory: Memory,
     keyring: ArcSwap<Keyring>,
     writer: Mutex<StatusWriter>,
+    /// What cannot be checked because a foreign message stands in the log.
+    pub(crate) confined: ArcSwap<Confined>,
+    layout: Layout,
 }
 
 impl Folded {
@@ -39,6 +43,7 @@ impl Folded {
         identity: &LogIdentity,
         key: FingerprintKey,
         now: Timestamp,
+        layout: Layout,
     ) -> (Self, LogPosition) {
         let (writer, reader) = snapshot
             .and_then(|path| load(path, identity, now))
@@ -50,6 +55,8 @@ impl Folded {
             memory: Memory::new(),
             keyring: ArcSwap::from_pointee(Keyring::new()),
             writer: Mutex::new(writer),
+            confined: ArcSwap::default(),
+            layout,
         };
         (folded, from)
     }
@@ -111,12 +118,40 @@ impl VerifierFold {
     }
 }
 
+impl VerifierFold {
+    /// A declaration was folded: what is confined no more can be checked again.
+    fn lift(&self) {
+        let still = confined_buckets(&self.folded.writer.lock());
+        let next = self.folded.confined.load().only(&still, &self.folded.layout);
+        self.folded.writer.lock().doubt(next.codes());
+        self.folded.confined.store(Arc::new(next));
+    }
+}
+
 impl Fold for VerifierFold {
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        status_continuity(&self.folded.writer.lock(), commit)
+    }
+
+    fn confined(&self) -> Vec<BucketId> {
+        confined_buckets(&self.folded.writer.lock())
+    }
+
+    fn confine(&mut self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
+        let next = self.folded.confined.load().with(bucket, commits, &self.folded.layout)?;
+        self.folded.writer.lock().doubt(next.codes());
+        self.folded.confined.store(Arc::new(next));
+        Ok(())
+    }
+
     fn caught_up(&mut self, _position: &citycode_event_store::LogPosition) {
         self.live = true;
     }
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        if commit.foreign.is_some() {
+            return fold_foreign(&mut self.folded.writer.lock(), commit);
+        }
         let trace = commit.commit.trace_context.as_deref().filter(|_| self.live);
         let _traced = trace.map(|parent| {
             let span = tracing::info_span!("fold", position = %commit.position).entered();
@@ -157,6 +192,9 @@ impl Fold for VerifierFold {
                 for alarm in alarms {
                     metrics::counter!("citycode_verifier_alarms_total").increment(1);
                     tracing::error!(?alarm, position = %commit.position, "ALARM: the log holds what no honest writer writes");
+                }
+                if foreign::is_declarations(&commit.commit.stream) {
+                    self.lift();
                 }
                 metrics::counter!("citycode_verifier_folded_events_total").increment(events.len() as u64);
                 Ok(())

@@ -14,7 +14,8 @@
 //! | `wrong_cards` | the limit on cards held against a code |
 //! | [`grpc`] | the face |
 
-pub mod fold;
+pub mod confined;
+mod fold;
 pub mod freshness;
 pub mod grpc;
 mod measures;
@@ -24,6 +25,7 @@ pub mod scan;
 mod unheard;
 mod wrong_cards;
 
+pub use confined::{Confined, confined_buckets, fold_foreign, status_continuity};
 pub use fold::VerifierFold;
 pub use freshness::{Freshness, FreshnessWatch, Known};
 pub use scan::{Answer, Scan, Verifier, VerifierParts, When};

@@ -13,7 +13,7 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{EventStore, Layout, LogPosition, Partition, Revision, StreamName};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision, StreamName};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_scan_records::ScanRecords;
@@ -149,7 +149,7 @@ impl Verifier {
     ) -> Result<(Arc<Self>, VerifierFold, LogPosition), String> {
         let key = FingerprintKey(parts.fingerprint_key);
         let now = Timestamp(parts.clock.now().0);
-        let (folded, from) = Folded::open(snapshot, &parts.identity, key, now);
+        let (folded, from) = Folded::open(snapshot, &parts.identity, key, now, store.layout());
         let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
         let keys = store
             .read_stream(&stream, Revision::EMPTY)
@@ -220,7 +220,8 @@ impl Verifier {
             return without_code(Reason::Unreadable);
         };
         // A list that is not known yet may be of any partition.
-        let of_code = match self.folded.status.facts(claims.status.list) {
+        let facts = self.folded.status.facts(claims.status.list);
+        let of_code = match facts {
             Some(facts) => self.freshness.of(Partition(facts.partition), &scan.when.asked()),
             None => self.freshness.oldest(&scan.when.asked()),
         };
@@ -237,10 +238,17 @@ impl Verifier {
         };
         let surely = of_keys.and(of_code);
         let mut knowledge = knowledge(surely, scan.when);
+        let age_ms = knowledge.age_ms;
         knowledge.key_compromised = compromised;
+        // After the status: who reads one from before the foreign message finds it valid as of then.
+        let confined = self.folded.confined.load();
+        if confined.has_code(claims.status) {
+            knowledge.age_ms = u64::MAX;
+        }
         let mut unheard = false;
         if known.status == Status::NeverIssued {
-            knowledge.reaches = if self.is_forgotten(&claims) {
+            let may_be_leased = confined.has_leases() && facts.is_none();
+            knowledge.reaches = if may_be_leased || self.is_forgotten(&claims) {
                 Timestamp(i64::MIN)
             } else {
                 let shown_ms = millis(scan.when.asked().monotonic);
@@ -270,7 +278,7 @@ impl Verifier {
             claims: Some(*claims),
             standing,
             position,
-            age_ms: knowledge.age_ms,
+            age_ms,
             unheard: unheard && verdict.reason == Reason::TooStale,
         }
     }
@@ -316,13 +324,17 @@ impl Verifier {
     ) -> Answer {
         let stand_in = stand_in_holder(&self.id_check_key, id_number);
         let holder = found.unwrap_or(stand_in);
-        let knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
+        let mut knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
         let age_ms = knowledge.age_ms;
+        let bucket = self.bucket_of(holder);
+        if self.folded.confined.load().has(bucket) {
+            knowledge.age_ms = u64::MAX;
+        }
         let standing = self.folded.status.standing_of(holder);
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
         // Of the partition in which the holder's standing is set.
-        let partition = self.partition_of(holder);
+        let partition = bucket.partition.0;
         let position = CommitPosition {
             partition,
             sequence: self.folded.status.point(partition).map_or(0, |point| point.sequence),
@@ -345,9 +357,9 @@ impl Verifier {
         facts.is_some_and(|facts| claims.expires_at <= facts.retires_at) && self.folded.status.is_retired(list)
     }
 
-    fn partition_of(&self, holder: HolderId) -> u16 {
+    fn bucket_of(&self, holder: HolderId) -> BucketId {
         let stream = StreamName::new(&format!("{HOLDER_PREFIX}{holder}")).expect("39 bytes of the alphabet");
-        self.layout.bucket_of(&stream).partition.0
+        self.layout.bucket_of(&stream)
     }
 
     /// The policy of a kind.

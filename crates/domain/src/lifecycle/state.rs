@@ -143,6 +143,7 @@ impl HolderState {
             | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)
             | Event::ListNamesAdvanced(_)
+            | Event::ForeignMessageDeclared(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -7,6 +7,7 @@ mod copies;
 mod echoes;
 mod faults;
 mod fixture;
+mod foreign;
 mod groups;
 mod minimum_reader;
 mod refusals;

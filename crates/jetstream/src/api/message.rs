@@ -1,6 +1,8 @@
 //! Stored messages: reading them, and erasing one.
 
-use async_nats::header::{HeaderName, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP};
+use async_nats::header::{
+    HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP,
+};
 use async_nats::{Client, Message, StatusCode};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -22,6 +24,8 @@ pub struct StoredMessage {
     pub payload: Bytes,
     /// When the server stored it (RFC 3339), where it said so.
     pub time: Option<String>,
+    /// The sequence that its writer expected to be the last of its subject, if it expected one: then the server made sure.
+    pub expected: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +39,8 @@ struct MessageBody {
     seq: u64,
     #[serde(default)]
     data: String,
+    #[serde(default)]
+    hdrs: String,
     time: Option<String>,
 }
 
@@ -58,7 +64,10 @@ pub async fn get_from_leader(
             let payload = BASE64
                 .decode(message.data.as_bytes())
                 .map_err(|error| ApiError::Malformed(error.to_string()))?;
+            let headers = BASE64.decode(message.hdrs.as_bytes());
+            let headers = headers.map_err(|error| ApiError::Malformed(error.to_string()))?;
             Ok(Some(StoredMessage {
+                expected: expected_in(&String::from_utf8_lossy(&headers)),
                 subject: message.subject,
                 sequence: message.seq,
                 payload: payload.into(),
@@ -99,6 +108,20 @@ pub async fn get_last_from_any(
 pub fn servers_word(message: &Message, name: HeaderName) -> Option<&str> {
     let said = message.headers.as_ref()?.get_all(name).last();
     said.map(|said| said.as_str())
+}
+
+/// The expectation that a message was stored with, from its headers.
+#[must_use]
+pub fn expected_of(message: &Message) -> Option<u64> {
+    let said = message.headers.as_ref()?.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?;
+    said.as_str().parse().ok()
+}
+
+/// As [`expected_of`], from headers as they stand on the wire.
+fn expected_in(headers: &str) -> Option<u64> {
+    let mut lines = headers.lines().filter_map(|line| line.split_once(':'));
+    let named = lines.find(|(name, _)| name.eq_ignore_ascii_case(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()));
+    named?.1.trim().parse().ok()
 }
 
 /// Several messages in order, from whichever server is near, which may lag: `body` is `batch` with `seq` (and
@@ -185,6 +208,7 @@ pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
         .parse()
         .map_err(|_| ApiError::Malformed("a stored message whose sequence is no number".into()))?;
     Ok(Some(StoredMessage {
+        expected: expected_of(&answer),
         subject: header(NATS_SUBJECT)?,
         sequence,
         time: header(NATS_TIME_STAMP).ok(),

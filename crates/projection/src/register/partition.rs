@@ -3,12 +3,14 @@
 use hashbrown::HashMap;
 
 use crate::commit::BucketTail;
+use crate::foreign::ForeignMessages;
 use crate::status::{ListHasher, PartitionPoint};
 use std::hash::BuildHasherDefault;
 
 /// Sparse: a bucket without a commit takes nothing.
 pub(super) struct PartitionTails {
     pub(super) point: PartitionPoint,
+    pub(super) foreign: ForeignMessages,
     tails: HashMap<u16, BucketTail, BuildHasherDefault<ListHasher>>,
 }
 
@@ -16,6 +18,7 @@ impl Default for PartitionTails {
     fn default() -> Self {
         Self {
             point: PartitionPoint::START,
+            foreign: ForeignMessages::default(),
             tails: HashMap::default(),
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! sections = "tail" tails{partitions}
 //!            "hold" chunk* 0:u32
+//!            "frgn" …                                     since format 3; see `foreign`
 //! tails    = count:u32 ( bucket:u16 revision:u64 hash:32 )*   ascending by bucket
 //! chunk    = length:u32 entry+                                 at most 2^26 bytes; a longer entry is not written
 //! entry    = as in an arena's page                             each holder once
@@ -16,6 +17,7 @@ use super::arena::first_entry;
 use super::packing::Packed;
 use super::partition::PartitionTails;
 use crate::commit::BucketTail;
+use crate::foreign::{self, ForeignMessages};
 use crate::snapshot::{
     Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
 };
@@ -65,6 +67,10 @@ impl HolderRegister {
             put_chunk(&mut out, &mut chunk)?;
         }
         out.put(&0u32.to_le_bytes())?;
+        out.put(&foreign::SECTION)?;
+        for tails in &partitions {
+            tails.foreign.save(&mut out)?;
+        }
         out.finish()
     }
 
@@ -74,7 +80,7 @@ impl HolderRegister {
     /// [`LoadError`].
     pub fn load(identity: &LogIdentity, input: impl Read) -> Result<Self, LoadError> {
         let mut input = Input::new(input);
-        let Header { points, .. } = read_header(&mut input, ProjectionKind::Register, identity)?;
+        let Header { format, points } = read_header(&mut input, ProjectionKind::Register, identity)?;
         let register = Self::new(identity.partitions);
         input.expect_section(TAILS)?;
         for (partition, point) in register.partitions.iter().zip(points) {
@@ -94,6 +100,12 @@ impl HolderRegister {
                 len => input.take_vec(len, &mut chunk)?,
             }
             register.load_chunk(&chunk, &mut packed)?;
+        }
+        if format >= 3 {
+            input.expect_section(foreign::SECTION)?;
+            for partition in &register.partitions {
+                partition.write().foreign = ForeignMessages::load(&mut input)?;
+            }
         }
         input.finish()?;
         register.find_orphaned();

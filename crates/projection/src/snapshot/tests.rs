@@ -13,7 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::commit::{BucketTail, Commit};
+use crate::foreign::{ForeignMessage, Witness, witness};
 use crate::register::HolderRegister;
+use crate::status::PartitionPoint;
 use crate::status::{self, FingerprintKey, StatusWriter};
 
 const IDENTITY: LogIdentity = LogIdentity {
@@ -100,35 +102,84 @@ fn load_either(identity: &LogIdentity, kind: usize, bytes: &[u8]) -> Result<(), 
     }
 }
 
+/// A file without what format 3 added, marked as of an older format.
+fn older(file: &[u8], format: u8) -> Vec<u8> {
+    let added = file.windows(4).rposition(|bytes| bytes == b"ends");
+    let added = added.or_else(|| file.windows(4).rposition(|bytes| bytes == b"frgn"));
+    let end = file.len() - 36;
+    let mut older = [&file[..added.expect("format 3 has it")], &file[end..]].concat();
+    older[8] = format;
+    let body = older.len() - 32;
+    let checksum = blake3::hash(&older[..body]);
+    older[body..].copy_from_slice(checksum.as_bytes());
+    older
+}
+
 /// The same projections as format 1 wrote them: the status without what lists of version 2 hold.
 fn files_of_format_1() -> (Vec<u8>, Vec<u8>) {
     let (status, register) = files();
     let names = status.windows(8).position(|bytes| bytes == b"name\0\0\0\0");
     let names = names.expect("no list of version 2 is in it");
     let status = [&status[..names], &status[names + 8..]].concat();
-    let as_format_1 = |mut file: Vec<u8>| {
-        file[8] = 1;
-        let body = file.len() - 32;
-        let checksum = blake3::hash(&file[..body]);
-        file[body..].copy_from_slice(checksum.as_bytes());
-        file
-    };
-    (as_format_1(status), as_format_1(register))
+    (older(&status, 1), older(&register, 1))
 }
 
 #[test]
-fn files_of_format_1_are_read_and_written_anew_as_format_2() {
-    let (old_status, old_register) = files_of_format_1();
+fn files_of_older_formats_are_read_and_written_anew_as_format_3() {
     let (status, register) = files();
-    let (writer, reader) = status::load(&IDENTITY, &old_status[..]).expect("format 1 is read");
-    assert_eq!(reader.lookup(code().status, &ClaimsDigest([8; 32])).sequence, 1);
-    let mut again = Vec::new();
-    writer.save(&IDENTITY, &mut again).expect("memory takes everything");
-    assert_eq!(again, status);
-    let loaded = HolderRegister::load(&IDENTITY, &old_register[..]).expect("format 1 is read");
-    let mut again = Vec::new();
-    loaded.save(&IDENTITY, &mut again).expect("memory takes everything");
-    assert_eq!(again, register);
+    let of_format_2 = (older(&status, 2), older(&register, 2));
+    for (old_status, old_register) in [files_of_format_1(), of_format_2] {
+        let (writer, reader) = status::load(&IDENTITY, &old_status[..]).expect("it is read");
+        assert_eq!(reader.lookup(code().status, &ClaimsDigest([8; 32])).sequence, 1);
+        assert_eq!(writer.ends_with(1, 258, &[3; 32]), None, "how buckets end is not known");
+        let mut again = Vec::new();
+        writer.save(&IDENTITY, &mut again).expect("memory takes everything");
+        assert_eq!(older(&again, 3), older(&status, 3));
+        let loaded = HolderRegister::load(&IDENTITY, &old_register[..]).expect("it is read");
+        let mut again = Vec::new();
+        loaded.save(&IDENTITY, &mut again).expect("memory takes everything");
+        assert_eq!(again, register);
+    }
+}
+
+/// Never edit: files of this format lie on disks.
+#[test]
+fn foreign_messages_and_ends_of_buckets_are_these_bytes_of_format_3_and_come_back() {
+    let (status, register) = files();
+    let (mut writer, _) = status::load(&IDENTITY, &status[..]).expect("it is read");
+    let loaded = HolderRegister::load(&IDENTITY, &register[..]).expect("it is read");
+    let message = ForeignMessage {
+        bucket: 0x0102,
+        digest: [9; 32],
+        declared: false,
+    };
+    let next = |point: Option<PartitionPoint>| CommitPosition {
+        partition: 1,
+        sequence: point.map_or(0, |point| point.sequence) + 1,
+    };
+    let (in_status, in_register) = (next(writer.point(1)), next(loaded.point(1)));
+    writer.apply_foreign(in_status, message).expect("it is the next");
+    loaded.apply_foreign(in_register, message).expect("it is the next");
+    let (mut status, mut register) = (Vec::new(), Vec::new());
+    writer.save(&IDENTITY, &mut status).expect("memory takes everything");
+    loaded.save(&IDENTITY, &mut register).expect("memory takes everything");
+    for (file, at) in [(&status, in_status), (&register, in_register)] {
+        let mut golden = b"frgn\0\0\0\0\x01\0\0\0".to_vec();
+        golden.push(u8::try_from(at.sequence).expect("few"));
+        golden.extend_from_slice(b"\0\0\0\0\0\0\0\x02\x01\0");
+        golden.extend_from_slice(&[9; 32]);
+        assert!(file.windows(golden.len()).any(|bytes| bytes == golden));
+        let seen = |sequence| witness(&IDENTITY, std::io::Cursor::new(file), 1, sequence);
+        assert_eq!(seen(at.sequence).expect("it is read"), Witness::Foreign(message));
+        assert_eq!(seen(at.sequence - 1).expect("it is read"), Witness::Commit);
+        assert_eq!(seen(at.sequence + 1).expect("it is read"), Witness::NotReached);
+    }
+    let (writer, _) = status::load(&IDENTITY, &status[..]).expect("it is read");
+    let foreign = writer.foreign(1).expect("a partition");
+    assert_eq!(
+        (foreign.confining(0x0102), foreign.undeclared()),
+        (Some(in_status.sequence), 1)
+    );
 }
 
 /// Written by format 2. Never edit: files of this format lie on disks.
@@ -166,7 +217,7 @@ fn what_lists_of_version_2_hold_is_these_bytes_of_format_2_and_comes_back() {
     assert_eq!(status.apply(&commit), Ok(Vec::new()));
     let mut saved = Vec::new();
     status.save(&IDENTITY, &mut saved).expect("memory takes everything");
-    assert_eq!(&saved[8..10], b"\x02\x00");
+    assert_eq!(&saved[8..10], b"\x03\x00", "the section is as in format 2");
     let golden = b"name\x01\0\0\0\x91\x3e\x0c\x5a\x01\x00\x04\x00\x97\xc1\x6a\0\0\0\0list";
     assert!(saved.windows(golden.len()).any(|bytes| bytes == golden));
     let (_, reader) = status::load(&IDENTITY, &saved[..]).expect("it was just saved");
@@ -249,7 +300,7 @@ fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
             load_either(&IDENTITY, kind, &file)
         };
         assert!(matches!(with(0, b'X'), Err(LoadError::NotASnapshot)));
-        assert!(matches!(with(8, 3), Err(LoadError::NewerFormat { found: 3 })));
+        assert!(matches!(with(8, 4), Err(LoadError::NewerFormat { found: 4 })));
         let other = LogIdentity {
             log_id: [0; 16],
             ..IDENTITY

@@ -18,6 +18,9 @@ pub enum Alarm {
     IndexOutOfRange(StatusRef),
     /// An event names a code that was never issued.
     CodeNeverIssued(StatusRef),
+    /// A declaration names a foreign message that does not stand there, at this sequence of its partition. It changes
+    /// nothing.
+    NothingToDeclare(u64),
     /// A change of standing or an erasure stood outside any holder's stream.
     HolderMissing,
 }

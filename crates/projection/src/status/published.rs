@@ -1,8 +1,10 @@
 //! What writer and readers share.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use citycode_domain::ids::{ListFacts, ListId};
+use arc_swap::ArcSwap;
+use citycode_domain::ids::{ListFacts, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
 
 use super::fingerprint::FingerprintKey;
@@ -10,12 +12,18 @@ use super::lists::Lists;
 use super::partition::PartitionStatus;
 use super::standings::Standings;
 
+/// As published lists say it.
+const VALID: u8 = 0;
+const SUSPENDED: u8 = 2;
+
 /// The arrays, and beside them what is rare.
 pub(super) struct Shared {
     pub(super) key: FingerprintKey,
     pub(super) partitions: Box<[PartitionStatus]>,
     pub(super) lists: Lists,
     pub(super) standings: Standings,
+    /// Codes of which only death is believed: what is published of them says suspended, not valid.
+    pub(super) doubted: ArcSwap<HashSet<StatusRef>>,
     /// Lists that retire at or before this instant (Unix seconds) are gone, and later events about them mean nothing.
     pub(super) retired_through: AtomicI64,
     pub(super) alarm_count: AtomicU64,
@@ -58,12 +66,21 @@ impl Shared {
             return Vec::new();
         };
         let partition = self.partition_of(&facts);
-        list.two_bits(|block, out| {
+        let mut bits = list.two_bits(|block, out| {
             let before = out.len();
             partition.read(|| {
                 out.truncate(before);
                 block.push_two_bits(out);
             });
-        })
+        });
+        for code in self.doubted.load().iter().filter(|code| code.list == id) {
+            let place = 2 * (code.index % 4);
+            if let Some(byte) = bits.get_mut(code.index as usize / 4)
+                && (*byte >> place) & 0b11 == VALID
+            {
+                *byte |= SUSPENDED << place;
+            }
+        }
+        bits
     }
 }

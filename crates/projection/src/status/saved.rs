@@ -6,6 +6,9 @@
 //!             "name" count:u32 name*                       since format 2; ascending by id
 //!             "list" count:u32 list*                       ascending by id
 //!             "hold" count:u64 ( holder:16 standing:u8 )*  not green; ascending by holder; 1 yellow, 2 red
+//!             "ends" known:u8 ( count:u32 ( bucket:u16 hash:u64 )* ){partitions}   since format 3; ascending by bucket: the first 8
+//!                                                      bytes of the hash of its last commit
+//!             "frgn" …                                     since format 3; see `foreign`
 //! name      = id:u32 partition:u16 kind:u8 retires-at:i64      what a list of version 2 holds, also of a retired one
 //! list      = id:u32 count:u32 ( number:u32 block:14592 )* ascending by number
 //! block     = 228 lines of 16 u32: entry i of a line is bits 28 i to 28 i + 27 of its 512, low bits first
@@ -15,6 +18,7 @@
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use citycode_domain::ids::{CodeKind, HolderId, ListFacts, ListId};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
@@ -27,7 +31,8 @@ use super::partition::PartitionStatus;
 use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
 use super::standings::Standings;
-use super::writer::StatusWriter;
+use super::writer::{Chains, StatusWriter};
+use crate::foreign::{self, ForeignMessages};
 use crate::snapshot::{
     Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
 };
@@ -38,6 +43,8 @@ const TIME: [u8; 4] = *b"time";
 const NAMES: [u8; 4] = *b"name";
 const LISTS: [u8; 4] = *b"list";
 const HOLDERS: [u8; 4] = *b"hold";
+/// Since format 3.
+const ENDS: [u8; 4] = *b"ends";
 
 impl StatusWriter {
     /// Writes a snapshot as of the last commit folded. Readers go on; folding waits, because this borrows the writer.
@@ -82,6 +89,7 @@ impl StatusWriter {
             out.put(&holder.0)?;
             out.put(&[standing_number(standing) as u8])?;
         }
+        save_chains(&mut out, &self.chains, self.ends_are_known)?;
         out.finish()
     }
 }
@@ -131,17 +139,65 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
     let places = load_lists(&mut input, identity.partitions, &mut table)?;
     input.expect_section(HOLDERS)?;
     let standings = load_standings(&mut input)?;
+    let chains = match format {
+        3.. => Some(load_chains(&mut input, identity.partitions)?),
+        _ => None,
+    };
     input.finish()?;
     let partitions = points.into_iter().map(PartitionStatus::at);
-    Ok(StatusWriter::over(Shared {
+    let (mut writer, reader) = StatusWriter::over(Shared {
         key,
         partitions: partitions.collect(),
         lists: Lists::of(table),
         standings,
+        doubted: ArcSwap::default(),
         retired_through: AtomicI64::new(retired_through),
         alarm_count: AtomicU64::new(alarm_count),
         allocated_places: AtomicU64::new(places),
-    }))
+    });
+    // Of an older file nothing is known of how buckets end: the next commit of each is taken as it is.
+    match chains {
+        Some((chains, known)) => (writer.chains, writer.ends_are_known) = (chains, known),
+        None => writer.ends_are_known = false,
+    }
+    Ok((writer, reader))
+}
+
+fn save_chains<W: Write>(out: &mut Output<W>, chains: &[Chains], known: bool) -> Result<(), SaveError> {
+    out.put(&ENDS)?;
+    out.put(&[u8::from(known)])?;
+    for chains in chains {
+        let mut ends: Vec<_> = chains.ends.iter().map(|(bucket, hash)| (*bucket, *hash)).collect();
+        ends.sort_unstable();
+        out.put(&count32(ends.len()).to_le_bytes())?;
+        for (bucket, hash) in ends {
+            out.put(&bucket.to_le_bytes())?;
+            out.put(&hash.to_le_bytes())?;
+        }
+    }
+    out.put(&foreign::SECTION)?;
+    chains.iter().try_for_each(|chains| chains.foreign.save(out))
+}
+
+fn load_chains<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<(Box<[Chains]>, bool), LoadError> {
+    let mut all: Box<[Chains]> = (0..partitions).map(|_| Chains::default()).collect();
+    input.expect_section(ENDS)?;
+    let [known] = input.array()?;
+    for chains in &mut all {
+        let mut last = None;
+        for _ in 0..input.u32()? {
+            let bucket = u16::from_le_bytes(input.array()?);
+            if last.replace(bucket).is_some_and(|last| last >= bucket) {
+                return Err(LoadError::Damaged("buckets are not in ascending order"));
+            }
+            chains.ends.insert(bucket, input.u64()?);
+        }
+    }
+    input.expect_section(foreign::SECTION)?;
+    for chains in &mut all {
+        chains.foreign = ForeignMessages::load(input)?;
+    }
+    Ok((all, known != 0))
 }
 
 fn load_names<R: Read>(

@@ -1,10 +1,13 @@
 //! Folding.
 
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use citycode_domain::event::{CodeRef, Event, IndexBlockLeased, IndexRangeRevoked};
-use citycode_domain::ids::{HolderId, ListFacts, ListId, StatusRef};
+use citycode_domain::ids::{CommitPosition, HolderId, ListFacts, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
@@ -13,12 +16,14 @@ use super::alarm::Alarm;
 use super::block::{BLOCK_LEN, Block, List};
 use super::entry::Entry;
 use super::fingerprint::FingerprintKey;
-use super::lists::{Known, Lists, Table};
+use super::lists::{Known, ListHasher, Lists, Table};
 use super::partition::PartitionStatus;
 use super::published::Shared;
 use super::reader::{PartitionPoint, StatusReader};
 use super::standings::Standings;
 use crate::commit::{ApplyError, Commit, check_next};
+use crate::foreign::{ForeignMessage, ForeignMessages};
+use hashbrown::HashMap;
 
 /// How long a list outlives its last code: what auditors ask about the last days is still known, and clocks that differ
 /// do not matter.
@@ -27,8 +32,24 @@ pub const KEPT_AFTER_EXPIRY_SECONDS: i64 = 2 * 86_400;
 /// The one writer. Not clonable: that there is only one is what the readers' guarantees rest on.
 pub struct StatusWriter {
     pub(super) shared: Arc<Shared>,
+    /// Of each partition: how its buckets end, and the foreign messages in it.
+    pub(super) chains: Box<[Chains]>,
+    /// Whether the end of every bucket with a commit is known: not where an older snapshot was taken.
+    pub(super) ends_are_known: bool,
     /// What the commit at hand changes; kept for its memory.
     changes: Vec<Change>,
+}
+
+/// How the buckets of a partition end, and what stands in them that is no commit.
+#[derive(Default)]
+pub(super) struct Chains {
+    /// By bucket the beginning of the hash of its last commit.
+    pub(super) ends: HashMap<u16, u64, BuildHasherDefault<ListHasher>>,
+    pub(super) foreign: ForeignMessages,
+}
+
+fn short(hash: &[u8; 32]) -> u64 {
+    u64::from_le_bytes(*hash.first_chunk().expect("32 bytes"))
 }
 
 /// One store into the arrays, planned before the lock is taken: within it nothing is searched or allocated.
@@ -58,6 +79,7 @@ pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader)
         partitions: partitions.collect(),
         lists: Lists::default(),
         standings: Standings::new(),
+        doubted: ArcSwap::default(),
         retired_through: AtomicI64::new(i64::MIN),
         alarm_count: AtomicU64::new(0),
         allocated_places: AtomicU64::new(0),
@@ -69,6 +91,8 @@ impl StatusWriter {
         let shared = Arc::new(shared);
         let writer = Self {
             shared: Arc::clone(&shared),
+            chains: shared.partitions.iter().map(|_| Chains::default()).collect(),
+            ends_are_known: true,
             changes: Vec::new(),
         };
         (writer, StatusReader { shared })
@@ -102,6 +126,12 @@ impl StatusWriter {
         let mut holder_standing = None;
         self.changes.clear();
         for event in commit.events {
+            if let Event::ForeignMessageDeclared(declared) = event {
+                let foreign = &mut self.chains[usize::from(number)].foreign;
+                if !foreign.declare(commit.bucket, declared.sequence, &declared.digest) {
+                    alarms.push(Alarm::NothingToDeclare(declared.sequence));
+                }
+            }
             self.plan(event, number, &mut holder_standing, &mut alarms);
         }
         // Before the position: who has seen it sees the standing too.
@@ -121,8 +151,54 @@ impl StatusWriter {
             }
         });
         self.changes.clear();
+        self.chains[usize::from(number)]
+            .ends
+            .insert(commit.bucket, short(&commit.tail.hash));
         shared.alarm_count.fetch_add(alarms.len() as u64, Ordering::Relaxed);
         Ok(alarms)
+    }
+
+    /// Folds a message that is no commit: its bucket is confined, and the status of no code changes.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing was changed.
+    pub fn apply_foreign(&mut self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
+        let CommitPosition { partition, sequence } = position;
+        let partitions = u16::try_from(self.shared.partitions.len()).unwrap_or(u16::MAX);
+        let Some(status) = self.shared.partitions.get(usize::from(partition)) else {
+            return Err(ApplyError::UnknownPartition { partition, partitions });
+        };
+        let before = status.point_unguarded();
+        check_next(position, before.sequence)?;
+        let foreign = &mut self.chains[usize::from(partition)].foreign;
+        if !foreign.has_room() {
+            return Err(ApplyError::TooManyForeign { partition });
+        }
+        foreign.insert(sequence, message);
+        status.write(PartitionPoint { sequence, ..before }, || {});
+        Ok(())
+    }
+
+    /// Of these codes only death is believed from now on: as long as they stand here, published lists call them
+    /// suspended where they are valid. Forgotten by a snapshot.
+    pub fn doubt(&self, codes: HashSet<StatusRef>) {
+        self.shared.doubted.store(Arc::new(codes));
+    }
+
+    /// Whether the bucket's last commit has this hash, or all zeros where it has none; none where that is not known.
+    #[must_use]
+    pub fn ends_with(&self, partition: u16, bucket: u16, hash: &[u8; 32]) -> Option<bool> {
+        let chains = self.chains.get(usize::from(partition))?;
+        match chains.ends.get(&bucket) {
+            Some(end) => Some(*end == short(hash)),
+            None => self.ends_are_known.then_some(*hash == [0; 32]),
+        }
+    }
+
+    /// The foreign messages of a partition; none of one that the log does not have.
+    #[must_use]
+    pub fn foreign(&self, partition: u16) -> Option<&ForeignMessages> {
+        self.chains.get(usize::from(partition)).map(|chains| &chains.foreign)
     }
 
     fn plan(&mut self, event: &Event, partition: u16, holder_standing: &mut Option<Standing>, alarms: &mut Vec<Alarm>) {
@@ -173,6 +249,7 @@ impl StatusWriter {
             | Event::RelationshipRecorded(_)
             | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
+            | Event::ForeignMessageDeclared(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

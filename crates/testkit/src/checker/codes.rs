@@ -67,6 +67,7 @@ impl Fold {
             | Event::IndexRangeRevoked(_)
             | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
+            | Event::ForeignMessageDeclared(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -1,9 +1,10 @@
 //! Domain → payload. Each event is taken apart field by field, so that a new field does not compile unseen.
 
 use citycode_domain::event::{
-    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, HolderErased, HolderRegistered,
-    HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded,
-    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, ForeignMessageDeclared,
+    HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
+    RelationshipEnded, RelationshipRecorded, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
+    StandingChanged,
 };
 use citycode_domain::ids::{HolderId, ListFacts};
 
@@ -232,6 +233,21 @@ impl From<&ListNamesAdvanced> for v2::ListNamesAdvanced {
         Self {
             partition: u32::from(*partition),
             next_counter: *next_counter,
+        }
+    }
+}
+
+impl From<&ForeignMessageDeclared> for v2::ForeignMessageDeclared {
+    fn from(event: &ForeignMessageDeclared) -> Self {
+        let ForeignMessageDeclared {
+            sequence,
+            digest,
+            reason,
+        } = event;
+        Self {
+            sequence: *sequence,
+            digest: digest.to_vec().into(),
+            reason: reason.clone(),
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use citycode_domain::event::{
-    CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, HolderErased, HolderRegistered,
-    HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced, RelationshipEnded, RelationshipRecorded,
-    Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
+    HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
+    RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired,
+    StandingChanged,
 };
 use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
@@ -261,6 +262,25 @@ impl FromPayload for v2::ListNamesAdvanced {
         Ok(Event::ListNamesAdvanced(ListNamesAdvanced {
             partition: partition("partition", number)?,
             next_counter,
+        }))
+    }
+}
+
+impl FromPayload for v2::ForeignMessageDeclared {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self {
+            sequence,
+            digest,
+            reason,
+        } = self;
+        let digest = <[u8; 32]>::try_from(&digest[..]).map_err(|_| BadField::new("digest"))?;
+        if sequence == 0 {
+            return Err(BadField::new("sequence"));
+        }
+        Ok(Event::ForeignMessageDeclared(ForeignMessageDeclared {
+            sequence,
+            digest,
+            reason,
         }))
     }
 }

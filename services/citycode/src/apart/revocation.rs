@@ -43,7 +43,13 @@ pub(super) async fn open(
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
     let lag = Lag::of("status", &surroundings.clock);
-    let follower = spawn_follower(&ground.log, status.fold(), &progress, health.component("status"), lag);
+    let follower = spawn_follower(
+        &ground.log,
+        status.fold(ground.log.layout()),
+        &progress,
+        health.component("status"),
+        lag,
+    );
     let mut tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;

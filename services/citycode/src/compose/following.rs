@@ -6,8 +6,11 @@ use std::sync::Arc;
 use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::event::{Event, HolderErased};
 use citycode_domain::policy::Policy;
-use citycode_event_store::follow::{Fold, Progress, follow};
-use citycode_event_store::{EventStore, LogPosition, Partition, Position, Revision, Sequence, StreamName};
+use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
+use citycode_event_store::{
+    BucketId, EventStore, Layout, LogPosition, Partition, Position, RecordedCommit, Revision, Sequence, StreamName,
+    foreign,
+};
 use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
 use citycode_issuer::{Erased, ErasureQueue};
 use citycode_projection::register::HolderRegister;
@@ -21,22 +24,22 @@ use super::StartError;
 use super::lag::Lag;
 use super::snapshots::RegisterSnapshot;
 
+/// The projection that scans look at, as [`Lag`] names it.
+const VERIFIER: &str = "verifier";
+/// Confined buckets that health names.
+const MOST_NAMED: usize = 8;
+
 /// Follows the log in a task of its own, tells health how it goes, and measures how far behind it is.
 pub(crate) fn spawn_follower(
     store: &Arc<dyn EventStore>,
-    mut fold: impl Fold + 'static,
+    fold: impl Fold + 'static,
     progress: &Progress,
     health: Component,
     lag: Lag,
 ) -> JoinHandle<()> {
     let (store, progress) = (Arc::clone(store), progress.clone());
     health.starting("the log is being folded");
-    let (live, component) = (progress.clone(), health.clone());
-    tokio::spawn(async move {
-        if live.wait_until_live().await.is_ok() {
-            component.ready();
-        }
-    });
+    let mut fold = Reported::of(fold, health.clone(), lag.projection(), store.layout());
     tokio::spawn(async move {
         let error = tokio::select! {
             error = follow(&*store, &mut fold, &progress) => error,
@@ -47,6 +50,96 @@ pub(crate) fn spawn_follower(
         // No restart mends a log. Whoever only reads still answers by what it knows (R24).
         health.stopped(error.to_string());
     })
+}
+
+/// A fold that tells of foreign messages: in the log, among the numbers, and in health.
+struct Reported<F> {
+    fold: F,
+    health: Component,
+    projection: &'static str,
+    /// The bucket of signing keys.
+    keys: BucketId,
+    live: bool,
+}
+
+impl<F: Fold> Reported<F> {
+    fn of(fold: F, health: Component, projection: &'static str, layout: Layout) -> Self {
+        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        Self {
+            fold,
+            health,
+            projection,
+            keys: layout.bucket_of(&keys),
+            live: false,
+        }
+    }
+
+    /// What is confined, in health: the rest goes on.
+    fn tell(&self) {
+        let confined = self.fold.confined();
+        metrics::gauge!("citycode_log_confined_buckets", "projection" => self.projection)
+            .set(u32::try_from(confined.len()).map_or(f64::MAX, f64::from));
+        if !self.live {
+            return;
+        }
+        if confined.is_empty() {
+            self.health.ready();
+        } else {
+            let buckets: Vec<String> = confined.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+            let said = format!(
+                "foreign messages confine {} buckets of the log ({}); see citycode log inspect",
+                confined.len(),
+                buckets.join(", ")
+            );
+            // No code can be checked while a key may have been marked compromised.
+            if self.projection == VERIFIER && confined.contains(&self.keys) {
+                self.health.not_ready(said);
+            } else {
+                self.health.ready_saying(said);
+            }
+        }
+    }
+}
+
+impl<F: Fold> Fold for Reported<F> {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        self.fold.fold(commit)?;
+        if let Some(message) = &commit.foreign {
+            metrics::counter!("citycode_log_foreign_messages_total", "projection" => self.projection).increment(1);
+            tracing::error!(
+                position = %commit.position, bucket = %commit.bucket, digest = %message.digest, bytes = message.length,
+                reason = %message.reason,
+                "A FOREIGN MESSAGE STANDS IN THE LOG: its bucket is confined until somebody declares it"
+            );
+            self.tell();
+        } else if foreign::is_declarations(&commit.commit.stream) {
+            tracing::warn!(position = %commit.position, bucket = %commit.bucket, "a foreign message was declared");
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        self.fold.continuity(commit)
+    }
+
+    fn confined(&self) -> Vec<BucketId> {
+        self.fold.confined()
+    }
+
+    fn confine(&mut self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
+        self.fold.confine(bucket, commits)
+    }
+
+    fn batch_ended(&mut self) -> Result<(), String> {
+        self.fold.batch_ended()
+    }
+
+    fn caught_up(&mut self, position: &LogPosition) {
+        self.fold.caught_up(position);
+        self.live = true;
+        self.tell();
+    }
 }
 
 /// The register of holders, followed.

@@ -30,6 +30,11 @@ impl Lag {
         }
     }
 
+    /// The projection's name among the numbers.
+    pub(crate) fn projection(&self) -> &'static str {
+        self.projection
+    }
+
     /// Measures for ever. Drop the future to stop.
     pub(crate) async fn keep_measuring(self, store: &dyn EventStore, progress: &Progress) -> Infallible {
         let events = metrics::histogram!("citycode_projection_lag_events", "projection" => self.projection);

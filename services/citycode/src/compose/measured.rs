@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Partition,
-    Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, Subscription,
-    SubscriptionError,
+    AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
+    NewCommit, Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Sequence,
+    Subscription, SubscriptionError,
 };
 use citycode_service_kit::clock::Clock;
 use metrics::Histogram;
@@ -85,6 +85,10 @@ impl EventStore for MeasuredLog {
         let took = self.clock.monotonic().saturating_sub(begun);
         answers.iter().for_each(|answer| self.record(answer, took));
         answers
+    }
+
+    async fn append_foreign(&self, bucket: BucketId, message: ForeignMessage, expected: BucketTail) -> Answer {
+        self.log.append_foreign(bucket, message, expected).await
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {

@@ -129,6 +129,20 @@ pub(crate) const ALL: &[Number] = &[
         "projections that stopped following the log for good",
     ),
     number(
+        "citycode_log_foreign_messages_total",
+        Counter,
+        Part::Follower,
+        "messages in the log that are no commit, as a projection met them",
+    )
+    .by(&["projection"], &["audit", "register", "status", "verifier"]),
+    number(
+        "citycode_log_confined_buckets",
+        Gauge,
+        Part::Follower,
+        "buckets of the log that a foreign message keeps from being checked and written",
+    )
+    .by(&["projection"], &[]),
+    number(
         "citycode_projection_lag_events",
         Histogram,
         Part::Follower,

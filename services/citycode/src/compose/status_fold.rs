@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::follow::Fold;
-use citycode_event_store::{LogPosition, RecordedCommit, Sequence};
+use citycode_event_store::follow::{Continuity, Fold};
+use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit, Sequence, foreign};
 use citycode_holder_log::{folded_events, projected};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, LogIdentity};
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::files;
+use citycode_verifier::{Confined, confined_buckets, fold_foreign, status_continuity};
 use parking_lot::Mutex;
 
 use super::snapshots::{BUFFER_BYTES, Snapshot, SnapshotFile, save_blocking};
@@ -67,8 +68,12 @@ impl StatusSnapshot {
         LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
     }
 
-    pub(crate) fn fold(&self) -> impl Fold + 'static {
-        StatusFold(Arc::clone(&self.writer))
+    pub(crate) fn fold(&self, layout: Layout) -> impl Fold + 'static {
+        StatusFold {
+            writer: Arc::clone(&self.writer),
+            confined: Confined::default(),
+            layout,
+        }
     }
 }
 
@@ -103,16 +108,44 @@ impl SnapshotFile for StatusSnapshot {
     }
 }
 
-struct StatusFold(Arc<Mutex<StatusWriter>>);
+struct StatusFold {
+    writer: Arc<Mutex<StatusWriter>>,
+    confined: Confined,
+    layout: Layout,
+}
 
 impl Fold for StatusFold {
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        status_continuity(&self.writer.lock(), commit)
+    }
+
+    fn confined(&self) -> Vec<BucketId> {
+        confined_buckets(&self.writer.lock())
+    }
+
+    fn confine(&mut self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
+        self.confined = self.confined.with(bucket, commits, &self.layout)?;
+        self.writer.lock().doubt(self.confined.codes());
+        Ok(())
+    }
+
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        if commit.foreign.is_some() {
+            return fold_foreign(&mut self.writer.lock(), commit);
+        }
+        let declares = foreign::is_declarations(&commit.commit.stream);
         let events = folded_events(commit).map_err(|error| error.to_string())?;
-        match self.0.lock().apply(&projected(commit, &events)) {
+        let applied = self.writer.lock().apply(&projected(commit, &events));
+        match applied {
             Ok(alarms) => {
                 for alarm in alarms {
                     metrics::counter!("citycode_revocation_alarms_total").increment(1);
                     tracing::error!(?alarm, position = %commit.position, "ALARM: the log holds what no honest writer writes");
+                }
+                if declares {
+                    let writer = self.writer.lock();
+                    self.confined = self.confined.only(&confined_buckets(&writer), &self.layout);
+                    writer.doubt(self.confined.codes());
                 }
                 Ok(())
             }

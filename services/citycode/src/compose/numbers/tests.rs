@@ -98,6 +98,7 @@ fn names_end_in_their_unit() {
         "_events",
         "_commits",
         "_messages",
+        "_buckets",
         "_partitions",
         "_streams",
         "_days",

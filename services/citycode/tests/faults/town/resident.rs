@@ -105,7 +105,7 @@ async fn ask(
             }
         }
         Err(ExecuteError::Refused(())) => Answer::Refused,
-        Err(ExecuteError::NotDone(_)) => Answer::NotDone,
+        Err(ExecuteError::NotDone(_) | ExecuteError::Confined(_)) => Answer::NotDone,
         Err(ExecuteError::Unknown) => Answer::Unknown,
         Err(ExecuteError::IdempotencyKeyReused) => panic!("command ids are drawn"),
     }

@@ -1,0 +1,156 @@
+//! Messages in the log's subjects that are no commit, from whoever has a writer's credential.
+
+use async_nats::HeaderMap;
+use citycode_event_store::follow::{Continuity, Fold, FollowError, FollowState, Progress, follow};
+use citycode_event_store::{
+    AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventStore, Layout, LogId, LogPosition, Position,
+    ReadError, RecordedCommit, Revision, Sequence, StreamName, codec, foreign,
+};
+use citycode_event_store_jetstream::NewLog;
+use citycode_testkit::{NatsServer, eventually};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::fixture::{self, PATIENCE, commit};
+
+/// Publishes into a bucket as a thief would; the sequence.
+async fn publish(client: &async_nats::Client, bucket: BucketId, headers: HeaderMap, payload: &[u8]) -> Sequence {
+    let subject = format!("cc.ev.v1.{bucket}");
+    let stored = client
+        .request_with_headers(subject, headers, payload.to_vec().into())
+        .await
+        .unwrap();
+    let stored: Value = serde_json::from_slice(&stored.payload).unwrap();
+    Sequence(stored["seq"].as_u64().unwrap_or_else(|| panic!("{stored}")))
+}
+
+fn expecting(revision: Revision) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_raw().to_string());
+    headers
+}
+
+/// A fold that keeps the chain and what broke it, as followers do.
+#[derive(Default)]
+struct Keeps {
+    ends: HashMap<BucketId, CommitHash>,
+    foreign: Arc<parking_lot::Mutex<Vec<Position>>>,
+}
+
+impl Fold for Keeps {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        if commit.foreign.is_some() {
+            self.foreign.lock().push(commit.position);
+        } else {
+            self.ends.insert(commit.bucket, commit.hash);
+        }
+        Ok(())
+    }
+
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        let end = self.ends.get(&commit.bucket).copied().unwrap_or(CommitHash::NONE);
+        if end == commit.previous_hash {
+            Continuity::Follows
+        } else {
+            Continuity::Breaks
+        }
+    }
+}
+
+fn appended(answer: Result<AppendOutcome, AppendError>) -> (Position, BucketTail) {
+    match answer {
+        Ok(AppendOutcome::Appended {
+            position,
+            revision,
+            hash,
+            ..
+        }) => (position, BucketTail { revision, hash }),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
+    let server = NatsServer::start().await;
+    let config = fixture::alone(&server);
+    let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
+    let store: Arc<dyn EventStore> = fixture::opened(&config, &new).await;
+    let client = fixture::client(&config).await;
+    let name = StreamName::new("holder-1").unwrap();
+    let bucket = store.layout().bucket_of(&name);
+    let (first, tail) = appended(store.append_at(commit("holder-1", 1), BucketTail::EMPTY).await);
+    let (second, tail) = appended(store.append_at(commit("holder-1", 2), tail).await);
+    let (genuine, _) = codec::encode(&commit("holder-1", 1), &CommitHash::NONE).unwrap();
+    let rules = store.clone();
+    let keeps = Keeps::default();
+    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
+    let following = tokio::spawn({
+        let (mut fold, progress) = (keeps, progress.clone());
+        async move { follow(&*rules, &mut fold, &progress).await }
+    });
+
+    let undecodable = publish(&client, bucket, HeaderMap::new(), b"no commit").await;
+    let unexpected = publish(&client, bucket, HeaderMap::new(), &genuine).await;
+    let copied = publish(&client, bucket, expecting(Revision::from_raw(unexpected.0)), &genuine).await;
+    let elsewhere = BucketId { bucket: 63, ..bucket };
+    let misplaced = publish(&client, elsewhere, expecting(Revision::EMPTY), &genuine).await;
+    let answer = store.append_at(commit("holder-1", 3), tail).await;
+    assert!(!matches!(answer, Ok(AppendOutcome::Appended { .. })), "{answer:?}");
+    let again = store.append_at(commit("holder-1", 2), BucketTail::EMPTY).await;
+    assert!(
+        !matches!(again, Ok(AppendOutcome::Appended { position, .. }) if position != second),
+        "{again:?}"
+    );
+    let all = [undecodable, unexpected, copied, misplaced].map(|sequence| Position {
+        partition: bucket.partition,
+        sequence,
+    });
+    eventually("all are told", PATIENCE, || async { *known.lock() == all }).await;
+    assert_eq!(progress.state(), FollowState::Live);
+
+    let commits = store.read_bucket(bucket, Revision::EMPTY).await.unwrap();
+    assert_eq!(
+        commits.iter().map(|it| it.position).collect::<Vec<_>>(),
+        [first, second]
+    );
+    let end = store.bucket_tail(bucket).await.unwrap();
+    assert_eq!((end.revision.to_raw(), end.hash), (copied.0, tail.hash));
+    let name = foreign::stream(bucket);
+    let (declared, tail) = appended(store.append_at(commit(name.as_str(), 4), end).await);
+    assert!(declared.sequence > misplaced);
+    let (last, tail) = appended(store.append_at(commit("holder-1", 5), tail).await);
+    progress.wait_for(last).await.unwrap();
+    assert_eq!(known.lock().len(), all.len());
+
+    // It follows a commit that nobody wrote, by a writer who made sure where it stands: one before it was changed.
+    let (broken, _) = codec::encode(&commit("holder-1", 6), &CommitHash([9; 32])).unwrap();
+    let broken = publish(&client, bucket, expecting(tail.revision), &broken).await;
+    let stopped = following.await.unwrap();
+    let FollowError::Subscription(citycode_event_store::SubscriptionError::Read(ReadError::Damaged {
+        position, ..
+    })) = stopped
+    else {
+        panic!("{stopped}");
+    };
+    assert_eq!(position.sequence, broken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watermarks_go_on_after_a_foreign_message_among_them() {
+    let server = NatsServer::start().await;
+    let config = fixture::alone(&server);
+    let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
+    let store = fixture::opened(&config, &new).await;
+    let client = fixture::client(&config).await;
+    let partition = citycode_event_store::Partition(0);
+    let bucket = store.layout().watermark_bucket(partition);
+    let watermark = |tail| citycode_event_store::watermark::commit(partition, &tail, 0);
+    let (_, tail) = appended(store.append_at(watermark(BucketTail::EMPTY), BucketTail::EMPTY).await);
+    publish(&client, bucket, HeaderMap::new(), b"no commit").await;
+    let end = store.bucket_tail(bucket).await.unwrap();
+    assert_eq!(end.hash, tail.hash);
+    let (position, tail) = appended(store.append_at(watermark(end), end).await);
+    assert_eq!((position.sequence, tail.revision.to_raw()), (Sequence(3), 3));
+    assert_eq!(store.read_bucket(bucket, Revision::EMPTY).await.unwrap().len(), 2);
+}

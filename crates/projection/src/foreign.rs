@@ -1,0 +1,164 @@
+//! The foreign messages of one partition, as far as it was folded: where they stand, and which of them a declaration
+//! names. A bucket with one that none names is confined.
+//!
+//! In a snapshot: `"frgn" partition{partitions}`, `partition = count:u32 ( sequence:u64 bucket:u16 declared:u8 digest:32 )*`,
+//! ascending by sequence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Seek, Write};
+
+use crate::register::HolderRegister;
+use crate::snapshot::{Input, LoadError, LogIdentity, Output, SaveError};
+
+pub(crate) const SECTION: [u8; 4] = *b"frgn";
+
+/// Most foreign messages that are known of a partition. More of them are no accident, and the fold stops.
+pub const MAX_FOREIGN_MESSAGES: usize = 65_536;
+
+/// A message in the log that is no commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ForeignMessage {
+    /// The bucket in whose subject it stands.
+    pub bucket: u16,
+    /// BLAKE3 of its payload.
+    pub digest: [u8; 32],
+    /// Whether a declaration names it.
+    pub declared: bool,
+}
+
+/// All that are known of one partition.
+#[derive(Clone, Default, Debug)]
+pub struct ForeignMessages {
+    known: BTreeMap<u64, ForeignMessage>,
+    confined: BTreeMap<u16, BTreeSet<u64>>,
+}
+
+impl ForeignMessages {
+    /// The message at a sequence of the partition, if a foreign one stands there.
+    #[must_use]
+    pub fn at(&self, sequence: u64) -> Option<ForeignMessage> {
+        self.known.get(&sequence).copied()
+    }
+
+    /// The first message that confines a bucket; none where nothing does.
+    #[must_use]
+    pub fn confining(&self, bucket: u16) -> Option<u64> {
+        self.confined.get(&bucket)?.first().copied()
+    }
+
+    /// The confined buckets, ascending.
+    pub fn confined(&self) -> impl Iterator<Item = u16> + '_ {
+        self.confined.keys().copied()
+    }
+
+    /// How many stand there that no declaration names.
+    #[must_use]
+    pub fn undeclared(&self) -> usize {
+        self.confined.values().map(BTreeSet::len).sum()
+    }
+
+    /// Whether there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.known.len() < MAX_FOREIGN_MESSAGES
+    }
+
+    pub(crate) fn insert(&mut self, sequence: u64, message: ForeignMessage) {
+        if !message.declared {
+            self.confined.entry(message.bucket).or_default().insert(sequence);
+        }
+        self.known.insert(sequence, message);
+    }
+
+    /// Takes in what a declaration in this bucket says; false where no foreign message of that digest stands there.
+    pub(crate) fn declare(&mut self, bucket: u16, sequence: u64, digest: &[u8; 32]) -> bool {
+        let named = self.known.get_mut(&sequence);
+        let Some(message) = named.filter(|message| message.bucket == bucket && message.digest == *digest) else {
+            return false;
+        };
+        message.declared = true;
+        if let Some(left) = self.confined.get_mut(&bucket) {
+            left.remove(&sequence);
+            if left.is_empty() {
+                self.confined.remove(&bucket);
+            }
+        }
+        true
+    }
+
+    pub(crate) fn save<W: Write>(&self, out: &mut Output<W>) -> Result<(), SaveError> {
+        let count = u32::try_from(self.known.len()).expect("at most MAX_FOREIGN_MESSAGES");
+        out.put(&count.to_le_bytes())?;
+        for (sequence, message) in &self.known {
+            out.put(&sequence.to_le_bytes())?;
+            out.put(&message.bucket.to_le_bytes())?;
+            out.put(&[u8::from(message.declared)])?;
+            out.put(&message.digest)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn load<R: Read>(input: &mut Input<R>) -> Result<Self, LoadError> {
+        let mut messages = Self::default();
+        let mut last = None;
+        for _ in 0..input.u32()? {
+            let sequence = input.u64()?;
+            if !messages.has_room() || last.replace(sequence).is_some_and(|last| last >= sequence) {
+                return Err(LoadError::Damaged("foreign messages are not in ascending order"));
+            }
+            let bucket = u16::from_le_bytes(input.array()?);
+            let [declared] = input.array()?;
+            let message = ForeignMessage {
+                bucket,
+                digest: input.array()?,
+                declared: declared != 0,
+            };
+            messages.insert(sequence, message);
+        }
+        Ok(messages)
+    }
+}
+
+/// What a snapshot knows of one position of its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Witness {
+    /// It does not reach that far.
+    NotReached,
+    /// A foreign message stood there when it was folded.
+    Foreign(ForeignMessage),
+    /// A commit stood there, and was folded.
+    Commit,
+}
+
+/// What a snapshot of this very log, of either projection, knows of a position. Reads the whole file.
+///
+/// # Errors
+/// [`LoadError`]: it is no snapshot of this log, or is damaged.
+pub fn witness(
+    identity: &LogIdentity,
+    mut file: impl Read + Seek,
+    partition: u16,
+    sequence: u64,
+) -> Result<Witness, LoadError> {
+    let foreign = match crate::status::load(identity, std::io::BufReader::new(&mut file)) {
+        Ok((writer, _)) => {
+            let point = writer.point(partition).map_or(0, |point| point.sequence);
+            (
+                point,
+                writer.foreign(partition).and_then(|foreign| foreign.at(sequence)),
+            )
+        }
+        Err(LoadError::OtherProjection) => {
+            file.rewind().map_err(LoadError::Io)?;
+            let register = HolderRegister::load(identity, std::io::BufReader::new(&mut file))?;
+            let point = register.point(partition).map_or(0, |point| point.sequence);
+            (point, register.foreign(partition).at(sequence))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(match foreign {
+        (point, _) if point < sequence => Witness::NotReached,
+        (_, Some(message)) => Witness::Foreign(message),
+        // What folded a file of an older format stopped at what is no commit.
+        (_, None) => Witness::Commit,
+    })
+}

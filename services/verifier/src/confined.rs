@@ -1,0 +1,128 @@
+//! Buckets of the log in which a foreign message stands, and what cannot be checked for it.
+//!
+//! The message may be a change that was damaged, a revocation for example. So the codes of its bucket are refused where
+//! they are known to be dead, and are `cannot_check` else; the holders of the bucket are as their codes are. If it stands
+//! in the bucket of signing keys, every code is, because it may have been the word that a key is compromised.
+
+use std::collections::{BTreeMap, HashSet};
+
+use citycode_domain::event::Event;
+use citycode_domain::ids::{CommitPosition, StatusRef};
+use citycode_event_store::follow::Continuity;
+use citycode_event_store::{BucketId, Layout, Partition, RecordedCommit, StreamName};
+use citycode_projection::ApplyError;
+use citycode_projection::foreign::ForeignMessage;
+use citycode_projection::status::StatusWriter;
+use citycode_wire::event;
+
+use crate::freshness::KEYS_STREAM;
+
+/// What cannot be checked. Replaced as a whole when it changes, so that scans take no lock.
+#[derive(Clone, Default)]
+pub struct Confined {
+    buckets: BTreeMap<BucketId, HashSet<StatusRef>>,
+    keys: bool,
+    leases: bool,
+}
+
+impl Confined {
+    /// With one bucket more, whose commits these are.
+    ///
+    /// # Errors
+    /// A sentence, where an event of a commit cannot be read.
+    pub fn with(&self, bucket: BucketId, commits: &[RecordedCommit], layout: &Layout) -> Result<Self, String> {
+        let mut codes = HashSet::new();
+        for data in commits.iter().flat_map(|commit| &commit.commit.events) {
+            if data.event_type == "CodeIssued"
+                && let Event::CodeIssued(issued) =
+                    event::decode_for_projection(&data.event_type, data.version, &data.payload)
+                        .map_err(|error| error.to_string())?
+            {
+                codes.insert(issued.code.status);
+            }
+        }
+        let mut next = self.clone();
+        next.buckets.insert(bucket, codes);
+        next.look(layout);
+        Ok(next)
+    }
+
+    /// With those buckets alone that are confined still.
+    #[must_use]
+    pub fn only(&self, still: &[BucketId], layout: &Layout) -> Self {
+        let mut next = self.clone();
+        next.buckets.retain(|bucket, _| still.contains(bucket));
+        next.look(layout);
+        next
+    }
+
+    fn look(&mut self, layout: &Layout) {
+        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        self.keys = self.buckets.contains_key(&layout.bucket_of(&keys));
+        let is_of_leases = |bucket: &BucketId| *bucket == layout.lease_bucket(bucket.partition);
+        self.leases = self.buckets.keys().any(is_of_leases);
+    }
+
+    /// Every code of these buckets.
+    #[must_use]
+    pub fn codes(&self) -> HashSet<StatusRef> {
+        self.buckets.values().flatten().copied().collect()
+    }
+
+    pub(crate) fn has(&self, bucket: BucketId) -> bool {
+        self.buckets.contains_key(&bucket)
+    }
+
+    /// Whether nothing that is not known to be dead can be said of this code.
+    pub(crate) fn has_code(&self, status: StatusRef) -> bool {
+        self.keys || self.buckets.values().any(|codes| codes.contains(&status))
+    }
+
+    /// Whether a list may have been leased that is not known.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.leases
+    }
+}
+
+/// How a commit stands to the end of its bucket as the status has it.
+#[must_use]
+pub fn status_continuity(writer: &StatusWriter, commit: &RecordedCommit) -> Continuity {
+    let BucketId { partition, bucket } = commit.bucket;
+    match writer.ends_with(partition.0, bucket, &commit.previous_hash.0) {
+        Some(true) => Continuity::Follows,
+        Some(false) => Continuity::Breaks,
+        None => Continuity::Unknown,
+    }
+}
+
+/// The confined buckets as the status has them.
+#[must_use]
+pub fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
+    let partitions = (0..).map_while(|number| writer.foreign(number).map(|foreign| (Partition(number), foreign)));
+    let buckets = partitions
+        .flat_map(|(partition, foreign)| foreign.confined().map(move |bucket| BucketId { partition, bucket }));
+    buckets.collect()
+}
+
+/// Folds a foreign message into the status.
+///
+/// # Errors
+/// A sentence, where it cannot be folded.
+pub fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -> Result<(), String> {
+    let Some(message) = &commit.foreign else {
+        return Ok(());
+    };
+    let position = CommitPosition {
+        partition: commit.position.partition.0,
+        sequence: commit.position.sequence.0,
+    };
+    let message = ForeignMessage {
+        bucket: commit.bucket.bucket,
+        digest: message.digest.0,
+        declared: false,
+    };
+    match writer.apply_foreign(position, message) {
+        Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
