@@ -14,6 +14,7 @@ use crate::commands::{
     import::ImportArgs,
     issue::IssueArgs,
     keys::KeysArgs,
+    log::LogArgs,
     migrate::MigrateArgs,
     officer::{OfficerArgs, RevokeArgs},
     present::PresentArgs,
@@ -105,6 +106,8 @@ pub(crate) enum Command {
     Archive(ArchiveArgs),
     /// Bring a log back from an archive onto servers or into a folder that has none, every position and hash as it was.
     Restore(MigrateArgs),
+    /// Look at a position of the log, and declare that a message there is no commit.
+    Log(LogArgs),
     /// Make a resident known.
     Register(RegisterArgs),
     /// Record a family relationship.

@@ -16,6 +16,8 @@ use citycode_service_kit::telemetry;
 use clap::Args;
 use serde_json::json;
 
+use citycode_jetstream::OWN_API;
+
 use crate::apart::LOG_READERS_API;
 use crate::failure::Failure;
 use crate::output::{Output, progress};
@@ -39,6 +41,13 @@ pub(crate) struct Places {
     /// Where it goes; made there if absent.
     #[arg(long, value_name = "PLACE")]
     to: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How to reach a log on servers.
+#[derive(Args)]
+pub(crate) struct Reach {
     /// How many NATS servers keep a copy of each partition.
     #[arg(long, default_value_t = 3)]
     replicas: u8,
@@ -110,7 +119,7 @@ async fn move_whole(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
 
 /// What a log that is made for a copy takes over from its source.
 #[derive(Clone, Copy)]
-struct New {
+pub(crate) struct New {
     log_id: LogId,
     layout: Layout,
     minimum_reader: ReaderVersion,
@@ -119,20 +128,28 @@ struct New {
 impl Places {
     /// Both logs; the second is made where it is absent.
     pub(crate) async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
-        let source = self.open_at(&self.from, None).await?;
+        let source = self.reach.open_at(&self.from, None, LOG_READERS_API).await?;
         let new = New {
             log_id: source.log_id(),
             layout: source.layout(),
             minimum_reader: source.minimum_reader(),
         };
-        let target = self.open_at(&self.to, Some(new)).await?;
+        let target = self.reach.open_at(&self.to, Some(new), OWN_API).await?;
         Ok((source, target))
     }
+}
 
-    /// The log at a place; made as the source is where a new one is given and none is there.
-    async fn open_at(&self, place: &str, new: Option<New>) -> Result<Arc<dyn EventStore>, Failure> {
+impl Reach {
+    /// The log at a place; made as the source is where a new one is given and none is there. A user with a seed has the
+    /// JetStream API at `api`, unless a flag says otherwise.
+    pub(crate) async fn open_at(
+        &self,
+        place: &str,
+        new: Option<New>,
+        api: &str,
+    ) -> Result<Arc<dyn EventStore>, Failure> {
         if place.starts_with("nats://") || place.starts_with("tls://") {
-            return self.open_servers(place, new).await;
+            return self.open_servers(place, new, api).await;
         }
         let folder = log_folder(Path::new(place));
         if new.is_some() {
@@ -153,7 +170,7 @@ impl Places {
         Ok(Arc::new(opened.map_err(|error| cannot_open(place, &error))?))
     }
 
-    async fn open_servers(&self, place: &str, new: Option<New>) -> Result<Arc<dyn EventStore>, Failure> {
+    async fn open_servers(&self, place: &str, new: Option<New>, api: &str) -> Result<Arc<dyn EventStore>, Failure> {
         let durability = if self.unproven {
             jetstream::Durability::Unproven
         } else {
@@ -169,9 +186,7 @@ impl Places {
             let seed = seed.map_err(|error| Failure::file("read", path, error))?;
             let seed = String::from_utf8_lossy(&seed).trim().to_owned();
             config.connection.credentials = jetstream::Credentials::NkeySeed(seed.into());
-            if new.is_none() {
-                config.connection.api = LOG_READERS_API.to_owned();
-            }
+            config.connection.api = api.to_owned();
         }
         if let Some(api) = &self.api {
             config.connection.api.clone_from(api);

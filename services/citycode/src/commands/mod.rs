@@ -12,6 +12,7 @@ mod id_number;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
+pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod officer;
 pub(crate) mod present;
@@ -83,6 +84,7 @@ pub(crate) async fn run(
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
+        Command::Log(args) => return log::run(&args, output, &*clock).await.map(|()| DONE),
         Command::Vault(args) => return vault::run(&args, output, &clock, &entropy).await.map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
@@ -133,6 +135,7 @@ pub(crate) async fn run(
         | Command::Provision(_)
         | Command::Secrets(_)
         | Command::Vault(_)
+        | Command::Log(_)
         | Command::Migrate(_)
         | Command::Completions(_)
         | Command::Version => Ok(()),

@@ -1,20 +1,71 @@
-//! A message in the log that is no commit: whoever follows stops there for good. What verifiers know to be dead stays
-//! refused, before and after a restart (R24), and nobody is told to restart them.
+//! Messages in the log that are no commit: their buckets alone are confined, at verifiers and at writers, before and after
+//! restarts, until an operator declares them. What verifiers know to be dead stays refused (R24).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, eventually, free_port};
+use citycode_event_store::{
+    BucketId, EventStore as _, LogPosition, Position, RecordedCommit, SubscriptionBatch, codec,
+};
+use citycode_event_store_jetstream::JetStreamEventStore;
+use citycode_testkit::{IdNumbers, Process, Running, eventually, free_port};
 use jiff::civil::date;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PLACE: &str = "staffed";
 
-/// The status of a probe, and what the verifier's component says.
-async fn probe(address: &str, name: &str) -> Option<(u16, String)> {
-    let answer = reqwest::get(format!("{address}/health/{name}")).await.ok()?;
+/// Everything that stands in the log now.
+async fn whole_log(city: &City) -> Vec<RecordedCommit> {
+    let store = JetStreamEventStore::open(&city.log()).await.expect("the log opens");
+    let heads = store.heads().await.expect("heads");
+    let mut position = LogPosition::start(4);
+    let mut subscription = store.subscribe_to_all(position.clone()).await.expect("it begins");
+    let mut all = Vec::new();
+    while !position.reaches(&heads) {
+        if let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.expect("it goes on") {
+            for commit in commits {
+                position.set(commit.position.partition, commit.position.sequence);
+                all.push(RecordedCommit::clone(&commit));
+            }
+        }
+    }
+    all
+}
+
+fn issues(commit: &RecordedCommit) -> bool {
+    commit
+        .commit
+        .events
+        .iter()
+        .any(|event| event.event_type == "CodeIssued")
+}
+
+async fn buckets_with_codes(city: &City) -> BTreeSet<BucketId> {
+    let all = whole_log(city).await;
+    all.iter()
+        .filter(|commit| issues(commit))
+        .map(|commit| commit.bucket)
+        .collect()
+}
+
+/// Publishes as somebody who stole a writer's credential; where it stands then.
+pub(crate) async fn publish(city: &City, bucket: BucketId, payload: Vec<u8>) -> Position {
+    let thief = async_nats::connect(city.urls()).await.expect("a connection");
+    let stored = thief.request(format!("cc.ev.v1.{bucket}"), payload.into()).await;
+    let stored: Value = serde_json::from_slice(&stored.expect("an answer").payload).expect("JSON");
+    let sequence = stored["seq"].as_u64().unwrap_or_else(|| panic!("{stored}"));
+    Position {
+        partition: bucket.partition,
+        sequence: citycode_event_store::Sequence(sequence),
+    }
+}
+
+/// What readiness says of the verifier's part: status, state and reason.
+async fn readiness(address: &str) -> Option<(u16, String)> {
+    let answer = reqwest::get(format!("{address}/health/ready")).await.ok()?;
     let status = answer.status().as_u16();
     let health: Value = answer.json().await.ok()?;
     let components = health["components"].as_array()?;
@@ -22,65 +73,200 @@ async fn probe(address: &str, name: &str) -> Option<(u16, String)> {
     Some((status, format!("{}: {}", found["state"], found["reason"])))
 }
 
-/// Stopped for good, which readiness says and why, and alive.
-async fn has_stopped(address: &str) -> bool {
-    let ready = probe(address, "ready").await;
-    let live = probe(address, "live").await;
-    ready.is_some_and(|(status, said)| status == 503 && said.contains("stopped") && said.contains("damaged"))
-        && live.is_some_and(|(status, _)| status == 200)
+/// A command on the log; its exit code and what it said.
+pub(crate) async fn log_command(city: &City, act: &str, position: Position, more: &[&str]) -> (i32, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
+    let urls = city.urls().join(",");
+    command.args(["--output", "json", "log", act, &position.to_string(), "--log", &urls]);
+    command.args(["--replicas", "1", "--unproven"]).args(more);
+    let ended = Process::output(&mut command).await.expect("it runs");
+    let said = [ended.stdout, ended.stderr].concat();
+    (
+        ended.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+async fn declare(city: &City, position: Position) -> (i32, String) {
+    declare_with(city, position, &["--no-archive"]).await
+}
+
+pub(crate) async fn declare_with(city: &City, position: Position, more: &[&str]) -> (i32, String) {
+    let flags = [&["--reason", "published with a leaked credential"][..], more].concat();
+    log_command(city, "declare-foreign", position, &flags).await
+}
+
+struct Services {
+    issuer: Running,
+    _revocation: Running,
+    _audit: Running,
+    portal: Running,
+    verifier: Running,
+    verifier_port: u16,
+}
+
+async fn services(city: &City) -> Services {
+    let verifier_port = free_port();
+    let issuer = city.start(&issuer(), "issuer", "").await;
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let verifier = city
+        .launch(&verifier(), "verifier", verifier_port, city.urls(), "")
+        .await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let addresses = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+    let portal = city.start(&portal(), "portal", &addresses).await;
+    Services {
+        issuer,
+        _revocation: revocation,
+        _audit: audit,
+        portal,
+        verifier,
+        verifier_port,
+    }
+}
+
+fn token(code: &Value) -> String {
+    code["token"].as_str().expect("a code").to_owned()
+}
+
+/// A person with a dead and a living code, and the bucket of the log in which they are.
+struct Person {
+    id_number: String,
+    dead: String,
+    live: String,
+    bucket: BucketId,
+}
+
+async fn person(city: &City, portal: &str, seed: u64) -> Person {
+    let id_number = IdNumbers::new(seed).born(date(1950, 5, 5));
+    let before = buckets_with_codes(city).await;
+    city.register(portal, &id_number).await;
+    let dead = token(&city.issue(portal, &id_number, "offline").await);
+    let live = token(&city.issue(portal, &id_number, "offline").await);
+    let after = buckets_with_codes(city).await;
+    let bucket = *after.difference(&before).next().expect("a bucket of its own");
+    Person {
+        id_number,
+        dead,
+        live,
+        bucket,
+    }
+}
+
+/// As it is while the bucket of `struck` is confined.
+async fn only_one_bucket_is_confined(city: &City, services: &Services, struck: &Person, other: &Person) {
+    let portal = services.portal.url();
+    let decides = async |code: &str, decision: &str| city.decision(portal, PLACE, code).await.starts_with(decision);
+    eventually("the living code cannot be checked", PATIENCE, || {
+        decides(&struck.live, "cannot_check/too_stale")
+    })
+    .await;
+    assert!(decides(&struck.dead, "refuse/superseded").await);
+    eventually("the other bucket goes on", PATIENCE, || decides(&other.live, "admit")).await;
+    eventually("the verifier is ready and says why", PATIENCE, || async {
+        let said = readiness(services.verifier.url()).await;
+        said.is_some_and(|(status, said)| status == 200 && said.contains(&struck.bucket.to_string()))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verifiers_that_stop_at_a_foreign_message_stay_alive_and_refuse_what_is_dead_after_a_restart_too() {
+async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     let city = City::on_one().await;
     city.provision().await;
-    let port = free_port();
-    let issuer = city.start(&issuer(), "issuer", "").await;
-    let revocation = city.start(&revocation(), "revocation", "").await;
-    let judging = city.launch(&verifier(), "verifier", port, city.urls(), "").await;
-    let audit = city.start(&audit(), "audit", "").await;
-    let services = behind(&[issuer.url()], &[revocation.url()], &[judging.url()], &[audit.url()]);
-    let portal = city.start(&portal(), "portal", &services).await;
-    let id_number = IdNumbers::new(7).born(date(1950, 5, 5));
-    city.register(portal.url(), &id_number).await;
-    let token = |code: Value| code["token"].as_str().expect("a code").to_owned();
-    let dead = token(city.issue(portal.url(), &id_number, "offline").await);
-    let live = token(city.issue(portal.url(), &id_number, "offline").await);
-    let decides =
-        async |code: &str, decision: &str| city.decision(portal.url(), PLACE, code).await.starts_with(decision);
-    eventually("the replaced code is refused", PATIENCE, || decides(&dead, "refuse")).await;
-    eventually("the new one is admitted", PATIENCE, || decides(&live, "admit")).await;
+    let mut services = services(&city).await;
+    let portal = services.portal.url().to_owned();
+    let struck = person(&city, &portal, 7).await;
+    let mut other = person(&city, &portal, 8).await;
+    let decides = async |code: &str, decision: &str| city.decision(&portal, PLACE, code).await.starts_with(decision);
+    eventually("the living code is admitted", PATIENCE, || {
+        decides(&struck.live, "admit")
+    })
+    .await;
 
-    let writer = async_nats::connect(city.urls()).await.expect("a connection");
-    let stored = writer.request("cc.ev.v1.00.0001", "no commit".into()).await;
-    let stored = String::from_utf8_lossy(&stored.expect("an answer").payload).into_owned();
-    assert!(stored.contains("CC_EV_00"), "{stored}");
+    let first = publish(&city, struck.bucket, b"no commit".to_vec()).await;
+    only_one_bucket_is_confined(&city, &services, &struck, &other).await;
+    let order = |person: &Person| json!({ "id_number": person.id_number, "kind": "offline", "channel": "kiosk" });
+    let (status, refused) = city.call(&portal, "issue", &order(&struck)).await.expect("an answer");
+    assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
+    assert_eq!(refused["outcome"], "not_done", "{refused}");
+    assert!(refused["detail"].to_string().contains("no commit"), "{refused}");
+    assert!(
+        !refused.to_string().contains(&first.to_string()),
+        "no position: {refused}"
+    );
+    other.live = token(&city.post(&portal, "issue", order(&other)).await);
+    eventually("what is new elsewhere is admitted", PATIENCE, || {
+        decides(&other.live, "admit")
+    })
+    .await;
 
-    let address = judging.url().to_owned();
-    eventually("it stops there", PATIENCE, || has_stopped(&address)).await;
-    eventually("the live code cannot be checked", PATIENCE, || {
-        decides(&live, "cannot_check")
+    // A copy of a genuine commit of that bucket, from before its last.
+    let all = whole_log(&city).await;
+    let genuine = all
+        .iter()
+        .find(|commit| commit.bucket == struck.bucket && issues(commit))
+        .expect("one");
+    let (copied, _) = codec::encode(&genuine.commit, &genuine.previous_hash).expect("bytes");
+    let second = publish(&city, struck.bucket, copied.to_vec()).await;
+
+    // From its snapshot, which has the message or not.
+    services.verifier.terminate(PATIENCE).await;
+    services.verifier = city
+        .launch(&verifier(), "verifier", services.verifier_port, city.urls(), "")
+        .await;
+    only_one_bucket_is_confined(&city, &services, &struck, &other).await;
+
+    let (exit, said) = declare(&city, genuine.position).await;
+    assert!(exit == 2 && said.contains("a valid commit"), "{exit} {said}");
+    for (position, why) in [(first, "no commit"), (second, "expectation")] {
+        let (exit, said) = log_command(&city, "inspect", position, &[]).await;
+        assert!(exit == 0 && said.contains("\"foreign\""), "{why}: {exit} {said}");
+    }
+    let (exit, said) = declare(&city, first).await;
+    assert_eq!(exit, 0, "{said}");
+    only_one_bucket_is_confined(&city, &services, &struck, &other).await;
+    let (exit, said) = declare(&city, second).await;
+    assert_eq!(exit, 0, "{said}");
+    let (exit, again) = declare(&city, second).await;
+    assert!(exit == 0 && again == said, "it is declared once: {again}");
+
+    eventually("its code is admitted again", PATIENCE, || {
+        decides(&struck.live, "admit")
+    })
+    .await;
+    assert!(decides(&struck.dead, "refuse/superseded").await);
+    let next = city.post(&portal, "issue", order(&struck)).await;
+    eventually("it takes appends again", PATIENCE, || {
+        decides(next["token"].as_str().expect("a code"), "admit")
     })
     .await;
     assert!(
-        decides(&dead, "refuse").await,
-        "{}",
-        city.decision(portal.url(), PLACE, &dead).await
+        decides(&struck.live, "refuse/superseded").await,
+        "the earlier code died by it"
     );
+    eventually("nothing is confined", PATIENCE, || async {
+        readiness(services.verifier.url()).await == Some((200, "\"ready\": null".to_owned()))
+    })
+    .await;
 
-    judging.terminate(PATIENCE).await;
-    let program = verifier();
-    let again = city.launch(&program, "verifier", port, city.urls(), "");
-    let as_before = async {
-        eventually("it stops there again", PATIENCE, || has_stopped(&address)).await;
-        eventually("what is dead is refused", PATIENCE, || decides(&dead, "refuse")).await;
-        eventually("the rest cannot be checked", PATIENCE, || {
-            decides(&live, "cannot_check")
-        })
+    // From its snapshot after the declaration, and one that has seen nothing yet.
+    services.verifier.terminate(PATIENCE).await;
+    services.verifier = city
+        .launch(&verifier(), "verifier", services.verifier_port, city.urls(), "")
         .await;
-    };
-    tokio::select! {
-        _ = again => panic!("it calls itself ready"),
-        () = as_before => {}
-    }
+    eventually("after a restart too", PATIENCE, || {
+        decides(next["token"].as_str().expect("a code"), "admit")
+    })
+    .await;
+    services.verifier.terminate(PATIENCE).await;
+    services.verifier = city
+        .launch(&verifier(), "newcomer", services.verifier_port, city.urls(), "")
+        .await;
+    eventually("at a newcomer", PATIENCE, || {
+        decides(next["token"].as_str().expect("a code"), "admit")
+    })
+    .await;
+    assert!(decides(&struck.live, "refuse/superseded").await);
+    services.issuer.terminate(PATIENCE).await;
 }

@@ -7,6 +7,7 @@ mod city;
 mod clocks;
 mod comings;
 mod deadlines;
+mod declared;
 mod faults;
 mod flooded;
 mod foreign;
