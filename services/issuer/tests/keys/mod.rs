@@ -60,7 +60,7 @@ async fn while_the_log_takes_no_key_one_file_waits_to_be_announced() {
         .rotate_keys(&city.admin, &RotateKeysRequest::default())
         .await;
     let key_id = rotated.expect("rotated").key.expect("a key").key_id;
-    assert_eq!(lasting(&city), [key_id.clone()]);
+    assert_eq!(lasting(&city), std::slice::from_ref(&key_id));
     let named = city.folder.path().join(format!("keys/signing-{key_id}.key"));
     assert_eq!(std::fs::read(named).expect("a key"), seed, "it is the one that waited");
     assert_eq!(city.key_files().len(), 2);
