@@ -80,6 +80,7 @@ async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
         since_write: 0,
         // The next write is one that must reach the disk.
         since_sync: DURABLE_EVERY,
+        ends: HashMap::new(),
     };
     let progress = Progress::new(&start);
 
