@@ -11,8 +11,10 @@ mod digest;
 mod parties;
 mod person;
 mod refusal;
+mod single_use;
 
 pub use digest::RequestMeaning;
 pub use parties::{Asked, Parties};
 pub use person::{Acting, Authentication, Desk, DeskLimits};
 pub use refusal::{problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};
+pub use single_use::{AssertionDesk, Authenticated, RequestIdentity};

@@ -14,6 +14,7 @@ use citycode_service_kit::problem::{Code, Problem};
 
 use crate::person::{Authentication, Desk};
 use crate::refusal::{problem_of_refusal, problem_of_vault};
+use crate::single_use::RequestIdentity;
 
 /// An act for a person, as a request names the people of it.
 #[derive(Clone, Copy)]
@@ -26,6 +27,8 @@ pub struct Asked<'a> {
     pub id_number: &'a str,
     /// The ID number of a family member who acts for the holder; empty for none.
     pub guardian_id_number: &'a str,
+    /// The request: an assertion is used up for it.
+    pub request: &'a RequestIdentity,
 }
 
 /// The people of an act, checked.
@@ -57,7 +60,8 @@ impl Desk {
             number => Some(self.id_number(caller, number, now)?),
         };
         let acting = guardian.as_ref().unwrap_or(&id_number);
-        let method = self.authenticate(asked.channel, asked.authentication, acting)?;
+        let authenticated = self.authenticate(asked.channel, asked.authentication, acting)?;
+        let method = self.use_up(authenticated, asked.request).await?;
         let guardian_is_asserted = asked.channel.needs_assertion && guardian.is_some();
         let found = if guardian_is_asserted {
             self.find_evenly(&id_number).await?

@@ -9,7 +9,6 @@ use citycode_domain::policy::{ChannelPolicy, KindPolicy, Policy};
 use citycode_domain::reason::ActReason;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Begun, CommandContext, HolderLog};
-use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::deadline;
@@ -23,6 +22,7 @@ use citycode_wire::proto::model::v1 as proto;
 
 use crate::digest::RequestMeaning;
 use crate::refusal::problem_of_vault;
+use crate::single_use::{AssertionDesk, Authenticated};
 
 /// Every call meets it, until the clock has caught up.
 static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
@@ -94,8 +94,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Redeems assertions, where an identity provider is configured.
-    pub assertions: Option<Arc<Assertions>>,
+    /// Takes assertions, where an identity provider is configured.
+    pub assertions: Option<AssertionDesk>,
     /// The limits.
     pub limits: DeskLimits,
 }
@@ -204,8 +204,8 @@ impl Desk {
             .map_err(limited)
     }
 
-    /// Checks that the channel may act for this person: with an assertion where the policy asks for one (R31).
-    /// What comes back is the word for the record.
+    /// Checks that the channel may act for this person: with an assertion where the policy asks for one (R31). It is not
+    /// used up yet: [`Desk::use_up`] does that, once everything of the request is checked that needs no register.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_request`.
@@ -214,7 +214,7 @@ impl Desk {
         channel: &ChannelPolicy,
         authentication: Authentication<'_>,
         id_number: &IdNumber,
-    ) -> Result<String, Problem> {
+    ) -> Result<Authenticated, Problem> {
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let method = authentication.method;
         if method.len() > MAX_METHOD_BYTES || !method.bytes().all(word) {
@@ -222,7 +222,8 @@ impl Desk {
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         if !channel.needs_assertion {
-            return Ok(if method.is_empty() { "unspecified" } else { method }.to_owned());
+            let method = if method.is_empty() { "unspecified" } else { method }.to_owned();
+            return Ok(Authenticated { method, proof: None });
         }
         self.authenticate_by_assertion(authentication, id_number)
     }
@@ -235,16 +236,21 @@ impl Desk {
         &self,
         authentication: Authentication<'_>,
         id_number: &IdNumber,
-    ) -> Result<String, Problem> {
-        let Some(assertions) = &self.assertions else {
+    ) -> Result<Authenticated, Problem> {
+        let Some(desk) = &self.assertions else {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "the channel needs an assertion for this, and no identity provider is configured",
             ));
         };
-        let proof = assertions.redeem(authentication.assertion, id_number.as_bytes(), self.clock.now());
-        let proof = proof.map_err(Problem::from)?;
-        Ok(proof.method)
+        let checked = desk
+            .assertions
+            .check(authentication.assertion, id_number.as_bytes(), self.clock.now());
+        let proof = checked?;
+        Ok(Authenticated {
+            method: proof.method.clone(),
+            proof: Some(proof),
+        })
     }
 
     /// The holder of an ID number. Call it only once the right to ask is proved.

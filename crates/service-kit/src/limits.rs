@@ -1,7 +1,9 @@
 //! Limits per caller and per key, so that a stolen kiosk or a broken client cannot harvest or flood.
 //!
 //! Time is handed in (monotonic), nothing personal is kept (keys are ids and keyed hashes), memory is bounded
-//! whatever is sent. What it leaves out: limits across several instances of a service; each counts for itself.
+//! whatever is sent. What it leaves out: limits across several instances of a service. Each process counts for itself, so
+//! N instances allow N times as much, and a restart begins anew; docs/operations.md ("Default limits") says so of each.
+//! What must hold for a whole city is counted in durable stores (wrong ID cards, uses of assertions).
 
 use std::collections::HashSet;
 use std::hash::Hash;

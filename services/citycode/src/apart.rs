@@ -5,6 +5,7 @@
 //! health what it waits for. Asked to stop it says so in its health first, so that callers go elsewhere, then lets
 //! calls in flight finish, writes its snapshots and goes.
 
+mod assertions;
 mod audit;
 mod desk;
 mod erasures;
@@ -23,6 +24,7 @@ mod shared_snapshot;
 mod state_folder;
 mod verifier;
 
+pub(crate) use assertions::KEY as ASSERTION_USES_KEY;
 pub use settings::ServiceSettings;
 pub(crate) use settings::{LOG_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;

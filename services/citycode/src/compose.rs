@@ -16,6 +16,8 @@ pub(crate) mod writing;
 
 use std::sync::Arc;
 
+use citycode_acts::AssertionDesk;
+use citycode_assertion_uses::AssertionUses;
 use citycode_event_store::follow::FollowError;
 use citycode_service_kit::assertion::Assertions;
 use citycode_service_kit::auth::{AUDIENCE, TrustedKeys};
@@ -106,6 +108,8 @@ pub enum StartError {
     VaultOlder(String),
     #[error("the scan records cannot be used: {0}")]
     OpenScans(citycode_scan_records::jetstream::OpenError),
+    #[error("the register of used assertions cannot be used: {0}")]
+    AssertionUses(#[from] citycode_assertion_uses::Unavailable),
     #[error(transparent)]
     Serve(#[from] citycode_service_kit::serve::ServeError),
     #[error("the address of a service cannot be used: {0}")]
@@ -146,14 +150,12 @@ impl StartError {
     }
 }
 
-/// Assertions that a person was authenticated, as this provider signs them.
-pub(crate) fn assertions(
-    provider: Option<&IdentityProvider>,
-    clock: &dyn Clock,
-) -> Result<Option<Arc<Assertions>>, StartError> {
-    let Some(provider) = provider else {
-        return Ok(None);
-    };
+/// Takes assertions that a person was authenticated, as this provider signs them, each once by this register.
+pub(crate) fn assertion_desk(
+    provider: &IdentityProvider,
+    uses: Arc<dyn AssertionUses>,
+) -> Result<AssertionDesk, StartError> {
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
-    Ok(Some(Arc::new(Assertions::new(AUDIENCE, trusted, clock.now()))))
+    let assertions = Assertions::new(AUDIENCE, trusted);
+    Ok(AssertionDesk { assertions, uses })
 }

@@ -1,6 +1,7 @@
 //! `citycode up`: the whole system in one process on the embedded store.
 
 mod access;
+mod assertions;
 mod begin_anew;
 mod data_folder;
 mod faces;

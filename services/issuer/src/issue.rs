@@ -36,11 +36,15 @@ impl Issuer {
         let kind = self.desk.kind(&request.kind)?;
         let device_key = device_key(kind, &request.device_key)?;
         let attested = self.attested(Acting { channel: Some(channel) }, request.attestation.as_ref())?;
+        let identity = self
+            .desk
+            .request_identity(caller, "issue", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
+            request: &identity,
         };
         let parties = self.desk.parties(caller, asked, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);

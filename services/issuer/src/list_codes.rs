@@ -25,11 +25,15 @@ impl Issuer {
             let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
             (holder, guardian, false)
         } else {
+            let identity = self
+                .desk
+                .request_identity(caller, "list_codes", &request.question_id, request);
             let asked = Asked {
                 channel: self.desk.channel(caller, &request.channel)?,
                 authentication: request.authentication.as_ref().into(),
                 id_number: &request.id_number,
                 guardian_id_number: &request.guardian_id_number,
+                request: &identity,
             };
             let parties = self.desk.parties(caller, asked, now).await?;
             (parties.holder, parties.guardian, parties.guardian_is_asserted)

@@ -36,9 +36,12 @@ impl Issuer {
         let id_number = self.desk.id_number(caller, &request.id_number, now)?;
         let actor = match channel {
             Some(channel) => {
-                let method = self
+                let authenticated = request.authentication.as_ref().into();
+                let authenticated = self.desk.authenticate(channel, authenticated, &id_number)?;
+                let identity = self
                     .desk
-                    .authenticate(channel, request.authentication.as_ref().into(), &id_number)?;
+                    .request_identity(caller, "register", &request.command_id, request);
+                let method = self.desk.use_up(authenticated, &identity).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "admin;unspecified".to_owned(),

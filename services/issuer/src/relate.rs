@@ -27,8 +27,14 @@ impl Issuer {
             let channel = self.desk.channel(caller, &request.channel)?;
             let guardian = request.guardian_authentication.as_ref().into();
             let dependent = request.dependent_authentication.as_ref().into();
-            self.desk.authenticate(channel, guardian, &guardian_number)?;
-            let method = self.desk.authenticate(channel, dependent, &dependent_number)?;
+            let guardian = self.desk.authenticate(channel, guardian, &guardian_number)?;
+            let dependent = self.desk.authenticate(channel, dependent, &dependent_number)?;
+            // Neither is used up before both are checked.
+            let identity = self
+                .desk
+                .request_identity(caller, "relate", &request.command_id, request);
+            self.desk.use_up(guardian, &identity.of_part("guardian")).await?;
+            let method = self.desk.use_up(dependent, &identity.of_part("dependent")).await?;
             format!("channel:{};{method}", channel.name)
         };
         let guardian = self.desk.holder(&guardian_number).await?;

@@ -53,14 +53,17 @@ impl Issuer {
         };
         let name = person_name(&request.name)?;
         let id_number = desk.id_number(caller, &request.id_number, now)?;
+        self.check_reader_version()?;
         let actor = match channel {
             Some(channel) => {
-                let method = desk.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
+                let authenticated =
+                    desk.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
+                let identity = desk.request_identity(caller, "rename", &request.command_id, request);
+                let method = desk.use_up(authenticated, &identity).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "officer;unspecified".to_owned(),
         };
-        self.check_reader_version()?;
         let holder = desk.holder(&id_number).await?;
         let key = desk.reason_key(&id_number).await?;
         let (reason, digest) = desk.seal_reason(&request.reason, &key)?;

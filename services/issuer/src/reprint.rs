@@ -22,11 +22,15 @@ impl Issuer {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
+        let identity = self
+            .desk
+            .request_identity(caller, "reprint", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
+            request: &identity,
         };
         let parties = self.desk.parties(caller, asked, now).await?;
         let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Reprint, now);

@@ -25,11 +25,13 @@ impl Revocation {
         let now = desk.now()?;
         let channel = desk.channel(caller, &request.channel)?;
         let kind = desk.kind(&request.kind)?;
+        let identity = desk.request_identity(caller, "report_loss", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
+            request: &identity,
         };
         let parties = desk.parties(caller, asked, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);

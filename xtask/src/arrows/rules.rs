@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 20] = [
+const CRATES: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
@@ -23,6 +23,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
+    ("assertion-uses", &["jetstream"]),
     ("shared-snapshot", &["jetstream", "projection", "token"]),
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
@@ -30,7 +31,15 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("holder-log", &["domain", "wire", "projection", "event-store"]),
     (
         "acts",
-        &["domain", "wire", "vault", "policy-file", "holder-log", "service-kit"],
+        &[
+            "domain",
+            "wire",
+            "vault",
+            "policy-file",
+            "holder-log",
+            "service-kit",
+            "assertion-uses",
+        ],
     ),
     // Only tests and benches use it, so it may know what they would otherwise repeat.
     (
@@ -172,6 +181,7 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
             "event-store-jetstream",
             "vault",
             "scan-records",
+            "assertion-uses",
             "testkit",
             "bench",
             "tests",
@@ -179,7 +189,14 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
     ),
     (
         "redb",
-        &["event-store-embedded", "vault", "audit", "scan-records", "bench"],
+        &[
+            "event-store-embedded",
+            "vault",
+            "audit",
+            "scan-records",
+            "assertion-uses",
+            "bench",
+        ],
     ),
     ("krilla", &["qr"]),
 ];

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const START: UnixSeconds = UnixSeconds(1_800_000_000);
 const NOW: UnixSeconds = UnixSeconds(1_800_001_000);
 const ISSUER: &str = "https://idp.example";
 const PERSON: &[u8] = b"11010519491231002X";
@@ -20,7 +19,7 @@ fn keys() -> TrustedKeys {
 }
 
 fn assertions() -> Assertions {
-    Assertions::new("citycode", keys(), START)
+    Assertions::new("citycode", keys())
 }
 
 fn claims(jti: &str) -> Value {
@@ -43,57 +42,39 @@ fn refused(change: impl FnOnce(&mut Value)) -> AssertionError {
     let mut claims = claims("j");
     change(&mut claims);
     assertions()
-        .redeem(&signed(Some(TYPE), &claims), PERSON, NOW)
+        .check(&signed(Some(TYPE), &claims), PERSON, NOW)
         .unwrap_err()
 }
 
 #[test]
-fn an_assertion_is_good_once_and_never_again() {
-    let assertions = assertions();
+fn an_assertion_holds_until_its_expiry_and_the_leeway_and_names_itself() {
     let token = signed(Some(TYPE), &claims("j1"));
-    let proof = assertions.redeem(&token, PERSON, NOW).unwrap();
+    let proof = assertions().check(&token, PERSON, NOW).unwrap();
     assert_eq!((proof.issuer.as_str(), proof.method.as_str()), (ISSUER, "face"));
-    for later in [0, 1, 100, 199, 200 + LEEWAY_SECONDS - 1] {
-        assert_eq!(
-            assertions.redeem(&token, PERSON, NOW.plus(later)),
-            Err(AssertionError::Replayed)
-        );
-    }
+    let refused_from = NOW.plus(200 + LEEWAY_SECONDS);
+    assert_eq!((proof.made_at, proof.refused_from), (NOW.plus(-5), refused_from));
+    let last = assertions().check(&token, PERSON, refused_from.plus(-1));
+    assert_eq!(last.as_ref(), Ok(&proof));
     assert_eq!(
-        assertions.redeem(&token, PERSON, NOW.plus(200 + LEEWAY_SECONDS)),
+        assertions().check(&token, PERSON, refused_from),
         Err(AssertionError::Expired)
     );
 }
 
 #[test]
-fn the_same_jti_signed_anew_is_a_replay() {
-    let assertions = assertions();
-    assertions
-        .redeem(&signed(Some(TYPE), &claims("j1")), PERSON, NOW)
-        .unwrap();
-    let mut other = claims("j1");
-    other["exp"] = json!(NOW.0 + 250);
-    assert_eq!(
-        assertions.redeem(&signed(Some(TYPE), &other), PERSON, NOW),
-        Err(AssertionError::Replayed)
-    );
+fn the_same_jti_signed_anew_is_the_same_assertion_and_another_jti_another() {
+    let named = |claims: &Value| {
+        let checked = assertions().check(&signed(Some(TYPE), claims), PERSON, NOW);
+        checked.unwrap().assertion
+    };
+    let mut again = claims("j1");
+    again["exp"] = json!(NOW.0 + 250);
+    assert_eq!(named(&claims("j1")), named(&again));
+    assert_ne!(named(&claims("j1")), named(&claims("j2")));
 }
 
 #[test]
-fn a_clock_set_back_does_not_revive_a_forgotten_assertion() {
-    let assertions = assertions();
-    let token = signed(Some(TYPE), &claims("j1"));
-    assertions.redeem(&token, PERSON, NOW).unwrap();
-    let mut late = claims("late");
-    (late["iat"], late["exp"]) = (json!(NOW.0 + 1_000), json!(NOW.0 + 1_100));
-    assertions
-        .redeem(&signed(Some(TYPE), &late), PERSON, NOW.plus(1_000))
-        .unwrap();
-    assert_eq!(assertions.redeem(&token, PERSON, NOW), Err(AssertionError::Expired));
-}
-
-#[test]
-fn an_assertion_for_one_person_is_not_for_another_and_is_not_used_up_by_trying() {
+fn an_assertion_for_one_person_is_not_for_another() {
     let assertions = assertions();
     let token = signed(Some(TYPE), &claims("j1"));
     for other in [
@@ -102,35 +83,18 @@ fn an_assertion_for_one_person_is_not_for_another_and_is_not_used_up_by_trying()
         b"11010519491231002x",
         b"11010519491231002X ",
     ] {
-        assert_eq!(
-            assertions.redeem(&token, other, NOW),
-            Err(AssertionError::AnotherPerson)
-        );
+        assert_eq!(assertions.check(&token, other, NOW), Err(AssertionError::AnotherPerson));
     }
-    assertions.redeem(&token, PERSON, NOW).unwrap();
+    assertions.check(&token, PERSON, NOW).unwrap();
     assert_eq!(refused(|c| c["person"] = json!("")), AssertionError::AnotherPerson);
     assert_eq!(refused(|c| c["person"] = json!("%%")), AssertionError::Invalid);
-}
-
-#[test]
-fn a_restart_forgets_nothing_since_older_assertions_are_refused() {
-    let token = signed(Some(TYPE), &claims("j1"));
-    assertions().redeem(&token, PERSON, NOW).unwrap();
-    let restarted = |at: i64| Assertions::new("citycode", keys(), UnixSeconds(at));
-    let refused = restarted(NOW.0 + 1).redeem(&token, PERSON, NOW.plus(2));
-    assert_eq!(refused, Err(AssertionError::OutsideWindow));
-    let refused = restarted(NOW.0 - 5 - LEEWAY_SECONDS + 1).redeem(&token, PERSON, NOW);
-    assert_eq!(refused, Err(AssertionError::OutsideWindow), "an issuer ahead of us");
-    restarted(NOW.0 - 5 - LEEWAY_SECONDS)
-        .redeem(&token, PERSON, NOW)
-        .unwrap();
 }
 
 #[test]
 fn wrong_envelopes_windows_issuers_and_audiences_are_refused() {
     for typ in [None, Some("JWT"), Some("at+jwt")] {
         let token = signed(typ, &claims("j"));
-        assert_eq!(assertions().redeem(&token, PERSON, NOW), Err(AssertionError::Invalid));
+        assert_eq!(assertions().check(&token, PERSON, NOW), Err(AssertionError::Invalid));
     }
     assert_eq!(refused(|c| c["iss"] = json!("https://other")), AssertionError::Invalid);
     assert_eq!(refused(|c| c["aud"] = json!("other")), AssertionError::Invalid);
@@ -150,59 +114,9 @@ fn wrong_envelopes_windows_issuers_and_audiences_are_refused() {
     );
     let token = signed(Some(TYPE), &claims("j"));
     assert_eq!(
-        assertions().redeem(&token[..token.len() - 2], PERSON, NOW),
+        assertions().check(&token[..token.len() - 2], PERSON, NOW),
         Err(AssertionError::Invalid)
     );
-}
-
-#[test]
-fn memory_is_bounded_new_ones_wait_and_old_ones_are_never_forgotten_early() {
-    let small = Assertions::with_capacity("citycode", keys(), START, 2);
-    let token = |jti: &str| signed(Some(TYPE), &claims(jti));
-    small.redeem(&token("a"), PERSON, NOW).unwrap();
-    small.redeem(&token("b"), PERSON, NOW).unwrap();
-    assert_eq!(small.redeem(&token("c"), PERSON, NOW), Err(AssertionError::Busy));
-    assert_eq!(small.redeem(&token("a"), PERSON, NOW), Err(AssertionError::Replayed));
-    let mut late = claims("d");
-    (late["iat"], late["exp"]) = (json!(NOW.0 + 300), json!(NOW.0 + 400));
-    small
-        .redeem(&signed(Some(TYPE), &late), PERSON, NOW.plus(300))
-        .expect("the expired ones made room");
-}
-
-#[test]
-fn too_many_at_once_is_no_refusal_of_the_caller() {
-    let busy = Problem::from(AssertionError::Busy);
-    assert_eq!(
-        (busy.code(), busy.outcome()),
-        (Code::Unavailable, Some(Outcome::NotDone))
-    );
-    assert!(
-        busy.retry_after_seconds().is_some() && busy.to_string().contains("same assertion"),
-        "{busy}"
-    );
-    for refusal in [
-        AssertionError::Invalid,
-        AssertionError::Expired,
-        AssertionError::OutsideWindow,
-        AssertionError::AnotherPerson,
-        AssertionError::Replayed,
-    ] {
-        assert_eq!(Problem::from(refusal).code(), Code::NotAllowed, "{refusal}");
-    }
-}
-
-#[test]
-fn two_at_once_redeem_once() {
-    let assertions = assertions();
-    let token = signed(Some(TYPE), &claims("j"));
-    let wins: usize = std::thread::scope(|scope| {
-        let tries: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| usize::from(assertions.redeem(&token, PERSON, NOW).is_ok())))
-            .collect();
-        tries.into_iter().map(|t| t.join().unwrap()).sum()
-    });
-    assert_eq!(wins, 1);
 }
 
 #[test]

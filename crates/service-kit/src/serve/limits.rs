@@ -29,7 +29,8 @@ pub(super) const PIECE_BYTES: usize = 16 << 10;
 /// Descriptors that stay free for files, the log and other servers, whatever clients do.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// The configuration's section `[limits]`. Every key has a default.
+/// The configuration's section `[limits]`. Every key has a default. All count for one process: N instances of a service
+/// allow N times as much, in all and from one address.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

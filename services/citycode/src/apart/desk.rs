@@ -10,6 +10,7 @@ use citycode_service_kit::health::HealthRegistry;
 use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
+use super::assertions;
 use super::ground::Ground;
 use super::settings::ServiceSettings;
 use super::shared_snapshot::{self, Starting};
@@ -87,8 +88,8 @@ pub(super) async fn open(
     .await?;
     // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
     let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
-    let provider = settings.assertion_provider.as_ref();
-    let desk = open_desk(&ground.policy, vault, log, provider, surroundings)?;
+    let assertions = assertions::open(ground, settings)?;
+    let desk = open_desk(&ground.policy, vault, log, assertions, surroundings);
     Ok(OpenDesk {
         desk,
         progress,

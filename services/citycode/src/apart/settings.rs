@@ -44,13 +44,13 @@ pub struct ServiceSettings {
     /// processes share one.
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service may have, 32 bytes and mode 0600 each: of the vault's keys
-    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
+    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`, `assertion-uses.key`,
     /// `status-signing.key`, `scan-records.key`, `scan-archive.key`; and those of shared snapshots: `snapshot-signing.pub`,
     /// `status-snapshot.key`, `register-snapshot.key`, and revocation's `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
     /// Whose access tokens are taken.
     pub identity_provider: Option<IdentityProvider>,
-    /// Whose assertions that a person was authenticated are taken.
+    /// Whose assertions that a person was authenticated are taken, each once in the whole city.
     pub assertion_provider: Option<IdentityProvider>,
     /// The event log.
     pub log: Servers,

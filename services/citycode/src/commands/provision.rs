@@ -1,18 +1,21 @@
-//! `citycode provision`: the event log, the vault, the streams of scan records and the places of shared snapshots of a
-//! city are made on its NATS servers, before its services start. Of the city's keys it needs those of scan records alone:
-//! the first issuer puts the vault's into it.
+//! `citycode provision`: the event log, the vault, the streams of scan records, the register of used assertions and the
+//! places of shared snapshots of a city are made on its NATS servers, before its services start. Of the city's keys it
+//! needs those of scan records and of the register alone: the first issuer puts the vault's into it.
 
 mod lost;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use citycode_assertion_uses::UsesKey;
+use citycode_assertion_uses::jetstream::{self as uses, UsesConfig};
 use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream as jetstream;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_scan_records::day_of;
 use citycode_scan_records::jetstream::keeper::{self, NewScans};
 use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
+use citycode_service_kit::auth::LEEWAY_SECONDS;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
@@ -23,7 +26,7 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::apart::ServiceSettings;
+use crate::apart::{ASSERTION_USES_KEY, ServiceSettings};
 use crate::compose::StartError;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -65,6 +68,9 @@ pub(crate) struct ProvisionArgs {
     /// before that.
     #[arg(long, conflicts_with = "no_vault")]
     import_follows: bool,
+    /// Make no register of used assertions: for servers where no channel needs one, by accounts that give it no room.
+    #[arg(long)]
+    no_assertions: bool,
     /// Make no streams of scan records.
     #[arg(long)]
     no_scans: bool,
@@ -102,25 +108,8 @@ pub(crate) async fn run(
         Layout::new(args.partitions, Layout::default().buckets_per_partition())
             .map_err(|error| not_made(error, "choose another number of partitions"))?,
     );
-    let made = patiently(
-        args.wait,
-        || jetstream::provision(&log, &new),
-        jetstream::ProvisionError::may_pass,
-    )
-    .await;
-    let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
-    // Opened as a service will open it, so that what would keep one from starting is said now.
-    let opened = jetstream::JetStreamEventStore::open(&log).await;
-    let store = opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
-    let minimum_reader = store.minimum_reader();
-    drop(store);
-    for kind in [ProjectionKind::Status, ProjectionKind::Register] {
-        let (connection, replicas) = (&log.connection, log.replicas);
-        let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
-        let may_pass = citycode_shared_snapshot::ProvisionError::may_pass;
-        let made = patiently(args.wait, provision, may_pass).await;
-        made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
-    }
+    let (log_id, minimum_reader) = provision_log(args, &log, &new).await?;
+    provision_snapshots(args, &log).await?;
     if !args.no_vault {
         provision_vault(args, &settings, (log_id, origin), &**entropy).await?;
     }
@@ -128,12 +117,16 @@ pub(crate) async fn run(
         provision_scans(args, &settings, log_id, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
+    if !args.no_assertions {
+        provision_assertions(args, &settings, &log, (log_id, is_new), clock).await?;
+    }
     let whole = json!({
         "log_id": log_id.to_string(),
         "new": is_new,
         "minimum_reader": minimum_reader.0,
         "vault": !args.no_vault,
         "scans": !args.no_scans,
+        "assertions": !args.no_assertions,
     });
     let facts = [
         ("log", log_id.to_string()),
@@ -152,6 +145,35 @@ pub(crate) async fn run(
         output::note(SEEDS_NO_LONGER_NEEDED);
     }
     output.thing(&whole, &facts)
+}
+
+async fn provision_log(
+    args: &ProvisionArgs,
+    log: &jetstream::Config,
+    new: &jetstream::NewLog,
+) -> Result<(LogId, ReaderVersion), Failure> {
+    let made = patiently(
+        args.wait,
+        || jetstream::provision(log, new),
+        jetstream::ProvisionError::may_pass,
+    )
+    .await;
+    let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
+    // Opened as a service will open it, so that what would keep one from starting is said now.
+    let opened = jetstream::JetStreamEventStore::open(log).await;
+    let store = opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    Ok((log_id, store.minimum_reader()))
+}
+
+async fn provision_snapshots(args: &ProvisionArgs, log: &jetstream::Config) -> Result<(), Failure> {
+    for kind in [ProjectionKind::Status, ProjectionKind::Register] {
+        let (connection, replicas) = (&log.connection, log.replicas);
+        let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
+        let may_pass = citycode_shared_snapshot::ProvisionError::may_pass;
+        let made = patiently(args.wait, provision, may_pass).await;
+        made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
+    }
+    Ok(())
 }
 
 /// Raises a log that stands, and makes nothing.
@@ -205,6 +227,27 @@ async fn provision_vault(
     let provision = || vault::provision(&config, &new);
     let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the vault was not made", &error))
+}
+
+/// A register beside a log that stood before takes no assertions of the time before it: services of an earlier release
+/// remembered for themselves which were used.
+async fn provision_assertions(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log: &jetstream::Config,
+    (log_id, is_new): (LogId, bool),
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    let key = UsesKey::new(secret(settings, ASSERTION_USES_KEY)?);
+    let config = UsesConfig {
+        connection: log.connection.clone(),
+        replicas: log.replicas,
+        log_id: log_id.0,
+    };
+    let takes_from = if is_new { 0 } else { clock.now().plus(LEEWAY_SECONDS).0 };
+    let provision = || uses::provision(&config, &key, takes_from);
+    let made = patiently(args.wait, provision, uses::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the register of used assertions was not made", &error))
 }
 
 async fn provision_scans(

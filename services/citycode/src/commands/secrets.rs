@@ -12,7 +12,8 @@
 //!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
-//!                           that instances share; list-names.key: how issuers name status lists
+//!                           that instances share; list-names.key: how issuers name status lists;
+//!                           assertion-uses.key: how used assertions are registered
 //!                           of the master key: vault-revocation.key vault-index.key, for services that need less of
 //!                           the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
@@ -39,14 +40,16 @@ use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::apart::ASSERTION_USES_KEY as ASSERTION_USES;
 use crate::failure::Failure;
 use crate::output::Output;
 use accounts::{Shape, User};
 
-const CITY_KEYS: [&str; 9] = [
+const CITY_KEYS: [&str; 10] = [
     "vault-master.key",
     "id-check.key",
     "list-names.key",
+    ASSERTION_USES,
     "status-signing.key",
     "scan-records.key",
     "scan-archive.key",

@@ -220,7 +220,7 @@ pub(crate) const ALL: &[Number] = &[
         "citycode_nats_stored_messages",
         Gauge,
         Part::OnServers,
-        "messages in the streams of the log, the shared snapshots, the vault, the scan records",
+        "messages in the streams of the log, the shared snapshots, the register of used assertions, the vault, the scan records",
     )
     .by(&["streams"], &[]),
     number(

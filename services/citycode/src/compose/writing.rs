@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_acts::{Desk, DeskLimits};
+use citycode_acts::{AssertionDesk, Desk, DeskLimits};
 use citycode_domain::policy::Policy;
 use citycode_holder_log::HolderLog;
 use citycode_revocation::{Followed, StatusLists};
@@ -11,27 +11,27 @@ use citycode_token::SigningKey;
 use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
-use super::{IdentityProvider, StartError, Surroundings, assertions};
+use super::Surroundings;
 
 /// The desk of one process.
 pub(crate) fn open_desk(
     policy: &Arc<Policy>,
     vault: &Arc<dyn Vault>,
     log: HolderLog,
-    provider: Option<&IdentityProvider>,
+    assertions: Option<AssertionDesk>,
     surroundings: &Surroundings,
-) -> Result<Arc<Desk>, StartError> {
+) -> Arc<Desk> {
     let Surroundings { clock, entropy } = surroundings.clone();
-    tell_channels(policy, provider.is_some());
-    Ok(Arc::new(Desk {
+    tell_channels(policy, assertions.is_some());
+    Arc::new(Desk {
         policy: Arc::clone(policy),
         vault: Arc::clone(vault),
         log: Arc::new(log),
         limits: DeskLimits::new(&*entropy),
-        assertions: assertions(provider, &*clock)?,
+        assertions,
         clock,
         entropy,
-    }))
+    })
 }
 
 /// Says at the start which channels may act for anybody, and which can do nothing yet.

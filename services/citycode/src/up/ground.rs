@@ -42,6 +42,7 @@ pub(super) struct Ground {
     pub(super) leases: Arc<IndexLeases>,
     pub(super) id_check_key: IdCheckKey,
     pub(super) status_key: SigningKey,
+    pub(super) assertion_uses_key: Zeroizing<[u8; 32]>,
 }
 
 impl Ground {
@@ -66,6 +67,7 @@ impl Ground {
         let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
         // Where it is missing, as in a folder of a release that had none: no name is given twice by that.
         let names = keys.list_names(Some(&*entropy))?;
+        let assertion_uses_key = keys.secret("assertion-uses.key", Some(&*entropy))?;
         LocalAdmin::clear(&folder);
         let access = Access::open(settings, &folder, &*entropy, &*clock)?;
         let log_id = opening.manifest.log_id;
@@ -98,6 +100,7 @@ impl Ground {
             leases,
             id_check_key,
             status_key,
+            assertion_uses_key,
         })
     }
 }

@@ -37,7 +37,7 @@ pub struct Settings {
     pub marks: Option<PathBuf>,
     /// Whose access tokens are taken besides this machine's own.
     pub identity_provider: Option<IdentityProvider>,
-    /// Whose assertions that a person was authenticated are taken.
+    /// Whose assertions that a person was authenticated are taken, each once.
     pub assertion_provider: Option<IdentityProvider>,
     /// What clients may hold, and for how long.
     pub limits: Limits,

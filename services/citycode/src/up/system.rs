@@ -21,6 +21,7 @@ use citycode_service_kit::shutdown::{Signal, Trigger};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use super::assertions;
 use super::data_folder::DataFolder;
 use super::faces;
 use super::ground::Ground;
@@ -228,8 +229,8 @@ impl Recovered {
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
-        let provider = settings.assertion_provider.as_ref();
-        let desk = open_desk(policy, vault, log, provider, surroundings)?;
+        let assertions = assertions::open(&ground, settings, &**clock)?;
+        let desk = open_desk(policy, vault, log, assertions, surroundings);
         followers.push(spawn_erasures(
             Arc::clone(vault),
             holders.erased,

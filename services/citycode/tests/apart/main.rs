@@ -1,6 +1,7 @@
 //! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
 
 mod aimed;
+mod assertions;
 mod brought_back;
 mod chronicle;
 mod city;
@@ -19,6 +20,8 @@ mod mutual;
 mod observed;
 mod older_vault;
 mod prometheus;
+#[path = "../identity/provider.rs"]
+mod provider;
 mod raised;
 mod rebuilt;
 mod recorded;

@@ -1,18 +1,15 @@
 //! Channels that act for a person only with an identity provider's assertion, as the shipped policy shows it in comments.
 
 use std::path::Path;
-use std::time::Duration;
 
 use citycode_policy_file::SHANGHAI;
-use citycode_testkit::{IdNumbers, eventually};
+use citycode_testkit::IdNumbers;
 use jiff::civil::date;
 use serde_json::{Value, json};
 
 use crate::commands::out;
 use crate::provider::{ISSUER, Provider};
 use crate::server::{Server, binary};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server whose app and terminals need assertions, and the provider whose assertions it takes.
 struct Asserting {
@@ -36,26 +33,30 @@ impl Asserting {
         ] {
             std::fs::write(folder.path().join(name), text).expect("a file");
         }
-        let asserting = Self {
+        Self {
             server: serve(folder.path()).await,
             provider,
             folder,
             numbers: IdNumbers::new(15),
-        };
-        // A process takes no assertions made before its start, nor ten seconds after it.
-        let mut serial = 0;
-        let first = "11010519491231002X";
-        eventually("assertions are taken", PATIENCE, || {
-            serial += 1;
-            let assertion = asserting.provider.assertion(&format!("first-{serial}"), first);
-            let person = json!({
-                "id_number": first, "name": "王小明", "channel": "kiosk", "authentication": { "assertion": assertion },
-            });
-            let asserting = &asserting;
-            async move { asserting.call("register", &person).await.0 == 200 }
-        })
-        .await;
-        asserting
+        }
+    }
+
+    /// The process is killed, something is done to its data folder, and another is started on it.
+    async fn restarted(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self {
+            server,
+            provider,
+            folder,
+            numbers,
+        } = self;
+        server.process.kill_9().await;
+        meanwhile(&folder.path().join("data"));
+        Self {
+            server: serve(folder.path()).await,
+            provider,
+            folder,
+            numbers,
+        }
     }
 
     /// A registered resident, by the year of birth.
@@ -156,6 +157,38 @@ async fn a_channel_that_needs_assertions_acts_only_for_who_was_authenticated_and
     // A channel of which the policy asks none goes on as before.
     let at_pc = json!({ "kind": "offline", "channel": "pc", "id_number": other });
     assert_eq!(city.call("issue", &at_pc).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_use_and_answers_the_same_request_as_before() {
+    let mut city = Asserting::start().await;
+    let holder = city.resident(1950).await;
+    let assertion = city.provider.assertion("j1", &holder);
+    let with_command = |serial: u32| {
+        let mut body = at_kiosk(&holder, &assertion);
+        body["command_id"] = json!(format!("6ba7b810-9dad-11d1-80b4-{serial:012}"));
+        body
+    };
+    let (status, code) = city.call("issue", &with_command(1)).await;
+    assert_eq!(status, 200, "{code}");
+    assert_eq!(city.call("issue", &with_command(1)).await, (200, code.clone()));
+    let city = city.restarted(|_| ()).await;
+    assert_eq!(city.call("issue", &with_command(1)).await, (200, code));
+    refused(&city.call("issue", &with_command(2)).await, "used before");
+    refused(&city.call("report-loss", &with_command(1)).await, "used before");
+    // Without the register nothing of the time before is taken.
+    for lost in ["assertion-uses.redb", "keys/assertion-uses.key"] {
+        let city = Asserting::start().await;
+        let city = city
+            .restarted(|data| std::fs::remove_file(data.join(lost)).expect("it is there"))
+            .await;
+        let assertion = city.provider.assertion("j2", "11010519491231002X");
+        let person = json!({
+            "id_number": "11010519491231002X", "name": "王小明", "channel": "kiosk",
+            "authentication": { "assertion": assertion },
+        });
+        refused(&city.call("register", &person).await, "not from the time");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
-//! A service that can remember no more assertions: that says nothing of the caller's rights.
+//! A service whose register has no room for more uses of assertions: that says nothing of the caller's rights.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use citycode_acts::{Desk, DeskLimits};
+use citycode_acts::{AssertionDesk, Desk, DeskLimits};
+use citycode_assertion_uses::UsesKey;
+use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
 use citycode_issuer::Issuer;
 use citycode_service_kit::assertion::{Assertions, TYPE, person_claim};
 use citycode_service_kit::auth::TrustedKeys;
-use citycode_service_kit::clock::UnixSeconds;
 use citycode_service_kit::problem::{Code, Outcome};
 use citycode_testkit::IdNumbers;
 use citycode_wire::proto::issuer::v1::IssueRequest;
@@ -15,6 +17,7 @@ use citycode_wire::proto::model::v1::Authentication;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::fixture::{City, TODAY};
 use crate::issue;
@@ -39,8 +42,8 @@ fn assertion(id_number: &str, now: i64) -> String {
     encode(&header, &claims, &key).expect("a token")
 }
 
-/// The same issuer, whose channels need assertions of which it can remember so many.
-fn with_assertions(issuer: &Issuer, capacity: usize) -> Issuer {
+/// The same issuer, whose channels need assertions; its register, in this folder, has room for so many uses.
+fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issuer {
     let x = BASE64URL_NOPAD.encode(pair().public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x}]}).to_string();
     let keys = TrustedKeys::new()
@@ -51,18 +54,18 @@ fn with_assertions(issuer: &Issuer, capacity: usize) -> Issuer {
         .channels
         .iter_mut()
         .for_each(|channel| channel.needs_assertion = true);
+    let (file, key) = (folder.join("uses.redb"), UsesKey::new(Zeroizing::new([7; 32])));
+    let uses = EmbeddedAssertionUses::with_room(&file, key, None, room).expect("a register");
     let desk = Desk {
         policy: Arc::new(policy),
         vault: Arc::clone(&issuer.desk.vault),
         log: Arc::clone(&issuer.desk.log),
         clock: Arc::clone(&issuer.desk.clock),
         entropy: Arc::clone(&issuer.desk.entropy),
-        assertions: Some(Arc::new(Assertions::with_capacity(
-            "citycode",
-            keys,
-            UnixSeconds(0),
-            capacity,
-        ))),
+        assertions: Some(AssertionDesk {
+            assertions: Assertions::new("citycode", keys),
+            uses: Arc::new(uses),
+        }),
         limits: DeskLimits::new(&*issuer.desk.entropy),
     };
     Issuer {
@@ -86,14 +89,16 @@ async fn an_overloaded_issuer_is_unavailable_and_refuses_nobody() {
         }),
         ..issue("sampling", "app", &person)
     };
-    let busy = with_assertions(&city.issuer, 0).issue(&city.admin, &request).await;
-    let busy = busy.expect_err("it can remember none");
+    let folder = tempfile::tempdir().expect("a folder");
+    let full = with_assertions(&city.issuer, folder.path(), 0);
+    let busy = full.issue(&city.admin, &request).await.expect_err("it has no room");
+    drop(full);
     assert_eq!(
         (busy.code(), busy.outcome()),
         (Code::Unavailable, Some(Outcome::NotDone))
     );
     // The assertion was not used up.
-    let free = with_assertions(&city.issuer, 1);
+    let free = with_assertions(&city.issuer, folder.path(), 1);
     free.issue(&city.admin, &request).await.expect("issued");
     let replayed = free.issue(&city.admin, &request).await.expect_err("used up");
     assert_eq!(replayed.code(), Code::NotAllowed);

@@ -173,6 +173,8 @@ pub(crate) struct CodeStateAnswer<'a> {
 
 /// The holder's codes and their state.
 #[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
+    params(("Idempotency-Key" = Option<String>, Header, format = "uuid",
+        description = "The question's id: the same question with the same assertion is answered again")),
     responses((status = 200, description = "The holder's codes", body = CodesAnswer)))]
 pub(crate) async fn codes(
     State(shared): SharedState,
@@ -184,6 +186,8 @@ pub(crate) async fn codes(
         authentication: body.authentication.map(Into::into),
         id_number: body.id_number,
         guardian_id_number: String::new(),
+        // So that it may be carried twice with one assertion.
+        question_id: call.command_id(None)?,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

@@ -114,6 +114,7 @@ async fn code_of(
         authentication: None,
         id_number,
         guardian_id_number,
+        question_id: Vec::new(),
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

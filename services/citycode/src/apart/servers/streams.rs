@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use citycode_assertion_uses::jetstream as uses;
 use serde_json::{Value, json};
 
 /// What the streams of a city are, by group; the label of a number.
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 pub(super) enum Group {
     Log,
     Snapshots,
+    Assertions,
     Vault,
     Scans,
 }
@@ -22,6 +24,7 @@ impl Group {
         match self {
             Self::Log => "log",
             Self::Snapshots => "snapshots",
+            Self::Assertions => "assertions",
             Self::Vault => "vault",
             Self::Scans => "scans",
         }
@@ -30,7 +33,7 @@ impl Group {
     /// The account in which `citycode secrets` has it.
     const fn account(self) -> &'static str {
         match self {
-            Self::Log | Self::Snapshots => "LOG",
+            Self::Log | Self::Snapshots | Self::Assertions => "LOG",
             Self::Vault => "VAULT",
             Self::Scans => "SCANS",
         }
@@ -134,6 +137,7 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
                 json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]),
             ))
         }
+        uses::STREAM => Some((Group::Assertions, json!([uses::SUBJECTS]))),
         "KV_CC_VAULT" => Some((Group::Vault, json!(["$KV.CC_VAULT.>"]))),
         "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
         _ => day("CC_SCANS_", "cc.scan.v1").or_else(|| day("CC_REGISTERED_", "cc.reg.v1")),
@@ -173,6 +177,12 @@ mod tests {
                 },
                 Group::Log,
             ),
+            (
+                "LOG",
+                "CC_ASSERTION_USES",
+                subjects(&["cc.assertion.v1.*"]),
+                Group::Assertions,
+            ),
             ("VAULT", "KV_CC_VAULT", subjects(&["$KV.CC_VAULT.>"]), Group::Vault),
             ("SCANS", "CC_SCAN_KEYS", subjects(&["cc.scankey.v1.*"]), Group::Scans),
             (
@@ -205,6 +215,11 @@ mod tests {
             ("LOG", "CC_EV_0", partition("0")),
             ("SCANS", "CC_EV_00", partition("00")),
             ("LOG", "CC_EV_00", with(partition("00"), "republish", injecting.clone())),
+            (
+                "LOG",
+                "CC_ASSERTION_USES",
+                with(subjects(&["cc.assertion.v1.*"]), "republish", injecting.clone()),
+            ),
             (
                 "VAULT",
                 "KV_CC_VAULT",

@@ -2,9 +2,9 @@
 //!
 //! | user | account | publishes | listens to |
 //! |---|---|---|---|
-//! | provision | LOG | makes and inspects the streams of partitions and snapshots, by name | its answers |
+//! | provision | LOG | makes and inspects the streams of partitions, snapshots and used assertions, by name | its answers |
 //! | upgrade | LOG | inspects and changes the streams of partitions; no service's | its answers |
-//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; reads the log | its answers, nonces, their lists, the tail |
+//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; used assertions, `cc.assertion.v1.*`; reads the log | its answers, nonces, their lists, the tail |
 //! | restore | LOG | makes the streams of partitions, reads the log, commits: moves a whole log here; no service's | its answers, the tail |
 //! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; nonces | its answers, their lists, the tail |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |
@@ -81,6 +81,11 @@ const COMMITS: &str = "cc.ev.v1.>";
 const TAIL: &str = "cc.tail.v1.*";
 const VAULT: &str = "KV_CC_VAULT";
 const SCAN_KEYS: &str = "CC_SCAN_KEYS";
+
+/// Uses of assertions, written by those who take assertions.
+const ASSERTIONS: &str = citycode_assertion_uses::jetstream::SUBJECTS;
+/// Their stream.
+const ASSERTION_USES: &str = citycode_assertion_uses::jetstream::STREAM;
 
 /// Reading a stream: where it stands, a message from its leader, messages from whoever is near.
 const READ: [&str; 3] = ["STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET"];
@@ -182,7 +187,10 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
     let streams = [partitions.clone(), snapshots(role)].concat();
     let made = |verbs: &[&str]| requests(OWN_API, verbs, &streams);
     let (publish, subscribe) = match role {
-        "provision" => (made(&MAKE), vec![]),
+        "provision" => {
+            let uses = requests(OWN_API, &MAKE, &[ASSERTION_USES.to_owned()]);
+            ([made(&MAKE), uses].concat(), vec![])
+        }
         "upgrade" => {
             let change = requests(OWN_API, &["STREAM.UPDATE"], &partitions);
             ([made(&READ[..1]), change].concat(), vec![])
@@ -195,7 +203,10 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
             )
         }
         _ => {
-            let mut publish = [made(&READ), vec![COMMITS.into(), LISTS.into()]].concat();
+            // Uses are asked for at the leader alone: who lags knows too few.
+            let uses = requests(OWN_API, &READ[..2], &[ASSERTION_USES.to_owned()]);
+            let written = [COMMITS, LISTS, ASSERTIONS].map(str::to_owned).to_vec();
+            let mut publish = [made(&READ), uses, written].concat();
             if role == "revocation" {
                 publish.extend([echo(role, public_key), ECHO_V1.into()]);
                 for kind in [ProjectionKind::Status, ProjectionKind::Register] {

@@ -116,7 +116,7 @@ const OF_SYSTEM: [&str; 59] = [
     "$JSC.SI.LOG.CC_EV_00",
 ];
 /// Where things of the city stand, and what the servers use between themselves.
-const OF_CITY: [&str; 29] = [
+const OF_CITY: [&str; 30] = [
     "cc.ev.v1.00.0001",
     "cc.ev.v1.03.ffff",
     "cc.ev.v2.00.0001",
@@ -134,6 +134,7 @@ const OF_CITY: [&str; 29] = [
     "$O.CC_STATUS_SNAPSHOTS.C.x",
     "$O.CC_STATUS_SNAPSHOTS.M.x",
     "$O.CC_REGISTER_SNAPSHOTS.C.x",
+    "cc.assertion.v1.x",
     "cc.scan.v1.TODAY.x",
     "cc.reg.v1.TODAY.0000",
     "cc.scankey.v1.TODAY",
@@ -158,6 +159,7 @@ fn streams(place: &Place) -> Vec<String> {
         "CC_EV_04",
         "OBJ_CC_STATUS_SNAPSHOTS",
         "OBJ_CC_REGISTER_SNAPSHOTS",
+        "CC_ASSERTION_USES",
         "KV_CC_VAULT",
         "CC_SCAN_KEYS",
         "THIEF",
@@ -211,6 +213,7 @@ pub(super) fn listened(key: &str) -> Vec<String> {
         "cc.echo.v2.*.*",
         "cc.echo.v2.verifier.*",
         "cc.echoed.v2",
+        "cc.assertion.>",
         "cc.scan.>",
         "cc.scankey.>",
     ];

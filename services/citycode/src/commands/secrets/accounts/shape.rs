@@ -6,6 +6,8 @@ use citycode_event_store::Layout;
 const LINE: &str = "# Of this city: ";
 /// Streams of shared snapshots, beside those of partitions.
 const SNAPSHOT_STREAMS: u32 = 2;
+/// The stream of used assertions.
+const ASSERTION_STREAMS: u32 = 1;
 /// Streams of a day: scans, registrations.
 const STREAMS_OF_DAY: u32 = 2;
 /// Days that stand beside those that are kept: today, and the one that is made a day ahead.
@@ -81,7 +83,7 @@ impl Shape {
     /// Streams that stand in an account once everything is provisioned; none where the account keeps no streams.
     pub(super) fn max_streams(&self, account: &str) -> Option<u32> {
         match account {
-            "LOG" => Some(u32::from(self.partitions) + SNAPSHOT_STREAMS),
+            "LOG" => Some(u32::from(self.partitions) + SNAPSHOT_STREAMS + ASSERTION_STREAMS),
             "VAULT" => Some(1),
             // The days' keys, and the days.
             "SCANS" => Some(1 + STREAMS_OF_DAY * (u32::from(self.scan_retention_days) + DAYS_BESIDE)),

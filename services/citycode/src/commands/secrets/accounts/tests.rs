@@ -17,6 +17,7 @@ fn each_may_write_what_is_its_own_and_nothing_else() {
             ["issuer", "revocation", "restore"].contains(&role),
             "{role}"
         );
+        assert_eq!(may("cc.assertion"), ["issuer", "revocation"].contains(&role), "{role}");
         assert_eq!(may("$KV"), role == "vault-issuer", "{role}");
         assert_eq!(may("$O."), role == "revocation", "{role}");
         assert_eq!(may("cc.reg"), role == "scans-verifier", "{role}");
@@ -87,7 +88,7 @@ fn an_account_has_room_for_the_streams_that_are_provisioned() {
     assert_eq!(
         limits,
         [
-            "jetstream: { max_streams: 6 }",
+            "jetstream: { max_streams: 7 }",
             "jetstream: { max_streams: 1 }",
             "jetstream: { max_streams: 19 }"
         ]

@@ -1,0 +1,119 @@
+//! That an assertion is good for one request.
+//!
+//! A use is registered before the act, durable for all instances. A request that is sent again (the same caller, command
+//! id and words, the same assertion) is no second use: it goes on to the log, which answers it as it did before. Without a
+//! command id nothing is a repeat.
+
+use std::sync::Arc;
+
+use citycode_assertion_uses::{AssertionUse, AssertionUses, Used};
+use citycode_service_kit::assertion::{AssertionError, Assertions, PersonProof};
+use citycode_service_kit::auth::Caller;
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::problem::{Code, Outcome, Problem};
+use citycode_service_kit::repeated::RepeatedInCalls;
+use prost::Message;
+
+use crate::person::Desk;
+
+/// When to try again: servers have elected a leader, or some uses of a full register have expired.
+const RETRY_SECONDS: u64 = 5;
+/// While the register does not answer, every call meets it.
+static NO_REGISTER: RepeatedInCalls = RepeatedInCalls::new();
+
+/// Where assertions are checked and their uses are registered.
+pub struct AssertionDesk {
+    /// Whose assertions are taken.
+    pub assertions: Assertions,
+    /// Which were used.
+    pub uses: Arc<dyn AssertionUses>,
+}
+
+/// How whoever acts was authenticated, checked. An assertion is not used up yet.
+pub struct Authenticated {
+    /// The word for the record.
+    pub(crate) method: String,
+    pub(crate) proof: Option<PersonProof>,
+}
+
+/// What a request is: by it a repeat is told from another request with the same assertion. Never to be stored as it is:
+/// ID numbers are in it.
+#[derive(Clone)]
+pub struct RequestIdentity(blake3::Hasher);
+
+impl RequestIdentity {
+    /// That of one of several assertions of the request.
+    #[must_use]
+    pub fn of_part(&self, part: &str) -> Self {
+        let mut identity = self.clone();
+        add(&mut identity.0, part.as_bytes());
+        identity
+    }
+}
+
+fn add(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_be_bytes());
+    hasher.update(part);
+}
+
+impl Desk {
+    /// The identity of a caller's request to this method.
+    pub fn request_identity(
+        &self,
+        caller: &Caller,
+        method: &str,
+        command_id: &[u8],
+        request: &impl Message,
+    ) -> RequestIdentity {
+        let mut hasher = blake3::Hasher::new_derive_key("citycode request identity v1");
+        let drawn: [u8; 16] = self.entropy.array();
+        let command_id = if command_id.is_empty() { &drawn } else { command_id };
+        let request = request.encode_to_vec();
+        for part in [caller.id.as_str().as_bytes(), method.as_bytes(), command_id, &request] {
+            add(&mut hasher, part);
+        }
+        RequestIdentity(hasher)
+    }
+
+    /// Uses an assertion up for this request, durably, where the channel needed one; gives the word for the record.
+    ///
+    /// # Errors
+    /// `not_allowed` where it was used for another request, `unavailable` where nobody can say.
+    pub async fn use_up(&self, authenticated: Authenticated, request: &RequestIdentity) -> Result<String, Problem> {
+        let Authenticated { method, proof } = authenticated;
+        if let (Some(proof), Some(desk)) = (proof, &self.assertions) {
+            let used = AssertionUse {
+                assertion: proof.assertion,
+                request: *request.0.finalize().as_bytes(),
+                made_at: proof.made_at.0,
+                expires_at: proof.refused_from.0,
+            };
+            let registered = desk.uses.register(used, self.clock.now().0).await;
+            match registered.map_err(|error| unavailable(&error))? {
+                Used::Now | Used::Before => {}
+                Used::ForAnother => {
+                    tracing::warn!(
+                        provider = proof.issuer,
+                        "an assertion was shown again for another request"
+                    );
+                    return Err(AssertionError::Replayed.into());
+                }
+                Used::TooOld => return Err(AssertionError::OutsideWindow.into()),
+            }
+        }
+        Ok(method)
+    }
+}
+
+fn unavailable(error: &citycode_assertion_uses::Unavailable) -> Problem {
+    if let Some(unreported) = NO_REGISTER.trouble(&error.to_string()) {
+        tracing::error!(%error, unreported, "whether assertions were used before cannot be told: none is taken");
+    }
+    Problem::new(
+        Code::Unavailable,
+        "whether the person's assertion was used before cannot be told",
+    )
+    .with_fix("send the same request with the same assertion again in a few seconds")
+    .with_retry_after(RETRY_SECONDS)
+    .with_outcome(Outcome::NotDone)
+}

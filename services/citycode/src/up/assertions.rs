@@ -1,0 +1,37 @@
+//! The register of used assertions of `citycode up`: a file in the data folder.
+
+use std::sync::Arc;
+
+use citycode_acts::AssertionDesk;
+use citycode_assertion_uses::UsesKey;
+use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
+use citycode_service_kit::auth::LEEWAY_SECONDS;
+use citycode_service_kit::clock::Clock;
+
+use super::ground::Ground;
+use super::settings::Settings;
+use crate::compose::{StartError, assertion_desk};
+
+/// The file.
+const FILE: &str = "assertion-uses.redb";
+
+/// Takes assertions of the configured provider.
+///
+/// A register that is made beside a log that stood before takes none of the time before it: an earlier start, of a release
+/// that remembered uses in memory alone, may have taken them. Clocks of provider and machine differ by the leeway.
+///
+/// # Errors
+/// [`StartError`]: the provider's keys or the register cannot be used.
+pub(super) fn open(
+    ground: &Ground,
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<Option<AssertionDesk>, StartError> {
+    let Some(provider) = &settings.assertion_provider else {
+        return Ok(None);
+    };
+    let takes_from = (!ground.first).then(|| clock.now().plus(LEEWAY_SECONDS).0);
+    let key = UsesKey::new(ground.assertion_uses_key.clone());
+    let uses = EmbeddedAssertionUses::open(&ground.folder.join(FILE), key, takes_from)?;
+    Ok(Some(assertion_desk(provider, Arc::new(uses))?))
+}
