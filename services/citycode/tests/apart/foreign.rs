@@ -170,6 +170,40 @@ async fn only_one_bucket_is_confined(city: &City, services: &Services, struck: &
     .await;
 }
 
+/// How an offline code is asked for.
+fn order(person: &Person) -> Value {
+    json!({ "id_number": person.id_number, "kind": "offline", "channel": "kiosk" })
+}
+
+/// No code is issued in the confined bucket, and the answer says why without a position (R29).
+async fn writers_refuse(city: &City, portal: &str, struck: &Person, position: Position) {
+    let (status, refused) = city.call(portal, "issue", &order(struck)).await.expect("an answer");
+    assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
+    assert_eq!(refused["outcome"], "not_done", "{refused}");
+    assert!(refused["detail"].to_string().contains("no commit"), "{refused}");
+    assert!(
+        !refused.to_string().contains(&position.to_string()),
+        "no position: {refused}"
+    );
+}
+
+/// A verifier from its snapshot after the declarations, and one that has seen nothing yet, judge as before.
+async fn restarts_know_the_declarations(city: &City, mut services: Services, dead: &str, living: &str) {
+    let portal = services.portal.url().to_owned();
+    for name in ["verifier", "newcomer"] {
+        services.verifier.terminate(PATIENCE).await;
+        let port = services.verifier_port;
+        services.verifier = city.launch(&verifier(), name, port, city.urls(), "").await;
+        eventually("the living code is admitted after a start", PATIENCE, || async {
+            city.decision(&portal, PLACE, living).await.starts_with("admit")
+        })
+        .await;
+        let decided = city.decision(&portal, PLACE, dead).await;
+        assert!(decided.starts_with("refuse/superseded"), "{name}: {decided}");
+    }
+    services.issuer.terminate(PATIENCE).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     let city = City::on_one().await;
@@ -186,15 +220,7 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
 
     let first = publish(&city, struck.bucket, b"no commit".to_vec()).await;
     only_one_bucket_is_confined(&city, &services, &struck, &other).await;
-    let order = |person: &Person| json!({ "id_number": person.id_number, "kind": "offline", "channel": "kiosk" });
-    let (status, refused) = city.call(&portal, "issue", &order(&struck)).await.expect("an answer");
-    assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
-    assert_eq!(refused["outcome"], "not_done", "{refused}");
-    assert!(refused["detail"].to_string().contains("no commit"), "{refused}");
-    assert!(
-        !refused.to_string().contains(&first.to_string()),
-        "no position: {refused}"
-    );
+    writers_refuse(&city, &portal, &struck, first).await;
     other.live = token(&city.post(&portal, "issue", order(&other)).await);
     eventually("what is new elsewhere is admitted", PATIENCE, || {
         decides(&other.live, "admit")
@@ -250,23 +276,6 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     })
     .await;
 
-    // From its snapshot after the declaration, and one that has seen nothing yet.
-    services.verifier.terminate(PATIENCE).await;
-    services.verifier = city
-        .launch(&verifier(), "verifier", services.verifier_port, city.urls(), "")
-        .await;
-    eventually("after a restart too", PATIENCE, || {
-        decides(next["token"].as_str().expect("a code"), "admit")
-    })
-    .await;
-    services.verifier.terminate(PATIENCE).await;
-    services.verifier = city
-        .launch(&verifier(), "newcomer", services.verifier_port, city.urls(), "")
-        .await;
-    eventually("at a newcomer", PATIENCE, || {
-        decides(next["token"].as_str().expect("a code"), "admit")
-    })
-    .await;
-    assert!(decides(&struck.live, "refuse/superseded").await);
-    services.issuer.terminate(PATIENCE).await;
+    let living = next["token"].as_str().expect("a code");
+    restarts_know_the_declarations(&city, services, &struck.live, living).await;
 }

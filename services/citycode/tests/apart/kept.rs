@@ -7,6 +7,7 @@ use jiff::civil::date;
 use serde_json::Value;
 
 use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::rebuilt::{succeeded, vault};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +58,9 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     eventually("the rest is taken and compared", PATIENCE, caught_up).await;
     went_back(&older, &to).await;
 
+    // The archive has the log alone: the vault has a backup of its own.
+    let backup = city.folder.path().join("vault").display().to_string();
+    succeeded(&vault(&city, &["back-up", "--to", &backup]).await);
     let server = NatsServer::start().await;
     let (to, monitor) = (server.url(), server.monitor_url());
     let from = archive.display().to_string();
@@ -74,6 +78,7 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     let restored = citycode_json(&words).await.expect("it is restored");
     assert!(restored["commits"].as_u64() > Some(6), "{restored}");
     city.move_to(server);
+    succeeded(&vault(&city, &["bring-back", "--from", &backup]).await);
     city.provision().await;
     let portal = Portal::start(&city, "moved").await;
     for (token, wanted) in [(&code, "admit"), (&last, "admit"), (&old, "refuse")] {

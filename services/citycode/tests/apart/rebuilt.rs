@@ -79,7 +79,7 @@ impl Life {
 }
 
 /// Backs the vault up, or brings it back, as the user that is for it.
-async fn vault(city: &City, what: &[&str]) -> Output {
+pub(crate) async fn vault(city: &City, what: &[&str]) -> Output {
     let config = city.config_of("backup");
     let config = ["--config".as_ref(), config.as_os_str()];
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_citycode"));
@@ -87,7 +87,7 @@ async fn vault(city: &City, what: &[&str]) -> Output {
     Process::output(&mut command).await.expect("it runs")
 }
 
-fn succeeded(ended: &Output) {
+pub(crate) fn succeeded(ended: &Output) {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 

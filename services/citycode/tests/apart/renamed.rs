@@ -105,9 +105,12 @@ async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no
     city.post(door.url(), "rename", rename).await;
 
     let after = pages(&city).await;
+    // The person's page, and that of the vault's mark where an issuer moved it meanwhile.
     let gone: Vec<_> = before.iter().filter(|page| !after.contains(page)).collect();
-    assert_eq!(gone.len(), 1, "the person's page was written anew");
-    assert!(!stands(&disk, gone[0]), "the page with the old name stands on the disk");
+    assert!(!gone.is_empty(), "the person's page was written anew");
+    for page in gone {
+        assert!(!stands(&disk, page), "the page with the old name stands on the disk");
+    }
     for _ in 0..4 {
         let again = print(&city, door.url(), &person).await;
         assert_eq!(
