@@ -90,6 +90,23 @@ pub(super) fn expired() -> Response {
     Status::deadline_exceeded("the time that the caller gave this call is over").into_http::<Body>()
 }
 
+/// Whether a handler says by this answer that it did what was asked.
+pub(super) fn is_success(response: &Response, grpc: bool) -> bool {
+    let failed = || Status::from_header_map(response.headers()).is_some_and(|status| status.code() != tonic::Code::Ok);
+    response.status().is_success() && !(grpc && failed())
+}
+
+/// Instead of a success for which there is no room: a change was made, or was made before.
+pub(super) fn no_room(change: bool) -> Problem {
+    let detail = "there is no room for the answer: others leave theirs unread";
+    let problem = Problem::new(Code::Unavailable, detail).with_retry_after(1);
+    if change {
+        problem.with_outcome(Outcome::Unknown)
+    } else {
+        problem
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

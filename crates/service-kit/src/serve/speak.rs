@@ -34,6 +34,7 @@ use super::limits::{
 use super::socket::{Rewound, Socket};
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, is_grpc, outcome};
 use crate::deadline;
+use crate::problem::Problem;
 
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -234,7 +235,8 @@ async fn answer(
     let (parts, incoming) = request.into_parts();
     let grpc = is_grpc(&parts.headers);
     let change = outcome::is_change(&parts, grpc);
-    let (response, call) = answer_or_refuse(connection, router, (parts, incoming), grpc).await;
+    let asked = CallKind { grpc, change };
+    let (response, call) = answer_or_refuse(connection, router, (parts, incoming), asked).await;
     let response = if change {
         outcome::complete(response, grpc)
     } else {
@@ -243,13 +245,22 @@ async fn answer(
     Ok(response.map(|body| AnswerBody::new(body, call)))
 }
 
+/// What kind of call is answered.
+#[derive(Clone, Copy)]
+struct CallKind {
+    grpc: bool,
+    /// Whether it may change something.
+    change: bool,
+}
+
 /// The answer, and the call that it belongs to.
 async fn answer_or_refuse(
     connection: Arc<Connection>,
     router: Router,
     (mut parts, incoming): (http::request::Parts, Incoming),
-    grpc: bool,
+    kind: CallKind,
 ) -> (Response<Body>, Arc<Call>) {
+    let grpc = kind.grpc;
     let control = CONTROL.try_with(Arc::clone).ok();
     let (call, is_admitted) = connection.server.begin_call(&connection, control);
     if !is_admitted {
@@ -261,7 +272,8 @@ async fn answer_or_refuse(
     }
     parts.extensions.insert(ConnectInfo::<SocketAddr>(connection.remote));
     parts.extensions.insert(CallHandle(Arc::clone(&call)));
-    let within = deadline::said(&parts.headers);
+    // It is a header of gRPC, and its end is answered as gRPC says.
+    let within = deadline::said(&parts.headers).filter(|_| grpc);
     let body = Body::new(RequestBody::new(incoming, Arc::clone(&call)));
     let answer = router.oneshot(Request::from_parts(parts, body));
     let answered = match within {
@@ -279,18 +291,30 @@ async fn answer_or_refuse(
     if let Some(refusal) = call.has_answer() {
         return (refused(refusal, grpc), call);
     }
+    let response = with_room(response, &call, kind);
+    (response, call)
+}
+
+/// The answer, where there is room to keep it until it is read. The handler is done by then: where it succeeded, a change
+/// may have been made. A refusal is small, and is answered as it is.
+fn with_room(response: Response<Body>, call: &Call, kind: CallKind) -> Response<Body> {
     let exact = response.body().size_hint().exact().unwrap_or_default();
     let exact = usize::try_from(exact).unwrap_or(usize::MAX);
-    let response = match call.hold(exact) {
-        Ok(()) => response,
-        Err(refusal) => refused(refusal, grpc),
-    };
-    (response, call)
+    match call.hold(exact) {
+        Err(refusal) if outcome::is_success(&response, kind.grpc) => {
+            refusal.count();
+            rendered(outcome::no_room(kind.change), kind.grpc)
+        }
+        Ok(()) | Err(_) => response,
+    }
 }
 
 fn refused(refusal: Refusal, grpc: bool) -> Response<Body> {
     refusal.count();
-    let problem = refusal.problem();
+    rendered(refusal.problem(), grpc)
+}
+
+fn rendered(problem: Problem, grpc: bool) -> Response<Body> {
     if grpc {
         tonic::Status::from(problem).into_http::<Body>()
     } else {

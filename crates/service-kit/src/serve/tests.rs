@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::health::HealthRegistry;
-use crate::problem::JsonBody;
+use crate::problem::{Code, JsonBody, Problem};
 use crate::shutdown::{Signal, Trigger};
 
 /// Binds a free port, serves, and gives address, trigger and the server's task.
@@ -97,6 +97,66 @@ async fn one_port_serves_grpc_with_reflection_and_http_and_ends_when_asked() {
     tokio::net::TcpStream::connect(address)
         .await
         .expect_err("the port is closed");
+}
+
+async fn http1_post(address: SocketAddr, path: &str, head: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n{head}\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_finds_no_room_is_not_said_to_be_not_done() {
+    let large = || async { "x".repeat(100_000) };
+    let refuses = || async { Problem::new(Code::OnHold, "y".repeat(100_000)) };
+    let router = Router::new()
+        .route("/api/v1/issue", post(large))
+        .route("/api/v1/codes", post(large))
+        .route("/api/v1/revoke", post(refuses));
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = listener.limited(Limits {
+        anonymous_bytes_per_connection: 50_000,
+        ..Limits::default()
+    });
+    let address = listener.address();
+    let (trigger, stop) = Signal::channel();
+    let task = tokio::spawn(listener.serve_draining(router, stop, DRAIN));
+
+    let done = http1_post(address, "/api/v1/issue", "").await;
+    assert!(
+        done.starts_with("HTTP/1.1 503") && done.contains("retry-after: 1"),
+        "{done}"
+    );
+    assert!(done.contains(r#""outcome":"unknown""#), "{done}");
+    assert!(!done.contains("nothing was done"), "{done}");
+    let asked = http1_post(address, "/api/v1/codes", "").await;
+    assert!(
+        asked.starts_with("HTTP/1.1 503") && !asked.contains("outcome"),
+        "{asked}"
+    );
+    let refused = http1_post(address, "/api/v1/revoke", "").await;
+    assert!(
+        refused.contains("on_hold") && refused.contains("yyyy"),
+        "a refusal stays"
+    );
+    trigger.pull();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_time_in_the_words_of_grpc_ends_no_call_of_the_json_api() {
+    let slow = || async {
+        tokio::task::yield_now().await;
+        "done"
+    };
+    let (address, trigger, task) = start(Router::new().route("/api/v1/issue", post(slow)), DRAIN);
+    let answer = http1_post(address, "/api/v1/issue", "grpc-timeout: 0S\r\n").await;
+    assert!(answer.ends_with("done"), "{answer}");
+    trigger.pull();
+    task.await.unwrap();
 }
 
 /// A route that says when a call has come in and answers when it may.
