@@ -380,6 +380,9 @@ async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of
                 let (bytes, _) = citycode_event_store::codec::encode(&commit, &tail.hash).unwrap();
                 let mut headers = async_nats::HeaderMap::new();
                 headers.insert("CC-Echo", std::str::from_utf8(&number.payload).unwrap());
+                // What every release sends, and what tells a writer's message from a foreign one.
+                let expected = tail.revision.to_raw().to_string();
+                headers.insert("Nats-Expected-Last-Subject-Sequence", expected);
                 let subject = format!("cc.ev.v1.{bucket}");
                 let sent = publisher.request_with_headers(subject, headers, bytes);
                 sent.await.unwrap();
