@@ -1,15 +1,16 @@
 //! Buckets of the log in which a foreign message stands, and what cannot be checked for it.
 //!
-//! The message may be a change that was damaged, a revocation for example. So the codes of its bucket are refused where
+//! The message may be a change that was damaged, a revocation or a birth for example. A code that the log does not know
+//! is no forgery while a bucket of its partition is confined: its birth may be the message. So the codes of its bucket are refused where
 //! they are known to be dead, and are `cannot_check` else; the holders of the bucket are as their codes are. If it stands
 //! in the bucket of signing keys, every code is, because it may have been the word that a key is compromised.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, StatusRef};
 use citycode_event_store::follow::Continuity;
-use citycode_event_store::{BucketId, Layout, Partition, RecordedCommit, StreamName};
+use citycode_event_store::{BucketId, Layout, Partition, RESERVED_BUCKETS, RecordedCommit, StreamName};
 use citycode_projection::ApplyError;
 use citycode_projection::foreign::ForeignMessage;
 use citycode_projection::status::StatusWriter;
@@ -23,6 +24,8 @@ pub struct Confined {
     buckets: BTreeMap<BucketId, HashSet<StatusRef>>,
     keys: bool,
     leases: bool,
+    /// Where a bucket is confined that holders may be in.
+    births: BTreeSet<Partition>,
 }
 
 impl Confined {
@@ -61,6 +64,9 @@ impl Confined {
         self.keys = self.buckets.contains_key(&layout.bucket_of(&keys));
         let is_of_leases = |bucket: &BucketId| *bucket == layout.lease_bucket(bucket.partition);
         self.leases = self.buckets.keys().any(is_of_leases);
+        let reserved_from = layout.buckets_per_partition() - RESERVED_BUCKETS;
+        let with_holders = self.buckets.keys().filter(|id| u32::from(id.bucket) < reserved_from);
+        self.births = with_holders.map(|id| id.partition).collect();
     }
 
     /// Every code of these buckets.
@@ -78,9 +84,13 @@ impl Confined {
         self.keys || self.buckets.values().any(|codes| codes.contains(&status))
     }
 
-    /// Whether a list may have been leased that is not known.
-    pub(crate) fn has_leases(&self) -> bool {
-        self.leases
+    /// Whether the foreign message may have been the birth of a code that the log does not know. A list is of one
+    /// partition; of a list that is not known it may be any, and the message may have been its lease.
+    pub(crate) fn may_hide_birth(&self, partition: Option<Partition>) -> bool {
+        match partition {
+            Some(partition) => self.births.contains(&partition),
+            None => self.leases || !self.births.is_empty(),
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Verifier {
         let asked = self.asked(caller, request)?;
         let judged = match &request.scan {
             Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
-            _ if request.id_number.is_empty() => self.judged_in_time(asked, shown_text(request)?).await,
+            _ if request.id_number.is_empty() => self.judged_in_time(caller, asked, shown_text(request)?).await,
             _ => self.shown_code_with_card(caller, asked, request).await?,
         };
         if !asked.registers() {
@@ -228,10 +228,10 @@ impl Verifier {
     }
 
     /// A code, judged again once it is known to be heard of or forged, where that is known soon.
-    async fn judged_in_time(&self, asked: Asked<'_>, text: &str) -> Judged {
+    async fn judged_in_time(&self, caller: &Caller, asked: Asked<'_>, text: &str) -> Judged {
         let judged = self.judged(asked, text, None, asked.when);
         match judged.answer.claims.filter(|_| judged.answer.unheard) {
-            Some(claims) if self.heard_of(&claims, asked.started).await => {
+            Some(claims) if self.heard_of(&caller.id, &claims, asked.started).await => {
                 self.judged(asked, text, None, self.when_now(asked.when))
             }
             _ => judged,
@@ -249,7 +249,7 @@ impl Verifier {
         let text = shown_text(request)?;
         let card = self.id_number(&request.id_number)?;
         self.limits.count_person(caller, &card, asked.started.monotonic)?;
-        let judged = self.judged_in_time(asked, text).await;
+        let judged = self.judged_in_time(caller, asked, text).await;
         // Whose card it is comes last (R23): what is refused or cannot be checked already needs no records.
         if !matches!(
             judged.answer.verdict.decision,

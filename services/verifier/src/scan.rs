@@ -17,7 +17,9 @@ use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition,
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_scan_records::ScanRecords;
+use citycode_service_kit::auth::CallerId;
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
+use citycode_service_kit::deadline;
 use citycode_token::{
     IdCheckKey, PRESENTATION_PREFIX, TokenError, VerifiedClaims, canonical_scan, check_proof, id_commitment_matches,
     stand_in_holder,
@@ -247,8 +249,8 @@ impl Verifier {
         }
         let mut unheard = false;
         if known.status == Status::NeverIssued {
-            let may_be_leased = confined.has_leases() && facts.is_none();
-            knowledge.reaches = if may_be_leased || self.is_forgotten(&claims) {
+            let may_be_hidden = confined.may_hide_birth(facts.map(|facts| Partition(facts.partition)));
+            knowledge.reaches = if may_be_hidden || self.is_forgotten(&claims) {
                 Timestamp(i64::MIN)
             } else {
                 let shown_ms = millis(scan.when.asked().monotonic);
@@ -284,14 +286,19 @@ impl Verifier {
     }
 
     /// Waits for a proof that began after a code was shown, by which the code is known or forged; or does not wait longer
-    /// than [`HEARS_WITHIN`]. Whether there is one.
-    pub(crate) async fn heard_of(&self, claims: &CodeClaims, shown: ClockReading) -> bool {
+    /// than [`HEARS_WITHIN`], nor than half of what is left to the caller. Whether there is one. While a scan of a caller
+    /// waits, no other one of that caller does: those behind it in a stream are answered after it.
+    pub(crate) async fn heard_of(&self, caller: &CallerId, claims: &CodeClaims, shown: ClockReading) -> bool {
+        let Some(_waits) = self.unheard.wait(caller) else {
+            return false;
+        };
+        let left = deadline::current().map_or(HEARS_WITHIN, |deadline| deadline.remaining() / 2);
         let facts = self.folded.status.facts(claims.status.list);
         let partition = facts.map(|facts| Partition(facts.partition));
         let proved = self
             .freshness
             .proved_after(partition, millis(shown.monotonic), &*self.clock);
-        tokio::time::timeout(HEARS_WITHIN, proved).await.is_ok()
+        tokio::time::timeout(left.min(HEARS_WITHIN), proved).await.is_ok()
     }
 
     /// What is said where no code of ours was read. It rests on no partition in particular.

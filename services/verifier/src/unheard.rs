@@ -5,10 +5,11 @@
 //! token is taken for forged only if it says that it was issued long before the knowledge ends, longer than the clock of
 //! an issuer may be behind ([`CLOCK_TOLERANCE_SECONDS`]); otherwise nothing can be said (R24).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use citycode_domain::ids::ClaimsDigest;
 use citycode_domain::time::Timestamp;
+use citycode_service_kit::auth::CallerId;
 use parking_lot::Mutex;
 
 use crate::freshness::Known;
@@ -18,9 +19,24 @@ const CLOCK_TOLERANCE_SECONDS: i64 = 2 * 3_600;
 /// Tokens in one generation, of two. Whoever shows more has stolen a signing key; what is forgotten is not admitted either.
 const GENERATION: usize = 4_096;
 
-/// When each such token was shown first.
+/// When each such token was shown first, and whose scan waits for a proof.
 #[derive(Default)]
-pub(crate) struct Unheard(Mutex<Generations>);
+pub(crate) struct Unheard {
+    shown: Mutex<Generations>,
+    waiting: Mutex<HashSet<CallerId>>,
+}
+
+/// The one scan of a caller that waits.
+pub(crate) struct Waits<'a> {
+    waiting: &'a Mutex<HashSet<CallerId>>,
+    caller: &'a CallerId,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.waiting.lock().remove(self.caller);
+    }
+}
 
 #[derive(Default)]
 struct Generations {
@@ -29,6 +45,15 @@ struct Generations {
 }
 
 impl Unheard {
+    /// Begins to wait, unless another scan of this caller does.
+    pub(crate) fn wait<'a>(&'a self, caller: &'a CallerId) -> Option<Waits<'a>> {
+        let begins = self.waiting.lock().insert(caller.clone());
+        begins.then_some(Waits {
+            waiting: &self.waiting,
+            caller,
+        })
+    }
+
     /// Every code of these claims that was issued before this instant would be known. `shown_ms` is when the token was
     /// shown, on the monotonic clock.
     pub(crate) fn reaches(
@@ -51,7 +76,7 @@ impl Unheard {
     }
 
     fn first_shown_ms(&self, digest: &ClaimsDigest, shown_ms: u64) -> u64 {
-        let mut generations = self.0.lock();
+        let mut generations = self.shown.lock();
         let Generations { young, old } = &mut *generations;
         if let Some(first) = young.get(digest) {
             return *first;
@@ -100,7 +125,7 @@ mod tests {
             digest[..8].copy_from_slice(&number.to_le_bytes());
             assert_eq!(unheard.first_shown_ms(&ClaimsDigest(digest), number), number);
         }
-        let generations = unheard.0.lock();
+        let generations = unheard.shown.lock();
         assert!(generations.young.len() <= GENERATION && generations.old.len() <= GENERATION);
     }
 }

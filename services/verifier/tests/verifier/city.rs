@@ -254,7 +254,7 @@ impl City {
         self.sign_for(HOLDER, key, kind, number, phone)
     }
 
-    fn sign_for(
+    pub(crate) fn sign_for(
         &self,
         holder: HolderId,
         key: &SigningKey,

@@ -3,6 +3,7 @@
 mod answers;
 mod cards;
 mod city;
+mod confined;
 mod keys;
 mod knowledge;
 mod order;
