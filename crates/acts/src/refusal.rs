@@ -9,6 +9,8 @@ use citycode_wire::request::InvalidRequest;
 
 /// While the log takes nothing, every call meets the same trouble.
 static NOT_DONE: RepeatedInCalls = RepeatedInCalls::new();
+/// A command that is tried again every second, as the end of a relationship, meets the same message each time.
+static CONFINED: RepeatedInCalls = RepeatedInCalls::new();
 static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
 
 /// The problem of a refusal by a rule.
@@ -45,7 +47,10 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
         ),
         ExecuteError::Confined(position) => {
             // Positions are for operators: one tells in which partition a person is.
-            tracing::warn!(%position, "a change was refused: a message that is no commit confines its bucket");
+            if let Some(unreported) = CONFINED.trouble(&position.to_string()) {
+                let why = "a message that is no commit confines its bucket";
+                tracing::warn!(%position, unreported, "a change was refused: {why}");
+            }
             Problem::new(
                 Code::Unavailable,
                 "the change was not made: a message that is no commit stands in this person's part of the log",

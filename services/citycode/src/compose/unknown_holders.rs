@@ -9,7 +9,8 @@ use citycode_domain::event::{CodeRevoked, CodeSuspended, Event, Sealed};
 use citycode_domain::ids::{CodeId, CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, SlotState};
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_event_store::Position;
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog, PureDecision};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_vault::{Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -18,6 +19,8 @@ use super::{StartError, Surroundings};
 
 /// Holders whose codes are ended at once: enough that commits share syncs.
 const AT_ONCE: usize = 256;
+/// Codes that a message names.
+const MOST_NAMED: usize = 16;
 /// Holders that are looked up at once: on servers each look is a round trip.
 const LOOKS_AT_ONCE: usize = 64;
 
@@ -116,10 +119,12 @@ pub(crate) async fn unknown_people(
         .await
 }
 
-/// Ends these codes; one that ended meanwhile stays so. How many were ended.
+/// Ends these codes; one that ended meanwhile stays so. How many were ended. Where a message that is no commit confines
+/// a holder's part of the log, every other code is ended all the same.
 ///
 /// # Errors
-/// [`StartError::Log`]; some may be ended by then.
+/// [`StartError::Log`]; some may be ended by then. It names the codes that are confined: nobody may serve while they can
+/// live again beside a second one of the same person (R3).
 pub(crate) async fn end_codes(
     log: &HolderLog,
     codes: Vec<HoldersCodes>,
@@ -127,10 +132,38 @@ pub(crate) async fn end_codes(
     surroundings: &Surroundings,
 ) -> Result<u64, StartError> {
     let ended = futures::stream::iter(codes).map(|codes| end_codes_of(log, codes, end, surroundings));
-    ended
-        .buffer_unordered(AT_ONCE)
-        .try_fold(0, |sum, one| std::future::ready(Ok(sum + one)))
-        .await
+    let mut ended = ended.buffer_unordered(AT_ONCE);
+    let (mut count, mut confined) = (0, Vec::new());
+    while let Some(one) = ended.try_next().await? {
+        match one {
+            Ended::Codes(more) => count += more,
+            Ended::Confined(position, codes) => confined.push((position, codes)),
+        }
+    }
+    match confined.first() {
+        None => Ok(count),
+        Some((position, _)) => Err(StartError::Log(still_alive(*position, &confined))),
+    }
+}
+
+/// What became of one holder's codes.
+enum Ended {
+    /// So many were ended.
+    Codes(u64),
+    /// A message that is no commit confines them.
+    Confined(Position, Vec<CodeId>),
+}
+
+fn still_alive(position: Position, confined: &[(Position, Vec<CodeId>)]) -> String {
+    let codes = confined.iter().flat_map(|(_, codes)| codes);
+    let codes: Vec<String> = codes.map(ToString::to_string).collect();
+    let (named, count) = (codes[..codes.len().min(MOST_NAMED)].join(", "), codes.len());
+    let more = if count > MOST_NAMED { " and others" } else { "" };
+    format!(
+        "{count} codes could not be ended, {named}{more}: a message that is no commit stands in their part of the log, the \
+         first at {position}; every other code was ended. Look at it with citycode log inspect {position}, end it with \
+         citycode log declare-foreign, and then do this again"
+    )
 }
 
 async fn end_codes_of(
@@ -138,7 +171,7 @@ async fn end_codes_of(
     HoldersCodes { holder, codes }: HoldersCodes,
     end: End,
     surroundings: &Surroundings,
-) -> Result<u64, StartError> {
+) -> Result<Ended, StartError> {
     let context = CommandContext {
         caller: "recovery".into(),
         command_id: CommandId(surroundings.entropy.array()),
@@ -150,9 +183,11 @@ async fn end_codes_of(
     };
     let mut decide =
         PureDecision(|state: &HolderState, now| Ok::<_, std::convert::Infallible>(endings(state, &codes, end, now)));
-    let executed = log.execute(holder, &context, &mut decide).await;
-    let executed = executed.map_err(|error| StartError::Log(error.to_string()))?;
-    Ok(executed.events.len() as u64)
+    match log.execute(holder, &context, &mut decide).await {
+        Ok(executed) => Ok(Ended::Codes(executed.events.len() as u64)),
+        Err(ExecuteError::Confined(position)) => Ok(Ended::Confined(position, codes)),
+        Err(error) => Err(StartError::Log(error.to_string())),
+    }
 }
 
 /// The key under which a reason would be sealed was lost with the person, so none is given.

@@ -7,8 +7,9 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, erase_holder, relationship};
 use citycode_domain::time::Timestamp;
+use citycode_event_store::EventStore as _;
 use citycode_event_store::memory::AppendFault;
-use citycode_holder_log::{Begun, CommandContext, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, PureDecision, holder_stream};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::problem::{Code, Outcome};
 use citycode_testkit::{IdNumbers, eventually};
@@ -104,6 +105,41 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     .await;
     ending.abort();
     city.issuer.end_orphaned().await.expect("nothing is left to end");
+}
+
+/// A message that is no commit stops the repairs of those whose part of the log it is in, and of nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_dependent_whose_part_of_the_log_is_confined_keeps_no_other_relationship_from_its_end() {
+    let city = City::new().await;
+    let mut numbers = IdNumbers::new(33);
+    let guardian = city.resident(numbers.aged(40, TODAY)).await;
+    for age in 5..9 {
+        let child = city.resident(numbers.aged(age, TODAY)).await;
+        let relate = RelateRequest {
+            guardian_id_number: guardian.clone(),
+            dependent_id_number: child,
+            ..RelateRequest::default()
+        };
+        city.issuer.relate(&city.admin, &relate).await.expect("related");
+    }
+    let guardian = holder(&city, &guardian).await;
+    erased_elsewhere(&city, guardian).await;
+    let log = &city.issuer.desk.log;
+    let orphaned = log.register().orphaned_relationships();
+    assert_eq!(orphaned.len(), 4);
+    let confined = orphaned.first().expect("there are four").0;
+    let stream = holder_stream(confined);
+    city.store
+        .put_foreign(city.store.layout().bucket_of(&stream), b"no commit");
+    log.catch_up_with(&stream).await.expect("folded");
+
+    let refused = city.issuer.end_orphaned().await.expect_err("one is refused");
+    assert_eq!(
+        (refused.code(), refused.outcome()),
+        (Code::Unavailable, Some(Outcome::NotDone))
+    );
+    let left = log.register().orphaned_relationships();
+    assert_eq!(left, [(confined, guardian)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
