@@ -146,6 +146,8 @@ impl HolderLog {
         if stored.commit.request_digest.0 != context.request_digest {
             return Err(ExecuteError::IdempotencyKeyReused);
         }
+        // It stands in the log: whatever fails from here on, the change was made.
+        context.begun.set(true);
         self.progress
             .wait_for(stored.position)
             .await

@@ -54,7 +54,7 @@ impl Begun {
         Self(flag)
     }
 
-    fn set(&self, begun: bool) {
+    pub(crate) fn set(&self, begun: bool) {
         self.0.store(begun, Ordering::Release);
     }
 }
@@ -203,6 +203,16 @@ impl HolderLog {
         self.register.get(holder).map(|(state, _)| state).unwrap_or_default()
     }
 
+    /// Whether an earlier attempt of this command may stand in the holder's stream, as far as that is folded. Where it
+    /// stands, [`HolderLog::execute`] answers what it came to, whatever forbids the command by now.
+    #[must_use]
+    pub fn may_be_repeat(&self, holder: HolderId, context: &CommandContext) -> bool {
+        let stream = holder_stream(holder);
+        let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
+        let known = self.register.get(holder);
+        known.is_some_and(|(_, recent)| recent.may_contain(message_prefix(&id)))
+    }
+
     /// A holder's state with everything in it that was acknowledged before this was asked, by whichever writer.
     ///
     /// # Errors
@@ -336,12 +346,13 @@ impl HolderLog {
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let turn = self.system_locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
-            self.refuse_confined(bucket)?;
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
             let events = decide().map_err(ExecuteError::Refused)?;
+            // What was done before is not called undone because of a message that came later.
             if events.is_empty() {
                 return Ok(Executed::unchanged());
             }
+            self.refuse_confined(bucket)?;
             let commit = new_commit(stream, &events, id, context, context.now);
             context.begun.set(true);
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {

@@ -12,7 +12,7 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
-    RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, Subscription, SubscriptionError,
+    RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, StreamName, Subscription, SubscriptionError,
 };
 use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
 use citycode_projection::register::HolderRegister;
@@ -94,8 +94,8 @@ fn log() -> (Arc<Blind>, HolderLog) {
     (store, log)
 }
 
-async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
-    let context = CommandContext {
+fn context() -> CommandContext {
+    CommandContext {
         caller: "caller".into(),
         command_id: CommandId([7; 16]),
         request_digest: [0; 32],
@@ -103,7 +103,16 @@ async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
         trace_context: None,
         now: Timestamp(1_700_000_000),
         begun: Begun::default(),
-    };
+    }
+}
+
+async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
+    register_marking(log, Begun::default()).await
+}
+
+/// As [`register`], by a call that has this mark.
+async fn register_marking(log: &HolderLog, begun: Begun) -> Result<Executed, ExecuteError<()>> {
+    let context = CommandContext { begun, ..context() };
     let mut decision = PureDecision(|_: &HolderState, _| {
         Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })])
     });
@@ -119,6 +128,36 @@ async fn a_repeat_of_what_was_done_is_unknown_where_it_cannot_be_looked_up() {
     assert!(matches!(repeated, Err(ExecuteError::Unknown)), "{repeated:?}");
     store.blind.store(false, Ordering::SeqCst);
     assert!(register(&log).await.unwrap().duplicate);
+}
+
+/// What fails after that, as the vault may, must not call the change undone.
+#[tokio::test]
+async fn a_repeat_that_finds_its_commit_marks_the_change_as_begun() {
+    let (_store, log) = log();
+    assert!(register(&log).await.unwrap().is_new());
+    let flag = Arc::new(AtomicBool::new(false));
+    let repeated = register_marking(&log, Begun::of(Arc::clone(&flag))).await;
+    assert!(repeated.unwrap().duplicate);
+    assert!(flag.load(Ordering::SeqCst));
+}
+
+/// A message that came later does not undo what was done.
+#[tokio::test]
+async fn a_system_command_with_nothing_to_do_is_answered_in_a_confined_bucket() {
+    let (store, log) = log();
+    let stream = StreamName::new("keys").unwrap();
+    let bucket = store.layout().bucket_of(&stream);
+    let position = store.inner.put_foreign(bucket, b"no commit");
+    log.catch_up_with(&stream).await.unwrap();
+    let nothing = || Ok::<_, ()>(Vec::new());
+    let done = log.execute_system(stream.clone(), &context(), nothing).await;
+    assert!(!done.unwrap().is_new());
+    let something = || Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })]);
+    let refused = log.execute_system(stream, &context(), something).await;
+    assert!(
+        matches!(refused, Err(ExecuteError::Confined(at)) if at == position),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

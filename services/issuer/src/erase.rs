@@ -67,7 +67,8 @@ impl Issuer {
             .vault
             .erase(holder)
             .await
-            .map_err(|error| problem_of_vault(&error))?;
+            // The log has the erasure, by this call or by one before.
+            .map_err(|error| half_done(problem_of_vault(&error), true))?;
         Ok(EraseResponse {})
     }
 }
