@@ -9,6 +9,7 @@ use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right};
 use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use citycode_domain::time::Timestamp;
+use citycode_holder_log::CommandContext;
 use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 
@@ -35,14 +36,13 @@ pub struct Asked<'a> {
 pub struct Parties {
     /// The holder's ID number.
     pub id_number: IdNumber,
-    /// The holder. Where [`Parties::is_known`] is false, an id that nobody has.
+    /// The holder; an id that nobody has where the city does not know the person, which only a guardian of
+    /// [`Parties::guardian_is_asserted`] meets.
     pub holder: HolderId,
     /// Who acts for the holder.
     pub guardian: Option<HolderId>,
     /// The word for how whoever acts was authenticated.
     pub method: String,
-    /// Whether the city knows the holder. Only where [`Parties::guardian_is_asserted`] it may be false.
-    pub is_known: bool,
     /// Whether an assertion proved the guardian, and so nothing of the holder.
     pub guardian_is_asserted: bool,
 }
@@ -77,7 +77,6 @@ impl Desk {
             id_number,
             guardian,
             method,
-            is_known: found.is_some(),
             guardian_is_asserted,
         })
     }
@@ -87,28 +86,37 @@ impl Desk {
         found.map_err(|error| problem_of_vault(&error))
     }
 
-    /// Refuses an act of a guardian for a person whom the city does not know, by the work of a refused command.
+    /// Refuses an act of a guardian, proved by an assertion, who has no right to it. It comes before the holder's record is
+    /// opened and before a command is decided: a registered stranger and a person whom the city does not know cost the
+    /// same work (R31). A command that may have been done before is left to the log, which answers it as it did then.
     ///
     /// # Errors
-    /// What [`Desk::refusal_of_stranger`] says; `unavailable`.
-    pub async fn refuse_unknown(
+    /// The refusal of the rules; `unavailable`.
+    pub async fn refuse_stranger(
         &self,
         parties: &Parties,
         kind: &KindPolicy,
         channel: &ChannelPolicy,
         act: ChannelAct,
-        now: Timestamp,
+        context: &CommandContext,
     ) -> Result<(), Problem> {
-        if parties.is_known {
+        if !parties.guardian_is_asserted || self.log.may_be_repeat(parties.holder, context) {
             return Ok(());
         }
-        // A refusal of a known stranger rests on everything that the log holds, too.
+        // A refusal rests on everything that the log holds.
         let state = self.log.current_state(parties.holder).await;
-        state.map_err(|error| {
+        let state = state.map_err(|error| {
             tracing::error!(%error, "whether all that was done is known cannot be told");
             Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
         })?;
-        Err(refusal_of_stranger(parties.guardian, kind, channel, act, now))
+        if !state.is_known() {
+            return Err(refusal_of_stranger(parties.guardian, kind, channel, act, context.now));
+        }
+        if !channel.may(act, kind.kind) {
+            return Err(problem_of_refusal(Refusal::ChannelNotAllowed));
+        }
+        let right = guardian_right::slot_for(&state, kind, parties.guardian, context.now);
+        right.map(drop).map_err(problem_of_refusal)
     }
 }
 

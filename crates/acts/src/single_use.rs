@@ -113,7 +113,8 @@ fn unavailable(error: &citycode_assertion_uses::Unavailable) -> Problem {
         Code::Unavailable,
         "whether the person's assertion was used before cannot be told",
     )
-    .with_fix("send the same request with the same assertion again in a few seconds")
+    // Whether the use was written is not known. The same assertion is taken again only with the same command id.
+    .with_fix("authenticate the person again, and send the request with the new assertion in a few seconds")
     .with_retry_after(RETRY_SECONDS)
     .with_outcome(Outcome::NotDone)
 }

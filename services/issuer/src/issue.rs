@@ -50,10 +50,6 @@ impl Issuer {
         let (holder, guardian) = (parties.holder, parties.guardian);
         let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Issue, now);
         self.desk.count_change(caller, holder, kind)?;
-        self.desk
-            .refuse_unknown(&parties, kind, channel, ChannelAct::Issue, now)
-            .await?;
-        let person = self.desk.open_person(holder).await.map_err(hidden)?;
         let meaning = RequestMeaning::of("issue")
             .word(&kind.name)
             .word(&channel.name)
@@ -64,6 +60,10 @@ impl Issuer {
             .word(attested.group.as_deref().unwrap_or_default());
         let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        self.desk
+            .refuse_stranger(&parties, kind, channel, ChannelAct::Issue, &context)
+            .await?;
+        let person = self.desk.open_person(holder).await.map_err(hidden)?;
         let facts = self.facts(&parties.id_number, &person, &attested, now);
         let command = IssueCode {
             kind,

@@ -8,6 +8,7 @@ mod list_names;
 mod orphans;
 mod overload;
 mod rename;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,8 +36,6 @@ impl Revocation {
         let parties = desk.parties(caller, asked, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
         desk.count_change(caller, holder, kind)?;
-        desk.refuse_unknown(&parties, kind, channel, ChannelAct::ReportLoss, now)
-            .await?;
         let meaning = RequestMeaning::of("report_loss")
             .word(&kind.name)
             .word(&channel.name)
@@ -45,6 +43,8 @@ impl Revocation {
             .holder(guardian);
         let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        desk.refuse_stranger(&parties, kind, channel, ChannelAct::ReportLoss, &context)
+            .await?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
         });

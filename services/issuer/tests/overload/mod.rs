@@ -29,21 +29,26 @@ fn pair() -> Ed25519KeyPair {
 }
 
 fn assertion(id_number: &str, now: i64) -> String {
+    assertion_named("j1", id_number, now)
+}
+
+/// An assertion with this `jti`.
+pub(crate) fn assertion_named(name: &str, id_number: &str, now: i64) -> String {
     let header = Header {
         kid: Some("p1".into()),
         typ: Some(TYPE.into()),
         ..Header::new(Algorithm::EdDSA)
     };
     let claims = json!({
-        "iss": PROVIDER, "aud": "citycode", "iat": now, "exp": now + 200, "jti": "j1", "method": "face",
-        "person": person_claim("j1", id_number.as_bytes()),
+        "iss": PROVIDER, "aud": "citycode", "iat": now, "exp": now + 200, "jti": name, "method": "face",
+        "person": person_claim(name, id_number.as_bytes()),
     });
     let key = EncodingKey::from_ed_der(pair().to_pkcs8().expect("a document").as_ref());
     encode(&header, &claims, &key).expect("a token")
 }
 
 /// The same issuer, whose channels need assertions; its register, in this folder, has room for so many uses.
-fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issuer {
+pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issuer {
     let x = BASE64URL_NOPAD.encode(pair().public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x}]}).to_string();
     let keys = TrustedKeys::new()
