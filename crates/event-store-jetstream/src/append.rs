@@ -36,10 +36,14 @@ impl LogClient {
         self.dispel(bucket.partition)
             .await
             .map_err(|error| AppendError::Unavailable(error.to_string()))?;
-        // These may stand after foreign messages, which have no hash to be followed.
-        let may_follow_foreign = foreign::is_declarations(&commit.stream) || watermark::is_watermark(&commit.stream);
-        let possible = self.is_possible(bucket, expected).await?
-            || (may_follow_foreign && self.bucket_tail(bucket).await? == expected);
+        // A declaration stands after foreign messages, of which the last one that was seen may be a copy of a commit: only
+        // the whole bucket tells which commit it is to follow.
+        let possible = if foreign::is_declarations(&commit.stream) {
+            self.bucket_tail(bucket).await? == expected
+        } else {
+            self.is_possible(bucket, expected).await?
+                || (watermark::is_watermark(&commit.stream) && self.bucket_tail(bucket).await? == expected)
+        };
         if !possible {
             return self.settle_conflict(bucket, &commit, expected).await;
         }

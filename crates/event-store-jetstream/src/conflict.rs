@@ -32,7 +32,7 @@ impl LogClient {
     }
 
     async fn look_for(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
-        let Some(Last { commit: last, time, .. }) = self.last_of(bucket).await? else {
+        let Some(Last { commit: last, time }) = self.last_of(bucket).await? else {
             return Ok(AppendOutcome::WrongExpectedVersion {
                 current: Revision::EMPTY,
             });

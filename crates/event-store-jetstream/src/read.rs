@@ -29,8 +29,6 @@ const BROKEN: &str = "it names another hash than any commit before it has: the o
 pub(crate) struct Last {
     pub(crate) commit: RecordedCommit,
     pub(crate) time: Option<String>,
-    /// The sequence of the message before it in the bucket, if its writer said so and the server made sure.
-    pub(crate) expected: Option<u64>,
 }
 
 impl LogClient {
@@ -127,48 +125,19 @@ impl LogClient {
         let Some(message) = message else {
             return Ok(None);
         };
-        let (time, expected) = (message.time.clone(), message.expected);
+        let time = message.time.clone();
         let commit = self.recorded(bucket.partition, message);
-        Ok(Some(Last { commit, time, expected }))
+        Ok(Some(Last { commit, time }))
     }
 
+    /// See [`citycode_event_store::EventStore::bucket_tail`]. Which of its messages is the last commit only the whole
+    /// bucket tells: the last ones may be copies of earlier commits, each of which follows the copy before it.
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let Some(last) = self.last_of(bucket).await? else {
             return Ok(BucketTail::EMPTY);
         };
-        if self.follows_its_predecessor(&last).await? {
-            return Ok(last.commit.tail());
-        }
-        self.tail_past_foreign(bucket, last).await
-    }
-
-    /// Whether the message is a commit that follows the one before it in its bucket.
-    async fn follows_its_predecessor(&self, last: &Last) -> Result<bool, ReadError> {
-        let commit = &last.commit;
-        let Some(expected) = last.expected.filter(|_| commit.foreign.is_none()) else {
-            return Ok(false);
-        };
-        if expected == 0 {
-            return Ok(commit.previous_hash == CommitHash::NONE);
-        }
-        let before = Position {
-            partition: commit.position.partition,
-            sequence: Sequence(expected),
-        };
-        let before = self.read_at(before).await?;
-        Ok(before.is_some_and(|before| before.foreign.is_none() && before.hash == commit.previous_hash))
-    }
-
-    /// The tail of a bucket that ends with a foreign message, which only its commits tell. Of watermarks, which are many
-    /// and mean nothing, the last ones.
-    pub(crate) async fn tail_past_foreign(&self, bucket: BucketId, last: Last) -> Result<BucketTail, ReadError> {
         let revision = last.commit.revision;
-        let after = if bucket == self.manifest.layout.watermark_bucket(bucket.partition) {
-            Revision::from_raw(revision.to_raw().saturating_sub(LAST_WATERMARKS))
-        } else {
-            Revision::EMPTY
-        };
-        let commits = self.read_up_to(bucket, after, None, last.commit).await?;
+        let commits = self.read_up_to(bucket, Revision::EMPTY, None, last.commit).await?;
         let hash = commits.last().map_or(CommitHash::NONE, |commit| commit.hash);
         Ok(BucketTail { revision, hash })
     }

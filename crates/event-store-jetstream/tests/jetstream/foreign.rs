@@ -136,6 +136,57 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
     assert_eq!(position.sequence, broken);
 }
 
+/// What a thief needs no secret for: the genuine bytes again, each copy where the one before it is the last message.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the_last_commit() {
+    let server = NatsServer::start().await;
+    let config = fixture::alone(&server);
+    let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
+    let store: Arc<dyn EventStore> = fixture::opened(&config, &new).await;
+    let client = fixture::client(&config).await;
+    let bucket = store.layout().bucket_of(&StreamName::new("holder-1").unwrap());
+    let mut tails = vec![BucketTail::EMPTY];
+    for number in 1..=3 {
+        let before = *tails.last().unwrap();
+        tails.push(appended(store.append_at(commit("holder-1", number), before).await).1);
+    }
+    let genuine = |number: u8| {
+        codec::encode(&commit("holder-1", number.into()), &tails[usize::from(number) - 1].hash)
+            .unwrap()
+            .0
+    };
+    let first = publish(&client, bucket, expecting(tails[3].revision), &genuine(1)).await;
+    let second = publish(&client, bucket, expecting(Revision::from_raw(first.0)), &genuine(2)).await;
+    // The server compares this one with another bucket's end.
+    let mut elsewhere = expecting(Revision::EMPTY);
+    elsewhere.insert("Nats-Expected-Last-Subject-Sequence-Subject", "cc.ev.v1.00.0000");
+    let third = publish(&client, bucket, elsewhere, &genuine(3)).await;
+
+    let end = store.bucket_tail(bucket).await.unwrap();
+    assert_eq!((end.revision.to_raw(), end.hash), (third.0, tails[3].hash));
+    let declaration = foreign::stream(bucket);
+    let after_copy = BucketTail {
+        hash: tails[2].hash,
+        ..end
+    };
+    let answer = store.append_at(commit(declaration.as_str(), 4), after_copy).await;
+    assert!(!matches!(answer, Ok(AppendOutcome::Appended { .. })), "{answer:?}");
+    let (_, tail) = appended(store.append_at(commit(declaration.as_str(), 4), end).await);
+    let (_, tail) = appended(store.append_at(commit(declaration.as_str(), 5), tail).await);
+    let (last, _) = appended(store.append_at(commit("holder-1", 6), tail).await);
+
+    let keeps = Keeps::default();
+    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
+    let (rules, mut fold) = (store.clone(), keeps);
+    let _following = tokio::spawn({
+        let progress = progress.clone();
+        async move { follow(&*rules, &mut fold, &progress).await }
+    });
+    progress.wait_for(last).await.unwrap();
+    let sequences: Vec<_> = known.lock().iter().map(|position| position.sequence).collect();
+    assert_eq!(sequences, [first, second, third]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn watermarks_go_on_after_a_foreign_message_among_them() {
     let server = NatsServer::start().await;

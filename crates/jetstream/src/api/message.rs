@@ -24,7 +24,8 @@ pub struct StoredMessage {
     pub payload: Bytes,
     /// When the server stored it (RFC 3339), where it said so.
     pub time: Option<String>,
-    /// The sequence that its writer expected to be the last of its subject, if it expected one: then the server made sure.
+    /// The sequence that its writer expected to be the last of its own subject, if it expected one: then the server made
+    /// sure. None where it named another subject, of which the server made sure instead.
     pub expected: Option<u64>,
 }
 
@@ -110,18 +111,30 @@ pub fn servers_word(message: &Message, name: HeaderName) -> Option<&str> {
     said.map(|said| said.as_str())
 }
 
-/// The expectation that a message was stored with, from its headers.
+/// Has the server compare an expectation with the end of another subject than the message's own
+/// ([ADR-8](https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md)).
+const EXPECTED_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// The expectation of its own subject's end that a message was stored with, from its headers. Names of headers are
+/// compared as the server does, case and all.
 #[must_use]
 pub fn expected_of(message: &Message) -> Option<u64> {
-    let said = message.headers.as_ref()?.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?;
-    said.as_str().parse().ok()
+    let headers = message.headers.as_ref()?;
+    if headers.get(EXPECTED_OF_SUBJECT).is_some() {
+        return None;
+    }
+    headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?.as_str().parse().ok()
 }
 
 /// As [`expected_of`], from headers as they stand on the wire.
 fn expected_in(headers: &str) -> Option<u64> {
-    let mut lines = headers.lines().filter_map(|line| line.split_once(':'));
-    let named = lines.find(|(name, _)| name.eq_ignore_ascii_case(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()));
-    named?.1.trim().parse().ok()
+    let lines = || headers.lines().filter_map(|line| line.split_once(':'));
+    if lines().any(|(name, _)| name.eq_ignore_ascii_case(EXPECTED_OF_SUBJECT)) {
+        return None;
+    }
+    let expected: &str = NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref();
+    let (_, said) = lines().find(|(name, _)| *name == expected)?;
+    said.trim().parse().ok()
 }
 
 /// Several messages in order, from whichever server is near, which may lag: `body` is `batch` with `seq` (and

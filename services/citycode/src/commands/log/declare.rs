@@ -71,6 +71,15 @@ pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -
         .map_err(|error| unreadable(&error))?;
     let commit = declaration(&message, &args.reason, clock.now().0);
     let at = append(&*log, commit, tail).await?;
+    // Whoever still has a writer's credential may have published between the two: then it follows no commit.
+    if declared_at(&*log, &message).await? != Some(at) {
+        return Err(Failure::of_code(
+            Code::Unavailable,
+            format_args!("the declaration at {at} took no effect: it does not follow its bucket's last commit"),
+            "something else was stored in its bucket meanwhile",
+            Some("take the leaked credential away, then declare the messages of the bucket again"),
+        ));
+    }
     told(&message, at, output)
 }
 
