@@ -90,7 +90,9 @@ impl Snapshot {
             if recorded.foreign.is_some() {
                 continue;
             }
-            if commits.last().is_some_and(|later| later.previous_hash != recorded.hash) {
+            let follows = |later: &RecordedCommit| later.previous_hash == recorded.hash;
+            // A watermark may follow a placeholder.
+            if !self.layout.is_of_watermarks(bucket) && !commits.last().is_none_or(follows) {
                 return Err(rows::damaged(
                     position,
                     "its hash is not the one that the next commit carries",
@@ -114,7 +116,7 @@ impl Snapshot {
                 sequence: Sequence(at),
             };
             let row = self.row(position)?;
-            if row.recorded.foreign.is_none() {
+            if row.recorded.foreign.is_none() || self.layout.is_of_watermarks(bucket) {
                 let hash = row.recorded.hash;
                 return Ok(BucketTail { revision, hash });
             }

@@ -152,13 +152,13 @@ impl Shared {
             partition: bucket.partition,
             sequence: Sequence::START,
         };
+        let recorded = RecordedCommit::of_foreign(position, bucket, message.clone());
         let job = Job {
             bytes: foreign::encode_placeholder(bucket.bucket, &message),
-            commit: RecordedCommit::of_foreign(position, bucket, message.clone()).commit,
+            hash: foreign::tail_after(&self.layout, &recorded, expected.hash),
+            commit: recorded.commit,
             bucket,
             expected,
-            // The chain goes on past it.
-            hash: expected.hash,
             foreign: Some(message),
             answer,
         };

@@ -113,7 +113,10 @@ impl PartitionReader {
             // Before a message is called foreign it is looked at where it is stored.
             _ => self.ask_leader(sequence).await?,
         };
-        if commit.foreign.is_some() {
+        if let Some(message) = &commit.foreign {
+            if self.log.manifest.layout.is_of_watermarks(commit.bucket) {
+                tracing::warn!(%position, digest = %message.digest, "what stands among the watermarks is none: passed over");
+            }
             return Ok(commit);
         }
         self.log.echoes.see(position, &message);

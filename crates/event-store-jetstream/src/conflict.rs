@@ -38,7 +38,7 @@ impl LogClient {
             });
         };
         let current = last.revision;
-        if last.foreign.is_some() {
+        if last.foreign.is_some() && !self.manifest.layout.is_of_watermarks(bucket) {
             return self.confined(bucket, commit, expected, &last).await;
         }
         if last.tail() == expected {

@@ -28,7 +28,9 @@ use std::time::Duration;
 use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use citycode_event_store::{LogPosition, Partition, Position, ReadError, ReaderVersion, Sequence, watermark};
+use citycode_event_store::{
+    BucketTail, LogPosition, Partition, Position, ReadError, ReaderVersion, Sequence, watermark,
+};
 use futures::StreamExt as _;
 use futures::stream::{FuturesUnordered, SelectAll};
 use parking_lot::Mutex;
@@ -346,9 +348,9 @@ impl LogClient {
 
     async fn try_append_watermark(&self, partition: Partition, answers: &EchoAnswers) -> Result<(), String> {
         let bucket = self.manifest.layout.watermark_bucket(partition);
-        // Watermarks go on after a foreign message in their bucket, else one of those would make the partition stale.
-        let tail = self.bucket_tail(bucket).await.map_err(|error| error.to_string())?;
         let last = self.last_of(bucket).await.map_err(|error| error.to_string())?;
+        // It follows whatever stands there: else a message that is no watermark would make the partition stale.
+        let tail = last.as_ref().map_or(BucketTail::EMPTY, |last| last.commit.tail());
         let decided_at = (answers.now)().max(last.as_ref().map_or(0, |last| last.commit.commit.decided_at));
         let commit = watermark::commit(partition, &tail, decided_at);
         self.append(commit, tail).await.map_err(|error| error.to_string())?;

@@ -18,9 +18,6 @@ use citycode_jetstream::api::{self, ApiError, StoredMessage};
 /// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
 const BATCH: usize = 256;
 
-/// How far back the last watermark is looked for where a foreign message stands at the end of their bucket.
-const LAST_WATERMARKS: u64 = 16 * 1024;
-
 const OTHER_BUCKET: &str = "it stands in another bucket than its stream belongs to";
 const NO_EXPECTATION: &str = "it was stored without the expectation that every append carries";
 const BROKEN: &str = "it names another hash than any commit before it has: the one before it was changed or is missing";
@@ -130,12 +127,15 @@ impl LogClient {
         Ok(Some(Last { commit, time }))
     }
 
-    /// See [`citycode_event_store::EventStore::bucket_tail`]. Which of its messages is the last commit only the whole
+    /// See [`citycode_event_store::EventStore::bucket_tail`]. A watermark follows whatever stands before it. Elsewhere, which of its messages is the last commit only the whole
     /// bucket tells: the last ones may be copies of earlier commits, each of which follows the copy before it.
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let Some(last) = self.last_of(bucket).await? else {
             return Ok(BucketTail::EMPTY);
         };
+        if self.manifest.layout.is_of_watermarks(bucket) {
+            return Ok(last.commit.tail());
+        }
         let revision = last.commit.revision;
         let commits = self.read_up_to(bucket, Revision::EMPTY, None, last.commit).await?;
         let hash = commits.last().map_or(CommitHash::NONE, |commit| commit.hash);
@@ -167,7 +167,9 @@ impl LogClient {
         }
     }
 
-    /// The commits of a bucket after that revision, or since that time if one is given, up to `last`.
+    /// The commits of a bucket after that revision, or since that time if one is given, up to `last`. Which messages are
+    /// commits only the whole chain tells, so the whole bucket is read; of watermarks, which are many and in no chain, that
+    /// part alone. A time given elsewhere leaves nothing out.
     pub(crate) async fn read_up_to(
         &self,
         bucket: BucketId,
@@ -175,9 +177,15 @@ impl LogClient {
         since: Option<&str>,
         last: RecordedCommit,
     ) -> Result<Vec<RecordedCommit>, ReadError> {
-        let whole = after == Revision::EMPTY && since.is_none();
-        let messages = self.read_messages(bucket, after, since, last).await?;
-        only_commits(messages, whole)
+        if self.manifest.layout.is_of_watermarks(bucket) {
+            let mut messages = self.read_messages(bucket, after, since, last).await?;
+            messages.retain(|message| message.foreign.is_none());
+            return Ok(messages);
+        }
+        let messages = self.read_messages(bucket, Revision::EMPTY, None, last).await?;
+        let mut commits = only_commits(messages)?;
+        commits.retain(|commit| commit.revision > after);
+        Ok(commits)
     }
 
     async fn read_messages(
@@ -262,20 +270,18 @@ impl LogClient {
     }
 }
 
-/// The commits among the messages of a bucket, without foreign ones. Of a whole bucket, or of a part of one, whose first
-/// commit is taken as it is.
-fn only_commits(messages: Vec<RecordedCommit>, whole: bool) -> Result<Vec<RecordedCommit>, ReadError> {
-    let mut chain = whole.then(Chain::default);
+/// The commits among all messages of a bucket, without foreign ones.
+fn only_commits(messages: Vec<RecordedCommit>) -> Result<Vec<RecordedCommit>, ReadError> {
+    let mut chain = Chain::default();
     let mut commits = Vec::with_capacity(messages.len());
     for message in messages.into_iter().filter(|message| message.foreign.is_none()) {
-        let chain = chain.get_or_insert_with(|| Chain::after(message.previous_hash));
         match chain.link(&message) {
             Link::Follows => commits.push(message),
-            Link::Broken if whole => {
+            Link::Broken => {
                 let Position { partition, sequence } = message.position;
                 return Err(damaged(partition, sequence, BROKEN.to_owned()));
             }
-            Link::Copy | Link::Broken => {}
+            Link::Copy => {}
         }
     }
     Ok(commits)

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::follow::{FollowError, chain_breaker};
+use crate::follow::{FollowError, chain_breaker, out_of_chain};
+use crate::foreign;
 use crate::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
     Partition, Position, RaiseError, ReadError, ReaderVersion, RecordedCommit, Sequence, SubscriptionBatch,
@@ -226,6 +227,9 @@ impl Appending {
             return self.append_foreign(commit, expected).await;
         }
         if expected.hash != commit.previous_hash {
+            if self.source.layout().is_of_watermarks(commit.bucket) {
+                return self.append_foreign(&out_of_chain(commit), expected).await;
+            }
             let Some(copy) = chain_breaker(&*self.source, commit).await? else {
                 return Err(CopyError::Differs(commit.position));
             };
@@ -270,7 +274,7 @@ impl Appending {
             let (bucket, kept) = (message.bucket, ForeignMessage::clone(foreign));
             match self.target.append_foreign(bucket, kept, expected).await? {
                 AppendOutcome::Appended { position, revision, .. } if position == message.position => {
-                    let hash = expected.hash;
+                    let hash = foreign::tail_after(&self.source.layout(), message, expected.hash);
                     self.tails.insert(bucket, BucketTail { revision, hash });
                     return Ok(());
                 }

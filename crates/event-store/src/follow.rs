@@ -4,6 +4,7 @@
 //! sees it; health and freshness read the same numbers. The loop ends only by an error that no retry heals (a
 //! gap, a log that went back, a fold that refuses), and then every waiter is told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     BucketId, EventStore, ForeignMessage, LogPosition, Partition, Position, RecordedCommit, Revision, Sequence,
-    SubscriptionBatch, SubscriptionError, codec,
+    SubscriptionBatch, SubscriptionError, codec, foreign, watermark,
 };
 
 /// Before a bucket is read again that could not be read.
@@ -32,7 +33,8 @@ pub enum Continuity {
 
 /// What folds commits.
 pub trait Fold: Send {
-    /// Folds one commit, or one foreign message; called in order within each partition, once for each.
+    /// Folds one commit, or one foreign message; called in order within each partition, once for each. In the bucket of
+    /// watermarks every message comes as a commit without facts, whatever it is, in no chain.
     ///
     /// # Errors
     /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
@@ -270,14 +272,57 @@ pub async fn follow(store: &dyn EventStore, fold: &mut dyn Fold, progress: &Prog
     error
 }
 
-/// Tells a fold of a foreign message before it folds it, once for each bucket.
-async fn meet_foreign(store: &dyn EventStore, fold: &mut dyn Fold, commit: &RecordedCommit) -> Result<(), FollowError> {
-    if fold.confined().contains(&commit.bucket) {
-        return Ok(());
+/// Folds what stands at a position. `confined` are the buckets that the fold was told of: asking it each time would make
+/// a flood of foreign messages cost the square of their number.
+async fn fold_one(
+    store: &dyn EventStore,
+    fold: &mut dyn Fold,
+    confined: &mut HashSet<BucketId>,
+    commit: &Arc<RecordedCommit>,
+) -> Result<(), FollowError> {
+    let commit = judged(store, fold, commit).await?;
+    if commit.foreign.is_some() && confined.insert(commit.bucket) {
+        let mut at = LogPosition::start(store.layout().partitions());
+        at.set(commit.position.partition, commit.position.sequence);
+        confine(store, fold, commit.bucket, at).await?;
     }
-    let mut at = LogPosition::start(store.layout().partitions());
-    at.set(commit.position.partition, commit.position.sequence);
-    confine(store, fold, commit.bucket, at).await
+    fold.fold(&commit).map_err(|reason| FollowError::Fold {
+        position: commit.position,
+        reason,
+    })?;
+    let declares = commit.foreign.is_none() && foreign::is_declarations(&commit.commit.stream);
+    if declares && confined.contains(&commit.bucket) && !fold.confined().contains(&commit.bucket) {
+        confined.remove(&commit.bucket);
+    }
+    Ok(())
+}
+
+/// What stands at a position, as folds get it: a copy of an earlier commit as the foreign message that it is, and what
+/// stands among the watermarks as a watermark. Those mean nothing, so nothing there can be foreign to anybody.
+async fn judged(
+    store: &dyn EventStore,
+    fold: &mut dyn Fold,
+    commit: &Arc<RecordedCommit>,
+) -> Result<Arc<RecordedCommit>, FollowError> {
+    if store.layout().is_of_watermarks(commit.bucket) {
+        return Ok(match &commit.foreign {
+            Some(_) => Arc::new(passed_over(commit)),
+            None => Arc::clone(commit),
+        });
+    }
+    let copy = match fold.continuity(commit) {
+        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await?,
+        _ => None,
+    };
+    Ok(copy.unwrap_or_else(|| Arc::clone(commit)))
+}
+
+/// A message among the watermarks that is none, as one that says nothing of the time.
+fn passed_over(message: &RecordedCommit) -> RecordedCommit {
+    let mut watermark = message.clone();
+    watermark.foreign = None;
+    watermark.commit.stream = watermark::stream(message.bucket.partition);
+    watermark
 }
 
 async fn confine(
@@ -287,7 +332,7 @@ async fn confine(
     position: LogPosition,
 ) -> Result<(), FollowError> {
     // Nothing of it concerns anybody, and it may be long.
-    let commits = if bucket == store.layout().watermark_bucket(bucket.partition) {
+    let commits = if store.layout().is_of_watermarks(bucket) {
         Vec::new()
     } else {
         read_whole(store, bucket).await?
@@ -312,7 +357,8 @@ async fn read_whole(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<Reco
 }
 
 /// What breaks its bucket's chain as the fold has it, judged by the whole bucket: the foreign message that it is, if it is
-/// one. A commit that names a hash which none before it has means that one before it was changed: that stops.
+/// one. A commit that names a hash which none before it has means that one before it was changed: that stops. Watermarks
+/// go on after whatever stands there, so none of them breaks anything.
 ///
 /// # Errors
 /// [`FollowError`]: the log is damaged, or cannot be read.
@@ -320,23 +366,23 @@ pub async fn chain_breaker(
     store: &dyn EventStore,
     commit: &RecordedCommit,
 ) -> Result<Option<Arc<RecordedCommit>>, FollowError> {
-    let length = codec::encode(&commit.commit, &commit.previous_hash).map_or(0, |(bytes, _)| bytes.len() as u64);
-    let foreign = || {
-        let message = ForeignMessage {
-            digest: commit.hash,
-            length,
-            reason: "it does not follow its bucket's last commit, but an earlier one".into(),
-        };
-        Arc::new(RecordedCommit::of_foreign(commit.position, commit.bucket, message))
-    };
-    if commit.bucket == store.layout().watermark_bucket(commit.bucket.partition) {
-        return Ok(Some(foreign()));
+    if store.layout().is_of_watermarks(commit.bucket) {
+        return Ok(None);
     }
     let commits = read_whole(store, commit.bucket).await?;
-    Ok(commits
-        .iter()
-        .all(|known| known.position != commit.position)
-        .then(foreign))
+    let is_in_chain = commits.iter().any(|known| known.position == commit.position);
+    Ok((!is_in_chain).then(|| Arc::new(out_of_chain(commit))))
+}
+
+/// The foreign message that a commit is which does not follow the last one of its bucket.
+pub(crate) fn out_of_chain(commit: &RecordedCommit) -> RecordedCommit {
+    let length = codec::encode(&commit.commit, &commit.previous_hash).map_or(0, |(bytes, _)| bytes.len() as u64);
+    let message = ForeignMessage {
+        digest: commit.hash,
+        length,
+        reason: "it does not follow its bucket's last commit".into(),
+    };
+    RecordedCommit::of_foreign(commit.position, commit.bucket, message)
 }
 
 async fn run(
@@ -344,8 +390,10 @@ async fn run(
     fold: &mut dyn Fold,
     progress: &Progress,
 ) -> Result<std::convert::Infallible, FollowError> {
+    let mut confined = HashSet::new();
     for bucket in fold.confined() {
         confine(store, fold, bucket, progress.position()).await?;
+        confined.insert(bucket);
     }
     let mut subscription = store.subscribe_to_all(progress.position()).await?;
     loop {
@@ -353,18 +401,7 @@ async fn run(
             SubscriptionBatch::Commits(commits) => {
                 let mut reached: Vec<Position> = Vec::new();
                 for commit in &commits {
-                    let copy = match fold.continuity(commit) {
-                        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await?,
-                        _ => None,
-                    };
-                    let commit = copy.as_ref().unwrap_or(commit);
-                    if commit.foreign.is_some() {
-                        meet_foreign(store, fold, commit).await?;
-                    }
-                    fold.fold(commit).map_err(|reason| FollowError::Fold {
-                        position: commit.position,
-                        reason,
-                    })?;
+                    fold_one(store, fold, &mut confined, commit).await?;
                     let place = commit.position;
                     match reached.iter_mut().find(|seen| seen.partition == place.partition) {
                         Some(seen) => seen.sequence = place.sequence,

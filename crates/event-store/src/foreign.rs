@@ -3,7 +3,8 @@
 //! A message is foreign if it cannot be decoded, lacks the headers of an append, lies in another bucket than its stream,
 //! or names the hash of an earlier commit than its bucket's last (a copy of a genuine commit). Its bucket is *confined*
 //! from there on: nothing is known to be missing, but the message may have been a commit that was damaged. So it is never
-//! skipped by itself. Every other bucket goes on.
+//! skipped by itself. Every other bucket goes on. Among watermarks, which mean nothing, no message is foreign: each
+//! watermark names whatever message stands before it, and followers pass over what is none.
 //!
 //! A declaration ends that: a commit in the stream [`stream`] of the bucket, which names sequence and digest of one
 //! message. It follows the bucket's last commit in the chain and stands after the foreign messages in the bucket, so an
@@ -16,11 +17,12 @@
 //! It begins as no version of a commit does, and is itself a foreign message wherever it stands.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::{
-    BucketId, CommandId, CommitHash, MessageId, NewCommit, Position, RecordedCommit, RequestDigest, Revision,
+    BucketId, CommandId, CommitHash, Layout, MessageId, NewCommit, Position, RecordedCommit, RequestDigest, Revision,
     StreamName,
 };
 
@@ -59,6 +61,17 @@ impl ForeignMessage {
 pub fn stream(bucket: BucketId) -> StreamName {
     let name = format!("{STREAM_PREFIX}{}-{:04x}", bucket.partition, bucket.bucket);
     StreamName::new(&name).expect("at most 17 bytes of the alphabet")
+}
+
+/// The hash of a bucket's tail after a foreign message: the one before it, since the chain goes on past it. Watermarks
+/// follow whatever stands before them.
+#[must_use]
+pub fn tail_after(layout: &Layout, message: &RecordedCommit, before: CommitHash) -> CommitHash {
+    if layout.is_of_watermarks(message.bucket) {
+        message.hash
+    } else {
+        before
+    }
 }
 
 /// Whether a stream is one of declarations.
@@ -126,7 +139,8 @@ impl RecordedCommit {
 pub enum Link {
     /// It follows the bucket's last commit.
     Follows,
-    /// It names the hash of an earlier commit, or none: a copy.
+    /// It names the hash of an earlier commit, or none: a copy. Or it names any hash where no commit stands before it:
+    /// nobody who appends names one there, so what it names was never in the bucket.
     Copy,
     /// It names a hash that no commit of the bucket has: the commit before it is not the one that was written.
     Broken,
@@ -135,28 +149,21 @@ pub enum Link {
 /// A bucket's chain, as it is read from its first commit on.
 #[derive(Debug, Default)]
 pub struct Chain {
-    hashes: Vec<CommitHash>,
+    last: Option<CommitHash>,
+    hashes: HashSet<CommitHash>,
 }
 
 impl Chain {
-    /// A chain of which only what comes after a commit of this hash is read.
-    #[must_use]
-    pub fn after(hash: CommitHash) -> Self {
-        Self { hashes: vec![hash] }
-    }
-
-    /// The hash of the last commit.
-    #[must_use]
-    pub fn last(&self) -> CommitHash {
-        self.hashes.last().copied().unwrap_or(CommitHash::NONE)
-    }
-
     /// How `commit` stands to it; takes it in where it follows.
     pub fn link(&mut self, commit: &RecordedCommit) -> Link {
-        if commit.previous_hash == self.last() {
-            self.hashes.push(commit.hash);
+        if commit.previous_hash == self.last.unwrap_or(CommitHash::NONE) {
+            self.last = Some(commit.hash);
+            self.hashes.insert(commit.hash);
             Link::Follows
-        } else if commit.previous_hash == CommitHash::NONE || self.hashes.contains(&commit.previous_hash) {
+        } else if self.hashes.is_empty()
+            || commit.previous_hash == CommitHash::NONE
+            || self.hashes.contains(&commit.previous_hash)
+        {
             Link::Copy
         } else {
             Link::Broken
@@ -167,7 +174,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Layout, Partition};
+    use crate::Partition;
 
     #[test]
     fn a_placeholder_says_what_it_stands_for_and_is_no_commit() {

@@ -233,6 +233,12 @@ impl Layout {
         }
     }
 
+    /// Whether this is the bucket of its partition's watermarks.
+    #[must_use]
+    pub fn is_of_watermarks(&self, bucket: BucketId) -> bool {
+        bucket == self.watermark_bucket(bucket.partition)
+    }
+
     fn reserved_bucket(&self, system: SystemStream) -> u16 {
         u16::try_from(self.buckets_per_partition - system.below_top()).expect("below 65,536")
     }

@@ -90,7 +90,7 @@ impl MemoryEventStore {
         let message = ForeignMessage::of(payload, "it was put there by a test");
         let mut state = self.shared.state.lock();
         let position = state.next_position(bucket.partition);
-        state.put_foreign(bucket, message);
+        state.put_foreign(&self.shared.layout, bucket, message);
         position
     }
 
@@ -101,9 +101,10 @@ impl MemoryEventStore {
 }
 
 impl State {
-    fn tail(&self, bucket: BucketId) -> BucketTail {
+    fn tail(&self, layout: &Layout, bucket: BucketId) -> BucketTail {
         let messages = self.buckets.get(&bucket).map_or(&[][..], Vec::as_slice);
-        let last = messages.iter().rev().find(|message| message.foreign.is_none());
+        let counts = |message: &&Arc<RecordedCommit>| message.foreign.is_none() || layout.is_of_watermarks(bucket);
+        let last = messages.iter().rev().find(counts);
         BucketTail {
             revision: messages.last().map_or(Revision::EMPTY, |message| message.revision),
             hash: last.map_or(CommitHash::NONE, |commit| commit.hash),
@@ -125,7 +126,7 @@ impl State {
             return Ok(appended(known, true));
         }
         let bucket = layout.bucket_of(&commit.stream);
-        let tail = self.tail(bucket);
+        let tail = self.tail(layout, bucket);
         if tail != expected {
             return Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision });
         }
@@ -165,14 +166,14 @@ impl State {
         Position { partition, sequence }
     }
 
-    fn put_foreign(&mut self, bucket: BucketId, message: ForeignMessage) -> AppendOutcome {
-        let hash = self.tail(bucket).hash;
+    fn put_foreign(&mut self, layout: &Layout, bucket: BucketId, message: ForeignMessage) -> AppendOutcome {
         let position = self.next_position(bucket.partition);
         let recorded = Arc::new(RecordedCommit::of_foreign(position, bucket, message));
         self.store(&recorded);
+        let BucketTail { revision, hash } = self.tail(layout, bucket);
         AppendOutcome::Appended {
             position,
-            revision: recorded.revision,
+            revision,
             hash,
             duplicate: false,
         }
@@ -265,11 +266,11 @@ impl EventStore for MemoryEventStore {
         expected: BucketTail,
     ) -> Result<AppendOutcome, AppendError> {
         let mut state = self.shared.state.lock();
-        let tail = state.tail(bucket);
+        let tail = state.tail(&self.shared.layout, bucket);
         if tail != expected {
             return Ok(AppendOutcome::WrongExpectedVersion { current: tail.revision });
         }
-        Ok(state.put_foreign(bucket, message))
+        Ok(state.put_foreign(&self.shared.layout, bucket, message))
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
@@ -302,7 +303,7 @@ impl EventStore for MemoryEventStore {
         if !self.shared.layout.contains(bucket) {
             return Err(ReadError::NoSuchPlace);
         }
-        Ok(self.shared.state.lock().tail(bucket))
+        Ok(self.shared.state.lock().tail(&self.shared.layout, bucket))
     }
 
     async fn heads(&self) -> Result<LogPosition, ReadError> {

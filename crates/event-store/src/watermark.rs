@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::{BucketTail, CommandId, EventData, NewCommit, Partition, RequestDigest, StreamName, message_id};
+use crate::{BucketTail, CommandId, EventData, NewCommit, Partition, RequestDigest, StreamName, codec, message_id};
 
 const STREAM_PREFIX: &str = "watermark-";
 const ACTOR: &str = "watermark";
@@ -27,11 +27,14 @@ pub fn is_watermark(stream: &StreamName) -> bool {
 }
 
 /// The watermark after `tail`, the end of its bucket. Of any number of writers that append after the same tail one
-/// succeeds, and the others' are its duplicates: its command id is the first half of the tail's hash.
+/// succeeds, and the others' are its duplicates. Its command id is of the tail's revision too: the same message may stand
+/// before two watermarks, and those are not each other's duplicates.
 #[must_use]
 pub fn commit(partition: Partition, tail: &BucketTail, decided_at: i64) -> NewCommit {
     let stream = stream(partition);
-    let (half, _) = tail.hash.0.split_first_chunk::<16>().expect("32 bytes have 16");
+    let place = [&tail.hash.0[..], &tail.revision.to_raw().to_be_bytes()].concat();
+    let hash = codec::hash(&place).0;
+    let (half, _) = hash.split_first_chunk::<16>().expect("32 bytes have 16");
     let command_id = CommandId(*half);
     NewCommit {
         message_id: message_id(ACTOR, &stream, &command_id),
@@ -68,6 +71,11 @@ mod tests {
             assert_eq!(layout.bucket_of(&watermark.stream), layout.watermark_bucket(partition));
             assert!(is_watermark(&watermark.stream) && watermark.facts().is_empty());
             assert_eq!(commit(partition, &tail, 2).message_id, watermark.message_id);
+            let later = BucketTail {
+                revision: Revision::from_raw(9),
+                ..tail
+            };
+            assert_ne!(commit(partition, &later, 1).message_id, watermark.message_id);
             let after_nothing = commit(partition, &BucketTail::EMPTY, 1);
             assert_ne!(after_nothing.message_id, watermark.message_id);
         }

@@ -32,6 +32,17 @@ pub struct Commit<'a> {
     pub events: &'a [Event],
 }
 
+impl Commit<'_> {
+    /// Up to when its partition is known after it. A watermark, or what is passed over in its place, never takes it back.
+    pub(crate) fn reaches(&self, before: Timestamp) -> Timestamp {
+        if self.events.is_empty() {
+            self.decided_at.max(before)
+        } else {
+            self.decided_at
+        }
+    }
+}
+
 /// Why a commit was not folded. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApplyError {

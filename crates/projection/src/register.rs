@@ -242,7 +242,7 @@ impl HolderRegister {
         tails.set(commit.bucket, commit.tail);
         tails.point = PartitionPoint {
             sequence,
-            reaches: commit.decided_at,
+            reaches: commit.reaches(tails.point.reaches),
         };
         Ok(())
     }

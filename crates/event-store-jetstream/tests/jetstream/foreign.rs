@@ -1,10 +1,12 @@
 //! Messages in the log's subjects that are no commit, from whoever has a writer's credential.
 
 use async_nats::HeaderMap;
-use citycode_event_store::follow::{Continuity, Fold, FollowError, FollowState, Progress, follow};
+use citycode_event_store::copy::{compare, copy};
+use citycode_event_store::follow::{Continuity, Fold, FollowError, FollowState, Progress, chain_breaker, follow};
+use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventStore, Layout, LogId, LogPosition, Position,
-    ReadError, RecordedCommit, Revision, Sequence, StreamName, codec, foreign,
+    ReadError, ReaderVersion, RecordedCommit, Revision, Sequence, StreamName, codec, foreign,
 };
 use citycode_event_store_jetstream::NewLog;
 use citycode_testkit::{NatsServer, eventually};
@@ -198,10 +200,83 @@ async fn watermarks_go_on_after_a_foreign_message_among_them() {
     let bucket = store.layout().watermark_bucket(partition);
     let watermark = |tail| citycode_event_store::watermark::commit(partition, &tail, 0);
     let (_, tail) = appended(store.append_at(watermark(BucketTail::EMPTY), BucketTail::EMPTY).await);
-    publish(&client, bucket, HeaderMap::new(), b"no commit").await;
+    let (genuine, _) = codec::encode(&watermark(BucketTail::EMPTY), &CommitHash::NONE).unwrap();
+    let (_, tail) = appended(store.append_at(watermark(tail), tail).await);
+    // The same twice: each watermark after one is a message of its own.
+    let (mut positions, mut ends) = (Vec::new(), tail.revision);
+    for payload in [&b"no commit"[..], &genuine, b"no commit"] {
+        let last = publish(&client, bucket, expecting(ends), payload).await;
+        let end = store.bucket_tail(bucket).await.unwrap();
+        assert_eq!((end.revision.to_raw(), end.hash), (last.0, codec::hash(payload)));
+        let (position, _) = appended(store.append_at(watermark(end), end).await);
+        assert_eq!(position.sequence, last.next());
+        ends = Revision::from_raw(position.sequence.0);
+        positions.push(position);
+    }
+    // Who did not hear of the last one is refused, and nothing else.
+    let late = store.append_at(watermark(tail), tail).await;
+    assert!(
+        matches!(late, Ok(AppendOutcome::WrongExpectedVersion { .. })),
+        "{late:?}"
+    );
+
+    let keeps = Keeps::default();
+    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
+    let (followed, mut fold) = (Arc::clone(&store), keeps);
+    let _following = tokio::spawn({
+        let progress = progress.clone();
+        async move { follow(&*followed, &mut fold, &progress).await }
+    });
+    progress.wait_for(positions[2]).await.unwrap();
+    assert_eq!(*known.lock(), [], "nothing is foreign there");
+    for position in positions {
+        let watermark = store.read_at(position).await.unwrap().unwrap();
+        assert_eq!(chain_breaker(&*store, &watermark).await, Ok(None));
+    }
+    let copied: Arc<dyn EventStore> = Arc::new(MemoryEventStore::with_minimum_reader(
+        store.log_id(),
+        store.layout(),
+        ReaderVersion::CURRENT,
+    ));
+    let store: Arc<dyn EventStore> = store;
+    let reached = copy(&store, &copied, |_| {}).await.unwrap();
+    compare(&*store, &*copied, &reached).await.unwrap();
+    // A copy has what was appended as it was.
+    assert_eq!(copied.read_bucket(bucket, Revision::EMPTY).await.unwrap().len(), 5);
+}
+
+/// A blind publish into a bucket in which nothing stands, with an expectation that holds and a hash of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_message_that_follows_a_hash_is_foreign_and_a_part_of_a_bucket_has_no_copies() {
+    let server = NatsServer::start().await;
+    let config = fixture::alone(&server);
+    let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
+    let store: Arc<dyn EventStore> = fixture::opened(&config, &new).await;
+    let client = fixture::client(&config).await;
+    let bucket = store.layout().bucket_of(&StreamName::new("holder-1").unwrap());
+    let (forged, _) = codec::encode(&commit("holder-1", 1), &CommitHash([9; 32])).unwrap();
+    let forged = publish(&client, bucket, expecting(Revision::EMPTY), &forged).await;
+    let keeps = Keeps::default();
+    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
+    let (followed, mut fold) = (Arc::clone(&store), keeps);
+    let _following = tokio::spawn({
+        let progress = progress.clone();
+        async move { follow(&*followed, &mut fold, &progress).await }
+    });
+    eventually("it is foreign", PATIENCE, || async { known.lock().len() == 1 }).await;
+    assert_eq!(progress.state(), FollowState::Live);
+
     let end = store.bucket_tail(bucket).await.unwrap();
-    assert_eq!(end.hash, tail.hash);
-    let (position, tail) = appended(store.append_at(watermark(end), end).await);
-    assert_eq!((position.sequence, tail.revision.to_raw()), (Sequence(3), 3));
-    assert_eq!(store.read_bucket(bucket, Revision::EMPTY).await.unwrap().len(), 2);
+    assert_eq!((end.revision.to_raw(), end.hash), (forged.0, CommitHash::NONE));
+    let declaration = foreign::stream(bucket);
+    let (_, first) = appended(store.append_at(commit(declaration.as_str(), 2), end).await);
+    let (copied, _) = codec::encode(&commit(declaration.as_str(), 2), &CommitHash::NONE).unwrap();
+    publish(&client, bucket, expecting(first.revision), &copied).await;
+    let end = store.bucket_tail(bucket).await.unwrap();
+    let (third, _) = appended(store.append_at(commit(declaration.as_str(), 3), end).await);
+    // The copy stands first in that part.
+    let part = store.read_bucket(bucket, first.revision).await.unwrap();
+    assert_eq!(part.iter().map(|it| it.position).collect::<Vec<_>>(), [third]);
+    progress.wait_for(third).await.unwrap();
+    assert_eq!(known.lock().len(), 2);
 }

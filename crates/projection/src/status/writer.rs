@@ -143,7 +143,7 @@ impl StatusWriter {
         }
         let point = PartitionPoint {
             sequence: commit.position.sequence,
-            reaches: commit.decided_at,
+            reaches: commit.reaches(partition.point_unguarded().reaches),
         };
         partition.write(point, || {
             for change in &self.changes {
@@ -199,6 +199,11 @@ impl StatusWriter {
     #[must_use]
     pub fn foreign(&self, partition: u16) -> Option<&ForeignMessages> {
         self.chains.get(usize::from(partition)).map(|chains| &chains.foreign)
+    }
+
+    /// Whether the end of every bucket with a commit is known: not where a snapshot of an older format was taken.
+    pub(crate) fn ends_are_known(&self) -> bool {
+        self.ends_are_known
     }
 
     fn plan(&mut self, event: &Event, partition: u16, holder_standing: &mut Option<Standing>, alarms: &mut Vec<Alarm>) {

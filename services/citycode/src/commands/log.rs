@@ -149,6 +149,10 @@ async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<Rec
 
 /// Where the declaration stands that names this message, if one does.
 async fn declared_at(store: &dyn EventStore, message: &RecordedCommit) -> Result<Option<Position>, Failure> {
+    // Followers pass over it as it is, and a day has thousands of them.
+    if store.layout().is_of_watermarks(message.bucket) {
+        return Ok(None);
+    }
     let commits = store.read_bucket(message.bucket, Revision::EMPTY).await;
     for commit in commits.map_err(|error| unreadable(&error))? {
         if !citycode_event_store::foreign::is_declarations(&commit.commit.stream) {
