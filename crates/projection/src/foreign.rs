@@ -127,7 +127,13 @@ pub enum Witness {
     Foreign(ForeignMessage),
     /// A commit stood there, and was folded.
     Commit,
+    /// Something stood there and was folded by an older release, or from its snapshot: those took copies of commits for
+    /// commits.
+    Unknown,
 }
+
+/// The first format of snapshots whose writers know foreign messages.
+const FIRST_FORMAT: u16 = 3;
 
 /// What a snapshot of this very log, of either projection, knows of a position. Reads the whole file.
 ///
@@ -139,26 +145,29 @@ pub fn witness(
     partition: u16,
     sequence: u64,
 ) -> Result<Witness, LoadError> {
-    let foreign = match crate::status::load(identity, std::io::BufReader::new(&mut file)) {
+    let judges = crate::snapshot::format_of(&mut file)? >= FIRST_FORMAT;
+    file.rewind().map_err(LoadError::Io)?;
+    let (point, foreign, judges) = match crate::status::load(identity, std::io::BufReader::new(&mut file)) {
         Ok((writer, _)) => {
             let point = writer.point(partition).map_or(0, |point| point.sequence);
             (
                 point,
                 writer.foreign(partition).and_then(|foreign| foreign.at(sequence)),
+                judges && writer.ends_are_known(),
             )
         }
         Err(LoadError::OtherProjection) => {
             file.rewind().map_err(LoadError::Io)?;
             let register = HolderRegister::load(identity, std::io::BufReader::new(&mut file))?;
             let point = register.point(partition).map_or(0, |point| point.sequence);
-            (point, register.foreign(partition).at(sequence))
+            (point, register.foreign(partition).at(sequence), judges)
         }
         Err(error) => return Err(error),
     };
     Ok(match foreign {
-        (point, _) if point < sequence => Witness::NotReached,
-        (_, Some(message)) => Witness::Foreign(message),
-        // What folded a file of an older format stopped at what is no commit.
-        (_, None) => Witness::Commit,
+        None if point < sequence => Witness::NotReached,
+        Some(message) => Witness::Foreign(message),
+        None if judges => Witness::Commit,
+        None => Witness::Unknown,
     })
 }

@@ -23,7 +23,7 @@ mod stream;
 
 pub use check::{check, points};
 pub use header::ProjectionKind;
-pub(crate) use header::{Header, read_header, write_header};
+pub(crate) use header::{Header, format_of, read_header, write_header};
 pub(crate) use stream::{Input, Output};
 
 use std::io;

@@ -44,6 +44,16 @@ pub(crate) fn write_header<W: Write>(
     Ok(())
 }
 
+/// The format of a snapshot, of which nothing else is checked.
+pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
+    let mut input = Input::new(file);
+    match input.array() {
+        Ok(MAGIC) => Ok(u16::from_le_bytes(input.array()?)),
+        Ok(_) | Err(LoadError::Truncated) => Err(LoadError::NotASnapshot),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a header says beside what a reader demands of it.
 pub(crate) struct Header {
     /// The format, from 1 to [`FORMAT_VERSION`].

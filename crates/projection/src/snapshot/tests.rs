@@ -132,6 +132,10 @@ fn files_of_older_formats_are_read_and_written_anew_as_format_3() {
         let (writer, reader) = status::load(&IDENTITY, &old_status[..]).expect("it is read");
         assert_eq!(reader.lookup(code().status, &ClaimsDigest([8; 32])).sequence, 1);
         assert_eq!(writer.ends_with(1, 258, &[3; 32]), None, "how buckets end is not known");
+        for file in [&old_status, &old_register] {
+            let seen = witness(&IDENTITY, std::io::Cursor::new(file), 1, 1);
+            assert_eq!(seen.expect("it is read"), Witness::Unknown);
+        }
         let mut again = Vec::new();
         writer.save(&IDENTITY, &mut again).expect("memory takes everything");
         assert_eq!(older(&again, 3), older(&status, 3));

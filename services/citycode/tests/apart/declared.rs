@@ -56,6 +56,11 @@ async fn migrate(from: &str, to: &str) {
     citycode(&words.map(AsRef::as_ref)).await;
 }
 
+fn genuine_before(position: Position) -> Position {
+    let sequence = citycode_event_store::Sequence(position.sequence.0 - 1);
+    Position { sequence, ..position }
+}
+
 /// A register that has folded a commit at `position`, and everything before.
 fn register_past(store: &dyn EventStore, position: Position, file: &Path) {
     let layout = store.layout();
@@ -102,6 +107,8 @@ async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_an
     // This archive took a commit there that is damaged on the servers since.
     let (proof, honest) = (place("proof"), place("honest"));
     migrate(&servers, &proof).await;
+    let short = place("short");
+    migrate(&servers, &short).await;
     let archive = EmbeddedEventStore::open(proof.as_ref(), &Config::default()).expect("it opens");
     let (genuine, _) = append(&archive, 2, tail).await;
     archive.close();
@@ -121,6 +128,18 @@ async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_an
     register_past(&store, foreign, snapshot.as_ref());
     let refused = declare_with(&city, foreign, &["--no-archive", "--snapshot", &snapshot]).await;
     assert!(refused.0 == 2 && refused.1.contains("the snapshot"), "{refused:?}");
+    let behind = place("behind");
+    register_past(&store, genuine_before(foreign), behind.as_ref());
+    let refused = declare_with(&city, foreign, &["--no-archive", "--snapshot", &behind]).await;
+    assert!(
+        refused.0 == 2 && refused.1.contains(&behind) && refused.1.contains("proves nothing"),
+        "{refused:?}"
+    );
+    let refused = declare_with(&city, foreign, &["--archive", &short]).await;
+    assert!(
+        refused.0 == 2 && refused.1.contains("the archive ends at"),
+        "{refused:?}"
+    );
     let unproved = declare_with(&city, foreign, &[]).await;
     assert!(unproved.0 == 2 && unproved.1.contains("--no-archive"), "{unproved:?}");
 

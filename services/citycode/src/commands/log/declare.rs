@@ -42,6 +42,9 @@ pub(super) struct DeclareArgs {
     /// There is no archive that could be asked.
     #[arg(long, conflicts_with = "archive")]
     no_archive: bool,
+    /// The archive ends before the position, and what it would have there is known from elsewhere.
+    #[arg(long, requires = "archive")]
+    archive_is_behind: bool,
 }
 
 pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
@@ -61,7 +64,7 @@ pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -
     if let Some(at) = declared_at(&*log, &message).await? {
         return told(&message, at, output);
     }
-    evidence::ask_archive(&args.place, &*log, &message).await?;
+    evidence::ask_archive(&args.place, args.archive_is_behind, &*log, &message).await?;
     for snapshot in &args.snapshot {
         evidence::ask_snapshot(snapshot, &*log, &message)?;
     }
@@ -111,6 +114,10 @@ fn check(args: &DeclareArgs) -> Result<(), Failure> {
 /// The foreign message at the position.
 async fn foreign_at(log: &dyn EventStore, position: Position) -> Result<RecordedCommit, Failure> {
     match stands(log, position).await? {
+        Some(message) if log.layout().is_of_watermarks(message.bucket) => Err(Failure::usage(
+            format_args!("{position} stands among the watermarks ({})", message.bucket),
+            "nothing is to be declared there: followers pass over what is no watermark",
+        )),
         Some(message) if message.foreign.is_some() => Ok(message),
         Some(_) => Err(Failure::usage(
             format_args!("a valid commit stands at {position}"),
