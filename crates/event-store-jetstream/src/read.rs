@@ -127,8 +127,9 @@ impl LogClient {
         Ok(Some(Last { commit, time }))
     }
 
-    /// See [`citycode_event_store::EventStore::bucket_tail`]. A watermark follows whatever stands before it. Elsewhere, which of its messages is the last commit only the whole
-    /// bucket tells: the last ones may be copies of earlier commits, each of which follows the copy before it.
+    /// See [`citycode_event_store::EventStore::bucket_tail`]. A watermark follows whatever stands before it. Elsewhere only
+    /// the whole bucket tells which of its messages is the last commit: the last ones may be copies of earlier commits,
+    /// each of which follows the copy before it.
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let Some(last) = self.last_of(bucket).await? else {
             return Ok(BucketTail::EMPTY);
