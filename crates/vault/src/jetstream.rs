@@ -114,6 +114,14 @@ impl JetStreamVault {
         self.pages.sweep().await
     }
 
+    /// Looks whether the vault that was opened still is the one that stands on the servers.
+    ///
+    /// # Errors
+    /// [`VaultError::OtherVault`] where it was made anew meanwhile; [`VaultError::Unavailable`].
+    pub async fn check_identity(&self) -> Result<(), VaultError> {
+        self.pages.check_identity().await
+    }
+
     /// What it was made for.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -283,6 +291,16 @@ impl JetStreamVault {
         let (write, result) = change(&mut page);
         if !write {
             return Ok(Some((result, None)));
+        }
+        if page.revision == 0 {
+            match self.pages.check_identity().await {
+                Ok(()) => {}
+                Err(VaultError::Unavailable(reason)) => {
+                    *why = reason;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
         }
         // A crash after this leaves the superseded version behind, sealed: see the head of this module.
         match self.pages.write(id, &page, newest).await {

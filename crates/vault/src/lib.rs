@@ -46,6 +46,11 @@ pub enum VaultError {
         "a page of the vault stands under a key that this service was not given: is the master key being replaced?"
     )]
     OtherKey,
+    /// Another vault stands on the servers than the one that was opened: it was made anew meanwhile.
+    #[error(
+        "another vault stands on the servers than the one that was opened: it was made anew; start this service again"
+    )]
+    OtherVault,
 }
 
 /// What came of asking for a person by ID number.

@@ -251,7 +251,7 @@ async fn look_for_keys(
     if !pages.keys().is_master() {
         return Err(OpenError::NoKeys);
     }
-    let written = match pages.versions().await {
+    let written = match pages.versions_of_same_vault().await {
         Ok(written) => written,
         Err(error @ VaultError::Unavailable(_)) => {
             *last = error.into();

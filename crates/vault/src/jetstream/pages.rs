@@ -313,6 +313,16 @@ impl Pages {
         self.opened(id, message.map_err(unavailable)?)
     }
 
+    /// Whether the vault that stands there is this one. A stream that was made anew has none of the pages that a process
+    /// knows which opened the one before; written under that one's keys, they would open for nobody.
+    pub(super) async fn check_identity(&self) -> Result<(), VaultError> {
+        let info = api::stream_info(&self.client, STREAM).await.map_err(unavailable)?;
+        match Manifest::from_metadata(&info.metadata()) {
+            Ok(standing) if standing.vault_id == self.vault_id => Ok(()),
+            _ => Err(VaultError::OtherVault),
+        }
+    }
+
     fn check_given(&self, table: Table) -> Result<(), VaultError> {
         match table {
             table if self.keys.has(table) => Ok(()),
@@ -452,6 +462,12 @@ impl Pages {
             self.forget_all_but_last(id.0).await?;
         }
         Ok(())
+    }
+
+    /// As [`Pages::versions`], of this vault alone.
+    pub(super) async fn versions_of_same_vault(&self) -> Result<Vec<(PageId, u64)>, VaultError> {
+        self.check_identity().await?;
+        self.versions().await
     }
 
     /// Every page that was ever written, and how many versions of it the leader has.

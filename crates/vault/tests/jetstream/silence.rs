@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use citycode_jetstream::api;
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
-use citycode_vault::jetstream::{JetStreamVault, OpenError, provision};
+use citycode_vault::jetstream::{JetStreamVault, NewVault, OpenError, provision};
 use citycode_vault::{Vault as _, VaultError};
 use futures::future::join_all;
 
 use crate::fixture::{
     PATIENCE, answered, config, connected, holder, master, new, number, open, patiently, people, person, random,
+    versions,
 };
 
 /// All that a change may take, with room for a busy machine; one deadline after the other would be far beyond.
@@ -95,4 +96,33 @@ async fn a_vault_whose_keys_were_taken_out_is_not_begun_afresh() {
         matches!(refused, OpenError::KeysLost) && !refused.may_pass(),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opened_the_vault_before_it_was_made_anew_writes_nothing_into_the_new_one() {
+    let server = NatsServer::start().await;
+    let config = config(vec![server.url()], 1);
+    let old = open(&config).await;
+    people(&old, 0..1).await;
+    let client = connected(vec![server.url()]).await;
+    let _: serde_json::Value = api::ask(&client, "STREAM.DELETE.KV_CC_VAULT", &serde_json::json!({}))
+        .await
+        .unwrap();
+    let anew = NewVault {
+        vault_id: [3; 16],
+        ..new()
+    };
+    provision(&config, &anew).await.unwrap();
+    let refused = old
+        .find_or_create(&number(1), holder(1, 1), person())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, VaultError::OtherVault), "{refused}");
+    let refused = old.note_erased_up_to(None, &[1]).await.unwrap_err();
+    assert!(matches!(refused, VaultError::OtherVault), "{refused}");
+    assert!(matches!(old.check_identity().await, Err(VaultError::OtherVault)));
+    assert_eq!(versions(&server).await.len(), 0, "nothing stands in the new vault");
+    let opened = open(&config).await;
+    people(&opened, 0..3).await;
+    opened.check_identity().await.unwrap();
 }

@@ -9,6 +9,7 @@
 //! People whom the log registered since the mark and the vault does not know would register again and hold two valid codes.
 //! No issuer serves beside such a vault, and one that finds it while it runs ends. A vault that was begun anew because the
 //! one before was lost knows nobody; the first issuer suspends every living code and then moves the mark.
+//! An issuer that runs and opened the one before writes nothing into it, and ends at its next snapshot.
 //!
 //! A crash between applying and noting leaves the mark behind what was applied: the next start applies some erasures
 //! again, which changes nothing.
@@ -141,34 +142,27 @@ async fn refuse_older(
 /// Moves the vault's mark on; taken like a snapshot, before the register's, which so never says more than the mark.
 pub(super) struct ErasureMark {
     pub(super) vault: Arc<dyn Vault>,
+    /// The same vault, for what it alone can tell.
+    pub(super) on_servers: Arc<JetStreamVault>,
     pub(super) log: Arc<dyn EventStore>,
     pub(super) queue: Arc<ErasureQueue>,
     pub(super) progress: Progress,
     /// Where this issuer left it.
     pub(super) left: Mutex<LogPosition>,
-    /// Ends the service where the vault lacks people of the log.
+    /// Ends the service where the vault lacks people of the log, or is another one.
     pub(super) end: Mutex<Option<oneshot::Sender<StartError>>>,
 }
 
 #[async_trait]
 impl Snapshot for ErasureMark {
     async fn save(&self) {
-        // In this order: what was folded up to there is in the queue, or was.
-        let folded = self.progress.position();
-        if !self.queue.is_done() {
-            return;
-        }
-        let left = self.left.lock().clone();
-        if folded == left {
-            return;
-        }
-        match self.move_on(&left, &folded).await {
-            Ok(reached) => *self.left.lock() = reached,
-            Err(older @ StartError::VaultOlder(_)) => {
-                tracing::error!(error = %older, "AN OLDER VAULT WAS PUT IN PLACE: this service ends");
+        match self.check_and_move_on().await {
+            Ok(()) => {}
+            Err(error) if is_for_good(&error) => {
+                tracing::error!(%error, "ANOTHER VAULT WAS PUT IN PLACE: this service ends");
                 if let Some(end) = self.end.lock().take() {
                     // Nobody listens where it ends already.
-                    let _ = end.send(older);
+                    let _ = end.send(error);
                 }
             }
             Err(error) => tracing::warn!(%error, "the vault's mark of erasures stays where it was"),
@@ -176,7 +170,32 @@ impl Snapshot for ErasureMark {
     }
 }
 
+/// Whether what stands is not the vault that this service opened, or not as new: no other attempt mends that.
+fn is_for_good(error: &StartError) -> bool {
+    use VaultError::{Damaged, OtherKey, OtherVault};
+    matches!(
+        error,
+        StartError::VaultOlder(_) | StartError::Vault(Damaged(_) | OtherKey | OtherVault)
+    )
+}
+
 impl ErasureMark {
+    /// First, whether the vault is the one that was opened: an erasure that waits for another one never is done.
+    async fn check_and_move_on(&self) -> Result<(), StartError> {
+        self.on_servers.check_identity().await.map_err(StartError::Vault)?;
+        // In this order: what was folded up to there is in the queue, or was.
+        let folded = self.progress.position();
+        if !self.queue.is_done() {
+            return Ok(());
+        }
+        let left = self.left.lock().clone();
+        if folded != left {
+            let reached = self.move_on(&left, &folded).await?;
+            *self.left.lock() = reached;
+        }
+        Ok(())
+    }
+
     async fn move_on(&self, left: &LogPosition, folded: &LogPosition) -> Result<LogPosition, StartError> {
         let reached = later_of(left, folded);
         let moved = self

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use citycode_event_store::follow::Progress;
 use citycode_holder_log::SystemFold;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
 use citycode_service_kit::health::{Component, HealthRegistry};
@@ -50,22 +51,14 @@ pub(super) async fn open(
         spawn_erasures(Arc::clone(&vault), erased, component.clone()),
         ground.answer_echoes(surroundings),
     ];
-    let reached = tokio::select! {
-        reached = async {
-            desk.progress.wait_until_live().await.map_err(StartError::Follow)?;
-            // Whom the log called erased on the way is forgotten before anybody is served.
-            erasures.wait_until_done().await;
-            Ok(())
-        } => reached,
-        () = stopped.clone().wait() => Err(StartError::Interrupted),
-    };
-    reached?;
+    reach_the_present(&desk.progress, &erasures, stopped).await?;
     let folded = desk.progress.position();
     let settle = || age.settle(&*vault, &desk.desk.log, &folded, surroundings);
     let left = patiently(&component, settle).await?;
     let (end, ended) = oneshot::channel();
     let mark = ErasureMark {
         vault,
+        on_servers,
         log: Arc::clone(&ground.log),
         queue: Arc::clone(&erasures),
         progress: desk.progress.clone(),
@@ -93,6 +86,18 @@ pub(super) async fn open(
         kept: Some(Box::new(ground.state)),
         ended: Some(ended),
     })
+}
+
+/// Waits until the log is folded, and whom it called erased on the way is forgotten: nobody is served before.
+async fn reach_the_present(progress: &Progress, erasures: &ErasureQueue, stopped: &Signal) -> Result<(), StartError> {
+    tokio::select! {
+        reached = async {
+            progress.wait_until_live().await.map_err(StartError::Follow)?;
+            erasures.wait_until_done().await;
+            Ok(())
+        } => reached,
+        () = stopped.clone().wait() => Err(StartError::Interrupted),
+    }
 }
 
 /// Tries as long as the vault does not answer.

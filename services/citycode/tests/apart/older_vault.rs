@@ -192,7 +192,11 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
     let old = life.issue(&city, &person).await;
     life.is_decided(&city, &old, "admit_after_id_check/id_check_required")
         .await;
-    life.stop().await;
+    // One issuer runs on beneath what follows.
+    let Life { door, issuing, others } = life;
+    for service in others.into_iter().chain([door]) {
+        assert!(service.terminate(DEADLINE).await.success());
+    }
     let log_id = std::fs::read_to_string(city.state("issuer").join("log-id")).expect("it notes the log");
     let (anew, log_anew) = (format!("vault={}", log_id.trim()), format!("log={}", log_id.trim()));
     let provision = ["provision", "--partitions", "4", "--vault-pages", "64"];
@@ -212,6 +216,9 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
     let words = with(&["--begin-anew", &anew]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     succeeds(&city, "provision", &words).await;
+    let (status, said) = issuing.ended(DEADLINE).await;
+    let names = said.contains("ANOTHER VAULT WAS PUT IN PLACE") && said.contains("another vault stands");
+    assert!(!status.success() && names, "{said}");
     refused(&["--begin-anew", &anew], &["the part `vault` is not lost"]).await;
     city.provision().await;
 
