@@ -99,7 +99,7 @@ impl Due {
     async fn destroy(self, vault: &dyn Vault) -> Result<(), VaultError> {
         match self {
             Self::Person(holder) => vault.erase(holder).await,
-            Self::Name(holder, change, position) => apply_name(vault, holder, change, position).await,
+            Self::Name(holder, change, position) => apply_name(vault, holder, change, position).await.map(drop),
         }
     }
 }
@@ -114,15 +114,16 @@ pub async fn apply_name(
     holder: HolderId,
     change: NameChangeId,
     position: Position,
-) -> Result<(), VaultError> {
-    if vault.apply_name(holder, change).await? == NameApplied::NotStaged {
+) -> Result<NameApplied, VaultError> {
+    let applied = vault.apply_name(holder, change).await?;
+    if applied == NameApplied::NotStaged {
         tracing::warn!(
             %position,
             "the vault is older than a correction of a name that the log has, and has the name from before: an officer must \
              correct the name again"
         );
     }
-    Ok(())
+    Ok(applied)
 }
 
 /// Erased holders and corrected names as the log has them, for the vault to forget.

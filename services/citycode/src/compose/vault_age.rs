@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, LogPosition, Revision, SubscriptionBatch};
+use citycode_event_store::{EventStore, LogPosition, Position, Revision, SubscriptionBatch};
 use citycode_holder_log::{folded_events, holder_of, holder_stream};
 use citycode_issuer::{ErasureQueue, apply_name};
-use citycode_vault::Vault;
+use citycode_vault::{NameApplied, Vault};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::StartError;
@@ -20,10 +20,12 @@ use super::snapshots::Snapshot;
 /// Holders that are looked up at once: on servers each look is a round trip.
 const AT_ONCE: usize = 64;
 
-/// Holders whom the log has and the vault does not.
+/// What the log has and the vault does not.
 #[derive(Default, Debug)]
 pub(crate) struct Unknown {
     pub(crate) holders: Vec<HolderId>,
+    /// Corrections of names that the vault lost: it has the name from before, and an officer must correct it again.
+    pub(crate) old_names: Vec<Position>,
     /// When the first and the last of them registered, Unix seconds.
     between: Option<(i64, i64)>,
 }
@@ -98,7 +100,9 @@ pub(crate) async fn compare(
         vault.erase(*holder).await?;
     }
     for (holder, change, position) in renamed {
-        apply_name(vault, holder, change, position).await?;
+        if apply_name(vault, holder, change, position).await? == NameApplied::NotStaged {
+            unknown.old_names.push(position);
+        }
     }
     registered.retain(|(holder, _)| !erased.contains(holder));
     let looks = futures::stream::iter(registered).map(|(holder, at)| async move {

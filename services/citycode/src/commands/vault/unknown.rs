@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{LogPosition, Sequence};
+use citycode_event_store::{LogPosition, Position, Sequence};
 use citycode_holder_log::HolderLog;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
@@ -46,7 +46,7 @@ pub(super) struct UnknownArgs {
     /// Revoke the codes for good instead of suspending them.
     #[arg(long)]
     revoke: bool,
-    /// How many codes are meant; asked for where they are more than one living code in 1,000.
+    /// How many codes are meant at most; asked for where they are more than one living code in 1,000.
     #[arg(long)]
     count: Option<u64>,
     /// Only list them.
@@ -75,7 +75,7 @@ pub(super) async fn run(
     let found = codes_to_end(&log, Whose::Of(&people), end, now);
     let codes = Listed::new(living, &found);
     if args.dry_run {
-        return codes.tell(0, end, output);
+        return codes.tell(0, end, &[], output);
     }
     confirm(args.count, &codes)?;
     let known = folded(&log);
@@ -84,16 +84,15 @@ pub(super) async fn run(
     let mark = before.clone().unwrap_or_else(|| vec![0; known.partitions()]);
     let mark = LogPosition::from_sequences(mark.into_iter().map(Sequence).collect());
     let compared = vault_age::compare(&*place.store, vault, mark, &known).await;
-    compared.map_err(StartError::into_failure)?;
+    let old_names = compared.map_err(StartError::into_failure)?.old_names;
     let ended = end_codes(&log, found, end, &surroundings).await;
-    let ended = ended.map_err(StartError::into_failure)?;
+    let ended = ended.map_err(|error| cut_short(error, end, &old_names))?;
     let reached: Vec<u64> = known.iter().map(|(_, sequence)| sequence.0).collect();
     let noted = vault.note_erased_up_to(before.as_deref(), &reached).await;
-    if !noted.map_err(|error| failed(&error))? {
-        let why = "an issuer works on the vault meanwhile";
-        return Err(refused(why, "stop every issuer and run it again"));
+    if !noted.map_err(|error| cut_short(error, end, &old_names))? {
+        return Err(cut_short("an issuer works on the vault meanwhile", end, &old_names));
     }
-    codes.tell(ended, end, output)
+    codes.tell(ended, end, &old_names, output)
 }
 
 /// The codes that are meant, and how many live.
@@ -114,7 +113,7 @@ impl Listed {
         self.codes.len() as u64
     }
 
-    fn tell(&self, ended: u64, end: End, output: Output) -> Result<(), Failure> {
+    fn tell(&self, ended: u64, end: End, old_names: &[Position], output: Output) -> Result<(), Failure> {
         let revoked = end == End::Revoked;
         let whole = json!({
             "living": self.living,
@@ -122,12 +121,18 @@ impl Listed {
             "ended": ended,
             "revoked": revoked,
             "codes": self.codes,
+            "old_names": old_names.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         let mut facts = vec![
             ("living codes", self.living.to_string()),
             ("of people whom the vault does not know", self.count().to_string()),
         ];
         facts.extend(self.codes.iter().map(|code| ("code", code.clone())));
+        facts.extend(
+            old_names
+                .iter()
+                .map(|position| ("correct this name again", position.to_string())),
+        );
         facts.push((if revoked { "revoked now" } else { "suspended now" }, ended.to_string()));
         output.thing(&whole, &facts)
     }
@@ -137,7 +142,8 @@ impl Listed {
 fn confirm(typed: Option<u64>, codes: &Listed) -> Result<(), Failure> {
     let (count, living) = (codes.count(), codes.living);
     let is_large = count * LARGEST_SHARE > living;
-    if typed == Some(count) || (typed.is_none() && !is_large) {
+    // A run that was cut short ended some of them: what is left is no more than what was typed.
+    if typed.map_or(!is_large, |most| count <= most) {
         return Ok(());
     }
     let why = format!("{count} of {living} living codes have a holder or guardian whom the vault does not know");
@@ -173,7 +179,57 @@ fn refused(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
     Failure::local("nothing was suspended", why, what_to_do)
 }
 
+/// A failure after codes were ended, or may have been. What the vault lost is told now: the next run may not find it again.
+fn cut_short(why: impl std::fmt::Display, end: End, old_names: &[Position]) -> Failure {
+    let ended = if end == End::Revoked { "revoked" } else { "suspended" };
+    let mut fix = "stop every issuer, mend that, and run it again as before: it goes on".to_owned();
+    if !old_names.is_empty() {
+        let positions: Vec<String> = old_names.iter().map(ToString::to_string).collect();
+        fix = format!("{fix}. Names to correct again, by the log: {}", positions.join(", "));
+    }
+    let what = format_args!("codes may have been {ended} already, and the step is not finished");
+    Failure::of_code(Code::Unavailable, what, why, Some(&fix))
+}
+
 fn failed(error: &dyn std::fmt::Display) -> Failure {
     let what = format_args!("the codes of unknown people were not all found");
     Failure::of_code(Code::Unavailable, what, error, Some("mend that and run it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use citycode_event_store::Partition;
+
+    use super::*;
+
+    #[test]
+    fn a_count_is_the_most_that_is_meant_so_that_what_was_cut_short_goes_on_under_it() {
+        let listed = |codes: usize| Listed {
+            living: 10_000,
+            codes: vec![String::new(); codes],
+        };
+        for (typed, codes, is_done) in [
+            (None, 10, true),
+            (None, 11, false),
+            (Some(11), 11, true),
+            (Some(11), 3, true),
+            (Some(11), 12, false),
+            (Some(0), 1, false),
+        ] {
+            assert_eq!(confirm(typed, &listed(codes)).is_ok(), is_done, "{typed:?} {codes}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_cut_short_does_not_say_that_nothing_was_done_and_names_what_the_vault_lost() {
+        let lost = [Position {
+            partition: Partition(3),
+            sequence: Sequence(17),
+        }];
+        let failure = cut_short("no answer", End::Suspended, &lost);
+        let said = format!("{failure:?}");
+        for part in ["may have been suspended", "run it again", &lost[0].to_string()] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 }
