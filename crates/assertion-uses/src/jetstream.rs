@@ -1,9 +1,11 @@
 //! The register of a city, on NATS JetStream: whichever instance takes an assertion, it is used once.
 //!
 //! ```text
-//! stream   CC_ASSERTION_USES    cc.assertion.v1.<name: 32 hex digits>    one message: the request, 32 bytes
+//! stream   CC_ASSERTION_USES    cc.assertion.v1.<register: 32 hex digits>.<name: 32 hex digits>
+//!                               one message: the request, 32 bytes
 //! metadata citycode.assertions.format      1
 //!          citycode.assertions.log_id      <32 hex digits>
+//!          citycode.assertions.id          <32 hex digits: which register it is, random>
 //!          citycode.assertions.check       <32 hex digits: that services have the key>
 //!          citycode.assertions.takes_from  <decimal, Unix seconds: assertions made before are not taken>
 //! ```
@@ -12,8 +14,11 @@
 //! instances' clocks may be wrong by nine minutes before a use is forgotten too early.
 //!
 //! The connection is made at the first use: a city whose channels need no assertions needs no register, and one whose
-//! register is missing serves everything else. Whatever goes wrong, the stream is looked at again before the next use:
-//! it may have been made anew meanwhile.
+//! register is missing serves everything else.
+//!
+//! A register that was lost and made anew forgot what was used, and does not take assertions of that time. It has an id
+//! of its own, which stands in its subjects: whoever looked at the one before writes to subjects that no stream has any
+//! more, and looks again.
 
 use std::time::Duration;
 
@@ -30,8 +35,8 @@ use crate::{AssertionUse, AssertionUses, Unavailable, Used, UsesKey};
 
 /// The stream.
 pub const STREAM: &str = "CC_ASSERTION_USES";
-/// Its subjects.
-pub const SUBJECTS: &str = "cc.assertion.v1.*";
+/// The subjects of every register, for permissions; [`register_of`] knows those of one.
+pub const SUBJECTS: &str = "cc.assertion.v1.*.*";
 /// Those without the last token.
 const SUBJECT: &str = "cc.assertion.v1";
 /// How long a use is kept, by the servers' clock.
@@ -93,21 +98,41 @@ impl OpenError {
     }
 }
 
-/// Makes the register if there is none; then it takes assertions made at `takes_from` or later, in Unix seconds.
+/// A register to make where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRegister {
+    /// Which register it is: 16 random bytes.
+    pub id: [u8; 16],
+    /// It takes assertions made at this time or later, in Unix seconds.
+    pub takes_from: i64,
+}
+
+/// The id, in hex, of the register whose subjects these are, if they are those of one.
+#[must_use]
+pub fn register_of(subjects: &[&str]) -> Option<String> {
+    let [subject] = subjects else { return None };
+    let id = subject.strip_prefix(SUBJECT)?.strip_prefix('.')?.strip_suffix(".*")?;
+    let bytes = HEXLOWER.decode(id.as_bytes()).ok()?;
+    (bytes.len() == 16).then(|| id.to_owned())
+}
+
+/// Makes the register if there is none.
 ///
 /// # Errors
 /// [`OpenError`].
-pub async fn provision(config: &UsesConfig, key: &UsesKey, takes_from: i64) -> Result<(), OpenError> {
+pub async fn provision(config: &UsesConfig, key: &UsesKey, new: &NewRegister) -> Result<(), OpenError> {
     let client = citycode_jetstream::connect(&config.connection, |_| ()).await?;
     match api::stream_info(&client, STREAM).await {
         Ok(_) => {}
         Err(error) if error.has_code(code::STREAM_NOT_FOUND) => {
-            let mut request = stream(config.replicas);
+            let id = HEXLOWER.encode(&new.id);
+            let mut request = stream(config.replicas, &id);
             let metadata = json!({
                 "citycode.assertions.format": FORMAT,
                 "citycode.assertions.log_id": HEXLOWER.encode(&config.log_id),
+                "citycode.assertions.id": id,
                 "citycode.assertions.check": HEXLOWER.encode(&key.check(&config.log_id)),
-                "citycode.assertions.takes_from": takes_from.to_string(),
+                "citycode.assertions.takes_from": new.takes_from.to_string(),
             });
             request.insert("metadata".into(), metadata);
             let made = api::make_stream(&client, STREAM, &Value::Object(request)).await;
@@ -130,6 +155,14 @@ pub struct JetStreamAssertionUses {
 #[derive(Clone)]
 struct Opened {
     client: Client,
+    register: Register,
+}
+
+/// What the stream says of itself.
+#[derive(Clone)]
+struct Register {
+    /// In hex.
+    id: String,
     takes_from: i64,
 }
 
@@ -160,28 +193,35 @@ impl JetStreamAssertionUses {
         }
         let connecting = || citycode_jetstream::connect(&self.config.connection, |_| ());
         let client = self.client.get_or_try_init(connecting).await?.clone();
-        let takes_from = look(&client, &self.config, &self.key).await?;
-        Ok(opened.insert(Opened { client, takes_from }).clone())
+        let register = look(&client, &self.config, &self.key).await?;
+        Ok(opened.insert(Opened { client, register }).clone())
+    }
+
+    async fn open_again(&self) -> Result<Opened, OpenError> {
+        *self.opened.lock().await = None;
+        self.open().await
     }
 
     async fn register_until_answered(&self, used: &AssertionUse) -> Result<Used, Unavailable> {
-        let Opened { client, takes_from } = self.open().await.map_err(failed)?;
-        if used.made_at < takes_from {
-            return Ok(Used::TooOld);
-        }
-        let subject = format!("{SUBJECT}.{}", HEXLOWER.encode(&self.key.name(used)));
+        let mut opened = self.open().await.map_err(failed)?;
+        let name = HEXLOWER.encode(&self.key.name(used));
         let request = self.key.request(used);
         loop {
+            let Opened { client, register } = &opened;
+            if used.made_at < register.takes_from {
+                return Ok(Used::TooOld);
+            }
+            let subject = format!("{SUBJECT}.{}.{name}", register.id);
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
-            let published = publish(&client, subject.clone(), headers, request.to_vec().into()).await;
+            let published = publish(client, subject.clone(), headers, request.to_vec().into()).await;
             match published {
                 // Durable. A crash from here on leaves a use that its repeat finds.
                 Published::Written(_) => return Ok(Used::Now),
                 // No message id is sent: whatever stands there tells whether it is this one.
                 Published::WrongRevision | Published::Known(_) => {
                     let asked = json!({ "last_by_subj": subject });
-                    let found = api::get_from_leader(&client, STREAM, &asked).await.map_err(failed)?;
+                    let found = api::get_from_leader(client, STREAM, &asked).await.map_err(failed)?;
                     if let Some(found) = found {
                         let same = found.payload.as_ref() == request.as_slice();
                         return Ok(if same { Used::Before } else { Used::ForAnother });
@@ -189,11 +229,12 @@ impl JetStreamAssertionUses {
                 }
                 // What was sent may stand there: the repeat finds it.
                 Published::Unanswered | Published::InFlight(_) => {}
-                // Nobody listens: no leader, or no stream any more.
+                // Nobody listens: no leader, or no stream any more, or one that was made anew.
                 Published::NotNow(why) => {
-                    let info = api::stream_info(&client, STREAM).await;
-                    if info.is_err_and(|error| error.has_code(code::STREAM_NOT_FOUND)) {
-                        return Err(failed(OpenError::NoRegister));
+                    match self.open_again().await {
+                        Ok(again) => opened = again,
+                        Err(error) if error.may_pass() => {}
+                        Err(error) => return Err(failed(error)),
                     }
                     tracing::debug!(why, "a use of an assertion is sent again");
                 }
@@ -216,8 +257,8 @@ impl AssertionUses for JetStreamAssertionUses {
     }
 }
 
-/// Since when the register that stands there takes assertions, if it is this city's and loses none.
-async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<i64, OpenError> {
+/// The register that stands there, if it is this city's and loses no use.
+async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<Register, OpenError> {
     let info = api::stream_info(client, STREAM).await.map_err(|error| {
         if error.has_code(code::STREAM_NOT_FOUND) {
             OpenError::NoRegister
@@ -236,7 +277,8 @@ async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<i64
     if word("log_id")? != HEXLOWER.encode(&config.log_id) {
         return Err(OpenError::OtherLog);
     }
-    let mismatches = settings::compare(&stream(config.replicas), &info.config);
+    let id = word("id")?;
+    let mismatches = settings::compare(&stream(config.replicas, id), &info.config);
     if !mismatches.is_empty() {
         return Err(OpenError::WrongSettings(mismatches));
     }
@@ -244,14 +286,17 @@ async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<i64
         return Err(OpenError::OtherKey);
     }
     let takes_from = word("takes_from")?.parse();
-    takes_from.map_err(|_| OpenError::Manifest("takes_from"))
+    Ok(Register {
+        id: id.to_owned(),
+        takes_from: takes_from.map_err(|_| OpenError::Manifest("takes_from"))?,
+    })
 }
 
 /// One message a subject, which nothing takes out but time.
-fn stream(replicas: u8) -> Map<String, Value> {
+fn stream(replicas: u8, id: &str) -> Map<String, Value> {
     let settings = json!({
         "name": STREAM,
-        "subjects": [SUBJECTS],
+        "subjects": [format!("{SUBJECT}.{id}.*")],
         "retention": "limits",
         "storage": "file",
         "discard": "new",

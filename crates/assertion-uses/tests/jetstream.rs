@@ -1,6 +1,6 @@
 //! The register of a city, on real servers.
 
-use citycode_assertion_uses::jetstream::{JetStreamAssertionUses, OpenError, UsesConfig, provision};
+use citycode_assertion_uses::jetstream::{JetStreamAssertionUses, NewRegister, OpenError, UsesConfig, provision};
 use citycode_assertion_uses::{AssertionUse, AssertionUses as _, Used, UsesKey};
 use citycode_jetstream::Connection;
 use citycode_testkit::NatsServer;
@@ -20,6 +20,13 @@ fn key(byte: u8) -> UsesKey {
     UsesKey::new(Zeroizing::new([byte; 32]))
 }
 
+fn new(id: u8, takes_from: i64) -> NewRegister {
+    NewRegister {
+        id: [id; 16],
+        takes_from,
+    }
+}
+
 fn used(assertion: u8, request: u8) -> AssertionUse {
     AssertionUse {
         assertion: [assertion; 32],
@@ -32,7 +39,7 @@ fn used(assertion: u8, request: u8) -> AssertionUse {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_instances_one_registers_a_use_and_the_other_learns_of_it() {
     let server = NatsServer::start().await;
-    provision(&config(&server), &key(7), NOW).await.expect("made");
+    provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
     let [one, other] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
     for assertion in 0..50 {
         let (first, second) = tokio::join!(
@@ -66,8 +73,10 @@ async fn a_register_of_another_city_under_another_key_or_set_up_to_forget_is_not
     let absent = JetStreamAssertionUses::new(config(&server), key(7));
     assert!(matches!(absent.check().await, Err(OpenError::NoRegister)));
     assert!(absent.register(used(1, 1), NOW).await.is_err());
-    provision(&config(&server), &key(7), NOW).await.expect("made");
-    provision(&config(&server), &key(7), NOW + 50).await.expect("it stands");
+    provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
+    provision(&config(&server), &key(7), &new(2, NOW + 50))
+        .await
+        .expect("it stands");
     assert_eq!(
         absent.register(used(1, 1), NOW).await.expect("it is there now"),
         Used::Now
@@ -94,4 +103,28 @@ async fn a_register_of_another_city_under_another_key_or_set_up_to_forget_is_not
     assert!(changed["error"].is_null(), "{changed}");
     let starting = JetStreamAssertionUses::new(config(&server), key(7));
     assert!(matches!(starting.check().await, Err(OpenError::WrongSettings(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_idle_while_the_register_was_lost_and_made_anew_takes_nothing_of_the_time_before() {
+    let server = NatsServer::start().await;
+    provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
+    let [one, idle] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
+    idle.check().await.expect("it stands");
+    assert_eq!(one.register(used(1, 1), NOW).await.expect("an answer"), Used::Now);
+    let client = async_nats::connect(server.url()).await.expect("a server");
+    let deleted = client
+        .request("$JS.API.STREAM.DELETE.CC_ASSERTION_USES", "".into())
+        .await;
+    let deleted: serde_json::Value = serde_json::from_slice(&deleted.expect("an answer").payload).expect("JSON");
+    assert_eq!(deleted["success"], true, "{deleted}");
+    provision(&config(&server), &key(7), &new(2, NOW + 1))
+        .await
+        .expect("made anew");
+    let replayed = idle.register(used(1, 2), NOW).await;
+    assert_eq!(replayed.expect("an answer"), Used::TooOld);
+    let mut fresh = used(2, 1);
+    fresh.made_at = NOW + 1;
+    assert_eq!(idle.register(fresh, NOW + 1).await.expect("an answer"), Used::Now);
+    assert_eq!(one.register(fresh, NOW + 1).await.expect("an answer"), Used::Before);
 }

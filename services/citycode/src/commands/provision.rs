@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use citycode_assertion_uses::UsesKey;
-use citycode_assertion_uses::jetstream::{self as uses, UsesConfig};
+use citycode_assertion_uses::jetstream::{self as uses, NewRegister, UsesConfig};
 use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream as jetstream;
 use citycode_projection::snapshot::ProjectionKind;
@@ -36,6 +36,13 @@ use crate::up::BeginAnew;
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
     vault-provision.nk, scans-provision.nk): take them off this machine until the next time. Whoever has them while a \
     stream is missing may make it as they like.";
+/// How far clocks of the city's machines may be apart so that a register that is made beside a log that stood before takes
+/// nothing that another machine may have taken already.
+const CLOCKS_APART_SECONDS: i64 = 60;
+/// What whoever provisioned a city without a register is told.
+const NO_REGISTER: &str = "No register of used assertions was made: the folder `keys` has no assertion-uses.key, and no \
+    [assertion_provider] is configured here. Before a channel asks for assertions: `citycode secrets`, the new accounts.conf \
+    to the servers, and this again.";
 /// Its name to the servers.
 const CLIENT: &str = "citycode provision";
 
@@ -117,16 +124,15 @@ pub(crate) async fn run(
         provision_scans(args, &settings, log_id, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
-    if !args.no_assertions {
-        provision_assertions(args, &settings, &log, (log_id, is_new), clock).await?;
-    }
+    let assertions = !args.no_assertions
+        && provision_assertions(args, &settings, &log, (log_id, is_new), (clock, &**entropy)).await?;
     let whole = json!({
         "log_id": log_id.to_string(),
         "new": is_new,
         "minimum_reader": minimum_reader.0,
         "vault": !args.no_vault,
         "scans": !args.no_scans,
-        "assertions": !args.no_assertions,
+        "assertions": assertions,
     });
     let facts = [
         ("log", log_id.to_string()),
@@ -229,25 +235,42 @@ async fn provision_vault(
     made.map_err(|error| unavailable("the vault was not made", &error))
 }
 
-/// A register beside a log that stood before takes no assertions of the time before it: services of an earlier release
-/// remembered for themselves which were used.
+/// Whether there is a register. One beside a log that stood before takes no assertions of the time before it: services of
+/// an earlier release remembered for themselves which were used.
+///
+/// A city that was made before there was a register has neither its key nor room for it. Where no provider is named either
+/// that is no mistake.
 async fn provision_assertions(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
     log: &jetstream::Config,
     (log_id, is_new): (LogId, bool),
-    clock: &dyn Clock,
-) -> Result<(), Failure> {
+    (clock, entropy): (&dyn Clock, &dyn Entropy),
+) -> Result<bool, Failure> {
+    let keys = settings.keys.as_ref();
+    let has_key = keys.is_some_and(|folder| folder.join(ASSERTION_USES_KEY).exists());
+    if !has_key && settings.assertion_provider.is_none() {
+        output::note(NO_REGISTER);
+        return Ok(false);
+    }
     let key = UsesKey::new(secret(settings, ASSERTION_USES_KEY)?);
     let config = UsesConfig {
         connection: log.connection.clone(),
         replicas: log.replicas,
         log_id: log_id.0,
     };
-    let takes_from = if is_new { 0 } else { clock.now().plus(LEEWAY_SECONDS).0 };
-    let provision = || uses::provision(&config, &key, takes_from);
+    // Drawn and looked up at each attempt: assertions are taken elsewhere while this one waits.
+    let provision = async || {
+        let beginning = clock.now().plus(LEEWAY_SECONDS + CLOCKS_APART_SECONDS).0;
+        let new = NewRegister {
+            id: entropy.array(),
+            takes_from: if is_new { 0 } else { beginning },
+        };
+        uses::provision(&config, &key, &new).await
+    };
     let made = patiently(args.wait, provision, uses::OpenError::may_pass).await;
-    made.map_err(|error| unavailable("the register of used assertions was not made", &error))
+    made.map_err(|error| unavailable("the register of used assertions was not made", &error))?;
+    Ok(true)
 }
 
 async fn provision_scans(
@@ -292,20 +315,23 @@ fn secret(settings: &ServiceSettings, name: &str) -> Result<Zeroizing<[u8; 32]>,
     files::read_secret(&folder.join(name)).map_err(|error| StartError::File(error).into_failure())
 }
 
-/// Tries once a second for so many seconds, as long as waiting may help.
+/// Tries once a second, as long as waiting may help; no attempt begins once so many seconds are over.
 async fn patiently<T, E: std::fmt::Display>(
     seconds: u64,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
     may_pass: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
-    for _ in 0..seconds {
-        match attempt().await {
-            Err(error) if may_pass(&error) => tracing::info!(%error, "waiting"),
+    let second = std::time::Duration::from_secs(1);
+    let mut deadline = std::pin::pin!(tokio::time::sleep(second * u32::try_from(seconds).unwrap_or(u32::MAX)));
+    loop {
+        let ended = attempt().await;
+        let is_over = seconds == 0 || futures::poll!(&mut deadline).is_ready();
+        match ended {
+            Err(error) if may_pass(&error) && !is_over => tracing::info!(%error, "waiting"),
             ended => return ended,
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(second).await;
     }
-    attempt().await
 }
 
 fn not_made(why: impl std::fmt::Display, what_to_do: &str) -> Failure {

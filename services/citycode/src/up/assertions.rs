@@ -18,7 +18,8 @@ const FILE: &str = "assertion-uses.redb";
 /// Takes assertions of the configured provider.
 ///
 /// A register that is made beside a log that stood before takes none of the time before it: an earlier start, of a release
-/// that remembered uses in memory alone, may have taken them. Clocks of provider and machine differ by the leeway.
+/// that remembered uses in memory alone, may have taken them. Clocks of provider and machine differ by the leeway, and an
+/// assertion may have been taken in this very second.
 ///
 /// # Errors
 /// [`StartError`]: the provider's keys or the register cannot be used.
@@ -30,7 +31,7 @@ pub(super) fn open(
     let Some(provider) = &settings.assertion_provider else {
         return Ok(None);
     };
-    let takes_from = (!ground.first).then(|| clock.now().plus(LEEWAY_SECONDS).0);
+    let takes_from = (!ground.first).then(|| clock.now().plus(LEEWAY_SECONDS + 1).0);
     let key = UsesKey::new(ground.assertion_uses_key.clone());
     let uses = EmbeddedAssertionUses::open(&ground.folder.join(FILE), key, takes_from)?;
     Ok(Some(assertion_desk(provider, Arc::new(uses))?))

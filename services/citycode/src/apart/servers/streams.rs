@@ -137,7 +137,12 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
                 json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]),
             ))
         }
-        uses::STREAM => Some((Group::Assertions, json!([uses::SUBJECTS]))),
+        // Which register it is stands in its subject.
+        uses::STREAM => {
+            let subjects = config["subjects"].as_array()?.iter().map(Value::as_str);
+            uses::register_of(&subjects.collect::<Option<Vec<_>>>()?)?;
+            Some((Group::Assertions, config["subjects"].clone()))
+        }
         "KV_CC_VAULT" => Some((Group::Vault, json!(["$KV.CC_VAULT.>"]))),
         "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
         _ => day("CC_SCANS_", "cc.scan.v1").or_else(|| day("CC_REGISTERED_", "cc.reg.v1")),
@@ -180,7 +185,7 @@ mod tests {
             (
                 "LOG",
                 "CC_ASSERTION_USES",
-                subjects(&["cc.assertion.v1.*"]),
+                subjects(&["cc.assertion.v1.0123456789abcdef0123456789abcdef.*"]),
                 Group::Assertions,
             ),
             ("VAULT", "KV_CC_VAULT", subjects(&["$KV.CC_VAULT.>"]), Group::Vault),
@@ -218,8 +223,13 @@ mod tests {
             (
                 "LOG",
                 "CC_ASSERTION_USES",
-                with(subjects(&["cc.assertion.v1.*"]), "republish", injecting.clone()),
+                with(
+                    subjects(&["cc.assertion.v1.0123456789abcdef0123456789abcdef.*"]),
+                    "republish",
+                    injecting.clone(),
+                ),
             ),
+            ("LOG", "CC_ASSERTION_USES", subjects(&["cc.assertion.v1.*.*"])),
             (
                 "VAULT",
                 "KV_CC_VAULT",

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | provision | LOG | makes and inspects the streams of partitions, snapshots and used assertions, by name | its answers |
 //! | upgrade | LOG | inspects and changes the streams of partitions; no service's | its answers |
-//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; used assertions, `cc.assertion.v1.*`; reads the log | its answers, nonces, their lists, the tail |
+//! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; used assertions, `cc.assertion.v1.*.*`; reads the log | its answers, nonces, their lists, the tail |
 //! | restore | LOG | makes the streams of partitions, reads the log, commits: moves a whole log here; no service's | its answers, the tail |
 //! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; nonces | its answers, their lists, the tail |
 //! | vault-provision | VAULT | makes and inspects its stream | its answers |

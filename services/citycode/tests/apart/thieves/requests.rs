@@ -134,7 +134,7 @@ const OF_CITY: [&str; 30] = [
     "$O.CC_STATUS_SNAPSHOTS.C.x",
     "$O.CC_STATUS_SNAPSHOTS.M.x",
     "$O.CC_REGISTER_SNAPSHOTS.C.x",
-    "cc.assertion.v1.x",
+    "cc.assertion.v1.x.x",
     "cc.scan.v1.TODAY.x",
     "cc.reg.v1.TODAY.0000",
     "cc.scankey.v1.TODAY",
