@@ -112,12 +112,7 @@ async fn an_instance_that_was_idle_while_the_register_was_lost_and_made_anew_tak
     let [one, idle] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
     idle.check().await.expect("it stands");
     assert_eq!(one.register(used(1, 1), NOW).await.expect("an answer"), Used::Now);
-    let client = async_nats::connect(server.url()).await.expect("a server");
-    let deleted = client
-        .request("$JS.API.STREAM.DELETE.CC_ASSERTION_USES", "".into())
-        .await;
-    let deleted: serde_json::Value = serde_json::from_slice(&deleted.expect("an answer").payload).expect("JSON");
-    assert_eq!(deleted["success"], true, "{deleted}");
+    delete_register(&server).await;
     provision(&config(&server), &key(7), &new(2, NOW + 1))
         .await
         .expect("made anew");
@@ -127,4 +122,21 @@ async fn an_instance_that_was_idle_while_the_register_was_lost_and_made_anew_tak
     fresh.made_at = NOW + 1;
     assert_eq!(idle.register(fresh, NOW + 1).await.expect("an answer"), Used::Now);
     assert_eq!(one.register(fresh, NOW + 1).await.expect("an answer"), Used::Before);
+    // Made by a clock that is far ahead, and again by one that is right.
+    for (register, takes_from, becomes) in [(3, NOW + 10_000, Used::TooOld), (4, NOW + 2, Used::Now)] {
+        delete_register(&server).await;
+        let made = provision(&config(&server), &key(7), &new(register, takes_from)).await;
+        made.expect("made anew");
+        fresh.made_at = NOW + 3;
+        assert_eq!(one.register(fresh, NOW + 3).await.expect("an answer"), becomes);
+    }
+}
+
+async fn delete_register(server: &NatsServer) {
+    let client = async_nats::connect(server.url()).await.expect("a server");
+    let deleted = client
+        .request("$JS.API.STREAM.DELETE.CC_ASSERTION_USES", "".into())
+        .await;
+    let deleted: serde_json::Value = serde_json::from_slice(&deleted.expect("an answer").payload).expect("JSON");
+    assert_eq!(deleted["success"], true, "{deleted}");
 }
