@@ -150,7 +150,7 @@ async fn a_system_command_with_nothing_to_do_is_answered_in_a_confined_bucket() 
     let position = store.inner.put_foreign(bucket, b"no commit");
     log.catch_up_with(&stream).await.unwrap();
     let nothing = || Ok::<_, ()>(Vec::new());
-    let done = log.execute_system(stream.clone(), &context(), nothing).await;
+    let done = log.execute_system(stream, &context(), nothing).await;
     assert!(!done.unwrap().is_new());
     let something = || Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })]);
     let refused = log.execute_system(stream, &context(), something).await;

@@ -108,7 +108,7 @@ async fn r31_a_stranger_is_refused_as_an_unknown_person_is_before_the_record_is_
     let mut refusals = Vec::new();
     for (name, holder, command) in [("j1", &stranger, 1), ("j2", &unknown, 2)] {
         let refused = issuer.issue(&city.admin, &family(name, holder, command)).await;
-        refusals.push(refused.err().expect("a refusal"));
+        refusals.push(refused.expect_err("a refusal"));
     }
     assert_eq!(refusals[0], refusals[1]);
     assert_eq!(refusals[0].code(), Code::RelationshipUnknown);

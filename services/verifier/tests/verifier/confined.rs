@@ -12,11 +12,11 @@ use crate::city::{City, HOLDER, desk, holder_in, holder_stream, partition_of, re
 impl City {
     /// Confines the bucket of a holder.
     async fn confine(&self, holder: HolderId) {
-        let stream = StreamName::new(&stream_of(holder)).unwrap();
+        let stream = StreamName::new(&stream_of(holder)).expect("a name");
         let position = self
             .store
             .put_foreign(self.store.layout().bucket_of(&stream), b"no commit");
-        self.progress.wait_for(position).await.unwrap();
+        self.progress.wait_for(position).await.expect("folded");
     }
 }
 
