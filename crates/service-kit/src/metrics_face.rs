@@ -3,13 +3,16 @@
 //! Names follow `citycode_<service>_<noun>_<unit|total>`; no label names a person or a code. The recorder is
 //! one per process; installing it again, as tests in one process do, gives the same one.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use bytes::Bytes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use tokio::sync::Mutex;
 
 use crate::shutdown::Signal;
 
@@ -39,12 +42,19 @@ pub const COUNT_BUCKETS: &[f64] = &[
 /// How often histogram samples are folded into buckets when nobody scrapes, so that they do not pile up.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long a rendered page answers further requests. Anybody may ask for it, and rendering some hundred series costs a
+/// thousand times what a request costs: without this, eight connections that pipeline requests keep a verifier from
+/// reading its log.
+const PAGE_LIVES: Duration = Duration::from_millis(200);
+
 static INSTALLED: OnceLock<Result<Metrics, InstallError>> = OnceLock::new();
 
 /// The process's recorder. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
+    /// The page that was rendered last, while it lives.
+    page: Arc<Mutex<Option<Bytes>>>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -75,7 +85,10 @@ fn build() -> Result<Metrics, InstallError> {
         .and_then(|b| b.set_buckets_for_metric(suffix("_bytes"), COUNT_BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| failed(&error))?;
-    Ok(Metrics { handle })
+    Ok(Metrics {
+        handle,
+        page: Arc::default(),
+    })
 }
 
 impl Metrics {
@@ -86,6 +99,22 @@ impl Metrics {
         self.handle.render()
     }
 
+    /// What `GET /metrics` answers: rendered at most once in [`PAGE_LIVES`], however many ask.
+    async fn page(&self) -> Bytes {
+        let mut page = self.page.lock().await;
+        if let Some(page) = &*page {
+            return page.clone();
+        }
+        let rendered = Bytes::from(self.render());
+        *page = Some(rendered.clone());
+        let kept = Arc::clone(&self.page);
+        tokio::spawn(async move {
+            tokio::time::sleep(PAGE_LIVES).await;
+            kept.lock().await.take();
+        });
+        rendered
+    }
+
     /// `GET /metrics`.
     pub fn routes(&self) -> Router {
         let this = self.clone();
@@ -94,7 +123,7 @@ impl Metrics {
             get(move || async move {
                 (
                     [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-                    this.render(),
+                    this.page().await,
                 )
             }),
         )
@@ -116,6 +145,21 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_requests_are_answered_by_one_rendering() {
+        let metrics = install().unwrap();
+        let asked = metrics::counter!("citycode_kit_pages_total");
+        asked.increment(1);
+        let first = metrics.page().await;
+        asked.increment(1);
+        for _ in 0..1_000 {
+            assert_eq!(metrics.page().await.as_ptr(), first.as_ptr(), "the same bytes");
+        }
+        tokio::time::sleep(2 * PAGE_LIVES).await;
+        let next = metrics.page().await;
+        assert!(String::from_utf8_lossy(&next).contains("citycode_kit_pages_total 2"));
+    }
 
     #[test]
     fn installing_twice_gives_the_same_recorder_and_histograms_have_buckets() {
