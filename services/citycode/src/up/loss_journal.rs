@@ -6,10 +6,10 @@
 //!                    erased <holder, 32 hex digits> <check>
 //! check              the first 8 hex digits of SHA-256 of the line before it
 //! ```
-//! Lines are appended and synced before the mark moves past them. A line that a crash cut short fails its check and is
-//! left out; what it said is written again at the next start.
+//! Lines are only ever appended, and synced before the mark moves past them. A line that a crash cut short fails its check
+//! and is left out; what it said is written again at the next start. The mark says how many lines there were and what
+//! they hash to, so that a journal which is missing, older or cut short is not believed.
 
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,7 +20,7 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::Position;
 use citycode_holder_log::SystemFold;
-use citycode_service_kit::files::{self, FileError};
+use citycode_service_kit::files;
 use citycode_wire::event;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use parking_lot::Mutex;
@@ -106,25 +106,61 @@ fn check_of(said: &str) -> String {
     digest
 }
 
-/// Everything that a journal says; nothing where there is no file.
+/// Every entry of a journal in the order of the file; nothing where there is no file.
 ///
 /// # Errors
 /// The file system's.
-pub(super) fn read(path: &Path) -> std::io::Result<BTreeSet<Entry>> {
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<Entry>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.lines().filter_map(Entry::parse).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Replaces the journal, durably.
-///
-/// # Errors
-/// [`FileError`].
-pub(super) fn replace(path: &Path, entries: &BTreeSet<Entry>) -> Result<(), FileError> {
-    let text: String = entries.iter().map(Entry::to_line).collect();
-    files::write_atomic(path, text.as_bytes(), files::PRIVATE_FILE_MODE)
+/// What a mark says of the journal beside it: that it begins with so many lines of this hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct JournalSeal {
+    /// Lines that are whole.
+    pub(super) lines: u64,
+    /// SHA-256 of them, each with its line end.
+    pub(super) digest: [u8; 32],
+}
+
+impl JournalSeal {
+    /// Whether a journal holds at least what the mark says. It may hold more: lines are written before the mark.
+    pub(super) fn is_kept_by(&self, journal: &[Entry]) -> bool {
+        let Some(beginning) = usize::try_from(self.lines).ok().and_then(|lines| journal.get(..lines)) else {
+            return false;
+        };
+        let mut sealing = Sealing::default();
+        sealing.add(beginning);
+        sealing.seal() == *self
+    }
+}
+
+/// The seal of a journal that grows.
+#[derive(Clone, Default)]
+pub(super) struct Sealing {
+    lines: u64,
+    hasher: Sha256,
+}
+
+impl Sealing {
+    /// Takes in lines that were appended.
+    pub(super) fn add(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.lines += 1;
+            self.hasher.update(entry.to_line());
+        }
+    }
+
+    pub(super) fn seal(&self) -> JournalSeal {
+        JournalSeal {
+            lines: self.lines,
+            digest: self.hasher.clone().finalize().into(),
+        }
+    }
 }
 
 /// Adds lines, durably. A line that a crash cut short before is ended first.
@@ -191,17 +227,26 @@ mod tests {
         let event = Event::SigningKeyCompromised(SigningKeyCompromised {
             key_id: KeyId([1, 2, 3, 4]),
         });
-        let entries = BTreeSet::from([Entry::of(&event).expect("kept"), Entry::Erased([9; 16])]);
-        replace(&path, &entries).expect("written");
+        let entries = [Entry::of(&event).expect("kept"), Entry::Erased([9; 16])];
+        append(&path, &entries).expect("written");
         append(&path, &[Entry::Erased([8; 16])]).expect("appended");
         let read_back = read(&path).expect("read");
-        assert!(read_back.len() == 3 && read_back.is_superset(&entries));
+        assert_eq!(
+            read_back,
+            [entries[0].clone(), entries[1].clone(), Entry::Erased([8; 16])]
+        );
         assert_eq!(entries.iter().find_map(Entry::event), Some(event));
+        let mut sealing = Sealing::default();
+        sealing.add(&entries);
+        let seal = sealing.seal();
+        assert!(seal.is_kept_by(&read_back), "it went on");
+        assert!(!seal.is_kept_by(&read_back[1..]) && !seal.is_kept_by(&[]));
         let text = std::fs::read_to_string(&path).expect("a text");
         for length in 0..text.len() {
             std::fs::write(&path, &text[..length]).expect("cut");
             let cut = read(&path).expect("read");
-            assert!(cut.is_subset(&read_back) && cut.len() <= 3, "{length} bytes");
+            assert!(read_back.starts_with(&cut), "{length} bytes");
+            assert_eq!(seal.is_kept_by(&cut), cut.len() >= 2, "{length} bytes");
         }
     }
 }

@@ -8,6 +8,7 @@
 //!     citycode mark
 //!     format 1
 //!     log_id <32 hex digits>
+//!     journal <lines> <SHA-256 of these lines, 64 hex digits>     what the journal begins with; not in older marks
 //!     partition <number> <sequence> <hash, 64 hex digits> <decided at, Unix seconds>     one for each that has a commit
 //!     checksum <64 hex digits: SHA-256 of all lines before this one>
 //! MARKS/LOGID.journal    what must survive a restore; see `loss_journal`
@@ -21,10 +22,13 @@ use citycode_service_kit::files::{self, FileError};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 
+use super::loss_journal::JournalSeal;
+
 const TITLE: &str = "citycode mark";
 /// The format that this program writes, and the newest that it reads.
 const FORMAT: u32 = 1;
 const CHECKSUM: &str = "checksum ";
+const JOURNAL: &str = "journal ";
 
 /// Where marks are kept unless told otherwise: `$XDG_STATE_HOME/citycode/marks`, or the same below `~/.local/state`.
 #[must_use]
@@ -54,6 +58,8 @@ pub(super) struct Mark {
     pub(super) log_id: LogId,
     /// Ascending by partition; those without a commit are left out.
     pub(super) points: Vec<MarkPoint>,
+    /// What the journal beside it holds at least.
+    pub(super) journal: Option<JournalSeal>,
 }
 
 impl Mark {
@@ -77,6 +83,7 @@ impl Mark {
         Ok(Self {
             log_id: store.log_id(),
             points,
+            journal: None,
         })
     }
 
@@ -103,12 +110,24 @@ impl Mark {
             return None;
         }
         let log_id = super::parse_log_id(lines.next()?.strip_prefix("log_id ")?)?;
+        let mut lines = lines.peekable();
+        let journal = match lines.next_if(|line| line.starts_with(JOURNAL)) {
+            Some(line) => Some(journal_seal(line)?),
+            None => None,
+        };
         let points = lines.map(point).collect::<Option<_>>()?;
-        Some(Self { log_id, points })
+        Some(Self {
+            log_id,
+            points,
+            journal,
+        })
     }
 
     fn to_text(&self) -> String {
         let mut body = format!("{TITLE}\nformat {FORMAT}\nlog_id {}\n", self.log_id);
+        if let Some(seal) = &self.journal {
+            let _ = writeln!(body, "{JOURNAL}{} {}", seal.lines, HEXLOWER.encode(&seal.digest));
+        }
         for point in &self.points {
             let (hash, at) = (HEXLOWER.encode(&point.hash), point.decided_at);
             let _ = writeln!(body, "partition {} {} {hash} {at}", point.partition.0, point.sequence.0);
@@ -124,6 +143,14 @@ impl Mark {
     pub(super) fn write(&self, path: &Path) -> Result<(), FileError> {
         files::write_atomic(path, self.to_text().as_bytes(), files::PRIVATE_FILE_MODE)
     }
+}
+
+fn journal_seal(line: &str) -> Option<JournalSeal> {
+    let (lines, digest) = line.strip_prefix(JOURNAL)?.split_once(' ')?;
+    Some(JournalSeal {
+        lines: lines.parse().ok()?,
+        digest: HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok()?.try_into().ok()?,
+    })
 }
 
 fn point(line: &str) -> Option<MarkPoint> {
@@ -155,7 +182,16 @@ mod tests {
                 hash: [0xab; 32],
                 decided_at: 1_661_904_000,
             }],
+            journal: Some(JournalSeal {
+                lines: 2,
+                digest: [0xcd; 32],
+            }),
         };
+        let older = Mark {
+            journal: None,
+            ..mark.clone()
+        };
+        assert_eq!(Mark::parse(&older.to_text()), Some(older));
         let text = mark.to_text();
         assert_eq!(Mark::parse(&text), Some(mark));
         for at in 0..text.len() - 1 {

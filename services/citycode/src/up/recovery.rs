@@ -69,6 +69,9 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
         if accepted.is_none() {
             return Err(loss.clone().refusal(Part::Log, log_id).into());
         }
+        if let (Some(files), Some(mark)) = (&files, &mark) {
+            check_journal(files, mark)?;
+        }
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
         losses::forget_what_was_lost(&ground.folder, &*ground.store, &*ground.vault).await?;
     }
@@ -77,6 +80,23 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
         log_loss: loss,
         marks: files,
     })
+}
+
+/// Refuses to accept a loss without the journal that says who was erased and what was leased in the lost period.
+fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
+    let file = files.journal.display();
+    let journal = loss_journal::read(&files.journal).map_err(|error| StartError::Log(format!("{file}: {error}")))?;
+    let Some(seal) = mark.journal.filter(|seal| !seal.is_kept_by(&journal)) else {
+        return Ok(());
+    };
+    Err(StartError::Log(format!(
+        "nothing was changed: the journal {file} is not the one that the mark beside it knows: it should begin with {} \
+         certain lines and has {}. It says who was erased and which list places were used in the lost period: without it, \
+         erased people would come back. Bring it back as it was; if it is lost for good, remove the mark too, start, and \
+         erase by hand whoever was erased since the backup",
+        seal.lines,
+        journal.len()
+    )))
 }
 
 /// Suspends living codes; how many.
@@ -174,7 +194,9 @@ impl Found {
     async fn close(&self, live: &Live<'_>) -> Result<(), StartError> {
         let journal = match &self.marks {
             Some(files) => loss_journal::read(&files.journal)
-                .map_err(|error| StartError::Log(format!("{}: {error}", files.journal.display())))?,
+                .map_err(|error| StartError::Log(format!("{}: {error}", files.journal.display())))?
+                .into_iter()
+                .collect(),
             None => std::collections::BTreeSet::new(),
         };
         if journal.is_empty() {

@@ -12,7 +12,7 @@ use citycode_event_store::{EventStore, LogId, LogPosition};
 use citycode_service_kit::files::{self, FileError};
 use tokio::sync::Mutex;
 
-use super::loss_journal::{self, Entry, Recorder};
+use super::loss_journal::{self, Entry, Recorder, Sealing};
 use super::marks::Mark;
 use crate::compose::StartError;
 use crate::compose::snapshots::Snapshot;
@@ -47,13 +47,26 @@ pub(super) struct MarkKeeper {
     pub(super) recorder: Arc<Recorder>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) progress: Progress,
-    /// What the mark says by now.
-    written: Mutex<Option<LogPosition>>,
+    state: Mutex<State>,
+}
+
+/// What stands in the files by now.
+struct State {
+    /// How far the mark says that the log reaches.
+    written: LogPosition,
+    /// Of the journal; none where an append failed, of which nobody knows how much was written.
+    sealing: Option<Sealing>,
+}
+
+/// The seal of a journal as it stands in its file.
+fn sealing_of(files: &MarkFiles) -> std::io::Result<Sealing> {
+    let mut sealing = Sealing::default();
+    sealing.add(&loss_journal::read(&files.journal)?);
+    Ok(sealing)
 }
 
 impl MarkKeeper {
-    /// Writes journal and mark whole, from everything that the log holds and the journal said before. From then on they
-    /// are moved on.
+    /// Adds to the journal what it lacks of what the log holds, and writes the mark. From then on they are moved on.
     ///
     /// # Errors
     /// [`StartError`]: a system that keeps no mark must not seem to keep one.
@@ -66,18 +79,24 @@ impl MarkKeeper {
     ) -> Result<Arc<Self>, StartError> {
         let position = progress.position();
         let said = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
-        let mut entries: BTreeSet<Entry> = loss_journal::read(&files.journal).map_err(said)?;
-        entries.extend(recorder.take());
-        entries.extend(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
-        loss_journal::replace(&files.journal, &entries)?;
-        let mark = Mark::at(&**store, &position).await?;
+        let known: BTreeSet<Entry> = loss_journal::read(&files.journal).map_err(said)?.into_iter().collect();
+        let gathered = recorder.take().into_iter();
+        let gathered = gathered.chain(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
+        let lacking: BTreeSet<Entry> = gathered.filter(|entry| !known.contains(entry)).collect();
+        loss_journal::append(&files.journal, &lacking.into_iter().collect::<Vec<_>>()).map_err(said)?;
+        let sealing = sealing_of(&files).map_err(said)?;
+        let mut mark = Mark::at(&**store, &position).await?;
+        mark.journal = Some(sealing.seal());
         mark.write(&files.mark)?;
         Ok(Arc::new(Self {
             files,
             recorder,
             store: Arc::clone(store),
             progress: progress.clone(),
-            written: Mutex::new(Some(position)),
+            state: Mutex::new(State {
+                written: position,
+                sealing: Some(sealing),
+            }),
         }))
     }
 
@@ -91,37 +110,43 @@ impl MarkKeeper {
         }
     }
 
-    async fn move_to(&self, position: LogPosition) -> Result<(), String> {
+    async fn move_to(&self, position: LogPosition, state: &mut State) -> Result<(), String> {
         let mark = Mark::at(&*self.store, &position).await;
-        let mark = mark.map_err(|error| error.to_string())?;
-        let (files, recorder) = (self.files.clone(), Arc::clone(&self.recorder));
+        let mut mark = mark.map_err(|error| error.to_string())?;
+        let (files, recorder, sealing) = (self.files.clone(), Arc::clone(&self.recorder), state.sealing.take());
         let written = tokio::task::spawn_blocking(move || {
+            let mut sealing = match sealing {
+                Some(sealing) => sealing,
+                None => sealing_of(&files).map_err(|error| error.to_string())?,
+            };
             // The journal first: a mark never says more than the journal beside it.
             let entries = recorder.take();
             if let Err(error) = loss_journal::append(&files.journal, &entries) {
                 recorder.put_back(entries);
                 return Err(error.to_string());
             }
-            mark.write(&files.mark).map_err(|error| error.to_string())
+            sealing.add(&entries);
+            mark.journal = Some(sealing.seal());
+            mark.write(&files.mark).map_err(|error| error.to_string())?;
+            Ok(sealing)
         });
-        written.await.map_err(|error| error.to_string())?
+        state.sealing = Some(written.await.map_err(|error| error.to_string())??);
+        state.written = position;
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Snapshot for MarkKeeper {
     async fn save(&self) {
-        let mut written = self.written.lock().await;
+        let mut state = self.state.lock().await;
         // What is folded is durable, and what was folded up to there was gathered before.
         let position = self.progress.position();
-        if written.as_ref() == Some(&position) {
+        if state.written == position {
             return;
         }
-        match self.move_to(position.clone()).await {
-            Ok(()) => *written = Some(position),
-            Err(error) => {
-                tracing::warn!(%error, "the mark of how far the log reaches was not moved; a restore may go unnoticed");
-            }
+        if let Err(error) = self.move_to(position, &mut state).await {
+            tracing::warn!(%error, "the mark of how far the log reaches was not moved; a restore may go unnoticed");
         }
     }
 }

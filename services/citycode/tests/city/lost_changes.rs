@@ -116,6 +116,31 @@ fn token(code: &Value) -> &str {
     code["token"].as_str().expect("a token")
 }
 
+/// A journal that is missing, empty or without its last lines names nobody who was erased: it is refused, and changes
+/// nothing.
+async fn no_loss_is_accepted_without_the_journal(city: &City) {
+    let journal = city.aside("marks").join(format!("{}.journal", city.log_id()));
+    let whole = std::fs::read_to_string(&journal).expect("a journal");
+    let last = whole.trim_end().rfind('\n').expect("several lines");
+    for wrong in [
+        None,
+        Some(""),
+        Some(&whole[..last + 1]),
+        Some(&whole[..whole.len() - 7]),
+    ] {
+        match wrong {
+            None => std::fs::remove_file(&journal).expect("removed"),
+            Some(text) => std::fs::write(&journal, text).expect("written"),
+        }
+        let said = city.refused(&["--accept-loss", &city.log_id()]).await;
+        assert!(
+            said.contains("is not the one that the mark beside it knows"),
+            "{wrong:?}: {said}"
+        );
+    }
+    std::fs::write(&journal, &whole).expect("brought back");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_no_erased_person_back() {
     let city = City::new();
@@ -150,6 +175,7 @@ async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_
         "from when to when: {said}"
     );
     city.refused(&["--accept-loss", &"0b".repeat(16)]).await;
+    no_loss_is_accepted_without_the_journal(&city).await;
     let flags = ["--accept-loss", &city.log_id()];
     let server = city.start_with(&flags).await;
     assert_eq!(server.decision(token(&in_lost_period)).await, "refuse/revoked");
