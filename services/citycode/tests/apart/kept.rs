@@ -79,9 +79,13 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     assert!(restored["commits"].as_u64() > Some(6), "{restored}");
     city.move_to(server);
     succeeded(&vault(&city, &["bring-back", "--from", &backup]).await);
+    codes_are_what_they_were(&city, [(&code, "admit"), (&last, "admit"), (&old, "refuse")]).await;
+}
+
+async fn codes_are_what_they_were(city: &City, codes: [(&String, &str); 3]) {
     city.provision().await;
-    let portal = Portal::start(&city, "moved").await;
-    for (token, wanted) in [(&code, "admit"), (&last, "admit"), (&old, "refuse")] {
+    let portal = Portal::start(city, "moved").await;
+    for (token, wanted) in codes {
         eventually("its codes are what they were", PATIENCE, || async {
             city.decision(portal.portal.url(), "staffed", token)
                 .await
