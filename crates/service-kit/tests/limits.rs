@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
-use citycode_service_kit::serve::{Limits, Listener, app, with_fallbacks};
+use citycode_service_kit::serve::{Limits, Listener, app, with_fallbacks, with_reflection};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use h2::client::SendRequest;
 use http::{Request, Response};
@@ -84,7 +84,8 @@ impl Server {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap().limited(limits);
         let address = listener.address();
         let (trigger, stop) = Signal::channel();
-        tokio::spawn(listener.serve(app(Routes::default(), with_fallbacks(routes)), stop));
+        let grpc = with_reflection(Routes::default(), &[]).unwrap();
+        tokio::spawn(listener.serve(app(grpc, with_fallbacks(routes)), stop));
         Self {
             address,
             token,
@@ -388,6 +389,55 @@ async fn the_oldest_call_without_a_token_makes_room() {
     assert_eq!(oldest.reason(), Some(h2::Reason::CANCEL), "{oldest}");
     server.until_waiting(4).await;
     drop(known);
+}
+
+/// A stream of server reflection, whose request a task of the server reads on: its answer has begun.
+async fn reflection(sending: &mut SendRequest<Bytes>) -> (h2::RecvStream, h2::SendStream<Bytes>) {
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let mut request = sent(path);
+    let kind = http::HeaderValue::from_static("application/grpc");
+    request.headers_mut().insert("content-type", kind);
+    let (response, sends) = sending.send_request(request, false).unwrap();
+    (response.await.unwrap().into_body(), sends)
+}
+
+#[tokio::test]
+async fn streams_that_a_task_of_their_own_reads_make_room_too() {
+    let server = Server::start(Limits {
+        anonymous_calls: 3,
+        ..generous()
+    });
+    let mut sending = server.http2(65_535).await;
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        streams.push(reflection(&mut sending).await);
+    }
+    for (mut body, _sends) in streams.drain(..3) {
+        let ended = body.data().await.unwrap().unwrap_err();
+        assert_eq!(ended.reason(), Some(h2::Reason::CANCEL), "{ended}");
+    }
+    // The newest three go on.
+    let mut waiting = streams.iter_mut().map(|(body, _)| Box::pin(body.data()));
+    let ended = tokio::time::timeout(SHORT, futures::future::select_all(&mut waiting)).await;
+    assert!(ended.is_err(), "there is room for three");
+}
+
+#[tokio::test]
+async fn a_stream_without_a_token_holds_no_more_than_its_share_after_its_answer_has_begun() {
+    let server = Server::start(Limits {
+        anonymous_bytes_per_connection: 64 << 10,
+        ..generous()
+    });
+    let mut sending = server.http2(65_535).await;
+    let (mut body, mut sends) = reflection(&mut sending).await;
+    // The head of a message of 1 MiB, and a part of it that is more than the share.
+    let head = [0, 0, 16, 0, 0];
+    sends.send_data(Bytes::copy_from_slice(&head), false).unwrap();
+    for _ in 0..5 {
+        sends.send_data(Bytes::from(vec![0; 16 << 10]), false).unwrap();
+    }
+    let ended = body.data().await;
+    assert!(ended.is_none_or(|piece| piece.is_err()), "it ends");
 }
 
 #[tokio::test]

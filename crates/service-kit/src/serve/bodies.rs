@@ -53,7 +53,7 @@ impl HttpBody for RequestBody {
         };
         match frame {
             Some(Ok(frame)) => {
-                if !this.call.streams() {
+                if this.call.counts_bytes() {
                     this.call.request_goes_on();
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
                     if let Err(refusal) = this.call.hold(bytes) {

@@ -107,9 +107,10 @@ impl Call {
         !self.authenticated.load(Ordering::SeqCst)
     }
 
-    /// Whether it is answered already while its request still comes.
-    pub(super) fn streams(&self) -> bool {
-        self.request.lock().answered
+    /// Whether what comes of its request counts: until it is answered, since a stream of scans may go on for hours; and
+    /// always where nobody has shown a token.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.is_anonymous() || !self.request.lock().answered
     }
 
     /// There is an answer. Gives why another one is to be sent, if so.
@@ -160,8 +161,8 @@ impl Call {
     /// Why the request cannot be read to its end, if so. Otherwise whoever reads it waits: `waker` is woken then.
     pub(super) fn wait_for_request(&self, waker: &Waker) -> Option<Refusal> {
         let mut request = self.request.lock();
-        if request.refusal.is_none() && !request.answered {
-            if request.waiting_since == 0 {
+        if request.refusal.is_none() {
+            if !request.answered && request.waiting_since == 0 {
                 request.waiting_since = self.connection.server.now();
             }
             request.waker = Some(waker.clone());
@@ -227,6 +228,9 @@ impl Call {
         match &self.control {
             None => self.connection.close(why),
             Some(control) if control.end() => {
+                // Where a task of its own reads the request, as of server reflection, the stream is not reset before that
+                // task lets go of it.
+                self.refuse(Refusal::Calls);
                 metrics::counter!("citycode_server_calls_refused_total", "reason" => why.reason()).increment(1);
             }
             // The last piece of its answer, which nobody reads, lies with the connection itself. A peer's carries
