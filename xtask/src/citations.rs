@@ -141,7 +141,8 @@ fn documents(texts: &BTreeMap<String, String>, files: &[String], findings: &mut 
                 .map_or(0, |before| before + 1);
             let start = (start..=at).find(|start| text.is_char_boundary(*start)).unwrap_or(at);
             let name = text[start..end].trim_start_matches("../").trim_start_matches('/');
-            if name.is_empty() || name.starts_with('.') {
+            let is_address = text[..start].ends_with(':') && text[start..].starts_with("//");
+            if name.is_empty() || name.starts_with('.') || is_address {
                 continue;
             }
             let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -231,7 +232,7 @@ mod tests {
         let files = ["README.md", "docs/operations.md", "crates/a/notes.md"].map(str::to_owned);
         let sources = texts(&[(
             "crates/a/lib.rs",
-            "// README.md, ../docs/operations.md, operations.md, notes.md\n// 见missing.md x.mdx .md\n",
+            "// README.md, ../docs/operations.md, operations.md, notes.md\n// 见missing.md x.mdx .md https://x.example/a.md\n",
         )]);
         assert_eq!(
             errors(|findings| documents(&sources, &files, findings)),
