@@ -7,7 +7,7 @@ use std::sync::Arc;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files;
 use citycode_vault::HolderKey;
-use citycode_vault::log_binding::{self, ForLog};
+use citycode_vault::log_binding::{self, BindingError, ForLog};
 use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
@@ -49,6 +49,9 @@ impl Store {
         how: ForLog,
     ) -> Result<Self, OpenForLogError> {
         let database = log_binding::open(&folder.join(DATABASE_FILE), log_id, how)?;
+        if let Some(path) = missing_key(folder, &database)? {
+            return Err(BindingError::Missing(path).into());
+        }
         Ok(Self::over(folder, database, entropy)?)
     }
 
@@ -174,7 +177,7 @@ impl Store {
         if let Some((_, key)) = open.as_ref().filter(|(of, _)| *of == day) {
             return Ok(key.clone());
         }
-        let path = self.keys.join(format!("{day}.key"));
+        let path = key_file(&self.keys, day);
         if !path.exists() {
             let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(self.entropy.array());
             // Whole or absent: a crash here leaves a day without a key, never one with half a key.
@@ -185,6 +188,24 @@ impl Store {
         *open = Some((day, key.clone()));
         Ok(key)
     }
+}
+
+/// The key of the newest day that has records, where it is missing. A key is written before the first record of its day
+/// and destroyed after the last one, so no crash takes it away.
+fn missing_key(folder: &Path, database: &Database) -> Result<Option<PathBuf>, RecordsError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let scans = match transaction.open_table(SCANS) {
+        Ok(scans) => scans,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let newest = scans.last().map_err(failed)?.map(|(place, _)| place.value().0);
+    let path = newest.map(|day| key_file(&folder.join("keys"), day));
+    Ok(path.filter(|path| log_binding::require(path).is_err()))
+}
+
+fn key_file(keys: &Path, day: u32) -> PathBuf {
+    keys.join(format!("{day}.key"))
 }
 
 fn bytes_of(scan: &ScanNote<String>, shown: &[u8; 32]) -> Vec<u8> {

@@ -6,9 +6,12 @@
 //! log_id = "32 hex digits"
 //! parts = ["log", "vault", "scans", "keys"]    empty until the first start has made them all
 //! beginning = ["vault"]                        parts that are being begun anew; empty otherwise
+//! [key_marks]                                  8 hex digits of a hash of each key that must stay the same
+//! "id-check.key" = "0a1b2c3d"
 //! ```
 //! It is replaced whole (temporary file, sync, rename, sync of the folder), so a crash leaves the old one or the new one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::LogId;
@@ -82,6 +85,8 @@ struct Text {
     log_id: String,
     parts: Vec<Part>,
     beginning: Vec<Part>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    key_marks: BTreeMap<String, String>,
 }
 
 /// The manifest of a data folder.
@@ -92,6 +97,8 @@ pub(super) struct FolderManifest {
     pub(super) parts: Vec<Part>,
     /// Parts that are being begun anew.
     pub(super) beginning: Vec<Part>,
+    /// A mark of each key that must stay the same, by the name of its file; empty in older folders.
+    pub(super) key_marks: BTreeMap<String, String>,
 }
 
 impl FolderManifest {
@@ -101,6 +108,7 @@ impl FolderManifest {
             log_id,
             parts: Vec::new(),
             beginning: Vec::new(),
+            key_marks: BTreeMap::new(),
         }
     }
 
@@ -137,6 +145,7 @@ impl FolderManifest {
             log_id,
             parts: text.parts,
             beginning: text.beginning,
+            key_marks: text.key_marks,
         }))
     }
 
@@ -147,8 +156,9 @@ impl FolderManifest {
             log_id: self.log_id.to_string(),
             parts: self.parts.clone(),
             beginning: self.beginning.clone(),
+            key_marks: self.key_marks.clone(),
         };
-        let text = toml::to_string(&text).expect("numbers, words and lists of words are TOML");
+        let text = toml::to_string(&text).expect("numbers, words, lists and tables of words are TOML");
         let text = format!("{COMMENT}{text}");
         files::write_atomic(&folder.join(NAME), text.as_bytes(), files::PRIVATE_FILE_MODE)?;
         Ok(())
@@ -174,6 +184,7 @@ mod tests {
             log_id: LogId([0xa1; 16]),
             parts: Part::ALL.to_vec(),
             beginning: vec![Part::Vault],
+            key_marks: [("id-check.key".to_owned(), "0a1b2c3d".to_owned())].into(),
         };
         manifest.write(folder.path()).expect("written");
         assert_eq!(FolderManifest::read(folder.path()).expect("read"), Some(manifest));

@@ -64,6 +64,7 @@ impl Ground {
         let first = opening.first.then_some(&*entropy);
         let id_check_key = keys.id_check_key(first)?;
         let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
+        parts::check_key_marks(folder.path(), &opening)?;
         let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
         // Where it is missing, as in a folder of a release that had none: no name is given twice by that.
         let names = keys.list_names(Some(&*entropy))?;

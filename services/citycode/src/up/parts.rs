@@ -3,12 +3,16 @@
 //! Everything is looked at before anything is made: a vault that is silently made anew beside a log with holders would
 //! register the same people a second time, each with a second valid code.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::LogId;
 use citycode_service_kit::files::{self, FileError};
 use citycode_vault::log_binding::{self, BindingError, ForLog};
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 
 use super::begin_anew::BeginAnew;
 use super::folder_manifest::{FolderManifest, ManifestError, Part, parse_log_id};
@@ -225,6 +229,7 @@ fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, Par
         log_id,
         parts: Part::ALL.to_vec(),
         beginning: Vec::new(),
+        key_marks: BTreeMap::new(),
     };
     if folder.join("log/manifest").exists() {
         let text = std::fs::read_to_string(folder.join("log/manifest"));
@@ -276,6 +281,45 @@ fn check_keys(folder: &Path, manifest: &FolderManifest) -> Result<(), PartError>
     })
 }
 
+/// Keys of which another city's would be taken without a word: nothing that they made says whose they are.
+const MARKED_KEYS: [&str; 2] = ["id-check.key", "status-signing.key"];
+
+/// A mark of each of these keys: the first 8 hex digits of SHA-256 of its name and its 32 random bytes, which tell
+/// nothing of it.
+fn key_marks(folder: &Path) -> Result<BTreeMap<String, String>, PartError> {
+    let mark = |name: &str| {
+        let key = files::read_secret(&folder.join("keys").join(name))?;
+        let digest = Sha256::new().chain_update(name).chain_update(*key).finalize();
+        Ok((name.to_owned(), HEXLOWER.encode(&digest[..4])))
+    };
+    MARKED_KEYS.into_iter().map(mark).collect()
+}
+
+/// Refuses keys that are not those that the folder was made with.
+///
+/// # Errors
+/// [`PartError::Foreign`].
+pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), PartError> {
+    let manifest = &opening.manifest;
+    if manifest.key_marks.is_empty() {
+        return Ok(());
+    }
+    let found = key_marks(folder)?;
+    let other = found.iter().find(|(name, mark)| {
+        let known = manifest.key_marks.get(*name);
+        known.is_some_and(|known| known != *mark)
+    });
+    let Some((name, _)) = other else {
+        return Ok(());
+    };
+    Err(PartError::Foreign {
+        part: Part::Keys,
+        path: folder.join("keys").join(name),
+        log_id: manifest.log_id,
+        why: "it is not the key that this folder was made with".into(),
+    })
+}
+
 /// Records everything that is open now: from here on each part must be there. A vault that is begun anew stays noted
 /// until every living code is suspended.
 ///
@@ -285,6 +329,7 @@ pub(super) fn complete(folder: &Path, opening: &mut Opening) -> Result<(), PartE
     let manifest = &mut opening.manifest;
     let before = manifest.clone();
     manifest.parts = Part::ALL.to_vec();
+    manifest.key_marks = key_marks(folder)?;
     manifest.beginning.retain(|part| *part == Part::Vault);
     let log_id = format!("{}\n", manifest.log_id);
     if std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok().as_deref() != Some(&log_id) {

@@ -200,6 +200,23 @@ async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_
         remove(&own);
         std::fs::rename(&aside, &own).expect("back");
     }
+    for key in ["id-check.key", "status-signing.key"] {
+        let own = city.data.join("keys").join(key);
+        let kept = std::fs::read(&own).expect("a key");
+        std::fs::copy(other.data.join("keys").join(key), &own).expect("another's");
+        let said = city.refused(&[]).await;
+        assert!(said.contains("the part `keys`") && said.contains(key), "{said}");
+        std::fs::write(&own, kept).expect("back");
+    }
+    // Records without the key of their day are lost records.
+    let server = city.started(&[]).await;
+    assert_eq!(server.decision(&city.codes[0]).await, "admit/ok");
+    server.stop().await;
+    let (keys, aside) = (city.data.join("scans/keys"), city.data.join("aside"));
+    std::fs::rename(&keys, &aside).expect("aside");
+    let said = city.refused(&[]).await;
+    assert!(said.contains("the part `scans`"), "{said}");
+    std::fs::rename(&aside, &keys).expect("back");
     city.started(&[]).await.stop().await;
 }
 
