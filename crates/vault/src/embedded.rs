@@ -169,8 +169,10 @@ impl EmbeddedVault {
     /// # Errors
     /// [`VaultError`].
     pub fn holders(&self) -> Result<Vec<HolderId>, VaultError> {
+        // Keys first: a page whose key is replaced between the two would be read as it was, under a key that is gone.
+        let keys = self.core.keys.read();
         let transaction = self.core.database.begin_read().map_err(rows::unavailable)?;
-        Rows::reading(&transaction, &self.core.keys.read())?.holders()
+        Rows::reading(&transaction, &keys)?.holders()
     }
 
     /// Durable transactions that put people in since it was opened: how well requests gather into batches.
@@ -204,13 +206,15 @@ impl Core {
     }
 
     fn find(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
+        // Keys first, as everywhere: a page whose key is replaced between the two is read under a key that is gone.
+        let keys = self.keys.read();
         let transaction = self.database.begin_read().map_err(rows::unavailable)?;
-        Rows::reading(&transaction, &self.keys.read())?.find(id_tag)
+        Rows::reading(&transaction, &keys)?.find(id_tag)
     }
 
     fn find_evenly(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
-        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
         let keys = self.keys.read();
+        let transaction = self.database.begin_read().map_err(rows::unavailable)?;
         let rows = Rows::reading(&transaction, &keys)?;
         let found = rows.find(id_tag)?;
         if found.is_none() {
@@ -220,8 +224,9 @@ impl Core {
     }
 
     fn open_person(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
+        let keys = self.keys.read();
         let transaction = self.database.begin_read().map_err(rows::unavailable)?;
-        Rows::reading(&transaction, &self.keys.read())?.open(holder)
+        Rows::reading(&transaction, &keys)?.open(holder)
     }
 }
 
