@@ -6,7 +6,7 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`fold`] | the log → status, standing, keyring |
+//! | `fold` | the log → status, standing, keyring |
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
 //! | [`scan`] | the way of one scan |
