@@ -16,5 +16,5 @@ mod single_use;
 pub use digest::RequestMeaning;
 pub use parties::{Asked, Parties};
 pub use person::{Acting, Authentication, Desk, DeskLimits};
-pub use refusal::{problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};
-pub use single_use::{AssertionDesk, Authenticated, RequestIdentity};
+pub use refusal::{problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};
+pub use single_use::{AssertionDesk, Authenticated, CallersRequest};

@@ -10,16 +10,15 @@ use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right};
 use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::CommandContext;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
+use prost::Message;
 
 use crate::person::{Authentication, Desk};
-use crate::refusal::{problem_of_refusal, problem_of_vault};
-use crate::single_use::RequestIdentity;
+use crate::refusal::{problem_of_catch_up, problem_of_refusal, problem_of_vault};
+use crate::single_use::CallersRequest;
 
 /// An act for a person, as a request names the people of it.
-#[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct Asked<'a, M> {
     /// The channel through which it is asked.
     pub channel: &'a ChannelPolicy,
     /// How whoever acts was authenticated.
@@ -29,7 +28,7 @@ pub struct Asked<'a> {
     /// The ID number of a family member who acts for the holder; empty for none.
     pub guardian_id_number: &'a str,
     /// The request: an assertion is used up for it.
-    pub request: &'a RequestIdentity,
+    pub request: CallersRequest<'a, M>,
 }
 
 /// The people of an act, checked.
@@ -53,7 +52,8 @@ impl Desk {
     /// # Errors
     /// `rate_limited`, `invalid_id_number`, `not_allowed`, `invalid_request`, `unavailable`; `not_registered`, unless an
     /// assertion proved a guardian.
-    pub async fn parties(&self, caller: &Caller, asked: Asked<'_>, now: Timestamp) -> Result<Parties, Problem> {
+    pub async fn parties<M: Message>(&self, asked: Asked<'_, M>, now: Timestamp) -> Result<Parties, Problem> {
+        let caller = asked.request.caller;
         let id_number = self.id_number(caller, asked.id_number, now)?;
         let guardian = match asked.guardian_id_number {
             "" => None,
@@ -61,7 +61,7 @@ impl Desk {
         };
         let acting = guardian.as_ref().unwrap_or(&id_number);
         let authenticated = self.authenticate(asked.channel, asked.authentication, acting)?;
-        let method = self.use_up(authenticated, asked.request).await?;
+        let method = self.use_up(authenticated, &asked.request).await?;
         let guardian_is_asserted = asked.channel.needs_assertion && guardian.is_some();
         let found = if guardian_is_asserted {
             self.find_evenly(&id_number).await?
@@ -105,18 +105,12 @@ impl Desk {
         }
         // A refusal rests on everything that the log holds.
         let state = self.log.current_state(parties.holder).await;
-        let state = state.map_err(|error| {
-            tracing::error!(%error, "whether all that was done is known cannot be told");
-            Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
-        })?;
+        let state = state.map_err(|error| problem_of_catch_up(&error))?;
         if !state.is_known() {
             return Err(refusal_of_stranger(parties.guardian, kind, channel, act, context.now));
         }
-        if !channel.may(act, kind.kind) {
-            return Err(problem_of_refusal(Refusal::ChannelNotAllowed));
-        }
-        let right = guardian_right::slot_for(&state, kind, parties.guardian, context.now);
-        right.map(drop).map_err(problem_of_refusal)
+        let right = check_right(&state, parties.guardian, kind, channel, act, context.now);
+        right.map_err(problem_of_refusal)
     }
 }
 
@@ -147,11 +141,21 @@ fn refusal_of_stranger(
     act: ChannelAct,
     now: Timestamp,
 ) -> Problem {
-    let refusal = if channel.may(act, kind.kind) {
-        let right = guardian_right::slot_for(&HolderState::default(), kind, guardian, now);
-        right.err().unwrap_or(Refusal::RelationshipUnknown)
-    } else {
-        Refusal::ChannelNotAllowed
-    };
-    problem_of_refusal(refusal)
+    let right = check_right(&HolderState::default(), guardian, kind, channel, act, now);
+    problem_of_refusal(right.err().unwrap_or(Refusal::RelationshipUnknown))
+}
+
+/// Whether the channel may do this for codes of the kind, and the guardian for a holder of this state.
+fn check_right(
+    state: &HolderState,
+    guardian: Option<HolderId>,
+    kind: &KindPolicy,
+    channel: &ChannelPolicy,
+    act: ChannelAct,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if !channel.may(act, kind.kind) {
+        return Err(Refusal::ChannelNotAllowed);
+    }
+    guardian_right::slot_for(state, kind, guardian, now).map(drop)
 }

@@ -70,6 +70,13 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
     }
 }
 
+/// The problem where it cannot be told whether everything that was done is known.
+#[must_use]
+pub fn problem_of_catch_up(error: &ExecuteError<std::convert::Infallible>) -> Problem {
+    tracing::error!(%error, "whether all that was done is known cannot be told");
+    Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
+}
+
 /// The problem of a vault that cannot answer.
 #[must_use]
 pub fn problem_of_vault(error: &VaultError) -> Problem {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use citycode_assertion_uses::{AssertionUse, AssertionUses, Used};
 use citycode_service_kit::assertion::{AssertionError, Assertions, PersonProof};
 use citycode_service_kit::auth::Caller;
-use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
 use prost::Message;
@@ -36,55 +36,71 @@ pub struct Authenticated {
     pub(crate) proof: Option<PersonProof>,
 }
 
-/// What a request is: by it a repeat is told from another request with the same assertion. Never to be stored as it is:
-/// ID numbers are in it.
-#[derive(Clone)]
-pub struct RequestIdentity(blake3::Hasher);
-
-impl RequestIdentity {
-    /// That of one of several assertions of the request.
-    #[must_use]
-    pub fn of_part(&self, part: &str) -> Self {
-        let mut identity = self.clone();
-        add(&mut identity.0, part.as_bytes());
-        identity
-    }
+/// A request as its caller sends it: by it a repeat is told from another request with the same assertion.
+pub struct CallersRequest<'a, M> {
+    /// Who sends it.
+    pub caller: &'a Caller,
+    /// The method that is called.
+    pub method: &'static str,
+    /// The caller's name for this attempt; empty for none, and then nothing is a repeat.
+    pub command_id: &'a [u8],
+    /// Everything that it says.
+    pub message: &'a M,
 }
 
-fn add(hasher: &mut blake3::Hasher, part: &[u8]) {
-    hasher.update(&(part.len() as u64).to_be_bytes());
-    hasher.update(part);
+impl<M: Message> CallersRequest<'_, M> {
+    /// A digest of the request, for the use of one of its assertions; `part` tells several apart, and is empty where there
+    /// is one. Never to be stored as it is: ID numbers are in it.
+    fn identity(&self, part: &str, entropy: &dyn Entropy) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("citycode request identity v1");
+        let mut add = |part: &[u8]| {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        };
+        let drawn: [u8; 16] = entropy.array();
+        add(self.caller.id.as_str().as_bytes());
+        add(self.method.as_bytes());
+        add(if self.command_id.is_empty() {
+            &drawn
+        } else {
+            self.command_id
+        });
+        add(&self.message.encode_to_vec());
+        if !part.is_empty() {
+            add(part.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
 }
 
 impl Desk {
-    /// The identity of a caller's request to this method.
-    pub fn request_identity(
-        &self,
-        caller: &Caller,
-        method: &str,
-        command_id: &[u8],
-        request: &impl Message,
-    ) -> RequestIdentity {
-        let mut hasher = blake3::Hasher::new_derive_key("citycode request identity v1");
-        let drawn: [u8; 16] = self.entropy.array();
-        let command_id = if command_id.is_empty() { &drawn } else { command_id };
-        let request = request.encode_to_vec();
-        for part in [caller.id.as_str().as_bytes(), method.as_bytes(), command_id, &request] {
-            add(&mut hasher, part);
-        }
-        RequestIdentity(hasher)
-    }
-
     /// Uses an assertion up for this request, durably, where the channel needed one; gives the word for the record.
     ///
     /// # Errors
     /// `not_allowed` where it was used for another request, `unavailable` where nobody can say.
-    pub async fn use_up(&self, authenticated: Authenticated, request: &RequestIdentity) -> Result<String, Problem> {
+    pub async fn use_up<M: Message>(
+        &self,
+        authenticated: Authenticated,
+        request: &CallersRequest<'_, M>,
+    ) -> Result<String, Problem> {
+        self.use_up_part(authenticated, request, "").await
+    }
+
+    /// As [`Desk::use_up`], for one of several assertions of a request.
+    ///
+    /// # Errors
+    /// As [`Desk::use_up`].
+    pub async fn use_up_part<M: Message>(
+        &self,
+        authenticated: Authenticated,
+        request: &CallersRequest<'_, M>,
+        part: &str,
+    ) -> Result<String, Problem> {
         let Authenticated { method, proof } = authenticated;
         if let (Some(proof), Some(desk)) = (proof, &self.assertions) {
             let used = AssertionUse {
                 assertion: proof.assertion,
-                request: *request.0.finalize().as_bytes(),
+                request: request.identity(part, &*self.entropy),
                 made_at: proof.made_at.0,
                 expires_at: proof.refused_from.0,
             };

@@ -278,43 +278,41 @@ async fn fold_one(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
     confined: &mut HashSet<BucketId>,
-    commit: &Arc<RecordedCommit>,
+    commit: &RecordedCommit,
 ) -> Result<(), FollowError> {
-    let commit = judged(store, fold, commit).await?;
+    let instead = judged(store, fold, commit).await?;
+    let commit = instead.as_ref().unwrap_or(commit);
     if commit.foreign.is_some() && confined.insert(commit.bucket) {
         let mut at = LogPosition::start(store.layout().partitions());
         at.set(commit.position.partition, commit.position.sequence);
         confine(store, fold, commit.bucket, at).await?;
     }
-    fold.fold(&commit).map_err(|reason| FollowError::Fold {
+    fold.fold(commit).map_err(|reason| FollowError::Fold {
         position: commit.position,
         reason,
     })?;
-    let declares = commit.foreign.is_none() && foreign::is_declarations(&commit.commit.stream);
-    if declares && confined.contains(&commit.bucket) && !fold.confined().contains(&commit.bucket) {
+    let declares = || commit.foreign.is_none() && foreign::is_declarations(&commit.commit.stream);
+    if confined.contains(&commit.bucket) && declares() && !fold.confined().contains(&commit.bucket) {
         confined.remove(&commit.bucket);
     }
     Ok(())
 }
 
-/// What stands at a position, as folds get it: a copy of an earlier commit as the foreign message that it is, and what
-/// stands among the watermarks as a watermark. Those mean nothing, so nothing there can be foreign to anybody.
+/// What folds get instead of what stands at a position, if anything: a copy of an earlier commit as the foreign message
+/// that it is, and what is no watermark among the watermarks as one. Those mean nothing, so nothing there can be foreign to
+/// anybody.
 async fn judged(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
-    commit: &Arc<RecordedCommit>,
-) -> Result<Arc<RecordedCommit>, FollowError> {
+    commit: &RecordedCommit,
+) -> Result<Option<RecordedCommit>, FollowError> {
     if store.layout().is_of_watermarks(commit.bucket) {
-        return Ok(match &commit.foreign {
-            Some(_) => Arc::new(passed_over(commit)),
-            None => Arc::clone(commit),
-        });
+        return Ok(commit.foreign.is_some().then(|| passed_over(commit)));
     }
-    let copy = match fold.continuity(commit) {
-        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await?,
-        _ => None,
-    };
-    Ok(copy.unwrap_or_else(|| Arc::clone(commit)))
+    match fold.continuity(commit) {
+        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await,
+        _ => Ok(None),
+    }
 }
 
 /// A message among the watermarks that is none, as one that says nothing of the time.
@@ -331,12 +329,7 @@ async fn confine(
     bucket: BucketId,
     position: LogPosition,
 ) -> Result<(), FollowError> {
-    // Nothing of it concerns anybody, and it may be long.
-    let commits = if store.layout().is_of_watermarks(bucket) {
-        Vec::new()
-    } else {
-        read_whole(store, bucket).await?
-    };
+    let commits = read_whole(store, bucket).await?;
     fold.confine(bucket, &commits).map_err(|reason| FollowError::Fold {
         position: Position {
             partition: bucket.partition,
@@ -365,13 +358,13 @@ async fn read_whole(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<Reco
 pub async fn chain_breaker(
     store: &dyn EventStore,
     commit: &RecordedCommit,
-) -> Result<Option<Arc<RecordedCommit>>, FollowError> {
+) -> Result<Option<RecordedCommit>, FollowError> {
     if store.layout().is_of_watermarks(commit.bucket) {
         return Ok(None);
     }
     let commits = read_whole(store, commit.bucket).await?;
     let is_in_chain = commits.iter().any(|known| known.position == commit.position);
-    Ok((!is_in_chain).then(|| Arc::new(out_of_chain(commit))))
+    Ok((!is_in_chain).then(|| out_of_chain(commit)))
 }
 
 /// The foreign message that a commit is which does not follow the last one of its bucket.

@@ -51,19 +51,12 @@ impl Fold for RegisterFold {
     }
 
     fn confined(&self) -> Vec<BucketId> {
-        let partitions = (0..).map_while(|number| self.register.point(number).map(|_| number));
-        let of = |number| {
-            self.register
-                .foreign(number)
-                .confined()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(move |bucket| BucketId {
-                    partition: Partition(number),
-                    bucket,
-                })
-        };
-        partitions.flat_map(of).collect()
+        let confined = (0..).map_while(|number| Some((Partition(number), self.register.confined(number)?)));
+        let buckets = confined.flat_map(|(partition, buckets)| {
+            let buckets = buckets.into_iter();
+            buckets.map(move |bucket| BucketId { partition, bucket })
+        });
+        buckets.collect()
     }
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
@@ -110,8 +103,7 @@ impl RegisterFold {
 }
 
 /// A foreign message as projections fold it.
-#[must_use]
-pub fn foreign_of(bucket: BucketId, message: &ForeignMessage) -> citycode_projection::foreign::ForeignMessage {
+fn foreign_of(bucket: BucketId, message: &ForeignMessage) -> citycode_projection::foreign::ForeignMessage {
     citycode_projection::foreign::ForeignMessage {
         bucket: bucket.bucket,
         digest: message.digest.0,

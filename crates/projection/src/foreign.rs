@@ -160,7 +160,7 @@ pub fn witness(
             file.rewind().map_err(LoadError::Io)?;
             let register = HolderRegister::load(identity, std::io::BufReader::new(&mut file))?;
             let point = register.point(partition).map_or(0, |point| point.sequence);
-            (point, register.foreign(partition).at(sequence), judges)
+            (point, register.foreign_at(partition, sequence), judges)
         }
         Err(error) => return Err(error),
     };

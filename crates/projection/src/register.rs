@@ -22,7 +22,7 @@ use citycode_domain::lifecycle::HolderState;
 use parking_lot::RwLock;
 
 use crate::commit::{ApplyError, BucketTail, Commit};
-use crate::foreign::{ForeignMessage, ForeignMessages};
+use crate::foreign::ForeignMessage;
 use crate::status::PartitionPoint;
 use dependents::Dependents;
 use packing::Packed;
@@ -103,13 +103,18 @@ impl HolderRegister {
         partition.read().foreign.confining(bucket)
     }
 
-    /// The foreign messages of a partition; none of one that the log does not have.
+    /// The foreign message at a sequence of a partition, if one stands there.
     #[must_use]
-    pub fn foreign(&self, partition: u16) -> ForeignMessages {
-        let partition = self.partitions.get(usize::from(partition));
-        partition
-            .map(|partition| partition.read().foreign.clone())
-            .unwrap_or_default()
+    pub fn foreign_at(&self, partition: u16, sequence: u64) -> Option<ForeignMessage> {
+        let partition = self.partitions.get(usize::from(partition))?;
+        partition.read().foreign.at(sequence)
+    }
+
+    /// The confined buckets of a partition, ascending; `None` for one that the log does not have.
+    #[must_use]
+    pub fn confined(&self, partition: u16) -> Option<Vec<u16>> {
+        let partition = self.partitions.get(usize::from(partition))?;
+        Some(partition.read().foreign.confined().collect())
     }
 
     /// Folds a message that is no commit: its bucket is confined, and nothing else changes.

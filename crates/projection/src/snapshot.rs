@@ -22,8 +22,8 @@ mod header;
 mod stream;
 
 pub use check::{check, points};
-pub use header::ProjectionKind;
 pub(crate) use header::{Header, format_of, read_header, write_header};
+pub use header::{ProjectionKind, log_of};
 pub(crate) use stream::{Input, Output};
 
 use std::io;

@@ -11,7 +11,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use bytes::Bytes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-
 use tokio::sync::Mutex;
 
 use crate::shutdown::Signal;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_acts::{RequestMeaning, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::erase_holder;
@@ -17,7 +17,7 @@ use citycode_vault::{NameApplied, Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
 use tokio::sync::{mpsc, watch};
 
-use crate::{Issuer, cannot_catch_up};
+use crate::Issuer;
 
 impl Issuer {
     /// Forgets a person. An officer's act.
@@ -33,7 +33,8 @@ impl Issuer {
         let holder = self.desk.holder(&id_number).await?;
         // What others' codes rest on this person as a family member ends first, while the person is still there: also
         // what another issuer has just recorded. What one records from now on ends by `orphans`.
-        self.desk.log.catch_up_with_all().await.map_err(cannot_catch_up)?;
+        let caught_up = self.desk.log.catch_up_with_all().await;
+        caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
         for dependent in self.desk.log.register().dependents_of(holder) {
             match self
@@ -152,6 +153,17 @@ impl ErasureQueue {
         (Arc::new(queue), Erased { receiver, left })
     }
 
+    /// Puts a holder in whom the log calls erased.
+    pub fn forget(&self, holder: HolderId) {
+        self.put(Due::Person(holder));
+    }
+
+    fn put(&self, due: Due) {
+        self.left.send_modify(|left| *left += 1);
+        // Nobody listens any more only at shutdown; the next start hears of it again.
+        let _ = self.sender.send(due);
+    }
+
     /// Whether everybody is forgotten whom the log called erased so far, and every name that was corrected.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -199,13 +211,10 @@ impl SystemFold for ErasureQueue {
     }
 
     fn fold_holder(&self, holder: HolderId, event: &Event, position: Position) {
-        let due = match event {
-            Event::HolderErased(_) => Due::Person(holder),
-            Event::HolderRenamed(renamed) => Due::Name(holder, renamed.change, position),
-            _ => return,
-        };
-        self.left.send_modify(|left| *left += 1);
-        // Nobody listens any more only at shutdown; the next start hears of it again.
-        let _ = self.sender.send(due);
+        match event {
+            Event::HolderErased(_) => self.forget(holder),
+            Event::HolderRenamed(renamed) => self.put(Due::Name(holder, renamed.change, position)),
+            _ => {}
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! which a repeat with the same command id takes the same token.
 
 use async_trait::async_trait;
-use citycode_acts::{Acting, Asked, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_acts::{Acting, Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
@@ -36,17 +36,19 @@ impl Issuer {
         let kind = self.desk.kind(&request.kind)?;
         let device_key = device_key(kind, &request.device_key)?;
         let attested = self.attested(Acting { channel: Some(channel) }, request.attestation.as_ref())?;
-        let identity = self
-            .desk
-            .request_identity(caller, "issue", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: &identity,
+            request: CallersRequest {
+                caller,
+                method: "issue",
+                command_id: &request.command_id,
+                message: request,
+            },
         };
-        let parties = self.desk.parties(caller, asked, now).await?;
+        let parties = self.desk.parties(asked, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
         let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Issue, now);
         self.desk.count_change(caller, holder, kind)?;

@@ -22,10 +22,9 @@ mod reprint;
 
 use std::sync::Arc;
 
-use citycode_acts::{Acting, Desk};
+use citycode_acts::{Acting, Desk, problem_of_catch_up};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::HolderState;
-use citycode_holder_log::ExecuteError;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
@@ -63,7 +62,7 @@ impl Issuer {
     /// `unavailable`.
     pub(crate) async fn current_state(&self, holder: HolderId) -> Result<HolderState, Problem> {
         let state = self.desk.log.current_state(holder).await;
-        state.map_err(cannot_catch_up)
+        state.map_err(|error| problem_of_catch_up(&error))
     }
 
     /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
@@ -95,10 +94,4 @@ impl Issuer {
             group,
         })
     }
-}
-
-/// Whether all that was done before is known cannot be told.
-pub(crate) fn cannot_catch_up(error: ExecuteError<std::convert::Infallible>) -> Problem {
-    tracing::error!(%error, "whether all that was done is known cannot be told");
-    Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
 }

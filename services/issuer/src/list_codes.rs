@@ -1,6 +1,6 @@
 //! `ListCodes`: a holder's codes and their state.
 
-use citycode_acts::Asked;
+use citycode_acts::{Asked, CallersRequest};
 use citycode_domain::lifecycle::SlotState;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
@@ -25,17 +25,19 @@ impl Issuer {
             let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
             (holder, guardian, false)
         } else {
-            let identity = self
-                .desk
-                .request_identity(caller, "list_codes", &request.question_id, request);
             let asked = Asked {
                 channel: self.desk.channel(caller, &request.channel)?,
                 authentication: request.authentication.as_ref().into(),
                 id_number: &request.id_number,
                 guardian_id_number: &request.guardian_id_number,
-                request: &identity,
+                request: CallersRequest {
+                    caller,
+                    method: "list_codes",
+                    command_id: &request.question_id,
+                    message: request,
+                },
             };
-            let parties = self.desk.parties(caller, asked, now).await?;
+            let parties = self.desk.parties(asked, now).await?;
             (parties.holder, parties.guardian, parties.guardian_is_asserted)
         };
         let state = self.current_state(holder).await?;

@@ -1,6 +1,6 @@
 //! `Register`: a resident becomes known (R3, R8). Known and new are answered alike (R31).
 
-use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
+use citycode_acts::{Acting, CallersRequest, RequestMeaning, problem_of_execute, problem_of_vault};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::register_holder;
@@ -38,10 +38,13 @@ impl Issuer {
             Some(channel) => {
                 let authenticated = request.authentication.as_ref().into();
                 let authenticated = self.desk.authenticate(channel, authenticated, &id_number)?;
-                let identity = self
-                    .desk
-                    .request_identity(caller, "register", &request.command_id, request);
-                let method = self.desk.use_up(authenticated, &identity).await?;
+                let sent = CallersRequest {
+                    caller,
+                    method: "register",
+                    command_id: &request.command_id,
+                    message: request,
+                };
+                let method = self.desk.use_up(authenticated, &sent).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "admin;unspecified".to_owned(),

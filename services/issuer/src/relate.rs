@@ -1,6 +1,6 @@
 //! `Relate` and `Unrelate`: who may act for whom (R13, R17). Both parties through a channel, or an officer.
 
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::relationship;
 use citycode_domain::time::Timestamp;
@@ -30,11 +30,14 @@ impl Issuer {
             let guardian = self.desk.authenticate(channel, guardian, &guardian_number)?;
             let dependent = self.desk.authenticate(channel, dependent, &dependent_number)?;
             // Neither is used up before both are checked.
-            let identity = self
-                .desk
-                .request_identity(caller, "relate", &request.command_id, request);
-            self.desk.use_up(guardian, &identity.of_part("guardian")).await?;
-            let method = self.desk.use_up(dependent, &identity.of_part("dependent")).await?;
+            let sent = CallersRequest {
+                caller,
+                method: "relate",
+                command_id: &request.command_id,
+                message: request,
+            };
+            self.desk.use_up_part(guardian, &sent, "guardian").await?;
+            let method = self.desk.use_up_part(dependent, &sent, "dependent").await?;
             format!("channel:{};{method}", channel.name)
         };
         let guardian = self.desk.holder(&guardian_number).await?;

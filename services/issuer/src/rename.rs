@@ -9,7 +9,7 @@
 //! ([`ErasureQueue`](crate::ErasureQueue)), and by the repeat of the command.
 
 use async_trait::async_trait;
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::{Event, Sealed};
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
@@ -58,8 +58,13 @@ impl Issuer {
             Some(channel) => {
                 let authenticated =
                     desk.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
-                let identity = desk.request_identity(caller, "rename", &request.command_id, request);
-                let method = desk.use_up(authenticated, &identity).await?;
+                let sent = CallersRequest {
+                    caller,
+                    method: "rename",
+                    command_id: &request.command_id,
+                    message: request,
+                };
+                let method = desk.use_up(authenticated, &sent).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "officer;unspecified".to_owned(),

@@ -1,6 +1,6 @@
 //! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
 
-use citycode_acts::{Asked, problem_of_execute, problem_of_refusal};
+use citycode_acts::{Asked, CallersRequest, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
@@ -22,17 +22,19 @@ impl Issuer {
         let now = self.desk.now()?;
         let channel = self.desk.channel(caller, &request.channel)?;
         let kind = self.desk.kind(&request.kind)?;
-        let identity = self
-            .desk
-            .request_identity(caller, "reprint", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: &identity,
+            request: CallersRequest {
+                caller,
+                method: "reprint",
+                command_id: &request.command_id,
+                message: request,
+            },
         };
-        let parties = self.desk.parties(caller, asked, now).await?;
+        let parties = self.desk.parties(asked, now).await?;
         let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Reprint, now);
         // Of a person whom the city does not know it is the state of nobody, asked for in the same way.
         let state = self.current_state(parties.holder).await?;

@@ -1,6 +1,6 @@
 //! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
 
-use citycode_acts::{Asked, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_acts::{Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
@@ -25,15 +25,19 @@ impl Revocation {
         let now = desk.now()?;
         let channel = desk.channel(caller, &request.channel)?;
         let kind = desk.kind(&request.kind)?;
-        let identity = desk.request_identity(caller, "report_loss", &request.command_id, request);
         let asked = Asked {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: &identity,
+            request: CallersRequest {
+                caller,
+                method: "report_loss",
+                command_id: &request.command_id,
+                message: request,
+            },
         };
-        let parties = desk.parties(caller, asked, now).await?;
+        let parties = desk.parties(asked, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
         desk.count_change(caller, holder, kind)?;
         let meaning = RequestMeaning::of("report_loss")

@@ -1,9 +1,10 @@
 //! Buckets of the log in which a foreign message stands, and what cannot be checked for it.
 //!
-//! The message may be a change that was damaged, a revocation or a birth for example. A code that the log does not know
-//! is no forgery while a bucket of its partition is confined: its birth may be the message. So the codes of its bucket are refused where
-//! they are known to be dead, and are `cannot_check` else; the holders of the bucket are as their codes are. If it stands
-//! in the bucket of signing keys, every code is, because it may have been the word that a key is compromised.
+//! The message may be a change that was damaged, a revocation or a birth for example. So the codes of its bucket are
+//! refused where they are known to be dead, and are `cannot_check` else; the holders of the bucket are as their codes are.
+//! A code that the log does not know is no forgery while a bucket of its partition is confined: its birth may be the
+//! message. If it stands in the bucket of signing keys, every code is `cannot_check`, because it may have been the word
+//! that a key is compromised.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -14,7 +14,7 @@
 //! | `wrong_cards` | the limit on cards held against a code |
 //! | [`grpc`] | the face |
 
-pub mod confined;
+mod confined;
 mod fold;
 pub mod freshness;
 pub mod grpc;

@@ -44,6 +44,14 @@ pub(crate) fn write_header<W: Write>(
     Ok(())
 }
 
+/// The log that a snapshot is of, by its header, of which nothing is checked; none where the file is shorter.
+pub fn log_of(mut file: impl Read) -> Option<[u8; 16]> {
+    // What stands before the identity: the magic bytes, the format, the kind.
+    let mut head = [0; 12 + 16];
+    file.read_exact(&mut head).ok()?;
+    head.last_chunk().copied()
+}
+
 /// The format of a snapshot, of which nothing else is checked.
 pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
     let mut input = Input::new(file);

@@ -9,10 +9,10 @@
 //!   audit/          the auditors' index; can be thrown away
 //! ```
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::LogId;
+use citycode_projection::snapshot::log_of;
 use citycode_service_kit::files::{self, FileError, LockFile};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
@@ -133,10 +133,6 @@ impl StateFolder {
 
 /// The log that a snapshot is of; none where there is no snapshot. Its header is checked where it is loaded.
 fn log_of_snapshot(path: &Path) -> Option<LogId> {
-    let mut head = [0; ID_IN_SNAPSHOT.end];
-    std::fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
-    head[ID_IN_SNAPSHOT].try_into().ok().map(LogId)
+    let file = std::fs::File::open(path).ok()?;
+    log_of(file).map(LogId)
 }
-
-/// Where the log's identity stands in the header of a snapshot; see `citycode_projection::snapshot`.
-const ID_IN_SNAPSHOT: std::ops::Range<usize> = 12..28;

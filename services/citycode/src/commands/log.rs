@@ -144,7 +144,7 @@ async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<Rec
     let copy = chain_breaker(store, &recorded)
         .await
         .map_err(|error| unreadable(&error))?;
-    Ok(Some(copy.map_or(recorded, |copy| RecordedCommit::clone(&copy))))
+    Ok(Some(copy.unwrap_or(recorded)))
 }
 
 /// Where the declaration stands that names this message, if one does.

@@ -4,13 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use citycode_audit::{Audit, AuditIndex};
-use citycode_domain::event::{Event, HolderErased};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
-use citycode_event_store::{
-    BucketId, EventStore, Layout, LogPosition, Partition, Position, RecordedCommit, Revision, Sequence, StreamName,
-    foreign,
-};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, StreamName, foreign};
 use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
 use citycode_issuer::{Erased, ErasureQueue};
 use citycode_projection::register::HolderRegister;
@@ -199,17 +195,8 @@ pub(crate) async fn follow_index(
 /// again whom a vault does not know costs it one look.
 pub(crate) fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, Erased) {
     let (queue, other_end) = ErasureQueue::new();
-    let as_logged = Event::HolderErased(HolderErased {
-        codes: Vec::new(),
-        by_officer: false,
-    });
-    // Where it stands in the log matters to no erasure.
-    let somewhere = Position {
-        partition: Partition(0),
-        sequence: Sequence::START,
-    };
     for holder in register.erased() {
-        queue.fold_holder(holder, &as_logged, somewhere);
+        queue.forget(holder);
     }
     (queue, other_end)
 }

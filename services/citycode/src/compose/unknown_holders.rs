@@ -15,14 +15,13 @@ use citycode_service_kit::entropy::Draw as _;
 use citycode_vault::{Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use super::vault_age::unknown_among;
 use super::{StartError, Surroundings};
 
 /// Holders whose codes are ended at once: enough that commits share syncs.
 const AT_ONCE: usize = 256;
 /// Codes that a message names.
 const MOST_NAMED: usize = 16;
-/// Holders that are looked up at once: on servers each look is a round trip.
-const LOOKS_AT_ONCE: usize = 64;
 
 /// What becomes of a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,15 +107,7 @@ pub(crate) async fn unknown_people(
             people.extend(slot.slot.guardian);
         }
     }
-    let looks = futures::stream::iter(people).map(|person| async move {
-        let known = vault.open(person).await?.is_some();
-        Ok::<_, VaultError>((!known).then_some(person))
-    });
-    let unknown = looks.buffer_unordered(LOOKS_AT_ONCE);
-    unknown
-        .try_filter_map(|person| std::future::ready(Ok(person)))
-        .try_collect()
-        .await
+    unknown_among(vault, people).await
 }
 
 /// Ends these codes; one that ended meanwhile stays so. How many were ended. Where a message that is no commit confines

@@ -11,7 +11,7 @@ use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogPosition, Position, Revision, SubscriptionBatch};
 use citycode_holder_log::{folded_events, holder_of, holder_stream};
 use citycode_issuer::{ErasureQueue, apply_name};
-use citycode_vault::{NameApplied, Vault};
+use citycode_vault::{NameApplied, Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::StartError;
@@ -44,6 +44,25 @@ impl Unknown {
 /// Unix seconds as a person reads them.
 pub(crate) fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
+}
+
+/// Those of these people whom the vault does not know.
+///
+/// # Errors
+/// [`VaultError`].
+pub(crate) async fn unknown_among(
+    vault: &dyn Vault,
+    people: impl IntoIterator<Item = HolderId>,
+) -> Result<HashSet<HolderId>, VaultError> {
+    let looks = futures::stream::iter(people).map(|person| async move {
+        let known = vault.open(person).await?.is_some();
+        Ok::<_, VaultError>((!known).then_some(person))
+    });
+    let unknown = looks.buffer_unordered(AT_ONCE);
+    unknown
+        .try_filter_map(|person| std::future::ready(Ok(person)))
+        .try_collect()
+        .await
 }
 
 /// Erases in the vault whom the log erased after `mark` and up to `known`, applies the names that it corrected there, and
@@ -105,14 +124,12 @@ pub(crate) async fn compare(
         }
     }
     registered.retain(|(holder, _)| !erased.contains(holder));
-    let looks = futures::stream::iter(registered).map(|(holder, at)| async move {
-        let known = vault.open(holder).await?.is_some();
-        Ok::<_, StartError>((holder, at, known))
-    });
-    let mut looks = std::pin::pin!(looks.buffer_unordered(AT_ONCE));
-    while let Some((holder, at, known)) = looks.try_next().await? {
+    let people: Vec<HolderId> = registered.iter().map(|(holder, _)| *holder).collect();
+    let strangers = unknown_among(vault, people).await?;
+    registered.retain(|(holder, _)| strangers.contains(holder));
+    for (holder, at) in registered {
         // Another issuer may have erased the person since.
-        if !known && !is_erased(store, holder).await? {
+        if !is_erased(store, holder).await? {
             unknown.holders.push(holder);
             let (first, last) = unknown.between.unwrap_or((at, at));
             unknown.between = Some((first.min(at), last.max(at)));

@@ -4,13 +4,12 @@
 //! register the same people a second time, each with a second valid code.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::LogId;
+use citycode_projection::snapshot::log_of;
 use citycode_service_kit::files::{self, FileError};
 use citycode_vault::log_binding::{self, BindingError, ForLog};
-
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
@@ -220,8 +219,6 @@ fn check_presence(folder: &Path, opening: &Opening, begin_anew: &[BeginAnew]) ->
 /// Stands for the identity of a lost log that nothing in the folder tells.
 pub(super) const UNKNOWN: LogId = LogId([0; 16]);
 const REGISTER_SNAPSHOT: &str = "projections/register";
-/// Where the log's identity stands in the header of a snapshot; see `citycode_projection::snapshot`.
-const ID_IN_SNAPSHOT: std::ops::Range<usize> = 12..28;
 
 /// What the manifest of a folder would say that was made by an earlier release.
 fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, PartError> {
@@ -253,10 +250,8 @@ fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, Par
 fn lost_log(folder: &Path) -> Option<LogId> {
     let in_keys = std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok();
     let in_snapshot = || {
-        let mut head = [0; ID_IN_SNAPSHOT.end];
-        let mut file = std::fs::File::open(folder.join(REGISTER_SNAPSHOT)).ok()?;
-        file.read_exact(&mut head).ok()?;
-        head[ID_IN_SNAPSHOT].try_into().ok().map(LogId)
+        let file = std::fs::File::open(folder.join(REGISTER_SNAPSHOT)).ok()?;
+        log_of(file).map(LogId)
     };
     in_keys.and_then(|text| parse_log_id(text.trim())).or_else(in_snapshot)
 }

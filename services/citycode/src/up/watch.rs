@@ -79,12 +79,16 @@ impl MarkKeeper {
     ) -> Result<Arc<Self>, StartError> {
         let position = progress.position();
         let said = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
-        let known: BTreeSet<Entry> = loss_journal::read(&files.journal).map_err(said)?.into_iter().collect();
+        let written = loss_journal::read(&files.journal).map_err(said)?;
+        let mut sealing = Sealing::default();
+        sealing.add(&written);
+        let known: BTreeSet<Entry> = written.into_iter().collect();
         let gathered = recorder.take().into_iter();
         let gathered = gathered.chain(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
         let lacking: BTreeSet<Entry> = gathered.filter(|entry| !known.contains(entry)).collect();
-        loss_journal::append(&files.journal, &lacking.into_iter().collect::<Vec<_>>()).map_err(said)?;
-        let sealing = sealing_of(&files).map_err(said)?;
+        let lacking: Vec<Entry> = lacking.into_iter().collect();
+        loss_journal::append(&files.journal, &lacking).map_err(said)?;
+        sealing.add(&lacking);
         let mut mark = Mark::at(&**store, &position).await?;
         mark.journal = Some(sealing.seal());
         mark.write(&files.mark)?;

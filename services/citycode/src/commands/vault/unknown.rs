@@ -65,7 +65,7 @@ pub(super) async fn run(
         entropy: Arc::clone(entropy),
     };
     let place = Place::open(args, &surroundings).await?;
-    let (log, _follower) = fold(&place, &surroundings).await?;
+    let (log, followed) = fold(&place, &surroundings).await?;
     let vault = &*place.vault;
     let end = if args.revoke { End::Revoked } else { End::Suspended };
     let now = Timestamp(clock.now().0);
@@ -78,7 +78,7 @@ pub(super) async fn run(
         return codes.tell(0, end, &[], output);
     }
     confirm(args.count, &codes)?;
-    let known = folded(&log);
+    let known = followed.progress.position();
     let before = vault.erased_up_to().await.map_err(|error| failed(&error))?;
     // Before the mark moves past them: whom the log erased since the backup.
     let mark = before.clone().unwrap_or_else(|| vec![0; known.partitions()]);
@@ -153,26 +153,17 @@ fn confirm(typed: Option<u64>, codes: &Listed) -> Result<(), Failure> {
     ))
 }
 
-/// The register of the whole log, and a writer on it.
-async fn fold(place: &Place, surroundings: &Surroundings) -> Result<(HolderLog, tokio::task::JoinHandle<()>), Failure> {
+/// The register of the whole log, which is followed on, and a writer on it.
+async fn fold(place: &Place, surroundings: &Surroundings) -> Result<(HolderLog, FollowedRegister), Failure> {
     let component = HealthRegistry::new().component("log");
     let clock = &surroundings.clock;
     let followed = follow_register(&place.store, &place.register, Vec::new(), None, component, clock).await;
-    let FollowedRegister {
-        register,
-        progress,
-        follower,
-    } = followed.map_err(StartError::into_failure)?;
+    let followed = followed.map_err(StartError::into_failure)?;
+    let progress = &followed.progress;
     progress.wait_until_live().await.map_err(|error| failed(&error))?;
-    let log = HolderLog::new(Arc::clone(&place.store), register, progress, Vec::new());
-    Ok((log, follower))
-}
-
-/// Up to where the log is folded.
-fn folded(log: &HolderLog) -> LogPosition {
-    let partitions = 0..log.store().layout().partitions();
-    let points = partitions.map(|partition| log.register().point(partition).map_or(0, |point| point.sequence));
-    LogPosition::from_sequences(points.map(Sequence).collect())
+    let register = Arc::clone(&followed.register);
+    let log = HolderLog::new(Arc::clone(&place.store), register, progress.clone(), Vec::new());
+    Ok((log, followed))
 }
 
 fn refused(why: impl std::fmt::Display, what_to_do: &str) -> Failure {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use citycode_domain::event::HolderRegistered;
+use citycode_domain::event::{Event, HolderErased, HolderRegistered};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
