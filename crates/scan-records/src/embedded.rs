@@ -7,6 +7,7 @@
 //! ```text
 //! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
 //!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
+//!              table extent-1      () → writes:u64, newest day:u32
 //!              table log-1         which log they belong to; see `citycode_vault::log_binding`
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
@@ -64,6 +65,15 @@ struct Waiting {
     stopping: bool,
 }
 
+/// How far records were written: what a copy of them that is older has less of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Extent {
+    /// Durable transactions that wrote records since the file was made. Forgetting records does not change it.
+    pub writes: u64,
+    /// The newest day of which a record was written, in days since 1970 (UTC).
+    pub day: u32,
+}
+
 /// Why the scan records of a log were not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenForLogError {
@@ -112,6 +122,14 @@ impl EmbeddedScanRecords {
             shared,
             writer: Some(writer),
         })
+    }
+
+    /// How far records are durable.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn extent(&self) -> Result<Extent, RecordsError> {
+        self.shared.store.extent()
     }
 
     /// The records of a day (days since 1970, UTC) that are on disk, in the order in which they were written.

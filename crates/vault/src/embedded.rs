@@ -82,6 +82,16 @@ pub enum OpenForLogError {
     /// A file of it is missing, or it belongs to another log.
     #[error(transparent)]
     Binding(#[from] BindingError),
+    /// Its two files are copies of different times: the keys of some pages are not those that the rows are sealed under.
+    #[error("{older} is older than {newer}: {pages} of its 2048 pages are sealed under keys that are not there")]
+    Torn {
+        /// The file that is older.
+        older: &'static str,
+        /// The file that is newer.
+        newer: &'static str,
+        /// Pages that do not open.
+        pages: usize,
+    },
     /// It does not open.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -114,6 +124,7 @@ impl EmbeddedVault {
         }
         let keys = PageKeys::open(&keys, master, &random)?;
         let database = log_binding::open(&database, log_id, how)?;
+        check_same_time(&keys, &database)?;
         if how == ForLog::Rebind {
             mark::forget(&database)?;
         }
@@ -190,6 +201,31 @@ impl EmbeddedVault {
         let jobs = self.writer.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(job(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// Refuses a file of keys and a database of which one is an older copy: an erasure between the two replaced keys.
+///
+/// A key is added before the rows are sealed under it and destroyed after that is durable, so no crash looks like this.
+fn check_same_time(keys: &PageKeys, database: &Database) -> Result<(), OpenForLogError> {
+    let transaction = database.begin_read().map_err(rows::unavailable)?;
+    let tables = Rows::reading(&transaction, keys)?;
+    let (mut pages, mut keys_older) = (0, false);
+    for page in PageKeys::pages() {
+        let generation = tables.generation(page)?;
+        if !keys.has(page, generation) {
+            pages += 1;
+            keys_older |= keys.newest(page) < generation;
+        }
+    }
+    let (older, newer) = if keys_older {
+        (KEYS_FILE, DATABASE_FILE)
+    } else {
+        (DATABASE_FILE, KEYS_FILE)
+    };
+    match pages {
+        0 => Ok(()),
+        pages => Err(OpenForLogError::Torn { older, newer, pages }),
     }
 }
 

@@ -103,16 +103,33 @@ impl PageKeys {
     /// The page's key in this generation; none where it was destroyed.
     pub(crate) fn key(&self, page: Page, generation: u32) -> Option<PageKey> {
         let number = slot_number(page, generation);
-        let slot = self.slot(number);
-        if generation == 0 || slot[..4] != generation.to_be_bytes() {
+        if !self.has(page, generation) {
             return None;
         }
+        let slot = self.slot(number);
         let mut context = hmac::Context::with_key(&self.master);
         context.update(&(number as u64).to_be_bytes());
         context.update(slot);
         let tag = context.sign();
         let key = Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes"));
         Some(PageKey { key })
+    }
+
+    /// Whether the page's key in this generation stands.
+    pub(crate) fn has(&self, page: Page, generation: u32) -> bool {
+        generation != 0 && self.slot(slot_number(page, generation))[..4] == generation.to_be_bytes()
+    }
+
+    /// Every page of every table.
+    pub(crate) fn pages() -> impl Iterator<Item = Page> {
+        let of = |table| (0..PAGES).map(move |number| Page { table, number });
+        of(Table::Index).chain(of(Table::People))
+    }
+
+    /// The newest generation of which the page has a key; 0 where it has none.
+    pub(crate) fn newest(&self, page: Page) -> u32 {
+        let generation = |number| u32::from_be_bytes(self.slot(number)[..4].try_into().expect("four bytes"));
+        generation(slot_number(page, 0)).max(generation(slot_number(page, 1)))
     }
 
     /// Draws a key for the next generation and makes it durable. The current one stays.

@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
-use super::OpenForLogError;
+use super::{Extent, OpenForLogError};
 use crate::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
+/// How far the records were written; it never decreases, also where records are forgotten.
+const EXTENT: TableDefinition<'_, (), (u64, u32)> = TableDefinition::new("extent-1");
 const DATABASE_FILE: &str = "scans.redb";
 const CONTEXT: &[u8] = b"citycode-scan-record-v4";
 const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v3";
@@ -61,6 +63,7 @@ impl Store {
         let transaction = database.begin_write().map_err(failed)?;
         transaction.open_table(SCANS).map_err(failed)?;
         transaction.open_table(REGISTERED).map_err(failed)?;
+        transaction.open_table(EXTENT).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Self {
             database,
@@ -99,6 +102,14 @@ impl Store {
                 scan.write_to_chunk(Some(&shown), chunks.entry(day).or_default());
                 answers.push(Ok(Registered::Now));
             }
+            let mut extent = transaction.open_table(EXTENT).map_err(failed)?;
+            let before = read_extent(&extent)?;
+            let newest = chunks.keys().next_back().copied();
+            let after = (
+                before.writes + 1,
+                newest.map_or(before.day, |newest| newest.max(before.day)),
+            );
+            extent.insert((), after).map_err(failed)?;
             for (day, chunk) in chunks {
                 let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), &chunk);
                 let place = first_free(&scans, day)?;
@@ -107,6 +118,11 @@ impl Store {
         }
         transaction.commit().map_err(failed)?;
         Ok(answers)
+    }
+
+    pub(super) fn extent(&self) -> Result<Extent, RecordsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        read_extent(&transaction.open_table(EXTENT).map_err(failed)?)
     }
 
     pub(super) fn registered(&self, name: [u8; 16], shown: &ShownBytes) -> Result<Option<Registered>, RecordsError> {
@@ -188,6 +204,12 @@ impl Store {
         *open = Some((day, key.clone()));
         Ok(key)
     }
+}
+
+fn read_extent(extent: &impl ReadableTable<(), (u64, u32)>) -> Result<Extent, RecordsError> {
+    let known = extent.get(()).map_err(failed)?;
+    let (writes, day) = known.map_or((0, 0), |known| known.value());
+    Ok(Extent { writes, day })
 }
 
 /// The key of the newest day that has records, where it is missing. A key is written before the first record of its day

@@ -25,7 +25,7 @@ use crate::output::{Output, progress};
 /// Flags of `migrate`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves. Into a folder, copy the folders `keys` and `vault` beside it; onto servers, the people follow by `citycode vault import`. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
+    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves. Into a folder, copy the folders `keys`, `vault` and `scans` beside it; onto servers, the people follow by `citycode vault import`. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
 )]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]

@@ -21,6 +21,7 @@ use super::begin_anew::{self, Openers};
 use super::data_folder::{DataFolder, DataFolderError};
 use super::folder_manifest::{FolderManifest, Part};
 use super::local_admin::LocalAdmin;
+use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
 use crate::compose::measured::MeasuredLog;
@@ -113,7 +114,8 @@ fn look_at(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Opening, LogId), PartError> {
     let new_log = LogId(entropy.array());
-    let opening = parts::inspect(folder.path(), new_log, &settings.once.begin_anew)?;
+    let marks = settings.marks.clone().or_else(marks::default_folder);
+    let opening = parts::inspect(folder.path(), new_log, &settings.once.begin_anew, marks.as_deref())?;
     if opening.first {
         // Before the first part is made: a crash among them leaves a first start to complete, not parts that are missing.
         opening.manifest.write(folder.path())?;
@@ -175,6 +177,10 @@ fn open_vault(
     match EmbeddedVault::open_for_log(&path, master, surroundings.fill_random(), &log_id.0, how) {
         Ok(vault) => Ok(Arc::new(vault)),
         Err(OpenForLogError::Binding(error)) => Err(parts::refused(Part::Vault, folder.path(), log_id, error).into()),
+        Err(error @ OpenForLogError::Torn { .. }) => {
+            let (part, why) = (Part::Vault, error.to_string());
+            Err(PartError::Torn { part, log_id, why }.into())
+        }
         Err(OpenForLogError::Vault(error)) => Err(error.into()),
     }
 }

@@ -18,9 +18,11 @@ use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, St
 use citycode_holder_log::{Begun, CommandContext, HolderLog, KEYS_STREAM, PureDecision, lease_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
+use citycode_scan_records::embedded::Extent;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_token::Keyring;
 use citycode_vault::Vault;
+use jiff::{Span, civil};
 
 use super::PartError;
 use super::data_folder::DataFolder;
@@ -93,6 +95,20 @@ pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: Strin
         (false, None) => format!("{missing} changes made up to {until} are not in it"),
     };
     Ok(Some(Loss { newer, what }))
+}
+
+/// Whether the scan records were written as far as the mark says.
+pub(super) fn scans_below_mark(there: Extent, known: Extent, newer: String) -> Option<Loss> {
+    if there.writes >= known.writes {
+        return None;
+    }
+    let days = civil::Date::constant(1970, 1, 1).checked_add(Span::new().days(known.day));
+    let day = days.map_or_else(|_| "an unknown day".to_owned(), |day| day.to_string());
+    let what = format!(
+        "the records of {} writes, the last of {day}, are not in it",
+        known.writes - there.writes
+    );
+    Some(Loss { newer, what })
 }
 
 /// Whether the vault or a snapshot has seen more of the log than it holds.

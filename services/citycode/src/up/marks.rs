@@ -9,6 +9,7 @@
 //!     format 1
 //!     log_id <32 hex digits>
 //!     journal <lines> <SHA-256 of these lines, 64 hex digits>     what the journal begins with; not in older marks
+//!     scans <writes> <newest day, days since 1970>     how far scan records were written; not in older marks
 //!     partition <number> <sequence> <hash, 64 hex digits> <decided at, Unix seconds>     one for each that has a commit
 //!     checksum <64 hex digits: SHA-256 of all lines before this one>
 //! MARKS/LOGID.journal    what must survive a restore; see `loss_journal`
@@ -18,6 +19,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use citycode_event_store::{EventStore, LogId, LogPosition, Partition, Position, ReadError, Sequence};
+use citycode_scan_records::embedded::Extent;
 use citycode_service_kit::files::{self, FileError};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
@@ -29,6 +31,7 @@ const TITLE: &str = "citycode mark";
 const FORMAT: u32 = 1;
 const CHECKSUM: &str = "checksum ";
 const JOURNAL: &str = "journal ";
+const SCANS: &str = "scans ";
 
 /// Where marks are kept unless told otherwise: `$XDG_STATE_HOME/citycode/marks`, or the same below `~/.local/state`.
 #[must_use]
@@ -60,6 +63,8 @@ pub(super) struct Mark {
     pub(super) points: Vec<MarkPoint>,
     /// What the journal beside it holds at least.
     pub(super) journal: Option<JournalSeal>,
+    /// How far scan records were written.
+    pub(super) scans: Option<Extent>,
 }
 
 impl Mark {
@@ -84,6 +89,7 @@ impl Mark {
             log_id: store.log_id(),
             points,
             journal: None,
+            scans: None,
         })
     }
 
@@ -115,11 +121,16 @@ impl Mark {
             Some(line) => Some(journal_seal(line)?),
             None => None,
         };
+        let scans = match lines.next_if(|line| line.starts_with(SCANS)) {
+            Some(line) => Some(extent(line)?),
+            None => None,
+        };
         let points = lines.map(point).collect::<Option<_>>()?;
         Some(Self {
             log_id,
             points,
             journal,
+            scans,
         })
     }
 
@@ -127,6 +138,9 @@ impl Mark {
         let mut body = format!("{TITLE}\nformat {FORMAT}\nlog_id {}\n", self.log_id);
         if let Some(seal) = &self.journal {
             let _ = writeln!(body, "{JOURNAL}{} {}", seal.lines, HEXLOWER.encode(&seal.digest));
+        }
+        if let Some(Extent { writes, day }) = self.scans {
+            let _ = writeln!(body, "{SCANS}{writes} {day}");
         }
         for point in &self.points {
             let (hash, at) = (HEXLOWER.encode(&point.hash), point.decided_at);
@@ -150,6 +164,14 @@ fn journal_seal(line: &str) -> Option<JournalSeal> {
     Some(JournalSeal {
         lines: lines.parse().ok()?,
         digest: HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok()?.try_into().ok()?,
+    })
+}
+
+fn extent(line: &str) -> Option<Extent> {
+    let (writes, day) = line.strip_prefix(SCANS)?.split_once(' ')?;
+    Some(Extent {
+        writes: writes.parse().ok()?,
+        day: day.parse().ok()?,
     })
 }
 
@@ -186,9 +208,11 @@ mod tests {
                 lines: 2,
                 digest: [0xcd; 32],
             }),
+            scans: Some(Extent { writes: 9, day: 19_000 }),
         };
         let older = Mark {
             journal: None,
+            scans: None,
             ..mark.clone()
         };
         assert_eq!(Mark::parse(&older.to_text()), Some(older));

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::begin_anew::BeginAnew;
 use super::folder_manifest::{FolderManifest, ManifestError, Part, parse_log_id};
+use super::marks::Mark;
 
 /// Why the parts of a data folder do not fit together.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,19 @@ pub enum PartError {
         what: String,
         /// The folder's log.
         log_id: LogId,
+    },
+    /// Its files are copies of different times.
+    #[error(
+        "the part `{part}` is not of one time ({why}): put all files of the newest copy of `{part}` in its place{}",
+        begin_anew_hint(*part, &Some(*log_id))
+    )]
+    Torn {
+        /// Which part.
+        part: Part,
+        /// The folder's log.
+        log_id: LogId,
+        /// Which file is older.
+        why: String,
     },
     /// `--begin-anew` names another log.
     #[error("--begin-anew {part}={given}: the log of this data folder is {}", known(log_id))]
@@ -178,11 +192,16 @@ fn has_traces_of_a_log(folder: &Path) -> bool {
 }
 
 /// Looks at every part of the folder, and says what the start may do with it. `new_log` is the identity of a log that is
-/// made, if one is.
+/// made, if one is; `marks` the folder of marks.
 ///
 /// # Errors
 /// [`PartError`]. Nothing is made or changed.
-pub(super) fn inspect(folder: &Path, new_log: LogId, begin_anew: &[BeginAnew]) -> Result<Opening, PartError> {
+pub(super) fn inspect(
+    folder: &Path,
+    new_log: LogId,
+    begin_anew: &[BeginAnew],
+    marks: Option<&Path>,
+) -> Result<Opening, PartError> {
     let stored = FolderManifest::read(folder)?;
     let adopted = stored.is_none();
     let manifest = match stored {
@@ -196,17 +215,27 @@ pub(super) fn inspect(folder: &Path, new_log: LogId, begin_anew: &[BeginAnew]) -
         manifest,
     };
     if !first {
-        check_presence(folder, &opening, begin_anew)?;
+        let log_id = opening.manifest.log_id;
+        let mark = marks.and_then(|marks| Mark::read(&marks.join(log_id.to_string()), log_id));
+        let scans_were_written = mark.and_then(|mark| mark.scans).is_some();
+        check_presence(folder, &opening, begin_anew, scans_were_written)?;
         check_keys(folder, &opening.manifest)?;
     }
     Ok(opening)
 }
 
-fn check_presence(folder: &Path, opening: &Opening, begin_anew: &[BeginAnew]) -> Result<(), PartError> {
+/// A folder without a manifest may be one of an earlier release, or a log that was copied alone: scan records are demanded
+/// of it only where the mark of its log says that there were some.
+fn check_presence(
+    folder: &Path,
+    opening: &Opening,
+    begin_anew: &[BeginAnew],
+    scans_were_written: bool,
+) -> Result<(), PartError> {
     let manifest = &opening.manifest;
     for part in Part::ALL {
         let begun = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
-        let may_be_made = opening.adopted && part == Part::Scans;
+        let may_be_made = opening.adopted && part == Part::Scans && !scans_were_written;
         let Some(path) = missing_file(folder, part).filter(|_| !begun && !may_be_made) else {
             continue;
         };
@@ -316,7 +345,7 @@ pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), Pa
 }
 
 /// Records everything that is open now: from here on each part must be there. A vault that is begun anew stays noted
-/// until every living code is suspended.
+/// until every living code is suspended, and scan records that are until the mark knows them.
 ///
 /// # Errors
 /// [`PartError`].
@@ -325,7 +354,9 @@ pub(super) fn complete(folder: &Path, opening: &mut Opening) -> Result<(), PartE
     let before = manifest.clone();
     manifest.parts = Part::ALL.to_vec();
     manifest.key_marks = key_marks(folder)?;
-    manifest.beginning.retain(|part| *part == Part::Vault);
+    manifest
+        .beginning
+        .retain(|part| matches!(part, Part::Vault | Part::Scans));
     let log_id = format!("{}\n", manifest.log_id);
     if std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok().as_deref() != Some(&log_id) {
         files::write_atomic(&folder.join(KEYS_LOG_ID), log_id.as_bytes(), files::PRIVATE_FILE_MODE)?;

@@ -25,6 +25,8 @@ pub(super) struct Found {
     accepted: Option<LogId>,
     /// What the log lost, accepted.
     log_loss: Option<Loss>,
+    /// Scan records are older than the mark, accepted.
+    scans_lost: bool,
     /// Where the mark is kept; none where there is no folder for it.
     marks: Option<MarkFiles>,
 }
@@ -75,9 +77,28 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
         losses::forget_what_was_lost(&ground.folder, &*ground.store, &*ground.vault).await?;
     }
+    let newer = |files: &MarkFiles| format!("the mark {}", files.mark.display());
+    let known = mark.as_ref().and_then(|mark| mark.scans);
+    // Records that are begun anew have less than the mark knows until it is written again.
+    let known = known.filter(|_| !ground.manifest.is_beginning(Part::Scans));
+    let lost = match (known, &files) {
+        (Some(known), Some(files)) => {
+            let there = ground.records.extent();
+            let there = there.map_err(|error| StartError::Verifier(error.to_string()))?;
+            losses::scans_below_mark(there, known, newer(files))
+        }
+        _ => None,
+    };
+    if let Some(lost) = &lost {
+        if accepted.is_none() {
+            return Err(lost.clone().refusal(Part::Scans, log_id).into());
+        }
+        tracing::warn!(than = %lost.newer, what = %lost.what, "SCAN RECORDS ARE OLDER, and the loss is accepted by --accept-loss: the records that are missing are gone");
+    }
     Ok(Found {
         accepted,
         log_loss: loss,
+        scans_lost: lost.is_some(),
         marks: files,
     })
 }
@@ -132,7 +153,7 @@ impl Found {
         let lost_people = self.compare_vault(&live).await?;
         if self.log_loss.is_some() {
             self.close(&live).await?;
-        } else if self.accepted.is_some() && !lost_people {
+        } else if self.accepted.is_some() && !lost_people && !self.scans_lost {
             return Err(PartError::NothingLost("nothing is lost".into()).into());
         }
         let Live {
@@ -142,16 +163,19 @@ impl Found {
             recorder,
             ..
         } = live;
-        if ground.manifest.is_beginning(Part::Vault) {
+        let keeper = match self.marks {
+            Some(files) => {
+                let erased = log.register().erased();
+                let (store, records) = (&ground.store, &ground.records);
+                Some(MarkKeeper::establish(files, recorder, store, records, progress, erased).await?)
+            }
+            None => None,
+        };
+        if !ground.manifest.beginning.is_empty() {
             ground.manifest.beginning.clear();
             ground.manifest.write(ground.folder.path()).map_err(PartError::from)?;
         }
-        let Some(files) = self.marks else {
-            return Ok(None);
-        };
-        let erased = log.register().erased();
-        let keeper = MarkKeeper::establish(files, recorder, &ground.store, progress, erased).await?;
-        Ok(Some(keeper))
+        Ok(keeper)
     }
 
     /// Suspends the codes of people whom the vault does not know: all, where it was begun anew; else those who registered

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogId, LogPosition};
+use citycode_scan_records::embedded::{EmbeddedScanRecords, Extent};
 use citycode_service_kit::files::{self, FileError};
 use tokio::sync::Mutex;
 
@@ -47,6 +48,7 @@ pub(super) struct MarkKeeper {
     pub(super) recorder: Arc<Recorder>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) progress: Progress,
+    pub(super) records: Arc<EmbeddedScanRecords>,
     state: Mutex<State>,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct MarkKeeper {
 struct State {
     /// How far the mark says that the log reaches.
     written: LogPosition,
+    /// How far it says that scan records were written.
+    scans: Extent,
     /// Of the journal; none where an append failed, of which nobody knows how much was written.
     sealing: Option<Sealing>,
 }
@@ -74,10 +78,14 @@ impl MarkKeeper {
         files: MarkFiles,
         recorder: Arc<Recorder>,
         store: &Arc<dyn EventStore>,
+        records: &Arc<EmbeddedScanRecords>,
         progress: &Progress,
         erased: Vec<HolderId>,
     ) -> Result<Arc<Self>, StartError> {
         let position = progress.position();
+        let scans = records
+            .extent()
+            .map_err(|error| StartError::Verifier(error.to_string()))?;
         let said = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
         let written = loss_journal::read(&files.journal).map_err(said)?;
         let mut sealing = Sealing::default();
@@ -91,20 +99,23 @@ impl MarkKeeper {
         sealing.add(&lacking);
         let mut mark = Mark::at(&**store, &position).await?;
         mark.journal = Some(sealing.seal());
+        mark.scans = Some(scans);
         mark.write(&files.mark)?;
         Ok(Arc::new(Self {
             files,
             recorder,
             store: Arc::clone(store),
             progress: progress.clone(),
+            records: Arc::clone(records),
             state: Mutex::new(State {
                 written: position,
+                scans,
                 sealing: Some(sealing),
             }),
         }))
     }
 
-    /// Moves the mark once a second while the log moves, for ever. Drop the future to stop.
+    /// Moves the mark once a second while the log or the scan records move, for ever. Drop the future to stop.
     pub(super) async fn keep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -114,7 +125,7 @@ impl MarkKeeper {
         }
     }
 
-    async fn move_to(&self, position: LogPosition, state: &mut State) -> Result<(), String> {
+    async fn move_to(&self, position: LogPosition, scans: Extent, state: &mut State) -> Result<(), String> {
         let mark = Mark::at(&*self.store, &position).await;
         let mut mark = mark.map_err(|error| error.to_string())?;
         let (files, recorder, sealing) = (self.files.clone(), Arc::clone(&self.recorder), state.sealing.take());
@@ -131,11 +142,13 @@ impl MarkKeeper {
             }
             sealing.add(&entries);
             mark.journal = Some(sealing.seal());
+            mark.scans = Some(scans);
             mark.write(&files.mark).map_err(|error| error.to_string())?;
             Ok(sealing)
         });
         state.sealing = Some(written.await.map_err(|error| error.to_string())??);
         state.written = position;
+        state.scans = scans;
         Ok(())
     }
 }
@@ -146,10 +159,12 @@ impl Snapshot for MarkKeeper {
         let mut state = self.state.lock().await;
         // What is folded is durable, and what was folded up to there was gathered before.
         let position = self.progress.position();
-        if state.written == position {
-            return;
-        }
-        if let Err(error) = self.move_to(position, &mut state).await {
+        let moved = match self.records.extent() {
+            Ok(scans) if state.written == position && state.scans == scans => return,
+            Ok(scans) => self.move_to(position, scans, &mut state).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = moved {
             tracing::warn!(%error, "the mark of how far the log reaches was not moved; a restore may go unnoticed");
         }
     }

@@ -1,6 +1,7 @@
 //! An older copy of the data folder in the place of the newest one: the start notices, says what is missing, and makes it
 //! safe once the operator accepts the loss. No crash looks like one.
 
+mod older_parts;
 mod suspend_unknown;
 
 use std::path::{Path, PathBuf};

@@ -71,7 +71,7 @@ async fn a_city_moves_onto_a_server_and_back_and_its_codes_live_on() {
     assert_eq!(moved(&onto).await["copied"], 0, "done again, nothing is left to do");
 
     private_folder(&there);
-    for part in ["keys", "vault"] {
+    for part in ["keys", "vault", "scans"] {
         copy_files(&here.join(part), &there.join(part));
     }
     let log = there.join("log").display().to_string();
