@@ -250,26 +250,77 @@ impl Drop for Call {
 }
 
 /// Ends the task that answers one HTTP/2 stream, which resets the stream.
-#[derive(Debug, Default)]
+///
+/// A task that has not begun yet, or has to end and has not done so yet, holds memory that no limit on calls counts: it is
+/// counted here, on the connection and in all (`stream_backlog`).
+#[derive(Debug)]
 pub(super) struct Control {
+    connection: Arc<Connection>,
     state: Mutex<ControlState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ControlState {
-    has_ended: bool,
-    must_end: bool,
+    stage: Stage,
     waker: Option<Waker>,
 }
 
+/// How far the task of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It was not polled yet.
+    Waiting,
+    /// Its call was begun.
+    Running,
+    /// It has to end.
+    Ending,
+    Ended,
+}
+
+impl Stage {
+    fn is_backlog(self) -> bool {
+        matches!(self, Self::Waiting | Self::Ending)
+    }
+}
+
 impl Control {
+    /// Of a task that waits for its first turn.
+    pub(super) fn of(connection: &Arc<Connection>) -> Arc<Self> {
+        connection.stream_backlog.fetch_add(1, Ordering::Relaxed);
+        connection.server.stream_backlog.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            connection: Arc::clone(connection),
+            state: Mutex::new(ControlState {
+                stage: Stage::Waiting,
+                waker: None,
+            }),
+        })
+    }
+
+    fn enter(&self, state: &mut ControlState, stage: Stage) {
+        let (before, after) = (state.stage.is_backlog(), stage.is_backlog());
+        state.stage = stage;
+        for backlog in [&self.connection.stream_backlog, &self.connection.server.stream_backlog] {
+            match (before, after) {
+                (false, true) => backlog.fetch_add(1, Ordering::Relaxed),
+                (true, false) => backlog.fetch_sub(1, Ordering::Relaxed),
+                _ => continue,
+            };
+        }
+    }
+
+    /// Its call begins.
+    pub(super) fn has_begun(&self) {
+        self.enter(&mut self.state.lock(), Stage::Running);
+    }
+
     /// Whether there is still a task that ends by this.
     fn end(&self) -> bool {
         let mut state = self.state.lock();
-        if state.has_ended {
+        if state.stage == Stage::Ended {
             return false;
         }
-        state.must_end = true;
+        self.enter(&mut state, Stage::Ending);
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
@@ -277,20 +328,27 @@ impl Control {
     }
 
     pub(super) fn has_ended(&self) {
-        self.state.lock().has_ended = true;
+        self.enter(&mut self.state.lock(), Stage::Ended);
     }
 
     /// Waits until the task has to end.
     pub(super) async fn must_end(&self) {
         poll_fn(|context| {
             let mut state = self.state.lock();
-            if state.must_end {
+            if state.stage == Stage::Ending {
                 return Poll::Ready(());
             }
             state.waker = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl Drop for Control {
+    /// A task that is dropped unfinished, with its runtime or its connection, is no backlog any more.
+    fn drop(&mut self) {
+        self.has_ended();
     }
 }
 

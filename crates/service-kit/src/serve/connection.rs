@@ -13,6 +13,10 @@ use super::call::Call;
 use super::connections::{Connections, Standing};
 use super::limits::millis;
 
+/// Streams of one connection without a token that may wait for their first turn while the server is behind. A gate that
+/// comes back has one call under way.
+const ANONYMOUS_STREAM_BACKLOG: usize = 16;
+
 /// Why a connection ends before its client wants it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
@@ -65,6 +69,8 @@ pub(super) struct Connection {
     pub(super) moved: AtomicU64,
     /// Bytes that its calls hold.
     pub(super) held: AtomicUsize,
+    /// HTTP/2 streams of which the task did not begin yet, or has to end and did not.
+    pub(super) stream_backlog: AtomicUsize,
     accepted: u64,
     /// Since when no call is under way.
     idle_since: AtomicU64,
@@ -98,6 +104,7 @@ impl Connection {
             working: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            stream_backlog: AtomicUsize::new(0),
             accepted: now,
             idle_since: AtomicU64::new(now),
             asked: AtomicBool::new(false),
@@ -186,6 +193,14 @@ impl Connection {
         }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         false
+    }
+
+    /// Whether a further stream has to be reset: the server is behind with streams, and this client, who has shown no
+    /// token, with more than its part of them.
+    pub(super) fn has_too_many_streams(&self) -> bool {
+        self.standing() == Standing::Anonymous
+            && self.stream_backlog.load(Ordering::Relaxed) >= ANONYMOUS_STREAM_BACKLOG
+            && self.server.stream_backlog.load(Ordering::Relaxed) >= self.server.limits.anonymous_calls
     }
 
     /// Ends what has taken too long.

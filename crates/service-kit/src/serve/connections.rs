@@ -61,6 +61,8 @@ pub(super) struct Connections {
     next_call: AtomicU64,
     bytes: AtomicUsize,
     anonymous_bytes: AtomicUsize,
+    /// HTTP/2 streams of which the task did not begin yet, or has to end and did not.
+    pub(super) stream_backlog: AtomicUsize,
     all_closed: Notify,
     pub(super) said: Throttle,
 }
@@ -110,6 +112,7 @@ impl Connections {
             next_call: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             anonymous_bytes: AtomicUsize::new(0),
+            stream_backlog: AtomicUsize::new(0),
             all_closed: Notify::new(),
             said: Throttle::default(),
         })

@@ -166,14 +166,16 @@ fn http1_server() -> http1::Builder {
     server
 }
 
-fn http2_server(connection: &Connection) -> http2::Builder<EachStream> {
+fn http2_server(connection: &Arc<Connection>) -> http2::Builder<EachStream> {
     let limits = &connection.server.limits;
     let (streams, window) = if connection.standing() == Standing::Peer {
         (limits.peer_streams_per_connection, PEER_CONNECTION_WINDOW)
     } else {
         (limits.streams_per_connection, CONNECTION_WINDOW)
     };
-    let mut server = http2::Builder::new(EachStream);
+    let mut server = http2::Builder::new(EachStream {
+        connection: Arc::clone(connection),
+    });
     server
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
@@ -187,15 +189,24 @@ fn http2_server(connection: &Connection) -> http2::Builder<EachStream> {
 }
 
 /// Runs each HTTP/2 stream as a task that can be ended, which resets the stream.
-#[derive(Debug, Clone, Copy)]
-struct EachStream;
+///
+/// Clients without a token may open streams faster than their tasks get a turn. Beyond a backlog as large as the limit on
+/// their calls, a connection without a token that has more than its part of it has further streams reset at once.
+#[derive(Debug, Clone)]
+struct EachStream {
+    connection: Arc<Connection>,
+}
 
 impl<F> Executor<F> for EachStream
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let control = Arc::new(Control::default());
+        if self.connection.has_too_many_streams() {
+            // Dropped, the stream is reset.
+            return Refusal::Calls.count();
+        }
+        let control = Control::of(&self.connection);
         let run = {
             let control = Arc::clone(&control);
             async move {
@@ -262,6 +273,9 @@ async fn answer_or_refuse(
 ) -> (Response<Body>, Arc<Call>) {
     let grpc = kind.grpc;
     let control = CONTROL.try_with(Arc::clone).ok();
+    if let Some(control) = &control {
+        control.has_begun();
+    }
     let (call, is_admitted) = connection.server.begin_call(&connection, control);
     if !is_admitted {
         connection

@@ -270,3 +270,58 @@ async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
 }
 
 mod stopping;
+
+/// GET / on many HTTP/2 streams in one write: how many were answered and how many reset.
+async fn many_streams(address: SocketAddr, streams: u32) -> (usize, usize) {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // Empty settings (RFC 9113 §6.5).
+    bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    // :method GET, :scheme http, :path /, :authority x (RFC 7541, static table).
+    let head = [0x82, 0x86, 0x84, 0x41, 1, b'x'];
+    for stream in 0..streams {
+        // END_STREAM and END_HEADERS.
+        bytes.extend([0, 0, head.len() as u8, HEADERS, 0x05]);
+        bytes.extend((2 * stream + 1).to_be_bytes());
+        bytes.extend(head);
+    }
+    socket.write_all(&bytes).await.unwrap();
+    let (mut answered, mut reset) = (0, 0);
+    while answered + reset < streams as usize {
+        let mut frame = [0; 9];
+        socket.read_exact(&mut frame).await.unwrap();
+        let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+        let mut payload = vec![0; length as usize];
+        socket.read_exact(&mut payload).await.unwrap();
+        match frame[3] {
+            HEADERS => answered += 1,
+            RST_STREAM => reset += 1,
+            _ => {}
+        }
+    }
+    (answered, reset)
+}
+
+#[tokio::test]
+async fn streams_without_a_token_that_outrun_their_tasks_are_reset_and_keep_nobody_out() {
+    let router = Router::new().route("/", get(|| async { "" }));
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = listener.limited(Limits {
+        anonymous_calls: 8,
+        ..Limits::default()
+    });
+    let address = listener.address();
+    let (trigger, stop) = Signal::channel();
+    let task = tokio::spawn(listener.serve_draining(router, stop, DRAIN));
+    // On one thread the connection reads them all before the first task runs.
+    let (answered, reset) = many_streams(address, 200).await;
+    assert!(answered >= 8, "{answered} answered, {reset} reset");
+    assert!(reset >= 100, "{answered} answered, {reset} reset");
+    // The backlog is gone with them.
+    assert_eq!(many_streams(address, 1).await, (1, 0));
+    assert!(http1(address, "/").await.starts_with("HTTP/1.1 200"));
+    trigger.pull();
+    task.await.unwrap();
+}

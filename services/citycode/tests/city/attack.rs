@@ -50,6 +50,7 @@ impl Server {
     /// It holds no more than an attack may add.
     fn stays_small(&self, before: u64) {
         let added = self.memory().saturating_sub(before);
+        eprintln!("the attack made it hold {} MB more", added >> 20);
         assert!(added < MOST_ADDED, "the attack made it hold {} MB more", added >> 20);
     }
 
