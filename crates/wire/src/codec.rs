@@ -46,13 +46,14 @@ impl<U: Message + Default> Decoder for WireDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let decoded = self.0.decode(from);
-        // A client that cannot read an answer is not to blame. The linter holds names of requests to this ending.
-        let is_request = std::any::type_name::<U>().ends_with("Request");
-        decoded.map_err(|status| match is_request {
-            // The decoder's own words may repeat what was sent.
-            true => Status::invalid_argument("the request is not the protobuf message that this method takes"),
-            false => status,
+        self.0.decode(from).map_err(|status| {
+            // A client that cannot read an answer is not to blame. The linter holds names of requests to this ending.
+            if std::any::type_name::<U>().ends_with("Request") {
+                // The decoder's own words may repeat what was sent.
+                Status::invalid_argument("the request is not the protobuf message that this method takes")
+            } else {
+                status
+            }
         })
     }
 
