@@ -17,6 +17,10 @@ use super::limits::millis;
 /// comes back has one call under way.
 const ANONYMOUS_STREAM_BACKLOG: usize = 16;
 
+/// Calls of a connection without a token that end for the sake of others before the connection does. A probe has one call,
+/// which it makes again.
+const MOST_ROOM_MADE: usize = 512;
+
 /// Why a connection ends before its client wants it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
@@ -71,6 +75,8 @@ pub(super) struct Connection {
     pub(super) held: AtomicUsize,
     /// HTTP/2 streams of which the task did not begin yet, or has to end and did not.
     pub(super) stream_backlog: AtomicUsize,
+    /// Its calls that ended to make room, and its streams that were reset.
+    made_room: AtomicUsize,
     accepted: u64,
     /// Since when no call is under way.
     idle_since: AtomicU64,
@@ -105,6 +111,7 @@ impl Connection {
             moved: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             stream_backlog: AtomicUsize::new(0),
+            made_room: AtomicUsize::new(0),
             accepted: now,
             idle_since: AtomicU64::new(now),
             asked: AtomicBool::new(false),
@@ -193,6 +200,15 @@ impl Connection {
         }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         false
+    }
+
+    /// One of its calls ended to make room for others', or was reset. A connection without a token of which that happens
+    /// again and again only costs work: it ends.
+    pub(super) fn makes_room(&self) {
+        let times = self.made_room.fetch_add(1, Ordering::Relaxed) + 1;
+        if times >= MOST_ROOM_MADE && self.standing() == Standing::Anonymous {
+            self.close(Closing::MakesRoom);
+        }
     }
 
     /// Whether a further stream has to be reset: the server is behind with streams, and this client, who has shown no

@@ -349,6 +349,7 @@ impl Connections {
             self.said
                 .warn("there are too many calls without a token: the oldest makes room for a new one");
             call.end(Closing::MakesRoom);
+            call.connection.makes_room();
         }
         true
     }

@@ -204,6 +204,7 @@ where
     fn execute(&self, stream: F) {
         if self.connection.has_too_many_streams() {
             // Dropped, the stream is reset.
+            self.connection.makes_room();
             return Refusal::Calls.count();
         }
         let control = Control::of(&self.connection);

@@ -272,7 +272,7 @@ async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
 mod stopping;
 
 /// GET / on many HTTP/2 streams in one write: how many were answered and how many reset.
-async fn many_streams(address: SocketAddr, streams: u32) -> (usize, usize) {
+async fn many_streams(address: SocketAddr, streams: u32) -> std::io::Result<(usize, usize)> {
     const HEADERS: u8 = 1;
     const RST_STREAM: u8 = 3;
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -287,21 +287,21 @@ async fn many_streams(address: SocketAddr, streams: u32) -> (usize, usize) {
         bytes.extend((2 * stream + 1).to_be_bytes());
         bytes.extend(head);
     }
-    socket.write_all(&bytes).await.unwrap();
+    socket.write_all(&bytes).await?;
     let (mut answered, mut reset) = (0, 0);
     while answered + reset < streams as usize {
         let mut frame = [0; 9];
-        socket.read_exact(&mut frame).await.unwrap();
+        socket.read_exact(&mut frame).await?;
         let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
         let mut payload = vec![0; length as usize];
-        socket.read_exact(&mut payload).await.unwrap();
+        socket.read_exact(&mut payload).await?;
         match frame[3] {
             HEADERS => answered += 1,
             RST_STREAM => reset += 1,
             _ => {}
         }
     }
-    (answered, reset)
+    Ok((answered, reset))
 }
 
 #[tokio::test]
@@ -316,11 +316,15 @@ async fn streams_without_a_token_that_outrun_their_tasks_are_reset_and_keep_nobo
     let (trigger, stop) = Signal::channel();
     let task = tokio::spawn(listener.serve_draining(router, stop, DRAIN));
     // On one thread the connection reads them all before the first task runs.
-    let (answered, reset) = many_streams(address, 200).await;
+    let (answered, reset) = many_streams(address, 200).await.unwrap();
     assert!(answered >= 8, "{answered} answered, {reset} reset");
     assert!(reset >= 100, "{answered} answered, {reset} reset");
+    // Whoever goes on and on loses the connection.
+    let again = many_streams(address, 2_000);
+    let ended = tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
+    assert!(ended.is_err(), "{ended:?}");
     // The backlog is gone with them.
-    assert_eq!(many_streams(address, 1).await, (1, 0));
+    assert_eq!(many_streams(address, 1).await.unwrap(), (1, 0));
     assert!(http1(address, "/").await.starts_with("HTTP/1.1 200"));
     trigger.pull();
     task.await.unwrap();
