@@ -17,12 +17,11 @@
 //! | [`scan_lines`] | what scanners write, cut into scans |
 //! | [`route`] | which calls go through a proxy of the environment |
 
-pub mod apart;
 pub mod cli;
 pub mod client;
 mod commands;
-mod compose;
 mod demo;
+pub mod distributed;
 pub mod failure;
 pub mod local_token;
 pub mod output;
@@ -33,6 +32,7 @@ pub mod residents;
 pub mod route;
 pub mod scan_lines;
 pub mod up;
+mod wiring;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

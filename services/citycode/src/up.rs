@@ -27,7 +27,7 @@ pub use settings::{Once, Settings};
 pub(crate) use stopped::StoppedSystem;
 pub use system::System;
 
-pub use crate::compose::{StartError, Surroundings};
+pub use crate::wiring::{StartError, Surroundings};
 
 use std::io::Write as _;
 use std::path::PathBuf;

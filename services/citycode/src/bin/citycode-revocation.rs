@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use citycode::apart::{self, Role};
+use citycode::distributed::{self, Role};
 
 fn main() -> ExitCode {
-    apart::main(Role::Revocation)
+    distributed::main(Role::Revocation)
 }

@@ -18,8 +18,8 @@ use citycode_service_kit::telemetry;
 use clap::Args;
 
 use super::migrate::{Places, failed};
-use crate::compose::{StartError, faces, numbers};
 use crate::failure::Failure;
+use crate::wiring::{StartError, faces, numbers};
 
 /// Flags of `archive`.
 #[derive(Args)]

@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::migrate::Reach;
-use crate::apart::LOG_READERS_API;
+use crate::distributed::LOG_READERS_API;
 use crate::failure::Failure;
 use crate::output::Output;
 

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use citycode_jetstream::OWN_API;
 
-use crate::apart::LOG_READERS_API;
+use crate::distributed::LOG_READERS_API;
 use crate::failure::Failure;
 use crate::output::{Output, progress};
 

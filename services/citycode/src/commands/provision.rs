@@ -26,11 +26,11 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::apart::{ASSERTION_USES_KEY, ServiceSettings};
-use crate::compose::StartError;
+use crate::distributed::{ASSERTION_USES_KEY, ServiceSettings};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::up::BeginAnew;
+use crate::wiring::StartError;
 
 /// What whoever provisioned a city with accounts is told.
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \

@@ -40,7 +40,7 @@ use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::apart::ASSERTION_USES_KEY as ASSERTION_USES;
+use crate::distributed::ASSERTION_USES_KEY as ASSERTION_USES;
 use crate::failure::Failure;
 use crate::output::Output;
 use accounts::{Shape, User};

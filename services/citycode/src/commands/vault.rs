@@ -16,10 +16,10 @@ use citycode_vault::jetstream::{JetStreamVault, VaultConfig, VaultKey, VaultKeys
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::apart::ServiceSettings;
-use crate::compose::StartError;
+use crate::distributed::ServiceSettings;
 use crate::failure::Failure;
 use crate::output::{Output, progress};
+use crate::wiring::StartError;
 
 /// Its name to the servers.
 const CLIENT: &str = "citycode vault";

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::data_folder::DataFolder;
 use super::settings::Settings;
-use crate::compose::StartError;
+use crate::wiring::StartError;
 
 /// Whose tokens are taken, and the local admin's own.
 pub(super) struct Access {

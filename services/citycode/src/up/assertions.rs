@@ -10,7 +10,7 @@ use citycode_service_kit::clock::Clock;
 
 use super::ground::Ground;
 use super::settings::Settings;
-use crate::compose::{StartError, assertion_desk};
+use crate::wiring::{StartError, assertion_desk};
 
 /// The file.
 const FILE: &str = "assertion-uses.redb";

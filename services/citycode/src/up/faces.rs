@@ -11,7 +11,7 @@ use citycode_wire::proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 
 use super::system::Parts;
-use crate::compose::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, faces};
 
 const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
 

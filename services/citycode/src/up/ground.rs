@@ -24,8 +24,8 @@ use super::local_admin::LocalAdmin;
 use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
-use crate::compose::measured::MeasuredLog;
-use crate::compose::{StartError, Surroundings, snapshots};
+use crate::wiring::measured::MeasuredLog;
+use crate::wiring::{StartError, Surroundings, snapshots};
 
 /// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
 pub(super) struct Ground {

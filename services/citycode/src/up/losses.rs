@@ -29,8 +29,8 @@ use super::data_folder::DataFolder;
 use super::folder_manifest::Part;
 use super::loss_journal::Entry;
 use super::marks::Mark;
-use crate::compose::vault_age::instant;
-use crate::compose::{StartError, Surroundings};
+use crate::wiring::vault_age::instant;
+use crate::wiring::{StartError, Surroundings};
 
 /// Changes that something has seen and the log does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]

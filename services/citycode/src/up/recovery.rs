@@ -16,8 +16,8 @@ use super::losses::{self, Closing, Loss};
 use super::marks::{self, Mark};
 use super::settings::Settings;
 use super::watch::{MarkFiles, MarkKeeper};
-use crate::compose::unknown_holders::{End, Whose, codes_to_end, end_codes};
-use crate::compose::{StartError, Surroundings, vault_age};
+use crate::wiring::unknown_holders::{End, Whose, codes_to_end, end_codes};
+use crate::wiring::{StartError, Surroundings, vault_age};
 
 /// What is known before anything is folded.
 pub(super) struct Found {

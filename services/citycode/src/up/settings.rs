@@ -11,7 +11,7 @@ use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
-use crate::compose::{IdentityProvider, StartError};
+use crate::wiring::{IdentityProvider, StartError};
 
 /// Port and address unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";

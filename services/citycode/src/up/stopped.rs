@@ -12,8 +12,8 @@ use super::folder_manifest::{FolderManifest, Part};
 use super::ground::Ground;
 use super::settings::Settings;
 use super::{PartError, recovery};
-use crate::compose::snapshots::RegisterSnapshot;
-use crate::compose::{StartError, Surroundings};
+use crate::wiring::snapshots::RegisterSnapshot;
+use crate::wiring::{StartError, Surroundings};
 
 /// An open folder; other processes are kept out as long as it lives.
 pub(crate) struct StoppedSystem {

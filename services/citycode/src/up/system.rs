@@ -29,12 +29,12 @@ use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
 use super::settings::Settings;
-use crate::compose::following::{FollowedRegister, erasures_again, follow_index, follow_register, spawn_erasures};
-use crate::compose::snapshots::{self, RegisterSnapshot, Snapshot};
-use crate::compose::vault_age::VaultMark;
-use crate::compose::verifying::{Verifying, keep_records};
-use crate::compose::writing::{open_desk, publish_lists};
-use crate::compose::{StartError, Surroundings, numbers, state_numbers};
+use crate::wiring::following::{FollowedRegister, erasures_again, follow_index, follow_register, spawn_erasures};
+use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
+use crate::wiring::vault_age::VaultMark;
+use crate::wiring::verifying::{Verifying, keep_records};
+use crate::wiring::writing::{open_desk, publish_lists};
+use crate::wiring::{StartError, Surroundings, numbers, state_numbers};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
 const FIRST_PROOF: Duration = Duration::from_secs(10);

@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 
 use super::loss_journal::{self, Entry, Recorder, Sealing};
 use super::marks::Mark;
-use crate::compose::StartError;
-use crate::compose::snapshots::Snapshot;
+use crate::wiring::StartError;
+use crate::wiring::snapshots::Snapshot;
 
 /// Between two looks whether the log has moved: what a mark may lack after a crash, and how often the disk is bothered.
 const EVERY: Duration = Duration::from_secs(1);

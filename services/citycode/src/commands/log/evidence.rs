@@ -7,8 +7,8 @@ use citycode_event_store::{EventStore, RecordedCommit};
 use citycode_projection::foreign::{Witness, witness};
 
 use super::{Place, stands, unreadable};
-use crate::compose::snapshots::identity_of;
 use crate::failure::Failure;
+use crate::wiring::snapshots::identity_of;
 
 fn proved(who: impl std::fmt::Display) -> Failure {
     Failure::usage(

@@ -6,10 +6,10 @@ use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};
 use citycode_vault::jetstream::{self as vault, Origin, Standing, VaultConfig};
 
 use super::{CLIENT, ProvisionArgs, not_made, patiently, unavailable};
-use crate::apart::ServiceSettings;
-use crate::compose::StartError;
+use crate::distributed::ServiceSettings;
 use crate::failure::Failure;
 use crate::up::Part;
+use crate::wiring::StartError;
 
 /// The log that stands on the servers.
 struct StandingLog {

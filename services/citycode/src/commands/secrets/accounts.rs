@@ -50,7 +50,7 @@ use citycode_event_store_jetstream::subjects::{ECHO_V1, LISTS, echo};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_shared_snapshot::bucket;
 
-use crate::apart::{LOG_READERS_API, VAULT_READERS_API};
+use crate::distributed::{LOG_READERS_API, VAULT_READERS_API};
 
 pub(super) use conf::conf;
 pub(super) use shape::Shape;

@@ -16,13 +16,11 @@ use citycode_service_kit::problem::Code;
 use clap::Args;
 use serde_json::json;
 
-use crate::compose::following::{FollowedRegister, follow_register};
-use crate::compose::unknown_holders::{
-    End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people,
-};
-use crate::compose::{StartError, Surroundings, vault_age};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wiring::following::{FollowedRegister, follow_register};
+use crate::wiring::unknown_holders::{End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people};
+use crate::wiring::{StartError, Surroundings, vault_age};
 use place::Place;
 
 /// Above one living code in so many the count must be typed: more than a backup of yesterday lacks.

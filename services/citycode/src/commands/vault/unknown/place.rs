@@ -13,10 +13,10 @@ use citycode_vault::jetstream::{self as vault, JetStreamVault, VaultConfig, Vaul
 use super::super::backup::{DESCRIPTION, read};
 use super::super::{CLIENT, settings, vault_config};
 use super::{UnknownArgs, failed, refused};
-use crate::compose::snapshots::{RegisterSnapshot, identity_of};
-use crate::compose::{StartError, Surroundings};
 use crate::failure::Failure;
 use crate::up::StoppedSystem;
+use crate::wiring::snapshots::{RegisterSnapshot, identity_of};
+use crate::wiring::{StartError, Surroundings};
 
 /// A log and its vault, which is at least as new as the backup that was named.
 pub(super) struct Place {

@@ -1,0 +1,100 @@
+//! What both writers stand on: a register that follows the log, and the desk where acts are checked.
+
+use std::sync::Arc;
+
+use citycode_acts::Desk;
+use citycode_event_store::follow::Progress;
+use citycode_holder_log::{HolderLog, SystemFold};
+use citycode_projection::snapshot::ProjectionKind;
+use citycode_service_kit::health::HealthRegistry;
+use citycode_vault::Vault;
+use tokio::task::JoinHandle;
+
+use super::assertions;
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use super::shared_snapshot::{self, Starting};
+use crate::wiring::following::{FollowedRegister, follow_register};
+use crate::wiring::snapshots::RegisterSnapshot;
+use crate::wiring::writing::open_desk;
+use crate::wiring::{StartError, Surroundings};
+
+/// A desk and what keeps it true.
+pub(super) struct OpenDesk {
+    pub(super) desk: Arc<Desk>,
+    pub(super) progress: Progress,
+    pub(super) snapshot: RegisterSnapshot,
+    pub(super) follower: JoinHandle<()>,
+    pub(super) starting: Starting,
+}
+
+/// What follows the log beside the register.
+pub(super) struct Folds {
+    /// The register to go on from.
+    pub(super) register: StartingRegister,
+    /// What a snapshot does not hold.
+    pub(super) refolded: Vec<Arc<dyn SystemFold>>,
+    /// What is not folded twice.
+    pub(super) erasures: Option<Arc<dyn SystemFold>>,
+}
+
+/// The register as this instance left it, or as a shared snapshot has it.
+pub(super) struct StartingRegister {
+    pub(super) snapshot: RegisterSnapshot,
+    starting: Starting,
+}
+
+/// Opens the register from its snapshot, or a shared one.
+pub(super) async fn register(
+    ground: &Ground,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+) -> Result<StartingRegister, StartError> {
+    let (kind, file) = (ProjectionKind::Register, ground.state.join("projections/register"));
+    let mut starting = shared_snapshot::bring(ground, settings, surroundings, health, kind, &file).await?;
+    let snapshot = RegisterSnapshot::open(file, ground.identity);
+    starting.loaded(&snapshot.reaches());
+    Ok(StartingRegister { snapshot, starting })
+}
+
+/// Follows the log with the register, from its snapshot on, and with what else folds it.
+pub(super) async fn open(
+    ground: &Ground,
+    folds: Folds,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    vault: &Arc<dyn Vault>,
+) -> Result<OpenDesk, StartError> {
+    let Folds {
+        register: StartingRegister { snapshot, starting },
+        refolded,
+        erasures,
+    } = folds;
+    let component = health.component("register");
+    let FollowedRegister {
+        register,
+        progress,
+        follower,
+    } = follow_register(
+        &ground.log,
+        &snapshot,
+        refolded,
+        erasures,
+        component,
+        &surroundings.clock,
+    )
+    .await?;
+    // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
+    let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
+    let assertions = assertions::open(ground, settings)?;
+    let desk = open_desk(&ground.policy, vault, log, assertions, surroundings);
+    Ok(OpenDesk {
+        desk,
+        progress,
+        snapshot,
+        follower,
+        starting,
+    })
+}

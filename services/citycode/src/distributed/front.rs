@@ -1,0 +1,152 @@
+//! The ports of a service: health and numbers from the first moment, the service once it is there, and an end that
+//! callers see coming.
+//!
+//! Callers are taken on the one port, with certificates where the settings say so; probes and Prometheus ask on the
+//! management port, which stands for itself or, where there is none, on the callers' port too. gRPC health answers on
+//! both: portals watch it over the connection on which they call.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use citycode_service_kit::health::{Component, HealthRegistry, Probe};
+use citycode_service_kit::problem::{Code, Outcome, Problem};
+use citycode_service_kit::serve::{Listener, app, with_fallbacks};
+use citycode_service_kit::shutdown::{Signal, Trigger};
+use http::header::CONTENT_TYPE;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tower::ServiceExt as _;
+
+use super::Role;
+use super::settings::ServiceSettings;
+use crate::wiring::{StartError, faces, numbers};
+
+/// Names under which gRPC health answers: every service's, so that a caller may ask for the one it wants.
+const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
+
+/// The ports, open.
+pub(super) struct Front {
+    url: String,
+    health: HealthRegistry,
+    serving: Component,
+    inner: Arc<OnceLock<Router>>,
+    stop: Trigger,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Front {
+    /// Listens, and answers who asks how it goes. gRPC health says "not serving" from the instant of `stopped`.
+    pub(super) fn open(role: Role, settings: &ServiceSettings, stopped: &Signal) -> Result<Self, StartError> {
+        let listener = Listener::bind(settings.listen)?;
+        // A portal's own callers are people behind the city's ingress: its certificate is for what it calls.
+        let tls = settings.tls.as_ref().filter(|_| role != Role::Portal);
+        let url = format!(
+            "{}://{}",
+            if tls.is_some() { "https" } else { "http" },
+            listener.address()
+        );
+        let listener = match tls {
+            Some(tls) => listener.secured(tls)?,
+            None => listener,
+        };
+        let listener = listener.limited(settings.limits.clone());
+        let health = HealthRegistry::new();
+        let serving = health.component("serving");
+        serving.starting("the service is coming up");
+        let inner = Arc::new(OnceLock::new());
+        let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
+        tokio::spawn(keep_health);
+        // Installed by now: what a recorder is not there for is not counted.
+        let numbers = faces::metrics_routes(stopped);
+        numbers::register(numbers::of(role));
+        let told = health.routes().merge(numbers);
+        let calls = {
+            let inner = Arc::clone(&inner);
+            move |request: Request| forward(Arc::clone(&inner), request)
+        };
+        let (stop, ending) = Signal::channel();
+        let mut servers = Vec::new();
+        let http = match settings.management {
+            None => told,
+            Some(address) => {
+                let management = Listener::bind(address)?.limited(settings.limits.of_management());
+                tracing::info!(address = %management.address(), "health and numbers are told");
+                let router = app(Routes::new(grpc_health.clone()), with_fallbacks(told));
+                servers.push(tokio::spawn(management.serve(router, ending.clone())));
+                Router::new()
+            }
+        };
+        let router = app(Routes::new(grpc_health), http.fallback(calls));
+        servers.push(tokio::spawn(listener.serve(router, ending)));
+        tracing::info!(program = role.program(), url, "answering health checks");
+        Ok(Self {
+            url,
+            health,
+            serving,
+            inner,
+            stop,
+            servers,
+        })
+    }
+
+    /// Where callers are taken.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn health(&self) -> &HealthRegistry {
+        &self.health
+    }
+
+    /// Calls go to the service from now on.
+    pub(super) fn serve(&self, router: Router) {
+        // Only the first counts, and there is but one.
+        let _ = self.inner.set(router);
+        self.serving.ready();
+    }
+
+    /// Waits until every part has been ready once, or until the signal.
+    pub(super) async fn wait_until_ready(&self, stopped: &Signal) {
+        tokio::select! {
+            () = self.health.wait_for(Probe::Ready) => {}
+            () = stopped.clone().wait() => {}
+        }
+    }
+
+    /// Says that it is going, leaves callers `drain` to notice, and lets calls in flight finish.
+    pub(super) async fn close(self, drain: Duration) {
+        self.serving.not_ready("shutting down");
+        tokio::time::sleep(drain).await;
+        self.stop.pull();
+        for server in self.servers {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a server panicked");
+            }
+        }
+    }
+}
+
+async fn forward(inner: Arc<OnceLock<Router>>, request: Request) -> Response {
+    let Some(router) = inner.get() else {
+        return starting(&request);
+    };
+    match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+fn starting(request: &Request) -> Response {
+    let why = "this service is starting; try another one, or again in a moment";
+    let problem = Problem::new(Code::Unavailable, why).with_retry_after(1);
+    let kind = request.headers().get(CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        // Nothing was begun, so a portal may try another instance and still say what became of the change.
+        tonic::Status::from(problem.with_outcome(Outcome::NotDone)).into_http::<axum::body::Body>()
+    } else {
+        problem.into_response()
+    }
+}

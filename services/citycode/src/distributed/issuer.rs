@@ -1,0 +1,114 @@
+//! `citycode-issuer`.
+
+use std::sync::Arc;
+
+use citycode_event_store::follow::Progress;
+use citycode_holder_log::SystemFold;
+use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
+use citycode_service_kit::health::{Component, HealthRegistry};
+use citycode_service_kit::shutdown::Signal;
+use citycode_token::IdCheckKey;
+use citycode_vault::{Vault, VaultError};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tonic::service::Routes;
+
+use super::erasures::{ErasureMark, VaultAge};
+use super::ground::{self, Ground};
+use super::settings::ServiceSettings;
+use super::{Role, Service, desk, grpc_router};
+use crate::wiring::following::spawn_erasures;
+use crate::wiring::{StartError, Surroundings, faces};
+
+pub(super) async fn open(
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    stopped: &Signal,
+) -> Result<Service, StartError> {
+    let ground = Ground::open(Role::Issuer, settings, surroundings, health).await?;
+    let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
+    let on_servers = ground.vault(Role::Issuer, settings, surroundings, health).await?;
+    let vault: Arc<dyn Vault> = on_servers.clone();
+    let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);
+    let names = ListNames::new(ground.secret("list-names.key")?);
+    let leases = Arc::new(IndexLeases::new(names));
+    let (erasures, erased) = ErasureQueue::new();
+    let register = desk::register(&ground, settings, surroundings, health).await?;
+    let component = health.component("erasures");
+    let reaches = register.snapshot.reaches();
+    let age = patiently(&component, || VaultAge::find(&on_servers, &ground.log, &reaches)).await?;
+    let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
+    let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
+    let folds = desk::Folds {
+        register,
+        refolded,
+        erasures: kept_erasures,
+    };
+    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
+    let mut tasks = vec![
+        desk.follower,
+        spawn_erasures(Arc::clone(&vault), erased, component.clone()),
+        ground.answer_echoes(surroundings),
+    ];
+    reach_the_present(&desk.progress, &erasures, stopped).await?;
+    let folded = desk.progress.position();
+    let settle = || age.settle(&*vault, &desk.desk.log, &folded, surroundings);
+    let left = patiently(&component, settle).await?;
+    let (end, ended) = oneshot::channel();
+    let mark = ErasureMark {
+        vault,
+        on_servers,
+        log: Arc::clone(&ground.log),
+        queue: Arc::clone(&erasures),
+        progress: desk.progress.clone(),
+        left: Mutex::new(left),
+        end: Mutex::new(Some(end)),
+    };
+    desk.starting.caught_up(&desk.progress.position());
+    let issuer = Arc::new(Issuer {
+        desk: desk.desk,
+        keys: signing,
+        leases,
+        id_check_key,
+        erasures,
+    });
+    issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
+    let keeping = Arc::clone(&issuer);
+    tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
+    let ending = Arc::clone(&issuer);
+    tasks.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
+    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
+    Ok(Service {
+        router: grpc_router(Routes::new(faces::issuer(&issuer, &authenticate)))?,
+        snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],
+        tasks,
+        kept: Some(Box::new(ground.state)),
+        ended: Some(ended),
+    })
+}
+
+/// Waits until the log is folded, and whom it called erased on the way is forgotten: nobody is served before.
+async fn reach_the_present(progress: &Progress, erasures: &ErasureQueue, stopped: &Signal) -> Result<(), StartError> {
+    tokio::select! {
+        reached = async {
+            progress.wait_until_live().await.map_err(StartError::Follow)?;
+            erasures.wait_until_done().await;
+            Ok(())
+        } => reached,
+        () = stopped.clone().wait() => Err(StartError::Interrupted),
+    }
+}
+
+/// Tries as long as the vault does not answer.
+async fn patiently<T>(
+    component: &Component,
+    mut attempt: impl AsyncFnMut() -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    loop {
+        match attempt().await {
+            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => ground::wait_for(component, &error).await,
+            ended => return ended,
+        }
+    }
+}

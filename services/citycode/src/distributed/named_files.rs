@@ -1,0 +1,57 @@
+//! The files that a configuration names, looked into before anything starts (`--check-config`).
+
+use std::fs::File;
+use std::path::Path;
+
+use super::settings::{Servers, ServiceSettings};
+use super::{Role, ground, policy};
+use crate::wiring::StartError;
+
+/// Opens what this service would open at its start: policy, keys of the identity provider, seeds, certificates.
+/// What lies in `keys` is asked for at the start alone, by name.
+///
+/// # Errors
+/// [`StartError::NamedFiles`], with all that is wrong.
+pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartError> {
+    let mut wrong = Vec::new();
+    if let Err(error) = policy::read(settings) {
+        wrong.push(format!("policy: {error}"));
+    }
+    if let Err(error) = ground::access(settings) {
+        wrong.push(error.to_string());
+    }
+    let places = [
+        ("log", role != Role::Portal, settings.log.clone()),
+        ("vault", !matches!(role, Role::Portal | Role::Audit), settings.vault()),
+        ("scans", matches!(role, Role::Verifier | Role::Audit), settings.scans()),
+    ];
+    for (name, _, servers) in places.iter().filter(|(_, used, _)| *used) {
+        wrong.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));
+    }
+    if let Some(tls) = &settings.tls
+        && let Err(error) = tls.client_of(role.program())
+    {
+        wrong.push(format!("tls: {error}"));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(StartError::NamedFiles(wrong))
+    }
+}
+
+fn of_servers(servers: &Servers) -> Vec<String> {
+    let seed = servers.connection("check").err().map(|error| error.to_string());
+    let files = [
+        &servers.ca_file,
+        &servers.certificate_file,
+        &servers.certificate_key_file,
+    ];
+    let unopened = files.into_iter().flatten().filter_map(|path| opened(path).err());
+    seed.into_iter().chain(unopened).collect()
+}
+
+fn opened(path: &Path) -> Result<(), String> {
+    let opened = File::open(path).map(drop);
+    opened.map_err(|error| format!("cannot open {}: {error}", path.display()))
+}

@@ -1,0 +1,229 @@
+//! Revocation services publish snapshots for every instance that comes up later.
+//!
+//! None leads. Each looks, at moments of its own, at what stands there, and publishes where the same snapshot has stood
+//! for too long since this instance first saw it (no clock of another's is believed), or where what stands there is of no
+//! use. Of two that publish at once the servers take one. What a crash leaves is removed by whoever looks next.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_event_store::{EventStore, ReadError};
+use citycode_jetstream::ConnectError;
+use citycode_jetstream::Connection;
+use citycode_jetstream::api::ApiError;
+use citycode_jetstream::object_store::Committed;
+use citycode_projection::LogIdentity;
+use citycode_projection::snapshot::ProjectionKind;
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::repeated::Repeated;
+use citycode_shared_snapshot::{NewSnapshot, PublishError, SharedSnapshots, SnapshotKeys, Standing};
+use citycode_token::SigningKey;
+use tokio::task::JoinHandle;
+
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use super::shared_snapshot::{self, name_of, sequences};
+use crate::wiring::snapshots::SnapshotFile;
+use crate::wiring::{StartError, Surroundings};
+
+/// The first look comes within so many milliseconds after the start; each instance draws its own moment.
+const FIRST_LOOK_MS: u32 = 3_000;
+/// Looks in the time that a snapshot stands: it is replaced at most a quarter of that late.
+const LOOKS: u32 = 4;
+/// Chunks of a replaced snapshot stay for so long for whoever began to fetch it; a slow network takes minutes.
+const LONGEST_KEEP: Duration = Duration::from_secs(300);
+
+/// Publishes one kind of snapshots.
+struct Publisher {
+    kind: ProjectionKind,
+    connection: Connection,
+    keys: SnapshotKeys,
+    signing: SigningKey,
+    snapshot: Arc<dyn SnapshotFile>,
+    identity: LogIdentity,
+    log: Arc<dyn EventStore>,
+    surroundings: Surroundings,
+    every: Duration,
+    shared: Option<SharedSnapshots>,
+    /// Sequence of what stands there, and when this instance first saw it.
+    seen: Option<(u64, Duration)>,
+}
+
+/// Why a turn came to nothing; the next one tries again.
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Store(#[from] ApiError),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error("there is no snapshot to publish: {0}")]
+    File(#[from] std::io::Error),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// A task for each snapshot; none where this service was not given the keys.
+///
+/// # Errors
+/// A key that is there cannot be read, or is none.
+pub(super) fn spawn(
+    ground: &Ground,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    snapshots: [(ProjectionKind, Arc<dyn SnapshotFile>); 2],
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut tasks = Vec::new();
+    if !ground.keys_folder().join(shared_snapshot::SIGNING).exists() {
+        tracing::warn!(
+            missing = shared_snapshot::SIGNING,
+            "no snapshots are published: this service was not given the key"
+        );
+        return Ok(tasks);
+    }
+    let signing = SigningKey::from_seed(*ground.secret(shared_snapshot::SIGNING)?);
+    for (kind, snapshot) in snapshots {
+        let Some(keys) = shared_snapshot::keys(ground, kind)? else {
+            continue;
+        };
+        if !keys.signers.contains(&signing.public_key()) {
+            tracing::error!(
+                "{} IS NOT IN {}: nobody would take a snapshot",
+                shared_snapshot::SIGNING,
+                shared_snapshot::SIGNERS
+            );
+            continue;
+        }
+        let publisher = Publisher {
+            kind,
+            connection: settings.log.connection(ground.role().program())?,
+            keys,
+            signing: signing.clone(),
+            snapshot,
+            identity: ground.identity,
+            log: Arc::clone(&ground.log),
+            surroundings: surroundings.clone(),
+            every: settings.publish_every(),
+            shared: None,
+            seen: None,
+        };
+        tasks.push(tokio::spawn(publisher.run()));
+    }
+    Ok(tasks)
+}
+
+impl Publisher {
+    async fn run(mut self) {
+        let projection = name_of(self.kind);
+        let between = self.every / LOOKS;
+        let mut pause = Duration::from_millis(u64::from(self.surroundings.entropy.below(FIRST_LOOK_MS)));
+        pause = pause.min(between);
+        let repeated = Repeated::default();
+        loop {
+            tokio::time::sleep(pause).await;
+            match self.turn().await {
+                Ok(()) => repeated.over(),
+                Err(error) => {
+                    metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection)
+                        .increment(1);
+                    let now = self.surroundings.clock.monotonic();
+                    if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
+                        tracing::warn!(%error, projection, unreported, "no snapshot was shared; what stands there stays");
+                    }
+                }
+            }
+            // Three quarters to five quarters of the time between two looks: instances drift apart.
+            pause = between * (750 + self.surroundings.entropy.below(500)) / 1_000;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), TurnError> {
+        let shared = match &self.shared {
+            Some(shared) => shared.clone(),
+            None => {
+                let connected = SharedSnapshots::connect(&self.connection, self.kind, self.keys.clone()).await?;
+                self.shared.insert(connected).clone()
+            }
+        };
+        let standing = shared.standing().await?;
+        if self.is_due(&shared, &standing).await? {
+            self.publish(&shared, standing.sequence()).await?;
+        }
+        let removed = shared.sweep(LONGEST_KEEP.min(self.every)).await?;
+        if removed > 0 {
+            tracing::debug!(
+                removed,
+                projection = name_of(self.kind),
+                "objects that nobody needs were removed"
+            );
+        }
+        Ok(())
+    }
+
+    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Standing) -> Result<bool, TurnError> {
+        let projection = name_of(self.kind);
+        let (found, sequence) = match standing {
+            Standing::Nothing => return Ok(true),
+            Standing::Refused { why, .. } => {
+                tracing::error!(%why, projection, "THE SHARED SNAPSHOT IS NOT OURS: it is replaced");
+                return Ok(true);
+            }
+            Standing::Signed { found, sequence } => (found, *sequence),
+        };
+        let heads = self.log.heads().await?;
+        if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {
+            tracing::warn!(%why, projection, "the shared snapshot is of no use: it is replaced");
+            return Ok(true);
+        }
+        if !shared.is_whole(found).await? {
+            tracing::warn!(projection, "the shared snapshot has lost a part: it is replaced");
+            return Ok(true);
+        }
+        let now = self.surroundings.clock.monotonic();
+        match self.seen {
+            Some((seen, since)) if seen == sequence => Ok(now.saturating_sub(since) >= self.every),
+            _ => {
+                tracing::info!(
+                    projection,
+                    commits = found.statement.commits(),
+                    "a shared snapshot stands there"
+                );
+                self.seen = Some((sequence, now));
+                Ok(false)
+            }
+        }
+    }
+
+    async fn publish(&self, shared: &SharedSnapshots, replaces: u64) -> Result<(), TurnError> {
+        let (projection, clock) = (name_of(self.kind), &self.surroundings.clock);
+        let begun = clock.monotonic();
+        self.snapshot.save().await;
+        let new = NewSnapshot {
+            // Who saves the next one puts another file in its place; this one stays as it is.
+            file: File::open(self.snapshot.file())?,
+            identity: self.identity,
+            signing: &self.signing,
+            salt: self.surroundings.entropy.array(),
+            made_at: clock.now().0,
+            replaces,
+        };
+        let (committed, statement) = shared.publish(new).await?;
+        let seconds = clock.monotonic().saturating_sub(begun).as_secs_f64();
+        let (commits, bytes) = (statement.commits(), statement.length);
+        match committed {
+            Committed::Now => {
+                metrics::counter!("citycode_shared_snapshots_published_total", "projection" => projection).increment(1);
+                tracing::info!(projection, commits, bytes, seconds, "a snapshot is shared");
+            }
+            Committed::OtherWasFaster => {
+                tracing::info!(
+                    projection,
+                    "another instance shared a snapshot meanwhile; this one is dropped"
+                );
+            }
+        }
+        Ok(())
+    }
+}

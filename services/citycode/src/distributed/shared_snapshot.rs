@@ -1,0 +1,273 @@
+//! Starting from a snapshot that revocation shares through the log's servers, where that spares reading much of the log.
+//!
+//! Nothing here keeps a service from starting: what cannot be had or is refused is said, and the instance starts from
+//! its own snapshot, or reads the whole log.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use citycode_event_store::LogPosition;
+use citycode_event_store::follow::FollowError;
+use citycode_projection::LogIdentity;
+use citycode_projection::snapshot::{self, ProjectionKind};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::files;
+use citycode_service_kit::health::{Component, HealthRegistry};
+use citycode_shared_snapshot::seal::SealKey;
+use citycode_shared_snapshot::{FetchError, Refusal, SharedSnapshots, SnapshotKeys, Standing, Statement};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::ground::Ground;
+use super::settings::ServiceSettings;
+use crate::wiring::{StartError, Surroundings};
+
+/// An own snapshot that is so many commits behind costs as much time as fetching a whole city's: a verifier reads some
+/// 270,000 commits a second, and fetches a hundred million codes in two or three (docs/benchmarks.md).
+const WORTH_FETCHING: u64 = 500_000;
+/// A snapshot may be replaced while it is fetched; so often the next one is tried.
+const ATTEMPTS: usize = 3;
+
+/// The public keys that snapshots may be signed with, a line of hexadecimal digits each.
+pub(super) const SIGNERS: &str = "snapshot-signing.pub";
+/// Revocation's, to sign them with.
+pub(super) const SIGNING: &str = "snapshot-signing.key";
+
+/// The projection's name in logs, metrics and health.
+pub(super) const fn name_of(kind: ProjectionKind) -> &'static str {
+    match kind {
+        ProjectionKind::Status => "status",
+        ProjectionKind::Register => "register",
+    }
+}
+
+const fn seal_file(kind: ProjectionKind) -> &'static str {
+    match kind {
+        ProjectionKind::Status => "status-snapshot.key",
+        ProjectionKind::Register => "register-snapshot.key",
+    }
+}
+
+/// The keys of a kind's snapshots; none, and a word in the log, where this service was not given them.
+///
+/// # Errors
+/// A key that is there cannot be read, or is none.
+pub(super) fn keys(ground: &Ground, kind: ProjectionKind) -> Result<Option<SnapshotKeys>, StartError> {
+    let folder = ground.keys_folder();
+    for name in [SIGNERS, seal_file(kind)] {
+        if !folder.join(name).exists() {
+            tracing::warn!(
+                missing = name,
+                "no snapshots are shared with this service: it was not given their keys"
+            );
+            return Ok(None);
+        }
+    }
+    let path = folder.join(SIGNERS);
+    let text = files::read_private(&path)?;
+    let lines = String::from_utf8_lossy(&text);
+    let signers = lines.split_ascii_whitespace().map(|line| {
+        let key = HEXLOWER_PERMISSIVE.decode(line.as_bytes()).ok();
+        key.and_then(|key| key.try_into().ok())
+    });
+    let signers: Option<Vec<[u8; 32]>> = signers.collect();
+    Ok(Some(SnapshotKeys {
+        seal: SealKey::new(*ground.secret(seal_file(kind))?),
+        signers: signers.ok_or(StartError::SnapshotSigners(path))?,
+    }))
+}
+
+/// How an instance came up, for its log and its health.
+pub(super) struct Starting {
+    kind: ProjectionKind,
+    clock: Arc<dyn Clock>,
+    component: Component,
+    begun: std::time::Duration,
+    fetched: Option<Statement>,
+    loaded: u64,
+    origin: String,
+}
+
+/// Brings a shared snapshot to `file`, if there is one that is worth it.
+///
+/// # Errors
+/// The keys that this service was given cannot be read, or its seed.
+pub(super) async fn bring(
+    ground: &Ground,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    kind: ProjectionKind,
+    file: &Path,
+) -> Result<Starting, StartError> {
+    let component = health.component(&format!("{}_start", name_of(kind)));
+    component.starting("looking for a snapshot");
+    let clock = Arc::clone(&surroundings.clock);
+    let mut starting = Starting {
+        kind,
+        begun: clock.monotonic(),
+        clock,
+        component,
+        fetched: None,
+        loaded: 0,
+        origin: String::new(),
+    };
+    if !settings.shared_snapshots.start_from {
+        return Ok(starting);
+    }
+    let Some(keys) = keys(ground, kind)? else {
+        return Ok(starting);
+    };
+    let servers = ground.role().servers_of_log(settings);
+    let connection = servers.connection(ground.role().program())?;
+    let projection = name_of(kind);
+    match SharedSnapshots::connect(&connection, kind, keys).await {
+        Ok(shared) => starting.fetched = fetch_if_worth(ground, &shared, file, &starting.component).await,
+        Err(error) => tracing::warn!(%error, projection, "shared snapshots cannot be reached"),
+    }
+    Ok(starting)
+}
+
+async fn fetch_if_worth(
+    ground: &Ground,
+    shared: &SharedSnapshots,
+    file: &Path,
+    component: &Component,
+) -> Option<Statement> {
+    let own = own_commits(shared.kind(), ground.identity, file.to_owned()).await;
+    let mut failed = None;
+    for _ in 0..ATTEMPTS {
+        match fetch(ground, shared, own.as_deref(), file, component).await {
+            Ok(fetched) => return fetched,
+            // It may have been replaced, and its chunks removed, meanwhile.
+            Err(error @ FetchError::Refused(Refusal::Truncated)) => failed = Some(error),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let (projection, error) = (name_of(shared.kind()), failed?);
+    match error {
+        FetchError::Refused(why) => {
+            metrics::counter!("citycode_shared_snapshots_refused_total", "projection" => projection).increment(1);
+            tracing::error!(%why, projection, "SHARED SNAPSHOT REFUSED: what this instance has itself, and the log, count instead");
+        }
+        error => tracing::warn!(%error, projection, "no shared snapshot was fetched"),
+    }
+    None
+}
+
+/// One attempt; nothing where there is none, or where the own one is near enough.
+async fn fetch(
+    ground: &Ground,
+    shared: &SharedSnapshots,
+    own: Option<&[u64]>,
+    file: &Path,
+    component: &Component,
+) -> Result<Option<Statement>, FetchError> {
+    let projection = name_of(shared.kind());
+    let found = match shared.standing().await? {
+        Standing::Nothing => {
+            tracing::info!(projection, "no snapshot is shared yet");
+            return Ok(None);
+        }
+        Standing::Refused { why, .. } => return Err(why.into()),
+        Standing::Signed { found, .. } => found,
+    };
+    let statement = &found.statement;
+    // Asked after the statement was read: what it knows was in the log before.
+    match ground.log.heads().await {
+        Ok(heads) => statement.check(shared.kind(), &ground.identity, &sequences(&heads))?,
+        Err(error) => {
+            tracing::warn!(%error, projection, "where the log ends is not known, so no shared snapshot is used");
+            return Ok(None);
+        }
+    }
+    let behind = |own: &[u64]| -> u64 {
+        let pairs = statement.points.iter().zip(own);
+        pairs.map(|(shared, own)| shared.saturating_sub(*own)).sum()
+    };
+    if own.is_some_and(|own| behind(own) < WORTH_FETCHING) {
+        tracing::info!(
+            projection,
+            "this instance's own snapshot is near enough to the shared one"
+        );
+        return Ok(None);
+    }
+    component.starting(format!("fetching the shared snapshot of {} bytes", statement.length));
+    shared.fetch(&found, &ground.identity, file).await?;
+    Ok(Some(found.statement))
+}
+
+/// How far the own snapshot goes; none where there is none, or it is damaged.
+async fn own_commits(kind: ProjectionKind, identity: LogIdentity, file: PathBuf) -> Option<Vec<u64>> {
+    let checking = tokio::task::spawn_blocking(move || {
+        let points = snapshot::check(kind, &identity, File::open(file).ok()?).ok()?;
+        Some(points.iter().map(|point| point.sequence).collect())
+    });
+    checking.await.ok().flatten()
+}
+
+pub(super) fn sequences(position: &LogPosition) -> Vec<u64> {
+    position.iter().map(|(_, sequence)| sequence.0).collect()
+}
+
+impl Starting {
+    /// The projection stands as of `position`; the log is followed from there.
+    pub(super) fn loaded(&mut self, position: &LogPosition) {
+        let shared = self
+            .fetched
+            .as_ref()
+            .filter(|statement| statement.points == sequences(position));
+        self.loaded = position.commits();
+        self.origin = match shared {
+            Some(statement) => {
+                let made = jiff::Timestamp::from_second(statement.made_at).unwrap_or_default();
+                format!("the snapshot shared at {made}")
+            }
+            None if self.loaded == 0 => "the log's beginning".into(),
+            None => "its own snapshot".into(),
+        };
+        let (projection, seconds) = (name_of(self.kind), self.seconds());
+        tracing::info!(
+            projection,
+            origin = self.origin,
+            commits = self.loaded,
+            seconds,
+            "starting from a snapshot or the log"
+        );
+        self.component.starting(format!(
+            "started from {}, {} commits, in {seconds:.2} s; reading on",
+            self.origin, self.loaded
+        ));
+    }
+
+    /// The head of the log was reached.
+    pub(super) fn caught_up(&self, position: &LogPosition) {
+        let (projection, seconds) = (name_of(self.kind), self.seconds());
+        let tail = position.commits().saturating_sub(self.loaded);
+        let labels = [("projection", projection)];
+        metrics::gauge!("citycode_start_seconds", &labels).set(seconds);
+        metrics::gauge!("citycode_start_snapshot_commits", &labels).set(self.loaded as f64);
+        metrics::gauge!("citycode_start_tail_commits", &labels).set(tail as f64);
+        let said = format!(
+            "started from {}, {} commits, and {tail} more from the log, in {seconds:.2} s",
+            self.origin, self.loaded
+        );
+        tracing::info!(projection, "{said}");
+        self.component.ready_saying(said);
+    }
+
+    /// The log could not be followed to its head.
+    pub(super) fn stopped(&self, error: &FollowError) {
+        let (projection, origin, loaded) = (name_of(self.kind), &self.origin, self.loaded);
+        let said = format!("started from {origin}, {loaded} commits; the log cannot be followed further: {error}");
+        tracing::error!(projection, "{said}");
+        self.component.stopped(said);
+    }
+
+    fn seconds(&self) -> f64 {
+        self.clock.monotonic().saturating_sub(self.begun).as_secs_f64()
+    }
+}

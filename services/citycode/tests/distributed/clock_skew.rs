@@ -1,0 +1,320 @@
+//! Services whose clocks are ten minutes off (libfaketime under the process): what they then say, and that no clock
+//! makes anybody believe in knowledge that is not there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use citycode_event_store_jetstream::JetStreamEventStore;
+use citycode_testkit::checker::{Run, WholeLog, check};
+use citycode_testkit::{IdNumbers, Road, Running, eventually, free_port};
+use futures::FutureExt as _;
+use jiff::civil::date;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::city::{City, audit, behind, citycode, issuer, metric, portal, revocation, verifier};
+use crate::observations::PATIENCE;
+
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+const AHEAD: &str = "+600";
+const BEHIND: &str = "-600";
+const SAYS_WITHIN: Duration = Duration::from_secs(30);
+/// Past the limit of the place that asks the most.
+const BLIND_WITHIN: Duration = Duration::from_secs(20);
+
+/// The environment of a process whose wall clock is off by so many seconds, and whose monotonic clock is right.
+fn off_by(seconds: &str) -> Vec<(String, String)> {
+    let mut environment = faked();
+    environment.push(("FAKETIME".into(), seconds.into()));
+    environment
+}
+
+/// The same for a clock that is set while the process runs, by what stands in the file.
+fn set_by(file: &Path) -> Vec<(String, String)> {
+    let mut environment = faked();
+    environment.push(("FAKETIME_TIMESTAMP_FILE".into(), file.display().to_string()));
+    environment.push(("FAKETIME_NO_CACHE".into(), "1".into()));
+    environment
+}
+
+fn faked() -> Vec<(String, String)> {
+    let there = Path::new(LIBRARY).is_file();
+    assert!(
+        there,
+        "libfaketime is not there (`cargo xtask tools`); nothing was tested"
+    );
+    let settings = [
+        ("LD_PRELOAD", LIBRARY),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+        ("NO_FAKE_STAT", "1"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// One city, three clocks: an issuer, a verifier and a portal to them for each.
+struct ThreeClocks {
+    city: City,
+    /// To issuer and verifier whose clocks are right, ahead and behind, in this order.
+    portals: Vec<Running>,
+    /// The verifiers' ways to the log.
+    roads: Vec<Road>,
+    others: Vec<Running>,
+    /// Which of the others are the verifiers.
+    verifiers: Vec<usize>,
+}
+
+const CLOCKS: [&str; 3] = ["right", "ahead", "behind"];
+
+impl ThreeClocks {
+    async fn start() -> Self {
+        // Tokens for callers are an hour old: a service whose clock is behind takes them too.
+        let mut city = City::on_one_with_older_secrets(&off_by("-3600")).await;
+        for (clock, offset) in [("ahead", AHEAD), ("behind", BEHIND)] {
+            for service in ["issuer", "verifier"] {
+                city.environment.insert(format!("{service}-{clock}"), off_by(offset));
+            }
+        }
+        city.provision().await;
+        let mut issuers = Vec::new();
+        for clock in CLOCKS {
+            issuers.push(city.start(&issuer(), &format!("issuer-{clock}"), "").await);
+        }
+        let revocation = city.start(&revocation(), "revocation", "").await;
+        let audit = city.start(&audit(), "audit", "").await;
+        let (mut portals, mut roads, mut others, mut verifiers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (clock, issuer) in CLOCKS.into_iter().zip(issuers) {
+            let road = Road::to(&city.server().url(), "cc.ev.").await;
+            let by_road = [road.address().to_owned()];
+            let name = format!("verifier-{clock}");
+            let verifier = city.launch(&verifier(), &name, free_port(), &by_road, "").await;
+            let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+            portals.push(city.start(&portal(), &format!("portal-{clock}"), &services).await);
+            roads.push(road);
+            others.extend([issuer, verifier]);
+            verifiers.push(others.len() - 1);
+        }
+        others.extend([revocation, audit]);
+        Self {
+            city,
+            portals,
+            roads,
+            others,
+            verifiers,
+        }
+    }
+
+    /// What the verifiers with a right clock, one ahead and one behind say in the end.
+    async fn come_to_say(&self, token: &str, wanted: [&str; 3]) {
+        for (portal, wanted) in self.portals.iter().zip(wanted) {
+            comes_to_say(&self.city, portal, "staffed", token, wanted).await;
+        }
+    }
+
+    async fn issue(&self, portal: usize, id_number: &str) -> Value {
+        self.city.issue(self.portals[portal].url(), id_number, "offline").await
+    }
+}
+
+/// Until a portal's verifier says this of a code.
+async fn comes_to_say(city: &City, portal: &Running, place: &str, code: &str, wanted: &str) {
+    let last = Mutex::new(String::new());
+    let asking = eventually("a verifier says what it should", SAYS_WITHIN, || async {
+        let said = city.decision(portal.url(), place, code).await;
+        let wanted = said == wanted;
+        *last.lock() = said;
+        wanted
+    });
+    let told = std::panic::AssertUnwindSafe(asking).catch_unwind().await;
+    assert!(told.is_ok(), "{}: {} instead of {wanted}", portal.url(), last.lock());
+}
+
+const RIGHT: usize = 0;
+const AT_AHEAD: usize = 1;
+const AT_BEHIND: usize = 2;
+
+fn token(code: &Value) -> &str {
+    code["token"].as_str().expect("a code")
+}
+
+fn issued_at(code: &Value) -> jiff::Timestamp {
+    code["issued_at"].as_str().expect("a time").parse().expect("a time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r7_r23_a_clock_ten_minutes_off_is_seen_in_what_begins_and_ends_and_in_nothing_else() {
+    let clocks = ThreeClocks::start().await;
+    let (admits, early) = ("admit_after_id_check/id_check_required", "refuse/not_yet_valid");
+    let mut numbers = IdNumbers::new(81);
+    let [first, second, third] = [(); 3].map(|()| numbers.born(date(1950, 5, 5)));
+    for (portal, id_number) in [(RIGHT, &first), (RIGHT, &second), (AT_BEHIND, &third)] {
+        clocks.city.register(clocks.portals[portal].url(), id_number).await;
+    }
+    // Half-open from the instant of issue, on each one's own clock (R7).
+    let right = clocks.issue(RIGHT, &first).await;
+    clocks.come_to_say(token(&right), [admits, admits, early]).await;
+    let ahead = clocks.issue(AT_AHEAD, &second).await;
+    clocks.come_to_say(token(&ahead), [early, admits, early]).await;
+    let behind = clocks.issue(AT_BEHIND, &third).await;
+    clocks.come_to_say(token(&behind), [admits, admits, admits]).await;
+    // Whoever decides next decides no earlier than what stands there, whatever its clock says; and R4 holds.
+    for (portal, id_number, before) in [(RIGHT, &second, &ahead), (AT_BEHIND, &first, &right)] {
+        let after = clocks.issue(portal, id_number).await;
+        assert!(issued_at(&after) >= issued_at(before), "{after} after {before}");
+        assert_eq!(after["supersedes"], before["code_id"]);
+    }
+    // Death comes through the log and by no clock.
+    let superseded = clocks.issue(AT_BEHIND, &third).await;
+    clocks.come_to_say(token(&behind), ["refuse/superseded"; 3]).await;
+    let lost = json!({ "id_number": third, "kind": "offline", "channel": "kiosk" });
+    clocks.city.post(clocks.portals[RIGHT].url(), "report-loss", lost).await;
+    clocks
+        .come_to_say(token(&superseded), ["refuse/reported_lost"; 3])
+        .await;
+    let reader = JetStreamEventStore::open(&clocks.city.log())
+        .await
+        .expect("the log opens");
+    let run = Run {
+        log: WholeLog::read(&reader).await.expect("the log can be read"),
+        commands: Vec::new(),
+        verdicts: Vec::new(),
+        projections: Vec::new(),
+    };
+    assert_eq!(check(&run), Vec::new());
+}
+
+/// R24: how old knowledge is, each measures on its own monotonic clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
+    let clocks = ThreeClocks::start().await;
+    let id_number = IdNumbers::new(82).born(date(1950, 5, 5));
+    clocks.city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
+    let code = clocks.issue(AT_BEHIND, &id_number).await;
+    clocks
+        .come_to_say(token(&code), ["admit_after_id_check/id_check_required"; 3])
+        .await;
+    for portal in &clocks.portals {
+        let asked = json!({ "place": "staffed", "code": token(&code) });
+        let (_, verdict) = clocks
+            .city
+            .call(portal.url(), "verify", &asked)
+            .await
+            .expect("a verdict");
+        let age = verdict["as_of"]["age_ms"].as_u64().expect("an age");
+        assert!(age <= 10_000, "{verdict}");
+    }
+    clocks.roads.iter().for_each(Road::close);
+    let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
+    clocks.city.post(clocks.portals[RIGHT].url(), "report-loss", lost).await;
+    let blind = async {
+        clocks.come_to_say(token(&code), ["cannot_check/too_stale"; 3]).await;
+    };
+    tokio::time::timeout(BLIND_WITHIN, blind)
+        .await
+        .expect("past the limit none of them lets anybody in");
+    clocks.roads.iter().for_each(Road::open);
+    clocks.come_to_say(token(&code), ["refuse/reported_lost"; 3]).await;
+}
+
+/// R24, R25: a code of an issuer whose clock is behind is dated before the knowledge of every verifier ends, also where it
+/// was not heard of yet. That is no forgery, and raises no alarm.
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_a_newborn_code_of_an_issuer_whose_clock_is_behind_raises_no_alarm() {
+    let clocks = ThreeClocks::start().await;
+    let id_number = IdNumbers::new(85).born(date(1950, 5, 5));
+    clocks.city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
+    // So that every verifier's knowledge is fresh, and knows the list.
+    let known = clocks.issue(AT_BEHIND, &id_number).await;
+    let admits = "admit_after_id_check/id_check_required";
+    clocks.come_to_say(token(&known), [admits; 3]).await;
+    clocks.roads.iter().for_each(Road::close);
+    let newborn = clocks.issue(AT_BEHIND, &id_number).await;
+    for portal in &clocks.portals {
+        let said = clocks.city.decision(portal.url(), "staffed", token(&newborn)).await;
+        assert_eq!(said, "cannot_check/too_stale", "{}", portal.url());
+    }
+    clocks.roads.iter().for_each(Road::open);
+    clocks.come_to_say(token(&newborn), [admits; 3]).await;
+    for verifier in &clocks.verifiers {
+        let alarms = metric(&clocks.others[*verifier], "citycode_verifier_unknown_codes_total").await;
+        assert!(alarms == 0.0, "{alarms} alarms");
+    }
+}
+
+/// R16: a proof is fresh on the verifier's clock, so a verifier that is off by more than the proof's life admits no
+/// live code; and a clock that is set back under a running service is not believed until it is right again.
+#[tokio::test(flavor = "multi_thread")]
+async fn r16_a_proof_is_judged_by_the_clock_of_who_sees_it_and_a_clock_set_back_is_not_believed() {
+    let clocks = ThreeClocks::start().await;
+    let city = &clocks.city;
+    let id_number = IdNumbers::new(83).born(date(1990, 5, 5));
+    city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
+    let phone = city.folder.path().join("phone.json");
+    let (server, admin) = (clocks.portals[AT_BEHIND].url(), city.secret("access/admin.token"));
+    let admin = std::fs::read_to_string(admin).expect("a token");
+    let phone = phone.to_str().expect("a name");
+    let words = [
+        "issue",
+        "--server",
+        server,
+        "--token",
+        admin.trim(),
+        "--kind",
+        "live",
+        "--id-number",
+        &id_number,
+        "--channel",
+        "app",
+        "--phone",
+        phone,
+        "--output",
+        "json",
+    ];
+    let code: Value = serde_json::from_slice(&citycode(&words.map(AsRef::as_ref)).await).expect("JSON");
+    let reasons = ["admit/ok", "refuse/stale_proof", "refuse/stale_proof"];
+    for (portal, wanted) in clocks.portals.iter().zip(reasons) {
+        let words = ["present", "--token", token(&code), "--phone", phone, "--output", "json"];
+        let shown: Value = serde_json::from_slice(&citycode(&words.map(AsRef::as_ref)).await).expect("JSON");
+        let shown = shown["presentation"].as_str().expect("a presentation");
+        comes_to_say(city, portal, "sentinel", shown, wanted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_ten_minutes_under_running_services_is_not_believed_until_it_is_right() {
+    let mut city = City::on_one_with_older_secrets(&off_by("-3600")).await;
+    let clock = city.folder.path().join("clock");
+    std::fs::write(&clock, "+0").expect("a file");
+    for service in ["issuer", "verifier"] {
+        city.environment.insert(service.to_owned(), set_by(&clock));
+    }
+    city.provision().await;
+    let issuer = city.start(&issuer(), "issuer", "").await;
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let verifier = city.start(&verifier(), "verifier", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+    let portal = city.start(&portal(), "portal", &services).await;
+    let id_number = IdNumbers::new(84).born(date(1950, 5, 5));
+    city.register(portal.url(), &id_number).await;
+    let code = city.issue(portal.url(), &id_number, "offline").await;
+    let says = async |wanted: &str| comes_to_say(&city, &portal, "staffed", token(&code), wanted).await;
+    says("admit_after_id_check/id_check_required").await;
+    std::fs::write(&clock, BEHIND).expect("a file");
+    says("cannot_check/clock_untrusted").await;
+    let order = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
+    let refused = city.call(portal.url(), "issue", &order).await.expect("an answer");
+    assert_eq!(
+        (refused.0, &refused.1["code"]),
+        (503, &json!("unavailable")),
+        "{refused:?}"
+    );
+    std::fs::write(&clock, "+0").expect("a file");
+    says("admit_after_id_check/id_check_required").await;
+    eventually("changes are taken again", PATIENCE, || async {
+        city.call(portal.url(), "issue", &order)
+            .await
+            .is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+}

@@ -1,0 +1,146 @@
+//! Services killed in the middle of what they do, and cut from their servers; afterwards the checker.
+
+use std::sync::Arc;
+
+use citycode_testkit::{Draw, Road, Running, eventually, free_port};
+
+use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::observations::{Chronicle, PATIENCE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_issuers_killed_amid_appends_and_verifiers_amid_replay_leave_nothing_half() {
+    let seed = 61;
+    let mut draw = Draw::new(seed);
+    let city = Arc::new(City::on_one().await);
+    city.provision().await;
+    // On ports of their own: who comes again is found where it was.
+    let ports = [free_port(), free_port()];
+    let come = async |number: usize| {
+        let name = format!("issuer-{number}");
+        city.launch(&issuer(), &name, ports[number], city.urls(), "").await
+    };
+    let mut issuers = vec![come(0).await, come(1).await];
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let watching = city.start(&verifier(), "verifier-0", "").await;
+    let dying = city.start(&verifier(), "verifier-1", "").await;
+    let services = behind(
+        &[issuers[0].url(), issuers[1].url()],
+        &[revocation.url()],
+        &[watching.url()],
+        &[audit.url()],
+    );
+    let portals = [
+        city.start(&portal(), "portal-0", &services).await,
+        city.start(&portal(), "portal-1", &services).await,
+    ];
+    let chronicle = Chronicle::begin(&city, &[&portals[0], &portals[1]], seed).await;
+    chronicle.progress(40).await;
+    // It has a snapshot of what was until now.
+    drop(dying.kill_9().await);
+    for number in [0, 1, 1, 0] {
+        chronicle.progress(10 + draw.below(30)).await;
+        drop(issuers.remove(number).kill_9().await);
+        issuers.insert(number, come(number).await);
+    }
+    chronicle.progress(20).await;
+    let dying = killed_amid_replay(&city, "verifier-1").await;
+    chronicle.progress(20).await;
+    chronicle
+        .end(vec![("verifier-0", watching), ("verifier-1", dying)])
+        .await;
+}
+
+/// A verifier that has read something of what it missed, and not all, is killed, and comes again.
+async fn killed_amid_replay(city: &City, name: &str) -> Running {
+    let road = Road::to(&city.urls()[0], "cc.ev.").await;
+    // One commit or two at a time, fewer than are written meanwhile.
+    road.narrow(512);
+    let port = free_port();
+    let by_road = [road.address().to_owned()];
+    let program = verifier();
+    let starting = city.launch(&program, name, port, &by_road, "");
+    let metrics = format!("http://127.0.0.1:{port}/metrics");
+    let amid = eventually("the log is being read", PATIENCE, || async {
+        folded(&metrics).await > 0
+    });
+    tokio::select! {
+        _ = starting => panic!("it read the whole log by so narrow a road"),
+        () = amid => {}
+    }
+    // Dropped, it was killed.
+    city.start(&verifier(), name, "").await
+}
+
+async fn folded(metrics: &str) -> u64 {
+    let Ok(answer) = reqwest::get(metrics).await else {
+        return 0;
+    };
+    let text = answer.text().await.unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("citycode_verifier_folded_events_total "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal() {
+    let seed = 62;
+    let mut draw = Draw::new(seed);
+    let city = Arc::new(City::on_one().await);
+    city.provision().await;
+    let mut roads = Vec::new();
+    for _ in 0..4 {
+        roads.push(Road::to(&city.server().url(), "cc.ev.").await);
+    }
+    let issuers = [
+        city.start_by_road(&issuer(), "issuer-0", roads[0].address()).await,
+        city.start_by_road(&issuer(), "issuer-1", roads[1].address()).await,
+    ];
+    let verifiers = [
+        city.start_by_road(&verifier(), "verifier-0", roads[2].address()).await,
+        city.start_by_road(&verifier(), "verifier-1", roads[3].address()).await,
+    ];
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    let audit = city.start(&audit(), "audit", "").await;
+    let services = behind(
+        &[issuers[0].url(), issuers[1].url()],
+        &[revocation.url()],
+        &[verifiers[0].url(), verifiers[1].url()],
+        &[audit.url()],
+    );
+    let portals = [
+        city.start(&portal(), "portal-0", &services).await,
+        city.start(&portal(), "portal-1", &services).await,
+    ];
+    let chronicle = Chronicle::begin(&city, &[&portals[0], &portals[1]], seed).await;
+    chronicle.progress(20 + draw.below(20)).await;
+    let (cut_issuer, cut_verifier) = (draw.below(2), 2 + draw.below(2));
+    for road in [cut_issuer, cut_verifier] {
+        roads[usize::try_from(road).expect("small")].close();
+    }
+    chronicle.progress(12).await;
+    for road in &roads {
+        road.open();
+    }
+    // All of them at once: nobody can do or prove anything.
+    chronicle.progress(20).await;
+    for road in &roads {
+        road.close();
+    }
+    eventually("both verifiers say so", PATIENCE, || async {
+        let mut both = true;
+        for verifier in &verifiers {
+            let health = reqwest::get(format!("{}/health/ready", verifier.url())).await;
+            both &= health.is_ok_and(|answer| answer.status() == 503);
+        }
+        both
+    })
+    .await;
+    for road in &roads {
+        road.open();
+    }
+    chronicle.progress(20).await;
+    let [first, second] = verifiers;
+    chronicle.end(vec![("verifier-0", first), ("verifier-1", second)]).await;
+}
