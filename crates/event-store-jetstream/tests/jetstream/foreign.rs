@@ -2,7 +2,7 @@
 
 use async_nats::HeaderMap;
 use citycode_event_store::copy::{compare, copy};
-use citycode_event_store::follow::{Continuity, Fold, FollowError, FollowState, Progress, chain_breaker, follow};
+use citycode_event_store::follow::{Continuity, Fold, FollowError, Progress, chain_breaker, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventStore, Layout, LogId, LogPosition, Position,
@@ -109,7 +109,7 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
         sequence,
     });
     eventually("all are told", PATIENCE, || async { *known.lock() == all }).await;
-    assert_eq!(progress.state(), FollowState::Live);
+    progress.wait_until_live().await.unwrap();
 
     let commits = store.read_bucket(bucket, Revision::EMPTY).await.unwrap();
     assert_eq!(
@@ -264,7 +264,7 @@ async fn a_first_message_that_follows_a_hash_is_foreign_and_a_part_of_a_bucket_h
         async move { follow(&*followed, &mut fold, &progress).await }
     });
     eventually("it is foreign", PATIENCE, || async { known.lock().len() == 1 }).await;
-    assert_eq!(progress.state(), FollowState::Live);
+    progress.wait_until_live().await.unwrap();
 
     let end = store.bucket_tail(bucket).await.unwrap();
     assert_eq!((end.revision.to_raw(), end.hash), (forged.0, CommitHash::NONE));
