@@ -24,7 +24,7 @@ use tokio::process::Command;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::report::{Figure, Report};
-use crate::scan::faces::{Client, admin_token, client, pipelined, product};
+use crate::scan::endpoints::{Client, admin_token, client, pipelined, product};
 use crate::scan::gate::{Codes, Gate};
 use crate::{Scale, folder};
 

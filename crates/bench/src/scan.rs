@@ -4,7 +4,7 @@
 //! Limit and product take turns in short rounds, so that what else the machine does falls on both alike; a figure is
 //! the median round of each.
 
-pub(crate) mod faces;
+pub(crate) mod endpoints;
 pub(crate) mod gate;
 
 use std::hint::black_box;
@@ -36,7 +36,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let gate = runtime.block_on(Gate::new(codes, codes))?;
     one_scan(report, scale, &gate)?;
     drop(gate);
-    runtime.block_on(faces::run(report, scale))
+    runtime.block_on(endpoints::run(report, scale))
 }
 
 fn one_scan(report: &mut Report, scale: Scale, gate: &Gate) -> Result<()> {

@@ -10,7 +10,7 @@ use citycode_event_store::{
 };
 use futures::future::join_all;
 
-use crate::group::{Message, Turn};
+use crate::group::{Message, Permit};
 use crate::log_client::LogClient;
 use crate::publish::{Published, publish};
 use citycode_jetstream::api::{API_TIMEOUT, ATTEMPT};
@@ -33,7 +33,7 @@ impl LogClient {
         let bucket = self.manifest.layout.bucket_of(&commit.stream);
         let _turn = self.locks.turn(bucket).await;
         let _room = self.in_flight.acquire().await.map_err(|_| AppendError::Closed)?;
-        self.dispel(bucket.partition)
+        self.reverify(bucket.partition)
             .await
             .map_err(|error| AppendError::Unavailable(error.to_string()))?;
         // A declaration stands after foreign messages, of which the last one that was seen may be a copy of a commit: only
@@ -88,8 +88,8 @@ impl LogClient {
             bytes: bytes.clone(),
         };
         let (_place, mut unanswered) = match self.groups.turn(message).await {
-            Turn::Written(sequence) => return Ok(self.written(bucket, sequence, seen, expected, hash)),
-            Turn::Alone { place, unanswered } => (place, unanswered),
+            Permit::Written(sequence) => return Ok(self.written(bucket, sequence, seen, expected, hash)),
+            Permit::Alone { place, unanswered } => (place, unanswered),
         };
         loop {
             let seen = self.seen(bucket.partition);

@@ -46,7 +46,7 @@ pub(crate) struct Message {
 }
 
 /// How an append is to go on.
-pub(crate) enum Turn {
+pub(crate) enum Permit {
     /// It stands in the log, by a batch.
     Written(Sequence),
     /// It goes by itself, as long as the place is held.
@@ -82,7 +82,7 @@ struct Lane {
 
 struct Waiting {
     message: Message,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<Permit>,
 }
 
 /// A publish that is under way by itself.
@@ -109,7 +109,7 @@ impl Groups {
     }
 
     /// Waits for the message's turn. Who stops waiting takes it back, unless its batch is under way.
-    pub(crate) async fn turn(&self, message: Message) -> Turn {
+    pub(crate) async fn turn(&self, message: Message) -> Permit {
         let partition = message.bucket.partition;
         let waiting = {
             let mut lane = self.shared.lane(partition);
@@ -120,9 +120,9 @@ impl Groups {
             }
             let (turn, waiting) = oneshot::channel();
             lane.waiting.push_back(Waiting { message, turn });
-            let unheard = self.shared.advance(partition, &mut lane);
+            let undelivered = self.shared.advance(partition, &mut lane);
             drop(lane);
-            drop(unheard);
+            drop(undelivered);
             waiting
         };
         match waiting.await {
@@ -141,20 +141,20 @@ impl Shared {
         self.lanes[usize::from(partition.0)].lock()
     }
 
-    fn place(self: &Arc<Self>, partition: Partition, unanswered: bool) -> Turn {
+    fn place(self: &Arc<Self>, partition: Partition, unanswered: bool) -> Permit {
         let place = Place {
             shared: Arc::clone(self),
             partition,
         };
-        Turn::Alone { place, unanswered }
+        Permit::Alone { place, unanswered }
     }
 
     /// Lets go on who can. What comes back was meant for callers that had gone: to be dropped without the lane.
     #[must_use]
-    fn advance(self: &Arc<Self>, partition: Partition, lane: &mut Lane) -> Vec<Turn> {
-        let mut unheard = Vec::new();
+    fn advance(self: &Arc<Self>, partition: Partition, lane: &mut Lane) -> Vec<Permit> {
+        let mut undelivered = Vec::new();
         if lane.batch {
-            return unheard;
+            return undelivered;
         }
         if lane.waiting.len() >= MIN_BATCH {
             lane.waiting.retain(|waiting| !waiting.turn.is_closed());
@@ -162,17 +162,17 @@ impl Shared {
         if lane.waiting.len() >= MIN_BATCH {
             lane.batch = true;
             tokio::spawn(Arc::clone(self).publish_batch(partition, lane.take_batch()));
-            return unheard;
+            return undelivered;
         }
         while lane.alone < ALONE
             && let Some(next) = lane.waiting.pop_front()
         {
             lane.alone += 1;
             if let Err(gone) = next.turn.send(self.place(partition, false)) {
-                unheard.push(gone);
+                undelivered.push(gone);
             }
         }
-        unheard
+        undelivered
     }
 
     fn next_name(&self) -> String {
@@ -184,20 +184,20 @@ impl Shared {
         let outcome = self.send(partition, messages).await;
         let mut lane = self.lane(partition);
         lane.batch = false;
-        let mut unheard = Vec::new();
+        let mut undelivered = Vec::new();
         for (index, turn) in turns.into_iter().enumerate() {
             let answer = match outcome {
-                Ok(first) => Turn::Written(Sequence(first + index as u64)),
+                Ok(first) => Permit::Written(Sequence(first + index as u64)),
                 Err(unanswered) => {
                     lane.alone += 1;
                     self.place(partition, unanswered)
                 }
             };
-            unheard.extend(turn.send(answer).err());
+            undelivered.extend(turn.send(answer).err());
         }
-        unheard.extend(self.advance(partition, &mut lane));
+        undelivered.extend(self.advance(partition, &mut lane));
         drop(lane);
-        drop(unheard);
+        drop(undelivered);
     }
 
     /// Sends a batch; the sequence of its first, or whether nobody knows that it was not written.
@@ -282,8 +282,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut lane = self.shared.lane(self.partition);
         lane.alone -= 1;
-        let unheard = self.shared.advance(self.partition, &mut lane);
+        let undelivered = self.shared.advance(self.partition, &mut lane);
         drop(lane);
-        drop(unheard);
+        drop(undelivered);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct BucketLocks {
 }
 
 /// A turn at a bucket, or the wait for one.
-pub(crate) struct Turn {
+pub(crate) struct BucketGuard {
     turns: Arc<Turns>,
     bucket: BucketId,
     held: Option<OwnedMutexGuard<()>>,
@@ -25,10 +25,10 @@ pub(crate) struct Turn {
 
 impl BucketLocks {
     /// Waits for the bucket's turn; turns come in order.
-    pub(crate) async fn turn(&self, bucket: BucketId) -> Turn {
+    pub(crate) async fn turn(&self, bucket: BucketId) -> BucketGuard {
         let lock = Arc::clone(self.turns.lock().entry(bucket).or_default());
         // Before the wait, so that one who gives up waiting leaves nothing behind.
-        let mut turn = Turn {
+        let mut turn = BucketGuard {
             turns: Arc::clone(&self.turns),
             bucket,
             held: None,
@@ -38,7 +38,7 @@ impl BucketLocks {
     }
 }
 
-impl Drop for Turn {
+impl Drop for BucketGuard {
     fn drop(&mut self) {
         self.held = None;
         let mut turns = self.turns.lock();

@@ -116,7 +116,7 @@ impl LogClient {
 
     /// Makes sure, once after each loss of the connection, that the partition is still the one that was known. Nobody
     /// goes on before it was made sure of.
-    pub(crate) async fn dispel(&self, partition: Partition) -> Result<(), ReadError> {
+    pub(crate) async fn reverify(&self, partition: Partition) -> Result<(), ReadError> {
         let (verified_on, turn) = &self.verified_on[usize::from(partition.0)];
         if verified_on.load(Ordering::Acquire) == self.connections() {
             return Ok(());

@@ -18,7 +18,7 @@ pub mod files;
 pub mod health;
 pub mod limits;
 pub mod local_socket;
-pub mod metrics_face;
+pub mod metrics_endpoint;
 pub mod problem;
 pub mod repeated;
 pub mod serve;

@@ -477,7 +477,7 @@ async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_descriptors_the_server_waits_and_goes_on_when_there_are_some() {
-    let metrics = citycode_service_kit::metrics_face::install().unwrap();
+    let metrics = citycode_service_kit::metrics_endpoint::install().unwrap();
     let failures = || {
         let text = metrics.render();
         let line = text

@@ -31,7 +31,7 @@ pub struct Found {
 
 /// What stands in a bucket.
 #[derive(Debug)]
-pub enum Standing {
+pub enum Published {
     /// Nothing yet.
     Nothing,
     /// Something that revocation did not sign.
@@ -50,7 +50,7 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl Published {
     /// What a writer who replaces it must expect.
     #[must_use]
     pub fn sequence(&self) -> u64 {
@@ -88,9 +88,9 @@ impl SharedSnapshots {
     ///
     /// # Errors
     /// What came instead of an answer.
-    pub async fn standing(&self) -> Result<Standing, ApiError> {
+    pub async fn standing(&self) -> Result<Published, ApiError> {
         let Some(standing) = self.store.standing(object(self.kind)).await? else {
-            return Ok(Standing::Nothing);
+            return Ok(Published::Nothing);
         };
         let sequence = standing.sequence;
         let signed = |object: ObjectInfo| {
@@ -101,8 +101,8 @@ impl SharedSnapshots {
         };
         let found = standing.info.ok_or(Refusal::Unreadable).and_then(signed);
         Ok(match found {
-            Ok(found) => Standing::Signed { found, sequence },
-            Err(why) => Standing::Refused { why, sequence },
+            Ok(found) => Published::Signed { found, sequence },
+            Err(why) => Published::Refused { why, sequence },
         })
     }
 

@@ -18,7 +18,7 @@ mod publish;
 pub mod seal;
 mod statement;
 
-pub use fetch::{FetchError, Found, Standing};
+pub use fetch::{FetchError, Found, Published};
 pub use publish::{NewSnapshot, PublishError};
 pub use statement::{Refusal, Statement};
 

@@ -15,7 +15,7 @@ use citycode_projection::status::{self, FingerprintKey};
 use citycode_projection::{BucketTail, Commit, LogIdentity};
 use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{
-    FetchError, NewSnapshot, Refusal, SharedSnapshots, SnapshotKeys, Standing, Statement, provision,
+    FetchError, NewSnapshot, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, provision,
 };
 use citycode_testkit::{NatsCluster, NatsServer};
 use citycode_token::SigningKey;
@@ -172,7 +172,7 @@ impl Place {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
-        let Standing::Signed { found, .. } = self.shared.standing().await? else {
+        let Published::Signed { found, .. } = self.shared.standing().await? else {
             panic!("nothing that is signed stands there");
         };
         let file = self.folder.path().join("fetched");
@@ -186,7 +186,7 @@ impl Place {
 
     async fn is_whole(&self) -> bool {
         match self.shared.standing().await.expect("an answer") {
-            Standing::Signed { found, .. } => self.shared.is_whole(&found).await.expect("an answer"),
+            Published::Signed { found, .. } => self.shared.is_whole(&found).await.expect("an answer"),
             other => panic!("{other:?}"),
         }
     }
@@ -201,7 +201,7 @@ impl Place {
 }
 
 async fn a_snapshot_comes_back_as_it_was(place: Place) {
-    assert!(matches!(place.shared.standing().await, Ok(Standing::Nothing)));
+    assert!(matches!(place.shared.standing().await, Ok(Published::Nothing)));
     let (committed, statement) = place.publish(1, 1).await;
     assert_eq!(
         (committed, &statement.points[..]),
@@ -364,7 +364,7 @@ async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
     let forged = place.shared.publish(place.to_publish(1, 1, &forger, 0)).await;
     assert_eq!(forged.expect("anyone may write here").0, Committed::Now);
     let refused = async || match place.shared.standing().await {
-        Ok(Standing::Refused { why, .. }) => why,
+        Ok(Published::Refused { why, .. }) => why,
         other => panic!("{other:?}"),
     };
     assert_eq!(refused().await, Refusal::NotSigned);

@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! stream  KV_CC_VAULT, in an account of its own
-//! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16 chance:32   tag = HMAC(tag key, ID number)
+//! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16 salt:32   tag = HMAC(tag key, ID number)
 //!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record     length 0: was erased
 //!         $KV.CC_VAULT.i.keys     the tag key
 //!         $KV.CC_VAULT.p.keys     the key that holders are hashed with to find their page
-//!         $KV.CC_VAULT.r.keys     the reasons key: HMAC(reasons key, chance) seals officers' reasons about a person
+//!         $KV.CC_VAULT.r.keys     the reasons key: HMAC(reasons key, salt) seals officers' reasons about a person
 //!         $KV.CC_VAULT.p.mark     one entry: up to where in each partition of the log erasures were applied
 //! message version:u8(2)  wrapping key's id:8  wrapped page key:60  sealed entries
 //!         version:u8(1)  wrapped page key:60  sealed entries             of format 1, read and never written
@@ -169,7 +169,7 @@ impl JetStreamVault {
     ) -> Result<Found, VaultError> {
         // A write whose answer did not come may be found standing there: then it was this call that made the holder.
         let mut tried = false;
-        let chance = self.random_key();
+        let salt = self.random_key();
         let take = |entries: &mut Entries| {
             let known = match entries.get(tag).map(holder_in).transpose() {
                 Ok(known) => known.filter(|known| Some(*known) != dead),
@@ -181,7 +181,7 @@ impl JetStreamVault {
             }
             tried = true;
             entries.remove(tag);
-            let entry = [candidate.0.as_slice(), chance.as_slice()];
+            let entry = [candidate.0.as_slice(), salt.as_slice()];
             entries.insert(tag, &Zeroizing::new(entry.concat()));
             let holder = candidate;
             (true, Ok(Found { holder, created: true }))
@@ -425,12 +425,12 @@ impl Vault for JetStreamVault {
             return Ok(None);
         };
         let holder = holder_in(&entry)?;
-        let chance = &entry[holder.0.len()..];
-        if chance.is_empty() {
+        let salt = &entry[holder.0.len()..];
+        if salt.is_empty() {
             // Of format 1: the next rotation puts one in; until then the master key is needed.
             return Ok(self.person(holder).await?.map(|person| person.key));
         }
-        let key = hmac::sign(reasons, chance);
+        let key = hmac::sign(reasons, salt);
         let key = key.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes");
         Ok(Some(HolderKey::new(key)))
     }

@@ -1,4 +1,4 @@
-//! The audit service's gRPC face.
+//! The audit service's gRPC API.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::Audit;
 
 /// The gRPC service of an auditor.
 #[derive(Clone)]
-pub struct AuditFace(pub Arc<Audit>);
+pub struct AuditGrpc(pub Arc<Audit>);
 
 #[tonic::async_trait]
-impl AuditService for AuditFace {
+impl AuditService for AuditGrpc {
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {

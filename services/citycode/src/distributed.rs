@@ -7,16 +7,16 @@
 
 mod assertions;
 mod audit;
+mod dependencies;
 mod desk;
 mod erasures;
-mod front;
-mod ground;
 mod issuer;
-mod keeping;
+mod listeners;
 mod named_files;
 mod policy;
 mod portal;
 mod publishing;
+mod retention;
 mod revocation;
 mod servers;
 mod settings;
@@ -49,8 +49,8 @@ use tracing::Instrument as _;
 use crate::failure::{self, Failure};
 use crate::output::{Format, Output};
 use crate::wiring::snapshots::Snapshot;
-use crate::wiring::{StartError, Surroundings, snapshots, state_numbers};
-use front::Front;
+use crate::wiring::{StartError, Surroundings, snapshots, state_metrics};
+use listeners::Listeners;
 
 /// Which service a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ struct ServiceArgs {
 
 /// What a service is made of once it has started.
 pub(crate) struct Service {
-    /// Its faces.
+    /// Its gRPC services.
     pub(crate) router: axum::Router,
     /// What is written down for the next start.
     pub(crate) snapshots: Vec<Arc<dyn Snapshot>>,
@@ -162,7 +162,7 @@ pub fn main(role: Role) -> ExitCode {
 async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
     let sources = Sources::from_process(args.config.clone()).with_flag("listen", args.listen);
     let settings: ServiceSettings = config::load(&sources).map_err(|error| StartError::Config(error).into_failure())?;
-    settings.complain(role).map_err(StartError::into_failure)?;
+    settings.validate(role).map_err(StartError::into_failure)?;
     if args.check_config {
         named_files::check(role, &settings).map_err(StartError::into_failure)?;
         return crate::up::say("the configuration is in order");
@@ -195,8 +195,8 @@ async fn serve(
     surroundings: &Surroundings,
     stopped: &Signal,
 ) -> Result<(), StartError> {
-    let front = Front::open(role, settings, stopped)?;
-    let opening = open(role, settings, surroundings, &front, stopped);
+    let listeners = Listeners::open(role, settings, stopped)?;
+    let opening = open(role, settings, surroundings, &listeners, stopped);
     let opened = tokio::select! {
         opened = opening => opened,
         () = stopped.clone().wait() => Err(StartError::Interrupted),
@@ -204,16 +204,16 @@ async fn serve(
     let service = match opened {
         Ok(service) => service,
         Err(error) => {
-            front.close(std::time::Duration::ZERO).await;
+            listeners.close(std::time::Duration::ZERO).await;
             return Err(error);
         }
     };
-    front.serve(service.router);
+    listeners.serve(service.router);
     let every = settings.snapshot_every();
     let mut tasks = service.tasks;
     if let Some(folder) = settings.state.clone().filter(|_| role != Role::Portal) {
         let clock = || Arc::clone(&surroundings.clock);
-        tasks.push(tokio::spawn(state_numbers::keep_measuring(folder, clock())));
+        tasks.push(tokio::spawn(state_metrics::keep_measuring(folder, clock())));
         let monitors = settings.log.monitors.clone();
         tasks.push(tokio::spawn(servers::keep_measuring(monitors, clock())));
     }
@@ -222,15 +222,15 @@ async fn serve(
         every,
         stopped.clone(),
     )));
-    front.wait_until_ready(stopped).await;
+    listeners.wait_until_ready(stopped).await;
     if !stopped.is_pulled() {
-        crate::up::say(&format!("ready {}", front.url())).map_err(|_| StartError::Interrupted)?;
+        crate::up::say(&format!("ready {}", listeners.url())).map_err(|_| StartError::Interrupted)?;
     }
     let ended = tokio::select! {
         () = stopped.clone().wait() => Ok(()),
         error = reason_to_end(service.ended) => Err(error),
     };
-    front.close(settings.drain()).await;
+    listeners.close(settings.drain()).await;
     snapshots::save_all(&service.snapshots).await;
     for task in &tasks {
         task.abort();
@@ -257,19 +257,19 @@ async fn open(
     role: Role,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
-    front: &Front,
+    listeners: &Listeners,
     stopped: &Signal,
 ) -> Result<Service, StartError> {
     match role {
-        Role::Issuer => issuer::open(settings, surroundings, front.health(), stopped).await,
-        Role::Revocation => revocation::open(settings, surroundings, front.health()).await,
-        Role::Verifier => verifier::open(settings, surroundings, front.health()).await,
-        Role::Audit => audit::open(settings, surroundings, front.health()).await,
-        Role::Portal => portal::open(settings, surroundings, front.health()),
+        Role::Issuer => issuer::open(settings, surroundings, listeners.health(), stopped).await,
+        Role::Revocation => revocation::open(settings, surroundings, listeners.health()).await,
+        Role::Verifier => verifier::open(settings, surroundings, listeners.health()).await,
+        Role::Audit => audit::open(settings, surroundings, listeners.health()).await,
+        Role::Portal => portal::open(settings, surroundings, listeners.health()),
     }
 }
 
-/// A service's gRPC routes with reflection, ready to stand behind [`Front`].
+/// A service's gRPC routes with reflection, ready to stand behind [`Listeners`].
 fn grpc_router(routes: Routes) -> Result<axum::Router, StartError> {
     let described = citycode_service_kit::serve::with_reflection(routes, &[citycode_wire::proto::FILE_DESCRIPTOR_SET])?;
     let http = citycode_service_kit::serve::with_fallbacks(axum::Router::new());

@@ -1,13 +1,13 @@
 //! What `up` and the services apart are both put together from: folds that follow the log, their snapshots, and the
 //! services behind authentication.
 
-pub(crate) mod faces;
+pub(crate) mod endpoints;
 pub(crate) mod following;
 pub(crate) mod lag;
 pub(crate) mod measured;
-pub(crate) mod numbers;
+pub(crate) mod metric_list;
 pub(crate) mod snapshots;
-pub(crate) mod state_numbers;
+pub(crate) mod state_metrics;
 pub(crate) mod status_fold;
 pub(crate) mod unknown_holders;
 pub(crate) mod vault_age;

@@ -1,4 +1,4 @@
-//! The issuer's gRPC face: takes the caller out of the request and calls the command's method; nothing else.
+//! The issuer's gRPC API: takes the caller out of the request and calls the command's method; nothing else.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ const IMPORT_IN_FLIGHT: usize = 1024;
 
 /// The gRPC service of an issuer.
 #[derive(Clone)]
-pub struct IssuerFace(pub Arc<Issuer>);
+pub struct IssuerGrpc(pub Arc<Issuer>);
 
 /// `change` or `question`: what a call is, and so what its failures say.
 macro_rules! unary {
     ($($(#[$doc:meta])* $kind:ident $method:ident: $request:ident => $response:ident,)+) => {
         #[tonic::async_trait]
-        impl IssuerService for IssuerFace {
+        impl IssuerService for IssuerGrpc {
             $(
                 $(#[$doc])*
                 async fn $method(

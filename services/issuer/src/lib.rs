@@ -2,7 +2,7 @@
 //!
 //! It holds the code-signing key and reads and writes the vault; it appends code events. It knows nothing of gates
 //! and publishes no status. One file per command; [`grpc`] is its face, and every command is also a plain method
-//! of [`Issuer`], so that both faces of the system call one function.
+//! of [`Issuer`], so that both APIs of the system call one function.
 
 mod answer;
 mod erase;

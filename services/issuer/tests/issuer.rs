@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use citycode_event_store::EventStore as _;
 use citycode_event_store::memory::AppendFault;
-use citycode_issuer::grpc::IssuerFace;
+use citycode_issuer::grpc::IssuerGrpc;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::{IdNumbers, eventually};
@@ -177,7 +177,7 @@ async fn who_waits_no_longer_hears_whether_the_change_was_begun() {
             .metadata_mut()
             .insert("grpc-timeout", time.parse().expect("a header"));
         request.extensions_mut().insert(Arc::clone(&city.admin));
-        let face = IssuerFace(Arc::clone(&city.issuer));
+        let face = IssuerGrpc(Arc::clone(&city.issuer));
         async move { Problem::from(face.issue(request).await.expect_err("nobody folds")) }
     };
     let appended = tokio::spawn(call("5S"));

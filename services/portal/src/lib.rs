@@ -1,4 +1,4 @@
-//! The portal: the only HTTP face. It turns JSON into gRPC calls of issuer, revocation, verifier and audit,
+//! The portal: the only HTTP API. It turns JSON into gRPC calls of issuer, revocation, verifier and audit,
 //! and their answers back into JSON, and knows neither log nor keys nor projections.
 //!
 //! It decides nothing about codes: who may do what is checked by each service, with the caller's own token that
@@ -21,8 +21,8 @@ mod api;
 mod call;
 pub mod clients;
 mod device_key;
-mod face;
 mod lines;
+mod middleware;
 mod openapi;
 mod page;
 mod pictures;

@@ -48,7 +48,7 @@ pub(crate) struct Pictures {
 }
 
 /// A picture that counts as under way for its caller until this is dropped.
-pub(crate) struct Turn {
+pub(crate) struct Permit {
     under_way: Arc<Mutex<HashMap<CallerId, u32>>>,
     /// None where the caller is not counted.
     caller: Option<CallerId>,
@@ -75,7 +75,7 @@ impl Pictures {
     ///
     /// # Errors
     /// `rate_limited`: too many in a short time, or too many at once.
-    pub(crate) fn turn(&self, caller: &Caller) -> Result<Turn, Problem> {
+    pub(crate) fn turn(&self, caller: &Caller) -> Result<Permit, Problem> {
         if caller.is_admin() {
             return Ok(self.turn_of(None));
         }
@@ -91,8 +91,8 @@ impl Pictures {
         Ok(self.turn_of(Some(caller.id.clone())))
     }
 
-    fn turn_of(&self, caller: Option<CallerId>) -> Turn {
-        Turn {
+    fn turn_of(&self, caller: Option<CallerId>) -> Permit {
+        Permit {
             under_way: Arc::clone(&self.under_way),
             caller,
         }
@@ -153,7 +153,7 @@ impl Pictures {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(caller) = &self.caller else { return };
         let Ok(mut under_way) = self.under_way.lock() else {

@@ -12,7 +12,7 @@ use citycode_service_kit::entropy::Entropy;
 use crate::api::LocalTokens;
 use crate::clients::Clients;
 use crate::pictures::Pictures;
-use crate::{api, face, openapi, page};
+use crate::{api, middleware, openapi, page};
 
 /// What a portal is made of.
 pub struct PortalParts {
@@ -78,7 +78,7 @@ impl Portal {
             .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
         let described = openapi::routes(description).merge(page::routes());
         Self {
-            router: face::finish(authenticated.merge(described), clock),
+            router: middleware::finish(authenticated.merge(described), clock),
         }
     }
 

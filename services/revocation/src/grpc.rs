@@ -1,4 +1,4 @@
-//! The revocation service's gRPC face.
+//! The revocation service's gRPC API.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::Revocation;
 
 /// The gRPC service of a revocation service.
 #[derive(Clone)]
-pub struct RevocationFace(pub Arc<Revocation>);
+pub struct RevocationGrpc(pub Arc<Revocation>);
 
 macro_rules! unary {
     ($($method:ident: $request:ident => $response:ident,)+) => {
         #[tonic::async_trait]
-        impl RevocationService for RevocationFace {
+        impl RevocationService for RevocationGrpc {
             $(
                 async fn $method(
                     &self,

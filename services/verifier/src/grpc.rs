@@ -1,4 +1,4 @@
-//! The verifier's gRPC face.
+//! The verifier's gRPC API.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -24,10 +24,10 @@ const IN_FLIGHT: usize = 256;
 
 /// The gRPC service of a verifier.
 #[derive(Clone)]
-pub struct VerifierFace(pub Arc<Verifier>);
+pub struct VerifierGrpc(pub Arc<Verifier>);
 
 #[tonic::async_trait]
-impl VerifierService for VerifierFace {
+impl VerifierService for VerifierGrpc {
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {

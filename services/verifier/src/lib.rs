@@ -9,10 +9,10 @@
 //! | `fold` | the log → status, standing, keyring |
 //! | `memory` | tokens seen, their signature checked |
 //! | [`freshness`] | how old the knowledge surely is |
-//! | [`scan`] | the way of one scan |
-//! | `unheard` | when a token that the log does not know is forged |
+//! | [`scan`] | the path of one scan |
+//! | `undelivered` | when a token that the log does not know is forged |
 //! | `wrong_cards` | the limit on cards held against a code |
-//! | [`grpc`] | the face |
+//! | [`grpc`] | the gRPC API |
 
 mod confined;
 mod fold;
@@ -22,7 +22,7 @@ mod measures;
 mod memory;
 mod request;
 pub mod scan;
-mod unheard;
+mod undelivered;
 mod wrong_cards;
 
 pub use confined::{Confined, confined_buckets, fold_foreign, status_continuity};

@@ -132,7 +132,7 @@ impl Verifier {
             return None;
         }
         let judged = shown_text(request).map(|text| self.judged(asked, text, None, asked.when));
-        if judged.as_ref().is_ok_and(|judged| judged.answer.unheard) {
+        if judged.as_ref().is_ok_and(|judged| judged.answer.undelivered) {
             return None;
         }
         Some(judged.map(|judged| self.settle(caller, asked, &judged.answer, request)))
@@ -230,7 +230,7 @@ impl Verifier {
     /// A code, judged again once it is known to be heard of or forged, where that is known soon.
     async fn judged_in_time(&self, caller: &Caller, asked: Asked<'_>, text: &str) -> Judged {
         let judged = self.judged(asked, text, None, asked.when);
-        match judged.answer.claims.filter(|_| judged.answer.unheard) {
+        match judged.answer.claims.filter(|_| judged.answer.undelivered) {
             Some(claims) if self.heard_of(&caller.id, &claims, asked.started).await => {
                 self.judged(asked, text, None, self.when_now(asked.when))
             }

@@ -1,4 +1,4 @@
-//! The way of one scan: text → token → status → verdict.
+//! The path of one scan: text → token → status → verdict.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use citycode_vault::Vault;
 use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
 use crate::freshness::{Freshness, KEYS_STREAM, Known, millis};
 use crate::measures::Measures;
-use crate::unheard::Unheard;
+use crate::undelivered::Undelivered;
 use crate::wrong_cards::WrongCards;
 
 /// Room for every code without a proof, and for most with one.
@@ -69,7 +69,7 @@ pub struct Verifier {
     id_check_key: IdCheckKey,
     identity: LogIdentity,
     layout: Layout,
-    unheard: Unheard,
+    undelivered: Undelivered,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
     /// By number, so that no scan searches.
@@ -135,7 +135,7 @@ pub struct Answer {
     /// Age of the knowledge in milliseconds.
     pub age_ms: u64,
     /// Whether the next proof tells whether this is a code that was not heard of yet, or none.
-    pub unheard: bool,
+    pub undelivered: bool,
 }
 
 impl Verifier {
@@ -179,7 +179,7 @@ impl Verifier {
             id_check_key: parts.id_check_key,
             identity: parts.identity,
             layout: store.layout(),
-            unheard: Unheard::default(),
+            undelivered: Undelivered::default(),
             folded: Arc::clone(&folded),
             freshness: Arc::new(Freshness::new(store.layout())),
             kinds,
@@ -247,15 +247,15 @@ impl Verifier {
         if confined.has_code(claims.status) {
             knowledge.age_ms = u64::MAX;
         }
-        let mut unheard = false;
+        let mut undelivered = false;
         if known.status == Status::NeverIssued {
             let may_be_hidden = confined.may_hide_birth(facts.map(|facts| Partition(facts.partition)));
             knowledge.reaches = if may_be_hidden || self.is_forgotten(&claims) {
                 Timestamp(i64::MIN)
             } else {
-                let shown_ms = millis(scan.when.asked().monotonic);
-                let reaches = self.unheard.reaches(&claims.digest, claims.issued_at, surely, shown_ms);
-                unheard = knowledge.age_ms <= scan.place.max_knowledge_age_ms && claims.issued_at >= reaches;
+                let (shown_ms, issued_at) = (millis(scan.when.asked().monotonic), claims.issued_at);
+                let reaches = self.undelivered.reaches(&claims.digest, issued_at, surely, shown_ms);
+                undelivered = knowledge.age_ms <= scan.place.max_knowledge_age_ms && issued_at >= reaches;
                 reaches
             };
         }
@@ -281,7 +281,7 @@ impl Verifier {
             standing,
             position,
             age_ms,
-            unheard: unheard && verdict.reason == Reason::TooStale,
+            undelivered: undelivered && verdict.reason == Reason::TooStale,
         }
     }
 
@@ -289,7 +289,7 @@ impl Verifier {
     /// than [`HEARS_WITHIN`], nor than half of what is left to the caller. Whether there is one. While a scan of a caller
     /// waits, no other one of that caller does: those behind it in a stream are answered after it.
     pub(crate) async fn heard_of(&self, caller: &CallerId, claims: &CodeClaims, shown: ClockReading) -> bool {
-        let Some(_waits) = self.unheard.wait(caller) else {
+        let Some(_waits) = self.undelivered.wait(caller) else {
             return false;
         };
         let left = deadline::current().map_or(HEARS_WITHIN, |deadline| deadline.remaining() / 2);
@@ -312,7 +312,7 @@ impl Verifier {
                 sequence: 0,
             },
             age_ms: self.freshness.oldest(&when.asked()).age_ms,
-            unheard: false,
+            undelivered: false,
         }
     }
 
@@ -352,7 +352,7 @@ impl Verifier {
             standing,
             position,
             age_ms,
-            unheard: false,
+            undelivered: false,
         }
     }
 

@@ -36,13 +36,13 @@ const CITY_PERIOD_SECONDS: i64 = 3_600;
 /// Devices and codes with a card under comparison, beyond which those that nobody waits for are let go.
 const TURNS: usize = 1_024;
 
-type Turn = Arc<tokio::sync::Mutex<()>>;
+type CardLock = Arc<tokio::sync::Mutex<()>>;
 
 /// The count, as one verifier keeps it.
 pub(crate) struct WrongCards {
     records: Arc<dyn ScanRecords>,
     /// One card at a time for each device and code: another one waits for how this one ends.
-    turns: Mutex<HashMap<(String, CodeId), Turn>>,
+    turns: Mutex<HashMap<(String, CodeId), CardLock>>,
 }
 
 /// A card that is held against a code.

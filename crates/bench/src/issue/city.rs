@@ -9,7 +9,7 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use citycode_holder_log::{HolderLog, RegisterFold};
-use citycode_issuer::grpc::IssuerFace;
+use citycode_issuer::grpc::IssuerGrpc;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey};
@@ -150,7 +150,7 @@ impl IssuerUp {
 async fn serve(issuer: Arc<Issuer>) -> Result<(std::net::SocketAddr, JoinHandle<()>)> {
     let id = CallerId::new("bench", "admin").context("an id")?;
     let admin = Arc::new(Caller::new(id, vec![Role::Admin]));
-    let service = IssuerServiceServer::with_interceptor(IssuerFace(issuer), move |mut request: Request<()>| {
+    let service = IssuerServiceServer::with_interceptor(IssuerGrpc(issuer), move |mut request: Request<()>| {
         request.extensions_mut().insert(Arc::clone(&admin));
         Ok(request)
     });

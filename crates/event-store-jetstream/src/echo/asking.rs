@@ -26,7 +26,7 @@ pub(super) struct Asking {
     /// Digests that were read, with the first commit that carries each.
     unknown: Vec<VecDeque<(Digest, Sequence)>>,
     /// Questions since a list had one of them.
-    unheard: Option<u32>,
+    undelivered: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Asking {
             asked: BTreeMap::new(),
             lists: VecDeque::new(),
             unknown: vec![VecDeque::new(); usize::from(partitions)],
-            unheard: None,
+            undelivered: None,
         }
     }
 
@@ -57,8 +57,8 @@ impl Asking {
         self.count += 1;
         let seen = vec![false; self.unknown.len()];
         self.asked.insert(self.count, Asked { seen, proved });
-        if let Some(unheard) = &mut self.unheard {
-            *unheard += 1;
+        if let Some(undelivered) = &mut self.undelivered {
+            *undelivered += 1;
         }
         self.count
     }
@@ -69,7 +69,7 @@ impl Asking {
 
     /// Whether this many questions were asked since a list had one, or no list ever had.
     pub(super) fn is_unheard(&self, questions: u32) -> bool {
-        self.unheard.is_none_or(|unheard| unheard > questions)
+        self.undelivered.is_none_or(|undelivered| undelivered > questions)
     }
 
     pub(super) fn nonce(&self, count: u64) -> Nonce {
@@ -87,7 +87,7 @@ impl Asking {
         let Some(newest) = asked.copied().find(|count| list.has(&self.nonce(*count))) else {
             return;
         };
-        self.unheard = Some(0);
+        self.undelivered = Some(0);
         let digest = list.digest();
         for number in 0..self.unknown.len() {
             let carried = self.unknown[number].iter().find(|(unknown, _)| *unknown == digest);

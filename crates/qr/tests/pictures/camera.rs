@@ -2,10 +2,10 @@
 
 use citycode_qr::{Symbol, SymbolOptions, draw};
 
-/// Small deterministic generator (SplitMix64); chance of the test, not of the product.
-pub(crate) struct Chance(pub(crate) u64);
+/// Small deterministic generator (SplitMix64); rng of the test, not of the product.
+pub(crate) struct Rng(pub(crate) u64);
 
-impl Chance {
+impl Rng {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -21,8 +21,8 @@ impl Chance {
 }
 
 pub(crate) fn token(seed: u64, length: usize) -> String {
-    let mut chance = Chance(seed);
-    let bytes: Vec<u8> = (0..length).map(|_| chance.next() as u8).collect();
+    let mut rng = Rng(seed);
+    let bytes: Vec<u8> = (0..length).map(|_| rng.next() as u8).collect();
     format!("CC1:{}", base45::encode(&bytes))
 }
 
@@ -71,10 +71,10 @@ impl Shot {
 }
 
 /// The grey photograph, side × side.
-pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> Vec<u8> {
+pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, rng: &mut Rng) -> Vec<u8> {
     let side = shot.side;
     let (sin, cos) = shot.turn_degrees.to_radians().sin_cos();
-    let (dx, dy) = (chance.swing() * 0.05, chance.swing() * 0.05);
+    let (dx, dy) = (rng.swing() * 0.05, rng.swing() * 0.05);
     let modules = symbol.size_with_margin() as f32;
     let mut light = vec![0.0_f32; side * side];
     for (at, value) in light.iter_mut().enumerate() {
@@ -100,8 +100,8 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> V
     }
     blur(&mut light, side, shot.blur);
     let glare = (
-        (chance.swing() * 0.2 + 0.5) * side as f32,
-        (chance.swing() * 0.2 + 0.5) * side as f32,
+        (rng.swing() * 0.2 + 0.5) * side as f32,
+        (rng.swing() * 0.2 + 0.5) * side as f32,
     );
     light
         .iter()
@@ -111,7 +111,7 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, chance: &mut Chance) -> V
             let shaded = value * (1.0 - shot.shade * x / side as f32);
             let distance = ((x - glare.0).powi(2) + (y - glare.1).powi(2)) / (side as f32 * 0.06).powi(2);
             let burnt = shaded + shot.glare * 255.0 * (-distance).exp();
-            (burnt + shot.noise * chance.swing()).clamp(0.0, 255.0) as u8
+            (burnt + shot.noise * rng.swing()).clamp(0.0, 255.0) as u8
         })
         .collect()
 }

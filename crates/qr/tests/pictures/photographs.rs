@@ -1,16 +1,16 @@
 //! Photographs and screenshots are read; what is read is always exactly what was drawn.
 
-use crate::camera::{Chance, Shot, as_jpeg, as_png, photograph, symbol, token};
+use crate::camera::{Rng, Shot, as_jpeg, as_png, photograph, symbol, token};
 use citycode_qr::{Caption, Fonts, Level, ReadImageError, SymbolOptions, draw, read_image};
 
 /// Shots of one kind under several seeds; gives how many were read. A wrong text fails at once.
-fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Chance) -> Shot) -> u64 {
+fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Rng) -> Shot) -> u64 {
     let mut read = 0;
     for seed in 0..shots {
         let (text, symbol) = symbol(seed);
-        let mut chance = Chance(seed ^ 0xABCD);
-        let shot = shot(&mut chance);
-        let pixels = photograph(&symbol, &shot, &mut chance);
+        let mut rng = Rng(seed ^ 0xABCD);
+        let shot = shot(&mut rng);
+        let pixels = photograph(&symbol, &shot, &mut rng);
         match read_image(&as_jpeg(&pixels, shot.side, quality)) {
             Ok(seen) => {
                 assert_eq!(seen, text, "seed {seed}");
@@ -29,8 +29,8 @@ fn upright_photographs_are_all_read() {
 
 #[test]
 fn turned_photographs_are_read_at_any_angle() {
-    let read = read_of(12, 70, |chance| Shot {
-        turn_degrees: 180.0 * chance.swing(),
+    let read = read_of(12, 70, |rng| Shot {
+        turn_degrees: 180.0 * rng.swing(),
         ..Shot::PLAIN
     });
     assert!(read >= 12, "{read} of 12");
@@ -38,9 +38,9 @@ fn turned_photographs_are_read_at_any_angle() {
 
 #[test]
 fn tilted_photographs_are_read() {
-    let read = read_of(10, 70, |chance| Shot {
-        tilt: 0.5 * chance.swing(),
-        turn_degrees: 20.0 * chance.swing(),
+    let read = read_of(10, 70, |rng| Shot {
+        tilt: 0.5 * rng.swing(),
+        turn_degrees: 20.0 * rng.swing(),
         side: 1200,
         ..Shot::PLAIN
     });
@@ -49,10 +49,10 @@ fn tilted_photographs_are_read() {
 
 #[test]
 fn blurred_and_noisy_photographs_are_read() {
-    let read = read_of(10, 40, |chance| Shot {
-        blur: 2.2 + 0.4 * chance.swing(),
+    let read = read_of(10, 40, |rng| Shot {
+        blur: 2.2 + 0.4 * rng.swing(),
         noise: 20.0,
-        turn_degrees: 10.0 * chance.swing(),
+        turn_degrees: 10.0 * rng.swing(),
         ..Shot::PLAIN
     });
     assert!(read >= 9, "{read} of 10");
@@ -60,12 +60,12 @@ fn blurred_and_noisy_photographs_are_read() {
 
 #[test]
 fn dim_photographs_with_shadow_are_read() {
-    let read = read_of(10, 60, |chance| Shot {
+    let read = read_of(10, 60, |rng| Shot {
         dark: 60.0,
         light: 110.0,
         shade: 0.6,
         noise: 4.0,
-        turn_degrees: 15.0 * chance.swing(),
+        turn_degrees: 15.0 * rng.swing(),
         ..Shot::PLAIN
     });
     assert!(read >= 9, "{read} of 10");
@@ -73,9 +73,9 @@ fn dim_photographs_with_shadow_are_read() {
 
 #[test]
 fn photographs_with_glare_are_mostly_read() {
-    let read = read_of(10, 60, |chance| Shot {
+    let read = read_of(10, 60, |rng| Shot {
         glare: 0.9,
-        turn_degrees: 15.0 * chance.swing(),
+        turn_degrees: 15.0 * rng.swing(),
         ..Shot::PLAIN
     });
     assert!(read >= 8, "{read} of 10");
@@ -172,8 +172,8 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
 
 #[test]
 fn a_photograph_without_a_symbol_says_so() {
-    let mut chance = Chance(1);
-    let noise: Vec<u8> = (0..500 * 500).map(|_| chance.next() as u8).collect();
+    let mut rng = Rng(1);
+    let noise: Vec<u8> = (0..500 * 500).map(|_| rng.next() as u8).collect();
     assert_eq!(read_image(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));
     assert_eq!(read_image(&as_png(&[255; 64], 8)), Err(ReadImageError::NoSymbol));
     assert_eq!(read_image(&as_png(&[0; 1], 1)), Err(ReadImageError::NoSymbol));

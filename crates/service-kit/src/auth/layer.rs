@@ -1,4 +1,4 @@
-//! One tower layer for both faces: it reads `authorization: Bearer`, verifies, and puts the [`Caller`] among
+//! One tower layer for gRPC and HTTP: it reads `authorization: Bearer`, verifies, and puts the [`Caller`] among
 //! the request's extensions. A token that does not verify ends the call, as a gRPC status or as problem JSON.
 //!
 //! What a caller may do is not decided here but by each method, which asks for the caller with [`caller`] (gRPC)

@@ -1,4 +1,4 @@
-//! Hostile tokens, and the two faces of the layer.
+//! Hostile tokens, and the layer over gRPC and HTTP.
 
 use std::sync::Arc;
 

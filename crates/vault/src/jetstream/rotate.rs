@@ -50,9 +50,9 @@ impl JetStreamVault {
             }
             let completed = page.entries.complete(|entry| {
                 let holder = holder_in(entry)?;
-                let chance = self.random_key();
+                let salt = self.random_key();
                 // Of format 1, which had none.
-                let whole = [holder.0.as_slice(), chance.as_slice()].concat();
+                let whole = [holder.0.as_slice(), salt.as_slice()].concat();
                 Ok((entry.len() == holder.0.len()).then(|| Zeroizing::new(whole)))
             });
             (completed.is_ok(), completed)

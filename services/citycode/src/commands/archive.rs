@@ -19,7 +19,7 @@ use clap::Args;
 
 use super::migrate::{Places, failed};
 use crate::failure::Failure;
-use crate::wiring::{StartError, faces, numbers};
+use crate::wiring::{StartError, endpoints, metric_list};
 
 /// Flags of `archive`.
 #[derive(Args)]
@@ -68,8 +68,8 @@ fn show_numbers(address: Option<SocketAddr>, stopped: &Signal) -> Result<(), Fai
     };
     let listener = Listener::bind(address).map_err(|error| StartError::Serve(error).into_failure())?;
     let listener = listener.limited(Limits::default().of_management());
-    let routes = with_fallbacks(faces::metrics_routes(stopped));
-    numbers::register(&[numbers::Part::Serving, numbers::Part::Archive]);
+    let routes = with_fallbacks(endpoints::metrics_routes(stopped));
+    metric_list::register(&[metric_list::Part::Serving, metric_list::Part::Archive]);
     tracing::info!(address = %listener.address(), "numbers are shown");
     tokio::spawn(listener.serve(app(tonic::service::Routes::default(), routes), stopped.clone()));
     Ok(())

@@ -6,7 +6,7 @@ use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::jetstream::{JetStreamAssertionUses, UsesConfig};
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, assertion_desk};
 
@@ -15,17 +15,20 @@ pub(crate) const KEY: &str = "assertion-uses.key";
 
 /// Takes assertions of the configured provider. The register is looked at once now, so that an operator hears of what is
 /// wrong with it before anybody is refused.
-pub(super) fn open(ground: &Ground, settings: &ServiceSettings) -> Result<Option<AssertionDesk>, StartError> {
+pub(super) fn open(
+    dependencies: &Dependencies,
+    settings: &ServiceSettings,
+) -> Result<Option<AssertionDesk>, StartError> {
     let Some(provider) = &settings.assertion_provider else {
         return Ok(None);
     };
-    let servers = ground.role().servers_of_log(settings);
+    let servers = dependencies.role().servers_of_log(settings);
     let config = UsesConfig {
-        connection: servers.connection(ground.role().program())?,
+        connection: servers.connection(dependencies.role().program())?,
         replicas: servers.replicas(),
-        log_id: ground.log.log_id().0,
+        log_id: dependencies.log.log_id().0,
     };
-    let uses = JetStreamAssertionUses::new(config, UsesKey::new(ground.secret(KEY)?));
+    let uses = JetStreamAssertionUses::new(config, UsesKey::new(dependencies.secret(KEY)?));
     let uses = Arc::new(uses);
     let looking = Arc::clone(&uses);
     tokio::spawn(async move {

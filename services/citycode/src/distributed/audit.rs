@@ -5,34 +5,34 @@ use std::sync::Arc;
 use citycode_service_kit::health::HealthRegistry;
 use tonic::service::Routes;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router};
 use crate::wiring::following::follow_index;
-use crate::wiring::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Audit, settings, surroundings, health).await?;
-    let folder = ground.state.join("audit");
+    let dependencies = Dependencies::open(Role::Audit, settings, surroundings, health).await?;
+    let folder = dependencies.state.join("audit");
     let (audit, follower) = follow_index(
-        &ground.log,
+        &dependencies.log,
         &folder,
-        &ground.policy,
+        &dependencies.policy,
         health.component("audit"),
         &surroundings.clock,
     )
     .await?;
     let audit = Arc::new(audit);
-    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
-        router: grpc_router(Routes::new(faces::audit(&audit, &authenticate)))?,
+        router: grpc_router(Routes::new(endpoints::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),
-        tasks: vec![follower, ground.keep_scans(settings, surroundings, health)?],
-        kept: Some(Box::new(ground.state)),
+        tasks: vec![follower, dependencies.keep_scans(settings, surroundings, health)?],
+        kept: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

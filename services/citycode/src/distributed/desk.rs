@@ -11,7 +11,7 @@ use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
 use super::assertions;
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::shared_snapshot::{self, Starting};
 use crate::wiring::following::{FollowedRegister, follow_register};
@@ -46,21 +46,24 @@ pub(super) struct StartingRegister {
 
 /// Opens the register from its snapshot, or a shared one.
 pub(super) async fn register(
-    ground: &Ground,
+    dependencies: &Dependencies,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<StartingRegister, StartError> {
-    let (kind, file) = (ProjectionKind::Register, ground.state.join("projections/register"));
-    let mut starting = shared_snapshot::bring(ground, settings, surroundings, health, kind, &file).await?;
-    let snapshot = RegisterSnapshot::open(file, ground.identity);
+    let (kind, file) = (
+        ProjectionKind::Register,
+        dependencies.state.join("projections/register"),
+    );
+    let mut starting = shared_snapshot::bring(dependencies, settings, surroundings, health, kind, &file).await?;
+    let snapshot = RegisterSnapshot::open(file, dependencies.identity);
     starting.loaded(&snapshot.reaches());
     Ok(StartingRegister { snapshot, starting })
 }
 
 /// Follows the log with the register, from its snapshot on, and with what else folds it.
 pub(super) async fn open(
-    ground: &Ground,
+    dependencies: &Dependencies,
     folds: Folds,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
@@ -78,7 +81,7 @@ pub(super) async fn open(
         progress,
         follower,
     } = follow_register(
-        &ground.log,
+        &dependencies.log,
         &snapshot,
         refolded,
         erasures,
@@ -87,9 +90,9 @@ pub(super) async fn open(
     )
     .await?;
     // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
-    let log = HolderLog::new(Arc::clone(&ground.log), register, progress.clone(), Vec::new());
-    let assertions = assertions::open(ground, settings)?;
-    let desk = open_desk(&ground.policy, vault, log, assertions, surroundings);
+    let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
+    let assertions = assertions::open(dependencies, settings)?;
+    let desk = open_desk(&dependencies.policy, vault, log, assertions, surroundings);
     Ok(OpenDesk {
         desk,
         progress,

@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
 
+use super::dependencies::{self, Dependencies};
 use super::erasures::{ErasureMark, VaultAge};
-use super::ground::{self, Ground};
 use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router};
 use crate::wiring::following::spawn_erasures;
-use crate::wiring::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
@@ -26,18 +26,18 @@ pub(super) async fn open(
     health: &HealthRegistry,
     stopped: &Signal,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Issuer, settings, surroundings, health).await?;
-    let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
-    let on_servers = ground.vault(Role::Issuer, settings, surroundings, health).await?;
+    let dependencies = Dependencies::open(Role::Issuer, settings, surroundings, health).await?;
+    let id_check_key = IdCheckKey::from_bytes(*dependencies.secret("id-check.key")?);
+    let on_servers = dependencies.vault(Role::Issuer, settings, surroundings, health).await?;
     let vault: Arc<dyn Vault> = on_servers.clone();
-    let signing = Arc::new(SigningKeys::load(KeyFolder::open(&ground.state.join("keys"))?)?);
-    let names = ListNames::new(ground.secret("list-names.key")?);
+    let signing = Arc::new(SigningKeys::load(KeyFolder::open(&dependencies.state.join("keys"))?)?);
+    let names = ListNames::new(dependencies.secret("list-names.key")?);
     let leases = Arc::new(IndexLeases::new(names));
     let (erasures, erased) = ErasureQueue::new();
-    let register = desk::register(&ground, settings, surroundings, health).await?;
+    let register = desk::register(&dependencies, settings, surroundings, health).await?;
     let component = health.component("erasures");
     let reaches = register.snapshot.reaches();
-    let age = patiently(&component, || VaultAge::find(&on_servers, &ground.log, &reaches)).await?;
+    let age = patiently(&component, || VaultAge::find(&on_servers, &dependencies.log, &reaches)).await?;
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
     let folds = desk::Folds {
@@ -45,11 +45,11 @@ pub(super) async fn open(
         refolded,
         erasures: kept_erasures,
     };
-    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
+    let desk = desk::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let mut tasks = vec![
         desk.follower,
         spawn_erasures(Arc::clone(&vault), erased, component.clone()),
-        ground.answer_echoes(surroundings),
+        dependencies.answer_echoes(surroundings),
     ];
     reach_the_present(&desk.progress, &erasures, stopped).await?;
     let folded = desk.progress.position();
@@ -59,7 +59,7 @@ pub(super) async fn open(
     let mark = ErasureMark {
         vault,
         on_servers,
-        log: Arc::clone(&ground.log),
+        log: Arc::clone(&dependencies.log),
         queue: Arc::clone(&erasures),
         progress: desk.progress.clone(),
         left: Mutex::new(left),
@@ -78,12 +78,12 @@ pub(super) async fn open(
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
     let ending = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
-    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
-        router: grpc_router(Routes::new(faces::issuer(&issuer, &authenticate)))?,
+        router: grpc_router(Routes::new(endpoints::issuer(&issuer, &authenticate)))?,
         snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],
         tasks,
-        kept: Some(Box::new(ground.state)),
+        kept: Some(Box::new(dependencies.state)),
         ended: Some(ended),
     })
 }
@@ -107,7 +107,9 @@ async fn patiently<T>(
 ) -> Result<T, StartError> {
     loop {
         match attempt().await {
-            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => ground::wait_for(component, &error).await,
+            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => {
+                dependencies::wait_for(component, &error).await
+            }
             ended => return ended,
         }
     }

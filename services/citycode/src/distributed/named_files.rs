@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::settings::{Servers, ServiceSettings};
-use super::{Role, ground, policy};
+use super::{Role, dependencies, policy};
 use crate::wiring::StartError;
 
 /// Opens what this service would open at its start: policy, keys of the identity provider, seeds, certificates.
@@ -17,7 +17,7 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
     if let Err(error) = policy::read(settings) {
         wrong.push(format!("policy: {error}"));
     }
-    if let Err(error) = ground::access(settings) {
+    if let Err(error) = dependencies::access(settings) {
         wrong.push(error.to_string());
     }
     let places = [

@@ -7,7 +7,7 @@ use citycode_portal::{Clients, Endpoints, Portal, PortalParts, Reached};
 use citycode_service_kit::health::{Component, HealthRegistry};
 
 use super::settings::ServiceSettings;
-use super::{Service, ground, policy};
+use super::{Service, dependencies, policy};
 use crate::wiring::{StartError, Surroundings};
 
 /// Between two looks at which services are reached.
@@ -35,7 +35,7 @@ pub(super) fn open(
     let portal = Portal::new(PortalParts {
         clients,
         policy: policy::open(settings)?,
-        tokens: ground::access(settings)?,
+        tokens: dependencies::access(settings)?,
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         local_tokens: None,

@@ -17,11 +17,11 @@ use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::repeated::Repeated;
-use citycode_shared_snapshot::{NewSnapshot, PublishError, SharedSnapshots, SnapshotKeys, Standing};
+use citycode_shared_snapshot::{NewSnapshot, PublishError, Published, SharedSnapshots, SnapshotKeys};
 use citycode_token::SigningKey;
 use tokio::task::JoinHandle;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::shared_snapshot::{self, name_of, sequences};
 use crate::wiring::snapshots::SnapshotFile;
@@ -70,22 +70,22 @@ enum TurnError {
 /// # Errors
 /// A key that is there cannot be read, or is none.
 pub(super) fn spawn(
-    ground: &Ground,
+    dependencies: &Dependencies,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     snapshots: [(ProjectionKind, Arc<dyn SnapshotFile>); 2],
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
-    if !ground.keys_folder().join(shared_snapshot::SIGNING).exists() {
+    if !dependencies.keys_folder().join(shared_snapshot::SIGNING).exists() {
         tracing::warn!(
             missing = shared_snapshot::SIGNING,
             "no snapshots are published: this service was not given the key"
         );
         return Ok(tasks);
     }
-    let signing = SigningKey::from_seed(*ground.secret(shared_snapshot::SIGNING)?);
+    let signing = SigningKey::from_seed(*dependencies.secret(shared_snapshot::SIGNING)?);
     for (kind, snapshot) in snapshots {
-        let Some(keys) = shared_snapshot::keys(ground, kind)? else {
+        let Some(keys) = shared_snapshot::keys(dependencies, kind)? else {
             continue;
         };
         if !keys.signers.contains(&signing.public_key()) {
@@ -98,12 +98,12 @@ pub(super) fn spawn(
         }
         let publisher = Publisher {
             kind,
-            connection: settings.log.connection(ground.role().program())?,
+            connection: settings.log.connection(dependencies.role().program())?,
             keys,
             signing: signing.clone(),
             snapshot,
-            identity: ground.identity,
-            log: Arc::clone(&ground.log),
+            identity: dependencies.identity,
+            log: Arc::clone(&dependencies.log),
             surroundings: surroundings.clone(),
             every: settings.publish_every(),
             shared: None,
@@ -162,15 +162,15 @@ impl Publisher {
         Ok(())
     }
 
-    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Standing) -> Result<bool, TurnError> {
+    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Published) -> Result<bool, TurnError> {
         let projection = name_of(self.kind);
         let (found, sequence) = match standing {
-            Standing::Nothing => return Ok(true),
-            Standing::Refused { why, .. } => {
+            Published::Nothing => return Ok(true),
+            Published::Refused { why, .. } => {
                 tracing::error!(%why, projection, "THE SHARED SNAPSHOT IS NOT OURS: it is replaced");
                 return Ok(true);
             }
-            Standing::Signed { found, sequence } => (found, *sequence),
+            Published::Signed { found, sequence } => (found, *sequence),
         };
         let heads = self.log.heads().await?;
         if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {

@@ -12,7 +12,7 @@ use citycode_token::SigningKey;
 use citycode_vault::Vault;
 use tonic::service::Routes;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::{Role, Service, desk, grpc_router, publishing, shared_snapshot};
 use crate::wiring::following::spawn_follower;
@@ -20,37 +20,39 @@ use crate::wiring::lag::Lag;
 use crate::wiring::snapshots::{Snapshot, SnapshotFile};
 use crate::wiring::status_fold::StatusSnapshot;
 use crate::wiring::writing::publish_lists;
-use crate::wiring::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Revocation, settings, surroundings, health).await?;
-    let key = SigningKey::from_seed(*ground.secret("status-signing.key")?);
-    let vault: Arc<dyn Vault> = ground.vault(Role::Revocation, settings, surroundings, health).await?;
+    let dependencies = Dependencies::open(Role::Revocation, settings, surroundings, health).await?;
+    let key = SigningKey::from_seed(*dependencies.secret("status-signing.key")?);
+    let vault: Arc<dyn Vault> = dependencies
+        .vault(Role::Revocation, settings, surroundings, health)
+        .await?;
     let folds = desk::Folds {
-        register: desk::register(&ground, settings, surroundings, health).await?,
+        register: desk::register(&dependencies, settings, surroundings, health).await?,
         refolded: Vec::new(),
         erasures: None,
     };
-    let desk = desk::open(&ground, folds, settings, surroundings, health, &vault).await?;
+    let desk = desk::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
-    let (kind, file) = (ProjectionKind::Status, ground.state.join("projections/status"));
-    let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
-    let status = StatusSnapshot::open(file, ground.identity, fingerprints, &surroundings.clock);
+    let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
+    let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
+    let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, &surroundings.clock);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
     let lag = Lag::of("status", &surroundings.clock);
     let follower = spawn_follower(
-        &ground.log,
-        status.fold(ground.log.layout()),
+        &dependencies.log,
+        status.fold(dependencies.log.layout()),
         &progress,
         health.component("status"),
         lag,
     );
-    let mut tasks = vec![desk.follower, follower, ground.answer_echoes(surroundings)];
+    let mut tasks = vec![desk.follower, follower, dependencies.answer_echoes(surroundings)];
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }
@@ -59,21 +61,21 @@ pub(super) async fn open(
     let snapshots: [Arc<dyn SnapshotFile>; 2] = [Arc::new(status.clone()), Arc::new(desk.snapshot)];
     let kinds = [ProjectionKind::Status, ProjectionKind::Register];
     let published = [0, 1].map(|at| (kinds[at], Arc::clone(&snapshots[at])));
-    tasks.extend(publishing::spawn(&ground, settings, surroundings, published)?);
+    tasks.extend(publishing::spawn(&dependencies, settings, surroundings, published)?);
     let followed = Followed {
         status: status.reader().clone(),
         progress,
-        store: Arc::clone(&ground.log),
+        store: Arc::clone(&dependencies.log),
     };
-    let (lists, cutting) = publish_lists(followed, key, &ground.policy, &surroundings.clock).await;
+    let (lists, cutting) = publish_lists(followed, key, &dependencies.policy, &surroundings.clock).await;
     tasks.push(cutting);
     let revocation = Arc::new(Revocation { desk: desk.desk, lists });
-    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
-        router: grpc_router(Routes::new(faces::revocation(&revocation, &authenticate)))?,
+        router: grpc_router(Routes::new(endpoints::revocation(&revocation, &authenticate)))?,
         snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),
         tasks,
-        kept: Some(Box::new(ground.state)),
+        kept: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

@@ -195,7 +195,7 @@ impl Sensible for ServiceSettings {
 
 impl ServiceSettings {
     /// Refuses what this service cannot start without.
-    pub(super) fn complain(&self, role: Role) -> Result<(), StartError> {
+    pub(super) fn validate(&self, role: Role) -> Result<(), StartError> {
         let missing = |missing: bool, key: &str| missing.then(|| format!("{} needs `{key}`", role.program()));
         let portal = role == Role::Portal;
         let services = &self.services;

@@ -15,10 +15,10 @@ use citycode_service_kit::clock::Clock;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_shared_snapshot::seal::SealKey;
-use citycode_shared_snapshot::{FetchError, Refusal, SharedSnapshots, SnapshotKeys, Standing, Statement};
+use citycode_shared_snapshot::{FetchError, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, Surroundings};
 
@@ -52,8 +52,8 @@ const fn seal_file(kind: ProjectionKind) -> &'static str {
 ///
 /// # Errors
 /// A key that is there cannot be read, or is none.
-pub(super) fn keys(ground: &Ground, kind: ProjectionKind) -> Result<Option<SnapshotKeys>, StartError> {
-    let folder = ground.keys_folder();
+pub(super) fn keys(dependencies: &Dependencies, kind: ProjectionKind) -> Result<Option<SnapshotKeys>, StartError> {
+    let folder = dependencies.keys_folder();
     for name in [SIGNERS, seal_file(kind)] {
         if !folder.join(name).exists() {
             tracing::warn!(
@@ -72,7 +72,7 @@ pub(super) fn keys(ground: &Ground, kind: ProjectionKind) -> Result<Option<Snaps
     });
     let signers: Option<Vec<[u8; 32]>> = signers.collect();
     Ok(Some(SnapshotKeys {
-        seal: SealKey::new(*ground.secret(seal_file(kind))?),
+        seal: SealKey::new(*dependencies.secret(seal_file(kind))?),
         signers: signers.ok_or(StartError::SnapshotSigners(path))?,
     }))
 }
@@ -93,7 +93,7 @@ pub(super) struct Starting {
 /// # Errors
 /// The keys that this service was given cannot be read, or its seed.
 pub(super) async fn bring(
-    ground: &Ground,
+    dependencies: &Dependencies,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
@@ -115,29 +115,29 @@ pub(super) async fn bring(
     if !settings.shared_snapshots.start_from {
         return Ok(starting);
     }
-    let Some(keys) = keys(ground, kind)? else {
+    let Some(keys) = keys(dependencies, kind)? else {
         return Ok(starting);
     };
-    let servers = ground.role().servers_of_log(settings);
-    let connection = servers.connection(ground.role().program())?;
+    let servers = dependencies.role().servers_of_log(settings);
+    let connection = servers.connection(dependencies.role().program())?;
     let projection = name_of(kind);
     match SharedSnapshots::connect(&connection, kind, keys).await {
-        Ok(shared) => starting.fetched = fetch_if_worth(ground, &shared, file, &starting.component).await,
+        Ok(shared) => starting.fetched = fetch_if_worth(dependencies, &shared, file, &starting.component).await,
         Err(error) => tracing::warn!(%error, projection, "shared snapshots cannot be reached"),
     }
     Ok(starting)
 }
 
 async fn fetch_if_worth(
-    ground: &Ground,
+    dependencies: &Dependencies,
     shared: &SharedSnapshots,
     file: &Path,
     component: &Component,
 ) -> Option<Statement> {
-    let own = own_commits(shared.kind(), ground.identity, file.to_owned()).await;
+    let own = own_commits(shared.kind(), dependencies.identity, file.to_owned()).await;
     let mut failed = None;
     for _ in 0..ATTEMPTS {
-        match fetch(ground, shared, own.as_deref(), file, component).await {
+        match fetch(dependencies, shared, own.as_deref(), file, component).await {
             Ok(fetched) => return fetched,
             // It may have been replaced, and its chunks removed, meanwhile.
             Err(error @ FetchError::Refused(Refusal::Truncated)) => failed = Some(error),
@@ -160,7 +160,7 @@ async fn fetch_if_worth(
 
 /// One attempt; nothing where there is none, or where the own one is near enough.
 async fn fetch(
-    ground: &Ground,
+    dependencies: &Dependencies,
     shared: &SharedSnapshots,
     own: Option<&[u64]>,
     file: &Path,
@@ -168,17 +168,17 @@ async fn fetch(
 ) -> Result<Option<Statement>, FetchError> {
     let projection = name_of(shared.kind());
     let found = match shared.standing().await? {
-        Standing::Nothing => {
+        Published::Nothing => {
             tracing::info!(projection, "no snapshot is shared yet");
             return Ok(None);
         }
-        Standing::Refused { why, .. } => return Err(why.into()),
-        Standing::Signed { found, .. } => found,
+        Published::Refused { why, .. } => return Err(why.into()),
+        Published::Signed { found, .. } => found,
     };
     let statement = &found.statement;
     // Asked after the statement was read: what it knows was in the log before.
-    match ground.log.heads().await {
-        Ok(heads) => statement.check(shared.kind(), &ground.identity, &sequences(&heads))?,
+    match dependencies.log.heads().await {
+        Ok(heads) => statement.check(shared.kind(), &dependencies.identity, &sequences(&heads))?,
         Err(error) => {
             tracing::warn!(%error, projection, "where the log ends is not known, so no shared snapshot is used");
             return Ok(None);
@@ -196,7 +196,7 @@ async fn fetch(
         return Ok(None);
     }
     component.starting(format!("fetching the shared snapshot of {} bytes", statement.length));
-    shared.fetch(&found, &ground.identity, file).await?;
+    shared.fetch(&found, &dependencies.identity, file).await?;
     Ok(Some(found.statement))
 }
 

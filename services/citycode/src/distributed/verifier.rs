@@ -8,28 +8,30 @@ use citycode_token::IdCheckKey;
 use citycode_vault::Vault;
 use tonic::service::Routes;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, shared_snapshot};
 use crate::wiring::verifying::Verifying;
-use crate::wiring::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let ground = Ground::open(Role::Verifier, settings, surroundings, health).await?;
-    let id_check_key = IdCheckKey::from_bytes(*ground.secret("id-check.key")?);
-    let vault: Arc<dyn Vault> = ground.vault(Role::Verifier, settings, surroundings, health).await?;
-    let records = ground.scan_records(settings, surroundings, health).await?;
-    let (folder, policy) = (ground.state.path(), &ground.policy);
+    let dependencies = Dependencies::open(Role::Verifier, settings, surroundings, health).await?;
+    let id_check_key = IdCheckKey::from_bytes(*dependencies.secret("id-check.key")?);
+    let vault: Arc<dyn Vault> = dependencies
+        .vault(Role::Verifier, settings, surroundings, health)
+        .await?;
+    let records = dependencies.scan_records(settings, surroundings, health).await?;
+    let (folder, policy) = (dependencies.state.path(), &dependencies.policy);
     let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
-    let mut starting = shared_snapshot::bring(&ground, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
     let verifying = Verifying::open(
         folder,
         policy,
-        &ground.log,
+        &dependencies.log,
         &vault,
         records,
         surroundings,
@@ -37,19 +39,19 @@ pub(super) async fn open(
     )
     .await?;
     starting.loaded(&verifying.progress().position());
-    let tasks = verifying.follow(&ground.log, health, surroundings, policy);
+    let tasks = verifying.follow(&dependencies.log, health, surroundings, policy);
     match verifying.progress().wait_until_live().await {
         Ok(()) => starting.caught_up(&verifying.progress().position()),
         // Not ready, with the reason in health; asked all the same, it refuses what it knows to be dead, and cannot
         // check the rest (R24).
         Err(error) => starting.stopped(&error),
     }
-    let authenticate = faces::authenticate(&ground.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
-        router: grpc_router(Routes::new(faces::verifier(&verifying.verifier, &authenticate)))?,
+        router: grpc_router(Routes::new(endpoints::verifier(&verifying.verifier, &authenticate)))?,
         snapshots: vec![Arc::new(verifying)],
         tasks,
-        kept: Some(Box::new(ground.state)),
+        kept: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

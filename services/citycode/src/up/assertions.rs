@@ -8,7 +8,7 @@ use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
 use citycode_service_kit::auth::LEEWAY_SECONDS;
 use citycode_service_kit::clock::Clock;
 
-use super::ground::Ground;
+use super::dependencies::Dependencies;
 use super::settings::Settings;
 use crate::wiring::{StartError, assertion_desk};
 
@@ -24,15 +24,15 @@ const FILE: &str = "assertion-uses.redb";
 /// # Errors
 /// [`StartError`]: the provider's keys or the register cannot be used.
 pub(super) fn open(
-    ground: &Ground,
+    dependencies: &Dependencies,
     settings: &Settings,
     clock: &dyn Clock,
 ) -> Result<Option<AssertionDesk>, StartError> {
     let Some(provider) = &settings.assertion_provider else {
         return Ok(None);
     };
-    let takes_from = (!ground.first).then(|| clock.now().plus(LEEWAY_SECONDS + 1).0);
-    let key = UsesKey::new(ground.assertion_uses_key.clone());
-    let uses = EmbeddedAssertionUses::open(&ground.folder.join(FILE), key, takes_from)?;
+    let takes_from = (!dependencies.first).then(|| clock.now().plus(LEEWAY_SECONDS + 1).0);
+    let key = UsesKey::new(dependencies.assertion_uses_key.clone());
+    let uses = EmbeddedAssertionUses::open(&dependencies.folder.join(FILE), key, takes_from)?;
     Ok(Some(assertion_desk(provider, Arc::new(uses))?))
 }

@@ -9,8 +9,8 @@ use citycode_event_store::{LogId, LogPosition, Sequence};
 use citycode_holder_log::HolderLog;
 
 use super::PartError;
+use super::dependencies::Dependencies;
 use super::folder_manifest::Part;
-use super::ground::Ground;
 use super::loss_journal::{self, Recorder};
 use super::losses::{self, Closing, Loss};
 use super::marks::{self, Mark};
@@ -33,7 +33,7 @@ pub(super) struct Found {
 
 /// What runs by the time that a loss is made safe.
 pub(super) struct Live<'a> {
-    pub(super) ground: &'a mut Ground,
+    pub(super) dependencies: &'a mut Dependencies,
     pub(super) log: &'a HolderLog,
     pub(super) progress: &'a Progress,
     pub(super) recorder: Arc<Recorder>,
@@ -44,8 +44,8 @@ pub(super) struct Live<'a> {
 ///
 /// # Errors
 /// [`PartError::Older`] where it lacks something and the operator did not accept that; [`StartError`].
-pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, StartError> {
-    let log_id = ground.store.log_id();
+pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Result<Found, StartError> {
+    let log_id = dependencies.store.log_id();
     let accepted = settings.once.accept_loss;
     if let Some(named) = accepted.filter(|named| *named != log_id) {
         let why = format!("{named} is not the log of this data folder, which is {log_id}");
@@ -57,15 +57,21 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
     match (&mark, &files) {
         (Some(mark), Some(files)) => {
             let newer = format!("the mark {}", files.mark.display());
-            loss = losses::below_mark(&*ground.store, mark, newer).await?;
+            loss = losses::below_mark(&*dependencies.store, mark, newer).await?;
         }
-        _ if ground.first => {}
+        _ if dependencies.first => {}
         _ => tracing::warn!(
             "there is no mark of how far this log reached: whether it was restored from an older copy cannot be told"
         ),
     }
     if loss.is_none() {
-        loss = losses::below_neighbours(&ground.folder, &ground.identity, &*ground.store, &*ground.vault).await?;
+        loss = losses::below_neighbours(
+            &dependencies.folder,
+            &dependencies.identity,
+            &*dependencies.store,
+            &*dependencies.vault,
+        )
+        .await?;
     }
     if let Some(loss) = &loss {
         if accepted.is_none() {
@@ -75,15 +81,15 @@ pub(super) async fn look(ground: &Ground, settings: &Settings) -> Result<Found, 
             check_journal(files, mark)?;
         }
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
-        losses::forget_what_was_lost(&ground.folder, &*ground.store, &*ground.vault).await?;
+        losses::forget_what_was_lost(&dependencies.folder, &*dependencies.store, &*dependencies.vault).await?;
     }
     let newer = |files: &MarkFiles| format!("the mark {}", files.mark.display());
     let known = mark.as_ref().and_then(|mark| mark.scans);
     // Records that are begun anew have less than the mark knows until it is written again.
-    let known = known.filter(|_| !ground.manifest.is_beginning(Part::Scans));
+    let known = known.filter(|_| !dependencies.manifest.is_beginning(Part::Scans));
     let lost = match (known, &files) {
         (Some(known), Some(files)) => {
-            let there = ground.records.extent();
+            let there = dependencies.records.extent();
             let there = there.map_err(|error| StartError::Verifier(error.to_string()))?;
             losses::scans_below_mark(there, known, newer(files))
         }
@@ -157,7 +163,7 @@ impl Found {
             return Err(PartError::NothingLost("nothing is lost".into()).into());
         }
         let Live {
-            ground,
+            dependencies,
             log,
             progress,
             recorder,
@@ -166,14 +172,17 @@ impl Found {
         let keeper = match self.marks {
             Some(files) => {
                 let erased = log.register().erased();
-                let (store, records) = (&ground.store, &ground.records);
+                let (store, records) = (&dependencies.store, &dependencies.records);
                 Some(MarkKeeper::establish(files, recorder, store, records, progress, erased).await?)
             }
             None => None,
         };
-        if !ground.manifest.beginning.is_empty() {
-            ground.manifest.beginning.clear();
-            ground.manifest.write(ground.folder.path()).map_err(PartError::from)?;
+        if !dependencies.manifest.beginning.is_empty() {
+            dependencies.manifest.beginning.clear();
+            dependencies
+                .manifest
+                .write(dependencies.folder.path())
+                .map_err(PartError::from)?;
         }
         Ok(keeper)
     }
@@ -181,8 +190,8 @@ impl Found {
     /// Suspends the codes of people whom the vault does not know: all, where it was begun anew; else those who registered
     /// after what it holds. Whether there were such people.
     async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
-        let Live { ground, log, .. } = live;
-        if ground.manifest.is_beginning(Part::Vault) {
+        let Live { dependencies, log, .. } = live;
+        if dependencies.manifest.is_beginning(Part::Vault) {
             let suspended = suspend(log, Whose::All, live.surroundings).await?;
             tracing::warn!(
                 suspended,
@@ -191,19 +200,19 @@ impl Found {
             return Ok(false);
         }
         // A vault without a mark was just made or taken over, and is believed.
-        let Some(marked) = ground.vault.erased_up_to().await? else {
+        let Some(marked) = dependencies.vault.erased_up_to().await? else {
             return Ok(false);
         };
         let mark = LogPosition::from_sequences(marked.into_iter().map(Sequence).collect());
         let known = live.progress.position();
-        let unknown = vault_age::compare(&*ground.store, &*ground.vault, mark, &known).await?;
+        let unknown = vault_age::compare(&*dependencies.store, &*dependencies.vault, mark, &known).await?;
         let Some(what) = unknown.what() else {
             return Ok(false);
         };
         let newer = "the log".into();
         let loss = Loss { newer, what };
         if self.accepted.is_none() {
-            return Err(loss.refusal(Part::Vault, ground.store.log_id()).into());
+            return Err(loss.refusal(Part::Vault, dependencies.store.log_id()).into());
         }
         let people = unknown.holders.into_iter().collect();
         let suspended = suspend(log, Whose::Of(&people), live.surroundings).await?;
@@ -232,8 +241,8 @@ impl Found {
         let in_log = live.recorder.take();
         let closing = Closing {
             log: live.log,
-            vault: &live.ground.vault,
-            keyring: &live.ground.signing.keyring(),
+            vault: &live.dependencies.vault,
+            keyring: &live.dependencies.signing.keyring(),
             surroundings: live.surroundings,
         };
         let closed = closing.close(&in_log, &journal).await;

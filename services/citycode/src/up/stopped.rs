@@ -8,8 +8,8 @@ use citycode_event_store::EventStore;
 use citycode_service_kit::config::{self, Sources};
 use citycode_vault::Vault;
 
+use super::dependencies::Dependencies;
 use super::folder_manifest::{FolderManifest, Part};
-use super::ground::Ground;
 use super::settings::Settings;
 use super::{PartError, recovery};
 use crate::wiring::snapshots::RegisterSnapshot;
@@ -17,7 +17,7 @@ use crate::wiring::{StartError, Surroundings};
 
 /// An open folder; other processes are kept out as long as it lives.
 pub(crate) struct StoppedSystem {
-    ground: Ground,
+    dependencies: Dependencies,
 }
 
 impl StoppedSystem {
@@ -48,21 +48,24 @@ impl StoppedSystem {
             let why = "it is being begun anew: start `citycode up`, which suspends every living code";
             return Err(unusable(why).into());
         }
-        let ground = Ground::open(&settings, surroundings).await?;
-        recovery::look(&ground, &settings).await?;
-        Ok(Self { ground })
+        let dependencies = Dependencies::open(&settings, surroundings).await?;
+        recovery::look(&dependencies, &settings).await?;
+        Ok(Self { dependencies })
     }
 
     pub(crate) fn store(&self) -> Arc<dyn EventStore> {
-        Arc::clone(&self.ground.store)
+        Arc::clone(&self.dependencies.store)
     }
 
     pub(crate) fn vault(&self) -> Arc<dyn Vault> {
-        Arc::clone(&self.ground.vault)
+        Arc::clone(&self.dependencies.vault)
     }
 
     /// The register as the last start left it.
     pub(crate) fn register(&self) -> RegisterSnapshot {
-        RegisterSnapshot::open(self.ground.folder.join("projections/register"), self.ground.identity)
+        RegisterSnapshot::open(
+            self.dependencies.folder.join("projections/register"),
+            self.dependencies.identity,
+        )
     }
 }

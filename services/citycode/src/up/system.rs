@@ -1,7 +1,7 @@
 //! The whole system in one process: issuer, revocation, verifier, audit and portal over the embedded log.
 //!
 //! The order of starting matters and stands in [`System::start`]: folder, keys, log, folds from their snapshots,
-//! followers, then faces; the port answers only when every fold has reached the log's head and a key is in use.
+//! followers, then endpoints; the port answers only when every fold has reached the log's head and a key is in use.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use super::assertions;
 use super::data_folder::DataFolder;
-use super::faces;
-use super::ground::Ground;
+use super::dependencies::Dependencies;
+use super::endpoints;
 use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
@@ -34,7 +34,7 @@ use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::vault_age::VaultMark;
 use crate::wiring::verifying::{Verifying, keep_records};
 use crate::wiring::writing::{open_desk, publish_lists};
-use crate::wiring::{StartError, Surroundings, numbers, state_numbers};
+use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
 const FIRST_PROOF: Duration = Duration::from_secs(10);
@@ -78,15 +78,15 @@ impl System {
         let address = listener.address();
         let health = HealthRegistry::new();
         let (stop, stopped) = Signal::channel();
-        numbers::register(numbers::OF_ONE_PROCESS);
+        metric_list::register(metric_list::OF_ONE_PROCESS);
         let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
-        let router = faces::router(&parts, &surroundings, &stopped)?;
+        let router = endpoints::router(&parts, &surroundings, &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
         let server = tokio::spawn(listener.limited(settings.limits.clone()).serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
         parts.followers.push(tokio::spawn(saving));
-        let measuring = state_numbers::keep_measuring(parts.folder.path().to_owned(), surroundings.clock);
+        let measuring = state_metrics::keep_measuring(parts.folder.path().to_owned(), surroundings.clock);
         parts.followers.push(tokio::spawn(measuring));
         Ok(Self {
             address,
@@ -147,7 +147,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let recovered = Recovered::open(settings, surroundings, health, stopped).await?;
         let Recovered {
-            ground,
+            dependencies,
             desk,
             verifying,
             audit,
@@ -158,16 +158,16 @@ impl Parts {
         let followed = Followed {
             status: verifying.verifier.status().clone(),
             progress: verifying.progress().clone(),
-            store: Arc::clone(&ground.store),
+            store: Arc::clone(&dependencies.store),
         };
-        let (policy, clock) = (&ground.policy, &surroundings.clock);
-        let (lists, cutting) = publish_lists(followed, ground.status_key, policy, clock).await;
+        let (policy, clock) = (&dependencies.policy, &surroundings.clock);
+        let (lists, cutting) = publish_lists(followed, dependencies.status_key, policy, clock).await;
         followers.push(cutting);
         let issuer = Issuer {
             desk: Arc::clone(&desk),
-            keys: ground.signing,
-            leases: ground.leases,
-            id_check_key: ground.id_check_key,
+            keys: dependencies.signing,
+            leases: dependencies.leases,
+            id_check_key: dependencies.id_check_key,
             erasures,
         };
         let issuer = Arc::new(issuer);
@@ -177,14 +177,14 @@ impl Parts {
         // What failed meanwhile says so in health; it does not keep the others from answering.
         let _ = tokio::time::timeout(FIRST_PROOF, health.wait_for(Probe::Started)).await;
         Ok(Self {
-            folder: ground.folder,
-            policy: ground.policy,
+            folder: dependencies.folder,
+            policy: dependencies.policy,
             issuer,
             revocation: Arc::new(Revocation { desk, lists }),
             audit: Arc::new(audit),
-            tokens: ground.access.tokens,
-            issued: ground.access.issued,
-            admin_token: ground.access.admin_token,
+            tokens: dependencies.access.tokens,
+            issued: dependencies.access.issued,
+            admin_token: dependencies.access.admin_token,
             health: health.clone(),
             snapshots,
             verifying,
@@ -195,7 +195,7 @@ impl Parts {
 
 /// Everything is folded, and what was lost is made safe; nobody is served yet.
 struct Recovered {
-    ground: Ground,
+    dependencies: Dependencies,
     desk: Arc<Desk>,
     verifying: Verifying,
     audit: Audit,
@@ -211,16 +211,21 @@ impl Recovered {
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
-        let mut ground = Ground::open(settings, surroundings).await?;
-        let found = recovery::look(&ground, settings).await?;
-        let holders = Holders::follow(&ground, surroundings, health).await?;
-        let (folder, policy, store, vault) = (&ground.folder, &ground.policy, &ground.store, &ground.vault);
+        let mut dependencies = Dependencies::open(settings, surroundings).await?;
+        let found = recovery::look(&dependencies, settings).await?;
+        let holders = Holders::follow(&dependencies, surroundings, health).await?;
+        let (folder, policy, store, vault) = (
+            &dependencies.folder,
+            &dependencies.policy,
+            &dependencies.store,
+            &dependencies.vault,
+        );
         let (writing, clock) = (holders.register.progress, &surroundings.clock);
         let mut followers = vec![holders.register.follower];
         let retention_days = settings.scan_retention_days;
-        let (records, retention) = keep_records(Arc::clone(&ground.records), surroundings, retention_days);
+        let (records, retention) = keep_records(Arc::clone(&dependencies.records), surroundings, retention_days);
         followers.push(retention);
-        let key = &ground.id_check_key;
+        let key = &dependencies.id_check_key;
         let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
         followers.extend(verifying.follow(store, health, surroundings, policy));
         let (audit, follower) =
@@ -229,7 +234,7 @@ impl Recovered {
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
-        let assertions = assertions::open(&ground, settings, &**clock)?;
+        let assertions = assertions::open(&dependencies, settings, &**clock)?;
         let desk = open_desk(policy, vault, log, assertions, surroundings);
         followers.push(spawn_erasures(
             Arc::clone(vault),
@@ -245,7 +250,7 @@ impl Recovered {
             () = stopped.clone().wait() => return Err(StartError::Interrupted),
         }
         let marks = found.finish(Live {
-            ground: &mut ground,
+            dependencies: &mut dependencies,
             log: &desk.log,
             progress: &writing,
             recorder: holders.recorder,
@@ -254,7 +259,7 @@ impl Recovered {
         let marks = marks.await?;
         followers.extend(marks.iter().map(|marks| tokio::spawn(Arc::clone(marks).keep())));
         let vault_mark = VaultMark {
-            vault: Arc::clone(&ground.vault),
+            vault: Arc::clone(&dependencies.vault),
             queue: Arc::clone(&holders.erasures),
             progress: writing,
         };
@@ -265,7 +270,7 @@ impl Recovered {
         ];
         snapshots.extend(marks.map(|marks| marks as Arc<dyn Snapshot>));
         Ok(Self {
-            ground,
+            dependencies,
             desk,
             verifying,
             audit,
@@ -286,14 +291,22 @@ struct Holders {
 }
 
 impl Holders {
-    async fn follow(ground: &Ground, surroundings: &Surroundings, health: &HealthRegistry) -> Result<Self, StartError> {
-        let snapshot = RegisterSnapshot::open(ground.folder.join("projections/register"), ground.identity);
+    async fn follow(
+        dependencies: &Dependencies,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+    ) -> Result<Self, StartError> {
+        let snapshot = RegisterSnapshot::open(dependencies.folder.join("projections/register"), dependencies.identity);
         let (erasures, erased) = erasures_again(snapshot.register());
         let recorder = Arc::new(Recorder::default());
-        let refolded: Vec<Arc<dyn SystemFold>> = vec![ground.signing.clone(), ground.leases.clone(), recorder.clone()];
+        let refolded: Vec<Arc<dyn SystemFold>> = vec![
+            dependencies.signing.clone(),
+            dependencies.leases.clone(),
+            recorder.clone(),
+        ];
         let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
         let keeper: Arc<dyn SystemFold> = erasures.clone();
-        let register = follow_register(&ground.store, &snapshot, refolded, Some(keeper), issuing, clock).await?;
+        let register = follow_register(&dependencies.store, &snapshot, refolded, Some(keeper), issuing, clock).await?;
         Ok(Self {
             snapshot,
             register,

@@ -1,4 +1,4 @@
-//! Keeping the mark and the journal beside it while the system runs.
+//! Retention the mark and the journal beside it while the system runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use citycode_jetstream::{Connection, Credentials};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::files;
 use citycode_shared_snapshot::seal::SealKey;
-use citycode_shared_snapshot::{SharedSnapshots, SnapshotKeys, Standing, Statement};
+use citycode_shared_snapshot::{Published, SharedSnapshots, SnapshotKeys, Statement};
 use citycode_testkit::{Running, eventually};
 use citycode_token::SigningKey;
 use serde_json::Value;
@@ -58,11 +58,11 @@ fn signing(city: &City) -> SigningKey {
 /// What stands there, once something does.
 async fn standing(place: &SharedSnapshots) -> (Statement, u64) {
     eventually("a snapshot is shared", PATIENCE, || async {
-        matches!(place.standing().await, Ok(Standing::Signed { .. }))
+        matches!(place.standing().await, Ok(Published::Signed { .. }))
     })
     .await;
     match place.standing().await {
-        Ok(Standing::Signed { found, sequence }) => (found.statement, sequence),
+        Ok(Published::Signed { found, sequence }) => (found.statement, sequence),
         other => panic!("{other:?}"),
     }
 }

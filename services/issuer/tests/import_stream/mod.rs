@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_issuer::grpc::IssuerFace;
+use citycode_issuer::grpc::IssuerGrpc;
 use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
@@ -22,7 +22,7 @@ async fn an_import_ends_with_its_callers_token_and_a_row_after_that_is_not_done(
     let mut caller = Caller::new(CallerId::new("test", "importer").expect("an id"), vec![Role::Admin]);
     caller.valid_until = Some(UnixSeconds(city.clock.now().0 + 60));
     let caller = Arc::new(caller);
-    let face = IssuerFace(Arc::clone(&city.issuer));
+    let face = IssuerGrpc(Arc::clone(&city.issuer));
     let server = IssuerServiceServer::with_interceptor(face, move |mut request: Request<()>| {
         request.extensions_mut().insert(Arc::clone(&caller));
         Ok(request)

@@ -25,7 +25,7 @@ pub(crate) use policy::policy_json;
 pub use tokens::LocalTokens;
 pub(crate) use verify::{VerdictAnswer, VerifyBody};
 
-use crate::face::within_time;
+use crate::middleware::within_time;
 use crate::portal::Shared;
 
 /// All endpoints, with their description on top of `description`.

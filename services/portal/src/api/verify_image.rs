@@ -16,7 +16,7 @@ use utoipa::IntoParams;
 use super::verify::{VerdictAnswer, ask};
 use crate::answer::{Binary, invalid};
 use crate::call::Call;
-use crate::pictures::{MAX_PICTURE_BYTES, Received, Turn, too_large};
+use crate::pictures::{MAX_PICTURE_BYTES, Permit, Received, too_large};
 use crate::portal::{Shared, SharedState};
 
 /// Where a picture was taken.
@@ -121,7 +121,7 @@ fn may_verify(shared: &Shared, caller: &Caller, query: &PictureQuery) -> Result<
 
 /// Reads on a thread where computing is allowed, a few pictures at a time. What the picture takes is given back when
 /// it was looked at, also where the caller waits no longer.
-async fn read(shared: &Shared, picture: Received, turn: Turn) -> Result<String, Problem> {
+async fn read(shared: &Shared, picture: Received, turn: Permit) -> Result<String, Problem> {
     let permit = shared.pictures.look().await?;
     let read = tokio::task::spawn_blocking(move || {
         let text = read_image(&picture.bytes);

@@ -1,4 +1,4 @@
-//! The rules that a verifier keeps, through the function that both faces call and through the scan below it.
+//! The rules that a verifier keeps, through the function that both APIs call and through the scan below it.
 
 mod answers;
 mod cards;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_verifier::grpc::VerifierFace;
+use citycode_verifier::grpc::VerifierGrpc;
 use citycode_wire::proto::verifier::v1::Reason;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
@@ -21,7 +21,7 @@ async fn registrations_that_wait_and_scans_that_do_not_are_answered_in_order() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let caller = Arc::new(desk());
-    let face = VerifierFace(Arc::clone(&city.verifier));
+    let face = VerifierGrpc(Arc::clone(&city.verifier));
     let server = VerifierServiceServer::with_interceptor(face, move |mut request: Request<()>| {
         request.extensions_mut().insert(Arc::clone(&caller));
         Ok(request)
@@ -54,7 +54,7 @@ async fn a_stream_ends_with_its_callers_token_once_what_was_sent_is_answered() {
     let mut caller = desk();
     caller.valid_until = Some(UnixSeconds(city.clock.now().0 + 60));
     let caller = Arc::new(caller);
-    let face = VerifierFace(Arc::clone(&city.verifier));
+    let face = VerifierGrpc(Arc::clone(&city.verifier));
     let server = VerifierServiceServer::with_interceptor(face, move |mut request: Request<()>| {
         request.extensions_mut().insert(Arc::clone(&caller));
         Ok(request)

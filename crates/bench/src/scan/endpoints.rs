@@ -12,7 +12,7 @@ use citycode_service_kit::clock::Clock as _;
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::serve::{Listener, app, with_fallbacks};
 use citycode_service_kit::shutdown::Signal;
-use citycode_verifier::grpc::VerifierFace;
+use citycode_verifier::grpc::VerifierGrpc;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use citycode_wire::proto::verifier::v1::verifier_service_server::{VerifierService, VerifierServiceServer};
 use citycode_wire::proto::verifier::v1::{Reason, VerifyRequest, VerifyResponse, verify_request::Scan};
@@ -108,7 +108,7 @@ pub(crate) fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(Socket
     let keys = TrustedKeys::new().with_local(authority)?;
     let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
     let authenticate = Authenticate::required(tokens, Arc::clone(&gate.clock));
-    let service = VerifierServiceServer::new(VerifierFace(Arc::clone(&gate.verifier)));
+    let service = VerifierServiceServer::new(VerifierGrpc(Arc::clone(&gate.verifier)));
     let router = app(
         Routes::new(authenticate.layer(service)),
         with_fallbacks(axum::Router::new()),

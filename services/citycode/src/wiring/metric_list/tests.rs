@@ -40,7 +40,7 @@ fn recorded() -> BTreeSet<(&'static str, String)> {
             for after in text.split(words).skip(1) {
                 let Some(name) = after.trim_start().strip_prefix('"') else {
                     assert!(
-                        file.ends_with("numbers.rs"),
+                        file.ends_with("metric_list.rs"),
                         "{}: a name that is no literal",
                         file.display()
                     );
@@ -137,7 +137,7 @@ fn the_documentation_lists_them_all() {
 #[test]
 fn counters_and_histograms_are_there_from_the_start() {
     register(OF_ONE_PROCESS);
-    let shown = metrics_face::install().unwrap().render();
+    let shown = metrics_endpoint::install().unwrap().render();
     let begun = ALL
         .iter()
         .filter(|number| OF_ONE_PROCESS.contains(&number.of) && number.kind != Gauge);

@@ -5,7 +5,7 @@
 //! misses that event, and an alarm on it never rings. Gauges appear with their first value, since nought would lie.
 //! No label names a person or a code; all values of a label are few and known.
 
-use citycode_service_kit::metrics_face;
+use citycode_service_kit::metrics_endpoint;
 
 use crate::distributed::Role;
 
@@ -503,7 +503,7 @@ pub(crate) const fn of(role: Role) -> &'static [Part] {
 /// Says what the numbers of these parts are, and begins those that begin at nought. Installs the recorder where there
 /// is none yet.
 pub(crate) fn register(parts: &[Part]) {
-    if let Err(error) = metrics_face::install() {
+    if let Err(error) = metrics_endpoint::install() {
         tracing::warn!(%error, "there are no metrics");
         return;
     }

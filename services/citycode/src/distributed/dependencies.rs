@@ -18,7 +18,7 @@ use citycode_vault::jetstream::{JetStreamVault, VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::keeping::Keeping;
+use super::retention::Retention;
 use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use super::{Role, policy};
@@ -33,7 +33,7 @@ const WATERMARKS_PER_LIMIT: u32 = 3;
 const PATIENCE_MS: std::ops::Range<u32> = 50..300;
 
 /// Opened, and nothing running yet.
-pub(super) struct Ground {
+pub(super) struct Dependencies {
     pub(super) state: StateFolder,
     pub(super) policy: Arc<Policy>,
     pub(super) tokens: Arc<AccessTokens>,
@@ -54,7 +54,7 @@ impl Role {
     }
 }
 
-impl Ground {
+impl Dependencies {
     /// Waits for servers and for a log on them; refuses what no waiting mends.
     pub(super) async fn open(
         role: Role,
@@ -198,7 +198,7 @@ impl Ground {
     }
 }
 
-impl Ground {
+impl Dependencies {
     /// Where scan records are, for this service.
     pub(super) fn scans_config(&self, role: Role, settings: &ServiceSettings) -> Result<ScansConfig, StartError> {
         let servers = settings.scans();
@@ -237,7 +237,7 @@ impl Ground {
         surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<JoinHandle<()>, StartError> {
-        let keeping = Keeping {
+        let keeping = Retention {
             config: self.scans_config(Role::Audit, settings)?,
             secrets: KeeperSecrets {
                 records: self.secret("scan-records.key")?,

@@ -21,7 +21,7 @@ const GENERATION: usize = 4_096;
 
 /// When each such token was shown first, and whose scan waits for a proof.
 #[derive(Default)]
-pub(crate) struct Unheard {
+pub(crate) struct Undelivered {
     shown: Mutex<Generations>,
     waiting: Mutex<HashSet<CallerId>>,
 }
@@ -44,7 +44,7 @@ struct Generations {
     old: HashMap<ClaimsDigest, u64>,
 }
 
-impl Unheard {
+impl Undelivered {
     /// Begins to wait, unless another scan of this caller does.
     pub(crate) fn wait<'a>(&'a self, caller: &'a CallerId) -> Option<Waits<'a>> {
         let begins = self.waiting.lock().insert(caller.clone());
@@ -106,26 +106,26 @@ mod tests {
 
     #[test]
     fn a_proof_that_began_after_a_token_was_shown_reaches_it_whatever_the_clocks_say() {
-        let (unheard, digest) = (Unheard::default(), ClaimsDigest([1; 32]));
+        let (undelivered, digest) = (Undelivered::default(), ClaimsDigest([1; 32]));
         let issued_at = REACHES.plus_seconds(-600);
         for (proof_began_ms, shown_ms, reached) in [(5, 5, false), (5, 9, false), (6, 9, true), (3, 9, false)] {
-            let reaches = unheard.reaches(&digest, issued_at, known(proof_began_ms), shown_ms);
+            let reaches = undelivered.reaches(&digest, issued_at, known(proof_began_ms), shown_ms);
             assert_eq!(issued_at < reaches, reached, "{proof_began_ms} {shown_ms}");
         }
         let long_ago = REACHES.plus_seconds(-CLOCK_TOLERANCE_SECONDS - 1);
         let another = ClaimsDigest([2; 32]);
-        assert!(long_ago < unheard.reaches(&another, long_ago, known(0), 0));
+        assert!(long_ago < undelivered.reaches(&another, long_ago, known(0), 0));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let unheard = Unheard::default();
+        let undelivered = Undelivered::default();
         for number in 0..3 * u64::try_from(GENERATION).unwrap() {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&number.to_le_bytes());
-            assert_eq!(unheard.first_shown_ms(&ClaimsDigest(digest), number), number);
+            assert_eq!(undelivered.first_shown_ms(&ClaimsDigest(digest), number), number);
         }
-        let generations = unheard.shown.lock();
+        let generations = undelivered.shown.lock();
         assert!(generations.young.len() <= GENERATION && generations.old.len() <= GENERATION);
     }
 }

@@ -22,13 +22,18 @@ use tower::ServiceExt as _;
 
 use super::Role;
 use super::settings::ServiceSettings;
-use crate::wiring::{StartError, faces, numbers};
+use crate::wiring::{StartError, endpoints, metric_list};
 
 /// Names under which gRPC health answers: every service's, so that a caller may ask for the one it wants.
-const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
+const SERVICES: [&str; 4] = [
+    endpoints::ISSUER,
+    endpoints::REVOCATION,
+    endpoints::VERIFIER,
+    endpoints::AUDIT,
+];
 
 /// The ports, open.
-pub(super) struct Front {
+pub(super) struct Listeners {
     url: String,
     health: HealthRegistry,
     serving: Component,
@@ -37,7 +42,7 @@ pub(super) struct Front {
     servers: Vec<JoinHandle<()>>,
 }
 
-impl Front {
+impl Listeners {
     /// Listens, and answers who asks how it goes. gRPC health says "not serving" from the instant of `stopped`.
     pub(super) fn open(role: Role, settings: &ServiceSettings, stopped: &Signal) -> Result<Self, StartError> {
         let listener = Listener::bind(settings.listen)?;
@@ -60,8 +65,8 @@ impl Front {
         let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
         tokio::spawn(keep_health);
         // Installed by now: what a recorder is not there for is not counted.
-        let numbers = faces::metrics_routes(stopped);
-        numbers::register(numbers::of(role));
+        let numbers = endpoints::metrics_routes(stopped);
+        metric_list::register(metric_list::of(role));
         let told = health.routes().merge(numbers);
         let calls = {
             let inner = Arc::clone(&inner);

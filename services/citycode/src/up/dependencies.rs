@@ -28,7 +28,7 @@ use crate::wiring::measured::MeasuredLog;
 use crate::wiring::{StartError, Surroundings, snapshots};
 
 /// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
-pub(super) struct Ground {
+pub(super) struct Dependencies {
     pub(super) folder: DataFolder,
     pub(super) manifest: FolderManifest,
     /// Its parts were made by this very start.
@@ -46,7 +46,7 @@ pub(super) struct Ground {
     pub(super) assertion_uses_key: Zeroizing<[u8; 32]>,
 }
 
-impl Ground {
+impl Dependencies {
     /// Opens everything; what may not be made is refused before anything is made.
     ///
     /// # Errors

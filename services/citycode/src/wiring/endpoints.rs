@@ -1,21 +1,21 @@
-//! The services' gRPC faces behind authentication, and what stands beside them on every port.
+//! The services' gRPC APIs behind authentication, and what every port serves beside them.
 
 use std::sync::Arc;
 
 use axum::Router;
 use citycode_audit::Audit;
-use citycode_audit::grpc::AuditFace;
+use citycode_audit::grpc::AuditGrpc;
 use citycode_issuer::Issuer;
-use citycode_issuer::grpc::IssuerFace;
+use citycode_issuer::grpc::IssuerGrpc;
 use citycode_revocation::Revocation;
-use citycode_revocation::grpc::RevocationFace;
+use citycode_revocation::grpc::RevocationGrpc;
 use citycode_service_kit::auth::{AccessTokens, Authenticate, AuthenticateService};
 use citycode_service_kit::clock::Clock;
-use citycode_service_kit::metrics_face;
+use citycode_service_kit::metrics_endpoint;
 use citycode_service_kit::serve::MAX_GRPC_MESSAGE_BYTES;
 use citycode_service_kit::shutdown::Signal;
 use citycode_verifier::Verifier;
-use citycode_verifier::grpc::VerifierFace;
+use citycode_verifier::grpc::VerifierGrpc;
 use citycode_wire::proto::audit::v1::audit_service_server::AuditServiceServer;
 use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
 use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationServiceServer;
@@ -46,8 +46,8 @@ pub(crate) fn authenticate(tokens: &Arc<AccessTokens>, clock: &Arc<dyn Clock>) -
 pub(crate) fn issuer(
     issuer: &Arc<Issuer>,
     authenticate: &Authenticate,
-) -> AuthenticateService<IssuerServiceServer<IssuerFace>> {
-    let server = IssuerServiceServer::new(IssuerFace(Arc::clone(issuer)));
+) -> AuthenticateService<IssuerServiceServer<IssuerGrpc>> {
+    let server = IssuerServiceServer::new(IssuerGrpc(Arc::clone(issuer)));
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
@@ -55,8 +55,8 @@ pub(crate) fn issuer(
 pub(crate) fn revocation(
     revocation: &Arc<Revocation>,
     authenticate: &Authenticate,
-) -> AuthenticateService<RevocationServiceServer<RevocationFace>> {
-    let server = RevocationServiceServer::new(RevocationFace(Arc::clone(revocation)));
+) -> AuthenticateService<RevocationServiceServer<RevocationGrpc>> {
+    let server = RevocationServiceServer::new(RevocationGrpc(Arc::clone(revocation)));
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
@@ -64,8 +64,8 @@ pub(crate) fn revocation(
 pub(crate) fn verifier(
     verifier: &Arc<Verifier>,
     authenticate: &Authenticate,
-) -> AuthenticateService<VerifierServiceServer<VerifierFace>> {
-    let server = VerifierServiceServer::new(VerifierFace(Arc::clone(verifier)));
+) -> AuthenticateService<VerifierServiceServer<VerifierGrpc>> {
+    let server = VerifierServiceServer::new(VerifierGrpc(Arc::clone(verifier)));
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
@@ -73,14 +73,14 @@ pub(crate) fn verifier(
 pub(crate) fn audit(
     audit: &Arc<Audit>,
     authenticate: &Authenticate,
-) -> AuthenticateService<AuditServiceServer<AuditFace>> {
-    let server = AuditServiceServer::new(AuditFace(Arc::clone(audit)));
+) -> AuthenticateService<AuditServiceServer<AuditGrpc>> {
+    let server = AuditServiceServer::new(AuditGrpc(Arc::clone(audit)));
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
 /// `/metrics`, kept up until the signal; nothing where there is no recorder.
 pub(crate) fn metrics_routes(stopped: &Signal) -> Router {
-    match metrics_face::install() {
+    match metrics_endpoint::install() {
         Ok(metrics) => {
             tokio::spawn(metrics.clone().keep_up(stopped.clone()));
             metrics.routes()

@@ -1,4 +1,4 @@
-//! Both faces on one port: gRPC services behind authentication, the portal over the same services without a socket.
+//! Both APIs on one port: gRPC services behind authentication, the portal over the same services without a socket.
 
 use std::sync::Arc;
 
@@ -11,12 +11,17 @@ use citycode_wire::proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 
 use super::system::Parts;
-use crate::wiring::{StartError, Surroundings, faces};
+use crate::wiring::{StartError, Surroundings, endpoints};
 
-const SERVICES: [&str; 4] = [faces::ISSUER, faces::REVOCATION, faces::VERIFIER, faces::AUDIT];
+const SERVICES: [&str; 4] = [
+    endpoints::ISSUER,
+    endpoints::REVOCATION,
+    endpoints::VERIFIER,
+    endpoints::AUDIT,
+];
 
 pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signal) -> Result<Router, StartError> {
-    let authenticate = faces::authenticate(&parts.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&parts.tokens, &surroundings.clock);
     let clients = Clients::in_process(services(parts, &authenticate.clone().in_process()));
     let (health, keep_health) = parts.health.grpc(&SERVICES, stopped.clone());
     tokio::spawn(keep_health);
@@ -35,13 +40,13 @@ pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signa
         }),
     });
     let http = portal.into_router().merge(parts.health.routes());
-    Ok(app(grpc, http.merge(faces::metrics_routes(stopped))))
+    Ok(app(grpc, http.merge(endpoints::metrics_routes(stopped))))
 }
 
 /// The four services.
 fn services(parts: &Parts, authenticate: &Authenticate) -> Routes {
-    Routes::new(faces::issuer(&parts.issuer, authenticate))
-        .add_service(faces::revocation(&parts.revocation, authenticate))
-        .add_service(faces::verifier(&parts.verifying.verifier, authenticate))
-        .add_service(faces::audit(&parts.audit, authenticate))
+    Routes::new(endpoints::issuer(&parts.issuer, authenticate))
+        .add_service(endpoints::revocation(&parts.revocation, authenticate))
+        .add_service(endpoints::verifier(&parts.verifying.verifier, authenticate))
+        .add_service(endpoints::audit(&parts.audit, authenticate))
 }

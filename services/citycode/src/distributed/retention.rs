@@ -17,7 +17,7 @@ const ROUND_EVERY: Duration = Duration::from_secs(60);
 /// After a round that did not come to its end.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-pub(super) struct Keeping {
+pub(super) struct Retention {
     pub(super) config: ScansConfig,
     pub(super) secrets: KeeperSecrets,
     pub(super) retention_days: u16,
@@ -25,7 +25,7 @@ pub(super) struct Keeping {
     pub(super) component: Component,
 }
 
-impl Keeping {
+impl Retention {
     /// For good. Auditors are answered meanwhile, whatever becomes of it.
     pub(super) async fn run(self) {
         let mut keeper: Option<ScanKeeper> = None;
