@@ -206,15 +206,15 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
     if !written.iter().any(|path| workspace.path(path).exists()) {
         return Ok(Outcome::Skipped("citycode has no demo yet".into()));
     }
-    done(run(cargo(workspace).args([
-        "run",
-        "--locked",
-        "--quiet",
-        "--package",
-        "citycode",
-        "--",
-        "demo",
-    ])))
+    let program = tested_program(workspace)?;
+    done(run(at_root(workspace, program).arg("demo")))
+}
+
+/// The command line's program as the tests use it. Built as they are, all packages together: for one package alone cargo
+/// chooses other features, and compiles most dependencies once more.
+fn tested_program(workspace: &Workspace) -> Result<std::path::PathBuf> {
+    run(cargo(workspace).args(["test", "--locked", "--quiet", "--workspace", "--no-run"]))?;
+    Ok(workspace.path("target/debug/citycode"))
 }
 
 /// Runs every `tests/outsiders/*.py` with the pinned packages. Each finds our program in the variable
@@ -228,7 +228,7 @@ fn outsiders(workspace: &Workspace) -> Result<Outcome> {
     if scripts.is_empty() {
         return Ok(Outcome::Skipped("no script in tests/outsiders yet".into()));
     }
-    run(cargo(workspace).args(["build", "--locked", "--quiet", "--package", "citycode"]))?;
+    let program = tested_program(workspace)?;
     for script in scripts {
         let name = script.trim_start_matches("tests/outsiders/").trim_end_matches(".py");
         let folder = workspace.path("target/outsiders").join(name);
@@ -238,7 +238,7 @@ fn outsiders(workspace: &Workspace) -> Result<Outcome> {
         std::fs::create_dir_all(&folder)?;
         let python = tools::program(workspace, "python");
         run(at_root(workspace, python)
-            .env("CITYCODE_BIN", workspace.path("target/debug/citycode"))
+            .env("CITYCODE_BIN", &program)
             .arg(&script)
             .arg(&folder))?;
     }
