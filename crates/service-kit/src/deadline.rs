@@ -1,4 +1,4 @@
-//! One deadline for a call, from the API that took it to the append: whoever works on it stops when the caller no
+//! One deadline for a call, from the API that took it to the append: every service that works on it stops when the caller no
 //! longer waits, and says whether the change may have been made.
 //!
 //! Between services it travels as gRPC's own `grpc-timeout`. In a process it is ambient, as the trace is: what begins a

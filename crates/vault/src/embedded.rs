@@ -83,7 +83,7 @@ pub enum OpenForLogError {
     #[error(transparent)]
     Binding(#[from] BindingError),
     /// Its two files are copies of different times: the keys of some pages are not those that the rows are sealed under.
-    #[error("{older} is older than {newer}: {pages} of its 2048 pages are sealed under keys that are not there")]
+    #[error("{older} is older than {newer}: {pages} of its pages are sealed under keys that are not there")]
     Torn {
         /// The file that is older.
         older: &'static str,

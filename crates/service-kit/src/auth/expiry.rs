@@ -65,21 +65,17 @@ impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Stream for UntilExpired<S> 
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
-        let mut over = this.valid_until.is_some_and(|until| this.clock.now() >= until);
+        let over = this.valid_until.is_some_and(|until| this.clock.now() >= until);
         if !over {
-            match Pin::new(inner).poll_next(context) {
-                // Only while nothing arrives: each look at the timer takes from the task's budget (`tokio::task::coop`),
-                // and a busy stream would have to yield after every 128 requests.
-                Poll::Pending => over = this.expired.as_mut().poll(context).is_ready(),
-                Poll::Ready(None) => {
-                    this.inner = None;
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(request) => return Poll::Ready(request),
+            let next = Pin::new(inner).poll_next(context);
+            if let Poll::Ready(None) = next {
+                this.inner = None;
             }
-        }
-        if !over {
-            return Poll::Pending;
+            // The timer only while nothing arrives: each look at it takes from the task's budget (`tokio::task::coop`), and
+            // a busy stream would have to yield after every 128 requests.
+            if next.is_ready() || this.expired.as_mut().poll(context).is_pending() {
+                return next;
+            }
         }
         this.inner = None;
         Poll::Ready(Some(Err(token_expired().into())))

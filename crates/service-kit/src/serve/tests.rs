@@ -319,7 +319,7 @@ async fn streams_without_a_token_that_outrun_their_tasks_are_reset_and_keep_nobo
     let (answered, reset) = many_streams(address, 200).await.unwrap();
     assert!(answered >= 8, "{answered} answered, {reset} reset");
     assert!(reset >= 100, "{answered} answered, {reset} reset");
-    // Whoever goes on and on loses the connection.
+    // A client that goes on and on loses the connection.
     let again = many_streams(address, 2_000);
     let ended = tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
     assert!(ended.is_err(), "{ended:?}");

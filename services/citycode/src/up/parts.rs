@@ -215,10 +215,7 @@ pub(super) fn inspect(
         manifest,
     };
     if !first {
-        let log_id = opening.manifest.log_id;
-        let mark = marks.and_then(|marks| Mark::read(&marks.join(log_id.to_string()), log_id));
-        let scans_were_written = mark.and_then(|mark| mark.scans).is_some();
-        check_presence(folder, &opening, begin_anew, scans_were_written)?;
+        check_presence(folder, &opening, begin_anew, marks)?;
         check_keys(folder, &opening.manifest)?;
     }
     Ok(opening)
@@ -230,19 +227,27 @@ fn check_presence(
     folder: &Path,
     opening: &Opening,
     begin_anew: &[BeginAnew],
-    scans_were_written: bool,
+    marks: Option<&Path>,
 ) -> Result<(), PartError> {
     let manifest = &opening.manifest;
     for part in Part::ALL {
         let begun = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
-        let may_be_made = opening.adopted && part == Part::Scans && !scans_were_written;
-        let Some(path) = missing_file(folder, part).filter(|_| !begun && !may_be_made) else {
+        let Some(path) = missing_file(folder, part).filter(|_| !begun) else {
             continue;
         };
+        if opening.adopted && part == Part::Scans && !scans_were_written(marks, manifest.log_id) {
+            continue;
+        }
         let log_id = Some(manifest.log_id).filter(|id| *id != UNKNOWN);
         return Err(PartError::Missing { part, path, log_id });
     }
     Ok(())
+}
+
+/// Whether the mark of this log says how far scan records were written.
+fn scans_were_written(marks: Option<&Path>, log_id: LogId) -> bool {
+    let mark = marks.and_then(|marks| Mark::read(&marks.join(log_id.to_string()), log_id));
+    mark.is_some_and(|mark| mark.scans.is_some())
 }
 
 /// Stands for the identity of a lost log that nothing in the folder tells.

@@ -53,11 +53,11 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
     }
     let files = mark_files(settings.marks.as_ref(), log_id)?;
     let mark = files.as_ref().and_then(|files| Mark::read(&files.mark, log_id));
+    let newer = |files: &MarkFiles| format!("the mark {}", files.mark.display());
     let mut loss = None;
     match (&mark, &files) {
         (Some(mark), Some(files)) => {
-            let newer = format!("the mark {}", files.mark.display());
-            loss = losses::below_mark(&*dependencies.store, mark, newer).await?;
+            loss = losses::below_mark(&*dependencies.store, mark, newer(files)).await?;
         }
         _ if dependencies.first => {}
         _ => tracing::warn!(
@@ -83,7 +83,6 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
         losses::forget_what_was_lost(&dependencies.folder, &*dependencies.store, &*dependencies.vault).await?;
     }
-    let newer = |files: &MarkFiles| format!("the mark {}", files.mark.display());
     let known = mark.as_ref().and_then(|mark| mark.scans);
     // Records that are begun anew have less than the mark knows until it is written again.
     let known = known.filter(|_| !dependencies.manifest.is_beginning(Part::Scans));
