@@ -50,6 +50,42 @@ pub(crate) struct City {
     http: reqwest::Client,
 }
 
+/// One instance of each service, and the portal before them.
+pub(crate) struct Services {
+    pub(crate) issuer: Running,
+    pub(crate) revocation: Running,
+    pub(crate) verifier: Running,
+    pub(crate) audit: Running,
+    pub(crate) portal: Running,
+}
+
+impl Services {
+    /// Those that use the servers.
+    pub(crate) fn on_servers(&self) -> [&Running; 4] {
+        [&self.issuer, &self.revocation, &self.verifier, &self.audit]
+    }
+
+    /// The issuer, and the others with the portal last.
+    pub(crate) fn issuer_and_others(self) -> (Running, [Running; 4]) {
+        let Self {
+            issuer,
+            revocation,
+            verifier,
+            audit,
+            portal,
+        } = self;
+        (issuer, [revocation, verifier, audit, portal])
+    }
+
+    /// Asks each to end, the issuer first: the vault's mark goes with its snapshot.
+    pub(crate) async fn stop(self) {
+        let (issuer, others) = self.issuer_and_others();
+        for service in [issuer].into_iter().chain(others) {
+            assert!(service.terminate(DEADLINE).await.success());
+        }
+    }
+}
+
 impl City {
     /// On a server without accounts.
     pub(crate) async fn on_one() -> Self {
@@ -187,6 +223,24 @@ impl City {
     /// Starts a service under a name of its own, whose state it finds again under the same name.
     pub(crate) async fn start(&self, program: &Path, name: &str, more: &str) -> Running {
         self.launch(program, name, free_port(), &self.urls, more).await
+    }
+
+    /// Starts one instance of each service and a portal before them, under names that end so. The issuer comes first: it
+    /// puts the keys into a new vault, and brings an older one to where the log is.
+    pub(crate) async fn start_all(&self, name_ends: &str) -> Services {
+        let name = |service: &str| format!("{service}{name_ends}");
+        let issuer = self.start(&issuer(), &name("issuer"), "").await;
+        let revocation = self.start(&revocation(), &name("revocation"), "").await;
+        let verifier = self.start(&verifier(), &name("verifier"), "").await;
+        let audit = self.start(&audit(), &name("audit"), "").await;
+        let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+        Services {
+            portal: self.start(&portal(), &name("portal"), &services).await,
+            issuer,
+            revocation,
+            verifier,
+            audit,
+        }
     }
 
     /// The same on a port that is known beforehand, with servers reached at `urls`.

@@ -289,16 +289,12 @@ async fn a_clock_set_back_ten_minutes_under_running_services_is_not_believed_unt
         city.environment.insert(service.to_owned(), set_by(&clock));
     }
     city.provision().await;
-    let issuer = city.start(&issuer(), "issuer", "").await;
-    let revocation = city.start(&revocation(), "revocation", "").await;
-    let verifier = city.start(&verifier(), "verifier", "").await;
-    let audit = city.start(&audit(), "audit", "").await;
-    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
-    let portal = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
+    let portal = &services.portal;
     let id_number = IdNumbers::new(84).born(date(1950, 5, 5));
     city.register(portal.url(), &id_number).await;
     let code = city.issue(portal.url(), &id_number, "offline").await;
-    let says = async |wanted: &str| comes_to_say(&city, &portal, "staffed", token(&code), wanted).await;
+    let says = async |wanted: &str| comes_to_say(&city, portal, "staffed", token(&code), wanted).await;
     says("admit_after_id_check/id_check_required").await;
     std::fs::write(&clock, BEHIND).expect("a file");
     says("cannot_check/clock_untrusted").await;

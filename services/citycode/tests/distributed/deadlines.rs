@@ -9,7 +9,7 @@ use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::City;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The portal gives a call 15 s; on a loaded machine an answer may be late, and one that never comes is never in time.
@@ -82,20 +82,10 @@ impl Life {
 async fn a_server_that_stops_leaves_no_change_unanswered_and_no_answer_untrue() {
     let city = City::on_one().await;
     city.provision().await;
-    let issuing = city.start(&issuer(), "issuer", "").await;
-    let revoking = city.start(&revocation(), "revocation", "").await;
-    let verifying = city.start(&verifier(), "verifier", "").await;
-    let auditing = city.start(&audit(), "audit", "").await;
-    let services = behind(
-        &[issuing.url()],
-        &[revoking.url()],
-        &[verifying.url()],
-        &[auditing.url()],
-    );
-    let door = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
     let life = Arc::new(Life {
         city,
-        portal: door.url().to_owned(),
+        portal: services.portal.url().to_owned(),
         issued: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
     });

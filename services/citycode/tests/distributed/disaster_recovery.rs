@@ -4,12 +4,12 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, NatsServer, Process, Running, StartError, eventually, free_port};
+use citycode_testkit::{IdNumbers, NatsServer, Process, StartError, eventually, free_port};
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::city::{City, DEADLINE, Services, citycode, issuer};
 use crate::nats_permissions::{ask, ask_as_allowed, messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,33 +48,19 @@ async fn is_told_what_it_lacks(words: &[String]) {
     moving.kill_9();
 }
 
-/// A city's services, and the portal before them.
 struct Life {
-    door: Running,
-    _behind: [Running; 4],
+    services: Services,
 }
 
 impl Life {
     async fn start(city: &City, name: &str) -> Self {
-        // An issuer first: it puts the keys into a new vault, and brings an older one to where the log is.
-        let issuing = city.start(&issuer(), &format!("issuer-{name}"), "").await;
-        let revoking = city.start(&revocation(), &format!("revocation-{name}"), "").await;
-        let verifying = city.start(&verifier(), &format!("verifier-{name}"), "").await;
-        let auditing = city.start(&audit(), &format!("audit-{name}"), "").await;
-        let services = behind(
-            &[issuing.url()],
-            &[revoking.url()],
-            &[verifying.url()],
-            &[auditing.url()],
-        );
         Self {
-            door: city.start(&portal(), &format!("portal-{name}"), &services).await,
-            _behind: [issuing, revoking, verifying, auditing],
+            services: city.start_all(&format!("-{name}")).await,
         }
     }
 
     async fn issue(&self, city: &City, id_number: &str) -> Value {
-        city.issue(self.door.url(), id_number, "offline").await
+        city.issue(self.services.portal.url(), id_number, "offline").await
     }
 }
 
@@ -122,15 +108,16 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     let backup = city.folder.path().join("vault").display().to_string();
     let life = Life::start(&city, "before").await;
     for number in [&stays, &goes] {
-        city.register(life.door.url(), number).await;
+        city.register(life.services.portal.url(), number).await;
     }
     let old = life.issue(&city, &stays).await;
     succeeded(&vault(&city, &["back-up", "--to", &backup]).await);
     let again = vault(&city, &["back-up", "--to", &backup]).await;
     assert!(!again.status.success(), "it writes over a backup");
-    city.post(life.door.url(), "erase", json!({ "id_number": goes })).await;
+    city.post(life.services.portal.url(), "erase", json!({ "id_number": goes }))
+        .await;
     let code = life.issue(&city, &stays).await;
-    city.register(life.door.url(), &late).await;
+    city.register(life.services.portal.url(), &late).await;
     let lost = life.issue(&city, &late).await;
     drop(life);
     let archive = city.folder.path().join("archive").display().to_string();
@@ -153,7 +140,7 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     let life = Life::start(&city, "after").await;
     for (code, wanted) in [(&code, "admit"), (&old, "refuse"), (&lost, "refuse/suspended")] {
         eventually("its codes are what they were", PATIENCE, || async {
-            city.decision(life.door.url(), "staffed", token(code))
+            city.decision(life.services.portal.url(), "staffed", token(code))
                 .await
                 .starts_with(wanted)
         })
@@ -162,7 +149,7 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     let next = life.issue(&city, &stays).await;
     assert_eq!(next["supersedes"], code["code_id"], "the vault knows who it is");
     let asked = json!({ "id_number": goes, "kind": "offline", "channel": "kiosk" });
-    let unknown = city.call(life.door.url(), "issue", &asked).await;
+    let unknown = city.call(life.services.portal.url(), "issue", &asked).await;
     assert_eq!(unknown.map(|(status, _)| status), Some(404), "erased since the backup");
 }
 

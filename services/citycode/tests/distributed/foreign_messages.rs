@@ -8,11 +8,11 @@ use citycode_event_store::{
     BucketId, EventStore as _, LogPosition, Position, RecordedCommit, SubscriptionBatch, codec,
 };
 use citycode_event_store_jetstream::JetStreamEventStore;
-use citycode_testkit::{IdNumbers, Process, Running, eventually, free_port};
+use citycode_testkit::{IdNumbers, Process, Running, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, Services, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PLACE: &str = "staffed";
@@ -96,33 +96,12 @@ pub(crate) async fn declare_with(city: &City, position: Position, more: &[&str])
     log_command(city, "declare-foreign", position, &flags).await
 }
 
-struct Services {
-    issuer: Running,
-    _revocation: Running,
-    _audit: Running,
-    portal: Running,
-    verifier: Running,
-    verifier_port: u16,
-}
-
-async fn services(city: &City) -> Services {
-    let verifier_port = free_port();
-    let issuer = city.start(&issuer(), "issuer", "").await;
-    let revocation = city.start(&revocation(), "revocation", "").await;
-    let verifier = city
-        .launch(&verifier(), "verifier", verifier_port, city.urls(), "")
-        .await;
-    let audit = city.start(&audit(), "audit", "").await;
-    let addresses = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
-    let portal = city.start(&portal(), "portal", &addresses).await;
-    Services {
-        issuer,
-        _revocation: revocation,
-        _audit: audit,
-        portal,
-        verifier,
-        verifier_port,
-    }
+/// A verifier in the place of this one, on the port that the portal knows.
+async fn verifier_instead(city: &City, of: Running, name: &str) -> Running {
+    let (_, port) = of.url().rsplit_once(':').expect("a port");
+    let port = port.parse().expect("a number");
+    of.terminate(PATIENCE).await;
+    city.launch(&verifier(), name, port, city.urls(), "").await
 }
 
 fn token(code: &Value) -> String {
@@ -191,9 +170,7 @@ async fn writers_refuse(city: &City, portal: &str, struck: &Person, position: Po
 async fn restarts_know_the_declarations(city: &City, mut services: Services, dead: &str, living: &str) {
     let portal = services.portal.url().to_owned();
     for name in ["verifier", "newcomer"] {
-        services.verifier.terminate(PATIENCE).await;
-        let port = services.verifier_port;
-        services.verifier = city.launch(&verifier(), name, port, city.urls(), "").await;
+        services.verifier = verifier_instead(city, services.verifier, name).await;
         eventually("the living code is admitted after a start", PATIENCE, || async {
             city.decision(&portal, PLACE, living).await.starts_with("admit")
         })
@@ -208,7 +185,7 @@ async fn restarts_know_the_declarations(city: &City, mut services: Services, dea
 async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     let city = City::on_one().await;
     city.provision().await;
-    let mut services = services(&city).await;
+    let mut services = city.start_all("").await;
     let portal = services.portal.url().to_owned();
     let struck = person(&city, &portal, 7).await;
     let mut other = person(&city, &portal, 8).await;
@@ -237,10 +214,7 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     let second = publish(&city, struck.bucket, copied.to_vec()).await;
 
     // From its snapshot, which has the message or not.
-    services.verifier.terminate(PATIENCE).await;
-    services.verifier = city
-        .launch(&verifier(), "verifier", services.verifier_port, city.urls(), "")
-        .await;
+    services.verifier = verifier_instead(&city, services.verifier, "verifier").await;
     only_one_bucket_is_confined(&city, &services, &struck, &other).await;
 
     let (exit, said) = declare(&city, genuine.position).await;

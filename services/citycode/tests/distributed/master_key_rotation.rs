@@ -2,47 +2,32 @@
 
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Running, eventually};
+use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::city::{City, Services, citycode};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Life {
-    services: [Running; 4],
-    door: Running,
+    services: Services,
 }
 
 impl Life {
     async fn start(city: &City) -> Self {
-        let services = [
-            city.start(&issuer(), "issuer", "").await,
-            city.start(&revocation(), "revocation", "").await,
-            city.start(&verifier(), "verifier", "").await,
-            city.start(&audit(), "audit", "").await,
-        ];
-        let [issuing, revoking, verifying, auditing] = &services;
-        let behind = behind(
-            &[issuing.url()],
-            &[revoking.url()],
-            &[verifying.url()],
-            &[auditing.url()],
-        );
-        let door = city.start(&portal(), "portal", &behind).await;
-        Self { services, door }
+        Self {
+            services: city.start_all("").await,
+        }
     }
 
     async fn end(self) {
-        for service in self.services.into_iter().chain([self.door]) {
-            assert!(service.terminate(DEADLINE).await.success());
-        }
+        self.services.stop().await;
     }
 
     /// Everything that looks into the vault: the issuer's pages, revocation's reasons, the verifier's index.
     async fn knows(&self, city: &City, id_number: &str) {
-        let door = self.door.url();
+        let door = self.services.portal.url();
         city.issue(door, id_number, "offline").await;
         let standing = json!({ "id_number": id_number, "standing": "yellow", "reason": "a test" });
         city.post(door, "standing", standing).await;
@@ -63,7 +48,7 @@ async fn another_master_key_takes_over_while_the_city_lives() {
     let mut people: Vec<String> = (0..4).map(|year| numbers.born(date(1950 + year, 5, 5))).collect();
     let life = Life::start(&city).await;
     for number in &people {
-        city.register(life.door.url(), number).await;
+        city.register(life.services.portal.url(), number).await;
     }
     life.end().await;
     let secrets = city.secret("");
@@ -77,7 +62,7 @@ async fn another_master_key_takes_over_while_the_city_lives() {
     let working = async {
         for year in 0..4 {
             let number = numbers.born(date(1960 + year, 5, 5));
-            city.register(life.door.url(), &number).await;
+            city.register(life.services.portal.url(), &number).await;
             people.push(number);
         }
         life.knows(&city, &people[0]).await;

@@ -8,7 +8,7 @@ use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, audit, behind, citycode, issuer, portal, revocation, verifier};
+use crate::city::{City, behind, citycode, portal, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,17 +39,8 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     let city = City::on_one().await;
     city.provision().await;
     lower(&async_nats::connect(city.urls()).await.expect("a connection")).await;
-    let issuing = city.start(&issuer(), "issuer", "").await;
-    let revoking = city.start(&revocation(), "revocation", "").await;
-    let verifying = city.start(&verifier(), "verifier", "").await;
-    let auditing = city.start(&audit(), "audit", "").await;
-    let services = behind(
-        &[issuing.url()],
-        &[revoking.url()],
-        &[verifying.url()],
-        &[auditing.url()],
-    );
-    let door = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
+    let door = &services.portal;
     let person = IdNumbers::new(91).born(date(1950, 5, 5));
     city.register(door.url(), &person).await;
     let old = city.issue(door.url(), &person, "offline").await;
@@ -88,9 +79,14 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     assert!(is_new_name(&new), "{new}");
     // A verifier that ran on, and one that starts now: both know both lists.
     let later = city.start(&verifier(), "verifier-2", "").await;
-    let services = behind(&[issuing.url()], &[revoking.url()], &[later.url()], &[auditing.url()]);
-    let other_door = city.start(&portal(), "portal-2", &services).await;
-    for door in [&door, &other_door] {
+    let others = behind(
+        &[services.issuer.url()],
+        &[services.revocation.url()],
+        &[later.url()],
+        &[services.audit.url()],
+    );
+    let other_door = city.start(&portal(), "portal-2", &others).await;
+    for door in [door, &other_door] {
         for code in [&old, &new] {
             let token = code["token"].as_str().expect("a code");
             eventually("it admits", PATIENCE, || async {
@@ -101,7 +97,7 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     }
     let lost = json!({ "id_number": third, "kind": "offline", "channel": "kiosk" });
     city.post(door.url(), "report-loss", lost).await;
-    for door in [&door, &other_door] {
+    for door in [door, &other_door] {
         eventually("it refuses", PATIENCE, || async {
             city.decision(door.url(), "staffed", new["token"].as_str().expect("a code"))
                 .await

@@ -9,7 +9,7 @@ use citycode_testkit::{IdNumbers, Process, Running, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, DEADLINE, audit, behind, citycode, issuer, portal, registers, revocation, verifier};
+use crate::city::{City, DEADLINE, citycode, registers};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -99,17 +99,8 @@ async fn people_and_codes_of_one_process_live_on_in_a_city() {
     assert!(up.terminate(DEADLINE).await.success());
 
     moves(&city, &data).await;
-    let issuing = city.start(&issuer(), "issuer", "").await;
-    let revoking = city.start(&revocation(), "revocation", "").await;
-    let verifying = city.start(&verifier(), "verifier", "").await;
-    let auditing = city.start(&audit(), "audit", "").await;
-    let services = behind(
-        &[issuing.url()],
-        &[revoking.url()],
-        &[verifying.url()],
-        &[auditing.url()],
-    );
-    let door = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
+    let (verifying, door) = (&services.verifier, &services.portal);
     for (code, wanted) in [(&code, "admit"), (&old, "refuse")] {
         eventually("codes are what they were", PATIENCE, || async {
             city.decision(door.url(), "staffed", token(code))
@@ -118,7 +109,7 @@ async fn people_and_codes_of_one_process_live_on_in_a_city() {
         })
         .await;
     }
-    registers(&verifying).await;
+    registers(verifying).await;
     // The ID check rests on the key that was carried over, a reprint on the holder's own.
     let card = json!({ "place": "staffed", "code": token(&code), "id_number": stays });
     let verdict = city.post(door.url(), "verify", card).await;

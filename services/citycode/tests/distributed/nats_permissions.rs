@@ -10,7 +10,7 @@ use citycode_testkit::{IdNumbers, eventually, eventually_some};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, audit, issuer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the server drops is never answered; long enough on a machine that is not busy for what it does not.
@@ -83,12 +83,8 @@ async fn messages_by(client: &Client, api: &str, stream: &str) -> u64 {
 async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_than_their_service() {
     let city = City::secured().await;
     city.provision().await;
-    let issuer = city.start(&issuer(), "issuer", "").await;
-    let revocation = city.start(&revocation(), "revocation", "").await;
-    let verifier = city.start(&verifier(), "verifier", "").await;
-    let audit = city.start(&audit(), "audit", "").await;
-    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
-    let portal = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
+    let portal = &services.portal;
     let id_number = IdNumbers::new(9).born(date(1950, 5, 5));
     city.register(portal.url(), &id_number).await;
     let code = city.issue(portal.url(), &id_number, "offline").await;
@@ -111,7 +107,7 @@ async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_tha
     city.post(portal.url(), "history", asked).await;
     city.post(portal.url(), "erase", json!({ "id_number": id_number }))
         .await;
-    for service in [&issuer, &revocation, &verifier, &audit] {
+    for service in services.on_servers() {
         let said = service.said();
         assert!(!said.contains("Permissions Violation"), "{said}");
     }

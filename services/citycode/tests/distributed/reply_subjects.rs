@@ -8,7 +8,7 @@ use citycode_testkit::{IdNumbers, eventually};
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::civil::date;
 
-use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, issuer};
 use crate::nats_permissions::{ask, messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -133,12 +133,8 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
 async fn a_verifier_whose_own_seed_was_stolen_goes_on_while_the_thief_aims_at_it() {
     let city = City::secured().await;
     city.provision().await;
-    let issuer = city.start(&issuer(), "issuer", "").await;
-    let revocation = city.start(&revocation(), "revocation", "").await;
-    let verifier = city.start(&verifier(), "verifier", "").await;
-    let audit = city.start(&audit(), "audit", "").await;
-    let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
-    let portal = city.start(&portal(), "portal", &services).await;
+    let services = city.start_all("").await;
+    let portal = &services.portal;
     let id_number = IdNumbers::new(9).born(date(1950, 5, 5));
     city.register(portal.url(), &id_number).await;
     let thief = thief(&city, "verifier").await;
@@ -156,7 +152,7 @@ async fn a_verifier_whose_own_seed_was_stolen_goes_on_while_the_thief_aims_at_it
         eventually("it admits", PATIENCE, admits).await;
     }
     stolen.abort();
-    for service in [&issuer, &revocation, &verifier, &audit] {
+    for service in services.on_servers() {
         let said = service.said();
         assert!(!said.contains("damaged") && !said.contains("read anew"), "{said}");
     }

@@ -15,7 +15,7 @@ use citycode_vault::jetstream::{JetStreamVault, VaultConfig, VaultKey, VaultKeys
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, DEADLINE, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, DEADLINE, Services, behind, issuer, portal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const STREAM: &str = "KV_CC_VAULT";
@@ -77,17 +77,13 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
         numbers.born(date(1951, 5, 5)),
         numbers.born(date(1952, 5, 5)),
     );
-    let issuing = city.start(&issuer(), "issuer", "").await;
-    let revoking = city.start(&revocation(), "revocation", "").await;
-    let verifying = city.start(&verifier(), "verifier", "").await;
-    let auditing = city.start(&audit(), "audit", "").await;
-    let services = behind(
-        &[issuing.url()],
-        &[revoking.url()],
-        &[verifying.url()],
-        &[auditing.url()],
-    );
-    let door = city.start(&portal(), "portal", &services).await;
+    let Services {
+        issuer: issuing,
+        revocation: revoking,
+        verifier: verifying,
+        audit: auditing,
+        portal: door,
+    } = city.start_all("").await;
     for number in [&stays, &goes, &goes_later] {
         city.register(door.url(), number).await;
         city.issue(door.url(), number, "offline").await;

@@ -6,58 +6,39 @@ mod second_time;
 use std::path::Path;
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Process, Running, StartError, eventually, free_port};
+use citycode_testkit::{IdNumbers, Process, StartError, eventually, free_port};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, DEADLINE, audit, behind, issuer, portal, revocation, verifier};
+use crate::city::{City, DEADLINE, Services, issuer};
 use crate::nats_permissions::ask_as_allowed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Life {
-    door: Running,
-    issuing: Running,
-    others: [Running; 3],
+    services: Services,
 }
 
 impl Life {
     async fn start(city: &City) -> Self {
-        let issuing = city.start(&issuer(), "issuer", "").await;
-        let revoking = city.start(&revocation(), "revocation", "").await;
-        let verifying = city.start(&verifier(), "verifier", "").await;
-        let auditing = city.start(&audit(), "audit", "").await;
-        let services = behind(
-            &[issuing.url()],
-            &[revoking.url()],
-            &[verifying.url()],
-            &[auditing.url()],
-        );
         Self {
-            door: city.start(&portal(), "portal", &services).await,
-            issuing,
-            others: [revoking, verifying, auditing],
+            services: city.start_all("").await,
         }
     }
 
     async fn issue(&self, city: &City, id_number: &str) -> Value {
-        city.issue(self.door.url(), id_number, "offline").await
+        city.issue(self.services.portal.url(), id_number, "offline").await
     }
 
     async fn is_decided(&self, city: &City, code: &Value, wanted: &str) {
         eventually(&format!("it is {wanted}"), PATIENCE, || async {
-            city.decision(self.door.url(), "staffed", token(code)).await == wanted
+            city.decision(self.services.portal.url(), "staffed", token(code)).await == wanted
         })
         .await;
     }
 
-    /// The vault's mark goes with the issuer's snapshot.
     async fn stop(self) {
-        let Self { door, issuing, others } = self;
-        assert!(issuing.terminate(DEADLINE).await.success());
-        for service in others.into_iter().chain([door]) {
-            assert!(service.terminate(DEADLINE).await.success());
-        }
+        self.services.stop().await;
     }
 }
 
@@ -119,25 +100,25 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
     let (known, late) = (numbers.born(date(1950, 5, 5)), numbers.born(date(1951, 5, 5)));
     let [backup, newer] = ["vault", "newer"].map(|name| city.folder.path().join(name).display().to_string());
     let life = Life::start(&city).await;
-    city.register(life.door.url(), &known).await;
+    city.register(life.services.portal.url(), &known).await;
     let kept = life.issue(&city, &known).await;
     life.stop().await;
     succeeds(&city, "backup", &["vault", "back-up", "--to", &backup]).await;
     let life = Life::start(&city).await;
-    city.register(life.door.url(), &late).await;
+    city.register(life.services.portal.url(), &late).await;
     let lost = life.issue(&city, &late).await;
     let rename = json!({ "id_number": known, "name": "张晓三四", "reason": "登记笔误" });
-    city.post(life.door.url(), "rename", rename).await;
+    city.post(life.services.portal.url(), "rename", rename).await;
     succeeds(&city, "backup", &["vault", "back-up", "--to", &newer]).await;
 
     // Beneath an issuer that runs: it ends once it finds it.
     restore_vault(&city, &backup).await;
     life.issue(&city, &known).await;
-    let Life { door, issuing, others } = life;
+    let (issuing, others) = life.services.issuer_and_others();
     let (status, said) = issuing.ended(DEADLINE).await;
     let names = said.contains("the part `vault` is older") && said.contains("1 people registered");
     assert!(!status.success() && names, "{said}");
-    for service in others.into_iter().chain([door]) {
+    for service in others {
         assert!(service.terminate(DEADLINE).await.success());
     }
     // One that has its snapshots, and one that reads the whole log.
@@ -175,7 +156,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
 
     let life = Life::start(&city).await;
     life.is_decided(&city, &lost, "refuse/suspended").await;
-    city.register(life.door.url(), &late).await;
+    city.register(life.services.portal.url(), &late).await;
     let new = life.issue(&city, &late).await;
     life.is_decided(&city, &new, "admit_after_id_check/id_check_required")
         .await;
@@ -197,13 +178,13 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
     city.provision().await;
     let person = IdNumbers::new(30).born(date(1950, 5, 5));
     let life = Life::start(&city).await;
-    city.register(life.door.url(), &person).await;
+    city.register(life.services.portal.url(), &person).await;
     let old = life.issue(&city, &person).await;
     life.is_decided(&city, &old, "admit_after_id_check/id_check_required")
         .await;
     // One issuer runs on beneath what follows.
-    let Life { door, issuing, others } = life;
-    for service in others.into_iter().chain([door]) {
+    let (issuing, others) = life.services.issuer_and_others();
+    for service in others {
         assert!(service.terminate(DEADLINE).await.success());
     }
     let log_id = std::fs::read_to_string(city.state("issuer").join("log-id")).expect("it notes the log");
@@ -233,7 +214,7 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
 
     let life = Life::start(&city).await;
     life.is_decided(&city, &old, "refuse/suspended").await;
-    city.register(life.door.url(), &person).await;
+    city.register(life.services.portal.url(), &person).await;
     let new = life.issue(&city, &person).await;
     life.is_decided(&city, &new, "admit_after_id_check/id_check_required")
         .await;

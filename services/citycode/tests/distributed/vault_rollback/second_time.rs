@@ -45,13 +45,13 @@ async fn r03_who_registered_again_beside_an_older_vault_keeps_one_valid_code() {
     Life::start(&city).await.stop().await;
     succeeds(&city, "backup", &["vault", "back-up", "--to", &backup]).await;
     let life = Life::start(&city).await;
-    city.register(life.door.url(), &person).await;
+    city.register(life.services.portal.url(), &person).await;
     let first = life.issue(&city, &person).await;
     life.stop().await;
     restore_vault(&city, &backup).await;
     mark_as_whole(&city).await;
     let life = Life::start(&city).await;
-    city.register(life.door.url(), &person).await;
+    city.register(life.services.portal.url(), &person).await;
     let second = life.issue(&city, &person).await;
     for code in [&first, &second] {
         life.is_decided(&city, code, admits).await;
