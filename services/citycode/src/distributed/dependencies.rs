@@ -62,7 +62,7 @@ impl Dependencies {
         surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
-        let state = settings.state.as_ref().expect("complained of where it is missing");
+        let state = settings.state.as_ref().expect("validated before");
         let state = StateFolder::open(state).await?;
         let policy = policy::open(settings)?;
         let tokens = access(settings)?;
@@ -108,7 +108,7 @@ impl Dependencies {
 
     /// The folder of the city's keys.
     pub(super) fn keys_folder(&self) -> &Path {
-        self.keys.as_ref().expect("complained of where it is missing")
+        self.keys.as_ref().expect("validated before")
     }
 
     /// A secret of the city's by its file's name. Nothing is made here: two instances that made their own would not
@@ -148,7 +148,7 @@ impl Dependencies {
             Role::Revocation => VaultKey::Revocation(key),
             _ => VaultKey::Index(key),
         };
-        let folder = self.keys.as_ref().expect("complained of where it is missing");
+        let folder = self.keys.as_ref().expect("validated before");
         let next = format!("{name}.next.key");
         let next = folder.join(&next).exists().then(|| self.secret(&next)).transpose()?;
         Ok(VaultKeys {
@@ -254,7 +254,7 @@ impl Dependencies {
 /// Whose tokens are taken.
 pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, StartError> {
     let provider = settings.identity_provider.as_ref();
-    let provider = provider.expect("complained of where it is missing");
+    let provider = provider.expect("validated before");
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
 }

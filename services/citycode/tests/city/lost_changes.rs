@@ -10,6 +10,7 @@ use std::time::Duration;
 use citycode_testkit::{Draw, IdNumbers, Process, Running, StartError};
 use serde_json::{Value, json};
 
+use crate::folders::{self, copy_folder};
 use crate::server::{Server, binary};
 
 /// Starting on a loaded machine of two cores.
@@ -42,9 +43,7 @@ impl City {
     }
 
     fn log_id(&self) -> String {
-        let text = std::fs::read_to_string(self.data.join("manifest.toml")).expect("a manifest");
-        let line = text.lines().find_map(|line| line.strip_prefix("log_id = \""));
-        line.expect("the log's identity").trim_end_matches('"').to_owned()
+        folders::log_id(&self.data)
     }
 
     async fn start(&self) -> Server {
@@ -92,19 +91,6 @@ impl City {
     fn restore(&self, from: &Path) {
         std::fs::remove_dir_all(&self.data).expect("lost");
         copy_folder(from, &self.data);
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use citycode_testkit::{IdNumbers, Running, StartError};
 use serde_json::json;
 
+use crate::folders::{self, copy_folder};
 use crate::server::{Server, binary};
 
 /// Starting on a loaded machine of two cores.
@@ -41,9 +42,7 @@ impl City {
     }
 
     fn log_id(&self) -> String {
-        let text = std::fs::read_to_string(self.data.join("manifest.toml")).expect("a manifest");
-        let line = text.lines().find_map(|line| line.strip_prefix("log_id = \""));
-        line.expect("the log's identity").trim_end_matches('"').to_owned()
+        folders::log_id(&self.data)
     }
 
     /// What a start says that must not succeed.
@@ -85,19 +84,6 @@ fn remove(path: &Path) {
         std::fs::remove_dir_all(path).expect("removed");
     } else {
         std::fs::remove_file(path).expect("removed");
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 

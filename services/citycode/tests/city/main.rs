@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod crowd;
 mod doctor;
+mod folders;
 mod hostile;
 mod id_numbers;
 mod imports;

@@ -1,12 +1,12 @@
 //! A city's log moves onto a real NATS server and back into a new folder, by the command an operator runs; the city
 //! goes on from there.
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use citycode_testkit::{IdNumbers, NatsServer, Process};
 use serde_json::{Value, json};
 
+use crate::folders::{copy_folder, private_folder};
 use crate::server::{Server, binary};
 
 async fn migrate(args: &[&str]) -> std::process::Output {
@@ -19,24 +19,6 @@ async fn moved(args: &[&str]) -> Value {
     let run = migrate(args).await;
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     serde_json::from_slice(&run.stdout).expect("JSON")
-}
-
-fn private_folder(folder: &Path) {
-    std::fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder");
-}
-
-/// What is no log: copied as files, apart.
-fn copy_files(from: &Path, to: &Path) {
-    private_folder(to);
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_files(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +54,7 @@ async fn a_city_moves_onto_a_server_and_back_and_its_codes_live_on() {
 
     private_folder(&there);
     for part in ["keys", "vault", "scans"] {
-        copy_files(&here.join(part), &there.join(part));
+        copy_folder(&here.join(part), &there.join(part));
     }
     let log = there.join("log").display().to_string();
     let back = moved(&["--from", &url, "--to", &log, "--replicas", "1", "--monitor", &monitor]).await;

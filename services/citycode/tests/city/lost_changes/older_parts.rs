@@ -3,7 +3,8 @@
 use citycode_testkit::IdNumbers;
 use serde_json::json;
 
-use super::{City, copy_folder, issue, token};
+use super::{City, issue, token};
+use crate::folders::copy_folder;
 
 /// Has a code checked, which leaves a scan record once the server has stopped.
 async fn scan_once(city: &City, code: &str) {

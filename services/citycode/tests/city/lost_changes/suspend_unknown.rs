@@ -5,7 +5,8 @@ use std::path::Path;
 use citycode_testkit::{IdNumbers, Process};
 use serde_json::{Value, json};
 
-use super::{City, copy_folder, issue, token};
+use super::{City, issue, token};
+use crate::folders::copy_folder;
 use crate::server::binary;
 
 impl City {
