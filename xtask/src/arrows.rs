@@ -20,7 +20,7 @@ const GOLDEN_HEAD: &str = "\
 # Written by `cargo xtask arrows --bless`: a change here is a change of the architecture.
 ";
 
-/// One dependency between two rooms, named by their folders (`domain`, not `citycode-domain`).
+/// One dependency between two crates, named by their folders (`domain`, not `citycode-domain`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arrow {
     from: String,
@@ -60,9 +60,12 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     findings.conclude("arrows")
 }
 
-/// The room's name: the last part of the package's folder.
-pub(crate) fn room(workspace: &Workspace, package: &Package) -> String {
+/// The name of a crate of ours in the rules: the last part of its folder, and `tests` for every system test.
+pub(crate) fn crate_name(workspace: &Workspace, package: &Package) -> String {
     let folder = workspace.folder(package);
+    if folder.starts_with("tests/") {
+        return "tests".into();
+    }
     folder.rsplit('/').next().unwrap_or(&folder).to_owned()
 }
 
@@ -75,10 +78,13 @@ fn derive(workspace: &Workspace) -> BTreeSet<Arrow> {
                 .iter()
                 .find(|other| other.name.as_str() == dependency.name.as_str());
             if let (Some(other), Some(_)) = (ours, &dependency.path) {
+                if crate_name(workspace, package) == crate_name(workspace, other) {
+                    continue;
+                }
                 let dev = dependency.kind == DependencyKind::Development;
                 arrows.insert(Arrow {
-                    from: room(workspace, package),
-                    to: room(workspace, other),
+                    from: crate_name(workspace, package),
+                    to: crate_name(workspace, other),
                     dev,
                 });
             }

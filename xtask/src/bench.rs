@@ -25,7 +25,7 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     }
     if rest[0] == PROCESS_BENCH {
         // It starts the product's own programs, which stand beside it.
-        run(cargo(workspace).args(["build", "--quiet", "--release", "--package", "citycode", "--bins"]))?;
+        run(cargo(workspace).args(["build", "--quiet", "--release", "--bins"]))?;
     }
     run(cargo(workspace)
         .args(["run", "--quiet", "--release", "--package", BENCH_PACKAGE, "--"])

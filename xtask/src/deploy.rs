@@ -1,6 +1,6 @@
 //! What is given to operators: alarms with their unit tests, manifests against Kubernetes' own schemas.
 //!
-//! That every expression has something to say is checked elsewhere, by a test of `services/citycode` that asks a real
+//! That every expression has something to say is checked elsewhere, by a test in `tests/distributed` that asks a real
 //! Prometheus beside a running city.
 
 use std::path::Path;

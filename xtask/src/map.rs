@@ -1,4 +1,4 @@
-//! The code map in ARCHITECTURE.md: it names every room of ours, and nothing that is not there.
+//! The code map in ARCHITECTURE.md: it names every crate of ours, and no file that does not exist.
 
 use std::path::Path;
 

@@ -213,7 +213,7 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
 /// The command line's program as the tests use it. Built as they are, all packages together: for one package alone cargo
 /// chooses other features, and compiles most dependencies once more.
 fn tested_program(workspace: &Workspace) -> Result<std::path::PathBuf> {
-    run(cargo(workspace).args(["test", "--locked", "--quiet", "--workspace", "--no-run"]))?;
+    run(cargo(workspace).args(["build", "--locked", "--quiet", "--workspace", "--bins", "--tests"]))?;
     Ok(workspace.path("target/debug/citycode"))
 }
 

@@ -75,12 +75,8 @@ impl City {
     async fn citycode(&self, words: &[&str]) -> Result<()> {
         let program = self.programs.join("citycode");
         let ended = Process::output(Command::new(&program).args(words)).await;
-        let ended = ended.with_context(|| {
-            format!(
-                "{}: build it with `cargo build --release -p citycode --bins`",
-                program.display()
-            )
-        })?;
+        let ended =
+            ended.with_context(|| format!("{}: build it with `cargo build --release --bins`", program.display()))?;
         ensure!(
             ended.status.success(),
             "{words:?}: {}",

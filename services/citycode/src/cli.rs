@@ -1,11 +1,15 @@
 //! The commands, as clap reads them. Each command's flags stand with the command.
 
+use citycode_operator::{
+    archive::ArchiveArgs, log::LogArgs, migrate::MigrateArgs, provision::ProvisionArgs, secrets::SecretsArgs,
+    vault::VaultArgs,
+};
+use citycode_runtime::up::UpArgs;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::DEFAULT_SERVER;
 use crate::commands::{
-    archive::ArchiveArgs,
     codes::CodesArgs,
     completions::CompletionsArgs,
     demo::DemoArgs,
@@ -14,24 +18,18 @@ use crate::commands::{
     import::ImportArgs,
     issue::IssueArgs,
     keys::KeysArgs,
-    log::LogArgs,
-    migrate::MigrateArgs,
     officer::{OfficerArgs, RevokeArgs},
     present::PresentArgs,
-    provision::ProvisionArgs,
     register::RegisterArgs,
     relate::RelateArgs,
     rename::RenameArgs,
     report_loss::ReportLossArgs,
     reprint::ReprintArgs,
-    secrets::SecretsArgs,
     standing::StandingArgs,
     tokens::TokensArgs,
-    up::UpArgs,
-    vault::VaultArgs,
     verify::VerifyArgs,
 };
-use crate::output::Format;
+use citycode_terminal::output::Format;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -16,9 +16,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
-use crate::local_token::LocalServer;
 use crate::route::Route;
+use citycode_runtime::local_token::LocalServer;
+use citycode_terminal::failure::{Failure, root_cause};
 
 /// Where `citycode up` listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -327,15 +327,6 @@ fn server_url(server: &str) -> Result<Url, Failure> {
         server.set_path(&path);
     }
     Ok(server)
-}
-
-/// The innermost source says what happened; the outer ones repeat the address.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -16,11 +16,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::client::Client;
-use crate::failure::Failure;
-use crate::output::{Output, note};
 use crate::phone::Phone;
 use crate::picture::{IssuedCode, Painter, PictureFormat, write_presentation};
-use crate::up::{Settings, Surroundings, System};
+use citycode_runtime::up::{Settings, Surroundings, System};
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{Output, note};
 
 /// Runs the tour. Exit code 0 if every verdict is as the rules say, 1 otherwise.
 pub(crate) async fn run(

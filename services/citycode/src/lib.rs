@@ -8,9 +8,6 @@
 //! | [`cli`] | the commands, their flags and help |
 //! | `commands` | one file a command |
 //! | [`client`] | HTTP: token, time limits, repeating what is safe to repeat |
-//! | [`failure`] | one line on standard error, a problem object, an exit code |
-//! | [`output`] | tables, JSON, lines of JSON on standard output |
-//! | [`local_token`] | how a client on the machine of `up` finds the admin's token |
 //! | [`phone`] | a file that stands in for a phone's key store |
 //! | [`picture`] | codes as PNG, SVG and print sheet |
 //! | [`residents`] | CSV files of residents, in and out |
@@ -21,18 +18,12 @@ pub mod cli;
 pub mod client;
 mod commands;
 mod demo;
-pub mod distributed;
-pub mod failure;
-pub mod local_token;
-pub mod output;
 pub mod phone;
 pub mod picture;
 pub mod policy_view;
 pub mod residents;
 pub mod route;
 pub mod scan_lines;
-pub mod up;
-mod wiring;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,15 +33,15 @@ use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
 use clap::Parser as _;
 
-use crate::failure::Failure;
-use crate::output::Output;
+use citycode_terminal::failure::{Failure, report_usage};
+use citycode_terminal::output::Output;
 
 /// Runs one command line and says how the process is to end. Prints; reads the environment.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(failure::report_usage(&error, &arguments)),
+        Err(error) => return ExitCode::from(report_usage(&error, &arguments)),
     };
     let output = Output::new(cli.connection.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

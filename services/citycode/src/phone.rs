@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 const VERSION: u32 = 1;
 const NOT_OURS: &str = "give another file, or a new one: it is made if absent";
@@ -185,7 +185,7 @@ impl Phone {
     fn unusable(&self, error: &files::FileError) -> Failure {
         Failure::local(
             format_args!("cannot use the key store {}", self.path.display()),
-            crate::client::root_cause(error),
+            citycode_terminal::failure::root_cause(error),
             NOT_OURS,
         )
     }

@@ -9,9 +9,9 @@ use citycode_qr::{Caption, FontChoice, Fonts, PrintNotice, SymbolOptions, draw, 
 use citycode_token::TOKEN_PREFIX;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
-use crate::output::note;
 use crate::policy_view::PolicyView;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::note;
 
 pub use prepared::PreparedFile;
 

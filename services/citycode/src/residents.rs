@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use citycode_residents_file::{Encoding, check_size, is_rejects, parse, rejects_header, rejects_row};
 
-use crate::failure::Failure;
 use crate::picture::PreparedFile;
+use citycode_terminal::failure::Failure;
 
 pub use citycode_residents_file::{BadRow, DecidedBy, Resident, ResidentsFile};
 

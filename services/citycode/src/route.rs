@@ -7,18 +7,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use citycode_runtime::local_token::{LOCALHOST, LOCALHOST_ROOTED, loopback_addresses};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{ClientBuilder, Url};
 
 /// Variables that name a proxy for `http://`.
 const PROXY_VARIABLES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-/// The name that means this machine (RFC 6761 §6.3).
-const LOCALHOST: &str = "localhost";
-/// The same with the root's dot, which a resolver would look up.
-const LOCALHOST_ROOTED: &str = "localhost.";
-/// Port of a `http://` address that names none.
-const HTTP_PORT: u16 = 80;
-
 /// How calls get to one server. Displayed, it is what a sentence about the server goes on with: nothing, or
 /// ` through the proxy …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,27 +113,6 @@ impl fmt::Display for Route {
             Self::Proxy { proxy, .. } => write!(f, " through the proxy {proxy}"),
         }
     }
-}
-
-/// The loopback addresses that this server's name stands for; none where it is not on this machine.
-#[must_use]
-pub(crate) fn loopback_addresses(server: &Url) -> Vec<SocketAddr> {
-    let port = server.port().unwrap_or(HTTP_PORT);
-    let host = server.host_str().unwrap_or_default();
-    let ips: Vec<IpAddr> = if [LOCALHOST, LOCALHOST_ROOTED].contains(&host) {
-        vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-    } else {
-        let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        literal
-            .filter(|ip| {
-                let ip = ip.to_canonical();
-                // The unspecified address reaches this machine, too.
-                ip.is_loopback() || ip.is_unspecified()
-            })
-            .into_iter()
-            .collect()
-    };
-    ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 fn named() -> bool {

@@ -1,23 +1,24 @@
-//! What each room may know. The rules of ARCHITECTURE.md as tables; a room without a row is an error, so
-//! that a new crate says what it is when it is born.
+//! What each crate may know. The rules of ARCHITECTURE.md as tables; a crate without a row is an error, so
+//! that its author decides what it may know.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use cargo_metadata::DependencyKind;
 
-use super::{Arrow, room};
+use super::{Arrow, crate_name};
 use crate::findings::Findings;
 use crate::workspace::Workspace;
 
-/// A library room and the only rooms of ours that it may know, tests apart.
-const CRATES: [(&str, &[&str]); 21] = [
+/// A library crate and the only crates of ours that it may know outside its tests.
+const CRATES: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
     ("event-store", &[]),
     ("jetstream", &[]),
     ("service-kit", &[]),
+    ("terminal", &["service-kit"]),
     ("token", &["domain"]),
     ("projection", &["domain"]),
     ("wire", &["domain"]),
@@ -118,12 +119,13 @@ const SERVICES: [(&str, &[&str]); 6] = [
 const EVERY_SERVICE_KNOWS: [&str; 3] = ["domain", "wire", "service-kit"];
 const ENGINES: [&str; 2] = ["event-store-embedded", "event-store-jetstream"];
 
-/// Rooms that put the others together: the one binary, and what only measures or tests from outside.
-const COMPOSERS: [&str; 3] = ["citycode", "bench", "tests"];
+/// Crates that put the others together, from the outermost inwards: each may know those behind it, and no other crate
+/// may know one of them. `tests` are the system tests in the folder of that name.
+const COMPOSERS: [&str; 5] = ["tests", "bench", "citycode", "operator", "runtime"];
 /// Composers that are never shipped, and so may know the testkit.
 const NEVER_SHIPPED: [&str; 2] = ["bench", "tests"];
 
-/// Crates of others that a room must not know, because of what they stand for (time, chance, I/O).
+/// Crates of others that a crate must not know, because they read clocks, draw random numbers or do I/O.
 const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
     (
         "domain",
@@ -172,7 +174,7 @@ const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
     ),
     ("event-store", &["prost", "tonic", "async-nats", "redb"]),
 ];
-/// Crates of others that only these rooms may name.
+/// Crates of others that only these crates may name.
 const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
     (
         "async-nats",
@@ -204,10 +206,10 @@ const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
 pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<Findings> {
     let mut findings = Findings::default();
     for package in &workspace.packages {
-        let room = room(workspace, package);
-        if !is_known(&room) {
+        let name = crate_name(workspace, package);
+        if !is_known(&name) {
             findings.error(
-                &room,
+                &name,
                 "has no row in xtask/src/arrows/rules.rs: say there what it may know",
             );
         }
@@ -216,8 +218,8 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
             .iter()
             .filter(|dependency| dependency.kind != DependencyKind::Development)
         {
-            if let Some(reason) = outsider_fault(&room, &dependency.name) {
-                findings.error(&room, reason);
+            if let Some(reason) = outsider_fault(&name, &dependency.name) {
+                findings.error(&name, reason);
             }
         }
     }
@@ -235,26 +237,29 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
     Ok(findings)
 }
 
-fn is_known(room: &str) -> bool {
-    CRATES.iter().chain(&SERVICES).any(|(name, _)| *name == room) || COMPOSERS.contains(&room)
+fn is_known(name: &str) -> bool {
+    CRATES.iter().chain(&SERVICES).any(|(known, _)| *known == name) || COMPOSERS.contains(&name)
 }
 
-fn is_service(room: &str) -> bool {
-    SERVICES.iter().any(|(name, _)| *name == room)
+fn is_service(name: &str) -> bool {
+    SERVICES.iter().any(|(known, _)| *known == name)
 }
 
 /// Why this arrow may not be, if so.
 fn fault(arrow: &Arrow) -> Option<String> {
     let (from, to) = (arrow.from.as_str(), arrow.to.as_str());
-    if COMPOSERS.contains(&to) {
-        return Some("nothing may know a program".into());
+    let outer = |name: &str| COMPOSERS.iter().position(|composer| *composer == name);
+    match (outer(from), outer(to)) {
+        (Some(from), Some(to)) if from < to => {}
+        (_, Some(_)) => return Some("only the command line, operators' commands and tests may know a program".into()),
+        (_, None) => {}
     }
     if COMPOSERS.contains(&from) {
         let shipped_testkit = to == "testkit" && !arrow.dev && !NEVER_SHIPPED.contains(&from);
         return shipped_testkit.then(|| "testkit only as a dev-dependency".into());
     }
     if is_service(to) {
-        return Some("only services/citycode may know a service; services meet through the log".into());
+        return Some("only services/runtime may know a service; services meet through the log".into());
     }
     if arrow.dev {
         return None;
@@ -284,15 +289,15 @@ fn fault(arrow: &Arrow) -> Option<String> {
     })
 }
 
-fn outsider_fault(room: &str, dependency: &str) -> Option<String> {
+fn outsider_fault(name: &str, dependency: &str) -> Option<String> {
     let forbidden = OUTSIDERS_FORBIDDEN
         .iter()
-        .any(|(name, list)| *name == room && list.contains(&dependency));
+        .any(|(known, list)| *known == name && list.contains(&dependency));
     let confined = OUTSIDERS_CONFINED.iter().find(|(name, _)| *name == dependency);
     match confined {
         _ if forbidden => Some(format!("must not know {dependency}")),
-        Some((_, rooms)) if !rooms.contains(&room) => {
-            Some(format!("{dependency} is named only in {}", rooms.join(" ")))
+        Some((_, crates)) if !crates.contains(&name) => {
+            Some(format!("{dependency} is named only in {}", crates.join(" ")))
         }
         _ => None,
     }
@@ -349,7 +354,10 @@ mod tests {
         for (from, to) in [
             ("token", "domain"),
             ("portal", "wire"),
-            ("citycode", "issuer"),
+            ("runtime", "issuer"),
+            ("citycode", "runtime"),
+            ("operator", "runtime"),
+            ("tests", "runtime"),
             ("holder-log", "wire"),
             ("issuer", "event-store-embedded"),
             ("bench", "testkit"),
@@ -377,6 +385,9 @@ mod tests {
             ("citycode", "testkit"),
             ("vault", "wire"),
             ("portal", "citycode"),
+            ("portal", "runtime"),
+            ("runtime", "operator"),
+            ("runtime", "tests"),
             ("gate-agent", "issuer"),
         ];
         for (from, to) in wrong {
@@ -386,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn crates_of_others_keep_to_their_rooms() {
+    fn crates_of_others_are_confined() {
         assert!(outsider_fault("domain", "tokio").is_some());
         assert!(outsider_fault("issuer", "async-nats").is_some());
         assert!(outsider_fault("issuer", "redb").is_some());
@@ -395,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_without_a_row_is_unknown() {
+    fn a_crate_without_a_row_is_unknown() {
         assert!(!is_known("moon"));
         assert!(is_known("domain") && is_known("portal") && is_known("citycode"));
     }

@@ -1,7 +1,7 @@
 //! Faults made from outside, and the checker that reads the whole log afterwards: what was acknowledged stands there
 //! exactly once, at the place that was said, in a chain without a break; what is unknown is settled by the same bytes
 //! again; a subscriber that lived through it has everything once and in order. Towns under load, whose writers decide
-//! by the rules, and other faults stand in `services/citycode/tests/faults`.
+//! by the rules, and other faults stand in `tests/faults`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, number};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `codes`.
 #[derive(Args)]

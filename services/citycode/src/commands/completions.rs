@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory as _};
 use serde_json::json;
 
 use crate::cli::{Cli, CompletionShell};
-use crate::failure::Failure;
-use crate::output::{Format, Output};
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{Format, Output};
 
 /// Flags of `completions`.
 #[derive(Args)]

@@ -7,8 +7,8 @@ use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use clap::Args;
 
-use crate::failure::Failure;
-use crate::output::Output;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::Output;
 
 /// Flags of `demo`.
 #[derive(Args)]

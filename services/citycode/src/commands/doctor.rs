@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{DONE, Session};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// A clock further off than this makes live codes refuse.
 const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 5;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::id_number::{self, IdNumberArg};
 use super::{Session, body};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `erase`.
 #[derive(Args)]

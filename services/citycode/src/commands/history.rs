@@ -5,7 +5,7 @@ use clap::Args;
 use super::codes::print_list;
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, maybe_number, number};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `history`.
 #[derive(Args)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::id_number::IdNumberArg;
 use super::{maybe_number, number, text};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Whose code of which kind, and who asks.
 #[derive(Args)]

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Longest line that is read: an ID number has 18 characters, and what is longer is another kind of file.
 const MAX_LINE_BYTES: u64 = 1_024;

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::verify::json_lines;
 use super::{DONE, Session, body, issued, text};
-use crate::failure::Failure;
-use crate::output::{note, progress};
 use crate::residents::{self, BadRow, DecidedBy, Rejects, Resident};
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{note, progress};
 use prints::Prints;
 
 /// Rows on the way to the server at once.

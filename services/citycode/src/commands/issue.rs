@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::holders_code::HoldersCode;
 use super::{Session, body, maybe};
-use crate::failure::{EXIT_USAGE, Failure};
 use crate::phone::Phone;
 use crate::picture::PictureFormat;
+use citycode_terminal::failure::{EXIT_USAGE, Failure};
 
 /// Flags of `issue`.
 #[derive(Args)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Session;
 use super::codes::print_list;
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `keys`.
 #[derive(Args)]

@@ -1,6 +1,5 @@
 //! The commands, one file each. A command takes its flags, talks to the server, prints, and says the exit code.
 
-pub(crate) mod archive;
 pub(crate) mod codes;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -12,26 +11,22 @@ mod id_number;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
-pub(crate) mod log;
-pub(crate) mod migrate;
 pub(crate) mod officer;
 pub(crate) mod present;
-pub(crate) mod provision;
 pub(crate) mod register;
 pub(crate) mod relate;
 pub(crate) mod rename;
 pub(crate) mod report_loss;
 pub(crate) mod reprint;
-pub(crate) mod secrets;
 pub(crate) mod standing;
 pub(crate) mod tokens;
-pub(crate) mod up;
-pub(crate) mod vault;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use citycode_operator::{archive, log, migrate, provision, secrets, vault};
+use citycode_runtime::up;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
@@ -42,11 +37,11 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Command, Connection};
 use crate::client::Client;
-use crate::failure::Failure;
-use crate::local_token;
-use crate::output::{Format, Output};
 use crate::picture::{IssuedCode, Painter, PictureFormat, PreparedFile};
 use crate::policy_view::PolicyView;
+use citycode_runtime::local_token;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{Format, Output};
 
 /// Exit code of what was done.
 const DONE: u8 = 0;
@@ -78,7 +73,7 @@ pub(crate) async fn run(
     entropy: Arc<dyn Entropy>,
 ) -> Result<u8, Failure> {
     match cli.command {
-        Command::Up(args) => return up::run(&args, clock, entropy).await.map(|()| DONE),
+        Command::Up(args) => return up::run(&args, up::Surroundings { clock, entropy }).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args, output).map(|()| DONE),
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Session;
-use crate::failure::Failure;
 use crate::phone::Phone;
 use crate::picture::{PictureFormat, write_presentation};
+use citycode_terminal::failure::Failure;
 
 /// How long a proof counts (R16).
 const FRESH_SECONDS: i64 = 60;

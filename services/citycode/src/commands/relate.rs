@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, number};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `relate` and `unrelate`.
 #[derive(Args)]

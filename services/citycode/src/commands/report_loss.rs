@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::holders_code::HoldersCode;
 use super::{Session, body};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `report-loss`.
 #[derive(Args)]

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::holders_code::HoldersCode;
 use super::{Session, body};
-use crate::failure::Failure;
 use crate::picture::PictureFormat;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `reprint`.
 #[derive(Args)]

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::id_number::IdNumberArg;
 use super::{Session, body, number, text};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `standing`.
 #[derive(Args)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::codes::print_list;
 use super::{Session, body, maybe};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// Flags of `tokens`.
 #[derive(Args)]
@@ -76,11 +76,11 @@ async fn issue(session: &Session, args: &IssueTokenArgs) -> Result<(), Failure> 
         ("card_reader", args.card_reader.then_some(Value::Bool(true))),
     ]);
     let answer = session.client.post("/api/v1/tokens", &request, None).await?;
-    if session.output.format != crate::output::Format::Table {
+    if session.output.format != citycode_terminal::output::Format::Table {
         return session.output.object(&answer);
     }
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
-    crate::output::note(format_args!(
+    citycode_terminal::output::note(format_args!(
         "token {} for {} until {}",
         text("id"),
         text("subject"),

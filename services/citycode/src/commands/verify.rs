@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::id_number::IdNumberArg;
 use super::{DONE, Session, body, maybe, maybe_number, text};
-use crate::client::root_cause;
-use crate::failure::Failure;
-use crate::output::Format;
 use crate::policy_view::PolicyView;
 use citycode_service_kit::problem::Code;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::failure::root_cause;
+use citycode_terminal::output::Format;
 
 /// Flags of `verify`.
 #[derive(Args)]

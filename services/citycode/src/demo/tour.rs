@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Finding, Guide};
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 const OK: &str = "admit / ok";
 const DAY: i64 = 86_400;

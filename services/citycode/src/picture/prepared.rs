@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+use citycode_terminal::failure::Failure;
 
 /// The bit of a folder in which everybody renames and removes only what is theirs (`S_ISVTX`).
 const STICKY: u32 = 0o1000;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
 use crate::picture::{IssuedCode, Painter};
+use citycode_terminal::failure::Failure;
 
 /// A folder of prints.
 pub(super) struct Prints {

@@ -8,9 +8,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{VerifyArgs, json_lines, request, sign};
 use crate::commands::{DONE, Session};
-use crate::failure::Failure;
-use crate::output::{Sequence, note, printable};
 use crate::scan_lines::ScanLines;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{Sequence, note, printable};
 
 /// Lines on the way to the server at once.
 const LINES_AHEAD: usize = 256;

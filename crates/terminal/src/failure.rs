@@ -1,0 +1,300 @@
+//! What a command that failed says: one line for people, a problem object (RFC 9457) for programs, an exit code.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write as _;
+
+use citycode_service_kit::problem::{Code, Outcome};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::output::{Format, Output};
+
+/// Exit code of a command that was used wrongly.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code of a command that a rule refused, or of a verdict that does not admit.
+pub const EXIT_REFUSED: u8 = 3;
+/// Exit code of a command that could not find out.
+pub const EXIT_UNAVAILABLE: u8 = 5;
+/// Code of what went wrong on this machine: a file, a picture, a font.
+const LOCAL: &str = "local";
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    what: String,
+    why: String,
+    fix: Option<String>,
+    code: String,
+    exit: u8,
+    problem: Option<Value>,
+}
+
+impl Failure {
+    /// The command line asks for something that makes no sense; nothing was done.
+    pub fn usage(why: impl fmt::Display, fix: &str) -> Self {
+        Self::of_code(Code::InvalidRequest, "wrong usage", why, Some(fix))
+    }
+
+    /// Something of this machine failed, e.g. a file.
+    pub fn local(what: impl fmt::Display, why: impl fmt::Display, fix: &str) -> Self {
+        Self {
+            what: what.to_string(),
+            why: why.to_string(),
+            fix: Some(fix.to_owned()),
+            code: LOCAL.to_owned(),
+            exit: 1,
+            problem: None,
+        }
+    }
+
+    /// As [`Self::local`], for a file.
+    pub fn file(doing: &str, path: &std::path::Path, why: impl fmt::Display) -> Self {
+        Self::local(
+            format_args!("cannot {doing} {}", path.display()),
+            why,
+            "check the path, its rights and the space on the disk",
+        )
+    }
+
+    /// One of the stable codes, met on this side.
+    pub fn of_code(code: Code, what: impl fmt::Display, why: impl fmt::Display, fix: Option<&str>) -> Self {
+        Self {
+            what: what.to_string(),
+            why: why.to_string(),
+            fix: fix.or(code.advice()).map(str::to_owned),
+            code: code.as_str().to_owned(),
+            exit: code.exit_code(),
+            problem: None,
+        }
+    }
+
+    /// The problem object that a server answered. A code that this program does not know yet exits by its status.
+    pub fn from_problem(problem: Value) -> Self {
+        let text = |key: &str| problem.get(key).and_then(Value::as_str).map(str::to_owned);
+        let status = problem.get("status").and_then(Value::as_u64).unwrap_or(500);
+        let code = text("code").unwrap_or_else(|| Code::Internal.as_str().to_owned());
+        let known = Code::parse(&code);
+        Self {
+            what: text("title").unwrap_or_else(|| "the server refused".to_owned()),
+            why: text("detail").unwrap_or_else(|| format!("it gave no reason (HTTP status {status})")),
+            fix: text("fix").or_else(|| known.and_then(Code::advice).map(str::to_owned)),
+            exit: known.map_or_else(|| exit_of_status(status), Code::exit_code),
+            code,
+            problem: Some(problem),
+        }
+    }
+
+    /// The failure of what was to be done on this machine with a code that the server has issued.
+    #[must_use]
+    pub fn after_issue(self, code: &Value) -> Self {
+        let failed = Self {
+            what: format!("the code was issued, but {}", uncapitalised(&self.what)),
+            fix: Some(
+                "mend that and get the same code with 'citycode reprint', or issue it anew where its kind has no reprint"
+                    .to_owned(),
+            ),
+            exit: 1,
+            code: LOCAL.to_owned(),
+            problem: None,
+            ..self
+        };
+        let mut problem = failed.problem();
+        problem["issued"] = code.clone();
+        Self {
+            problem: Some(problem),
+            ..failed
+        }
+    }
+
+    /// An earlier attempt was sent and its answer lost: that this one could not do it, or was over a limit or under a token
+    /// that no longer holds, says nothing of that one.
+    #[must_use]
+    pub fn after_a_lost_answer(mut self) -> Self {
+        let says_nothing = [Code::Unavailable, Code::Internal, Code::RateLimited, Code::NotAllowed];
+        let could_not = says_nothing.iter().any(|code| self.exit == code.exit_code());
+        if let Some(problem) = self
+            .problem
+            .as_mut()
+            .filter(|problem| could_not && problem.get("outcome").is_some())
+        {
+            problem["outcome"] = json!(Outcome::Unknown.as_str());
+        }
+        self
+    }
+
+    /// What became of the change, where a server said that.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let outcome = self.problem.as_ref().and_then(|problem| problem.get("outcome"));
+        outcome.and_then(Value::as_str).and_then(Outcome::parse)
+    }
+
+    /// Says what to do about what became of the change that this command asked for.
+    #[must_use]
+    pub fn of_command(mut self, command_id: Option<Uuid>) -> Self {
+        let fix = match (self.outcome(), command_id) {
+            (Some(Outcome::Unknown), Some(id)) => {
+                format!(
+                    "it may have been done: run the same command again with --command-id {id}, which does nothing twice"
+                )
+            }
+            // Where a rule refused, that nothing was done goes without saying.
+            (Some(Outcome::NotDone), _) if self.exit == EXIT_UNAVAILABLE => {
+                format!(
+                    "nothing was changed, {}",
+                    uncapitalised(self.fix.as_deref().unwrap_or("try again"))
+                )
+            }
+            _ => return self,
+        };
+        if let Some(problem) = &mut self.problem {
+            problem["fix"] = json!(fix);
+        }
+        self.fix = Some(fix);
+        self
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        self.exit
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Why, in a sentence.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// The line for standard error: `citycode: WHAT: WHY, and what to do [code]`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = format!("citycode: {}: {}", uncapitalised(&self.what), uncapitalised(&self.why));
+        if let Some(fix) = &self.fix {
+            line.push_str(", ");
+            line.push_str(&uncapitalised(fix));
+        }
+        format!("{} [{}]", one_line(&line), one_line(&self.code))
+    }
+
+    /// The problem object for programs.
+    #[must_use]
+    pub fn problem(&self) -> Value {
+        self.problem.clone().unwrap_or_else(|| {
+            let mut object = json!({
+                "type": format!("urn:citycode:problem:{}", self.code),
+                "title": self.what,
+                "code": self.code,
+                "detail": self.why,
+            });
+            if let Some(fix) = &self.fix {
+                object["fix"] = json!(fix);
+            }
+            object
+        })
+    }
+
+    /// Says it on standard error, and on standard output where a program listens; gives the exit code.
+    pub fn report(&self, output: Output) -> u8 {
+        let _ = writeln!(std::io::stderr(), "{}", self.line());
+        if output.format != Format::Table && !output.is_complete() {
+            let _ = output.object(&self.problem());
+        }
+        self.exit
+    }
+}
+
+/// Says what is wrong with a command line, or prints the help that it asked for; gives the exit code.
+pub fn report_usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            return 0;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return EXIT_USAGE;
+        }
+        _ => {}
+    }
+    let failure = usage_failure(&error.to_string());
+    failure.report(Output::new(asked_format(arguments)))
+}
+
+/// clap says several lines: the error, hints, and the usage. The first two make one line; `--help` has the third.
+fn usage_failure(text: &str) -> Failure {
+    let told: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let why = told.join(" ");
+    Failure::usage(
+        why.trim_start_matches("error: "),
+        "see the command with --help for its flags and examples",
+    )
+}
+
+fn asked_format(arguments: &[OsString]) -> Format {
+    let asked = |value: &str| match value {
+        "json" => Some(Format::Json),
+        "ndjson" => Some(Format::Ndjson),
+        _ => None,
+    };
+    let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let joined = texts.iter().find_map(|text| text.strip_prefix("--output="));
+    let apart = texts
+        .iter()
+        .position(|text| *text == "--output")
+        .and_then(|at| texts.get(at + 1))
+        .copied();
+    joined.or(apart).and_then(asked).unwrap_or(Format::Table)
+}
+
+/// The text of the innermost source: the outer errors of an HTTP client only repeat the address.
+#[must_use]
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+fn exit_of_status(status: u64) -> u8 {
+    match status {
+        401 | 403 | 429 => Code::NotAllowed.exit_code(),
+        404 => Code::NotFound.exit_code(),
+        502..=504 => EXIT_UNAVAILABLE,
+        _ => 1,
+    }
+}
+
+/// What came from elsewhere may hold line ends or terminal commands: neither may reach the line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A sentence that is to stand inside another: without its full stop, and small, unless it starts with a name.
+fn uncapitalised(text: &str) -> String {
+    let text = text.trim().trim_end_matches('.');
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_ascii_uppercase() && (second.is_lowercase() || second == ' ') => {
+            first.to_ascii_lowercase().to_string() + &text[1..]
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

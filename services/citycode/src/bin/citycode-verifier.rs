@@ -1,9 +1,0 @@
-//! The program `citycode-verifier`.
-
-use std::process::ExitCode;
-
-use citycode::distributed::{self, Role};
-
-fn main() -> ExitCode {
-    distributed::main(Role::Verifier)
-}

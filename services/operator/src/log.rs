@@ -1,0 +1,246 @@
+//! `citycode log`: what stands at a position of the log, and the declaration that a message there is no commit.
+//!
+//! A foreign message confines its bucket (crates/event-store/src/foreign.rs). It may be a commit that was damaged, a
+//! revocation for example, so only a person ends that, once it is known that no commit stood there: the archive, the
+//! snapshots of followers and the commits after it are asked, and each can refuse.
+
+mod declare;
+mod evidence;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use citycode_domain::event::Event;
+use citycode_event_store::follow::chain_breaker;
+use citycode_event_store::{EventStore, Partition, Position, RecordedCommit, Revision, Sequence};
+use citycode_holder_log::events_of;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::problem::Code;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::migrate::Reach;
+use citycode_runtime::distributed::LOG_READERS_API;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::Output;
+
+/// Flags of `log`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  citycode log inspect 07/1523 --log tls://nats-1,tls://nats-2 --nkey-file archive.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log\n  citycode log declare-foreign 07/1523 --reason 'published with the leaked seed issuer.nk' --log tls://nats-1,tls://nats-2 --nkey-file restore.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log --snapshot /var/lib/citycode/verifier/projections/status\n\nOn servers with the accounts of `citycode secrets` the user `archive` inspects and the user `restore` declares."
+)]
+pub struct LogArgs {
+    #[command(subcommand)]
+    act: LogAct,
+}
+
+#[derive(Subcommand)]
+enum LogAct {
+    /// Show what stands at a position, and what the archive has there.
+    Inspect(InspectArgs),
+    /// Declare that a message is no commit and was none: all followers skip it, and its bucket takes appends again.
+    DeclareForeign(declare::DeclareArgs),
+}
+
+#[derive(Args)]
+struct InspectArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A position and where to look for it.
+#[derive(Args)]
+struct Place {
+    /// Partition and sequence, as logs and health name them, e.g. 07/1523.
+    #[arg(value_name = "PP/SEQ")]
+    position: ArgPosition,
+    /// The log: NATS servers (nats://HOST:PORT, several with commas), or a folder that no process has open.
+    #[arg(long, value_name = "PLACE", env = "CITYCODE_LOG")]
+    log: String,
+    /// The archive of the log: its folder, while no `citycode archive` has it open.
+    #[arg(long, value_name = "PLACE")]
+    archive: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A position on the command line.
+#[derive(Clone, Copy)]
+struct ArgPosition(Position);
+
+impl FromStr for ArgPosition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let said = || "a position is PP/SEQ: the partition in decimal and the sequence from 1, e.g. 07/1523".to_owned();
+        let (partition, sequence) = text.split_once('/').ok_or_else(said)?;
+        let partition = partition.parse().map_err(|_| said())?;
+        let sequence = sequence
+            .parse()
+            .ok()
+            .filter(|sequence| *sequence > 0)
+            .ok_or_else(said)?;
+        Ok(Self(Position {
+            partition: Partition(partition),
+            sequence: Sequence(sequence),
+        }))
+    }
+}
+
+/// Shows a position of the log, or declares a message there foreign.
+///
+/// # Errors
+/// [`Failure`] with what to do.
+pub async fn run(args: &LogArgs, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
+    match &args.act {
+        LogAct::Inspect(args) => inspect(args, output).await,
+        LogAct::DeclareForeign(args) => declare::run(args, output, clock).await,
+    }
+}
+
+impl Place {
+    fn position(&self) -> Position {
+        self.position.0
+    }
+
+    async fn open_log(&self, api: &str) -> Result<Arc<dyn EventStore>, Failure> {
+        self.reach.open_at(&self.log, None, api).await
+    }
+
+    /// The archive, of this very log.
+    async fn open_archive(&self, log: &dyn EventStore) -> Result<Option<Arc<dyn EventStore>>, Failure> {
+        let Some(place) = &self.archive else {
+            return Ok(None);
+        };
+        let archive = self.reach.open_at(place, None, LOG_READERS_API).await?;
+        if archive.log_id() != log.log_id() {
+            return Err(Failure::usage(
+                format_args!(
+                    "{place} is an archive of log {}, not of {}",
+                    archive.log_id(),
+                    log.log_id()
+                ),
+                "name the archive of this log",
+            ));
+        }
+        Ok(Some(archive))
+    }
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        "the log cannot be read there",
+        error,
+        Some("a damaged log is brought back from its archive; servers that do not answer are asked again"),
+    )
+}
+
+/// What stands at the position; a copy of an earlier commit is found to be foreign by its whole bucket.
+async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<RecordedCommit>, Failure> {
+    let read = store.read_at(position).await.map_err(|error| unreadable(&error))?;
+    let Some(recorded) = read else {
+        return Ok(None);
+    };
+    if recorded.foreign.is_some() {
+        return Ok(Some(recorded));
+    }
+    let copy = chain_breaker(store, &recorded)
+        .await
+        .map_err(|error| unreadable(&error))?;
+    Ok(Some(copy.unwrap_or(recorded)))
+}
+
+/// Where the declaration stands that names this message, if one does.
+async fn declared_at(store: &dyn EventStore, message: &RecordedCommit) -> Result<Option<Position>, Failure> {
+    // Followers pass over it as it is, and a day has thousands of them.
+    if store.layout().is_of_watermarks(message.bucket) {
+        return Ok(None);
+    }
+    let commits = store.read_bucket(message.bucket, Revision::EMPTY).await;
+    for commit in commits.map_err(|error| unreadable(&error))? {
+        if !citycode_event_store::foreign::is_declarations(&commit.commit.stream) {
+            continue;
+        }
+        let names = |event: &Event| {
+            matches!(event, Event::ForeignMessageDeclared(declared)
+                if declared.sequence == message.position.sequence.0 && declared.digest == message.hash.0)
+        };
+        if events_of(&commit)
+            .map_err(|error| unreadable(&error))?
+            .iter()
+            .any(names)
+        {
+            return Ok(Some(commit.position));
+        }
+    }
+    Ok(None)
+}
+
+fn described(recorded: Option<&RecordedCommit>) -> Value {
+    match recorded {
+        None => json!({ "stands": "nothing" }),
+        Some(RecordedCommit {
+            foreign: Some(message),
+            bucket,
+            ..
+        }) => json!({
+            "stands": "foreign",
+            "bucket": bucket.to_string(),
+            "digest": message.digest.to_string(),
+            "bytes": message.length,
+            "reason": message.reason,
+        }),
+        Some(commit) => json!({
+            "stands": "commit",
+            "bucket": commit.bucket.to_string(),
+            "digest": commit.hash.to_string(),
+            "previous": commit.previous_hash.to_string(),
+            "events": commit.commit.events.iter().map(|event| event.event_type.clone()).collect::<Vec<_>>(),
+            "decided_at": jiff::Timestamp::from_second(commit.commit.decided_at).map(|at| at.to_string()).ok(),
+        }),
+    }
+}
+
+fn said(described: &Value) -> String {
+    let text = |name: &str| described[name].as_str().unwrap_or_default().to_owned();
+    match text("stands").as_str() {
+        "foreign" => format!(
+            "a foreign message of {} bytes in bucket {}: {}; digest {}",
+            described["bytes"],
+            text("bucket"),
+            text("reason"),
+            text("digest")
+        ),
+        "commit" => format!(
+            "a commit of bucket {}: {}; hash {}",
+            text("bucket"),
+            described["events"],
+            text("digest")
+        ),
+        _ => "nothing: it ends before".to_owned(),
+    }
+}
+
+async fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
+    let position = args.place.position();
+    let log = args.place.open_log(LOG_READERS_API).await?;
+    let found = stands(&*log, position).await?;
+    let declared = match &found {
+        Some(message) if message.foreign.is_some() => declared_at(&*log, message).await?,
+        _ => None,
+    };
+    let (here, mut whole) = (described(found.as_ref()), json!({ "position": position.to_string() }));
+    let mut facts = vec![("position", position.to_string()), ("the log has", said(&here))];
+    whole["log"] = here;
+    if let Some(at) = declared {
+        whole["declared_at"] = json!(at.to_string());
+        facts.push(("declared at", at.to_string()));
+    }
+    if let Some(archive) = args.place.open_archive(&*log).await? {
+        let there = described(stands(&*archive, position).await?.as_ref());
+        facts.push(("the archive has", said(&there)));
+        whole["archive"] = there;
+    }
+    output.thing(&whole, &facts)
+}

@@ -1,0 +1,214 @@
+//! `citycode log declare-foreign`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use citycode_domain::event::{Event, ForeignMessageDeclared};
+use citycode_event_store::{
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, NewCommit, Position, ReaderVersion, RecordedCommit,
+    RequestDigest, foreign, message_id,
+};
+use citycode_jetstream::OWN_API;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::problem::Code;
+use clap::Args;
+use serde_json::json;
+
+use super::{Place, declared_at, evidence, stands, unreadable};
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::Output;
+
+/// Who declares, for the log.
+const ACTOR: &str = "operator";
+/// Longest reason in characters.
+const MAX_REASON: usize = 200;
+/// Digits in a row that may be a number of a person.
+const MANY_DIGITS: usize = 11;
+/// Repeats of an append whose fate is unknown; each waits as long as the engine does.
+const MAX_REPEATS: usize = 4;
+/// The reader version that knows declarations.
+const KNOWS_DECLARATIONS: ReaderVersion = ReaderVersion(2);
+
+#[derive(Args)]
+pub(super) struct DeclareArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Why it is known to be no commit, at most 200 characters. It stands in the log for ever: nothing personal.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// A snapshot of a follower (`projections/status` or `projections/register` in a state folder); several flags.
+    #[arg(long, value_name = "FILE")]
+    snapshot: Vec<PathBuf>,
+    /// There is no archive that could be asked.
+    #[arg(long, conflicts_with = "archive")]
+    no_archive: bool,
+    /// The archive ends before the position, and what it would have there is known from elsewhere.
+    #[arg(long, requires = "archive")]
+    archive_is_behind: bool,
+}
+
+pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
+    check(args)?;
+    let position = args.place.position();
+    let log = args.place.open_log(OWN_API).await?;
+    if log.minimum_reader() < KNOWS_DECLARATIONS {
+        return Err(Failure::usage(
+            format_args!(
+                "the log demands reader version {}, and declarations came with 2",
+                log.minimum_reader()
+            ),
+            "upgrade all services, then run: citycode provision --raise-minimum-reader",
+        ));
+    }
+    let message = foreign_at(&*log, position).await?;
+    if let Some(at) = declared_at(&*log, &message).await? {
+        return told(&message, at, output);
+    }
+    evidence::ask_archive(&args.place, args.archive_is_behind, &*log, &message).await?;
+    for snapshot in &args.snapshot {
+        evidence::ask_snapshot(snapshot, &*log, &message)?;
+    }
+    let tail = log
+        .bucket_tail(message.bucket)
+        .await
+        .map_err(|error| unreadable(&error))?;
+    let commit = declaration(&message, &args.reason, clock.now().0);
+    let at = append(&*log, commit, tail).await?;
+    // Whoever still has a writer's credential may have published between the two: then it follows no commit.
+    if declared_at(&*log, &message).await? != Some(at) {
+        return Err(Failure::of_code(
+            Code::Unavailable,
+            format_args!("the declaration at {at} took no effect: it does not follow its bucket's last commit"),
+            "something else was stored in its bucket meanwhile",
+            Some("take the leaked credential away, then declare the messages of the bucket again"),
+        ));
+    }
+    told(&message, at, output)
+}
+
+fn check(args: &DeclareArgs) -> Result<(), Failure> {
+    let reason = &args.reason;
+    let length = reason.chars().count();
+    if length == 0 || length > MAX_REASON || reason.chars().any(char::is_control) {
+        return Err(Failure::usage(
+            format_args!("a reason is one line of 1 to {MAX_REASON} characters, not {length}"),
+            "say in one line why the message is known to be no commit",
+        ));
+    }
+    let digits = reason.split(|character: char| !character.is_ascii_digit());
+    if digits.map(str::len).max().unwrap_or(0) >= MANY_DIGITS {
+        return Err(Failure::usage(
+            "the reason has a number as long as a person's",
+            "leave it out: the reason stands in the log for ever, in the clear",
+        ));
+    }
+    if args.place.archive.is_none() && !args.no_archive {
+        return Err(Failure::usage(
+            "nobody was named who could prove that a commit stood there",
+            "name the archive (--archive), or say that there is none (--no-archive)",
+        ));
+    }
+    Ok(())
+}
+
+/// The foreign message at the position.
+async fn foreign_at(log: &dyn EventStore, position: Position) -> Result<RecordedCommit, Failure> {
+    match stands(log, position).await? {
+        Some(message) if log.layout().is_of_watermarks(message.bucket) => Err(Failure::usage(
+            format_args!("{position} stands among the watermarks ({})", message.bucket),
+            "nothing is to be declared there: followers pass over what is no watermark",
+        )),
+        Some(message) if message.foreign.is_some() => Ok(message),
+        Some(_) => Err(Failure::usage(
+            format_args!("a valid commit stands at {position}"),
+            "only a message that is no commit can be declared: citycode log inspect",
+        )),
+        None => Err(Failure::usage(
+            format_args!("the log ends before {position}"),
+            "take the position from health or from a service's log",
+        )),
+    }
+}
+
+/// The same for the same message, so that asking again finds it.
+fn declaration(message: &RecordedCommit, reason: &str, now: i64) -> NewCommit {
+    let stream = foreign::stream(message.bucket);
+    let sequence = message.position.sequence.0;
+    let event = Event::ForeignMessageDeclared(ForeignMessageDeclared {
+        sequence,
+        digest: message.hash.0,
+        reason: reason.to_owned(),
+    });
+    let (event_type, version, payload) = citycode_wire::event::encode(&event);
+    let mut command_id = CommandId([0; 16]);
+    command_id.0[..8].copy_from_slice(&sequence.to_be_bytes());
+    command_id.0[8..].copy_from_slice(&message.hash.0[..8]);
+    NewCommit {
+        message_id: message_id(ACTOR, &stream, &command_id),
+        stream,
+        events: vec![EventData {
+            event_type: event_type.into(),
+            version,
+            payload: payload.into(),
+        }],
+        request_digest: RequestDigest(message.hash.0),
+        command_id,
+        actor: ACTOR.to_owned(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: now,
+        trace_context: None,
+    }
+}
+
+/// A crash after it leaves a declaration that was not shown: the same command finds it.
+async fn append(log: &dyn EventStore, commit: NewCommit, tail: BucketTail) -> Result<Position, Failure> {
+    let again = "run the same command again; it changes nothing twice";
+    for _ in 0..MAX_REPEATS {
+        match log.append_at(commit.clone(), tail).await {
+            Ok(AppendOutcome::Appended { position, .. }) => return Ok(position),
+            Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
+                let why = "something else was stored in its bucket meanwhile";
+                return Err(Failure::of_code(
+                    Code::Unavailable,
+                    "nothing was declared",
+                    why,
+                    Some(again),
+                ));
+            }
+            Ok(AppendOutcome::Unknown) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                return Err(Failure::of_code(
+                    Code::Unavailable,
+                    "nothing was declared",
+                    error,
+                    Some(again),
+                ));
+            }
+        }
+    }
+    let why = "the servers do not say what became of it";
+    Err(Failure::of_code(
+        Code::Unavailable,
+        "whether it is declared is not known",
+        why,
+        Some(again),
+    ))
+}
+
+fn told(message: &RecordedCommit, at: Position, output: Output) -> Result<(), Failure> {
+    let (position, bucket) = (message.position.to_string(), message.bucket.to_string());
+    let whole = json!({
+        "position": position,
+        "bucket": bucket,
+        "digest": message.hash.to_string(),
+        "declared_at": at.to_string(),
+    });
+    let facts = [
+        ("foreign message", position),
+        ("bucket", bucket),
+        ("digest", message.hash.to_string()),
+        ("declared at", at.to_string()),
+    ];
+    output.thing(&whole, &facts)
+}

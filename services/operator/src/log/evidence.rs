@@ -1,0 +1,72 @@
+//! Who can prove that a commit stood where a foreign message stands now.
+
+use std::fs::File;
+use std::path::Path;
+
+use citycode_event_store::{EventStore, RecordedCommit};
+use citycode_projection::foreign::{Witness, witness};
+
+use super::{Place, stands, unreadable};
+use citycode_runtime::wiring::snapshots::identity_of;
+use citycode_terminal::failure::Failure;
+
+fn proved(who: impl std::fmt::Display) -> Failure {
+    Failure::usage(
+        format_args!("{who} has a valid commit at this position: the message there is that commit, damaged"),
+        "bring the log back from its archive (docs/operations.md); a declaration would lose the change",
+    )
+}
+
+/// Asks the archive, if one is named.
+///
+/// One that ends before the position proves nothing, so it is refused unless `may_be_behind`.
+pub(super) async fn ask_archive(
+    place: &Place,
+    may_be_behind: bool,
+    log: &dyn EventStore,
+    message: &RecordedCommit,
+) -> Result<(), Failure> {
+    let Some(archive) = place.open_archive(log).await? else {
+        return Ok(());
+    };
+    match stands(&*archive, message.position).await? {
+        None if may_be_behind => Ok(()),
+        None => {
+            let partition = message.position.partition;
+            let heads = archive.heads().await.map_err(|error| unreadable(&error))?;
+            Err(Failure::usage(
+                format_args!(
+                    "the archive ends at {partition}/{}, before this position: it proves nothing",
+                    heads.sequence(partition)
+                ),
+                "name an archive that goes further, or say that this one is behind (--archive-is-behind)",
+            ))
+        }
+        Some(kept) if kept.foreign.is_some() && kept.hash == message.hash => Ok(()),
+        Some(kept) if kept.foreign.is_some() => Err(proved("the archive, which keeps another message there,")),
+        Some(_) => Err(proved("the archive")),
+    }
+}
+
+fn proves_nothing(path: &Path, why: &str) -> Failure {
+    Failure::usage(
+        format_args!("the snapshot {} {why}: it proves nothing", path.display()),
+        "name the snapshot of another follower, or leave this one out",
+    )
+}
+
+/// Asks one snapshot of a follower.
+pub(super) fn ask_snapshot(path: &Path, log: &dyn EventStore, message: &RecordedCommit) -> Result<(), Failure> {
+    let file = File::open(path).map_err(|error| Failure::file("read", path, error))?;
+    let position = message.position;
+    let said = witness(&identity_of(log), file, position.partition.0, position.sequence.0);
+    match said.map_err(|error| Failure::file("use", path, error))? {
+        Witness::NotReached => Err(proves_nothing(path, "ends before this position")),
+        Witness::Unknown => Err(proves_nothing(
+            path,
+            "was folded by an older release, which took copies of commits for commits",
+        )),
+        Witness::Foreign(known) if known.digest == message.hash.0 => Ok(()),
+        Witness::Foreign(_) | Witness::Commit => Err(proved(format_args!("the snapshot {}", path.display()))),
+    }
+}

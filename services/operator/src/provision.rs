@@ -1,0 +1,352 @@
+//! `citycode provision`: the event log, the vault, the streams of scan records, the register of used assertions and the
+//! places of shared snapshots of a city are made on its NATS servers, before its services start. Of the city's keys it
+//! needs those of scan records and of the register alone: the first issuer puts the vault's into it.
+
+mod lost;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use citycode_assertion_uses::UsesKey;
+use citycode_assertion_uses::jetstream::{self as uses, NewRegister, UsesConfig};
+use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
+use citycode_event_store_jetstream as jetstream;
+use citycode_projection::snapshot::ProjectionKind;
+use citycode_scan_records::day_of;
+use citycode_scan_records::jetstream::keeper::{self, NewScans};
+use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
+use citycode_service_kit::auth::LEEWAY_SECONDS;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::config::{self, Sources};
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
+use citycode_service_kit::problem::Code;
+use citycode_vault::jetstream::{self as vault, NewVault, Origin, VaultConfig};
+use clap::Args;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use citycode_runtime::distributed::{ASSERTION_USES_KEY, ServiceSettings};
+use citycode_runtime::up::BeginAnew;
+use citycode_runtime::wiring::StartError;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::{self, Output};
+
+/// What whoever provisioned a city with accounts is told.
+const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
+    vault-provision.nk, scans-provision.nk): take them off this machine until the next time. Whoever has them while a \
+    stream is missing may make it as they like.";
+/// How far clocks of the city's machines may be apart so that a register that is made beside a log that stood before takes
+/// nothing that another machine may have taken already.
+const CLOCKS_APART_SECONDS: i64 = 60;
+/// What whoever provisioned a city without a register is told.
+const NO_REGISTER: &str = "No register of used assertions was made: the folder `keys` has no assertion-uses.key, and no \
+    [assertion_provider] is configured here. Before a channel asks for assertions: `citycode secrets`, the new accounts.conf \
+    to the servers, and this again.";
+/// Its name to the servers.
+const CLIENT: &str = "citycode provision";
+
+/// Flags of `provision`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault], [scans] and `keys` count. Safe to run at every start."
+)]
+pub struct ProvisionArgs {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Partitions of a new log, fixed for ever.
+    #[arg(long, default_value_t = 16)]
+    partitions: u16,
+    /// Pages of each table of a new vault, fixed for ever; a power of two.
+    #[arg(long, default_value_t = 65_536)]
+    vault_pages: u32,
+    /// Make no vault.
+    #[arg(long)]
+    no_vault: bool,
+    /// Buckets of each day's registrations in new scan records, fixed for ever; a power of two.
+    #[arg(long, default_value_t = 4_096)]
+    scan_buckets: u32,
+    /// Make an empty vault although the log has commits: the one that was is lost and has no backup. The first issuer
+    /// suspends every living code before it serves anybody. LOGID, the log's identity, confirms it.
+    #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
+    begin_anew: Option<BeginAnew>,
+    /// Make an empty vault although the log has commits: `citycode vault import` brings its people next. No issuer serves
+    /// before that.
+    #[arg(long, conflicts_with = "no_vault")]
+    import_follows: bool,
+    /// Make no register of used assertions: for servers where no channel needs one, by accounts that give it no room.
+    #[arg(long)]
+    no_assertions: bool,
+    /// Make no streams of scan records.
+    #[arg(long)]
+    no_scans: bool,
+    /// Make nothing, and have the log demand programs of this release: an older program refuses it by name from then
+    /// on. Do it once every service, and the archive, runs this release; the new kinds of events are not written
+    /// before. With accounts, as the user `upgrade`.
+    #[arg(long)]
+    raise_minimum_reader: bool,
+    /// Seconds to wait for servers that are not there yet, or have no leader.
+    #[arg(long, default_value_t = 60)]
+    wait: u64,
+}
+
+/// Creates what a city needs on NATS servers, and checks what exists.
+///
+/// # Errors
+/// [`Failure`] with what to do.
+pub async fn run(
+    args: &ProvisionArgs,
+    output: Output,
+    clock: &dyn Clock,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
+    let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
+    if settings.log.servers.is_empty() {
+        return Err(not_made(
+            "nothing says where the servers are",
+            "name them in `log.servers`",
+        ));
+    }
+    let log = settings.log.log(CLIENT).map_err(StartError::into_failure)?;
+    if args.raise_minimum_reader {
+        return raise_minimum_reader(&log, output).await;
+    }
+    let origin = lost::refuse(args, &settings, &log).await?;
+    let new = jetstream::NewLog::new(
+        LogId(entropy.array()),
+        Layout::new(args.partitions, Layout::default().buckets_per_partition())
+            .map_err(|error| not_made(error, "choose another number of partitions"))?,
+    );
+    let (log_id, minimum_reader) = provision_log(args, &log, &new).await?;
+    provision_snapshots(args, &log).await?;
+    if !args.no_vault {
+        provision_vault(args, &settings, (log_id, origin), &**entropy).await?;
+    }
+    if !args.no_scans {
+        provision_scans(args, &settings, log_id, clock, entropy).await?;
+    }
+    let is_new = log_id == new.log_id;
+    let assertions = !args.no_assertions
+        && provision_assertions(args, &settings, &log, (log_id, is_new), (clock, &**entropy)).await?;
+    let whole = json!({
+        "log_id": log_id.to_string(),
+        "new": is_new,
+        "minimum_reader": minimum_reader.0,
+        "vault": !args.no_vault,
+        "scans": !args.no_scans,
+        "assertions": assertions,
+    });
+    let facts = [
+        ("log", log_id.to_string()),
+        (
+            "made",
+            if is_new {
+                "now"
+            } else {
+                "before; it was checked and kept"
+            }
+            .to_owned(),
+        ),
+        ("read by programs of version", demanded(minimum_reader)),
+    ];
+    if settings.log.nkey_file.is_some() {
+        output::note(SEEDS_NO_LONGER_NEEDED);
+    }
+    output.thing(&whole, &facts)
+}
+
+async fn provision_log(
+    args: &ProvisionArgs,
+    log: &jetstream::Config,
+    new: &jetstream::NewLog,
+) -> Result<(LogId, ReaderVersion), Failure> {
+    let made = patiently(
+        args.wait,
+        || jetstream::provision(log, new),
+        jetstream::ProvisionError::may_pass,
+    )
+    .await;
+    let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
+    // Opened as a service will open it, so that what would keep one from starting is said now.
+    let opened = jetstream::JetStreamEventStore::open(log).await;
+    let store = opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    Ok((log_id, store.minimum_reader()))
+}
+
+async fn provision_snapshots(args: &ProvisionArgs, log: &jetstream::Config) -> Result<(), Failure> {
+    for kind in [ProjectionKind::Status, ProjectionKind::Register] {
+        let (connection, replicas) = (&log.connection, log.replicas);
+        let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
+        let may_pass = citycode_shared_snapshot::ProvisionError::may_pass;
+        let made = patiently(args.wait, provision, may_pass).await;
+        made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
+    }
+    Ok(())
+}
+
+/// Raises a log that stands, and makes nothing.
+async fn raise_minimum_reader(log: &jetstream::Config, output: Output) -> Result<(), Failure> {
+    let opened = jetstream::JetStreamEventStore::open(log).await;
+    let store = opened.map_err(|error| unavailable("the event log cannot be used", &error))?;
+    let before = store.minimum_reader();
+    let raised = store.raise_minimum_reader(ReaderVersion::CURRENT).await;
+    let now = raised.map_err(|error| {
+        Failure::of_code(
+            Code::Unavailable,
+            format_args!("the log's minimum reader version was not raised"),
+            error,
+            Some("ask as a user who may change the log's streams (of `citycode secrets`: `upgrade`), and run it again"),
+        )
+    })?;
+    let log_id = store.log_id().to_string();
+    let whole = json!({ "log_id": log_id, "minimum_reader": now.0, "before": before.0 });
+    output.thing(
+        &whole,
+        &[("log", log_id), ("read by programs of version", demanded(now))],
+    )
+}
+
+/// The version that the log demands, and what to do where it can be raised.
+fn demanded(minimum_reader: ReaderVersion) -> String {
+    if minimum_reader < ReaderVersion::CURRENT {
+        return format!("{minimum_reader} and later; once all services run this release: --raise-minimum-reader");
+    }
+    format!("{minimum_reader} and later")
+}
+
+async fn provision_vault(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    (log_id, origin): (LogId, Origin),
+    entropy: &dyn Entropy,
+) -> Result<(), Failure> {
+    let servers = settings.vault();
+    let config = VaultConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: Some(log_id.0),
+    };
+    let new = NewVault {
+        vault_id: entropy.array(),
+        log_id: log_id.0,
+        pages: args.vault_pages,
+        origin,
+    };
+    let provision = || vault::provision(&config, &new);
+    let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the vault was not made", &error))
+}
+
+/// Whether there is a register. One beside a log that stood before takes no assertions of the time before it: services of
+/// an earlier release remembered for themselves which were used.
+///
+/// A city that was made before there was a register has neither its key nor room for it. Where no provider is named either
+/// that is no mistake.
+async fn provision_assertions(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log: &jetstream::Config,
+    (log_id, is_new): (LogId, bool),
+    (clock, entropy): (&dyn Clock, &dyn Entropy),
+) -> Result<bool, Failure> {
+    let keys = settings.keys.as_ref();
+    let has_key = keys.is_some_and(|folder| folder.join(ASSERTION_USES_KEY).exists());
+    if !has_key && settings.assertion_provider.is_none() {
+        output::note(NO_REGISTER);
+        return Ok(false);
+    }
+    let key = UsesKey::new(secret(settings, ASSERTION_USES_KEY)?);
+    let config = UsesConfig {
+        connection: log.connection.clone(),
+        replicas: log.replicas,
+        log_id: log_id.0,
+    };
+    // Drawn and looked up at each attempt: assertions are taken elsewhere while this one waits.
+    let provision = async || {
+        let beginning = clock.now().plus(LEEWAY_SECONDS + CLOCKS_APART_SECONDS).0;
+        let new = NewRegister {
+            id: entropy.array(),
+            takes_from: if is_new { 0 } else { beginning },
+        };
+        uses::provision(&config, &key, &new).await
+    };
+    let made = patiently(args.wait, provision, uses::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the register of used assertions was not made", &error))?;
+    Ok(true)
+}
+
+async fn provision_scans(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log_id: LogId,
+    clock: &dyn Clock,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let secrets = KeeperSecrets {
+        records: secret(settings, "scan-records.key")?,
+        archive: secret(settings, "scan-archive.key")?,
+    };
+    let servers = settings.scans();
+    let config = ScansConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        expected_log_id: Some(log_id.0),
+    };
+    let new = NewScans {
+        log_id: log_id.0,
+        buckets: args.scan_buckets,
+    };
+    let entropy = Arc::clone(entropy);
+    let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
+    let today = day_of(clock.now().0).map_err(|error| not_made(error, "set the clock"))?;
+    // On servers with accounts its user may make the stream of keys alone; the days are made by audit services.
+    let keys_alone = servers.nkey_file.is_some();
+    let provision = async || match keys_alone {
+        true => keeper::provision_keys(&config, &new, &secrets).await,
+        false => keeper::provision(&config, &new, &secrets, random.clone(), today).await,
+    };
+    let made = patiently(args.wait, provision, scans::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the streams of scan records were not made", &error))
+}
+
+/// A secret of the city's by its file's name.
+fn secret(settings: &ServiceSettings, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let folder = settings.keys.as_ref();
+    let folder =
+        folder.ok_or_else(|| not_made("nothing says where the city's keys are", "name their folder in `keys`"))?;
+    files::read_secret(&folder.join(name)).map_err(|error| StartError::File(error).into_failure())
+}
+
+/// Tries once a second, as long as waiting may help; no attempt begins once so many seconds are over.
+async fn patiently<T, E: std::fmt::Display>(
+    seconds: u64,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    may_pass: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let second = std::time::Duration::from_secs(1);
+    let mut deadline = std::pin::pin!(tokio::time::sleep(second * u32::try_from(seconds).unwrap_or(u32::MAX)));
+    loop {
+        let ended = attempt().await;
+        let is_over = seconds == 0 || futures::poll!(&mut deadline).is_ready();
+        match ended {
+            Err(error) if may_pass(&error) && !is_over => tracing::info!(%error, "waiting"),
+            ended => return ended,
+        }
+        tokio::time::sleep(second).await;
+    }
+}
+
+fn not_made(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
+    Failure::local("nothing was made", why, what_to_do)
+}
+
+fn unavailable(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        format_args!("{what}"),
+        error,
+        Some("mend that and run it again; what was made stands"),
+    )
+}

@@ -1,0 +1,278 @@
+//! `citycode secrets`: every key, credential and certificate that a city on NATS servers needs, made in one folder.
+//!
+//! ```text
+//! DIR/                      0700, every file with something secret in it 0600
+//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk, upgrade.nk and vault-backup.nk are no service's
+//!   nats/verifier-N.nk      with --instances: a seed for each verifier, so that none can crowd out another
+//!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
+//!   tls/ca.pem ca.key       a certification authority for this city alone
+//!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
+//!   tls/services-ca.pem services-ca.key      an authority for certificates between services
+//!   tls/SERVICE.pem SERVICE.key              issuer, revocation, verifier, audit: they may be called
+//!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
+//!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
+//!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
+//!                           that instances share; list-names.key: how issuers name status lists;
+//!                           assertion-uses.key: how used assertions are registered
+//!                           of the master key: vault-revocation.key vault-index.key, for services that need less of
+//!                           the vault
+//!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
+//!                           admin.token, new at each run
+//! ```
+//! What stands there is kept: run again it completes what is missing, and says which it made. A city with an identity
+//! provider or certificates of its own uses those instead.
+
+mod accounts;
+mod tls;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_SECONDS, Role};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files;
+use citycode_token::SigningKey;
+use citycode_vault::jetstream::{index_key, revocation_key};
+use clap::Args;
+use data_encoding::HEXLOWER;
+use nkeys::{KeyPair, KeyPairType};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use accounts::{Shape, User};
+use citycode_runtime::distributed::ASSERTION_USES_KEY as ASSERTION_USES;
+use citycode_terminal::failure::Failure;
+use citycode_terminal::output::Output;
+
+const CITY_KEYS: [&str; 10] = [
+    "vault-master.key",
+    "id-check.key",
+    "list-names.key",
+    ASSERTION_USES,
+    "status-signing.key",
+    "scan-records.key",
+    "scan-archive.key",
+    SNAPSHOT_SIGNING,
+    "status-snapshot.key",
+    "register-snapshot.key",
+];
+const SNAPSHOT_SIGNING: &str = "snapshot-signing.key";
+const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
+
+/// Flags of `secrets`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. No machine of the city needs nats/restore.nk, nats/upgrade.nk or nats/vault-backup.nk; the seeds of `citycode provision` are needed while it runs and no longer."
+)]
+pub struct SecretsArgs {
+    /// The folder; made if absent.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// A name or address under which NATS servers are reached, for their certificate; one flag for each.
+    #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+    host: Vec<String>,
+    /// Who calls services, for a certificate each where services ask for one; one flag for each.
+    #[arg(long, value_name = "NAME", default_values_t = ["portal".to_owned()])]
+    client: Vec<String>,
+    /// Partitions of the log, as `citycode provision` is told; what NATS users may is said by the streams' names.
+    /// Remembered in nats/accounts.conf; 16 at first.
+    #[arg(long, value_name = "N", overrides_with = "partitions")]
+    partitions: Option<u16>,
+    /// Verifiers that get a seed of their own, nats/verifier-1.nk and on: a stolen one then keeps no other from proving
+    /// that it is fresh. Remembered likewise; without it all share nats/verifier.nk.
+    #[arg(long, value_name = "N")]
+    instances: Option<u16>,
+    /// Days that scan records are kept, as `scan_retention_days` of the audit services: their account may have streams
+    /// for no more. Remembered likewise; 30 at first.
+    #[arg(long, value_name = "DAYS")]
+    scan_retention_days: Option<u16>,
+    /// Also make the master key that comes next, `keys/vault-master.next.key`, and what is derived from it: see
+    /// `citycode vault rotate-master`.
+    #[arg(long)]
+    next_master: bool,
+}
+
+/// Files that were made, and those that stood there.
+#[derive(Default)]
+struct Made {
+    new: Vec<String>,
+    kept: Vec<String>,
+}
+
+/// Writes the keys, credentials and certificates of a city into a new folder.
+///
+/// # Errors
+/// [`Failure`] with what to do.
+pub fn run(
+    args: &SecretsArgs,
+    output: Output,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(), Failure> {
+    let mut made = Made::default();
+    folder(&args.dir)?;
+    let conf = args.dir.join("nats/accounts.conf");
+    let shape = args.shape(&conf)?;
+    let users = made.users(&args.dir.join("nats"), &shape, &**entropy)?;
+    let keys = args.dir.join("keys");
+    folder(&keys)?;
+    for name in CITY_KEYS {
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+        made.file(&keys.join(name), || Ok(key.to_vec()))?;
+    }
+    made.snapshot_signers(&keys)?;
+    made.of_master(&keys, "")?;
+    if args.next_master {
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+        made.file(&keys.join("vault-master.next.key"), || Ok(key.to_vec()))?;
+        made.of_master(&keys, ".next")?;
+    }
+    made.access(&args.dir.join("access"), &**clock, &**entropy)?;
+    tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
+    // Without a secret, and always the users' that stand there.
+    let written = files::write_atomic(
+        &conf,
+        accounts::conf(&users, &shape).as_bytes(),
+        files::PRIVATE_FILE_MODE,
+    );
+    written.map_err(|error| Failure::file("write", &conf, error))?;
+    let whole = json!({
+        "folder": args.dir.display().to_string(),
+        "made": made.new,
+        "kept": made.kept,
+        "partitions": shape.partitions,
+        "instances": shape.instances,
+        "scan_retention_days": shape.scan_retention_days,
+    });
+    let facts = [
+        ("folder", args.dir.display().to_string()),
+        ("made now", made.new.len().to_string()),
+        ("kept", made.kept.len().to_string()),
+        ("partitions of the log", shape.partitions.to_string()),
+        ("verifiers with a seed of their own", shape.instances.to_string()),
+        ("days that scan records are kept", shape.scan_retention_days.to_string()),
+    ];
+    output.thing(&whole, &facts)
+}
+
+impl SecretsArgs {
+    /// What this city's accounts name: as told now, else as the run before was told.
+    fn shape(&self, conf: &Path) -> Result<Shape, Failure> {
+        let before = match std::fs::read_to_string(conf) {
+            Ok(text) => Shape::remembered(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Shape::default(),
+            Err(error) => return Err(Failure::file("read", conf, error)),
+        };
+        let shape = Shape {
+            partitions: self.partitions.unwrap_or(before.partitions),
+            instances: self.instances.unwrap_or(before.instances),
+            scan_retention_days: self.scan_retention_days.unwrap_or(before.scan_retention_days),
+        };
+        match shape.complaint() {
+            None => Ok(shape),
+            Some(complaint) => Err(Failure::local("nothing was made", complaint, "choose another number")),
+        }
+    }
+}
+
+impl Made {
+    /// A private file, made if there is none: whole or absent.
+    fn file(&mut self, path: &Path, make: impl FnOnce() -> Result<Vec<u8>, Failure>) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        if path.exists() {
+            self.kept.push(name);
+            return Ok(());
+        }
+        let bytes = Zeroizing::new(make()?);
+        let written = files::write_atomic(path, &bytes, files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", path, error))?;
+        self.new.push(name);
+        Ok(())
+    }
+
+    /// What services get that need less of the vault than its master key opens.
+    fn of_master(&mut self, keys: &Path, which: &str) -> Result<(), Failure> {
+        let path = keys.join(format!("vault-master{which}.key"));
+        let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
+        self.file(&keys.join(format!("vault-revocation{which}.key")), || {
+            Ok(revocation_key(&master).to_vec())
+        })?;
+        self.file(&keys.join(format!("vault-index{which}.key")), || {
+            Ok(index_key(&master).to_vec())
+        })
+    }
+
+    /// Seeds of all users; their public keys by name.
+    fn users(
+        &mut self,
+        folder_of_seeds: &Path,
+        shape: &Shape,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<(User, String)>, Failure> {
+        folder(folder_of_seeds)?;
+        let mut users = Vec::new();
+        for user in accounts::users(shape) {
+            let path = folder_of_seeds.join(format!("{}.nk", user.name));
+            self.file(&path, || {
+                let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
+                let user = KeyPair::new_from_raw(KeyPairType::User, *seed).and_then(|pair| pair.seed());
+                user.map(String::into_bytes)
+                    .map_err(|error| Failure::local("no NKEY was made", error, "report this"))
+            })?;
+            let seed = files::read_private(&path).map_err(|error| Failure::file("read", &path, error))?;
+            let seed = Zeroizing::new(String::from_utf8_lossy(&seed).trim().to_owned());
+            let pair = KeyPair::from_seed(&seed);
+            let pair = pair.map_err(|error| Failure::file("use", &path, error))?;
+            users.push((user, pair.public_key()));
+        }
+        Ok(users)
+    }
+
+    /// The public half of the key that signs shared snapshots stands first in the list that readers get. Others stay
+    /// behind it, so that what an older key signed is taken until somebody removes its line.
+    fn snapshot_signers(&mut self, keys: &Path) -> Result<(), Failure> {
+        let (secret, list) = (keys.join(SNAPSHOT_SIGNING), keys.join(SNAPSHOT_SIGNERS));
+        let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;
+        let public = HEXLOWER.encode(&SigningKey::from_seed(*seed).public_key());
+        let known = match list.exists() {
+            true => files::read_private(&list).map_err(|error| Failure::file("read", &list, error))?,
+            false => Zeroizing::default(),
+        };
+        let known = String::from_utf8_lossy(&known);
+        if known.split_ascii_whitespace().any(|line| line == public) {
+            self.kept.push(list.display().to_string());
+            return Ok(());
+        }
+        let text = format!("{public}\n{known}");
+        let written = files::write_atomic(&list, text.as_bytes(), files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", &list, error))?;
+        self.new.push(list.display().to_string());
+        Ok(())
+    }
+
+    fn access(&mut self, path: &Path, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::local("no access authority was made", error, "mend that");
+        let authority = LocalAuthority::create_or_open(path, entropy).map_err(|error| failed(&error))?;
+        self.file(&path.join("jwks.json"), || Ok(authority.jwks().into_bytes()))?;
+        self.file(&path.join("issuer"), || Ok(authority.issuer().into_bytes()))?;
+        // New each time: it lives as long as services let any token live.
+        let grant = Grant {
+            subject: "operator",
+            roles: &[Role::Admin],
+            card_reader: true,
+            local_only: false,
+            lifetime_seconds: MAX_LIFETIME_SECONDS,
+        };
+        let token = authority
+            .mint(&grant, AUDIENCE, clock.now())
+            .map_err(|error| failed(&error))?;
+        let file = path.join("admin.token");
+        let written = files::write_atomic(&file, token.as_bytes(), files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", &file, error))
+    }
+}
+
+fn folder(path: &Path) -> Result<(), Failure> {
+    files::create_private_dir(path).map_err(|error| Failure::file("make", path, error))
+}

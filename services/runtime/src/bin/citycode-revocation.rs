@@ -1,0 +1,9 @@
+//! The program `citycode-revocation`.
+
+use std::process::ExitCode;
+
+use citycode_runtime::distributed::{self, Role};
+
+fn main() -> ExitCode {
+    distributed::main(Role::Revocation)
+}

@@ -1,0 +1,161 @@
+//! What `up` and the services apart are both put together from: folds that follow the log, their snapshots, and the
+//! services behind authentication.
+
+pub mod endpoints;
+pub mod following;
+pub(crate) mod lag;
+pub(crate) mod measured;
+pub mod metric_list;
+pub mod snapshots;
+pub(crate) mod state_metrics;
+pub(crate) mod status_fold;
+pub mod unknown_holders;
+pub mod vault_age;
+pub(crate) mod verifying;
+pub(crate) mod writing;
+
+use std::sync::Arc;
+
+use citycode_acts::AssertionDesk;
+use citycode_assertion_uses::AssertionUses;
+use citycode_event_store::follow::FollowError;
+use citycode_service_kit::assertion::Assertions;
+use citycode_service_kit::auth::{AUDIENCE, TrustedKeys};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::config;
+use citycode_service_kit::entropy::Entropy;
+use serde::Deserialize;
+
+use citycode_terminal::failure::Failure;
+
+/// What services are started with, beside their settings.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Surroundings {
+    /// The randomness as engines take it.
+    pub fn fill_random(&self) -> citycode_vault::FillRandom {
+        let entropy = Arc::clone(&self.entropy);
+        Arc::new(move |bytes| entropy.fill(bytes))
+    }
+}
+
+/// An identity provider: its name in `iss`, and where its public keys stand.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityProvider {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// A JWKS file (RFC 7517) with its public keys.
+    pub jwks_file: std::path::PathBuf,
+}
+
+/// Why a system or a service does not start. Each says what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's sentence says what it is")]
+pub enum StartError {
+    #[error("the configuration is refused: {0}")]
+    Config(#[from] config::ConfigError),
+    #[error("the configuration is in order, but not what it names: {}", .0.join("; "))]
+    NamedFiles(Vec<String>),
+    #[error("the policy is refused: {0}")]
+    Policy(#[from] citycode_policy_file::PolicyFileError),
+    #[error("the data folder cannot be used: {0}")]
+    Folder(#[from] crate::up::DataFolderError),
+    #[error("the data folder cannot be used: {0}")]
+    Part(#[from] crate::up::PartError),
+    #[error("the folder of this service's state cannot be used: {0}")]
+    State(#[from] crate::distributed::StateFolderError),
+    #[error("there is no home folder to keep data in: name a folder with --data")]
+    NoHome,
+    #[error("the event log cannot be used: {0}")]
+    Open(#[from] citycode_event_store_embedded::OpenError),
+    #[error("the event log cannot be used: {0}")]
+    OpenServers(#[from] citycode_event_store_jetstream::OpenError),
+    #[error("the event log cannot be read: {0}")]
+    Read(#[from] citycode_event_store::ReadError),
+    #[error("the event log cannot be folded: {0}")]
+    Log(String),
+    #[error("the event log cannot be followed: {0}")]
+    Follow(FollowError),
+    #[error(transparent)]
+    Keys(#[from] citycode_issuer::KeyFolderError),
+    #[error(transparent)]
+    File(#[from] citycode_service_kit::files::FileError),
+    #[error("the master key file must hold exactly 32 bytes")]
+    MasterKeyLength,
+    #[error("{} holds no list of public keys: put the one there that `citycode secrets` made", .0.display())]
+    SnapshotSigners(std::path::PathBuf),
+    #[error(transparent)]
+    Authority(#[from] citycode_service_kit::auth::LocalAuthorityError),
+    #[error("the issued access tokens cannot be used: {0}")]
+    IssuedTokens(#[from] citycode_service_kit::auth::IssuedError),
+    #[error("the identity provider's keys are refused: {0}")]
+    Trust(#[from] citycode_service_kit::auth::KeyError),
+    #[error(transparent)]
+    Vault(#[from] citycode_vault::VaultError),
+    #[error("the vault cannot be used: {0}")]
+    OpenVault(citycode_vault::jetstream::OpenError),
+    #[error(
+        "the part `vault` is older than the event log: {0}. Bring back the newest backup of the vault; if this is the newest, \
+         stop every issuer and run `citycode vault suspend-unknown` (docs/operations/city.md, \"Restoring from the archive\")"
+    )]
+    VaultOlder(String),
+    #[error("the scan records cannot be used: {0}")]
+    OpenScans(citycode_scan_records::jetstream::OpenError),
+    #[error("the register of used assertions cannot be used: {0}")]
+    AssertionUses(#[from] citycode_assertion_uses::Unavailable),
+    #[error(transparent)]
+    Serve(#[from] citycode_service_kit::serve::ServeError),
+    #[error("the address of a service cannot be used: {0}")]
+    Connect(#[from] citycode_portal::ConnectError),
+    #[error("no signing key could be made: {}", .0.detail())]
+    FirstKey(citycode_service_kit::problem::Problem),
+    #[error("{0}")]
+    Verifier(String),
+    #[error("the system's signals cannot be heard: {0}")]
+    Signals(std::io::Error),
+    #[error("stopped while starting")]
+    Interrupted,
+}
+
+impl StartError {
+    /// What a person at the terminal gets.
+    pub fn into_failure(self) -> Failure {
+        let interrupted = matches!(self, Self::Interrupted);
+        // What lies beneath says why, e.g. that the address is in use.
+        let beneath = std::iter::successors(std::error::Error::source(&self), |error| error.source());
+        let why = beneath.fold(self.to_string(), |said, error| {
+            let more = error.to_string();
+            if said.contains(&more) {
+                said
+            } else {
+                format!("{said}: {more}")
+            }
+        });
+        Failure::local(
+            "the system does not start",
+            why,
+            if interrupted {
+                "start it again"
+            } else {
+                "mend that and start again"
+            },
+        )
+    }
+}
+
+/// Takes assertions that a person was authenticated, as this provider signs them, each once by this register.
+pub(crate) fn assertion_desk(
+    provider: &IdentityProvider,
+    uses: Arc<dyn AssertionUses>,
+) -> Result<AssertionDesk, StartError> {
+    let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+    let assertions = Assertions::new(AUDIENCE, trusted);
+    Ok(AssertionDesk { assertions, uses })
+}

@@ -1,0 +1,93 @@
+//! The services' gRPC APIs behind authentication, and what every port serves beside them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use citycode_audit::Audit;
+use citycode_audit::grpc::AuditGrpc;
+use citycode_issuer::Issuer;
+use citycode_issuer::grpc::IssuerGrpc;
+use citycode_revocation::Revocation;
+use citycode_revocation::grpc::RevocationGrpc;
+use citycode_service_kit::auth::{AccessTokens, Authenticate, AuthenticateService};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::metrics_endpoint;
+use citycode_service_kit::serve::MAX_GRPC_MESSAGE_BYTES;
+use citycode_service_kit::shutdown::Signal;
+use citycode_verifier::Verifier;
+use citycode_verifier::grpc::VerifierGrpc;
+use citycode_wire::proto::audit::v1::audit_service_server::AuditServiceServer;
+use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerServiceServer;
+use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationServiceServer;
+use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierServiceServer;
+use tower::Layer as _;
+
+/// The issuer's name in gRPC health checks.
+pub const ISSUER: &str = "citycode.issuer.v1.IssuerService";
+/// The name of revocation in gRPC health checks.
+pub const REVOCATION: &str = "citycode.revocation.v1.RevocationService";
+/// The verifier's name in gRPC health checks.
+pub const VERIFIER: &str = "citycode.verifier.v1.VerifierService";
+/// The name of audit in gRPC health checks.
+pub const AUDIT: &str = "citycode.audit.v1.AuditService";
+
+/// Methods that need no token.
+const PUBLIC: [&str; 4] = [
+    "/citycode.issuer.v1.IssuerService/ListKeys",
+    "/citycode.revocation.v1.RevocationService/GetStatusList",
+    "/citycode.revocation.v1.RevocationService/ListStatusLists",
+    "/citycode.revocation.v1.RevocationService/ListStatusKeys",
+];
+
+/// How the callers of every service are authenticated: from the head of a call, so that nobody without a token makes
+/// a service read and decode a body.
+pub fn authenticate(tokens: &Arc<AccessTokens>, clock: &Arc<dyn Clock>) -> Authenticate {
+    Authenticate::required(Arc::clone(tokens), Arc::clone(clock)).but_public(&PUBLIC)
+}
+
+/// The issuer.
+pub fn issuer(
+    issuer: &Arc<Issuer>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<IssuerServiceServer<IssuerGrpc>> {
+    let server = IssuerServiceServer::new(IssuerGrpc(Arc::clone(issuer)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// Revocation, as [`issuer`].
+pub fn revocation(
+    revocation: &Arc<Revocation>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<RevocationServiceServer<RevocationGrpc>> {
+    let server = RevocationServiceServer::new(RevocationGrpc(Arc::clone(revocation)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// A verifier, as [`issuer`].
+pub fn verifier(
+    verifier: &Arc<Verifier>,
+    authenticate: &Authenticate,
+) -> AuthenticateService<VerifierServiceServer<VerifierGrpc>> {
+    let server = VerifierServiceServer::new(VerifierGrpc(Arc::clone(verifier)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// Audit, as [`issuer`].
+pub fn audit(audit: &Arc<Audit>, authenticate: &Authenticate) -> AuthenticateService<AuditServiceServer<AuditGrpc>> {
+    let server = AuditServiceServer::new(AuditGrpc(Arc::clone(audit)));
+    authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
+}
+
+/// `/metrics`, kept up until the signal; nothing where there is no recorder.
+pub fn metrics_routes(stopped: &Signal) -> Router {
+    match metrics_endpoint::install() {
+        Ok(metrics) => {
+            tokio::spawn(metrics.clone().keep_up(stopped.clone()));
+            metrics.routes()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "there are no metrics");
+            Router::new()
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Folds that follow the log, each in a task of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use citycode_audit::{Audit, AuditIndex};
+use citycode_domain::policy::Policy;
+use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, StreamName, foreign};
+use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
+use citycode_issuer::{Erased, ErasureQueue};
+use citycode_projection::register::HolderRegister;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::health::Component;
+use citycode_service_kit::repeated::RepeatedInCalls;
+use citycode_vault::{Vault, VaultError};
+use tokio::task::JoinHandle;
+
+use super::StartError;
+use super::lag::Lag;
+use super::snapshots::RegisterSnapshot;
+
+/// The projection that scans look at, as [`Lag`] names it.
+const VERIFIER: &str = "verifier";
+/// Confined buckets that health names.
+const MOST_NAMED: usize = 8;
+
+/// Follows the log in a task of its own, tells health how it goes, and measures how far behind it is.
+pub fn spawn_follower(
+    store: &Arc<dyn EventStore>,
+    fold: impl Fold + 'static,
+    progress: &Progress,
+    health: Component,
+    lag: Lag,
+) -> JoinHandle<()> {
+    let (store, progress) = (Arc::clone(store), progress.clone());
+    health.starting("the log is being folded");
+    let mut fold = Reported::of(fold, health.clone(), lag.projection(), store.layout());
+    tokio::spawn(async move {
+        let error = tokio::select! {
+            error = follow(&*store, &mut fold, &progress) => error,
+            never = lag.keep_measuring(&*store, &progress) => match never {},
+        };
+        metrics::counter!("citycode_followers_stopped_total").increment(1);
+        tracing::error!(%error, "FOLLOWING THE LOG STOPPED: what is known only gets older from here");
+        // No restart mends a log. Whoever only reads still answers by what it knows (R24).
+        health.stopped(error.to_string());
+    })
+}
+
+/// A fold that tells of foreign messages: in the log, among the numbers, and in health.
+struct Reported<F> {
+    fold: F,
+    health: Component,
+    projection: &'static str,
+    /// The bucket of signing keys.
+    keys: BucketId,
+    live: bool,
+}
+
+impl<F: Fold> Reported<F> {
+    fn of(fold: F, health: Component, projection: &'static str, layout: Layout) -> Self {
+        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        Self {
+            fold,
+            health,
+            projection,
+            keys: layout.bucket_of(&keys),
+            live: false,
+        }
+    }
+
+    /// What is confined, in health: the rest goes on.
+    fn tell(&self) {
+        let confined = self.fold.confined();
+        metrics::gauge!("citycode_log_confined_buckets", "projection" => self.projection)
+            .set(u32::try_from(confined.len()).map_or(f64::MAX, f64::from));
+        if !self.live {
+            return;
+        }
+        if confined.is_empty() {
+            self.health.ready();
+        } else {
+            let buckets: Vec<String> = confined.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+            let said = format!(
+                "foreign messages confine {} buckets of the log ({}); see citycode log inspect",
+                confined.len(),
+                buckets.join(", ")
+            );
+            // No code can be checked while a key may have been marked compromised.
+            if self.projection == VERIFIER && confined.contains(&self.keys) {
+                self.health.not_ready(said);
+            } else {
+                self.health.ready_saying(said);
+            }
+        }
+    }
+}
+
+impl<F: Fold> Fold for Reported<F> {
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        self.fold.fold(commit)?;
+        if let Some(message) = &commit.foreign {
+            metrics::counter!("citycode_log_foreign_messages_total", "projection" => self.projection).increment(1);
+            tracing::error!(
+                position = %commit.position, bucket = %commit.bucket, digest = %message.digest, bytes = message.length,
+                reason = %message.reason,
+                "A FOREIGN MESSAGE STANDS IN THE LOG: its bucket is confined until somebody declares it"
+            );
+            self.tell();
+        } else if foreign::is_declarations(&commit.commit.stream) {
+            tracing::warn!(position = %commit.position, bucket = %commit.bucket, "a foreign message was declared");
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        self.fold.continuity(commit)
+    }
+
+    fn confined(&self) -> Vec<BucketId> {
+        self.fold.confined()
+    }
+
+    fn confine(&mut self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
+        self.fold.confine(bucket, commits)
+    }
+
+    fn batch_ended(&mut self) -> Result<(), String> {
+        self.fold.batch_ended()
+    }
+
+    fn caught_up(&mut self, position: &LogPosition) {
+        self.fold.caught_up(position);
+        self.live = true;
+        self.tell();
+    }
+}
+
+/// The register of holders and the task that folds the log into it.
+pub struct FollowedRegister {
+    /// The projection.
+    pub register: Arc<HolderRegister>,
+    /// How far the log was folded.
+    pub progress: Progress,
+    /// Folds until it is aborted.
+    pub follower: JoinHandle<()>,
+}
+
+/// The register from its snapshot, followed from there on. `refolded` keep what a snapshot does not hold (keys,
+/// leases), `erasures` what is not folded twice.
+pub async fn follow_register(
+    store: &Arc<dyn EventStore>,
+    snapshot: &RegisterSnapshot,
+    refolded: Vec<Arc<dyn SystemFold>>,
+    erasures: Option<Arc<dyn SystemFold>>,
+    health: Component,
+    clock: &Arc<dyn Clock>,
+) -> Result<FollowedRegister, StartError> {
+    let (register, from) = (Arc::clone(snapshot.register()), snapshot.reaches());
+    refold_system(&**store, &from, &refolded).await?;
+    let keepers: Vec<Arc<dyn SystemFold>> = refolded.into_iter().chain(erasures).collect();
+    let progress = Progress::new(&from);
+    let fold = RegisterFold::new(Arc::clone(&register), keepers);
+    let follower = spawn_follower(store, fold, &progress, health, Lag::of("register", clock));
+    Ok(FollowedRegister {
+        register,
+        progress,
+        follower,
+    })
+}
+
+/// The auditors' index, followed from where it stands.
+pub async fn follow_index(
+    store: &Arc<dyn EventStore>,
+    folder: &Path,
+    policy: &Arc<Policy>,
+    health: Component,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Audit, JoinHandle<()>), StartError> {
+    let opened = AuditIndex::open(folder, &**store).await;
+    let (index, from) = opened.map_err(|error| StartError::Log(error.to_string()))?;
+    let progress = Progress::new(&from);
+    let audit = Audit {
+        store: Arc::clone(store),
+        index: index.reader(),
+        progress: progress.clone(),
+        policy: Arc::clone(policy),
+    };
+    let lag = Lag::of("audit", clock);
+    Ok((audit, spawn_follower(store, index, &progress, health, lag)))
+}
+
+/// A queue in which everybody stands already whom a register calls erased, for a vault that keeps no mark of how far
+/// erasures were applied to it. A snapshot of the register is saved whatever the vault could forget by then, and from
+/// its end on the log names those before it no more; nor does it where an older vault was put in its place. Forgetting
+/// again whom a vault does not know costs it one look.
+pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, Erased) {
+    let (queue, other_end) = ErasureQueue::new();
+    for holder in register.erased() {
+        queue.forget(holder);
+    }
+    (queue, other_end)
+}
+
+/// Destroys in the vault whom the log calls erased.
+pub fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Component) -> JoinHandle<()> {
+    health.ready();
+    tokio::spawn(async move {
+        let repeated = RepeatedInCalls::new();
+        let tell = |trouble: Option<&VaultError>| match trouble {
+            Some(error) => {
+                if let Some(unreported) = repeated.trouble(&error.to_string()) {
+                    tracing::error!(%error, unreported, "an erased person or an old name could not be forgotten yet; it is tried again");
+                }
+                health.not_ready(format!(
+                    "an erased person or an old name could not be forgotten yet: {error}"
+                ));
+            }
+            None => health.ready(),
+        };
+        if let Err(error) = ErasureQueue::finish(vault, erased, tell).await {
+            tracing::error!(%error, "erased persons could not be forgotten; the next start goes on with it");
+            health.failed(error.to_string());
+        }
+    })
+}
+
+/// Folds what a snapshot of the register does not hold, up to where following goes on: keys and leases. They are
+/// few, and each has a stream that is read in one go.
+async fn refold_system(
+    store: &dyn EventStore,
+    from: &LogPosition,
+    keepers: &[Arc<dyn SystemFold>],
+) -> Result<(), StartError> {
+    if keepers.is_empty() {
+        return Ok(());
+    }
+    let layout = store.layout();
+    let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+    let buckets = layout.all_partitions().map(|partition| layout.lease_bucket(partition));
+    for bucket in buckets.chain([layout.bucket_of(&keys)]) {
+        for commit in store.read_bucket(bucket, Revision::EMPTY).await? {
+            if !from.includes(commit.position) || holder_of(&commit.commit.stream).is_some() {
+                continue;
+            }
+            for event in events_of(&commit).map_err(|error| StartError::Log(error.to_string()))? {
+                for keeper in keepers {
+                    keeper.fold_system(&event, commit.position).map_err(StartError::Log)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,545 @@
+//! Every metric that a process of the city exports at `/metrics`: one list, which the documentation and the sources are
+//! compared with by tests.
+//!
+//! Counters and histograms are there from the start, at nought: a rate over a series that begins with its first event
+//! misses that event, and an alarm on it never rings. Gauges appear with their first value, since nought would lie.
+//! No label names a person or a code; all values of a label are few and known.
+
+use citycode_service_kit::metrics_endpoint;
+
+use crate::distributed::Role;
+
+/// The Prometheus type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Which processes export a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Every service that authenticates calls.
+    Every,
+    /// Every process that listens on a port.
+    Serving,
+    /// Every process that follows the log.
+    Follower,
+    /// Followers on NATS servers.
+    OnServers,
+    /// Processes that start from snapshots of projections.
+    Snapshots,
+    /// Processes on NATS servers that start from snapshots.
+    Starting,
+    /// Every service of a city on NATS.
+    OfACity,
+    /// Services that append to the log: issuer and revocation.
+    Writer,
+    /// The issuer.
+    Issuer,
+    /// Revocation.
+    Revocation,
+    /// The verifier.
+    Verifier,
+    /// The portal.
+    Portal,
+    /// `citycode archive`.
+    Archive,
+}
+
+/// A metric: its name, its type, its label with the values that are initialised to zero at start, which processes
+/// export it, and its help text.
+pub(crate) struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    known: &'static [&'static str],
+    pub of: Part,
+    pub help: &'static str,
+}
+
+const fn metric(name: &'static str, kind: Kind, of: Part, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels: &[],
+        known: &[],
+        of,
+        help,
+    }
+}
+
+impl Metric {
+    const fn by(self, labels: &'static [&'static str], known: &'static [&'static str]) -> Self {
+        Self { labels, known, ..self }
+    }
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// All of them.
+pub(crate) const ALL: &[Metric] = &[
+    metric(
+        "citycode_auth_refused_total",
+        Counter,
+        Part::Every,
+        "calls with an access token that was refused",
+    ),
+    metric("citycode_server_connections", Gauge, Part::Serving, "open connections").by(&["standing"], &[]),
+    metric(
+        "citycode_server_connections_closed_total",
+        Counter,
+        Part::Serving,
+        "connections that the server ended or refused before their client wanted it",
+    )
+    .by(
+        &["reason"],
+        &[
+            "no_request",
+            "handshake",
+            "idle",
+            "unread",
+            "makes_room",
+            "full",
+            "stopping",
+            "cut",
+        ],
+    ),
+    metric(
+        "citycode_server_calls_refused_total",
+        Counter,
+        Part::Serving,
+        "calls that the server refused or ended because of its limits",
+    )
+    .by(&["reason"], &["incomplete", "bytes", "calls", "unread", "makes_room"]),
+    metric(
+        "citycode_server_accept_failures_total",
+        Counter,
+        Part::Serving,
+        "times that the operating system had no descriptor or memory for a new connection",
+    ),
+    metric(
+        "citycode_policy_info",
+        Gauge,
+        Part::OfACity,
+        "1, with the policy's name and the digest of its file: the same at every service of a city",
+    )
+    .by(&["policy", "digest"], &[]),
+    metric(
+        "citycode_followers_stopped_total",
+        Counter,
+        Part::Follower,
+        "projections that stopped following the log for good",
+    ),
+    metric(
+        "citycode_log_foreign_messages_total",
+        Counter,
+        Part::Follower,
+        "messages in the log that are no commit, as a projection met them",
+    )
+    .by(&["projection"], &["audit", "register", "status", "verifier"]),
+    metric(
+        "citycode_log_confined_buckets",
+        Gauge,
+        Part::Follower,
+        "buckets of the log that a foreign message keeps from being checked and written",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_projection_lag_events",
+        Histogram,
+        Part::Follower,
+        "commits that a projection was behind the log, each 5 s",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_projection_lag_seconds",
+        Histogram,
+        Part::Follower,
+        "how long a projection took to have what the log had, each 5 s",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_projection_age_seconds",
+        Gauge,
+        Part::Follower,
+        "since when a projection was not seen to have everything",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_snapshot_age_seconds",
+        Gauge,
+        Part::Snapshots,
+        "age of a projection's snapshot on the disk",
+    )
+    .by(&["snapshot"], &[]),
+    metric(
+        "citycode_state_disk_free_bytes",
+        Gauge,
+        Part::Follower,
+        "room left on the disk of the service's state",
+    ),
+    metric(
+        "citycode_state_disk_size_bytes",
+        Gauge,
+        Part::Follower,
+        "size of that disk",
+    ),
+    metric(
+        "citycode_nats_healthy",
+        Gauge,
+        Part::OnServers,
+        "1 where a NATS server says that it is well and up with its peers, as this service sees it",
+    )
+    .by(&["server"], &[]),
+    metric(
+        "citycode_nats_stored_bytes",
+        Gauge,
+        Part::OnServers,
+        "bytes that JetStream keeps on a server",
+    )
+    .by(&["server"], &[]),
+    metric(
+        "citycode_nats_store_limit_bytes",
+        Gauge,
+        Part::OnServers,
+        "bytes that JetStream may keep there",
+    )
+    .by(&["server"], &[]),
+    metric(
+        "citycode_nats_replica_lag_messages",
+        Gauge,
+        Part::OnServers,
+        "messages that a server is behind the leader of a stream, the most of all streams",
+    )
+    .by(&["replica"], &[]),
+    metric(
+        "citycode_nats_foreign_streams",
+        Gauge,
+        Part::OnServers,
+        "streams on the servers that nobody provisioned, or that copy or republish what they must not",
+    ),
+    metric(
+        "citycode_nats_stored_messages",
+        Gauge,
+        Part::OnServers,
+        "messages in the streams of the log, the shared snapshots, the register of used assertions, the vault, the scan records",
+    )
+    .by(&["streams"], &[]),
+    metric(
+        "citycode_start_seconds",
+        Gauge,
+        Part::Starting,
+        "how long a projection took from its start until it had what the log had",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_start_snapshot_commits",
+        Gauge,
+        Part::Starting,
+        "commits that a projection had at its start, from a snapshot",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_start_tail_commits",
+        Gauge,
+        Part::Starting,
+        "commits that it then read from the log",
+    )
+    .by(&["projection"], &[]),
+    metric(
+        "citycode_shared_snapshots_refused_total",
+        Counter,
+        Part::Starting,
+        "shared snapshots that were refused at a start; the log was read instead",
+    )
+    .by(&["projection"], &["register", "status"]),
+    metric(
+        "citycode_shared_snapshots_published_total",
+        Counter,
+        Part::Revocation,
+        "snapshots that this process shared",
+    )
+    .by(&["projection"], &["register", "status"]),
+    metric(
+        "citycode_shared_snapshot_failures_total",
+        Counter,
+        Part::Revocation,
+        "snapshots that could not be shared",
+    )
+    .by(&["projection"], &["register", "status"]),
+    metric(
+        "citycode_log_append_seconds",
+        Histogram,
+        Part::Writer,
+        "one append until the log answered, by outcome",
+    )
+    .by(&["outcome"], &["appended", "conflict", "unknown", "failed"]),
+    metric(
+        "citycode_log_conflicts_total",
+        Counter,
+        Part::Writer,
+        "decisions that another writer's commit came before",
+    ),
+    metric(
+        "citycode_log_unknown_outcomes_total",
+        Counter,
+        Part::Writer,
+        "appends that were not answered in time",
+    ),
+    metric(
+        "citycode_log_grouped_commits_total",
+        Counter,
+        Part::Writer,
+        "commits that were written in atomic batches, because many waited; on NATS",
+    ),
+    metric(
+        "citycode_log_nonces_forgotten_total",
+        Counter,
+        Part::Writer,
+        "questions of readers for a proof of freshness that were crowded out by others of the same role; on NATS",
+    )
+    .by(
+        &["role"],
+        &["verifier", "revocation", "issuer", "audit", "archive", "reader"],
+    ),
+    metric(
+        "citycode_issuer_codes_issued_total",
+        Counter,
+        Part::Issuer,
+        "codes issued, reissued ones among them",
+    ),
+    metric(
+        "citycode_issuer_names_corrected_total",
+        Counter,
+        Part::Issuer,
+        "corrections of people's names",
+    ),
+    metric(
+        "citycode_revocation_losses_total",
+        Counter,
+        Part::Revocation,
+        "codes reported lost",
+    ),
+    metric(
+        "citycode_revocation_standings_total",
+        Counter,
+        Part::Revocation,
+        "changes of standing",
+    ),
+    metric(
+        "citycode_revocation_officer_acts_total",
+        Counter,
+        Part::Revocation,
+        "officers' acts",
+    )
+    .by(&["act"], &["revoke", "suspend", "reinstate"]),
+    metric(
+        "citycode_revocation_missed_cuts_total",
+        Counter,
+        Part::Revocation,
+        "status lists that could not be cut in time",
+    ),
+    metric(
+        "citycode_revocation_alarms_total",
+        Counter,
+        Part::Revocation,
+        "events in the log that no honest writer writes, seen in status lists",
+    ),
+    metric(
+        "citycode_verifier_scan_seconds",
+        Histogram,
+        Part::Verifier,
+        "one scan, from text to verdict",
+    ),
+    metric(
+        "citycode_verifier_scans_total",
+        Counter,
+        Part::Verifier,
+        "verdicts by decision",
+    )
+    .by(
+        &["decision"],
+        &["admit", "admit_after_id_check", "refuse", "cannot_check"],
+    ),
+    metric(
+        "citycode_verifier_unknown_codes_total",
+        Counter,
+        Part::Verifier,
+        "codes with a good signature that the log does not know (R25)",
+    ),
+    metric(
+        "citycode_verifier_alarms_total",
+        Counter,
+        Part::Verifier,
+        "those, and events in the log that no honest writer writes",
+    ),
+    metric(
+        "citycode_verifier_card_searches_total",
+        Counter,
+        Part::Verifier,
+        "codes against which 30 wrong ID cards were held within an hour, at all places together (R19)",
+    ),
+    metric(
+        "citycode_verifier_folded_events_total",
+        Counter,
+        Part::Verifier,
+        "events folded into the status of codes",
+    ),
+    metric(
+        "citycode_verifier_record_open_days",
+        Gauge,
+        Part::Verifier,
+        "of today and tomorrow, how many days have streams for scan records, as the verifier sees it; on NATS",
+    ),
+    metric(
+        "citycode_verifier_scan_records_dropped_total",
+        Counter,
+        Part::Verifier,
+        "records of scans dropped under overload",
+    ),
+    metric(
+        "citycode_verifier_knowledge_age_seconds",
+        Gauge,
+        Part::Verifier,
+        "how old the verifier's knowledge is at most, proved (R24); none before the first proof",
+    ),
+    metric(
+        "citycode_verifier_stale_partitions",
+        Gauge,
+        Part::Verifier,
+        "partitions of the log whose codes cannot be checked at the tightest place, because knowledge of them is too old",
+    ),
+    metric(
+        "citycode_verifier_stale_total",
+        Counter,
+        Part::Verifier,
+        "times that knowledge got too old for the tightest place",
+    ),
+    metric(
+        "citycode_portal_request_seconds",
+        Histogram,
+        Part::Portal,
+        "one request",
+    )
+    .by(&["method", "route", "status"], &[]),
+    metric(
+        "citycode_portal_calls_tried_again_total",
+        Counter,
+        Part::Portal,
+        "calls that went to another instance",
+    ),
+    metric(
+        "citycode_portal_panics_total",
+        Counter,
+        Part::Portal,
+        "requests that ended in a panic",
+    ),
+    metric(
+        "citycode_archive_commits_total",
+        Counter,
+        Part::Archive,
+        "commits archived by this process",
+    ),
+    metric(
+        "citycode_archive_age_seconds",
+        Gauge,
+        Part::Archive,
+        "since when the archive was not seen to have everything",
+    ),
+];
+
+/// `citycode up` shows these: everything but what NATS servers and the archive have.
+pub const OF_ONE_PROCESS: &[Part] = &[
+    Part::Every,
+    Part::Serving,
+    Part::Follower,
+    Part::Snapshots,
+    Part::Writer,
+    Part::Issuer,
+    Part::Revocation,
+    Part::Verifier,
+    Part::Portal,
+];
+
+/// What the process of a service apart shows.
+pub const fn of(role: Role) -> &'static [Part] {
+    use Part::{Every, Follower, OfACity, OnServers, Serving, Snapshots, Starting, Writer};
+    match role {
+        Role::Issuer => &[
+            Every,
+            Serving,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Writer,
+            Part::Issuer,
+        ],
+        Role::Revocation => &[
+            Every,
+            Serving,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Writer,
+            Part::Revocation,
+        ],
+        Role::Verifier => &[
+            Every,
+            Serving,
+            OfACity,
+            Follower,
+            OnServers,
+            Snapshots,
+            Starting,
+            Part::Verifier,
+        ],
+        Role::Audit => &[Every, Serving, OfACity, Follower, OnServers],
+        Role::Portal => &[Every, Serving, OfACity, Part::Portal],
+    }
+}
+
+/// Describes the metrics of these parts and initialises to zero those that have known labels. Installs the recorder where there
+/// is none yet.
+pub fn register(parts: &[Part]) {
+    if let Err(error) = metrics_endpoint::install() {
+        tracing::warn!(%error, "there are no metrics");
+        return;
+    }
+    for metric in ALL.iter().filter(|metric| parts.contains(&metric.of)) {
+        let (name, help) = (metric.name, metric.help);
+        match metric.kind {
+            Counter => metrics::describe_counter!(name, help),
+            Gauge => metrics::describe_gauge!(name, help),
+            Histogram => metrics::describe_histogram!(name, help),
+        }
+        begin(metric);
+    }
+}
+
+fn begin(metric: &Metric) {
+    let name = metric.name;
+    match (metric.kind, metric.labels) {
+        (Counter, []) => metrics::counter!(name).increment(0),
+        (Histogram, []) => drop(metrics::histogram!(name)),
+        (Counter, [label]) => {
+            for value in metric.known {
+                metrics::counter!(name, *label => *value).increment(0);
+            }
+        }
+        (Histogram, [label]) => {
+            for value in metric.known {
+                drop(metrics::histogram!(name, *label => *value));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
