@@ -84,14 +84,14 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_auth_refused_total",
         Counter,
         Part::Every,
-        "calls with an access token that was refused",
+        "calls whose access token was refused",
     ),
     metric("citycode_server_connections", Gauge, Part::Serving, "open connections").by(&["standing"], &[]),
     metric(
         "citycode_server_connections_closed_total",
         Counter,
         Part::Serving,
-        "connections that the server ended or refused before their client wanted it",
+        "connections that the server closed or refused, not the client",
     )
     .by(
         &["reason"],
@@ -136,49 +136,49 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_log_foreign_messages_total",
         Counter,
         Part::Follower,
-        "messages in the log that are no commit, as a projection met them",
+        "messages read from the log that are no valid commits",
     )
     .by(&["projection"], &["audit", "register", "status", "verifier"]),
     metric(
         "citycode_log_confined_buckets",
         Gauge,
         Part::Follower,
-        "buckets of the log that a foreign message keeps from being checked and written",
+        "buckets that are confined by a foreign message: they cannot be checked or written",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_projection_lag_events",
         Histogram,
         Part::Follower,
-        "commits that a projection was behind the log, each 5 s",
+        "commits by which a projection was behind the log, observed every 5 s",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_projection_lag_seconds",
         Histogram,
         Part::Follower,
-        "how long a projection took to have what the log had, each 5 s",
+        "time that a projection took to catch up with the log, observed every 5 s",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_projection_age_seconds",
         Gauge,
         Part::Follower,
-        "since when a projection was not seen to have everything",
+        "time since a projection was last up to date with the log",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_snapshot_age_seconds",
         Gauge,
         Part::Snapshots,
-        "age of a projection's snapshot on the disk",
+        "age of a projection's snapshot on disk",
     )
     .by(&["snapshot"], &[]),
     metric(
         "citycode_state_disk_free_bytes",
         Gauge,
         Part::Follower,
-        "room left on the disk of the service's state",
+        "free space on the disk of the service's state",
     ),
     metric(
         "citycode_state_disk_size_bytes",
@@ -190,97 +190,97 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_nats_healthy",
         Gauge,
         Part::OnServers,
-        "1 where a NATS server says that it is well and up with its peers, as this service sees it",
+        "1 if a NATS server reports that it is healthy and up to date with its peers, as observed by this service",
     )
     .by(&["server"], &[]),
     metric(
         "citycode_nats_stored_bytes",
         Gauge,
         Part::OnServers,
-        "bytes that JetStream keeps on a server",
+        "bytes that JetStream stores on a server",
     )
     .by(&["server"], &[]),
     metric(
         "citycode_nats_store_limit_bytes",
         Gauge,
         Part::OnServers,
-        "bytes that JetStream may keep there",
+        "storage limit of JetStream on a server",
     )
     .by(&["server"], &[]),
     metric(
         "citycode_nats_replica_lag_messages",
         Gauge,
         Part::OnServers,
-        "messages that a server is behind the leader of a stream, the most of all streams",
+        "messages by which a server is behind the leader of a stream, maximum over all streams",
     )
     .by(&["replica"], &[]),
     metric(
         "citycode_nats_foreign_streams",
         Gauge,
         Part::OnServers,
-        "streams on the servers that nobody provisioned, or that copy or republish what they must not",
+        "streams on the servers that were not provisioned, or that copy or republish what they must not",
     ),
     metric(
         "citycode_nats_stored_messages",
         Gauge,
         Part::OnServers,
-        "messages in the streams of the log, the shared snapshots, the register of used assertions, the vault, the scan records",
+        "messages in the streams of the log, the shared snapshots, the used assertions, the vault or the scan records",
     )
     .by(&["streams"], &[]),
     metric(
         "citycode_start_seconds",
         Gauge,
         Part::Starting,
-        "how long a projection took from its start until it had what the log had",
+        "time from a projection's start until it had caught up with the log",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_start_snapshot_commits",
         Gauge,
         Part::Starting,
-        "commits that a projection had at its start, from a snapshot",
+        "commits that a projection loaded from a snapshot at its start",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_start_tail_commits",
         Gauge,
         Part::Starting,
-        "commits that it then read from the log",
+        "commits that a projection then read from the log until it had caught up",
     )
     .by(&["projection"], &[]),
     metric(
         "citycode_shared_snapshots_refused_total",
         Counter,
         Part::Starting,
-        "shared snapshots that were refused at a start; the log was read instead",
+        "shared snapshots that were refused at startup; the log was read instead",
     )
     .by(&["projection"], &["register", "status"]),
     metric(
         "citycode_shared_snapshots_published_total",
         Counter,
         Part::Revocation,
-        "snapshots that this process shared",
+        "shared snapshots that this process published",
     )
     .by(&["projection"], &["register", "status"]),
     metric(
         "citycode_shared_snapshot_failures_total",
         Counter,
         Part::Revocation,
-        "snapshots that could not be shared",
+        "shared snapshots that could not be published",
     )
     .by(&["projection"], &["register", "status"]),
     metric(
         "citycode_log_append_seconds",
         Histogram,
         Part::Writer,
-        "one append until the log answered, by outcome",
+        "duration of an append until the log answered, by outcome",
     )
     .by(&["outcome"], &["appended", "conflict", "unknown", "failed"]),
     metric(
         "citycode_log_conflicts_total",
         Counter,
         Part::Writer,
-        "decisions that another writer's commit came before",
+        "appends that failed because another writer's commit preceded them",
     ),
     metric(
         "citycode_log_unknown_outcomes_total",
@@ -292,13 +292,13 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_log_grouped_commits_total",
         Counter,
         Part::Writer,
-        "commits that were written in atomic batches, because many waited; on NATS",
+        "commits that were written in atomic batches under contention; on NATS",
     ),
     metric(
         "citycode_log_nonces_forgotten_total",
         Counter,
         Part::Writer,
-        "questions of readers for a proof of freshness that were crowded out by others of the same role; on NATS",
+        "freshness probes that were dropped because their role's quota was exceeded; on NATS",
     )
     .by(
         &["role"],
@@ -308,7 +308,7 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_issuer_codes_issued_total",
         Counter,
         Part::Issuer,
-        "codes issued, reissued ones among them",
+        "codes issued, including reissued ones",
     ),
     metric(
         "citycode_issuer_names_corrected_total",
@@ -339,19 +339,19 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_revocation_missed_cuts_total",
         Counter,
         Part::Revocation,
-        "status lists that could not be cut in time",
+        "status lists that could not be built in time",
     ),
     metric(
         "citycode_revocation_alarms_total",
         Counter,
         Part::Revocation,
-        "events in the log that no honest writer writes, seen in status lists",
+        "protocol violations in the event log, found while building status lists",
     ),
     metric(
         "citycode_verifier_scan_seconds",
         Histogram,
         Part::Verifier,
-        "one scan, from text to verdict",
+        "duration of a scan, from text to verdict",
     ),
     metric(
         "citycode_verifier_scans_total",
@@ -367,19 +367,19 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_verifier_unknown_codes_total",
         Counter,
         Part::Verifier,
-        "codes with a good signature that the log does not know (R25)",
+        "codes with a valid signature that were never issued (R25)",
     ),
     metric(
         "citycode_verifier_alarms_total",
         Counter,
         Part::Verifier,
-        "those, and events in the log that no honest writer writes",
+        "unknown codes, and protocol violations in the event log",
     ),
     metric(
         "citycode_verifier_card_searches_total",
         Counter,
         Part::Verifier,
-        "codes against which 30 wrong ID cards were held within an hour, at all places together (R19)",
+        "codes against which 30 wrong ID cards were checked within an hour, at all places together (R19)",
     ),
     metric(
         "citycode_verifier_folded_events_total",
@@ -391,44 +391,44 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_verifier_record_open_days",
         Gauge,
         Part::Verifier,
-        "of today and tomorrow, how many days have streams for scan records, as the verifier sees it; on NATS",
+        "how many of the days today and tomorrow have streams for scan records, as observed by the verifier; on NATS",
     ),
     metric(
         "citycode_verifier_scan_records_dropped_total",
         Counter,
         Part::Verifier,
-        "records of scans dropped under overload",
+        "scan records dropped under overload",
     ),
     metric(
         "citycode_verifier_knowledge_age_seconds",
         Gauge,
         Part::Verifier,
-        "how old the verifier's knowledge is at most, proved (R24); none before the first proof",
+        "proved upper bound of the age of the verifier's state (R24); absent before the first proof",
     ),
     metric(
         "citycode_verifier_stale_partitions",
         Gauge,
         Part::Verifier,
-        "partitions of the log whose codes cannot be checked at the tightest place, because knowledge of them is too old",
+        "partitions whose codes cannot be checked at the place with the strictest limit, because their state is too old",
     ),
     metric(
         "citycode_verifier_stale_total",
         Counter,
         Part::Verifier,
-        "times that knowledge got too old for the tightest place",
+        "times that the state became too old for the place with the strictest limit",
     ),
     metric(
         "citycode_portal_request_seconds",
         Histogram,
         Part::Portal,
-        "one request",
+        "duration of a request",
     )
     .by(&["method", "route", "status"], &[]),
     metric(
         "citycode_portal_calls_tried_again_total",
         Counter,
         Part::Portal,
-        "calls that went to another instance",
+        "calls that were retried at another instance",
     ),
     metric(
         "citycode_portal_panics_total",
@@ -446,7 +446,7 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_archive_age_seconds",
         Gauge,
         Part::Archive,
-        "since when the archive was not seen to have everything",
+        "time since the archive was last up to date with the log",
     ),
 ];
 
