@@ -125,8 +125,8 @@ async fn is_reported_once(city: &City, portal: &str, writers: [&Running; 2]) {
         let said = writer.said();
         let reports = said.matches("is not the one that was known").count();
         assert_eq!(reports, 1, "{said}");
-        let watermarks = said.matches("no watermark was written").count();
-        assert!(watermarks <= 10, "{watermarks} reports: {said}");
+        let heartbeats = said.matches("no heartbeat was written").count();
+        assert!(heartbeats <= 10, "{heartbeats} reports: {said}");
     }
 }
 

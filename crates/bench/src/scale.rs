@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, RecordedCommit};
-use citycode_event_store_jetstream::{self as jetstream, Durability, EchoAnswers, JetStreamEventStore};
+use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore, ProbeAnswers};
 use citycode_service_kit::auth::LocalAuthority;
 use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_service_kit::entropy::OsEntropy;
@@ -130,7 +130,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     jetstream::provision(&config, &new).await?;
     let store = Arc::new(JetStreamEventStore::open(&config).await?);
     let codes = Codes::issue(&*store, CODES, 0).await?;
-    let writing = answer_echoes(&store);
+    let writing = answer_probes(&store);
     let mut alone = None;
     for (verifiers, name, time) in VERIFIERS {
         let starting = (0..verifiers).map(|_| Running::start(config.connection.servers[0].as_str()));
@@ -183,19 +183,19 @@ impl Fold for Idle {
 }
 
 /// A writer, by whom verifiers prove that they are fresh.
-fn answer_echoes(store: &Arc<JetStreamEventStore>) -> tokio::task::JoinHandle<()> {
+fn answer_probes(store: &Arc<JetStreamEventStore>) -> tokio::task::JoinHandle<()> {
     let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
     let (followed, answering) = (Arc::clone(store), Arc::clone(store));
     let clock = SystemClock::new();
-    let answers = EchoAnswers {
-        watermark_every: Duration::from_secs(1),
+    let answers = ProbeAnswers {
+        heartbeat_every: Duration::from_secs(1),
         patience: Duration::from_millis(50),
         now: Box::new(move || clock.now().0),
     };
     tokio::spawn(async move {
         tokio::select! {
             _ = async { follow(&*followed, &mut Idle, &progress).await } => {}
-            _ = answering.answer_echoes(answers) => {}
+            _ = answering.answer_probes(answers) => {}
         }
     })
 }

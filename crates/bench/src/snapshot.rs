@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use citycode_domain::ids::CommitPosition;
 use citycode_event_store::{EventStore, LogPosition};
-use citycode_event_store_jetstream::{self as jetstream, Durability, EchoAnswers, JetStreamEventStore};
+use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore, ProbeAnswers};
 use citycode_jetstream::Connection;
 use citycode_projection::bench_support::{NOW, code, holder};
 use citycode_projection::snapshot::ProjectionKind;
@@ -240,12 +240,12 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     // A writer, without which no verifier could prove that it is fresh.
     let answering = Arc::clone(&store);
     let writer = tokio::spawn(async move {
-        let answers = EchoAnswers {
-            watermark_every: Duration::from_secs(3),
+        let answers = ProbeAnswers {
+            heartbeat_every: Duration::from_secs(3),
             patience: Duration::from_millis(50),
             now: Box::new(|| NOW.0),
         };
-        answering.answer_echoes(answers).await
+        answering.answer_probes(answers).await
     });
     let (mut shared, mut own) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

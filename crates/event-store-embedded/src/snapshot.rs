@@ -91,8 +91,8 @@ impl Snapshot {
                 continue;
             }
             let follows = |later: &RecordedCommit| later.previous_hash == recorded.hash;
-            // A watermark may follow a placeholder.
-            if !self.layout.is_of_watermarks(bucket) && !commits.last().is_none_or(follows) {
+            // A heartbeat may follow a placeholder.
+            if !self.layout.is_heartbeat_bucket(bucket) && !commits.last().is_none_or(follows) {
                 return Err(rows::damaged(
                     position,
                     "its hash is not the one that the next commit carries",
@@ -116,7 +116,7 @@ impl Snapshot {
                 sequence: Sequence(at),
             };
             let row = self.row(position)?;
-            if row.recorded.foreign.is_none() || self.layout.is_of_watermarks(bucket) {
+            if row.recorded.foreign.is_none() || self.layout.is_heartbeat_bucket(bucket) {
                 let hash = row.recorded.hash;
                 return Ok(BucketTail { revision, hash });
             }

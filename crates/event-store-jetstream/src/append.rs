@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, ForeignMessage, MessageId, NewCommit, Position,
-    RecordedCommit, Revision, Sequence, codec, foreign, watermark,
+    RecordedCommit, Revision, Sequence, codec, foreign, heartbeat,
 };
 use futures::future::join_all;
 
@@ -42,7 +42,7 @@ impl LogClient {
             self.bucket_tail(bucket).await? == expected
         } else {
             self.is_possible(bucket, expected).await?
-                || (watermark::is_watermark(&commit.stream) && self.bucket_tail(bucket).await? == expected)
+                || (heartbeat::is_heartbeat(&commit.stream) && self.bucket_tail(bucket).await? == expected)
         };
         if !possible {
             return self.settle_conflict(bucket, &commit, expected).await;

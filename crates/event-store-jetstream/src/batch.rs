@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::header::{NATS_SEQUENCE, NATS_STREAM, NATS_SUBJECT};
 use async_nats::{Message, Subscriber};
-use citycode_event_store::{RecordedCommit, Sequence, codec, watermark};
+use citycode_event_store::{RecordedCommit, Sequence, codec, heartbeat};
 use citycode_jetstream::Asks as _;
 use citycode_jetstream::api::{self, expected_of, servers_word};
 use futures::{FutureExt as _, StreamExt as _};
@@ -114,14 +114,14 @@ impl PartitionReader {
             _ => self.ask_leader(sequence).await?,
         };
         if let Some(message) = &commit.foreign {
-            if self.log.manifest.layout.is_of_watermarks(commit.bucket) {
-                tracing::warn!(%position, digest = %message.digest, "what stands among the watermarks is none: passed over");
+            if self.log.manifest.layout.is_heartbeat_bucket(commit.bucket) {
+                tracing::warn!(%position, digest = %message.digest, "message in the heartbeat bucket is not a heartbeat; ignored");
             }
             return Ok(commit);
         }
-        self.log.echoes.see(position, &message);
-        if watermark::is_watermark(&commit.commit.stream) {
-            self.log.echoes.see_watermark(self.partition);
+        self.log.probes.see(position, &message);
+        if heartbeat::is_heartbeat(&commit.commit.stream) {
+            self.log.probes.see_heartbeat(self.partition);
         }
         Ok(commit)
     }

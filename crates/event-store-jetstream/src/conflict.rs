@@ -38,7 +38,7 @@ impl LogClient {
             });
         };
         let current = last.revision;
-        if last.foreign.is_some() && !self.manifest.layout.is_of_watermarks(bucket) {
+        if last.foreign.is_some() && !self.manifest.layout.is_heartbeat_bucket(bucket) {
             return self.confined(bucket, commit, expected, &last).await;
         }
         if last.tail() == expected {

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use crate::echo::Echoes;
+use crate::freshness::Probes;
 use crate::names;
 use crate::publish::{Published, headers};
 
@@ -65,7 +65,7 @@ pub(crate) struct Groups {
 
 struct Shared {
     client: Client,
-    echoes: Arc<Echoes>,
+    probes: Arc<Probes>,
     lanes: Vec<Mutex<Lane>>,
     /// The part of batches' names that is this client's own, and their count.
     name: String,
@@ -92,13 +92,13 @@ pub(crate) struct Place {
 }
 
 impl Groups {
-    pub(crate) fn new(client: Client, echoes: Arc<Echoes>, partitions: u16) -> Self {
+    pub(crate) fn new(client: Client, probes: Arc<Probes>, partitions: u16) -> Self {
         let unique = client.new_inbox();
         let name = unique.rsplit('.').next().unwrap_or(&unique).to_owned();
         let lanes = std::iter::repeat_with(Mutex::default).take(usize::from(partitions));
         let shared = Shared {
             client,
-            echoes,
+            probes,
             lanes: lanes.collect(),
             name,
             count: AtomicU64::new(0),
@@ -223,7 +223,7 @@ impl Shared {
         }
         let mut headers = batch_headers(&last, &name, size);
         headers.insert("Nats-Batch-Commit", "1");
-        self.echoes.put(partition, &mut headers);
+        self.probes.put(partition, &mut headers);
         let subject = names::subject(last.bucket);
         let answer = api::request_within(api::ATTEMPT, &self.client, subject, Some(headers), last.bytes).await;
         match answer.and_then(|answer| api::parse::<BatchAck>(&answer.payload)) {

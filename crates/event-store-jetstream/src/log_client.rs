@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::echo::{EchoName, Echoes};
+use crate::freshness::{ProbeIdentity, Probes};
 use crate::group::Groups;
 use crate::locks::BucketLocks;
 use crate::manifest::{Manifest, ManifestInvalid};
@@ -51,7 +51,7 @@ pub(crate) struct LogClient {
     pub(crate) locks: BucketLocks,
     pub(crate) in_flight: Semaphore,
     pub(crate) tails: SeenTails,
-    pub(crate) echoes: Arc<Echoes>,
+    pub(crate) probes: Arc<Probes>,
     /// How it was connected, for a second connection.
     pub(crate) connection: Connection,
     /// Who listens to lists of nonces; ends with this client.
@@ -74,9 +74,9 @@ impl LogClient {
     pub(crate) fn new(client: Client, config: &Config, manifest: Manifest, seen: &[Sequence], alone: bool) -> Self {
         let partitions = usize::from(manifest.layout.partitions());
         let unique = client.new_inbox();
-        let name = EchoName::of(config, &unique);
-        let echoes = Arc::new(Echoes::new(manifest.layout.partitions(), name, &unique));
-        let groups = Groups::new(client.clone(), Arc::clone(&echoes), manifest.layout.partitions());
+        let name = ProbeIdentity::of(config, &unique);
+        let probes = Arc::new(Probes::new(manifest.layout.partitions(), name, &unique));
+        let groups = Groups::new(client.clone(), Arc::clone(&probes), manifest.layout.partitions());
         Self {
             client,
             manifest,
@@ -84,7 +84,7 @@ impl LogClient {
             locks: BucketLocks::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             tails: SeenTails::new(manifest.layout),
-            echoes,
+            probes,
             connection: config.connection.clone(),
             listening: tokio::sync::Mutex::new(JoinSet::new()),
             groups,

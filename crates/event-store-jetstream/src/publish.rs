@@ -18,7 +18,7 @@ pub(crate) async fn publish(
     bytes: Bytes,
 ) -> Published {
     let mut headers = headers(id, expected);
-    log.echoes.put(bucket.partition, &mut headers);
+    log.probes.put(bucket.partition, &mut headers);
     citycode_jetstream::publish::publish(&log.client, names::subject(bucket), headers, bytes).await
 }
 

@@ -127,14 +127,14 @@ impl LogClient {
         Ok(Some(Last { commit, time }))
     }
 
-    /// See [`citycode_event_store::EventStore::bucket_tail`]. A watermark follows whatever stands before it. Elsewhere only
+    /// See [`citycode_event_store::EventStore::bucket_tail`]. A heartbeat follows whatever stands before it. Elsewhere only
     /// the whole bucket tells which of its messages is the last commit: the last ones may be copies of earlier commits,
     /// each of which follows the copy before it.
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let Some(last) = self.last_of(bucket).await? else {
             return Ok(BucketTail::EMPTY);
         };
-        if self.manifest.layout.is_of_watermarks(bucket) {
+        if self.manifest.layout.is_heartbeat_bucket(bucket) {
             return Ok(last.commit.tail());
         }
         let revision = last.commit.revision;
@@ -169,7 +169,7 @@ impl LogClient {
     }
 
     /// The commits of a bucket after that revision, or since that time if one is given, up to `last`. Which messages are
-    /// commits only the whole chain tells, so the whole bucket is read; of watermarks, which are many and in no chain, that
+    /// commits only the whole chain tells, so the whole bucket is read; of heartbeats, which are many and in no chain, that
     /// part alone. A time given elsewhere leaves nothing out.
     pub(crate) async fn read_up_to(
         &self,
@@ -178,7 +178,7 @@ impl LogClient {
         since: Option<&str>,
         last: RecordedCommit,
     ) -> Result<Vec<RecordedCommit>, ReadError> {
-        if self.manifest.layout.is_of_watermarks(bucket) {
+        if self.manifest.layout.is_heartbeat_bucket(bucket) {
             let mut messages = self.read_messages(bucket, after, since, last).await?;
             messages.retain(|message| message.foreign.is_none());
             return Ok(messages);

@@ -11,7 +11,7 @@ use citycode_event_store::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::log_client::LogClient;
-use crate::{Config, EchoAnswers, OpenError, minimum_reader, open, subscription};
+use crate::{Config, OpenError, ProbeAnswers, minimum_reader, open, subscription};
 
 /// A log on JetStream, for any number of processes. Wrap it in an `Arc` to share it.
 ///
@@ -40,8 +40,8 @@ impl JetStreamEventStore {
     /// Answers the questions of readers who prove that they are fresh, for as long as it is polled: a writer's duty.
     /// Reads this client's subscription to know who else has answered, so the log must be followed. Gives the reason
     /// where the servers do not let it listen.
-    pub async fn answer_echoes(&self, answers: EchoAnswers) -> String {
-        self.log.answer_echoes(answers).await
+    pub async fn answer_probes(&self, answers: ProbeAnswers) -> String {
+        self.log.answer_probes(answers).await
     }
 }
 

@@ -128,10 +128,10 @@ pub struct NewCommit {
 }
 
 impl NewCommit {
-    /// The events that mean something: all of them, and none of a [watermark](crate::watermark).
+    /// The events that mean something: all of them, and none of a [heartbeat](crate::heartbeat).
     #[must_use]
     pub fn facts(&self) -> &[EventData] {
-        if crate::watermark::is_watermark(&self.stream) {
+        if crate::heartbeat::is_heartbeat(&self.stream) {
             &[]
         } else {
             &self.events

@@ -227,7 +227,7 @@ impl Appending {
             return self.append_foreign(commit, expected).await;
         }
         if expected.hash != commit.previous_hash {
-            if self.source.layout().is_of_watermarks(commit.bucket) {
+            if self.source.layout().is_heartbeat_bucket(commit.bucket) {
                 return self.append_foreign(&out_of_chain(commit), expected).await;
             }
             let Some(copy) = chain_breaker(&*self.source, commit).await? else {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     BucketId, EventStore, ForeignMessage, LogPosition, Partition, Position, RecordedCommit, Revision, Sequence,
-    SubscriptionBatch, SubscriptionError, codec, foreign, watermark,
+    SubscriptionBatch, SubscriptionError, codec, foreign, heartbeat,
 };
 
 /// Before a bucket is read again that could not be read.
@@ -34,7 +34,7 @@ pub enum Continuity {
 /// What folds commits.
 pub trait Fold: Send {
     /// Folds one commit, or one foreign message; called in order within each partition, once for each. In the bucket of
-    /// watermarks every message comes as a commit without facts, whatever it is, in no chain.
+    /// heartbeats every message comes as a commit without facts, whatever it is, in no chain.
     ///
     /// # Errors
     /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
@@ -299,14 +299,14 @@ async fn fold_one(
 }
 
 /// What folds get instead of what stands at a position, if anything: a copy of an earlier commit as the foreign message
-/// that it is, and what is no watermark among the watermarks as one. Those mean nothing, so nothing there can be foreign to
+/// that it is, and what is no heartbeat among the heartbeats as one. Those mean nothing, so nothing there can be foreign to
 /// anybody.
 async fn judged(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
     commit: &RecordedCommit,
 ) -> Result<Option<RecordedCommit>, FollowError> {
-    if store.layout().is_of_watermarks(commit.bucket) {
+    if store.layout().is_heartbeat_bucket(commit.bucket) {
         return Ok(commit.foreign.is_some().then(|| passed_over(commit)));
     }
     match fold.continuity(commit) {
@@ -315,12 +315,12 @@ async fn judged(
     }
 }
 
-/// A message among the watermarks that is none, as one that says nothing of the time.
+/// A message among the heartbeats that is none, as one that says nothing of the time.
 fn passed_over(message: &RecordedCommit) -> RecordedCommit {
-    let mut watermark = message.clone();
-    watermark.foreign = None;
-    watermark.commit.stream = watermark::stream(message.bucket.partition);
-    watermark
+    let mut heartbeat = message.clone();
+    heartbeat.foreign = None;
+    heartbeat.commit.stream = heartbeat::stream(message.bucket.partition);
+    heartbeat
 }
 
 async fn confine(
@@ -350,7 +350,7 @@ async fn read_whole(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<Reco
 }
 
 /// What breaks its bucket's chain as the fold has it, judged by the whole bucket: the foreign message that it is, if it is
-/// one. A commit that names a hash which none before it has means that one before it was changed: that stops. Watermarks
+/// one. A commit that names a hash which none before it has means that one before it was changed: that stops. Heartbeats
 /// go on after whatever stands there, so none of them breaks anything.
 ///
 /// # Errors
@@ -359,7 +359,7 @@ pub async fn chain_breaker(
     store: &dyn EventStore,
     commit: &RecordedCommit,
 ) -> Result<Option<RecordedCommit>, FollowError> {
-    if store.layout().is_of_watermarks(commit.bucket) {
+    if store.layout().is_heartbeat_bucket(commit.bucket) {
         return Ok(None);
     }
     let commits = read_whole(store, commit.bucket).await?;

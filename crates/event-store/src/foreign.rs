@@ -3,8 +3,8 @@
 //! A message is foreign if it cannot be decoded, lacks the headers of an append, lies in another bucket than its stream,
 //! or names the hash of an earlier commit than its bucket's last (a copy of a genuine commit). Its bucket is *confined*
 //! from there on: nothing is known to be missing, but the message may have been a commit that was damaged. So it is never
-//! skipped by itself. Every other bucket goes on. Among watermarks, which mean nothing, no message is foreign: each
-//! watermark names whatever message stands before it, and followers pass over what is none.
+//! skipped by itself. Every other bucket goes on. Among heartbeats, which mean nothing, no message is foreign: each
+//! heartbeat names whatever message stands before it, and followers pass over what is none.
 //!
 //! A declaration ends that: a commit in the stream [`stream`] of the bucket, which names sequence and digest of one
 //! message. It follows the bucket's last commit in the chain and stands after the foreign messages in the bucket, so an
@@ -63,11 +63,11 @@ pub fn stream(bucket: BucketId) -> StreamName {
     StreamName::new(&name).expect("at most 17 bytes of the alphabet")
 }
 
-/// The hash of a bucket's tail after a foreign message: the one before it, since the chain goes on past it. Watermarks
+/// The hash of a bucket's tail after a foreign message: the one before it, since the chain goes on past it. Heartbeats
 /// follow whatever stands before them.
 #[must_use]
 pub fn tail_after(layout: &Layout, message: &RecordedCommit, before: CommitHash) -> CommitHash {
-    if layout.is_of_watermarks(message.bucket) {
+    if layout.is_heartbeat_bucket(message.bucket) {
         message.hash
     } else {
         before

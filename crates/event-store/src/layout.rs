@@ -73,21 +73,21 @@ impl Default for Layout {
 #[derive(Clone, Copy)]
 enum SystemStream {
     Lease,
-    Watermark,
+    Heartbeat,
 }
 
 impl SystemStream {
     fn split(name: &StreamName) -> Option<(Self, &str)> {
         let text = name.as_str();
         let lease = text.strip_prefix("lease-").map(|rest| (Self::Lease, rest));
-        lease.or_else(|| text.strip_prefix("watermark-").map(|rest| (Self::Watermark, rest)))
+        lease.or_else(|| text.strip_prefix("watermark-").map(|rest| (Self::Heartbeat, rest)))
     }
 
     /// How far below the top of the partition its bucket lies.
     const fn below_top(self) -> u32 {
         match self {
             Self::Lease => 1,
-            Self::Watermark => 2,
+            Self::Heartbeat => 2,
         }
     }
 }
@@ -226,17 +226,17 @@ impl Layout {
     }
 
     /// The bucket of all `watermark-PP…` streams of a partition.
-    pub fn watermark_bucket(&self, partition: Partition) -> BucketId {
+    pub fn heartbeat_bucket(&self, partition: Partition) -> BucketId {
         BucketId {
             partition,
-            bucket: self.reserved_bucket(SystemStream::Watermark),
+            bucket: self.reserved_bucket(SystemStream::Heartbeat),
         }
     }
 
-    /// Whether this is the bucket of its partition's watermarks.
+    /// Whether this is the bucket of its partition's heartbeats.
     #[must_use]
-    pub fn is_of_watermarks(&self, bucket: BucketId) -> bool {
-        bucket == self.watermark_bucket(bucket.partition)
+    pub fn is_heartbeat_bucket(&self, bucket: BucketId) -> bool {
+        bucket == self.heartbeat_bucket(bucket.partition)
     }
 
     fn reserved_bucket(&self, system: SystemStream) -> u16 {
@@ -275,10 +275,10 @@ mod tests {
         );
         assert_eq!(
             layout.bucket_of(&name("watermark-15")),
-            layout.watermark_bucket(Partition(15))
+            layout.heartbeat_bucket(Partition(15))
         );
         assert_eq!(layout.lease_bucket(Partition(7)).bucket, 65_535);
-        assert_eq!(layout.watermark_bucket(Partition(7)).bucket, 65_534);
+        assert_eq!(layout.heartbeat_bucket(Partition(7)).bucket, 65_534);
         for wrong in [
             "lease-16",
             "lease-7",

@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod copy;
 pub mod follow;
 pub mod foreign;
+pub mod heartbeat;
 mod layout;
 pub mod live;
 pub mod memory;
@@ -26,7 +27,6 @@ mod reader_version;
 mod store;
 mod stream;
 mod subscription;
-pub mod watermark;
 
 pub use commit::{
     CommandId, CommitHash, CommitInvalid, EventData, MAX_ACTOR_BYTES, MAX_COMMIT_BYTES, MAX_EVENT_TYPE_BYTES,

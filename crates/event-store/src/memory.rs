@@ -103,7 +103,7 @@ impl MemoryEventStore {
 impl State {
     fn tail(&self, layout: &Layout, bucket: BucketId) -> BucketTail {
         let messages = self.buckets.get(&bucket).map_or(&[][..], Vec::as_slice);
-        let counts = |message: &&Arc<RecordedCommit>| message.foreign.is_none() || layout.is_of_watermarks(bucket);
+        let counts = |message: &&Arc<RecordedCommit>| message.foreign.is_none() || layout.is_heartbeat_bucket(bucket);
         let last = messages.iter().rev().find(counts);
         BucketTail {
             revision: messages.last().map_or(Revision::EMPTY, |message| message.revision),

@@ -20,7 +20,7 @@ pub struct Commit<'a> {
     pub position: CommitPosition,
     /// The time at which it was decided.
     pub decided_at: Timestamp,
-    /// Whose stream it is in; none for leases, keys and watermarks.
+    /// Whose stream it is in; none for leases, keys and heartbeats.
     pub holder: Option<HolderId>,
     /// The bucket that it moved.
     pub bucket: u16,
@@ -28,12 +28,12 @@ pub struct Commit<'a> {
     pub tail: BucketTail,
     /// The first four bytes of its message id, little-endian.
     pub message_id_prefix: u32,
-    /// Its events, in order; a watermark has none.
+    /// Its events, in order; a heartbeat has none.
     pub events: &'a [Event],
 }
 
 impl Commit<'_> {
-    /// Up to when its partition is known after it. A watermark, or what is passed over in its place, never takes it back.
+    /// Up to when its partition is known after it. A heartbeat, or what is passed over in its place, never takes it back.
     pub(crate) fn reaches(&self, before: Timestamp) -> Timestamp {
         if self.events.is_empty() {
             self.decided_at.max(before)

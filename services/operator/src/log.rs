@@ -154,7 +154,7 @@ async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<Rec
 /// Where the declaration stands that names this message, if one does.
 async fn declared_at(store: &dyn EventStore, message: &RecordedCommit) -> Result<Option<Position>, Failure> {
     // Followers pass over it as it is, and a day has thousands of them.
-    if store.layout().is_of_watermarks(message.bucket) {
+    if store.layout().is_heartbeat_bucket(message.bucket) {
         return Ok(None);
     }
     let commits = store.read_bucket(message.bucket, Revision::EMPTY).await;

@@ -26,7 +26,7 @@ async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judge
             .await
             .starts_with("started from the log's beginning")
     );
-    // Everything that happened was in the snapshot: of the tail, which has watermarks alone, no event was folded.
+    // Everything that happened was in the snapshot: of the tail, which has heartbeats alone, no event was folded.
     assert_eq!(
         metric(&new, "citycode_verifier_folded_events_total").await,
         0.0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use citycode_event_store::LogPosition;
 use citycode_event_store::follow::{Progress, follow};
-use citycode_event_store_jetstream::{Config, EchoAnswers};
+use citycode_event_store_jetstream::{Config, ProbeAnswers};
 use citycode_holder_log::{HolderLog, RegisterFold};
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::clock::Clock as _;
@@ -31,13 +31,13 @@ impl Writer {
             eprintln!("a writer stopped following: {error}");
         });
         let (answering, clock) = (Arc::clone(&store), Arc::clone(common));
-        let answers = EchoAnswers {
-            watermark_every: LIMIT / 3,
+        let answers = ProbeAnswers {
+            heartbeat_every: LIMIT / 3,
             patience: Duration::from_millis(50),
             now: Box::new(move || clock.clock.now().0),
         };
         let answering = tokio::spawn(async move {
-            let reason = answering.answer_echoes(answers).await;
+            let reason = answering.answer_probes(answers).await;
             eprintln!("a writer stopped answering: {reason}");
         });
         progress.wait_until_live().await.expect("the log is followed");

@@ -190,31 +190,31 @@ async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watermarks_go_on_after_a_foreign_message_among_them() {
+async fn heartbeats_go_on_after_a_foreign_message_among_them() {
     let server = NatsServer::start().await;
     let config = fixture::alone(&server);
     let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
     let store = fixture::opened(&config, &new).await;
     let client = fixture::client(&config).await;
     let partition = citycode_event_store::Partition(0);
-    let bucket = store.layout().watermark_bucket(partition);
-    let watermark = |tail| citycode_event_store::watermark::commit(partition, &tail, 0);
-    let (_, tail) = appended(store.append_at(watermark(BucketTail::EMPTY), BucketTail::EMPTY).await);
-    let (genuine, _) = codec::encode(&watermark(BucketTail::EMPTY), &CommitHash::NONE).unwrap();
-    let (_, tail) = appended(store.append_at(watermark(tail), tail).await);
-    // The same twice: each watermark after one is a message of its own.
+    let bucket = store.layout().heartbeat_bucket(partition);
+    let heartbeat = |tail| citycode_event_store::heartbeat::commit(partition, &tail, 0);
+    let (_, tail) = appended(store.append_at(heartbeat(BucketTail::EMPTY), BucketTail::EMPTY).await);
+    let (genuine, _) = codec::encode(&heartbeat(BucketTail::EMPTY), &CommitHash::NONE).unwrap();
+    let (_, tail) = appended(store.append_at(heartbeat(tail), tail).await);
+    // The same twice: each heartbeat after one is a message of its own.
     let (mut positions, mut ends) = (Vec::new(), tail.revision);
     for payload in [&b"no commit"[..], &genuine, b"no commit"] {
         let last = publish(&client, bucket, expecting(ends), payload).await;
         let end = store.bucket_tail(bucket).await.unwrap();
         assert_eq!((end.revision.to_raw(), end.hash), (last.0, codec::hash(payload)));
-        let (position, _) = appended(store.append_at(watermark(end), end).await);
+        let (position, _) = appended(store.append_at(heartbeat(end), end).await);
         assert_eq!(position.sequence, last.next());
         ends = Revision::from_raw(position.sequence.0);
         positions.push(position);
     }
     // Who did not hear of the last one is refused, and nothing else.
-    let late = store.append_at(watermark(tail), tail).await;
+    let late = store.append_at(heartbeat(tail), tail).await;
     assert!(
         matches!(late, Ok(AppendOutcome::WrongExpectedVersion { .. })),
         "{late:?}"
@@ -230,8 +230,8 @@ async fn watermarks_go_on_after_a_foreign_message_among_them() {
     progress.wait_for(positions[2]).await.unwrap();
     assert_eq!(*known.lock(), [], "nothing is foreign there");
     for position in positions {
-        let watermark = store.read_at(position).await.unwrap().unwrap();
-        assert_eq!(chain_breaker(&*store, &watermark).await, Ok(None));
+        let heartbeat = store.read_at(position).await.unwrap().unwrap();
+        assert_eq!(chain_breaker(&*store, &heartbeat).await, Ok(None));
     }
     let copied: Arc<dyn EventStore> = Arc::new(MemoryEventStore::with_minimum_reader(
         store.log_id(),

@@ -4,10 +4,10 @@
 
 mod conformance;
 mod copies;
-mod echoes;
 mod faults;
 mod fixture;
 mod foreign;
+mod freshness;
 mod groups;
 mod minimum_reader;
 mod refusals;

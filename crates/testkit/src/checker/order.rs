@@ -46,7 +46,7 @@ fn chains(run: &Run, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Within a holder's stream, where rules rest on it. System streams (keys, leases, watermarks) are written by whoever
+/// Within a holder's stream, where rules rest on it. System streams (keys, leases, heartbeats) are written by whoever
 /// has the turn, on a clock of its own, and no rule looks at their times.
 fn times(run: &Run, faults: &mut Vec<Fault>) {
     let mut last = BTreeMap::<&StreamName, i64>::new();

@@ -114,9 +114,9 @@ fn check(args: &DeclareArgs) -> Result<(), Failure> {
 /// The foreign message at the position.
 async fn foreign_at(log: &dyn EventStore, position: Position) -> Result<RecordedCommit, Failure> {
     match stands(log, position).await? {
-        Some(message) if log.layout().is_of_watermarks(message.bucket) => Err(Failure::usage(
-            format_args!("{position} stands among the watermarks ({})", message.bucket),
-            "nothing is to be declared there: followers pass over what is no watermark",
+        Some(message) if log.layout().is_heartbeat_bucket(message.bucket) => Err(Failure::usage(
+            format_args!("{position} is in the heartbeat bucket {}", message.bucket),
+            "nothing is declared there: readers ignore every message that is not a heartbeat",
         )),
         Some(message) if message.foreign.is_some() => Ok(message),
         Some(_) => Err(Failure::usage(

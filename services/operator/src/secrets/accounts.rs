@@ -46,7 +46,7 @@ mod shape;
 mod tests;
 
 use citycode_event_store::Partition;
-use citycode_event_store_jetstream::subjects::{ECHO_V1, LISTS, echo};
+use citycode_event_store_jetstream::subjects::{NONCE_LISTS, PROBES_V1, probes};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_shared_snapshot::bucket;
 
@@ -205,10 +205,10 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
         _ => {
             // Uses are asked for at the leader alone: who lags knows too few.
             let uses = requests(OWN_API, &READ[..2], &[ASSERTION_USES.to_owned()]);
-            let written = [COMMITS, LISTS, ASSERTIONS].map(str::to_owned).to_vec();
+            let written = [COMMITS, NONCE_LISTS, ASSERTIONS].map(str::to_owned).to_vec();
             let mut publish = [made(&READ), uses, written].concat();
             if role == "revocation" {
-                publish.extend([echo(role, public_key), ECHO_V1.into()]);
+                publish.extend([probes(role, public_key), PROBES_V1.into()]);
                 for kind in [ProjectionKind::Status, ProjectionKind::Register] {
                     publish.push(format!("$O.{}.>", bucket(kind)));
                     publish.push(format!("{OWN_API}.STREAM.PURGE.{}", snapshot_stream(kind)));
@@ -216,7 +216,9 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
             }
             (
                 publish,
-                [TAIL, ECHO_V1, &echo("*", "*"), LISTS].map(str::to_owned).to_vec(),
+                [TAIL, PROBES_V1, &probes("*", "*"), NONCE_LISTS]
+                    .map(str::to_owned)
+                    .to_vec(),
             )
         }
     };
@@ -231,10 +233,10 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
         let kinds = [ProjectionKind::Status, ProjectionKind::Register].map(snapshot_stream);
         publish.extend(requests(LOG_READERS_API, &READ[..1], &kinds));
     }
-    publish.extend([echo(role, public_key), ECHO_V1.to_owned()]);
+    publish.extend([probes(role, public_key), PROBES_V1.to_owned()]);
     Permissions {
         publish,
-        subscribe: [TAIL, LISTS].map(str::to_owned).to_vec(),
+        subscribe: [TAIL, NONCE_LISTS].map(str::to_owned).to_vec(),
     }
 }
 

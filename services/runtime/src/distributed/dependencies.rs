@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use citycode_domain::policy::Policy;
 use citycode_event_store::{EventStore, LogId};
-use citycode_event_store_jetstream::{EchoAnswers, JetStreamEventStore, OpenError};
+use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswers};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
@@ -27,8 +27,8 @@ use crate::wiring::{StartError, Surroundings, snapshots};
 
 /// Between two looks for servers that are not there yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Watermarks come no oftener than so often in the limit of the tightest place.
-const WATERMARKS_PER_LIMIT: u32 = 3;
+/// Heartbeats come no oftener than so often in the limit of the tightest place.
+const HEARTBEATS_PER_LIMIT: u32 = 3;
 /// How long a writer leaves a reader's question to the others and to ordinary commits; each draws its own.
 const PATIENCE_MS: std::ops::Range<u32> = 50..300;
 
@@ -118,19 +118,19 @@ impl Dependencies {
     }
 
     /// Answers verifiers who prove that they are fresh: a writer's duty.
-    pub(super) fn answer_echoes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
+    pub(super) fn answer_probes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
         let limit = Duration::from_millis(self.policy.tightest_knowledge_age_ms());
         let spread = PATIENCE_MS.end - PATIENCE_MS.start;
         let patience = PATIENCE_MS.start + surroundings.entropy.below(spread);
         let clock = Arc::clone(&surroundings.clock);
         let store = Arc::clone(&self.store);
-        let answers = EchoAnswers {
-            watermark_every: limit / WATERMARKS_PER_LIMIT,
+        let answers = ProbeAnswers {
+            heartbeat_every: limit / HEARTBEATS_PER_LIMIT,
             patience: Duration::from_millis(u64::from(patience)),
             now: Box::new(move || clock.now().0),
         };
         tokio::spawn(async move {
-            let reason = store.answer_echoes(answers).await;
+            let reason = store.answer_probes(answers).await;
             tracing::error!(reason, "VERIFIERS' QUESTIONS ARE NOT ANSWERED by this service");
         })
     }

@@ -49,7 +49,7 @@ pub(super) async fn open(
     let mut tasks = vec![
         desk.follower,
         spawn_erasures(Arc::clone(&vault), erased, component.clone()),
-        dependencies.answer_echoes(surroundings),
+        dependencies.answer_probes(surroundings),
     ];
     reach_the_present(&desk.progress, &erasures, stopped).await?;
     let folded = desk.progress.position();

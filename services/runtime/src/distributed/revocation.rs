@@ -52,7 +52,7 @@ pub(super) async fn open(
         health.component("status"),
         lag,
     );
-    let mut tasks = vec![desk.follower, follower, dependencies.answer_echoes(surroundings)];
+    let mut tasks = vec![desk.follower, follower, dependencies.answer_probes(surroundings)];
     for followed in [&desk.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }

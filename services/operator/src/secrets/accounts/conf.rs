@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use citycode_event_store_jetstream::subjects::{ECHO_V1, LISTS, echo};
+use citycode_event_store_jetstream::subjects::{NONCE_LISTS, PROBES_V1, probes};
 use citycode_jetstream::inbox_prefix;
 
 use super::{
@@ -56,12 +56,12 @@ fn given_of_log() -> Vec<Given> {
             Given::new(&format!("{OWN_API}.{verb}.*"), what)
         })
         .collect();
-    given.push(Given::new(ECHO_V1, What::Service));
+    given.push(Given::new(PROBES_V1, What::Service));
     given.extend(["verifier", "audit", "archive"].map(|role| Given {
         to: Some(account(role)),
-        ..Given::new(&echo(role, "*"), What::Service)
+        ..Given::new(&probes(role, "*"), What::Service)
     }));
-    given.extend([TAIL, LISTS].map(|subject| Given::new(subject, What::Stream)));
+    given.extend([TAIL, NONCE_LISTS].map(|subject| Given::new(subject, What::Stream)));
     given
 }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use citycode_event_store::Partition;
 use tokio::sync::mpsc;
 
-use super::EchoAnswers;
-use super::list::{Digest, List, digest_text, parse_question};
+use super::ProbeAnswers;
+use super::nonce_list::{Digest, NonceList, digest_text, parse_probe};
+use super::quotas::UnansweredNonces;
 use super::version1::{self, Owed, looks_in};
-use super::window::Window;
 
 /// A quarter of a second: readers ask twice a second.
 const CUT_EVERY_LOOKS: u64 = 5;
@@ -22,10 +22,10 @@ const LISTS: usize = 256;
 const UNKNOWN: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Answering {
+pub(super) struct ProbeResponder {
     /// Where lists go that are cut; only while this client answers.
     outgoing: Option<mpsc::Sender<Bytes>>,
-    window: Window,
+    window: UnansweredNonces,
     newest_list: Option<Cut>,
     /// Lists and up to which arrival each answers; the newest last.
     lists: VecDeque<(Digest, u64)>,
@@ -49,18 +49,18 @@ struct Debt {
     paid: u64,
     since: Option<u64>,
     version1: Owed,
-    /// At which look a watermark was read last.
-    last_watermark: Option<u64>,
+    /// At which look a heartbeat was read last.
+    last_heartbeat: Option<u64>,
     /// One is under way.
     writing: bool,
     unknown: VecDeque<Digest>,
 }
 
-impl Answering {
+impl ProbeResponder {
     pub(super) fn new(partitions: u16) -> Self {
         Self {
             outgoing: None,
-            window: Window::default(),
+            window: UnansweredNonces::default(),
             newest_list: None,
             lists: VecDeque::new(),
             debts: (0..partitions).map(|_| Debt::default()).collect(),
@@ -75,7 +75,7 @@ impl Answering {
     /// A question came.
     pub(super) fn take(&mut self, role: &str, instance: &str, question: &[u8]) {
         let taken =
-            parse_question(question).is_some_and(|(reader, nonce)| self.window.take(role, instance, reader, nonce));
+            parse_probe(question).is_some_and(|(reader, nonce)| self.window.take(role, instance, reader, nonce));
         if taken {
             for debt in &mut self.debts {
                 debt.since.get_or_insert(self.looks);
@@ -131,7 +131,7 @@ impl Answering {
     }
 
     /// A list was heard, this writer's own or another's.
-    pub(super) fn hear(&mut self, list: &List) {
+    pub(super) fn hear(&mut self, list: &NonceList) {
         let digest = list.digest();
         if self.outgoing.is_none() || self.lists.iter().any(|(known, _)| *known == digest) {
             return;
@@ -185,31 +185,31 @@ impl Answering {
         self.window.forget(everywhere);
     }
 
-    /// A watermark was read.
-    pub(super) fn see_watermark(&mut self, partition: Partition) {
-        self.debts[usize::from(partition.0)].last_watermark = Some(self.looks);
+    /// A heartbeat was read.
+    pub(super) fn see_heartbeat(&mut self, partition: Partition) {
+        self.debts[usize::from(partition.0)].last_heartbeat = Some(self.looks);
     }
 
-    /// Partitions in which nobody has answered for so long that a watermark is due: each is to be written now, and to be
-    /// told of by [`Answering::wrote`].
-    pub(super) fn due(&mut self, answers: &EchoAnswers) -> Vec<Partition> {
+    /// Partitions in which nobody has answered for so long that a heartbeat is due: each is to be written now, and to be
+    /// told of by [`ProbeResponder::wrote`].
+    pub(super) fn due(&mut self, answers: &ProbeAnswers) -> Vec<Partition> {
         self.looks += 1;
         let (look, patience, rest) = (
             self.looks,
             looks_in(answers.patience),
-            looks_in(answers.watermark_every),
+            looks_in(answers.heartbeat_every),
         );
         let mut due = Vec::new();
         for (number, debt) in (0..).zip(&mut self.debts) {
             let since = [debt.since, debt.version1.since].into_iter().flatten().min();
             let waited = since.is_some_and(|since| look - since >= patience);
-            let rested = debt.last_watermark.is_none_or(|last| look - last >= rest);
+            let rested = debt.last_heartbeat.is_none_or(|last| look - last >= rest);
             if waited && rested && !debt.writing {
                 debt.writing = true;
                 due.push(Partition(number));
             }
         }
-        // Watermarks carry everything that was asked until now.
+        // Heartbeats carry everything that was asked until now.
         let is_old = |cut: &Cut| cut.answers < self.window.newest();
         let waits = self.debts.iter().any(|debt| debt.paid < self.window.newest());
         if !due.is_empty() && waits && self.newest_list.as_ref().is_none_or(is_old) {
@@ -218,7 +218,7 @@ impl Answering {
         due
     }
 
-    /// An attempt at a watermark has ended.
+    /// An attempt at a heartbeat has ended.
     pub(super) fn wrote(&mut self, partition: Partition) {
         self.debts[usize::from(partition.0)].writing = false;
     }
@@ -228,79 +228,79 @@ impl Answering {
 mod tests {
     use std::time::Duration;
 
-    use super::super::list::{Nonce, parse_digest, question};
+    use super::super::nonce_list::{Nonce, encode_probe, parse_digest};
     use super::*;
 
     const PATIENCE: u64 = 2;
     const REST: u64 = 20;
 
-    fn answers() -> EchoAnswers {
-        EchoAnswers {
-            watermark_every: Duration::from_millis(50 * REST),
+    fn answers() -> ProbeAnswers {
+        ProbeAnswers {
+            heartbeat_every: Duration::from_millis(50 * REST),
             patience: Duration::from_millis(50 * PATIENCE),
             now: Box::new(|| 0),
         }
     }
 
-    fn asked(answering: &mut Answering, number: u8) {
-        answering.take("verifier", "V", &question(&[number; 8], &Nonce([number; 16])));
+    fn asked(responder: &mut ProbeResponder, number: u8) {
+        responder.take("verifier", "V", &encode_probe(&[number; 8], &Nonce([number; 16])));
     }
 
-    fn writer() -> (Answering, mpsc::Receiver<Bytes>) {
-        let mut answering = Answering::new(2);
+    fn writer() -> (ProbeResponder, mpsc::Receiver<Bytes>) {
+        let mut responder = ProbeResponder::new(2);
         let (outgoing, lists) = mpsc::channel(8);
-        answering.begin(outgoing);
-        (answering, lists)
+        responder.begin(outgoing);
+        (responder, lists)
     }
 
     #[test]
     fn commits_carry_one_digest_until_it_was_read_and_one_list_serves_all_partitions() {
-        let (mut answering, mut lists) = writer();
-        assert_eq!(answering.carried(Partition(0)), (None, None));
+        let (mut responder, mut lists) = writer();
+        assert_eq!(responder.carried(Partition(0)), (None, None));
         for number in 1..=200 {
-            asked(&mut answering, number);
+            asked(&mut responder, number);
         }
-        let (digest, numbers) = answering.carried(Partition(0));
+        let (digest, numbers) = responder.carried(Partition(0));
         let digest = digest.expect("it is owed");
         assert_eq!((digest.len(), numbers), (43, None));
-        let list = List::parse(&lists.try_recv().expect("it is sent"), 1_312).expect("a list");
+        let list = NonceList::parse(&lists.try_recv().expect("it is sent"), 1_312).expect("a list");
         let digest = parse_digest(&digest).expect("a digest");
         assert_eq!(list.digest(), digest);
         assert!((1..=200).all(|number| list.has(&Nonce([number; 16]))));
-        assert_eq!(answering.carried(Partition(1)).0, Some(digest_text(&digest)));
+        assert_eq!(responder.carried(Partition(1)).0, Some(digest_text(&digest)));
         assert!(lists.try_recv().is_err(), "it is sent once");
-        answering.see(Partition(0), &digest);
-        assert_eq!(answering.carried(Partition(0)).0, None, "it was answered");
-        asked(&mut answering, 201);
+        responder.see(Partition(0), &digest);
+        assert_eq!(responder.carried(Partition(0)).0, None, "it was answered");
+        asked(&mut responder, 201);
         assert_eq!(
-            answering.carried(Partition(0)).0,
+            responder.carried(Partition(0)).0,
             None,
             "no list is cut so soon after another"
         );
         for _ in 0..CUT_EVERY_LOOKS {
-            answering.due(&answers());
+            responder.due(&answers());
         }
-        assert!(answering.carried(Partition(0)).0.is_some());
+        assert!(responder.carried(Partition(0)).0.is_some());
     }
 
     #[test]
-    fn an_idle_partition_has_one_watermark_at_a_time_and_rests_after_it() {
-        let (mut answering, _lists) = writer();
+    fn an_idle_partition_has_one_heartbeat_at_a_time_and_rests_after_it() {
+        let (mut responder, _lists) = writer();
         let mut written = 0;
         for look in 0..=(3 * REST) {
             for number in 0..100 {
-                asked(&mut answering, number);
+                asked(&mut responder, number);
             }
-            let due = answering.due(&answers());
+            let due = responder.due(&answers());
             assert!(due.iter().all(|partition| partition.0 < 2));
             for partition in due {
-                let digest = answering
+                let digest = responder
                     .carried(partition)
                     .0
-                    .expect("a watermark carries what is owed");
-                answering.see(partition, &parse_digest(&digest).expect("a digest"));
-                answering.see_watermark(partition);
-                answering.wrote(partition);
+                    .expect("a heartbeat carries what is owed");
+                responder.see(partition, &parse_digest(&digest).expect("a digest"));
+                responder.see_heartbeat(partition);
+                responder.wrote(partition);
                 written += usize::from(partition == Partition(0));
             }
             assert!(
@@ -313,22 +313,22 @@ mod tests {
 
     #[test]
     fn what_another_writer_answered_is_answered_and_a_partition_that_is_not_written_is_waited_for_alone() {
-        let (mut answering, _lists) = writer();
-        asked(&mut answering, 1);
-        let others: List = [Nonce([1; 16]), Nonce([77; 16])].into_iter().collect();
+        let (mut responder, _lists) = writer();
+        asked(&mut responder, 1);
+        let others: NonceList = [Nonce([1; 16]), Nonce([77; 16])].into_iter().collect();
         // Its commit is read before the list is heard.
-        answering.see(Partition(0), &others.digest());
-        answering.hear(&others);
+        responder.see(Partition(0), &others.digest());
+        responder.hear(&others);
         for _ in 0..=PATIENCE {
-            let due = answering.due(&answers());
+            let due = responder.due(&answers());
             assert!(!due.contains(&Partition(0)), "it was answered there");
         }
         assert_eq!(
-            answering.due(&answers()),
+            responder.due(&answers()),
             [],
             "the other's is under way, and nothing waits for it"
         );
-        assert_eq!(answering.carried(Partition(0)).0, None);
-        assert!(answering.carried(Partition(1)).0.is_some());
+        assert_eq!(responder.carried(Partition(0)).0, None);
+        assert!(responder.carried(Partition(1)).0.is_some());
     }
 }

@@ -24,21 +24,21 @@ pub(super) const READER_BYTES: usize = 8;
 const DIGEST_CONTEXT: &str = "citycode echo list v2";
 
 /// What a reader publishes.
-pub(super) fn question(reader: &ReaderId, nonce: &Nonce) -> Bytes {
+pub(super) fn encode_probe(reader: &ReaderId, nonce: &Nonce) -> Bytes {
     [&reader[..], &nonce.0].concat().into()
 }
 
 /// A question as a stranger may have sent it.
-pub(super) fn parse_question(bytes: &[u8]) -> Option<(ReaderId, Nonce)> {
+pub(super) fn parse_probe(bytes: &[u8]) -> Option<(ReaderId, Nonce)> {
     let (reader, nonce) = bytes.split_first_chunk::<READER_BYTES>()?;
     Some((*reader, Nonce(nonce.try_into().ok()?)))
 }
 
 /// Nonces in ascending order, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct List(Vec<Nonce>);
+pub(super) struct NonceList(Vec<Nonce>);
 
-impl List {
+impl NonceList {
     /// A list as a stranger may have sent it: at most `most` nonces.
     pub(super) fn parse(bytes: &[u8], most: usize) -> Option<Self> {
         let (nonces, rest) = bytes.as_chunks::<NONCE_BYTES>();
@@ -62,7 +62,7 @@ impl List {
     }
 }
 
-impl FromIterator<Nonce> for List {
+impl FromIterator<Nonce> for NonceList {
     fn from_iter<I: IntoIterator<Item = Nonce>>(nonces: I) -> Self {
         let mut nonces: Vec<Nonce> = nonces.into_iter().collect();
         nonces.sort_unstable();
@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn a_list_reads_back_and_has_one_digest_whatever_order_it_was_made_in() {
-        let list: List = [nonce(3), nonce(1), nonce(2), nonce(1)].into_iter().collect();
-        assert_eq!(List::parse(&list.to_bytes(), 3), Some(list.clone()));
+        let list: NonceList = [nonce(3), nonce(1), nonce(2), nonce(1)].into_iter().collect();
+        assert_eq!(NonceList::parse(&list.to_bytes(), 3), Some(list.clone()));
         assert!(list.has(&nonce(2)) && !list.has(&nonce(4)));
-        let other: List = [nonce(1), nonce(2), nonce(3)].into_iter().collect();
+        let other: NonceList = [nonce(1), nonce(2), nonce(3)].into_iter().collect();
         assert_eq!(list.digest(), other.digest());
         assert_eq!(parse_digest(&digest_text(&list.digest())), Some(list.digest()));
         assert_eq!(
@@ -112,17 +112,17 @@ mod tests {
     #[test]
     fn what_is_no_list_and_no_question_is_refused() {
         let good = [[1; NONCE_BYTES], [2; NONCE_BYTES]].concat();
-        assert!(List::parse(&good, 2).is_some());
+        assert!(NonceList::parse(&good, 2).is_some());
         let twice = [[1; NONCE_BYTES], [1; NONCE_BYTES]].concat();
         let backwards = [[2; NONCE_BYTES], [1; NONCE_BYTES]].concat();
         for bad in [&[][..], &good[..31], &twice, &backwards] {
-            assert_eq!(List::parse(bad, 2), None, "{bad:?}");
+            assert_eq!(NonceList::parse(bad, 2), None, "{bad:?}");
         }
-        assert_eq!(List::parse(&good, 1), None);
-        let asked = question(&[7; 8], &nonce(9));
-        assert_eq!(parse_question(&asked), Some(([7; 8], nonce(9))));
+        assert_eq!(NonceList::parse(&good, 1), None);
+        let asked = encode_probe(&[7; 8], &nonce(9));
+        assert_eq!(parse_probe(&asked), Some(([7; 8], nonce(9))));
         for bad in [&asked[..23], &asked[..8], &[], &[0; 25]] {
-            assert_eq!(parse_question(bad), None);
+            assert_eq!(parse_probe(bad), None);
         }
         for bad in ["", "x", "JdD5h0v8KmhieiGzEyi9tFl4Ty0fUQ5RVIYkGuX0QQc="] {
             assert_eq!(parse_digest(bad), None);

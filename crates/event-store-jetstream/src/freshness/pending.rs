@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use citycode_event_store::{Partition, Position, Sequence};
 use tokio::sync::mpsc;
 
-use super::list::{Digest, List, Nonce, ReaderId};
+use super::nonce_list::{Digest, Nonce, NonceList, ReaderId};
 
 /// Lists with nonces of this reader that are remembered: some seconds' of several writers.
 const LISTS: usize = 64;
@@ -16,7 +16,7 @@ const UNKNOWN: usize = 16;
 
 /// What this reader asks with, and what it waits for.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(super) struct PendingProbes {
     key: [u8; 32],
     count: u64,
     /// By count.
@@ -35,7 +35,7 @@ struct Asked {
     proved: mpsc::UnboundedSender<Position>,
 }
 
-impl Asking {
+impl PendingProbes {
     /// `key` is known to nobody else.
     pub(super) fn new(partitions: u16, key: [u8; 32]) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Asking {
     }
 
     /// A list was heard.
-    pub(super) fn hear(&mut self, list: &List) {
+    pub(super) fn hear(&mut self, list: &NonceList) {
         let asked = self.asked.keys().rev();
         let Some(newest) = asked.copied().find(|count| list.has(&self.nonce(*count))) else {
             return;
@@ -146,23 +146,23 @@ mod tests {
         }
     }
 
-    fn list(nonces: &[Nonce]) -> List {
+    fn list(nonces: &[Nonce]) -> NonceList {
         nonces.iter().copied().collect()
     }
 
     #[test]
     fn each_partition_is_proved_by_itself_whichever_of_list_and_commit_comes_first() {
-        let mut asking = Asking::new(2, [1; 32]);
+        let mut pending = PendingProbes::new(2, [1; 32]);
         let (sender, mut proved) = mpsc::unbounded_channel();
-        let count = asking.begin(sender);
-        let answer = list(&[asking.nonce(count), Nonce([9; 16])]);
-        asking.see(at(0, 7), &answer.digest());
-        asking.see(at(0, 8), &answer.digest());
+        let count = pending.begin(sender);
+        let answer = list(&[pending.nonce(count), Nonce([9; 16])]);
+        pending.see(at(0, 7), &answer.digest());
+        pending.see(at(0, 8), &answer.digest());
         assert!(proved.try_recv().is_err(), "a digest alone proves nothing");
-        asking.hear(&answer);
+        pending.hear(&answer);
         assert_eq!(proved.try_recv(), Ok(at(0, 7)));
         assert!(proved.try_recv().is_err(), "the other partition is not proved by it");
-        asking.see(at(1, 3), &answer.digest());
+        pending.see(at(1, 3), &answer.digest());
         assert_eq!(proved.try_recv(), Ok(at(1, 3)));
         assert_eq!(
             proved.try_recv(),
@@ -173,35 +173,35 @@ mod tests {
 
     #[test]
     fn a_list_proves_earlier_questions_and_no_later_one() {
-        let mut asking = Asking::new(1, [1; 32]);
-        let ask = |asking: &mut Asking| {
+        let mut pending = PendingProbes::new(1, [1; 32]);
+        let ask = |pending: &mut PendingProbes| {
             let (sender, proved) = mpsc::unbounded_channel();
-            (asking.begin(sender), proved)
+            (pending.begin(sender), proved)
         };
-        let (_, mut first) = ask(&mut asking);
-        let (second_count, mut second) = ask(&mut asking);
-        let (_, mut third) = ask(&mut asking);
-        let answer = list(&[asking.nonce(second_count)]);
-        asking.hear(&answer);
-        asking.see(at(0, 4), &answer.digest());
+        let (_, mut first) = ask(&mut pending);
+        let (second_count, mut second) = ask(&mut pending);
+        let (_, mut third) = ask(&mut pending);
+        let answer = list(&[pending.nonce(second_count)]);
+        pending.hear(&answer);
+        pending.see(at(0, 4), &answer.digest());
         assert_eq!((first.try_recv(), second.try_recv()), (Ok(at(0, 4)), Ok(at(0, 4))));
         assert_eq!(third.try_recv(), Err(mpsc::error::TryRecvError::Empty));
     }
 
     #[test]
     fn another_list_under_the_same_commit_and_anothers_nonces_prove_nothing() {
-        let (mut asking, other) = (Asking::new(1, [1; 32]), Asking::new(1, [2; 32]));
+        let (mut pending, other) = (PendingProbes::new(1, [1; 32]), PendingProbes::new(1, [2; 32]));
         let (sender, mut proved) = mpsc::unbounded_channel();
-        let count = asking.begin(sender);
-        assert_ne!(asking.nonce(count), other.nonce(count));
-        assert!(asking.is_unheard(3));
+        let count = pending.begin(sender);
+        assert_ne!(pending.nonce(count), other.nonce(count));
+        assert!(pending.is_unheard(3));
         let anothers = list(&[other.nonce(count)]);
-        asking.hear(&anothers);
-        asking.see(at(0, 1), &anothers.digest());
-        asking.see(at(0, 2), &list(&[Nonce([5; 16])]).digest());
+        pending.hear(&anothers);
+        pending.see(at(0, 1), &anothers.digest());
+        pending.see(at(0, 2), &list(&[Nonce([5; 16])]).digest());
         // Whoever forges a list has no commit that carries its digest.
-        asking.hear(&list(&[asking.nonce(count), Nonce([5; 16])]));
+        pending.hear(&list(&[pending.nonce(count), Nonce([5; 16])]));
         assert_eq!(proved.try_recv(), Err(mpsc::error::TryRecvError::Empty));
-        assert!(!asking.is_unheard(3));
+        assert!(!pending.is_unheard(3));
     }
 }

@@ -1,4 +1,4 @@
-//! A reader proves what it knows by a number that comes back through the log: on an idle log by watermarks, under
+//! A reader proves what it knows by a number that comes back through the log: on an idle log by heartbeats, under
 //! load by ordinary commits; never past a majority that is gone, and by itself once it is back.
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use citycode_event_store::{
     AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, Position, ReaderVersion,
 };
-use citycode_event_store_jetstream::{Config, EchoAnswers, JetStreamEventStore, NewLog};
+use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, ProbeAnswers};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 
 use crate::fixture::{PATIENCE, alone, cluster, commit, opened};
@@ -50,14 +50,14 @@ async fn prove_by_overlapping_questions(reader: &JetStreamEventStore) {
     tokio::time::timeout(PATIENCE, proving).await.expect("a proof comes");
 }
 
-fn answer(store: &Arc<JetStreamEventStore>, watermark_every: Duration) {
+fn answer(store: &Arc<JetStreamEventStore>, heartbeat_every: Duration) {
     let store = Arc::clone(store);
-    let answers = EchoAnswers {
-        watermark_every,
+    let answers = ProbeAnswers {
+        heartbeat_every,
         patience: Duration::from_millis(20),
         now: Box::new(|| 1),
     };
-    tokio::spawn(async move { store.answer_echoes(answers).await });
+    tokio::spawn(async move { store.answer_probes(answers).await });
 }
 
 async fn append(store: &JetStreamEventStore, number: u64) -> Position {
@@ -68,10 +68,10 @@ async fn append(store: &JetStreamEventStore, number: u64) -> Position {
     }
 }
 
-async fn watermarks(store: &JetStreamEventStore) -> usize {
+async fn heartbeats(store: &JetStreamEventStore) -> usize {
     let mut count = 0;
     for partition in (0..4).map(Partition) {
-        let bucket = store.layout().watermark_bucket(partition);
+        let bucket = store.layout().heartbeat_bucket(partition);
         count += store
             .read_bucket(bucket, citycode_event_store::Revision::EMPTY)
             .await
@@ -86,7 +86,7 @@ async fn watermarks(store: &JetStreamEventStore) -> usize {
     reason = "how long it took bounds how much may be written"
 )]
 #[tokio::test(flavor = "multi_thread")]
-async fn many_readers_of_an_idle_log_get_their_proof_from_few_watermarks() {
+async fn many_readers_of_an_idle_log_get_their_proof_from_few_heartbeats() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let (first, second) = (open(&config).await, open(&config).await);
@@ -110,29 +110,29 @@ async fn many_readers_of_an_idle_log_get_their_proof_from_few_watermarks() {
     });
     let proofs = futures::future::join_all(asked).await;
     assert_eq!(proofs.len(), 6);
-    let written = watermarks(&first).await;
+    let written = heartbeats(&first).await;
     assert!(written >= 4, "each of four partitions has one at least: {written}");
     // Eighteen proofs, one for each would be 72. Each of two writers writes one a second in each partition at most.
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(
         written <= 2 * 4 * (seconds + 1),
-        "{written} watermarks within {seconds} s"
+        "{written} heartbeats within {seconds} s"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_partition_needs_no_watermark() {
+async fn a_busy_partition_needs_no_heartbeat() {
     let server = NatsServer::start().await;
     let store = open(&alone(&server)).await;
     // So patient that only ordinary commits can answer.
     let writer = Arc::clone(&store);
     tokio::spawn(async move {
-        let answers = EchoAnswers {
-            watermark_every: PATIENCE,
+        let answers = ProbeAnswers {
+            heartbeat_every: PATIENCE,
             patience: 2 * PATIENCE,
             now: Box::new(|| 1),
         };
-        writer.answer_echoes(answers).await
+        writer.answer_probes(answers).await
     });
     let writing = Arc::clone(&store);
     let writer = tokio::spawn(async move {
@@ -144,7 +144,7 @@ async fn a_busy_partition_needs_no_watermark() {
     let proof = prove(&reader).await;
     assert!(proof.iter().all(|(_, sequence)| sequence.0 > 0));
     writer.abort();
-    assert_eq!(watermarks(&store).await, 0);
+    assert_eq!(heartbeats(&store).await, 0);
 }
 
 async fn append_after_all(store: &JetStreamEventStore, number: u64) {
@@ -163,7 +163,7 @@ async fn no_proof_comes_from_a_leader_without_a_majority_and_it_heals_by_itself(
     for frozen in 1..3 {
         servers.servers()[frozen].sigstop().await;
     }
-    // One server is left, which may still think that it leads; three times the watermarks' interval pass, and more.
+    // One server is left, which may still think that it leads; three times the heartbeats' interval pass, and more.
     let proof = tokio::time::timeout(Duration::from_secs(3), reader.proved_heads()).await;
     assert!(proof.is_err(), "a minority proved {proof:?}");
     for frozen in 1..3 {
@@ -350,12 +350,12 @@ async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of
     // A reader before, with a writer of this release: its number comes back in a commit.
     let writer = open_at(&config, ReaderVersion(1)).await;
     let answering = Arc::clone(&writer);
-    let answers = EchoAnswers {
-        watermark_every: Duration::from_millis(100),
+    let answers = ProbeAnswers {
+        heartbeat_every: Duration::from_millis(100),
         patience: Duration::from_millis(20),
         now: Box::new(|| 1),
     };
-    let answering = tokio::spawn(async move { answering.answer_echoes(answers).await });
+    let answering = tokio::spawn(async move { answering.answer_probes(answers).await });
     let client = crate::fixture::client(&config).await;
     eventually_some("each partition carries an old reader's number", PATIENCE, || async {
         client.publish("cc.echo.v1", "beforehand12.1".into()).await.unwrap();
@@ -374,9 +374,9 @@ async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of
     let old = tokio::spawn(async move {
         while let Some(number) = futures::StreamExt::next(&mut numbers).await {
             for partition in (0..4).map(Partition) {
-                let bucket = writer.layout().watermark_bucket(partition);
+                let bucket = writer.layout().heartbeat_bucket(partition);
                 let tail = writer.bucket_tail(bucket).await.unwrap();
-                let commit = citycode_event_store::watermark::commit(partition, &tail, 1);
+                let commit = citycode_event_store::heartbeat::commit(partition, &tail, 1);
                 let (bytes, _) = citycode_event_store::codec::encode(&commit, &tail.hash).unwrap();
                 let mut headers = async_nats::HeaderMap::new();
                 headers.insert("CC-Echo", std::str::from_utf8(&number.payload).unwrap());

@@ -7,20 +7,20 @@
 //! before it sent the nonce. Nobody's wall clock and no answer of a server that was cut off takes part, and nothing of it
 //! is kept but 43 characters in a commit, however many readers ask.
 //!
-//! Where a partition is idle one of the writers appends a watermark, no oftener than [`EchoAnswers::watermark_every`]
+//! Where a partition is idle one of the writers appends a heartbeat, no oftener than [`ProbeAnswers::heartbeat_every`]
 //! whatever the number of readers. What is lost on the way is not sent again: the next question is another nonce.
 //!
-//! **Nobody is crowded out** by readers of another role, and within a role by another instance: see [`window`]. The
+//! **Nobody is crowded out** by readers of another role, and within a role by another instance: see [`quotas`]. The
 //! servers let each credential publish to its own subject alone, and writers hear questions on a connection of their own.
 //!
 //! **Programs before this release** publish `<reader>.<count>` to `cc.echo.v1`, and their commits carry such numbers. Both
 //! are still spoken while the log's minimum reader version is 1: see [`version1`].
 
-mod answering;
-mod asking;
-mod list;
+mod nonce_list;
+mod pending;
+mod quotas;
+mod responder;
 mod version1;
-mod window;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,26 +29,26 @@ use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use citycode_event_store::{
-    BucketTail, LogPosition, Partition, Position, ReadError, ReaderVersion, Sequence, watermark,
+    BucketTail, LogPosition, Partition, Position, ReadError, ReaderVersion, Sequence, heartbeat,
 };
 use futures::StreamExt as _;
 use futures::stream::{FuturesUnordered, SelectAll};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use self::answering::Answering;
-use self::asking::Asking;
-use self::list::{List, parse_digest, question};
+use self::nonce_list::{NonceList, encode_probe, parse_digest};
+use self::pending::PendingProbes;
+use self::responder::ProbeResponder;
 use crate::config::Config;
 use crate::log_client::LogClient;
-use crate::subjects::{self, ECHO_V1, LISTS};
+use crate::subjects::{self, NONCE_LISTS, PROBES_V1};
 
 /// The header of a commit that carries a list's digest.
 const DIGEST: HeaderName = HeaderName::from_static("CC-Echo-Digest");
 /// The header of a commit that carries numbers of version 1, with commas between them.
 const NUMBERS: HeaderName = HeaderName::from_static("CC-Echo");
 /// Nonces of a list that is believed: more than this release sends, so that a later one may send more.
-const MOST_NONCES: usize = 4 * window::MOST_NONCES;
+const MOST_NONCES: usize = 4 * quotas::MOST_NONCES;
 const KEY_CONTEXT: &str = "citycode echo nonces v2";
 /// Between two looks at what is owed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -62,20 +62,20 @@ const AT_HAND: usize = 256;
 const OUTGOING: usize = 16;
 
 /// How a writer answers.
-pub struct EchoAnswers {
-    /// An idle partition gets no more than one watermark in this time, from all writers together. A third of the
+pub struct ProbeAnswers {
+    /// An idle partition gets no more than one heartbeat in this time, from all writers together. A third of the
     /// tightest place's limit: then knowledge of an idle city still passes there.
-    pub watermark_every: Duration,
+    pub heartbeat_every: Duration,
     /// How long this writer leaves it to ordinary commits and to other writers. Let writers differ in it.
     pub patience: Duration,
-    /// Unix seconds now, for the watermarks.
+    /// Unix seconds now, for the heartbeats.
     pub now: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
 /// Who asks: as its credential may.
 #[derive(Debug, Clone)]
-pub(crate) struct EchoName {
-    /// A role that writers know: see [`window`].
+pub(crate) struct ProbeIdentity {
+    /// A role that writers know: see [`quotas`].
     pub(crate) role: &'static str,
     /// Its user's public key; without one, whatever the client is called.
     pub(crate) instance: Option<String>,
@@ -83,7 +83,7 @@ pub(crate) struct EchoName {
     pub(crate) key: [u8; 32],
 }
 
-impl EchoName {
+impl ProbeIdentity {
     /// `unique` is a name that the client's generator made.
     pub(crate) fn of(config: &Config, unique: &str) -> Self {
         Self {
@@ -97,30 +97,30 @@ impl EchoName {
 }
 
 /// What this client has asked and what it owes.
-pub(crate) struct Echoes {
+pub(crate) struct Probes {
     /// Where its questions go.
     subject: String,
-    asking: Mutex<Asking>,
-    answering: Mutex<Answering>,
+    pending: Mutex<PendingProbes>,
+    responder: Mutex<ProbeResponder>,
     /// Why headers are looked at: questions under way, and one more for a writer.
     reasons_to_look: AtomicUsize,
-    /// Watermarks that were not written since the last that was. Each is tried again many times a second, so the 1st,
+    /// Heartbeats that were not written since the last that was. Each is tried again many times a second, so the 1st,
     /// 2nd, 4th, 8th … is reported: the pauses between two reports grow.
     unwritten: AtomicU64,
     /// This reader's part of its numbers of version 1.
     reader: String,
 }
 
-impl Echoes {
+impl Probes {
     /// `unique` is a name that the client's generator made.
-    pub(crate) fn new(partitions: u16, name: EchoName, unique: &str) -> Self {
-        let EchoName { role, instance, key } = name;
+    pub(crate) fn new(partitions: u16, name: ProbeIdentity, unique: &str) -> Self {
+        let ProbeIdentity { role, instance, key } = name;
         let unique = unique.rsplit('.').next().unwrap_or(unique);
         let reader: String = unique.chars().take(version1::READER_CHARACTERS).collect();
         Self {
-            subject: subjects::echo(role, instance.as_ref().unwrap_or(&reader)),
-            asking: Mutex::new(Asking::new(partitions, key)),
-            answering: Mutex::new(Answering::new(partitions)),
+            subject: subjects::probes(role, instance.as_ref().unwrap_or(&reader)),
+            pending: Mutex::new(PendingProbes::new(partitions, key)),
+            responder: Mutex::new(ProbeResponder::new(partitions)),
             reasons_to_look: AtomicUsize::new(0),
             unwritten: AtomicU64::new(0),
             reader,
@@ -129,7 +129,7 @@ impl Echoes {
 
     /// Puts what is owed to the partition into the headers of a commit.
     pub(crate) fn put(&self, partition: Partition, headers: &mut HeaderMap) {
-        let (digest, numbers) = self.answering.lock().carried(partition);
+        let (digest, numbers) = self.responder.lock().carried(partition);
         if let Some(digest) = digest {
             headers.insert(DIGEST, digest);
         }
@@ -147,16 +147,16 @@ impl Echoes {
             return;
         };
         if let Some(digest) = headers.get(DIGEST).and_then(|text| parse_digest(text.as_str())) {
-            self.answering.lock().see(position.partition, &digest);
-            self.asking.lock().see(position, &digest);
+            self.responder.lock().see(position.partition, &digest);
+            self.pending.lock().see(position, &digest);
         }
         if let Some(numbers) = headers.get(NUMBERS) {
             let numbers: Vec<&str> = numbers.as_str().split(',').collect();
-            self.answering.lock().see_numbers(position.partition, &numbers);
+            self.responder.lock().see_numbers(position.partition, &numbers);
             let newest = numbers.iter().filter_map(|number| self.own_count(number)).max();
             if let Some(newest) = newest {
                 // What came back proves every question that was asked before it, too.
-                self.asking.lock().settle(position, newest);
+                self.pending.lock().settle(position, newest);
             }
         }
     }
@@ -169,32 +169,32 @@ impl Echoes {
             .flatten()
     }
 
-    /// A watermark was read.
-    pub(crate) fn see_watermark(&self, partition: Partition) {
+    /// A heartbeat was read.
+    pub(crate) fn see_heartbeat(&self, partition: Partition) {
         if self.reasons_to_look.load(Ordering::Acquire) > 0 {
-            self.answering.lock().see_watermark(partition);
+            self.responder.lock().see_heartbeat(partition);
         }
     }
 
     /// A list was heard.
     fn hear(&self, list: &[u8]) {
-        if let Some(list) = List::parse(list, MOST_NONCES) {
-            self.answering.lock().hear(&list);
-            self.asking.lock().hear(&list);
+        if let Some(list) = NonceList::parse(list, MOST_NONCES) {
+            self.responder.lock().hear(&list);
+            self.pending.lock().hear(&list);
         }
     }
 }
 
 /// A question under way; gone when dropped.
 struct Question<'a> {
-    echoes: &'a Echoes,
+    probes: &'a Probes,
     count: u64,
 }
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        self.echoes.asking.lock().end(self.count);
-        self.echoes.reasons_to_look.fetch_sub(1, Ordering::AcqRel);
+        self.probes.pending.lock().end(self.count);
+        self.probes.reasons_to_look.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -216,25 +216,25 @@ impl LogClient {
             return Err(ReadError::Unavailable(reason));
         }
         self.listen_to_lists().await?;
-        let (echoed, mut echoes) = mpsc::unbounded_channel();
-        self.echoes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
+        let (echoed, mut probes) = mpsc::unbounded_channel();
+        self.probes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
         let (count, sent, is_unheard) = {
-            let mut asking = self.echoes.asking.lock();
-            let count = asking.begin(echoed);
-            let sent = question(&asking.reader(), &asking.nonce(count));
-            (count, sent, asking.is_unheard(UNHEARD))
+            let mut pending = self.probes.pending.lock();
+            let count = pending.begin(echoed);
+            let sent = encode_probe(&pending.reader(), &pending.nonce(count));
+            (count, sent, pending.is_unheard(UNHEARD))
         };
         let _question = Question {
-            echoes: &self.echoes,
+            probes: &self.probes,
             count,
         };
-        self.publish_core(self.echoes.subject.clone(), sent).await?;
+        self.publish_core(self.probes.subject.clone(), sent).await?;
         if is_unheard && self.speaks_version1() {
-            let number = format!("{}.{count:x}", self.echoes.reader);
-            self.publish_core(ECHO_V1.to_owned(), Bytes::from(number)).await?;
+            let number = format!("{}.{count:x}", self.probes.reader);
+            self.publish_core(PROBES_V1.to_owned(), Bytes::from(number)).await?;
         }
         // It ends once all partitions are proved.
-        while let Some(head) = echoes.recv().await {
+        while let Some(head) = probes.recv().await {
             // Who asked may have gone meanwhile.
             let _ = proved.send(head);
         }
@@ -251,12 +251,12 @@ impl LogClient {
         let mut listening = self.listening.lock().await;
         while listening.try_join_next().is_some() {}
         if listening.is_empty() {
-            let lists = self.client.subscribe(LISTS).await;
+            let lists = self.client.subscribe(NONCE_LISTS).await;
             let mut lists = lists.map_err(|error| ReadError::Unavailable(error.to_string()))?;
-            let echoes = std::sync::Arc::clone(&self.echoes);
+            let probes = std::sync::Arc::clone(&self.probes);
             listening.spawn(async move {
                 while let Some(list) = lists.next().await {
-                    echoes.hear(&list.payload);
+                    probes.hear(&list.payload);
                 }
             });
         }
@@ -265,14 +265,14 @@ impl LogClient {
 
     /// Answers readers' questions for as long as it is polled; only for a client that may append and that follows
     /// the log. Ends where the servers do not let it listen.
-    pub(crate) async fn answer_echoes(&self, answers: EchoAnswers) -> String {
+    pub(crate) async fn answer_probes(&self, answers: ProbeAnswers) -> String {
         match self.hear_questions(&answers).await {
             Ok(()) => "the subscription ended".into(),
             Err(reason) => reason,
         }
     }
 
-    async fn hear_questions(&self, answers: &EchoAnswers) -> Result<(), String> {
+    async fn hear_questions(&self, answers: &ProbeAnswers) -> Result<(), String> {
         let failed = |error: &dyn std::fmt::Display| error.to_string();
         self.listen_to_lists().await.map_err(|error| failed(&error))?;
         // A connection of their own: however many come, nothing of the log waits behind them.
@@ -282,8 +282,8 @@ impl LogClient {
         let client = citycode_jetstream::connect(&connection, |_| ()).await;
         let client = client.map_err(|error| failed(&error))?;
         let mut questions = SelectAll::new();
-        for role in window::roles() {
-            let heard = client.subscribe(subjects::echo(role, "*")).await;
+        for role in quotas::roles() {
+            let heard = client.subscribe(subjects::probes(role, "*")).await;
             questions.push(
                 heard
                     .map_err(|error| failed(&error))?
@@ -291,12 +291,12 @@ impl LogClient {
             );
         }
         let mut questions = questions.ready_chunks(AT_HAND);
-        let numbers = client.subscribe(ECHO_V1).await.map_err(|error| failed(&error))?;
+        let numbers = client.subscribe(PROBES_V1).await.map_err(|error| failed(&error))?;
         let mut numbers = numbers.ready_chunks(AT_HAND);
         let (outgoing, mut lists) = mpsc::channel(OUTGOING);
-        self.echoes.answering.lock().begin(outgoing);
-        self.echoes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
-        let mut watermarks = FuturesUnordered::new();
+        self.probes.responder.lock().begin(outgoing);
+        self.probes.reasons_to_look.fetch_add(1, Ordering::AcqRel);
+        let mut heartbeats = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -306,55 +306,55 @@ impl LogClient {
                     None => return Ok(()),
                 },
                 Some(some) = numbers.next() => if self.speaks_version1() {
-                    let mut answering = self.echoes.answering.lock();
-                    some.iter().for_each(|number| answering.take_number(&number.payload));
+                    let mut responder = self.probes.responder.lock();
+                    some.iter().for_each(|number| responder.take_number(&number.payload));
                 },
                 Some(list) = lists.recv() => {
-                    self.publish_core(LISTS.to_owned(), list).await.map_err(|error| failed(&error))?;
+                    self.publish_core(NONCE_LISTS.to_owned(), list).await.map_err(|error| failed(&error))?;
                 }
-                Some(()) = watermarks.next() => {}
+                Some(()) = heartbeats.next() => {}
                 _ = look.tick() => {
                     if let Some(reason) = self.stopped() {
                         return Err(reason);
                     }
-                    let due = self.echoes.answering.lock().due(answers);
-                    watermarks.extend(due.into_iter().map(|partition| self.append_watermark(partition, answers)));
+                    let due = self.probes.responder.lock().due(answers);
+                    heartbeats.extend(due.into_iter().map(|partition| self.append_heartbeat(partition, answers)));
                 }
             }
         }
     }
 
     fn take_questions(&self, questions: &[(&'static str, Message)]) {
-        let mut answering = self.echoes.answering.lock();
+        let mut responder = self.probes.responder.lock();
         for (role, question) in questions {
             let instance = question.subject.rsplit('.').next().unwrap_or_default();
-            answering.take(role, instance, &question.payload);
+            responder.take(role, instance, &question.payload);
         }
     }
 
-    /// One watermark. Whoever is faster has paid for this client too.
-    async fn append_watermark(&self, partition: Partition, answers: &EchoAnswers) {
-        match self.try_append_watermark(partition, answers).await {
-            Ok(()) => self.echoes.unwritten.store(0, Ordering::Relaxed),
+    /// One heartbeat. Whoever is faster has paid for this client too.
+    async fn append_heartbeat(&self, partition: Partition, answers: &ProbeAnswers) {
+        match self.try_append_heartbeat(partition, answers).await {
+            Ok(()) => self.probes.unwritten.store(0, Ordering::Relaxed),
             Err(error) => {
-                let unwritten = self.echoes.unwritten.fetch_add(1, Ordering::Relaxed) + 1;
+                let unwritten = self.probes.unwritten.fetch_add(1, Ordering::Relaxed) + 1;
                 if unwritten.is_power_of_two() {
-                    tracing::warn!(%partition, error, unwritten, "no watermark was written");
+                    tracing::warn!(%partition, error, unwritten, "no heartbeat was written");
                 }
             }
         }
-        self.echoes.answering.lock().wrote(partition);
+        self.probes.responder.lock().wrote(partition);
     }
 
-    async fn try_append_watermark(&self, partition: Partition, answers: &EchoAnswers) -> Result<(), String> {
-        let bucket = self.manifest.layout.watermark_bucket(partition);
+    async fn try_append_heartbeat(&self, partition: Partition, answers: &ProbeAnswers) -> Result<(), String> {
+        let bucket = self.manifest.layout.heartbeat_bucket(partition);
         let last = self.last_of(bucket).await.map_err(|error| error.to_string())?;
-        // It follows whatever stands there: else a message that is no watermark would make the partition stale.
+        // It follows whatever stands there: else a message that is no heartbeat would make the partition stale.
         let tail = last.as_ref().map_or(BucketTail::EMPTY, |last| last.commit.tail());
         let decided_at = (answers.now)().max(last.as_ref().map_or(0, |last| last.commit.commit.decided_at));
-        let commit = watermark::commit(partition, &tail, decided_at);
+        let commit = heartbeat::commit(partition, &tail, decided_at);
         self.append(commit, tail).await.map_err(|error| error.to_string())?;
-        self.echoes.see_watermark(partition);
+        self.probes.see_heartbeat(partition);
         Ok(())
     }
 

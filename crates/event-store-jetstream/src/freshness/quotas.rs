@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::list::{List, Nonce, ReaderId};
+use super::nonce_list::{Nonce, NonceList, ReaderId};
 
 /// Nonces of each role that a list has room for. Verifiers are the many; of others a city has few.
 const QUOTAS: [(&str, usize); 6] = [
@@ -36,14 +36,14 @@ pub(super) fn roles() -> impl Iterator<Item = &'static str> {
 
 /// The nonces of all roles.
 #[derive(Debug)]
-pub(super) struct Window {
-    roles: Vec<Room>,
+pub(super) struct UnansweredNonces {
+    roles: Vec<RoleQuota>,
     /// How many nonces came.
     arrived: u64,
 }
 
 #[derive(Debug)]
-struct Room {
+struct RoleQuota {
     role: &'static str,
     quota: usize,
     count: usize,
@@ -58,9 +58,9 @@ struct Entry {
     arrival: u64,
 }
 
-impl Default for Window {
+impl Default for UnansweredNonces {
     fn default() -> Self {
-        let room = |(role, quota)| Room {
+        let room = |(role, quota)| RoleQuota {
             role,
             quota,
             count: 0,
@@ -73,7 +73,7 @@ impl Default for Window {
     }
 }
 
-impl Window {
+impl UnansweredNonces {
     /// Takes a nonce in; whether its role is known.
     pub(super) fn take(&mut self, role: &str, instance: &str, reader: ReaderId, nonce: Nonce) -> bool {
         let Some(room) = self.roles.iter_mut().find(|room| room.role == role) else {
@@ -94,12 +94,12 @@ impl Window {
     }
 
     /// Everything that is waiting.
-    pub(super) fn list(&self) -> List {
+    pub(super) fn list(&self) -> NonceList {
         self.entries().map(|entry| entry.nonce).collect()
     }
 
     /// Up to which arrival a list has everything that waits here.
-    pub(super) fn covered_by(&self, list: &List) -> u64 {
+    pub(super) fn covered_by(&self, list: &NonceList) -> u64 {
         let missing = self.entries().filter(|entry| !list.has(&entry.nonce));
         missing.map(|entry| entry.arrival - 1).min().unwrap_or(self.arrived)
     }
@@ -120,7 +120,7 @@ impl Window {
     }
 }
 
-impl Room {
+impl RoleQuota {
     fn take(&mut self, instance: &str, entry: Entry) {
         if let Some(waiting) = self.instances.get_mut(instance)
             && let Some(at) = waiting.iter().position(|known| known.reader == entry.reader)
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_role_leaves_the_others_and_its_other_instances_their_room() {
-        let mut window = Window::default();
+        let mut window = UnansweredNonces::default();
         for number in 0..200 {
             assert!(window.take("verifier", &format!("V{number}"), reader(number), nonce(number)));
         }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_reader_counts_and_what_was_answered_is_forgotten() {
-        let mut window = Window::default();
+        let mut window = UnansweredNonces::default();
         window.take("audit", "A", reader(1), nonce(1));
         window.take("audit", "A", reader(2), nonce(2));
         window.take("audit", "A", reader(1), nonce(3));
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn strangers_take_no_room() {
-        let mut window = Window::default();
+        let mut window = UnansweredNonces::default();
         assert!(!window.take("mayor", "A", reader(1), nonce(1)));
         assert!(!window.take("audit", &"A".repeat(65), reader(1), nonce(1)));
         assert_eq!(window.newest(), 0);

@@ -1,7 +1,7 @@
-//! Watermarks: commits that say nothing but that their partition took a commit at that moment.
+//! Heartbeats: commits that say nothing but that their partition took a commit at that moment.
 //!
 //! A reader's proof of freshness needs a commit in every partition; where none comes by itself a writer appends one
-//! of these. They stand in streams and buckets of their own ([`crate::Layout::watermark_bucket`]).
+//! of these. They stand in streams and buckets of their own ([`crate::Layout::heartbeat_bucket`]).
 
 use std::borrow::Cow;
 
@@ -11,24 +11,24 @@ use crate::{BucketTail, CommandId, EventData, NewCommit, Partition, RequestDiges
 
 const STREAM_PREFIX: &str = "watermark-";
 const ACTOR: &str = "watermark";
-/// Of every watermark: there is but one thing to ask for.
+/// Of every heartbeat: there is but one thing to ask for.
 const REQUEST: RequestDigest = RequestDigest([0; 32]);
 
-/// The stream of a partition's watermarks: `watermark-` and the partition in decimal.
+/// The stream of a partition's heartbeats: `watermark-` and the partition in decimal.
 #[must_use]
 pub fn stream(partition: Partition) -> StreamName {
     StreamName::new(&format!("{STREAM_PREFIX}{partition}")).expect("at most 15 bytes of the alphabet")
 }
 
-/// Whether a stream is one of watermarks, whose commits mean nothing to any fold.
+/// Whether a stream is one of heartbeats, whose commits mean nothing to any fold.
 #[must_use]
-pub fn is_watermark(stream: &StreamName) -> bool {
+pub fn is_heartbeat(stream: &StreamName) -> bool {
     stream.as_str().starts_with(STREAM_PREFIX)
 }
 
-/// The watermark after `tail`, the end of its bucket. Of any number of writers that append after the same tail one
+/// The heartbeat after `tail`, the end of its bucket. Of any number of writers that append after the same tail one
 /// succeeds, and the others' are its duplicates. Its command id is of the tail's revision too: the same message may stand
-/// before two watermarks, and those are not each other's duplicates.
+/// before two heartbeats, and those are not each other's duplicates.
 #[must_use]
 pub fn commit(partition: Partition, tail: &BucketTail, decided_at: i64) -> NewCommit {
     let stream = stream(partition);
@@ -60,24 +60,24 @@ mod tests {
     use crate::{CommitHash, Layout, Revision};
 
     #[test]
-    fn a_watermark_lies_in_its_partitions_own_bucket_and_is_one_for_each_tail() {
+    fn a_heartbeat_lies_in_its_partitions_own_bucket_and_is_one_for_each_tail() {
         let layout = Layout::default();
         let tail = BucketTail {
             revision: Revision::from_raw(7),
             hash: CommitHash([9; 32]),
         };
         for partition in layout.all_partitions() {
-            let watermark = commit(partition, &tail, 1);
-            assert_eq!(layout.bucket_of(&watermark.stream), layout.watermark_bucket(partition));
-            assert!(is_watermark(&watermark.stream) && watermark.facts().is_empty());
-            assert_eq!(commit(partition, &tail, 2).message_id, watermark.message_id);
+            let heartbeat = commit(partition, &tail, 1);
+            assert_eq!(layout.bucket_of(&heartbeat.stream), layout.heartbeat_bucket(partition));
+            assert!(is_heartbeat(&heartbeat.stream) && heartbeat.facts().is_empty());
+            assert_eq!(commit(partition, &tail, 2).message_id, heartbeat.message_id);
             let later = BucketTail {
                 revision: Revision::from_raw(9),
                 ..tail
             };
-            assert_ne!(commit(partition, &later, 1).message_id, watermark.message_id);
+            assert_ne!(commit(partition, &later, 1).message_id, heartbeat.message_id);
             let after_nothing = commit(partition, &BucketTail::EMPTY, 1);
-            assert_ne!(after_nothing.message_id, watermark.message_id);
+            assert_ne!(after_nothing.message_id, heartbeat.message_id);
         }
     }
 }
