@@ -104,7 +104,7 @@ async fn went_back(source: &str, archive: &str) {
         panic!("it does not end");
     };
     assert!(
-        !status.success() && said.contains("goes on where the source ends"),
+        !status.success() && said.contains("extends past the end of the source"),
         "{said}"
     );
 }

@@ -9,9 +9,9 @@
 //! event   = event_type (short) ‖ version u16 ‖ length u32 ‖ payload
 //! short   = length u8 ‖ bytes
 //! ```
-//! Neither position nor revision stands inside: a server that numbers messages itself learns them after the bytes
-//! are sent. Other flags, trailing bytes, and whatever [`NewCommit::check`] refuses are refused on reading too, so
-//! that one commit has exactly one form.
+//! The bytes contain neither position nor revision, because a server that numbers messages itself assigns them after
+//! the bytes were sent. Decoding refuses unknown flags, trailing bytes, and everything that [`NewCommit::check`]
+//! refuses, so that a commit has exactly one encoding.
 
 use std::borrow::Cow;
 
@@ -27,27 +27,27 @@ const HAS_CAUSATION: u8 = 1;
 const HAS_CORRELATION: u8 = 2;
 const HAS_TRACE: u8 = 4;
 
-/// Why bytes are not a commit. No content is repeated.
+/// Why bytes are not a commit. The error contains none of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommitUnreadable {
-    /// They end too early.
-    #[error("the commit is cut short")]
+    /// The bytes end too early.
+    #[error("the commit is truncated")]
     Truncated,
-    /// They go on after the end.
-    #[error("the commit has {0} bytes too many")]
+    /// Bytes follow the end of the commit.
+    #[error("the commit has {0} trailing bytes")]
     Trailing(usize),
-    /// A version that this program does not know.
-    #[error("commit version {0} is not known here")]
+    /// This program does not support the version.
+    #[error("commit version {0} is not supported")]
     Version(u8),
-    /// A part that cannot stand where it stands.
+    /// A field has a value that is invalid at its place.
     #[error("the commit's {0} is malformed")]
     Malformed(&'static str),
-    /// A limit is broken.
+    /// A limit is exceeded.
     #[error(transparent)]
     Invalid(#[from] CommitInvalid),
 }
 
-/// The bytes of `commit` after a commit of that hash, and their hash.
+/// Encodes `commit` as the successor of the commit with that hash; returns the bytes and their hash.
 pub fn encode(commit: &NewCommit, previous_hash: &CommitHash) -> Result<(Bytes, CommitHash), CommitInvalid> {
     commit.check()?;
     let payloads: usize = commit
@@ -102,7 +102,7 @@ pub fn hash(bytes: &[u8]) -> CommitHash {
     CommitHash(*blake3::hash(bytes).as_bytes())
 }
 
-/// Reads a commit; the payloads share `bytes`.
+/// Decodes a commit and the hash of its predecessor; the payloads share `bytes`.
 pub fn decode(bytes: Bytes) -> Result<(NewCommit, CommitHash), CommitUnreadable> {
     if bytes.len() > MAX_COMMIT_BYTES {
         return Err(CommitInvalid::TooLarge(bytes.len()).into());
@@ -159,7 +159,7 @@ pub fn decode(bytes: Bytes) -> Result<(NewCommit, CommitHash), CommitUnreadable>
     Ok((commit, previous_hash))
 }
 
-/// Reads a commit that stands at `position` of a log of that layout, and computes its hash.
+/// Decodes the commit at `position` of a log of that layout, and computes its hash.
 pub fn decode_recorded(bytes: Bytes, position: Position, layout: &Layout) -> Result<RecordedCommit, CommitUnreadable> {
     let hash = hash(&bytes);
     let (commit, previous_hash) = decode(bytes)?;
@@ -179,7 +179,7 @@ pub fn decode_recorded(bytes: Bytes, position: Position, layout: &Layout) -> Res
     })
 }
 
-/// As [`decode_recorded`], of an engine that keeps placeholders of foreign messages.
+/// As [`decode_recorded`], for engines that store placeholders of foreign messages.
 pub fn decode_stored(bytes: Bytes, position: Position, layout: &Layout) -> Result<RecordedCommit, CommitUnreadable> {
     let Some((bucket, message)) = foreign::decode_placeholder(&bytes) else {
         return decode_recorded(bytes, position, layout);
@@ -282,7 +282,7 @@ mod tests {
         golden
     }
 
-    /// Never edit: these bytes were written by version 1.
+    /// Never edit: version 1 wrote these bytes.
     #[test]
     fn bytes_of_version_1_are_golden() {
         let (bytes, digest) = encode(&full(), &CommitHash([9; 32])).unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_never_panic_and_what_is_read_has_one_form() {
+    fn hostile_bytes_never_panic_and_decoded_commits_have_one_encoding() {
         let golden = golden();
         for offset in 0..golden.len() {
             for flip in [1u8, 0x80, 0xff] {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_refused_on_writing() {
+    fn encoding_refuses_commits_beyond_the_limits() {
         let refused = |change: fn(&mut NewCommit)| {
             let mut commit = full();
             change(&mut commit);

@@ -1,4 +1,4 @@
-//! What is appended and what is read back.
+//! The commit to append ([`NewCommit`]), the commit as recorded ([`RecordedCommit`]), and their parts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{BucketId, BucketTail, ForeignMessage, Position, Revision, StreamName};
 
-/// Most events of one commit: an import writes one holder a commit, and a holder has a handful of codes.
+/// Most events of one commit: an import writes one commit for each holder, and a holder has a handful of codes.
 pub const MAX_EVENTS_PER_COMMIT: usize = 256;
 /// Longest encoded commit in bytes: below the 1 MiB that a message bus takes by default, with room for its headers.
 pub const MAX_COMMIT_BYTES: usize = 512 * 1024;
@@ -39,7 +39,7 @@ macro_rules! bytes_newtype {
 }
 
 bytes_newtype!(
-    /// The id that a caller gives its command (a UUID); also used for what caused a commit and what it belongs to.
+    /// The id that a caller gives its command (a UUID); also the type of causation and correlation ids.
     CommandId,
     16
 );
@@ -49,24 +49,24 @@ bytes_newtype!(
     32
 );
 bytes_newtype!(
-    /// A digest of the request that led to a commit: the same message id with another digest is refused.
+    /// A digest of the request that led to a commit; the same message id with another digest is refused.
     RequestDigest,
     32
 );
 bytes_newtype!(
-    /// BLAKE3 of the canonical bytes of a commit, the hash of its bucket's previous commit among them.
+    /// BLAKE3 of the canonical bytes of a commit, which include the hash of its bucket's previous commit.
     CommitHash,
     32
 );
 
 impl CommitHash {
-    /// What stands in the first commit of a bucket where others carry the hash of the previous one.
+    /// The previous hash in the first commit of a bucket.
     pub const NONE: Self = Self([0; 32]);
 }
 
 /// The message id of a command: BLAKE3 in key-derivation mode (context below) over
 /// `caller length u64 ‖ caller ‖ stream length u64 ‖ stream ‖ command id`, big-endian.
-/// With the caller inside no caller meets another's result.
+/// Because the caller is included, a caller never gets the result of another caller's command.
 pub fn message_id(caller: &str, stream: &StreamName, command_id: &CommandId) -> MessageId {
     let mut hasher = blake3::Hasher::new_derive_key("citycode event-store message id v1");
     for part in [caller.as_bytes(), stream.as_bytes()] {
@@ -77,14 +77,14 @@ pub fn message_id(caller: &str, stream: &StreamName, command_id: &CommandId) -> 
     MessageId(*hasher.finalize().as_bytes())
 }
 
-/// One event: what it is, in which version, and its bytes, which mean nothing here.
+/// One event: its type, the version of its payload, and the payload, which this crate does not interpret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EventData {
-    /// What happened, for example `CodeIssued`: 1 to [`MAX_EVENT_TYPE_BYTES`] bytes of printable ASCII.
+    /// The type, for example `CodeIssued`: 1 to [`MAX_EVENT_TYPE_BYTES`] bytes of printable ASCII.
     pub event_type: Cow<'static, str>,
-    /// The version of that type's payload; old ones are upcast on read, by whoever knows what they mean.
+    /// The version of that type's payload; the crate that defines the events upcasts old versions on read.
     pub version: u16,
-    /// The payload. What replay needs stands here.
+    /// The payload, which contains everything that replay needs.
     pub payload: Bytes,
 }
 
@@ -100,12 +100,12 @@ impl fmt::Debug for EventData {
     }
 }
 
-/// A commit to append: 1 to [`MAX_EVENTS_PER_COMMIT`] events of one stream, all or nothing.
+/// A commit to append: 1 to [`MAX_EVENTS_PER_COMMIT`] events of one stream, appended atomically.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewCommit {
     /// The stream it belongs to.
     pub stream: StreamName,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<EventData>,
     /// See [`message_id`].
     pub message_id: MessageId,
@@ -113,22 +113,22 @@ pub struct NewCommit {
     pub request_digest: RequestDigest,
     /// The caller's id of the command.
     pub command_id: CommandId,
-    /// Who did it, as a role or service name; nothing personal. At most [`MAX_ACTOR_BYTES`] of UTF-8.
+    /// The role or service that made the decision; contains no personal data. At most [`MAX_ACTOR_BYTES`] of UTF-8.
     pub actor: String,
     /// The command that caused this one, if another did.
     pub causation_id: Option<CommandId>,
-    /// What this command belongs to, if it belongs to something larger.
+    /// The larger operation that this command belongs to, if any.
     pub correlation_id: Option<CommandId>,
-    /// When it was decided, in Unix seconds; in a holder's stream never before the stream's last (the writer sees to
-    /// that). System streams are written by whoever has the turn, on a clock of its own, and no rule looks at their
-    /// times.
+    /// When it was decided, in Unix seconds. The writer ensures that within a holder's stream this time never
+    /// decreases. Several writers with clocks of their own append to system streams, and no rule depends on the times
+    /// there.
     pub decided_at: i64,
     /// The W3C `traceparent` of the request, if there was one.
     pub trace_context: Option<String>,
 }
 
 impl NewCommit {
-    /// The events that mean something: all of them, and none of a [heartbeat](crate::heartbeat).
+    /// The events for projections to fold: all of them, or none if this is a [heartbeat](crate::heartbeat).
     #[must_use]
     pub fn facts(&self) -> &[EventData] {
         if crate::heartbeat::is_heartbeat(&self.stream) {
@@ -140,7 +140,7 @@ impl NewCommit {
 }
 
 impl fmt::Debug for NewCommit {
-    /// Leaves out the actor and the trace, which lead to a caller.
+    /// Leaves out the actor and the trace, which could identify a caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewCommit")
             .field("stream", &self.stream)
@@ -172,14 +172,14 @@ pub enum CommitInvalid {
 }
 
 impl NewCommit {
-    /// Checks every limit but that of the whole, which encoding checks.
+    /// Checks every limit except the total size, which encoding checks.
     pub fn check(&self) -> Result<(), CommitInvalid> {
         if self.events.is_empty() || self.events.len() > MAX_EVENTS_PER_COMMIT {
             return Err(CommitInvalid::Events(self.events.len()));
         }
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        let good_type = |kind: &str| !kind.is_empty() && kind.len() <= MAX_EVENT_TYPE_BYTES && printable(kind);
-        if !self.events.iter().all(|event| good_type(&event.event_type)) {
+        let valid_type = |kind: &str| !kind.is_empty() && kind.len() <= MAX_EVENT_TYPE_BYTES && printable(kind);
+        if !self.events.iter().all(|event| valid_type(&event.event_type)) {
             return Err(CommitInvalid::EventType);
         }
         if self.actor.len() > MAX_ACTOR_BYTES {
@@ -194,27 +194,28 @@ impl NewCommit {
     }
 }
 
-/// A commit as the log keeps it.
+/// A commit, or a foreign message, as recorded in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedCommit {
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
     /// Its bucket.
     pub bucket: BucketId,
     /// The bucket's revision with this commit as its last.
     pub revision: Revision,
-    /// The hash of the bucket's commit before this one; [`CommitHash::NONE`] in the first.
+    /// The hash of the bucket's previous commit; [`CommitHash::NONE`] in the first.
     pub previous_hash: CommitHash,
-    /// The hash of this commit, computed from its bytes when they are read.
+    /// The hash of this commit, computed from its bytes on read.
     pub hash: CommitHash,
-    /// What was appended; without an event where a foreign message stands.
+    /// The appended commit; without events if this is a foreign message.
     pub commit: NewCommit,
-    /// The message, where no commit stands at the position.
+    /// The foreign message, if the message at this position is no commit.
     pub foreign: Option<Box<ForeignMessage>>,
 }
 
 impl RecordedCommit {
-    /// The tail of the bucket with this commit as its last. A foreign message moves no tail.
+    /// The tail of the bucket with this commit as its last. Do not use it for a foreign message, whose digest is not
+    /// part of the chain.
     pub fn tail(&self) -> BucketTail {
         BucketTail {
             revision: self.revision,

@@ -1,7 +1,7 @@
-//! The suite that every engine passes: one function per property of the contract, and [`run_all`].
+//! The conformance suite that every engine passes: one function per property of the contract, and [`run_all`].
 //!
-//! Public, so that an engine's own crate runs it. Every function gets a fresh log from the factory; a failure is a
-//! panic that names the property. The suite draws no randomness and waits for no clock.
+//! The suite is public because each engine's own crate runs it. Every function gets an empty log from the factory and
+//! panics if the property does not hold. The suite uses no random numbers and no clock.
 
 mod appends;
 mod concurrency;
@@ -18,19 +18,17 @@ use bytes::Bytes;
 
 pub use appends::{
     a_commit_is_appended_whole_with_all_that_it_carries, a_repeated_command_is_answered_with_the_first_position,
-    a_wrong_tail_is_refused_by_revision_and_by_hash, broken_commits_are_refused, stream_state_words_hold,
+    a_wrong_tail_is_refused_by_revision_and_by_hash, invalid_commits_are_refused, stream_states_are_checked,
     the_same_id_with_another_request_is_refused,
 };
 pub use concurrency::{many_appenders_to_many_buckets_all_succeed, of_many_appenders_to_one_tail_exactly_one_wins};
-pub use foreign::a_foreign_message_keeps_its_position_and_the_chain_goes_on;
+pub use foreign::a_foreign_message_keeps_its_position_and_the_chain_continues;
 pub use minimum_reader::the_minimum_reader_version_is_raised_and_never_lowered;
-pub use reads::{
-    a_bucket_is_a_chain_that_anyone_can_check, positions_are_gap_free_from_one, reads_past_the_head_are_empty,
-};
-pub use restart::a_restart_keeps_everything_and_goes_on;
+pub use reads::{a_bucket_is_a_verifiable_hash_chain, positions_are_gap_free_from_one, reads_past_the_head_are_empty};
+pub use restart::a_restart_preserves_the_log;
 pub use subscriptions::{
-    a_position_past_the_head_is_refused, a_subscription_begins_after_an_exclusive_position,
-    a_subscription_goes_on_live_without_gap_or_repeat,
+    a_position_past_the_head_is_refused, a_subscription_continues_live_without_gap_or_repeat,
+    a_subscription_starts_after_an_exclusive_position,
 };
 
 use crate::{
@@ -38,52 +36,52 @@ use crate::{
     RequestDigest, StreamName, StreamState, message_id,
 };
 
-/// Makes logs of one engine.
+/// Creates logs of one engine.
 #[async_trait]
 pub trait EngineFactory: Send + Sync {
-    /// A fresh, empty log of this layout.
+    /// An empty log with this layout.
     async fn create(&self, layout: Layout) -> Arc<dyn EventStore> {
         self.create_at(layout, ReaderVersion::CURRENT).await
     }
 
-    /// A fresh, empty log that demands this reader version.
+    /// An empty log with this minimum reader version.
     async fn create_at(&self, layout: Layout, minimum_reader: ReaderVersion) -> Arc<dyn EventStore>;
 
-    /// Closes the log and opens it again, as a restart does; `None` if the engine forgets.
+    /// Closes and reopens the log as a restart does; `None` if the engine is not durable.
     async fn restart(&self, store: Arc<dyn EventStore>) -> Option<Arc<dyn EventStore>>;
 }
 
-/// Runs every property against the engine. Needs a multi-threaded Tokio runtime for the concurrent ones to bite.
+/// Checks every property. The concurrent ones are effective only on a multi-threaded Tokio runtime.
 pub async fn run_all(factory: &dyn EngineFactory) {
     a_commit_is_appended_whole_with_all_that_it_carries(factory).await;
     a_wrong_tail_is_refused_by_revision_and_by_hash(factory).await;
     a_repeated_command_is_answered_with_the_first_position(factory).await;
     the_same_id_with_another_request_is_refused(factory).await;
-    broken_commits_are_refused(factory).await;
-    stream_state_words_hold(factory).await;
+    invalid_commits_are_refused(factory).await;
+    stream_states_are_checked(factory).await;
     positions_are_gap_free_from_one(factory).await;
     reads_past_the_head_are_empty(factory).await;
-    a_bucket_is_a_chain_that_anyone_can_check(factory).await;
+    a_bucket_is_a_verifiable_hash_chain(factory).await;
     of_many_appenders_to_one_tail_exactly_one_wins(factory).await;
     many_appenders_to_many_buckets_all_succeed(factory).await;
-    a_subscription_begins_after_an_exclusive_position(factory).await;
-    a_subscription_goes_on_live_without_gap_or_repeat(factory).await;
+    a_subscription_starts_after_an_exclusive_position(factory).await;
+    a_subscription_continues_live_without_gap_or_repeat(factory).await;
     a_position_past_the_head_is_refused(factory).await;
-    a_restart_keeps_everything_and_goes_on(factory).await;
-    a_foreign_message_keeps_its_position_and_the_chain_goes_on(factory).await;
+    a_restart_preserves_the_log(factory).await;
+    a_foreign_message_keeps_its_position_and_the_chain_continues(factory).await;
     the_minimum_reader_version_is_raised_and_never_lowered(factory).await;
 }
 
-/// The layout of most properties: small, so that buckets are shared.
+/// The layout of most tests: small, so that streams share buckets.
 fn small_layout() -> Layout {
     Layout::new(4, 16).expect("within the limits")
 }
 
 fn stream(number: u64) -> StreamName {
-    StreamName::new(&format!("holder-{number:032x}")).expect("a good name")
+    StreamName::new(&format!("holder-{number:032x}")).expect("a valid name")
 }
 
-/// A commit whose command id is `command`, with one event that names it.
+/// A commit with the command id `command` and one event that contains it.
 fn commit(stream: StreamName, command: u64) -> NewCommit {
     let mut command_id = CommandId([0; 16]);
     command_id.0[8..].copy_from_slice(&command.to_be_bytes());
@@ -106,7 +104,7 @@ fn commit(stream: StreamName, command: u64) -> NewCommit {
     }
 }
 
-/// Appends and demands success; the position and the bucket's new tail.
+/// Appends and expects success; returns the position and the bucket's new tail.
 async fn append(store: &dyn EventStore, commit: NewCommit, expected: BucketTail) -> (Position, BucketTail) {
     match store.append_at(commit, expected).await {
         Ok(AppendOutcome::Appended {

@@ -1,14 +1,14 @@
-//! Copying a log from one engine into another: positions, hashes and meaning stay as they are.
+//! Copies a log from one engine to another, with the same positions and hashes.
 //!
-//! The target is a log of the same identity and layout that nobody else writes to, empty or the beginning of an
-//! earlier copy: copying goes on where it ends, so a copy that was cut short is finished by doing it again. Every
-//! commit is appended as any other is, and the place and hash that the target gives it must be the source's. What
-//! was there before is compared by [`compare`], which reads both logs whole. A target that demands a lower reader
-//! version than the source is raised first. A foreign message ([`crate::foreign`]) has a placeholder in the copy, whose
-//! digest is compared instead of a hash.
+//! The target is a log with the same identity and layout and without another writer. It is empty or an earlier,
+//! incomplete copy: copying continues at its end, so an interrupted copy is completed by running it again. Every commit
+//! is appended normally, and the target must assign it the source's position and hash. [`compare`] verifies the earlier
+//! part by reading both logs entirely. A target with a lower minimum reader version than the source is raised first.
+//! The copy contains a placeholder for each foreign message ([`crate::foreign`]), whose digest is compared instead of a
+//! hash.
 //!
-//! Partitions are copied beside each other, the commits of one in their order, one at a time: a position is given by
-//! the order in which appends are taken.
+//! Partitions are copied concurrently, but the commits of one partition in order and one at a time, because the order
+//! of appends determines their positions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::follow::{FollowError, chain_breaker, out_of_chain};
+use crate::follow::{FollowError, as_foreign, resolve_chain_break};
 use crate::foreign;
 use crate::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, ForeignMessage, Layout, LogId, LogPosition,
@@ -24,90 +24,90 @@ use crate::{
     SubscriptionError,
 };
 
-/// Commits of a partition that were read and wait to be appended; a megabyte or so.
+/// Commits of a partition that were read ahead of the appends, about a megabyte.
 const READ_AHEAD: usize = 1_024;
-/// The reader version that knows placeholders of foreign messages.
-const KNOWS_PLACEHOLDERS: ReaderVersion = ReaderVersion(2);
-/// Repeats of an append whose fate is unknown. Each waits as long as the engine does.
-const MAX_REPEATS: usize = 20;
+/// The first reader version that supports placeholders of foreign messages.
+const PLACEHOLDER_VERSION: ReaderVersion = ReaderVersion(2);
+/// Attempts of an append whose outcome is unknown. Each waits as long as the engine does.
+const MAX_ATTEMPTS: usize = 20;
 
-/// Why a log was not copied, or is no copy. What was copied before stands.
+/// Why a log was not copied, or is not a copy. Commits that were copied before the error remain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CopyError {
-    /// The target is of another identity.
-    #[error("the target is log {target}, not {source_log}; make it with that identity")]
+    /// The target has another identity.
+    #[error("the target is log {target}, not {source_log}; create the target with the source's identity")]
     OtherLog {
-        /// The source's.
+        /// The source's identity.
         source_log: LogId,
-        /// The target's.
+        /// The target's identity.
         target: LogId,
     },
-    /// The target has other numbers of partitions or buckets.
-    #[error("the target has another layout than the source")]
+    /// The target has another layout.
+    #[error("the target and the source have different layouts")]
     OtherLayout {
-        /// The source's.
+        /// The source's layout.
         source_layout: Layout,
-        /// The target's.
+        /// The target's layout.
         target: Layout,
     },
-    /// The target is no beginning of the source.
-    #[error("the target holds something else at {0}")]
+    /// The target is not a prefix of the source.
+    #[error("the target and the source differ at {0}")]
     Differs(Position),
-    /// The target's partition has more commits than the source's.
-    #[error("partition {0} of the target goes on where the source ends")]
+    /// A partition of the target has more commits than the source's.
+    #[error("partition {0} of the target extends past the end of the source")]
     Ahead(Partition),
-    /// The target's partition ends before what is to be compared.
-    #[error("partition {0} of the target ends before what is to be compared")]
+    /// A partition of the target ends before the position up to which the logs are compared.
+    #[error("partition {0} of the target ends before the position up to which the logs are compared")]
     Short(Partition),
-    /// The target gave a commit another place: somebody else writes to it.
-    #[error("the commit at {wanted} came to stand at {found}: somebody else writes to the target")]
+    /// The target assigned a commit another position: it has another writer.
+    #[error("the target assigned the commit at {wanted} the position {found}: the target has another writer")]
     Misplaced {
-        /// Where it stands in the source.
+        /// The commit's position in the source.
         wanted: Position,
-        /// Where the target put it.
+        /// Its position in the target.
         found: Position,
     },
-    /// The target took no decision about an append, however often it was repeated.
-    #[error("the target does not say what became of the commit at {0}")]
+    /// The outcome of an append to the target stayed unknown after all attempts.
+    #[error("the outcome of appending the commit at {0} to the target is unknown")]
     Unknown(Position),
     /// One of the logs cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The source cannot be followed.
+    /// The source's subscription failed.
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
-    /// The target does not demand the reader version that the source does.
-    #[error("the target cannot be raised to the source's reader version")]
+    /// The target's minimum reader version cannot be raised to the source's.
+    #[error("the target's minimum reader version cannot be raised to the source's")]
     Raise(#[from] RaiseError),
-    /// The target takes no appends.
+    /// The target refused an append.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// A foreign message stands in the source, and programs that know no placeholders may read the target.
+    /// The source contains a foreign message, and readers without support for placeholders may read the target.
     #[error(
-        "a foreign message stands at {0}, and the log demands no reader that knows placeholders of such: raise its \
-         minimum reader version first"
+        "the log contains a foreign message at {0}, and its minimum reader version does not support placeholders of \
+         foreign messages: raise its minimum reader version first"
     )]
     NoPlaceholders(Position),
-    /// A part of the copying ended early.
-    #[error("the copying was stopped")]
+    /// A task of the copy ended early.
+    #[error("the copy was stopped")]
     Stopped,
 }
 
-/// Copies all that `source` holds at this moment and `target` does not; gives where both stand then. `told` hears
-/// each commit's position as it is copied, in order within a partition.
+/// Copies everything that `source` contains at this moment and `target` does not; returns the position that both then
+/// reach. Calls `on_copied` with the position of each copied commit, in order within a partition.
 ///
 /// # Errors
 /// [`CopyError`].
 pub async fn copy<F>(
     source: &Arc<dyn EventStore>,
     target: &Arc<dyn EventStore>,
-    told: F,
+    on_copied: F,
 ) -> Result<LogPosition, CopyError>
 where
     F: Fn(Position) + Clone + Send + 'static,
 {
     let (from, up_to) = beginning(&**source, &**target).await?;
-    // Before the first commit: what the source demands, its events may need.
+    // Before the first commit, because the source's events may require that version.
     if target.minimum_reader() < source.minimum_reader() {
         target.raise_minimum_reader(source.minimum_reader()).await?;
     }
@@ -116,29 +116,29 @@ where
     for (partition, end) in up_to.iter() {
         let (queue, commits) = mpsc::channel(READ_AHEAD);
         queues.push(queue);
-        let task = Appending {
+        let task = PartitionCopy {
             source: Arc::clone(source),
             target: Arc::clone(target),
             tails: HashMap::new(),
             end,
             at: from.sequence(partition),
         };
-        partitions.spawn(task.run(commits, told.clone()));
+        partitions.spawn(task.run(commits, on_copied.clone()));
     }
-    let reading = hand_out(&**source, from, &up_to, queues);
+    let reading = distribute(&**source, from, &up_to, queues);
     let appending = async {
         while let Some(ended) = partitions.join_next().await {
             ended.map_err(|_| CopyError::Stopped)??;
         }
         Ok(())
     };
-    // A partition that fails drops its queue, by which the reading ends too; its own error is the one to tell.
+    // A partition that fails drops its queue, which also ends reading; the partition's error is the cause.
     let (read, appended) = tokio::join!(reading, appending);
     appended.and(read)?;
     Ok(up_to)
 }
 
-/// Where the copy begins and where it ends, once the target is known to be a beginning of the source.
+/// The start and the end of the copy, after checking that the target is a prefix of the source.
 async fn beginning(source: &dyn EventStore, target: &dyn EventStore) -> Result<(LogPosition, LogPosition), CopyError> {
     if source.log_id() != target.log_id() {
         return Err(CopyError::OtherLog {
@@ -159,8 +159,8 @@ async fn beginning(source: &dyn EventStore, target: &dyn EventStore) -> Result<(
         }
         if sequence > Sequence::START {
             let position = Position { partition, sequence };
-            let (there, here) = (source.read_at(position).await?, target.read_at(position).await?);
-            let same = matches!((&there, &here), (Some(there), Some(here)) if there.hash == here.hash);
+            let (original, copied) = (source.read_at(position).await?, target.read_at(position).await?);
+            let same = matches!((&original, &copied), (Some(original), Some(copied)) if original.hash == copied.hash);
             if !same {
                 return Err(CopyError::Differs(position));
             }
@@ -169,8 +169,8 @@ async fn beginning(source: &dyn EventStore, target: &dyn EventStore) -> Result<(
     Ok((from, up_to))
 }
 
-/// Reads the source and gives every commit to its partition's queue.
-async fn hand_out(
+/// Reads the source and sends every commit to its partition's queue.
+async fn distribute(
     source: &dyn EventStore,
     from: LogPosition,
     up_to: &LogPosition,
@@ -194,8 +194,8 @@ async fn hand_out(
     Ok(())
 }
 
-/// One partition of the target.
-struct Appending {
+/// The task that appends one partition's commits to the target.
+struct PartitionCopy {
     source: Arc<dyn EventStore>,
     target: Arc<dyn EventStore>,
     tails: HashMap<BucketId, BucketTail>,
@@ -203,17 +203,17 @@ struct Appending {
     end: Sequence,
 }
 
-impl Appending {
+impl PartitionCopy {
     async fn run(
         mut self,
         mut commits: mpsc::Receiver<Arc<RecordedCommit>>,
-        told: impl Fn(Position),
+        on_copied: impl Fn(Position),
     ) -> Result<(), CopyError> {
         while self.at < self.end {
             let commit = commits.recv().await.ok_or(CopyError::Stopped)?;
             self.append(&commit).await?;
             self.at = commit.position.sequence;
-            told(commit.position);
+            on_copied(commit.position);
         }
         Ok(())
     }
@@ -228,14 +228,14 @@ impl Appending {
         }
         if expected.hash != commit.previous_hash {
             if self.source.layout().is_heartbeat_bucket(commit.bucket) {
-                return self.append_foreign(&out_of_chain(commit), expected).await;
+                return self.append_foreign(&as_foreign(commit), expected).await;
             }
-            let Some(copy) = chain_breaker(&*self.source, commit).await? else {
+            let Some(foreign) = resolve_chain_break(&*self.source, commit).await? else {
                 return Err(CopyError::Differs(commit.position));
             };
-            return self.append_foreign(&copy, expected).await;
+            return self.append_foreign(&foreign, expected).await;
         }
-        for _ in 0..MAX_REPEATS {
+        for _ in 0..MAX_ATTEMPTS {
             match self.target.append_at(commit.commit.clone(), expected).await? {
                 AppendOutcome::Appended {
                     position,
@@ -253,26 +253,24 @@ impl Appending {
                     });
                 }
                 AppendOutcome::WrongExpectedVersion { .. } => return Err(CopyError::Differs(commit.position)),
-                // The same bytes again: if they were taken, they are found to be a duplicate.
+                // The next attempt sends the same bytes; if these were written, the answer is a duplicate.
                 AppendOutcome::Unknown => {}
             }
         }
         Err(CopyError::Unknown(commit.position))
     }
-}
 
-impl Appending {
-    /// Keeps the place of a foreign message in the target.
+    /// Appends the placeholder of a foreign message to the target.
     async fn append_foreign(&mut self, message: &RecordedCommit, expected: BucketTail) -> Result<(), CopyError> {
         let Some(foreign) = &message.foreign else {
             return Err(CopyError::Differs(message.position));
         };
-        if self.target.minimum_reader() < KNOWS_PLACEHOLDERS {
+        if self.target.minimum_reader() < PLACEHOLDER_VERSION {
             return Err(CopyError::NoPlaceholders(message.position));
         }
-        for _ in 0..MAX_REPEATS {
-            let (bucket, kept) = (message.bucket, ForeignMessage::clone(foreign));
-            match self.target.append_foreign(bucket, kept, expected).await? {
+        for _ in 0..MAX_ATTEMPTS {
+            let (bucket, foreign) = (message.bucket, ForeignMessage::clone(foreign));
+            match self.target.append_foreign(bucket, foreign, expected).await? {
                 AppendOutcome::Appended { position, revision, .. } if position == message.position => {
                     let hash = foreign::tail_after(&self.source.layout(), message, expected.hash);
                     self.tails.insert(bucket, BucketTail { revision, hash });
@@ -301,19 +299,19 @@ impl From<FollowError> for CopyError {
     }
 }
 
-/// Reads two logs up to `up_to` and compares the hash at every position, and with it every byte. A log that ends
-/// before that is told at once: reading would wait for commits that may never come.
+/// Reads two logs up to `up_to` and compares the hash, and thereby every byte, at every position. A log that ends
+/// before `up_to` is an immediate error, because reading would wait for commits that may never be appended.
 ///
 /// # Errors
-/// [`CopyError::Ahead`] and [`CopyError::Short`] for a source and a target that end before; [`CopyError::Differs`] with
-/// the partition's last position in question, or what a reading met.
+/// [`CopyError::Ahead`] if the source ends before `up_to`, [`CopyError::Short`] if the target does;
+/// [`CopyError::Differs`] with the partition's sequence in `up_to`; or the error of a read.
 pub async fn compare(source: &dyn EventStore, target: &dyn EventStore, up_to: &LogPosition) -> Result<(), CopyError> {
-    let (stands, copied) = tokio::try_join!(source.heads(), target.heads())?;
+    let (source_heads, target_heads) = tokio::try_join!(source.heads(), target.heads())?;
     for (partition, sequence) in up_to.iter() {
-        if stands.sequence(partition) < sequence {
+        if source_heads.sequence(partition) < sequence {
             return Err(CopyError::Ahead(partition));
         }
-        if copied.sequence(partition) < sequence {
+        if target_heads.sequence(partition) < sequence {
             return Err(CopyError::Short(partition));
         }
     }
@@ -326,7 +324,7 @@ pub async fn compare(source: &dyn EventStore, target: &dyn EventStore, up_to: &L
     Ok(())
 }
 
-/// Of each partition, a digest of the hashes of its commits in order.
+/// For each partition, a digest of the hashes of its commits in order.
 async fn digests(store: &dyn EventStore, up_to: &LogPosition) -> Result<Vec<blake3::Hash>, CopyError> {
     let mut hashers: Vec<_> = up_to.iter().map(|_| blake3::Hasher::new()).collect();
     let mut position = LogPosition::start(store.layout().partitions());

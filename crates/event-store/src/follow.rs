@@ -1,8 +1,8 @@
-//! Following the log: one loop that folds every commit into a projection and says how far it has come.
+//! The follower: a loop that folds every commit of the log into a projection and publishes its progress.
 //!
-//! A writer waits on [`Progress`] for its own commit to be folded before it answers, so that the next request
-//! sees it; health and freshness read the same numbers. The loop ends only by an error that no retry heals (a
-//! gap, a log that went back, a fold that refuses), and then every waiter is told.
+//! A writer waits on [`Progress`] until its own commit is folded before it answers, so that the next request sees the
+//! change; health and freshness use the same progress. The loop ends only with an error that no retry resolves (a gap,
+//! a log that was rolled back, a fold that refuses a commit), which every waiter then receives.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,58 +17,58 @@ use crate::{
     SubscriptionBatch, SubscriptionError, codec, foreign, heartbeat,
 };
 
-/// Before a bucket is read again that could not be read.
-const READ_AGAIN: Duration = Duration::from_millis(250);
+/// Pause before the next attempt to read a bucket.
+const READ_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a fold knows of the place of a commit in its bucket's chain.
+/// How a commit relates to its bucket's chain, as far as the fold can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
-    /// It follows the last commit that was folded there.
+    /// It follows the bucket's last folded commit.
     Follows,
-    /// The fold does not know the bucket's last commit.
+    /// The fold does not track the bucket's last commit.
     Unknown,
-    /// The last commit that was folded there has another hash.
+    /// The bucket's last folded commit has another hash.
     Breaks,
 }
 
-/// What folds commits.
+/// A projection that a follower folds commits into.
 pub trait Fold: Send {
-    /// Folds one commit, or one foreign message; called in order within each partition, once for each. In the bucket of
-    /// heartbeats every message comes as a commit without facts, whatever it is, in no chain.
+    /// Folds one commit or one foreign message. The follower calls this once for each, in order within each partition.
+    /// Every message in the heartbeat bucket is passed as a commit without facts and outside of any chain.
     ///
     /// # Errors
-    /// A sentence, where the commit cannot be folded (unknown event, broken order). The follower stops for good.
+    /// A sentence, if the commit cannot be folded (unknown event, broken order). The follower stops permanently.
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
 
-    /// Whether `commit` follows the last one of its bucket. What breaks the chain is looked up in the log, and comes to
-    /// [`Fold::fold`] marked as a foreign message if it is one.
+    /// Whether `commit` follows the last one of its bucket. If it breaks the chain, the follower reads the bucket, and
+    /// passes the commit to [`Fold::fold`] marked as a foreign message if it is one.
     fn continuity(&self, _commit: &RecordedCommit) -> Continuity {
         Continuity::Unknown
     }
 
-    /// The buckets in which a foreign message stands that no declaration names, as far as was folded.
+    /// The buckets that contain an undeclared foreign message, as of the last folded commit.
     fn confined(&self) -> Vec<BucketId> {
         Vec::new()
     }
 
-    /// A bucket that is confined, or will be by the very next message, and all its commits: called before following
-    /// begins, and before a foreign message is folded.
+    /// Receives all commits of a bucket that is confined, or that the next message will confine. The follower calls
+    /// this at startup and before it folds the first foreign message of a bucket.
     ///
     /// # Errors
-    /// A sentence, where they cannot be folded. The follower stops for good.
+    /// A sentence, if they cannot be folded. The follower stops permanently.
     fn confine(&mut self, _bucket: BucketId, _commits: &[RecordedCommit]) -> Result<(), String> {
         Ok(())
     }
 
-    /// The commits at hand have been folded; a fold that writes somewhere may do so now. Nobody is told of them before.
+    /// Called after each folded batch and before [`Progress`] includes it; a fold with its own storage writes it here.
     ///
     /// # Errors
-    /// A sentence, where they could not be written. The follower stops for good, at the end of the batch before.
+    /// A sentence, if the batch could not be written. The follower stops permanently; its progress excludes the batch.
     fn batch_ended(&mut self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Everything up to here has been folded, and it was the head a moment ago.
+    /// Everything up to this position is folded, and it was the head a moment ago.
     fn caught_up(&mut self, _position: &LogPosition) {}
 }
 
@@ -81,28 +81,28 @@ pub enum FollowError {
     /// The fold refused a commit.
     #[error("the commit at {position} cannot be folded: {reason}")]
     Fold {
-        /// Which commit.
+        /// The position of the refused commit.
         position: Position,
-        /// Why; nothing personal.
+        /// The reason; contains no personal data.
         reason: String,
     },
-    /// Nobody follows any more (shutdown).
+    /// The follower was dropped (shutdown).
     #[error("the follower was stopped")]
     Stopped,
 }
 
-/// Why it is not known that everything in the log is folded.
+/// Why it could not be established that everything in the log is folded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatchUpError {
-    /// The log does not say where it ends.
+    /// The head of the log could not be read.
     #[error(transparent)]
     Read(#[from] crate::ReadError),
-    /// The follower stopped before.
+    /// The follower stopped first.
     #[error(transparent)]
     Follow(#[from] FollowError),
 }
 
-/// How far a follower has come. Cheap to clone.
+/// The progress of a follower. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Progress {
     partitions: Arc<[watch::Sender<Sequence>]>,
@@ -114,14 +114,14 @@ pub struct Progress {
 pub enum FollowState {
     /// History is still being folded.
     CatchingUp,
-    /// The head was reached; what comes is live.
+    /// The head was reached; the following commits are live.
     Live,
-    /// It stopped, and what it has folded only gets older.
+    /// The follower stopped; its projection is no longer updated.
     Stopped(FollowError),
 }
 
 impl Progress {
-    /// Nothing folded beyond `from`.
+    /// The progress of a follower that starts at `from`.
     #[must_use]
     pub fn new(from: &LogPosition) -> Self {
         let partitions = from.iter().map(|(_, sequence)| watch::Sender::new(sequence)).collect();
@@ -131,7 +131,7 @@ impl Progress {
         }
     }
 
-    /// Everything up to here is folded.
+    /// The position up to which everything is folded.
     #[must_use]
     pub fn position(&self) -> LogPosition {
         LogPosition::from_sequences(self.partitions.iter().map(|partition| *partition.borrow()).collect())
@@ -146,7 +146,7 @@ impl Progress {
     /// Waits until the commit at `position` is folded.
     ///
     /// # Errors
-    /// The follower stopped before.
+    /// The follower stopped first.
     pub async fn wait_for(&self, position: Position) -> Result<(), FollowError> {
         let Some(partition) = self.partitions.get(usize::from(position.partition.0)) else {
             return Err(FollowError::Stopped);
@@ -165,18 +165,18 @@ impl Progress {
         }
     }
 
-    /// Waits until everything before `point` is folded.
+    /// Waits until everything up to `position` is folded.
     ///
     /// # Errors
-    /// The follower stopped before.
-    pub async fn wait_for_all(&self, point: &LogPosition) -> Result<(), FollowError> {
-        for (partition, sequence) in point.iter() {
+    /// The follower stopped first.
+    pub async fn wait_for_all(&self, position: &LogPosition) -> Result<(), FollowError> {
+        for (partition, sequence) in position.iter() {
             self.wait_for(Position { partition, sequence }).await?;
         }
         Ok(())
     }
 
-    /// Waits until everything is folded that was acknowledged to anybody before this is asked. Sets no limit in time.
+    /// Waits until every commit is folded that was acknowledged to any client before this call. Waits without limit.
     ///
     /// # Errors
     /// [`CatchUpError`].
@@ -185,44 +185,44 @@ impl Progress {
         Ok(self.wait_for_all(&heads).await?)
     }
 
-    /// Tells of each partition, as soon as everything is folded there that was acknowledged to anybody before this was
-    /// asked: a partition of which that cannot be known holds up no other. Ends after the last, and sets no limit in
-    /// time.
+    /// As [`Progress::catch_up`], but calls `reached` for each partition as soon as that holds there, so that a
+    /// partition whose head cannot be proved does not delay the others. Ends after the last partition; waits without
+    /// limit.
     ///
     /// # Errors
-    /// [`CatchUpError`]; what was told before stands.
+    /// [`CatchUpError`]; earlier calls of `reached` remain valid.
     pub async fn catch_up_each(
         &self,
         store: &dyn EventStore,
         mut reached: impl FnMut(Partition),
     ) -> Result<(), CatchUpError> {
         let (proved, mut heads) = mpsc::unbounded_channel();
-        let asking = async { store.prove_heads(proved).await.map_err(CatchUpError::from) };
+        let proving = async { store.prove_heads(proved).await.map_err(CatchUpError::from) };
         let folding = async {
-            let (mut waiting, mut asked) = (FuturesUnordered::new(), true);
+            let (mut waiting, mut more_heads) = (FuturesUnordered::new(), true);
             loop {
                 tokio::select! {
-                    head = heads.recv(), if asked => match head {
+                    head = heads.recv(), if more_heads => match head {
                         Some(head) => waiting.push(async move { self.wait_for(head).await.map(|()| head.partition) }),
-                        None => asked = false,
+                        None => more_heads = false,
                     },
                     Some(folded) = waiting.next() => reached(folded?),
                     else => return Ok(()),
                 }
             }
         };
-        tokio::try_join!(asking, folding).map(drop)
+        tokio::try_join!(proving, folding).map(drop)
     }
 
-    /// As [`Progress::catch_up`], of one partition alone.
+    /// As [`Progress::catch_up`], for one partition only.
     ///
     /// # Errors
     /// [`CatchUpError`].
     pub async fn catch_up_in(&self, store: &dyn EventStore, partition: Partition) -> Result<(), CatchUpError> {
-        let (told, mut reached) = mpsc::unbounded_channel();
+        let (sender, mut reached) = mpsc::unbounded_channel();
         let catching_up = self.catch_up_each(store, |partition| {
-            // It is this function that listens.
-            let _ = told.send(partition);
+            // The receiver lives in this function.
+            let _ = sender.send(partition);
         });
         let waiting = async { while reached.recv().await.is_some_and(|reached| reached != partition) {} };
         tokio::select! {
@@ -232,10 +232,10 @@ impl Progress {
         }
     }
 
-    /// Waits until the head was reached for the first time.
+    /// Waits until the head is reached for the first time.
     ///
     /// # Errors
-    /// The follower stopped before.
+    /// The follower stopped first.
     pub async fn wait_until_live(&self) -> Result<(), FollowError> {
         let mut state = self.state.subscribe();
         let reached = state.wait_for(|state| *state != FollowState::CatchingUp).await;
@@ -261,8 +261,9 @@ impl Progress {
     }
 }
 
-/// Follows the log from where `progress` stands, for ever. Ends with the error that stopped it, which every
-/// waiter on `progress` then gets too. Dropping the future stops following; say so with [`Progress`] dropped.
+/// Follows the log from the position of `progress` until an error stops it, which every waiter on `progress` receives
+/// too. Dropping the future stops following, but does not wake the waiters unless every clone of `progress` is dropped
+/// as well.
 pub async fn follow(store: &dyn EventStore, fold: &mut dyn Fold, progress: &Progress) -> FollowError {
     let error = match run(store, fold, progress).await {
         Ok(never) => match never {},
@@ -272,16 +273,16 @@ pub async fn follow(store: &dyn EventStore, fold: &mut dyn Fold, progress: &Prog
     error
 }
 
-/// Folds what stands at a position. `confined` are the buckets that the fold was told of: asking it each time would make
-/// a flood of foreign messages cost the square of their number.
+/// Folds one message. `confined` caches the buckets that were passed to [`Fold::confine`]: calling [`Fold::confined`]
+/// for each message would make the cost of a flood of foreign messages quadratic.
 async fn fold_one(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
     confined: &mut HashSet<BucketId>,
     commit: &RecordedCommit,
 ) -> Result<(), FollowError> {
-    let instead = judged(store, fold, commit).await?;
-    let commit = instead.as_ref().unwrap_or(commit);
+    let replacement = reclassified(store, fold, commit).await?;
+    let commit = replacement.as_ref().unwrap_or(commit);
     if commit.foreign.is_some() && confined.insert(commit.bucket) {
         let mut at = LogPosition::start(store.layout().partitions());
         at.set(commit.position.partition, commit.position.sequence);
@@ -298,25 +299,24 @@ async fn fold_one(
     Ok(())
 }
 
-/// What folds get instead of what stands at a position, if anything: a copy of an earlier commit as the foreign message
-/// that it is, and what is no heartbeat among the heartbeats as one. Those mean nothing, so nothing there can be foreign to
-/// anybody.
-async fn judged(
+/// The message that the fold receives instead of `commit`, if any: a copy of an earlier commit is passed as a foreign
+/// message, and a foreign message in the heartbeat bucket as a heartbeat.
+async fn reclassified(
     store: &dyn EventStore,
     fold: &mut dyn Fold,
     commit: &RecordedCommit,
 ) -> Result<Option<RecordedCommit>, FollowError> {
     if store.layout().is_heartbeat_bucket(commit.bucket) {
-        return Ok(commit.foreign.is_some().then(|| passed_over(commit)));
+        return Ok(commit.foreign.is_some().then(|| as_heartbeat(commit)));
     }
     match fold.continuity(commit) {
-        Continuity::Breaks if commit.foreign.is_none() => chain_breaker(store, commit).await,
+        Continuity::Breaks if commit.foreign.is_none() => resolve_chain_break(store, commit).await,
         _ => Ok(None),
     }
 }
 
-/// A message among the heartbeats that is none, as one that says nothing of the time.
-fn passed_over(message: &RecordedCommit) -> RecordedCommit {
+/// A foreign message in the heartbeat bucket as a heartbeat with the time 0.
+fn as_heartbeat(message: &RecordedCommit) -> RecordedCommit {
     let mut heartbeat = message.clone();
     heartbeat.foreign = None;
     heartbeat.commit.stream = heartbeat::stream(message.bucket.partition);
@@ -329,7 +329,7 @@ async fn confine(
     bucket: BucketId,
     position: LogPosition,
 ) -> Result<(), FollowError> {
-    let commits = read_whole(store, bucket).await?;
+    let commits = read_whole_bucket(store, bucket).await?;
     fold.confine(bucket, &commits).map_err(|reason| FollowError::Fold {
         position: Position {
             partition: bucket.partition,
@@ -339,36 +339,36 @@ async fn confine(
     })
 }
 
-/// Waits for a log that cannot be read now, as a subscription does.
-async fn read_whole(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<RecordedCommit>, FollowError> {
+/// Retries while the log is unavailable, as a subscription does.
+async fn read_whole_bucket(store: &dyn EventStore, bucket: BucketId) -> Result<Vec<RecordedCommit>, FollowError> {
     loop {
         match store.read_bucket(bucket, Revision::EMPTY).await {
-            Err(crate::ReadError::Unavailable(_)) => tokio::time::sleep(READ_AGAIN).await,
+            Err(crate::ReadError::Unavailable(_)) => tokio::time::sleep(READ_RETRY_PAUSE).await,
             read => return Ok(read.map_err(SubscriptionError::from)?),
         }
     }
 }
 
-/// What breaks its bucket's chain as the fold has it, judged by the whole bucket: the foreign message that it is, if it is
-/// one. A commit that names a hash which none before it has means that one before it was changed: that stops. Heartbeats
-/// go on after whatever stands there, so none of them breaks anything.
+/// Reads the whole bucket of a commit that seems to break its chain, and returns the commit as a foreign message if it
+/// is a copy, or `None` if it belongs to the chain. A heartbeat follows whatever message precedes it and never breaks a
+/// chain.
 ///
 /// # Errors
-/// [`FollowError`]: the log is damaged, or cannot be read.
-pub async fn chain_breaker(
+/// [`FollowError`]: the log is damaged (no earlier commit has the previous hash of a commit), or it cannot be read.
+pub async fn resolve_chain_break(
     store: &dyn EventStore,
     commit: &RecordedCommit,
 ) -> Result<Option<RecordedCommit>, FollowError> {
     if store.layout().is_heartbeat_bucket(commit.bucket) {
         return Ok(None);
     }
-    let commits = read_whole(store, commit.bucket).await?;
+    let commits = read_whole_bucket(store, commit.bucket).await?;
     let is_in_chain = commits.iter().any(|known| known.position == commit.position);
-    Ok((!is_in_chain).then(|| out_of_chain(commit)))
+    Ok((!is_in_chain).then(|| as_foreign(commit)))
 }
 
-/// The foreign message that a commit is which does not follow the last one of its bucket.
-pub(crate) fn out_of_chain(commit: &RecordedCommit) -> RecordedCommit {
+/// A commit that does not follow its bucket's last one, as a foreign message.
+pub(crate) fn as_foreign(commit: &RecordedCommit) -> RecordedCommit {
     let length = codec::encode(&commit.commit, &commit.previous_hash).map_or(0, |(bytes, _)| bytes.len() as u64);
     let message = ForeignMessage {
         digest: commit.hash,
@@ -395,10 +395,10 @@ async fn run(
                 let mut reached: Vec<Position> = Vec::new();
                 for commit in &commits {
                     fold_one(store, fold, &mut confined, commit).await?;
-                    let place = commit.position;
-                    match reached.iter_mut().find(|seen| seen.partition == place.partition) {
-                        Some(seen) => seen.sequence = place.sequence,
-                        None => reached.push(place),
+                    let position = commit.position;
+                    match reached.iter_mut().find(|seen| seen.partition == position.partition) {
+                        Some(seen) => seen.sequence = position.sequence,
+                        None => reached.push(position),
                     }
                 }
                 if let Some(last) = commits.last() {
@@ -407,9 +407,9 @@ async fn run(
                         reason,
                     })?;
                 }
-                // Waiters are woken once for each partition of a batch, not once for each commit.
-                for place in reached {
-                    progress.advance(place.partition, place.sequence);
+                // Waiters wake once for each partition of a batch, not once for each commit.
+                for position in reached {
+                    progress.advance(position.partition, position.sequence);
                 }
             }
             SubscriptionBatch::CaughtUp(position) => {

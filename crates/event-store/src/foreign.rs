@@ -1,20 +1,22 @@
-//! Foreign messages: what stands at a position of the log and is no commit.
+//! Foreign messages: messages in the log that are not valid commits of this log.
 //!
-//! A message is foreign if it cannot be decoded, lacks the headers of an append, lies in another bucket than its stream,
-//! or names the hash of an earlier commit than its bucket's last (a copy of a genuine commit). Its bucket is *confined*
-//! from there on: nothing is known to be missing, but the message may have been a commit that was damaged. So it is never
-//! skipped by itself. Every other bucket goes on. Among heartbeats, which mean nothing, no message is foreign: each
-//! heartbeat names whatever message stands before it, and followers pass over what is none.
+//! A message is foreign if it cannot be decoded, lacks the headers of an append, is in another bucket than its stream
+//! belongs to, or contains the hash of an earlier commit than its bucket's last (a copy of a genuine commit). From
+//! there on its bucket is *confined*. No commit is known to be missing, but the foreign message may have been a commit
+//! that was damaged, so it is never skipped automatically. All other buckets continue to work. In the heartbeat bucket,
+//! whose messages have no meaning, no message is treated as foreign: a heartbeat contains the hash of whatever message
+//! precedes it, and followers ignore every message there that is not a heartbeat.
 //!
-//! A declaration ends that: a commit in the stream [`stream`] of the bucket, which names sequence and digest of one
-//! message. It follows the bucket's last commit in the chain and stands after the foreign messages in the bucket, so an
-//! engine refuses any append that overlooks them. What a declaration says is known to those who know events.
+//! A declaration ends the confinement. It is a commit in the bucket's stream of declarations ([`stream`]) that contains
+//! the sequence and digest of one foreign message. In the chain it follows the bucket's last commit, but it expects the
+//! revision of the foreign message, so an engine refuses an append by a writer that has not seen the foreign message.
+//! This crate does not interpret declarations.
 //!
 //! The message keeps its position. Copies of the log have a placeholder there:
 //! ```text
 //! placeholder = 0 ‖ "citycode foreign message 1" ‖ bucket u16 ‖ digest 32 ‖ length u64      big-endian
 //! ```
-//! It begins as no version of a commit does, and is itself a foreign message wherever it stands.
+//! No version of a commit begins with the byte 0, so a placeholder is itself a foreign message.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -30,19 +32,19 @@ pub(crate) const STREAM_PREFIX: &str = "foreign-";
 const MAGIC: &[u8] = b"\0citycode foreign message 1";
 const PLACEHOLDER_BYTES: usize = MAGIC.len() + 2 + 32 + 8;
 
-/// A message that is no commit.
+/// A message that is not a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignMessage {
-    /// BLAKE3 of its payload: of a copied commit this is the commit's hash.
+    /// BLAKE3 of its payload; for a copied commit this is the commit's hash.
     pub digest: CommitHash,
     /// Length of its payload in bytes.
     pub length: u64,
-    /// Why it is no commit; nothing of its content.
+    /// Why it is not a commit; contains none of its content.
     pub reason: Cow<'static, str>,
 }
 
 impl ForeignMessage {
-    /// From a message's payload, or from the placeholder of one.
+    /// From a message's payload, or from the placeholder of a foreign message.
     #[must_use]
     pub fn of(payload: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
         match decode_placeholder(payload) {
@@ -56,15 +58,16 @@ impl ForeignMessage {
     }
 }
 
-/// The stream of the declarations of a bucket: `foreign-`, the partition in decimal, `-`, the bucket in four hex digits.
+/// The stream of the declarations of a bucket: `foreign-`, the partition in decimal, `-`, the bucket in four hex
+/// digits.
 #[must_use]
 pub fn stream(bucket: BucketId) -> StreamName {
     let name = format!("{STREAM_PREFIX}{}-{:04x}", bucket.partition, bucket.bucket);
     StreamName::new(&name).expect("at most 17 bytes of the alphabet")
 }
 
-/// The hash of a bucket's tail after a foreign message: the one before it, since the chain goes on past it. Heartbeats
-/// follow whatever stands before them.
+/// The hash of a bucket's tail after a foreign message. It is the previous hash, because the chain skips the message,
+/// except in the heartbeat bucket, where a heartbeat follows whatever message precedes it.
 #[must_use]
 pub fn tail_after(layout: &Layout, message: &RecordedCommit, before: CommitHash) -> CommitHash {
     if layout.is_heartbeat_bucket(message.bucket) {
@@ -74,13 +77,13 @@ pub fn tail_after(layout: &Layout, message: &RecordedCommit, before: CommitHash)
     }
 }
 
-/// Whether a stream is one of declarations.
+/// Whether this is a stream of declarations.
 #[must_use]
 pub fn is_declarations(stream: &StreamName) -> bool {
     stream.as_str().starts_with(STREAM_PREFIX)
 }
 
-/// What a copy of the log keeps at the message's position.
+/// The placeholder that a copy of the log has at the message's position.
 #[must_use]
 pub fn encode_placeholder(bucket: u16, message: &ForeignMessage) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PLACEHOLDER_BYTES);
@@ -91,7 +94,7 @@ pub fn encode_placeholder(bucket: u16, message: &ForeignMessage) -> Bytes {
     bytes.freeze()
 }
 
-/// The bucket and the message that a placeholder stands for; none where the bytes are no placeholder.
+/// The bucket and the message that a placeholder describes; `None` if the bytes are not a placeholder.
 #[must_use]
 pub fn decode_placeholder(bytes: &[u8]) -> Option<(u16, ForeignMessage)> {
     let rest = bytes.strip_prefix(MAGIC)?;
@@ -107,8 +110,8 @@ pub fn decode_placeholder(bytes: &[u8]) -> Option<(u16, ForeignMessage)> {
 }
 
 impl RecordedCommit {
-    /// What readers get at the position of a foreign message: no event, and the message's digest as its hash, which no
-    /// commit of the chain follows.
+    /// The record that readers get for a foreign message. It has no events, and its hash is the message's digest, which
+    /// no commit of the chain contains as its previous hash.
     #[must_use]
     pub fn of_foreign(position: Position, bucket: BucketId, message: ForeignMessage) -> Self {
         Self {
@@ -134,19 +137,20 @@ impl RecordedCommit {
     }
 }
 
-/// How a message that can be decoded stands to its bucket's chain.
+/// How a decodable message relates to its bucket's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// It follows the bucket's last commit.
     Follows,
-    /// It names the hash of an earlier commit, or none: a copy. Or it names any hash where no commit stands before it:
-    /// nobody who appends names one there, so what it names was never in the bucket.
+    /// It is a copy: its previous hash is that of an earlier commit, or [`CommitHash::NONE`]. The same applies to a
+    /// first commit with any previous hash, because a writer never sets one there: that previous commit was never in
+    /// this bucket.
     Copy,
-    /// It names a hash that no commit of the bucket has: the commit before it is not the one that was written.
+    /// No commit of the bucket has its previous hash: the commit before it was changed or is missing.
     Broken,
 }
 
-/// A bucket's chain, as it is read from its first commit on.
+/// A bucket's hash chain, built from its first commit on.
 #[derive(Debug, Default)]
 pub struct Chain {
     last: Option<CommitHash>,
@@ -154,7 +158,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// How `commit` stands to it; takes it in where it follows.
+    /// How `commit` relates to the chain; extends the chain if it follows.
     pub fn link(&mut self, commit: &RecordedCommit) -> Link {
         if commit.previous_hash == self.last.unwrap_or(CommitHash::NONE) {
             self.last = Some(commit.hash);
@@ -177,14 +181,14 @@ mod tests {
     use crate::Partition;
 
     #[test]
-    fn a_placeholder_says_what_it_stands_for_and_is_no_commit() {
+    fn a_placeholder_round_trips_and_is_not_a_commit() {
         let message = ForeignMessage::of(b"no commit", "the commit is cut short");
         let bytes = encode_placeholder(0x01ff, &message);
         assert_eq!(bytes.len(), PLACEHOLDER_BYTES);
         let (bucket, read) = decode_placeholder(&bytes).unwrap();
         assert_eq!((bucket, read.digest, read.length), (0x01ff, message.digest, 9));
         assert!(crate::codec::decode(bytes.clone()).is_err());
-        // A copy of a copy stands for the same message.
+        // The placeholder of a placeholder describes the original message.
         assert_eq!(ForeignMessage::of(&bytes, "anything").digest, message.digest);
         for length in 0..bytes.len() {
             assert_eq!(decode_placeholder(&bytes[..length]), None, "{length} bytes");
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn declarations_lie_in_the_bucket_that_they_are_about() {
+    fn declarations_belong_to_the_bucket_that_they_concern() {
         let layout = Layout::default();
         for number in [0, 0x0a1f, 65_534, 65_535] {
             let bucket = BucketId {

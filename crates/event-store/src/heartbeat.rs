@@ -1,7 +1,8 @@
-//! Heartbeats: commits that say nothing but that their partition took a commit at that moment.
+//! Heartbeats: commits without meaning, which show that their partition accepted a commit at that moment.
 //!
-//! A reader's proof of freshness needs a commit in every partition; where none comes by itself a writer appends one
-//! of these. They stand in streams and buckets of their own ([`crate::Layout::heartbeat_bucket`]).
+//! A freshness probe is answered by a commit in every partition; in an idle partition a writer appends a heartbeat for
+//! this purpose. Each partition has a separate stream and bucket for heartbeats ([`crate::Layout::heartbeat_bucket`]).
+//! In the log they still have their former name, `watermark`.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::{BucketTail, CommandId, EventData, NewCommit, Partition, RequestDiges
 
 const STREAM_PREFIX: &str = "watermark-";
 const ACTOR: &str = "watermark";
-/// Of every heartbeat: there is but one thing to ask for.
+/// All heartbeats are the same request.
 const REQUEST: RequestDigest = RequestDigest([0; 32]);
 
 /// The stream of a partition's heartbeats: `watermark-` and the partition in decimal.
@@ -20,20 +21,20 @@ pub fn stream(partition: Partition) -> StreamName {
     StreamName::new(&format!("{STREAM_PREFIX}{partition}")).expect("at most 15 bytes of the alphabet")
 }
 
-/// Whether a stream is one of heartbeats, whose commits mean nothing to any fold.
+/// Whether this is a stream of heartbeats, which projections ignore.
 #[must_use]
 pub fn is_heartbeat(stream: &StreamName) -> bool {
     stream.as_str().starts_with(STREAM_PREFIX)
 }
 
-/// The heartbeat after `tail`, the end of its bucket. Of any number of writers that append after the same tail one
-/// succeeds, and the others' are its duplicates. Its command id is of the tail's revision too: the same message may stand
-/// before two heartbeats, and those are not each other's duplicates.
+/// The heartbeat that follows `tail` in its bucket. If several writers append after the same tail, one succeeds and the
+/// others' appends are its duplicates. The command id depends on the tail's revision as well as on its hash, because
+/// identical foreign messages before two heartbeats must not make those heartbeats duplicates.
 #[must_use]
 pub fn commit(partition: Partition, tail: &BucketTail, decided_at: i64) -> NewCommit {
     let stream = stream(partition);
-    let place = [&tail.hash.0[..], &tail.revision.to_raw().to_be_bytes()].concat();
-    let hash = codec::hash(&place).0;
+    let predecessor = [&tail.hash.0[..], &tail.revision.to_raw().to_be_bytes()].concat();
+    let hash = codec::hash(&predecessor).0;
     let (half, _) = hash.split_first_chunk::<16>().expect("32 bytes have 16");
     let command_id = CommandId(*half);
     NewCommit {
@@ -60,7 +61,7 @@ mod tests {
     use crate::{CommitHash, Layout, Revision};
 
     #[test]
-    fn a_heartbeat_lies_in_its_partitions_own_bucket_and_is_one_for_each_tail() {
+    fn a_heartbeat_is_in_its_partitions_reserved_bucket_and_unique_for_each_tail() {
         let layout = Layout::default();
         let tail = BucketTail {
             revision: Revision::from_raw(7),

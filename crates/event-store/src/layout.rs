@@ -1,29 +1,29 @@
-//! How a log is cut: partitions, buckets, and the stable hash that leads from a stream to its bucket.
+//! The layout of a log: partitions, buckets, and the stable hash that maps a stream to its bucket.
 
 use std::fmt;
 
 use crate::{Partition, StreamName, foreign};
 
-/// The bucket numbers at the top of every partition that no hashed stream reaches: one each for `lease-…` and
-/// `watermark-…` streams, and two kept for kinds to come, because a layout is fixed when a log is made.
+/// The reserved buckets at the top of every partition, to which no stream is hashed: one each for `lease-…` and
+/// `watermark-…` streams, and two for future kinds of streams, because the layout of a log never changes.
 pub const RESERVED_BUCKETS: u32 = 4;
 
-/// Most partitions of a log: what a position vector, a manifest and a screen still carry with ease.
+/// Most partitions of a log: enough for any city, and few enough that position vectors and manifests stay small.
 const MAX_PARTITIONS: u16 = 256;
 /// Most buckets of a partition: a bucket's number has 16 bits.
 const MAX_BUCKETS: u32 = 65_536;
-/// Fewest buckets of a partition: the reserved ones and as many again.
+/// Fewest buckets of a partition: the reserved ones and as many for hashed streams.
 const MIN_BUCKETS: u32 = RESERVED_BUCKETS * 2;
 
 /// The only hash version so far; see [`Layout::bucket_of`].
 const HASH_VERSION: u16 = 1;
 
-/// One bucket of a log: the unit of consistency.
+/// One bucket of a log, the unit of optimistic concurrency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketId {
-    /// The partition it lies in.
+    /// The bucket's partition.
     pub partition: Partition,
-    /// Its number there, below `buckets_per_partition`.
+    /// The bucket's number within the partition, below `buckets_per_partition`.
     pub bucket: u16,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for BucketId {
     }
 }
 
-/// The numbers of a log's layout, fixed in its manifest when it is made.
+/// The layout of a log, which its manifest fixes at creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {
     partitions: u16,
@@ -41,7 +41,7 @@ pub struct Layout {
     hash_version: u16,
 }
 
-/// Why numbers are not a layout, or a stream has no place in one.
+/// Why numbers are not a layout, or why a stream's name is invalid in a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutInvalid {
     /// Not 1 to 256 partitions.
@@ -50,16 +50,16 @@ pub enum LayoutInvalid {
     /// Not 8 to 65,536 buckets.
     #[error("a partition has {MIN_BUCKETS} to {MAX_BUCKETS} buckets, not {0}")]
     Buckets(u32),
-    /// A hash that this version does not know.
-    #[error("hash version {0} is not known here; this version knows {HASH_VERSION}")]
+    /// This program does not support the hash version.
+    #[error("hash version {0} is not supported; this program supports {HASH_VERSION}")]
     HashVersion(u16),
-    /// A `lease-` or `watermark-` name without the two or more digits of a partition of this layout.
-    #[error("a lease, watermark or foreign stream names its partition in decimal after the dash, and it must exist")]
+    /// A `lease-`, `watermark-` or `foreign-` name without the two or more digits of a partition of this layout.
+    #[error("a lease, watermark or foreign stream must name an existing partition in decimal after the dash")]
     SystemPartition,
 }
 
 impl Default for Layout {
-    /// What all engines use unless told otherwise: 16 partitions × 65,536 buckets.
+    /// 16 partitions × 65,536 buckets.
     fn default() -> Self {
         Self {
             partitions: 16,
@@ -69,7 +69,7 @@ impl Default for Layout {
     }
 }
 
-/// The kinds of streams that have buckets of their own in each partition.
+/// The kinds of streams with a reserved bucket in each partition.
 #[derive(Clone, Copy)]
 enum SystemStream {
     Lease,
@@ -83,7 +83,7 @@ impl SystemStream {
         lease.or_else(|| text.strip_prefix("watermark-").map(|rest| (Self::Heartbeat, rest)))
     }
 
-    /// How far below the top of the partition its bucket lies.
+    /// The distance of its bucket from the end of the partition.
     const fn below_top(self) -> u32 {
         match self {
             Self::Lease => 1,
@@ -92,7 +92,7 @@ impl SystemStream {
     }
 }
 
-/// `07`, `07-…` → 7. At least two digits, so that one partition has one spelling for a person's eye.
+/// `07`, `07-…` → 7. At least two digits, as in every printed partition number.
 fn named_partition(rest: &str) -> Option<u16> {
     let digits = rest.split('-').next()?;
     if digits.len() < 2 || digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -102,7 +102,7 @@ fn named_partition(rest: &str) -> Option<u16> {
 }
 
 /// `foreign-07-00ff` → 07.00ff.
-fn declared_bucket(stream: &StreamName) -> Option<BucketId> {
+fn bucket_of_declarations(stream: &StreamName) -> Option<BucketId> {
     let (partition, bucket) = stream.as_str().strip_prefix(foreign::STREAM_PREFIX)?.split_once('-')?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if bucket.len() != 4 || !bucket.bytes().all(hex) {
@@ -115,12 +115,12 @@ fn declared_bucket(stream: &StreamName) -> Option<BucketId> {
 }
 
 impl Layout {
-    /// A layout of these numbers with the current hash.
+    /// A layout with the current hash version.
     pub fn new(partitions: u16, buckets_per_partition: u32) -> Result<Self, LayoutInvalid> {
         Self::from_parts(partitions, buckets_per_partition, HASH_VERSION)
     }
 
-    /// A layout as it stands in a manifest.
+    /// A layout from the values in a manifest.
     pub fn from_parts(partitions: u16, buckets_per_partition: u32, hash_version: u16) -> Result<Self, LayoutInvalid> {
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
             return Err(LayoutInvalid::Partitions(partitions));
@@ -138,17 +138,17 @@ impl Layout {
         })
     }
 
-    /// How many partitions.
+    /// The number of partitions.
     pub const fn partitions(&self) -> u16 {
         self.partitions
     }
 
-    /// How many buckets in each.
+    /// The number of buckets in each partition.
     pub const fn buckets_per_partition(&self) -> u32 {
         self.buckets_per_partition
     }
 
-    /// Which hash leads from a stream to its bucket.
+    /// The version of the hash that maps streams to buckets.
     pub const fn hash_version(&self) -> u16 {
         self.hash_version
     }
@@ -163,19 +163,19 @@ impl Layout {
         bucket.partition.0 < self.partitions && u32::from(bucket.bucket) < self.buckets_per_partition
     }
 
-    /// The number of a bucket when all buckets of the log are counted through: an index into a flat array.
+    /// The index of a bucket in a flat array of all buckets of the log.
     pub fn flat_index(&self, bucket: BucketId) -> usize {
         usize::from(bucket.partition.0) * self.buckets_per_partition as usize + usize::from(bucket.bucket)
     }
 
-    /// The bucket of a stream, the same in every engine for ever (hash version 1):
+    /// The bucket of a stream, which is the same in every engine (hash version 1):
     /// `h` = the first 8 bytes of BLAKE3(name), big-endian; partition = `h mod partitions`;
     /// bucket = `(h div partitions) mod (buckets_per_partition − 4)`.
     ///
-    /// `foreign-PP-BBBB` lies in the very bucket that it names (see [`foreign`]).
-    /// `lease-PP…` and `watermark-PP…` lie in partition PP (decimal, at least two digits), in its buckets
-    /// `buckets − 1` and `buckets − 2`. Such a name of a partition that the layout lacks has no place of its own:
-    /// it is hashed like any other here, and [`Layout::check`], which every append asks, refuses it.
+    /// `foreign-PP-BBBB` belongs to the bucket that it names (see [`foreign`]).
+    /// `lease-PP…` and `watermark-PP…` belong to partition PP (decimal, at least two digits), in its buckets
+    /// `buckets − 1` and `buckets − 2`. If the layout lacks the named partition, this function hashes the name like any
+    /// other, but [`Layout::check`], which every append calls, refuses it.
     pub fn bucket_of(&self, stream: &StreamName) -> BucketId {
         if let Some((system, rest)) = SystemStream::split(stream)
             && let Some(partition) = named_partition(rest).filter(|partition| *partition < self.partitions)
@@ -185,7 +185,7 @@ impl Layout {
                 bucket: self.reserved_bucket(system),
             };
         }
-        if let Some(bucket) = declared_bucket(stream).filter(|bucket| self.contains(*bucket)) {
+        if let Some(bucket) = bucket_of_declarations(stream).filter(|bucket| self.contains(*bucket)) {
             return bucket;
         }
         let digest = blake3::hash(stream.as_bytes());
@@ -202,10 +202,10 @@ impl Layout {
         }
     }
 
-    /// Refuses a stream that has no place in this layout.
+    /// Refuses a stream whose name contains a partition or bucket that this layout lacks.
     pub fn check(&self, stream: &StreamName) -> Result<(), LayoutInvalid> {
         if foreign::is_declarations(stream) {
-            let bucket = declared_bucket(stream).filter(|bucket| self.contains(*bucket));
+            let bucket = bucket_of_declarations(stream).filter(|bucket| self.contains(*bucket));
             return bucket.map(drop).ok_or(LayoutInvalid::SystemPartition);
         }
         match SystemStream::split(stream) {
@@ -217,7 +217,7 @@ impl Layout {
         }
     }
 
-    /// The bucket of all `lease-PP…` streams of a partition.
+    /// The bucket of the `lease-PP…` streams of a partition.
     pub fn lease_bucket(&self, partition: Partition) -> BucketId {
         BucketId {
             partition,
@@ -225,7 +225,7 @@ impl Layout {
         }
     }
 
-    /// The bucket of all `watermark-PP…` streams of a partition.
+    /// The bucket of a partition's heartbeats (streams `watermark-PP…`).
     pub fn heartbeat_bucket(&self, partition: Partition) -> BucketId {
         BucketId {
             partition,
@@ -233,7 +233,7 @@ impl Layout {
         }
     }
 
-    /// Whether this is the bucket of its partition's heartbeats.
+    /// Whether this is its partition's heartbeat bucket.
     #[must_use]
     pub fn is_heartbeat_bucket(&self, bucket: BucketId) -> bool {
         bucket == self.heartbeat_bucket(bucket.partition)
@@ -267,7 +267,7 @@ mod tests {
     const GOLDEN: [&str; 3] = ["03.6739", "03.b926", "11.b126"];
 
     #[test]
-    fn system_streams_lie_in_the_partition_they_name() {
+    fn system_streams_belong_to_the_partition_that_they_name() {
         let layout = Layout::default();
         assert_eq!(
             layout.bucket_of(&name("lease-07-202608")),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_numbers_are_refused() {
+    fn numbers_outside_the_limits_are_refused() {
         assert_eq!(Layout::new(0, 8), Err(LayoutInvalid::Partitions(0)));
         assert_eq!(Layout::new(257, 8), Err(LayoutInvalid::Partitions(257)));
         assert_eq!(Layout::new(1, 7), Err(LayoutInvalid::Buckets(7)));

@@ -1,16 +1,16 @@
-//! The event store: an append-only log of commits, in EventStoreDB's words.
+//! The event store: an append-only log of commits, with the vocabulary of EventStoreDB.
 //!
-//! This crate holds the contract ([`EventStore`]), the words it is written in, the canonical bytes of a commit
-//! ([`codec`]), the in-memory engine ([`memory`]) and the suite that every engine passes ([`conformance`]).
+//! This crate contains the contract ([`EventStore`]) and its types, the canonical bytes of a commit ([`codec`]), the
+//! in-memory engine ([`memory`]) and the suite that every engine passes ([`conformance`]).
 //!
-//! What it leaves out: what any event means (payloads are bytes), and every durable engine (each is a crate of its
-//! own). Nothing here reads a clock or draws randomness; times and ids are handed in.
+//! It does not interpret events (payloads are bytes), and each durable engine is a crate of its own. The crate reads no
+//! clock and draws no random numbers; times and ids are arguments.
 //!
-//! The shape in one paragraph: a log has an identity ([`LogId`]) and a [`Layout`] of partitions and buckets. A
-//! stream hashes to one bucket of one partition. A [`NewCommit`] carries 1..n events of one stream and is appended
-//! whole or not at all, and only if its bucket still stands where the writer's decision saw it ([`BucketTail`]).
-//! Each commit gets a [`Position`] that is gap-free within its partition, and carries the hash of its bucket's
-//! previous commit, so that a bucket is a chain that anyone can check.
+//! A log has an identity ([`LogId`]) and a [`Layout`] of partitions and buckets. A stream hashes to one bucket of one
+//! partition. A [`NewCommit`] carries 1 to n events of one stream. It is appended atomically, and only if the tail of
+//! its bucket is still the one on which the writer's decision was based ([`BucketTail`]). Each commit gets a
+//! [`Position`], whose sequences have no gaps within a partition, and carries the hash of its bucket's previous commit,
+//! so that anyone can verify a bucket as a hash chain.
 
 pub mod codec;
 mod commit;

@@ -1,5 +1,5 @@
-//! A subscription for engines that live in this process: history by range reads, then the live tail as the engine
-//! pushes it. No polling: a live subscriber sleeps until a batch of commits is durable.
+//! The subscription of in-process engines: it reads history in ranges, then receives the live tail that the engine
+//! broadcasts. There is no polling: a live subscriber sleeps until a batch of commits is durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::{
     SubscriptionError, SubscriptionSource,
 };
 
-/// Commits of one range read: large enough that the cost of starting a read vanishes, small enough (about 2 MB of
-/// ordinary commits) that the chunks in memory do not matter.
+/// Commits of one range read: large enough that the cost of starting a read is negligible, and small enough (about 2 MB
+/// of ordinary commits) that the chunks in memory do not matter.
 const CHUNK_COMMITS: u64 = 4_096;
 
-/// Range reads under way at once: decoding is most of the work of a replay, and two cores halve it.
+/// Concurrent range reads: decoding is most of the work of a replay, and a second core halves its time.
 const PARALLEL_CHUNKS: usize = 3;
 
-/// Batches that a live subscriber may be behind before it is sent back to history.
+/// Batches that a live subscriber may lag behind before it must read history again.
 pub const LIVE_BATCHES: usize = 1_024;
 
 /// Commits that became durable together, in order within each partition.
 pub type LiveBatch = Arc<Vec<Arc<RecordedCommit>>>;
 
-/// What a subscription needs of its engine.
+/// The engine's side of a subscription.
 pub trait History: Send + Sync + 'static {
     /// The last durable sequence of every partition.
     fn heads(&self) -> Result<LogPosition, ReadError>;
 
-    /// The commits of `partition` after `after`, up to and with `up_to`, which is no higher than a head that
-    /// [`History::heads`] gave; blocks its thread.
+    /// The commits of `partition` after `after`, up to and including `up_to`, which is not above a head that
+    /// [`History::heads`] returned. Blocks its thread.
     fn read_range(
         &self,
         partition: Partition,
@@ -41,14 +41,15 @@ pub trait History: Send + Sync + 'static {
         up_to: Sequence,
     ) -> Result<Vec<Arc<RecordedCommit>>, ReadError>;
 
-    /// A receiver of every batch that becomes durable from now on. A batch must be visible to [`History::heads`]
-    /// before it is sent.
+    /// A receiver of every batch that becomes durable from now on. A batch must be visible to [`History::heads`] before
+    /// the engine broadcasts it.
     fn live(&self) -> Result<broadcast::Receiver<LiveBatch>, ReadError>;
 }
 
 /// Starts a subscription from the exclusive position `from`. Must be called within a Tokio runtime.
 pub fn subscribe(history: Arc<dyn History>, from: LogPosition) -> Result<Subscription, SubscriptionError> {
-    // First the receiver, then the heads: what becomes durable between the two comes twice, never not at all.
+    // The receiver is created before the heads are read: a batch that becomes durable in between is delivered twice,
+    // which the subscription removes, but is never missed.
     let receiver = history.live()?;
     let heads = history.heads()?;
     if heads.partitions() != from.partitions() {
@@ -84,29 +85,28 @@ enum Phase {
 
 struct Tail {
     history: Arc<dyn History>,
-    /// Delivered up to here.
+    /// The end of what was delivered.
     position: LogPosition,
-    /// Range reads were started up to here.
+    /// The end of the range reads that were started.
     started: LogPosition,
-    /// Where history ends in this pass.
+    /// The end of history in this pass.
     target: LogPosition,
     receiver: broadcast::Receiver<LiveBatch>,
     phase: Phase,
-    /// Range reads under way, in the order in which they are delivered.
+    /// Range reads in progress, in the order of delivery.
     chunks: VecDeque<JoinHandle<Result<Vec<Arc<RecordedCommit>>, ReadError>>>,
 }
 
 impl Tail {
-    /// Starts the next ranges that history still owes, from the first partition that is behind its target.
-    /// Sequences are gap-free, so the end of a range is known before it is read; a range that comes back short
-    /// shows as a gap in front of the next commit, or as a head that is never reached.
+    /// Starts the next range reads, from the first partition that is behind its target. Sequences have no gaps, so the
+    /// end of a range is known before it is read, and a short result means that the log is damaged.
     fn start_chunks(&mut self) {
         while self.chunks.len() < PARALLEL_CHUNKS {
-            let owed = self
+            let behind = self
                 .target
                 .iter()
                 .find(|(partition, target)| self.started.sequence(*partition) < *target);
-            let Some((partition, target)) = owed else {
+            let Some((partition, target)) = behind else {
                 return;
             };
             let after = self.started.sequence(partition);
@@ -138,7 +138,7 @@ impl Tail {
         }
     }
 
-    /// A chunk of history, or nothing if history was delivered up to the target.
+    /// The next chunk of history, or `None` once the target is reached.
     async fn next_chunk(&mut self) -> Result<Option<Vec<Arc<RecordedCommit>>>, SubscriptionError> {
         self.start_chunks();
         let Some(chunk) = self.chunks.front_mut() else {
@@ -154,8 +154,8 @@ impl Tail {
         Ok(Some(commits))
     }
 
-    /// Points history at the newest heads; whether that is further than what was delivered.
-    fn look_again(&mut self) -> Result<bool, SubscriptionError> {
+    /// Sets the target to the newest heads; returns whether they are past the delivered position.
+    fn refresh_target(&mut self) -> Result<bool, SubscriptionError> {
         self.receiver = self.history.live()?;
         self.target = self.history.heads()?;
         self.started = self.position.clone();
@@ -172,7 +172,7 @@ impl SubscriptionSource for Tail {
                     if let Some(commits) = self.next_chunk().await? {
                         return Ok(SubscriptionBatch::Commits(commits));
                     }
-                    if !self.look_again()? {
+                    if !self.refresh_target()? {
                         self.phase = Phase::Live;
                         return Ok(SubscriptionBatch::CaughtUp(self.position.clone()));
                     }
@@ -187,7 +187,7 @@ impl SubscriptionSource for Tail {
                         }
                     }
                     Err(RecvError::Lagged(_)) => {
-                        self.look_again()?;
+                        self.refresh_target()?;
                         self.phase = Phase::History;
                         return Ok(SubscriptionBatch::FellBehind(self.position.clone()));
                     }

@@ -1,4 +1,4 @@
-//! The in-memory engine: for tests and for everything that must be forgotten. It can be told to fail.
+//! The in-memory engine, for tests and for data that must not be stored. Tests can inject faults.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::{
     Revision, Sequence, Subscription, SubscriptionError, codec,
 };
 
-/// What happens to the next append that would succeed.
+/// A fault that replaces the success of the next append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendFault {
-    /// It is committed, but the answer is lost: `Unknown`.
+    /// The commit is written, but the answer is `Unknown`.
     CommittedButUnknown,
-    /// It is lost, and so is the answer: `Unknown`.
+    /// The commit is not written, and the answer is `Unknown`.
     LostAndUnknown,
-    /// It is refused: `Unavailable`.
+    /// The append is refused as `Unavailable`.
     Unavailable,
 }
 
-/// An event store in this process's memory. Clones share one log.
+/// An event store in the memory of this process. Clones share one log.
 #[derive(Clone)]
 pub struct MemoryEventStore {
     shared: Arc<Shared>,
@@ -44,6 +44,7 @@ struct State {
     buckets: HashMap<BucketId, Vec<Arc<RecordedCommit>>>,
     message_ids: HashMap<MessageId, Arc<RecordedCommit>>,
     faults: VecDeque<AppendFault>,
+    /// Partitions whose heads cannot be proved.
     silent: BTreeSet<Partition>,
     live: broadcast::Sender<LiveBatch>,
 }
@@ -54,7 +55,7 @@ impl MemoryEventStore {
         Self::with_minimum_reader(log_id, layout, ReaderVersion::CURRENT)
     }
 
-    /// An empty log that demands this reader version, as an earlier release made it.
+    /// An empty log with this minimum reader version, like one created by an earlier release.
     pub fn with_minimum_reader(log_id: LogId, layout: Layout, minimum_reader: ReaderVersion) -> Self {
         let (live, _) = broadcast::channel(LIVE_BATCHES);
         let state = State {
@@ -75,7 +76,7 @@ impl MemoryEventStore {
         }
     }
 
-    /// Whether the end of this partition can be proved from now on: as if it had no leader, where not.
+    /// From now on, or no longer, the head of this partition cannot be proved, as if the partition had no leader.
     pub fn silence(&self, partition: Partition, silent: bool) {
         let mut state = self.shared.state.lock();
         if silent {
@@ -85,16 +86,16 @@ impl MemoryEventStore {
         }
     }
 
-    /// Puts a foreign message into a bucket, as somebody might on servers; where it stands.
+    /// Puts a foreign message into a bucket, as another client of the servers could; returns its position.
     pub fn put_foreign(&self, bucket: BucketId, payload: &[u8]) -> Position {
-        let message = ForeignMessage::of(payload, "it was put there by a test");
+        let message = ForeignMessage::of(payload, "a test put it there");
         let mut state = self.shared.state.lock();
         let position = state.next_position(bucket.partition);
         state.put_foreign(&self.shared.layout, bucket, message);
         position
     }
 
-    /// Queues a fault: each strikes one append that would otherwise have written something.
+    /// Queues a fault; each applies to one append that would otherwise have been written.
     pub fn fail_next_append(&self, fault: AppendFault) {
         self.shared.state.lock().faults.push_back(fault);
     }
@@ -103,8 +104,8 @@ impl MemoryEventStore {
 impl State {
     fn tail(&self, layout: &Layout, bucket: BucketId) -> BucketTail {
         let messages = self.buckets.get(&bucket).map_or(&[][..], Vec::as_slice);
-        let counts = |message: &&Arc<RecordedCommit>| message.foreign.is_none() || layout.is_heartbeat_bucket(bucket);
-        let last = messages.iter().rev().find(counts);
+        let in_chain = |message: &&Arc<RecordedCommit>| message.foreign.is_none() || layout.is_heartbeat_bucket(bucket);
+        let last = messages.iter().rev().find(in_chain);
         BucketTail {
             revision: messages.last().map_or(Revision::EMPTY, |message| message.revision),
             hash: last.map_or(CommitHash::NONE, |commit| commit.hash),
@@ -135,7 +136,7 @@ impl State {
         match fault {
             Some(AppendFault::LostAndUnknown) => return Ok(AppendOutcome::Unknown),
             Some(AppendFault::Unavailable) => {
-                return Err(AppendError::Unavailable("told to fail".into()));
+                return Err(AppendError::Unavailable("an injected fault".into()));
             }
             Some(AppendFault::CommittedButUnknown) | None => {}
         }
@@ -185,7 +186,7 @@ impl State {
             .entry(recorded.bucket)
             .or_default()
             .push(Arc::clone(recorded));
-        // No subscriber is no error.
+        // An error means only that there is no subscriber.
         let _ = self.live.send(Arc::new(vec![Arc::clone(recorded)]));
     }
 }
@@ -322,7 +323,7 @@ impl EventStore for MemoryEventStore {
         let heads = self.heads().await?;
         let silent = self.shared.state.lock().silent.clone();
         for (partition, sequence) in heads.iter().filter(|(partition, _)| !silent.contains(partition)) {
-            // Who asked may have gone meanwhile.
+            // The receiver may be dropped.
             let _ = proved.send(Position { partition, sequence });
         }
         if !silent.is_empty() {

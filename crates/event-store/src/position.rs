@@ -1,10 +1,10 @@
-//! Where things stand in a log: partitions, sequences, positions, and the tail of a bucket.
+//! Coordinates in a log: partitions, sequences, positions, revisions and the tail of a bucket.
 
 use std::fmt;
 
 use crate::CommitHash;
 
-/// The identity of a log: 16 random bytes, drawn when the log is made. A client that finds another stops.
+/// The identity of a log: 16 random bytes, drawn when the log is created. A client that finds another identity stops.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(pub [u8; 16]);
 
@@ -30,7 +30,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// The number of a commit within its partition: 1-based, gap-free. 0 stands for "before the first".
+/// The number of a message within its partition, from 1 and without gaps. 0 means "before the first".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sequence(pub u64);
 
@@ -38,7 +38,7 @@ impl Sequence {
     /// Before the first commit.
     pub const START: Self = Self(0);
 
-    /// The one that follows. Saturates at the end of 64 bits, which no log reaches.
+    /// The next sequence. Saturates at the end of 64 bits, which no log reaches.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
@@ -50,12 +50,12 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The place of one commit in the log.
+/// The position of one message in the log, written `partition/sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
-    /// Which partition.
+    /// The partition.
     pub partition: Partition,
-    /// Which commit of it, from 1.
+    /// The sequence within the partition, from 1.
     pub sequence: Sequence,
 }
 
@@ -65,8 +65,8 @@ impl fmt::Display for Position {
     }
 }
 
-/// What an append expects of its bucket, opaque to the caller: compare it, keep it, hand it back.
-/// Revisions of one bucket only grow.
+/// The revision of a bucket. Callers treat it as opaque: they compare, store and return it. The revisions of one bucket
+/// only increase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Revision(u64);
 
@@ -74,18 +74,19 @@ impl Revision {
     /// The revision of a bucket without any commit.
     pub const EMPTY: Self = Self(0);
 
-    /// For engines and for registers that pack it into their own memory: the inverse of [`Revision::to_raw`].
+    /// The inverse of [`Revision::to_raw`], for engines and for projections that store revisions in packed form.
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
-    /// The number inside, for engines and for registers that pack it. It has no meaning of its own.
+    /// The number inside, for engines and for projections that store revisions in packed form. Its meaning depends on
+    /// the engine.
     pub const fn to_raw(self) -> u64 {
         self.0
     }
 }
 
-/// Where a bucket ends: what the next append to it must expect.
+/// The tail of a bucket, which the next append to it must expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BucketTail {
     /// The revision of the bucket's last commit.
@@ -102,8 +103,8 @@ impl BucketTail {
     };
 }
 
-/// A point in the whole log: for each partition the last sequence that lies before it ("everything up to here").
-/// As the start of a subscription it is exclusive.
+/// A position in the whole log: for each partition the last sequence that it includes. As the start of a subscription
+/// it is exclusive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogPosition {
     sequences: Vec<Sequence>,
@@ -117,24 +118,24 @@ pub struct LogPositionInvalid(usize);
 const LOG_POSITION_VERSION: u8 = 1;
 
 impl LogPosition {
-    /// Before the first commit of a log of so many partitions.
+    /// Before the first commit of a log with this number of partitions.
     pub fn start(partitions: u16) -> Self {
         Self {
             sequences: vec![Sequence::START; usize::from(partitions)],
         }
     }
 
-    /// From one sequence a partition, in order.
+    /// From one sequence for each partition, in order.
     pub fn from_sequences(sequences: Vec<Sequence>) -> Self {
         Self { sequences }
     }
 
-    /// How many partitions.
+    /// The number of partitions.
     pub fn partitions(&self) -> usize {
         self.sequences.len()
     }
 
-    /// The last sequence before this point in `partition`; [`Sequence::START`] for a partition it does not have.
+    /// The last included sequence of `partition`; [`Sequence::START`] for a partition that this position lacks.
     pub fn sequence(&self, partition: Partition) -> Sequence {
         self.sequences
             .get(usize::from(partition.0))
@@ -142,19 +143,19 @@ impl LogPosition {
             .unwrap_or(Sequence::START)
     }
 
-    /// Moves the point of one partition. A partition it does not have is ignored.
+    /// Sets the sequence of one partition. Ignores a partition that this position lacks.
     pub fn set(&mut self, partition: Partition, sequence: Sequence) {
         if let Some(slot) = self.sequences.get_mut(usize::from(partition.0)) {
             *slot = sequence;
         }
     }
 
-    /// Whether the commit at `position` lies before this point.
+    /// Whether this position includes the message at `position`.
     pub fn includes(&self, position: Position) -> bool {
         position.sequence <= self.sequence(position.partition)
     }
 
-    /// Whether everything before `other` also lies before this point (same number of partitions).
+    /// Whether this position includes everything that `other` includes (with the same number of partitions).
     pub fn reaches(&self, other: &Self) -> bool {
         self.sequences.len() == other.sequences.len()
             && self
@@ -171,14 +172,14 @@ impl LogPosition {
             .map(|(number, sequence)| (Partition(number), *sequence))
     }
 
-    /// Number of commits before this point in all partitions together.
+    /// The number of included messages in all partitions together.
     pub fn commits(&self) -> u64 {
         self.sequences
             .iter()
             .fold(0, |sum, sequence| sum.saturating_add(sequence.0))
     }
 
-    /// Bytes: `version u8 = 1`, `count u16`, then `count` × `sequence u64`; all big-endian.
+    /// Encoding: `version u8 = 1`, `count u16`, then `count` × `sequence u64`, all big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let count = u16::try_from(self.sequences.len()).expect("a layout has at most 256 partitions");
         let mut bytes = Vec::with_capacity(3 + self.sequences.len() * 8);
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_reaches_another_only_in_every_partition() {
+    fn a_position_reaches_another_only_if_every_partition_does() {
         let low = LogPosition::from_sequences(vec![Sequence(1), Sequence(5)]);
         let mut high = low.clone();
         high.set(Partition(1), Sequence(6));

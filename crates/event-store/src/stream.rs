@@ -1,24 +1,24 @@
-//! Names of streams: short, printable, fixed-size, so that they can be copied without allocation.
+//! Names of event streams: short, printable and of fixed size, so that a copy needs no allocation.
 
 use std::fmt;
 
-/// Longest name of a stream in bytes: prefix, 32 hex digits of a random id, and room for a suffix.
+/// Longest name of a stream in bytes: a prefix, 32 hex digits of a random id, and a suffix.
 pub const MAX_STREAM_NAME_BYTES: usize = 64;
 
 /// The name of a stream: 1 to [`MAX_STREAM_NAME_BYTES`] bytes of `a-z`, `0-9`, `-`, `_` and `.`,
 /// for example `holder-<32 hex digits>`, `lease-07-<list>`, `watermark-07`, `keys`.
 ///
-/// A name never holds anything personal: a holder's id is a random number.
+/// A name contains no personal data: a holder's id is a random number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamName {
     bytes: [u8; MAX_STREAM_NAME_BYTES],
     length: u8,
 }
 
-/// Why a text is not the name of a stream. The text itself is not repeated.
+/// Why a text is not the name of a stream. The error does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamNameInvalid {
-    /// No byte at all.
+    /// The text is empty.
     #[error("a stream name has at least one byte")]
     Empty,
     /// More than [`MAX_STREAM_NAME_BYTES`].
@@ -30,12 +30,12 @@ pub enum StreamNameInvalid {
 }
 
 impl StreamName {
-    /// Checks `name` and keeps it.
+    /// A stream name, if `name` is valid.
     pub fn new(name: &str) -> Result<Self, StreamNameInvalid> {
         Self::from_bytes(name.as_bytes())
     }
 
-    /// As [`StreamName::new`], from bytes as they stand in a commit.
+    /// As [`StreamName::new`], from the bytes in a commit.
     pub fn from_bytes(name: &[u8]) -> Result<Self, StreamNameInvalid> {
         if name.is_empty() {
             return Err(StreamNameInvalid::Empty);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_their_alphabet_and_length() {
+    fn names_outside_the_alphabet_or_length_are_refused() {
         assert_eq!(StreamName::new("keys").unwrap().as_str(), "keys");
         assert_eq!(StreamName::new(""), Err(StreamNameInvalid::Empty));
         assert_eq!(StreamName::new(&"a".repeat(65)), Err(StreamNameInvalid::TooLong(65)));

@@ -1,4 +1,4 @@
-//! A subscription to the whole log.
+//! A subscription to the whole log, which verifies that no sequence is missing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use async_trait::async_trait;
 
 use crate::{LogPosition, Partition, ReadError, RecordedCommit, Sequence};
 
-/// One message of a subscription, commit by commit.
+/// One message of a subscription, with one commit at a time.
 #[derive(Debug, Clone)]
 pub enum SubscriptionMessage {
     /// The next commit of its partition.
     EventAppeared(Arc<RecordedCommit>),
-    /// Everything up to here was delivered, and it was the head a moment ago; what follows is live.
+    /// Everything up to this position was delivered, and it was the head a moment ago; the following commits are live.
     CaughtUp(LogPosition),
-    /// The subscriber was too slow for the live tail: what follows comes out of history, until it caught up again.
+    /// The subscriber was too slow for the live tail: the following commits are read from history until it has caught
+    /// up.
     FellBehind(LogPosition),
 }
 
-/// One message of a subscription, many commits at once.
+/// One message of a subscription, with many commits at once.
 #[derive(Debug, Clone)]
 pub enum SubscriptionBatch {
     /// At least one commit; in order within each partition.
@@ -29,35 +30,35 @@ pub enum SubscriptionBatch {
     FellBehind(LogPosition),
 }
 
-/// Why a subscription ended or could not begin. None of them heals by reading on.
+/// Why a subscription ended or could not start. Continuing to read resolves none of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
-    /// A commit is missing: the log or the way to it is damaged.
+    /// A commit is missing: the log is damaged, or its delivery is faulty.
     #[error("GAP in partition {partition}: expected sequence {expected}, found {found}; stop and find out why")]
     Gap {
-        /// Where.
+        /// The partition with the gap.
         partition: Partition,
-        /// The sequence that had to come.
+        /// The next sequence.
         expected: Sequence,
-        /// The one that came.
+        /// The sequence that was delivered instead.
         found: Sequence,
     },
-    /// The log ends before what the subscriber has seen already: it went back, or is another one.
+    /// The log ends before a commit that the subscriber has already seen: it was rolled back, or it is another log.
     #[error("the log WENT BACK in partition {partition}: it ends at {head}, but {seen} was seen before")]
     WentBack {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// Where the log ends.
+        /// The partition's head.
         head: Sequence,
-        /// What was seen.
+        /// The last sequence that the subscriber has seen.
         seen: Sequence,
     },
-    /// The position is of another number of partitions than the log.
+    /// The position and the log have different numbers of partitions.
     #[error("the position has {found} partitions, the log {expected}")]
     Layout {
-        /// Of the log.
+        /// The log's number of partitions.
         expected: u16,
-        /// Of the position.
+        /// The position's number of partitions.
         found: usize,
     },
     /// The log could not be read.
@@ -68,12 +69,12 @@ pub enum SubscriptionError {
 /// What an engine implements to deliver a subscription.
 #[async_trait]
 pub trait SubscriptionSource: Send {
-    /// The next message. Must be cancel-safe: a dropped future loses nothing.
+    /// The next message. Must be cancel-safe: dropping the future loses no message.
     async fn next_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError>;
 }
 
-/// A running subscription; dropping it ends it. It checks that no sequence is missing, whatever the engine does,
-/// and leaves out what an engine delivers twice.
+/// A running subscription; drop it to end it. It verifies independently of the engine that no sequence is missing, and
+/// removes duplicate deliveries.
 pub struct Subscription {
     source: Box<dyn SubscriptionSource>,
     position: LogPosition,
@@ -81,7 +82,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// For engines: a subscription from the exclusive position `from`.
+    /// A subscription from the exclusive position `from`, for engines.
     pub fn new(from: LogPosition, source: Box<dyn SubscriptionSource>) -> Self {
         Self {
             source,
@@ -90,7 +91,7 @@ impl Subscription {
         }
     }
 
-    /// Everything up to here was taken out of the source.
+    /// The position up to which messages were taken from the source.
     pub fn position(&self) -> &LogPosition {
         &self.position
     }
@@ -113,7 +114,7 @@ impl Subscription {
         }
     }
 
-    /// The next message, as many commits as the engine has at hand. Cancel-safe; may be mixed with
+    /// The next message, with all commits that the engine has ready. Cancel-safe; may be mixed with
     /// [`Subscription::next`].
     pub async fn next_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
         if !self.pending.is_empty() {
@@ -122,7 +123,7 @@ impl Subscription {
         self.take_batch().await
     }
 
-    /// Takes batches until one has something new in it, and checks the sequences.
+    /// Takes batches until one contains a new commit, and checks the sequences.
     async fn take_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
         loop {
             match self.source.next_batch().await? {
@@ -137,7 +138,7 @@ impl Subscription {
         }
     }
 
-    /// Moves the position over `commits`, refuses a gap, drops what came before.
+    /// Advances the position past `commits`, drops duplicates and refuses a gap.
     fn admit(&mut self, commits: &mut Vec<Arc<RecordedCommit>>) -> Result<(), SubscriptionError> {
         let mut gap = None;
         commits.retain(|commit| {

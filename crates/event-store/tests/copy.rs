@@ -1,5 +1,5 @@
-//! Copying between logs: everything comes over as it was, a copy that was cut short is finished, and what is no
-//! beginning of the source is refused and left alone.
+//! Copies between logs are exact, an interrupted copy can be completed, and a target that is not a prefix of the source
+//! is refused and left unchanged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,8 @@ fn log(id: u8) -> Arc<dyn EventStore> {
     ))
 }
 
-/// Appends so many commits to twenty streams, some of which share a bucket.
-async fn live(store: &Arc<dyn EventStore>, numbers: std::ops::Range<u64>) {
+/// Appends a commit for each number to one of twenty streams, some of which share a bucket.
+async fn append(store: &Arc<dyn EventStore>, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let stream = StreamName::new(&format!("holder-{}", number % 20)).expect("a name");
         let command_id = CommandId(u128::from(number).to_be_bytes());
@@ -27,7 +27,7 @@ async fn live(store: &Arc<dyn EventStore>, numbers: std::ops::Range<u64>) {
             message_id: message_id("test", &stream, &command_id),
             stream,
             events: vec![EventData {
-                event_type: "Told".into(),
+                event_type: "Tested".into(),
                 version: 1,
                 payload: vec![number as u8; 100].into(),
             }],
@@ -46,64 +46,66 @@ async fn live(store: &Arc<dyn EventStore>, numbers: std::ops::Range<u64>) {
     }
 }
 
-fn silent(_: Position) {}
+fn ignore_progress(_: Position) {}
 
-/// Copies; where both stand then, and of how many commits it told.
-async fn counted(source: &Arc<dyn EventStore>, target: &Arc<dyn EventStore>) -> (LogPosition, u64) {
-    let told = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&told);
+/// Copies; returns the position that both logs then reach, and the number of commits that were reported as copied.
+async fn copy_counted(source: &Arc<dyn EventStore>, target: &Arc<dyn EventStore>) -> (LogPosition, u64) {
+    let copied = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&copied);
     let count = move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     };
     let reached = copy(source, target, count).await.expect("copied");
-    (reached, told.load(Ordering::Relaxed))
+    (reached, copied.load(Ordering::Relaxed))
 }
 
 #[tokio::test]
-async fn a_copy_has_every_position_and_hash_and_says_how_far_it_has_come() {
+async fn a_copy_has_every_position_and_hash_and_reports_each_commit() {
     let (source, target) = (log(1), log(1));
-    live(&source, 0..2_500).await;
-    let (reached, told) = counted(&source, &target).await;
-    assert_eq!(told, 2_500);
+    append(&source, 0..2_500).await;
+    let (reached, copied) = copy_counted(&source, &target).await;
+    assert_eq!(copied, 2_500);
     assert_eq!(target.heads().await, source.heads().await);
-    compare(&*source, &*target, &reached).await.expect("alike");
+    compare(&*source, &*target, &reached).await.expect("equal");
 }
 
 #[tokio::test]
-async fn a_copy_goes_on_where_the_last_one_ended() {
+async fn a_copy_continues_where_the_last_one_ended() {
     let (source, target) = (log(1), log(1));
-    live(&source, 0..500).await;
-    copy(&source, &target, silent).await.expect("copied");
-    live(&source, 500..900).await;
-    let (reached, told) = counted(&source, &target).await;
-    assert_eq!(told, 400, "only what was new");
-    compare(&*source, &*target, &reached).await.expect("alike");
-    copy(&source, &target, |position| panic!("nothing is left, but {position}"))
-        .await
-        .expect("copied");
+    append(&source, 0..500).await;
+    copy(&source, &target, ignore_progress).await.expect("copied");
+    append(&source, 500..900).await;
+    let (reached, copied) = copy_counted(&source, &target).await;
+    assert_eq!(copied, 400, "only the new commits are copied");
+    compare(&*source, &*target, &reached).await.expect("equal");
+    copy(&source, &target, |position| {
+        panic!("nothing is left to copy, but {position} was copied")
+    })
+    .await
+    .expect("copied");
 }
 
 #[tokio::test]
-async fn what_is_no_beginning_of_the_source_is_refused_and_left_alone() {
+async fn a_target_that_is_not_a_prefix_of_the_source_is_refused_and_left_unchanged() {
     let source = log(1);
-    live(&source, 0..100).await;
-    let refused = copy(&source, &log(2), silent).await;
+    append(&source, 0..100).await;
+    let refused = copy(&source, &log(2), ignore_progress).await;
     assert!(matches!(refused, Err(CopyError::OtherLog { .. })), "{refused:?}");
 
     let layout = Layout::new(2, 64).expect("a layout");
     let narrow: Arc<dyn EventStore> = Arc::new(MemoryEventStore::new(LogId([1; 16]), layout));
-    let refused = copy(&source, &narrow, silent).await;
+    let refused = copy(&source, &narrow, ignore_progress).await;
     assert!(matches!(refused, Err(CopyError::OtherLayout { .. })), "{refused:?}");
 
     let ahead = log(1);
-    live(&ahead, 0..300).await;
-    let refused = copy(&source, &ahead, silent).await;
+    append(&ahead, 0..300).await;
+    let refused = copy(&source, &ahead, ignore_progress).await;
     assert!(matches!(refused, Err(CopyError::Ahead(_))), "{refused:?}");
 
     let other = log(1);
-    live(&other, 1_000..1_020).await;
+    append(&other, 1_000..1_020).await;
     let before = other.heads().await;
-    let refused = copy(&source, &other, silent).await;
+    let refused = copy(&source, &other, ignore_progress).await;
     assert!(matches!(refused, Err(CopyError::Differs(_))), "{refused:?}");
     assert_eq!(other.heads().await, before);
     let up_to = before.expect("heads");
@@ -112,12 +114,12 @@ async fn what_is_no_beginning_of_the_source_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_log_that_ends_before_what_is_compared_is_told_at_once_and_not_waited_for() {
+async fn comparing_past_the_end_of_a_log_fails_immediately() {
     let (short, long) = (log(1), log(1));
-    live(&short, 0..100).await;
-    live(&long, 0..300).await;
+    append(&short, 0..100).await;
+    append(&long, 0..300).await;
     let up_to = long.heads().await.expect("heads");
-    // Who waits for commits that never come would wait here for ever.
+    // A comparison that waited for the missing commits would never end.
     let patience = std::time::Duration::from_secs(30);
     let ahead = tokio::time::timeout(patience, compare(&*short, &*long, &up_to)).await;
     assert!(matches!(ahead, Ok(Err(CopyError::Ahead(_)))), "{ahead:?}");
@@ -126,7 +128,7 @@ async fn a_log_that_ends_before_what_is_compared_is_told_at_once_and_not_waited_
 }
 
 #[tokio::test]
-async fn a_copy_demands_at_least_the_reader_version_of_its_source_also_where_that_was_raised_later() {
+async fn a_copy_raises_the_targets_minimum_reader_version_to_that_of_the_source() {
     let at = |version| {
         let layout = Layout::new(4, 64).expect("a layout");
         Arc::new(MemoryEventStore::with_minimum_reader(LogId([1; 16]), layout, version)) as Arc<dyn EventStore>
@@ -136,17 +138,17 @@ async fn a_copy_demands_at_least_the_reader_version_of_its_source_also_where_tha
         at(ReaderVersion::FIRST),
         at(ReaderVersion::CURRENT),
     );
-    live(&source, 0..10).await;
-    copy(&source, &target, silent).await.expect("copied");
+    append(&source, 0..10).await;
+    copy(&source, &target, ignore_progress).await.expect("copied");
     assert_eq!(target.minimum_reader(), ReaderVersion::FIRST);
-    copy(&source, &newer, silent).await.expect("copied");
-    assert_eq!(newer.minimum_reader(), ReaderVersion::CURRENT, "it never goes down");
+    copy(&source, &newer, ignore_progress).await.expect("copied");
+    assert_eq!(newer.minimum_reader(), ReaderVersion::CURRENT, "it never decreases");
 
     source
         .raise_minimum_reader(ReaderVersion::CURRENT)
         .await
         .expect("raised");
-    live(&source, 10..20).await;
-    copy(&source, &target, silent).await.expect("copied");
+    append(&source, 10..20).await;
+    copy(&source, &target, ignore_progress).await.expect("copied");
     assert_eq!(target.minimum_reader(), ReaderVersion::CURRENT);
 }

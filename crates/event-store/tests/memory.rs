@@ -1,4 +1,4 @@
-//! The in-memory engine passes the suite, and fails as it is told to.
+//! The in-memory engine passes the conformance suite and applies injected faults.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl EngineFactory for Memory {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_memory_engine_keeps_the_contract() {
+async fn the_memory_engine_conforms() {
     conformance::run_all(&Memory).await;
 }
 
@@ -53,7 +53,7 @@ fn commit(command: u16) -> NewCommit {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_settled_by_repeating_the_same_bytes() {
+async fn repeating_the_same_bytes_resolves_an_unknown_outcome() {
     let store = MemoryEventStore::new(LogId([1; 16]), Layout::default());
     for (number, (fault, was_written)) in (1..).zip([
         (AppendFault::CommittedButUnknown, true),
@@ -77,7 +77,7 @@ async fn an_unknown_outcome_is_settled_by_repeating_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_slow_subscriber_is_told_that_it_fell_behind_and_misses_nothing() {
+async fn a_slow_subscriber_gets_fell_behind_and_misses_nothing() {
     let store = MemoryEventStore::new(LogId([1; 16]), Layout::default());
     let mut subscription = store.subscribe_to_all(LogPosition::start(16)).await.unwrap();
     assert!(matches!(

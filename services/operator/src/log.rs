@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use citycode_domain::event::Event;
-use citycode_event_store::follow::chain_breaker;
+use citycode_event_store::follow::resolve_chain_break;
 use citycode_event_store::{EventStore, Partition, Position, RecordedCommit, Revision, Sequence};
 use citycode_holder_log::events_of;
 use citycode_service_kit::clock::Clock;
@@ -145,7 +145,7 @@ async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<Rec
     if recorded.foreign.is_some() {
         return Ok(Some(recorded));
     }
-    let copy = chain_breaker(store, &recorded)
+    let copy = resolve_chain_break(store, &recorded)
         .await
         .map_err(|error| unreadable(&error))?;
     Ok(Some(copy.unwrap_or(recorded)))

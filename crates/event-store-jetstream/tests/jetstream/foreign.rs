@@ -2,7 +2,7 @@
 
 use async_nats::HeaderMap;
 use citycode_event_store::copy::{compare, copy};
-use citycode_event_store::follow::{Continuity, Fold, FollowError, Progress, chain_breaker, follow};
+use citycode_event_store::follow::{Continuity, Fold, FollowError, Progress, follow, resolve_chain_break};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, CommitHash, EventStore, Layout, LogId, LogPosition, Position,
@@ -231,7 +231,7 @@ async fn heartbeats_go_on_after_a_foreign_message_among_them() {
     assert_eq!(*known.lock(), [], "nothing is foreign there");
     for position in positions {
         let heartbeat = store.read_at(position).await.unwrap().unwrap();
-        assert_eq!(chain_breaker(&*store, &heartbeat).await, Ok(None));
+        assert_eq!(resolve_chain_break(&*store, &heartbeat).await, Ok(None));
     }
     let copied: Arc<dyn EventStore> = Arc::new(MemoryEventStore::with_minimum_reader(
         store.log_id(),

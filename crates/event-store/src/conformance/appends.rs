@@ -1,4 +1,4 @@
-//! What one append does.
+//! Properties of a single append.
 
 use super::{EngineFactory, append, append_any, commit, small_layout, stream};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     StreamName, StreamState,
 };
 
-/// Read back, a commit is what was appended, events in order.
+/// A commit reads back exactly as it was appended, with its events in order.
 pub async fn a_commit_is_appended_whole_with_all_that_it_carries(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let mut sent = commit(stream(1), 1);
@@ -19,7 +19,7 @@ pub async fn a_commit_is_appended_whole_with_all_that_it_carries(factory: &dyn E
     sent.correlation_id = Some(CommandId([2; 16]));
     sent.trace_context = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
     let (position, tail) = append(&*store, sent.clone(), BucketTail::EMPTY).await;
-    let read = store.read_at(position).await.expect("readable").expect("there");
+    let read = store.read_at(position).await.expect("readable").expect("present");
     assert_eq!(read.commit, sent);
     assert_eq!((read.position, read.tail()), (position, tail));
     assert_eq!(read.previous_hash, CommitHash::NONE);
@@ -27,7 +27,7 @@ pub async fn a_commit_is_appended_whole_with_all_that_it_carries(factory: &dyn E
     assert_eq!(store.bucket_tail(read.bucket).await, Ok(tail));
 }
 
-/// The bucket's revision and the hash must both be right, and a refusal writes nothing.
+/// The expected revision and hash must both match, and a refused append writes nothing.
 pub async fn a_wrong_tail_is_refused_by_revision_and_by_hash(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let (_, first) = append(&*store, commit(stream(1), 1), BucketTail::EMPTY).await;
@@ -55,7 +55,7 @@ pub async fn a_wrong_tail_is_refused_by_revision_and_by_hash(factory: &dyn Engin
     append(&*store, commit(stream(1), 3), second).await;
 }
 
-/// A retry is answered as the first time, at whatever tail, and writes nothing.
+/// A retry gets the answer of the first append, whatever tail it expects, and writes nothing.
 pub async fn a_repeated_command_is_answered_with_the_first_position(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let (position, first) = append(&*store, commit(stream(1), 1), BucketTail::EMPTY).await;
@@ -77,7 +77,8 @@ pub async fn a_repeated_command_is_answered_with_the_first_position(factory: &dy
     assert_eq!(store.heads().await, Ok(heads));
 }
 
-/// The same message id with another digest is an error, and no caller's id is another's.
+/// The same message id with another digest is an error, and the same command id of another caller is another message
+/// id.
 pub async fn the_same_id_with_another_request_is_refused(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let (position, tail) = append(&*store, commit(stream(1), 1), BucketTail::EMPTY).await;
@@ -92,8 +93,8 @@ pub async fn the_same_id_with_another_request_is_refused(factory: &dyn EngineFac
     append(&*store, of_another_caller, tail).await;
 }
 
-/// Limits are refused before anything is written.
-pub async fn broken_commits_are_refused(factory: &dyn EngineFactory) {
+/// A commit that exceeds a limit is refused before anything is written.
+pub async fn invalid_commits_are_refused(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let mut empty = commit(stream(1), 1);
     empty.events.clear();
@@ -106,14 +107,14 @@ pub async fn broken_commits_are_refused(factory: &dyn EngineFactory) {
         matches!(answer, Err(AppendError::Invalid(CommitInvalid::TooLarge(_)))),
         "{answer:?}"
     );
-    let nowhere = StreamName::new("lease-99-a").expect("a good name");
-    let answer = store.append_at(commit(nowhere, 1), BucketTail::EMPTY).await;
+    let no_partition = StreamName::new("lease-99-a").expect("a valid name");
+    let answer = store.append_at(commit(no_partition, 1), BucketTail::EMPTY).await;
     assert!(matches!(answer, Err(AppendError::StreamInvalid(_))), "{answer:?}");
     assert_eq!(store.heads().await.expect("readable").commits(), 0);
 }
 
-/// `Any`, `NoStream` and `StreamExists`, also with another stream in the same bucket.
-pub async fn stream_state_words_hold(factory: &dyn EngineFactory) {
+/// `Any`, `NoStream` and `StreamExists` work, even with another stream in the same bucket.
+pub async fn stream_states_are_checked(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let layout = store.layout();
     let (mine, mut number) = (stream(1), 2);

@@ -1,4 +1,4 @@
-//! Many writers at once.
+//! Properties of concurrent appends.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{AppendOutcome, BucketTail, Layout, Revision, StreamState};
 
 const WRITERS: u64 = 32;
 
-/// Of all that expect one tail one wins, round after round, and the losers learn where the bucket stands.
+/// Of all appends that expect one tail exactly one succeeds, in every round, and the others get the current revision.
 pub async fn of_many_appenders_to_one_tail_exactly_one_wins(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let mut tail = BucketTail::EMPTY;
@@ -51,7 +51,7 @@ pub async fn of_many_appenders_to_one_tail_exactly_one_wins(factory: &dyn Engine
     );
 }
 
-/// Writers of different streams do not fail each other.
+/// Writers of different streams do not make each other fail.
 pub async fn many_appenders_to_many_buckets_all_succeed(factory: &dyn EngineFactory) {
     let store = factory.create(Layout::default()).await;
     let mut writers = JoinSet::new();

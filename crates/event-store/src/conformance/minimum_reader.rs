@@ -1,10 +1,10 @@
-//! The minimum reader version: what a new log demands, and how a log that demands less is raised.
+//! The minimum reader version of new logs, and how that of an older log is raised.
 
 use super::{EngineFactory, append, append_any, commit, small_layout, stream};
 use crate::{BucketTail, RaiseError, ReaderVersion};
 
-/// A new log demands this program's version; a log of an earlier release is raised once, for good, and goes on. A
-/// restart keeps what was raised.
+/// The minimum of a new log is this program's version. The minimum of an earlier release's log can be raised but not
+/// lowered, and the log stays usable. A restart preserves the raised version.
 pub async fn the_minimum_reader_version_is_raised_and_never_lowered(factory: &dyn EngineFactory) {
     let new = factory.create(small_layout()).await;
     assert_eq!(new.minimum_reader(), ReaderVersion::CURRENT);
@@ -17,7 +17,7 @@ pub async fn the_minimum_reader_version_is_raised_and_never_lowered(factory: &dy
     assert_eq!(
         old.raise_minimum_reader(beyond).await,
         Err(RaiseError::NotRead { to: beyond }),
-        "a version that this program does not read"
+        "this program does not support the version"
     );
     assert_eq!(old.minimum_reader(), ReaderVersion::FIRST);
     for to in [

@@ -1,4 +1,4 @@
-//! What reads show.
+//! Properties of reads.
 
 use super::{EngineFactory, append_any, commit, small_layout, stream};
 use crate::{BucketId, CommitHash, Partition, Position, ReadError, Revision, Sequence, codec};
@@ -28,7 +28,7 @@ pub async fn positions_are_gap_free_from_one(factory: &dyn EngineFactory) {
     }
 }
 
-/// Nothing stands past the head or at 0, and a place that the log lacks is an error.
+/// Reads past the head or at 0 return `None`; reads of a missing partition or bucket are errors.
 pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let position = append_any(&*store, commit(stream(1), 1)).await;
@@ -59,11 +59,11 @@ pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
             .await,
         Ok(None)
     );
-    let nowhere = Partition(4);
+    let no_partition = Partition(4);
     assert_eq!(
         store
             .read_at(Position {
-                partition: nowhere,
+                partition: no_partition,
                 ..position
             })
             .await,
@@ -78,11 +78,11 @@ pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
         Err(ReadError::NoSuchPlace)
     );
     assert_eq!(store.bucket_tail(no_bucket).await, Err(ReadError::NoSuchPlace));
-    assert_eq!(store.head(nowhere).await, Err(ReadError::NoSuchPlace));
+    assert_eq!(store.head(no_partition).await, Err(ReadError::NoSuchPlace));
 }
 
-/// Each commit of a bucket carries the hash of the one before, and its own hash is that of its bytes.
-pub async fn a_bucket_is_a_chain_that_anyone_can_check(factory: &dyn EngineFactory) {
+/// Each commit of a bucket carries the hash of the previous one, and its own hash is that of its bytes.
+pub async fn a_bucket_is_a_verifiable_hash_chain(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     for command in 0..60 {
         append_any(&*store, commit(stream(command % 20), command)).await;
@@ -96,7 +96,7 @@ pub async fn a_bucket_is_a_chain_that_anyone_can_check(factory: &dyn EngineFacto
             let (mut previous, mut revision) = (CommitHash::NONE, Revision::EMPTY);
             for recorded in &commits {
                 assert_eq!((recorded.bucket, recorded.previous_hash), (bucket, previous));
-                assert!(recorded.revision > revision, "revisions grow");
+                assert!(recorded.revision > revision, "revisions increase");
                 let (_, hash) = codec::encode(&recorded.commit, &previous).expect("it was appended");
                 assert_eq!(recorded.hash, hash);
                 (previous, revision) = (hash, recorded.revision);

@@ -1,24 +1,24 @@
-//! What a subscription delivers.
+//! Properties of subscriptions.
 
 use std::sync::Arc;
 
 use super::{EngineFactory, append_any, commit, small_layout, stream};
 use crate::{LogPosition, Partition, Position, Sequence, Subscription, SubscriptionError, SubscriptionMessage};
 
-/// Everything up to the first `CaughtUp`.
+/// Receives everything up to the first `CaughtUp`.
 async fn until_caught_up(subscription: &mut Subscription) -> (Vec<Position>, LogPosition) {
     let mut seen = Vec::new();
     loop {
         match subscription.next().await.expect("nothing failed") {
             SubscriptionMessage::EventAppeared(recorded) => seen.push(recorded.position),
             SubscriptionMessage::CaughtUp(position) => return (seen, position),
-            SubscriptionMessage::FellBehind(_) => panic!("it had not caught up yet"),
+            SubscriptionMessage::FellBehind(_) => panic!("the subscription had not caught up yet"),
         }
     }
 }
 
-/// From the start everything comes; from a point only what is after it; each partition in order.
-pub async fn a_subscription_begins_after_an_exclusive_position(factory: &dyn EngineFactory) {
+/// A subscription delivers every commit after its start position, each partition in order.
+pub async fn a_subscription_starts_after_an_exclusive_position(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let start = LogPosition::start(4);
     let mut subscription = store.subscribe_to_all(start.clone()).await.expect("subscribed");
@@ -38,15 +38,15 @@ pub async fn a_subscription_begins_after_an_exclusive_position(factory: &dyn Eng
         assert_eq!((seen.len(), &position), (count, &end));
         assert_eq!(subscription.position(), &end);
         let mut reached = from;
-        for place in seen {
-            assert_eq!(place.sequence, reached.sequence(place.partition).next());
-            reached.set(place.partition, place.sequence);
+        for position in seen {
+            assert_eq!(position.sequence, reached.sequence(position.partition).next());
+            reached.set(position.partition, position.sequence);
         }
     }
 }
 
-/// Commits appended while history is read and afterwards come once each.
-pub async fn a_subscription_goes_on_live_without_gap_or_repeat(factory: &dyn EngineFactory) {
+/// Commits that are appended while history is read, and later ones, are delivered exactly once.
+pub async fn a_subscription_continues_live_without_gap_or_repeat(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     for command in 0..50 {
         append_any(&*store, commit(stream(command), command)).await;
@@ -65,13 +65,9 @@ pub async fn a_subscription_goes_on_live_without_gap_or_repeat(factory: &dyn Eng
     while seen < 400 || !caught_up {
         match subscription.next().await.expect("nothing failed") {
             SubscriptionMessage::EventAppeared(recorded) => {
-                let place = recorded.position;
-                assert_eq!(
-                    place.sequence,
-                    reached.sequence(place.partition).next(),
-                    "no gap, no repeat"
-                );
-                reached.set(place.partition, place.sequence);
+                let Position { partition, sequence } = recorded.position;
+                assert_eq!(sequence, reached.sequence(partition).next(), "no gap, no repeat");
+                reached.set(partition, sequence);
                 seen += 1;
             }
             SubscriptionMessage::CaughtUp(position) => {
@@ -85,7 +81,7 @@ pub async fn a_subscription_goes_on_live_without_gap_or_repeat(factory: &dyn Eng
     assert_eq!(store.heads().await, Ok(reached));
 }
 
-/// A log that ends before what was seen is not the log that was seen.
+/// A start position past the head is refused: the log was rolled back, or it is another log.
 pub async fn a_position_past_the_head_is_refused(factory: &dyn EngineFactory) {
     let store = factory.create(small_layout()).await;
     let mut ahead = LogPosition::start(4);
