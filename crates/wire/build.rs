@@ -18,8 +18,8 @@ const FILES: [&str; 10] = [
     "citycode/audit/v1/audit.proto",
 ];
 
-/// Messages that carry something personal or a token; their `Debug` is written by hand in `src/redacted.rs`.
-/// A test compares them with the fields whose comment says "personal".
+/// Messages that contain personal data or a token; `src/redacted.rs` implements their `Debug`. A test compares
+/// this list with the fields whose comment says "personal".
 const REDACTED: [&str; 20] = [
     ".citycode.model.v1.Authentication",
     ".citycode.issuer.v1.RegisterRequest",

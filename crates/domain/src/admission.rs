@@ -1,4 +1,4 @@
-//! What a place answers to a scan: one pure function, run by the verifier, by the gate and by replay.
+//! The decision on a scan: one pure function that the verifier, offline gates and replay share.
 
 mod explanation;
 mod judge;

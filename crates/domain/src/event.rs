@@ -1,7 +1,7 @@
-//! Events: what the log holds, in the past tense. Everything that replay needs stands in them, random draws included.
+//! The events of the log. They contain everything that replay needs, including random draws.
 //!
-//! Nothing personal stands in the clear: holders are random numbers, tokens and reasons are sealed by the
-//! caller under a key of the holder's own ([`Sealed`]), so that destroying the key forgets them.
+//! They contain no personal data in the clear: holders are random numbers, and the caller seals tokens and
+//! reasons under a key of the holder ([`Sealed`]), so that destroying the key makes them unreadable.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, Lis
 use crate::standing::Standing;
 use crate::time::Timestamp;
 
-/// Bytes sealed under a key of the holder's own; opaque here.
+/// Bytes sealed under a key of the holder; opaque to this crate.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Sealed(pub Vec<u8>);
 
@@ -21,32 +21,33 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// Where a holder may have one valid code: one per kind, and for kinds that are per guardian one per guardian (R3).
+/// The unit in which a holder has at most one valid code: one per kind, and one per guardian for kinds that are
+/// per guardian (R3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Slot {
     /// The kind.
     pub kind: CodeKind,
-    /// The guardian, in kinds that are per guardian; otherwise none.
+    /// The guardian, for kinds that are per guardian; `None` otherwise.
     pub guardian: Option<HolderId>,
 }
 
-/// One code as later events name it.
+/// A code as later events refer to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CodeRef {
-    /// The slot it was issued for.
+    /// The slot for which it was issued.
     pub slot: Slot,
     /// The code.
     pub code_id: CodeId,
-    /// Where its status stands.
+    /// The code's place in a status list.
     pub status: StatusRef,
 }
 
-/// Why a holder was found eligible (R12), judged once, at issue.
+/// The ground on which a holder was eligible (R12). It is decided once, at issue.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EligibilityGround {
     /// The kind is for everyone.
     Everyone,
-    /// Under the age that the policy names.
+    /// Younger than the age that the policy names.
     Under,
     /// Of the age that the policy names, or older.
     From,
@@ -56,7 +57,7 @@ pub enum EligibilityGround {
     Group,
 }
 
-/// A resident became known (R3: once).
+/// A resident was registered (R3: once).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HolderRegistered {
     /// The new, random holder.
@@ -66,66 +67,66 @@ pub struct HolderRegistered {
 /// A family relationship was recorded, in the dependent's stream (R17).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RelationshipRecorded {
-    /// Who may act for the holder from now on.
+    /// The person who may act for the holder from now on.
     pub guardian: HolderId,
 }
 
-/// A family relationship ended; the codes that rested on it died with it (R17).
+/// A family relationship ended, and with it the codes that depended on it (R17).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RelationshipEnded {
-    /// Who may no longer act for the holder.
+    /// The person who may no longer act for the holder.
     pub guardian: HolderId,
-    /// The codes that died.
+    /// The codes that ended with it.
     pub codes: Vec<CodeRef>,
 }
 
-/// A code was born; the one that it supersedes died in the same instant (R4).
+/// A code was issued. The code that it supersedes ended in the same event (R4).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodeIssued {
-    /// The newborn.
+    /// The new code.
     pub code: CodeRef,
-    /// Valid from.
+    /// Start of validity, inclusive.
     pub issued_at: Timestamp,
-    /// Dead from.
+    /// Expiry, exclusive.
     pub expires_at: Timestamp,
-    /// The code that died by it, where one was valid.
+    /// The valid code that this one replaces, if there was one.
     pub supersedes: Option<CodeRef>,
-    /// The standing it is born with (R21).
+    /// The holder's standing at issue (R21).
     pub standing: Standing,
     /// Why the holder was eligible.
     pub ground: EligibilityGround,
-    /// A family member acting for the holder, also in kinds that are not per guardian (R9, R13).
+    /// The family member who acted for the holder, also in kinds that are not per guardian (R9, R13).
     pub acting_guardian: Option<HolderId>,
     /// The key that signed the token.
     pub key_id: KeyId,
     /// SHA-256 of the exact signed claims (R25).
     pub claims_digest: ClaimsDigest,
-    /// The whole token text, sealed under the holder's key; reprint unseals it (R6).
+    /// The whole token text, sealed under the holder's key; a reprint unseals it (R6).
     pub sealed_token: Sealed,
 }
 
 /// The holder reported a code lost (R14, R15).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodeReportedLost {
-    /// The code that died.
+    /// The lost code.
     pub code: CodeRef,
-    /// A family member who reported it for the holder.
+    /// The family member who reported it for the holder.
     pub acting_guardian: Option<HolderId>,
 }
 
 /// An officer revoked a code (R22).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodeRevoked {
-    /// The code that died.
+    /// The revoked code.
     pub code: CodeRef,
     /// The officer's reason, sealed.
     pub reason: Sealed,
 }
 
-/// An officer put a hold on a slot and its code (R22).
+/// An officer put a slot and its code on hold (R22).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodeSuspended {
-    /// The code that refuses from now on.
+    /// The code that is refused from now on.
     pub code: CodeRef,
     /// The officer's reason, sealed.
     pub reason: Sealed,
@@ -134,115 +135,115 @@ pub struct CodeSuspended {
 /// An officer lifted a hold (R22).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CodeReinstated {
-    /// The slot that is free again.
+    /// The slot whose hold was lifted.
     pub slot: Slot,
-    /// The code that lives again; none where it was reported lost meanwhile.
+    /// The code that is valid again; `None` if it was reported lost in the meantime.
     pub code: Option<CodeRef>,
     /// The officer's reason, sealed.
     pub reason: Sealed,
 }
 
-/// The health authority changed a holder's standing; in one event for every valid code (R21).
+/// The health authority changed a holder's standing; one event covers every valid code (R21).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StandingChanged {
     /// The new standing.
     pub standing: Standing,
-    /// Every code of the holder that is not dead.
+    /// Every code of the holder that is neither ended nor expired.
     pub codes: Vec<CodeRef>,
     /// The authority's reason, sealed.
     pub reason: Sealed,
 }
 
-/// A person's name was corrected. The names stand in the vault alone (R28); codes stay as they are.
+/// A person's name was corrected. Only the vault contains names (R28); codes stay as they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HolderRenamed {
-    /// Under which the vault has the new name.
+    /// The id under which the vault stores the new name.
     pub change: NameChangeId,
-    /// Why, sealed.
+    /// The reason, sealed.
     pub reason: Sealed,
 }
 
-/// A holder is forgotten; every code died (R28).
+/// A holder was erased, and every code ended (R28).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HolderErased {
-    /// The codes that died.
+    /// The codes that ended with it.
     pub codes: Vec<CodeRef>,
-    /// Whether an officer ordered it (needed while a code is held or the standing is not green).
+    /// Whether an officer ordered it (required while a code is on hold or the standing is not green).
     pub by_officer: bool,
 }
 
-/// An issuer took a block of places of a status list for itself, for ever.
+/// An issuer leased a block of places in a status list for its exclusive use. Leases are never returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexBlockLeased {
     /// The list.
     pub list: ListId,
-    /// What it holds.
+    /// What the list contains.
     pub facts: ListFacts,
-    /// The how manieth list of its partition it is, from 0; of lists of version 1, none.
+    /// The counter of the list in its partition, from 0; `None` for lists of version 1.
     pub counter: Option<u32>,
     /// First place of the block.
     pub first_index: u32,
-    /// How many places.
+    /// Number of places.
     pub count: u32,
 }
 
-/// Changes of the log were lost, and codes may have been born in them at these places: no code there is valid that was not
-/// issued before this event, and none is issued there after it.
+/// Commits of the log were lost, and codes may have been issued in them at these places. No code there is valid
+/// unless it was issued before this event, and none is issued there after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexRangeRevoked {
     /// The list.
     pub list: ListId,
     /// First place.
     pub first_index: u32,
-    /// How many places.
+    /// Number of places.
     pub count: u32,
 }
 
-/// No name of a status list of this partition with a lower counter is used for new codes any more: neither one that is
-/// still to be given, nor a list that was leased before.
+/// New codes no longer use a list name of this partition with a lower counter: neither a name that has not been
+/// assigned yet, nor a list that was leased before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListNamesAdvanced {
     /// The partition.
     pub partition: u16,
-    /// The counter of its next list, at least.
+    /// The least counter that the next list may have.
     pub next_counter: u32,
 }
 
-/// An operator declared that a message in the log is no commit and was none: everybody skips it from here on.
+/// An operator declared that a message in the log is not a commit. Every reader skips it from here on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ForeignMessageDeclared {
-    /// Where it stands in the partition of this event.
+    /// Its sequence in the partition of this event.
     pub sequence: u64,
     /// BLAKE3 of its payload.
     pub digest: [u8; 32],
-    /// Why, in the operator's words; nothing personal.
+    /// The operator's reason in words; it must not contain personal data.
     pub reason: String,
 }
 
-/// A signing key came into use.
+/// A signing key was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyAdded {
-    /// Its name in tokens.
+    /// The key's id in tokens.
     pub key_id: KeyId,
     /// Its public half, Ed25519.
     pub public_key: [u8; 32],
-    /// Signs from this instant.
+    /// Start of the time in which it signs, inclusive.
     pub signs_from: Timestamp,
 }
 
-/// A signing key's window was closed; it verifies until the last of its codes has expired.
+/// A signing key was retired; it verifies until the last of its codes has expired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyRetired {
     /// The key.
     pub key_id: KeyId,
-    /// Signs until this instant, exclusive; a token issued later refuses.
+    /// End of the time in which it signs, exclusive; a token issued later is refused.
     pub signs_until: Timestamp,
-    /// Verifies until this instant, exclusive.
+    /// End of the time in which it verifies, exclusive.
     pub verifies_until: Timestamp,
 }
 
-/// A signing key may be in other hands. What the log knows as issued stays valid (R25); a gate that does not
-/// know the whole log answers that it cannot check.
+/// A signing key may have been stolen. Codes that the log records as issued stay valid (R25); a gate that does
+/// not follow the whole log answers `cannot_check`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyCompromised {
     /// The key.
@@ -277,7 +278,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The name under which the log records events of this type; never changed, never used anew.
+    /// The name under which the log records events of this type. A name never changes and is never reused.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {

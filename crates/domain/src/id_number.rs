@@ -14,22 +14,22 @@ use crate::name::is_surrounding;
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
 pub struct IdNumber([u8; 18]);
 
-/// Why a text is no ID number. Says nothing of the text itself.
+/// Why a text is not a valid ID number. It never contains the text itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InvalidIdNumber {
     /// Not 18 characters.
     Length,
     /// The 15-digit form, retired on 1 January 2013.
     Retired,
-    /// A character that may not stand there.
+    /// A character that is not allowed at its position.
     Character,
-    /// A character outside ASCII: full-width digits, or invisible marks around or between the digits.
+    /// A character outside ASCII: full-width digits, or invisible characters around or between the digits.
     NotPlain,
-    /// Digits 7–14 are no date of the calendar.
+    /// Digits 7–14 are not a date of the calendar.
     BirthDate,
-    /// The birth date has not come yet.
+    /// The birth date is in the future.
     BornInFuture,
-    /// The check character does not fit.
+    /// The check character does not match the digits.
     CheckCharacter,
 }
 
@@ -40,25 +40,26 @@ impl fmt::Display for InvalidIdNumber {
             Self::Retired => "the 15-digit form of the ID number is retired; use the 18 characters of the card",
             Self::Character => "an ID number has 17 digits and then a digit or X",
             Self::NotPlain => {
-                "an ID number is 17 plain digits and then a digit or X; a full-width, invisible or other foreign character stands in it"
+                "an ID number is 17 plain digits and then a digit or X; this one contains a character outside ASCII, such as a full-width or invisible one"
             }
-            Self::BirthDate => "the birth date in the ID number (characters 7 to 14) is no date",
+            Self::BirthDate => "the birth date in the ID number (characters 7 to 14) is not a date",
             Self::BornInFuture => "the birth date in the ID number is in the future",
-            Self::CheckCharacter => "the last character of the ID number does not fit the others: a typing error",
+            Self::CheckCharacter => "the last character of the ID number does not match the others; there is a typing error",
         })
     }
 }
 
 impl IdNumber {
-    /// Takes an ID number; `today` is the local date in the policy's time zone.
-    /// White space at both ends (a byte order mark and zero-width spaces too, which exports leave there) is dropped and
-    /// a last `x` is read as `X`.
+    /// Parses an ID number; `today` is the local date in the policy's time zone. White space at both ends is
+    /// dropped (including byte order marks and zero-width spaces, which exports leave there), and a final `x`
+    /// is read as `X`.
     ///
     /// # Errors
-    /// [`InvalidIdNumber`] with the first thing that is wrong.
+    /// [`InvalidIdNumber`] for the first error found.
     pub fn parse(text: &str, today: Date) -> Result<Self, InvalidIdNumber> {
         let text = text.trim_matches(is_surrounding);
-        // Before the length, which counts bytes: eighteen full-width digits are eighteen characters.
+        // This check comes before the length check, which counts bytes: eighteen full-width digits are eighteen
+        // characters.
         if !text.is_ascii() {
             return Err(InvalidIdNumber::NotPlain);
         }
@@ -82,7 +83,7 @@ impl IdNumber {
         Ok(Self(digits))
     }
 
-    /// The 18 characters, for keyed hashing and sealing only.
+    /// The 18 characters, to be used only for keyed hashing and sealing.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 18] {
         &self.0
@@ -102,7 +103,7 @@ fn number(digits: &[u8]) -> i16 {
 fn birth_date(digits: &[u8; 18]) -> Option<Date> {
     let month = i8::try_from(number(&digits[10..12])).ok()?;
     let day = i8::try_from(number(&digits[12..14])).ok()?;
-    // Year 0 is a date of the proleptic calendar, but nobody's birth year.
+    // Year 0 exists in the proleptic calendar, but it cannot be a birth year.
     let year = number(&digits[6..10]);
     if year < 1 {
         None
@@ -135,7 +136,7 @@ mod tests {
     const TODAY: Date = date(2022, 8, 31);
 
     #[test]
-    fn r27_the_examples_of_the_standard_are_numbers() {
+    fn r27_the_examples_of_the_standard_are_accepted() {
         // The two examples printed in GB 11643-1999, section 4.
         for text in [
             "11010519491231002X",
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn r27_every_single_digit_error_is_found() {
+    fn r27_every_single_digit_error_is_detected() {
         let good = "11010519491231002X";
         for place in (0..17).filter(|place| !(6..14).contains(place)) {
             for digit in '0'..='9' {

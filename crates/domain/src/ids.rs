@@ -1,10 +1,10 @@
-//! Identifiers. Each is its own type, so that none can stand in another's place.
+//! Identifiers. Each is a type of its own, so that one cannot be used in place of another.
 //!
-//! All are plain bytes chosen elsewhere (random draws are handed in); their text form is lower-case hex.
+//! All are plain bytes chosen by the caller (random draws are arguments); their text form is lower-case hex.
 
 use core::fmt;
 
-/// Lowercase, as every number of ours is written.
+/// Lower case, like every hexadecimal number that this system writes.
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const fn hex_value(digit: u8) -> Option<u8> {
@@ -49,7 +49,8 @@ macro_rules! byte_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // One write: an answer to a scan holds such a number, and a write for each byte costs as much as the scan.
+                // One write for the whole number: every scan response contains such ids, and one write per byte
+                // would cost as much as the scan itself.
                 let mut digits = [0; 2 * $len];
                 for (digits, byte) in digits.chunks_exact_mut(2).zip(self.0) {
                     digits[0] = HEX_DIGITS[usize::from(byte >> 4)];
@@ -68,23 +69,24 @@ macro_rules! byte_id {
 }
 
 byte_id!(
-    /// A person in the log: 128 random bits that say nothing of who it is (R28).
+    /// A person in the log: 128 random bits that reveal nothing about the person (R28).
     HolderId, 16
 );
 byte_id!(
-    /// One code, for its whole life: 64 random bits, the `cti` claim of its token.
+    /// One code: 64 random bits, the `cti` claim of its token.
     CodeId, 8
 );
 byte_id!(
-    /// One correction of a person's name: 128 random bits under which the log and the vault mean the same one.
+    /// One correction of a person's name: 128 random bits by which the log and the vault refer to the same
+    /// correction.
     NameChangeId, 16
 );
 byte_id!(
-    /// A caller's name for one attempt at a change; sent again it has no second effect.
+    /// The idempotency key of a change: a command that is sent again with the same id has no second effect.
     CommandId, 16
 );
 byte_id!(
-    /// Which key signed a token: the COSE `kid`.
+    /// The id of a signing key: the COSE `kid` of a token.
     KeyId, 4
 );
 byte_id!(
@@ -92,12 +94,13 @@ byte_id!(
     ClaimsDigest, 32
 );
 
-/// A kind of code, by the number that the policy gives it. 1..=15; a number is never given to another kind.
+/// A kind of code, by the number that the policy assigns to it (1..=15). A number is never reassigned to
+/// another kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CodeKind(u8);
 
 impl CodeKind {
-    /// The greatest number a kind may have: it fits a nibble.
+    /// The greatest number a kind may have: it must fit in four bits.
     pub const MAX: u8 = 15;
 
     /// The kind with this number, if it is within 1..=15.
@@ -119,26 +122,27 @@ impl CodeKind {
 
 /// The name of a status list: eight hex digits, the last part of the list's URI.
 ///
-/// Names of version 2 have 0 in bits 20 to 23; their other 28 bits are a permutation, under a key that issuers hold, of
-/// where the list stands, so that a name tells nobody which partition, kind or time its codes are of (R29). What a
-/// list holds is said by the events that lease places in it, as [`ListFacts`].
+/// Names of version 2 have 0 in bits 20 to 23. Their other 28 bits are a permutation of the list's partition
+/// and counter, under a key that issuers hold, so that a name does not reveal the partition, kind or time of
+/// its codes (R29). The events that lease places in a list say what it contains, as [`ListFacts`].
 ///
-/// Names of version 1 have a kind there, which is never 0, and say what they hold: high to low partition 8 bits, kind
-/// 4, window 16, generation 4. [`ListFacts::of_version_1`] reads them; nothing else does.
+/// Names of version 1 have a kind in bits 20 to 23, which is never 0, and encode what the list contains, from
+/// high to low: partition 8 bits, kind 4, window 16, generation 4. Only [`ListFacts::of_version_1`] decodes
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListId(pub u32);
 
 impl ListId {
     /// The greatest generation of a name of version 1.
     pub const MAX_GENERATION: u8 = 15;
-    /// How many bits of a name of version 2 are not 0.
+    /// The number of bits of a version 2 name that may be set.
     pub const NUMBER_BITS: u32 = 28;
 
-    /// The bits of the kind in a name of version 1; all are 0 in one of version 2.
+    /// The bits of the kind in a version 1 name; all are 0 in a version 2 name.
     const KIND_BITS: u32 = 0x00F0_0000;
 
-    /// The name of version 1 for codes of `kind` in `partition` that expire at `expires_at`.
-    /// `None` where a part does not fit its bits (expiry before 1970 or after the year 7300, generation over 15).
+    /// The version 1 name for codes of `kind` in `partition` that expire at `expires_at`. `None` if a part does
+    /// not fit in its bits (expiry before 1970 or after the year 7300, generation over 15).
     #[must_use]
     pub fn new(partition: u8, kind: CodeKind, expires_at: crate::time::Timestamp, generation: u8) -> Option<Self> {
         let window = u16::try_from(expires_at.0.div_euclid(ListFacts::WINDOW_SECONDS)).ok()?;
@@ -149,7 +153,7 @@ impl ListId {
         Some(Self(high | (u32::from(window) << 4) | u32::from(generation)))
     }
 
-    /// The name of version 2 with this number, if it has at most [`ListId::NUMBER_BITS`] bits.
+    /// The version 2 name with this number, if it has at most [`ListId::NUMBER_BITS`] bits.
     #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
         if number >> Self::NUMBER_BITS != 0 {
@@ -158,22 +162,22 @@ impl ListId {
         Some(Self(((number >> 20) << 24) | (number & 0x000F_FFFF)))
     }
 
-    /// Whether the name is of version 2.
+    /// Whether this is a version 2 name.
     #[must_use]
     pub const fn is_version_2(self) -> bool {
         self.0 & Self::KIND_BITS == 0
     }
 }
 
-/// What a status list holds: codes of one partition, one kind and one expiry window, so that whole lists retire
-/// together.
+/// What a status list contains: codes of one partition, one kind and one expiry window, so that whole lists
+/// retire together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ListFacts {
-    /// The partition of the log whose holders' codes stand in the list.
+    /// The partition of the log whose holders' codes are in the list.
     pub partition: u16,
     /// The kind of those codes.
     pub kind: CodeKind,
-    /// From this instant on every code of the list has expired.
+    /// Every code of the list has expired from this instant on.
     pub retires_at: crate::time::Timestamp,
 }
 
@@ -181,8 +185,8 @@ impl ListFacts {
     /// Width of an expiry window in seconds (30 days).
     pub const WINDOW_SECONDS: i64 = 30 * 86_400;
 
-    /// What the list holds in which a code of `kind` in `partition` stands that expires at `expires_at`. `None` where
-    /// no window ends after it.
+    /// The facts of the list for a code of `kind` in `partition` that expires at `expires_at`. `None` if the
+    /// end of the window overflows.
     #[must_use]
     pub fn for_code(partition: u16, kind: CodeKind, expires_at: crate::time::Timestamp) -> Option<Self> {
         let window = expires_at.0.div_euclid(Self::WINDOW_SECONDS);
@@ -194,8 +198,8 @@ impl ListFacts {
         })
     }
 
-    /// What a name of version 1 says of its list; `None` for one of version 2, which says nothing. The one place where a
-    /// name is read: leases of version 1 did not say it.
+    /// What a version 1 name says about its list; `None` for a version 2 name. This is the only place that
+    /// decodes a name, because leases of version 1 did not record these facts.
     #[must_use]
     pub fn of_version_1(list: ListId) -> Option<Self> {
         let [partition, kind_and_window, ..] = list.0.to_be_bytes();
@@ -220,7 +224,7 @@ impl fmt::Debug for ListId {
     }
 }
 
-/// Where a code's status stands: a place in a status list, used by one code only and for ever.
+/// A code's place in a status list. Each place is used by one code only and is never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct StatusRef {
     /// The list.
@@ -229,12 +233,12 @@ pub struct StatusRef {
     pub index: u32,
 }
 
-/// Where a commit stands in the log.
+/// The position of a commit in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CommitPosition {
     /// Partition of the log, from 0.
     pub partition: u16,
-    /// Place in the partition, from 1, without gaps.
+    /// Sequence in the partition, from 1, without gaps.
     pub sequence: u64,
 }
 
@@ -245,7 +249,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn hex_goes_both_ways_and_refuses_the_rest() {
+    fn hex_round_trips_and_rejects_other_text() {
         let id = CodeId([0, 1, 0x7f, 0x80, 0xfe, 0xff, 9, 10]);
         assert_eq!(id.to_string(), "00017f80feff090a");
         assert_eq!(CodeId::from_hex("00017F80FEFF090A"), Some(id));
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_version_2_say_nothing_and_are_as_many_as_their_numbers() {
+    fn names_of_version_2_reveal_nothing_and_are_unique_per_number() {
         for number in [0, 1, 0x000F_FFFF, 0x0010_0000, 0x0FFF_FFFF] {
             let list = ListId::from_number(number).expect("28 bits");
             assert!(list.is_version_2());

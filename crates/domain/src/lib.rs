@@ -1,14 +1,14 @@
-//! The business rules of citycode: what a code is, how it lives and dies, and what a place answers to it.
+//! The business rules of citycode: the lifecycle of codes, and the verdict of a place on a scan.
 //!
-//! Pure and `no_std`: nothing here reads a clock, draws randomness, logs, blocks or knows a byte format.
-//! `now` and every random draw come in as arguments; what comes out are values. That is why the same code
-//! serves the issuer, the verifier, an offline gate and a replay years later, and gives the same answer.
+//! The crate is pure and `no_std`: nothing here reads a clock, draws randomness, logs, blocks or depends on a
+//! byte format. `now` and every random draw are arguments, and results are values. So the same code serves the
+//! issuer, the verifier, an offline gate and a replay years later, and gives the same answer.
 //!
 //! - [`lifecycle`]: (state, command, policy, now) → events, and events → state.
 //! - [`admission`]: (claims, status, place, proof, now) → verdict.
-//! - [`policy`]: what a city may choose; a policy file is read by another crate.
+//! - [`policy`]: what a city may configure; the crate `policy-file` reads a policy file.
 //!
-//! Rule numbers (R1…) refer to the product's rules; tests name the rule that they prove.
+//! Rule numbers (R1…) refer to `docs/rules.md`; each test names the rule that it verifies.
 #![no_std]
 
 extern crate alloc;

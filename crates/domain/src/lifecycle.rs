@@ -1,8 +1,8 @@
-//! How a holder's codes live: commands are decided on a [`HolderState`], events evolve it.
+//! The lifecycle of a holder's codes: commands are decided on a [`HolderState`], and events change it.
 //!
-//! One file per command, each a pure function `decide(state, command…, now) → events or a refusal`. A refusal is
-//! a value, not an error: the rules were able to decide. [`HolderState::apply`] is the only way that state moves,
-//! in the writer's register, in a replay and in tests alike.
+//! There is one file per command, each with a pure function `decide(state, command…, now) → events or a
+//! refusal`. A refusal is a value, not an error: the rules could decide. [`HolderState::apply`] is the only
+//! function that changes state, in the writer's register, in a replay and in tests alike.
 
 pub mod change_standing;
 pub mod erase_holder;
@@ -21,32 +21,32 @@ pub use state::{HeldCode, HolderState, SlotState};
 
 use core::fmt;
 
-/// Why the rules forbid a command. Each has its stable code in the outside's contract.
+/// Why the rules forbid a command. Each refusal has a stable `code` in the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Nobody of this number is registered, or was erased.
+    /// No holder is registered for this person, or the holder was erased.
     NotRegistered,
-    /// There is no valid code to act on.
+    /// There is no valid code for the command.
     NoValidCode,
-    /// The holder meets no ground of eligibility (R12).
+    /// The holder meets no condition of eligibility (R12).
     NotEligible,
-    /// The policy does not let this channel do this in this kind.
+    /// The policy does not allow this action in this kind at this channel.
     ChannelNotAllowed,
     /// No relationship is recorded between guardian and holder (R13, R17).
     RelationshipUnknown,
     /// The guardian holds no valid family code for the holder (R9).
     FamilyCodeRequired,
-    /// An officer holds the kind (R22).
+    /// An officer put the kind on hold (R22).
     OnHold,
-    /// The kind is had through no guardian, only by the holder.
+    /// Only the holder may get this kind, not a guardian.
     HolderOnly,
-    /// The kind is a guardian's, and none was named.
+    /// The kind is per guardian, and no guardian was named.
     GuardianNeeded,
-    /// Nobody is their own guardian.
+    /// A person cannot be their own guardian.
     OwnGuardian,
-    /// Erasing needs an officer while a code is held or the standing is not green (R28).
+    /// Erasure needs an officer while a code is on hold or the standing is not green (R28).
     OfficerNeeded,
-    /// More slots, relationships or guardians than one holder may have.
+    /// The holder has reached the limit of slots, relationships or guardians.
     TooMany,
 }
 
@@ -55,22 +55,22 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::NotRegistered => "the person is not registered",
             Self::NoValidCode => "there is no valid code of this kind",
-            Self::NotEligible => "the person meets no ground on which this kind may be had",
-            Self::ChannelNotAllowed => "the policy does not let this channel do this",
-            Self::RelationshipUnknown => "no relationship is recorded between the two",
-            Self::FamilyCodeRequired => "the family member holds no valid family code for this person",
-            Self::OnHold => "an officer holds this kind for the person",
-            Self::HolderOnly => "this kind is had by the holder only, not through a family member",
-            Self::GuardianNeeded => "this kind is shown by a family member, and none was named",
+            Self::NotEligible => "the person does not meet the conditions for a code of this kind",
+            Self::ChannelNotAllowed => "the policy does not allow this at this channel",
+            Self::RelationshipUnknown => "no relationship is recorded between the two persons",
+            Self::FamilyCodeRequired => "the family member has no valid family code for this person",
+            Self::OnHold => "an officer put this kind on hold for the person",
+            Self::HolderOnly => "only the holder can get a code of this kind, not a family member",
+            Self::GuardianNeeded => "a code of this kind belongs to a family member, and none was named",
             Self::OwnGuardian => "a person cannot be their own family member",
-            Self::OfficerNeeded => "while a code is held or the standing is not green, erasing needs an officer",
-            Self::TooMany => "the person has reached the greatest number of relationships, or of codes through them",
+            Self::OfficerNeeded => "erasure needs an officer while a code is on hold or the standing is not green",
+            Self::TooMany => "the person has reached the limit of relationships, or of codes obtained through them",
         })
     }
 }
 
-/// The most relationships a holder may have; bounds the state of one holder.
+/// Limit of guardians per holder; it bounds the size of one holder's state.
 pub const MAX_GUARDIANS: usize = 16;
 
-/// The most slots a holder may ever have had; bounds the state of one holder where guardians come and go.
+/// Limit of slots per holder over time; it bounds the size of one holder's state when guardians come and go.
 pub const MAX_SLOTS: usize = 64;

@@ -1,7 +1,7 @@
 //! A person's name: letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
 //!
-//! Keyboards and exports give several characters where one is meant. [`PersonName::parse`] stores one spelling of
-//! each, so that a name typed at a counter and the same name from a file are the same name.
+//! Keyboards and exports produce several characters for the same sign. [`PersonName::parse`] stores one
+//! spelling of each, so that a name typed at a counter equals the same name in a file.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,21 +17,21 @@ pub const MAX_CHARS: usize = 64;
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PersonName(String);
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InvalidName {
     /// Nothing but white space.
     Empty,
     /// Over [`MAX_CHARS`] characters.
     TooLong,
-    /// A character that no name has, at this place (counted from 1).
+    /// A character that is not allowed in a name.
     Character {
-        /// Place of the first such character, counted in characters from 1, surrounding white space apart.
+        /// Position of the first such character, counted in characters from 1, without surrounding white space.
         at: usize,
-        /// The character. It is no letter, so it tells nothing about the person.
+        /// The character. It is not a letter, so it reveals nothing about the person.
         found: char,
     },
-    /// No letter in it.
+    /// It contains no letter.
     NoLetter,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for InvalidName {
             Self::TooLong => write!(f, "a name has at most {MAX_CHARS} characters"),
             Self::Character { at, found } => {
                 write!(f, "character {at} of the name, ")?;
-                // An invisible or a direction-changing character would garble the message.
+                // Invisible and direction-changing characters would garble the message.
                 if is_visible(found) {
                     write!(f, "{found} (U+{:04X}), ", u32::from(found))?;
                 } else {
@@ -60,17 +60,17 @@ impl fmt::Display for InvalidName {
 }
 
 impl PersonName {
-    /// Takes a name. White space of any kind at both ends is dropped, and look-alikes of the middle dot, the
-    /// apostrophe, the hyphen and the space become the plain sign.
+    /// Parses a name. White space of any kind at both ends is dropped, and look-alikes of the middle dot, the
+    /// apostrophe, the hyphen and the space are replaced by the plain sign.
     ///
     /// # Errors
-    /// [`InvalidName`] says what is wrong and where, never the text itself.
+    /// [`InvalidName`] says what is wrong and where, but never contains the text itself.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim_matches(is_surrounding);
         if text.is_empty() {
             return Err(InvalidName::Empty);
         }
-        // The bytes bound the work before anything is counted: a character has at most 4.
+        // The byte length bounds the work before characters are counted: a character has at most 4 bytes.
         if text.len() > MAX_CHARS * 4 || text.chars().count() > MAX_CHARS {
             return Err(InvalidName::TooLong);
         }
@@ -99,10 +99,11 @@ pub(crate) fn is_surrounding(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
 }
 
-/// The text with one spelling of each sign: `·` (U+00B7), `'`, `-` and the plain space.
+/// Replaces each sign by one spelling: `·` (U+00B7), `'`, `-` and the plain space.
 ///
-/// A look-alike of the dot is read as one between two letters. A full stop is, only between two letters outside ASCII
-/// (`古丽.买买提`): elsewhere it may be an abbreviation (`John Q. Public`), which is for a person to correct.
+/// A look-alike of the dot is replaced only between two letters, and a full stop only between two letters
+/// outside ASCII (`古丽.买买提`): elsewhere it may be an abbreviation (`John Q. Public`), which a person must
+/// correct.
 fn plain(text: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let letter = |at: Option<usize>| {
@@ -122,7 +123,7 @@ fn plain(text: &str) -> String {
     characters.iter().enumerate().map(plain_one).collect()
 }
 
-/// The middle dot of transcribed names as keyboards and exports write it.
+/// The middle dot of transcribed names, as keyboards and exports write it.
 fn is_dot(c: char) -> bool {
     matches!(
         c,
@@ -145,7 +146,7 @@ fn is_dot(c: char) -> bool {
 }
 
 fn is_letter_or_mark(c: char) -> bool {
-    // U+3007 is a letter of Chinese names; Unicode calls it a number.
+    // U+3007 is used as a letter in Chinese names, but Unicode classifies it as a number.
     c == '〇'
         || matches!(
             c.general_category_group(),
@@ -160,16 +161,16 @@ fn is_visible(c: char) -> bool {
     )
 }
 
-/// Masks a name so that its bearer recognises it and a finder learns little.
+/// Masks a name so that the person recognises it while a finder learns little.
 ///
-/// Chinese names keep the first and the last character (张小三 → 张*三), those of two the first (张三 → 张*).
-/// Names with spaces, hyphens or middle dots are masked part by part, keeping each part's first letter:
-/// `John Smith` → `J*** S****`, 买买提·艾力 → `买**·艾*`. A single long Latin word keeps its first letter.
-/// At most four `*` stand for a part, so that its length is not told.
+/// Chinese names keep the first and the last character (张小三 → 张*三), those of two characters the first (张三 →
+/// 张*). Names with spaces, hyphens or middle dots are masked part by part, keeping each part's first letter:
+/// `John Smith` → `J*** S****`, 买买提·艾力 → `买**·艾*`. A single long Latin word keeps its first letter. A part gets
+/// at most four `*`, so that its length is not revealed.
 #[must_use]
 pub fn mask(name: &str) -> String {
     let name = name.trim();
-    // Names that were registered before look-alikes were replaced may hold them still.
+    // Names that were registered before look-alikes were replaced may still contain them.
     let is_separator = |c: char| {
         matches!(
             c,
@@ -211,7 +212,8 @@ fn mask_chinese(letters: &[char]) -> String {
     }
 }
 
-/// Letters and marks of any script, the ideographic and the plain space, and the plain signs that [`plain`] leaves.
+/// Letters and marks of any script, the ideographic and the plain space, and the plain signs that [`plain`]
+/// produces.
 fn may_stand_in_a_name(c: char) -> bool {
     matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '·') || is_letter_or_mark(c)
 }
@@ -228,7 +230,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn names_of_many_peoples_are_names() {
+    fn names_in_many_scripts_are_accepted() {
         for name in [
             "张三",
             "欧阳娜娜",
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_refused_with_its_place() {
+    fn invalid_names_are_rejected_with_the_position() {
         assert_eq!(PersonName::parse("  "), Err(InvalidName::Empty));
         assert_eq!(
             PersonName::parse("张3"),
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_character_and_a_full_stop_is_not_guessed_at() {
+    fn an_error_names_the_character_and_a_full_stop_is_not_replaced() {
         for (name, said) in [
             ("Martin King Jr.", "character 15 of the name, . (U+002E), is none of"),
             ("John Q. Public", "character 7 of the name, . (U+002E), is none of"),

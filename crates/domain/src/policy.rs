@@ -1,13 +1,13 @@
-//! What a city, campus or transport company may choose: kinds, places, channels, durations. Data only.
+//! What a city, campus or transport company may configure: kinds, places, channels, durations. Data only.
 //!
-//! A policy file is read and checked by the crate `policy-file`; [`Policy`] is what comes out.
+//! The crate `policy-file` reads and checks a policy file and returns a [`Policy`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::ids::CodeKind;
 
-/// A label for people, Chinese first.
+/// A label for people, in Chinese and English.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Label {
     /// 中文.
@@ -16,56 +16,59 @@ pub struct Label {
     pub en: String,
 }
 
-/// One policy: everything that is data in the rules.
+/// One policy: all rules that are data.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
-    /// Short name, e.g. `shanghai`; it stands in the log's manifest so that a log is not read under another policy.
+    /// Short name, e.g. `shanghai`. The log's manifest contains it, so that a log is not read under another
+    /// policy.
     pub name: String,
-    /// What people see.
+    /// The label shown to people.
     pub label: Label,
-    /// IANA time zone whose local date counts for ages (R12), e.g. `Asia/Shanghai`. Never the host's.
+    /// IANA time zone whose local date determines ages (R12), e.g. `Asia/Shanghai`. The host's time zone is
+    /// never used.
     pub time_zone: String,
-    /// Start of every status list's URI, e.g. `https://s.example/`; the list's id follows.
+    /// Prefix of every status list's URI, e.g. `https://s.example/`; the list's id follows.
     pub status_base_uri: String,
     /// The kinds of code.
     pub kinds: Vec<KindPolicy>,
     /// The places that check codes.
     pub places: Vec<PlacePolicy>,
-    /// The channels that holders ask at.
+    /// The channels at which holders make requests.
     pub channels: Vec<ChannelPolicy>,
     /// Special groups that a channel may attest (R12).
     pub groups: Vec<String>,
-    /// How a phone's proof is judged (R16).
+    /// How old and how far ahead a phone's proof may be (R16).
     pub proof: ProofPolicy,
 }
 
 /// One kind of code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KindPolicy {
-    /// Its number, for ever.
+    /// Its number; it never changes.
     pub kind: CodeKind,
-    /// Its name in requests and answers, e.g. `offline`.
+    /// Its name in requests and responses, e.g. `offline`.
     pub name: String,
-    /// What people see.
+    /// The label shown to people.
     pub label: Label,
     /// Validity in seconds from issue, half-open (R7, R11, R16).
     pub validity_seconds: i64,
-    /// Shown by a phone with a fresh proof by its key (R16).
+    /// Whether a phone must show it with a fresh proof by its key (R16).
     pub device_bound: bool,
-    /// Meant for paper: symbol level Q and a print sheet.
+    /// Whether it is meant for paper: symbol level Q and a print sheet.
     pub on_paper: bool,
-    /// How a family member may act.
+    /// What a family member may do in this kind.
     pub guardian: GuardianPolicy,
-    /// Who may get one; empty means every registered holder (R8). One ground is enough.
+    /// The conditions of eligibility, of which one is enough; if empty, every registered holder may get one
+    /// (R8).
     pub eligibility: Vec<EligibilityRule>,
 }
 
-/// How a family member may act for a holder in one kind.
+/// What a family member may do for a holder in one kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GuardianPolicy {
-    /// Only the holder acts.
+    /// Only the holder may act.
     HolderOnly,
-    /// The code is a guardian's: one per guardian, resting on a recorded relationship (R3, R17).
+    /// The code belongs to a guardian: one per guardian, based on a recorded relationship (R3, R17).
     PerGuardian,
     /// The holder, or a guardian with a recorded relationship (R13).
     WithRelationship,
@@ -73,12 +76,12 @@ pub enum GuardianPolicy {
     WithValidCode(CodeKind),
 }
 
-/// One ground on which a kind may be had (R12).
+/// One condition of eligibility for a kind (R12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EligibilityRule {
-    /// Under this age in full years.
+    /// Younger than this age in full years.
     Under(u8),
-    /// Of this age in full years, or older.
+    /// This age in full years, or older.
     From(u8),
     /// Holds the disability certificate.
     Disability,
@@ -95,27 +98,27 @@ pub enum Acceptance {
     AfterIdCheck,
 }
 
-/// One kind of place.
+/// One kind of place that checks codes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlacePolicy {
-    /// Its name in requests and answers, e.g. `sentinel`.
+    /// Its name in requests and responses, e.g. `sentinel`.
     pub name: String,
-    /// What people see.
+    /// The label shown to people.
     pub label: Label,
-    /// What it accepts; a kind that is not named is refused.
+    /// The kinds it accepts; every other kind is refused.
     pub accepts: Vec<(CodeKind, Acceptance)>,
-    /// Whether the ID card itself admits there.
+    /// Whether the ID card alone is accepted there.
     pub accepts_id_card: bool,
-    /// Whether standing counts there (R21).
+    /// Whether standing is checked there (R21).
     pub standing_counts: bool,
-    /// How old its knowledge may be, in milliseconds (R24).
+    /// Maximum age of the knowledge for a verdict there, in milliseconds (R24).
     pub max_knowledge_age_ms: u64,
     /// Whether each scan is a registration record, durable before success is shown (R20).
     pub registers: bool,
 }
 
 impl PlacePolicy {
-    /// What this place does with a kind; `None` where it refuses it.
+    /// What this place does with a kind; `None` if it refuses it.
     #[must_use]
     pub fn acceptance(&self, kind: CodeKind) -> Option<Acceptance> {
         self.accepts
@@ -125,12 +128,12 @@ impl PlacePolicy {
     }
 }
 
-/// What a holder may ask of a channel.
+/// An action that a holder may request at a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChannelAct {
-    /// Get a code where none is valid.
+    /// Get a code when none is valid.
     Issue,
-    /// Get a new code where one is valid.
+    /// Get a new code when one is valid.
     Reissue,
     /// Report a code lost.
     ReportLoss,
@@ -143,22 +146,22 @@ pub enum ChannelAct {
 pub struct ChannelPolicy {
     /// Its name, e.g. `kiosk`.
     pub name: String,
-    /// What people see.
+    /// The label shown to people.
     pub label: Label,
-    /// What it may do in which kind.
+    /// The actions it allows, by kind.
     pub acts: Vec<(CodeKind, ChannelAct)>,
     /// Whether it may attest a disability certificate or a special group (R12).
     pub attests: bool,
-    /// Whether acts for a person need an identity provider's assertion.
+    /// Whether actions for a person need an assertion by an identity provider.
     pub needs_assertion: bool,
 }
 
-/// How a phone's proof is judged (R16).
+/// Limits on the age of a phone's proof (R16).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProofPolicy {
-    /// How old a proof may be, in seconds.
+    /// Maximum age of a proof, in seconds.
     pub max_age_seconds: i64,
-    /// How far ahead of the verifier's clock it may be, in seconds.
+    /// How far a proof may be ahead of the verifier's clock, in seconds.
     pub max_ahead_seconds: i64,
 }
 
@@ -195,14 +198,14 @@ impl Policy {
             .any(|place| place.acceptance(kind) == Some(Acceptance::AfterIdCheck))
     }
 
-    /// How old the knowledge may be at the place that asks the most, in milliseconds (R24).
+    /// The shortest maximum age of knowledge of all places, in milliseconds (R24).
     #[must_use]
     pub fn tightest_knowledge_age_ms(&self) -> u64 {
         let ages = self.places.iter().map(|place| place.max_knowledge_age_ms);
         ages.min().unwrap_or(u64::MAX)
     }
 
-    /// The longest validity of any kind in seconds: how long a retired key must verify.
+    /// The longest validity of all kinds in seconds; a retired key must verify for that long.
     #[must_use]
     pub fn longest_validity_seconds(&self) -> i64 {
         self.kinds.iter().map(|kind| kind.validity_seconds).max().unwrap_or(0)
@@ -210,7 +213,7 @@ impl Policy {
 }
 
 impl ChannelPolicy {
-    /// Whether the channel may do this in this kind.
+    /// Whether the channel allows this action in this kind.
     #[must_use]
     pub fn may(&self, act: ChannelAct, kind: CodeKind) -> bool {
         self.acts.contains(&(kind, act))

@@ -1,4 +1,4 @@
-//! The reason that an officer or the authority gives for an act (R21, R22).
+//! The reason that an officer or the health authority states for an action (R21, R22).
 
 use alloc::string::String;
 use core::fmt;
@@ -8,36 +8,36 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 /// Longest reason in characters.
 pub const MAX_CHARS: usize = 200;
 
-/// A reason in words. It may name a person, so it stands in the log sealed and never in `Debug`.
+/// A reason in words. It may name a person, so the log contains it only sealed, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ActReason(String);
 
-/// Why a text is no reason.
+/// Why a text is not a valid reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InvalidReason {
     /// Nothing but white space.
     Empty,
     /// Over [`MAX_CHARS`].
     TooLong,
-    /// A control or format character: a line break, an invisible one, one that turns the direction of writing.
+    /// A control or format character, such as a line break, an invisible or a direction-changing character.
     ControlCharacter,
 }
 
 impl fmt::Display for InvalidReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("a reason is needed and was empty"),
+            Self::Empty => f.write_str("a reason is required and was empty"),
             Self::TooLong => write!(f, "a reason has at most {MAX_CHARS} characters"),
-            Self::ControlCharacter => f.write_str("a reason holds no line breaks and no invisible characters"),
+            Self::ControlCharacter => f.write_str("a reason must not contain line breaks or invisible characters"),
         }
     }
 }
 
 impl ActReason {
-    /// Takes a reason; white space at both ends is dropped.
+    /// Parses a reason; white space at both ends is dropped.
     ///
     /// # Errors
-    /// [`InvalidReason`] where the text is empty, too long, or holds what cannot be seen.
+    /// [`InvalidReason`] if the text is empty, too long, or contains invisible characters.
     pub fn parse(text: &str) -> Result<Self, InvalidReason> {
         let text = text.trim();
         if text.is_empty() {
@@ -52,15 +52,15 @@ impl ActReason {
         Ok(Self(text.into()))
     }
 
-    /// The words.
+    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Controls, formats (zero width, direction), private and unassigned ones, and Unicode's own line breaks: an auditor
-/// would read something else than what stands there.
+/// Control, format (zero width, direction), private and unassigned characters, and Unicode's line breaks: with
+/// them an auditor could be shown something other than the stored text.
 fn is_unseen(character: char) -> bool {
     character.general_category_group() == GeneralCategoryGroup::Other || matches!(character, '\u{2028}' | '\u{2029}')
 }

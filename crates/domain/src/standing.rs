@@ -1,19 +1,19 @@
-//! What the health authority says of a holder (R21).
+//! The standing that the health authority assigns to a holder (R21).
 
-/// A holder's standing. It changes no validity: back to green, the same code admits again.
+/// A holder's standing. It does not change validity: once it is green again, the same code admits again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Standing {
-    /// Admits. What everybody has until the authority says otherwise.
+    /// Admits. Every holder is green until the authority changes it.
     #[default]
     Green,
-    /// Refuses where standing counts.
+    /// Refused at places that check standing.
     Yellow,
-    /// Refuses where standing counts.
+    /// Refused at places that check standing.
     Red,
 }
 
 impl Standing {
-    /// The word that stands in requests and answers.
+    /// The name in requests and responses.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
-//! What a projection of the log knows of one code.
+//! The status of one code in a projection of the log.
 
 use crate::standing::Standing;
 
-/// Why a code died before its time. Dead is for good.
+/// Why a code ended before its expiry. This is permanent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Death {
-    /// A newer code of the same kind took its place (R4).
+    /// A newer code of the same kind replaced it (R4).
     Superseded,
     /// Its holder reported it lost (R14).
     ReportedLost,
@@ -13,27 +13,27 @@ pub enum Death {
     Revoked,
 }
 
-/// Whether a code lives. Expiry is not part of it: that stands in the claims.
+/// Whether a code is valid. Expiry is not part of it: the claims contain the expiry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Life {
-    /// Nothing speaks against it.
+    /// It is valid.
     Valid,
-    /// An officer holds it (R22); it may live again.
+    /// An officer put it on hold (R22); it may become valid again.
     Suspended,
-    /// Dead for good.
+    /// It ended permanently.
     Dead(Death),
 }
 
 /// The answer of a projection for (list, index, claims digest).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Status {
-    /// No code was ever issued at this place, as far as known.
+    /// No code was issued at this place, as far as the projection knows.
     NeverIssued,
-    /// A code was issued at this place, but not with these claims: a forgery by whoever holds a key (R25).
+    /// A code was issued at this place, but with other claims: a forgery with a stolen key (R25).
     OtherClaims,
-    /// The very code that the log knows.
+    /// The code was issued with these claims.
     Issued {
-        /// Whether it lives.
+        /// Whether it is valid.
         life: Life,
         /// Its holder's standing.
         standing: Standing,

@@ -1,4 +1,4 @@
-//! Time as the rules count it: whole seconds since 1970-01-01T00:00:00Z, and full years of age.
+//! Time in the rules: whole seconds since 1970-01-01T00:00:00Z, and age in full years.
 
 use jiff::civil::Date;
 
@@ -7,27 +7,27 @@ use jiff::civil::Date;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This instant moved by a number of seconds; stays at the ends of the range.
+    /// This instant moved by a number of seconds; saturates at the ends of the range.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// Seconds from `earlier` to this instant; negative where `earlier` is later.
+    /// Seconds from `earlier` to this instant; negative if `earlier` is later.
     #[must_use]
     pub const fn seconds_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Age in full years on `today` (R12). A birthday of 29 February falls on 1 March in common years.
-/// `None` where the birth date is later than `today`.
+/// Age in full years on `today` (R12). A birthday of 29 February falls on 1 March in common years. `None` if
+/// the birth date is later than `today`.
 #[must_use]
 pub fn full_years(birth: Date, today: Date) -> Option<u8> {
     if birth > today {
         return None;
     }
-    // Comparing (month, day) gives the rule for 29 February by itself: 28 February is before it, 1 March after.
+    // Comparing (month, day) implements the rule for 29 February: 28 February is before it, 1 March after.
     let had_birthday = (today.month(), today.day()) >= (birth.month(), birth.day());
     let years = i32::from(today.year()) - i32::from(birth.year()) - i32::from(!had_birthday);
     u8::try_from(years).ok()

@@ -7,7 +7,7 @@ use citycode_domain::time::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-/// Bundled, so that two machines never disagree on a birthday. It keeps the zones that it has read.
+/// Bundled zone data, so that all machines agree on birthdays. The database caches the zones that it has read.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// The zone of this IANA name.
@@ -20,10 +20,10 @@ pub(crate) fn zone_names() -> impl Iterator<Item = String> {
     ZONES.available().map(|name| name.to_string())
 }
 
-/// The date on the wall at `at` in the policy's time zone. Instants beyond the calendar (years ±9999) stay at its end.
+/// The local date at `at` in the policy's time zone. Instants beyond the calendar (years ±9999) are clamped.
 ///
 /// # Panics
-/// Where the policy names a zone that does not exist; no policy from [`crate::parse`] does.
+/// If the policy names an unknown zone; a policy from [`crate::parse`] never does.
 #[must_use]
 pub fn local_date(policy: &Policy, at: Timestamp) -> Date {
     let zone = zone(&policy.time_zone).expect("a checked policy names a zone that exists");

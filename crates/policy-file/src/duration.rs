@@ -1,12 +1,13 @@
-//! Durations as people write them: `30d`, `60s`, `500ms`.
+//! Durations in text form: `30d`, `60s`, `500ms`.
 //!
 //! Grammar: `duration = 1*9DIGIT unit`, `unit = "ms" / "s" / "min" / "h" / "d"`; no space, no sign, no fraction,
-//! no leading zero. One unit only, so that two spellings of one duration are few. A day is 86,400 seconds (R7).
+//! no leading zero. Only one unit is allowed, so that a duration has few spellings. A day is 86,400 seconds
+//! (R7).
 
-/// Most digits that a number may have; nine of days are far beyond every limit and stay far below overflow.
+/// Limit of digits in a number. Nine digits of days are far beyond every limit and far below overflow.
 const MAX_DIGITS: usize = 9;
 
-/// Milliseconds of a written duration; `None` where it is none.
+/// Milliseconds of a duration in text form; `None` if the text is not a duration.
 pub(crate) fn parse_ms(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn invalid_durations_are_rejected() {
         for text in [
             "",
             "30",

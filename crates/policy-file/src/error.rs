@@ -1,22 +1,23 @@
-//! What can be wrong with a policy file, in words that name the line and the way out.
+//! Errors of a policy file, with the line and how to correct it.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Most characters of the file's own text that an error repeats, so that a hostile file cannot flood a log line.
+/// Limit of characters of the file's text that an error repeats, so that a hostile file cannot flood a log
+/// line.
 const MAX_QUOTED_CHARS: usize = 40;
-/// Most characters of the TOML parser's message.
+/// Limit of characters of the TOML parser's message.
 const MAX_MESSAGE_CHARS: usize = 200;
 
-/// Why a policy file was not taken.
+/// Why a policy file was rejected.
 #[derive(Debug, Error)]
 pub enum PolicyFileError {
     /// The file could not be read.
     #[error("cannot read the policy file {}", path.display())]
     Read {
-        /// Which file.
+        /// The error of the operating system.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -27,22 +28,22 @@ pub enum PolicyFileError {
     /// Not UTF-8.
     #[error("the policy file is not UTF-8 text; save it as UTF-8")]
     NotUtf8,
-    /// Not TOML. A key that stands twice is found here.
+    /// The file is not TOML; this includes duplicate keys.
     #[error("line {line}, column {column}: {message}")]
     Syntax {
         /// Line, from 1.
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// What the parser said.
+        /// The parser's message.
         message: String,
     },
-    /// TOML, but no policy.
+    /// The file is TOML, but not a valid policy.
     #[error("line {line}: {key}: {problem}")]
     Invalid {
         /// Line of the key or value, from 1.
         line: usize,
-        /// The key's whole path, e.g. `places.sentinel.accepts`; empty path parts never occur.
+        /// The key's whole path, e.g. `places.sentinel.accepts`; no part of the path is empty.
         key: String,
         /// What is wrong there.
         problem: Problem,
@@ -52,102 +53,102 @@ pub enum PolicyFileError {
 /// What is wrong with one key or value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// No such key here.
+    /// The key is unknown here.
     UnknownKey {
         /// The known key that was probably meant.
         nearest: Option<String>,
-        /// Every key that may stand here.
+        /// The keys that are allowed here.
         known: String,
     },
-    /// The key must stand here and does not.
+    /// A required key is missing.
     Missing,
-    /// Another type than needed.
+    /// The value has the wrong type.
     WrongType {
-        /// What is needed, e.g. `a text`.
+        /// The required type, e.g. `a text`.
         expected: &'static str,
-        /// What stands there, in TOML's word.
+        /// The actual type, as TOML calls it.
         found: &'static str,
     },
-    /// A kind that the policy does not have.
+    /// The policy does not have this kind.
     UnknownKind {
-        /// What stands there.
+        /// The name in the file.
         name: String,
         /// The kind that was probably meant.
         nearest: Option<String>,
     },
-    /// None of the words that may stand here.
+    /// The word is not one of the allowed words.
     UnknownWord {
-        /// What stands there.
+        /// The word in the file.
         word: String,
         /// The word that was probably meant.
         nearest: Option<String>,
-        /// Every word that may stand here.
+        /// The allowed words.
         known: String,
     },
-    /// No duration.
+    /// The text is not a duration.
     NotADuration {
-        /// What stands there.
+        /// The text in the file.
         text: String,
     },
-    /// A duration out of its bounds.
+    /// The duration is out of bounds.
     DurationBounds {
-        /// The least.
+        /// The minimum.
         least: &'static str,
-        /// The greatest.
+        /// The maximum.
         greatest: &'static str,
     },
-    /// A duration with a part of a second, where the rules count whole ones.
+    /// The duration has a fraction of a second, but the rules count whole seconds.
     NotWholeSeconds,
-    /// A number out of its bounds.
+    /// The number is out of bounds.
     NumberBounds {
-        /// The least.
+        /// The minimum.
         least: i64,
-        /// The greatest.
+        /// The maximum.
         greatest: i64,
     },
-    /// The kind number is another kind's already.
+    /// Another kind already has this number.
     NumberTaken {
-        /// That kind.
+        /// The other kind.
         by: String,
     },
-    /// It stands in the list already.
+    /// The list already contains the word.
     Twice {
-        /// What.
+        /// The repeated word.
         word: String,
     },
-    /// No IANA time zone.
+    /// The name is not an IANA time zone.
     UnknownTimeZone {
-        /// What stands there.
+        /// The name in the file.
         name: String,
         /// The zone that was probably meant.
         nearest: Option<String>,
     },
-    /// No name: names are in requests, files and metrics.
+    /// The text is not a valid name; names occur in requests, files and metrics.
     NotAName,
-    /// The name has a meaning of its own.
+    /// The name is reserved.
     ReservedName,
-    /// Empty, too long, or with characters that people cannot see.
+    /// The label is empty, too long, or contains invisible characters.
     NotALabel,
-    /// No base for status list URIs.
+    /// The text is not a valid base for status list URIs.
     NotABaseUri,
-    /// More entries than a policy may have.
+    /// There are too many entries.
     TooMany {
-        /// The most.
+        /// The limit.
         most: usize,
     },
-    /// None, where at least one is needed.
+    /// The list is empty, but at least one entry is required.
     Empty,
-    /// `reissue` without `issue`: it could never be done.
+    /// `reissue` without `issue`: it could never be allowed.
     ReissueWithoutIssue,
-    /// `valid_code` names a kind that is not per guardian, so no guardian could ever hold one.
+    /// `valid_code` names a kind that is not per guardian, so that no guardian could have such a code.
     NotPerGuardian {
-        /// That kind.
+        /// The named kind.
         kind: String,
     },
-    /// Eligibility by group, and the policy has no groups.
+    /// A kind is for groups, but the policy has no groups.
     NoGroups,
-    /// Eligibility by attestation, and no channel attests.
-    NobodyAttests,
+    /// A kind needs an attestation, but no channel attests.
+    NoChannelAttests,
 }
 
 impl fmt::Display for Problem {
@@ -171,7 +172,7 @@ impl fmt::Display for Problem {
             }
             Self::NotADuration { text } => write!(
                 f,
-                "`{text}` is no duration; write a whole number and ms, s, min, h or d, e.g. \"30d\""
+                "`{text}` is not a duration; write a whole number and ms, s, min, h or d, e.g. \"30d\""
             ),
             Self::DurationBounds { least, greatest } => {
                 write!(f, "must be from {least} to {greatest}")
@@ -180,8 +181,8 @@ impl fmt::Display for Problem {
             Self::NumberBounds { least, greatest } => {
                 write!(f, "must be from {least} to {greatest}")
             }
-            Self::NumberTaken { by } => write!(f, "the number is taken by the kind `{by}`"),
-            Self::Twice { word } => write!(f, "`{word}` stands here twice"),
+            Self::NumberTaken { by } => write!(f, "the number already belongs to the kind `{by}`"),
+            Self::Twice { word } => write!(f, "`{word}` appears here twice"),
             Self::UnknownTimeZone { name, nearest } => {
                 write!(f, "there is no time zone `{name}`")?;
                 meant(f, nearest.as_deref())
@@ -189,23 +190,23 @@ impl fmt::Display for Problem {
             Self::NotAName => {
                 f.write_str("a name is 1 to 32 characters: small letters, digits and _, with a letter first")
             }
-            Self::ReservedName => f.write_str("this name means the resident ID card and is given to no kind"),
+            Self::ReservedName => {
+                f.write_str("this name is reserved for the resident ID card and cannot be the name of a kind")
+            }
             Self::NotALabel => f.write_str("a label is 1 to 64 characters, without control characters"),
             Self::NotABaseUri => {
                 f.write_str("needs an https:// or http:// address of at most 40 plain characters, with a / at its end")
             }
-            Self::TooMany { most } => write!(f, "at most {most} may stand here"),
+            Self::TooMany { most } => write!(f, "at most {most} entries are allowed here"),
             Self::Empty => f.write_str("at least one is needed"),
-            Self::ReissueWithoutIssue => {
-                f.write_str("`reissue` needs `issue` beside it: reissuing is a way of issuing")
-            }
+            Self::ReissueWithoutIssue => f.write_str("`reissue` also needs `issue`"),
             Self::NotPerGuardian { kind } => write!(
                 f,
-                "the kind `{kind}` is not per_guardian, so that no family member could hold one"
+                "the kind `{kind}` is not per_guardian, so that no family member could have a code of it"
             ),
-            Self::NoGroups => f.write_str("\"group\" is a ground here, but `groups` is empty"),
-            Self::NobodyAttests => {
-                f.write_str("\"disability\" or \"group\" is a ground here, but no channel has `attests = true`")
+            Self::NoGroups => f.write_str("eligibility includes \"group\", but `groups` is empty"),
+            Self::NoChannelAttests => {
+                f.write_str("eligibility includes \"disability\" or \"group\", but no channel has `attests = true`")
             }
         }
     }
@@ -238,7 +239,7 @@ impl PolicyFileError {
     }
 }
 
-/// A piece of the file's text, short and without control characters.
+/// Shortens a text from the file and escapes control characters.
 pub(crate) fn quoted(text: &str) -> String {
     clip(text, MAX_QUOTED_CHARS)
 }

@@ -1,11 +1,11 @@
 //! Policy files: TOML text in, a checked [`Policy`] out.
 //!
-//! Everything that a file can get wrong is refused here, with its line and, where a word is close to a known one,
-//! the word that was probably meant; so no other room needs to doubt a policy. The text is read by hand from the
-//! parsed table, not through serde: that way every value keeps its line and the errors are ours.
+//! Everything that can be wrong in a file is refused here, with its line and, if a word resembles a known one,
+//! a suggestion; so other crates can rely on a policy. The values are read by hand from the parsed table, not
+//! through serde, so that every value keeps its line and the crate controls its error texts.
 //!
-//! [`local_date`] stands here as well, because this is the one room that knows time zones: the domain is handed
-//! dates. The zone data are those bundled at build time, never the host's, so that every machine counts alike.
+//! [`local_date`] is here too, because this is the only crate that uses time zones: the domain receives dates.
+//! The zone data are bundled at build time, never the host's, so that every machine computes the same date.
 
 mod calendar;
 mod duration;
@@ -22,19 +22,20 @@ use toml::de::DeTable;
 pub use calendar::local_date;
 pub use error::{PolicyFileError, Problem};
 
-/// The policy of Shanghai, the default of a system that is told nothing else.
+/// The policy of Shanghai, which is the default.
 pub const SHANGHAI: &str = include_str!("../../../policies/shanghai.toml");
 
 /// A university's policy: other kinds, places, channels and time zone.
 pub const CAMPUS: &str = include_str!("../../../policies/campus.toml");
 
-/// Longest policy file in bytes. Fifteen kinds with comments take a tenth of it; it bounds the parser's work.
+/// Maximum size of a policy file in bytes. Fifteen kinds with comments need a tenth of it; it bounds the
+/// parser's work.
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
 
-/// Reads and checks a policy's text.
+/// Parses and checks the text of a policy.
 ///
 /// # Errors
-/// [`PolicyFileError`] with the first thing that is wrong and its line.
+/// [`PolicyFileError`] for the first error and its line.
 pub fn parse(text: &str) -> Result<Policy, PolicyFileError> {
     if text.len() > MAX_FILE_BYTES {
         return Err(PolicyFileError::TooLarge);
@@ -43,18 +44,18 @@ pub fn parse(text: &str) -> Result<Policy, PolicyFileError> {
     sections::policy(text, table.get_ref())
 }
 
-/// Reads and checks a policy file; never takes more than [`MAX_FILE_BYTES`] into memory.
+/// Reads and checks a policy file; never loads more than [`MAX_FILE_BYTES`] into memory.
 ///
 /// # Errors
-/// [`PolicyFileError::Read`] where the file cannot be read, else as [`parse`].
+/// [`PolicyFileError::Read`] if the file cannot be read, otherwise as [`parse`].
 pub fn read(path: &Path) -> Result<Policy, PolicyFileError> {
     parse(&read_text(path)?)
 }
 
-/// The text of a policy file, unchecked; never takes more than [`MAX_FILE_BYTES`] into memory.
+/// The unchecked text of a policy file; never loads more than [`MAX_FILE_BYTES`] into memory.
 ///
 /// # Errors
-/// [`PolicyFileError::Read`] where the file cannot be read; it is too large, or no text.
+/// [`PolicyFileError::Read`] if the file cannot be read; it is too large, or not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, PolicyFileError> {
     let failed = |source| PolicyFileError::Read {
         path: path.to_owned(),
@@ -68,6 +69,6 @@ pub fn read_text(path: &Path) -> Result<String, PolicyFileError> {
         return Err(PolicyFileError::TooLarge);
     }
     let text = String::from_utf8(bytes).map_err(|_| PolicyFileError::NotUtf8)?;
-    // Editors on Windows put a byte order mark before the text.
+    // Editors on Windows write a byte order mark at the start.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

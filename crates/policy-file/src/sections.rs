@@ -1,4 +1,4 @@
-//! The sections of a policy file, each read into its part of the [`Policy`].
+//! The sections of a policy file; each is read into its part of the [`Policy`].
 
 use citycode_domain::ids::CodeKind;
 use citycode_domain::policy::{
@@ -11,19 +11,20 @@ use crate::calendar;
 use crate::error::{PolicyFileError, Problem, quoted};
 use crate::table::{Section, Value, nearest};
 
-/// Most places, and most channels: a city has a handful; it bounds the checks.
+/// Limit of places and of channels; a city has a handful. It bounds the checks.
 const MAX_PLACES: usize = 64;
-/// Most special groups.
+/// Limit of special groups.
 const MAX_GROUPS: usize = 64;
-/// Most grounds of one kind's eligibility.
+/// Limit of eligibility conditions of one kind, and of actions of a channel in one kind.
 const MAX_GROUNDS: usize = 16;
-/// Longest name in characters: it stands in metrics' labels and file names.
+/// Maximum length of a name in characters; names occur in metric labels and file names.
 const MAX_NAME_CHARS: usize = 32;
-/// Longest label in characters: it stands on a wallet card.
+/// Maximum length of a label in characters; it must fit on a wallet card.
 const MAX_LABEL_CHARS: usize = 64;
-/// Longest start of a status list's URI in bytes: it stands in every code, and a paper one has 170 bytes in all.
+/// Maximum length of the base of status list URIs in bytes; every code contains it, and a code on paper has 170
+/// bytes.
 const MAX_BASE_URI_BYTES: usize = 40;
-/// The resident ID card's word among what a place accepts; no kind may have it.
+/// The word for the resident ID card in a place's `accepts`; no kind may have this name.
 const ID_CARD: &str = "id_card";
 
 type Parsed<T> = Result<T, PolicyFileError>;
@@ -46,7 +47,7 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
     let kinds_value = file.required("kinds")?;
     let kinds = kinds(kinds_value)?;
     let channels = channels(file.required("channels")?, &kinds)?;
-    attestable(kinds_value, &kinds, &groups, &channels)?;
+    check_attestations(kinds_value, &kinds, &groups, &channels)?;
     Ok(Policy {
         name: name(file.required("name")?)?,
         label: label(file.required("label")?)?,
@@ -62,7 +63,7 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
 
 fn proof(value: &Value<'_>) -> Parsed<ProofPolicy> {
     let section = value.section(Some(&["max_age", "max_ahead"]))?;
-    // A proof is whole seconds; more than an hour would be a screenshot again.
+    // A proof has whole seconds; beyond an hour a screenshot would be sufficient.
     Ok(ProofPolicy {
         max_age_seconds: section.required("max_age")?.duration_seconds("1s", "1h")?,
         max_ahead_seconds: section.required("max_ahead")?.duration_seconds("0s", "5min")?,
@@ -87,13 +88,13 @@ fn kinds(value: &Value<'_>) -> Parsed<Vec<KindPolicy>> {
         }
         kinds.push(read);
     }
-    // Guardians' rights may name a kind that stands further down, so they are read once all names are known.
+    // A guardian rule may name a kind that is defined later in the file, so the rules are read after all names.
     for (index, (_, value)) in entries.iter().enumerate() {
         let guardian = guardian(value.section(None)?.required("guardian")?, &kinds)?;
         kinds[index].guardian = guardian;
     }
     for (_, value) in entries {
-        rights_can_be_had(value.section(None)?.required("guardian")?, &kinds)?;
+        check_guardian_rule(value.section(None)?.required("guardian")?, &kinds)?;
     }
     Ok(kinds)
 }
@@ -116,12 +117,12 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
     let kind = u8::try_from(number)
         .ok()
         .and_then(CodeKind::new)
-        .expect("the number was just found to be from 1 to 15");
+        .expect("the number was checked to be from 1 to 15");
     Ok(KindPolicy {
         kind,
         name: key.to_owned(),
         label: label(section.required("label")?)?,
-        // Ten years: a signing key must verify as long.
+        // Ten years, because a signing key must verify for that long.
         validity_seconds: section.required("validity")?.duration_seconds("1s", "3650d")?,
         device_bound: section.flag("device_bound")?,
         on_paper: section.flag("on_paper")?,
@@ -145,7 +146,7 @@ fn guardian(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<GuardianPolicy> {
     ])
 }
 
-fn rights_can_be_had(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<()> {
+fn check_guardian_rule(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<()> {
     if let GuardianPolicy::WithValidCode(needed) = guardian(value, kinds)? {
         let needed = kinds
             .iter()
@@ -177,7 +178,7 @@ fn ground(value: &Value<'_>) -> Parsed<EligibilityRule> {
     };
     let age = match age {
         None => None,
-        // Nobody is under 0, and 150 is beyond every age.
+        // Ages below 1 and above 150 are not useful.
         Some(digits) => Some(
             Some(digits)
                 .filter(|digits| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()))
@@ -200,8 +201,13 @@ fn ground(value: &Value<'_>) -> Parsed<EligibilityRule> {
     }
 }
 
-/// Grounds that a channel must attest need a channel that does, and groups need names.
-fn attestable(value: &Value<'_>, kinds: &[KindPolicy], groups: &[String], channels: &[ChannelPolicy]) -> Parsed<()> {
+/// Conditions that a channel must attest need a channel that attests, and conditions on groups need groups.
+fn check_attestations(
+    value: &Value<'_>,
+    kinds: &[KindPolicy],
+    groups: &[String],
+    channels: &[ChannelPolicy],
+) -> Parsed<()> {
     let attested = channels.iter().any(|channel| channel.attests);
     let section = value.section(None)?;
     for kind in kinds {
@@ -210,7 +216,7 @@ fn attestable(value: &Value<'_>, kinds: &[KindPolicy], groups: &[String], channe
         let problem = if by_group && groups.is_empty() {
             Problem::NoGroups
         } else if by_word && !attested {
-            Problem::NobodyAttests
+            Problem::NoChannelAttests
         } else {
             continue;
         };
@@ -254,7 +260,7 @@ fn place(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<PlacePoli
         ])?;
         accepts.push((kind, acceptance));
     }
-    // Below 100 ms no network could keep up; beyond a week "knowledge" would be a word only.
+    // Below 100 ms no network could keep up; beyond a week the knowledge would be meaningless.
     let age = section.required("max_knowledge_age")?.duration_ms("100ms", "7d")?;
     Ok(PlacePolicy {
         name: key.to_owned(),
@@ -383,7 +389,8 @@ fn label(value: &Value<'_>) -> Parsed<Label> {
 
 fn time_zone(value: &Value<'_>) -> Parsed<String> {
     let text = value.string()?;
-    // The zone data find names in any case; the log's manifest keeps the text, so only the true spelling is taken.
+    // The zone data match names in any case. The log's manifest contains the text, so only the canonical
+    // spelling is accepted.
     if calendar::zone(text).is_some() && calendar::zone_names().any(|name| name == text) {
         return Ok(text.to_owned());
     }

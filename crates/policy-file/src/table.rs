@@ -1,4 +1,4 @@
-//! A parsed table with its lines: what each key holds, and errors that say where.
+//! A parsed table with line numbers: the values of its keys, and errors that name the line.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -6,12 +6,12 @@ use toml::de::{DeTable, DeValue};
 use crate::duration;
 use crate::error::{PolicyFileError, Problem, quoted};
 
-/// Characters of a word that take part in the search for the nearest one; bounds its work.
+/// Limit of characters that are compared when searching for the nearest word; it bounds the work.
 const MAX_COMPARED_CHARS: usize = 40;
-/// Least likeness (Jaro-Winkler, 0 to 1) at which a word is proposed.
+/// Minimum similarity (Jaro-Winkler, 0 to 1) for a suggestion.
 const LEAST_LIKENESS: f64 = 0.75;
 
-/// One table of the file; its entries in the order of the file.
+/// One table of the file, with its entries in the order of the file.
 pub(crate) struct Section<'a> {
     text: &'a str,
     path: String,
@@ -29,7 +29,7 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Takes a table; with `known`, any other key is refused.
+    /// Reads a table; if `known` is given, every other key is refused.
     pub(crate) fn new(
         text: &'a str,
         path: &str,
@@ -73,7 +73,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Every entry, in the order of the file, at most `most` of them.
+    /// Every entry, in the order of the file; more than `most` are refused.
     pub(crate) fn entries(&self, most: usize) -> Result<&[(&'a str, Value<'a>)], PolicyFileError> {
         if self.entries.len() > most {
             return Err(self.problem(Problem::TooMany { most }));
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
             .ok_or_else(|| PolicyFileError::invalid(self.text, self.at, &join(&self.path, key), Problem::Missing))
     }
 
-    /// The truth value of a key that may be left out, which means no.
+    /// A boolean that defaults to false.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, PolicyFileError> {
         self.optional(key).map_or(Ok(false), Value::boolean)
     }
@@ -133,7 +133,7 @@ impl<'a> Value<'a> {
             .ok_or_else(|| self.wrong_type("true or false"))
     }
 
-    /// A whole number within bounds, the bounds included.
+    /// A whole number within inclusive bounds.
     pub(crate) fn number(&self, least: i64, greatest: i64) -> Result<i64, PolicyFileError> {
         let integer = self
             .value
@@ -146,7 +146,7 @@ impl<'a> Value<'a> {
             .ok_or_else(|| self.problem(Problem::NumberBounds { least, greatest }))
     }
 
-    /// A duration in milliseconds within bounds; the bounds are written as in a file.
+    /// A duration in milliseconds within bounds, which are in text form too.
     pub(crate) fn duration_ms(&self, least: &'static str, greatest: &'static str) -> Result<i64, PolicyFileError> {
         let expected = "a duration in quotes, e.g. \"30d\"";
         let text = self.value.get_ref().as_str().ok_or_else(|| self.wrong_type(expected))?;
@@ -159,7 +159,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As [`Self::duration_ms`], in seconds; a part of a second is refused, not cut off.
+    /// Like [`Self::duration_ms`], in seconds; a fraction of a second is refused, not truncated.
     pub(crate) fn duration_seconds(&self, least: &'static str, greatest: &'static str) -> Result<i64, PolicyFileError> {
         let ms = self.duration_ms(least, greatest)?;
         if ms % 1_000 == 0 {
@@ -194,7 +194,7 @@ impl<'a> Value<'a> {
         self.value.get_ref().is_table()
     }
 
-    /// A table; with `known`, any other key is refused.
+    /// Reads a table; if `known` is given, every other key is refused.
     pub(crate) fn section(&self, known: Option<&[&str]>) -> Result<Section<'a>, PolicyFileError> {
         let table = self
             .value
@@ -204,7 +204,7 @@ impl<'a> Value<'a> {
         Section::new(self.text, &self.path, self.key_at, table, known)
     }
 
-    /// One of some words, each with its meaning.
+    /// Reads one of the given words and returns its meaning.
     pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, PolicyFileError> {
         let word = self.string()?;
         if let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) {
@@ -222,7 +222,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The known word that is most like this one, if any is like it.
+/// The most similar known word, if any is similar enough.
 pub(crate) fn nearest<S: AsRef<str>>(word: &str, known: impl IntoIterator<Item = S>) -> Option<String> {
     let word: String = word
         .chars()

@@ -1,11 +1,11 @@
-//! What a policy file can get wrong: refused with its line and the way out, and never a panic.
+//! Tests of invalid policy files: each error names the line and the correction, and none panics.
 
 use citycode_policy_file::{CAMPUS, MAX_FILE_BYTES, PolicyFileError, SHANGHAI, parse, read};
 use proptest::prelude::*;
 
-/// Shanghai's policy with one text replaced; the error's words and the line of the replacement.
+/// Parses Shanghai's policy with one text replaced; returns the error text and the line of the replacement.
 fn refused(from: &str, to: &str) -> (String, usize) {
-    let at = SHANGHAI.find(from).expect("the text stands in the policy");
+    let at = SHANGHAI.find(from).expect("the policy contains the text");
     let line = SHANGHAI[..at].matches('\n').count() + 1;
     let text = SHANGHAI.replacen(from, to, 1);
     (parse(&text).expect_err(to).to_string(), line)
@@ -13,7 +13,7 @@ fn refused(from: &str, to: &str) -> (String, usize) {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of mistakes")]
-fn every_mistake_is_named_with_its_line_and_the_way_out() {
+fn every_mistake_is_reported_with_its_line_and_the_correction() {
     let table = [
         (
             "device_bound = true",
@@ -26,10 +26,10 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
             "max_age = 60",
             "needs a duration in quotes, e.g. \"30d\", and is a integer",
         ),
-        ("max_age = \"60s\"", "max_age = \"60 s\"", "is no duration"),
+        ("max_age = \"60s\"", "max_age = \"60 s\"", "is not a duration"),
         ("max_age = \"60s\"", "max_age = \"2h\"", "from 1s to 1h"),
         ("max_age = \"60s\"", "max_age = \"1500ms\"", "whole seconds"),
-        ("number = 2", "number = 1", "taken by the kind `live`"),
+        ("number = 2", "number = 1", "already belongs to the kind `live`"),
         ("number = 2", "number = 16", "from 1 to 15"),
         ("number = 2", "number = 0", "from 1 to 15"),
         ("number = 2", "number = \"2\"", "needs a whole number, and is a string"),
@@ -107,13 +107,14 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
         let (error, line) = refused(from, to);
         assert!(error.contains(words), "{to}: {error}");
         let near = (line..=line + 1).any(|line| error.starts_with(&format!("line {line}")));
-        // An empty list of groups is told at the ground that needs it, everything else at its own line.
+        // An empty list of groups is reported at the eligibility that needs it, everything else at its own
+        // line.
         assert!(near || to == "groups = []", "{to} stands on line {line}: {error}");
     }
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_keys_are_named() {
     for key in ["time_zone", "proof", "kinds", "places", "channels", "name", "label"] {
         let error = parse("").expect_err("an empty file").to_string();
         assert!(error.ends_with("is missing"), "{error}");
@@ -121,7 +122,7 @@ fn what_is_missing_is_named() {
         assert!(parse(&text).is_err(), "without {key}");
     }
     let without_attesting = SHANGHAI.replace("attests = true", "");
-    let error = parse(&without_attesting).expect_err("nobody attests").to_string();
+    let error = parse(&without_attesting).expect_err("no channel attests").to_string();
     assert!(error.contains("no channel has `attests = true`"), "{error}");
 }
 
@@ -161,7 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_damage_to_a_file_is_a_panic(at in 0..SHANGHAI.len(), len in 0..40_usize, put in "\\PC{0,8}") {
+    fn damaged_files_never_cause_a_panic(at in 0..SHANGHAI.len(), len in 0..40_usize, put in "\\PC{0,8}") {
         let mut bytes = SHANGHAI.as_bytes().to_vec();
         let end = (at + len).min(bytes.len());
         bytes.splice(at..end, put.bytes());

@@ -1,4 +1,4 @@
-//! The policies that ship say what the product's rules say.
+//! Tests that the shipped policies agree with the rules.
 
 use citycode_domain::policy::{Acceptance, ChannelAct, EligibilityRule, GuardianPolicy, Policy};
 use citycode_domain::time::Timestamp;
@@ -6,7 +6,7 @@ use citycode_policy_file::{CAMPUS, SHANGHAI, local_date, parse};
 use jiff::civil::date;
 
 fn shanghai() -> Policy {
-    parse(SHANGHAI).expect("the shipped policy is one")
+    parse(SHANGHAI).expect("the shipped policy is valid")
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn shanghai_accepts_at_each_place_what_the_rules_say() {
     }
 }
 
-/// The comments that show how to ask for assertions, taken at their word.
+/// Uncomments the lines of the policy file that show how to require assertions.
 #[test]
-fn shanghai_with_the_comments_on_assertions_taken_away_asks_app_and_terminals_for_one() {
+fn uncommenting_the_assertion_lines_requires_assertions_of_app_and_terminals() {
     let mut asking = shanghai();
     assert!(asking.channels.iter().all(|channel| !channel.needs_assertion));
     for channel in &mut asking.channels {
@@ -116,8 +116,8 @@ fn shanghai_lets_each_channel_do_what_the_rules_say() {
 }
 
 #[test]
-fn campus_is_of_another_nature() {
-    let policy = parse(CAMPUS).expect("the shipped policy is one");
+fn the_campus_policy_differs_in_kinds_and_places() {
+    let policy = parse(CAMPUS).expect("the shipped policy is valid");
     assert!(policy.places.iter().all(|place| !place.standing_counts));
     assert_ne!(policy.time_zone, shanghai().time_zone);
     for kind in &policy.kinds {
@@ -139,12 +139,12 @@ fn r12_the_date_is_that_of_the_policy_s_zone() {
     assert_eq!(local_date(&policy, last), date(2022, 8, 31));
     assert_eq!(local_date(&policy, last.plus_seconds(1)), date(2022, 9, 1));
     // Zurich has summer time: 22:00Z in August, 23:00Z in December.
-    let campus = parse(CAMPUS).expect("the shipped policy is one");
+    let campus = parse(CAMPUS).expect("the shipped policy is valid");
     assert_eq!(local_date(&campus, Timestamp(1_661_983_199)), date(2022, 8, 31));
     assert_eq!(local_date(&campus, Timestamp(1_661_983_200)), date(2022, 9, 1));
     assert_eq!(local_date(&campus, Timestamp(1_672_527_599)), date(2022, 12, 31));
     assert_eq!(local_date(&campus, Timestamp(1_672_527_600)), date(2023, 1, 1));
-    // The ends of time are dates, not panics.
+    // The ends of the time range yield dates, not panics.
     let _ = local_date(&policy, Timestamp(i64::MIN));
     let _ = local_date(&policy, Timestamp(i64::MAX));
 }

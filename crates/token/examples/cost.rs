@@ -1,6 +1,7 @@
-//! What checking a token costs beside the bare signature check: the goal is at most a tenth more.
+//! Measures what verifying a token costs compared with the bare signature check. The goal is at most a tenth
+//! more.
 //! Run with `cargo run -p citycode-token --example cost --release`.
-#![expect(clippy::print_stdout, reason = "an example that prints is what this is")]
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,7 +19,8 @@ use ed25519_dalek::{Signer, Verifier};
 
 const BASE_URI: &str = "https://s.example/";
 const ISSUED_AT: Timestamp = Timestamp(1_661_904_000);
-/// Rounds per figure; the figures alternate, so that a noisy moment hits them alike, and the least of each counts.
+/// Rounds per figure. The figures alternate, so that noise affects them equally, and the minimum of each
+/// counts.
 const ROUNDS: usize = 40;
 /// Calls per round.
 const CALLS: u32 = 200;
@@ -52,7 +54,7 @@ fn claims(device: Option<&DeviceSigner>) -> CodeClaimsToSign {
     }
 }
 
-/// What the figures are taken on.
+/// The inputs of the measurements.
 struct Bench {
     keyring: Keyring,
     paper: String,

@@ -1,5 +1,5 @@
-//! Writes one token of each form into a folder, for programs that are not ours to read (`tests/outsiders.py`).
-//! Run with `cargo run -p citycode-token --example samples -- DIR`. All keys are well-known seeds.
+//! Writes one token of each form into a folder, for other programs to read (`tests/outsiders.py`). Run with
+//! `cargo run -p citycode-token --example samples -- DIR`. All keys are well-known seeds.
 
 use std::path::PathBuf;
 

@@ -1,12 +1,13 @@
-//! Reading CBOR that is exactly what RFC 8949 §4.2.1 (deterministic encoding) lets one write, and nothing else.
+//! Reading deterministically encoded CBOR (RFC 8949 §4.2.1), and nothing else.
 //!
-//! The items are read by minicbor; what it tolerates and we do not (an integer or a length in more bytes than
-//! needed, indefinite lengths) is found by comparing how far it moved with how far the shortest form would have.
-//! Duplicate and unknown keys cannot occur: the callers ask for each key in its order.
+//! minicbor reads the items. It tolerates integers and lengths in more bytes than needed, and indefinite
+//! lengths; these are detected by comparing the number of bytes read with the length of the shortest form.
+//! Duplicate and unknown keys cannot occur, because callers request each key in order.
 
 use minicbor::Decoder;
 
-/// A reader over bytes; every method answers `None` for anything that is not the shortest form of what was asked.
+/// A reader over bytes. Every method returns `None` unless the next item is the requested one in its shortest
+/// form.
 #[derive(Clone)]
 pub(crate) struct Strict<'a> {
     decoder: Decoder<'a>,
@@ -19,12 +20,12 @@ impl<'a> Strict<'a> {
         }
     }
 
-    /// How many bytes have been read.
+    /// Number of bytes read.
     pub(crate) fn position(&self) -> usize {
         self.decoder.position()
     }
 
-    /// Nothing follows.
+    /// Succeeds at the end of the input.
     pub(crate) fn end(&self) -> Option<()> {
         (self.position() == self.decoder.input().len()).then_some(())
     }
@@ -58,7 +59,7 @@ impl<'a> Strict<'a> {
         self.decoder.bool().ok()
     }
 
-    /// Null, if that is what follows.
+    /// Null, if that is the next item.
     pub(crate) fn null(&mut self) -> Option<()> {
         self.decoder.null().ok()
     }
@@ -113,7 +114,7 @@ impl<'a> Strict<'a> {
         (tag == expected).then_some(())
     }
 
-    /// Whether the next item begins with this byte.
+    /// Whether the next item starts with this byte.
     pub(crate) fn next_is(&self, head: u8) -> bool {
         self.decoder.input().get(self.position()) == Some(&head)
     }
@@ -130,5 +131,5 @@ const fn head_len(argument: u64) -> usize {
     }
 }
 
-/// Why writing into a `Vec` cannot fail: for `expect`.
-pub(crate) const VEC_GROWS: &str = "a Vec takes every byte that is written";
+/// The `expect` message for writes into a `Vec`, which cannot fail.
+pub(crate) const VEC_GROWS: &str = "writing into a Vec cannot fail";

@@ -6,10 +6,10 @@
 //! uri        = base URI of the city + 8 lower-case hex digits of the list
 //! commitment = bstr .size 3
 //! ```
-//! The claim of our own, −65537, lies in the range that RFC 8392 §9.1.1 leaves to private use; short texts like "k"
-//! would be a byte or two shorter, but are reserved for standards. The keys above stand in the order that RFC 8949
-//! §4.2.1 asks for. No other claim is taken: a verifier that skipped what it does not understand could be told
-//! less than the issuer meant.
+//! The private claim −65537 is in the range that RFC 8392 §9.1.1 reserves for private use; short texts such as
+//! "k" would save a byte or two, but are reserved for standards. The keys are in the order that RFC 8949 §4.2.1
+//! requires. No other claim is accepted: a verifier that skipped claims it does not understand could miss a
+//! restriction that the issuer intended.
 
 use citycode_domain::claims::{CodeClaims, DeviceKey, ID_COMMITMENT_LEN};
 use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
@@ -18,34 +18,34 @@ use minicbor::Encoder;
 
 use crate::cbor::{Strict, VEC_GROWS};
 
-/// Our private claim.
+/// The private claim of this system.
 const CLAIM_CODE: i64 = -65_537;
 /// IETF Token Status List.
 const CLAIM_STATUS: i64 = 65_535;
-/// Last second of the year 9999: no later instant can be written as RFC 3339.
+/// Last second of the year 9999, the last that RFC 3339 can represent.
 const MAX_TIME: u64 = 253_402_300_799;
 
-/// What the issuer wants said of a code.
+/// The claims that an issuer signs for a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodeClaimsToSign {
     /// The code.
     pub code_id: CodeId,
     /// Its kind.
     pub kind: CodeKind,
-    /// Valid from; not before 1970.
+    /// Start of validity, inclusive; not before 1970.
     pub issued_at: Timestamp,
-    /// Dead from; after `issued_at`, not after the year 9999.
+    /// Expiry, exclusive; after `issued_at`, not after the year 9999.
     pub expires_at: Timestamp,
-    /// Where its status stands.
+    /// The code's place in a status list.
     pub status: StatusRef,
-    /// Commitment to the ID number, in kinds that some place admits after an ID check.
+    /// Commitment to the ID number, for kinds that some place admits after an ID check.
     pub id_commitment: Option<[u8; ID_COMMITMENT_LEN]>,
-    /// The phone's key, in kinds that are shown with a proof.
+    /// The phone's key, for kinds that need a proof.
     pub device_key: Option<DeviceKey>,
 }
 
 impl From<&CodeClaims> for CodeClaimsToSign {
-    /// What was signed of claims that were verified.
+    /// The signed part of verified claims.
     fn from(claims: &CodeClaims) -> Self {
         Self {
             code_id: claims.code_id,
@@ -60,14 +60,14 @@ impl From<&CodeClaims> for CodeClaimsToSign {
 }
 
 impl CodeClaimsToSign {
-    /// Whether the claims agree with each other: times in order and in range. Whether the list holds codes of this kind is
-    /// not to be seen here: what was issued is recorded claim for claim, and compared (R25).
+    /// Whether the times are in order and in range. Whether the list contains codes of this kind cannot be
+    /// checked here; a verifier compares all claims with those that the log recorded at issue (R25).
     pub(crate) fn is_coherent(&self) -> bool {
         let in_range = |time: Timestamp| u64::try_from(time.0).is_ok_and(|time| time <= MAX_TIME);
         in_range(self.issued_at) && in_range(self.expires_at) && self.issued_at < self.expires_at
     }
 
-    /// The payload's bytes.
+    /// Encodes the payload.
     pub(crate) fn write(&self, base_uri: &str) -> Vec<u8> {
         let mut out = Encoder::new(Vec::with_capacity(256));
         self.write_to(&mut out, base_uri).expect(VEC_GROWS);
@@ -106,7 +106,7 @@ impl CodeClaimsToSign {
         Ok(())
     }
 
-    /// Reads a payload: `None` for anything but what [`Self::write`] writes for coherent claims.
+    /// Parses a payload; `None` unless it is exactly what [`Self::write`] produces for coherent claims.
     pub(crate) fn read(payload: &[u8], base_uri: &str) -> Option<Self> {
         let mut reader = Strict::new(payload);
         let entries = reader.map()?;
@@ -186,7 +186,7 @@ fn read_status(reader: &mut Strict<'_>, base_uri: &str) -> Option<StatusRef> {
     Some(StatusRef { list, index })
 }
 
-/// Exactly eight lower-case hex digits, so that a list has one spelling.
+/// Accepts exactly eight lower-case hex digits, so that a list has only one spelling.
 fn read_list(digits: &str) -> Option<ListId> {
     let digits = digits.as_bytes();
     (digits.len() == 8).then_some(())?;

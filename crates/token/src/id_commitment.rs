@@ -1,4 +1,5 @@
-//! The commitment to the ID number in a paper code (R19): so short that it names nobody, long enough that a wrong card fails.
+//! The commitment to the ID number in a paper code (R19): too short to identify a person, long enough that a
+//! wrong card fails.
 
 use core::fmt;
 
@@ -9,18 +10,19 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Keeps this use of the key apart from any other.
+/// Domain separation of this use of the key from any other.
 const PURPOSE: &[u8] = b"citycode-id-check-v1";
 
-/// As [`PURPOSE`], for [`stand_in_holder`].
+/// Like [`PURPOSE`], for [`stand_in_holder`].
 const STAND_IN_PURPOSE: &[u8] = b"citycode-stand-in-holder-v1";
 
-/// The ID-check key of one epoch; lives as long as the codes of its epoch. Wiped when dropped.
+/// The ID-check key of one epoch, which is needed as long as codes of that epoch are valid. It is wiped when
+/// dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct IdCheckKey([u8; 32]);
 
 impl IdCheckKey {
-    /// The key from 32 random bytes. The copy passed in is wiped; the caller's own is not.
+    /// Builds the key from 32 random bytes. The copy that is passed in is wiped; the caller's own copy is not.
     #[must_use]
     pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
         let key = Self(bytes);
@@ -35,9 +37,9 @@ impl fmt::Debug for IdCheckKey {
     }
 }
 
-/// HMAC-SHA-256 over purpose, code id (of fixed length) and ID number, cut to its first three bytes.
+/// HMAC-SHA-256 over purpose, code id (of fixed length) and ID number, truncated to the first three bytes.
 ///
-/// `id_number` in its one spelling: 18 ASCII characters, `X` in capitals.
+/// `id_number` is in its canonical form: 18 ASCII characters with a capital `X`.
 #[must_use]
 pub fn id_commitment(key: &IdCheckKey, code_id: CodeId, id_number: &[u8]) -> [u8; ID_COMMITMENT_LEN] {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes keys of any length");
@@ -50,11 +52,12 @@ pub fn id_commitment(key: &IdCheckKey, code_id: CodeId, id_number: &[u8]) -> [u8
     commitment
 }
 
-/// A holder that stands in for a person whom the city does not know, so that an ID card is judged by the same steps
-/// whether or not its person is known (R31). Every verifier with the same key gets the same one; nobody is ever
-/// registered under it, since holders are random.
+/// A substitute holder id for a person who is not registered, so that an ID card is judged by the same steps
+/// whether or not its person is registered (R31). Every verifier with the same key computes the same id. No
+/// holder has this id, because holder ids are random.
 ///
-/// HMAC-SHA-256 over a purpose of its own and the ID number, cut to 16 bytes; `id_number` as in [`id_commitment`].
+/// It is HMAC-SHA-256 over a purpose of its own and the ID number, truncated to 16 bytes; `id_number` as in
+/// [`id_commitment`].
 #[must_use]
 pub fn stand_in_holder(key: &IdCheckKey, id_number: &[u8]) -> HolderId {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes keys of any length");
@@ -66,7 +69,7 @@ pub fn stand_in_holder(key: &IdCheckKey, id_number: &[u8]) -> HolderId {
     HolderId(holder)
 }
 
-/// Whether a card's ID number is the one committed to, in constant time.
+/// Compares a card's ID number with the commitment, in constant time.
 #[must_use]
 pub fn id_commitment_matches(
     commitment: [u8; ID_COMMITMENT_LEN],

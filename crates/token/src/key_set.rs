@@ -1,13 +1,14 @@
-//! The public keys for strangers: as JWKS (RFC 7517, RFC 8037) and as a COSE key set (RFC 9052 §7).
+//! The public keys for third parties: as JWKS (RFC 7517, RFC 8037) and as a COSE key set (RFC 9052 §7).
 //!
-//! Beside the standard members each key has its windows: in JWKS `signs_from`, `signs_until`, `verifies_until`
-//! (RFC 3339) and `compromised`; in COSE the private label −65537, `[ from, until / null, verifies until / null,
-//! compromised ]` with times in seconds. A reader that does not know them skips them, as both standards ask.
+//! Besides the standard members each key has its windows: in JWKS `signs_from`, `signs_until`, `verifies_until`
+//! (RFC 3339) and `compromised`; in COSE the private label −65537, `[ from, until / null, verifies until /
+//! null, compromised ]` with times in seconds. A reader that does not support them ignores them, as both
+//! standards require.
 //!
-//! The key that signs status lists stands in sets of its own, with a use of its own, so that it is never taken for a
-//! code-signing key, nor the reverse: in JWK, which the portal writes, `"use":"status-list"` (RFC 7517 §4.2 leaves the
-//! values open), in COSE the private label −65538 with the same text. It has no windows: a list says itself until when
-//! it holds.
+//! The keys that sign status lists are in separate sets and have a separate use, so that they are never
+//! confused with code-signing keys: in JWK, which the portal writes, `"use":"status-list"` (RFC 7517 §4.2
+//! permits other values), in COSE the private label −65538 with the same text. They have no windows: each list
+//! contains its own expiry.
 
 use citycode_domain::time::Timestamp;
 use data_encoding::BASE64URL_NOPAD;
@@ -17,10 +18,10 @@ use crate::cbor::VEC_GROWS;
 use crate::keyring::{KeyEntry, Keyring, key_id_of};
 use crate::sign1::ALG_ED25519;
 
-/// COSE key label of our own, in the range for private use.
+/// Private COSE key label for a key's windows, in the range for private use.
 const LABEL_WINDOWS: i64 = -65_537;
 
-/// COSE key label of our own: what a key is for, where that is not signing codes.
+/// Private COSE key label for a key's use, if that is not signing codes.
 const LABEL_USE: i64 = -65_538;
 /// The use of a key that signs status lists.
 pub const STATUS_LIST_USE: &str = "status-list";
@@ -47,7 +48,7 @@ fn jwk(entry: &KeyEntry) -> String {
     )
 }
 
-/// UTC with `Z`, whole seconds; an instant that RFC 3339 cannot write is moved to the nearest that it can.
+/// UTC with `Z` in whole seconds; an instant outside the range of RFC 3339 is clamped to it.
 fn rfc3339(time: Timestamp) -> String {
     let seconds = time.0.clamp(0, 253_402_207_200);
     jiff::Timestamp::from_second(seconds)
@@ -89,7 +90,7 @@ fn write_set(
     Ok(())
 }
 
-/// Public halves of the keys that sign status lists, as a COSE key set in deterministic CBOR.
+/// The public keys that sign status lists, as a COSE key set in deterministic CBOR.
 #[must_use]
 pub fn status_keys_cose_set(public_keys: &[[u8; 32]]) -> Vec<u8> {
     let mut out = Encoder::new(Vec::new());

@@ -1,4 +1,4 @@
-//! The public keys that check tokens, each with its windows: an immutable snapshot, folded from the log.
+//! The public keys that verify tokens, with their validity windows: an immutable snapshot, folded from the log.
 
 use std::sync::Arc;
 
@@ -8,28 +8,29 @@ use citycode_domain::time::Timestamp;
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
 
-/// The most keys a keyring may hold: a rotation a week for 19 years. A bound on what a hostile log can make us keep.
+/// Limit of keys in a keyring: one rotation a week for 19 years. It bounds the memory that a hostile log can
+/// cause.
 const MAX_KEYS: usize = 1_000;
 
 /// One key. Windows are half-open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyEntry {
-    /// Its name in tokens.
+    /// The key's id in tokens.
     pub key_id: KeyId,
-    /// Ed25519, sound: it was checked when loaded.
+    /// Ed25519 public key; its soundness was checked when it was added.
     public_key: VerifyingKey,
-    /// A token issued before this instant refuses.
+    /// A token issued before this instant is refused.
     pub signs_from: Timestamp,
-    /// A token issued from this instant on refuses; none while the key is in use.
+    /// A token issued at or after this instant is refused; `None` while the key is in use.
     pub signs_until: Option<Timestamp>,
-    /// From this instant on it verifies nothing; none while the key is in use.
+    /// From this instant on the key verifies nothing; `None` while the key is in use.
     pub verifies_until: Option<Timestamp>,
-    /// It may be in other hands (R25).
+    /// Whether the key may have been stolen (R25).
     pub compromised: bool,
 }
 
 impl KeyEntry {
-    /// The public key, as RFC 8032 writes it.
+    /// The public key in the encoding of RFC 8032.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.public_key.to_bytes()
@@ -39,7 +40,7 @@ impl KeyEntry {
         &self.public_key
     }
 
-    /// Whether a token issued at `issued_at` may rest on this key at `now`.
+    /// Whether the key may verify, at `now`, a token issued at `issued_at`.
     #[must_use]
     pub fn covers(&self, issued_at: Timestamp, now: Timestamp) -> bool {
         self.signs_from <= issued_at
@@ -48,17 +49,17 @@ impl KeyEntry {
     }
 }
 
-/// Why an event about keys was not taken. Every one means that the log, or its reader, is not to be trusted.
+/// Why an event about keys was rejected. Each of these means that the log, or its reader, cannot be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// Not a point of the curve, of small order, or not in the one spelling that signatures are bound to.
-    #[error("key {0} is weak or no Ed25519 public key")]
+    /// The key is not a point of the curve, of small order, or not canonically encoded.
+    #[error("key {0} is weak or not an Ed25519 public key")]
     UnsoundKey(KeyId),
-    /// The id is not the start of the key's hash.
-    #[error("key {0} does not carry the id that its public key gives it")]
+    /// The id is not the prefix of the key's hash.
+    #[error("key {0} does not have the id that follows from its public key")]
     WrongKeyId(KeyId),
-    /// Another key has this id already.
-    #[error("key id {0} is taken by another key")]
+    /// Another key already has this id.
+    #[error("key id {0} already belongs to another key")]
     KeyIdTaken(KeyId),
     /// An event about a key that was never added.
     #[error("key {0} was never added")]
@@ -68,7 +69,7 @@ pub enum KeyringError {
     Full,
 }
 
-/// The keys at one moment. Cloning costs a counter; changing makes a new one.
+/// An immutable set of keys. Cloning increments a counter; a change creates a new set.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     /// Sorted by key id.
@@ -95,35 +96,36 @@ impl Keyring {
         self.find(key_id).ok().map(|at| &self.entries[at])
     }
 
-    /// Every key, in the order of their ids.
+    /// Every key, in the order of ids.
     #[must_use]
     pub fn entries(&self) -> &[KeyEntry] {
         &self.entries
     }
 
-    /// Whether this key is marked compromised; an unknown one is not.
+    /// Whether this key is marked compromised; an unknown key is not.
     #[must_use]
     pub fn is_compromised(&self, key_id: KeyId) -> bool {
         self.get(key_id).is_some_and(|entry| entry.compromised)
     }
 
-    /// Whether a token signed by this key at `issued_at` may still be taken at `now`: what a memory of tokens seen
-    /// asks instead of checking the signature again.
+    /// Whether a token signed by this key at `issued_at` may still be accepted at `now`. A cache of verified
+    /// tokens asks this instead of checking the signature again.
     #[must_use]
     pub fn covers(&self, key_id: KeyId, issued_at: Timestamp, now: Timestamp) -> bool {
         self.get(key_id).is_some_and(|entry| entry.covers(issued_at, now))
     }
 
-    /// Whether the two are the very same snapshot, so that a memory of tokens seen need not be emptied.
+    /// Whether both are the same snapshot, so that a cache of verified tokens stays valid.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.entries, &other.entries)
     }
 
-    /// The keyring after an event. Events not about keys, and events applied before, give the same snapshot back.
+    /// The keyring after an event. Events that are not about keys, and events that were applied before, return
+    /// the same snapshot.
     ///
     /// # Errors
-    /// [`KeyringError`] where the event cannot have been written by an honest writer.
+    /// [`KeyringError`] if the event violates the protocol of the log.
     pub fn apply(&self, event: &Event) -> Result<Self, KeyringError> {
         match event {
             Event::SigningKeyAdded(added) => self.add(added.key_id, &added.public_key, added.signs_from),
@@ -187,7 +189,7 @@ impl Keyring {
     }
 }
 
-/// Whether the key's bytes are the one canonical spelling of its point (RFC 8032 §5.1.3).
+/// Whether the key's bytes are the canonical encoding of its point (RFC 8032 §5.1.3).
 pub(crate) fn is_canonical_point(key: &VerifyingKey) -> bool {
     key.to_edwards().compress().as_bytes() == key.as_bytes()
 }

@@ -1,19 +1,21 @@
-//! What is inside a QR: claims, their signature, the text, the phone's proof, and the keys that check them.
+//! The content of a QR code: claims, their signature, the text, the phone's proof, and the keys that verify
+//! them.
 //!
-//! A token is `CC1:` + Base45 (RFC 9285) of a CWT (RFC 8392) in a COSE_Sign1 (RFC 9052) signed with Ed25519 under
-//! its fully specified algorithm number (RFC 9864). What a phone shows is `CC1P:` + Base45 of that token followed
-//! by a proof, as a CBOR sequence (RFC 8742).
+//! A token is `CC1:` + Base45 (RFC 9285) of a CWT (RFC 8392) in a COSE_Sign1 (RFC 9052), signed with Ed25519
+//! under its fully specified algorithm number (RFC 9864). A presentation, which a phone shows, is `CC1P:` +
+//! Base45 of that token followed by a proof, as a CBOR sequence (RFC 8742).
 //!
-//! Pure and synchronous: time, seeds and keys are handed in. Not known here: what a place does with a token, the
-//! log, storage. Checking a token allocates nothing; its cost is one signature check and little else.
+//! The crate is pure and synchronous: time, seeds and keys are arguments. It does not depend on what a place
+//! does with a token, on the log or on storage. Verifying a token allocates nothing and costs little more than
+//! one signature check.
 //!
-//! The usual way of one scan:
+//! A typical scan:
 //! ```
 //! # use citycode_token::{Keyring, Scan, TokenError, VerifiedClaims, check_proof};
 //! # use citycode_domain::{admission::ProofState, policy::ProofPolicy, time::Timestamp};
 //! # fn scan(text: &str, keyring: &Keyring, now: Timestamp, policy: &ProofPolicy) -> Result<(VerifiedClaims, ProofState), TokenError> {
 //! let scan = Scan::read(text)?;
-//! let claims = scan.verify(keyring, "https://s.example/", now)?; // or from a memory keyed by scan.cwt_digest()
+//! let claims = scan.verify(keyring, "https://s.example/", now)?; // or from a cache keyed by scan.cwt_digest()
 //! let proof = check_proof(&claims, scan.proof(), now, policy, None);
 //! # Ok((claims, proof)) }
 //! ```
@@ -41,20 +43,22 @@ pub use statement::{StatementError, read_statement, sign_statement};
 pub use text::{PRESENTATION_PREFIX, Scan, TOKEN_PREFIX, canonical_scan, is_framing};
 pub use verify::{CwtDigest, TokenError, VerifiedClaims, verify, verify_cwt};
 
-/// Longest start of a status list's URI in bytes. Paper has room for 28 (see the size test); this only bounds buffers.
+/// Maximum length of the base URI of status lists in bytes. Paper has room for 28 (see the size test); this
+/// only bounds buffers.
 pub const MAX_BASE_URI_LEN: usize = 64;
 
-/// Longest CWT in bytes, device-bound ones with the longest base URI included (they need 259).
+/// Maximum length of a CWT in bytes, including device-bound ones with the longest base URI (they need 259).
 pub const MAX_CWT_LEN: usize = 288;
 
-/// Longest CWT that paper takes: with it the text fills a version 11 symbol at level Q (259 characters).
+/// Maximum length of a CWT on paper: its text fills a version 11 symbol at level Q (259 characters).
 pub const MAX_PAPER_CWT_LEN: usize = 170;
 
-/// Longest proof in bytes; without an audience it needs 116.
+/// Maximum length of a proof in bytes; without an audience it needs 116.
 pub const MAX_PROOF_LEN: usize = 192;
 
-/// Longest audience of a proof in bytes.
+/// Maximum length of the audience of a proof in bytes.
 pub const MAX_AUDIENCE_LEN: usize = 64;
 
-/// Longest scan text in characters: a presentation of the greatest token and proof. A scan of more is refused unread.
+/// Maximum length of a scanned text in characters: a presentation of the longest token and proof. A longer text
+/// is refused without being parsed.
 pub const MAX_SCAN_LEN: usize = PRESENTATION_PREFIX.len() + (MAX_CWT_LEN + MAX_PROOF_LEN) / 2 * 3;

@@ -1,11 +1,11 @@
-//! The phone's proof that it holds the key of a live or family code now (R16).
+//! The phone's proof of possession of the key of a live or family code (R16).
 //!
 //! ```text
 //! proof   = COSE_Sign1, protected { 1: −19 / −9 }, no unprotected header, external data "citycode-proof-v1"
 //! payload = [ SHA-256 of the token's bytes: bstr .size 32, time in seconds: uint, audience: tstr / null ]
 //! ```
-//! An audience binds the proof to one verifier; null means any. What a proof cannot stop: a live relay, and a holder
-//! who signs ahead.
+//! An audience binds the proof to one verifier; null means any verifier. A proof does not prevent a live relay,
+//! or a holder who signs in advance.
 
 use core::fmt;
 
@@ -26,17 +26,18 @@ use crate::text::{Scan, write_presentation};
 use crate::verify::{CwtDigest, TokenError, VerifiedClaims};
 use crate::{MAX_AUDIENCE_LEN, MAX_PROOF_LEN};
 
-/// What is signed along, so that a proof can be taken for nothing else.
+/// The external data of the signature, so that a proof cannot be used for another purpose.
 const EXTERNAL_DATA: &[u8] = b"citycode-proof-v1";
 
-/// Stands in for a phone's key store: an Ed25519 key, wiped when dropped.
+/// A software replacement for a phone's key store: an Ed25519 key, wiped when dropped.
 #[derive(Clone)]
 pub struct DeviceSigner {
     inner: ed25519_dalek::SigningKey,
 }
 
 impl DeviceSigner {
-    /// The key of a seed of 32 random bytes. The copy passed in is wiped; the caller's own is not.
+    /// Builds the key from a seed of 32 random bytes. The copy that is passed in is wiped; the caller's own
+    /// copy is not.
     #[must_use]
     pub fn from_seed(mut seed: [u8; 32]) -> Self {
         let inner = ed25519_dalek::SigningKey::from_bytes(&seed);
@@ -44,7 +45,7 @@ impl DeviceSigner {
         Self { inner }
     }
 
-    /// The public half, for the issuer.
+    /// The public key, for the issuer.
     #[must_use]
     pub fn device_key(&self) -> DeviceKey {
         DeviceKey::Ed25519(self.inner.verifying_key().to_bytes())
@@ -57,10 +58,10 @@ impl fmt::Debug for DeviceSigner {
     }
 }
 
-/// Why nothing can be presented.
+/// Why a token cannot be presented.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PresentError {
-    /// The token's text is none.
+    /// The text is not a token.
     #[error("the text is not a token")]
     Token(#[source] TokenError),
     /// The time is before 1970.
@@ -71,7 +72,8 @@ pub enum PresentError {
     AudienceTooLong,
 }
 
-/// What the phone shows now: the token with a fresh proof. `token` may itself be a presentation, whose proof is replaced.
+/// Builds a presentation: the token with a fresh proof. `token` may itself be a presentation, whose proof is
+/// replaced.
 ///
 /// # Errors
 /// [`PresentError`].
@@ -86,7 +88,7 @@ pub fn present(
     Ok(write_presentation(scan.cwt(), &proof))
 }
 
-/// A proof for the token with this digest.
+/// Builds a proof for the token with this digest.
 ///
 /// # Errors
 /// [`PresentError::Time`], [`PresentError::AudienceTooLong`].
@@ -119,10 +121,11 @@ pub fn make_proof(
     Ok(sign1::write_signed(header, EXTERNAL_DATA, &payload.into_writer(), sign))
 }
 
-/// What a proof is worth for these claims at `now`. `audience` is the verifier's own name, where it has one.
+/// Checks a proof for these claims at `now`. `audience` is the verifier's own name, if it has one.
 ///
-/// Absent where none was shown or the code is bound to no phone. A proof that is malformed, for another token or
-/// audience, or by another key, is `BadSignature`; one rightly signed but out of the policy's window is `Stale`.
+/// The result is `Absent` if no proof was shown or the code is not bound to a phone. It is `BadSignature` if
+/// the proof is malformed, for another token or audience, or signed by another key, and `Stale` if it is signed
+/// correctly but outside the policy's window.
 #[must_use]
 pub fn check_proof(
     claims: &VerifiedClaims,
@@ -145,7 +148,7 @@ pub fn check_proof(
     }
 }
 
-/// The time in a proof, once everything else about it was found right.
+/// Returns the time in a proof if everything else about it is correct.
 fn signed_time(proof: &[u8], token: CwtDigest, key: &DeviceKey, audience: Option<&str>) -> Option<Timestamp> {
     (proof.len() <= MAX_PROOF_LEN).then_some(())?;
     let message = Sign1::read(proof).filter(|message| message.len == proof.len() && message.kid.is_none())?;
@@ -178,7 +181,8 @@ fn is_signed_by(message: &Sign1<'_>, key: &DeviceKey) -> bool {
     }
 }
 
-/// Whether a phone's key is a point of its curve and not a weak one; the issuer asks before it binds a code to it.
+/// Whether a phone's key is a point of its curve and not weak; the issuer checks this before it binds a code to
+/// it.
 #[must_use]
 pub fn is_sound_device_key(key: &DeviceKey) -> bool {
     match key {
@@ -192,7 +196,7 @@ pub fn is_sound_device_key(key: &DeviceKey) -> bool {
 }
 
 impl CwtDigest {
-    /// The digest of a token's bytes.
+    /// Computes the digest of a token's bytes.
     #[must_use]
     pub fn of(cwt: &[u8]) -> Self {
         Self(Sha256::digest(cwt).into())

@@ -1,4 +1,4 @@
-//! Signing codes: the issuer's side.
+//! Signing codes, for the issuer.
 
 use core::fmt;
 
@@ -22,7 +22,8 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// The key of a seed of 32 random bytes (RFC 8032 §5.1.5). The copy passed in is wiped; the caller's own is not.
+    /// Builds the key from a seed of 32 random bytes (RFC 8032 §5.1.5). The copy that is passed in is wiped;
+    /// the caller's own copy is not.
     #[must_use]
     pub fn from_seed(mut seed: [u8; 32]) -> Self {
         let inner = ed25519_dalek::SigningKey::from_bytes(&seed);
@@ -31,13 +32,13 @@ impl SigningKey {
         Self { inner, key_id }
     }
 
-    /// Its name in tokens: the first four bytes of SHA-256 of the public key.
+    /// The key's id in tokens: the first four bytes of SHA-256 of the public key.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// The public half, as RFC 8032 writes it.
+    /// The public key in the encoding of RFC 8032.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.inner.verifying_key().to_bytes()
@@ -55,12 +56,12 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A signed code. The text is a bearer's secret of sorts: it is not in `Debug`.
+/// A signed code. `Debug` does not show the text, because whoever has the text can use the code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedToken {
-    /// What stands in the QR.
+    /// The text in the QR code.
     pub text: String,
-    /// The CWT in it.
+    /// The CWT that the text encodes.
     pub cwt: Vec<u8>,
     /// SHA-256 of the signed claims, for the log.
     pub digest: ClaimsDigest,
@@ -75,10 +76,10 @@ impl fmt::Debug for SignedToken {
 /// Why claims were not signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SignError {
-    /// Expiry not after issue, a time out of range, or a status list of another kind.
+    /// The expiry is not after the issue, or a time is out of range.
     #[error("the claims contradict each other: times out of order or range, or a status list of another kind")]
     Incoherent,
-    /// The device key is no point of its curve, or a weak one.
+    /// The device key is not a point of its curve, or is weak.
     #[error("the phone's key is not a sound public key")]
     UnsoundDeviceKey,
     /// The base URI is longer than [`MAX_BASE_URI_LEN`].
@@ -89,7 +90,7 @@ pub enum SignError {
 /// Signs a code's claims. Deterministic: the same claims and key give the same bytes.
 ///
 /// # Errors
-/// [`SignError`] where the claims are such that no verifier would take them.
+/// [`SignError`] if no verifier would accept the claims.
 pub fn sign_code(claims: &CodeClaimsToSign, base_uri: &str, key: &SigningKey) -> Result<SignedToken, SignError> {
     if !claims.is_coherent() {
         return Err(SignError::Incoherent);
@@ -108,10 +109,7 @@ pub fn sign_code(claims: &CodeClaimsToSign, base_uri: &str, key: &SigningKey) ->
         media_type: None,
     };
     let cwt = sign1::write_signed(header, b"", &payload, |bytes| key.sign(bytes));
-    assert!(
-        cwt.len() <= MAX_CWT_LEN,
-        "with a bounded base URI every token fits: the limit is derived from it"
-    );
+    assert!(cwt.len() <= MAX_CWT_LEN, "MAX_CWT_LEN is derived from MAX_BASE_URI_LEN");
     Ok(SignedToken {
         text: text::write_token(&cwt),
         cwt,

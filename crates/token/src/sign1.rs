@@ -1,10 +1,10 @@
-//! COSE_Sign1 (RFC 9052 §4.2) as we write it:
+//! COSE_Sign1 (RFC 9052 §4.2) in the one form that this crate writes:
 //!
 //! ```text
 //! 18([ protected: bstr .cbor { 1: alg, ? 4: kid }, unprotected: {}, payload: bstr, signature: bstr .size 64 ])
 //! Sig_structure = [ "Signature1", protected, external_aad, payload ]
 //! ```
-//! Anything else (another header, critical ones included; any unprotected header; a detached payload) is refused.
+//! Anything else is refused: other headers including critical ones, any unprotected header, a detached payload.
 
 use minicbor::Encoder;
 
@@ -17,31 +17,31 @@ pub(crate) const ALG_ED25519: i64 = -19;
 pub(crate) const ALG_ESP256: i64 = -9;
 /// COSE_Sign1's tag.
 const TAG: u64 = 18;
-/// How every Sig_structure begins: an array of four, the first its context (RFC 9052 §4.4).
+/// The start of every Sig_structure: an array of four whose first item is its context (RFC 9052 §4.4).
 const SIG_STRUCTURE: &[u8] = b"\x84\x6aSignature1";
-/// Longest external data that is signed along.
+/// Maximum length of the external data.
 const MAX_EXTERNAL_LEN: usize = 32;
 
-/// The parts of one COSE_Sign1, borrowed from its bytes; nothing of it is authenticated yet.
+/// The parts of one COSE_Sign1, borrowed from its bytes; nothing is authenticated yet.
 pub(crate) struct Sign1<'a> {
     pub(crate) alg: i64,
     pub(crate) kid: Option<&'a [u8]>,
     pub(crate) payload: &'a [u8],
     pub(crate) signature: &'a [u8; 64],
-    /// How many bytes it takes.
+    /// Its length in bytes.
     pub(crate) len: usize,
     raw_protected: &'a [u8],
     raw_payload: &'a [u8],
 }
 
-/// What is signed, on the stack.
+/// The signed bytes, on the stack.
 pub(crate) struct ToBeSigned {
     bytes: [u8; Self::CAPACITY],
     len: usize,
 }
 
 impl<'a> Sign1<'a> {
-    /// Reads one from the start of `bytes`; more may follow (a sequence).
+    /// Parses one at the start of `bytes`; more may follow (a CBOR sequence).
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Strict::new(bytes);
         reader.tag(TAG)?;
@@ -66,7 +66,7 @@ impl<'a> Sign1<'a> {
         })
     }
 
-    /// What its signature must be over. `None` if that is longer than anything we sign.
+    /// The bytes that its signature covers; `None` if they are longer than any valid message.
     pub(crate) fn to_be_signed(&self, external: &[u8]) -> Option<ToBeSigned> {
         ToBeSigned::new(self.raw_protected, external, self.raw_payload)
     }
@@ -75,7 +75,7 @@ impl<'a> Sign1<'a> {
 impl ToBeSigned {
     const CAPACITY: usize = 16 + 16 + MAX_EXTERNAL_LEN + MAX_CWT_LEN + MAX_AUDIENCE_LEN;
 
-    /// From the protected header and the payload as byte strings with their heads.
+    /// Builds it from the protected header and the payload as byte strings with their heads.
     fn new(raw_protected: &[u8], external: &[u8], raw_payload: &[u8]) -> Option<Self> {
         let mut this = Self {
             bytes: [0; Self::CAPACITY],
@@ -83,7 +83,7 @@ impl ToBeSigned {
         };
         this.push(SIG_STRUCTURE)?;
         this.push(raw_protected)?;
-        // External data is short enough for a head of one byte or two.
+        // External data is short enough for a head of one or two bytes.
         match u8::try_from(external.len()).ok()? {
             len @ 0..=23 => this.push(&[0x40 | len])?,
             len => this.push(&[0x58, len])?,
@@ -122,7 +122,7 @@ fn read_protected(bytes: &[u8]) -> Option<(i64, Option<&[u8]>)> {
     Some((alg, kid))
 }
 
-/// Writes and signs one. `sign` gets the bytes of the Sig_structure.
+/// Writes and signs one. `sign` receives the bytes of the Sig_structure.
 pub(crate) fn write_signed(
     header: Header<'_>,
     external: &[u8],
@@ -134,7 +134,7 @@ pub(crate) fn write_signed(
     assemble(&byte_string(&protected), &byte_string(payload), &signature)
 }
 
-/// The Sig_structure on the heap: for signing, and for messages too long for [`ToBeSigned`].
+/// The Sig_structure on the heap, for signing and for messages that are too long for [`ToBeSigned`].
 pub(crate) fn signed_bytes(protected: &[u8], external: &[u8], payload: &[u8]) -> Vec<u8> {
     [
         SIG_STRUCTURE,
@@ -150,7 +150,7 @@ pub(crate) fn signed_bytes(protected: &[u8], external: &[u8], payload: &[u8]) ->
 pub(crate) struct Header<'a> {
     pub(crate) alg: i64,
     pub(crate) kid: Option<&'a [u8]>,
-    /// Media type of the whole (RFC 9596), which tokens leave out to stay short.
+    /// Media type of the content (RFC 9596); tokens omit it to stay short.
     pub(crate) media_type: Option<&'a str>,
 }
 

@@ -1,5 +1,5 @@
-//! What one service states to another and signs: a COSE_Sign1 (RFC 9052 §4.2) of any payload, whose media type stands
-//! in the protected header (RFC 9596), so that a signature under a key for one purpose is none for another.
+//! Signed statements between services: a COSE_Sign1 (RFC 9052 §4.2) of any payload. The protected header
+//! contains the media type (RFC 9596), so that a signature for one purpose is not valid for another.
 //!
 //! ```text
 //! 18([ protected: bstr .cbor { 1: -19, 4: kid, 16: media type }, unprotected: {}, payload: bstr, signature: 64 ])
@@ -12,13 +12,13 @@ use crate::keyring::key_id_of;
 use crate::sign::SigningKey;
 use crate::sign1::{self, ALG_ED25519, Header};
 
-/// Why a statement is not taken.
+/// Why a statement is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StatementError {
-    /// These bytes are no statement in the one form that is written.
-    #[error("it is no signed statement")]
+    /// The bytes are not a statement in the one accepted form.
+    #[error("it is not a signed statement")]
     Unreadable,
-    /// No key that is known signed it, for this purpose.
+    /// None of the known keys signed it for this purpose.
     #[error("none of the known keys signed it")]
     BadSignature,
 }
@@ -30,7 +30,7 @@ pub fn sign_statement(key: &SigningKey, media_type: &str, payload: &[u8]) -> Vec
     sign1::write_signed(header(&kid.0, media_type), b"", payload, |bytes| key.sign(bytes))
 }
 
-/// The payload of a statement that one of these keys signed for this purpose.
+/// Returns the payload of a statement that one of these keys signed for this purpose.
 ///
 /// # Errors
 /// [`StatementError`].

@@ -1,11 +1,11 @@
-//! Status lists as the IETF Token Status List has them (draft-ietf-oauth-status-list), so that a stranger's verifier
-//! that knows only that standard can check our codes.
+//! Status lists as in the IETF Token Status List (draft-ietf-oauth-status-list), so that a third party's
+//! verifier that supports only that standard can check the codes.
 //!
 //! ```text
 //! entries  = 1, 2, 4 or 8 bits each, from the least significant bits of the first byte on
 //! lst      = zlib (RFC 1950) of them
 //! ```
-//! Not here: when lists are cut and how they are served.
+//! This module does not decide when lists are published or how they are served.
 
 use std::io::{Read, Write};
 
@@ -21,24 +21,25 @@ pub use token::{MEDIA_TYPE_CWT, MEDIA_TYPE_JWT, StatusListClaims, read_cwt, sign
 
 /// Valid (draft §7.1).
 pub const VALID: u8 = 0;
-/// Dead for good, or never issued.
+/// Permanently invalid, or never issued.
 pub const INVALID: u8 = 1;
-/// Held for the time being.
+/// Temporarily suspended.
 pub const SUSPENDED: u8 = 2;
 
-/// Largest list in bytes before compression: 64 million entries of two bits. What bounds a decompression bomb.
+/// Maximum size of a list in bytes before compression: 64 million entries of two bits. It bounds a
+/// decompression bomb.
 pub const MAX_LIST_BYTES: usize = 16 << 20;
 
-/// How wide an entry is.
+/// The width of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bits {
-    /// One: valid or not.
+    /// One bit: valid or not.
     One,
-    /// Two: what our public lists have.
+    /// Two bits: public lists.
     Two,
-    /// Four: what lists with standing have.
+    /// Four bits: lists that include standing.
     Four,
-    /// Eight.
+    /// Eight bits.
     Eight,
 }
 
@@ -69,7 +70,7 @@ impl Bits {
     }
 }
 
-/// Why a list could not be made, changed or read.
+/// Why a list could not be created, changed or read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StatusListError {
     /// More than [`MAX_LIST_BYTES`].
@@ -78,7 +79,7 @@ pub enum StatusListError {
     /// An index outside the list.
     #[error("the index lies outside the list")]
     OutOfRange,
-    /// A value that its bits cannot hold.
+    /// A value that does not fit in the entry's bits.
     #[error("the value does not fit the list's bits")]
     ValueTooWide,
     /// Not zlib, or not a token of this form.
@@ -92,14 +93,14 @@ pub enum StatusListError {
     Expired,
 }
 
-/// Statuses, packed.
+/// Packed statuses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StatusList {
     bits: Bits,
     packed: Vec<u8>,
 }
 
-/// Statuses, packed and compressed: `bits` and `lst` of a status list token.
+/// Packed and compressed statuses: `bits` and `lst` of a status list token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CompressedStatusList {
     bits: Bits,
@@ -107,7 +108,7 @@ pub struct CompressedStatusList {
 }
 
 impl CompressedStatusList {
-    /// One zlib stream.
+    /// The zlib stream.
     #[must_use]
     pub fn zlib(&self) -> &[u8] {
         &self.zlib
@@ -115,7 +116,7 @@ impl CompressedStatusList {
 }
 
 impl StatusList {
-    /// A list in which every entry, those that fill its last byte included, has this value.
+    /// A list in which every entry has this value, including the padding of its last byte.
     ///
     /// # Errors
     /// [`StatusListError::TooLong`], [`StatusListError::ValueTooWide`].
@@ -145,7 +146,7 @@ impl StatusList {
         Ok(Self { bits, packed })
     }
 
-    /// A list from its compressed bytes; reads no further than [`MAX_LIST_BYTES`].
+    /// A list from its compressed bytes; decompresses at most [`MAX_LIST_BYTES`].
     ///
     /// # Errors
     /// [`StatusListError::Unreadable`] for anything but one whole zlib stream, [`StatusListError::TooLong`].
@@ -165,13 +166,13 @@ impl StatusList {
         Ok(list)
     }
 
-    /// How wide its entries are.
+    /// The width of its entries.
     #[must_use]
     pub fn bits(&self) -> Bits {
         self.bits
     }
 
-    /// How many entries it has, those that fill its last byte included.
+    /// The number of entries, including the padding of its last byte.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.packed.len() * self.bits.per_byte()
@@ -205,8 +206,9 @@ impl StatusList {
         Ok(())
     }
 
-    /// The list as it is signed: zlib, at the best compression. For a list of megabytes this costs a thousand
-    /// signatures, so whoever signs an unchanged list again keeps what comes out.
+    /// Compresses the list with zlib at the best compression, which is the form that is signed. For a list of
+    /// megabytes this costs as much as a thousand signatures, so a caller that signs an unchanged list again
+    /// should reuse the result.
     #[must_use]
     pub fn compress(&self) -> CompressedStatusList {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());

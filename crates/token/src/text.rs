@@ -1,12 +1,12 @@
-//! The text in a QR: a prefix and Base45 (RFC 9285), which fits the symbol's alphanumeric mode.
+//! The text of a QR code: a prefix and Base45 (RFC 9285), which fits the symbol's alphanumeric mode.
 //!
 //! ```text
 //! token        = "CC1:"  base45( CWT )
 //! presentation = "CC1P:" base45( CWT proof )        a CBOR sequence of two COSE_Sign1
 //! ```
-//! Decoding is our own, by table into a buffer on the stack: the crate `base45` allocates, and takes a last pair
-//! that stands for more than one byte. Tests hold the two against each other. No text ends in a space (the last
-//! character of a group is at most `W`), so trimming never takes part of a token.
+//! This module has its own decoder, by table into a buffer on the stack: the crate `base45` allocates, and
+//! accepts a last pair that encodes more than one byte. Tests compare the two. No text ends in a space (the
+//! last character of a group is at most `W`), so trimming never removes part of a token.
 
 use sha2::{Digest, Sha256};
 
@@ -14,13 +14,13 @@ use crate::sign1::Sign1;
 use crate::verify::{CwtDigest, TokenError};
 use crate::{MAX_CWT_LEN, MAX_PROOF_LEN, MAX_SCAN_LEN};
 
-/// What a token's text begins with.
+/// The prefix of a token's text.
 pub const TOKEN_PREFIX: &str = "CC1:";
-/// What a presentation's text begins with: a token and a phone's proof.
+/// The prefix of a presentation's text: a token and a phone's proof.
 pub const PRESENTATION_PREFIX: &str = "CC1P:";
 
 const MAX_BYTES: usize = MAX_CWT_LEN + MAX_PROOF_LEN;
-/// Marks what is not of the alphabet.
+/// Marks characters outside the alphabet.
 const NONE: u8 = 0xFF;
 const VALUES: [u8; 256] = values();
 
@@ -35,7 +35,7 @@ const fn values() -> [u8; 256] {
     values
 }
 
-/// A scan, read but not checked: the token's bytes and, in a presentation, the proof's. Without heap.
+/// A parsed but unverified scan: the token's bytes and, for a presentation, the proof's. It uses no heap.
 #[derive(Clone)]
 pub struct Scan {
     bytes: [u8; MAX_BYTES],
@@ -50,17 +50,17 @@ impl core::fmt::Debug for Scan {
 }
 
 impl Scan {
-    /// Reads a scan's text; white space and a scanner's framing around it and its letters' case do not matter.
+    /// Parses a scanned text. Surrounding white space, a scanner's framing and letter case are ignored.
     ///
     /// # Errors
-    /// [`TokenError::Unreadable`] for anything that is no token and no presentation.
+    /// [`TokenError::Unreadable`] if the text is neither a token nor a presentation.
     pub fn read(text: &str) -> Result<Self, TokenError> {
         let mut buffer = [0; MAX_SCAN_LEN];
         let canonical = canonical_scan(text, &mut buffer).ok_or(TokenError::Unreadable)?;
         Self::read_canonical(canonical)
     }
 
-    /// Reads what [`canonical_scan`] gave.
+    /// Parses the result of [`canonical_scan`].
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -87,13 +87,14 @@ impl Scan {
         &self.bytes[..self.cwt_len]
     }
 
-    /// The phone's proof, where one was shown.
+    /// The phone's proof, if one was shown.
     #[must_use]
     pub fn proof(&self) -> Option<&[u8]> {
         Some(&self.bytes[self.cwt_len..self.len]).filter(|proof| !proof.is_empty())
     }
 
-    /// SHA-256 of the token: the key of a memory of tokens seen that presentations share.
+    /// SHA-256 of the token: the key of a cache of verified tokens, which presentations of the same token
+    /// share.
     #[must_use]
     pub fn cwt_digest(&self) -> CwtDigest {
         CwtDigest(Sha256::digest(self.cwt()).into())
@@ -103,15 +104,16 @@ impl Scan {
 /// Length of an AIM symbology identifier (ISO/IEC 15424): `]`, a letter for the symbology, one modifier.
 const SYMBOLOGY_ID_LENGTH: usize = 3;
 
-/// Whether a scanner may put this character around what it read: NUL, STX, ETX, EOT and the separators FS, GS, RS, US
-/// of ISO/IEC 15434.
+/// Whether a scanner may add this character around its data: NUL, STX, ETX, EOT and the separators FS, GS, RS,
+/// US of ISO/IEC 15434.
 #[must_use]
 pub fn is_framing(character: char) -> bool {
     matches!(character, '\0' | '\u{2}'..='\u{4}' | '\u{1c}'..='\u{1f}')
 }
 
-/// A scan without what scanners put around it: framing characters, white space, and the symbology identifier that many
-/// are set to send first, e.g. `]Q1` for a QR code. No token begins with `]`, which Base45 does not have.
+/// Removes what scanners add around the data: framing characters, white space, and the symbology identifier
+/// that many scanners send first, e.g. `]Q1` for a QR code. No token begins with `]`, which is not in the
+/// Base45 alphabet.
 fn without_framing(text: &str) -> &str {
     let around = |c: char| c.is_whitespace() || c == '\u{feff}' || is_framing(c);
     let text = text.trim_matches(around);
@@ -123,9 +125,9 @@ fn without_framing(text: &str) -> &str {
     }
 }
 
-/// The one spelling of a scan: without a scanner's framing and white space around it, and in capitals; the key of a
-/// memory of texts seen.
-/// `None` for what is longer than the buffer (no scan is longer than [`MAX_SCAN_LEN`]) or not ASCII, which is no token.
+/// The canonical form of a scan: without surrounding white space and framing, and in upper case. It is the key
+/// of a cache of scanned texts. `None` if the text is longer than the buffer (no scan is longer than
+/// [`MAX_SCAN_LEN`]) or not ASCII, so that it cannot be a token.
 pub fn canonical_scan<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let text = without_framing(text).as_bytes();
     let out = buffer.get_mut(..text.len())?;
@@ -134,13 +136,14 @@ pub fn canonical_scan<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> 
     out.is_ascii().then_some(&*out)
 }
 
-/// Decodes Base45 strictly (RFC 9285 §4.2): a group over 0xFFFF, a pair over 0xFF or a single character is refused.
+/// Decodes Base45 strictly (RFC 9285 §4.2): a group over 0xFFFF, a pair over 0xFF and a single trailing
+/// character are refused.
 fn decode(encoded: &[u8], out: &mut [u8]) -> Option<usize> {
     let (groups, rest) = encoded.as_chunks::<3>();
     let len = groups.len() * 2 + usize::from(rest.len() == 2);
     let out = out.get_mut(..len)?;
     let value = |character: u8| u32::from(VALUES[usize::from(character)]);
-    // Errors are gathered and looked at once: a character outside the alphabet sets the high bit.
+    // Errors are accumulated and checked once: a character outside the alphabet sets the high bit.
     let mut bad = 0u32;
     let (pairs, last) = out.as_chunks_mut::<2>();
     for (group, pair) in groups.iter().zip(pairs) {
@@ -180,13 +183,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ours(text: &[u8]) -> Option<Vec<u8>> {
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
         let mut out = [0; MAX_BYTES];
         decode(text, &mut out).map(|len| out[..len].to_vec())
     }
 
     #[test]
-    fn a_scanners_framing_does_not_matter_and_nothing_inside_is_touched() {
+    fn framing_by_a_scanner_is_removed_and_the_content_is_unchanged() {
         let canonical = |text: &str| {
             let mut buffer = [0; MAX_SCAN_LEN];
             canonical_scan(text, &mut buffer).map(<[u8]>::to_vec)
@@ -217,30 +220,30 @@ mod tests {
 
     #[test]
     fn the_examples_of_rfc_9285() {
-        assert_eq!(ours(b"BB8").as_deref(), Some(&b"AB"[..]));
-        assert_eq!(ours(b"%69 VD92EX0").as_deref(), Some(&b"Hello!!"[..]));
-        assert_eq!(ours(b"UJCLQE7W581").as_deref(), Some(&b"base-45"[..]));
-        assert_eq!(ours(b"QED8WEX0").as_deref(), Some(&b"ietf!"[..]));
-        assert_eq!(ours(b"FGW").as_deref(), Some(&[0xFF, 0xFF][..]));
-        assert_eq!(ours(b"GGW"), None, "one more than 0xFFFF");
-        assert_eq!(ours(b"U5").as_deref(), Some(&[0xFF][..]));
-        assert_eq!(ours(b"V5"), None, "one more than 0xFF");
-        assert_eq!(ours(b"0"), None);
-        assert_eq!(ours(b"a00"), None);
+        assert_eq!(decoded(b"BB8").as_deref(), Some(&b"AB"[..]));
+        assert_eq!(decoded(b"%69 VD92EX0").as_deref(), Some(&b"Hello!!"[..]));
+        assert_eq!(decoded(b"UJCLQE7W581").as_deref(), Some(&b"base-45"[..]));
+        assert_eq!(decoded(b"QED8WEX0").as_deref(), Some(&b"ietf!"[..]));
+        assert_eq!(decoded(b"FGW").as_deref(), Some(&[0xFF, 0xFF][..]));
+        assert_eq!(decoded(b"GGW"), None, "one more than 0xFFFF");
+        assert_eq!(decoded(b"U5").as_deref(), Some(&[0xFF][..]));
+        assert_eq!(decoded(b"V5"), None, "one more than 0xFF");
+        assert_eq!(decoded(b"0"), None);
+        assert_eq!(decoded(b"a00"), None);
     }
 
     proptest! {
         #[test]
-        fn what_the_crate_writes_we_read(bytes in proptest::collection::vec(any::<u8>(), 0..MAX_BYTES)) {
+        fn texts_of_the_base45_crate_are_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..MAX_BYTES)) {
             let text = base45::encode(&bytes);
-            prop_assert!(!text.ends_with(' '), "trimming takes nothing of a token");
-            prop_assert_eq!(ours(text.as_bytes()), Some(bytes));
+            prop_assert!(!text.ends_with(' '), "trimming removes nothing of a token");
+            prop_assert_eq!(decoded(text.as_bytes()), Some(bytes));
         }
 
         #[test]
-        fn we_read_what_the_crate_reads_if_it_would_write_it_so(text in "[0-9A-Za-c $%*+./:~\u{e9}-]{0,12}") {
+        fn canonical_texts_are_decoded_as_by_the_base45_crate(text in "[0-9A-Za-c $%*+./:~\u{e9}-]{0,12}") {
             let theirs = base45::decode(&text).ok().filter(|bytes| base45::encode(bytes) == text);
-            prop_assert_eq!(ours(text.as_bytes()), theirs);
+            prop_assert_eq!(decoded(text.as_bytes()), theirs);
         }
     }
 }

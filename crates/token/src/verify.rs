@@ -1,6 +1,7 @@
-//! Checking a token. What comes out can be made nowhere else.
+//! Verifying a token. Only this module can create verified claims.
 //!
-//! The signature is checked before the claims are looked at, so only what a key of the ring signed is parsed.
+//! The signature is checked before the claims are parsed, so only payloads signed by a key of the keyring are
+//! parsed.
 
 use core::ops::Deref;
 
@@ -16,23 +17,23 @@ use crate::keyring::Keyring;
 use crate::sign1::{ALG_ED25519, Sign1};
 use crate::text::Scan;
 
-/// SHA-256 of a token's exact bytes, signature included: what a phone's proof is bound to.
+/// SHA-256 of a token's exact bytes including the signature; a phone's proof is bound to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CwtDigest(pub [u8; 32]);
 
-/// Why a scan gave no claims.
+/// Why a scan is not a valid token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Not a token of this format.
+    /// It is not a token of this format.
     #[error("this is not a code of this system")]
     Unreadable,
-    /// A token by a key or an algorithm that we do not take, or for which the key had no right at that time.
+    /// The key or algorithm is not accepted, or the key was not valid for that time.
     #[error("the code was not signed by a key of this city, or not at a time when that key signed")]
     BadSignature,
 }
 
-/// Claims whose signature was checked. Only this module can make one; whoever holds one need not check again,
-/// but must still compare times and ask the keyring ([`Keyring::covers`]) if it has changed.
+/// Claims whose signature was checked. Only this module can create them. They need no further signature check,
+/// but the caller must still compare times, and ask the keyring ([`Keyring::covers`]) if it has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VerifiedClaims {
     claims: CodeClaims,
@@ -46,7 +47,7 @@ impl VerifiedClaims {
         &self.claims
     }
 
-    /// SHA-256 of the token that they came in.
+    /// SHA-256 of the token that contained them.
     #[must_use]
     pub fn cwt_digest(&self) -> CwtDigest {
         self.cwt_digest
@@ -61,9 +62,10 @@ impl Deref for VerifiedClaims {
     }
 }
 
-/// Checks the token of a scan's text; of a presentation the token only (for its proof see [`crate::check_proof`]).
+/// Verifies the token in a scanned text; of a presentation only the token (for its proof see
+/// [`crate::check_proof`]).
 ///
-/// `base_uri` is the start of this city's status lists' URIs. Expiry is not looked at: that is for the judge.
+/// `base_uri` is the prefix of this city's status lists' URIs. Expiry is not checked here; admission checks it.
 ///
 /// # Errors
 /// [`TokenError`].
@@ -72,7 +74,7 @@ pub fn verify(text: &str, keyring: &Keyring, base_uri: &str, now: Timestamp) -> 
 }
 
 impl Scan {
-    /// Checks the scan's token, as [`verify`].
+    /// Verifies the scan's token like [`verify`].
     ///
     /// # Errors
     /// [`TokenError`].
@@ -81,7 +83,7 @@ impl Scan {
     }
 }
 
-/// Checks a token's bytes, as [`verify`].
+/// Verifies a token's bytes like [`verify`].
 ///
 /// # Errors
 /// [`TokenError`].

@@ -1,4 +1,4 @@
-//! Codes and standings in answers.
+//! Codes and standings in responses.
 
 use citycode_domain::event::CodeIssued;
 use citycode_domain::ids::StatusRef;
@@ -8,10 +8,10 @@ use citycode_domain::status::{Death, Life};
 use crate::proto::issuer::v1;
 use crate::proto::model::v1 as model;
 
-/// A code as its holder gets it, from the event that gave it life.
+/// A code as returned to its holder, from the event that issued it.
 ///
-/// `token` is the text inside the QR, unsealed or just signed; the status list is named by its URI, which starts with
-/// `status_base_uri`; `masked_name` only where a print was asked for.
+/// `token` is the text inside the QR code, unsealed or just signed. The status list is named by its URI, which
+/// starts with `status_base_uri`. `masked_name` is set only if a print was requested.
 #[must_use]
 pub fn issued_code(
     event: &CodeIssued,
@@ -32,7 +32,7 @@ pub fn issued_code(
     }
 }
 
-/// A place in a status list as answers name it.
+/// A place in a status list as responses refer to it.
 fn status_place(StatusRef { list, index }: StatusRef, base_uri: &str) -> v1::StatusPlace {
     v1::StatusPlace {
         list: format!("{base_uri}{list}"),
@@ -40,8 +40,8 @@ fn status_place(StatusRef { list, index }: StatusRef, base_uri: &str) -> v1::Sta
     }
 }
 
-/// Whether a code lives, as its holder is told. What killed it before its time says more than that its time
-/// would be over by now.
+/// The state of a code as reported to its holder. The reason why a code ended before its expiry takes
+/// precedence over the expiry.
 #[must_use]
 pub const fn code_life(life: Life, expired: bool) -> v1::CodeLife {
     match life {
@@ -54,7 +54,7 @@ pub const fn code_life(life: Life, expired: bool) -> v1::CodeLife {
     }
 }
 
-/// The word for it in JSON; `None` for a value that is never sent.
+/// The name in JSON; `None` for a value that is never sent.
 #[must_use]
 pub const fn code_life_name(life: v1::CodeLife) -> Option<&'static str> {
     match life {
@@ -68,7 +68,7 @@ pub const fn code_life_name(life: v1::CodeLife) -> Option<&'static str> {
     }
 }
 
-/// The word for what became of an imported row; `None` for a value that is never sent.
+/// The name in JSON of the result for an imported row; `None` for a value that is never sent.
 #[must_use]
 pub const fn import_outcome_name(outcome: v1::ImportOutcome) -> Option<&'static str> {
     match outcome {
@@ -79,7 +79,7 @@ pub const fn import_outcome_name(outcome: v1::ImportOutcome) -> Option<&'static 
     }
 }
 
-/// A standing as it is sent.
+/// A standing in the form that is sent.
 #[must_use]
 pub const fn standing_value(standing: Standing) -> model::Standing {
     match standing {
@@ -89,7 +89,7 @@ pub const fn standing_value(standing: Standing) -> model::Standing {
     }
 }
 
-/// A standing as it was received; `None` where it says none or one that we do not know.
+/// A standing as received; `None` if it is unspecified or unknown.
 #[must_use]
 pub fn standing(value: i32) -> Option<Standing> {
     match model::Standing::try_from(value).ok()? {

@@ -1,7 +1,8 @@
-//! How messages are read from and written to gRPC: as protobuf, and with the caller blamed for a request that is none.
+//! The gRPC codec for protobuf, which reports a malformed request as the caller's error.
 //!
-//! tonic's own codec answers `INTERNAL` to bytes that are not the message. That says that the service failed and that
-//! the call may be repeated; but the caller has to mend its request, which is `INVALID_ARGUMENT`.
+//! tonic's codec returns `INTERNAL` if the bytes are not the expected message. That status says that the
+//! service failed and that the call may be repeated; here the caller must correct its request, which is
+//! `INVALID_ARGUMENT`.
 
 use prost::Message;
 use tonic::Status;
@@ -37,7 +38,7 @@ where
     }
 }
 
-/// Reads messages.
+/// Decodes messages.
 #[derive(Debug, Clone)]
 pub struct WireDecoder<U>(ProstDecoder<U>);
 
@@ -47,9 +48,10 @@ impl<U: Message + Default> Decoder for WireDecoder<U> {
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         self.0.decode(from).map_err(|status| {
-            // A client that cannot read an answer is not to blame. The linter holds names of requests to this ending.
+            // A client that cannot read a response is not at fault. The linter enforces that names of requests
+            // end so.
             if std::any::type_name::<U>().ends_with("Request") {
-                // The decoder's own words may repeat what was sent.
+                // The decoder's own text may repeat parts of the request.
                 Status::invalid_argument("the request is not the protobuf message that this method takes")
             } else {
                 status

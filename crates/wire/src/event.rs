@@ -1,15 +1,15 @@
-//! An event of the domain ↔ (type name, version, bytes) of the log.
+//! Converts between domain events and the (type name, version, bytes) of the log.
 //!
-//! A type is written in one version where its event has all that the newest version records. `IndexBlockLeased` is at
-//! version 2, and at version 1 for lists whose name says what they hold; reading version 1 adds what the name says.
+//! Each type is written in one version, except `IndexBlockLeased`: version 2, or version 1 for lists whose name
+//! encodes what they contain. Reading version 1 decodes the name.
 //!
-//! Decoding is strict: an id of another length, an enum value that is not there, a number out of range, a field
-//! that this version does not know or that stands twice, all refuse: [`decode`] takes exactly the bytes that
-//! [`encode`] gives. Protobuf would let the last two pass; the log must not, since a fold that overlooks part of
-//! an event answers differently from one that does not. New fields therefore come with a new version, and the
-//! log's manifest says which reader may open it.
+//! Decoding is strict. An id of another length, an unknown enum value, a number out of range, a field that this
+//! version does not have and a repeated field are all refused: [`decode`] accepts exactly the bytes that
+//! [`encode`] produces. Protobuf would accept the last two; the log must not, because a fold that ignores part
+//! of an event yields another result than one that does not. New fields therefore need a new version, and the
+//! log's manifest says which reader versions may open it.
 //!
-//! What this module does not judge is whether an event makes sense where it stands; that is the fold's to say.
+//! This module does not check whether an event is allowed at its position; the fold does.
 
 mod field;
 mod from_domain;
@@ -22,56 +22,56 @@ use prost::Message;
 use crate::proto::events::{v1, v2};
 use to_domain::{FromPayload, Sealing};
 
-/// The version of every type but those below.
+/// The version of every type except those below.
 const VERSION: u16 = 1;
-/// The version of what came with reader version 2: written only to logs that demand it.
+/// The version of types and fields that need reader version 2; written only to logs that require it.
 const VERSION_2: u16 = 2;
 
-/// Why bytes of the log are no event. Any of them stops a reader: it must not go on past what it cannot read.
+/// Why bytes of the log are not an event. Each of these stops a reader: it must not skip what it cannot read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecodeEventError {
-    /// No event type of this name; perhaps written by a newer release.
+    /// There is no event type of this name; a newer release may have written it.
     #[error("unknown event type {type_name:?}")]
     UnknownType {
-        /// The name as it stands in the log.
+        /// The type name in the log.
         type_name: String,
     },
-    /// The type is known, the version is not; perhaps written by a newer release.
+    /// The type is known but the version is not; a newer release may have written it.
     #[error("unknown version {version} of event {type_name}")]
     UnknownVersion {
         /// The type.
         type_name: &'static str,
-        /// The version as it stands in the log.
+        /// The version in the log.
         version: u16,
     },
-    /// The bytes are no protobuf message of this type.
+    /// The bytes are not a protobuf message of this type.
     #[error("event {type_name} is not readable")]
     Unreadable {
         /// The type.
         type_name: &'static str,
-        /// What the protobuf reader found.
+        /// The error of the protobuf decoder.
         source: prost::DecodeError,
     },
-    /// Not the very bytes that this version is written as: a field that it does not know, one that stands twice,
-    /// one out of order or in a longer form than needed.
-    #[error("event {type_name} holds parts that version {version} does not have")]
+    /// The bytes are not the encoding of this version: they contain an unknown field, a repeated field, a field
+    /// out of order, or a longer form than needed.
+    #[error("event {type_name} contains parts that version {version} does not have")]
     UnknownParts {
         /// The type.
         type_name: &'static str,
         /// The version.
         version: u16,
     },
-    /// A field is missing, of a wrong length, or out of its range.
+    /// A field is missing, has a wrong length, or is out of range.
     #[error("event {type_name}: field {field} is missing or out of range")]
     Malformed {
         /// The type.
         type_name: &'static str,
-        /// The field, with the message around it where there is one, e.g. `supersedes.kind`.
+        /// The field, with its enclosing message if there is one, e.g. `supersedes.kind`.
         field: String,
     },
 }
 
-/// What the log records of an event: type name, version, payload.
+/// Encodes an event for the log: type name, version, payload.
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
     let version = match event {
@@ -108,7 +108,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
     (event.type_name(), version, payload)
 }
 
-/// The event that the log recorded.
+/// Decodes an event of the log.
 ///
 /// # Errors
 /// [`DecodeEventError`]; never panics, whatever the bytes.
@@ -116,8 +116,8 @@ pub fn decode(type_name: &str, version: u16, payload: &Bytes) -> Result<Event, D
     decode_sealing(type_name, version, payload, Sealing::Keep)
 }
 
-/// The event that the log recorded, with every sealed field left empty: what a projection folds, which has no
-/// key to unseal anything. Refuses exactly what [`decode`] refuses.
+/// Decodes an event of the log, leaving every sealed field empty. Projections use this, because they have no
+/// key to unseal anything. It refuses exactly what [`decode`] refuses.
 ///
 /// # Errors
 /// [`DecodeEventError`]; never panics, whatever the bytes.
@@ -159,7 +159,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
     }
 }
 
-/// One event as the log holds it, its type already found.
+/// One encoded event of the log whose type is known.
 struct Raw<'a> {
     version: u16,
     payload: &'a Bytes,
@@ -181,11 +181,11 @@ impl Raw<'_> {
         // The ids are slices of the payload, instead of one allocation each.
         let message =
             M::decode(self.payload.clone()).map_err(|source| DecodeEventError::Unreadable { type_name, source })?;
-        // What the message says, written anew, is what was read only if nothing was dropped: a field unknown here,
-        // repeated or overwritten, a number cut to its width. It costs a tenth of a microsecond.
-        let mut anew = Vec::with_capacity(self.payload.len());
+        // Encoding the message again yields the same bytes only if the decoder dropped nothing: an unknown,
+        // repeated or overwritten field, or a truncated number. This costs a tenth of a microsecond.
+        let mut reencoded = Vec::with_capacity(self.payload.len());
         let fits = message.encoded_len() == self.payload.len();
-        if !fits || message.encode(&mut anew).is_err() || anew != *self.payload {
+        if !fits || message.encode(&mut reencoded).is_err() || reencoded != *self.payload {
             return Err(DecodeEventError::UnknownParts {
                 type_name,
                 version: self.version,

@@ -1,14 +1,14 @@
-//! The protobuf face of citycode: generated types, and the only place where they meet the domain's.
+//! The protobuf API of citycode: generated types, and the only conversions between them and domain types.
 //!
 //! - [`proto`]: messages and gRPC stubs, generated from `proto/` at build time.
 //! - [`codec`]: protobuf over gRPC.
 //! - [`event`]: an event of the domain ↔ (type name, version, bytes) of the log.
 //! - [`request`]: the parts of requests for which the domain has types.
-//! - [`verdict`]: what a scan is answered.
-//! - [`answer`]: codes, keys and standings in answers.
+//! - [`verdict`]: responses to scans.
+//! - [`answer`]: codes, keys and standings in responses.
 //!
-//! Every field is named on both sides, so that a new one does not compile until somebody has thought of it.
-//! No rule stands here, no storage and no address: what a kind's name means is the policy's to say.
+//! Every field is named on both sides, so that a new field is a compile error until it is handled. This crate
+//! contains no rules, storage or addresses: the policy defines the names of kinds.
 
 pub mod answer;
 pub mod codec;

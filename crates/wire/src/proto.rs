@@ -1,4 +1,4 @@
-//! Generated code, one module a package. `FILE_DESCRIPTOR_SET` is for gRPC reflection.
+//! Generated code, one module per package. `FILE_DESCRIPTOR_SET` is for gRPC reflection.
 
 /// All packages, with imports and comments, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/citycode.binpb"));
@@ -16,7 +16,7 @@ macro_rules! package {
 }
 
 package!(
-    /// Words that several services share.
+    /// Types shared by several services.
     model
 );
 /// The payloads of the log.
@@ -25,7 +25,7 @@ pub mod events {
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/citycode.events.v1.rs"));
     }
-    /// Version 2: only where the log's manifest demands readers of version 2.
+    /// Version 2, used only if the log's manifest requires readers of version 2.
     pub mod v2 {
         include!(concat!(env!("OUT_DIR"), "/citycode.events.v2.rs"));
     }
@@ -49,7 +49,7 @@ package!(
     revocation
 );
 package!(
-    /// Checking at places.
+    /// Checking codes at places.
     #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
     #[expect(
         clippy::too_many_lines,
@@ -58,7 +58,7 @@ package!(
     verifier
 );
 package!(
-    /// Reading the log afterwards.
+    /// Reading the history in the log.
     #[expect(clippy::allow_attributes, reason = "the stub generator writes them")]
     audit
 );

@@ -1,5 +1,5 @@
-//! `Debug` of the messages that carry something personal, a token or an assertion: the name of the type and
-//! nothing else. The build script keeps the generator from deriving it for exactly these.
+//! `Debug` of the messages that contain personal data, a token or an assertion: it shows only the name of the
+//! type. The build script prevents the generator from deriving `Debug` for exactly these.
 
 use core::fmt;
 

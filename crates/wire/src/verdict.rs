@@ -1,4 +1,4 @@
-//! A verdict and what it rests on → the answer to a scan, and its words back.
+//! Converts a verdict and its basis into the response to a scan, and parses decisions and reasons.
 
 use citycode_domain::admission::{Decision, Reason, Verdict, explain};
 use citycode_domain::ids::{CodeId, CommitPosition};
@@ -9,33 +9,34 @@ use crate::answer::standing_value;
 use crate::proto::model::v1 as model;
 use crate::proto::verifier::v1;
 
-/// What could be read of the code that was shown.
+/// The readable parts of the code that was shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadCode<'a> {
     /// Name of its kind in the policy.
     pub kind: &'a str,
     /// The code.
     pub code_id: CodeId,
-    /// Dead from.
+    /// Expiry, exclusive.
     pub expires_at: Timestamp,
 }
 
-/// Everything that stands in the answer to a scan.
+/// The content of the response to a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VerdictAnswer<'a> {
     /// Decision and reason.
     pub verdict: Verdict,
-    /// The code, where it could be read.
+    /// The code, if it was readable.
     pub code: Option<ReadCode<'a>>,
-    /// The place asked for.
+    /// The requested place.
     pub place: &'a str,
-    /// The holder's standing, only where the place rests on it (R30).
+    /// The holder's standing, only if the place's verdict depends on it (R30).
     pub standing: Option<Standing>,
-    /// Up to where in the log the verdict knows; none for who must not learn it.
+    /// The position in the log up to which the verdict's knowledge reaches; `None` for callers that must not
+    /// learn it.
     pub position: Option<CommitPosition>,
-    /// How old that knowledge is in milliseconds.
+    /// Age of that knowledge in milliseconds.
     pub age_ms: u64,
-    /// Whether the reason is put into words.
+    /// Whether the response includes an explanation of the reason.
     pub explain: bool,
 }
 
@@ -48,7 +49,7 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             standing,
             position,
             age_ms,
-            explain: in_words,
+            explain: with_explanation,
         } = answer;
         Self {
             decision: decision_value(decision).into(),
@@ -63,13 +64,13 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
                 sequence: position.map(|position| position.sequence),
                 age_ms,
             }),
-            explanation: in_words.then(|| explanation(reason)),
+            explanation: with_explanation.then(|| explanation(reason)),
             problem: None,
         }
     }
 }
 
-/// The answer in a stream to a scan that could not be judged at all: a stable code and a sentence.
+/// The response in a stream for a scan that could not be judged: a stable code and a sentence.
 #[must_use]
 pub fn problem_answer(place: &str, problem: model::Problem) -> v1::VerifyResponse {
     v1::VerifyResponse {
@@ -94,7 +95,7 @@ fn explanation(reason: Reason) -> v1::Explanation {
     }
 }
 
-/// A decision as it is sent.
+/// A decision in the form that is sent.
 #[must_use]
 pub const fn decision_value(decision: Decision) -> v1::Decision {
     match decision {
@@ -105,7 +106,7 @@ pub const fn decision_value(decision: Decision) -> v1::Decision {
     }
 }
 
-/// A decision as it was received; `None` where it says none or one that we do not know.
+/// A decision as received; `None` if it is unspecified or unknown.
 #[must_use]
 pub fn decision(value: i32) -> Option<Decision> {
     match v1::Decision::try_from(value).ok()? {
@@ -119,7 +120,7 @@ pub fn decision(value: i32) -> Option<Decision> {
 
 macro_rules! reasons {
     ($($name:ident),+ $(,)?) => {
-        /// A reason as it is sent.
+        /// A reason in the form that is sent.
         #[must_use]
         pub const fn reason_value(reason: Reason) -> v1::Reason {
             match reason {
@@ -127,7 +128,7 @@ macro_rules! reasons {
             }
         }
 
-        /// A reason as it was received; `None` where it says none or one that we do not know.
+        /// A reason as received; `None` if it is unspecified or unknown.
         #[must_use]
         pub fn reason(value: i32) -> Option<Reason> {
             match v1::Reason::try_from(value).ok()? {

@@ -1,4 +1,5 @@
-//! Words on the wire are the words of the domain, none missing on either side; and what a verdict becomes.
+//! Tests that names in the API equal those of the domain, with none missing on either side, and of responses to
+//! scans.
 
 use citycode_domain::admission::{Decision, Reason, explain};
 use citycode_domain::ids::{CodeId, CommitPosition};
@@ -13,7 +14,7 @@ use citycode_wire::request::{self, FieldFault, HistorySubject, InvalidRequest, O
 use citycode_wire::verdict::{ReadCode, VerdictAnswer, decision, decision_value, reason, reason_value};
 
 #[test]
-fn every_decision_and_reason_stands_on_both_sides_under_one_name() {
+fn every_decision_and_reason_has_the_same_name_on_both_sides() {
     for ours in Decision::ALL {
         let sent = decision_value(ours);
         assert_eq!(sent.as_str_name(), format!("DECISION_{}", ours.name().to_uppercase()));
@@ -29,7 +30,7 @@ fn every_decision_and_reason_stands_on_both_sides_under_one_name() {
         assert_eq!(sent.as_str_name(), format!("STANDING_{}", ours.name().to_uppercase()));
         assert_eq!(standing(sent.into()), Some(ours));
     }
-    // The other way round: as many values on the wire as in the domain, beside "unspecified".
+    // The reverse: the API has as many values as the domain, besides "unspecified".
     let sent = |known: fn(i32) -> bool| (1..1_000).filter(|value| known(*value)).count();
     assert_eq!(sent(|value| v1::Decision::try_from(value).is_ok()), Decision::ALL.len());
     assert_eq!(sent(|value| v1::Reason::try_from(value).is_ok()), Reason::ALL.len());
@@ -62,7 +63,7 @@ fn staffed(reason: Reason, explain: bool) -> v1::VerifyResponse {
 }
 
 #[test]
-fn r23_an_answer_carries_verdict_and_what_it_rests_on() {
+fn r23_a_response_contains_the_verdict_and_its_basis() {
     let answer = staffed(Reason::IdCheckRequired, true);
     assert_eq!(answer.decision(), v1::Decision::AdmitAfterIdCheck);
     assert_eq!(answer.reason(), v1::Reason::IdCheckRequired);
@@ -92,7 +93,7 @@ fn r23_an_answer_carries_verdict_and_what_it_rests_on() {
 }
 
 #[test]
-fn what_killed_a_code_says_more_than_that_it_expired() {
+fn an_earlier_end_takes_precedence_over_expiry() {
     let cases = [
         (Life::Valid, false, CodeLife::Valid, "valid"),
         (Life::Valid, true, CodeLife::Expired, "expired"),
@@ -119,7 +120,7 @@ fn fault<T: core::fmt::Debug>(result: Result<T, InvalidRequest>) -> (&'static st
 }
 
 #[test]
-fn r22_an_officers_act_names_a_reason() {
+fn r22_an_officers_action_names_a_reason() {
     let good = revocation::v1::RevokeRequest {
         command_id: vec![7; 16],
         kind: "offline".to_owned(),
@@ -159,7 +160,7 @@ fn r22_an_officers_act_names_a_reason() {
 }
 
 #[test]
-fn r21_a_standing_that_is_none_is_refused() {
+fn r21_an_unspecified_standing_is_refused() {
     for standing in [0, 4, -1] {
         let bad = revocation::v1::SetStandingRequest {
             standing,
@@ -174,7 +175,7 @@ fn r21_a_standing_that_is_none_is_refused() {
 }
 
 #[test]
-fn ids_are_read_from_their_hex_digits_only() {
+fn ids_are_parsed_only_from_hex_digits() {
     assert_eq!(request::code_id("code_id", "ABABABABABABABAB"), Ok(CodeId([0xab; 8])));
     assert_eq!(request::list_id("list", "01429a30").map(|list| list.0), Ok(0x0142_9a30));
     for bad in ["", "0142", "0142 a30", "+1429a30"] {

@@ -1,4 +1,4 @@
-//! Events in and out of the log: golden bytes of every version, round trips, and hostile bytes.
+//! Tests of event encoding: golden bytes of every version, round trips, and hostile bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use citycode_wire::proto::events::{v1, v2};
 use proptest::prelude::*;
 use prost::Message as _;
 
-/// [`event::decode`] of bytes that a test made.
+/// [`event::decode`] for bytes of a test.
 fn decode(type_name: &str, version: u16, payload: &[u8]) -> Result<Event, DecodeEventError> {
     event::decode(type_name, version, &Bytes::copy_from_slice(payload))
 }
@@ -209,7 +209,7 @@ fn list_events() -> [Named; 4] {
             "IndexBlockLeased.v1",
             Event::IndexBlockLeased(IndexBlockLeased {
                 list: ListId(0x0142_9a31),
-                // What version 1 left to the name: partition 01, kind 4, window 29a3.
+                // The facts that the version 1 name encodes: partition 01, kind 4, window 29a3.
                 facts: ListFacts {
                     partition: 1,
                     kind: CodeKind::new(4).expect("a kind"),
@@ -268,7 +268,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn golden_bytes_of_every_version_read_as_they_were_written() {
+fn golden_bytes_of_every_version_decode_to_their_events() {
     let events = golden_events();
     for (name, event) in &events {
         let path = golden_folder().join(format!("{name}.hex"));
@@ -279,7 +279,7 @@ fn golden_bytes_of_every_version_read_as_they_were_written() {
         assert_eq!(decode(event.type_name(), version, &bytes).as_ref(), Ok(event), "{name}");
         assert_eq!(encode(event), (event.type_name(), version, bytes), "{name}");
     }
-    // A golden file is never taken away, nor left without a test.
+    // A golden file is never removed, and each has a test.
     let files = fs::read_dir(golden_folder())
         .expect("the folder of golden files")
         .count();
@@ -287,7 +287,7 @@ fn golden_bytes_of_every_version_read_as_they_were_written() {
 }
 
 #[test]
-fn types_and_versions_that_are_not_known_stop_the_reader() {
+fn unknown_types_and_versions_are_errors() {
     assert_eq!(
         decode("CodeBlessed", 1, &[]),
         Err(DecodeEventError::UnknownType {
@@ -312,7 +312,7 @@ fn types_and_versions_that_are_not_known_stop_the_reader() {
 }
 
 #[test]
-fn a_lease_of_version_2_has_a_name_that_says_nothing_and_parts_in_their_range() {
+fn a_version_2_lease_has_a_version_2_name_and_fields_in_range() {
     let lease = |list: u32, partition: u32, kind: u32| {
         v2::IndexBlockLeased {
             list,
@@ -337,7 +337,7 @@ fn a_lease_of_version_2_has_a_name_that_says_nothing_and_parts_in_their_range() 
             other => panic!("{expected}: {other:?}"),
         }
     }
-    // A name of version 2 in a lease that does not say what it holds.
+    // A version 2 name in a lease that does not record what the list contains.
     let nameless = v1::IndexBlockLeased {
         list: 0x5a0c_3e91,
         first_index: 0,
@@ -353,10 +353,10 @@ fn a_lease_of_version_2_has_a_name_that_says_nothing_and_parts_in_their_range() 
 #[test]
 fn fields_out_of_range_are_named() {
     let cases: [(&str, &str, &str); 9] = [
-        // Field 1 of 2 bytes.
+        // Field 1 has 2 bytes.
         ("HolderRegistered", "0a020102", "holder"),
         ("HolderRegistered", "", "holder"),
-        // Kind 16; kind absent; guardian of 1 byte.
+        // Kind 16; no kind; a guardian of 1 byte.
         (
             "CodeReportedLost",
             "0a110810 1a08 0101010101010101 2501000000",
@@ -382,10 +382,10 @@ fn fields_out_of_range_are_named() {
 }
 
 #[test]
-fn parts_that_a_version_does_not_have_stop_the_reader() {
+fn parts_that_a_version_does_not_have_are_errors() {
     for event in golden_events().values() {
         let (type_name, version, payload) = encode(event);
-        // A field 15 that no message has; the message's own bytes twice, so that its fields are repeated.
+        // A field 15 that no message has; the message's bytes twice, so that its fields are repeated.
         let unknown = [payload.as_slice(), &[0x78, 0x01]].concat();
         let repeated = [payload.as_slice(), payload.as_slice()].concat();
         assert_eq!(
@@ -397,7 +397,7 @@ fn parts_that_a_version_does_not_have_stop_the_reader() {
 }
 
 #[test]
-fn cut_bytes_are_never_taken_for_the_whole_and_flipped_bits_never_panic() {
+fn truncated_bytes_are_refused_and_flipped_bits_never_panic() {
     for event in golden_events().values() {
         let (type_name, version, payload) = encode(event);
         for length in 0..payload.len() {
@@ -423,7 +423,7 @@ prop_compose! {
     }
 }
 
-/// Of a list of version 1, whose name says what it holds, or of version 2.
+/// A lease of a version 1 list, whose name encodes what it contains, or of a version 2 list.
 fn any_lease() -> impl Strategy<Value = IndexBlockLeased> {
     let block = (0..=u32::MAX - 4_096, 1u32..=4_096);
     let facts = (any::<u8>(), 1u8..=15, any::<i64>());
@@ -541,7 +541,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The event as a projection gets it.
+/// The event as a projection decodes it.
 fn without_sealed(mut event: Event) -> Event {
     match &mut event {
         Event::CodeIssued(event) => event.sealed_token = Sealed::default(),
@@ -557,7 +557,7 @@ fn without_sealed(mut event: Event) -> Event {
 
 proptest! {
     #[test]
-    fn every_event_comes_back_as_it_went(event in any_event()) {
+    fn every_event_round_trips(event in any_event()) {
         let (type_name, version, payload) = encode(&event);
         prop_assert_eq!(type_name, event.type_name());
         let projected = decode_for_projection(type_name, version, &payload);
@@ -565,7 +565,7 @@ proptest! {
         prop_assert_eq!(projected, Ok(without_sealed(event)));
     }
 
-    /// What is accepted is canonical: written anew it is the same bytes.
+    /// Accepted bytes are canonical: encoding the event again yields the same bytes.
     #[test]
     fn any_bytes_are_refused_or_are_an_event(
         like in any_event(),

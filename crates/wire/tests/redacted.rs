@@ -1,5 +1,5 @@
-//! Nothing personal stands in `Debug` (R28): every message with a field whose comment says "personal" shows its
-//! name and nothing else.
+//! `Debug` shows no personal data (R28): every message with a field whose comment says "personal" shows only
+//! its name.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
 }
 
 #[test]
-fn r28_a_marked_number_is_in_no_debug_around_it_either() {
+fn r28_an_id_number_is_not_in_the_debug_of_any_enclosing_message() {
     const MARK: &str = "11010519491231002X";
     let row = issuer::v1::ImportRequest {
         part: Some(issuer::v1::import_request::Part::Row(issuer::v1::ImportRow {

@@ -11,7 +11,7 @@ use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::HolderState;
-use citycode_domain::lifecycle::issue_code::{self, CodeBirth, IssueCode, IssueDraw, PersonFacts};
+use citycode_domain::lifecycle::issue_code::{self, IssueCode, IssueDraw, PersonFacts, UnsignedCode};
 use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Decide, Executed};
@@ -165,7 +165,7 @@ impl Decide for Birth<'_> {
 }
 
 impl Birth<'_> {
-    fn sign_and_seal(&self, birth: CodeBirth) -> Result<(CodeIssued, String), Problem> {
+    fn sign_and_seal(&self, birth: UnsignedCode) -> Result<(CodeIssued, String), Problem> {
         let (issuer, desk) = (self.issuer, &self.issuer.desk);
         let code = birth.code;
         let key = issuer.keys.signing_at(birth.issued_at);

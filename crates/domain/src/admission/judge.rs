@@ -1,4 +1,4 @@
-//! The rules R18–R25 in the order of R23.
+//! Judges a scan by the rules R18–R25, in the order of R23.
 
 use super::verdict::{Reason, Verdict};
 use crate::claims::CodeClaims;
@@ -7,66 +7,67 @@ use crate::standing::Standing;
 use crate::status::{Death, Life, Status};
 use crate::time::Timestamp;
 
-/// What the phone's proof was found to be (R16), checked before judging.
+/// The result of checking the phone's proof (R16), which happens before judging.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProofState {
-    /// None was shown, or the code is bound to no phone.
+    /// No proof was shown, or the code is not bound to a phone.
     Absent,
-    /// Signed by another key than the code's, or not well formed.
+    /// The proof is malformed, or another key than the code's signed it.
     BadSignature,
-    /// Signed rightly, but too old or too far ahead.
+    /// The signature is valid, but the proof is too old or too far in the future.
     Stale,
-    /// Signed rightly and just now.
+    /// The signature is valid and the proof is recent.
     Fresh,
 }
 
-/// What the check of an ID card against the code's commitment gave (R19).
+/// The result of checking an ID card against the code's commitment (R19).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IdCheck {
     /// No card was read.
     None,
     /// The card belongs to the code's holder.
     Match,
-    /// It does not.
+    /// The card belongs to somebody else.
     Mismatch,
 }
 
-/// How much of the log a verdict rests on, and how old that is.
+/// How much of the log a verdict is based on, and how old that knowledge is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Knowledge {
-    /// Milliseconds since the knowledge was known to be complete, on the verifier's monotonic clock.
+    /// Milliseconds since the knowledge was last proved complete, on the verifier's monotonic clock.
     pub age_ms: u64,
-    /// Every code issued before this instant is known. One issued in this very second or later may just not have
-    /// arrived (R24): times are whole seconds, so the second in which the knowledge ends is known in part only.
+    /// Every code issued before this instant is known. A code issued in this very second or later may not have
+    /// arrived yet (R24): times are whole seconds, so the second in which the knowledge ends is only partly
+    /// known.
     pub reaches: Timestamp,
-    /// Whether the wall clock can be trusted (it did not jump back).
+    /// Whether the wall clock can be trusted (it has not jumped back).
     pub clock_trusted: bool,
-    /// Whether the whole log is followed, claim for claim; a gate that has only lists cannot tell a forgery
-    /// by a compromised key from a code that it has not heard of (R25).
+    /// Whether the whole log is followed, including the digests of claims. A gate that has only status lists
+    /// cannot distinguish a forgery made with a compromised key from a code that has not reached it yet (R25).
     pub whole_log: bool,
-    /// Whether the key that signed is marked compromised.
+    /// Whether the signing key is marked compromised.
     pub key_compromised: bool,
 }
 
-/// Everything that one verdict rests on.
+/// Everything that one verdict is based on.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// The token's claims, its signature checked.
+    /// The token's claims; the signature has been checked.
     pub claims: &'a CodeClaims,
-    /// The policy of its kind.
+    /// The policy of the code's kind.
     pub kind: &'a KindPolicy,
-    /// What the projection says.
+    /// The code's status in the projection.
     pub status: Status,
-    /// What the phone's proof was found to be.
+    /// The result of checking the phone's proof.
     pub proof: ProofState,
-    /// What the ID card was found to be.
+    /// The result of checking the ID card.
     pub id_check: IdCheck,
 }
 
-/// What a place answers to the resident ID card itself (no code shown).
+/// The evidence for a resident ID card shown on its own, without a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IdCardEvidence {
-    /// Standing of the card's holder; a person unknown to the city counts as green (R21).
+    /// Standing of the card's holder; a person who is not registered counts as green (R21).
     pub standing: Standing,
 }
 
@@ -117,15 +118,16 @@ fn first_reason(evidence: &Evidence<'_>, place: &PlacePolicy, knowledge: &Knowle
         return reason;
     }
     match (acceptance, evidence.id_check) {
-        // A card that was read and is another person's refuses wherever the code can tell (R19).
+        // A card that was read and belongs to somebody else is a refusal at every place, whether or not it asks
+        // for a card (R19).
         (_, IdCheck::Mismatch) => Reason::IdMismatch,
         (Acceptance::AfterIdCheck, IdCheck::None) => Reason::IdCheckRequired,
         (Acceptance::AfterIdCheck, IdCheck::Match) | (Acceptance::Admit, _) => Reason::Ok,
     }
 }
 
-/// The standing of a living code, or the first reason why it is none: dead as far as known, then whether the
-/// knowledge suffices to say more, then unknown, then held.
+/// Returns the standing of a valid code, or the first reason why it is not valid. The order is: known to be
+/// dead, knowledge too old, unknown, on hold.
 fn known_life(
     status: Status,
     place: &PlacePolicy,

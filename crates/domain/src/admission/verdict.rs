@@ -1,19 +1,19 @@
-//! The words of an answer.
+//! Decisions, reasons and verdicts, with their names in the API.
 
-/// What the place does.
+/// What the place does with the person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Decision {
-    /// Lets the person through.
+    /// Admits the person.
     Admit,
-    /// Lets the person through once staff have checked the ID card.
+    /// Admits the person after staff have checked the ID card.
     AdmitAfterIdCheck,
-    /// Does not.
+    /// Refuses the person.
     Refuse,
-    /// Does not know, and says so; never looks like valid (R24).
+    /// Cannot decide, and says so. It must never be displayed as valid (R24).
     CannotCheck,
 }
 
-/// Why. The order is that of R23: the first that speaks is reported.
+/// The reason for a decision. The order is that of R23: the first reason that applies is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[expect(
     missing_docs,
@@ -42,12 +42,12 @@ pub enum Reason {
     Ok,
 }
 
-/// The answer to a scan.
+/// The result of judging a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Verdict {
     /// What the place does.
     pub decision: Decision,
-    /// Why.
+    /// The reason for it.
     pub reason: Reason,
 }
 
@@ -55,7 +55,7 @@ impl Decision {
     /// Every decision.
     pub const ALL: [Self; 4] = [Self::Admit, Self::AdmitAfterIdCheck, Self::Refuse, Self::CannotCheck];
 
-    /// The word that stands in answers.
+    /// The name in API responses.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl Reason {
         Self::Ok,
     ];
 
-    /// The word that stands in answers.
+    /// The name in API responses.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Reason {
         }
     }
 
-    /// The verdict that this reason leads to.
+    /// The verdict that follows from this reason.
     #[must_use]
     pub const fn verdict(self) -> Verdict {
         let decision = match self {

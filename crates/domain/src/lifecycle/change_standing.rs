@@ -1,4 +1,4 @@
-//! The health authority's word reaches, in one event, every valid code of the holder (R21).
+//! A change of standing by the health authority applies to every valid code of the holder, in one event (R21).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use crate::event::{Event, Sealed, StandingChanged};
 use crate::standing::Standing;
 use crate::time::Timestamp;
 
-/// Decides a change of standing; nothing where it is what it was.
+/// Decides a change of standing; returns no events if the standing is already that.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`].

@@ -1,4 +1,4 @@
-//! Forgetting a person: first every code dies in the log, then the vault destroys what leads to the person (R28).
+//! Erasing a person: every code ends in the log, then the vault destroys what identifies the person (R28).
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -6,10 +6,10 @@ use crate::ids::HolderId;
 use crate::policy::{GuardianPolicy, KindPolicy};
 use crate::time::Timestamp;
 
-/// The slot on which `guardian` (or, without one, the holder) acts in a kind, if the right is there.
+/// Returns the slot on which `guardian` (or, if `None`, the holder) may act in a kind.
 ///
 /// # Errors
-/// The [`Refusal`] that names the right that is missing.
+/// The [`Refusal`] that names the missing right.
 pub fn slot_for(
     state: &HolderState,
     kind: &KindPolicy,

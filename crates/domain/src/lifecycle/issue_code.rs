@@ -1,4 +1,4 @@
-//! Issuing a code, or a new one in the place of a valid one (R3–R5, R7–R13, R16, R21, R22).
+//! Issuing a code, or replacing a valid one (R3–R5, R7–R13, R16, R21, R22).
 
 use jiff::civil::Date;
 
@@ -9,23 +9,23 @@ use crate::policy::{ChannelAct, ChannelPolicy, EligibilityRule, KindPolicy};
 use crate::standing::Standing;
 use crate::time::{Timestamp, full_years};
 
-/// What is asked.
+/// The command.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueCode<'a> {
     /// The kind.
     pub kind: &'a KindPolicy,
-    /// Where it is asked.
+    /// The channel at which it is requested.
     pub channel: &'a ChannelPolicy,
-    /// The family member who asks, if not the holder.
+    /// The family member who requests it; `None` for the holder.
     pub guardian: Option<HolderId>,
-    /// What eligibility is judged on.
+    /// The facts on which eligibility is decided.
     pub person: PersonFacts,
 }
 
-/// What eligibility is judged on (R12), from the vault and the channel's attestation.
+/// The facts on which eligibility is decided (R12), from the vault and the channel's attestation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PersonFacts {
-    /// From the ID number.
+    /// The birth date in the ID number.
     pub birth_date: Date,
     /// The local date of `now` in the policy's time zone.
     pub today: Date,
@@ -35,47 +35,48 @@ pub struct PersonFacts {
     pub group: bool,
 }
 
-/// The random draws and the lease of one issue, made before the decision.
+/// The random draws and the leased index of one issue, made before the decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IssueDraw {
     /// The new code's id.
     pub code_id: CodeId,
-    /// Its place in a status list, of this kind and expiry.
+    /// Its place in a status list of this kind and expiry window.
     pub status: StatusRef,
 }
 
-/// A code that may be born: everything but the signed token.
+/// A code that was decided but whose token is not signed yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CodeBirth {
-    /// The newborn.
+pub struct UnsignedCode {
+    /// The new code.
     pub code: CodeRef,
-    /// Valid from.
+    /// Start of validity, inclusive.
     pub issued_at: Timestamp,
-    /// Dead from.
+    /// Expiry, exclusive.
     pub expires_at: Timestamp,
-    /// The valid code that dies by it.
+    /// The valid code that this one replaces.
     pub supersedes: Option<CodeRef>,
     standing: Standing,
     ground: EligibilityGround,
     acting_guardian: Option<HolderId>,
 }
 
-/// A granted issue, before the draws: which slot, and until when. Draws need the expiry (the list's window).
+/// A granted issue before the draws: slot and validity. The draws need the expiry, which selects the status
+/// list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grant {
     /// The slot.
     pub slot: Slot,
-    /// Valid from.
+    /// Start of validity, inclusive.
     pub issued_at: Timestamp,
-    /// Dead from.
+    /// Expiry, exclusive.
     pub expires_at: Timestamp,
     ground: EligibilityGround,
 }
 
-/// Judges the request without drawing anything, so that a refusal spends no index.
+/// Checks the request before anything is drawn, so that a refusal uses up no index.
 ///
 /// # Errors
-/// The first [`Refusal`] that speaks.
+/// The first [`Refusal`] that applies.
 pub fn grant(state: &HolderState, command: &IssueCode<'_>, now: Timestamp) -> Result<Grant, Refusal> {
     if !state.is_known() {
         return Err(Refusal::NotRegistered);
@@ -103,7 +104,7 @@ pub fn grant(state: &HolderState, command: &IssueCode<'_>, now: Timestamp) -> Re
     })
 }
 
-/// Decides the issue with its draws.
+/// Decides the issue, given its draws.
 ///
 /// # Errors
 /// As [`grant`].
@@ -112,9 +113,9 @@ pub fn decide(
     command: &IssueCode<'_>,
     draw: IssueDraw,
     now: Timestamp,
-) -> Result<CodeBirth, Refusal> {
+) -> Result<UnsignedCode, Refusal> {
     let grant = grant(state, command, now)?;
-    Ok(CodeBirth {
+    Ok(UnsignedCode {
         code: CodeRef {
             slot: grant.slot,
             code_id: draw.code_id,
@@ -129,8 +130,8 @@ pub fn decide(
     })
 }
 
-impl CodeBirth {
-    /// The event of the birth, once the token has been signed and sealed.
+impl UnsignedCode {
+    /// Builds the event, after the token was signed and sealed.
     #[must_use]
     pub fn into_event(self, key_id: KeyId, claims_digest: ClaimsDigest, sealed_token: Sealed) -> CodeIssued {
         CodeIssued {

@@ -1,5 +1,6 @@
-//! An officer's hold (R22): while it stands the code refuses, and the kind can be neither issued, reissued nor
-//! reprinted, only reported lost. The hold is on the slot, so that losing the held code is no way around it.
+//! An officer's hold (R22): during a hold the code is refused, and the kind can be neither issued, reissued nor
+//! reprinted, only reported lost. The hold is on the slot, so that reporting the held code lost does not
+//! circumvent it.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use super::{HolderState, Refusal};
 use crate::event::{CodeReinstated, CodeSuspended, Event, Sealed, Slot};
 use crate::time::Timestamp;
 
-/// Decides a hold; nothing where it already stands.
+/// Decides a hold; returns no events if the slot is already on hold.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`].
@@ -26,10 +27,10 @@ pub fn decide_suspend(state: &HolderState, slot: Slot, reason: Sealed, now: Time
     })])
 }
 
-/// Decides to lift a hold; nothing where a valid code is not held.
+/// Decides to lift a hold; returns no events if a valid code is not on hold.
 ///
 /// # Errors
-/// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`] where there is neither a hold nor a valid code.
+/// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`] if there is neither a hold nor a valid code.
 pub fn decide_reinstate(
     state: &HolderState,
     slot: Slot,

@@ -1,4 +1,4 @@
-//! A resident becomes known. Registering again changes nothing (R3).
+//! Registering a resident. Registering again changes nothing (R3).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use super::HolderState;
 use crate::event::{Event, HolderRegistered};
 use crate::ids::HolderId;
 
-/// The events of registering: one the first time, none after.
+/// Decides a registration: one event the first time, none afterwards.
 #[must_use]
 pub fn decide(state: &HolderState, holder: HolderId) -> Vec<Event> {
     if state.registered {

@@ -8,7 +8,7 @@ use crate::event::{Event, RelationshipEnded, RelationshipRecorded};
 use crate::ids::HolderId;
 use crate::time::Timestamp;
 
-/// Records that `guardian` may act for `dependent`; nothing where it already stands.
+/// Decides to record that `guardian` may act for `dependent`; returns no events if that is already recorded.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::OwnGuardian`], [`Refusal::TooMany`].
@@ -28,7 +28,7 @@ pub fn decide_record(state: &HolderState, dependent: HolderId, guardian: HolderI
     Ok(vec![Event::RelationshipRecorded(RelationshipRecorded { guardian })])
 }
 
-/// Ends the relationship and kills the codes that rest on it.
+/// Decides to end the relationship and the codes that depend on it.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::RelationshipUnknown`].

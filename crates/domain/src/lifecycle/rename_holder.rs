@@ -1,4 +1,4 @@
-//! A person's name is corrected. Codes stay as they are: a token holds no name.
+//! Correcting a person's name. Codes stay as they are: a token contains no name.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use super::{HolderState, Refusal};
 use crate::event::{Event, HolderRenamed, Sealed};
 use crate::ids::NameChangeId;
 
-/// Decides a correction; the new name stands in the vault under `change`, `reason` is already sealed.
+/// Decides a correction. The vault already has the new name under `change`, and `reason` is already sealed.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`].

@@ -1,4 +1,4 @@
-//! A loss report kills every print; it needs the person, not the code (R14, R15).
+//! A loss report ends every print of the code. It needs the person, not the code (R14, R15).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,10 +9,10 @@ use crate::ids::HolderId;
 use crate::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use crate::time::Timestamp;
 
-/// Decides a loss report. A held code can be reported lost too; the hold on the kind stays (R22).
+/// Decides a loss report. A code on hold can be reported lost too; the hold on the kind stays (R22).
 ///
 /// # Errors
-/// The first [`Refusal`] that speaks.
+/// The first [`Refusal`] that applies.
 pub fn decide(
     state: &HolderState,
     kind: &KindPolicy,

@@ -1,14 +1,14 @@
-//! Reprinting returns the very same code (R6). It is a read: no event, no new expiry.
+//! A reprint returns the same code (R6). It only reads: there is no event and no new expiry.
 
 use super::{HolderState, Refusal, SlotState, guardian_right};
 use crate::ids::HolderId;
 use crate::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use crate::time::Timestamp;
 
-/// The code to print again.
+/// Returns the code to print again.
 ///
 /// # Errors
-/// The first [`Refusal`] that speaks; [`Refusal::OnHold`] while the kind is held (R22).
+/// The first [`Refusal`] that applies; [`Refusal::OnHold`] while the kind is on hold (R22).
 pub fn decide<'a>(
     state: &'a HolderState,
     kind: &KindPolicy,

@@ -1,4 +1,4 @@
-//! An officer revokes a code: dead for good (R22). A hold on it ends with it; the kind may be issued anew.
+//! An officer revokes a code permanently (R22). Its hold ends with it; the kind may be issued again.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use super::{HolderState, Refusal};
 use crate::event::{CodeRevoked, Event, Sealed, Slot};
 use crate::time::Timestamp;
 
-/// Decides a revocation; `reason` is the officer's, already sealed.
+/// Decides a revocation; `reason` is the officer's reason, already sealed.
 ///
 /// # Errors
 /// [`Refusal::NotRegistered`], [`Refusal::NoValidCode`].

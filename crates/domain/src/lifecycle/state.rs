@@ -8,31 +8,32 @@ use crate::standing::Standing;
 use crate::status::Death;
 use crate::time::Timestamp;
 
-/// Everything that decisions about one holder rest on.
+/// Everything that a decision about one holder is based on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HolderState {
     /// Whether the holder was ever registered.
     pub registered: bool,
-    /// Whether the holder was erased; for good.
+    /// Whether the holder was erased; this is permanent.
     pub erased: bool,
-    /// The health authority's word.
+    /// The standing that the health authority set.
     pub standing: Standing,
-    /// One entry for each slot that ever had a code, in the order of first issue.
+    /// One entry for each slot that has ever had a code, in the order of first issue.
     pub slots: Vec<SlotState>,
-    /// Who may act for the holder, in the order of recording.
+    /// The persons who may act for the holder, in the order of recording.
     pub guardians: Vec<HolderId>,
-    /// When the last event was decided; no later decision stands before it.
+    /// The time of the last decision; later decisions must not have an earlier time.
     pub last_decided_at: Timestamp,
 }
 
-/// What is known of one slot.
+/// The state of one slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotState {
-    /// Which slot.
+    /// The slot.
     pub slot: Slot,
-    /// The last code issued there, dead or alive.
+    /// The last code issued in the slot, valid or not.
     pub code: HeldCode,
-    /// An officer's hold. It outlives the code: losing a held code frees nothing (R22).
+    /// Whether an officer put the slot on hold. The hold outlasts the code: reporting a held code lost does not
+    /// lift it (R22).
     pub held: bool,
 }
 
@@ -41,20 +42,20 @@ pub struct SlotState {
 pub struct HeldCode {
     /// The code.
     pub code_id: CodeId,
-    /// Where its status stands.
+    /// The code's place in a status list.
     pub status: StatusRef,
-    /// Valid from.
+    /// Start of validity, inclusive.
     pub issued_at: Timestamp,
-    /// Dead from.
+    /// Expiry, exclusive.
     pub expires_at: Timestamp,
-    /// Where the log has its `CodeIssued`, from which a reprint takes the token (R6).
+    /// Position of its `CodeIssued` in the log, from which a reprint reads the token (R6).
     pub issued_position: CommitPosition,
-    /// How it died, if it did before its time.
+    /// Why it ended before its expiry; `None` if it has not.
     pub death: Option<Death>,
 }
 
 impl SlotState {
-    /// The code as events name it.
+    /// The code as events refer to it.
     #[must_use]
     pub fn code_ref(&self) -> CodeRef {
         CodeRef {
@@ -64,13 +65,13 @@ impl SlotState {
         }
     }
 
-    /// Whether the code is neither dead nor expired at `now`; a held one still counts.
+    /// Whether the code has neither ended nor expired at `now`; a code on hold counts as alive.
     #[must_use]
     pub fn is_alive(&self, now: Timestamp) -> bool {
         self.code.death.is_none() && now < self.code.expires_at
     }
 
-    /// Whether the code would admit at `now` as far as the holder's own state goes.
+    /// Whether the code is alive and not on hold at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.is_alive(now) && !self.held
@@ -84,30 +85,30 @@ impl HolderState {
         self.registered && !self.erased
     }
 
-    /// What is known of a slot.
+    /// The state of a slot, if it has ever had a code.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> Option<&SlotState> {
         self.slots.iter().find(|state| state.slot == slot)
     }
 
-    /// The slot's code where it is neither dead nor expired at `now`.
+    /// The slot's code, if it has neither ended nor expired at `now`.
     #[must_use]
     pub fn alive(&self, slot: Slot, now: Timestamp) -> Option<&SlotState> {
         self.slot(slot).filter(|state| state.is_alive(now))
     }
 
-    /// Every code that is neither dead nor expired at `now`.
+    /// Every code that has neither ended nor expired at `now`.
     pub fn all_alive(&self, now: Timestamp) -> impl Iterator<Item = &SlotState> {
         self.slots.iter().filter(move |state| state.is_alive(now))
     }
 
-    /// Whether this guardian's relationship is recorded.
+    /// Whether a relationship with this guardian is recorded.
     #[must_use]
     pub fn has_guardian(&self, guardian: HolderId) -> bool {
         self.guardians.contains(&guardian)
     }
 
-    /// Moves the state by one event of the holder's stream.
+    /// Applies one event of the holder's stream.
     ///
     /// `position` is that of the event's commit and `decided_at` the commit's time. Events of other streams
     /// (leases, keys) change nothing.
@@ -138,7 +139,7 @@ impl HolderState {
                 self.guardians.clear();
                 self.kill(&erased.codes, Death::Revoked);
             }
-            // The vault keeps names.
+            // Only the vault stores names.
             Event::HolderRenamed(_)
             | Event::IndexBlockLeased(_)
             | Event::IndexRangeRevoked(_)

@@ -1,4 +1,4 @@
-//! R18–R25: what a place answers, and in which order.
+//! R18–R25: verdicts, and the order of their reasons.
 
 use citycode_domain::admission::{
     Decision, Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, judge, judge_id_card,
@@ -9,9 +9,9 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
 
-use crate::life::{DAY, Holder, START, claims, fresh};
+use crate::holder::{DAY, Holder, START, claims, fresh};
 
-/// A scan in which every reason can speak: a kind with a proof, at a place that asks for the ID card.
+/// A scan in which every reason can occur: a kind with a proof, at a place that asks for the ID card.
 #[derive(Clone)]
 struct Scene {
     claims: CodeClaims,
@@ -24,7 +24,7 @@ struct Scene {
     now: Timestamp,
 }
 
-/// What a reason needs changed; two that change the same thing cannot speak at once.
+/// The part of a scene that a reason depends on; two reasons of the same part cannot occur together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     Proof,
@@ -84,11 +84,11 @@ impl Scene {
     }
 }
 
-/// A reason, the part of the scene that it rests on, and what makes it speak.
-type Speaker = (Reason, Part, fn(&mut Scene));
+/// A reason, the part of the scene that it depends on, and the change that triggers it.
+type Trigger = (Reason, Part, fn(&mut Scene));
 
-/// Every reason of R23 that judging can give, in its order, and what makes it speak.
-fn speakers() -> Vec<Speaker> {
+/// Every reason of R23 that `judge` can return, in the order of R23, with the change that triggers it.
+fn triggers() -> Vec<Trigger> {
     vec![
         (Reason::BadSignature, Part::Proof, |s| {
             s.proof = ProofState::BadSignature
@@ -123,27 +123,27 @@ fn speakers() -> Vec<Speaker> {
 }
 
 #[test]
-fn r23_each_reason_speaks_alone() {
+fn r23_each_reason_is_reported_when_it_applies_alone() {
     assert_eq!(Scene::good().judge().reason, Reason::Ok);
-    for (reason, _, speak) in speakers() {
+    for (reason, _, trigger) in triggers() {
         let mut scene = Scene::good();
-        speak(&mut scene);
+        trigger(&mut scene);
         assert_eq!(scene.judge().reason, reason);
     }
 }
 
 #[test]
-fn r23_of_every_two_that_speak_at_once_the_earlier_is_reported() {
-    let speakers = speakers();
+fn r23_of_every_two_reasons_that_apply_the_earlier_is_reported() {
+    let triggers = triggers();
     let mut pairs = 0;
-    for (i, (earlier, part, speak)) in speakers.iter().enumerate() {
-        for (later, other_part, also) in &speakers[i + 1..] {
+    for (i, (earlier, part, trigger)) in triggers.iter().enumerate() {
+        for (later, other_part, also) in &triggers[i + 1..] {
             if part == other_part {
                 continue;
             }
             for swapped in [false, true] {
                 let mut scene = Scene::good();
-                let (first, second) = if swapped { (also, speak) } else { (speak, also) };
+                let (first, second) = if swapped { (also, trigger) } else { (trigger, also) };
                 first(&mut scene);
                 second(&mut scene);
                 assert_eq!(scene.judge().reason, *earlier, "{earlier:?} before {later:?}");
@@ -151,13 +151,13 @@ fn r23_of_every_two_that_speak_at_once_the_earlier_is_reported() {
             pairs += 1;
         }
     }
-    // 17 * 16 / 2 = 136 pairs, less those of one part: 3 of proofs, 1 of time, 10 of life, 1 of standing, 1 of card.
+    // 17 * 16 / 2 = 136 pairs, minus the pairs of one part: 3 of proof, 1 of time, 10 of life, 1 of standing, 1 of card.
     assert_eq!(pairs, 136 - 16);
 }
 
 #[test]
-fn r23_the_names_stand_in_the_order_of_the_rule() {
-    let of_judging: Vec<Reason> = speakers().iter().map(|(reason, ..)| *reason).collect();
+fn r23_reasons_are_declared_in_the_order_of_the_rule() {
+    let of_judging: Vec<Reason> = triggers().iter().map(|(reason, ..)| *reason).collect();
     let in_order: Vec<Reason> = Reason::ALL
         .into_iter()
         .filter(|reason| of_judging.contains(reason))
@@ -227,9 +227,9 @@ fn r19_a_card_of_someone_else_refuses_where_none_was_asked_for() {
 }
 
 #[test]
-fn the_table_of_places_and_kinds_holds() {
-    let mut holder = Holder::with_guardian(crate::life::MOTHER);
-    let guardian = Some(crate::life::MOTHER);
+fn places_accept_kinds_as_in_the_table_of_the_rules() {
+    let mut holder = Holder::with_guardian(crate::holder::MOTHER);
+    let guardian = Some(crate::holder::MOTHER);
     let codes = [
         holder.issue("live"),
         holder.issue_for("family", "app", guardian).expect("issued"),
@@ -267,7 +267,7 @@ fn r16_a_phone_code_without_a_fresh_proof_refuses_and_others_need_none() {
 }
 
 #[test]
-fn r21_standing_holds_for_the_id_card_too() {
+fn r21_standing_applies_to_the_id_card_too() {
     let holder = Holder::new();
     let at = |place: &str, standing| {
         let place = holder.policy.place(place).expect("a place");
@@ -329,17 +329,17 @@ fn r24_each_place_has_its_own_limit_to_the_millisecond() {
         assert_eq!(
             decide(u64::MAX, dead),
             Decision::Refuse,
-            "known to be dead stays dead: {place}"
+            "a code that is known to be dead stays dead: {place}"
         );
     }
 }
 
 #[test]
-fn r24_a_token_issued_after_the_knowledge_ends_is_not_unknown() {
+fn r24_a_token_issued_after_the_end_of_the_knowledge_is_not_unknown() {
     let mut scene = Scene::good();
     scene.status = Status::NeverIssued;
     for (reaches, reason) in [
-        // In the second of issue the knowledge may end before the issue: times are whole seconds.
+        // The knowledge may end in the same second as the issue but before it, because times are whole seconds.
         (START.plus_seconds(-1), Reason::TooStale),
         (START, Reason::TooStale),
         (START.plus_seconds(1), Reason::UnknownCode),
@@ -351,7 +351,7 @@ fn r24_a_token_issued_after_the_knowledge_ends_is_not_unknown() {
 }
 
 #[test]
-fn r25_other_claims_than_the_log_has_are_unknown_however_new() {
+fn r25_claims_that_differ_from_the_log_are_unknown_however_new() {
     let mut scene = Scene::good();
     scene.status = Status::OtherClaims;
     scene.knowledge.reaches = START.plus_seconds(-100);
@@ -360,13 +360,13 @@ fn r25_other_claims_than_the_log_has_are_unknown_however_new() {
 }
 
 #[test]
-fn r25_with_a_compromised_key_only_the_whole_log_can_tell() {
+fn r25_with_a_compromised_key_only_the_whole_log_is_sufficient() {
     let mut scene = Scene::good();
     scene.knowledge.key_compromised = true;
     assert_eq!(
         scene.judge().reason,
         Reason::Ok,
-        "the log knows the code claim for claim"
+        "the log contains the code with these claims"
     );
     scene.knowledge.whole_log = false;
     assert_eq!(scene.judge().decision, Decision::CannotCheck);

@@ -4,7 +4,7 @@ use citycode_domain::admission::{IdCheck, Reason};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::Refusal;
 
-use crate::life::{DAY, Holder};
+use crate::holder::{DAY, Holder};
 
 #[test]
 fn r22_a_held_code_refuses_until_it_is_reinstated() {
@@ -40,7 +40,7 @@ fn r22_while_held_the_kind_can_only_be_reported_lost() {
 }
 
 #[test]
-fn r22_losing_or_outliving_a_held_code_is_no_way_around_the_hold() {
+fn r22_loss_or_expiry_of_a_held_code_does_not_lift_the_hold() {
     for lost in [true, false] {
         let mut holder = Holder::new();
         let code = holder.issue("offline");
@@ -60,7 +60,7 @@ fn r22_losing_or_outliving_a_held_code_is_no_way_around_the_hold() {
         let [Event::CodeReinstated(freed)] = &events[..] else {
             panic!("one event: {events:?}");
         };
-        assert_eq!(freed.code, None, "no dead code lives again");
+        assert_eq!(freed.code, None, "a dead code does not become valid again");
         assert!(!holder.lives(&code));
         let new = holder.issue("offline");
         assert!(holder.lives(&new) && new.supersedes.is_none());

@@ -3,7 +3,7 @@
 use citycode_domain::admission::{IdCheck, Reason};
 use citycode_domain::lifecycle::{HolderState, Refusal};
 
-use crate::life::{DAY, FATHER, Holder, MOTHER};
+use crate::holder::{DAY, FATHER, Holder, MOTHER};
 
 #[test]
 fn r01_nothing_done_to_one_kind_changes_another() {
@@ -21,7 +21,7 @@ fn r01_nothing_done_to_one_kind_changes_another() {
 }
 
 #[test]
-fn r02_scanning_is_no_event_and_changes_nothing() {
+fn r02_scanning_appends_no_event_and_changes_nothing() {
     let mut holder = Holder::new();
     let sampling = holder.issue("sampling");
     let before = (holder.state.clone(), holder.log.len());
@@ -49,7 +49,7 @@ fn r03_family_codes_are_one_for_each_guardian() {
     let his = holder.issue_for("family", "app", Some(FATHER)).expect("issued");
     assert!(
         holder.lives(&hers) && holder.lives(&his),
-        "two parents do not kill each other's"
+        "the codes of two guardians are independent"
     );
     let hers_again = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
     assert_eq!(hers_again.supersedes, Some(hers.code));
@@ -57,14 +57,14 @@ fn r03_family_codes_are_one_for_each_guardian() {
 }
 
 #[test]
-fn r03_nobody_unknown_gets_a_code() {
+fn r03_an_unregistered_person_gets_no_code() {
     let mut holder = Holder::new();
     holder.state = HolderState::default();
     assert_eq!(holder.issue_for("live", "app", None), Err(Refusal::NotRegistered));
 }
 
 #[test]
-fn r04_one_event_kills_the_old_and_gives_life_to_the_new() {
+fn r04_one_event_ends_the_old_code_and_starts_the_new_one() {
     let mut holder = Holder::new();
     let old = holder.issue("sampling");
     let events = holder.log.len();

@@ -5,10 +5,10 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::{MAX_GUARDIANS, MAX_SLOTS, Refusal, relationship};
 
-use crate::life::{DAY, FATHER, Holder, MOTHER};
+use crate::holder::{DAY, FATHER, Holder, MOTHER};
 
 #[test]
-fn r16_enrolled_for_365_days_by_the_holder_only() {
+fn r16_a_live_code_is_valid_for_365_days_and_only_for_the_holder() {
     let mut holder = Holder::with_guardian(MOTHER);
     let code = holder.issue("live");
     assert_eq!(code.expires_at.seconds_since(code.issued_at), 365 * DAY);
@@ -17,7 +17,7 @@ fn r16_enrolled_for_365_days_by_the_holder_only() {
 }
 
 #[test]
-fn r17_a_family_code_rests_on_a_recorded_relationship() {
+fn r17_a_family_code_depends_on_a_recorded_relationship() {
     let mut holder = Holder::new();
     let ask = |holder: &mut Holder, guardian| holder.issue_for("family", "app", guardian).map(|_| ());
     assert_eq!(ask(&mut holder, None), Err(Refusal::GuardianNeeded));
@@ -28,7 +28,7 @@ fn r17_a_family_code_rests_on_a_recorded_relationship() {
 }
 
 #[test]
-fn r17_ending_the_relationship_kills_the_codes_that_rest_on_it_and_no_other() {
+fn r17_ending_the_relationship_ends_only_the_codes_that_depend_on_it() {
     let mut holder = Holder::with_guardian(MOTHER);
     holder.relate(FATHER).expect("recorded");
     let hers = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
@@ -61,7 +61,7 @@ fn r17_a_relationship_is_recorded_once_and_never_with_oneself() {
 }
 
 #[test]
-fn a_holder_whose_guardians_come_and_go_stays_bounded() {
+fn the_state_of_a_holder_whose_guardians_change_is_bounded() {
     let mut holder = Holder::new();
     for n in 0..MAX_SLOTS {
         let guardian = HolderId([u8::try_from(n).expect("small") + 10; 16]);

@@ -1,9 +1,9 @@
-//! The business rules, each proved on the pure core and the policy that ships. Given events, when a command, then events.
+//! Tests of the business rules on the pure domain with the shipped policy: given events, when a command, then events.
 
 mod admission;
+mod holder;
 mod holds;
 mod kinds;
-mod life;
 mod live_and_family;
 mod model;
 mod offline;

@@ -1,5 +1,5 @@
-//! Random lives against a reference model that is small and built otherwise: a plain list of every code ever, each
-//! with the span in which it lived. It knows nothing of slots' states, events or the policy type.
+//! Compares random sequences of commands with a small reference model that is built differently: a plain list of
+//! every code with the time in which it was valid. It does not use slot states, events or the policy type.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::{Life, Status};
 use proptest::prelude::*;
 
-use crate::life::{DAY, Holder};
+use crate::holder::{DAY, Holder};
 
-/// Names and terms by the rules' text, not by the policy file.
+/// Names and days of validity from the text of the rules, not from the policy file.
 const KINDS: [(&str, i64); 4] = [("live", 365), ("family", 365), ("sampling", 30), ("offline", 180)];
 const FAMILY: usize = 1;
 
 type Who = Option<u8>;
 
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Command {
     Issue(usize, Who),
     Lose(usize, Who),
     Reprint(usize, Who),
@@ -33,7 +33,7 @@ enum Act {
     Pass(i64),
 }
 
-fn acts() -> impl Strategy<Value = Act> {
+fn commands() -> impl Strategy<Value = Command> {
     let kind = 0..KINDS.len();
     let who = || prop_oneof![3 => Just(None), 4 => (0..3_u8).prop_map(Some)];
     let standing = prop_oneof![Just(Standing::Green), Just(Standing::Yellow), Just(Standing::Red)];
@@ -47,17 +47,17 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(365 * DAY)
     ];
     prop_oneof![
-        40 => (kind.clone(), who()).prop_map(|(k, w)| Act::Issue(k, w)),
-        10 => (kind.clone(), who()).prop_map(|(k, w)| Act::Lose(k, w)),
-        8 => (kind.clone(), who()).prop_map(|(k, w)| Act::Reprint(k, w)),
-        6 => (kind.clone(), who()).prop_map(|(k, w)| Act::Revoke(k, w)),
-        10 => (kind.clone(), who()).prop_map(|(k, w)| Act::Suspend(k, w)),
-        8 => (kind, who()).prop_map(|(k, w)| Act::Reinstate(k, w)),
-        12 => (0..3_u8).prop_map(Act::Relate),
-        4 => (0..3_u8).prop_map(Act::Unrelate),
-        8 => standing.prop_map(Act::Standing),
-        1 => any::<bool>().prop_map(Act::Erase),
-        12 => span.prop_map(Act::Pass),
+        40 => (kind.clone(), who()).prop_map(|(k, w)| Command::Issue(k, w)),
+        10 => (kind.clone(), who()).prop_map(|(k, w)| Command::Lose(k, w)),
+        8 => (kind.clone(), who()).prop_map(|(k, w)| Command::Reprint(k, w)),
+        6 => (kind.clone(), who()).prop_map(|(k, w)| Command::Revoke(k, w)),
+        10 => (kind.clone(), who()).prop_map(|(k, w)| Command::Suspend(k, w)),
+        8 => (kind, who()).prop_map(|(k, w)| Command::Reinstate(k, w)),
+        12 => (0..3_u8).prop_map(Command::Relate),
+        4 => (0..3_u8).prop_map(Command::Unrelate),
+        8 => standing.prop_map(Command::Standing),
+        1 => any::<bool>().prop_map(Command::Erase),
+        12 => span.prop_map(Command::Pass),
     ]
 }
 
@@ -93,7 +93,7 @@ impl Model {
         }
     }
 
-    /// Where this person acts in this kind, by R9, R13, R16 and R17.
+    /// The slot on which this person may command in this kind, by R9, R13, R16 and R17.
     fn place(&self, kind: usize, who: Who, now: i64) -> Result<(usize, Who), Refusal> {
         match (KINDS[kind].0, who) {
             ("family", None) => Err(Refusal::GuardianNeeded),
@@ -117,7 +117,7 @@ fn guardian(who: Who) -> Option<HolderId> {
     who.map(|who| HolderId([who + 1; 16]))
 }
 
-/// Every channel may do everything here: channels are no part of the model.
+/// A holder under a policy in which every channel allows everything: the model does not cover channels.
 fn holder() -> Holder {
     use citycode_domain::policy::ChannelAct::{Issue, Reissue, ReportLoss, Reprint};
     let mut holder = Holder::new();
@@ -133,7 +133,7 @@ fn holder() -> Holder {
 
 fn issue(real: &mut Holder, model: &mut Model, kind: usize, who: Who) {
     let now = real.now.0;
-    let born = real.issue_for(KINDS[kind].0, "app", guardian(who));
+    let issued = real.issue_for(KINDS[kind].0, "app", guardian(who));
     let expected = known(model)
         .and_then(|()| model.place(kind, who, now))
         .and_then(|place| {
@@ -143,17 +143,17 @@ fn issue(real: &mut Holder, model: &mut Model, kind: usize, who: Who) {
                 Ok(place)
             }
         });
-    assert_eq!(born.as_ref().map(|_| ()), expected.as_ref().map(|_| ()));
-    let (Ok(born), Ok(place)) = (born, expected) else {
+    assert_eq!(issued.as_ref().map(|_| ()), expected.as_ref().map(|_| ()));
+    let (Ok(issued), Ok(place)) = (issued, expected) else {
         return;
     };
-    // R4: exactly the code that lived there dies by it. R21: born with the standing.
-    assert_eq!(born.supersedes.map(|code| code.code_id), model.alive_at(place, now));
-    assert_eq!(born.standing, model.standing);
+    // R4: exactly the code that was valid there ends. R21: the new code has the holder's standing.
+    assert_eq!(issued.supersedes.map(|code| code.code_id), model.alive_at(place, now));
+    assert_eq!(issued.standing, model.standing);
     model.kill(|code| code.place == place);
     let until = now + KINDS[kind].1 * DAY;
     model.codes.push(ModelCode {
-        id: born.code.code_id,
+        id: issued.code.code_id,
         place,
         until,
         killed: false,
@@ -172,30 +172,30 @@ fn ids(codes: &[citycode_domain::event::CodeRef]) -> BTreeSet<CodeId> {
     codes.iter().map(|code| code.code_id).collect()
 }
 
-fn officer(real: &mut Holder, model: &mut Model, act: Act, place: (usize, Who)) {
+fn officer(real: &mut Holder, model: &mut Model, command: Command, place: (usize, Who)) {
     let now = real.now.0;
     let slot = real.slot(KINDS[place.0].0, guardian(place.1));
     let alive = model.alive_at(place, now);
     let held = model.holds.contains(&place);
-    let (done, expected) = match act {
-        Act::Revoke(..) => (real.revoke(slot), alive.map(|_| 1)),
-        Act::Suspend(..) => (real.suspend(slot), alive.map(|_| usize::from(!held))),
+    let (done, expected) = match command {
+        Command::Revoke(..) => (real.revoke(slot), alive.map(|_| 1)),
+        Command::Suspend(..) => (real.suspend(slot), alive.map(|_| usize::from(!held))),
         _ => (
             real.reinstate(slot),
             (held || alive.is_some()).then_some(usize::from(held)),
         ),
     };
     let expected = known(model).and(expected.ok_or(Refusal::NoValidCode));
-    assert_eq!(done.as_ref().map(Vec::len), expected.as_ref().copied(), "{act:?}");
+    assert_eq!(done.as_ref().map(Vec::len), expected.as_ref().copied(), "{command:?}");
     if expected.is_err() {
         return;
     }
-    match act {
-        Act::Revoke(..) => {
+    match command {
+        Command::Revoke(..) => {
             model.kill(|code| Some(code.id) == alive);
             model.holds.remove(&place);
         }
-        Act::Suspend(..) => {
+        Command::Suspend(..) => {
             model.holds.insert(place);
         }
         _ => {
@@ -204,18 +204,18 @@ fn officer(real: &mut Holder, model: &mut Model, act: Act, place: (usize, Who)) 
     }
 }
 
-fn family_and_standing(real: &mut Holder, model: &mut Model, act: Act) {
+fn family_and_standing(real: &mut Holder, model: &mut Model, command: Command) {
     let now = real.now.0;
     let all: BTreeSet<CodeId> = model.alive(now).map(|code| code.id).collect();
-    match act {
-        Act::Relate(who) => {
+    match command {
+        Command::Relate(who) => {
             let done = real.relate(guardian(Some(who)).expect("a guardian"));
             assert_eq!(done.is_ok(), !model.erased);
             if !model.erased {
                 model.family.insert(who);
             }
         }
-        Act::Unrelate(who) => {
+        Command::Unrelate(who) => {
             let done = real.unrelate(guardian(Some(who)).expect("a guardian"));
             let had = !model.erased && model.family.remove(&who);
             assert_eq!(done.is_ok(), had);
@@ -223,10 +223,10 @@ fn family_and_standing(real: &mut Holder, model: &mut Model, act: Act) {
                 model.kill(|code| code.place == (FAMILY, Some(who)));
             }
         }
-        Act::Standing(standing) => {
+        Command::Standing(standing) => {
             let done = real.set_standing(standing);
             assert_eq!(done.is_ok(), !model.erased);
-            // R21: one event, every living code of the holder.
+            // R21: one event covers every valid code of the holder.
             if let Ok([Event::StandingChanged(changed)]) = done.as_deref() {
                 assert_eq!(ids(&changed.codes), all);
                 assert_ne!(model.standing, standing);
@@ -235,7 +235,7 @@ fn family_and_standing(real: &mut Holder, model: &mut Model, act: Act) {
                 assert_eq!(model.standing, standing);
             }
         }
-        Act::Erase(by_officer) => {
+        Command::Erase(by_officer) => {
             let free = by_officer || (model.holds.is_empty() && model.standing == Standing::Green);
             let done = real.erase(by_officer);
             assert_eq!(done.is_ok(), !model.erased && free);
@@ -246,26 +246,26 @@ fn family_and_standing(real: &mut Holder, model: &mut Model, act: Act) {
                 model.kill(|_| true);
             }
         }
-        _ => unreachable!("told apart by the caller"),
+        _ => unreachable!("the caller handles the other commands"),
     }
 }
 
-fn step(real: &mut Holder, model: &mut Model, act: Act) {
+fn step(real: &mut Holder, model: &mut Model, command: Command) {
     let now = real.now.0;
-    match act {
-        Act::Pass(seconds) => {
+    match command {
+        Command::Pass(seconds) => {
             real.pass(seconds);
         }
-        Act::Issue(kind, who) => issue(real, model, kind, who),
-        Act::Lose(kind, who) => {
+        Command::Issue(kind, who) => issue(real, model, kind, who),
+        Command::Lose(kind, who) => {
             let expected = known(model).and_then(|()| model.place(kind, who, now));
             let expected = expected.and_then(|place| model.alive_at(place, now).ok_or(Refusal::NoValidCode));
             let done = real.lose(KINDS[kind].0, "app", guardian(who));
             assert_eq!(done.map(|_| ()), expected.map(|_| ()));
-            // A hold stays: only the code dies (R22).
+            // The hold stays; only the code ends (R22).
             model.kill(|code| Ok(code.id) == expected);
         }
-        Act::Reprint(kind, who) => {
+        Command::Reprint(kind, who) => {
             let expected = known(model)
                 .and_then(|()| model.place(kind, who, now))
                 .and_then(|place| {
@@ -278,23 +278,23 @@ fn step(real: &mut Holder, model: &mut Model, act: Act) {
             let done = real.reprint(KINDS[kind].0, "app", guardian(who));
             assert_eq!(done.map(|slot| slot.code.code_id), expected);
         }
-        Act::Revoke(kind, who) | Act::Suspend(kind, who) | Act::Reinstate(kind, who) => {
-            officer(real, model, act, (kind, who));
+        Command::Revoke(kind, who) | Command::Suspend(kind, who) | Command::Reinstate(kind, who) => {
+            officer(real, model, command, (kind, who));
         }
-        _ => family_and_standing(real, model, act),
+        _ => family_and_standing(real, model, command),
     }
 }
 
-/// The kind that an act is about, where it is about one (R1).
-fn kind_of(act: Act) -> Option<usize> {
-    match act {
-        Act::Issue(kind, _)
-        | Act::Lose(kind, _)
-        | Act::Reprint(kind, _)
-        | Act::Revoke(kind, _)
-        | Act::Suspend(kind, _)
-        | Act::Reinstate(kind, _) => Some(kind),
-        Act::Unrelate(_) => Some(FAMILY),
+/// The kind that a command concerns, if it concerns one (R1).
+fn kind_of(command: Command) -> Option<usize> {
+    match command {
+        Command::Issue(kind, _)
+        | Command::Lose(kind, _)
+        | Command::Reprint(kind, _)
+        | Command::Revoke(kind, _)
+        | Command::Suspend(kind, _)
+        | Command::Reinstate(kind, _) => Some(kind),
+        Command::Unrelate(_) => Some(FAMILY),
         _ => None,
     }
 }
@@ -315,8 +315,12 @@ fn check(real: &Holder, model: &Model) {
         assert!(places.insert(code.place), "R3: two valid codes at {:?}", code.place);
     }
     let expected: BTreeSet<CodeId> = model.alive(now).map(|code| code.id).collect();
-    assert_eq!(alive_but_for(real, None), expected, "R3, R4, R5, R10: who lives");
-    // What a verifier folds from the events agrees, for every code ever, dead ones included.
+    assert_eq!(
+        alive_but_for(real, None),
+        expected,
+        "R3, R4, R5, R10: which codes are valid"
+    );
+    // The status that a verifier folds from the events agrees for every code, dead ones included.
     for code in &model.codes {
         let Status::Issued { life, standing } = real.status(code.id) else {
             panic!("every code of the model was issued");
@@ -333,24 +337,24 @@ fn check(real: &Holder, model: &Model) {
     for (event, position, decided_at) in &real.log {
         replayed.apply(event, *position, *decided_at);
     }
-    assert_eq!(replayed, real.state, "replay gives the same state");
+    assert_eq!(replayed, real.state, "replay results in the same state");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn r01_r03_r04_r05_r10_r21_r22_random_lives_agree_with_the_model(
-        acts in proptest::collection::vec(acts(), 1..80)
+    fn r01_r03_r04_r05_r10_r21_r22_random_commands_agree_with_the_model(
+        commands in proptest::collection::vec(commands(), 1..80)
     ) {
         let mut real = holder();
         let mut model = Model::default();
-        for act in acts {
-            let kind = kind_of(act);
+        for command in commands {
+            let kind = kind_of(command);
             let before = alive_but_for(&real, kind);
-            step(&mut real, &mut model, act);
+            step(&mut real, &mut model, command);
             if kind.is_some() {
-                prop_assert_eq!(before, alive_but_for(&real, kind), "R1: {:?}", act);
+                prop_assert_eq!(before, alive_but_for(&real, kind), "R1: {:?}", command);
             }
             check(&real, &model);
         }

@@ -5,7 +5,7 @@ use citycode_domain::event::EligibilityGround;
 use citycode_domain::lifecycle::Refusal;
 use jiff::civil::{Date, date};
 
-use crate::life::{DAY, Holder, MOTHER};
+use crate::holder::{DAY, Holder, MOTHER};
 
 fn ground(birth: Date, today: Date) -> Result<EligibilityGround, Refusal> {
     let mut holder = Holder::new().born(birth);
@@ -80,7 +80,7 @@ fn r13_eligibility_is_judged_at_issue_not_later() {
     assert!(holder.lives(&code), "the code lives on");
     assert!(holder.reprint("offline", "pc", None).is_ok());
     let refused = holder.issue_for("offline", "pc", None);
-    assert_eq!(refused, Err(Refusal::NotEligible), "a new issue is judged anew");
+    assert_eq!(refused, Err(Refusal::NotEligible), "a new issue is judged again");
     assert!(holder.lives(&code), "and its refusal kills nothing");
 }
 

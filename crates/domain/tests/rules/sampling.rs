@@ -4,7 +4,7 @@ use citycode_domain::admission::{IdCheck, Reason};
 use citycode_domain::lifecycle::Refusal;
 use jiff::civil::date;
 
-use crate::life::{DAY, Holder, MOTHER};
+use crate::holder::{DAY, Holder, MOTHER};
 
 #[test]
 fn r07_valid_at_issue_and_dead_at_30_days_to_the_second() {
@@ -46,7 +46,7 @@ fn r09_a_guardian_needs_a_valid_family_code() {
     assert_eq!(
         ask(&mut holder),
         Err(Refusal::FamilyCodeRequired),
-        "a held family code is none"
+        "a family code on hold is not sufficient"
     );
     holder.reinstate(family).expect("freed");
     assert_eq!(ask(&mut holder), Ok(()));
@@ -54,7 +54,7 @@ fn r09_a_guardian_needs_a_valid_family_code() {
     assert_eq!(
         ask(&mut holder),
         Err(Refusal::FamilyCodeRequired),
-        "an expired one neither"
+        "an expired family code is not sufficient"
     );
 }
 

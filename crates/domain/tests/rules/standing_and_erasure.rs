@@ -1,11 +1,11 @@
-//! R21 and the pure part of R28: standing, and forgetting a person.
+//! R21 and the domain's part of R28: standing, and erasing a person.
 
 use citycode_domain::admission::{IdCheck, Reason};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::Refusal;
 use citycode_domain::standing::Standing;
 
-use crate::life::{DAY, Holder, MOTHER};
+use crate::holder::{DAY, Holder, MOTHER};
 
 #[test]
 fn r21_one_event_names_every_code_that_is_not_dead() {
@@ -30,7 +30,7 @@ fn r21_one_event_names_every_code_that_is_not_dead() {
 }
 
 #[test]
-fn r21_a_code_is_born_with_the_standing_and_green_admits_again() {
+fn r21_a_code_is_issued_with_the_standing_and_green_admits_again() {
     let mut holder = Holder::new();
     holder.set_standing(Standing::Yellow).expect("changed");
     let live = holder.issue("live");
@@ -50,7 +50,7 @@ fn r21_a_code_is_born_with_the_standing_and_green_admits_again() {
 }
 
 #[test]
-fn r21_a_held_code_freed_later_has_the_standing_set_meanwhile() {
+fn r21_a_reinstated_code_has_the_standing_that_was_set_during_the_hold() {
     let mut holder = Holder::new();
     let live = holder.issue("live");
     holder.suspend(live.code.slot).expect("held");
@@ -63,7 +63,7 @@ fn r21_a_held_code_freed_later_has_the_standing_set_meanwhile() {
 }
 
 #[test]
-fn r28_erasing_kills_every_code_and_nothing_can_be_done_after() {
+fn r28_erasure_ends_every_code_and_every_later_command_is_refused() {
     let mut holder = Holder::with_guardian(MOTHER);
     let live = holder.issue("live");
     let family = holder.issue_for("family", "app", Some(MOTHER)).expect("issued");
@@ -87,7 +87,7 @@ fn r28_erasing_kills_every_code_and_nothing_can_be_done_after() {
 }
 
 #[test]
-fn r28_erasing_needs_an_officer_while_held_or_not_green() {
+fn r28_erasure_needs_an_officer_during_a_hold_or_when_not_green() {
     let mut holder = Holder::new();
     let code = holder.issue("offline");
     holder.suspend(code.code.slot).expect("held");

@@ -1,8 +1,8 @@
-//! What the city was really asked (2022-08-31), on the pure core.
+//! The ten questions that residents asked the city (2022-08-31), on the pure domain.
 
 use citycode_domain::admission::{Decision, IdCheck, Reason};
 
-use crate::life::{DAY, Holder, MOTHER};
+use crate::holder::{DAY, Holder, MOTHER};
 
 /// A holder with a sampling code, then an offline code.
 fn holder() -> (Holder, [citycode_domain::event::CodeIssued; 2]) {
@@ -36,7 +36,7 @@ fn question_03_sampling_by_id_card_affects_neither_code() {
     let evidence = IdCardEvidence {
         standing: holder.state.standing,
     };
-    let verdict = judge_id_card(evidence, desk, &crate::life::fresh(holder.now));
+    let verdict = judge_id_card(evidence, desk, &crate::holder::fresh(holder.now));
     assert_eq!(verdict.decision, Decision::Admit);
     assert!(holder.lives(&sampling) && holder.lives(&offline));
 }

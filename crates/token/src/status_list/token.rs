@@ -1,4 +1,4 @@
-//! A status list, signed.
+//! A signed status list.
 //!
 //! ```text
 //! CWT      = COSE_Sign1, tag 18, protected { 1: −19, 4: kid, 16: "application/statuslist+cwt" }
@@ -25,22 +25,22 @@ pub const MEDIA_TYPE_JWT: &str = "application/statuslist+jwt";
 /// Media type of the JWT form, without the `application/` that JWT leaves out.
 const TYP_JWT: &str = "statuslist+jwt";
 
-/// What a status list token says beside the list.
+/// The claims of a status list token, except the list itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatusListClaims<'a> {
-    /// The list's own URI, exactly as the codes name it.
+    /// The list's URI, exactly as codes refer to it.
     pub uri: &'a str,
-    /// When it was cut.
+    /// When the list was made.
     pub issued_at: Timestamp,
-    /// From when it says nothing any more.
+    /// When the list expires.
     pub expires_at: Option<Timestamp>,
-    /// How long it may be kept before a new one is fetched, in seconds.
+    /// How long the list may be cached before a new one is fetched, in seconds.
     pub ttl_seconds: Option<u32>,
-    /// Where the list of all lists stands.
+    /// The URI of the list of all lists.
     pub aggregation_uri: Option<&'a str>,
 }
 
-/// The list as a signed CWT.
+/// Signs the list as a CWT.
 #[must_use]
 pub fn sign_cwt(list: &CompressedStatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> Vec<u8> {
     let mut payload = Encoder::new(Vec::new());
@@ -79,7 +79,7 @@ fn write_claims(
     Ok(())
 }
 
-/// The list as a signed JWT (RFC 7519), compact form.
+/// Signs the list as a JWT (RFC 7519) in compact form.
 #[must_use]
 pub fn sign_jwt(list: &CompressedStatusList, claims: &StatusListClaims<'_>, key: &SigningKey) -> String {
     let header = format!(r#"{{"alg":"Ed25519","kid":"{}","typ":"{TYP_JWT}"}}"#, key.key_id());
@@ -117,10 +117,11 @@ fn json_string(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// Checks a CWT written by [`sign_cwt`] and gives its list and when it was cut.
+/// Verifies a CWT written by [`sign_cwt`] and returns its list and the time at which it was made.
 ///
 /// # Errors
-/// [`StatusListError`] where it is not signed by `public_key`, for another `uri`, expired at `now`, or malformed.
+/// [`StatusListError`] if it is not signed by `public_key`, is for another `uri`, expired at `now`, or
+/// malformed.
 pub fn read_cwt(
     cwt: &[u8],
     public_key: &[u8; 32],
@@ -137,17 +138,17 @@ pub fn read_cwt(
     VerifyingKey::from_bytes(public_key)
         .and_then(|key| key.verify_strict(&signed, &Signature::from_bytes(message.signature)))
         .map_err(|_| StatusListError::BadSignature)?;
-    let said = read_claims(message.payload).ok_or(StatusListError::Unreadable)?;
-    if said.uri != uri {
+    let claims = read_claims(message.payload).ok_or(StatusListError::Unreadable)?;
+    if claims.uri != uri {
         return Err(StatusListError::BadSignature);
     }
-    if said.expires_at.is_some_and(|until| now >= until) {
+    if claims.expires_at.is_some_and(|until| now >= until) {
         return Err(StatusListError::Expired);
     }
-    Ok((StatusList::from_compressed(said.bits, said.lst)?, said.issued_at))
+    Ok((StatusList::from_compressed(claims.bits, claims.lst)?, claims.issued_at))
 }
 
-struct Said<'a> {
+struct ListClaims<'a> {
     uri: &'a str,
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -155,7 +156,7 @@ struct Said<'a> {
     lst: &'a [u8],
 }
 
-fn read_claims(payload: &[u8]) -> Option<Said<'_>> {
+fn read_claims(payload: &[u8]) -> Option<ListClaims<'_>> {
     let mut reader = Strict::new(payload);
     let time = |reader: &mut Strict<'_>| i64::try_from(reader.uint()?).ok().map(Timestamp);
     let entries = reader.map()?;
@@ -192,7 +193,7 @@ fn read_claims(payload: &[u8]) -> Option<Said<'_>> {
         u32::try_from(reader.uint()?).ok()?;
     }
     reader.end()?;
-    Some(Said {
+    Some(ListClaims {
         uri,
         issued_at,
         expires_at,

@@ -1,4 +1,4 @@
-//! Tokens: round trip, sizes, golden bytes, and everything that must not verify.
+//! Tests of tokens: round trip, sizes, golden bytes, and texts that must not verify.
 
 use crate::fixture::*;
 use citycode_domain::claims::DeviceKey;
@@ -16,7 +16,7 @@ fn check(cwt: &[u8]) -> Result<VerifiedClaims, TokenError> {
 }
 
 #[test]
-fn a_token_says_what_was_signed() {
+fn a_token_contains_the_signed_claims() {
     for (name, claims) in every_shape() {
         let token = sign(&claims);
         let verified = verify(&token.text, &keyring(), BASE_URI, ISSUED_AT).expect(name);
@@ -97,8 +97,8 @@ fn the_longest_token_fits_the_limit() {
 }
 
 #[test]
-fn golden_bytes_of_every_shape_stay() {
-    // Never edited: what was once printed on paper must stay readable.
+fn golden_bytes_of_every_shape_are_unchanged() {
+    // These bytes are never edited: codes that were printed on paper must stay readable.
     let golden = [
         include_str!("golden/paper.hex"),
         include_str!("golden/sampling.hex"),
@@ -113,7 +113,7 @@ fn golden_bytes_of_every_shape_stay() {
 }
 
 #[test]
-fn white_space_around_and_letters_case_do_not_matter() {
+fn surrounding_white_space_and_letter_case_are_ignored() {
     let text = sign(&paper()).text;
     let expected = verify(&text, &keyring(), BASE_URI, ISSUED_AT);
     assert!(expected.is_ok());
@@ -134,7 +134,7 @@ fn white_space_around_and_letters_case_do_not_matter() {
 }
 
 #[test]
-fn what_is_no_token_is_unreadable() {
+fn a_text_that_is_not_a_token_is_unreadable() {
     let text = sign(&paper()).text;
     let long = format!("CC1:{}", "0".repeat(100_000));
     let full = format!("CC1:{}", "0".repeat(MAX_SCAN_LEN - 4));
@@ -202,11 +202,11 @@ fn another_citys_token_has_a_bad_signature() {
     let other = SigningKey::from_seed([8; 32]);
     let token = sign_code(&paper(), BASE_URI, &other).expect("signs");
     assert_eq!(check(&token.cwt), Err(TokenError::BadSignature));
-    // The same under our key's id: the signature speaks.
-    let mut dressed = token.cwt.clone();
-    dressed[8..12].copy_from_slice(&signing_key().key_id().0);
-    assert_eq!(dressed[..12], sign(&paper()).cwt[..12]);
-    assert_eq!(check(&dressed), Err(TokenError::BadSignature));
+    // The same under this city's key id: the signature is still wrong.
+    let mut relabelled = token.cwt.clone();
+    relabelled[8..12].copy_from_slice(&signing_key().key_id().0);
+    assert_eq!(relabelled[..12], sign(&paper()).cwt[..12]);
+    assert_eq!(check(&relabelled), Err(TokenError::BadSignature));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn incoherent_claims_are_not_signed() {
 
 proptest! {
     #[test]
-    fn any_claims_come_back(
+    fn any_claims_round_trip(
         code_id: [u8; 8],
         number in 1u8..=15,
         issued_at in 1_661_904_000i64..200_000_000_000,
@@ -291,7 +291,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,200}", tail in "[0-9A-Z $%*+./:-]{0,900}") {
+    fn no_text_causes_a_panic(text in ".{0,200}", tail in "[0-9A-Z $%*+./:-]{0,900}") {
         prop_assert!(verify(&text, &keyring(), BASE_URI, ISSUED_AT).is_err());
         let token_like = format!("CC1:{tail}");
         let presentation_like = format!("CC1P:{tail}");
@@ -300,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn no_signed_payload_makes_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_signed_payload_causes_a_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(check(&forge(&protected(), &[0xA0], &payload)).is_err());
     }
 }

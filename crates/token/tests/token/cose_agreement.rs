@@ -1,4 +1,4 @@
-//! A stranger's COSE library (coset) and ours must agree on every byte, in both directions.
+//! The independent COSE library coset and this crate must agree on every byte, in both directions.
 
 use crate::fixture::*;
 use citycode_token::verify_cwt;
@@ -9,7 +9,7 @@ use coset::{
 use ed25519_dalek::{Signature, Signer, SigningKey};
 
 #[test]
-fn coset_verifies_ours() {
+fn coset_verifies_tokens_of_this_crate() {
     let key = SigningKey::from_bytes(&SEED).verifying_key();
     for (name, claims) in every_shape() {
         let token = sign(&claims);
@@ -25,7 +25,7 @@ fn coset_verifies_ours() {
                 key.verify_strict(signed, &Signature::from_slice(signature).expect("64 bytes"))
             })
             .expect(name);
-        // Not coset's `ClaimsSet`: it knows no claim 65535, which was registered after it was written.
+        // coset's `ClaimsSet` is not used: it does not support claim 65535, which was registered later.
         let payload = Value::from_slice(message.payload.as_deref().expect("attached")).expect(name);
         let entries = payload.as_map().expect("a map");
         let said = |key: i64| {
@@ -46,7 +46,7 @@ fn coset_verifies_ours() {
 }
 
 #[test]
-fn ours_verifies_cosets() {
+fn this_crate_verifies_tokens_of_coset() {
     for (name, claims) in every_shape() {
         let token = sign(&claims);
         let ours = CoseSign1::from_tagged_slice(&token.cwt).expect(name);

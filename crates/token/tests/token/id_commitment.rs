@@ -1,4 +1,4 @@
-//! The commitment to the ID number (R19), held against another library's HMAC.
+//! Tests of the commitment to the ID number (R19), compared with the HMAC of another library.
 
 use citycode_domain::ids::CodeId;
 use citycode_token::{IdCheckKey, id_commitment, id_commitment_matches};
@@ -33,7 +33,7 @@ fn it_is_the_hmac_that_another_library_computes() {
 }
 
 #[test]
-fn r28_no_secret_stands_in_debug() {
+fn r28_debug_shows_no_secret() {
     let shown = format!("{:?}", IdCheckKey::from_bytes([0xAB; 32]));
     assert_eq!(shown, "IdCheckKey(…)");
     let key = citycode_token::SigningKey::from_seed([0xAB; 32]);

@@ -1,4 +1,4 @@
-//! Keys: their windows, rotation, compromise, and what a keyring refuses to load.
+//! Tests of keys: windows, rotation, compromise, and keys that a keyring rejects.
 
 use crate::fixture::*;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
@@ -23,7 +23,7 @@ fn result(keyring: &Keyring, now: Timestamp) -> Result<(), TokenError> {
 }
 
 #[test]
-fn a_key_signs_within_its_window_only() {
+fn a_key_signs_only_within_its_window() {
     let key = signing_key();
     let with = |from: i64| {
         Keyring::new()
@@ -47,7 +47,7 @@ fn a_key_signs_within_its_window_only() {
 }
 
 #[test]
-fn r25_a_compromised_key_still_verifies_and_says_so() {
+fn r25_a_compromised_key_still_verifies_and_is_marked() {
     let compromised = Event::SigningKeyCompromised(SigningKeyCompromised {
         key_id: signing_key().key_id(),
     });
@@ -58,7 +58,7 @@ fn r25_a_compromised_key_still_verifies_and_says_so() {
 }
 
 #[test]
-fn applying_again_gives_the_same_snapshot_and_a_change_another() {
+fn applying_an_event_again_returns_the_same_snapshot() {
     let key = signing_key();
     let first = keyring();
     assert!(first.is_same(&first.apply(&added(&key, ISSUED_AT)).expect("applies")));
@@ -66,12 +66,12 @@ fn applying_again_gives_the_same_snapshot_and_a_change_another() {
     let second = first.apply(&close).expect("applies");
     assert!(!first.is_same(&second));
     assert!(second.is_same(&second.apply(&close).expect("applies")));
-    // The older snapshot did not move.
+    // The older snapshot is unchanged.
     assert_eq!(first.get(key.key_id()).expect("there").signs_until, None);
 }
 
 #[test]
-fn weak_and_misnamed_keys_are_refused() {
+fn weak_keys_and_wrong_key_ids_are_rejected() {
     let add = |public_key: [u8; 32], key_id| {
         let event = Event::SigningKeyAdded(SigningKeyAdded {
             key_id,
@@ -80,7 +80,7 @@ fn weak_and_misnamed_keys_are_refused() {
         });
         Keyring::new().apply(&event).map(|_| ())
     };
-    // The points of small order (order 1, 2, 4, 8) and their other spellings, and a y that is on no point.
+    // The points of small order (order 1, 2, 4, 8) and their other encodings, and a y that is not on the curve.
     for weak in [
         "0100000000000000000000000000000000000000000000000000000000000000",
         "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
@@ -130,7 +130,7 @@ fn three_keys() -> Keyring {
 }
 
 #[test]
-fn a_strangers_library_reads_the_cose_key_set() {
+fn coset_reads_the_cose_key_set() {
     let keyring = three_keys();
     let keys = CoseKeySet::from_slice(&keys_cose_set(&keyring))
         .expect("a COSE key set")
@@ -150,7 +150,7 @@ fn a_strangers_library_reads_the_cose_key_set() {
 }
 
 #[test]
-fn a_status_key_says_in_its_cose_key_set_that_it_is_for_status_lists() {
+fn the_cose_key_set_of_status_keys_names_their_use() {
     let key = signing_key();
     let keys = CoseKeySet::from_slice(&status_keys_cose_set(&[key.public_key()]))
         .expect("a COSE key set")
@@ -166,7 +166,7 @@ fn a_status_key_says_in_its_cose_key_set_that_it_is_for_status_lists() {
 }
 
 #[test]
-fn the_jwks_names_windows() {
+fn the_jwks_contains_the_windows() {
     let json = keys_jwks_json(&three_keys());
     assert_eq!(json.matches(r#""kty":"OKP","crv":"Ed25519""#).count(), 3);
     assert!(json.contains(

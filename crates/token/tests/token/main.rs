@@ -1,4 +1,4 @@
-//! The crate from outside, in one program.
+//! Tests of the crate's public interface, in one program.
 
 mod codes;
 mod cose_agreement;

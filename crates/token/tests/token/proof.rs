@@ -1,4 +1,4 @@
-//! The phone's proof (R16): what counts as fresh, and everything that must not.
+//! Tests of the phone's proof (R16): which proofs are fresh, and which must be refused.
 
 use crate::fixture::*;
 use aws_lc_rs::rand::SystemRandom;
@@ -41,7 +41,7 @@ fn r16_a_proof_is_fresh_for_60_seconds_and_5_ahead() {
         assert_eq!(state(&shown, ISSUED_AT.plus_seconds(after)), expected, "{after} s");
         assert_eq!(state(&shown.to_lowercase(), ISSUED_AT.plus_seconds(after)), expected);
     }
-    // What is shown again only renews the proof.
+    // Presenting a presentation again only renews the proof.
     let later = ISSUED_AT.plus_seconds(3_600);
     let again = present(&shown, &device(), later, None).expect("presents");
     assert_eq!(state(&again, later), ProofState::Fresh);
@@ -52,14 +52,14 @@ fn r16_a_proof_is_fresh_for_60_seconds_and_5_ahead() {
 }
 
 #[test]
-fn r16_without_a_proof_or_a_key_there_is_none() {
+fn r16_the_proof_is_absent_without_a_proof_or_a_key() {
     assert_eq!(state(&sign(&live()).text, ISSUED_AT), ProofState::Absent);
     let paper = present(&sign(&paper()).text, &device(), ISSUED_AT, None).expect("presents");
     assert_eq!(state(&paper, ISSUED_AT), ProofState::Absent);
 }
 
 #[test]
-fn r16_another_phone_or_another_tokens_proof_is_a_bad_signature() {
+fn r16_a_proof_by_another_phone_or_for_another_token_is_a_bad_signature() {
     let token = sign(&live());
     let other = DeviceSigner::from_seed([10; 32]);
     let stolen = present(&token.text, &other, ISSUED_AT, None).expect("presents");
@@ -72,12 +72,12 @@ fn r16_another_phone_or_another_tokens_proof_is_a_bad_signature() {
         check_proof(&claims, Some(&proof), ISSUED_AT, &POLICY, None),
         ProofState::BadSignature
     );
-    // Wrongly signed and old is still wrongly signed.
+    // A proof that is both wrongly signed and old counts as wrongly signed.
     assert_eq!(state(&stolen, ISSUED_AT.plus_seconds(1_000)), ProofState::BadSignature);
 }
 
 #[test]
-fn r16_a_proof_for_one_audience_serves_no_other() {
+fn r16_a_proof_for_one_audience_is_refused_by_others() {
     let token = sign(&live());
     let claims = verified(&token.text);
     let for_gate = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, Some("gate-1")).expect("signs");
@@ -97,7 +97,7 @@ fn r16_a_proof_for_one_audience_serves_no_other() {
 }
 
 #[test]
-fn no_flipped_bit_and_no_truncation_of_a_proof_passes() {
+fn no_flipped_bit_and_no_truncation_of_a_proof_is_accepted() {
     let token = sign(&live());
     let claims = verified(&token.text);
     let proof = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, None).expect("signs");
@@ -126,7 +126,7 @@ fn no_flipped_bit_and_no_truncation_of_a_proof_passes() {
     }
 }
 
-/// A proof as a phone's own COSE library writes it.
+/// A proof as the COSE library of a phone may write it.
 fn coset_proof(
     alg: iana::Algorithm,
     payload: Vec<u8>,
@@ -158,7 +158,7 @@ fn p256_sign(bytes: &[u8]) -> Vec<u8> {
         .expect("the key 1 and the base point");
     #[expect(
         clippy::disallowed_methods,
-        reason = "aws-lc-rs takes the nonce of an ECDSA signature from nowhere else"
+        reason = "aws-lc-rs needs a random generator for the nonce of an ECDSA signature"
     )]
     let random = SystemRandom::new();
     pair.sign(&random, bytes).expect("signs").as_ref().to_vec()
@@ -175,7 +175,7 @@ const TIME: &str = "1a630ea480";
 
 type Sign = fn(&[u8]) -> Vec<u8>;
 
-/// Each shape of phone: its code, its algorithm and key, and the other phone's.
+/// For each shape of phone: its code, algorithm and key, and those of the other phone.
 fn phones() -> [(VerifiedClaims, iana::Algorithm, Sign, iana::Algorithm, Sign); 2] {
     use iana::Algorithm::{ESP256, Ed25519};
     let claims = |shape| verified(&sign(&shape).text);
@@ -190,7 +190,7 @@ fn check(claims: &VerifiedClaims, proof: &[u8]) -> ProofState {
 }
 
 #[test]
-fn r16_phones_with_p256_and_a_strangers_library_are_understood() {
+fn r16_proofs_by_p256_phones_and_by_coset_are_accepted() {
     for (claims, alg, sign_with, other_alg, other_sign) in phones() {
         let good = payload(claims.cwt_digest(), TIME, "f6");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Status lists against the draft's own vectors, and what a reader must refuse.
+//! Tests of status lists against the draft's test vectors, and of input that a reader must refuse.
 
 use crate::fixture::*;
 use citycode_domain::time::Timestamp;
@@ -32,7 +32,7 @@ fn list() -> StatusList {
 
 /// draft-ietf-oauth-status-list, "Compressed Byte Array": one and two bits.
 #[test]
-fn the_drafts_own_examples() {
+fn the_examples_of_the_draft_are_reproduced() {
     let one = [1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1];
     let two = [1, 2, 0, 3, 0, 1, 0, 1, 1, 2, 3, 3];
     for (bits, statuses, packed, compressed) in [
@@ -50,7 +50,7 @@ fn the_drafts_own_examples() {
 }
 
 #[test]
-fn an_index_never_issued_reads_invalid_and_one_outside_is_refused() {
+fn an_index_that_was_never_issued_is_invalid_and_one_outside_is_an_error() {
     let list = StatusList::filled(Bits::Two, 5, INVALID).expect("fits");
     assert_eq!(
         (0..8).map(|index| list.get(index)).collect::<Vec<_>>(),
@@ -69,7 +69,7 @@ fn an_index_never_issued_reads_invalid_and_one_outside_is_refused() {
 }
 
 #[test]
-fn a_list_goes_through_its_token() {
+fn a_list_round_trips_through_its_token() {
     let key = signing_key();
     let cwt = sign_cwt(&list().compress(), &claims(), &key);
     let read = |cwt: &[u8], uri, now| read_cwt(cwt, &key.public_key(), uri, now);
@@ -113,7 +113,7 @@ fn a_list_goes_through_its_token() {
 }
 
 #[test]
-fn a_code_is_not_taken_for_a_list_nor_a_list_for_a_code() {
+fn a_code_is_not_accepted_as_a_list_nor_a_list_as_a_code() {
     let key = signing_key();
     let code = sign(&paper()).cwt;
     assert_eq!(
@@ -142,7 +142,7 @@ fn coset_reads_the_token() {
 }
 
 #[test]
-fn the_jwt_says_the_same() {
+fn the_jwt_contains_the_same_claims() {
     let jwt = sign_jwt(
         &list().compress(),
         &StatusListClaims {
@@ -172,7 +172,7 @@ fn the_jwt_says_the_same() {
 }
 
 #[test]
-fn a_bomb_and_a_tail_are_refused() {
+fn a_decompression_bomb_and_trailing_bytes_are_refused() {
     use std::io::Write;
     let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(&vec![0; (16 << 20) + 1]).expect("writes");
@@ -198,7 +198,7 @@ fn a_bomb_and_a_tail_are_refused() {
 
 proptest! {
     #[test]
-    fn what_was_set_is_read(bits in 0usize..4, sets in proptest::collection::vec((0u32..2_000, any::<u8>()), 0..200)) {
+    fn values_that_were_set_are_read(bits in 0usize..4, sets in proptest::collection::vec((0u32..2_000, any::<u8>()), 0..200)) {
         let bits = ALL_BITS[bits];
         let mut list = StatusList::filled(bits, 2_000, 1).expect("fits");
         let mut model = vec![1; list.entries()];

@@ -1,4 +1,4 @@
-//! What a rightful signature does not excuse: everything here is signed by the city's own key, and refused for its form.
+//! Tests of strict parsing: every input here is signed correctly with the city's key, and refused for its form.
 
 use citycode_token::{TokenError, VerifiedClaims, verify_cwt};
 
@@ -14,7 +14,7 @@ fn other_algorithms_and_key_ids_are_refused() {
     let kid = to_hex(&signing_key().key_id().0);
     assert!(
         check(&forge(&protected(), &[0xA0], &payload)).is_ok(),
-        "the forger's tools work"
+        "the fixture produces valid tokens"
     );
     let refused = [
         (format!("a201270444{kid}"), TokenError::BadSignature), // EdDSA, not fully specified
@@ -75,14 +75,14 @@ fn the_outer_structure_has_one_form() {
     }
 }
 
-/// The paper code's payload with one claim put in another's place.
+/// The paper code's payload with one claim replaced.
 fn with(at: usize, part: &str) -> Vec<u8> {
     let mut parts = paper_parts();
     parts[at] = hex(part);
     map(&parts)
 }
 
-/// The paper code's payload with one claim more.
+/// The paper code's payload with one additional claim.
 fn added(at: usize, part: &str) -> Vec<u8> {
     let mut parts = paper_parts();
     parts.insert(at, hex(part));
@@ -133,7 +133,7 @@ fn registered_claims_have_one_form() {
 }
 
 #[test]
-fn claims_that_we_do_not_know_and_bad_device_keys_are_refused() {
+fn unknown_claims_and_bad_device_keys_are_refused() {
     refuse_all([
         ("an issuer", added(0, "016130")),
         ("nbf", added(1, "051a00000000")),
@@ -215,7 +215,7 @@ fn with_count(count: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_list_has_one_spelling() {
+fn a_list_uri_has_one_spelling() {
     let good = paper_parts();
     let list = paper().status.list.to_string();
     for uri in [
@@ -237,7 +237,7 @@ fn a_list_has_one_spelling() {
         ]
         .concat();
         let cwt = forge(&protected(), &[0xA0], &map(&parts));
-        // The forger's tools only fail where the spelling does.
+        // The fixture fails only where the spelling differs.
         assert_eq!(check(&cwt).is_ok(), uri == format!("{BASE_URI}{list}"), "{uri}");
     }
 }

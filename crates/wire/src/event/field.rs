@@ -1,4 +1,4 @@
-//! Single fields of event payloads, checked.
+//! Validation of single fields of event payloads.
 
 use bytes::Bytes;
 use citycode_domain::event::{CodeRef, EligibilityGround, Sealed, Slot};
@@ -7,10 +7,10 @@ use citycode_domain::standing::Standing;
 
 use crate::proto::events::v1;
 
-/// A field that cannot be what it says, by its name in the protobuf file.
+/// An invalid field, by its name in the protobuf file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BadField {
-    /// The field that holds the message, where the field is within one.
+    /// The enclosing field, if the field is inside a message.
     within: Option<&'static str>,
     name: &'static str,
 }
@@ -59,7 +59,7 @@ pub(super) fn public_key(name: &'static str, bytes: &Bytes) -> Result<[u8; 32], 
     bytes.as_ref().try_into().map_err(|_| BadField::new(name))
 }
 
-/// Logs have at most 256 partitions.
+/// A log has at most 256 partitions.
 pub(super) fn partition(name: &'static str, number: u32) -> Result<u16, BadField> {
     u8::try_from(number).map(u16::from).map_err(|_| BadField::new(name))
 }

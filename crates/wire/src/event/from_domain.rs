@@ -1,4 +1,5 @@
-//! Domain → payload. Each event is taken apart field by field, so that a new field does not compile unseen.
+//! Domain → payload. Every event is destructured field by field, so that a new field is a compile error until
+//! it is handled.
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, ForeignMessageDeclared,
@@ -186,7 +187,7 @@ impl From<&IndexBlockLeased> for v1::IndexBlockLeased {
     fn from(event: &IndexBlockLeased) -> Self {
         let IndexBlockLeased {
             list,
-            // What a name of version 1 says itself.
+            // A version 1 name encodes the facts.
             facts: _,
             counter: _,
             first_index,
@@ -200,7 +201,7 @@ impl From<&IndexBlockLeased> for v1::IndexBlockLeased {
     }
 }
 
-/// The lease of a list whose name does not say what the list holds.
+/// The lease of a list whose name does not encode what the list contains.
 pub(super) fn lease_of_version_2(event: &IndexBlockLeased, counter: u32) -> v2::IndexBlockLeased {
     let IndexBlockLeased {
         list,

@@ -1,5 +1,5 @@
-//! Payload → domain, every version. Each message is taken apart field by field, so that a new field does not
-//! compile unseen.
+//! Payload → domain, for every version. Every message is destructured field by field, so that a new field is a
+//! compile error until it is handled.
 
 use bytes::Bytes;
 use citycode_domain::event::{
@@ -20,9 +20,9 @@ use crate::proto::events::{v1, v2};
 /// Whether sealed bytes are copied out of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sealing {
-    /// Copied.
+    /// They are copied.
     Keep,
-    /// Left empty.
+    /// They are left empty.
     Skip,
 }
 
@@ -35,9 +35,9 @@ impl Sealing {
     }
 }
 
-/// A payload of the log that is an event of the domain once its fields hold.
+/// A payload of the log that converts to a domain event if its fields are valid.
 pub(super) trait FromPayload: prost::Message + Default {
-    /// The event, or the first field that does not hold.
+    /// Returns the event, or the first invalid field.
     fn into_event(self, sealing: Sealing) -> Result<Event, BadField>;
 }
 
@@ -168,8 +168,8 @@ impl FromPayload for v1::HolderErased {
     }
 }
 
-/// How many places a block has, if its end is a place of a list as well: past that a fold would have to guess. An empty
-/// block has no last place and is refused with it.
+/// Returns the number of places of a block if the last one is a valid index; otherwise a fold would have to
+/// guess. An empty block has no last place and is refused too.
 fn block_len(first_index: u32, count: u32) -> Result<u32, BadField> {
     count
         .checked_sub(1)
@@ -189,7 +189,7 @@ impl FromPayload for v1::IndexBlockLeased {
         let count = block_len(first_index, count)?;
         Ok(Event::IndexBlockLeased(IndexBlockLeased {
             list,
-            // Version 1 is read as version 2: what it did not record stands in the name.
+            // Version 1 is read as version 2: the name encodes what version 1 did not record.
             facts: ListFacts::of_version_1(list).ok_or(BadField::new("list"))?,
             counter: None,
             first_index,

@@ -1,4 +1,4 @@
-//! One holder's life on the pure core: commands are decided and their events applied, as a writer does.
+//! A fixture: one holder on the pure domain. Commands are decided and their events applied, as a writer does.
 
 use citycode_domain::admission::{Evidence, IdCheck, Knowledge, ProofState, Verdict, judge};
 use citycode_domain::claims::CodeClaims;
@@ -35,10 +35,10 @@ pub(crate) struct Holder {
 pub(crate) type Done = Result<Vec<Event>, Refusal>;
 
 impl Holder {
-    /// Registered, 70 years old, so that every kind may be had.
+    /// A registered holder of 70 years, who is eligible for every kind.
     pub(crate) fn new() -> Self {
         let mut holder = Self {
-            policy: citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the shipped policy is one"),
+            policy: citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the shipped policy is valid"),
             state: HolderState::default(),
             log: Vec::new(),
             now: START,
@@ -55,7 +55,7 @@ impl Holder {
         holder
     }
 
-    /// With a recorded relationship.
+    /// A holder with a recorded relationship.
     pub(crate) fn with_guardian(guardian: HolderId) -> Self {
         let mut holder = Self::new();
         holder.relate(guardian).expect("a relationship can be recorded");
@@ -107,15 +107,15 @@ impl Holder {
                 index: u32::try_from(self.drawn).expect("small"),
             },
         };
-        let birth = issue_code::decide(&self.state, &command, draw, self.now)?;
+        let code = issue_code::decide(&self.state, &command, draw, self.now)?;
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&self.drawn.to_be_bytes());
-        let issued = birth.into_event(KeyId([7; 4]), ClaimsDigest(digest), Sealed(vec![1]));
+        let issued = code.into_event(KeyId([7; 4]), ClaimsDigest(digest), Sealed(vec![1]));
         self.apply(vec![Event::CodeIssued(issued.clone())]);
         Ok(issued)
     }
 
-    /// Issues at a channel of Shanghai that does it, for the holder.
+    /// Issues a code for the holder at a channel of Shanghai that allows it.
     pub(crate) fn issue(&mut self, kind: &str) -> CodeIssued {
         let channel = if kind == "offline" { "pc" } else { "app" };
         self.issue_for(kind, channel, None).expect("it may be issued")
@@ -182,13 +182,13 @@ impl Holder {
         Slot { kind, guardian }
     }
 
-    /// Whether the code lives now, as the log has it.
+    /// Whether the code is valid now according to the log.
     pub(crate) fn lives(&self, code: &CodeIssued) -> bool {
         let life = matches!(self.status(code.code.code_id), Status::Issued { life: Life::Valid, .. });
         life && code.issued_at <= self.now && self.now < code.expires_at
     }
 
-    /// The status of a code, folded from the log without the state: what a verifier knows.
+    /// The status of a code as a verifier folds it from the log, without the holder's state.
     pub(crate) fn status(&self, code_id: CodeId) -> Status {
         let mut life = None;
         let mut standing = Standing::Green;
@@ -227,7 +227,7 @@ impl Holder {
         life.map_or(Status::NeverIssued, |life| Status::Issued { life, standing })
     }
 
-    /// Scans a code; phones show a fresh proof.
+    /// Scans a code; device-bound codes are shown with a fresh proof.
     pub(crate) fn scan(&self, code: &CodeIssued, place: &str, id_check: IdCheck) -> Verdict {
         let kind = self.policy.kind(code.code.slot.kind).expect("a kind");
         let claims = claims(code);
@@ -248,7 +248,7 @@ impl Holder {
     }
 }
 
-/// Knowledge as fresh as it gets.
+/// Knowledge of age zero.
 pub(crate) fn fresh(now: Timestamp) -> Knowledge {
     Knowledge {
         age_ms: 0,
