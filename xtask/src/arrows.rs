@@ -1,7 +1,7 @@
-//! Which crate of ours knows which, so that a new arrow is seen in review.
+//! The dependencies between our crates ("arrows"), so that a review sees every new one.
 //!
-//! The arrows are derived from `cargo metadata`, compared with the committed `docs/arrows.txt`, and held
-//! against the rules of [`rules`]. Blessing rewrites the list; it cannot bless what the rules forbid.
+//! They are derived from `cargo metadata`, compared with the committed `docs/arrows.txt`, and checked against the rules
+//! of [`rules`]. `--bless` rewrites the list if the rules permit every dependency.
 
 mod rules;
 
@@ -60,7 +60,7 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     findings.conclude("arrows")
 }
 
-/// The name of a crate of ours in the rules: the last part of its folder, and `tests` for every system test.
+/// The name of one of our crates in the rules: the last part of its folder, and `tests` for every system test.
 pub(crate) fn crate_name(workspace: &Workspace, package: &Package) -> String {
     let folder = workspace.folder(package);
     if folder.starts_with("tests/") {
@@ -110,13 +110,13 @@ fn compare(golden: &str, derived: &str, findings: &mut Findings) {
     for arrow in new.difference(&old) {
         findings.error(
             GOLDEN_FILE,
-            format!("lacks {arrow}; if it is meant: cargo xtask arrows --bless"),
+            format!("lacks {arrow}; if it is intended: cargo xtask arrows --bless"),
         );
     }
     for arrow in old.difference(&new) {
         findings.error(
             GOLDEN_FILE,
-            format!("still has {arrow}, which is gone: cargo xtask arrows --bless"),
+            format!("still has {arrow}, which no longer exists: cargo xtask arrows --bless"),
         );
     }
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_and_a_gone_arrow_are_both_found() {
+    fn a_new_and_a_removed_dependency_are_both_found() {
         let mut findings = Findings::default();
         compare("# head\na -> b\nc -> d\n", "a -> b\na -> b (dev)\n", &mut findings);
         assert_eq!(findings.errors.len(), 2, "{findings:?}");

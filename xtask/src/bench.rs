@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: the promised figures, taken by the optimised bench program.
+//! `cargo xtask bench`: the promised figures, measured by the optimised benchmark program.
 //!
-//! The bench program knows its own names; this only builds and starts it.
+//! The benchmark program has the list of names; this module only builds and starts it.
 
 use anyhow::{Result, bail};
 
@@ -8,13 +8,13 @@ use crate::process::{cargo, run};
 use crate::workspace::Workspace;
 
 const BENCH_PACKAGE: &str = "citycode-bench";
-/// The bench that measures processes of the product.
+/// The benchmark that measures processes of the product.
 const PROCESS_BENCH: &str = "snapshot";
 
-/// Passes everything on: `NAME [--json FILE]` or `--list`.
+/// Passes all arguments on: `NAME [--json FILE]` or `--list`.
 pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
     if rest.is_empty() {
-        bail!("name a bench, or --list for all names");
+        bail!("name a benchmark, or use --list for all names");
     }
     if !workspace
         .packages
@@ -24,7 +24,7 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
         bail!("there is no package {BENCH_PACKAGE} in this workspace (expected in crates/bench)");
     }
     if rest[0] == PROCESS_BENCH {
-        // It starts the product's own programs, which stand beside it.
+        // It starts the product's own programs, which are in the same folder.
         run(cargo(workspace).args(["build", "--quiet", "--release", "--bins"]))?;
     }
     run(cargo(workspace)

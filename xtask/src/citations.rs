@@ -1,7 +1,7 @@
-//! What code, tests and documents refer to exists: rules, documents, decision records, links and their anchors.
+//! Checks that rules, documents, decision records, links and their anchors exist if code, tests or documents cite them.
 //!
-//! Every rule of `docs/rules.md` is cited by at least one test. A test cites a rule in a comment, in a message or in
-//! its name (`r24_a_stale_verifier_says_so`). Each part is a pure function over texts, so that a planted fault proves it.
+//! At least one test cites every rule of `docs/rules.md`. A test cites a rule in a comment, in a message or in its name
+//! (`r24_a_stale_verifier_says_so`). Each check is a pure function over texts, so that unit tests can plant faults.
 
 mod links;
 
@@ -14,11 +14,12 @@ use crate::workspace::Workspace;
 
 const RULES: &str = "docs/rules.md";
 const DECISIONS: &str = "docs/decisions/";
-/// Files whose references count. Lock files and generated assets have none.
+/// Extensions of the files that are checked. Lock files and generated assets cite nothing.
 const KINDS: [&str; 8] = ["rs", "proto", "toml", "md", "py", "yml", "yaml", "sh"];
 
-/// Rules that nothing proves yet, each with what is missing. Shown as a warning; an error once a test cites one of them.
-const UNPROVED: [(u32, &str); 1] = [(26, "no command recomputes a verdict from the log yet")];
+/// Rules that no test covers yet, each with what is missing. They are shown as warnings; an entry becomes an error once
+/// a test cites its rule.
+const UNTESTED: [(u32, &str); 1] = [(26, "no command recomputes a verdict from the log yet")];
 
 /// Checks every file that is or would be committed.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
@@ -26,7 +27,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut texts = BTreeMap::new();
     for file in &files {
         let kind = file.rsplit_once('.').map_or("", |(_, kind)| kind);
-        // The planted faults of this check's own tests refer to nothing.
+        // The planted faults in this check's own tests cite things that do not exist.
         if KINDS.contains(&kind) && !file.starts_with("xtask/src/") {
             let text = std::fs::read_to_string(workspace.path(file)).with_context(|| file.clone())?;
             texts.insert(file.clone(), text);
@@ -40,10 +41,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     findings.conclude("citations")
 }
 
-/// Every cited rule exists, and a test cites every rule.
+/// Checks that every cited rule exists, and that a test cites every rule.
 fn rules(texts: &BTreeMap<String, String>, findings: &mut Findings) {
     let Some(text) = texts.get(RULES) else {
-        findings.error(RULES, "is missing: it holds the rules that comments cite");
+        findings.error(RULES, "is missing: it contains the rules that comments cite");
         return;
     };
     let defined: BTreeSet<u32> = text
@@ -52,7 +53,7 @@ fn rules(texts: &BTreeMap<String, String>, findings: &mut Findings) {
         .collect();
     let mut tested = BTreeSet::new();
     for (file, text) in texts {
-        // Unit tests stand at the end of their file.
+        // Unit tests are at the end of their file.
         let tests_from = if file.contains("tests/") || file.ends_with("tests.rs") {
             0
         } else {
@@ -69,20 +70,20 @@ fn rules(texts: &BTreeMap<String, String>, findings: &mut Findings) {
         }
     }
     for rule in &defined {
-        let unproved = UNPROVED.iter().find(|(unproved, _)| unproved == rule);
-        match (unproved, tested.contains(rule)) {
+        let untested = UNTESTED.iter().find(|(untested, _)| untested == rule);
+        match (untested, tested.contains(rule)) {
             (None, false) => findings.error(RULES, format!("no test cites R{rule}")),
             (Some((_, why)), false) => findings.warn(RULES, format!("no test cites R{rule}: {why}")),
             (Some(_), true) => findings.error(
                 RULES,
-                format!("a test cites R{rule}: remove it from the unproved rules"),
+                format!("a test cites R{rule}: remove it from the untested rules"),
             ),
             (None, true) => {}
         }
     }
 }
 
-/// `R24` as a word of its own, and `r24_` where an identifier begins, each with its place in the text.
+/// `R24` as a separate word, and `r24_` at the start of an identifier, each with its offset in the text.
 fn cited_rules(text: &str) -> Vec<(usize, u32)> {
     let mut found = Vec::new();
     for (at, letter) in text.char_indices().filter(|(_, letter)| matches!(letter, 'R' | 'r')) {
@@ -107,7 +108,7 @@ fn cited_rules(text: &str) -> Vec<(usize, u32)> {
     found
 }
 
-/// `decision 18` names a record that exists.
+/// Checks that `decision 18` names an existing record.
 fn decisions(texts: &BTreeMap<String, String>, files: &[String], findings: &mut Findings) {
     let exists = |number: &str| {
         let prefix = format!("{DECISIONS}{number:0>4}-");
@@ -120,13 +121,14 @@ fn decisions(texts: &BTreeMap<String, String>, files: &[String], findings: &mut 
             let number = &rest[..digits];
             if !number.is_empty() && !exists(number) {
                 let place = format!("{file}:{}", line_of(text, at));
-                findings.error(place, format!("cites decision {number}, of which there is no record"));
+                findings.error(place, format!("cites decision {number}, which has no record"));
             }
         }
     }
 }
 
-/// A document that code, configuration or a schema names exists: from the root, in `docs/`, or beside the file.
+/// Checks that a document exists, relative to the root, to `docs/` or to the file, if code, configuration or a schema
+/// names it.
 fn documents(texts: &BTreeMap<String, String>, files: &[String], findings: &mut Findings) {
     let exists = |path: &str| files.iter().any(|file| file == path);
     for (file, text) in texts.iter().filter(|(file, _)| !file.ends_with(".md")) {
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_found_as_words_and_in_names_of_tests_and_nowhere_else() {
+    fn rules_are_found_as_words_and_in_names_of_tests_only() {
         let text = "R1, (R24) R3: fn r12_a() ER5 R100 R2D2 addr7_x http_r8_ \"R31\" 界R9 R";
         let found: Vec<u32> = cited_rules(text).into_iter().map(|(_, rule)| rule).collect();
         assert_eq!(found, [1, 24, 3, 12, 31]);
@@ -213,7 +215,7 @@ mod tests {
         let proved = [(RULES, "- **R26.** Later.\n"), ("crates/a/tests/b.rs", "// R26\n")];
         assert_eq!(
             errors(|findings| rules(&texts(&proved), findings)),
-            ["docs/rules.md: a test cites R26: remove it from the unproved rules"]
+            ["docs/rules.md: a test cites R26: remove it from the untested rules"]
         );
     }
 
@@ -223,7 +225,7 @@ mod tests {
         let sources = texts(&[("a.rs", "// Decision 8 and\n// decision 9, decision none\n")]);
         assert_eq!(
             errors(|findings| decisions(&sources, &files, findings)),
-            ["a.rs:2: cites decision 9, of which there is no record"]
+            ["a.rs:2: cites decision 9, which has no record"]
         );
     }
 

@@ -1,7 +1,7 @@
-//! What is given to operators: alarms with their unit tests, manifests against Kubernetes' own schemas.
+//! Checks of the files for operators: alert rules with their unit tests, manifests against the Kubernetes schemas.
 //!
-//! That every expression has something to say is checked elsewhere, by a test in `tests/distributed` that asks a real
-//! Prometheus beside a running city.
+//! A test in `tests/distributed` checks elsewhere that every expression returns a value in a real Prometheus that
+//! scrapes a running city.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::workspace::Workspace;
 const RULES: &str = "deploy/prometheus/rules.yml";
 const RULES_TEST: &str = "deploy/prometheus/rules_test.yml";
 const RUNBOOK: &str = "docs/operations/alerts.md";
-/// Kustomizations that must come out as valid manifests.
+/// Kustomizations that must produce valid manifests.
 const KUSTOMIZATIONS: [&str; 2] = ["base", "city"];
 
-/// Prometheus takes configuration and rules, each alert passes its unit test, and each says what to do.
+/// Checks that Prometheus accepts configuration and rules, and that each alert passes its unit test and has a runbook.
 pub(crate) fn rules(workspace: &Workspace) -> Result<()> {
     run(at_root(workspace, "promtool").args(["check", "config", "deploy/prometheus/prometheus.yml"]))?;
     run(at_root(workspace, "promtool").args(["test", "rules", RULES_TEST]))?;
@@ -26,7 +26,7 @@ pub(crate) fn rules(workspace: &Workspace) -> Result<()> {
     let (rules, tests, runbook) = (read(RULES)?, read(RULES_TEST)?, read(RUNBOOK)?);
     let mut findings = Findings::default();
     for alert in alerts(&rules) {
-        // Once for silence, once for the bell.
+        // One case in which it must not fire, and one in which it must.
         if tests
             .lines()
             .filter(|line| line.trim() == format!("- alertname: {alert}"))
@@ -37,10 +37,10 @@ pub(crate) fn rules(workspace: &Workspace) -> Result<()> {
         }
         let anchor = alert.to_lowercase();
         if !rules.contains(&format!("runbook: {RUNBOOK}#{anchor}\n")) {
-            findings.error(RULES, format!("the alert {alert} does not say where its runbook is"));
+            findings.error(RULES, format!("the alert {alert} does not link to its runbook"));
         }
         if !runbook.lines().any(|line| line == format!("## {alert}")) {
-            findings.error(RUNBOOK, format!("nothing says what to do at {alert}"));
+            findings.error(RUNBOOK, format!("there is no section for the alert {alert}"));
         }
     }
     let known: Vec<&str> = alerts(&rules).collect();
@@ -56,7 +56,7 @@ fn alerts(rules: &str) -> impl Iterator<Item = &str> {
     rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "))
 }
 
-/// Kustomize makes them, and Kubernetes' schemas take them, without a key that they do not know.
+/// Checks that kustomize builds the manifests and that they conform to the Kubernetes schemas, without unknown keys.
 pub(crate) fn manifests(workspace: &Workspace) -> Result<()> {
     let folder = workspace.path("target/manifests");
     std::fs::create_dir_all(&folder)?;

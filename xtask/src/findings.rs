@@ -1,28 +1,28 @@
-//! What a check found: errors fail it, warnings are only shown.
+//! The findings of a check: errors make it fail, warnings are only shown.
 
 use anyhow::{Result, bail};
 
-/// The outcome of one check, in the order found.
+/// The findings of one check, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Each fails the check.
+    /// Each makes the check fail.
     pub(crate) errors: Vec<String>,
-    /// Each is shown and fails nothing.
+    /// Each is only shown.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Findings {
-    /// Notes something that must be mended; `place` is a path, with `:line` where known.
+    /// Adds an error; `place` is a path, with `:line` if it is known.
     pub(crate) fn error(&mut self, place: impl std::fmt::Display, what: impl std::fmt::Display) {
         self.errors.push(format!("{place}: {what}"));
     }
 
-    /// Notes something worth a look.
+    /// Adds a warning.
     pub(crate) fn warn(&mut self, place: impl std::fmt::Display, what: impl std::fmt::Display) {
         self.warnings.push(format!("{place}: {what}"));
     }
 
-    /// Prints all, and fails if there is an error.
+    /// Prints all findings, and fails if there is an error.
     pub(crate) fn conclude(self, check: &str) -> Result<()> {
         for warning in &self.warnings {
             println!("warning: {warning}");
@@ -31,9 +31,9 @@ impl Findings {
             println!("error: {error}");
         }
         if !self.errors.is_empty() {
-            bail!("{check}: {} to mend", self.errors.len());
+            bail!("{check}: {} errors", self.errors.len());
         }
-        println!("{check}: fine");
+        println!("{check}: no errors");
         Ok(())
     }
 }

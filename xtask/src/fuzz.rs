@@ -1,9 +1,9 @@
 //! `cargo xtask fuzz`: libFuzzer over the targets in `fuzz/Cargo.toml`, on the stable compiler.
 //!
-//! cargo-fuzz is left out: the coverage instrumentation is a stable codegen option, and our code has no
-//! `unsafe` for the address sanitizer (which needs nightly) to watch. An input that fails is written to
-//! `fuzz/regressions/TARGET/`, where an ordinary test of the workspace replays it from then on: commit it
-//! with the mend. Seeds are committed; what a run learns stays in `fuzz/corpus`, which is not.
+//! cargo-fuzz is not used: the coverage instrumentation is a stable codegen option, and our code has no `unsafe` for
+//! the address sanitizer (which needs nightly) to check. An input that fails is written to `fuzz/regressions/TARGET/`,
+//! where an ordinary test of the workspace replays it from then on: commit it with the fix. Seeds are committed; the
+//! corpus that a run finds stays in `fuzz/corpus`, which is not.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::workspace::Workspace;
 const MANIFEST: &str = "fuzz/Cargo.toml";
 const PACKAGE: &str = "citycode-fuzz";
 const TARGET_TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// A folder of its own: other flags would otherwise rebuild everything at each turn.
+/// A separate folder: otherwise the different flags would rebuild everything each time.
 const BUILD_FOLDER: &str = "target/fuzz";
 const SECONDS_BY_HAND: u32 = 20;
-/// One input may take this long and no longer (seconds); decoding a hostile image is the slowest.
+/// Time limit for one input in seconds; decoding a hostile image takes longest.
 const SECONDS_PER_INPUT: u32 = 10;
-/// Memory that a target may take (MB), well above the image limits of the product.
+/// Memory limit for a target in MB, well above the image limits of the product.
 const MEMORY_MB: u32 = 2_048;
-/// SanitizerCoverage as libFuzzer wants it; one codegen unit, since the pass runs per unit.
+/// SanitizerCoverage as libFuzzer needs it; one codegen unit, because the pass runs per unit.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
@@ -47,14 +47,14 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
                     .parse()
                     .context("--seconds")?;
             }
-            flag if flag.starts_with('-') => bail!("fuzz does not know {flag:?}"),
+            flag if flag.starts_with('-') => bail!("unknown flag of fuzz: {flag:?}"),
             name => chosen.push(name.to_owned()),
         }
     }
     run_targets(workspace, &chosen, seconds)
 }
 
-/// Builds and runs the chosen targets (none chosen: all), as many at a time as there are cores.
+/// Builds and runs the chosen targets (all if none is chosen), as many concurrently as there are cores.
 pub(crate) fn run_targets(workspace: &Workspace, chosen: &[String], seconds: u32) -> Result<()> {
     let known = targets(workspace)?;
     for name in chosen {
@@ -89,7 +89,7 @@ pub(crate) fn run_targets(workspace: &Workspace, chosen: &[String], seconds: u32
     }
     if !failed.is_empty() {
         bail!(
-            "fuzz targets that failed: {} (the inputs stand in fuzz/regressions/TARGET/)",
+            "fuzz targets that failed: {} (the inputs are in fuzz/regressions/TARGET/)",
             failed.join(" ")
         );
     }
@@ -129,7 +129,7 @@ fn build(workspace: &Workspace, names: &[&str]) -> Result<()> {
         command.args(["--bin", name]);
     });
     command.env("RUSTFLAGS", INSTRUMENTATION);
-    // What would be a wrapped number in production must be a failure here.
+    // An arithmetic overflow that would wrap in production must fail here.
     command
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
         .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
@@ -161,14 +161,14 @@ fn start(workspace: &Workspace, name: &str, seconds: u32) -> Result<Child> {
     if workspace.path(&dictionary).is_file() {
         command.arg(format!("-dict={dictionary}"));
     }
-    // The first folder takes what is learnt; the others are read.
+    // libFuzzer writes new inputs to the first folder and only reads the others.
     command.args([folder("corpus"), folder("seeds"), folder("regressions")]);
     command
         .stdout(log.try_clone().context("the log of a fuzz target")?)
         .stderr(log);
     #[expect(
         clippy::disallowed_methods,
-        reason = "a fuzz target ends by itself after its seconds, and is waited for"
+        reason = "a fuzz target ends after its seconds, and the caller waits for it"
     )]
     let started = command.spawn();
     started.with_context(|| format!("fuzz target {name}"))
@@ -178,7 +178,7 @@ fn log_file(workspace: &Workspace, name: &str) -> std::path::PathBuf {
     Path::new(&workspace.path(BUILD_FOLDER)).join(format!("{name}.log"))
 }
 
-/// Runs and coverage, from what libFuzzer prints at the end.
+/// The number of runs and the coverage, from libFuzzer's output.
 fn summary(log: &str) -> String {
     let last = |needle: &str| {
         log.lines()
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_says_runs_and_coverage_or_the_failure() {
+    fn the_summary_has_runs_and_coverage_or_the_failure() {
         let fine = "#8\tDONE   cov: 105 ft: 436\nDone 8 runs in 9 second(s)\nstat::x: 1\n";
         assert_eq!(summary(fine), "Done 8 runs in 9 second(s) #8\tDONE   cov: 105 ft: 436");
         assert_eq!(

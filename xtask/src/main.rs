@@ -1,8 +1,8 @@
-//! The chores of this repository, as one program: `cargo xtask COMMAND`.
+//! The development tasks of this repository, as one program: `cargo xtask COMMAND`.
 //!
-//! Whatever CI does, this does, so that a person gets the same answer by the same command. It derives
-//! what it needs from `cargo metadata` and the tree; a new crate, fuzz target or check script needs no
-//! change here. Left out on purpose: anything that a shipped program needs at run time.
+//! It runs every check that CI runs, so that a developer gets the same result by the same command. It derives its input
+//! from `cargo metadata` and the files of the repository; a new fuzz target or check script needs no change here. It
+//! contains nothing that a shipped program needs at run time.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line program for developers: its output is the point"
@@ -32,15 +32,15 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--only A,B] [--from STEP] [--keep-going] [--list]
-                          everything that CI runs, fetching the tools it needs
-  arrows [--bless]        which crate may know which, against docs/arrows.txt and the rules
-  map                     ARCHITECTURE.md names every crate, and only paths that exist
+                          every check that CI runs; fetches the tools it needs
+  arrows [--bless]        dependencies between crates, compared with docs/arrows.txt and the rules
+  map                     ARCHITECTURE.md names every crate, and only existing paths
   tidy                    sizes, names, forbidden words, decision records
   bench NAME [--json FILE] | --list
-                          the promised speeds and sizes, beside their limits
+                          measures the promised speeds and sizes and prints their limits
   fuzz [TARGET…] [--seconds N] [--list]
-                          the fuzz targets of fuzz/Cargo.toml, each N seconds (default 20)
-  tools                   only fetch the outside tools into target/tools
+                          runs the fuzz targets of fuzz/Cargo.toml, each for N seconds (default 20)
+  tools                   only fetches the external tools into target/tools
 ";
 
 fn main() -> ExitCode {

@@ -8,12 +8,12 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 const MAP_FILE: &str = "ARCHITECTURE.md";
-/// A word that begins with one of these is meant as a path.
+/// A word that begins with one of these folders is a path.
 const TOP_FOLDERS: [&str; 11] = [
     "crates", "services", "xtask", "fuzz", "policies", "proto", "docs", "tests", "deploy", "benches", ".ci",
 ];
 
-/// Compares the map with the packages and the tree.
+/// Compares the map with the packages and the files.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let file = workspace.path(MAP_FILE);
     if !file.is_file() {
@@ -54,8 +54,8 @@ fn compare(text: &str, folders: &[String], root: &Path) -> Findings {
     findings
 }
 
-/// Words such as `crates/domain/src/lib.rs` with their line. A pattern (`proto/citycode/*/v1`) counts up
-/// to its last whole folder.
+/// Words such as `crates/domain/src/lib.rs` with their line. A pattern (`proto/citycode/*/v1`) stands for its last
+/// complete folder.
 fn named_paths(text: &str) -> Vec<(usize, String)> {
     let mut paths = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -88,12 +88,12 @@ mod tests {
         let folders: Vec<String> = folders.iter().map(|&folder| folder.to_owned()).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
-            .expect("xtask stands below the root");
+            .expect("xtask is in a folder below the root");
         compare(text, &folders, root).errors
     }
 
     #[test]
-    fn a_map_that_names_all_is_fine() {
+    fn a_complete_map_has_no_errors() {
         assert_eq!(
             errors(
                 "`crates/domain` and `xtask`.\nSee crates/domain/src/lib.rs.",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_left_out_is_found() {
+    fn a_missing_crate_is_found() {
         assert_eq!(
             errors("`crates/domain`", &["crates/domain", "crates/token"]),
             ["ARCHITECTURE.md: does not name crates/token"]
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_name_does_not_stand_in_for_a_shorter_one() {
+    fn a_longer_name_does_not_count_for_a_shorter_one() {
         assert_eq!(
             errors("`crates/event-store-embedded`", &["crates/event-store"]).len(),
             1
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_gone_is_found_with_its_line() {
+    fn a_missing_path_is_found_with_its_line() {
         assert_eq!(
             errors("x\n(crates/moon).", &[]),
             ["ARCHITECTURE.md:2: names crates/moon, which does not exist"]
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_counts_up_to_its_last_whole_folder() {
+    fn a_pattern_stands_for_its_last_complete_folder() {
         assert_eq!(
             named_paths("`proto/citycode/*/v1/a.proto` `docs/{a,b}` `crates/x.`"),
             [(1, "proto/citycode".to_owned()), (1, "crates/x".to_owned())]

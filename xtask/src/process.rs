@@ -1,4 +1,4 @@
-//! Starting other programs: each is shown before it runs and named when it fails.
+//! Starts other programs: each command is printed before it runs and named if it fails.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// `cargo` at the root, without what `cargo run` put into our environment: build scripts that look at
-/// those variables would otherwise rebuild whenever a person and xtask take turns.
+/// `cargo` at the root, without the variables that `cargo run` added to our environment: build scripts that read them
+/// would otherwise rebuild whenever a developer and xtask alternate.
 pub(crate) fn cargo(workspace: &Workspace) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = at_root(workspace, program);
@@ -31,14 +31,14 @@ pub(crate) fn cargo(workspace: &Workspace) -> Command {
     command
 }
 
-/// Any other program, at the root.
+/// Another program, started at the root.
 pub(crate) fn at_root(workspace: &Workspace, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(&workspace.root);
     command
 }
 
-/// Runs it with our terminal; an exit status other than 0 is an error that names the command.
+/// Runs the command with our terminal; an exit status other than 0 is an error that names the command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     println!("+ {shown}");
@@ -49,7 +49,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program of this name stands on the path.
+/// Whether a program of this name is on the path.
 pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))

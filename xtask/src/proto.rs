@@ -1,4 +1,4 @@
-//! The protobuf contract: linted, and compatible with the last release.
+//! Checks the protobuf files with a linter, and their compatibility with the last release.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::steps::Outcome;
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// `buf lint`, and `buf breaking` against the last version tag that has protos.
+/// Runs `buf lint`, and `buf breaking` against the last version tag that contains protobuf files.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     if !workspace.path("proto").is_dir() {
         return Ok(Outcome::Skipped("there is no proto/ yet".into()));
@@ -20,7 +20,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
         Some(tag) => run(at_root(workspace, &buf)
             .args(["breaking", "proto", "--against"])
             .arg(format!(".git#tag={tag},subdir=proto")))?,
-        None => println!("no version tag with protos yet: nothing to stay compatible with"),
+        None => println!("no version tag contains protobuf files yet: compatibility is not checked"),
     }
     Ok(Outcome::Done)
 }

@@ -1,8 +1,8 @@
-//! Running steps in order, with a clear name for the one that failed and the times at the end.
+//! Runs steps in order, names the step that failed, and prints the times at the end.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "xtask measures its own steps; nothing of the product runs here"
+    reason = "xtask measures its own steps; no code of the product runs here"
 )]
 
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
 
-/// How a step ended, failing apart.
+/// How a step ended if it did not fail.
 pub(crate) enum Outcome {
-    /// It ran and found nothing wrong.
+    /// It ran and found no error.
     Done,
-    /// There is nothing for it to look at yet, and why.
+    /// It had nothing to check, for this reason.
     Skipped(String),
 }
 
-/// One thing that CI does.
+/// One check of CI.
 pub(crate) struct Step {
-    /// Short, one word, as given to `--only`.
+    /// One word, as passed to `--only`.
     pub(crate) name: &'static str,
-    /// One line: what it does.
+    /// A description in one line.
     pub(crate) what: &'static str,
-    /// Does it.
+    /// Runs the step.
     pub(crate) run: fn(&Workspace) -> Result<Outcome>,
 }
 
@@ -35,7 +35,7 @@ struct Record {
     note: String,
 }
 
-/// Runs `steps`; stops at the first failure unless told to keep going.
+/// Runs `steps`; stops at the first failure unless `keep_going` is set.
 pub(crate) fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Result<()> {
     let mut records = Vec::new();
     let mut failures: Vec<&'static str> = Vec::new();

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: everything that CI runs, in order, cheapest first.
+//! `cargo xtask test`: every check that CI runs, in order, the cheapest first.
 //!
-//! To add a step, write its function and give it a row in [`STEPS`]. A step that has nothing to look at
-//! says so and is counted as skipped, never as passed.
+//! To add a step, write its function and add a row to [`STEPS`]. A step that has nothing to check reports that and is
+//! counted as skipped, never as passed.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,39 +10,39 @@ use crate::steps::{self, Outcome, Step};
 use crate::workspace::Workspace;
 use crate::{arrows, citations, deploy, fuzz, map, proto, tidy, tools};
 
-/// How long CI gives each fuzz target. Long enough to walk the grammar from the seeds, short enough for
-/// a dozen targets on two cores; long runs are for people: `cargo xtask fuzz TARGET --seconds 3600`.
+/// How long CI runs each fuzz target: long enough to explore the grammar from the seeds, short enough for a dozen
+/// targets on two cores. Long runs are started by hand: `cargo xtask fuzz TARGET --seconds 3600`.
 const FUZZ_SECONDS_IN_CI: u32 = 20;
 
 const STEPS: [Step; 17] = [
     Step {
         name: "tools",
-        what: "outside programs at pinned versions",
+        what: "external programs at pinned versions",
         run: |w| done(tools::ensure(w)),
     },
     Step {
         name: "fmt",
-        what: "rustfmt agrees",
+        what: "rustfmt changes nothing",
         run: |w| done(run(cargo(w).args(["fmt", "--all", "--check"]))),
     },
     Step {
         name: "arrows",
-        what: "who knows whom",
+        what: "dependencies between crates follow the rules",
         run: |w| done(arrows::command(w, &[])),
     },
     Step {
         name: "map",
-        what: "ARCHITECTURE.md is true",
+        what: "ARCHITECTURE.md names every crate and only existing paths",
         run: |w| done(map::check(w)),
     },
     Step {
         name: "tidy",
-        what: "sizes, names, forbidden words, records",
+        what: "file sizes, names, forbidden words, decision records",
         run: |w| done(tidy::check(w)),
     },
     Step {
         name: "citations",
-        what: "rules, documents and links that are cited exist",
+        what: "cited rules, documents and links exist",
         run: |w| done(citations::check(w)),
     },
     Step {
@@ -57,27 +57,27 @@ const STEPS: [Step; 17] = [
     },
     Step {
         name: "rules",
-        what: "alarms ring where they must, and say what to do",
+        what: "alerts fire when they must, and each has a runbook",
         run: |w| done(deploy::rules(w)),
     },
     Step {
         name: "manifests",
-        what: "Kubernetes takes what it is given",
+        what: "manifests conform to the Kubernetes schemas",
         run: |w| done(deploy::manifests(w)),
     },
     Step {
         name: "clippy",
-        what: "no warning anywhere",
+        what: "no warnings",
         run: |w| done(clippy(w)),
     },
     Step {
         name: "nextest",
-        what: "every test",
+        what: "all tests",
         run: |w| done(nextest(w)),
     },
     Step {
         name: "doctests",
-        what: "examples in documentation run",
+        what: "examples in the documentation run",
         run: |w| {
             done(run(cargo(w).args([
                 "test",
@@ -90,22 +90,22 @@ const STEPS: [Step; 17] = [
     },
     Step {
         name: "docs",
-        what: "documentation builds without a warning",
+        what: "the documentation builds without warnings",
         run: |w| done(docs(w)),
     },
     Step {
         name: "demo",
-        what: "the tour answers as the rules say",
+        what: "the verdicts of the demo agree with the rules",
         run: demo,
     },
     Step {
         name: "outsiders",
-        what: "programs of others read what we make",
+        what: "third-party programs read our codes, files and API",
         run: outsiders,
     },
     Step {
         name: "fuzz",
-        what: "each fuzz target for a while",
+        what: "each fuzz target runs for a limited time",
         run: fuzz_all,
     },
 ];
@@ -134,7 +134,7 @@ pub(crate) fn command(workspace: &Workspace, rest: &[String]) -> Result<()> {
                 known(name)?;
                 chosen = chosen.into_iter().skip_while(|step| step.name != name).collect();
             }
-            other => bail!("test does not know {other:?}"),
+            other => bail!("unknown argument of test: {other:?}"),
         }
     }
     steps::run(workspace, &chosen, keep_going)
@@ -152,7 +152,7 @@ fn done(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Done)
 }
 
-/// Offline: advisories need a database from elsewhere, and a red CI must come from a change of ours.
+/// Runs offline: advisories need an external database, and only a change in this repository may make CI fail.
 fn deny(workspace: &Workspace) -> Result<()> {
     run(cargo(workspace).args(["fetch", "--locked", "--quiet"]))?;
     run(at_root(workspace, tools::program(workspace, "cargo-deny")).args([
@@ -180,7 +180,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 }
 
 fn nextest(workspace: &Workspace) -> Result<()> {
-    // Called by its own name, so that no other version on the path stands in for the pinned one.
+    // The folder of the pinned tools comes first on the path, so that no other version of cargo-nextest is used.
     let mut command = cargo(workspace);
     let arguments: Vec<_> = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]
         .map(String::from)
@@ -210,15 +210,15 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
     done(run(at_root(workspace, program).arg("demo")))
 }
 
-/// The command line's program as the tests use it. Built as they are, all packages together: for one package alone cargo
-/// chooses other features, and compiles most dependencies once more.
+/// The program of the command line as the tests use it. It is built like the tests, with all packages together: for one
+/// package alone cargo selects other features and compiles most dependencies again.
 fn tested_program(workspace: &Workspace) -> Result<std::path::PathBuf> {
     run(cargo(workspace).args(["build", "--locked", "--quiet", "--workspace", "--bins", "--tests"]))?;
     Ok(workspace.path("target/debug/citycode"))
 }
 
-/// Runs every `tests/outsiders/*.py` with the pinned packages. Each finds our program in the variable
-/// `CITYCODE_BIN`, a folder to write in as its only argument, and fails by a status other than 0.
+/// Runs every `tests/outsiders/*.py` with the pinned packages. Each gets the path of the program in the variable
+/// `CITYCODE_BIN` and a writable folder as its only argument, and fails with a status other than 0.
 fn outsiders(workspace: &Workspace) -> Result<Outcome> {
     let scripts: Vec<String> = workspace
         .files()?
@@ -245,7 +245,7 @@ fn outsiders(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Files whose name begins with `_` are shared by the scripts and not run.
+/// Whether this file is a script to run; scripts share files whose names begin with `_`.
 fn is_outsider_script(file: &str) -> bool {
     file.strip_prefix("tests/outsiders/")
         .is_some_and(|name| name.ends_with(".py") && !name.contains('/') && !name.starts_with('_'))

@@ -1,8 +1,8 @@
-//! Small rules of the house, checked over every file that is or would be committed.
+//! Conventions of this repository, checked for every file that is or would be committed.
 //!
-//! Each rule is a pure function over one file's name and text (in [`text`]) or over the list of files
-//! (here), so that a planted fault proves it. Words that the rules forbid are put together from pieces,
-//! or this folder would find itself.
+//! Each rule is a pure function over one file's name and text (in [`text`]) or over the list of files (here), so that
+//! unit tests can plant faults. Forbidden words are concatenated from parts, so that these files do not violate the
+//! rules.
 
 mod text;
 
@@ -14,13 +14,13 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 const DECISIONS: &str = "docs/decisions/";
-/// What a person who comes to the repository is promised to find.
+/// Files that every repository should have.
 const EXPECTED_FILES: [&str; 4] = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "LICENSE"];
-/// Names that say nothing of what is inside.
-const EMPTY_NAMES: [&str; 9] = [
+/// Names that do not describe the content.
+const VAGUE_NAMES: [&str; 9] = [
     "util", "utils", "common", "manager", "managers", "helper", "helpers", "misc", "shared",
 ];
-/// What every manifest takes from the workspace instead of stating it anew.
+/// Keys that every manifest inherits from the workspace.
 const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];
 
 /// Runs every rule over the tree.
@@ -29,7 +29,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut findings = Findings::default();
     let decisions = decision_texts(workspace, &files)?;
     for file in &files {
-        // What is not UTF-8 is an image, a font or a sample of bytes, and has no lines to check.
+        // A file that is not UTF-8 is an image, a font or a byte sample, and has no lines to check.
         let Ok(content) = std::fs::read_to_string(workspace.path(file)) else {
             continue;
         };
@@ -66,14 +66,14 @@ fn names(files: &[String], findings: &mut Findings) {
     for file in files.iter().filter(|file| file.ends_with(".rs")) {
         for part in Path::new(file).with_extension("").components() {
             let name = part.as_os_str().to_string_lossy();
-            if EMPTY_NAMES.contains(&&*name) {
-                findings.error(file, format!("the name {name:?} says nothing of what is inside"));
+            if VAGUE_NAMES.contains(&&*name) {
+                findings.error(file, format!("the name {name:?} does not describe the content"));
             }
         }
     }
 }
 
-/// `0001-what-was-decided.md`, counted up without gap or double.
+/// Checks that decisions are named like `0001-what-was-decided.md` and numbered without gaps or duplicates.
 fn decision_numbers(files: &[String], findings: &mut Findings) {
     let mut expected = 1_u32;
     for file in files {
@@ -118,7 +118,10 @@ fn inheritance(manifest: &str, content: &str, findings: &mut Findings) {
         let dependencies = parsed.get(table).and_then(toml::Value::as_table);
         for (name, value) in dependencies.into_iter().flatten() {
             if !inherits(Some(value)) {
-                findings.error(manifest, format!("{name} in [{table}] has a version of its own"));
+                findings.error(
+                    manifest,
+                    format!("{name} in [{table}] does not inherit its version from the workspace"),
+                );
             }
         }
     }
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_in_a_row_are_fine() {
+    fn consecutive_decisions_have_no_errors() {
         let files = list(&[
             "docs/decisions/0001-a.md",
             "docs/decisions/0002-b.md",
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_a_double_and_an_unnumbered_decision_are_found() {
+    fn a_gap_a_duplicate_and_an_unnumbered_decision_are_found() {
         for wrong in ["0003-c.md", "0001-again.md", "later.md", "2-b.md"] {
             let files = list(&["docs/decisions/0001-a.md", &format!("docs/decisions/{wrong}")]);
             assert_eq!(errors(|f| decision_numbers(&files, f)).len(), 1, "{wrong}");
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_names_are_found_as_files_and_as_folders() {
+    fn vague_names_of_files_and_folders_are_found() {
         let files = list(&[
             "crates/a/src/utils.rs",
             "crates/a/tests/common/mod.rs",
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_with_lints_of_its_own_is_found() {
+    fn a_crate_that_does_not_inherit_is_found() {
         let good = "[package]\nversion.workspace = true\nedition.workspace = true\nrust-version.workspace = true\n\
                     license.workspace = true\npublish.workspace = true\n[lints]\nworkspace = true\n\
                     [dependencies]\nx.workspace = true\ny = { workspace = true, features = [\"z\"] }\n";

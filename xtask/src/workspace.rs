@@ -1,4 +1,4 @@
-//! What the tree holds, as `cargo metadata` and git tell it.
+//! The packages and files of the repository, from `cargo metadata` and git.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{MetadataCommand, Package};
 
-/// The repository and our packages in it (never those of others).
+/// The repository and its own packages (no dependencies).
 pub(crate) struct Workspace {
     /// The folder of the root manifest.
     pub(crate) root: PathBuf,
-    /// Our packages, by name.
+    /// Our packages, sorted by name.
     pub(crate) packages: Vec<Package>,
 }
 
 impl Workspace {
-    /// Asks cargo, without network: declared dependencies are enough for every check here.
+    /// Queries cargo, without network: declared dependencies are sufficient for every check here.
     pub(crate) fn find() -> Result<Self> {
         let mut metadata_command = MetadataCommand::new();
         metadata_command.no_deps();
@@ -61,7 +61,7 @@ impl Workspace {
             "git ls-files: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        let listing = String::from_utf8(output.stdout).context("a file name that is not UTF-8")?;
+        let listing = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
         let mut files: Vec<String> = listing
             .split('\0')
             .filter(|name| !name.is_empty() && self.path(name).is_file())

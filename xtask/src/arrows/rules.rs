@@ -1,5 +1,5 @@
-//! What each crate may know. The rules of ARCHITECTURE.md as tables; a crate without a row is an error, so
-//! that its author decides what it may know.
+//! The crates on which each crate may depend: the rules of ARCHITECTURE.md as tables. A crate without a row is an
+//! error, so that its author decides on its dependencies.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{Arrow, crate_name};
 use crate::findings::Findings;
 use crate::workspace::Workspace;
 
-/// A library crate and the only crates of ours that it may know outside its tests.
+/// A library crate and the only crates of ours on which it may depend outside its tests.
 const CRATES: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("qr", &[]),
@@ -42,7 +42,7 @@ const CRATES: [(&str, &[&str]); 22] = [
             "assertion-uses",
         ],
     ),
-    // Only tests and benches use it, so it may know what they would otherwise repeat.
+    // Only tests and benchmarks use it, so it may depend on everything that they would otherwise repeat.
     (
         "testkit",
         &[
@@ -73,7 +73,7 @@ const CRATES: [(&str, &[&str]); 22] = [
     ),
 ];
 
-/// A service and what it may know beside `domain`, `wire` and `service-kit`.
+/// A service and the crates on which it may depend beside `domain`, `wire` and `service-kit`.
 const SERVICES: [(&str, &[&str]); 6] = [
     (
         "issuer",
@@ -110,23 +110,23 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "event-store",
         ],
     ),
-    // holder-log for the names of streams and for reading events; audit appends nothing.
+    // It uses holder-log for the names of streams and for reading events; audit never appends.
     ("audit", &["event-store", "holder-log"]),
-    // The exposed one: no log, no keys, no projections. It reads pictures for who has no reader at hand.
+    // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
     ("portal", &["qr"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
 ];
-const EVERY_SERVICE_KNOWS: [&str; 3] = ["domain", "wire", "service-kit"];
+const ALLOWED_FOR_EVERY_SERVICE: [&str; 3] = ["domain", "wire", "service-kit"];
 const ENGINES: [&str; 2] = ["event-store-embedded", "event-store-jetstream"];
 
-/// Crates that put the others together, from the outermost inwards: each may know those behind it, and no other crate
-/// may know one of them. `tests` are the system tests in the folder of that name.
-const COMPOSERS: [&str; 5] = ["tests", "bench", "citycode", "operator", "runtime"];
-/// Composers that are never shipped, and so may know the testkit.
+/// Crates that wire the others together, from the outermost inwards: each may depend on the later ones, and no other
+/// crate may depend on any of them. `tests` are the system tests in the folder of that name.
+const WIRING_CRATES: [&str; 5] = ["tests", "bench", "citycode", "operator", "runtime"];
+/// Wiring crates that are never shipped, and therefore may depend on the testkit.
 const NEVER_SHIPPED: [&str; 2] = ["bench", "tests"];
 
-/// Crates of others that a crate must not know, because they read clocks, draw random numbers or do I/O.
-const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
+/// External crates on which a crate must not depend, because they read clocks, draw random numbers or perform I/O.
+const EXTERNAL_FORBIDDEN: [(&str, &[&str]); 4] = [
     (
         "domain",
         &[
@@ -174,8 +174,8 @@ const OUTSIDERS_FORBIDDEN: [(&str, &[&str]); 4] = [
     ),
     ("event-store", &["prost", "tonic", "async-nats", "redb"]),
 ];
-/// Crates of others that only these crates may name.
-const OUTSIDERS_CONFINED: [(&str, &[&str]); 3] = [
+/// External crates on which only these crates may depend.
+const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
     (
         "async-nats",
         &[
@@ -207,10 +207,10 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
     let mut findings = Findings::default();
     for package in &workspace.packages {
         let name = crate_name(workspace, package);
-        if !is_known(&name) {
+        if !has_row(&name) {
             findings.error(
                 &name,
-                "has no row in xtask/src/arrows/rules.rs: say there what it may know",
+                "has no row in xtask/src/arrows/rules.rs: list there the crates on which it may depend",
             );
         }
         for dependency in package
@@ -218,7 +218,7 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
             .iter()
             .filter(|dependency| dependency.kind != DependencyKind::Development)
         {
-            if let Some(reason) = outsider_fault(&name, &dependency.name) {
+            if let Some(reason) = external_fault(&name, &dependency.name) {
                 findings.error(&name, reason);
             }
         }
@@ -228,7 +228,7 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
             findings.error(arrow, reason);
         }
     }
-    engines_only_where_composed(workspace, arrows, &mut findings)?;
+    engines_only_in_main(workspace, arrows, &mut findings)?;
     if let Some(reason) =
         no_std_fault(&std::fs::read_to_string(workspace.path("crates/domain/src/lib.rs")).context("crates/domain")?)
     {
@@ -237,29 +237,31 @@ pub(super) fn check(workspace: &Workspace, arrows: &BTreeSet<Arrow>) -> Result<F
     Ok(findings)
 }
 
-fn is_known(name: &str) -> bool {
-    CRATES.iter().chain(&SERVICES).any(|(known, _)| *known == name) || COMPOSERS.contains(&name)
+fn has_row(name: &str) -> bool {
+    CRATES.iter().chain(&SERVICES).any(|(known, _)| *known == name) || WIRING_CRATES.contains(&name)
 }
 
 fn is_service(name: &str) -> bool {
     SERVICES.iter().any(|(known, _)| *known == name)
 }
 
-/// Why this arrow may not be, if so.
+/// Why this dependency is forbidden, if it is.
 fn fault(arrow: &Arrow) -> Option<String> {
     let (from, to) = (arrow.from.as_str(), arrow.to.as_str());
-    let outer = |name: &str| COMPOSERS.iter().position(|composer| *composer == name);
+    let outer = |name: &str| WIRING_CRATES.iter().position(|wiring| *wiring == name);
     match (outer(from), outer(to)) {
         (Some(from), Some(to)) if from < to => {}
-        (_, Some(_)) => return Some("only the command line, operators' commands and tests may know a program".into()),
+        (_, Some(_)) => {
+            return Some("only the command line, operators' commands and tests may depend on a program".into());
+        }
         (_, None) => {}
     }
-    if COMPOSERS.contains(&from) {
+    if WIRING_CRATES.contains(&from) {
         let shipped_testkit = to == "testkit" && !arrow.dev && !NEVER_SHIPPED.contains(&from);
         return shipped_testkit.then(|| "testkit only as a dev-dependency".into());
     }
     if is_service(to) {
-        return Some("only services/runtime may know a service; services meet through the log".into());
+        return Some("only services/runtime may depend on a service; services communicate through the log".into());
     }
     if arrow.dev {
         return None;
@@ -268,13 +270,13 @@ fn fault(arrow: &Arrow) -> Option<String> {
         return Some("testkit only as a dev-dependency".into());
     }
     if let Some((_, allowed)) = SERVICES.iter().find(|(name, _)| *name == from) {
-        let fine = EVERY_SERVICE_KNOWS.contains(&to)
+        let fine = ALLOWED_FOR_EVERY_SERVICE.contains(&to)
             || allowed.contains(&to)
             || (ENGINES.contains(&to) && allowed.contains(&"event-store"));
         return (!fine).then(|| {
             format!(
-                "service {from} may know only {} {}",
-                EVERY_SERVICE_KNOWS.join(" "),
+                "service {from} may depend only on {} {}",
+                ALLOWED_FOR_EVERY_SERVICE.join(" "),
                 allowed.join(" ")
             )
         });
@@ -284,27 +286,28 @@ fn fault(arrow: &Arrow) -> Option<String> {
         .find(|(name, _)| *name == from)
         .map_or(&[][..], |(_, allowed)| allowed);
     (!allowed.contains(&to)).then(|| match allowed {
-        [] => format!("{from} may know nothing of ours"),
-        some => format!("{from} may know only {}", some.join(" ")),
+        [] => format!("{from} may depend on none of our crates"),
+        some => format!("{from} may depend only on {}", some.join(" ")),
     })
 }
 
-fn outsider_fault(name: &str, dependency: &str) -> Option<String> {
-    let forbidden = OUTSIDERS_FORBIDDEN
+fn external_fault(name: &str, dependency: &str) -> Option<String> {
+    let forbidden = EXTERNAL_FORBIDDEN
         .iter()
         .any(|(known, list)| *known == name && list.contains(&dependency));
-    let confined = OUTSIDERS_CONFINED.iter().find(|(name, _)| *name == dependency);
+    let confined = EXTERNAL_CONFINED.iter().find(|(name, _)| *name == dependency);
     match confined {
-        _ if forbidden => Some(format!("must not know {dependency}")),
-        Some((_, crates)) if !crates.contains(&name) => {
-            Some(format!("{dependency} is named only in {}", crates.join(" ")))
-        }
+        _ if forbidden => Some(format!("must not depend on {dependency}")),
+        Some((_, crates)) if !crates.contains(&name) => Some(format!(
+            "only these crates may depend on {dependency}: {}",
+            crates.join(" ")
+        )),
         _ => None,
     }
 }
 
-/// A service that names an engine does so in its `main.rs` alone, so that its library runs on any.
-fn engines_only_where_composed(workspace: &Workspace, arrows: &BTreeSet<Arrow>, findings: &mut Findings) -> Result<()> {
+/// A service names an engine only in its `main.rs`, so that its library runs on any engine.
+fn engines_only_in_main(workspace: &Workspace, arrows: &BTreeSet<Arrow>, findings: &mut Findings) -> Result<()> {
     let named = |arrow: &&Arrow| !arrow.dev && is_service(&arrow.from) && ENGINES.contains(&arrow.to.as_str());
     for arrow in arrows.iter().filter(named) {
         let sources = format!("services/{}/src/", arrow.from);
@@ -314,7 +317,7 @@ fn engines_only_where_composed(workspace: &Workspace, arrows: &BTreeSet<Arrow>, 
             if inner && std::fs::read_to_string(workspace.path(&file))?.contains(&engine) {
                 findings.error(
                     &file,
-                    format!("names {engine}; an engine is named only where the service is composed (main.rs)"),
+                    format!("names {engine}; a service may name an engine only in its main.rs"),
                 );
             }
         }
@@ -322,12 +325,12 @@ fn engines_only_where_composed(workspace: &Workspace, arrows: &BTreeSet<Arrow>, 
     Ok(())
 }
 
-/// `no_std` lets the compiler itself keep clocks, files and threads out of the rules.
+/// With `no_std` the compiler itself prevents the use of clocks, files and threads in the rules.
 fn no_std_fault(lib: &str) -> Option<&'static str> {
     let mut before = "";
     for line in lib.lines().map(str::trim) {
         if line.starts_with("extern crate std") && before != "#[cfg(test)]" {
-            return Some("takes std back outside #[cfg(test)]");
+            return Some("uses std outside #[cfg(test)]");
         }
         before = line;
     }
@@ -350,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_of_the_architecture_are_fine() {
+    fn dependencies_of_the_architecture_are_permitted() {
         for (from, to) in [
             ("token", "domain"),
             ("portal", "wire"),
@@ -369,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_against_the_architecture_are_found() {
+    fn dependencies_against_the_architecture_are_found() {
         let wrong = [
             ("domain", "token"),
             ("token", "wire"),
@@ -393,22 +396,22 @@ mod tests {
         for (from, to) in wrong {
             assert!(fault(&arrow(from, to, false)).is_some(), "{from} -> {to}");
         }
-        assert!(fault(&arrow("verifier", "issuer", true)).is_some(), "nor in tests");
+        assert!(fault(&arrow("verifier", "issuer", true)).is_some(), "not even in tests");
     }
 
     #[test]
-    fn crates_of_others_are_confined() {
-        assert!(outsider_fault("domain", "tokio").is_some());
-        assert!(outsider_fault("issuer", "async-nats").is_some());
-        assert!(outsider_fault("issuer", "redb").is_some());
-        assert_eq!(outsider_fault("event-store-jetstream", "async-nats"), None);
-        assert_eq!(outsider_fault("issuer", "tokio"), None);
+    fn external_crates_are_confined() {
+        assert!(external_fault("domain", "tokio").is_some());
+        assert!(external_fault("issuer", "async-nats").is_some());
+        assert!(external_fault("issuer", "redb").is_some());
+        assert_eq!(external_fault("event-store-jetstream", "async-nats"), None);
+        assert_eq!(external_fault("issuer", "tokio"), None);
     }
 
     #[test]
-    fn a_crate_without_a_row_is_unknown() {
-        assert!(!is_known("moon"));
-        assert!(is_known("domain") && is_known("portal") && is_known("citycode"));
+    fn a_crate_without_a_row_is_detected() {
+        assert!(!has_row("moon"));
+        assert!(has_row("domain") && has_row("portal") && has_row("citycode"));
     }
 
     #[test]

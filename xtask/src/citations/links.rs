@@ -1,10 +1,10 @@
-//! Relative links of Markdown documents: their files and their anchors exist.
+//! Checks that the files and anchors of relative links in Markdown documents exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::findings::Findings;
 
-/// Checks every `](target)` that is no address of the web.
+/// Checks every `](target)` that is not a web address.
 pub(super) fn check(texts: &BTreeMap<String, String>, files: &[String], findings: &mut Findings) {
     for (file, text) in texts.iter().filter(|(file, _)| file.ends_with(".md")) {
         for (number, line) in prose(text) {
@@ -17,7 +17,7 @@ pub(super) fn check(texts: &BTreeMap<String, String>, files: &[String], findings
     }
 }
 
-/// Lines outside fenced blocks of code, counted from 1.
+/// The lines outside fenced code blocks, numbered from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(number, line)| {
@@ -56,7 +56,7 @@ fn resolve(file: &str, target: &str, texts: &BTreeMap<String, String>, files: &[
     }
 }
 
-/// The path that a link of `file` means, from the root.
+/// The path of a link in `file`, relative to the root.
 fn join(file: &str, path: &str) -> String {
     let mut parts: Vec<&str> = file.split('/').collect();
     parts.pop();
@@ -70,8 +70,8 @@ fn join(file: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// Anchors of a document's headings as web hosts of Git repositories make them: lower case, spaces become hyphens, other
-/// punctuation is dropped, and the second heading of a name gets `-1`.
+/// Anchors of a document's headings as Git hosting sites generate them: lower case, spaces become hyphens, other
+/// punctuation is dropped, and a second heading of the same name gets `-1`.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (_, line) in prose(text) {

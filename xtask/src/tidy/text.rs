@@ -2,16 +2,16 @@
 
 use crate::findings::Findings;
 
-/// A source file of this size deserves a second look …
+/// A source file above this size causes a warning …
 const SIZE_TO_WARN: usize = 12_000;
-/// … and of this size a decision record that names it.
+/// … and above this size an error, unless a decision record names it.
 const SIZE_TO_REFUSE: usize = 25_000;
 
-/// Written by people in lines, so that size and white space matter.
+/// Source files, in which size and white space are checked.
 const SOURCE_KINDS: [&str; 8] = ["rs", "proto", "py", "sh", "ts", "js", "css", "html"];
 const PROSE_KINDS: [&str; 5] = ["md", "toml", "yaml", "yml", "ftl"];
 
-/// Unfinished work and silenced warnings. In pieces, so that this file does not find itself.
+/// Unfinished work and disabled warnings, concatenated from parts, so that this file does not violate the rule.
 const FORBIDDEN_IN_RUST: [(&str, &str); 7] = [
     (concat!("to", "do!("), "unfinished"),
     (concat!("unimple", "mented!("), "unfinished"),
@@ -21,15 +21,15 @@ const FORBIDDEN_IN_RUST: [(&str, &str); 7] = [
     (concat!("#[", "allow("), "use #[expect(…, reason = …)]"),
     (concat!("#![", "allow("), "use #![expect(…, reason = …)]"),
 ];
-/// Folders of one person's machine.
-const FORBIDDEN_PATHS: [&str; 4] = [
+/// Paths that exist only on one developer's machine.
+const LOCAL_PATHS: [&str; 4] = [
     concat!("/ho", "me/"),
     concat!("/ro", "ot/"),
     concat!("/wo", "rk/"),
     concat!("/Us", "ers/"),
 ];
 
-/// Notes every fault of one file. `decisions` is the text of all decision records.
+/// Adds every fault of one file. `decisions` is the text of all decision records.
 pub(super) fn check(file: &str, content: &str, decisions: &str, findings: &mut Findings) {
     let kind = file.rsplit_once('.').map_or("", |(_, kind)| kind);
     let source = SOURCE_KINDS.contains(&kind) || file.starts_with(".ci/");
@@ -38,7 +38,7 @@ pub(super) fn check(file: &str, content: &str, decisions: &str, findings: &mut F
     }
     if source || PROSE_KINDS.contains(&kind) {
         white_space(file, content, findings);
-        foreign_paths(file, content, findings);
+        local_paths(file, content, findings);
     }
     if kind == "rs" {
         forbidden_words(file, content, findings);
@@ -51,12 +51,12 @@ fn size(file: &str, bytes: usize, decisions: &str, findings: &mut Findings) {
     if bytes > SIZE_TO_REFUSE && !excused {
         findings.error(
             file,
-            format!("{bytes} bytes: cut it, or name it in a decision record (limit {SIZE_TO_REFUSE})"),
+            format!("{bytes} bytes: split it, or name it in a decision record (limit {SIZE_TO_REFUSE})"),
         );
     } else if bytes > SIZE_TO_WARN && !excused {
         findings.warn(
             file,
-            format!("{bytes} bytes: does it do one thing? (above {SIZE_TO_WARN})"),
+            format!("{bytes} bytes: does it have one purpose? (above {SIZE_TO_WARN})"),
         );
     }
 }
@@ -68,20 +68,20 @@ fn white_space(file: &str, content: &str, findings: &mut Findings) {
         }
     }
     if !content.is_empty() && !content.ends_with('\n') {
-        findings.error(file, "no line end at the end");
+        findings.error(file, "no newline at the end of the file");
     }
 }
 
-fn foreign_paths(file: &str, content: &str, findings: &mut Findings) {
+fn local_paths(file: &str, content: &str, findings: &mut Findings) {
     for (number, line) in lines(content) {
-        for path in FORBIDDEN_PATHS {
+        for path in LOCAL_PATHS {
             let begins = |at: usize| {
                 !line[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || "_-.}/*>".contains(before))
             };
             if line.match_indices(path).any(|(at, _)| begins(at)) {
                 findings.error(
                     format!("{file}:{number}"),
-                    format!("names {path}, a folder of somebody's machine"),
+                    format!("names {path}, a folder of one developer's machine"),
                 );
             }
         }
@@ -98,7 +98,7 @@ fn forbidden_words(file: &str, content: &str, findings: &mut Findings) {
     }
 }
 
-/// Whether `word` stands in `line` and is not part of a longer one.
+/// Whether `line` contains `word`, and not only as part of a longer word.
 fn contains_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -108,8 +108,8 @@ fn contains_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// A test waits for a condition or moves the clock. Everything from a file's `#[cfg(test)] mod` on is a
-/// test, since tests stand last in a file here.
+/// Finds tests that sleep instead of waiting for a condition or moving the clock. Everything after a file's
+/// `#[cfg(test)] mod` is a test, because tests are at the end of a file here.
 fn sleeping_tests(file: &str, content: &str, findings: &mut Findings) {
     let mut in_tests = file.contains("/tests/") || file.starts_with("tests/") || file.ends_with("/tests.rs");
     let mut previous = "";
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn folders_of_a_machine_are_found_and_urls_let_be() {
-        for path in FORBIDDEN_PATHS {
+        for path in LOCAL_PATHS {
             one_error("docs/a.md", &format!("see {path}x\n"));
             no_error("docs/a.md", &format!("see https://city.example{path}x\n"));
         }
