@@ -1,9 +1,9 @@
-"""Strangers read what a real `citycode up` gives out.
+"""Third-party programs read the codes of a real `citycode up`.
 
-Issues a code over the command line, writes its picture and its print sheet, and lets Debian's `zbarimg` and PyPI's
-`zxing-cpp` read both (the sheet rendered at 150 dpi) to the very token; then PyPI's `cwt` and `pycose` check the
-token with the key from `GET /api/v1/keys`, and its status list, as CWT and (`joserfc`) as JWT, with the keys that are
-published for lists: nothing but public data is used.
+Issues a code over the command line and writes its picture and its print sheet. Debian's `zbarimg` and PyPI's
+`zxing-cpp` must read exactly the token from both (the sheet is rendered at 150 dpi). Then PyPI's `cwt` and `pycose` verify
+the token with the key from `GET /api/v1/keys`, and its status list, as CWT and (`joserfc`) as JWT, with the keys that
+are published for lists. Only public data is used.
 """
 
 import json
@@ -20,14 +20,14 @@ LISTS = {"cwt": "application/statuslist+cwt", "jwt": "application/statuslist+jwt
 COSE_KEYS = "application/cose-key-set"
 
 
-def by_strangers(*args, expect=0):
+def verify_with_libraries(*args, expect=0):
     command = [sys.executable, ROOT / "crates/token/tests/outsiders.py", "--token", f"@{OUT / 'token.txt'}", *args]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode == 0) == (expect == 0), f"{args}: {done.stdout}{done.stderr}"
 
 
 def status_list(url, name, form):
-    """The list once it is cut; before the first cut after the issue there is none of this name."""
+    """Returns the list once it is built; before the first build after the issue no list has this name."""
 
     def look():
         try:
@@ -45,7 +45,7 @@ def write(name, content):
     return path
 
 
-def take_everything(url):
+def collect_files(url):
     citycode(OUT, url, "register", "--id-number", ELDER, "--name", "张小三", "--channel", "kiosk")
     common = ["--kind", "offline", "--id-number", ELDER]
     code = citycode(OUT, url, "issue", *common, "--channel", "kiosk", "--out", str(OUT / "code.png"))
@@ -69,21 +69,21 @@ def take_everything(url):
 
 def main():
     with running(OUT) as url:
-        take_everything(url)
+        collect_files(url)
     subprocess.run(
         [sys.executable, ROOT / "crates/qr/tests/outsiders.py", OUT / "token.txt", OUT / "code.png", OUT / "sheet.pdf"],
         check=True,
     )
-    by_strangers("--key", f"@{OUT / 'keys.json'}")
-    by_strangers("--key", f"@{OUT / 'keys.cbor'}")
+    verify_with_libraries("--key", f"@{OUT / 'keys.json'}")
+    verify_with_libraries("--key", f"@{OUT / 'keys.cbor'}")
     for form in LISTS:
         of_list = ["--list", OUT / f"list.{form}", "--status", "0"]
         for published in ["lists-keys.json", "status-keys.json", "status-keys.cbor"]:
-            by_strangers("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / published}", *of_list)
-        # Neither set has the other's keys.
-        by_strangers("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / 'keys.cbor'}", *of_list, expect=1)
-    by_strangers("--key", f"@{OUT / 'status-keys.json'}", expect=1)
-    print("zbarimg and zxing-cpp read the picture and the sheet to the very token; cwt and pycose verify it")
+            verify_with_libraries("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / published}", *of_list)
+        # The set of code-signing keys does not contain the key of the status lists.
+        verify_with_libraries("--key", f"@{OUT / 'keys.json'}", "--list-key", f"@{OUT / 'keys.cbor'}", *of_list, expect=1)
+    verify_with_libraries("--key", f"@{OUT / 'status-keys.json'}", expect=1)
+    print("zbarimg and zxing-cpp read exactly the token from the picture and the sheet; cwt and pycose verify it")
     print("cwt, pycose and joserfc verify its status list with the keys that are published for lists")
 
 

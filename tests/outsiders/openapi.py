@@ -1,8 +1,9 @@
-"""Strangers read the description of the API and make a client of it.
+"""Third-party programs validate the description of the API and generate a client from it.
 
-PyPI's `openapi-spec-validator` takes `/openapi.json` of a real `citycode up`; every example in it obeys its own schema
-(`openapi-schema-validator`); `openapi-python-client` makes a client of it without a warning; and that client
-registers a person, issues a code, reads it back from a picture and in a stream, imports, and is refused.
+PyPI's `openapi-spec-validator` accepts `/openapi.json` of a real `citycode up`; every example in it conforms to its
+own schema (`openapi-schema-validator`); `openapi-python-client` generates a client from it without a warning; and
+that client registers a person, issues a code, verifies it from a picture and in a stream, imports, and gets a
+refusal.
 """
 
 import importlib
@@ -32,7 +33,7 @@ def validate(document):
 
 
 def examples(value, place=()):
-    """Every schema with an example, and where it stands."""
+    """Yields every schema with an example, and its path in the document."""
     if isinstance(value, dict):
         if "example" in value and ("type" in value or "$ref" in value or "schema" in value):
             yield place, value.get("schema", value), value["example"]
@@ -54,15 +55,15 @@ def check_examples(document):
     return found
 
 
-def bytes_are_bytes(value):
+def check_byte_schemas(value):
     if isinstance(value, dict):
         of_numbers = value.get("type") == "array" and value.get("items", {}).get("type") == "integer"
         assert not of_numbers, "bytes described as an array of numbers"
         for inner in value.values():
-            bytes_are_bytes(inner)
+            check_byte_schemas(inner)
     elif isinstance(value, list):
         for inner in value:
-            bytes_are_bytes(inner)
+            check_byte_schemas(inner)
 
 
 def generate():
@@ -79,7 +80,7 @@ def of_client(name):
 
 
 def use(url):
-    """A day at a kiosk, with nothing but the generated client."""
+    """Executes typical requests of a kiosk with the generated client only."""
     token = (OUT / "data/admin.token").read_text().strip()
     models, types = of_client("models"), of_client("types")
     client = of_client("client").AuthenticatedClient(base_url=url, token=token)
@@ -92,7 +93,7 @@ def use(url):
     issue = models.IssueBody(kind="offline", id_number=ELDER, channel="kiosk")
     key = "0d9a3d0e-6ad9-4f3c-9a3b-2f1f5f6f7a8b"
     code = call("codes.issue", body=issue, idempotency_key=key).parsed
-    assert call("codes.issue", body=issue, idempotency_key=key).parsed == code, "the same command again"
+    assert call("codes.issue", body=issue, idempotency_key=key).parsed == code, "repeating the command must return the same code"
     assert code.kind == "offline" and len(code.code_id) == 16 and code.expires_at > code.issued_at
     citycode(OUT, url, "reprint", "--kind", "offline", "--id-number", ELDER, "--channel", "pc", "--out", str(OUT / "code.png"))
 
@@ -124,12 +125,12 @@ def main():
         document = json.loads(fetch(f"{url}/openapi.json"))
         (OUT / "openapi.json").write_text(json.dumps(document))
         validate(document)
-        bytes_are_bytes(document)
+        check_byte_schemas(document)
         found = check_examples(document)
         generate()
         use(url)
-    print(f"openapi-spec-validator takes the description, its {found} examples obey it")
-    print("openapi-python-client makes a client of it, and that client issues and verifies")
+    print(f"openapi-spec-validator accepts the description, and its {found} examples conform to it")
+    print("openapi-python-client generates a client from it, and that client issues and verifies")
 
 
 main()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Reads our pictures with programs that are not ours.
+"""Reads our pictures with third-party programs.
 
 usage: outsiders.py TOKEN.txt FILE...       (.png, .jpg, .svg, .pdf)
 
-Each FILE must hold exactly the text of TOKEN.txt and no other bar code, for Debian's `zbarimg` and for
+Each FILE must contain exactly the text of TOKEN.txt and no other bar code, according to Debian's `zbarimg` and for
 PyPI's `zxing-cpp`. PDF pages are rendered at 150 dpi by poppler's `pdftoppm`, SVG by librsvg's
 `rsvg-convert`. Exit code 0 if all agree, 1 if one differs, 2 if a program is missing.
 """
@@ -15,7 +15,7 @@ import tempfile
 
 
 def rendered(path, folder):
-    """The raster image of a file."""
+    """Returns the raster image of a file."""
     if path.suffix == ".pdf":
         subprocess.run(["pdftoppm", "-r", "150", "-png", "-singlefile", path, folder / path.stem], check=True)
         return folder / f"{path.stem}.png"

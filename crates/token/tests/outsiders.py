@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Strangers' libraries read our tokens: PyPI `base45`, `cbor2`, `cwt`, `joserfc` and `pycose` (pip install them first).
+"""Third-party libraries verify our tokens: PyPI `base45`, `cbor2`, `cwt`, `joserfc` and `pycose` (pip install them first).
 
     outsiders.py --token TEXT --key KEY [--expected JSON] [--at SECONDS]
     outsiders.py --token TEXT --key KEY --list FILE [--list-key KEY] [--status VALUE] [--at SECONDS]
 
 TEXT      a token (CC1:…) or a presentation (CC1P:…), or @FILE.
 KEY       a JWK, a JWK set, a public key of 64 hex digits, or @FILE of a JWK (set) or a COSE key set (.cbor).
-JSON      what the token must say, or @FILE: any of code_id, kind (number), issued_at, expires_at (seconds or
-          RFC 3339), status {list, index}; other members, such as those of `issue --output json`, are left aside.
+JSON      the expected content of the token, or @FILE: any of code_id, kind (number), issued_at, expires_at (seconds or
+          RFC 3339), status {list, index}; other members, such as those of `issue --output json`, are ignored.
 FILE      the status list that the token names, as CWT or (named *.jwt) as JWT, which PyPI `joserfc` reads;
-          --list-key where another key signed it than the token's. VALUE is what it must say of the token.
-SECONDS   judge expiry at this time; without it `cwt` judges by the machine's clock.
+          --list-key is needed if another key than the token's signed it. VALUE is the expected status of the token.
+SECONDS   the time at which expiry is checked; without it `cwt` uses the machine's clock.
 
-Prints what was read as JSON and exits 0 only if every library agrees; otherwise says which does not.
+Prints the content as JSON and exits with 0 only if every library agrees; otherwise names the library that does not.
 """
 
 import argparse
@@ -44,7 +44,7 @@ ED25519, ESP256 = -19, -9
 
 @CoseAlgorithm.register_attribute()
 class FullySpecifiedEd25519(EdDSA):
-    """RFC 9864: pycose 1.1 has the signature but not yet its number."""
+    """RFC 9864: pycose 1.1 implements the signature but does not have its number yet."""
 
     identifier = ED25519
     fullname = "ED25519"
@@ -67,7 +67,7 @@ def argument(text, binary=False):
 
 
 def public_keys(text):
-    """key id → 32 bytes, from any of the forms that KEY may have."""
+    """Returns key ids with their 32-byte keys, from any of the forms that KEY may have."""
     if text.endswith(".cbor"):
         keys = cbor2.loads(argument(text, binary=True))
         assert all(key[1] == 1 and key[3] == ED25519 and key[4] == [2] and key[-1] == 6 for key in keys)
@@ -124,7 +124,7 @@ def check_proof(proof, token, cose_key):
 
 
 def status_in(path, keys, uri, index, at):
-    """What a status list says of an index, by the draft alone."""
+    """Returns the status at an index of a status list, decoded only as the draft specifies."""
     with open(path, "rb") as file:
         content = file.read()
     if path.endswith(".jwt"):
