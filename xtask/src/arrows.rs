@@ -16,8 +16,8 @@ use crate::workspace::Workspace;
 
 const GOLDEN_FILE: &str = "docs/arrows.txt";
 const GOLDEN_HEAD: &str = "\
-# Which crate of ours knows which; (dev) is for tests only.
-# Written by `cargo xtask arrows --bless`: a change here is a change of the architecture.
+# Dependencies between our crates; (dev) is for tests only.
+# Written by `cargo xtask arrows --bless`: a change in this file is a change of the architecture.
 ";
 
 /// One dependency between two crates, named by their folders (`domain`, not `citycode-domain`).
