@@ -1,9 +1,11 @@
-//! Checks that rules, documents, decision records, links and their anchors exist if code, tests or documents cite them.
+//! Checks that rules, documents, decision records, links and their anchors exist if code, tests or documents cite them,
+//! and that messages exist if the operations documents quote them.
 //!
 //! At least one test cites every rule of `docs/rules.md`. A test cites a rule in a comment, in a message or in its name
 //! (`r24_a_stale_verifier_says_so`). Each check is a pure function over texts, so that unit tests can plant faults.
 
 mod links;
+mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +40,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     decisions(&texts, &files, &mut findings);
     documents(&texts, &files, &mut findings);
     links::check(&texts, &files, &mut findings);
+    messages::check(&texts, &mut findings);
     findings.conclude("citations")
 }
 

@@ -42,7 +42,7 @@ const STEPS: [Step; 17] = [
     },
     Step {
         name: "citations",
-        what: "cited rules, documents and links exist",
+        what: "cited rules, documents, links and messages exist",
         run: |w| done(citations::check(w)),
     },
     Step {

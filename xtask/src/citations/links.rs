@@ -18,7 +18,7 @@ pub(super) fn check(texts: &BTreeMap<String, String>, files: &[String], findings
 }
 
 /// The lines outside fenced code blocks, numbered from 1.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(number, line)| {
         let is_fence = line.trim_start().starts_with("```");
