@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use citycode_auth::Caller;
 use citycode_domain::event::Sealed;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CommandId, HolderId};
@@ -9,7 +10,6 @@ use citycode_domain::policy::{ChannelPolicy, KindPolicy, Policy};
 use citycode_domain::reason::ActReason;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Begun, CommandContext, HolderLog};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::{Draw, Entropy};

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use citycode_assertion_uses::{AssertionUse, AssertionUses, Used};
-use citycode_service_kit::assertion::{AssertionError, Assertions, PersonProof};
-use citycode_service_kit::auth::Caller;
+use citycode_auth::Caller;
+use citycode_auth::assertion::{AssertionError, Assertions, PersonProof};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use citycode_auth::LocalAuthority;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, RecordedCommit};
 use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore, ProbeAnswers};
-use citycode_service_kit::auth::LocalAuthority;
 use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::files;

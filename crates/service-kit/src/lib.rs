@@ -1,14 +1,11 @@
-//! What every service needs and nothing of the business: time and chance as values that `main` hands in,
-//! configuration, telemetry, health, access tokens, limits, problems, files and servers.
+//! What every service needs whatever it serves: clock and randomness as values that `main` passes in, configuration,
+//! telemetry, health, limits, problems, files and servers.
 //!
-//! It depends on no other crate of ours: it must not know what a code, a holder or an event is. The one
-//! thing it shares with the business are the names in [`problem::Code`] and [`auth::Role`], because both
-//! are part of the outside contract that every face has to speak alike.
+//! It depends on no other crate of the workspace and does not know what a code, a holder or an event is. The names in
+//! [`problem::Code`] are the exception: they are part of the public contract, and every API uses the same ones.
 //!
-//! Only this crate and the mains touch the operating system's clock and randomness.
+//! Only this crate and the `main` functions read the operating system's clock and randomness.
 
-pub mod assertion;
-pub mod auth;
 pub mod bounded;
 pub mod clock;
 pub mod config;
@@ -19,6 +16,7 @@ pub mod health;
 pub mod limits;
 pub mod local_socket;
 pub mod metrics_endpoint;
+pub mod peer;
 pub mod problem;
 pub mod repeated;
 pub mod serve;

@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use crate::auth::PeerKind;
 use crate::files::{self, FileError, PRIVATE_FILE_MODE};
+use crate::peer::PeerKind;
 use crate::serve::DRAIN;
 use crate::shutdown::Signal;
 

@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
-pub(crate) use call::CallHandle;
+pub use call::CallHandle;
 use calls::CountCalls;
 use connections::Connections;
 pub use descriptors::raise_limit as raise_descriptor_limit;

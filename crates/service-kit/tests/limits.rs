@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
+use citycode_auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
 use citycode_service_kit::serve::{Limits, Listener, app, with_fallbacks, with_reflection};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_service_kit::auth::caller;
+use citycode_auth::caller;
 use citycode_service_kit::deadline;
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{HistoryRequest, HistoryResponse};

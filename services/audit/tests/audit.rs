@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use citycode_audit::{Audit, AuditIndex};
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReportedLost, CodeRevoked, EligibilityGround, Event, HolderRegistered, Sealed, Slot,
 };
@@ -15,7 +16,6 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, NewCommit, StreamState};
 use citycode_holder_log::holder_stream;
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::problem::Code;
 use citycode_testkit::commit_of;
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, history_request::Subject};

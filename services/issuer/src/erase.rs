@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_acts::{RequestMeaning, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_auth::Caller;
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::erase_holder;
 use citycode_event_store::Position;
 use citycode_holder_log::{PureDecision, SystemFold};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{NameApplied, Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};

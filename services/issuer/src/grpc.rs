@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use citycode_service_kit::auth::{UntilExpired, caller};
+use citycode_auth::{UntilExpired, caller};
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1 as proto;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
+use citycode_auth::Caller;
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::lifecycle::issue_code::IssueCode;
@@ -15,7 +16,6 @@ use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
 use citycode_domain::policy::KindPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::Decide;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::PersonFile;

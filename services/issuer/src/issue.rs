@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use citycode_acts::{Acting, Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
@@ -15,7 +16,6 @@ use citycode_domain::lifecycle::issue_code::{self, IssueCode, IssueDraw, PersonF
 use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::{Decide, Executed};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{CodeClaimsToSign, id_commitment, is_sound_device_key, sign_code};

@@ -1,10 +1,10 @@
 //! `ListCodes`: a holder's codes and their state.
 
 use citycode_acts::{Asked, CallersRequest};
+use citycode_auth::Caller;
 use citycode_domain::lifecycle::SlotState;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::answer::code_life;
 use citycode_wire::proto::issuer::v1::{CodeState, ListCodesRequest, ListCodesResponse};

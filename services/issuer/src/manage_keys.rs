@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use citycode_acts::{RequestMeaning, problem_of_execute};
+use citycode_auth::Caller;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::StreamName;
 use citycode_holder_log::{Begun, CommandContext, Executed, KEYS_STREAM};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::Repeated;
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};

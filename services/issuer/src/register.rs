@@ -1,12 +1,12 @@
 //! `Register`: a resident becomes known (R3, R8). Known and new are answered alike (R31).
 
 use citycode_acts::{Acting, CallersRequest, RequestMeaning, problem_of_execute, problem_of_vault};
+use citycode_auth::Caller;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::register_holder;
 use citycode_domain::name::PersonName;
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};

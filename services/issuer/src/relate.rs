@@ -1,11 +1,11 @@
 //! `Relate` and `Unrelate`: who may act for whom (R13, R17). Both parties through a channel, or an officer.
 
 use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::relationship;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse};
 

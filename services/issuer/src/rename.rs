@@ -10,6 +10,7 @@
 
 use async_trait::async_trait;
 use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_auth::Caller;
 use citycode_domain::event::{Event, Sealed};
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
@@ -17,7 +18,6 @@ use citycode_domain::name::PersonName;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::ReaderVersion;
 use citycode_holder_log::{Decide, ExecuteError, Executed};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_vault::{NameApplied, Vault};

@@ -1,11 +1,11 @@
 //! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
 
 use citycode_acts::{Asked, CallersRequest, problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
 use citycode_domain::policy::{ChannelAct, KindPolicy};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
 use citycode_vault::PersonFile;
 use citycode_wire::proto::issuer::v1::{IssuedCode, ReprintRequest, ReprintResponse};

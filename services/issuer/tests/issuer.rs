@@ -13,10 +13,10 @@ mod strangers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_event_store::EventStore as _;
 use citycode_event_store::memory::AppendFault;
 use citycode_issuer::grpc::IssuerGrpc;
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::{IdNumbers, eventually};
 use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService as _;

@@ -131,7 +131,7 @@ pub(crate) struct New {
 
 impl Places {
     /// Both logs; the second is made where it is absent.
-    pub async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
+    pub(crate) async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
         let source = self.reach.open_at(&self.from, None, LOG_READERS_API).await?;
         let new = New {
             log_id: source.log_id(),
@@ -146,7 +146,12 @@ impl Places {
 impl Reach {
     /// The log at a place; made as the source is where a new one is given and none is there. A user with a seed has the
     /// JetStream API at `api`, unless a flag says otherwise.
-    pub async fn open_at(&self, place: &str, new: Option<New>, api: &str) -> Result<Arc<dyn EventStore>, Failure> {
+    pub(crate) async fn open_at(
+        &self,
+        place: &str,
+        new: Option<New>,
+        api: &str,
+    ) -> Result<Arc<dyn EventStore>, Failure> {
         if place.starts_with("nats://") || place.starts_with("tls://") {
             return self.open_servers(place, new, api).await;
         }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::jetstream::{self as uses, NewRegister, UsesConfig};
+use citycode_auth::LEEWAY_SECONDS;
 use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream as jetstream;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_scan_records::day_of;
 use citycode_scan_records::jetstream::keeper::{self, NewScans};
 use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
-use citycode_service_kit::auth::LEEWAY_SECONDS;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::{Draw as _, Entropy};

@@ -28,7 +28,7 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use citycode_service_kit::auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_SECONDS, Role};
+use citycode_auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_SECONDS, Role};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;

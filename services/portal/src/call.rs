@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use citycode_service_kit::auth::{Caller, expired, optional_caller};
+use citycode_auth::{Caller, expired, optional_caller};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::{Draw as _, Entropy};

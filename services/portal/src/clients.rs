@@ -73,7 +73,7 @@ pub enum ConnectError {
 
 impl Clients {
     /// The services are in this process, and no socket lies between: `routes` holds all of them, each wrapped in
-    /// [`Authenticate::required`](citycode_service_kit::auth::Authenticate::required) with `.in_process()`.
+    /// [`Authenticate::required`](citycode_auth::Authenticate::required) with `.in_process()`.
     /// A service that is not among them answers `not_found`.
     #[must_use]
     pub fn in_process(routes: Routes) -> Self {

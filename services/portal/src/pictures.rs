@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use citycode_service_kit::auth::{Caller, CallerId};
+use citycode_auth::{Caller, CallerId};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::limits::{REMEMBERED_CALLERS, Rate, RateLimiter};
 use citycode_service_kit::problem::{Code, Problem};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
-use citycode_service_kit::auth::token_expired;
+use citycode_auth::token_expired;
 use citycode_service_kit::problem::{Outcome, Problem};
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;

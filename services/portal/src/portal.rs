@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::{Extension, Router};
+use citycode_auth::{AccessTokens, Authenticate};
 use citycode_domain::policy::Policy;
-use citycode_service_kit::auth::{AccessTokens, Authenticate};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 

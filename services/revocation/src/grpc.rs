@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_service_kit::auth::caller;
+use citycode_auth::caller;
 use citycode_service_kit::deadline;
 use citycode_wire::proto::revocation::v1 as proto;
 use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;

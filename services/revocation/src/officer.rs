@@ -1,12 +1,12 @@
 //! `Revoke`, `Suspend`, `Reinstate`: an officer's acts (R22). Each names a reason.
 
 use citycode_acts::{problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::event::{Event, Sealed, Slot};
 use citycode_domain::lifecycle::{HolderState, Refusal, officer_hold, revoke_code};
 use citycode_domain::policy::GuardianPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1::{
     ReinstateRequest, ReinstateResponse, RevokeRequest, RevokeResponse, SuspendRequest, SuspendResponse,

@@ -1,11 +1,11 @@
 //! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
 
 use citycode_acts::{Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::revocation::v1::{ReportLossRequest, ReportLossResponse};
 

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::event::Sealed;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
 use citycode_domain::reason::ActReason;
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1::{RevokeCodeRequest, RevokeCodeResponse};
 

@@ -1,9 +1,9 @@
 //! `SetStanding`: the health authority's word (R21).
 
 use citycode_acts::{problem_of_execute, problem_of_refusal};
+use citycode_auth::Caller;
 use citycode_domain::lifecycle::{HolderState, change_standing};
 use citycode_holder_log::PureDecision;
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::answer;
 use citycode_wire::proto::revocation::v1::{SetStandingRequest, SetStandingResponse};

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::AssertionUses;
+use citycode_auth::assertion::Assertions;
+use citycode_auth::{AUDIENCE, TrustedKeys};
 use citycode_event_store::follow::FollowError;
-use citycode_service_kit::assertion::Assertions;
-use citycode_service_kit::auth::{AUDIENCE, TrustedKeys};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config;
 use citycode_service_kit::entropy::Entropy;
@@ -92,11 +92,11 @@ pub enum StartError {
     #[error("{} holds no list of public keys: put the one there that `citycode secrets` made", .0.display())]
     SnapshotSigners(std::path::PathBuf),
     #[error(transparent)]
-    Authority(#[from] citycode_service_kit::auth::LocalAuthorityError),
+    Authority(#[from] citycode_auth::LocalAuthorityError),
     #[error("the issued access tokens cannot be used: {0}")]
-    IssuedTokens(#[from] citycode_service_kit::auth::IssuedError),
+    IssuedTokens(#[from] citycode_auth::IssuedError),
     #[error("the identity provider's keys are refused: {0}")]
-    Trust(#[from] citycode_service_kit::auth::KeyError),
+    Trust(#[from] citycode_auth::KeyError),
     #[error(transparent)]
     Vault(#[from] citycode_vault::VaultError),
     #[error("the vault cannot be used: {0}")]

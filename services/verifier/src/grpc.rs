@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use citycode_service_kit::auth::{Caller, UntilExpired, caller};
+use citycode_auth::{Caller, UntilExpired, caller};
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::model::v1 as model;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use citycode_auth::Caller;
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::policy::PlacePolicy;
 use citycode_domain::time::Timestamp;
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::clock::ClockReading;
 use citycode_service_kit::deadline;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited};

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_auth::CallerId;
 use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
 };
@@ -17,7 +18,6 @@ use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition,
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_scan_records::ScanRecords;
-use citycode_service_kit::auth::CallerId;
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_service_kit::deadline;
 use citycode_token::{

@@ -7,9 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use citycode_auth::CallerId;
 use citycode_domain::ids::ClaimsDigest;
 use citycode_domain::time::Timestamp;
-use citycode_service_kit::auth::CallerId;
 use parking_lot::Mutex;
 
 use crate::freshness::Known;

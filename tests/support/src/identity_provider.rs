@@ -1,7 +1,7 @@
 //! An identity provider that a test speaks for: its public keys, and assertions that it signs.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use citycode_service_kit::assertion::{TYPE, person_claim};
+use citycode_auth::assertion::{TYPE, person_claim};
 use citycode_service_kit::clock::{Clock as _, SystemClock};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};

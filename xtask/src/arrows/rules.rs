@@ -11,13 +11,14 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 22] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
     ("event-store", &[]),
     ("jetstream", &[]),
     ("service-kit", &[]),
+    ("auth", &["service-kit"]),
     ("terminal", &["service-kit"]),
     ("token", &["domain"]),
     ("projection", &["domain"]),
@@ -39,6 +40,7 @@ const CRATES: [(&str, &[&str]); 22] = [
             "policy-file",
             "holder-log",
             "service-kit",
+            "auth",
             "assertion-uses",
         ],
     ),
@@ -116,7 +118,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     ("portal", &["qr"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
 ];
-const ALLOWED_FOR_EVERY_SERVICE: [&str; 3] = ["domain", "wire", "service-kit"];
+const ALLOWED_FOR_EVERY_SERVICE: [&str; 4] = ["domain", "wire", "service-kit", "auth"];
 const ENGINES: [&str; 2] = ["event-store-embedded", "event-store-jetstream"];
 
 /// Crates that wire the others together, from the outermost inwards: each may depend on the later ones, and no other

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use citycode_acts::{Desk, DeskLimits};
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
@@ -13,7 +14,6 @@ use citycode_issuer::grpc::IssuerGrpc;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, SigningKeys};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey};
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_token::IdCheckKey;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, LocalAuthority, TrustedKeys};
+use citycode_auth::{AUDIENCE, AccessTokens, Authenticate, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock as _;
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::serve::{Listener, app, with_fallbacks};

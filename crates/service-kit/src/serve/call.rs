@@ -354,11 +354,11 @@ impl Drop for Control {
 
 /// What a request carries of its connection, for the layer that authenticates it.
 #[derive(Debug, Clone)]
-pub(crate) struct CallHandle(pub(super) Arc<Call>);
+pub struct CallHandle(pub(super) Arc<Call>);
 
 impl CallHandle {
-    /// The caller has shown a valid token: call and connection count as authenticated.
-    pub(crate) fn authenticate(&self) {
+    /// Counts the call and its connection as authenticated: the caller has shown a valid token.
+    pub fn authenticate(&self) {
         self.0.authenticate();
     }
 }

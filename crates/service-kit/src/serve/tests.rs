@@ -247,28 +247,6 @@ async fn a_50_mb_body_and_broken_json_are_problems() {
     assert!(status == 405 && answer.contains("invalid_request"), "{status} {answer}");
 }
 
-#[tokio::test]
-async fn the_local_admin_token_passes_over_loopback_but_not_through_a_proxy() {
-    use crate::auth::{AUDIENCE, AccessTokens, Authenticate, Caller, LocalAuthority, TrustedKeys};
-    use crate::clock::{ManualClock, UnixSeconds};
-    let now = UnixSeconds(1_800_000_000);
-    let authority = LocalAuthority::ephemeral(&crate::entropy::SeededEntropy::new(1));
-    let keys = TrustedKeys::new().with_local(&authority).unwrap();
-    let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
-    let layer = Authenticate::required(tokens, Arc::new(ManualClock::at(now)));
-    let who = get(|caller: Caller| async move { format!("admin={}", caller.local_admin) });
-    let http = Router::new().route("/who", who).layer(layer);
-    let (address, trigger, task) = start(app(Routes::default(), http), DRAIN);
-    let token = authority.mint_local_admin(AUDIENCE, now).unwrap();
-    let path = |extra: &str| format!("/who HTTP/1.1\r\nauthorization: Bearer {}\r\n{extra}x: ", *token);
-    let answer = http1(address, &path("")).await;
-    assert!(answer.ends_with("admin=true"), "{answer}");
-    let answer = http1(address, &path("x-forwarded-for: 127.0.0.1\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    trigger.pull();
-    task.await.unwrap();
-}
-
 mod stopping;
 
 /// GET / on many HTTP/2 streams in one write: how many were answered and how many reset.

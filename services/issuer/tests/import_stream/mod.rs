@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_issuer::grpc::IssuerGrpc;
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::IdNumbers;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::event::Event;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{HolderId, NameChangeId};
@@ -13,7 +14,6 @@ use citycode_event_store::memory::AppendFault;
 use citycode_event_store::{EventStore as _, LogPosition, ReaderVersion, SubscriptionBatch};
 use citycode_holder_log::events_of;
 use citycode_issuer::ErasureQueue;
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::{IdNumbers, eventually};
 use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};

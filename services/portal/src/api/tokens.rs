@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use citycode_service_kit::auth::{Caller, IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
+use citycode_auth::{Caller, IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
 use citycode_service_kit::clock::{Clock, UnixSeconds};
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::problem::{Code, JsonBody, Problem};

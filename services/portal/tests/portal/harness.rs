@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use citycode_auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
 use citycode_domain::ids::CodeKind;
 use citycode_domain::policy::{ChannelPolicy, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy, ProofPolicy};
 use citycode_portal::{Clients, Portal, PortalParts};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
 use citycode_service_kit::clock::{Clock, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
 use citycode_service_kit::serve::app;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use citycode_acts::{Desk, DeskLimits};
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::event::{
     CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, RelationshipRecorded, Sealed, Slot,
 };
@@ -23,7 +24,6 @@ use citycode_holder_log::{
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{FingerprintKey, StatusReader, StatusWriter};
 use citycode_revocation::{Followed, Revocation, StatusLists};
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Draw as _, Entropy, SeededEntropy};
 use citycode_token::SigningKey;

@@ -1,6 +1,6 @@
 //! `ReportLoss` (R14, R15): the person is needed, the code is not.
 
-use citycode_service_kit::auth::Role;
+use citycode_auth::Role;
 use citycode_service_kit::problem::Code;
 use citycode_wire::proto::revocation::v1::ReportLossRequest;
 

@@ -1,7 +1,7 @@
 //! `Revoke`, `Suspend`, `Reinstate` (R22).
 
+use citycode_auth::Role;
 use citycode_domain::event::Event;
-use citycode_service_kit::auth::Role;
 use citycode_service_kit::problem::Code;
 use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeCodeRequest, RevokeRequest, SuspendRequest};
 
@@ -282,7 +282,7 @@ async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_
         reason: "核实身份".into(),
     };
     let (officer, admin) = (caller(vec![Role::Officer]), caller(vec![Role::Auditor]));
-    let by_id = |caller: std::sync::Arc<citycode_service_kit::auth::Caller>, request| {
+    let by_id = |caller: std::sync::Arc<citycode_auth::Caller>, request| {
         let revocation = &city.revocation;
         async move { revocation.revoke_code(&caller, &request).await }
     };

@@ -1,8 +1,8 @@
 //! `SetStanding` (R21).
 
+use citycode_auth::Role;
 use citycode_domain::event::Event;
 use citycode_domain::standing::Standing;
-use citycode_service_kit::auth::Role;
 use citycode_service_kit::problem::Code;
 use citycode_wire::proto::model::v1 as proto;
 use citycode_wire::proto::revocation::v1::SetStandingRequest;

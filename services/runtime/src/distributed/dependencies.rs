@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_domain::policy::Policy;
 use citycode_event_store::{EventStore, LogId};
 use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswers};
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};

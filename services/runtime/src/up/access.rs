@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_service_kit::auth::{AUDIENCE, AccessTokens, IssuedTokens, LocalAuthority, TrustedKeys};
+use citycode_auth::{AUDIENCE, AccessTokens, IssuedTokens, LocalAuthority, TrustedKeys};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use zeroize::Zeroizing;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
-use citycode_service_kit::auth::LEEWAY_SECONDS;
+use citycode_auth::LEEWAY_SECONDS;
 use citycode_service_kit::clock::Clock;
 
 use super::dependencies::Dependencies;

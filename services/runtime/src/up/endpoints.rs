@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
+use citycode_auth::Authenticate;
 use citycode_portal::{Clients, LocalTokens, Portal, PortalParts};
-use citycode_service_kit::auth::Authenticate;
 use citycode_service_kit::serve::{app, with_reflection};
 use citycode_service_kit::shutdown::Signal;
 use citycode_wire::proto::FILE_DESCRIPTOR_SET;

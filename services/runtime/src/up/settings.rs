@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use citycode_auth::TrustedKeys;
 use citycode_event_store::LogId;
-use citycode_service_kit::auth::TrustedKeys;
 use citycode_service_kit::config::Sensible;
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;

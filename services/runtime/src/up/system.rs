@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use citycode_acts::Desk;
 use citycode_audit::Audit;
+use citycode_auth::{AccessTokens, IssuedTokens};
 use citycode_domain::policy::Policy;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_issuer::{Erased, ErasureQueue, Issuer};
 use citycode_revocation::{Followed, Revocation};
-use citycode_service_kit::auth::{AccessTokens, IssuedTokens};
 use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};

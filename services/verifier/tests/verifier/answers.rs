@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use citycode_auth::Caller;
 use citycode_domain::admission::Reason;
 use citycode_domain::id_number::check_character;
-use citycode_service_kit::auth::Caller;
 use citycode_wire::proto::verifier::v1::{AsOf, VerifyRequest};
 
 use crate::city::{City, LI, WANG, caller, card, desk, request, words};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use citycode_auth::Caller;
 use citycode_domain::admission::Reason;
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecords, ShownBytes};
-use citycode_service_kit::auth::Caller;
 use citycode_service_kit::problem::Code as ProblemCode;
 use citycode_verifier::Verifier;
 use citycode_wire::proto::verifier::v1::VerifyRequest;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
 use citycode_domain::id_number::IdNumber;
@@ -17,7 +18,6 @@ use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Partition, 
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
-use citycode_service_kit::auth::{Caller, CallerId, Role};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Entropy, SeededEntropy};
 use citycode_service_kit::problem::Problem;

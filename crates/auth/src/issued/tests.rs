@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::auth::{AUDIENCE, AccessTokens, AuthError, PeerKind, TrustedKeys};
-use crate::entropy::SeededEntropy;
+use citycode_service_kit::peer::PeerKind;
+
+use crate::{AUDIENCE, AccessTokens, AuthError, TrustedKeys};
+use citycode_service_kit::entropy::SeededEntropy;
 
 const NOW: UnixSeconds = UnixSeconds(1_661_904_000);
 

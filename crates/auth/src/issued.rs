@@ -22,9 +22,9 @@ use zeroize::Zeroizing;
 use super::access::{LEEWAY_SECONDS, MAX_LIFETIME_SECONDS};
 use super::caller::{CallerId, Role};
 use super::local::{Grant, LOCAL_ADMIN, LocalAuthority, LocalAuthorityError};
-use crate::clock::UnixSeconds;
-use crate::entropy::{Draw as _, Entropy};
-use crate::files::{self, FileError, PRIVATE_FILE_MODE};
+use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files::{self, FileError, PRIVATE_FILE_MODE};
 
 const VERSION: u32 = 1;
 /// Tokens known at once, expired ones not counted: a trial has gates and desks, a city has an identity provider.

@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 
 use super::access::LOCAL_MAX_LIFETIME_SECONDS;
 use super::caller::Role;
-use crate::clock::UnixSeconds;
-use crate::entropy::{Draw as _, Entropy};
-use crate::files::{self, FileError};
+use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
+use citycode_service_kit::files::{self, FileError};
 
 /// Name of the key file inside the folder.
 const FILE_NAME: &str = "access-authority.key";

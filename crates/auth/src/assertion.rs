@@ -12,9 +12,9 @@ use aws_lc_rs::{constant_time, digest};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use crate::auth::{AccessAudience, EnvelopeError, LEEWAY_SECONDS, TrustedKeys};
-use crate::clock::UnixSeconds;
-use crate::problem::{Code, Problem};
+use crate::{AccessAudience, EnvelopeError, LEEWAY_SECONDS, TrustedKeys};
+use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::problem::{Code, Problem};
 
 /// Longest time between `iat` and `exp`.
 pub const MAX_LIFETIME_SECONDS: i64 = 300;

@@ -20,10 +20,10 @@ use tower::{Layer, Service};
 use super::access::{AccessTokens, AuthError};
 use super::caller::Caller;
 use super::ending::end_stream_when;
-use super::peer::PeerKind;
-use crate::clock::Clock;
-use crate::problem::Problem;
-use crate::serve::CallHandle;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::peer::PeerKind;
+use citycode_service_kit::problem::Problem;
+use citycode_service_kit::serve::CallHandle;
 
 /// The layer. Put it around a service whose methods need callers, outside of what uses the caller.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::access::AuthError;
-use crate::problem::Problem;
+use citycode_service_kit::problem::Problem;
 
 /// How the answers of a stream are written.
 #[derive(Clone, Copy)]

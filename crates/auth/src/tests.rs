@@ -12,11 +12,13 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _};
 
+use citycode_service_kit::peer::PeerKind;
+
 use super::*;
-use crate::clock::{Clock, ManualClock, UnixSeconds};
-use crate::entropy::SeededEntropy;
-use crate::files::FileError;
-use crate::problem::{Code, Problem};
+use citycode_service_kit::clock::{Clock, ManualClock, UnixSeconds};
+use citycode_service_kit::entropy::SeededEntropy;
+use citycode_service_kit::files::FileError;
+use citycode_service_kit::problem::{Code, Problem};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const ISSUER: &str = "https://idp.example";

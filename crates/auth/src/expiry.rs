@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use tonic::Status;
 
 use super::caller::Caller;
-use crate::clock::{Clock, UnixSeconds};
-use crate::problem::{Outcome, Problem};
+use citycode_service_kit::clock::{Clock, UnixSeconds};
+use citycode_service_kit::problem::{Outcome, Problem};
 
 /// How often the wall clock is looked at: it may be set while a stream is open, so a timer alone would not do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

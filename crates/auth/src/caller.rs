@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::issued::TokenId;
-use crate::clock::UnixSeconds;
+use citycode_service_kit::clock::UnixSeconds;
 
 /// Longest subject, channel, place and device name, in bytes: they stand in log lines and keys.
 const MAX_NAME_BYTES: usize = 128;

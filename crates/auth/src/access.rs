@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::caller::{Caller, CallerId, Role};
 use super::issued::{IssuedTokens, TokenId};
 use super::keys::{EnvelopeError, KeyError, Power, TrustedKeys};
-use super::peer::PeerKind;
-use crate::bounded::Generations;
-use crate::clock::UnixSeconds;
-use crate::problem::Problem;
+use citycode_service_kit::bounded::Generations;
+use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::peer::PeerKind;
+use citycode_service_kit::problem::Problem;
 
 /// How far the issuer's clock and ours may differ.
 pub const LEEWAY_SECONDS: i64 = 10;

@@ -5,6 +5,8 @@
 //! `x5c` and `x5u` are never looked at, `crit` refuses. Verified tokens are remembered by digest, so that the
 //! signature is checked once; times and the peer are checked on every call.
 
+pub mod assertion;
+
 mod access;
 mod caller;
 mod ending;
@@ -13,7 +15,6 @@ mod issued;
 mod keys;
 mod layer;
 mod local;
-mod peer;
 
 pub(crate) use access::Audience as AccessAudience;
 pub(crate) use keys::EnvelopeError;
@@ -25,7 +26,6 @@ pub use issued::{IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};
 pub use local::{Grant, LocalAuthority, LocalAuthorityError};
-pub use peer::PeerKind;
 
 /// The `aud` of access tokens unless the configuration names another.
 pub const AUDIENCE: &str = "citycode";
