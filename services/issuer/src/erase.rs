@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_acts::{RequestMeaning, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_auth::Caller;
+use citycode_command_auth::{
+    RequestDigest, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault,
+};
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::erase_holder;
@@ -28,15 +30,15 @@ impl Issuer {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
         }
-        let now = self.desk.now()?;
-        let id_number = self.desk.id_number(caller, &request.id_number, now)?;
-        let holder = self.desk.holder(&id_number).await?;
+        let now = self.authorizer.now()?;
+        let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
+        let holder = self.authorizer.holder(&id_number).await?;
         // What others' codes rest on this person as a family member ends first, while the person is still there: also
         // what another issuer has just recorded. What one records from now on ends by `orphans`.
-        let caught_up = self.desk.log.catch_up_with_all().await;
+        let caught_up = self.authorizer.log.catch_up_with_all().await;
         caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
-        for dependent in self.desk.log.register().dependents_of(holder) {
+        for dependent in self.authorizer.log.register().dependents_of(holder) {
             match self
                 .end_relationship(caller, &request.command_id, holder, dependent, now)
                 .await
@@ -47,10 +49,10 @@ impl Issuer {
                 Err(problem) => return Err(half_done(problem, begun)),
             }
         }
-        let meaning = RequestMeaning::of("erase").holder(Some(holder));
-        let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, "officer;unspecified", now)?;
+        let request_digest = RequestDigest::of("erase").holder(Some(holder));
+        let context =
+            self.authorizer
+                .context(caller, &request.command_id, request_digest, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
             // Known to the vault and erased in the log: an erasure that was interrupted goes on below.
             if state.erased {
@@ -59,12 +61,12 @@ impl Issuer {
                 erase_holder::decide(state, true, now).map_err(problem_of_refusal)
             }
         });
-        self.desk
+        self.authorizer
             .log
             .execute(holder, &context, &mut decide)
             .await
             .map_err(|error| half_done(problem_of_execute(error), begun))?;
-        self.desk
+        self.authorizer
             .vault
             .erase(holder)
             .await

@@ -55,7 +55,7 @@ macro_rules! unary {
                 request: Request<Streaming<proto::ImportRequest>>,
             ) -> Result<Response<Self::ImportStream>, Status> {
                 let caller = caller(&request)?;
-                let mut rows = UntilExpired::new(request.into_inner(), &caller, &self.0.desk.clock);
+                let mut rows = UntilExpired::new(request.into_inner(), &caller, &self.0.authorizer.clock);
                 let first = rows.next().await.transpose()?.and_then(|message| message.part);
                 let Some(proto::import_request::Part::Options(options)) = first else {
                     return Err(Problem::new(Code::InvalidRequest, "an import begins with its options").into());

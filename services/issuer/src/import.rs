@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use citycode_acts::{Acting, RequestMeaning, problem_of_execute, problem_of_vault};
 use citycode_auth::Caller;
+use citycode_command_auth::{Actor, RequestDigest, problem_of_execute, problem_of_vault};
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::lifecycle::issue_code::IssueCode;
@@ -46,8 +46,8 @@ impl Import {
         if !caller.is_admin() {
             return Err(Problem::new(Code::NotAllowed, "importing is an admin's act"));
         }
-        issuer.desk.channel(&caller, &options.channel)?;
-        let kind = issuer.desk.kind(&options.kind)?;
+        issuer.authorizer.channel(&caller, &options.channel)?;
+        let kind = issuer.authorizer.kind(&options.kind)?;
         if kind.device_bound {
             return Err(Problem::new(
                 Code::InvalidRequest,
@@ -90,17 +90,18 @@ impl Import {
     }
 
     async fn try_row(&self, row: &ImportRow) -> Result<(ImportOutcome, Option<IssuedCode>), Problem> {
-        let (issuer, desk, caller) = (&self.issuer, &self.issuer.desk, &self.caller);
-        let now = desk.now()?;
-        let channel = desk.channel(caller, &self.options.channel)?;
-        let kind = desk.kind(&self.options.kind)?;
+        let (issuer, authorizer, caller) = (&self.issuer, &self.issuer.authorizer, &self.caller);
+        let now = authorizer.now()?;
+        let channel = authorizer.channel(caller, &self.options.channel)?;
+        let kind = authorizer.kind(&self.options.kind)?;
         let name = person_name(&row.name)?;
-        let id_number = desk.id_number(caller, &row.id_number, now)?;
-        let attested = issuer.attested(Acting { channel: Some(channel) }, row.attestation.as_ref())?;
+        let id_number = authorizer.id_number(caller, &row.id_number, now)?;
+        let attested = issuer.attested(Actor { channel: Some(channel) }, row.attestation.as_ref())?;
         let found = issuer.find_or_create(&id_number, &name, &attested).await?;
-        if desk.log.state(found.holder).erased {
+        if authorizer.log.state(found.holder).erased {
             // An erasure that was interrupted: finish it; the row goes through when it is sent again.
-            desk.vault
+            authorizer
+                .vault
                 .erase(found.holder)
                 .await
                 .map_err(|error| problem_of_vault(&error))?;
@@ -109,13 +110,13 @@ impl Import {
                 "the person is being erased at this moment; import the row again",
             ));
         }
-        let person = issuer.desk.open_person(found.holder).await?;
-        let meaning = RequestMeaning::of("import")
+        let person = issuer.authorizer.open_person(found.holder).await?;
+        let request_digest = RequestDigest::of("import")
             .word(&kind.name)
             .word(&channel.name)
             .holder(Some(found.holder));
         let actor = format!("channel:{};import", channel.name);
-        let context = desk.context(caller, &[], meaning, &actor, now)?;
+        let context = authorizer.context(caller, &[], request_digest, &actor, now)?;
         let facts = issuer.facts(&id_number, &person, &attested, now);
         let command = IssueCode {
             kind,
@@ -136,7 +137,7 @@ impl Import {
             birth,
             reissue: self.options.reissue,
         };
-        let executed = desk
+        let executed = authorizer
             .log
             .execute(found.holder, &context, &mut decide)
             .await
@@ -155,7 +156,7 @@ impl Import {
         let (issued, token) = newborn(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(1);
         let print_for = self.options.print.then_some(&person);
-        let code = issued_code(issued, kind, token, &desk.policy.status_base_uri, print_for);
+        let code = issued_code(issued, kind, token, &authorizer.policy.status_base_uri, print_for);
         Ok((ImportOutcome::Issued, Some(code)))
     }
 
@@ -171,8 +172,9 @@ impl Import {
         if !self.options.print {
             return Ok(None);
         }
-        let state = self.issuer.desk.log.state(holder);
-        let slot = guardian_right::slot_for(&state, kind, None, now).map_err(citycode_acts::problem_of_refusal)?;
+        let state = self.issuer.authorizer.log.state(holder);
+        let slot =
+            guardian_right::slot_for(&state, kind, None, now).map_err(citycode_command_auth::problem_of_refusal)?;
         match state.alive(slot, now) {
             Some(slot) if !slot.held => Ok(Some(self.issuer.code_again(&slot.code, kind, person, true).await?)),
             _ => Ok(None),
@@ -206,7 +208,7 @@ impl Decide for RowDecision<'_> {
             );
         }
         let slot = guardian_right::slot_for(&state, self.birth.command.kind, None, now)
-            .map_err(citycode_acts::problem_of_refusal)?;
+            .map_err(citycode_command_auth::problem_of_refusal)?;
         if !self.reissue && state.alive(slot, now).is_some() {
             return Ok(events);
         }

@@ -5,8 +5,10 @@
 //! which a repeat with the same command id takes the same token.
 
 use async_trait::async_trait;
-use citycode_acts::{Acting, Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{
+    Actor, CallerRequest, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal,
+};
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
@@ -31,28 +33,28 @@ impl Issuer {
     /// # Errors
     /// Every problem of the contract but those about places.
     pub async fn issue(&self, caller: &Caller, request: &IssueRequest) -> Result<IssueResponse, Problem> {
-        let now = self.desk.now()?;
-        let channel = self.desk.channel(caller, &request.channel)?;
-        let kind = self.desk.kind(&request.kind)?;
+        let now = self.authorizer.now()?;
+        let channel = self.authorizer.channel(caller, &request.channel)?;
+        let kind = self.authorizer.kind(&request.kind)?;
         let device_key = device_key(kind, &request.device_key)?;
-        let attested = self.attested(Acting { channel: Some(channel) }, request.attestation.as_ref())?;
-        let asked = Asked {
+        let attested = self.attested(Actor { channel: Some(channel) }, request.attestation.as_ref())?;
+        let requested = RequestedParties {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: CallersRequest {
+            request: CallerRequest {
                 caller,
                 method: "issue",
                 command_id: &request.command_id,
                 message: request,
             },
         };
-        let parties = self.desk.parties(asked, now).await?;
+        let parties = self.authorizer.parties(requested, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
-        let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Issue, now);
-        self.desk.count_change(caller, holder, kind)?;
-        let meaning = RequestMeaning::of("issue")
+        let hidden = |problem| parties.mask_unregistered(problem, kind, channel, ChannelAct::Issue, now);
+        self.authorizer.count_change(caller, holder, kind)?;
+        let request_digest = RequestDigest::of("issue")
             .word(&kind.name)
             .word(&channel.name)
             .holder(Some(holder))
@@ -61,11 +63,13 @@ impl Issuer {
             .word(if attested.disability { "disability" } else { "" })
             .word(attested.group.as_deref().unwrap_or_default());
         let actor = format!("channel:{};{}", channel.name, parties.method);
-        let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
-        self.desk
-            .refuse_stranger(&parties, kind, channel, ChannelAct::Issue, &context)
+        let context = self
+            .authorizer
+            .context(caller, &request.command_id, request_digest, &actor, now)?;
+        self.authorizer
+            .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::Issue, &context)
             .await?;
-        let person = self.desk.open_person(holder).await.map_err(hidden)?;
+        let person = self.authorizer.open_person(holder).await.map_err(hidden)?;
         let facts = self.facts(&parties.id_number, &person, &attested, now);
         let command = IssueCode {
             kind,
@@ -83,7 +87,7 @@ impl Issuer {
             token: None,
         };
         let executed = self
-            .desk
+            .authorizer
             .log
             .execute(holder, &context, &mut birth)
             .await
@@ -92,7 +96,7 @@ impl Issuer {
         let (issued, token) = newborn(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));
         let print_for = request.print.then_some(&person);
-        let code = issued_code(issued, kind, token, &self.desk.policy.status_base_uri, print_for);
+        let code = issued_code(issued, kind, token, &self.authorizer.policy.status_base_uri, print_for);
         Ok(IssueResponse { code: Some(code) })
     }
 
@@ -105,7 +109,7 @@ impl Issuer {
     ) -> PersonFacts {
         PersonFacts {
             birth_date: id_number.birth_date(),
-            today: citycode_policy_file::local_date(&self.desk.policy, now),
+            today: citycode_policy_file::local_date(&self.authorizer.policy, now),
             disability: person.disability || attested.disability,
             group: person.group.is_some() || attested.group.is_some(),
         }
@@ -147,15 +151,20 @@ impl Decide for Birth<'_> {
 
     async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
         let grant = issue_code::grant(state, &self.command, now).map_err(problem_of_refusal)?;
-        let (issuer, desk) = (self.issuer, &self.issuer.desk);
-        let partition = desk.log.partition_of(self.holder);
+        let (issuer, authorizer) = (self.issuer, &self.issuer.authorizer);
+        let partition = authorizer.log.partition_of(self.holder);
         let kind = self.command.kind;
-        let drawn = issuer
-            .leases
-            .draw(&desk.log, &desk.entropy, partition, kind.kind, grant.expires_at, now);
+        let drawn = issuer.leases.draw(
+            &authorizer.log,
+            &authorizer.entropy,
+            partition,
+            kind.kind,
+            grant.expires_at,
+            now,
+        );
         let draw = IssueDraw {
             status: drawn.await?,
-            code_id: CodeId(desk.entropy.array()),
+            code_id: CodeId(authorizer.entropy.array()),
         };
         let birth = issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
         let (event, token) = self.sign_and_seal(birth)?;
@@ -166,11 +175,11 @@ impl Decide for Birth<'_> {
 
 impl Birth<'_> {
     fn sign_and_seal(&self, birth: UnsignedCode) -> Result<(CodeIssued, String), Problem> {
-        let (issuer, desk) = (self.issuer, &self.issuer.desk);
+        let (issuer, authorizer) = (self.issuer, &self.issuer.authorizer);
         let code = birth.code;
         let key = issuer.keys.signing_at(birth.issued_at);
         let key = key.ok_or_else(|| Problem::new(Code::Unavailable, "no signing key is in use"))?;
-        let needs_commitment = desk.policy.needs_id_commitment(code.slot.kind);
+        let needs_commitment = authorizer.policy.needs_id_commitment(code.slot.kind);
         let commitment =
             needs_commitment.then(|| id_commitment(&issuer.id_check_key, code.code_id, self.id_number.as_bytes()));
         let claims = CodeClaimsToSign {
@@ -182,13 +191,13 @@ impl Birth<'_> {
             id_commitment: commitment,
             device_key: self.device_key,
         };
-        let signed = sign_code(&claims, &desk.policy.status_base_uri, &key).map_err(|error| {
+        let signed = sign_code(&claims, &authorizer.policy.status_base_uri, &key).map_err(|error| {
             tracing::error!(%error, "claims could not be signed");
             Problem::internal()
         })?;
         let sealed = self.person.key.seal(
             &token_context(code.code_id),
-            desk.entropy.array(),
+            authorizer.entropy.array(),
             signed.text.as_bytes(),
         );
         Ok((

@@ -11,7 +11,7 @@ mod leased;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use citycode_acts::RequestMeaning;
+use citycode_command_auth::RequestDigest;
 use citycode_domain::event::{Event, ListNamesAdvanced};
 use citycode_domain::ids::{CodeKind, CommandId, ListFacts, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
@@ -101,11 +101,11 @@ impl IndexLeases {
         named: bool,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let meaning = RequestMeaning::of("lease")
+        let request_digest = RequestDigest::of("lease")
             .bytes(&facts.partition.to_be_bytes())
             .bytes(&[facts.kind.number()])
             .bytes(&facts.retires_at.0.to_be_bytes());
-        let context = context(entropy, meaning, now);
+        let context = context(entropy, request_digest, now);
         // Decided anew where another issuer's lease came first: it may have named the list by then.
         let next_block = || {
             let leased = self.leased.lock();
@@ -118,7 +118,7 @@ impl IndexLeases {
         };
         let stream = lease_stream(Partition(facts.partition));
         let leased = log.execute_system(stream, &context, next_block).await;
-        let leased = leased.map_err(citycode_acts::problem_of_execute)?;
+        let leased = leased.map_err(citycode_command_auth::problem_of_execute)?;
         if let Some(Event::IndexBlockLeased(block)) = leased.events.first() {
             let places = (block.first_index..block.first_index.saturating_add(block.count)).collect();
             let list = block.list;
@@ -153,10 +153,10 @@ impl IndexLeases {
                 "the log must demand reader version 2 first (citycode provision --raise-minimum-reader)",
             ));
         }
-        let meaning = RequestMeaning::of("advance list names")
+        let request_digest = RequestDigest::of("advance list names")
             .bytes(&partition.0.to_be_bytes())
             .bytes(&next_counter.to_be_bytes());
-        let context = context(entropy, meaning, now);
+        let context = context(entropy, request_digest, now);
         let advanced = || {
             Ok::<_, Problem>(vec![Event::ListNamesAdvanced(ListNamesAdvanced {
                 partition: partition.0,
@@ -164,7 +164,7 @@ impl IndexLeases {
             })])
         };
         let appended = log.execute_system(lease_stream(partition), &context, advanced).await;
-        appended.map_err(citycode_acts::problem_of_execute)?;
+        appended.map_err(citycode_command_auth::problem_of_execute)?;
         self.drawable.lock().retain(|facts, _| facts.partition != partition.0);
         Ok(())
     }
@@ -176,11 +176,11 @@ impl Drawable {
     }
 }
 
-fn context(entropy: &Arc<dyn Entropy>, meaning: RequestMeaning, now: Timestamp) -> CommandContext {
+fn context(entropy: &Arc<dyn Entropy>, request_digest: RequestDigest, now: Timestamp) -> CommandContext {
     CommandContext {
         caller: "issuer".into(),
         command_id: CommandId(entropy.array()),
-        request_digest: meaning.finish(),
+        request_digest: request_digest.finish(),
         actor: "issuer".into(),
         trace_context: None,
         now,

@@ -22,7 +22,7 @@ mod reprint;
 
 use std::sync::Arc;
 
-use citycode_acts::{Acting, Desk, problem_of_catch_up};
+use citycode_command_auth::{Actor, Authorizer, problem_of_catch_up};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::HolderState;
 use citycode_service_kit::problem::{Code, Problem};
@@ -37,7 +37,7 @@ pub use list_names::ListNames;
 /// The issuer of one process. Cheap to share in an [`Arc`]; every method may be called at the same time.
 pub struct Issuer {
     /// Who may act for whom.
-    pub desk: Arc<Desk>,
+    pub authorizer: Arc<Authorizer>,
     /// The signing keys, folded from the log, and their private halves.
     pub keys: Arc<SigningKeys>,
     /// Places in status lists.
@@ -61,13 +61,13 @@ impl Issuer {
     /// # Errors
     /// `unavailable`.
     pub(crate) async fn current_state(&self, holder: HolderId) -> Result<HolderState, Problem> {
-        let state = self.desk.log.current_state(holder).await;
+        let state = self.authorizer.log.current_state(holder).await;
         state.map_err(|error| problem_of_catch_up(&error))
     }
 
     /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
     /// An act of an admin's own, through no channel, may as well.
-    pub(crate) fn attested(&self, acting: Acting<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
+    pub(crate) fn attested(&self, acting: Actor<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
         let Some(attestation) = attestation else {
             return Ok(Attested::default());
         };
@@ -81,11 +81,11 @@ impl Issuer {
         }
         if group
             .as_ref()
-            .is_some_and(|group| !self.desk.policy.groups.contains(group))
+            .is_some_and(|group| !self.authorizer.policy.groups.contains(group))
         {
             let detail = format!(
                 "the policy has no such group; it has {}",
-                self.desk.policy.groups.join(", ")
+                self.authorizer.policy.groups.join(", ")
             );
             return Err(Problem::new(Code::InvalidRequest, detail));
         }

@@ -1,7 +1,7 @@
 //! `ListCodes`: a holder's codes and their state.
 
-use citycode_acts::{Asked, CallersRequest};
 use citycode_auth::Caller;
+use citycode_command_auth::{CallerRequest, RequestedParties};
 use citycode_domain::lifecycle::SlotState;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
@@ -18,26 +18,29 @@ impl Issuer {
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
     pub async fn list_codes(&self, caller: &Caller, request: &ListCodesRequest) -> Result<ListCodesResponse, Problem> {
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         let (holder, guardian, guardian_is_asserted) = if request.channel.is_empty() && caller.may_read_history() {
-            let id_number = self.desk.id_number(caller, &request.id_number, now)?;
-            let holder = self.desk.holder(&id_number).await?;
-            let guardian = self.desk.guardian(caller, &request.guardian_id_number, now).await?;
+            let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
+            let holder = self.authorizer.holder(&id_number).await?;
+            let guardian = self
+                .authorizer
+                .guardian(caller, &request.guardian_id_number, now)
+                .await?;
             (holder, guardian, false)
         } else {
-            let asked = Asked {
-                channel: self.desk.channel(caller, &request.channel)?,
+            let requested = RequestedParties {
+                channel: self.authorizer.channel(caller, &request.channel)?,
                 authentication: request.authentication.as_ref().into(),
                 id_number: &request.id_number,
                 guardian_id_number: &request.guardian_id_number,
-                request: CallersRequest {
+                request: CallerRequest {
                     caller,
                     method: "list_codes",
                     command_id: &request.question_id,
                     message: request,
                 },
             };
-            let parties = self.desk.parties(asked, now).await?;
+            let parties = self.authorizer.parties(requested, now).await?;
             (parties.holder, parties.guardian, parties.guardian_is_asserted)
         };
         let state = self.current_state(holder).await?;
@@ -48,15 +51,15 @@ impl Issuer {
                 "no resident with this ID number is registered",
             ));
         }
-        let asked = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
-        let codes = state.slots.iter().filter(asked);
+        let requested = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
+        let codes = state.slots.iter().filter(requested);
         let codes = codes.map(|slot| self.code_state(slot, now)).collect();
         Ok(ListCodesResponse { codes })
     }
 
     fn code_state(&self, slot: &SlotState, now: Timestamp) -> CodeState {
         let kind = self
-            .desk
+            .authorizer
             .policy
             .kind(slot.slot.kind)
             .map(|kind| kind.name.clone())

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use citycode_acts::{RequestMeaning, problem_of_execute};
 use citycode_auth::Caller;
+use citycode_command_auth::{RequestDigest, problem_of_execute};
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
@@ -50,13 +50,17 @@ impl Issuer {
         request: &RotateKeysRequest,
     ) -> Result<RotateKeysResponse, Problem> {
         admin(caller)?;
-        let now = self.desk.now()?;
-        let meaning = RequestMeaning::of("rotate_keys");
+        let now = self.authorizer.now()?;
+        let request_digest = RequestDigest::of("rotate_keys");
         let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
+            .authorizer
+            .context(caller, &request.command_id, request_digest, "admin;unspecified", now)?;
         // An earlier attempt's key is the answer, and no other is made.
-        let earlier = self.desk.log.earlier_system::<Problem>(&keys_stream(), &context).await;
+        let earlier = self
+            .authorizer
+            .log
+            .earlier_system::<Problem>(&keys_stream(), &context)
+            .await;
         let executed = match earlier.map_err(problem_of_execute)? {
             Some(earlier) => earlier,
             None => self.change_keys(&context, || self.rotation(None, now)).await?,
@@ -75,17 +79,17 @@ impl Issuer {
         request: &CompromiseKeyRequest,
     ) -> Result<CompromiseKeyResponse, Problem> {
         admin(caller)?;
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         let unknown = || Problem::new(Code::NotFound, "there is no signing key with this id");
         let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
         // Another issuer may have added it a moment ago.
-        let caught_up = self.desk.log.catch_up_with(&keys_stream()).await;
+        let caught_up = self.authorizer.log.catch_up_with(&keys_stream()).await;
         caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         self.keys.keyring().get(key_id).ok_or_else(unknown)?;
-        let meaning = RequestMeaning::of("compromise_key").bytes(&key_id.0);
+        let request_digest = RequestDigest::of("compromise_key").bytes(&key_id.0);
         let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, "admin;unspecified", now)?;
+            .authorizer
+            .context(caller, &request.command_id, request_digest, "admin;unspecified", now)?;
         self.change_keys(&context, || self.compromise(key_id, now)).await?;
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }
@@ -95,16 +99,16 @@ impl Issuer {
     /// # Errors
     /// `unavailable`.
     pub async fn ensure_signing_key(&self) -> Result<(), Problem> {
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         if self.keys.has_lasting() {
             return self.keys.settle_announced().map_err(|error| not_stored(&error));
         }
         let context = CommandContext {
             caller: "issuer".into(),
             command_id: citycode_domain::ids::CommandId(citycode_service_kit::entropy::Draw::array(
-                &*self.desk.entropy,
+                &*self.authorizer.entropy,
             )),
-            request_digest: RequestMeaning::of("first_key").finish(),
+            request_digest: RequestDigest::of("first_key").finish(),
             actor: "issuer".into(),
             trace_context: None,
             now,
@@ -131,7 +135,7 @@ impl Issuer {
                 Ok(()) => repeated.over(),
                 Err(problem) => {
                     let detail = problem.detail();
-                    if let Some(unreported) = repeated.trouble(detail, self.desk.clock.monotonic()) {
+                    if let Some(unreported) = repeated.trouble(detail, self.authorizer.clock.monotonic()) {
                         tracing::error!(detail, unreported, "this issuer has no lasting signing key yet");
                     }
                 }
@@ -143,7 +147,7 @@ impl Issuer {
     /// of two rotations at once the later one retires the earlier one's key, and one key lasts.
     fn rotation(&self, compromised: Option<KeyId>, now: Timestamp) -> Result<Vec<Event>, Problem> {
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
-        let longest = self.desk.policy.longest_validity_seconds();
+        let longest = self.authorizer.policy.longest_validity_seconds();
         let verifies_until = signs_until.plus_seconds(longest).plus_seconds(AFTERLIFE_SECONDS);
         let mut events = vec![self.announcement(now)?];
         let keyring = self.keys.keyring();
@@ -170,7 +174,7 @@ impl Issuer {
 
     /// The event that brings this issuer's next key. Its file is durable already.
     fn announcement(&self, now: Timestamp) -> Result<Event, Problem> {
-        let key = self.keys.to_announce(&*self.desk.entropy);
+        let key = self.keys.to_announce(&*self.authorizer.entropy);
         let added = added(&*key.map_err(|error| not_stored(&error))?, now);
         // What no reader could fold must not stand in the log.
         self.keys.keyring().apply(&added).map_err(|error| {
@@ -187,7 +191,7 @@ impl Issuer {
         context: &CommandContext,
         decide: impl FnMut() -> Result<Vec<Event>, Problem> + Send,
     ) -> Result<Executed, Problem> {
-        let executed = self.desk.log.execute_system(keys_stream(), context, decide).await;
+        let executed = self.authorizer.log.execute_system(keys_stream(), context, decide).await;
         let executed = executed.map_err(problem_of_execute)?;
         if let Err(error) = self.keys.settle_announced() {
             // It signs all the same, and the next look tries again.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
+use citycode_command_auth::{RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, relationship};
 use citycode_holder_log::{Begun, CommandContext, PureDecision};
@@ -32,7 +32,7 @@ impl Issuer {
                 Ok(()) => repeated.over(),
                 Err(problem) => {
                     let detail = problem.detail();
-                    if let Some(unreported) = repeated.trouble(detail, self.desk.clock.monotonic()) {
+                    if let Some(unreported) = repeated.trouble(detail, self.authorizer.clock.monotonic()) {
                         tracing::error!(
                             detail,
                             unreported,
@@ -51,21 +51,21 @@ impl Issuer {
     /// The first that came: `unavailable`; what is left is found again by the next call.
     pub async fn end_orphaned(&self) -> Result<(), Problem> {
         let mut ended = Ok(());
-        for (dependent, guardian) in self.desk.log.register().orphaned_relationships() {
+        for (dependent, guardian) in self.authorizer.log.register().orphaned_relationships() {
             ended = ended.and(self.end_one(dependent, guardian).await);
         }
         ended
     }
 
     async fn end_one(&self, dependent: HolderId, guardian: HolderId) -> Result<(), Problem> {
-        let meaning = RequestMeaning::of("end_orphaned");
+        let request_digest = RequestDigest::of("end_orphaned");
         let context = CommandContext {
             caller: "issuer".into(),
-            command_id: CommandId(self.desk.entropy.array()),
-            request_digest: meaning.holder(Some(guardian)).holder(Some(dependent)).finish(),
+            command_id: CommandId(self.authorizer.entropy.array()),
+            request_digest: request_digest.holder(Some(guardian)).holder(Some(dependent)).finish(),
             actor: "issuer".into(),
             trace_context: None,
-            now: self.desk.now()?,
+            now: self.authorizer.now()?,
             begun: Begun::default(),
         };
         let mut decide = PureDecision(|state: &HolderState, now| {
@@ -75,7 +75,7 @@ impl Issuer {
             }
             relationship::decide_end(state, guardian, now).map_err(problem_of_refusal)
         });
-        let ended = self.desk.log.execute(dependent, &context, &mut decide).await;
+        let ended = self.authorizer.log.execute(dependent, &context, &mut decide).await;
         if ended.map_err(problem_of_execute)?.is_new() {
             tracing::warn!("a relationship that outlived its guardian's erasure was ended");
         }

@@ -1,7 +1,7 @@
 //! `Register`: a resident becomes known (R3, R8). Known and new are answered alike (R31).
 
-use citycode_acts::{Acting, CallersRequest, RequestMeaning, problem_of_execute, problem_of_vault};
 use citycode_auth::Caller;
+use citycode_command_auth::{Actor, CallerRequest, RequestDigest, problem_of_execute, problem_of_vault};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::register_holder;
@@ -24,47 +24,49 @@ impl Issuer {
     /// # Errors
     /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `rate_limited`, `unavailable`.
     pub async fn register(&self, caller: &Caller, request: &RegisterRequest) -> Result<RegisterResponse, Problem> {
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         // An admin's own act goes through no channel; everybody else's does.
         let channel = if request.channel.is_empty() && caller.is_admin() {
             None
         } else {
-            Some(self.desk.channel(caller, &request.channel)?)
+            Some(self.authorizer.channel(caller, &request.channel)?)
         };
-        let attested = self.attested(Acting { channel }, request.attestation.as_ref())?;
+        let attested = self.attested(Actor { channel }, request.attestation.as_ref())?;
         let name = person_name(&request.name)?;
-        let id_number = self.desk.id_number(caller, &request.id_number, now)?;
+        let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
         let actor = match channel {
             Some(channel) => {
                 let authenticated = request.authentication.as_ref().into();
-                let authenticated = self.desk.authenticate(channel, authenticated, &id_number)?;
-                let sent = CallersRequest {
+                let authenticated = self.authorizer.authenticate(channel, authenticated, &id_number)?;
+                let sent = CallerRequest {
                     caller,
                     method: "register",
                     command_id: &request.command_id,
                     message: request,
                 };
-                let method = self.desk.use_up(authenticated, &sent).await?;
+                let method = self.authorizer.consume_assertion(authenticated, &sent).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "admin;unspecified".to_owned(),
         };
         for _ in 0..MAX_ATTEMPTS {
             let found = self.find_or_create(&id_number, &name, &attested).await?;
-            let meaning = RequestMeaning::of("register").holder(Some(found.holder));
-            let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
+            let request_digest = RequestDigest::of("register").holder(Some(found.holder));
+            let context = self
+                .authorizer
+                .context(caller, &request.command_id, request_digest, &actor, now)?;
             let mut decide =
                 PureDecision(|state: &_, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder)));
-            self.desk
+            self.authorizer
                 .log
                 .execute(found.holder, &context, &mut decide)
                 .await
                 .map_err(problem_of_execute)?;
-            if !self.desk.log.state(found.holder).erased {
+            if !self.authorizer.log.state(found.holder).erased {
                 return Ok(RegisterResponse {});
             }
             // The log says erased and the vault still knew: finish the erasure, then register anew.
-            self.desk
+            self.authorizer
                 .vault
                 .erase(found.holder)
                 .await
@@ -82,14 +84,14 @@ impl Issuer {
         name: &PersonName,
         attested: &Attested,
     ) -> Result<Found, Problem> {
-        let candidate = HolderId(self.desk.entropy.array());
+        let candidate = HolderId(self.authorizer.entropy.array());
         let person = Person {
             name: name.clone(),
             disability: attested.disability,
             group: attested.group.clone(),
         };
         deadline::mark_begun();
-        let found = self.desk.vault.find_or_create(id_number, candidate, person).await;
+        let found = self.authorizer.vault.find_or_create(id_number, candidate, person).await;
         found.map_err(|error| problem_of_vault(&error))
     }
 }

@@ -1,7 +1,7 @@
 //! `Relate` and `Unrelate`: who may act for whom (R13, R17). Both parties through a channel, or an officer.
 
-use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{CallerRequest, RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::relationship;
 use citycode_domain::time::Timestamp;
@@ -17,42 +17,49 @@ impl Issuer {
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `invalid_request`, `unavailable`.
     pub async fn relate(&self, caller: &Caller, request: &RelateRequest) -> Result<RelateResponse, Problem> {
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         let by_officer = caller.is_officer() && request.channel.is_empty();
-        let guardian_number = self.desk.id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self.desk.id_number(caller, &request.dependent_id_number, now)?;
+        let guardian_number = self.authorizer.id_number(caller, &request.guardian_id_number, now)?;
+        let dependent_number = self.authorizer.id_number(caller, &request.dependent_id_number, now)?;
         let actor = if by_officer {
             "officer;unspecified".to_owned()
         } else {
-            let channel = self.desk.channel(caller, &request.channel)?;
+            let channel = self.authorizer.channel(caller, &request.channel)?;
             let guardian = request.guardian_authentication.as_ref().into();
             let dependent = request.dependent_authentication.as_ref().into();
-            let guardian = self.desk.authenticate(channel, guardian, &guardian_number)?;
-            let dependent = self.desk.authenticate(channel, dependent, &dependent_number)?;
+            let guardian = self.authorizer.authenticate(channel, guardian, &guardian_number)?;
+            let dependent = self.authorizer.authenticate(channel, dependent, &dependent_number)?;
             // Neither is used up before both are checked.
-            let sent = CallersRequest {
+            let sent = CallerRequest {
                 caller,
                 method: "relate",
                 command_id: &request.command_id,
                 message: request,
             };
-            self.desk.use_up_part(guardian, &sent, "guardian").await?;
-            let method = self.desk.use_up_part(dependent, &sent, "dependent").await?;
+            self.authorizer
+                .consume_one_assertion(guardian, &sent, "guardian")
+                .await?;
+            let method = self
+                .authorizer
+                .consume_one_assertion(dependent, &sent, "dependent")
+                .await?;
             format!("channel:{};{method}", channel.name)
         };
-        let guardian = self.desk.holder(&guardian_number).await?;
-        let dependent = self.desk.holder(&dependent_number).await?;
-        if !self.desk.log.state(guardian).is_known() && !self.current_state(guardian).await?.is_known() {
+        let guardian = self.authorizer.holder(&guardian_number).await?;
+        let dependent = self.authorizer.holder(&dependent_number).await?;
+        if !self.authorizer.log.state(guardian).is_known() && !self.current_state(guardian).await?.is_known() {
             return Err(Problem::new(Code::NotRegistered, "the family member is not registered"));
         }
-        let meaning = RequestMeaning::of("relate")
+        let request_digest = RequestDigest::of("relate")
             .holder(Some(guardian))
             .holder(Some(dependent));
-        let context = self.desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        let context = self
+            .authorizer
+            .context(caller, &request.command_id, request_digest, &actor, now)?;
         let mut decide = PureDecision(|state: &_, _now| {
             relationship::decide_record(state, dependent, guardian).map_err(problem_of_refusal)
         });
-        self.desk
+        self.authorizer
             .log
             .execute(dependent, &context, &mut decide)
             .await
@@ -71,11 +78,11 @@ impl Issuer {
                 "ending a relationship is an officer's act",
             ));
         }
-        let now = self.desk.now()?;
-        let guardian_number = self.desk.id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self.desk.id_number(caller, &request.dependent_id_number, now)?;
-        let guardian = self.desk.holder(&guardian_number).await?;
-        let dependent = self.desk.holder(&dependent_number).await?;
+        let now = self.authorizer.now()?;
+        let guardian_number = self.authorizer.id_number(caller, &request.guardian_id_number, now)?;
+        let dependent_number = self.authorizer.id_number(caller, &request.dependent_id_number, now)?;
+        let guardian = self.authorizer.holder(&guardian_number).await?;
+        let dependent = self.authorizer.holder(&dependent_number).await?;
         self.end_relationship(caller, &request.command_id, guardian, dependent, now)
             .await?;
         Ok(UnrelateResponse {})
@@ -89,15 +96,15 @@ impl Issuer {
         dependent: HolderId,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let meaning = RequestMeaning::of("unrelate")
+        let request_digest = RequestDigest::of("unrelate")
             .holder(Some(guardian))
             .holder(Some(dependent));
         let context = self
-            .desk
-            .context(caller, command_id, meaning, "officer;unspecified", now)?;
+            .authorizer
+            .context(caller, command_id, request_digest, "officer;unspecified", now)?;
         let mut decide =
             PureDecision(|state: &_, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal));
-        self.desk
+        self.authorizer
             .log
             .execute(dependent, &context, &mut decide)
             .await

@@ -9,8 +9,8 @@
 //! ([`ErasureQueue`](crate::ErasureQueue)), and by the repeat of the command.
 
 use async_trait::async_trait;
-use citycode_acts::{CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_auth::Caller;
+use citycode_command_auth::{CallerRequest, RequestDigest, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::{Event, Sealed};
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
@@ -37,8 +37,8 @@ impl Issuer {
     /// `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the log may be read by the
     /// release before.
     pub async fn rename(&self, caller: &Caller, request: &RenameRequest) -> Result<RenameResponse, Problem> {
-        let desk = &self.desk;
-        let now = desk.now()?;
+        let authorizer = &self.authorizer;
+        let now = authorizer.now()?;
         let by_officer = request.channel.is_empty() && caller.is_officer();
         if !by_officer && request.channel.is_empty() && caller.only_channel().is_none() {
             return Err(Problem::new(
@@ -49,48 +49,48 @@ impl Issuer {
         let channel = if by_officer {
             None
         } else {
-            Some(desk.channel(caller, &request.channel)?)
+            Some(authorizer.channel(caller, &request.channel)?)
         };
         let name = person_name(&request.name)?;
-        let id_number = desk.id_number(caller, &request.id_number, now)?;
+        let id_number = authorizer.id_number(caller, &request.id_number, now)?;
         self.check_reader_version()?;
         let actor = match channel {
             Some(channel) => {
                 let authenticated =
-                    desk.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
-                let sent = CallersRequest {
+                    authorizer.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
+                let sent = CallerRequest {
                     caller,
                     method: "rename",
                     command_id: &request.command_id,
                     message: request,
                 };
-                let method = desk.use_up(authenticated, &sent).await?;
+                let method = authorizer.consume_assertion(authenticated, &sent).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "officer;unspecified".to_owned(),
         };
-        let holder = desk.holder(&id_number).await?;
-        let key = desk.reason_key(&id_number).await?;
-        let (reason, digest) = desk.seal_reason(&request.reason, &key)?;
+        let holder = authorizer.holder(&id_number).await?;
+        let key = authorizer.reason_key(&id_number).await?;
+        let (reason, digest) = authorizer.seal_reason(&request.reason, &key)?;
         // The name is no part of it: the log would hold its digest for good. It is compared in the vault.
-        let meaning = RequestMeaning::of("rename").holder(Some(holder)).bytes(&digest);
-        let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
+        let request_digest = RequestDigest::of("rename").holder(Some(holder)).bytes(&digest);
+        let context = authorizer.context(caller, &request.command_id, request_digest, &actor, now)?;
         let mut correction = Correction {
-            vault: &*desk.vault,
+            vault: &*authorizer.vault,
             holder,
-            change: NameChangeId(desk.entropy.array()),
+            change: NameChangeId(authorizer.entropy.array()),
             name: &name,
             reason,
             staged: false,
         };
-        let executed = desk.log.execute(holder, &context, &mut correction).await;
+        let executed = authorizer.log.execute(holder, &context, &mut correction).await;
         let executed = correction.finish(executed).await?;
         metrics::counter!("citycode_issuer_names_corrected_total").increment(u64::from(executed.is_new()));
         Ok(RenameResponse {})
     }
 
     fn check_reader_version(&self) -> Result<(), Problem> {
-        if self.desk.log.store().minimum_reader() >= SINCE {
+        if self.authorizer.log.store().minimum_reader() >= SINCE {
             return Ok(());
         }
         Err(Problem::new(

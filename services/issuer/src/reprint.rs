@@ -1,7 +1,7 @@
 //! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
 
-use citycode_acts::{Asked, CallersRequest, problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{CallerRequest, RequestedParties, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
@@ -19,28 +19,28 @@ impl Issuer {
     /// # Errors
     /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every act for a person.
     pub async fn reprint(&self, caller: &Caller, request: &ReprintRequest) -> Result<ReprintResponse, Problem> {
-        let now = self.desk.now()?;
-        let channel = self.desk.channel(caller, &request.channel)?;
-        let kind = self.desk.kind(&request.kind)?;
-        let asked = Asked {
+        let now = self.authorizer.now()?;
+        let channel = self.authorizer.channel(caller, &request.channel)?;
+        let kind = self.authorizer.kind(&request.kind)?;
+        let requested = RequestedParties {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: CallersRequest {
+            request: CallerRequest {
                 caller,
                 method: "reprint",
                 command_id: &request.command_id,
                 message: request,
             },
         };
-        let parties = self.desk.parties(asked, now).await?;
-        let hidden = |problem| parties.hide(problem, kind, channel, ChannelAct::Reprint, now);
+        let parties = self.authorizer.parties(requested, now).await?;
+        let hidden = |problem| parties.mask_unregistered(problem, kind, channel, ChannelAct::Reprint, now);
         // Of a person whom the city does not know it is the state of nobody, asked for in the same way.
         let state = self.current_state(parties.holder).await?;
         let code = reprint_code::decide(&state, kind, channel, parties.guardian, now);
         let code = code.map_err(|refusal| hidden(problem_of_refusal(refusal)))?;
-        let person = self.desk.open_person(parties.holder).await.map_err(hidden)?;
+        let person = self.authorizer.open_person(parties.holder).await.map_err(hidden)?;
         let code = self.code_again(&code.code, kind, &person, request.print).await?;
         Ok(ReprintResponse { code: Some(code) })
     }
@@ -57,7 +57,7 @@ impl Issuer {
         print: bool,
     ) -> Result<IssuedCode, Problem> {
         let events = self
-            .desk
+            .authorizer
             .log
             .read_at(code.issued_position)
             .await
@@ -73,7 +73,7 @@ impl Issuer {
             &issued,
             kind,
             token,
-            &self.desk.policy.status_base_uri,
+            &self.authorizer.policy.status_base_uri,
             print_for,
         ))
     }

@@ -10,26 +10,26 @@ pub mod status_lists;
 
 use std::sync::Arc;
 
-use citycode_acts::{Desk, RequestMeaning};
+use citycode_command_auth::{Authorizer, RequestDigest};
 
 pub use status_lists::{CutError, Followed, StatusLists};
 
 /// The revocation service of one process.
 pub struct Revocation {
     /// Who may act for whom.
-    pub desk: Arc<Desk>,
+    pub authorizer: Arc<Authorizer>,
     /// The public status lists.
     pub lists: Arc<StatusLists>,
 }
 
-/// The meaning of an officer's act.
-fn meaning(
+/// The digest of an officer's request.
+fn request_digest(
     method: &str,
     kind: &str,
     holders: [Option<citycode_domain::ids::HolderId>; 2],
     reason: &[u8; 32],
-) -> RequestMeaning {
-    RequestMeaning::of(method)
+) -> RequestDigest {
+    RequestDigest::of(method)
         .word(kind)
         .holder(holders[0])
         .holder(holders[1])

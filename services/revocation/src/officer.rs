@@ -1,7 +1,7 @@
 //! `Revoke`, `Suspend`, `Reinstate`: an officer's acts (R22). Each names a reason.
 
-use citycode_acts::{problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{problem_of_execute, problem_of_refusal};
 use citycode_domain::event::{Event, Sealed, Slot};
 use citycode_domain::lifecycle::{HolderState, Refusal, officer_hold, revoke_code};
 use citycode_domain::policy::GuardianPolicy;
@@ -12,7 +12,7 @@ use citycode_wire::proto::revocation::v1::{
     ReinstateRequest, ReinstateResponse, RevokeRequest, RevokeResponse, SuspendRequest, SuspendResponse,
 };
 
-use crate::{Revocation, meaning};
+use crate::{Revocation, request_digest};
 
 /// The domain's decision of an act: state, slot, sealed reason, now → events or a refusal.
 type DecideAct = fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>;
@@ -83,9 +83,9 @@ impl Revocation {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "this is an officer's act"));
         }
-        let desk = &self.desk;
-        let now = desk.now()?;
-        let kind = desk.kind(act.kind)?;
+        let authorizer = &self.authorizer;
+        let now = authorizer.now()?;
+        let kind = authorizer.kind(act.kind)?;
         let per_guardian = kind.guardian == GuardianPolicy::PerGuardian;
         if !per_guardian && !act.guardian_id_number.is_empty() {
             let detail = format!(
@@ -94,9 +94,9 @@ impl Revocation {
             );
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
-        let id_number = desk.id_number(caller, act.id_number, now)?;
-        let holder = desk.holder(&id_number).await?;
-        let guardian = desk.guardian(caller, act.guardian_id_number, now).await?;
+        let id_number = authorizer.id_number(caller, act.id_number, now)?;
+        let holder = authorizer.holder(&id_number).await?;
+        let guardian = authorizer.guardian(caller, act.guardian_id_number, now).await?;
         if per_guardian && guardian.is_none() {
             return Err(problem_of_refusal(Refusal::GuardianNeeded));
         }
@@ -104,14 +104,14 @@ impl Revocation {
             kind: kind.kind,
             guardian,
         };
-        let key = desk.reason_key(&id_number).await?;
-        let (reason, digest) = desk.seal_reason(act.reason, &key)?;
-        let meaning = meaning(act.method, &kind.name, [Some(holder), guardian], &digest);
-        let context = desk.context(caller, act.command_id, meaning, "officer;unspecified", now)?;
+        let key = authorizer.reason_key(&id_number).await?;
+        let (reason, digest) = authorizer.seal_reason(act.reason, &key)?;
+        let request_digest = request_digest(act.method, &kind.name, [Some(holder), guardian], &digest);
+        let context = authorizer.context(caller, act.command_id, request_digest, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             decide(state, slot, reason.clone(), now).map_err(problem_of_refusal)
         });
-        let executed = desk
+        let executed = authorizer
             .log
             .execute(holder, &context, &mut decide)
             .await
@@ -124,7 +124,7 @@ impl Revocation {
             Event::CodeReinstated(reinstated) => Some(reinstated.code.map(|code| code.code_id)),
             _ => None,
         });
-        let code_id = reached.unwrap_or_else(|| desk.log.state(holder).slot(slot).map(|slot| slot.code.code_id));
+        let code_id = reached.unwrap_or_else(|| authorizer.log.state(holder).slot(slot).map(|slot| slot.code.code_id));
         Ok(code_id.map(|code_id| code_id.to_string()))
     }
 }

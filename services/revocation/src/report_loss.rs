@@ -1,7 +1,7 @@
 //! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
 
-use citycode_acts::{Asked, CallersRequest, RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{CallerRequest, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
@@ -21,41 +21,46 @@ impl Revocation {
         caller: &Caller,
         request: &ReportLossRequest,
     ) -> Result<ReportLossResponse, Problem> {
-        let desk = &self.desk;
-        let now = desk.now()?;
-        let channel = desk.channel(caller, &request.channel)?;
-        let kind = desk.kind(&request.kind)?;
-        let asked = Asked {
+        let authorizer = &self.authorizer;
+        let now = authorizer.now()?;
+        let channel = authorizer.channel(caller, &request.channel)?;
+        let kind = authorizer.kind(&request.kind)?;
+        let requested = RequestedParties {
             channel,
             authentication: request.authentication.as_ref().into(),
             id_number: &request.id_number,
             guardian_id_number: &request.guardian_id_number,
-            request: CallersRequest {
+            request: CallerRequest {
                 caller,
                 method: "report_loss",
                 command_id: &request.command_id,
                 message: request,
             },
         };
-        let parties = desk.parties(asked, now).await?;
+        let parties = authorizer.parties(requested, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
-        desk.count_change(caller, holder, kind)?;
-        let meaning = RequestMeaning::of("report_loss")
+        authorizer.count_change(caller, holder, kind)?;
+        let request_digest = RequestDigest::of("report_loss")
             .word(&kind.name)
             .word(&channel.name)
             .holder(Some(holder))
             .holder(guardian);
         let actor = format!("channel:{};{}", channel.name, parties.method);
-        let context = desk.context(caller, &request.command_id, meaning, &actor, now)?;
-        desk.refuse_stranger(&parties, kind, channel, ChannelAct::ReportLoss, &context)
+        let context = authorizer.context(caller, &request.command_id, request_digest, &actor, now)?;
+        authorizer
+            .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::ReportLoss, &context)
             .await?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
         });
-        let executed = desk.log.execute(holder, &context, &mut decide).await.map_err(|error| {
-            let problem = problem_of_execute(error);
-            parties.hide(problem, kind, channel, ChannelAct::ReportLoss, now)
-        })?;
+        let executed = authorizer
+            .log
+            .execute(holder, &context, &mut decide)
+            .await
+            .map_err(|error| {
+                let problem = problem_of_execute(error);
+                parties.mask_unregistered(problem, kind, channel, ChannelAct::ReportLoss, now)
+            })?;
         metrics::counter!("citycode_revocation_losses_total").increment(u64::from(executed.is_new()));
         let code_id = executed.events.iter().find_map(|event| match event {
             Event::CodeReportedLost(lost) => Some(lost.code.code_id.to_string()),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use citycode_acts::{RequestMeaning, problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Sealed;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
@@ -35,21 +35,21 @@ impl Revocation {
         let no_id = || Problem::new(Code::InvalidRequest, "a code's id has 16 hex digits");
         let code_id = CodeId::from_hex(&request.code_id).ok_or_else(no_id)?;
         ActReason::parse(&request.reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
-        let now = self.desk.now()?;
+        let now = self.authorizer.now()?;
         let holder = match self.holder_of(code_id).await? {
             Some(holder) => holder,
             None => {
                 // It may have been issued a moment ago.
-                let caught_up = self.desk.log.catch_up_with_all().await;
+                let caught_up = self.authorizer.log.catch_up_with_all().await;
                 caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
                 let found = self.holder_of(code_id).await?;
                 found.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?
             }
         };
-        let meaning = RequestMeaning::of("revoke_code").bytes(&code_id.0);
-        let context = self
-            .desk
-            .context(caller, &request.command_id, meaning, "officer;unspecified", now)?;
+        let request_digest = RequestDigest::of("revoke_code").bytes(&code_id.0);
+        let context =
+            self.authorizer
+                .context(caller, &request.command_id, request_digest, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             let slot = state.slots.iter().find(|slot| slot.code.code_id == code_id);
             let slot = slot.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?.slot;
@@ -59,7 +59,7 @@ impl Revocation {
                 refusal => problem_of_refusal(refusal),
             })
         });
-        let executed = self.desk.log.execute(holder, &context, &mut decide).await;
+        let executed = self.authorizer.log.execute(holder, &context, &mut decide).await;
         let executed = executed.map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_officer_acts_total", "act" => "revoke_code")
             .increment(u64::from(executed.is_new()));
@@ -70,8 +70,8 @@ impl Revocation {
 
     /// Whose code this is, as folded so far.
     async fn holder_of(&self, code_id: CodeId) -> Result<Option<HolderId>, Problem> {
-        let desk = Arc::clone(&self.desk);
-        let found = tokio::task::spawn_blocking(move || desk.log.register().holder_of_code(code_id)).await;
+        let authorizer = Arc::clone(&self.authorizer);
+        let found = tokio::task::spawn_blocking(move || authorizer.log.register().holder_of_code(code_id)).await;
         found.map_err(|_| Problem::internal())
     }
 }

@@ -1,14 +1,14 @@
 //! `SetStanding`: the health authority's word (R21).
 
-use citycode_acts::{problem_of_execute, problem_of_refusal};
 use citycode_auth::Caller;
+use citycode_command_auth::{problem_of_execute, problem_of_refusal};
 use citycode_domain::lifecycle::{HolderState, change_standing};
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::answer;
 use citycode_wire::proto::revocation::v1::{SetStandingRequest, SetStandingResponse};
 
-use crate::{Revocation, meaning};
+use crate::{Revocation, request_digest};
 
 impl Revocation {
     /// Sets a holder's standing; reaches every valid code in one event.
@@ -26,26 +26,26 @@ impl Revocation {
                 "standing is the health authority's to set",
             ));
         }
-        let desk = &self.desk;
-        let now = desk.now()?;
+        let authorizer = &self.authorizer;
+        let now = authorizer.now()?;
         let standing = answer::standing(request.standing)
             .ok_or_else(|| Problem::new(Code::InvalidRequest, "a standing is green, yellow or red"))?;
-        let id_number = desk.id_number(caller, &request.id_number, now)?;
-        let holder = desk.holder(&id_number).await?;
-        let key = desk.reason_key(&id_number).await?;
-        let (reason, digest) = desk.seal_reason(&request.reason, &key)?;
-        let meaning = meaning("set_standing", standing.name(), [Some(holder), None], &digest);
-        let context = desk.context(
+        let id_number = authorizer.id_number(caller, &request.id_number, now)?;
+        let holder = authorizer.holder(&id_number).await?;
+        let key = authorizer.reason_key(&id_number).await?;
+        let (reason, digest) = authorizer.seal_reason(&request.reason, &key)?;
+        let request_digest = request_digest("set_standing", standing.name(), [Some(holder), None], &digest);
+        let context = authorizer.context(
             caller,
             &request.command_id,
-            meaning,
+            request_digest,
             "health_authority;unspecified",
             now,
         )?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             change_standing::decide(state, standing, reason.clone(), now).map_err(problem_of_refusal)
         });
-        let executed = desk
+        let executed = authorizer
             .log
             .execute(holder, &context, &mut decide)
             .await

@@ -8,7 +8,6 @@
 mod assertions;
 mod audit;
 mod dependencies;
-mod desk;
 mod erasures;
 mod issuer;
 mod listeners;
@@ -23,6 +22,7 @@ mod settings;
 mod shared_snapshot;
 mod state_folder;
 mod verifier;
+mod writer;
 
 pub use assertions::KEY as ASSERTION_USES_KEY;
 pub use settings::ServiceSettings;

@@ -16,10 +16,10 @@ pub(crate) mod writing;
 
 use std::sync::Arc;
 
-use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::AssertionUses;
 use citycode_auth::assertion::Assertions;
 use citycode_auth::{AUDIENCE, TrustedKeys};
+use citycode_command_auth::AssertionVerifier;
 use citycode_event_store::follow::FollowError;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config;
@@ -150,12 +150,12 @@ impl StartError {
     }
 }
 
-/// Takes assertions that a person was authenticated, as this provider signs them, each once by this register.
-pub(crate) fn assertion_desk(
+/// Verifies assertions of this provider and registers each use in this register.
+pub(crate) fn assertion_verifier(
     provider: &IdentityProvider,
     uses: Arc<dyn AssertionUses>,
-) -> Result<AssertionDesk, StartError> {
+) -> Result<AssertionVerifier, StartError> {
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     let assertions = Assertions::new(AUDIENCE, trusted);
-    Ok(AssertionDesk { assertions, uses })
+    Ok(AssertionVerifier { assertions, uses })
 }

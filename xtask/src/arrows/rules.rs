@@ -32,7 +32,7 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("event-store-jetstream", &["event-store", "jetstream"]),
     ("holder-log", &["domain", "wire", "projection", "event-store"]),
     (
-        "acts",
+        "command-auth",
         &[
             "domain",
             "wire",
@@ -80,7 +80,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     (
         "issuer",
         &[
-            "acts",
+            "command-auth",
             "token",
             "projection",
             "vault",
@@ -92,7 +92,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     (
         "revocation",
         &[
-            "acts",
+            "command-auth",
             "token",
             "projection",
             "vault",

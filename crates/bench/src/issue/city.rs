@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use citycode_acts::{Desk, DeskLimits};
 use citycode_auth::{Caller, CallerId, Role};
+use citycode_command_auth::{Authorizer, CommandLimits};
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
@@ -107,17 +107,17 @@ impl IssuerUp {
         let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)
             .ok()
             .context("the policy")?;
-        let desk = Desk {
+        let authorizer = Authorizer {
             policy: Arc::new(policy),
             vault: Arc::clone(vault),
             log: Arc::new(log),
             clock: Arc::new(SystemClock::new()),
-            limits: DeskLimits::new(&*entropy),
+            limits: CommandLimits::new(&*entropy),
             entropy: Arc::clone(&entropy),
             assertions: None,
         };
         let issuer = Arc::new(Issuer {
-            desk: Arc::new(desk),
+            authorizer: Arc::new(authorizer),
             keys,
             leases,
             id_check_key: IdCheckKey::from_bytes(entropy.array()),

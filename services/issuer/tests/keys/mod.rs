@@ -19,7 +19,7 @@ fn lasting(city: &City) -> Vec<String> {
 async fn has_folded_keys(city: &City) {
     let stream = citycode_event_store::StreamName::new(citycode_holder_log::KEYS_STREAM).expect("a name");
     city.issuer
-        .desk
+        .authorizer
         .log
         .catch_up_with(&stream)
         .await

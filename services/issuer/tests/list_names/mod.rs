@@ -120,7 +120,10 @@ async fn names_that_may_have_been_used_in_a_lost_part_of_the_log_are_passed_over
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(80).aged(70, TODAY)).await;
     let before = issue(&city, "offline", "kiosk", &person).await;
-    let (log, now) = (&city.issuer.desk.log, city.issuer.desk.now().expect("a clock"));
+    let (log, now) = (
+        &city.issuer.authorizer.log,
+        city.issuer.authorizer.now().expect("a clock"),
+    );
     let entropy: std::sync::Arc<dyn citycode_service_kit::entropy::Entropy> = std::sync::Arc::new(OsEntropy);
     for partition in city.store.layout().all_partitions() {
         let advanced = city
@@ -141,7 +144,7 @@ async fn names_that_may_have_been_used_in_a_lost_part_of_the_log_are_passed_over
     let refused = old
         .issuer
         .leases
-        .advance_names(&old.issuer.desk.log, &entropy, Partition(0), 1, now);
+        .advance_names(&old.issuer.authorizer.log, &entropy, Partition(0), 1, now);
     let refused = refused.await.expect_err("an older release could not read it");
     assert!(refused.to_string().contains("reader version 2"), "{refused}");
 }

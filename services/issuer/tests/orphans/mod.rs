@@ -24,7 +24,7 @@ async fn holder(city: &City, id_number: &str) -> HolderId {
     let id_number = IdNumber::parse(id_number, TODAY).expect("a number");
     let found = city
         .issuer
-        .desk
+        .authorizer
         .vault
         .find(&id_number)
         .await
@@ -35,11 +35,11 @@ async fn holder(city: &City, id_number: &str) -> HolderId {
 fn context(city: &City) -> CommandContext {
     CommandContext {
         caller: "another issuer".into(),
-        command_id: CommandId(city.issuer.desk.entropy.array()),
+        command_id: CommandId(city.issuer.authorizer.entropy.array()),
         request_digest: [0; 32],
         actor: "officer".into(),
         trace_context: None,
-        now: Timestamp(city.issuer.desk.clock.now().0),
+        now: Timestamp(city.issuer.authorizer.clock.now().0),
         begun: Begun::default(),
     }
 }
@@ -47,7 +47,12 @@ fn context(city: &City) -> CommandContext {
 /// The log calls a holder erased, by an issuer that knew of no relationship.
 async fn erased_elsewhere(city: &City, holder: HolderId) {
     let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
-    let erased = city.issuer.desk.log.execute(holder, &context(city), &mut decide).await;
+    let erased = city
+        .issuer
+        .authorizer
+        .log
+        .execute(holder, &context(city), &mut decide)
+        .await;
     assert!(erased.expect("erased").is_new());
 }
 
@@ -91,7 +96,12 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     assert_eq!(family_code(&city, &child).await, CodeLife::Valid);
     // And one that is recorded after the erasure.
     let mut late = PureDecision(|state: &HolderState, _| relationship::decide_record(state, other, guardian));
-    let recorded = city.issuer.desk.log.execute(other, &context(&city), &mut late).await;
+    let recorded = city
+        .issuer
+        .authorizer
+        .log
+        .execute(other, &context(&city), &mut late)
+        .await;
     assert!(recorded.expect("recorded").is_new());
     let issuer = Arc::clone(&city.issuer);
     let ending = tokio::spawn(async move { issuer.keep_ending_orphaned().await });
@@ -100,7 +110,7 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     })
     .await;
     eventually("no relationship is left", PATIENCE, async || {
-        city.issuer.desk.log.register().dependents_of(guardian).is_empty()
+        city.issuer.authorizer.log.register().dependents_of(guardian).is_empty()
     })
     .await;
     ending.abort();
@@ -124,7 +134,7 @@ async fn r17_a_dependent_whose_part_of_the_log_is_confined_keeps_no_other_relati
     }
     let guardian = holder(&city, &guardian).await;
     erased_elsewhere(&city, guardian).await;
-    let log = &city.issuer.desk.log;
+    let log = &city.issuer.authorizer.log;
     let orphaned = log.register().orphaned_relationships();
     assert_eq!(orphaned.len(), 4);
     let confined = orphaned.first().expect("there are four").0;

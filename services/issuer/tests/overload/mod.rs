@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use citycode_acts::{AssertionDesk, Desk, DeskLimits};
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
 use citycode_auth::TrustedKeys;
 use citycode_auth::assertion::{Assertions, TYPE, person_claim};
+use citycode_command_auth::{AssertionVerifier, Authorizer, CommandLimits};
 use citycode_issuer::Issuer;
 use citycode_service_kit::problem::{Code, Outcome};
 use citycode_testkit::IdNumbers;
@@ -54,27 +54,27 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issu
     let keys = TrustedKeys::new()
         .with_jwks(PROVIDER, "set", set.as_bytes())
         .expect("keys");
-    let mut policy = (*issuer.desk.policy).clone();
+    let mut policy = (*issuer.authorizer.policy).clone();
     policy
         .channels
         .iter_mut()
         .for_each(|channel| channel.needs_assertion = true);
     let (file, key) = (folder.join("uses.redb"), UsesKey::new(Zeroizing::new([7; 32])));
     let uses = EmbeddedAssertionUses::with_room(&file, key, None, room).expect("a register");
-    let desk = Desk {
+    let authorizer = Authorizer {
         policy: Arc::new(policy),
-        vault: Arc::clone(&issuer.desk.vault),
-        log: Arc::clone(&issuer.desk.log),
-        clock: Arc::clone(&issuer.desk.clock),
-        entropy: Arc::clone(&issuer.desk.entropy),
-        assertions: Some(AssertionDesk {
+        vault: Arc::clone(&issuer.authorizer.vault),
+        log: Arc::clone(&issuer.authorizer.log),
+        clock: Arc::clone(&issuer.authorizer.clock),
+        entropy: Arc::clone(&issuer.authorizer.entropy),
+        assertions: Some(AssertionVerifier {
             assertions: Assertions::new("citycode", keys),
             uses: Arc::new(uses),
         }),
-        limits: DeskLimits::new(&*issuer.desk.entropy),
+        limits: CommandLimits::new(&*issuer.authorizer.entropy),
     };
     Issuer {
-        desk: Arc::new(desk),
+        authorizer: Arc::new(authorizer),
         keys: Arc::clone(&issuer.keys),
         leases: Arc::clone(&issuer.leases),
         id_check_key: citycode_token::IdCheckKey::from_bytes([3; 32]),
@@ -86,7 +86,7 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issu
 async fn an_overloaded_issuer_is_unavailable_and_refuses_nobody() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(21).aged(40, TODAY)).await;
-    let assertion = assertion(&person, city.issuer.desk.clock.now().0);
+    let assertion = assertion(&person, city.issuer.authorizer.clock.now().0);
     let request = IssueRequest {
         authentication: Some(Authentication {
             assertion,

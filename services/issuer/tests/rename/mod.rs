@@ -53,13 +53,13 @@ impl City {
 
     async fn holder(&self, id_number: &str) -> Option<HolderId> {
         let number = IdNumber::parse(id_number, TODAY).expect("a number");
-        self.issuer.desk.vault.find(&number).await.expect("an answer")
+        self.issuer.authorizer.vault.find(&number).await.expect("an answer")
     }
 
     /// The name that the vault has.
     async fn name(&self, id_number: &str) -> String {
         let holder = self.holder(id_number).await.expect("known");
-        let file = self.issuer.desk.vault.open(holder).await.expect("an answer");
+        let file = self.issuer.authorizer.vault.open(holder).await.expect("an answer");
         file.expect("a person").name.to_string()
     }
 
@@ -317,7 +317,7 @@ async fn an_append_that_was_surely_not_made_leaves_no_name_behind_and_a_lost_ans
     let holder = city.holder(&person).await.expect("known");
     let file = city
         .issuer
-        .desk
+        .authorizer
         .vault
         .open(holder)
         .await
@@ -340,7 +340,7 @@ async fn an_append_that_was_surely_not_made_leaves_no_name_behind_and_a_lost_ans
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn corrections_at_two_issuers_at_once_leave_the_name_of_the_last_in_the_log() {
     let first = City::new().await;
-    let vault = Arc::clone(&first.issuer.desk.vault);
+    let vault = Arc::clone(&first.issuer.authorizer.vault);
     let second = City::with_vault(Arc::clone(&first.store), |_| vault).await;
     let person = first.resident(IdNumbers::new(39).aged(40, TODAY)).await;
     let holder = first.holder(&person).await.expect("known");
@@ -376,7 +376,7 @@ async fn corrections_at_two_issuers_at_once_leave_the_name_of_the_last_in_the_lo
 }
 
 fn vault_of(city: &City) -> &Arc<dyn Vault> {
-    &city.issuer.desk.vault
+    &city.issuer.authorizer.vault
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -409,7 +409,7 @@ async fn r28_corrections_amid_an_erasure_bring_nobody_back() {
         assert_eq!(city.holder(&person).await, None);
         assert!(vault_of(&city).open(holder).await.expect("an answer").is_none());
         // In the log, the erasure is the last that the holder's stream has.
-        let state = city.issuer.desk.log.state(holder);
+        let state = city.issuer.authorizer.log.state(holder);
         assert!(state.erased);
         let register = RegisterRequest {
             id_number: person.clone(),

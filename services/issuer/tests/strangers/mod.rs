@@ -93,7 +93,7 @@ async fn r31_a_stranger_is_refused_as_an_unknown_person_is_before_the_record_is_
     city.issuer.relate(&city.admin, &relate).await.expect("related");
     let folder = tempfile::tempdir().expect("a folder");
     let issuer = with_assertions(&city.issuer, folder.path(), 16);
-    let now = city.issuer.desk.clock.now().0;
+    let now = city.issuer.authorizer.clock.now().0;
     let family = |name: &str, holder: &str, command: u8| IssueRequest {
         guardian_id_number: guardian.clone(),
         device_key: city.phone_key(1),

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use citycode_acts::{Desk, DeskLimits};
 use citycode_auth::{Caller, CallerId, Role};
+use citycode_command_auth::{Authorizer, CommandLimits};
 use citycode_domain::event::{
     CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, RelationshipRecorded, Sealed, Slot,
 };
@@ -64,12 +64,12 @@ impl City {
         let progress = Progress::new(&LogPosition::start(PARTITIONS));
         let (status, following) = Self::follow(&store, &register, &progress);
         let dyn_store = Arc::clone(&store) as Arc<dyn EventStore>;
-        let desk = Desk {
+        let authorizer = Authorizer {
             policy: Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).unwrap()),
             vault: Arc::new(vault),
             log: Arc::new(HolderLog::new(dyn_store, register, progress.clone(), Vec::new())),
             clock: Arc::clone(&clock) as _,
-            limits: DeskLimits::new(&*entropy),
+            limits: CommandLimits::new(&*entropy),
             entropy,
             assertions: None,
         };
@@ -82,7 +82,7 @@ impl City {
         let lists = StatusLists::new(followed, key, BASE_URI.into(), Arc::clone(&clock) as _);
         Self {
             revocation: Revocation {
-                desk: Arc::new(desk),
+                authorizer: Arc::new(authorizer),
                 lists: Arc::new(lists),
             },
             store,
@@ -113,7 +113,7 @@ impl City {
     pub(crate) async fn resident(&self, id_number: &str) -> HolderId {
         let number = IdNumber::parse(
             id_number,
-            citycode_policy_file::local_date(&self.revocation.desk.policy, Timestamp(START)),
+            citycode_policy_file::local_date(&self.revocation.authorizer.policy, Timestamp(START)),
         )
         .unwrap();
         let person = Person {
@@ -121,8 +121,8 @@ impl City {
             disability: false,
             group: None,
         };
-        let candidate = HolderId(self.revocation.desk.entropy.array());
-        let vault = &self.revocation.desk.vault;
+        let candidate = HolderId(self.revocation.authorizer.entropy.array());
+        let vault = &self.revocation.authorizer.vault;
         let holder = vault.find_or_create(&number, candidate, person).await.unwrap().holder;
         self.tell(holder, Event::HolderRegistered(HolderRegistered { holder }))
             .await;
@@ -137,10 +137,10 @@ impl City {
     /// Gives the holder a code of a kind.
     pub(crate) async fn issue(&self, holder: HolderId, kind: &str, guardian: Option<HolderId>) -> CodeIssued {
         let number = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let kind = self.revocation.desk.policy.kind_named(kind).unwrap();
+        let kind = self.revocation.authorizer.policy.kind_named(kind).unwrap();
         let issued_at = Timestamp(self.clock.now().0);
         let expires_at = issued_at.plus_seconds(kind.validity_seconds);
-        let partition = u8::try_from(self.revocation.desk.log.partition_of(holder).0).unwrap();
+        let partition = u8::try_from(self.revocation.authorizer.log.partition_of(holder).0).unwrap();
         let mut id = [kind.kind.number(); 8];
         id[4..].copy_from_slice(&number.to_be_bytes());
         let issued = CodeIssued {
@@ -172,7 +172,7 @@ impl City {
     async fn tell(&self, holder: HolderId, event: Event) {
         let context = CommandContext {
             caller: "test".into(),
-            command_id: CommandId(self.revocation.desk.entropy.array()),
+            command_id: CommandId(self.revocation.authorizer.entropy.array()),
             request_digest: [0; 32],
             actor: "test;test;test".into(),
             trace_context: None,
@@ -181,7 +181,7 @@ impl City {
         };
         let mut decide = PureDecision(|_: &HolderState, _| Ok::<_, ()>(vec![event.clone()]));
         self.revocation
-            .desk
+            .authorizer
             .log
             .execute(holder, &context, &mut decide)
             .await

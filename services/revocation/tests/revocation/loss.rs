@@ -32,7 +32,7 @@ async fn r14_r15_a_loss_kills_the_print_without_the_print() {
         .expect("reported");
     assert_eq!(answer.code_id, offline.code.code_id.to_string());
     let (state, now) = (
-        city.revocation.desk.log.state(wang),
+        city.revocation.authorizer.log.state(wang),
         citycode_domain::time::Timestamp(START),
     );
     assert!(state.alive(offline.code.slot, now).is_none());
@@ -65,7 +65,7 @@ async fn r15_a_repeat_does_not_kill_the_code_issued_since() {
     let now = citycode_domain::time::Timestamp(START);
     assert!(
         city.revocation
-            .desk
+            .authorizer
             .log
             .state(wang)
             .alive(newer.code.slot, now)
@@ -93,7 +93,7 @@ async fn r22_a_held_code_can_be_reported_lost() {
         .report_loss(&kiosk, &loss("offline", "kiosk", WANG, 1))
         .await
         .expect("reported");
-    let slot = city.revocation.desk.log.state(wang).slot(code.code.slot).cloned();
+    let slot = city.revocation.authorizer.log.state(wang).slot(code.code.slot).cloned();
     assert!(
         slot.is_some_and(|slot| slot.held),
         "losing a held code is no way around the hold"

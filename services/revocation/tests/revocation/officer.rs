@@ -41,7 +41,7 @@ async fn r22_a_revoked_code_is_dead_and_its_siblings_are_not() {
     assert_eq!(answer.code_id, sampling.code.code_id.to_string());
     let again = city.revocation.revoke(&officer, &revoke("sampling", WANG, 2)).await;
     assert_eq!(again.expect_err("there is none left").code(), Code::NoValidCode);
-    let state = city.revocation.desk.log.state(wang);
+    let state = city.revocation.authorizer.log.state(wang);
     let now = citycode_domain::time::Timestamp(crate::city::START);
     assert!(state.alive(sampling.code.slot, now).is_none());
     assert!(state.alive(live.code.slot, now).is_some(), "R1: kinds are independent");
@@ -128,7 +128,7 @@ async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
     assert_eq!(city.events(wang).await.len(), held);
     assert!(
         city.revocation
-            .desk
+            .authorizer
             .log
             .state(wang)
             .slot(code.code.slot)
@@ -142,7 +142,7 @@ async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
     assert_eq!(lifted.code_id, Some(code.code.code_id.to_string()));
     assert!(
         city.revocation
-            .desk
+            .authorizer
             .log
             .state(wang)
             .slot(code.code.slot)
@@ -189,7 +189,7 @@ async fn r28_no_reason_stands_in_the_log_in_the_clear() {
         Event::CodeRevoked(revoked) => Some(revoked.reason.0),
         _ => None,
     });
-    let person = city.revocation.desk.open_person(wang).await.expect("known");
+    let person = city.revocation.authorizer.open_person(wang).await.expect("known");
     let opened = person
         .key
         .open(b"citycode-reason-v1", &revoked.expect("a revocation"))
@@ -271,7 +271,7 @@ async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_
     let old = city.issue(wang, "sampling", None).await;
     let new = city.issue(wang, "sampling", None).await;
     city.revocation
-        .desk
+        .authorizer
         .vault
         .erase(wang)
         .await

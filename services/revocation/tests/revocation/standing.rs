@@ -46,7 +46,7 @@ async fn r21_one_event_reaches_every_valid_code_and_kills_none() {
     let mut expected = vec![sampling.code.code_id, offline.code.code_id];
     expected.sort();
     assert_eq!(reached, expected);
-    let state = city.revocation.desk.log.state(wang);
+    let state = city.revocation.authorizer.log.state(wang);
     let now = citycode_domain::time::Timestamp(START);
     assert!(
         state.alive(sampling.code.slot, now).is_some(),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::jetstream::{JetStreamAssertionUses, UsesConfig};
+use citycode_command_auth::AssertionVerifier;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
-use crate::wiring::{StartError, assertion_desk};
+use crate::wiring::{StartError, assertion_verifier};
 
 /// The key under which uses are registered.
 pub const KEY: &str = "assertion-uses.key";
@@ -18,7 +18,7 @@ pub const KEY: &str = "assertion-uses.key";
 pub(super) fn open(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-) -> Result<Option<AssertionDesk>, StartError> {
+) -> Result<Option<AssertionVerifier>, StartError> {
     let Some(provider) = &settings.assertion_provider else {
         return Ok(None);
     };
@@ -36,5 +36,5 @@ pub(super) fn open(
             tracing::error!(%error, "THE REGISTER OF USED ASSERTIONS CANNOT BE USED: acts that need an assertion are unavailable");
         }
     });
-    Ok(Some(assertion_desk(provider, uses)?))
+    Ok(Some(assertion_verifier(provider, uses)?))
 }

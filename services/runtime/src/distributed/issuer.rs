@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use super::dependencies::{self, Dependencies};
 use super::erasures::{ErasureMark, VaultAge};
 use super::settings::ServiceSettings;
-use super::{Role, Service, desk, grpc_router};
+use super::{Role, Service, grpc_router, writer};
 use crate::wiring::following::spawn_erasures;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
@@ -34,26 +34,26 @@ pub(super) async fn open(
     let names = ListNames::new(dependencies.secret("list-names.key")?);
     let leases = Arc::new(IndexLeases::new(names));
     let (erasures, erased) = ErasureQueue::new();
-    let register = desk::register(&dependencies, settings, surroundings, health).await?;
+    let register = writer::register(&dependencies, settings, surroundings, health).await?;
     let component = health.component("erasures");
     let reaches = register.snapshot.reaches();
     let age = patiently(&component, || VaultAge::find(&on_servers, &dependencies.log, &reaches)).await?;
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
     let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
-    let folds = desk::Folds {
+    let folds = writer::Folds {
         register,
         refolded,
         erasures: kept_erasures,
     };
-    let desk = desk::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
+    let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let mut tasks = vec![
-        desk.follower,
+        writer.follower,
         spawn_erasures(Arc::clone(&vault), erased, component.clone()),
         dependencies.answer_probes(surroundings),
     ];
-    reach_the_present(&desk.progress, &erasures, stopped).await?;
-    let folded = desk.progress.position();
-    let settle = || age.settle(&*vault, &desk.desk.log, &folded, surroundings);
+    reach_the_present(&writer.progress, &erasures, stopped).await?;
+    let folded = writer.progress.position();
+    let settle = || age.settle(&*vault, &writer.authorizer.log, &folded, surroundings);
     let left = patiently(&component, settle).await?;
     let (end, ended) = oneshot::channel();
     let mark = ErasureMark {
@@ -61,13 +61,13 @@ pub(super) async fn open(
         on_servers,
         log: Arc::clone(&dependencies.log),
         queue: Arc::clone(&erasures),
-        progress: desk.progress.clone(),
+        progress: writer.progress.clone(),
         left: Mutex::new(left),
         end: Mutex::new(Some(end)),
     };
-    desk.starting.caught_up(&desk.progress.position());
+    writer.starting.caught_up(&writer.progress.position());
     let issuer = Arc::new(Issuer {
-        desk: desk.desk,
+        authorizer: writer.authorizer,
         keys: signing,
         leases,
         id_check_key,
@@ -81,7 +81,7 @@ pub(super) async fn open(
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::issuer(&issuer, &authenticate)))?,
-        snapshots: vec![Arc::new(mark), Arc::new(desk.snapshot)],
+        snapshots: vec![Arc::new(mark), Arc::new(writer.snapshot)],
         tasks,
         kept: Some(Box::new(dependencies.state)),
         ended: Some(ended),

@@ -14,7 +14,7 @@ use tonic::service::Routes;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
-use super::{Role, Service, desk, grpc_router, publishing, shared_snapshot};
+use super::{Role, Service, grpc_router, publishing, shared_snapshot, writer};
 use crate::wiring::following::spawn_follower;
 use crate::wiring::lag::Lag;
 use crate::wiring::snapshots::{Snapshot, SnapshotFile};
@@ -32,12 +32,12 @@ pub(super) async fn open(
     let vault: Arc<dyn Vault> = dependencies
         .vault(Role::Revocation, settings, surroundings, health)
         .await?;
-    let folds = desk::Folds {
-        register: desk::register(&dependencies, settings, surroundings, health).await?,
+    let folds = writer::Folds {
+        register: writer::register(&dependencies, settings, surroundings, health).await?,
         refolded: Vec::new(),
         erasures: None,
     };
-    let desk = desk::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
+    let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
     let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
@@ -52,13 +52,13 @@ pub(super) async fn open(
         health.component("status"),
         lag,
     );
-    let mut tasks = vec![desk.follower, follower, dependencies.answer_probes(surroundings)];
-    for followed in [&desk.progress, &progress] {
+    let mut tasks = vec![writer.follower, follower, dependencies.answer_probes(surroundings)];
+    for followed in [&writer.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }
-    desk.starting.caught_up(&desk.progress.position());
+    writer.starting.caught_up(&writer.progress.position());
     starting.caught_up(&progress.position());
-    let snapshots: [Arc<dyn SnapshotFile>; 2] = [Arc::new(status.clone()), Arc::new(desk.snapshot)];
+    let snapshots: [Arc<dyn SnapshotFile>; 2] = [Arc::new(status.clone()), Arc::new(writer.snapshot)];
     let kinds = [ProjectionKind::Status, ProjectionKind::Register];
     let published = [0, 1].map(|at| (kinds[at], Arc::clone(&snapshots[at])));
     tasks.extend(publishing::spawn(&dependencies, settings, surroundings, published)?);
@@ -69,7 +69,10 @@ pub(super) async fn open(
     };
     let (lists, cutting) = publish_lists(followed, key, &dependencies.policy, &surroundings.clock).await;
     tasks.push(cutting);
-    let revocation = Arc::new(Revocation { desk: desk.desk, lists });
+    let revocation = Arc::new(Revocation {
+        authorizer: writer.authorizer,
+        lists,
+    });
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::revocation(&revocation, &authenticate)))?,

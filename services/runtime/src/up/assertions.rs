@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use citycode_acts::AssertionDesk;
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
 use citycode_auth::LEEWAY_SECONDS;
+use citycode_command_auth::AssertionVerifier;
 use citycode_service_kit::clock::Clock;
 
 use super::dependencies::Dependencies;
 use super::settings::Settings;
-use crate::wiring::{StartError, assertion_desk};
+use crate::wiring::{StartError, assertion_verifier};
 
 /// The file.
 const FILE: &str = "assertion-uses.redb";
@@ -27,12 +27,12 @@ pub(super) fn open(
     dependencies: &Dependencies,
     settings: &Settings,
     clock: &dyn Clock,
-) -> Result<Option<AssertionDesk>, StartError> {
+) -> Result<Option<AssertionVerifier>, StartError> {
     let Some(provider) = &settings.assertion_provider else {
         return Ok(None);
     };
     let takes_from = (!dependencies.first).then(|| clock.now().plus(LEEWAY_SECONDS + 1).0);
     let key = UsesKey::new(dependencies.assertion_uses_key.clone());
     let uses = EmbeddedAssertionUses::open(&dependencies.folder.join(FILE), key, takes_from)?;
-    Ok(Some(assertion_desk(provider, Arc::new(uses))?))
+    Ok(Some(assertion_verifier(provider, Arc::new(uses))?))
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use citycode_acts::RequestMeaning;
+use citycode_command_auth::RequestDigest;
 use citycode_domain::event::{Event, IndexBlockLeased, IndexRangeRevoked};
 use citycode_domain::ids::{CommandId, HolderId, ListId};
 use citycode_domain::lifecycle::{HolderState, erase_holder};
@@ -271,7 +271,7 @@ impl Closing<'_> {
         CommandContext {
             caller: "up".into(),
             command_id: CommandId(self.surroundings.entropy.array()),
-            request_digest: RequestMeaning::of(method).bytes(about).finish(),
+            request_digest: RequestDigest::of(method).bytes(about).finish(),
             actor: "up".into(),
             trace_context: None,
             now: Timestamp(self.surroundings.clock.now().0),

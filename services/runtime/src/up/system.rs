@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_acts::Desk;
 use citycode_audit::Audit;
 use citycode_auth::{AccessTokens, IssuedTokens};
+use citycode_command_auth::Authorizer;
 use citycode_domain::policy::Policy;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_issuer::{Erased, ErasureQueue, Issuer};
@@ -33,7 +33,7 @@ use crate::wiring::following::{FollowedRegister, erasures_again, follow_index, f
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::vault_age::VaultMark;
 use crate::wiring::verifying::{Verifying, keep_records};
-use crate::wiring::writing::{open_desk, publish_lists};
+use crate::wiring::writing::{open_authorizer, publish_lists};
 use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
 
 /// How long the start waits for every part to have been ready once, the first proof of freshness among them.
@@ -148,7 +148,7 @@ impl Parts {
         let recovered = Recovered::open(settings, surroundings, health, stopped).await?;
         let Recovered {
             dependencies,
-            desk,
+            authorizer,
             verifying,
             audit,
             erasures,
@@ -164,7 +164,7 @@ impl Parts {
         let (lists, cutting) = publish_lists(followed, dependencies.status_key, policy, clock).await;
         followers.push(cutting);
         let issuer = Issuer {
-            desk: Arc::clone(&desk),
+            authorizer: Arc::clone(&authorizer),
             keys: dependencies.signing,
             leases: dependencies.leases,
             id_check_key: dependencies.id_check_key,
@@ -180,7 +180,7 @@ impl Parts {
             folder: dependencies.folder,
             policy: dependencies.policy,
             issuer,
-            revocation: Arc::new(Revocation { desk, lists }),
+            revocation: Arc::new(Revocation { authorizer, lists }),
             audit: Arc::new(audit),
             tokens: dependencies.access.tokens,
             issued: dependencies.access.issued,
@@ -196,7 +196,7 @@ impl Parts {
 /// Everything is folded, and what was lost is made safe; nobody is served yet.
 struct Recovered {
     dependencies: Dependencies,
-    desk: Arc<Desk>,
+    authorizer: Arc<Authorizer>,
     verifying: Verifying,
     audit: Audit,
     erasures: Arc<ErasureQueue>,
@@ -235,7 +235,7 @@ impl Recovered {
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
         let assertions = assertions::open(&dependencies, settings, &**clock)?;
-        let desk = open_desk(policy, vault, log, assertions, surroundings);
+        let authorizer = open_authorizer(policy, vault, log, assertions, surroundings);
         followers.push(spawn_erasures(
             Arc::clone(vault),
             holders.erased,
@@ -251,7 +251,7 @@ impl Recovered {
         }
         let marks = found.finish(Live {
             dependencies: &mut dependencies,
-            log: &desk.log,
+            log: &authorizer.log,
             progress: &writing,
             recorder: holders.recorder,
             surroundings,
@@ -271,7 +271,7 @@ impl Recovered {
         snapshots.extend(marks.map(|marks| marks as Arc<dyn Snapshot>));
         Ok(Self {
             dependencies,
-            desk,
+            authorizer,
             verifying,
             audit,
             erasures: holders.erasures,

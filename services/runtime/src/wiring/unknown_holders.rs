@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use citycode_acts::RequestMeaning;
+use citycode_command_auth::RequestDigest;
 use citycode_domain::event::{CodeRevoked, CodeSuspended, Event, Sealed};
 use citycode_domain::ids::{CodeId, CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, SlotState};
@@ -167,7 +167,7 @@ async fn end_codes_of(
     let context = CommandContext {
         caller: "recovery".into(),
         command_id: CommandId(surroundings.entropy.array()),
-        request_digest: RequestMeaning::of("unknown_to_vault").holder(Some(holder)).finish(),
+        request_digest: RequestDigest::of("unknown_to_vault").holder(Some(holder)).finish(),
         actor: "recovery".into(),
         trace_context: None,
         now: Timestamp(surroundings.clock.now().0),

@@ -1,8 +1,8 @@
-//! What writers are put together from: the desk where acts are checked, and the status lists that follow from them.
+//! Constructs the parts of writers: the authorizer, and the publication of status lists.
 
 use std::sync::Arc;
 
-use citycode_acts::{AssertionDesk, Desk, DeskLimits};
+use citycode_command_auth::{AssertionVerifier, Authorizer, CommandLimits};
 use citycode_domain::policy::Policy;
 use citycode_holder_log::HolderLog;
 use citycode_revocation::{Followed, StatusLists};
@@ -13,21 +13,21 @@ use tokio::task::JoinHandle;
 
 use super::Surroundings;
 
-/// The desk of one process.
-pub(crate) fn open_desk(
+/// The authorizer of one process.
+pub(crate) fn open_authorizer(
     policy: &Arc<Policy>,
     vault: &Arc<dyn Vault>,
     log: HolderLog,
-    assertions: Option<AssertionDesk>,
+    assertions: Option<AssertionVerifier>,
     surroundings: &Surroundings,
-) -> Arc<Desk> {
+) -> Arc<Authorizer> {
     let Surroundings { clock, entropy } = surroundings.clone();
     tell_channels(policy, assertions.is_some());
-    Arc::new(Desk {
+    Arc::new(Authorizer {
         policy: Arc::clone(policy),
         vault: Arc::clone(vault),
         log: Arc::new(log),
-        limits: DeskLimits::new(&*entropy),
+        limits: CommandLimits::new(&*entropy),
         assertions,
         clock,
         entropy,

@@ -1,4 +1,4 @@
-//! Refusals and failures as problems with the stable codes of the outside's contract. The one place for it.
+//! Maps refusals and failures to problems with the stable codes of the public API. No other file does so.
 
 use citycode_domain::lifecycle::Refusal;
 use citycode_holder_log::ExecuteError;
@@ -7,9 +7,9 @@ use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::VaultError;
 use citycode_wire::request::InvalidRequest;
 
-/// While the log takes nothing, every call meets the same trouble.
+/// While the log accepts no commits, every call fails in the same way.
 static NOT_DONE: RepeatedInCalls = RepeatedInCalls::new();
-/// A command that is tried again every second, as the end of a relationship, meets the same message each time.
+/// A command that is retried every second, such as the end of a relationship, fails on the same message each time.
 static CONFINED: RepeatedInCalls = RepeatedInCalls::new();
 static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
 
@@ -30,13 +30,13 @@ pub fn problem_of_refusal(refusal: Refusal) -> Problem {
     Problem::new(code, refusal.to_string())
 }
 
-/// The problem of a request with a field that cannot be taken.
+/// The problem of a request with an invalid field.
 #[must_use]
 pub fn problem_of_request(invalid: InvalidRequest) -> Problem {
     Problem::new(Code::InvalidRequest, invalid.to_string())
 }
 
-/// The problem of a command that led to nothing.
+/// The problem of a command that failed.
 #[must_use]
 pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
     match error {
@@ -46,42 +46,44 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             "this command id was used before for another request; give every new request an id of its own",
         ),
         ExecuteError::Confined(position) => {
-            // Positions are for operators: one tells in which partition a person is.
+            // The position is logged for operators but not returned: it reveals the person's partition.
             if let Some(unreported) = CONFINED.trouble(&position.to_string()) {
-                let why = "a message that is no commit confines its bucket";
-                tracing::warn!(%position, unreported, "a change was refused: {why}");
+                tracing::warn!(%position, unreported, "a change was refused: a foreign message confines the bucket");
             }
             Problem::new(
                 Code::Unavailable,
-                "the change was not made: a message that is no commit stands in this person's part of the log",
+                "the change was not made: this person's part of the log contains a message that is not a commit",
             )
-            .with_fix("an operator has to look at it first (citycode log inspect); nobody else is affected")
+            .with_fix("an operator has to inspect it first (citycode log inspect); other persons are not affected")
             .with_outcome(Outcome::NotDone)
         }
         ExecuteError::NotDone(why) => {
             if let Some(unreported) = NOT_DONE.trouble(&why.to_string()) {
-                tracing::error!(%why, unreported, "a command was not done");
+                tracing::error!(%why, unreported, "a command was not executed");
             }
-            Problem::new(Code::Unavailable, "the change was not made: the log took no commit")
-                .with_fix("try again; the same command id is safe to use")
-                .with_outcome(Outcome::NotDone)
+            Problem::new(
+                Code::Unavailable,
+                "the change was not made: the log did not accept the commit",
+            )
+            .with_fix("try again; the same command id is safe to use")
+            .with_outcome(Outcome::NotDone)
         }
         ExecuteError::Unknown => Problem::change_unknown(),
     }
 }
 
-/// The problem where it cannot be told whether everything that was done is known.
+/// The problem if this process cannot prove that it has read every acknowledged commit.
 #[must_use]
 pub fn problem_of_catch_up(error: &ExecuteError<std::convert::Infallible>) -> Problem {
-    tracing::error!(%error, "whether all that was done is known cannot be told");
-    Problem::new(Code::Unavailable, "the log cannot be asked how far it goes").with_fix("try again")
+    tracing::error!(%error, "cannot determine whether every acknowledged commit has been read");
+    Problem::new(Code::Unavailable, "the end of the log cannot be determined").with_fix("try again")
 }
 
 /// The problem of a vault that cannot answer.
 #[must_use]
 pub fn problem_of_vault(error: &VaultError) -> Problem {
     if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
-        tracing::error!(%error, unreported, "the vault cannot answer");
+        tracing::error!(%error, unreported, "the vault does not answer");
     }
     Problem::new(Code::Unavailable, "the register of persons cannot be reached")
 }

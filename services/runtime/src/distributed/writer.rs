@@ -1,8 +1,8 @@
-//! What both writers stand on: a register that follows the log, and the desk where acts are checked.
+//! The common part of both writers (issuer and revocation): a register that follows the log, and the authorizer.
 
 use std::sync::Arc;
 
-use citycode_acts::Desk;
+use citycode_command_auth::Authorizer;
 use citycode_event_store::follow::Progress;
 use citycode_holder_log::{HolderLog, SystemFold};
 use citycode_projection::snapshot::ProjectionKind;
@@ -16,12 +16,12 @@ use super::settings::ServiceSettings;
 use super::shared_snapshot::{self, Starting};
 use crate::wiring::following::{FollowedRegister, follow_register};
 use crate::wiring::snapshots::RegisterSnapshot;
-use crate::wiring::writing::open_desk;
+use crate::wiring::writing::open_authorizer;
 use crate::wiring::{StartError, Surroundings};
 
-/// A desk and what keeps it true.
-pub(super) struct OpenDesk {
-    pub(super) desk: Arc<Desk>,
+/// The authorizer with the register that it reads, its follower and its snapshot.
+pub(super) struct Writer {
+    pub(super) authorizer: Arc<Authorizer>,
     pub(super) progress: Progress,
     pub(super) snapshot: RegisterSnapshot,
     pub(super) follower: JoinHandle<()>,
@@ -69,7 +69,7 @@ pub(super) async fn open(
     surroundings: &Surroundings,
     health: &HealthRegistry,
     vault: &Arc<dyn Vault>,
-) -> Result<OpenDesk, StartError> {
+) -> Result<Writer, StartError> {
     let Folds {
         register: StartingRegister { snapshot, starting },
         refolded,
@@ -92,9 +92,9 @@ pub(super) async fn open(
     // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
     let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
     let assertions = assertions::open(dependencies, settings)?;
-    let desk = open_desk(&dependencies.policy, vault, log, assertions, surroundings);
-    Ok(OpenDesk {
-        desk,
+    let authorizer = open_authorizer(&dependencies.policy, vault, log, assertions, surroundings);
+    Ok(Writer {
+        authorizer,
         progress,
         snapshot,
         follower,

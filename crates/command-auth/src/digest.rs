@@ -1,15 +1,15 @@
-//! The digest of what a request means, by which a repeated command id is told from a reused one.
+//! The digest of a request's meaning, which distinguishes a repeated command from a reused command id.
 //!
-//! It stands in the log. So it is made of the method, holder numbers and words of the policy only: never of an ID
-//! number or a name, which somebody with every key could try out (R28).
+//! The digest is stored in the log. It therefore covers only the method, holder ids and words of the policy: never an
+//! ID number or a name, which an attacker who has every key could recover by guessing (R28).
 
 use citycode_domain::ids::HolderId;
 
-/// Collects the parts of a request's meaning. Order and presence of parts count.
+/// Builds the digest from the parts of a request's meaning. The order and the presence of parts matter.
 #[derive(Clone)]
-pub struct RequestMeaning(blake3::Hasher);
+pub struct RequestDigest(blake3::Hasher);
 
-impl RequestMeaning {
+impl RequestDigest {
     /// Starts with the method's name, e.g. `issue`.
     #[must_use]
     pub fn of(method: &str) -> Self {
@@ -18,14 +18,14 @@ impl RequestMeaning {
         meaning
     }
 
-    /// Adds a word of the policy or of the contract.
+    /// Adds a word of the policy or of the API.
     #[must_use]
     pub fn word(mut self, word: &str) -> Self {
         self.add(word.as_bytes());
         self
     }
 
-    /// Adds a holder, or that there is none.
+    /// Adds a holder, or the fact that there is none.
     #[must_use]
     pub fn holder(mut self, holder: Option<HolderId>) -> Self {
         match holder {
@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_together() {
-        let one = RequestMeaning::of("issue").word("ab").word("c").finish();
-        let other = RequestMeaning::of("issue").word("a").word("bc").finish();
+    fn the_boundaries_of_parts_change_the_digest() {
+        let one = RequestDigest::of("issue").word("ab").word("c").finish();
+        let other = RequestDigest::of("issue").word("a").word("bc").finish();
         assert_ne!(one, other);
         assert_ne!(
-            RequestMeaning::of("issue").holder(None).finish(),
-            RequestMeaning::of("issue").finish()
+            RequestDigest::of("issue").holder(None).finish(),
+            RequestDigest::of("issue").finish()
         );
     }
 }

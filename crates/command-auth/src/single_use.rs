@@ -1,8 +1,8 @@
-//! That an assertion is good for one request.
+//! Single use of assertions: each authorises one request.
 //!
-//! A use is registered before the act, durable for all instances. A request that is sent again (the same caller, command
-//! id and words, the same assertion) is no second use: it goes on to the log, which answers it as it did before. Without a
-//! command id nothing is a repeat.
+//! A use is registered before the command, durably and for all instances. A request that is sent again (same caller,
+//! command id, content and assertion) is not a second use: it proceeds to the log, which repeats its answer. A request
+//! without a command id never counts as a repeat.
 
 use std::sync::Arc;
 
@@ -14,43 +14,43 @@ use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
 use prost::Message;
 
-use crate::person::Desk;
+use crate::authorizer::Authorizer;
 
-/// When to try again: servers have elected a leader, or some uses of a full register have expired.
+/// Time after which a retry makes sense: the servers have elected a leader, or uses in a full register have expired.
 const RETRY_SECONDS: u64 = 5;
-/// While the register does not answer, every call meets it.
+/// While the register does not answer, every call fails in the same way.
 static NO_REGISTER: RepeatedInCalls = RepeatedInCalls::new();
 
-/// Where assertions are checked and their uses are registered.
-pub struct AssertionDesk {
-    /// Whose assertions are taken.
+/// Verifies assertions and registers their uses.
+pub struct AssertionVerifier {
+    /// Checks signature, audience, time and person.
     pub assertions: Assertions,
-    /// Which were used.
+    /// The register of used assertions.
     pub uses: Arc<dyn AssertionUses>,
 }
 
-/// How whoever acts was authenticated, checked. An assertion is not used up yet.
-pub struct Authenticated {
-    /// The word for the record.
+/// A person whose authentication was checked. An assertion is not consumed yet.
+pub struct AuthenticatedPerson {
+    /// The authentication method, for the record.
     pub(crate) method: String,
     pub(crate) proof: Option<PersonProof>,
 }
 
-/// A request as its caller sends it: by it a repeat is told from another request with the same assertion.
-pub struct CallersRequest<'a, M> {
-    /// Who sends it.
+/// A request as its caller sends it, which distinguishes a repeat from another request with the same assertion.
+pub struct CallerRequest<'a, M> {
+    /// The sender.
     pub caller: &'a Caller,
     /// The method that is called.
     pub method: &'static str,
-    /// The caller's name for this attempt; empty for none, and then nothing is a repeat.
+    /// The command id; if it is empty, the request never counts as a repeat.
     pub command_id: &'a [u8],
-    /// Everything that it says.
+    /// The whole message.
     pub message: &'a M,
 }
 
-impl<M: Message> CallersRequest<'_, M> {
-    /// A digest of the request, for the use of one of its assertions; `part` tells several apart, and is empty where there
-    /// is one. Never to be stored as it is: ID numbers are in it.
+impl<M: Message> CallerRequest<'_, M> {
+    /// A digest of the request for the use of one of its assertions. `part` distinguishes several assertions and is
+    /// empty if there is only one. It must not be stored as it is, because it covers ID numbers.
     fn identity(&self, part: &str, entropy: &dyn Entropy) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("citycode request identity v1");
         let mut add = |part: &[u8]| {
@@ -73,44 +73,45 @@ impl<M: Message> CallersRequest<'_, M> {
     }
 }
 
-impl Desk {
-    /// Uses an assertion up for this request, durably, where the channel needed one; gives the word for the record.
+impl Authorizer {
+    /// Consumes the assertion for this request, durably, if the channel required one; returns the authentication
+    /// method.
     ///
     /// # Errors
-    /// `not_allowed` where it was used for another request, `unavailable` where nobody can say.
-    pub async fn use_up<M: Message>(
+    /// `not_allowed` if it was used for another request, `unavailable` if the register does not answer.
+    pub async fn consume_assertion<M: Message>(
         &self,
-        authenticated: Authenticated,
-        request: &CallersRequest<'_, M>,
+        authenticated: AuthenticatedPerson,
+        request: &CallerRequest<'_, M>,
     ) -> Result<String, Problem> {
-        self.use_up_part(authenticated, request, "").await
+        self.consume_one_assertion(authenticated, request, "").await
     }
 
-    /// As [`Desk::use_up`], for one of several assertions of a request.
+    /// As [`Authorizer::consume_assertion`], for one of several assertions of a request.
     ///
     /// # Errors
-    /// As [`Desk::use_up`].
-    pub async fn use_up_part<M: Message>(
+    /// As [`Authorizer::consume_assertion`].
+    pub async fn consume_one_assertion<M: Message>(
         &self,
-        authenticated: Authenticated,
-        request: &CallersRequest<'_, M>,
+        authenticated: AuthenticatedPerson,
+        request: &CallerRequest<'_, M>,
         part: &str,
     ) -> Result<String, Problem> {
-        let Authenticated { method, proof } = authenticated;
-        if let (Some(proof), Some(desk)) = (proof, &self.assertions) {
+        let AuthenticatedPerson { method, proof } = authenticated;
+        if let (Some(proof), Some(verifier)) = (proof, &self.assertions) {
             let used = AssertionUse {
                 assertion: proof.assertion,
                 request: request.identity(part, &*self.entropy),
                 made_at: proof.made_at.0,
                 expires_at: proof.refused_from.0,
             };
-            let registered = desk.uses.register(used, self.clock.now().0).await;
+            let registered = verifier.uses.register(used, self.clock.now().0).await;
             match registered.map_err(|error| unavailable(&error))? {
                 Used::Now | Used::Before => {}
                 Used::ForAnother => {
                     tracing::warn!(
                         provider = proof.issuer,
-                        "an assertion was shown again for another request"
+                        "an assertion was presented again with another request"
                     );
                     return Err(AssertionError::Replayed.into());
                 }
@@ -123,13 +124,13 @@ impl Desk {
 
 fn unavailable(error: &citycode_assertion_uses::Unavailable) -> Problem {
     if let Some(unreported) = NO_REGISTER.trouble(&error.to_string()) {
-        tracing::error!(%error, unreported, "whether assertions were used before cannot be told: none is taken");
+        tracing::error!(%error, unreported, "the register of used assertions does not answer: assertions are refused");
     }
     Problem::new(
         Code::Unavailable,
-        "whether the person's assertion was used before cannot be told",
+        "cannot determine whether the person's assertion was used before",
     )
-    // Whether the use was written is not known. The same assertion is taken again only with the same command id.
+    // The use may have been written. The same assertion is accepted again only with the same command id.
     .with_fix("authenticate the person again, and send the request with the new assertion in a few seconds")
     .with_retry_after(RETRY_SECONDS)
     .with_outcome(Outcome::NotDone)

@@ -1,4 +1,4 @@
-//! The desk: from what a call says to a holder and a context for the log.
+//! The authorizer: checks a call and derives from it a holder and a command context for the log.
 
 use std::sync::Arc;
 
@@ -20,28 +20,28 @@ use citycode_service_kit::telemetry;
 use citycode_vault::{HolderKey, PersonFile, Vault};
 use citycode_wire::proto::model::v1 as proto;
 
-use crate::digest::RequestMeaning;
-use crate::refusal::problem_of_vault;
-use crate::single_use::{AssertionDesk, Authenticated};
+use crate::digest::RequestDigest;
+use crate::problems::problem_of_vault;
+use crate::single_use::{AssertionVerifier, AuthenticatedPerson};
 
-/// Every call meets it, until the clock has caught up.
+/// Every call fails until the clock has caught up, so the log line is rate-limited.
 static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
-/// What a reason is sealed for: nothing else that is sealed under the same key opens as one.
+/// AEAD context of sealed reasons: nothing else that is sealed under the same key can be opened as a reason.
 const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
-/// Longest word for the way in which a person was authenticated.
+/// Maximum length of the name of an authentication method.
 const MAX_METHOD_BYTES: usize = 32;
 
-/// How a channel knows the person, as a request says it.
+/// How a channel authenticated the person, as the request states it.
 #[derive(Clone, Copy, Default)]
 pub struct Authentication<'a> {
-    /// A word such as `id_card_reader` or `app_login`; goes into the record.
+    /// A word such as `id_card_reader` or `app_login`; it is recorded in the log.
     pub method: &'a str,
-    /// An identity provider's short-lived, single-use assertion, where the policy asks for one.
+    /// An identity provider's short-lived, single-use assertion; required if the policy says so.
     pub assertion: &'a str,
 }
 
 impl<'a> From<Option<&'a proto::Authentication>> for Authentication<'a> {
-    /// What a request says; empty where it says nothing.
+    /// The request's field; empty if it is missing.
     fn from(part: Option<&'a proto::Authentication>) -> Self {
         part.map_or_else(Self::default, |part| Self {
             method: &part.method,
@@ -50,23 +50,23 @@ impl<'a> From<Option<&'a proto::Authentication>> for Authentication<'a> {
     }
 }
 
-/// Who acts, checked: a channel of the policy, or an officer's or admin's own act.
+/// The checked actor of a command: a channel of the policy, or an officer or admin without a channel.
 #[derive(Clone, Copy)]
-pub struct Acting<'p> {
-    /// The channel, where the act goes through one.
+pub struct Actor<'p> {
+    /// The channel; `None` for an officer or admin.
     pub channel: Option<&'p ChannelPolicy>,
 }
 
-/// Limits against whoever tries numbers out. A kiosk never meets them.
-pub struct DeskLimits {
+/// Limits against callers that enumerate ID numbers. A kiosk stays below them.
+pub struct CommandLimits {
     per_caller: RateLimiter<String>,
     per_holder_and_kind: RateLimiter<(HolderId, u8)>,
     distinct_persons: DistinctLimiter<String>,
     hash_key: [u8; 32],
 }
 
-impl DeskLimits {
-    /// The default limits; `entropy` keys the hash under which ID numbers are counted.
+impl CommandLimits {
+    /// The default limits; `entropy` yields the key of the hash by which ID numbers are counted.
     #[must_use]
     pub fn new(entropy: &dyn Entropy) -> Self {
         Self {
@@ -82,25 +82,25 @@ impl DeskLimits {
     }
 }
 
-/// What every act for a person needs.
-pub struct Desk {
+/// Authorises commands on behalf of a person, and holds what each of them needs.
+pub struct Authorizer {
     /// The policy.
     pub policy: Arc<Policy>,
-    /// Who is who.
+    /// Maps ID numbers to holders and stores their personal data.
     pub vault: Arc<dyn Vault>,
-    /// The writer of holders' streams.
+    /// The writer of holders' event streams.
     pub log: Arc<HolderLog>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Takes assertions, where an identity provider is configured.
-    pub assertions: Option<AssertionDesk>,
+    /// Verifies assertions; `None` if no identity provider is configured.
+    pub assertions: Option<AssertionVerifier>,
     /// The limits.
-    pub limits: DeskLimits,
+    pub limits: CommandLimits,
 }
 
-impl Desk {
+impl Authorizer {
     /// The kind with this name.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Desk {
         })
     }
 
-    /// The channel that a caller acts as. An empty name means the caller's only one.
+    /// The channel that a caller acts as. An empty name means the caller's only channel.
     ///
     /// # Errors
     /// `not_allowed` for a channel that is not the caller's, `channel_not_allowed` for one that the policy lacks.
@@ -143,7 +143,7 @@ impl Desk {
         })
     }
 
-    /// The instant of a command, refused while the wall clock cannot be believed.
+    /// The time of a command. It is refused while the wall clock cannot be trusted.
     ///
     /// # Errors
     /// `unavailable`.
@@ -155,19 +155,19 @@ impl Desk {
                     tracing::error!(
                         by_seconds,
                         unreported,
-                        "the wall clock stepped back: no change is made until it has caught up"
+                        "the wall clock stepped back: changes are refused until it has caught up"
                     );
                 }
                 Err(Problem::new(
                     Code::Unavailable,
                     "this server's clock stepped back, so it makes no changes",
                 )
-                .with_fix("an operator must look at the server's time synchronisation"))
+                .with_fix("an operator must check the server's time synchronisation"))
             }
         }
     }
 
-    /// The ID number, its form checked and its use counted against the caller's limits.
+    /// Parses an ID number and counts it against the caller's limits.
     ///
     /// # Errors
     /// `rate_limited`, `invalid_id_number`.
@@ -204,8 +204,8 @@ impl Desk {
             .map_err(limited)
     }
 
-    /// Checks that the channel may act for this person: with an assertion where the policy asks for one (R31). It is not
-    /// used up yet: [`Desk::use_up`] does that, once everything of the request is checked that needs no register.
+    /// Checks that the channel may act for this person: with an assertion if the policy requires one (R31). The
+    /// assertion is consumed later, by [`Authorizer::consume_assertion`], after all checks that need no I/O.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_request`.
@@ -214,21 +214,22 @@ impl Desk {
         channel: &ChannelPolicy,
         authentication: Authentication<'_>,
         id_number: &IdNumber,
-    ) -> Result<Authenticated, Problem> {
+    ) -> Result<AuthenticatedPerson, Problem> {
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let method = authentication.method;
         if method.len() > MAX_METHOD_BYTES || !method.bytes().all(word) {
-            let detail = format!("a way of authentication is a word of a-z, 0-9, - and _, at most {MAX_METHOD_BYTES}");
+            let detail =
+                format!("an authentication method consists of at most {MAX_METHOD_BYTES} characters a-z, 0-9, - and _");
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         if !channel.needs_assertion {
             let method = if method.is_empty() { "unspecified" } else { method }.to_owned();
-            return Ok(Authenticated { method, proof: None });
+            return Ok(AuthenticatedPerson { method, proof: None });
         }
         self.authenticate_by_assertion(authentication, id_number)
     }
 
-    /// As [`Desk::authenticate`], with an assertion whatever the policy asks of the channel.
+    /// As [`Authorizer::authenticate`], but requires an assertion even if the policy does not.
     ///
     /// # Errors
     /// `not_allowed`.
@@ -236,24 +237,24 @@ impl Desk {
         &self,
         authentication: Authentication<'_>,
         id_number: &IdNumber,
-    ) -> Result<Authenticated, Problem> {
-        let Some(desk) = &self.assertions else {
+    ) -> Result<AuthenticatedPerson, Problem> {
+        let Some(verifier) = &self.assertions else {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "the channel needs an assertion for this, and no identity provider is configured",
             ));
         };
-        let checked = desk
+        let checked = verifier
             .assertions
             .check(authentication.assertion, id_number.as_bytes(), self.clock.now());
         let proof = checked?;
-        Ok(Authenticated {
+        Ok(AuthenticatedPerson {
             method: proof.method.clone(),
             proof: Some(proof),
         })
     }
 
-    /// The holder of an ID number. Call it only once the right to ask is proved.
+    /// The holder of an ID number. Call it only after the caller's right to ask is proved.
     ///
     /// # Errors
     /// `not_registered`, `unavailable`.
@@ -266,7 +267,7 @@ impl Desk {
         found.ok_or_else(not_registered)
     }
 
-    /// A family member named in a request; none where the text is empty.
+    /// A family member named in a request; `None` if the text is empty.
     ///
     /// # Errors
     /// `rate_limited`, `invalid_id_number`, `unavailable`.
@@ -285,16 +286,16 @@ impl Desk {
 
     /// The family member with this ID number.
     ///
-    /// An unknown one becomes a holder whom nobody knows and so has no relationship: the rules then answer as for
-    /// a known stranger, and nobody learns whether the number is known (R31).
+    /// For an unregistered person it returns a random holder id, which has no relationships: the rules then answer as
+    /// for an unrelated registered person, so the answer does not reveal whether the number is registered (R31).
     pub(crate) async fn guardian_of_number(&self, id_number: &IdNumber) -> Result<HolderId, Problem> {
         let found = self.find_evenly(id_number).await?;
         Ok(found.unwrap_or_else(|| HolderId(self.entropy.array())))
     }
 
-    /// The id of nobody, the same for this ID number as long as the process lives, so that limits for each holder count
-    /// the unknown like the known.
-    pub(crate) fn stand_in(&self, id_number: &IdNumber) -> HolderId {
+    /// A holder id that no holder has. It is the same for this ID number while the process runs, so that the limits for
+    /// each holder count registered and unregistered persons alike.
+    pub(crate) fn placeholder_holder(&self, id_number: &IdNumber) -> HolderId {
         let mut hasher = blake3::Hasher::new_keyed(&self.limits.hash_key);
         hasher.update(b"a holder whom nobody knows");
         hasher.update(id_number.as_bytes());
@@ -302,7 +303,7 @@ impl Desk {
         HolderId(hash.as_bytes()[..16].try_into().expect("16 of 32 bytes"))
     }
 
-    /// What reasons about this person are sealed under.
+    /// The key under which reasons about this person are sealed.
     ///
     /// # Errors
     /// `not_registered`, `unavailable`.
@@ -312,8 +313,8 @@ impl Desk {
         key.ok_or_else(not_registered)
     }
 
-    /// A reason in words, sealed under a key that goes with the person, and its digest for telling a repeated request from
-    /// another.
+    /// Seals a reason under a key that is erased with the person, and returns it with its digest, which is part of the
+    /// request digest.
     ///
     /// # Errors
     /// `invalid_request`.
@@ -325,7 +326,7 @@ impl Desk {
         Ok((Sealed(sealed), key.digest(words)))
     }
 
-    /// What is kept of a holder.
+    /// The personal data of a holder.
     ///
     /// # Errors
     /// `not_registered`, `unavailable`.
@@ -338,8 +339,8 @@ impl Desk {
         file.ok_or_else(not_registered)
     }
 
-    /// The context of a command for the log. `actor` is the role in which the caller acts, and how it knows the
-    /// person; a digest of the caller stands behind it, so that an auditor can tell callers apart.
+    /// The context of a command for the log. `actor` is the role in which the caller acts and the authentication
+    /// method; a digest of the caller's id is appended, so that an auditor can distinguish callers.
     ///
     /// # Errors
     /// `invalid_request` for a command id that is not 16 bytes.
@@ -347,7 +348,7 @@ impl Desk {
         &self,
         caller: &Caller,
         command_id: &[u8],
-        meaning: RequestMeaning,
+        meaning: RequestDigest,
         actor: &str,
         now: Timestamp,
     ) -> Result<CommandContext, Problem> {
