@@ -1,35 +1,35 @@
-//! What the engine is told.
+//! Configuration of the engine.
 
 use citycode_event_store::{Layout, LogId, LogPosition, ReaderVersion};
 use citycode_jetstream::Connection;
 
-/// What the servers must do before they acknowledge.
+/// The durability that the servers must provide before they acknowledge.
 #[derive(Debug, Clone)]
 pub enum Durability {
-    /// Every server that holds a copy says `sync_always` on its monitoring. A client cannot learn this over its own
-    /// connection: `/varz` alone has it, or the system account, which no service of ours has.
+    /// Every server with a replica reports `sync_always` on its monitoring endpoint. A client's own connection does not
+    /// show this: only `/varz` does, or the system account, to which services have no access.
     SyncAlways {
-        /// The monitoring of every server, e.g. `http://10.0.0.1:8222`. Plain HTTP: it belongs on an inner network.
+        /// The monitoring URL of every server, e.g. `http://10.0.0.1:8222`. Plain HTTP: keep it on an internal network.
         monitors: Vec<String>,
     },
-    /// Whatever they do. Acknowledged commits may then be lost with the power: for development, or where somebody
-    /// decided so by name.
+    /// No requirement. A power failure may then lose acknowledged commits: for development, or by an operator's
+    /// explicit decision.
     Unproven,
 }
 
-/// A log to make where there is none yet.
+/// The log to create if there is none.
 #[derive(Debug, Clone, Copy)]
 pub struct NewLog {
     /// Its identity: 16 random bytes.
     pub log_id: LogId,
-    /// Its numbers, fixed for ever.
+    /// Its layout, which never changes.
     pub layout: Layout,
-    /// The reader version that it demands: [`ReaderVersion::CURRENT`] unless it is the copy of an earlier release's.
+    /// Its minimum reader version: [`ReaderVersion::CURRENT`] unless it is a copy of an earlier release's log.
     pub minimum_reader: ReaderVersion,
 }
 
 impl NewLog {
-    /// A log of this release: it demands [`ReaderVersion::CURRENT`].
+    /// A log of this release, with the minimum [`ReaderVersion::CURRENT`].
     #[must_use]
     pub fn new(log_id: LogId, layout: Layout) -> Self {
         Self {
@@ -40,29 +40,29 @@ impl NewLog {
     }
 }
 
-/// Where the log is and what it must be.
+/// Where the log is, and the requirements on it.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the servers are, and who this client is to them.
+    /// The servers' addresses and this client's credentials.
     pub connection: Connection,
-    /// How many servers keep a copy of each partition: 3, or 1 for a server that stands alone.
+    /// Replicas of each partition: 3, or 1 for a single server.
     pub replicas: u8,
-    /// What the servers must do before they acknowledge.
+    /// The durability that the servers must provide.
     pub durability: Durability,
     /// The identity that the log must have, for a caller that has seen it before.
     pub expected_log_id: Option<LogId>,
-    /// How far the caller has seen the log: a log that ends before it went back and is refused.
+    /// The position up to which the caller has seen the log. A log that ends before it was rolled back and is refused.
     pub seen: Option<LogPosition>,
-    /// Whose work this client does, as writers know it who answer proofs of freshness and as its credential may ask:
-    /// `verifier`, `revocation`, `issuer`, `audit`, `archive`; `reader` for any other.
+    /// This client's role, which determines the subject of its freshness probes (its credential must permit that) and
+    /// the quota for their answers: `verifier`, `revocation`, `issuer`, `audit`, `archive`; `reader` for any other.
     pub role: &'static str,
-    /// 32 random bytes that this client's nonces come from. Without them they come from the NATS client's own generator of
-    /// names.
+    /// 32 random bytes from which this client's nonces are derived. Without them, nonces are derived from the NATS
+    /// client's generator of names.
     pub nonce_key: Option<[u8; 32]>,
 }
 
 impl Config {
-    /// A log on three servers whose durability their monitoring proves.
+    /// A log on three servers, without expectations of its identity and position, for the role `reader`.
     #[must_use]
     pub fn new(servers: Vec<String>, client_name: &str, durability: Durability) -> Self {
         Self {

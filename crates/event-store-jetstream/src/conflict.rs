@@ -1,104 +1,122 @@
-//! After a refusal: is the commit in the log already, and where does its bucket end?
+//! After a refused append: whether the commit is already in the log, and where its bucket ends.
 //!
-//! A single server checks the expectation before it looks for duplicates, three servers the other way round. So a
-//! refused append may be a retry of one that succeeded. Looked for, in this order, from the leader:
-//! 1. the bucket's last commit: a retry with nobody in between;
-//! 2. the first commit after the expectation: where this very append stands if it ever succeeded, however old;
-//! 3. the bucket's commits of the dedup window before its last: the same command with another expectation.
+//! A single server checks the expectation before it looks for duplicates, a cluster afterwards. So a refused append may
+//! be a retry of one that succeeded. The commit is searched for in this order, always from the leader:
+//! 1. the bucket's last commit: a retry with no other commit in between;
+//! 2. the first commit after the expectation: the position of this very append if it ever succeeded, however long ago;
+//! 3. the bucket's commits of the last dedup window: the same command with another expectation.
 
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketId, BucketTail, NewCommit, Position, ReadError, RecordedCommit, Revision,
+    AppendError, AppendOutcome, BucketId, BucketTail, Layout, NewCommit, Position, ReadError, RecordedCommit, Revision,
     Sequence,
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::log_client::{LogClient, damaged};
-use crate::read::Last;
+use crate::commit_reader::{CommitReader, Last};
+use crate::connection::damaged;
 use crate::settings::DEDUP_WINDOW_SECONDS;
 
-type Answer = Result<AppendOutcome, AppendError>;
+/// The answer to an append.
+pub(crate) type Answer = Result<AppendOutcome, AppendError>;
 
-impl LogClient {
-    /// The answer to an append whose expectation does not hold; unknown where nobody can be asked whether it is one that
-    /// succeeded before.
-    pub(crate) async fn settle_conflict(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
-        match self.look_for(bucket, commit, expected).await {
-            Err(AppendError::Read(ReadError::Unavailable(reason))) => {
-                tracing::warn!(%bucket, reason, "whether a refused append is in the log already is not known");
-                Ok(AppendOutcome::Unknown)
-            }
-            answer => answer,
+/// The answer to an append whose expectation does not hold; `Unknown` if no server can be asked whether it is a repeat
+/// of one that succeeded.
+pub(crate) async fn settle_conflict(
+    reader: &CommitReader,
+    layout: &Layout,
+    bucket: BucketId,
+    commit: &NewCommit,
+    expected: BucketTail,
+) -> Answer {
+    match search(reader, layout, bucket, commit, expected).await {
+        Err(AppendError::Read(ReadError::Unavailable(reason))) => {
+            tracing::warn!(%bucket, reason, "it is unknown whether a refused append is already in the log");
+            Ok(AppendOutcome::Unknown)
         }
+        answer => answer,
     }
+}
 
-    async fn look_for(&self, bucket: BucketId, commit: &NewCommit, expected: BucketTail) -> Answer {
-        let Some(Last { commit: last, time }) = self.last_of(bucket).await? else {
-            return Ok(AppendOutcome::WrongExpectedVersion {
-                current: Revision::EMPTY,
-            });
-        };
-        let current = last.revision;
-        if last.foreign.is_some() && !self.manifest.layout.is_heartbeat_bucket(bucket) {
-            return self.confined(bucket, commit, expected, &last).await;
-        }
-        if last.tail() == expected {
-            // What was refused does hold: by a leader that is one no more, or that cannot read its disk.
-            return Ok(AppendOutcome::Unknown);
-        }
-        if last.commit.message_id == commit.message_id {
-            return answer_known(commit, &last);
-        }
-        if expected.revision < current
-            && let Some(next) = self.next_of(bucket, expected.revision).await?
-            && next.commit.message_id == commit.message_id
-        {
-            return answer_known(commit, &next);
-        }
-        let since = time.and_then(|time| window_start(&time));
-        let recent = self.read_up_to(bucket, Revision::EMPTY, since.as_deref(), last).await?;
-        match recent
-            .iter()
-            .rev()
-            .find(|known| known.commit.message_id == commit.message_id)
-        {
-            Some(known) => answer_known(commit, known),
-            None => Ok(AppendOutcome::WrongExpectedVersion { current }),
-        }
+async fn search(
+    reader: &CommitReader,
+    layout: &Layout,
+    bucket: BucketId,
+    commit: &NewCommit,
+    expected: BucketTail,
+) -> Answer {
+    let Some(Last { commit: last, time }) = reader.last_of(bucket).await? else {
+        return Ok(AppendOutcome::WrongExpectedVersion {
+            current: Revision::EMPTY,
+        });
+    };
+    let current = last.revision;
+    if last.foreign.is_some() && !layout.is_heartbeat_bucket(bucket) {
+        return settle_confined(reader, bucket, commit, expected, &last).await;
     }
-
-    /// The answer to an append to a bucket that ends with a foreign message: nobody appends there, but this one may stand
-    /// before it.
-    async fn confined(
-        &self,
-        bucket: BucketId,
-        commit: &NewCommit,
-        expected: BucketTail,
-        last: &RecordedCommit,
-    ) -> Answer {
-        match self.next_of(bucket, expected.revision).await? {
-            Some(next) if next.foreign.is_none() && next.commit.message_id == commit.message_id => {
-                answer_known(commit, &next)
-            }
-            _ => Err(AppendError::Unavailable(format!(
-                "bucket {bucket} takes no appends, because a foreign message stands at {}",
-                last.position
-            ))),
-        }
+    if last.tail() == expected {
+        // The refused expectation holds: a deposed leader refused it, or one that cannot read its disk.
+        return Ok(AppendOutcome::Unknown);
     }
+    if last.commit.message_id == commit.message_id {
+        return answer_known(commit, &last);
+    }
+    if expected.revision < current
+        && let Some(next) = reader.next_of(bucket, expected.revision).await?
+        && next.commit.message_id == commit.message_id
+    {
+        return answer_known(commit, &next);
+    }
+    let since = time.and_then(|time| window_start(&time));
+    let recent = reader
+        .read_up_to(bucket, Revision::EMPTY, since.as_deref(), last)
+        .await?;
+    match recent
+        .iter()
+        .rev()
+        .find(|known| known.commit.message_id == commit.message_id)
+    {
+        Some(known) => answer_known(commit, known),
+        None => Ok(AppendOutcome::WrongExpectedVersion { current }),
+    }
+}
 
-    /// The answer to an append whose message id the server knows, at `sequence`.
-    pub(crate) async fn settle_known(&self, bucket: BucketId, commit: &NewCommit, sequence: Sequence) -> Answer {
-        let partition = bucket.partition;
-        match self.read_at(Position { partition, sequence }).await {
-            Ok(Some(known)) if known.commit.message_id == commit.message_id => answer_known(commit, &known),
-            Ok(_) => {
-                let reason = "the server took it for a commit of another message id".to_owned();
-                Err(damaged(partition, sequence, reason).into())
-            }
-            // It is there; only whether it is the same request cannot be told now.
-            Err(ReadError::Unavailable(_)) => Ok(AppendOutcome::Unknown),
-            Err(error) => Err(error.into()),
+/// The answer to an append to a bucket that ends with a foreign message. New appends are refused there, but this one
+/// may have been written before the foreign message.
+async fn settle_confined(
+    reader: &CommitReader,
+    bucket: BucketId,
+    commit: &NewCommit,
+    expected: BucketTail,
+    last: &RecordedCommit,
+) -> Answer {
+    match reader.next_of(bucket, expected.revision).await? {
+        Some(next) if next.foreign.is_none() && next.commit.message_id == commit.message_id => {
+            answer_known(commit, &next)
         }
+        _ => Err(AppendError::Unavailable(format!(
+            "bucket {bucket} accepts no appends because of the foreign message at {}",
+            last.position
+        ))),
+    }
+}
+
+/// The answer to an append whose message id the server already has, at `sequence`.
+pub(crate) async fn settle_known(
+    reader: &CommitReader,
+    bucket: BucketId,
+    commit: &NewCommit,
+    sequence: Sequence,
+) -> Answer {
+    let partition = bucket.partition;
+    match reader.read_at(Position { partition, sequence }).await {
+        Ok(Some(known)) if known.commit.message_id == commit.message_id => answer_known(commit, &known),
+        Ok(_) => {
+            let reason = "the server reported it as a duplicate, but it has another message id".to_owned();
+            Err(damaged(partition, sequence, reason).into())
+        }
+        // The commit exists, but it cannot be determined now whether it is of the same request.
+        Err(ReadError::Unavailable(_)) => Ok(AppendOutcome::Unknown),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -116,7 +134,7 @@ fn answer_known(commit: &NewCommit, known: &RecordedCommit) -> Answer {
     })
 }
 
-/// The server's time one dedup window earlier. By the server's clock alone: ours may be ten minutes off.
+/// The server's time one dedup window earlier. Only the server's clock counts: this client's may be minutes off.
 fn window_start(time: &str) -> Option<String> {
     let last: Timestamp = time.parse().ok()?;
     let start = last.checked_sub(SignedDuration::from_secs(DEDUP_WINDOW_SECONDS)).ok()?;
@@ -128,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_begins_two_minutes_before_the_servers_time() {
+    fn the_window_starts_two_minutes_before_the_servers_time() {
         assert_eq!(
             window_start("2026-11-24T00:01:00.5Z").as_deref(),
             Some("2026-11-23T23:59:00.5Z")

@@ -1,7 +1,7 @@
-//! Whether the servers flush before they acknowledge.
+//! Proves that the servers flush before they acknowledge.
 //!
-//! No answer over a client's connection says so: only a server's monitoring (`/varz`) does, and the system account.
-//! So the monitoring of every server that holds a copy is asked, and each must say `sync_always` of itself.
+//! A client's connection does not show this, only a server's monitoring endpoint (`/varz`) and the system account do.
+//! So the monitoring endpoint of every server with a replica is queried, and each must report `sync_always`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use serde::Deserialize;
 
 use citycode_jetstream::api::StreamInfo;
 
-/// How long a server's monitoring may take.
+/// The timeout of a monitoring request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why it is not proved that servers flush before they acknowledge.
+/// Why it is not proved that the servers flush before they acknowledge.
 #[derive(Debug, thiserror::Error)]
 pub enum DurabilityError {
-    /// A server acknowledges what the power can take back.
+    /// A server acknowledges commits that a power failure could lose.
     #[error(
-        "server {server} does not report sync_always: acknowledged commits could be lost with the power; set \
-             `sync_interval: always`, or allow it by name"
+        "server {server} does not report sync_always: a power failure could lose acknowledged commits; set \
+             `sync_interval: always`, or allow this explicitly"
     )]
     NotSyncAlways {
         /// The server's name.
         server: String,
     },
-    /// A server that holds a copy is not among those whose monitoring was given.
-    #[error("server {server} holds a copy of the log, but none of the monitoring addresses is its own")]
+    /// A server with a replica is not among those whose monitoring addresses were given.
+    #[error("server {server} has a replica of the log, but none of the monitoring addresses belongs to it")]
     NotMonitored {
         /// The server's name.
         server: String,
     },
-    /// The monitoring of a server cannot be read.
-    #[error("the monitoring at {url} cannot be read: {reason}")]
+    /// A server's monitoring endpoint cannot be read.
+    #[error("the monitoring endpoint {url} cannot be read: {reason}")]
     Monitor {
         /// Its address.
         url: String,
-        /// What came instead.
+        /// The error.
         reason: String,
     },
 }
@@ -66,27 +66,27 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-/// Asks the monitoring of all, and refuses unless every server that holds a copy says it. `alone` is the server
-/// that a stream without a cluster stands on.
-pub(crate) async fn prove(monitors: &[String], streams: &[StreamInfo], alone: &str) -> Result<(), DurabilityError> {
-    // Directly: what a proxy of the environment answers in a server's name proves nothing.
+/// Queries every monitoring endpoint, and fails unless every server with a replica reports `sync_always`. `connected`
+/// is the name of the connected server, which stores the streams that have no cluster.
+pub(crate) async fn prove(monitors: &[String], streams: &[StreamInfo], connected: &str) -> Result<(), DurabilityError> {
+    // No proxy: its answer would not prove anything about the server.
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.map_err(|error| DurabilityError::Monitor {
         url: monitors.first().cloned().unwrap_or_default(),
         reason: error.to_string(),
     })?;
-    let mut told = BTreeMap::new();
+    let mut reports = BTreeMap::new();
     for url in monitors {
-        let varz = ask(&client, url).await?;
-        told.insert(varz.server_name, varz.jetstream.config.sync_always);
+        let varz = query(&client, url).await?;
+        reports.insert(varz.server_name, varz.jetstream.config.sync_always);
     }
     for stream in streams {
         let mut servers = stream.servers();
         if servers.is_empty() {
-            servers.push(alone.to_owned());
+            servers.push(connected.to_owned());
         }
         for server in servers {
-            match told.get(&server) {
+            match reports.get(&server) {
                 Some(true) => {}
                 Some(false) => return Err(DurabilityError::NotSyncAlways { server }),
                 None => return Err(DurabilityError::NotMonitored { server }),
@@ -96,7 +96,7 @@ pub(crate) async fn prove(monitors: &[String], streams: &[StreamInfo], alone: &s
     Ok(())
 }
 
-async fn ask(client: &reqwest::Client, url: &str) -> Result<Varz, DurabilityError> {
+async fn query(client: &reqwest::Client, url: &str) -> Result<Varz, DurabilityError> {
     let failed = |error: reqwest::Error| DurabilityError::Monitor {
         url: url.to_owned(),
         reason: error.without_url().to_string(),

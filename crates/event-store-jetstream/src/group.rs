@@ -1,12 +1,13 @@
-//! Group commit: appends to one partition that come faster than the server flushes go together, as an atomic batch.
+//! Group commit: frequent appends to one partition are published together as an atomic batch.
 //!
-//! A server flushes once for a batch, but making one costs it as much as some sixteen single publishes (decision 18).
-//! So the first appends of a partition go each by itself, those that come while [`ALONE`] are under way wait, and once
-//! [`MIN_BATCH`] wait they go as one batch. While it is under way everybody waits for it; what came meanwhile is the
-//! next. No timer: where nobody waits nothing is delayed.
+//! A server flushes once for a batch, but a batch costs as much as about sixteen single publishes (decision 18). So the
+//! first [`MAX_SINGLES`] appends of a partition are published singly, further ones wait, and once [`MIN_BATCH`] wait
+//! they are published as one batch. While it is in flight all later appends wait and form the next batch. There is no
+//! timer: an uncontended append is never delayed.
 //!
-//! A batch is in the log whole or not at all. Where it was not taken, because one of it conflicts or was there before,
-//! each of it goes by itself and hears its own answer. So nothing here decides what an append came to but success.
+//! A batch is written entirely or not at all. If it was not written, because one of its messages conflicts or is a
+//! duplicate, each message is published singly and gets its own answer. So this module decides no outcome except
+//! success.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::HeaderMap;
 use async_nats::client::PublishError;
-use bytes::Bytes;
-use citycode_event_store::{BucketId, MessageId, Partition, Revision, Sequence};
+use citycode_event_store::{Partition, Sequence};
 use citycode_jetstream::Client;
 use citycode_jetstream::api;
 use citycode_jetstream::publish::judge_error;
@@ -23,42 +23,34 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use crate::freshness::Probes;
 use crate::names;
-use crate::publish::{Published, headers};
+use crate::probes::Probes;
+use crate::publish::{Message, Published};
 
-/// Publishes of a partition that are under way each by itself before others wait: enough for a server that is not
-/// busy, and few enough that a busy one lets batches grow.
-const ALONE: usize = 8;
-/// The smallest batch: one of 16 took as long as 16 single publishes, one of 64 a third.
+/// Single publishes of a partition in flight before further ones wait: enough for a server that is not busy, and few
+/// enough that batches form on a busy one.
+const MAX_SINGLES: usize = 8;
+/// The smallest batch: one of 16 took as long as 16 single publishes, one of 64 a third of 64 of them.
 const MIN_BATCH: usize = 32;
-/// The largest; the server takes 1,000. One of 256 already flushes for all of it.
+/// The largest batch; the server accepts 1,000, but 256 already share one flush.
 const MAX_BATCH: usize = 256;
-/// Bytes of a batch: the server holds a batch back until its last message came.
+/// Bytes of a batch: the server keeps a batch in memory until its last message arrives.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// An append as it is published.
-pub(crate) struct Message {
-    pub(crate) bucket: BucketId,
-    pub(crate) id: MessageId,
-    pub(crate) expected: Revision,
-    pub(crate) bytes: Bytes,
-}
-
-/// How an append is to go on.
+/// How an append proceeds.
 pub(crate) enum Permit {
-    /// It stands in the log, by a batch.
+    /// It was written by a batch.
     Written(Sequence),
-    /// It goes by itself, as long as the place is held.
-    Alone {
-        /// Its place among those under way.
-        place: Place,
-        /// A batch with it was sent, and nobody knows whether that was written.
+    /// It is to be published singly while the slot is held.
+    Single {
+        /// Its slot among the single publishes in flight.
+        slot: SingleSlot,
+        /// A batch with it was sent, and it is unknown whether that was written.
         unanswered: bool,
     },
 }
 
-/// All partitions' groups of one client.
+/// The queues of all partitions of one client.
 pub(crate) struct Groups {
     shared: Arc<Shared>,
 }
@@ -66,27 +58,29 @@ pub(crate) struct Groups {
 struct Shared {
     client: Client,
     probes: Arc<Probes>,
-    lanes: Vec<Mutex<Lane>>,
-    /// The part of batches' names that is this client's own, and their count.
+    queues: Vec<Mutex<Queue>>,
+    /// The prefix of this client's batch names, and the number of the next batch.
     name: String,
     count: AtomicU64,
 }
 
-/// What of one partition is under way and what waits.
+/// The appends of one partition that are in flight or waiting.
 #[derive(Default)]
-struct Lane {
+struct Queue {
     waiting: VecDeque<Waiting>,
-    alone: usize,
+    /// Single publishes in flight.
+    singles: usize,
+    /// A batch is in flight.
     batch: bool,
 }
 
 struct Waiting {
     message: Message,
-    turn: oneshot::Sender<Permit>,
+    permit: oneshot::Sender<Permit>,
 }
 
-/// A publish that is under way by itself.
-pub(crate) struct Place {
+/// A slot for one single publish; dropping it lets the next one proceed.
+pub(crate) struct SingleSlot {
     shared: Arc<Shared>,
     partition: Partition,
 }
@@ -95,11 +89,11 @@ impl Groups {
     pub(crate) fn new(client: Client, probes: Arc<Probes>, partitions: u16) -> Self {
         let unique = client.new_inbox();
         let name = unique.rsplit('.').next().unwrap_or(&unique).to_owned();
-        let lanes = std::iter::repeat_with(Mutex::default).take(usize::from(partitions));
+        let queues = std::iter::repeat_with(Mutex::default).take(usize::from(partitions));
         let shared = Shared {
             client,
             probes,
-            lanes: lanes.collect(),
+            queues: queues.collect(),
             name,
             count: AtomicU64::new(0),
         };
@@ -108,68 +102,69 @@ impl Groups {
         }
     }
 
-    /// Waits for the message's turn. Who stops waiting takes it back, unless its batch is under way.
-    pub(crate) async fn turn(&self, message: Message) -> Permit {
+    /// Waits for the message's permit. Dropping the future withdraws the message, unless its batch is in flight.
+    pub(crate) async fn submit(&self, message: Message) -> Permit {
         let partition = message.bucket.partition;
         let waiting = {
-            let mut lane = self.shared.lane(partition);
-            if lane.waiting.is_empty() && !lane.batch && lane.alone < ALONE {
-                lane.alone += 1;
-                drop(lane);
-                return self.shared.place(partition, false);
+            let mut queue = self.shared.queue(partition);
+            if queue.waiting.is_empty() && !queue.batch && queue.singles < MAX_SINGLES {
+                queue.singles += 1;
+                drop(queue);
+                return self.shared.single(partition, false);
             }
-            let (turn, waiting) = oneshot::channel();
-            lane.waiting.push_back(Waiting { message, turn });
-            let undelivered = self.shared.advance(partition, &mut lane);
-            drop(lane);
+            let (permit, waiting) = oneshot::channel();
+            queue.waiting.push_back(Waiting { message, permit });
+            let undelivered = self.shared.advance(partition, &mut queue);
+            drop(queue);
             drop(undelivered);
             waiting
         };
         match waiting.await {
-            Ok(turn) => turn,
-            // The task of its batch ended before its end: the runtime is going down.
+            Ok(permit) => permit,
+            // The task of its batch was cancelled: the runtime is shutting down.
             Err(_) => {
-                self.shared.lane(partition).alone += 1;
-                self.shared.place(partition, true)
+                self.shared.queue(partition).singles += 1;
+                self.shared.single(partition, true)
             }
         }
     }
 }
 
 impl Shared {
-    fn lane(&self, partition: Partition) -> MutexGuard<'_, Lane> {
-        self.lanes[usize::from(partition.0)].lock()
+    fn queue(&self, partition: Partition) -> MutexGuard<'_, Queue> {
+        self.queues[usize::from(partition.0)].lock()
     }
 
-    fn place(self: &Arc<Self>, partition: Partition, unanswered: bool) -> Permit {
-        let place = Place {
+    fn single(self: &Arc<Self>, partition: Partition, unanswered: bool) -> Permit {
+        let slot = SingleSlot {
             shared: Arc::clone(self),
             partition,
         };
-        Permit::Alone { place, unanswered }
+        Permit::Single { slot, unanswered }
     }
 
-    /// Lets go on who can. What comes back was meant for callers that had gone: to be dropped without the lane.
+    /// Gives a permit to every append that can proceed. Returns the permits of callers that no longer wait; the caller
+    /// must unlock the queue before it drops them, because dropping a slot locks the queue.
     #[must_use]
-    fn advance(self: &Arc<Self>, partition: Partition, lane: &mut Lane) -> Vec<Permit> {
+    fn advance(self: &Arc<Self>, partition: Partition, queue: &mut Queue) -> Vec<Permit> {
         let mut undelivered = Vec::new();
-        if lane.batch {
+        if queue.batch {
             return undelivered;
         }
-        if lane.waiting.len() >= MIN_BATCH {
-            lane.waiting.retain(|waiting| !waiting.turn.is_closed());
+        if queue.waiting.len() >= MIN_BATCH {
+            queue.waiting.retain(|waiting| !waiting.permit.is_closed());
         }
-        if lane.waiting.len() >= MIN_BATCH {
-            lane.batch = true;
-            tokio::spawn(Arc::clone(self).publish_batch(partition, lane.take_batch()));
+        if queue.waiting.len() >= MIN_BATCH {
+            queue.batch = true;
+            tokio::spawn(Arc::clone(self).publish_batch(partition, queue.take_batch()));
             return undelivered;
         }
-        while lane.alone < ALONE
-            && let Some(next) = lane.waiting.pop_front()
+        while queue.singles < MAX_SINGLES
+            && let Some(next) = queue.waiting.pop_front()
         {
-            lane.alone += 1;
-            if let Err(gone) = next.turn.send(self.place(partition, false)) {
-                undelivered.push(gone);
+            queue.singles += 1;
+            if let Err(permit) = next.permit.send(self.single(partition, false)) {
+                undelivered.push(permit);
             }
         }
         undelivered
@@ -180,27 +175,28 @@ impl Shared {
     }
 
     async fn publish_batch(self: Arc<Self>, partition: Partition, batch: Vec<Waiting>) {
-        let (messages, turns): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.message, one.turn)).unzip();
+        let (messages, permits): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.message, one.permit)).unzip();
         let outcome = self.send(partition, messages).await;
-        let mut lane = self.lane(partition);
-        lane.batch = false;
+        let mut queue = self.queue(partition);
+        queue.batch = false;
         let mut undelivered = Vec::new();
-        for (index, turn) in turns.into_iter().enumerate() {
+        for (index, permit) in permits.into_iter().enumerate() {
             let answer = match outcome {
                 Ok(first) => Permit::Written(Sequence(first + index as u64)),
                 Err(unanswered) => {
-                    lane.alone += 1;
-                    self.place(partition, unanswered)
+                    queue.singles += 1;
+                    self.single(partition, unanswered)
                 }
             };
-            undelivered.extend(turn.send(answer).err());
+            undelivered.extend(permit.send(answer).err());
         }
-        undelivered.extend(self.advance(partition, &mut lane));
-        drop(lane);
+        undelivered.extend(self.advance(partition, &mut queue));
+        drop(queue);
         drop(undelivered);
     }
 
-    /// Sends a batch; the sequence of its first, or whether nobody knows that it was not written.
+    /// Sends a batch. Returns the sequence of its first message, or as an error whether the batch may have been
+    /// written.
     async fn send(&self, partition: Partition, mut messages: Vec<Message>) -> Result<u64, bool> {
         let (size, name) = (messages.len(), self.next_name());
         let Some(last) = messages.pop() else {
@@ -216,8 +212,8 @@ impl Shared {
             }
             Ok::<_, PublishError>(())
         };
-        // A loss on the way shows in the answer to the last: the batch is incomplete. Without its last, which is not sent
-        // where the client's queue is full for so long, the server forgets it.
+        // If a message is lost, the answer to the last one reports an incomplete batch. If the client's queue stays
+        // full and the last message is not sent, the server discards the batch.
         if !matches!(tokio::time::timeout(api::ATTEMPT, rest).await, Ok(Ok(()))) {
             return Err(false);
         }
@@ -232,12 +228,16 @@ impl Shared {
                 Ok(seq - count + 1)
             }
             Ok(ack) => {
-                tracing::error!(?ack, size, "a batch was answered as another one");
+                tracing::error!(
+                    ?ack,
+                    size,
+                    "the server acknowledged another batch than the one that was sent"
+                );
                 Err(true)
             }
             Err(error) => {
                 let published = judge_error(&error);
-                tracing::debug!(?published, %partition, size, "a batch was not taken; each of it goes by itself");
+                tracing::debug!(?published, %partition, size, "batch not written; its commits are published singly");
                 Err(matches!(
                     published,
                     Published::Unanswered | Published::InFlight(_) | Published::Unknown(_)
@@ -247,9 +247,9 @@ impl Shared {
     }
 }
 
-/// What each message of a batch says.
+/// The headers of one message of a batch.
 fn batch_headers(message: &Message, batch: &str, number: usize) -> HeaderMap {
-    let mut headers = headers(&message.id, message.expected);
+    let mut headers = message.headers();
     headers.insert("Nats-Batch-Id", batch);
     headers.insert("Nats-Batch-Sequence", number.to_string());
     headers
@@ -264,26 +264,26 @@ struct BatchAck {
     batch: String,
 }
 
-impl Lane {
-    /// The first that wait, as many as a batch takes.
+impl Queue {
+    /// Removes the first waiting appends, as many as a batch takes.
     fn take_batch(&mut self) -> Vec<Waiting> {
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
             bytes += waiting.message.bytes.len();
             bytes <= MAX_BATCH_BYTES
         };
-        // A commit is smaller than a batch may be, so there is always one.
+        // At least one fits, because a commit is smaller than a batch.
         let count = self.waiting.iter().take(MAX_BATCH).take_while(fits).count();
         self.waiting.drain(..count).collect()
     }
 }
 
-impl Drop for Place {
+impl Drop for SingleSlot {
     fn drop(&mut self) {
-        let mut lane = self.shared.lane(self.partition);
-        lane.alone -= 1;
-        let undelivered = self.shared.advance(self.partition, &mut lane);
-        drop(lane);
+        let mut queue = self.shared.queue(self.partition);
+        queue.singles -= 1;
+        let undelivered = self.shared.advance(self.partition, &mut queue);
+        drop(queue);
         drop(undelivered);
     }
 }

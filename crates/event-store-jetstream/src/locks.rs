@@ -1,5 +1,5 @@
-//! Turns at a bucket: on three servers a second write to a bucket with one in flight is refused, and would have to
-//! be tried again.
+//! One lock for each bucket: a cluster refuses a write to a bucket that already has one in flight, so concurrent
+//! appends to one bucket would only cause retries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,43 +8,43 @@ use citycode_event_store::BucketId;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-type Turns = Mutex<HashMap<BucketId, Arc<tokio::sync::Mutex<()>>>>;
+type Locks = Mutex<HashMap<BucketId, Arc<tokio::sync::Mutex<()>>>>;
 
-/// The locks of all buckets that somebody writes to or waits for.
+/// The locks of all buckets that have a holder or a waiter.
 #[derive(Default)]
 pub(crate) struct BucketLocks {
-    turns: Arc<Turns>,
+    locks: Arc<Locks>,
 }
 
-/// A turn at a bucket, or the wait for one.
+/// The lock of a bucket, held or awaited.
 pub(crate) struct BucketGuard {
-    turns: Arc<Turns>,
+    locks: Arc<Locks>,
     bucket: BucketId,
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl BucketLocks {
-    /// Waits for the bucket's turn; turns come in order.
-    pub(crate) async fn turn(&self, bucket: BucketId) -> BucketGuard {
-        let lock = Arc::clone(self.turns.lock().entry(bucket).or_default());
-        // Before the wait, so that one who gives up waiting leaves nothing behind.
-        let mut turn = BucketGuard {
-            turns: Arc::clone(&self.turns),
+    /// Waits for the bucket's lock; waiters get it in order.
+    pub(crate) async fn lock(&self, bucket: BucketId) -> BucketGuard {
+        let lock = Arc::clone(self.locks.lock().entry(bucket).or_default());
+        // The guard exists before the wait, so that a cancelled wait cleans up too.
+        let mut guard = BucketGuard {
+            locks: Arc::clone(&self.locks),
             bucket,
             held: None,
         };
-        turn.held = Some(lock.lock_owned().await);
-        turn
+        guard.held = Some(lock.lock_owned().await);
+        guard
     }
 }
 
 impl Drop for BucketGuard {
     fn drop(&mut self) {
         self.held = None;
-        let mut turns = self.turns.lock();
-        // A wait that was given up may hold its share for a moment longer: then the next turn at the bucket clears.
-        if turns.get(&self.bucket).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            turns.remove(&self.bucket);
+        let mut locks = self.locks.lock();
+        // A cancelled wait may hold its reference a moment longer; then the next guard of the bucket removes the entry.
+        if locks.get(&self.bucket).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            locks.remove(&self.bucket);
         }
     }
 }
@@ -62,15 +62,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bucket_has_one_turn_at_a_time_and_leaves_nothing_behind() {
+    async fn a_bucket_has_one_guard_at_a_time_and_no_entry_afterwards() {
         let locks = BucketLocks::default();
-        let first = locks.turn(bucket(1)).await;
-        let other = locks.turn(bucket(2)).await;
-        let mut second = std::pin::pin!(locks.turn(bucket(1)));
+        let first = locks.lock(bucket(1)).await;
+        let other = locks.lock(bucket(2)).await;
+        let mut second = std::pin::pin!(locks.lock(bucket(1)));
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         let second = second.await;
         drop((second, other));
-        assert!(locks.turns.lock().is_empty());
+        assert!(locks.locks.lock().is_empty());
     }
 }

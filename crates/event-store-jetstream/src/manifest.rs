@@ -1,18 +1,19 @@
-//! The manifest of the log, as it stands in the metadata of every stream:
+//! The manifest of the log in the metadata of every stream:
 //!
 //! ```text
 //! citycode.format                 1
-//! citycode.minimum_reader         <decimal: the least reader version that can read the log; only ever raised>
+//! citycode.minimum_reader         <decimal: the minimum reader version; never lowered>
 //! citycode.log_id                 <32 hex digits>
 //! citycode.partitions             <decimal>
 //! citycode.buckets_per_partition  <decimal>
 //! citycode.hash_version           <decimal>
-//! citycode.partition              <decimal: which one this stream is>
+//! citycode.partition              <decimal: the partition of this stream>
 //! ```
-//! Keys that the server adds (`_nats.…`) are no part of it.
+//! Keys that the server adds (`_nats.…`) are not part of it.
 //!
-//! The minimum reader version is raised in one stream after the other, in partition 0 last: what partition 0 demands is
-//! demanded by all, and counts. A program that is too old refuses the log as soon as one partition demands more.
+//! The minimum reader version is raised in one stream after the other, in partition 0 last. So when partition 0 has a
+//! version, all others have at least that version, and the version of partition 0 is that of the log. A program that is
+//! too old refuses the log as soon as one partition has a higher minimum.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use data_encoding::HEXLOWER;
 /// The format that this program writes.
 const FORMAT: u32 = 1;
 
-/// What a log is.
+/// The identity, layout and version of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
@@ -30,7 +31,7 @@ pub(crate) struct Manifest {
     pub(crate) minimum_reader: ReaderVersion,
 }
 
-/// Why metadata is no manifest that this program can go by.
+/// Why this program cannot use the metadata as a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ManifestInvalid {
     /// Missing or malformed.
@@ -40,7 +41,7 @@ pub(crate) enum ManifestInvalid {
 }
 
 impl Manifest {
-    /// Whether both are of one log, whatever reader version each demands.
+    /// Whether both are manifests of the same log; their minimum reader versions may differ.
     pub(crate) fn is_of_same_log(self, other: Self) -> bool {
         (self.log_id, self.layout) == (other.log_id, other.layout)
     }
@@ -76,7 +77,7 @@ impl Manifest {
                 .parse::<u32>()
                 .map_err(|_| bad(&format!("`citycode.{name}` is not a number")))
         };
-        // The versions first: a later format may look different below them.
+        // The versions are read first, because a later format may have other keys.
         let (format, minimum_reader) = (number("format")?, number("minimum_reader")?);
         let minimum_reader = ReaderVersion(minimum_reader);
         if minimum_reader > ReaderVersion::CURRENT {
@@ -97,7 +98,7 @@ impl Manifest {
         )
         .map_err(|error| bad(&error.to_string()))?;
         if small("partition")? != partition.0 {
-            return Err(bad("the stream says that it is another partition"));
+            return Err(bad("the stream's manifest is of another partition"));
         }
         Ok(Self {
             log_id,
@@ -120,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read_as_written_and_of_its_partition_alone() {
+    fn a_manifest_round_trips_and_belongs_to_its_partition_only() {
         let metadata = manifest().to_metadata(Partition(3));
         assert_eq!(Manifest::from_metadata(&metadata, Partition(3)), Ok(manifest()));
         assert!(Manifest::from_metadata(&metadata, Partition(4)).is_err());
     }
 
     #[test]
-    fn every_key_is_needed_and_a_later_version_is_told_apart() {
+    fn every_key_is_required_and_a_later_version_is_distinguished() {
         let metadata = manifest().to_metadata(Partition(0));
         for key in metadata.keys() {
             let mut without = metadata.clone();

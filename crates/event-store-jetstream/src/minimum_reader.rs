@@ -1,4 +1,4 @@
-//! The reader version that the log demands: known, looked at again, and raised.
+//! The log's minimum reader version: cached, watched and raised.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,13 +7,13 @@ use std::time::Duration;
 use citycode_event_store::{Partition, RaiseError, ReaderVersion};
 use citycode_jetstream::api::{self, ApiError};
 
-use crate::log_client::LogClient;
+use crate::connection::LogConnection;
 use crate::names;
 
-/// Between two looks whether somebody raised it. It is raised once in the life of a release, and nothing waits for it.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Between two checks whether another process raised it. That happens once for each release, and nothing waits for it.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// What partition 0 demands, as far as this client was told.
+/// The minimum of partition 0, as this client last saw it.
 pub(crate) struct MinimumReader(AtomicU32);
 
 impl MinimumReader {
@@ -25,8 +25,8 @@ impl MinimumReader {
         ReaderVersion(self.0.load(Ordering::Acquire))
     }
 
-    /// A partition was found to demand this. Partition 0 is raised last and speaks for all; an answer that is older
-    /// than another changes nothing.
+    /// Records a partition's minimum. Only partition 0 counts, because it is raised last; an outdated answer has no
+    /// effect.
     pub(crate) fn see(&self, partition: Partition, version: ReaderVersion) {
         if partition == Partition(0) {
             self.0.fetch_max(version.0, Ordering::AcqRel);
@@ -34,65 +34,69 @@ impl MinimumReader {
     }
 }
 
-/// Looks at partition 0 until it demands all that this program can do, or the log is closed.
-pub(crate) fn keep_looking(log: &Arc<LogClient>) {
-    let log = Arc::downgrade(log);
+/// Checks partition 0 regularly until its minimum is this program's version or the log is closed.
+pub(crate) fn watch(connection: &Arc<LogConnection>) {
+    let connection = Arc::downgrade(connection);
     tokio::spawn(async move {
         loop {
-            let Some(known) = log.upgrade() else { return };
-            if known.minimum_reader.get() >= ReaderVersion::CURRENT {
+            let Some(open) = connection.upgrade() else { return };
+            if open.minimum_reader() >= ReaderVersion::CURRENT {
                 return;
             }
-            let client = known.client.clone();
-            drop(known);
-            tokio::time::sleep(LOOK_EVERY).await;
-            let looked = api::stream_info(&client, &names::stream(Partition(0))).await;
-            // Whatever else is found is told by whoever needs the partition.
-            if let (Some(known), Ok(info)) = (log.upgrade(), looked) {
-                let _ = known.estrangement(&info, Partition(0));
+            let client = open.client().clone();
+            drop(open);
+            tokio::time::sleep(CHECK_EVERY).await;
+            let info = api::stream_info(&client, &names::stream(Partition(0))).await;
+            // Only the version matters here: a mismatch is reported by the next operation on the partition.
+            if let (Some(open), Ok(info)) = (connection.upgrade(), info) {
+                let _ = open.identity_mismatch(&info, Partition(0));
             }
         }
     });
 }
 
-/// Raises every partition, partition 0 last. Cut short it leaves partitions that demand different versions, which
-/// every program of this release reads, and asking again finishes it.
-pub(crate) async fn raise(log: &LogClient, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
+/// Raises every partition, partition 0 last. If it is interrupted, the partitions have different minimums, all of which
+/// programs of this release can read; a repeated call completes the change.
+pub(crate) async fn raise(connection: &LogConnection, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
     RaiseError::check(to)?;
-    if log.minimum_reader.get() < to {
-        let partitions: Vec<Partition> = log.manifest.layout.all_partitions().collect();
+    if connection.minimum_reader() < to {
+        let partitions: Vec<Partition> = connection.layout().all_partitions().collect();
         for partition in partitions.into_iter().rev() {
-            raise_partition(log, partition, to).await?;
+            raise_partition(connection, partition, to).await?;
         }
     }
-    Ok(log.minimum_reader.get())
+    Ok(connection.minimum_reader())
 }
 
-async fn raise_partition(log: &LogClient, partition: Partition, to: ReaderVersion) -> Result<(), RaiseError> {
-    let stream = names::stream(partition);
-    let mut info = ask(&stream, api::stream_info(&log.client, &stream).await)?;
-    if let Some(reason) = log.estrangement(&info, partition) {
+async fn raise_partition(
+    connection: &LogConnection,
+    partition: Partition,
+    to: ReaderVersion,
+) -> Result<(), RaiseError> {
+    let (client, stream) = (connection.client(), names::stream(partition));
+    let mut info = raise_result(&stream, api::stream_info(client, &stream).await)?;
+    if let Some(reason) = connection.identity_mismatch(&info, partition) {
         return Err(RaiseError::Refused(reason));
     }
-    if demands(&info.config) < Some(to) {
-        // Everything else as the server has it. Two who raise at once write the same.
+    if minimum_of(&info.config) < Some(to) {
+        // The rest of the configuration stays as reported. Concurrent calls write the same value.
         info.config["metadata"][KEY] = to.to_string().into();
         let config = serde_json::Value::Object(info.config);
-        ask(&stream, api::update_stream(&log.client, &stream, &config).await)?;
+        raise_result(&stream, api::update_stream(client, &stream, &config).await)?;
     }
-    log.minimum_reader.see(partition, to);
+    connection.see_minimum_reader(partition, to);
     Ok(())
 }
 
-/// Where the manifest has it.
+/// The manifest's key of the minimum reader version.
 const KEY: &str = "citycode.minimum_reader";
 
-fn demands(config: &serde_json::Map<String, serde_json::Value>) -> Option<ReaderVersion> {
+fn minimum_of(config: &serde_json::Map<String, serde_json::Value>) -> Option<ReaderVersion> {
     let text = config.get("metadata")?.get(KEY)?.as_str()?;
     text.parse().ok().map(ReaderVersion)
 }
 
-fn ask<T>(stream: &str, answer: Result<T, ApiError>) -> Result<T, RaiseError> {
+fn raise_result<T>(stream: &str, answer: Result<T, ApiError>) -> Result<T, RaiseError> {
     answer.map_err(|error| {
         let reason = format!("{stream}: {error}");
         if error.may_pass() {

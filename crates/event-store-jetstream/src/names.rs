@@ -1,4 +1,4 @@
-//! Names of streams and subjects.
+//! Names of JetStream streams and their subjects.
 
 use citycode_event_store::{BucketId, Layout, Partition, RESERVED_BUCKETS};
 
@@ -23,18 +23,18 @@ pub(crate) fn subject(bucket: BucketId) -> String {
     format!("{SUBJECT_PREFIX}{bucket}")
 }
 
-/// `cc.tail.v1.07`: where the servers tell what a partition has stored.
+/// `cc.tail.v1.07`, on which the servers republish what a partition has stored.
 pub(crate) fn tail(partition: Partition) -> String {
     format!("{TAIL_PREFIX}{partition}")
 }
 
-/// Whether this is the stream of that partition. Does not allocate: every commit that is read passes here.
+/// Whether this is the stream of that partition. Does not allocate, because it is called for every commit that is read.
 pub(crate) fn is_stream_of(stream: &str, partition: Partition) -> bool {
     let number = stream.strip_prefix(STREAM_PREFIX);
     number.is_some_and(|number| number.len() >= 2 && number.parse() == Ok(partition.0))
 }
 
-/// Whether this is the subject of that bucket. Does not allocate: every commit that is read passes here.
+/// Whether this is the subject of that bucket. Does not allocate, because it is called for every commit that is read.
 pub(crate) fn is_subject_of(subject: &str, bucket: BucketId) -> bool {
     let parts = subject
         .strip_prefix(SUBJECT_PREFIX)
@@ -47,7 +47,7 @@ pub(crate) fn is_subject_of(subject: &str, bucket: BucketId) -> bool {
     })
 }
 
-/// The bucket whose subject this is; the last one that is kept for kinds to come where it is no bucket's.
+/// The bucket with this subject; if it is not the subject of any bucket, the lowest reserved bucket, which is unused.
 pub(crate) fn bucket_of_subject(subject: &str, partition: Partition, layout: &Layout) -> BucketId {
     let number = subject
         .rsplit('.')
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_design_and_a_subject_is_of_one_bucket() {
+    fn names_are_fixed_and_a_subject_belongs_to_one_bucket() {
         let bucket = BucketId {
             partition: Partition(7),
             bucket: 0xff,

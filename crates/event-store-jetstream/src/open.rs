@@ -1,4 +1,4 @@
-//! Connecting, and what is refused before anything is read or written.
+//! Opening a log: the connection, and the checks before anything is read or written.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -9,106 +9,105 @@ use citycode_jetstream::api::{self, ApiError, StreamInfo};
 use citycode_jetstream::{Client, ConnectError, SettingMismatch};
 
 use crate::config::{Config, Durability};
+use crate::connection::{LogConnection, PartitionError};
 use crate::durability::{self, DurabilityError};
-use crate::log_client::{LogClient, PartitionError};
 use crate::manifest::{Manifest, ManifestInvalid};
 use crate::names;
 use crate::settings::{self, Settings};
 
-/// Looks at a question that an election, or a server coming up, may leave without an answer; each takes up to 15 s
-/// where nothing answers, and a pause where something refuses.
-const LOOKS: usize = 20;
+/// Attempts of a request that may be refused during an election or while a server starts, with a pause between them.
+const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a log could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No server took the connection.
+    /// No server accepted the connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// No log stands there.
-    #[error("the servers have no event log; `provision` makes one")]
+    /// The servers have no log.
+    #[error("the servers have no event log; `provision` creates one")]
     NoLog,
-    /// Some partitions stand, others do not.
+    /// Some partitions exist, others do not.
     #[error("partition {0} of the event log is missing; restore it, do not start afresh")]
     PartitionMissing(Partition),
-    /// The metadata of a stream is no manifest.
+    /// The metadata of a stream is not a manifest.
     #[error("the manifest in partition {partition} cannot be read: {reason}")]
     ManifestUnreadable {
-        /// Of which partition.
+        /// The partition.
         partition: Partition,
-        /// What is wrong with it.
+        /// The error in the manifest.
         reason: String,
     },
-    /// The log needs a newer program.
+    /// The log requires a newer program.
     #[error(
-        "the log has format {format} and wants a reader of version {minimum_reader}; this one is {}: a newer release \
-         used it; go on with that release",
+        "the log has format {format} and requires reader version {minimum_reader}; this program supports {}: a newer \
+         release used the log; continue with that release",
         ReaderVersion::CURRENT
     )]
     OtherVersion {
         /// The log's format.
         format: u32,
-        /// What it wants at least.
+        /// The log's minimum reader version.
         minimum_reader: ReaderVersion,
     },
-    /// It is another log than the caller knows, or its partitions are of two logs.
+    /// It is another log than the caller expects, or its partitions are of two logs.
     #[error("partition {partition} is of log {found}, not {expected}")]
     OtherLog {
-        /// Which partition.
+        /// The partition.
         partition: Partition,
-        /// The identity that was expected.
+        /// The expected identity.
         expected: LogId,
-        /// The one that was found.
+        /// The partition's identity.
         found: LogId,
     },
-    /// The log stands in another layout.
+    /// The log has another layout.
     #[error("the log has {} partitions of {} buckets, not {} of {}", found.partitions(), found.buckets_per_partition(),
         expected.partitions(), expected.buckets_per_partition())]
     OtherLayout {
-        /// The layout that was expected.
+        /// The expected layout.
         expected: Layout,
-        /// The one that was found.
+        /// The log's layout.
         found: Layout,
     },
-    /// A stream is set up so that commits could be lost or changed.
+    /// A stream has settings with which commits could be lost or changed.
     #[error(
-        "partition {partition} is not set up as the log needs it: {}",
+        "partition {partition} does not have the settings that the log needs: {}",
         citycode_jetstream::settings::list(mismatches)
     )]
     WrongSettings {
-        /// Which partition.
+        /// The partition.
         partition: Partition,
         /// Each wrong setting with both values.
         mismatches: Vec<SettingMismatch>,
     },
-    /// The log ends before what the caller has seen.
+    /// The log ends before a commit that the caller has seen.
     #[error("the log WENT BACK in partition {partition}: it ends at {head}, but {seen} was seen before")]
     WentBack {
-        /// Which partition.
+        /// The partition.
         partition: Partition,
-        /// Where it ends.
+        /// The partition's head.
         head: Sequence,
-        /// What was seen.
+        /// The last sequence that the caller has seen.
         seen: Sequence,
     },
-    /// The servers do not prove that they flush before they acknowledge.
+    /// It is not proved that the servers flush before they acknowledge.
     #[error(transparent)]
     Durability(#[from] DurabilityError),
-    /// A question was not answered.
-    #[error("the servers cannot be asked about {what}: {reason}")]
+    /// A request failed.
+    #[error("the servers' state of {what} cannot be read: {reason}")]
     Unanswered {
-        /// What was asked.
+        /// The subject of the request.
         what: String,
-        /// What came instead.
+        /// The error.
         reason: String,
-        /// Whether trying again may help.
+        /// Whether a retry may succeed.
         may_pass: bool,
     },
 }
 
 impl OpenError {
-    /// Whether trying again may help: servers that are not up yet, or have no leader.
+    /// Whether a retry may succeed: the servers are not up yet, or have no leader.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -133,12 +132,12 @@ impl PartitionError {
     }
 }
 
-/// The store that a connection's events are told to, once there is one.
-type Told = Arc<OnceLock<Weak<LogClient>>>;
+/// The log connection that receives the client's events, once it exists.
+type EventReceiver = Arc<OnceLock<Weak<LogConnection>>>;
 
-pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
-    let told = Told::default();
-    let client = connect(config, &told).await?;
+pub(crate) async fn open(config: &Config) -> Result<Arc<LogConnection>, OpenError> {
+    let receiver = EventReceiver::default();
+    let client = connect(config, &receiver).await?;
     let first = partition_info(&client, Partition(0)).await?.ok_or(OpenError::NoLog)?;
     let manifest = read_manifest(&first, Partition(0))?;
     if let Some(expected) = config.expected_log_id.filter(|expected| *expected != manifest.log_id) {
@@ -148,24 +147,24 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogClient>, OpenError> {
             found: manifest.log_id,
         });
     }
-    let infos = look_at_all(&client, &manifest, config.replicas).await?;
+    let infos = check_all(&client, &manifest, config.replicas).await?;
     let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
-    let alone = infos.iter().all(StreamInfo::stands_alone);
-    let log = Arc::new(LogClient::new(client, config, manifest, &heads, alone));
+    let single_server = infos.iter().all(StreamInfo::stands_alone);
+    let connection = Arc::new(LogConnection::new(client, manifest, &heads, single_server));
     if let Some(seen) = &config.seen {
-        check_heads(&log, &heads, seen).await?;
+        check_heads(&connection, &heads, seen).await?;
     }
     if let Durability::SyncAlways { monitors } = &config.durability {
-        let server = log.client.server_info().server_name;
+        let server = connection.client().server_info().server_name;
         durability::prove(monitors, &infos, &server).await?;
     }
-    // Nobody else sets it.
-    let _ = told.set(Arc::downgrade(&log));
-    Ok(log)
+    // It is set only here.
+    let _ = receiver.set(Arc::downgrade(&connection));
+    Ok(connection)
 }
 
-/// What the leaders say of all partitions, none of which is refused.
-async fn look_at_all(client: &Client, manifest: &Manifest, replicas: u8) -> Result<Vec<StreamInfo>, OpenError> {
+/// The leaders' descriptions of all partitions, after checking each.
+async fn check_all(client: &Client, manifest: &Manifest, replicas: u8) -> Result<Vec<StreamInfo>, OpenError> {
     let mut infos = Vec::new();
     for partition in manifest.layout.all_partitions() {
         let info = partition_info(client, partition).await?;
@@ -176,29 +175,29 @@ async fn look_at_all(client: &Client, manifest: &Manifest, replicas: u8) -> Resu
     Ok(infos)
 }
 
-pub(crate) async fn connect(config: &Config, told: &Told) -> Result<Client, OpenError> {
-    let told = Arc::clone(told);
-    let hear = move |event: &Event| hear(event, told.get().and_then(Weak::upgrade).as_deref());
-    Ok(citycode_jetstream::connect(&config.connection, hear).await?)
+pub(crate) async fn connect(config: &Config, receiver: &EventReceiver) -> Result<Client, OpenError> {
+    let receiver = Arc::clone(receiver);
+    let on_event = move |event: &Event| handle(event, receiver.get().and_then(Weak::upgrade).as_deref());
+    Ok(citycode_jetstream::connect(&config.connection, on_event).await?)
 }
 
-/// After a loss of the connection it may lead to another log.
-fn hear(event: &Event, log: Option<&LogClient>) {
-    if let (Event::Connected | Event::Disconnected, Some(log)) = (event, log) {
-        log.suspect_all();
+/// After a reconnect the servers may have another log.
+fn handle(event: &Event, connection: Option<&LogConnection>) {
+    if let (Event::Connected | Event::Disconnected, Some(connection)) = (event, connection) {
+        connection.start_generation();
     }
 }
 
-/// What the leader says of a partition's stream; `None` if there is none.
+/// The leader's description of a partition's stream; `None` if the stream does not exist.
 pub(crate) async fn partition_info(client: &Client, partition: Partition) -> Result<Option<StreamInfo>, OpenError> {
     let stream = names::stream(partition);
-    let mut looks = 1;
+    let mut attempts = 1;
     loop {
         match api::stream_info(client, &stream).await {
             Ok(info) => return Ok(Some(info)),
             Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => return Ok(None),
-            Err(error) if error.may_pass() && error != ApiError::TimedOut && looks < LOOKS => {
-                looks += 1;
+            Err(error) if error.may_pass() && error != ApiError::TimedOut && attempts < ATTEMPTS => {
+                attempts += 1;
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(unanswered(&stream, &error)),
@@ -221,7 +220,7 @@ pub(crate) fn read_manifest(info: &StreamInfo, partition: Partition) -> Result<M
     })
 }
 
-/// Refuses a stream of another log, in another layout, or with other settings.
+/// Refuses a stream of another log, with another layout, or with other settings.
 pub(crate) fn check_partition(
     manifest: &Manifest,
     partition: Partition,
@@ -243,13 +242,13 @@ pub(crate) fn check_partition(
         });
     }
     let mut mismatches = Settings::of(partition, replicas).compare(&info.config);
-    // No commit is lost by it: readers ask instead, and are up to a second late.
+    // A stream without a republished tail is accepted: readers then send requests, and lag by up to a second.
     mismatches.retain(|mismatch| {
-        let untold = mismatch.setting == settings::TAIL && !info.config.contains_key(settings::TAIL);
-        if untold {
-            tracing::warn!(%partition, "the stream was made before tails were republished: see docs/operations.md");
+        let no_tail = mismatch.setting == settings::TAIL && !info.config.contains_key(settings::TAIL);
+        if no_tail {
+            tracing::warn!(%partition, "the stream does not republish its tail: see docs/operations.md");
         }
-        !untold
+        !no_tail
     });
     if mismatches.is_empty() {
         Ok(())
@@ -258,12 +257,12 @@ pub(crate) fn check_partition(
     }
 }
 
-/// Refuses a log that ends before what the caller knows of it.
-async fn check_heads(log: &LogClient, heads: &[Sequence], seen: &LogPosition) -> Result<(), OpenError> {
-    for (partition, head) in log.manifest.layout.all_partitions().zip(heads) {
+/// Refuses a log that ends before a position that the caller has seen.
+async fn check_heads(connection: &LogConnection, heads: &[Sequence], seen: &LogPosition) -> Result<(), OpenError> {
+    for (partition, head) in connection.layout().all_partitions().zip(heads) {
         let seen = seen.sequence(partition);
         if *head < seen {
-            let extent = log.extent_past(partition, seen).await;
+            let extent = connection.extent_past(partition, seen).await;
             extent.map_err(|error| error.into_open_error(partition))?;
         }
     }

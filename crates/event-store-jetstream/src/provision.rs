@@ -1,4 +1,4 @@
-//! Making a log: one stream a partition, with the settings that never change again.
+//! Creating a log: one stream for each partition, with settings that never change.
 
 use std::sync::Arc;
 
@@ -12,36 +12,36 @@ use crate::open::{self, OpenError};
 use crate::settings::Settings;
 use citycode_jetstream::api::{self, StreamInfo};
 
-/// Why a log was not made.
+/// Why a log was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// What stands there is not what was asked for, or cannot be asked about.
+    /// The existing log is not the requested one, or its state cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A partition is missing from a log that has commits: it was lost, not yet to be made.
+    /// A partition is missing from a log that has commits, so it was lost.
     #[error("partition {0} is missing from a log that has commits; restore it, do not start afresh")]
     PartitionLost(Partition),
-    /// The server refused to make a stream.
-    #[error("partition {partition} cannot be made: {reason}")]
+    /// The server refused to create a stream.
+    #[error("partition {partition} cannot be created: {reason}")]
     Refused {
-        /// Which partition.
+        /// The partition.
         partition: Partition,
-        /// What the server said.
+        /// The server's error.
         reason: String,
     },
 }
 
 impl ProvisionError {
-    /// Whether trying again may help: servers that are not up yet, or have no leader.
+    /// Whether a retry may succeed: the servers are not up yet, or have no leader.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Open(error) if error.may_pass())
     }
 }
 
-/// Makes the log if there is none, and finishes one whose making was cut short; gives its identity, which is that
-/// of `new` only if nothing stood there before. Safe to run at every start and by many at once: of two that make a
-/// log at the same time one finds the other's. A log that stands is checked as by opening and never changed.
+/// Creates the log if there is none, or completes an interrupted creation. Returns the log's identity, which is that of
+/// `new` only if no log existed. Safe to run at every start and concurrently: if two calls create a log at the same
+/// time, one finds the other's. An existing log is checked as in opening and never changed.
 pub async fn provision(config: &Config, new: &NewLog) -> Result<LogId, ProvisionError> {
     let client = open::connect(config, &Arc::default()).await?;
     let mut found = Vec::new();
@@ -55,7 +55,7 @@ pub async fn provision(config: &Config, new: &NewLog) -> Result<LogId, Provision
     for (partition, info) in &found {
         match info {
             Some(info) => open::check_partition(&manifest, *partition, info, config.replicas)?,
-            // Nobody can have opened a log that was not finished, so one with commits was whole once.
+            // An incomplete log cannot be opened, so a log with commits was complete.
             None if has_commits => return Err(ProvisionError::PartitionLost(*partition)),
             None => create(&client, &manifest, *partition, config.replicas).await?,
         }
@@ -63,19 +63,19 @@ pub async fn provision(config: &Config, new: &NewLog) -> Result<LogId, Provision
     Ok(manifest.log_id)
 }
 
-/// The manifest of what stands there, or of the new log.
+/// The manifest of the existing log, or of the new one.
 fn agreed_manifest(
     found: &[(Partition, Option<StreamInfo>)],
     new: &NewLog,
     expected_log_id: Option<LogId>,
 ) -> Result<Manifest, ProvisionError> {
-    let standing = found
+    let existing = found
         .iter()
         .find_map(|(partition, info)| info.as_ref().map(|info| (*partition, info)));
-    let Some((partition, info)) = standing else {
+    let Some((partition, info)) = existing else {
         if let Some(expected) = expected_log_id.filter(|expected| *expected != new.log_id) {
-            // Somebody knows a log here, and it is gone.
-            tracing::error!(log = %expected, "the log that was expected is not there");
+            // The caller has seen a log here, so it was lost.
+            tracing::error!(log = %expected, "the expected log does not exist");
             return Err(OpenError::NoLog.into());
         }
         return Ok(Manifest {

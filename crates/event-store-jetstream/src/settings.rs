@@ -1,6 +1,6 @@
-//! The settings of a partition's stream: what is asked for, and what of a stream that stands is refused.
+//! The settings of a partition's stream, requested at creation and checked later.
 //!
-//! How they are compared stands in [`citycode_jetstream::settings`].
+//! [`citycode_jetstream::settings`] defines the comparison.
 
 use citycode_event_store::{MAX_COMMIT_BYTES, Partition};
 use citycode_jetstream::{SettingMismatch, settings};
@@ -9,20 +9,20 @@ use serde_json::{Map, Value, json};
 use crate::manifest::Manifest;
 use crate::names;
 
-/// The window in which the server itself knows message ids, in seconds: what the contract asks of an engine.
+/// The server's deduplication window in seconds, which the contract of an engine requires.
 pub(crate) const DEDUP_WINDOW_SECONDS: i64 = 120;
-/// Room for the headers of a message beside its payload, in bytes: message id and expectation take 130.
+/// Most bytes of a message's headers; message id and expectation take 130.
 const MAX_HEADER_BYTES: usize = 4 * 1024;
-/// The server's word for telling everybody what a stream has stored.
+/// The setting that republishes stored messages.
 pub(crate) const TAIL: &str = "republish";
 
-/// The settings of a partition's stream, by the server's words.
+/// The settings of a partition's stream, by their names in the JetStream API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings(Map<String, Value>);
 
 impl Settings {
-    /// Settings of the log contract: kept on files, for ever, by so many servers; nothing can be deleted, purged, rolled
-    /// up, expired or rewritten; full means refused.
+    /// The settings that the log requires: file storage without limits, with this number of replicas. Messages cannot
+    /// be deleted, purged, rolled up, expired or rewritten, and a full stream refuses new ones.
     #[must_use]
     pub fn of(partition: Partition, replicas: u8) -> Self {
         let nanos = DEDUP_WINDOW_SECONDS * 1_000_000_000;
@@ -55,14 +55,14 @@ impl Settings {
         Self(settings)
     }
 
-    /// The body of a request that makes the stream.
+    /// The body of the request that creates the stream.
     pub(crate) fn request(&self, manifest: &Manifest, partition: Partition) -> Value {
         let mut request = self.0.clone();
         request.insert("metadata".into(), json!(manifest.to_metadata(partition)));
         Value::Object(request)
     }
 
-    /// Everything of `found` that is not as it must be.
+    /// The settings of `found` that differ from these.
     #[must_use]
     pub fn compare(&self, found: &Map<String, Value>) -> Vec<SettingMismatch> {
         settings::compare(&self.0, found)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_as_wanted_pass_also_with_words_at_rest() {
+    fn the_required_settings_pass_also_with_unset_other_settings() {
         let mut found = good();
         found.insert("sealed".into(), json!(false));
         found.insert("consumer_limits".into(), json!({}));

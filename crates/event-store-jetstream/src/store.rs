@@ -1,4 +1,4 @@
-//! The store that callers hold.
+//! [`JetStreamEventStore`], the public type of this engine.
 
 use std::sync::Arc;
 
@@ -10,67 +10,103 @@ use citycode_event_store::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::log_client::LogClient;
-use crate::{Config, OpenError, ProbeAnswers, minimum_reader, open, subscription};
+use crate::appender::Appender;
+use crate::commit_reader::CommitReader;
+use crate::connection::LogConnection;
+use crate::freshness::Freshness;
+use crate::probes::{ProbeIdentity, Probes};
+use crate::subscription::Subscriptions;
+use crate::{Config, OpenError, ProbeAnswers, minimum_reader, open};
 
 /// A log on JetStream, for any number of processes. Wrap it in an `Arc` to share it.
 ///
-/// Dropping it closes the connection once the last subscription is gone; appends under way are then unknown.
+/// Dropping it closes the connection once the last subscription is dropped; the outcome of appends in flight is then
+/// unknown.
 pub struct JetStreamEventStore {
-    log: Arc<LogClient>,
+    connection: Arc<LogConnection>,
+    reader: Arc<CommitReader>,
+    appender: Arc<Appender>,
+    subscriptions: Subscriptions,
+    freshness: Freshness,
 }
 
 impl JetStreamEventStore {
-    /// Connects and makes sure of everything that can be known: identity, layout, versions, the settings of every
-    /// stream, that no partition ends before what the caller saw, and that the servers flush before they
-    /// acknowledge. Waits up to 15 s a question for servers that elect a leader; a caller that starts before the
-    /// servers do tries again when [`OpenError::may_pass`] says so.
+    /// Connects and verifies everything that can be verified: identity, layout, versions, the settings of every stream,
+    /// that no partition ends before what the caller has seen, and that the servers flush before they acknowledge.
+    /// Waits up to 15 s for each request while servers elect a leader. If the servers may not be up yet, retry when
+    /// [`OpenError::may_pass`] says so.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let log = open::open(config).await?;
-        minimum_reader::keep_looking(&log);
-        Ok(Self { log })
+        let connection = open::open(config).await?;
+        minimum_reader::watch(&connection);
+        Ok(Self::new(config, connection))
     }
 
-    /// Why this client stopped for good, if it did: the log is not the one that it knew.
+    pub(crate) fn new(config: &Config, connection: Arc<LogConnection>) -> Self {
+        let identity = ProbeIdentity::of(config, &connection.client().new_inbox());
+        let probes = Arc::new(Probes::new(connection.layout().partitions(), identity));
+        let reader = Arc::new(CommitReader::new(Arc::clone(&connection)));
+        let appender = Arc::new(Appender::new(
+            Arc::clone(&connection),
+            Arc::clone(&reader),
+            Arc::clone(&probes),
+        ));
+        let subscriptions = Subscriptions::new(Arc::clone(&connection), Arc::clone(&reader), Arc::clone(&probes));
+        let freshness = Freshness::new(
+            Arc::clone(&connection),
+            Arc::clone(&reader),
+            Arc::clone(&appender),
+            probes,
+            config.connection.clone(),
+        );
+        Self {
+            connection,
+            reader,
+            appender,
+            subscriptions,
+            freshness,
+        }
+    }
+
+    /// Why this client stopped permanently, if it did: the log is not the one that it knew.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
-        self.log.stopped()
+        self.connection.stopped()
     }
 
-    /// Answers the questions of readers who prove that they are fresh, for as long as it is polled: a writer's duty.
-    /// Reads this client's subscription to know who else has answered, so the log must be followed. Gives the reason
-    /// where the servers do not let it listen.
+    /// Answers readers' freshness probes while it is polled; every writer should do this. It depends on a running
+    /// subscription of this store, which shows what other writers have answered. Returns the reason if it must stop,
+    /// for example because the servers do not permit the subscription to probes.
     pub async fn answer_probes(&self, answers: ProbeAnswers) -> String {
-        self.log.answer_probes(answers).await
+        self.freshness.answer_probes(answers).await
     }
 }
 
 #[async_trait]
 impl EventStore for JetStreamEventStore {
     fn log_id(&self) -> LogId {
-        self.log.manifest.log_id
+        self.connection.log_id()
     }
 
     fn layout(&self) -> Layout {
-        self.log.manifest.layout
+        *self.connection.layout()
     }
 
     fn minimum_reader(&self) -> ReaderVersion {
-        self.log.minimum_reader.get()
+        self.connection.minimum_reader()
     }
 
-    /// Changes the metadata of the log's streams, for which the credential must have `STREAM.UPDATE` of each: of those
-    /// that `citycode secrets` makes, `provision` has it.
+    /// Changes the metadata of the log's streams, for which the credential needs `STREAM.UPDATE` of each. Of the
+    /// credentials that `citycode secrets` creates, `provision` has this permission.
     async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
-        minimum_reader::raise(&self.log, to).await
+        minimum_reader::raise(&self.connection, to).await
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
-        self.log.append(commit, expected).await
+        self.appender.append(commit, expected).await
     }
 
     async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Result<AppendOutcome, AppendError>> {
-        self.log.append_many(appends).await
+        self.appender.append_many(appends).await
     }
 
     async fn append_foreign(
@@ -79,38 +115,38 @@ impl EventStore for JetStreamEventStore {
         message: ForeignMessage,
         expected: BucketTail,
     ) -> Result<AppendOutcome, AppendError> {
-        self.log.append_foreign(bucket, message, expected).await
+        self.appender.append_foreign(bucket, message, expected).await
     }
 
     async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
-        self.log.read_at(position).await
+        self.reader.read_at(position).await
     }
 
     async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
-        self.log.read_bucket(bucket, after).await
+        self.reader.read_bucket(bucket, after).await
     }
 
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
-        self.log.bucket_tail(bucket).await
+        self.reader.bucket_tail(bucket).await
     }
 
     async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
-        self.log.head(partition).await
+        self.reader.head(partition).await
     }
 
     async fn heads(&self) -> Result<LogPosition, ReadError> {
-        self.log.heads().await
+        self.reader.heads().await
     }
 
     async fn proved_heads(&self) -> Result<LogPosition, ReadError> {
-        self.log.proved_heads().await
+        self.freshness.proved_heads().await
     }
 
     async fn prove_heads(&self, proved: UnboundedSender<Position>) -> Result<(), ReadError> {
-        self.log.prove_heads(proved).await
+        self.freshness.prove_heads(proved).await
     }
 
     async fn subscribe_to_all(&self, from: LogPosition) -> Result<Subscription, SubscriptionError> {
-        subscription::subscribe(&self.log, from).await
+        self.subscriptions.start(from).await
     }
 }

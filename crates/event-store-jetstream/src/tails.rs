@@ -1,16 +1,16 @@
-//! The last tail of each bucket that this client saw: a help for comparing hashes, and never the truth, because
-//! others write too.
+//! The last tail of each bucket that this client has seen. It is only a cache for comparing hashes, because there are
+//! other writers.
 
 use citycode_event_store::{BucketId, BucketTail, CommitHash, Layout, RecordedCommit, Revision};
 use parking_lot::Mutex;
 
-/// One partition's tails by bucket. Memory that was never written to costs nothing.
+/// One partition's tails by bucket. The operating system allocates this memory only when it is written.
 struct PartitionTails {
     revisions: Vec<u64>,
     hashes: Vec<[u8; 32]>,
 }
 
-/// All tails that were seen, at most 40 bytes a bucket.
+/// The last seen tails of all buckets, at most 40 bytes for each.
 pub(crate) struct SeenTails {
     partitions: Vec<Mutex<PartitionTails>>,
 }
@@ -29,7 +29,7 @@ impl SeenTails {
         }
     }
 
-    /// The last tail that was seen, or [`BucketTail::EMPTY`].
+    /// The last seen tail, or [`BucketTail::EMPTY`].
     pub(crate) fn get(&self, bucket: BucketId) -> BucketTail {
         let tails = self.partitions[usize::from(bucket.partition.0)].lock();
         let index = usize::from(bucket.bucket);
@@ -39,7 +39,7 @@ impl SeenTails {
         }
     }
 
-    /// Keeps the tail unless a later one was seen.
+    /// Stores the tail unless a later one was seen.
     pub(crate) fn see(&self, bucket: BucketId, tail: BucketTail) {
         let mut tails = self.partitions[usize::from(bucket.partition.0)].lock();
         tails.see(bucket, tail);

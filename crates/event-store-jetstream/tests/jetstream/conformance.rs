@@ -1,4 +1,4 @@
-//! The engine passes the suite against real servers: one alone, and a cluster of three, because they differ.
+//! The engine passes the conformance suite on a single server and on a cluster of three, which behave differently.
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -36,14 +36,14 @@ impl EngineFactory for JetStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_jetstream_engine_keeps_the_contract_on_one_server() {
+async fn the_jetstream_engine_conforms_on_one_server() {
     let server = NatsServer::start().await;
     let config = fixture::alone(&server);
     conformance::run_all(&JetStream { config }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_jetstream_engine_keeps_the_contract_on_three_servers() {
+async fn the_jetstream_engine_conforms_on_three_servers() {
     let cluster = NatsCluster::start().await;
     let config = fixture::cluster(&cluster);
     conformance::run_all(&JetStream { config }).await;

@@ -1,5 +1,5 @@
-//! A log moves onto real servers and off them again, and is the same at every position; a server that is killed
-//! while it takes a copy has, in the end, each commit once.
+//! A log that is copied to real servers and back is identical at every position, even if the server is killed during
+//! the copy.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn on_servers(config: &Config) -> Arc<dyn EventStore> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_moves_there_and_back_also_when_the_server_is_killed_on_the_way() {
+async fn a_log_can_be_copied_there_and_back_even_if_the_server_is_killed() {
     let memory = || Arc::new(MemoryEventStore::new(log().log_id, log().layout)) as Arc<dyn EventStore>;
     let (source, back) = (memory(), memory());
     for number in 0..2_000 {
@@ -32,17 +32,17 @@ async fn a_log_moves_there_and_back_also_when_the_server_is_killed_on_the_way() 
     let target = on_servers(&config).await;
     let (half, reached_half) = tokio::sync::oneshot::channel();
     let half = Arc::new(std::sync::Mutex::new(Some(half)));
-    let told = move |position: citycode_event_store::Position| {
+    let on_copied = move |position: citycode_event_store::Position| {
         if position.sequence.0 == 200 {
             half.lock().unwrap().take().map(|half| half.send(()));
         }
     };
-    let (copying, ()) = tokio::join!(copy(&source, &target, told), async {
+    let (copying, ()) = tokio::join!(copy(&source, &target, on_copied), async {
         reached_half.await.unwrap();
         server.kill9().await;
         server.restart().await;
     });
-    // Whether the engine waited it out or gave up: doing it again finishes it.
+    // If the copy failed because of the restart, a second run completes it.
     if copying.is_err() {
         copy(&source, &on_servers(&config).await, |_| {}).await.unwrap();
     }

@@ -1,7 +1,7 @@
-//! Faults made from outside, and the checker that reads the whole log afterwards: what was acknowledged stands there
-//! exactly once, at the place that was said, in a chain without a break; what is unknown is settled by the same bytes
-//! again; a subscriber that lived through it has everything once and in order. Towns under load, whose writers decide
-//! by the rules, and other faults stand in `tests/faults`.
+//! Injected faults, after which the checker reads the whole log: every acknowledged commit is in the log exactly once,
+//! at the acknowledged position and in an unbroken chain; an unknown outcome is resolved by repeating the same bytes; a
+//! subscriber receives every commit once and in order. Tests with domain rules and further faults are in
+//! `tests/faults`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ async fn open(config: &Config) -> Arc<JetStreamEventStore> {
     opened(config, &new).await
 }
 
-/// What happened before what, among all writers: a moment is a count.
+/// A logical clock that orders the operations of all writers.
 #[derive(Clone, Default)]
 struct Order(Arc<AtomicU64>);
 
@@ -35,8 +35,8 @@ impl Order {
     }
 }
 
-/// Writes to streams of its own until it is told to stop. A commit whose fate is unknown or that was not taken is
-/// sent again, the very same bytes, until an answer comes: nothing is ever decided anew over it.
+/// Writes to the writer's own streams until `stop` is set. A commit with an unknown outcome or a temporary refusal is
+/// sent again with the same bytes until it is answered.
 async fn write(store: Arc<JetStreamEventStore>, writer: u64, stop: Arc<AtomicBool>, order: Order) -> Vec<Command> {
     let mut acknowledged = Vec::new();
     let mut tails = BTreeMap::<u64, BucketTail>::new();
@@ -63,7 +63,7 @@ async fn write(store: Arc<JetStreamEventStore>, writer: u64, stop: Arc<AtomicBoo
     acknowledged
 }
 
-/// Appends after the bucket's tail as it is known, until it is acknowledged.
+/// Appends after the bucket's tail, and repeats that until the commit is acknowledged.
 async fn settle(store: &JetStreamEventStore, new: NewCommit, known: Option<BucketTail>) -> (Position, BucketTail) {
     let bucket = store.layout().bucket_of(&new.stream);
     let mut expected = known.unwrap_or(BucketTail::EMPTY);
@@ -81,7 +81,7 @@ async fn settle(store: &JetStreamEventStore, new: NewCommit, known: Option<Bucke
                 hash,
                 ..
             } => return (position, BucketTail { revision, hash }),
-            // Two writers may share a bucket: the other one wrote in between.
+            // Another writer of the same bucket appended in between.
             _ => {
                 expected = eventually_some("the bucket's tail is read", PATIENCE, || async {
                     store.bucket_tail(bucket).await.ok()
@@ -92,39 +92,39 @@ async fn settle(store: &JetStreamEventStore, new: NewCommit, known: Option<Bucke
     }
 }
 
-/// Follows the whole log through everything, until it is told where to end.
+/// Follows the whole log up to the position from `end`.
 async fn follow(store: Arc<JetStreamEventStore>, end: tokio::sync::oneshot::Receiver<LogPosition>) -> Vec<MessageId> {
     let mut subscription = store.subscribe_to_all(LogPosition::start(2)).await.unwrap();
-    let mut told = Vec::new();
+    let mut delivered = Vec::new();
     let (mut end, mut target) = (std::pin::pin!(end), None);
     let mut position = LogPosition::start(2);
     loop {
         tokio::select! {
-            point = &mut end, if target.is_none() => target = Some(point.unwrap()),
+            position = &mut end, if target.is_none() => target = Some(position.unwrap()),
             batch = subscription.next_batch() => if let SubscriptionBatch::Commits(commits) = batch.unwrap() {
                 for commit in commits {
                     let last = position.sequence(commit.position.partition);
                     assert_eq!(commit.position.sequence.0, last.0 + 1, "in order, each once");
                     position.set(commit.position.partition, commit.position.sequence);
-                    told.push(commit.commit.message_id);
+                    delivered.push(commit.commit.message_id);
                 }
             },
         }
         if target.as_ref().is_some_and(|target| position.reaches(target)) {
-            return told;
+            return delivered;
         }
     }
 }
 
-/// Reads everything anew and lets the checker compare it with what writers were told; then the subscriber with both.
-async fn check(config: &Config, acknowledged: Vec<Command>, told: &[MessageId]) {
+/// Reads the whole log and lets the checker compare it with the acknowledgements; then compares the delivered commits.
+async fn check(config: &Config, acknowledged: Vec<Command>, delivered: &[MessageId]) {
     let store = open(config).await;
     let log = WholeLog::read(&*store).await.unwrap();
-    let mut there: Vec<_> = log.commits.iter().map(|commit| commit.commit.message_id).collect();
-    there.sort();
+    let mut recorded: Vec<_> = log.commits.iter().map(|commit| commit.commit.message_id).collect();
+    recorded.sort();
     assert!(acknowledged.len() > 40, "writers wrote only {}", acknowledged.len());
     assert_eq!(
-        there.len(),
+        recorded.len(),
         acknowledged.len(),
         "every commit was acknowledged in the end"
     );
@@ -135,13 +135,13 @@ async fn check(config: &Config, acknowledged: Vec<Command>, told: &[MessageId]) 
         projections: Vec::new(),
     };
     assert_eq!(checker::check(&run), Vec::new());
-    let mut told = told.to_vec();
-    told.sort();
-    assert_eq!(told, there, "the subscriber has everything once");
+    let mut delivered = delivered.to_vec();
+    delivered.sort();
+    assert_eq!(delivered, recorded, "the subscriber received everything once");
 }
 
-/// Writers and a subscriber live through `faults`; then everything is checked.
-async fn live_through<F: AsyncFnOnce()>(config: &Config, faults: F) {
+/// Runs writers and a subscriber during `faults`, then checks everything.
+async fn run_with_faults<F: AsyncFnOnce()>(config: &Config, faults: F) {
     let store = open(config).await;
     let stop = Arc::new(AtomicBool::new(false));
     let order = Order::default();
@@ -162,15 +162,15 @@ async fn live_through<F: AsyncFnOnce()>(config: &Config, faults: F) {
     for writer in writers {
         acknowledged.extend(writer.await.unwrap());
     }
-    end.send(store.heads().await.unwrap()).expect("the follower lives");
-    let told = tokio::time::timeout(PATIENCE, follower)
+    end.send(store.heads().await.unwrap()).expect("the follower is running");
+    let delivered = tokio::time::timeout(PATIENCE, follower)
         .await
         .expect("it reaches the end")
         .unwrap();
-    check(config, acknowledged, &told).await;
+    check(config, acknowledged, &delivered).await;
 }
 
-/// Until so many more commits stand in the log, seen by a client of its own.
+/// Waits until the log has this many more commits, as seen by a separate client.
 pub(crate) async fn progress(config: &Config, commits: u64) {
     let store = eventually_some("the log opens", PATIENCE, || async {
         JetStreamEventStore::open(config).await.ok()
@@ -178,7 +178,7 @@ pub(crate) async fn progress(config: &Config, commits: u64) {
     .await;
     let before = eventually_some("heads", PATIENCE, || async { store.heads().await.ok() }).await;
     let wanted = before.commits() + commits;
-    eventually_some("writing goes on", PATIENCE, || async {
+    eventually_some("writing continues", PATIENCE, || async {
         let heads = store.heads().await.ok()?;
         (heads.commits() >= wanted).then_some(())
     })
@@ -186,10 +186,10 @@ pub(crate) async fn progress(config: &Config, commits: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server_killed_under_load_loses_nothing_and_repeats_are_one_commit() {
+async fn a_single_server_killed_under_load_loses_nothing_and_repeats_are_one_commit() {
     let mut server = NatsServer::start().await;
     let config = alone(&server);
-    live_through(&config, async || {
+    run_with_faults(&config, async || {
         for _ in 0..3 {
             progress(&config, 200).await;
             server.kill9().await;
@@ -201,14 +201,14 @@ async fn one_server_killed_under_load_loses_nothing_and_repeats_are_one_commit()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_outlive_the_death_of_each_in_turn_and_a_pause() {
+async fn three_servers_survive_a_kill_of_each_in_turn_and_a_pause() {
     let mut servers = NatsCluster::start().await;
     let config = cluster(&servers);
-    live_through(&config, async || {
+    run_with_faults(&config, async || {
         for number in 0..3 {
             progress(&config, 100).await;
             servers.servers_mut()[number].kill9().await;
-            // Its durability cannot be asked while it is dead: whoever looks meanwhile does so unproven.
+            // While a server is down its durability cannot be proved.
             let unproven = Config {
                 durability: citycode_event_store_jetstream::Durability::Unproven,
                 ..config.clone()
@@ -232,10 +232,10 @@ async fn three_servers_outlive_the_death_of_each_in_turn_and_a_pause() {
     .await;
 }
 
-/// The server takes the commit and its answer comes too late: unknown, never "not done"; the same bytes again are the
-/// same commit.
+/// If the server writes the commit but answers too late, the outcome is unknown, never "not done"; repeating the same
+/// bytes yields the same commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_does_not_come_is_unknown_and_the_same_bytes_settle_it() {
+async fn a_missing_answer_is_unknown_and_repeating_the_same_bytes_resolves_it() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let store = open(&config).await;

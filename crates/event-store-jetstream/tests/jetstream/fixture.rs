@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Fixtures of this crate's tests.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, Ne
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use serde_json::Value;
 
-/// Elections, and servers that come up, on a busy machine.
+/// Enough for elections and server starts on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For a server that stands alone, with its durability proved.
+/// The configuration for a single server, with proof of its durability.
 pub(crate) fn alone(server: &NatsServer) -> Config {
     let durability = Durability::SyncAlways {
         monitors: vec![server.monitor_url()],
@@ -22,15 +22,15 @@ pub(crate) fn alone(server: &NatsServer) -> Config {
     }
 }
 
-/// For a cluster, with its durability proved.
+/// The configuration for a cluster, with proof of its durability.
 pub(crate) fn cluster(cluster: &NatsCluster) -> Config {
     let monitors = cluster.monitor_urls();
     Config::new(cluster.urls(), "test", Durability::SyncAlways { monitors })
 }
 
-/// Makes the log where there is none, and opens it: servers that just came up may answer late.
+/// Creates the log if there is none, and opens it; retries while the servers start.
 pub(crate) async fn opened(config: &Config, new: &NewLog) -> Arc<JetStreamEventStore> {
-    eventually_some("the log is made", PATIENCE, || async {
+    eventually_some("the log is created", PATIENCE, || async {
         provision(config, new).await.ok()
     })
     .await;
@@ -41,19 +41,19 @@ pub(crate) async fn opened(config: &Config, new: &NewLog) -> Arc<JetStreamEventS
 pub(crate) async fn client(config: &Config) -> Client {
     async_nats::connect(config.connection.servers.clone())
         .await
-        .expect("a server takes the connection")
+        .expect("a server accepts the connection")
 }
 
-/// Asks the JetStream API as an operator would.
+/// Sends a request to the JetStream API, as an operator would.
 pub(crate) async fn ask(client: &Client, verb: &str, body: &str) -> Value {
     let answer = client
         .request(format!("$JS.API.{verb}"), body.to_owned().into())
         .await
         .expect("the API answers");
-    serde_json::from_slice(&answer.payload).expect("the API speaks JSON")
+    serde_json::from_slice(&answer.payload).expect("the API answers in JSON")
 }
 
-/// Makes room for another log: all names of streams are fixed.
+/// Deletes all streams, so that another log can be created: the names of the streams are fixed.
 pub(crate) async fn delete_all_partitions(config: &Config) {
     let client = client(config).await;
     let listed = ask(&client, "STREAM.NAMES", "").await;
@@ -64,7 +64,7 @@ pub(crate) async fn delete_all_partitions(config: &Config) {
     }
 }
 
-/// A commit of one event; `number` makes it and its message id its own.
+/// A commit with one event; `number` determines its payload and message id.
 pub(crate) fn commit(stream: &str, number: u64) -> NewCommit {
     let stream = StreamName::new(stream).expect("a name");
     let mut command = [0; 16];
@@ -73,7 +73,7 @@ pub(crate) fn commit(stream: &str, number: u64) -> NewCommit {
         message_id: message_id("test", &stream, &CommandId(command)),
         stream,
         events: vec![EventData {
-            event_type: "Told".into(),
+            event_type: "Tested".into(),
             version: 1,
             payload: number.to_be_bytes().to_vec().into(),
         }],

@@ -1,4 +1,4 @@
-//! Messages in the log's subjects that are no commit, from whoever has a writer's credential.
+//! Foreign messages in the log's subjects, from a client with a stolen writer's credential.
 
 use async_nats::HeaderMap;
 use citycode_event_store::copy::{compare, copy};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::fixture::{self, PATIENCE, commit};
 
-/// Publishes into a bucket as a thief would; the sequence.
+/// Publishes into a bucket as an attacker would; returns the sequence.
 async fn publish(client: &async_nats::Client, bucket: BucketId, headers: HeaderMap, payload: &[u8]) -> Sequence {
     let subject = format!("cc.ev.v1.{bucket}");
     let stored = client
@@ -33,14 +33,14 @@ fn expecting(revision: Revision) -> HeaderMap {
     headers
 }
 
-/// A fold that keeps the chain and what broke it, as followers do.
+/// A fold that tracks each bucket's chain and records foreign messages.
 #[derive(Default)]
-struct Keeps {
+struct ChainFold {
     ends: HashMap<BucketId, CommitHash>,
     foreign: Arc<parking_lot::Mutex<Vec<Position>>>,
 }
 
-impl Fold for Keeps {
+impl Fold for ChainFold {
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         if commit.foreign.is_some() {
             self.foreign.lock().push(commit.position);
@@ -73,7 +73,7 @@ fn appended(answer: Result<AppendOutcome, AppendError>) -> (Position, BucketTail
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
+async fn foreign_messages_are_marked_and_a_changed_commit_stops_the_follower() {
     let server = NatsServer::start().await;
     let config = fixture::alone(&server);
     let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
@@ -84,12 +84,12 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
     let (first, tail) = appended(store.append_at(commit("holder-1", 1), BucketTail::EMPTY).await);
     let (second, tail) = appended(store.append_at(commit("holder-1", 2), tail).await);
     let (genuine, _) = codec::encode(&commit("holder-1", 1), &CommitHash::NONE).unwrap();
-    let rules = store.clone();
-    let keeps = Keeps::default();
-    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
+    let followed = store.clone();
+    let mut fold = ChainFold::default();
+    let (known, progress) = (Arc::clone(&fold.foreign), Progress::new(&LogPosition::start(1)));
     let following = tokio::spawn({
-        let (mut fold, progress) = (keeps, progress.clone());
-        async move { follow(&*rules, &mut fold, &progress).await }
+        let progress = progress.clone();
+        async move { follow(&*followed, &mut fold, &progress).await }
     });
 
     let undecodable = publish(&client, bucket, HeaderMap::new(), b"no commit").await;
@@ -108,7 +108,10 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
         partition: bucket.partition,
         sequence,
     });
-    eventually("all are told", PATIENCE, || async { *known.lock() == all }).await;
+    eventually("all are recorded as foreign", PATIENCE, || async {
+        *known.lock() == all
+    })
+    .await;
     progress.wait_until_live().await.unwrap();
 
     let commits = store.read_bucket(bucket, Revision::EMPTY).await.unwrap();
@@ -125,7 +128,7 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
     progress.wait_for(last).await.unwrap();
     assert_eq!(known.lock().len(), all.len());
 
-    // It follows a commit that nobody wrote, by a writer who made sure where it stands: one before it was changed.
+    // Its previous hash belongs to no commit, although its expectation holds: an earlier commit must have been changed.
     let (broken, _) = codec::encode(&commit("holder-1", 6), &CommitHash([9; 32])).unwrap();
     let broken = publish(&client, bucket, expecting(tail.revision), &broken).await;
     let stopped = following.await.unwrap();
@@ -138,7 +141,7 @@ async fn foreign_messages_are_told_as_such_and_a_changed_commit_stops() {
     assert_eq!(position.sequence, broken);
 }
 
-/// What a thief needs no secret for: the genuine bytes again, each copy where the one before it is the last message.
+/// An attack that needs no secret: republished genuine bytes, each after the previous copy as the last message.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the_last_commit() {
     let server = NatsServer::start().await;
@@ -159,7 +162,7 @@ async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the
     };
     let first = publish(&client, bucket, expecting(tails[3].revision), &genuine(1)).await;
     let second = publish(&client, bucket, expecting(Revision::from_raw(first.0)), &genuine(2)).await;
-    // The server compares this one with another bucket's end.
+    // For this one the server checks the expectation against another bucket.
     let mut elsewhere = expecting(Revision::EMPTY);
     elsewhere.insert("Nats-Expected-Last-Subject-Sequence-Subject", "cc.ev.v1.00.0000");
     let third = publish(&client, bucket, elsewhere, &genuine(3)).await;
@@ -177,12 +180,12 @@ async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the
     let (_, tail) = appended(store.append_at(commit(declaration.as_str(), 5), tail).await);
     let (last, _) = appended(store.append_at(commit("holder-1", 6), tail).await);
 
-    let keeps = Keeps::default();
-    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
-    let (rules, mut fold) = (store.clone(), keeps);
+    let mut fold = ChainFold::default();
+    let (known, progress) = (Arc::clone(&fold.foreign), Progress::new(&LogPosition::start(1)));
+    let followed = store.clone();
     let _following = tokio::spawn({
         let progress = progress.clone();
-        async move { follow(&*rules, &mut fold, &progress).await }
+        async move { follow(&*followed, &mut fold, &progress).await }
     });
     progress.wait_for(last).await.unwrap();
     let sequences: Vec<_> = known.lock().iter().map(|position| position.sequence).collect();
@@ -190,7 +193,7 @@ async fn copies_that_follow_each_other_are_foreign_and_a_declaration_follows_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heartbeats_go_on_after_a_foreign_message_among_them() {
+async fn heartbeats_continue_after_a_foreign_message_in_their_bucket() {
     let server = NatsServer::start().await;
     let config = fixture::alone(&server);
     let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
@@ -202,7 +205,7 @@ async fn heartbeats_go_on_after_a_foreign_message_among_them() {
     let (_, tail) = appended(store.append_at(heartbeat(BucketTail::EMPTY), BucketTail::EMPTY).await);
     let (genuine, _) = codec::encode(&heartbeat(BucketTail::EMPTY), &CommitHash::NONE).unwrap();
     let (_, tail) = appended(store.append_at(heartbeat(tail), tail).await);
-    // The same twice: each heartbeat after one is a message of its own.
+    // The same foreign message occurs twice; the heartbeats after each must not be duplicates.
     let (mut positions, mut ends) = (Vec::new(), tail.revision);
     for payload in [&b"no commit"[..], &genuine, b"no commit"] {
         let last = publish(&client, bucket, expecting(ends), payload).await;
@@ -213,22 +216,22 @@ async fn heartbeats_go_on_after_a_foreign_message_among_them() {
         ends = Revision::from_raw(position.sequence.0);
         positions.push(position);
     }
-    // Who did not hear of the last one is refused, and nothing else.
+    // A writer that has not seen the last message is merely refused.
     let late = store.append_at(heartbeat(tail), tail).await;
     assert!(
         matches!(late, Ok(AppendOutcome::WrongExpectedVersion { .. })),
         "{late:?}"
     );
 
-    let keeps = Keeps::default();
-    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
-    let (followed, mut fold) = (Arc::clone(&store), keeps);
+    let mut fold = ChainFold::default();
+    let (known, progress) = (Arc::clone(&fold.foreign), Progress::new(&LogPosition::start(1)));
+    let followed = Arc::clone(&store);
     let _following = tokio::spawn({
         let progress = progress.clone();
         async move { follow(&*followed, &mut fold, &progress).await }
     });
     progress.wait_for(positions[2]).await.unwrap();
-    assert_eq!(*known.lock(), [], "nothing is foreign there");
+    assert_eq!(*known.lock(), [], "no message is foreign there");
     for position in positions {
         let heartbeat = store.read_at(position).await.unwrap().unwrap();
         assert_eq!(resolve_chain_break(&*store, &heartbeat).await, Ok(None));
@@ -241,13 +244,13 @@ async fn heartbeats_go_on_after_a_foreign_message_among_them() {
     let store: Arc<dyn EventStore> = store;
     let reached = copy(&store, &copied, |_| {}).await.unwrap();
     compare(&*store, &*copied, &reached).await.unwrap();
-    // A copy has what was appended as it was.
+    // The copy contains the appended heartbeats unchanged.
     assert_eq!(copied.read_bucket(bucket, Revision::EMPTY).await.unwrap().len(), 5);
 }
 
-/// A blind publish into a bucket in which nothing stands, with an expectation that holds and a hash of nothing.
+/// A forged commit in an empty bucket, whose expectation holds but whose previous hash belongs to no commit.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_message_that_follows_a_hash_is_foreign_and_a_part_of_a_bucket_has_no_copies() {
+async fn a_first_message_with_a_previous_hash_is_foreign_and_partial_reads_skip_copies() {
     let server = NatsServer::start().await;
     let config = fixture::alone(&server);
     let new = NewLog::new(LogId([7; 16]), Layout::new(1, 64).unwrap());
@@ -256,9 +259,9 @@ async fn a_first_message_that_follows_a_hash_is_foreign_and_a_part_of_a_bucket_h
     let bucket = store.layout().bucket_of(&StreamName::new("holder-1").unwrap());
     let (forged, _) = codec::encode(&commit("holder-1", 1), &CommitHash([9; 32])).unwrap();
     let forged = publish(&client, bucket, expecting(Revision::EMPTY), &forged).await;
-    let keeps = Keeps::default();
-    let (known, progress) = (Arc::clone(&keeps.foreign), Progress::new(&LogPosition::start(1)));
-    let (followed, mut fold) = (Arc::clone(&store), keeps);
+    let mut fold = ChainFold::default();
+    let (known, progress) = (Arc::clone(&fold.foreign), Progress::new(&LogPosition::start(1)));
+    let followed = Arc::clone(&store);
     let _following = tokio::spawn({
         let progress = progress.clone();
         async move { follow(&*followed, &mut fold, &progress).await }
@@ -274,7 +277,7 @@ async fn a_first_message_that_follows_a_hash_is_foreign_and_a_part_of_a_bucket_h
     publish(&client, bucket, expecting(first.revision), &copied).await;
     let end = store.bucket_tail(bucket).await.unwrap();
     let (third, _) = appended(store.append_at(commit(declaration.as_str(), 3), end).await);
-    // The copy stands first in that part.
+    // The copy is the first message in that part of the bucket.
     let part = store.read_bucket(bucket, first.revision).await.unwrap();
     assert_eq!(part.iter().map(|it| it.position).collect::<Vec<_>>(), [third]);
     progress.wait_for(third).await.unwrap();

@@ -1,5 +1,5 @@
-//! A reader proves what it knows by a number that comes back through the log: on an idle log by heartbeats, under
-//! load by ordinary commits; never past a majority that is gone, and by itself once it is back.
+//! A reader proves its freshness by a nonce that returns through the log: in heartbeats if the log is idle, in ordinary
+//! commits under load. Without a majority of the servers there is no proof, and afterwards proofs resume automatically.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,28 +26,28 @@ async fn open_at(config: &Config, minimum_reader: ReaderVersion) -> Arc<JetStrea
     store
 }
 
-/// A proof, by asking until one comes: a question on its way to a writer that does not listen yet is lost.
+/// Sends probes until one is proved: a probe that is sent before a writer has subscribed is lost.
 async fn prove(reader: &JetStreamEventStore) -> LogPosition {
-    eventually_some("a proof comes", PATIENCE, || async {
+    eventually_some("a proof arrives", PATIENCE, || async {
         let proof = tokio::time::timeout(Duration::from_secs(2), reader.proved_heads()).await;
         proof.ok().and_then(Result::ok)
     })
     .await
 }
 
-/// As a verifier does: a question each half second, whether or not those before were answered.
-async fn prove_by_overlapping_questions(reader: &JetStreamEventStore) {
-    let mut questions = futures::stream::FuturesUnordered::new();
+/// Sends a probe each half second like a verifier, even while earlier ones are in flight.
+async fn prove_by_overlapping_probes(reader: &JetStreamEventStore) {
+    let mut probes = futures::stream::FuturesUnordered::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let proving = async {
         loop {
             tokio::select! {
-                _ = tick.tick() => questions.push(reader.proved_heads()),
-                Some(Ok(_)) = futures::StreamExt::next(&mut questions) => return,
+                _ = tick.tick() => probes.push(reader.proved_heads()),
+                Some(Ok(_)) = futures::StreamExt::next(&mut probes) => return,
             }
         }
     };
-    tokio::time::timeout(PATIENCE, proving).await.expect("a proof comes");
+    tokio::time::timeout(PATIENCE, proving).await.expect("a proof arrives");
 }
 
 fn answer(store: &Arc<JetStreamEventStore>, heartbeat_every: Duration) {
@@ -83,10 +83,10 @@ async fn heartbeats(store: &JetStreamEventStore) -> usize {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long it took bounds how much may be written"
+    reason = "the elapsed time limits the number of heartbeats"
 )]
 #[tokio::test(flavor = "multi_thread")]
-async fn many_readers_of_an_idle_log_get_their_proof_from_few_heartbeats() {
+async fn few_heartbeats_prove_the_freshness_of_many_readers_of_an_idle_log() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let (first, second) = (open(&config).await, open(&config).await);
@@ -99,7 +99,7 @@ async fn many_readers_of_an_idle_log_get_their_proof_from_few_heartbeats() {
     for _ in 0..6 {
         readers.push(open(&config).await);
     }
-    let asked = readers.iter().map(|reader| async move {
+    let proving = readers.iter().map(|reader| async move {
         let mut last = None;
         for _ in 0..3 {
             let proof = prove(reader).await;
@@ -108,11 +108,11 @@ async fn many_readers_of_an_idle_log_get_their_proof_from_few_heartbeats() {
         }
         last
     });
-    let proofs = futures::future::join_all(asked).await;
+    let proofs = futures::future::join_all(proving).await;
     assert_eq!(proofs.len(), 6);
     let written = heartbeats(&first).await;
-    assert!(written >= 4, "each of four partitions has one at least: {written}");
-    // Eighteen proofs, one for each would be 72. Each of two writers writes one a second in each partition at most.
+    assert!(written >= 4, "each of four partitions has at least one: {written}");
+    // Separate heartbeats for 18 proofs would be 72. Each of two writers writes at most one a second in each partition.
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(
         written <= 2 * 4 * (seconds + 1),
@@ -124,7 +124,7 @@ async fn many_readers_of_an_idle_log_get_their_proof_from_few_heartbeats() {
 async fn a_busy_partition_needs_no_heartbeat() {
     let server = NatsServer::start().await;
     let store = open(&alone(&server)).await;
-    // So patient that only ordinary commits can answer.
+    // With this patience only ordinary commits can answer.
     let writer = Arc::clone(&store);
     tokio::spawn(async move {
         let answers = ProbeAnswers {
@@ -154,7 +154,7 @@ async fn append_after_all(store: &JetStreamEventStore, number: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_proof_comes_from_a_leader_without_a_majority_and_it_heals_by_itself() {
+async fn a_leader_without_a_majority_proves_nothing_and_proofs_resume_afterwards() {
     let servers = NatsCluster::start().await;
     let config = cluster(&servers);
     let (writer, reader) = (open(&config).await, open(&config).await);
@@ -163,7 +163,7 @@ async fn no_proof_comes_from_a_leader_without_a_majority_and_it_heals_by_itself(
     for frozen in 1..3 {
         servers.servers()[frozen].sigstop().await;
     }
-    // One server is left, which may still think that it leads; three times the heartbeats' interval pass, and more.
+    // The remaining server may still consider itself the leader. The wait is much longer than the heartbeat interval.
     let proof = tokio::time::timeout(Duration::from_secs(3), reader.proved_heads()).await;
     assert!(proof.is_err(), "a minority proved {proof:?}");
     for frozen in 1..3 {
@@ -172,9 +172,9 @@ async fn no_proof_comes_from_a_leader_without_a_majority_and_it_heals_by_itself(
     prove(&reader).await;
 }
 
-/// A stream that takes no appends stands for a partition that has lost its leader: nothing comes back through it.
+/// A stream that refuses appends simulates a partition without a leader: no nonce returns through it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_in_which_nothing_can_be_written_holds_up_the_proof_of_no_other() {
+async fn a_partition_that_accepts_no_appends_delays_the_proof_of_no_other() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let (writer, reader) = (open(&config).await, open(&config).await);
@@ -188,22 +188,26 @@ async fn a_partition_in_which_nothing_can_be_written_holds_up_the_proof_of_no_ot
     settings["max_msg_size"] = 1.into();
     let updated = crate::fixture::ask(&client, &format!("STREAM.UPDATE.{stream}"), &settings.to_string()).await;
     assert!(updated["error"].is_null(), "{updated}");
-    // What was asked for before this may be on its way back.
-    eventually_some("all others are proved, and it is not", PATIENCE, || async {
-        let (proved, mut heads) = tokio::sync::mpsc::unbounded_channel();
-        let asked = tokio::time::timeout(Duration::from_secs(2), reader.prove_heads(proved)).await;
-        let mut told = std::collections::BTreeSet::new();
-        while let Ok(head) = heads.try_recv() {
-            told.insert(head.partition);
-        }
-        let others = (0..4).map(Partition).filter(|partition| *partition != silent);
-        (asked.is_err() && told == others.collect()).then_some(())
-    })
+    // An answer from before the change may still be in flight.
+    eventually_some(
+        "all other partitions are proved, and this one is not",
+        PATIENCE,
+        || async {
+            let (proved, mut heads) = tokio::sync::mpsc::unbounded_channel();
+            let proving = tokio::time::timeout(Duration::from_secs(2), reader.prove_heads(proved)).await;
+            let mut partitions = std::collections::BTreeSet::new();
+            while let Ok(head) = heads.try_recv() {
+                partitions.insert(head.partition);
+            }
+            let others = (0..4).map(Partition).filter(|partition| *partition != silent);
+            (proving.is_err() && partitions == others.collect()).then_some(())
+        },
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_writer_there_is_no_proof_and_garbage_is_no_number() {
+async fn without_a_writer_there_is_no_proof_and_invalid_probes_are_ignored() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let reader = open(&config).await;
@@ -234,7 +238,7 @@ async fn without_a_writer_there_is_no_proof_and_garbage_is_no_number() {
             );
         }
     }
-    let heard = async {
+    let received = async {
         loop {
             let list = futures::StreamExt::next(&mut lists).await.unwrap().payload;
             if list.len() % 16 == 0 && !list.is_empty() {
@@ -242,13 +246,13 @@ async fn without_a_writer_there_is_no_proof_and_garbage_is_no_number() {
             }
         }
     };
-    let list = tokio::time::timeout(PATIENCE, heard)
+    let list = tokio::time::timeout(PATIENCE, received)
         .await
         .expect("a list is published");
-    assert_eq!(list.len(), 16, "one reader asked: {list:?}");
+    assert_eq!(list.len(), 16, "one reader sent probes: {list:?}");
 }
 
-/// The headers of a partition's messages, one text each.
+/// The headers of each of a partition's messages as text.
 async fn headers(client: &async_nats::Client, partition: u16) -> Vec<String> {
     let mut all = Vec::new();
     for sequence in 1.. {
@@ -264,7 +268,7 @@ async fn headers(client: &async_nats::Client, partition: u16) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_commit_carries_does_not_grow_with_the_readers() {
+async fn the_headers_of_a_commit_do_not_grow_with_the_number_of_readers() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let writer = open(&config).await;
@@ -289,10 +293,10 @@ async fn what_a_commit_carries_does_not_grow_with_the_readers() {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long proofs take is shown, and nothing is asserted of it"
+    reason = "the duration of proofs is printed, not asserted"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heavy_two_hundred_readers_and_a_flood_by_another_role_keep_nobody_from_a_proof() {
+async fn heavy_two_hundred_readers_and_a_flood_by_another_role_prevent_no_proof() {
     let server = NatsServer::start().await;
     let config = Config {
         role: "verifier",
@@ -308,11 +312,11 @@ async fn heavy_two_hundred_readers_and_a_flood_by_another_role_keep_nobody_from_
     }
     let round = async || {
         let began = std::time::Instant::now();
-        let asked = readers.iter().map(|reader| async move {
-            prove_by_overlapping_questions(reader).await;
+        let proving = readers.iter().map(|reader| async move {
+            prove_by_overlapping_probes(reader).await;
             began.elapsed()
         });
-        futures::future::join_all(asked)
+        futures::future::join_all(proving)
             .await
             .into_iter()
             .max()
@@ -328,9 +332,9 @@ async fn heavy_two_hundred_readers_and_a_flood_by_another_role_keep_nobody_from_
             for number in 0.. {
                 tick.tick().await;
                 let reader = (thief << 32) + number;
-                let question = [&reader.to_be_bytes()[..], &[0; 8], &reader.to_be_bytes()].concat();
+                let probe = [&reader.to_be_bytes()[..], &[0; 8], &reader.to_be_bytes()].concat();
                 for (subject, bytes) in [
-                    ("cc.echo.v2.archive.THIEF", question),
+                    ("cc.echo.v2.archive.THIEF", probe),
                     ("cc.echo.v1", format!("t{thief}x{number}.1").into_bytes()),
                 ] {
                     client.publish(subject, bytes.into()).await.unwrap();
@@ -340,14 +344,14 @@ async fn heavy_two_hundred_readers_and_a_flood_by_another_role_keep_nobody_from_
     }
     let flooded = [round().await, round().await, round().await];
     assert!(!flood.is_empty());
-    eprintln!("200 readers, the last one's proof: {quiet:?} in quiet, {flooded:?} while 400 connections flood");
+    eprintln!("200 readers, last proof after {quiet:?} normally, {flooded:?} during a flood by 400 connections");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of_this_one() {
+async fn readers_and_writers_of_the_previous_release_prove_freshness_with_those_of_this_one() {
     let server = NatsServer::start().await;
     let config = alone(&server);
-    // A reader before, with a writer of this release: its number comes back in a commit.
+    // A reader of the previous release with a writer of this one: its nonce returns in a commit.
     let writer = open_at(&config, ReaderVersion(1)).await;
     let answering = Arc::clone(&writer);
     let answers = ProbeAnswers {
@@ -357,30 +361,31 @@ async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of
     };
     let answering = tokio::spawn(async move { answering.answer_probes(answers).await });
     let client = crate::fixture::client(&config).await;
-    eventually_some("each partition carries an old reader's number", PATIENCE, || async {
+    eventually_some("each partition carries the old reader's nonce", PATIENCE, || async {
         client.publish("cc.echo.v1", "beforehand12.1".into()).await.unwrap();
         for partition in 0..4 {
-            let told = headers(&client, partition).await;
-            told.iter()
+            let carried = headers(&client, partition).await;
+            carried
+                .iter()
                 .find(|headers| headers.contains("\r\nCC-Echo: beforehand12.1"))?;
         }
         Some(())
     })
     .await;
-    // A writer before, alone, with a reader of this release: it puts the numbers that it hears into commits.
+    // A single writer of the previous release with a reader of this one: it copies version 1 nonces into commits.
     answering.abort();
-    let mut numbers = client.subscribe("cc.echo.v1").await.unwrap();
+    let mut nonces = client.subscribe("cc.echo.v1").await.unwrap();
     let publisher = client.clone();
     let old = tokio::spawn(async move {
-        while let Some(number) = futures::StreamExt::next(&mut numbers).await {
+        while let Some(nonce) = futures::StreamExt::next(&mut nonces).await {
             for partition in (0..4).map(Partition) {
                 let bucket = writer.layout().heartbeat_bucket(partition);
                 let tail = writer.bucket_tail(bucket).await.unwrap();
                 let commit = citycode_event_store::heartbeat::commit(partition, &tail, 1);
                 let (bytes, _) = citycode_event_store::codec::encode(&commit, &tail.hash).unwrap();
                 let mut headers = async_nats::HeaderMap::new();
-                headers.insert("CC-Echo", std::str::from_utf8(&number.payload).unwrap());
-                // What every release sends, and what tells a writer's message from a foreign one.
+                headers.insert("CC-Echo", std::str::from_utf8(&nonce.payload).unwrap());
+                // Every release sends this header; a message without it is foreign.
                 let expected = tail.revision.to_raw().to_string();
                 headers.insert("Nats-Expected-Last-Subject-Sequence", expected);
                 let subject = format!("cc.ev.v1.{bucket}");
@@ -392,7 +397,7 @@ async fn readers_and_writers_of_the_release_before_prove_freshness_with_those_of
     let reader = open(&config).await;
     prove(&reader).await;
     old.abort();
-    // Once nobody of the release before may read the log, its numbers are no longer answered.
+    // Once programs of the previous release may not read the log, version 1 nonces are no longer answered.
     let writer = open(&config).await;
     writer.raise_minimum_reader(ReaderVersion::CURRENT).await.unwrap();
     answer(&writer, Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Group commit: a crowd at one partition goes in atomic batches, and each of it hears its own answer.
+//! Group commit: concurrent appends to one partition are published in atomic batches, and each gets its own answer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use futures::future::join_all;
 use crate::faults::progress;
 use crate::fixture::{PATIENCE, alone, ask, client, cluster, commit, opened};
 
-/// More than go by themselves, and some batches of them.
+/// Concurrent appends: more than are published singly, and enough for several batches.
 const CROWD: u64 = 400;
-/// Between two commits of one of a crowd.
-const BETWEEN_TURNS: Duration = Duration::from_millis(250);
+/// Pause between two commits of one writer.
+const PAUSE: Duration = Duration::from_millis(250);
 
 async fn open(config: &Config) -> Arc<JetStreamEventStore> {
     let new = NewLog::new(LogId([4; 16]), Layout::new(1, 4096).unwrap());
     opened(config, &new).await
 }
 
-/// Commits to as many buckets, in the order of `number`.
+/// `count` commits to different buckets.
 fn crowd(layout: Layout, count: u64) -> Vec<NewCommit> {
     let mut used = BTreeSet::<BucketId>::new();
     let fresh = |number: &u64| {
@@ -40,7 +40,7 @@ fn crowd(layout: Layout, count: u64) -> Vec<NewCommit> {
         .collect()
 }
 
-/// How many messages of the only partition were written by batches.
+/// The number of messages of the only partition that were written by batches.
 async fn in_batches(config: &Config, head: Sequence) -> usize {
     let client = client(config).await;
     let mut grouped = 0;
@@ -53,16 +53,16 @@ async fn in_batches(config: &Config, head: Sequence) -> usize {
     grouped
 }
 
-async fn everyone_hears_its_own_answer(config: &Config) {
+async fn check_answers_of_a_crowd(config: &Config) {
     let store = open(config).await;
     let mut commits = crowd(store.layout(), CROWD);
-    // Somebody wrote to the first bucket already, and the second's and third's commits are there.
-    let intruder = commit(&String::from(commits[0].stream.as_str()), u64::MAX);
-    for before in [intruder, commits[1].clone(), commits[2].clone()] {
+    // The first bucket has another commit, and the second's and third's commits are already written.
+    let other = commit(&String::from(commits[0].stream.as_str()), u64::MAX);
+    for before in [other, commits[1].clone(), commits[2].clone()] {
         let outcome = store.append_at(before, BucketTail::EMPTY).await.unwrap();
         assert!(matches!(outcome, AppendOutcome::Appended { duplicate: false, .. }));
     }
-    // The third's message id with another request.
+    // The third has the same message id but another request digest.
     commits[2].request_digest = RequestDigest([7; 32]);
     let appends = commits
         .iter()
@@ -89,7 +89,7 @@ async fn everyone_hears_its_own_answer(config: &Config) {
         "{:?}",
         answers[2]
     );
-    let mut places = BTreeSet::new();
+    let mut sequences = BTreeSet::new();
     for (commit, answer) in commits.iter().zip(&answers).skip(3) {
         let Ok(AppendOutcome::Appended {
             position,
@@ -100,7 +100,7 @@ async fn everyone_hears_its_own_answer(config: &Config) {
         else {
             panic!("{answer:?}");
         };
-        assert!(places.insert(position.sequence), "a place was given twice");
+        assert!(sequences.insert(position.sequence), "a sequence was assigned twice");
         let stored = store.read_at(*position).await.unwrap().unwrap();
         assert_eq!((stored.commit.message_id, stored.hash), (commit.message_id, *hash));
     }
@@ -109,24 +109,24 @@ async fn everyone_hears_its_own_answer(config: &Config) {
     let grouped = in_batches(config, head).await;
     assert!(
         grouped * 2 > usize::try_from(CROWD).unwrap(),
-        "only {grouped} of {head} came in batches"
+        "only {grouped} of {head} were written by batches"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_of_a_crowd_hears_its_own_answer_on_one_server() {
+async fn each_of_many_appends_gets_its_own_answer_on_one_server() {
     let server = NatsServer::start().await;
-    everyone_hears_its_own_answer(&alone(&server)).await;
+    check_answers_of_a_crowd(&alone(&server)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_of_a_crowd_hears_its_own_answer_on_three_servers() {
+async fn each_of_many_appends_gets_its_own_answer_on_three_servers() {
     let servers = NatsCluster::start().await;
-    everyone_hears_its_own_answer(&cluster(&servers)).await;
+    check_answers_of_a_crowd(&cluster(&servers)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_stops_waiting_takes_nothing_from_the_others() {
+async fn a_cancelled_append_does_not_affect_the_others() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let store = open(&config).await;
@@ -148,7 +148,7 @@ async fn who_stops_waiting_takes_nothing_from_the_others() {
             Err(error) => assert!(error.is_cancelled() && number % 3 == 0, "{error}"),
         }
     }
-    // And the partition takes what comes later, from one and from a crowd.
+    // The partition still accepts many concurrent appends.
     let later = crowd(store.layout(), 2 * CROWD);
     let appends = later
         .into_iter()
@@ -162,9 +162,9 @@ async fn who_stops_waiting_takes_nothing_from_the_others() {
     }
 }
 
-/// Appends a commit to each of the buckets, all buckets at once, and again until it is told to stop; repeats the same
-/// bytes until each is answered.
-async fn a_crowd_writes(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>) -> Vec<(MessageId, Sequence)> {
+/// Repeatedly appends a commit to each of many buckets concurrently until `stop` is set; repeats the same bytes until
+/// each append is answered.
+async fn write_concurrently(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>) -> Vec<(MessageId, Sequence)> {
     let writers = crowd(store.layout(), CROWD)
         .into_iter()
         .enumerate()
@@ -172,13 +172,13 @@ async fn a_crowd_writes(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>
             let (store, stop) = (Arc::clone(store), Arc::clone(stop));
             tokio::spawn(async move {
                 let (mut tail, mut acknowledged) = (BucketTail::EMPTY, Vec::new());
-                let mut pace = tokio::time::interval(BETWEEN_TURNS);
-                for turn in 0.. {
+                let mut pace = tokio::time::interval(PAUSE);
+                for round in 0.. {
                     pace.tick().await;
                     if stop.load(Ordering::SeqCst) {
                         break;
                     }
-                    let next = commit(first.stream.as_str(), 1_000_000 * (turn + 1) + number as u64);
+                    let next = commit(first.stream.as_str(), 1_000_000 * (round + 1) + number as u64);
                     let answer = eventually_some("an append is answered", PATIENCE, || async {
                         store
                             .append_at(next.clone(), tail)
@@ -193,7 +193,7 @@ async fn a_crowd_writes(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>
                         ..
                     } = answer.await
                     else {
-                        panic!("nobody else writes to this bucket");
+                        panic!("this bucket has no other writer");
                     };
                     tail = BucketTail { revision, hash };
                     acknowledged.push((next.message_id, position.sequence));
@@ -209,9 +209,9 @@ async fn a_crowd_writes(store: &Arc<JetStreamEventStore>, stop: &Arc<AtomicBool>
     all
 }
 
-/// Every acknowledged commit stands where it was said to, and nothing else.
+/// Checks that the log contains exactly the acknowledged commits, each at its acknowledged sequence.
 async fn compare(store: &JetStreamEventStore, mut acknowledged: Vec<(MessageId, Sequence)>) {
-    let mut there = Vec::new();
+    let mut recorded = Vec::new();
     let head = store.head(Partition(0)).await.unwrap();
     for sequence in (1..=head.0).map(Sequence) {
         let position = Position {
@@ -219,21 +219,21 @@ async fn compare(store: &JetStreamEventStore, mut acknowledged: Vec<(MessageId, 
             sequence,
         };
         let stored = store.read_at(position).await.unwrap().expect("no gap");
-        there.push((stored.commit.message_id, sequence));
+        recorded.push((stored.commit.message_id, sequence));
     }
     acknowledged.sort();
-    there.sort();
-    assert_eq!(there, acknowledged);
+    recorded.sort();
+    assert_eq!(recorded, acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_under_batches_has_every_acknowledged_commit_once() {
+async fn a_server_killed_during_batches_has_every_acknowledged_commit_once() {
     let mut server = NatsServer::start().await;
     let config = alone(&server);
     let store = open(&config).await;
-    let (written, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
-    let told = Arc::clone(&stop);
-    let crowd = tokio::spawn(async move { a_crowd_writes(&written, &told).await });
+    let (writing, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
+    let stop_writing = Arc::clone(&stop);
+    let crowd = tokio::spawn(async move { write_concurrently(&writing, &stop_writing).await });
     for _ in 0..2 {
         progress(&config, 300).await;
         server.kill9().await;
@@ -245,13 +245,13 @@ async fn a_server_killed_under_batches_has_every_acknowledged_commit_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_killed_under_batches_leaves_every_acknowledged_commit_once() {
+async fn a_leader_killed_during_batches_leaves_every_acknowledged_commit_once() {
     let mut servers = NatsCluster::start().await;
     let config = cluster(&servers);
     let store = open(&config).await;
-    let (written, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
-    let told = Arc::clone(&stop);
-    let crowd = tokio::spawn(async move { a_crowd_writes(&written, &told).await });
+    let (writing, stop) = (Arc::clone(&store), Arc::<AtomicBool>::default());
+    let stop_writing = Arc::clone(&stop);
+    let crowd = tokio::spawn(async move { write_concurrently(&writing, &stop_writing).await });
     progress(&config, 200).await;
     let info = ask(&client(&config).await, "STREAM.INFO.CC_EV_00", "").await;
     let leader = info["cluster"]["leader"].as_str().unwrap();

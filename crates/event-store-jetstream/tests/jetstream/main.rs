@@ -1,5 +1,4 @@
-//! The engine against real servers, one alone and three together: the contract, what it refuses, and what faults
-//! leave.
+//! Tests of the engine on real servers, a single one and a cluster of three: conformance, refusals and faults.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod conformance;

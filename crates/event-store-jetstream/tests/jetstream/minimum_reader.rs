@@ -1,4 +1,4 @@
-//! The reader version that a log demands is raised by one client and noticed by the others without a restart.
+//! When one client raises a log's minimum reader version, the others notice without a restart.
 
 use citycode_event_store::{BucketTail, EventStore as _, Layout, LogId, RaiseError, ReaderVersion};
 use citycode_event_store_jetstream::{JetStreamEventStore, NewLog, OpenError, provision};
@@ -15,15 +15,15 @@ fn old_log() -> NewLog {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_raise_is_noticed_by_who_is_open_and_keeps_everything_else_of_the_streams() {
+async fn open_clients_notice_a_raise_and_the_streams_are_otherwise_unchanged() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     provision(&config, &old_log()).await.unwrap();
     let writer = JetStreamEventStore::open(&config).await.unwrap();
     let operator = JetStreamEventStore::open(&config).await.unwrap();
     assert_eq!(writer.minimum_reader(), ReaderVersion::FIRST);
-    let asking = client(&config).await;
-    let before = ask(&asking, "STREAM.INFO.CC_EV_01", "").await;
+    let client = client(&config).await;
+    let before = ask(&client, "STREAM.INFO.CC_EV_01", "").await;
 
     let raised = operator.raise_minimum_reader(ReaderVersion::CURRENT).await;
     assert_eq!(raised, Ok(ReaderVersion::CURRENT));
@@ -38,28 +38,28 @@ async fn a_raise_is_noticed_by_who_is_open_and_keeps_everything_else_of_the_stre
 
     let mut expected = before["config"].clone();
     expected["metadata"]["citycode.minimum_reader"] = json!("2");
-    let after = ask(&asking, "STREAM.INFO.CC_EV_01", "").await;
+    let after = ask(&client, "STREAM.INFO.CC_EV_01", "").await;
     assert_eq!(after["config"], expected);
     let again = provision(&config, &NewLog::new(LogId([9; 16]), old_log().layout)).await;
     assert_eq!(again.unwrap(), LogId([1; 16]), "it is the same log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_raise_that_was_cut_short_counts_for_nothing_and_is_finished_by_asking_again() {
+async fn an_interrupted_raise_has_no_effect_and_a_repeated_one_completes_it() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     provision(&config, &old_log()).await.unwrap();
-    let asking = client(&config).await;
-    let mut half = ask(&asking, "STREAM.INFO.CC_EV_01", "").await["config"].clone();
+    let client = client(&config).await;
+    let mut half = ask(&client, "STREAM.INFO.CC_EV_01", "").await["config"].clone();
     half["metadata"]["citycode.minimum_reader"] = json!("2");
-    let answer = ask(&asking, "STREAM.UPDATE.CC_EV_01", &half.to_string()).await;
+    let answer = ask(&client, "STREAM.UPDATE.CC_EV_01", &half.to_string()).await;
     assert!(answer.get("error").is_none(), "{answer}");
 
     let store = JetStreamEventStore::open(&config).await.unwrap();
     assert_eq!(
         store.minimum_reader(),
         ReaderVersion::FIRST,
-        "partition 0 speaks for all"
+        "the version of partition 0 counts"
     );
     let raised = store.raise_minimum_reader(ReaderVersion::CURRENT).await;
     assert_eq!(raised, Ok(ReaderVersion::CURRENT));
@@ -68,16 +68,16 @@ async fn a_raise_that_was_cut_short_counts_for_nothing_and_is_finished_by_asking
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_a_later_release_raised_is_refused_by_name_and_stops_who_is_open() {
+async fn a_log_raised_by_a_later_release_is_refused_and_stops_open_clients() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     provision(&config, &old_log()).await.unwrap();
     let open = JetStreamEventStore::open(&config).await.unwrap();
-    let asking = client(&config).await;
+    let client = client(&config).await;
     for stream in ["CC_EV_00", "CC_EV_01"] {
-        let mut later = ask(&asking, &format!("STREAM.INFO.{stream}"), "").await["config"].clone();
+        let mut later = ask(&client, &format!("STREAM.INFO.{stream}"), "").await["config"].clone();
         later["metadata"]["citycode.minimum_reader"] = json!("3");
-        let answer = ask(&asking, &format!("STREAM.UPDATE.{stream}"), &later.to_string()).await;
+        let answer = ask(&client, &format!("STREAM.UPDATE.{stream}"), &later.to_string()).await;
         assert!(answer.get("error").is_none(), "{answer}");
     }
     let refused = JetStreamEventStore::open(&config).await.err().expect("it is refused");

@@ -1,4 +1,4 @@
-//! What is not the log that was known, or would lose commits, is refused by name.
+//! A log that is not the expected one, or that could lose commits, is refused with an error that names the reason.
 
 use citycode_event_store::{BucketTail, EventStore as _, Layout, LogId, LogPosition, Partition, Sequence};
 use citycode_event_store_jetstream::{
@@ -18,7 +18,7 @@ async fn refused(config: &Config) -> OpenError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_not_there_or_is_another_is_refused() {
+async fn a_missing_log_and_another_log_are_refused() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     assert!(matches!(refused(&config).await, OpenError::NoLog));
@@ -26,7 +26,7 @@ async fn a_log_that_is_not_there_or_is_another_is_refused() {
     assert_eq!(
         provision(&config, &new_log(1)).await.unwrap(),
         LogId([1; 16]),
-        "again changes nothing"
+        "a repeated call changes nothing"
     );
     let other = Config {
         expected_log_id: Some(LogId([2; 16])),
@@ -36,7 +36,7 @@ async fn a_log_that_is_not_there_or_is_another_is_refused() {
     let layout = Layout::new(4, 64).unwrap();
     assert!(
         provision(&config, &NewLog { layout, ..new_log(1) }).await.is_err(),
-        "a layout is for ever"
+        "the layout never changes"
     );
 
     let client = client(&config).await;
@@ -49,7 +49,7 @@ async fn a_log_that_is_not_there_or_is_another_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_from_which_commits_can_vanish_is_refused_by_the_name_of_the_setting() {
+async fn a_stream_that_could_lose_commits_is_refused_with_the_name_of_the_setting() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     provision(&config, &new_log(1)).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_stream_from_which_commits_can_vanish_is_refused_by_the_name_of_the_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_acknowledges_before_it_flushes_is_refused_unless_allowed_by_name() {
+async fn a_server_that_acknowledges_before_it_flushes_is_refused_unless_explicitly_allowed() {
     let server = NatsServer::start_with(NatsSync::EveryTwoMinutes).await;
     let proved = alone(&server);
     let unproven = Config {
@@ -96,7 +96,7 @@ async fn a_server_that_acknowledges_before_it_flushes_is_refused_unless_allowed_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_went_back_is_refused_and_a_client_of_it_stops() {
+async fn a_log_that_was_rolled_back_is_refused_and_its_clients_stop() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     provision(&config, &new_log(1)).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_log_that_went_back_is_refused_and_a_client_of_it_stops() {
     store.append_at(commit("holder-1", 1), BucketTail::EMPTY).await.unwrap();
     let seen = store.heads().await.unwrap();
 
-    // Restored from before: the same identity, fewer commits.
+    // A restore of an older copy has the same identity but fewer commits.
     fixture::delete_all_partitions(&config).await;
     provision(&config, &new_log(1)).await.unwrap();
     let behind = Config {
@@ -115,7 +115,10 @@ async fn a_log_that_went_back_is_refused_and_a_client_of_it_stops() {
     let error = opened.err().expect("it is refused");
     assert!(error.to_string().contains("seen"), "{error}");
     assert!(read.is_err(), "{read:?}");
-    assert!(store.stopped().is_some(), "a client that knew more stops for good");
+    assert!(
+        store.stopped().is_some(),
+        "a client that has seen more stops permanently"
+    );
     let later = store.append_at(commit("holder-1", 2), BucketTail::EMPTY).await;
     assert!(later.is_err(), "{later:?}");
     let fresh = JetStreamEventStore::open(&config).await.unwrap();

@@ -1,41 +1,63 @@
-//! Reading commits by position and by bucket.
+//! Reads commits by position and by bucket.
 //!
-//! A commit at a sequence never changes, so whichever server has it may answer; that it is *not* there, and where a
-//! bucket ends, only the partition's leader may say.
+//! A commit never changes, so any server that has it may return it. Only the partition's leader may say that a commit
+//! does not exist, or where a bucket ends.
+
+use std::sync::Arc;
 
 use citycode_event_store::foreign::{Chain, Link};
 use citycode_event_store::{
     BucketId, BucketTail, CommitHash, ForeignMessage, LogPosition, Partition, Position, ReadError, RecordedCommit,
     Revision, Sequence, codec,
 };
+use citycode_jetstream::api::{self, ApiError, StoredMessage};
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::log_client::{LogClient, damaged};
+use crate::connection::{LogConnection, damaged};
 use crate::names;
-use citycode_jetstream::api::{self, ApiError, StoredMessage};
+use crate::tails::SeenTails;
 
-/// Messages asked for at once: some 100 kB of ordinary commits, far below what a connection may queue.
+/// Messages of one request: about 100 kB of ordinary commits, far below what a connection may queue.
 const BATCH: usize = 256;
 
-const OTHER_BUCKET: &str = "it stands in another bucket than its stream belongs to";
+const OTHER_BUCKET: &str = "it is in another bucket than its stream belongs to";
 const NO_EXPECTATION: &str = "it was stored without the expectation that every append carries";
-const BROKEN: &str = "it names another hash than any commit before it has: the one before it was changed or is missing";
+const BROKEN: &str = "no earlier commit has its previous hash: the commit before it was changed or is missing";
 
-/// A bucket's last message, and when the server stored it.
+/// A bucket's last message, and the server's time at which it was stored.
 pub(crate) struct Last {
     pub(crate) commit: RecordedCommit,
     pub(crate) time: Option<String>,
 }
 
-impl LogClient {
-    /// A stored message as the commit that it is, or marked as foreign.
+/// Reads one log, and keeps the last seen tail of each bucket.
+pub(crate) struct CommitReader {
+    connection: Arc<LogConnection>,
+    tails: SeenTails,
+}
+
+impl CommitReader {
+    pub(crate) fn new(connection: Arc<LogConnection>) -> Self {
+        Self {
+            tails: SeenTails::new(*connection.layout()),
+            connection,
+        }
+    }
+
+    /// The last tails that this client has seen.
+    pub(crate) fn tails(&self) -> &SeenTails {
+        &self.tails
+    }
+
+    /// A stored message as a commit, or as a foreign message.
     pub(crate) fn recorded(&self, partition: Partition, message: StoredMessage) -> RecordedCommit {
         let sequence = Sequence(message.sequence);
         let position = Position { partition, sequence };
-        self.see(position);
+        self.connection.see(position);
+        let layout = self.connection.layout();
         let payload = message.payload.clone();
-        let reason = match codec::decode_recorded(message.payload, position, &self.manifest.layout) {
+        let reason = match codec::decode_recorded(message.payload, position, layout) {
             Err(error) => error.to_string(),
             Ok(commit) if !names::is_subject_of(&message.subject, commit.bucket) => OTHER_BUCKET.to_owned(),
             Ok(_) if message.expected.is_none() => NO_EXPECTATION.to_owned(),
@@ -44,21 +66,23 @@ impl LogClient {
                 return commit;
             }
         };
-        let bucket = names::bucket_of_subject(&message.subject, partition, &self.manifest.layout);
+        let bucket = names::bucket_of_subject(&message.subject, partition, layout);
         RecordedCommit::of_foreign(position, bucket, ForeignMessage::of(&payload, reason))
     }
 
-    /// As [`LogClient::recorded`]. Before a message is called foreign the leader is asked for it.
-    async fn recorded_surely(&self, partition: Partition, message: StoredMessage) -> Result<RecordedCommit, ReadError> {
+    /// As [`CommitReader::recorded`], but reads a message from the leader before it is treated as foreign.
+    async fn recorded_by_leader_if_foreign(
+        &self,
+        partition: Partition,
+        message: StoredMessage,
+    ) -> Result<RecordedCommit, ReadError> {
         let recorded = self.recorded(partition, message);
         if recorded.foreign.is_none() {
             return Ok(recorded);
         }
         let sequence = recorded.position.sequence;
         let body = json!({ "seq": sequence.0 });
-        let again = api::get_from_leader(&self.client, &names::stream(partition), &body)
-            .await
-            .map_err(unavailable)?;
+        let again = self.get_from_leader(partition, &body).await?;
         let again = again.ok_or_else(|| damaged(partition, sequence, "it is missing".into()))?;
         Ok(self.recorded(partition, again))
     }
@@ -66,57 +90,44 @@ impl LogClient {
     /// The commit at `position`, or `None` past the head.
     pub(crate) async fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
         let Position { partition, sequence } = position;
-        if partition.0 >= self.manifest.layout.partitions() {
-            return Err(ReadError::NoSuchPlace);
-        }
+        self.check_partition(partition)?;
         if sequence == Sequence::START {
             return Ok(None);
         }
         let (stream, body) = (names::stream(partition), json!({ "seq": sequence.0 }));
-        let near = api::get_from_any(&self.client, &stream, &body).await;
+        let near = api::get_from_any(self.connection.client(), &stream, &body).await;
         let found = match near {
             Ok(Some(message)) => Some(message),
-            Ok(None) | Err(_) => api::get_from_leader(&self.client, &stream, &body)
-                .await
-                .map_err(unavailable)?,
+            Ok(None) | Err(_) => self.get_from_leader(partition, &body).await?,
         };
         if let Some(message) = found {
             if message.sequence != sequence.0 {
-                return Err(damaged(partition, sequence, "another commit was given for it".into()));
+                let reason = "the server returned another commit for it".into();
+                return Err(damaged(partition, sequence, reason));
             }
-            return self.recorded_surely(partition, message).await.map(Some);
+            return self.recorded_by_leader_if_foreign(partition, message).await.map(Some);
         }
-        let extent = self
-            .extent(partition)
-            .await
-            .map_err(|error| error.into_read_error(partition))?;
-        if sequence <= extent.last {
-            // It may have been written between the two questions.
-            let again = api::get_from_leader(&self.client, &stream, &body)
-                .await
-                .map_err(unavailable)?;
+        if sequence <= self.head(partition).await? {
+            // It may have been written between the two requests.
+            let again = self.get_from_leader(partition, &body).await?;
             let message = again.ok_or_else(|| damaged(partition, sequence, "it is missing".into()))?;
             return Ok(Some(self.recorded(partition, message)));
         }
         Ok(None)
     }
 
-    /// The bucket's last commit, as the leader has it.
+    /// The bucket's last message according to the leader.
     pub(crate) async fn last_of(&self, bucket: BucketId) -> Result<Option<Last>, ReadError> {
         self.check(bucket)?;
         let seen = self.tails.get(bucket);
         let body = json!({ "last_by_subj": names::subject(bucket) });
-        let message = api::get_from_leader(&self.client, &names::stream(bucket.partition), &body)
-            .await
-            .map_err(unavailable)?;
+        let message = self.get_from_leader(bucket.partition, &body).await?;
         let ends_at = message.as_ref().map_or(0, |message| message.sequence);
         if ends_at < seen.revision.to_raw() {
-            // A leader that was just elected, or a log that went back: looking at its head tells which.
-            self.extent(bucket.partition)
-                .await
-                .map_err(|error| error.into_read_error(bucket.partition))?;
+            // A newly elected leader, or a rolled-back log: reading the partition's extent distinguishes them.
+            self.head(bucket.partition).await?;
             return Err(ReadError::Unavailable(format!(
-                "bucket {bucket} is not up to date where it was asked"
+                "the server that answered does not have the latest commits of bucket {bucket} yet"
             )));
         }
         let Some(message) = message else {
@@ -127,14 +138,14 @@ impl LogClient {
         Ok(Some(Last { commit, time }))
     }
 
-    /// See [`citycode_event_store::EventStore::bucket_tail`]. A heartbeat follows whatever stands before it. Elsewhere only
-    /// the whole bucket tells which of its messages is the last commit: the last ones may be copies of earlier commits,
-    /// each of which follows the copy before it.
+    /// See [`citycode_event_store::EventStore::bucket_tail`]. A heartbeat follows whatever message precedes it. In
+    /// other buckets only the whole bucket shows which message is the last commit: the last messages may be copies of
+    /// earlier commits, each of which follows the copy before it.
     pub(crate) async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let Some(last) = self.last_of(bucket).await? else {
             return Ok(BucketTail::EMPTY);
         };
-        if self.manifest.layout.is_heartbeat_bucket(bucket) {
+        if self.connection.layout().is_heartbeat_bucket(bucket) {
             return Ok(last.commit.tail());
         }
         let revision = last.commit.revision;
@@ -143,19 +154,17 @@ impl LogClient {
         Ok(BucketTail { revision, hash })
     }
 
-    /// The first commit of the bucket after that revision, as the leader has it.
+    /// The bucket's first message after that revision according to the leader.
     pub(crate) async fn next_of(&self, bucket: BucketId, after: Revision) -> Result<Option<RecordedCommit>, ReadError> {
         let Some(from) = after.to_raw().checked_add(1) else {
             return Ok(None);
         };
         let body = json!({ "seq": from, "next_by_subj": names::subject(bucket) });
-        let message = api::get_from_leader(&self.client, &names::stream(bucket.partition), &body)
-            .await
-            .map_err(unavailable)?;
+        let message = self.get_from_leader(bucket.partition, &body).await?;
         Ok(message.map(|message| self.recorded(bucket.partition, message)))
     }
 
-    /// All commits of a bucket after that revision, up to where the leader says that it ends.
+    /// All commits of a bucket after that revision, up to its end according to the leader.
     pub(crate) async fn read_bucket(
         &self,
         bucket: BucketId,
@@ -168,9 +177,9 @@ impl LogClient {
         }
     }
 
-    /// The commits of a bucket after that revision, or since that time if one is given, up to `last`. Which messages are
-    /// commits only the whole chain tells, so the whole bucket is read; of heartbeats, which are many and in no chain, that
-    /// part alone. A time given elsewhere leaves nothing out.
+    /// The commits of a bucket up to `last`, after that revision. Only the whole chain shows which messages are
+    /// commits, so the whole bucket is read. Of heartbeats, which are many and in no chain, only those after the
+    /// revision, or since the time `since`, are read; in other buckets `since` has no effect.
     pub(crate) async fn read_up_to(
         &self,
         bucket: BucketId,
@@ -178,7 +187,7 @@ impl LogClient {
         since: Option<&str>,
         last: RecordedCommit,
     ) -> Result<Vec<RecordedCommit>, ReadError> {
-        if self.manifest.layout.is_heartbeat_bucket(bucket) {
+        if self.connection.layout().is_heartbeat_bucket(bucket) {
             let mut messages = self.read_messages(bucket, after, since, last).await?;
             messages.retain(|message| message.foreign.is_none());
             return Ok(messages);
@@ -207,14 +216,14 @@ impl LogClient {
             let batch = self.read_batch(bucket, from, since).await.map_err(unavailable)?;
             let before = commits.len();
             for message in batch {
-                let commit = self.recorded_surely(bucket.partition, message).await?;
+                let commit = self.recorded_by_leader_if_foreign(bucket.partition, message).await?;
                 let is_next = commits.last().is_none_or(|one| commit.revision > one.revision);
                 if is_next && commit.revision <= last.revision {
                     commits.push(commit);
                 }
             }
             if commits.len() == before {
-                // The server that answered lags, or all that is owed is the last one: the leader goes on.
+                // Either the server that answered lags and the leader has more, or only `last` remains.
                 match self.next_of(bucket, from).await? {
                     Some(commit) if since.is_none() && commit.revision < last.revision => commits.push(commit),
                     _ => {
@@ -226,7 +235,7 @@ impl LogClient {
         }
     }
 
-    /// Some messages of the bucket in order, from whichever server is near.
+    /// Some messages of the bucket in order, from any server.
     async fn read_batch(
         &self,
         bucket: BucketId,
@@ -238,32 +247,45 @@ impl LogClient {
             Some(time) => json!({ "start_time": time, "batch": BATCH, "next_by_subj": subject }),
             None => json!({ "seq": after.to_raw().saturating_add(1), "batch": BATCH, "next_by_subj": subject }),
         };
-        api::get_batch(&self.client, &names::stream(bucket.partition), &body).await
+        api::get_batch(self.connection.client(), &names::stream(bucket.partition), &body).await
     }
 
-    /// Asks that partition's leader alone.
+    /// The head of a partition according to its leader; needs no other partition.
     pub(crate) async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
-        if partition.0 >= self.manifest.layout.partitions() {
-            return Err(ReadError::NoSuchPlace);
-        }
-        let extent = self.extent(partition).await;
+        self.check_partition(partition)?;
+        let extent = self.connection.extent(partition).await;
         extent
             .map(|extent| extent.last)
             .map_err(|error| error.into_read_error(partition))
     }
 
     pub(crate) async fn heads(&self) -> Result<LogPosition, ReadError> {
-        let asked = self
-            .manifest
-            .layout
-            .all_partitions()
-            .map(|partition| self.head(partition));
-        let heads: Result<Vec<Sequence>, ReadError> = join_all(asked).await.into_iter().collect();
+        let partitions = self.connection.layout().all_partitions();
+        let requests = partitions.map(|partition| self.head(partition));
+        let heads: Result<Vec<Sequence>, ReadError> = join_all(requests).await.into_iter().collect();
         Ok(LogPosition::from_sequences(heads?))
     }
 
-    pub(crate) fn check(&self, bucket: BucketId) -> Result<(), ReadError> {
-        if self.manifest.layout.contains(bucket) {
+    async fn get_from_leader(
+        &self,
+        partition: Partition,
+        body: &serde_json::Value,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let stream = names::stream(partition);
+        let answer = api::get_from_leader(self.connection.client(), &stream, body).await;
+        answer.map_err(unavailable)
+    }
+
+    fn check_partition(&self, partition: Partition) -> Result<(), ReadError> {
+        if partition.0 < self.connection.layout().partitions() {
+            Ok(())
+        } else {
+            Err(ReadError::NoSuchPlace)
+        }
+    }
+
+    fn check(&self, bucket: BucketId) -> Result<(), ReadError> {
+        if self.connection.layout().contains(bucket) {
             Ok(())
         } else {
             Err(ReadError::NoSuchPlace)
@@ -288,6 +310,6 @@ fn only_commits(messages: Vec<RecordedCommit>) -> Result<Vec<RecordedCommit>, Re
     Ok(commits)
 }
 
-pub(crate) fn unavailable(error: ApiError) -> ReadError {
+fn unavailable(error: ApiError) -> ReadError {
     ReadError::Unavailable(error.to_string())
 }
