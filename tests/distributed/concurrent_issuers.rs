@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use citycode_domain::event::Event;
 use citycode_event_store_jetstream::JetStreamEventStore;
-use citycode_holder_log::events_of;
+use citycode_log_folds::events_of;
 use citycode_testkit::Traffic;
 use citycode_testkit::checker::WholeLog;
 use citycode_testkit::{IdNumbers, Road, Running, eventually, free_port};

@@ -9,7 +9,7 @@ use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
 use citycode_event_store::{EventStore as _, StreamState};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore};
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_service_kit::entropy::{Entropy as _, OsEntropy};
 use citycode_service_kit::files;
 use citycode_testkit::{IdNumbers, commit_of};

@@ -16,7 +16,7 @@ use citycode_event_store::{
     RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
-use citycode_holder_log::{RegisterFold, folded_events, holder_stream, projected};
+use citycode_log_folds::{RegisterFold, folded_events, holder_stream, projected};
 use citycode_projection::bench_support::{code, holder, mix};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusWriter};

@@ -8,7 +8,7 @@ use citycode_event_store::{
 };
 
 use crate::execute::{CommandContext, ExecuteError, Executed, HolderLog, not_done};
-use crate::fold::events_of;
+use citycode_log_folds::events_of;
 
 /// How often the same bytes are sent again after an unknown outcome before the caller hears that it is unknown.
 const MAX_REPEATS: usize = 8;

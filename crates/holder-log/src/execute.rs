@@ -17,9 +17,9 @@ use citycode_event_store::{
 use citycode_projection::register::{DecisionBasis, HolderRegister};
 use citycode_wire::event;
 
-use crate::fold::{events_of, message_prefix};
 use crate::locks::BucketLocks;
-use crate::streams::holder_stream;
+use citycode_log_folds::holder_stream;
+use citycode_log_folds::{events_of, message_prefix};
 
 /// How often a command is decided anew after a conflict. Conflicts need another process writing the same bucket in
 /// the same milliseconds; sixteen in a row mean that something else is wrong.

@@ -9,10 +9,6 @@
 
 mod append;
 mod execute;
-mod fold;
 mod locks;
-mod streams;
 
 pub use execute::{Begun, CommandContext, Decide, ExecuteError, Executed, HolderLog, PureDecision};
-pub use fold::{RegisterFold, SystemFold, events_of, folded_events, projected};
-pub use streams::{KEYS_STREAM, holder_of, holder_stream, lease_stream};

@@ -14,7 +14,8 @@ use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
     RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, StreamName, Subscription, SubscriptionError,
 };
-use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog, PureDecision, RegisterFold};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog, PureDecision};
+use citycode_log_folds::RegisterFold;
 use citycode_projection::register::HolderRegister;
 
 const HOLDER: HolderId = HolderId([3; 16]);

@@ -9,8 +9,9 @@ use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
-use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Position, StreamName};
-use citycode_holder_log::{Begun, CommandContext, HolderLog, KEYS_STREAM, PureDecision, RegisterFold, SystemFold};
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Position};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_log_folds::{RegisterFold, SystemFold, keys_stream};
 use citycode_projection::register::HolderRegister;
 use tokio::sync::oneshot;
 
@@ -134,7 +135,7 @@ impl SystemFold for Keeper {
 #[tokio::test]
 async fn who_reads_a_system_streams_tail_finds_its_keepers_up_to_there() {
     let store = store();
-    let stream = StreamName::new(KEYS_STREAM).expect("a name");
+    let stream = keys_stream();
     let register = Arc::new(HolderRegister::new(1));
     let keeper = Arc::new(Keeper {
         register: Arc::clone(&register),

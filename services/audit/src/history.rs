@@ -10,7 +10,7 @@ use citycode_domain::ids::CodeId;
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, RecordedCommit};
-use citycode_holder_log::{events_of, holder_stream};
+use citycode_log_folds::{events_of, holder_stream};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, HistoryResponse, history_request::Subject};
 use citycode_wire::proto::model::v1::Position;

@@ -17,7 +17,7 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_event_store::follow::{Continuity, Fold};
 use citycode_event_store::{BucketId, CommitHash, EventStore, LogPosition, RecordedCommit, Sequence};
-use citycode_holder_log::holder_of;
+use citycode_log_folds::holder_of;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
 };

@@ -15,7 +15,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, NewCommit, StreamState};
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_service_kit::problem::Code;
 use citycode_testkit::commit_of;
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, history_request::Subject};

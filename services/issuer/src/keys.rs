@@ -13,7 +13,7 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::Position;
-use citycode_holder_log::SystemFold;
+use citycode_log_folds::SystemFold;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files::{self, FileError};
 use citycode_token::{IdCheckKey, Keyring, SigningKey};

@@ -7,8 +7,8 @@ use citycode_command_auth::{RequestDigest, problem_of_execute};
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::StreamName;
-use citycode_holder_log::{Begun, CommandContext, Executed, KEYS_STREAM};
+use citycode_holder_log::{Begun, CommandContext, Executed};
+use citycode_log_folds::keys_stream;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::Repeated;
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
@@ -203,10 +203,6 @@ impl Issuer {
     fn key(&self, key_id: KeyId) -> Option<SigningKey> {
         self.keys.keyring().get(key_id).map(signing_key)
     }
-}
-
-fn keys_stream() -> StreamName {
-    StreamName::new(KEYS_STREAM).expect("a name of the alphabet")
 }
 
 /// The key that a command added, by this attempt or an earlier one.

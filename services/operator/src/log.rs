@@ -13,7 +13,7 @@ use std::sync::Arc;
 use citycode_domain::event::Event;
 use citycode_event_store::follow::resolve_chain_break;
 use citycode_event_store::{EventStore, Partition, Position, RecordedCommit, Revision, Sequence};
-use citycode_holder_log::events_of;
+use citycode_log_folds::events_of;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::Code;
 use clap::{Args, Subcommand};

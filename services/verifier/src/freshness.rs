@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, Layout, Partition, StreamName};
+use citycode_event_store::{EventStore, Layout, Partition};
+use citycode_log_folds::keys_stream;
 use citycode_service_kit::clock::{Clock, ClockReading, STEP_BACK_TOLERANCE};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -36,9 +37,6 @@ const LEAP_TOLERANCE_MS: u64 = STEP_BACK_TOLERANCE.as_secs() * 1000;
 
 /// Nothing was proved yet.
 const NEVER: u64 = u64::MAX;
-
-/// The stream of signing keys.
-pub(crate) const KEYS_STREAM: &str = "keys";
 
 /// What the last probes proved, by partition. Shared between the probing task and every scan.
 #[derive(Debug)]
@@ -131,11 +129,10 @@ impl Freshness {
     /// Of a log with this layout, of which nothing is proved yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
         let partitions = std::iter::repeat_with(Proof::default).take(usize::from(layout.partitions()));
         Self {
             partitions: partitions.collect(),
-            keys: layout.bucket_of(&keys).partition,
+            keys: layout.bucket_of(&keys_stream()).partition,
             proofs: Notify::new(),
         }
     }

@@ -14,7 +14,6 @@
 //! | `wrong_cards` | the limit on cards held against a code |
 //! | [`grpc`] | the gRPC API |
 
-mod confined;
 mod fold;
 pub mod freshness;
 pub mod grpc;
@@ -25,7 +24,6 @@ pub mod scan;
 mod undelivered;
 mod wrong_cards;
 
-pub use confined::{Confined, confined_buckets, fold_foreign, status_continuity};
 pub use fold::VerifierFold;
 pub use freshness::{Freshness, FreshnessWatch, Known};
 pub use scan::{Answer, Scan, Verifier, VerifierParts, When};

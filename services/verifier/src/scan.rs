@@ -14,7 +14,8 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision, StreamName};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision};
+use citycode_log_folds::{FoldedStatus, holder_stream, keys_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_scan_records::ScanRecords;
@@ -26,8 +27,8 @@ use citycode_token::{
 };
 use citycode_vault::Vault;
 
-use crate::fold::{Folded, HOLDER_PREFIX, VerifierFold};
-use crate::freshness::{Freshness, KEYS_STREAM, Known, millis};
+use crate::fold::{Folded, VerifierFold};
+use crate::freshness::{Freshness, Known, millis};
 use crate::measures::Measures;
 use crate::undelivered::Undelivered;
 use crate::wrong_cards::WrongCards;
@@ -67,7 +68,6 @@ pub struct Verifier {
     pub(crate) wrong_cards: WrongCards,
     pub(crate) measures: Measures,
     id_check_key: IdCheckKey,
-    identity: LogIdentity,
     layout: Layout,
     undelivered: Undelivered,
     folded: Arc<Folded>,
@@ -151,10 +151,11 @@ impl Verifier {
     ) -> Result<(Arc<Self>, VerifierFold, LogPosition), String> {
         let key = FingerprintKey(parts.fingerprint_key);
         let now = Timestamp(parts.clock.now().0);
-        let (folded, from) = Folded::open(snapshot, &parts.identity, key, now, store.layout());
-        let stream = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+        let status = FoldedStatus::open(snapshot, parts.identity, key, now, store.layout());
+        let from = status.reaches();
+        let folded = Folded::new(status);
         let keys = store
-            .read_stream(&stream, Revision::EMPTY)
+            .read_stream(&keys_stream(), Revision::EMPTY)
             .await
             .map_err(|error| error.to_string())?;
         for commit in keys.iter().filter(|commit| from.includes(commit.position)) {
@@ -177,7 +178,6 @@ impl Verifier {
             vault: parts.vault,
             records: parts.records,
             id_check_key: parts.id_check_key,
-            identity: parts.identity,
             layout: store.layout(),
             undelivered: Undelivered::default(),
             folded: Arc::clone(&folded),
@@ -196,7 +196,7 @@ impl Verifier {
     /// The projection, for publishing status lists.
     #[must_use]
     pub fn status(&self) -> &StatusReader {
-        &self.folded.status
+        self.folded.status.reader()
     }
 
     /// Writes a snapshot of the projection, without what expired long ago. Blocks its thread.
@@ -204,7 +204,7 @@ impl Verifier {
     /// # Errors
     /// What the file system says; the old snapshot stands then.
     pub fn save_snapshot(&self, path: &Path) -> std::io::Result<()> {
-        self.folded.save(path, &self.identity, self.clock.reading())
+        self.folded.status.save(path, self.clock.reading())
     }
 
     /// Judges one scan of a code. No lock, and for a token seen before no allocation, unless the log does not know it.
@@ -222,12 +222,12 @@ impl Verifier {
             return without_code(Reason::Unreadable);
         };
         // A list that is not known yet may be of any partition.
-        let facts = self.folded.status.facts(claims.status.list);
+        let facts = self.folded.status.reader().facts(claims.status.list);
         let of_code = match facts {
             Some(facts) => self.freshness.of(Partition(facts.partition), &scan.when.asked()),
             None => self.freshness.oldest(&scan.when.asked()),
         };
-        let known = self.folded.status.lookup(claims.status, &claims.digest);
+        let known = self.folded.status.reader().lookup(claims.status, &claims.digest);
         let id_check = match (scan.id_number, claims.id_commitment) {
             (Some(number), Some(commitment)) => {
                 if id_commitment_matches(commitment, &self.id_check_key, claims.code_id, number) {
@@ -243,7 +243,7 @@ impl Verifier {
         let age_ms = knowledge.age_ms;
         knowledge.key_compromised = compromised;
         // After the status: who reads one from before the foreign message finds it valid as of then.
-        let confined = self.folded.confined.load();
+        let confined = self.folded.status.uncertain();
         if confined.has_code(claims.status) {
             knowledge.age_ms = u64::MAX;
         }
@@ -293,7 +293,7 @@ impl Verifier {
             return false;
         };
         let left = deadline::current().map_or(HEARS_WITHIN, |deadline| deadline.remaining() / 2);
-        let facts = self.folded.status.facts(claims.status.list);
+        let facts = self.folded.status.reader().facts(claims.status.list);
         let partition = facts.map(|facts| Partition(facts.partition));
         let proved = self
             .freshness
@@ -334,17 +334,22 @@ impl Verifier {
         let mut knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
         let age_ms = knowledge.age_ms;
         let bucket = self.bucket_of(holder);
-        if self.folded.confined.load().has(bucket) {
+        if self.folded.status.uncertain().has(bucket) {
             knowledge.age_ms = u64::MAX;
         }
-        let standing = self.folded.status.standing_of(holder);
+        let standing = self.folded.status.reader().standing_of(holder);
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
         // Of the partition in which the holder's standing is set.
         let partition = bucket.partition.0;
         let position = CommitPosition {
             partition,
-            sequence: self.folded.status.point(partition).map_or(0, |point| point.sequence),
+            sequence: self
+                .folded
+                .status
+                .reader()
+                .point(partition)
+                .map_or(0, |point| point.sequence),
         };
         Answer {
             verdict,
@@ -360,13 +365,12 @@ impl Verifier {
     /// issuer puts no code into a list that retires before the code expires.
     fn is_forgotten(&self, claims: &CodeClaims) -> bool {
         let list = claims.status.list;
-        let facts = self.folded.status.facts(list);
-        facts.is_some_and(|facts| claims.expires_at <= facts.retires_at) && self.folded.status.is_retired(list)
+        let facts = self.folded.status.reader().facts(list);
+        facts.is_some_and(|facts| claims.expires_at <= facts.retires_at) && self.folded.status.reader().is_retired(list)
     }
 
     fn bucket_of(&self, holder: HolderId) -> BucketId {
-        let stream = StreamName::new(&format!("{HOLDER_PREFIX}{holder}")).expect("39 bytes of the alphabet");
-        self.layout.bucket_of(&stream)
+        self.layout.bucket_of(&holder_stream(holder))
     }
 
     /// The policy of a kind.

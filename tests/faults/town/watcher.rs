@@ -8,7 +8,7 @@ use citycode_domain::status::{Life, Status};
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence};
 use citycode_event_store_jetstream::Config;
-use citycode_holder_log::{folded_events, projected};
+use citycode_log_folds::{folded_events, projected};
 use citycode_projection::status::{self, FingerprintKey, StatusReader, StatusWriter};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::HealthRegistry;

@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 23] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
@@ -30,7 +30,14 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("policy-file", &["domain"]),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),
-    ("holder-log", &["domain", "wire", "projection", "event-store"]),
+    (
+        "log-folds",
+        &["domain", "wire", "projection", "event-store", "service-kit"],
+    ),
+    (
+        "holder-log",
+        &["domain", "wire", "projection", "event-store", "log-folds"],
+    ),
     (
         "command-auth",
         &[
@@ -39,6 +46,7 @@ const CRATES: [(&str, &[&str]); 23] = [
             "vault",
             "policy-file",
             "holder-log",
+            "log-folds",
             "service-kit",
             "auth",
             "assertion-uses",
@@ -56,6 +64,7 @@ const CRATES: [(&str, &[&str]); 23] = [
             "policy-file",
             "event-store",
             "holder-log",
+            "log-folds",
             "service-kit",
         ],
     ),
@@ -85,6 +94,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "projection",
             "vault",
             "holder-log",
+            "log-folds",
             "policy-file",
             "event-store",
         ],
@@ -97,6 +107,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "projection",
             "vault",
             "holder-log",
+            "log-folds",
             "policy-file",
             "event-store",
         ],
@@ -110,10 +121,11 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "scan-records",
             "policy-file",
             "event-store",
+            "log-folds",
         ],
     ),
     // It uses holder-log for the names of streams and for reading events; audit never appends.
-    ("audit", &["event-store", "holder-log"]),
+    ("audit", &["event-store", "log-folds"]),
     // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
     ("portal", &["qr"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),

@@ -6,7 +6,7 @@ use citycode_domain::event::{CodeIssued, CodeRef, Event, Slot};
 use citycode_domain::ids::{CodeId, HolderId, StatusRef};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Position, RecordedCommit};
-use citycode_holder_log::{folded_events, holder_of};
+use citycode_log_folds::{folded_events, holder_of};
 
 use super::{Fault, WholeLog};
 

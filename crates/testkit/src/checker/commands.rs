@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use citycode_domain::event::Event;
 use citycode_event_store::{CommandId, MessageId, Position, RecordedCommit};
-use citycode_holder_log::folded_events;
+use citycode_log_folds::folded_events;
 
 use super::{Answer, Command, Fault, Run};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use citycode_event_store::{BucketId, CommandId, CommitHash, Partition, Position, Sequence, StreamName, codec};
 
-use citycode_holder_log::holder_of;
+use citycode_log_folds::holder_of;
 
 use super::{Command, Fault, Moment, Run};
 

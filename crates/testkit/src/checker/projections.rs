@@ -5,7 +5,7 @@
 
 use citycode_domain::ids::CommitPosition;
 use citycode_event_store::RecordedCommit;
-use citycode_holder_log::{folded_events, projected};
+use citycode_log_folds::{folded_events, projected};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{self, FingerprintKey, PartitionPoint};
 

@@ -6,7 +6,7 @@ use citycode_domain::event::HolderRegistered;
 use citycode_event_store::follow::{FollowError, FollowState, Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{Layout, LogId, StreamState};
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_testkit::commit_of;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;

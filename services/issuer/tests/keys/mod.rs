@@ -17,7 +17,7 @@ fn lasting(city: &City) -> Vec<String> {
 }
 
 async fn has_folded_keys(city: &City) {
-    let stream = citycode_event_store::StreamName::new(citycode_holder_log::KEYS_STREAM).expect("a name");
+    let stream = citycode_log_folds::keys_stream();
     city.issuer
         .authorizer
         .log

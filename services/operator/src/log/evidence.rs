@@ -7,7 +7,7 @@ use citycode_event_store::{EventStore, RecordedCommit};
 use citycode_projection::foreign::{Witness, witness};
 
 use super::{Place, stands, unreadable};
-use citycode_runtime::wiring::snapshots::identity_of;
+use citycode_log_folds::identity_of;
 use citycode_terminal::failure::Failure;
 
 fn proved(who: impl std::fmt::Display) -> Failure {

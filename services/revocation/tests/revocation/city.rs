@@ -18,9 +18,8 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Revision};
-use citycode_holder_log::{
-    Begun, CommandContext, HolderLog, PureDecision, RegisterFold, events_of, holder_stream, projected,
-};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_log_folds::{RegisterFold, events_of, holder_stream, projected};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{FingerprintKey, StatusReader, StatusWriter};
 use citycode_revocation::{Followed, Revocation, StatusLists};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use citycode_auth::Role;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::Partition;
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_revocation::CutError;
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_service_kit::problem::Code;

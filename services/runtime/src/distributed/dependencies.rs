@@ -23,7 +23,7 @@ use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_A
 use super::state_folder::StateFolder;
 use super::{Role, policy};
 use crate::wiring::measured::MeasuredLog;
-use crate::wiring::{StartError, Surroundings, snapshots};
+use crate::wiring::{StartError, Surroundings};
 
 /// Between two looks for servers that are not there yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl Dependencies {
         component.ready();
         state.remember(store.log_id())?;
         let log = MeasuredLog::around(store.clone(), &surroundings.clock);
-        let identity = snapshots::identity_of(&*log);
+        let identity = citycode_log_folds::identity_of(&*log);
         Ok(Self {
             state,
             policy,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use citycode_event_store::follow::Progress;
-use citycode_holder_log::SystemFold;
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
+use citycode_log_folds::SystemFold;
 use citycode_service_kit::health::{Component, HealthRegistry};
 use citycode_service_kit::shutdown::Signal;
 use citycode_token::IdCheckKey;

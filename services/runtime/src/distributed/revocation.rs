@@ -41,13 +41,14 @@ pub(super) async fn open(
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
     let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
-    let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, &surroundings.clock);
+    let layout = dependencies.log.layout();
+    let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, layout, &surroundings.clock);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
     let lag = Lag::of("status", &surroundings.clock);
     let follower = spawn_follower(
         &dependencies.log,
-        status.fold(dependencies.log.layout()),
+        status.fold(),
         &progress,
         health.component("status"),
         lag,

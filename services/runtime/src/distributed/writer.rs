@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use citycode_command_auth::Authorizer;
 use citycode_event_store::follow::Progress;
-use citycode_holder_log::{HolderLog, SystemFold};
+use citycode_holder_log::HolderLog;
+use citycode_log_folds::SystemFold;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_vault::Vault;

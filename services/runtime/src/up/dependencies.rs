@@ -25,7 +25,7 @@ use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
 use crate::wiring::measured::MeasuredLog;
-use crate::wiring::{StartError, Surroundings, snapshots};
+use crate::wiring::{StartError, Surroundings};
 
 /// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
 pub(super) struct Dependencies {
@@ -75,7 +75,7 @@ impl Dependencies {
         let log_id = opening.manifest.log_id;
         let store = open_log(&folder, &opening)?;
         let store = MeasuredLog::around(Arc::new(store), &clock);
-        let identity = snapshots::identity_of(&*store);
+        let identity = citycode_log_folds::identity_of(&*store);
         let vault = open_vault(&folder, &opening, &master, surroundings)?;
         let how = opening.how(folder.path(), Part::Scans);
         let records = EmbeddedScanRecords::open_for_log(&folder.join("scans"), Arc::clone(&entropy), &log_id.0, how);

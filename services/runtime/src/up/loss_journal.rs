@@ -19,7 +19,7 @@ use bytes::Bytes;
 use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::Position;
-use citycode_holder_log::SystemFold;
+use citycode_log_folds::SystemFold;
 use citycode_service_kit::files;
 use citycode_wire::event;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};

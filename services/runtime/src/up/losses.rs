@@ -15,7 +15,8 @@ use citycode_domain::ids::{CommandId, HolderId, ListId};
 use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, StreamName};
-use citycode_holder_log::{Begun, CommandContext, HolderLog, KEYS_STREAM, PureDecision, lease_stream};
+use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_log_folds::{keys_stream, lease_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
 use citycode_scan_records::embedded::Extent;
@@ -212,7 +213,7 @@ impl Closing<'_> {
             };
             let entry = self.keyring.get(compromised.key_id);
             if entry.is_some_and(|entry| !entry.compromised) {
-                let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
+                let keys = keys_stream();
                 self.append(keys, vec![Event::SigningKeyCompromised(compromised)])
                     .await?;
                 closed.keys += 1;

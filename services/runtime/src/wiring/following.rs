@@ -6,9 +6,9 @@ use std::sync::Arc;
 use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
-use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, StreamName, foreign};
-use citycode_holder_log::{KEYS_STREAM, RegisterFold, SystemFold, events_of, holder_of};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, foreign};
 use citycode_issuer::{Erased, ErasureQueue};
+use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
@@ -60,12 +60,11 @@ struct Reported<F> {
 
 impl<F: Fold> Reported<F> {
     fn of(fold: F, health: Component, projection: &'static str, layout: Layout) -> Self {
-        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
         Self {
             fold,
             health,
             projection,
-            keys: layout.bucket_of(&keys),
+            keys: layout.bucket_of(&keys_stream()),
             live: false,
         }
     }
@@ -238,9 +237,8 @@ async fn refold_system(
         return Ok(());
     }
     let layout = store.layout();
-    let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
     let buckets = layout.all_partitions().map(|partition| layout.lease_bucket(partition));
-    for bucket in buckets.chain([layout.bucket_of(&keys)]) {
+    for bucket in buckets.chain([layout.bucket_of(&keys_stream())]) {
         for commit in store.read_bucket(bucket, Revision::EMPTY).await? {
             if !from.includes(commit.position) || holder_of(&commit.commit.stream).is_some() {
                 continue;

@@ -2,22 +2,18 @@
 //!
 //! A snapshot that is damaged, foreign or newer is thrown away, said loudly, and the log replayed.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use citycode_event_store::{EventStore, LogPosition, Sequence};
+use citycode_event_store::{LogPosition, Sequence};
+use citycode_log_folds::load_register;
 use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::files;
 use citycode_service_kit::shutdown::Signal;
 use tokio::sync::Mutex;
-
-/// Buffer for reading snapshot files: few system calls, little memory.
-pub const BUFFER_BYTES: usize = 1 << 20;
 
 /// Something that can be written down for the next start.
 #[async_trait]
@@ -52,30 +48,18 @@ pub async fn save_all(snapshots: &[Arc<dyn Snapshot>]) {
     }
 }
 
-/// Writes one on a thread that may block, and says in the log where that failed. `turn` is the file's: whoever saves
-/// for the next start and whoever saves for others write it one after the other.
+/// Writes one on a thread that may block, and logs a failure. `writing` is the lock of the file: the task that saves for
+/// the next start and the one that publishes the snapshot write it one after the other.
 pub async fn save_blocking(
     what: &'static str,
-    turn: &Mutex<()>,
+    writing: &Mutex<()>,
     write: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) {
-    let _turn = turn.lock().await;
+    let _writing = writing.lock().await;
     match tokio::task::spawn_blocking(write).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, what, "no snapshot was written; the old one stands"),
         Err(_) => tracing::error!(what, "writing a snapshot panicked"),
-    }
-}
-
-/// The identity of a log as snapshots carry it.
-#[must_use]
-pub fn identity_of(store: &dyn EventStore) -> LogIdentity {
-    let layout = store.layout();
-    LogIdentity {
-        log_id: store.log_id().0,
-        partitions: layout.partitions(),
-        buckets_per_partition: layout.buckets_per_partition(),
-        hash_version: layout.hash_version(),
     }
 }
 
@@ -85,7 +69,7 @@ pub struct RegisterSnapshot {
     file: PathBuf,
     identity: LogIdentity,
     register: Arc<HolderRegister>,
-    turn: Arc<Mutex<()>>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl RegisterSnapshot {
@@ -96,7 +80,7 @@ impl RegisterSnapshot {
             file,
             identity,
             register,
-            turn: Arc::default(),
+            writing: Arc::default(),
         }
     }
 
@@ -119,7 +103,7 @@ impl RegisterSnapshot {
 impl Snapshot for RegisterSnapshot {
     async fn save(&self) {
         let this = self.clone();
-        save_blocking("register", &self.turn, move || {
+        save_blocking("register", &self.writing, move || {
             files::stream_private(&this.file, |out| {
                 this.register.save(&this.identity, out).map_err(std::io::Error::other)
             })
@@ -131,19 +115,5 @@ impl Snapshot for RegisterSnapshot {
 impl SnapshotFile for RegisterSnapshot {
     fn file(&self) -> &Path {
         &self.file
-    }
-}
-
-fn load_register(path: &Path, identity: &LogIdentity) -> HolderRegister {
-    let loaded = File::open(path)
-        .ok()
-        .map(|file| HolderRegister::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)));
-    match loaded {
-        Some(Ok(register)) => register,
-        Some(Err(error)) => {
-            tracing::warn!(%error, file = %path.display(), "SNAPSHOT THROWN AWAY: the register is rebuilt from the log");
-            HolderRegister::new(identity.partitions)
-        }
-        None => HolderRegister::new(identity.partitions),
     }
 }

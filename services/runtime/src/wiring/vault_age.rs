@@ -9,8 +9,8 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogPosition, Position, Revision, SubscriptionBatch};
-use citycode_holder_log::{folded_events, holder_of, holder_stream};
 use citycode_issuer::{ErasureQueue, apply_name};
+use citycode_log_folds::{folded_events, holder_of, holder_stream};
 use citycode_vault::{NameApplied, Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::following::spawn_follower;
 use super::lag::Lag;
-use super::snapshots::{self, Snapshot, save_blocking};
+use super::snapshots::{Snapshot, save_blocking};
 use super::{StartError, Surroundings};
 
 /// Between two looks for records past their retention.
@@ -55,7 +55,7 @@ impl Verifying {
             id_check_key: id_check_key.clone(),
             records: Arc::clone(&records),
             fingerprint_key: surroundings.entropy.array(),
-            identity: snapshots::identity_of(&**store),
+            identity: citycode_log_folds::identity_of(&**store),
         };
         let snapshot = folder.join("projections/status");
         let opened = Verifier::open(parts, &**store, Some(&snapshot)).await;

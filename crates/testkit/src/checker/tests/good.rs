@@ -14,7 +14,7 @@ use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
     AppendError, AppendOutcome, CommandId, EventStore, Layout, LogId, LogPosition, NewCommit, Partition, message_id,
 };
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_projection::status::{FingerprintKey, PartitionPoint};
 
 use super::super::projections::replay;

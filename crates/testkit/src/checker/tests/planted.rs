@@ -5,7 +5,7 @@ use std::time::Duration;
 use citycode_domain::event::{CodeIssued, Event};
 use citycode_domain::ids::CodeId;
 use citycode_event_store::{CommandId, CommitHash, Partition, Position, RecordedCommit, Revision, Sequence, codec};
-use citycode_holder_log::events_of;
+use citycode_log_folds::events_of;
 
 use super::super::{Answer, Attempt, Fault, Run, SeenVerdict, check};
 use super::good::good;
@@ -176,7 +176,7 @@ fn two_valid_codes() {
         let at = place(run, |commit| {
             issued(commit).is_some_and(|birth| birth.supersedes.is_some())
         });
-        let holder = citycode_holder_log::holder_of(&run.log.commits[at].commit.stream).unwrap();
+        let holder = citycode_log_folds::holder_of(&run.log.commits[at].commit.stream).unwrap();
         let mut birth = issued(&run.log.commits[at]).unwrap();
         let first = birth.supersedes.take().unwrap().code_id;
         let (slot, second) = (birth.code.slot, birth.code.code_id);
@@ -220,7 +220,7 @@ fn a_holder_who_is_registered_twice() {
         let registered = |commit: &RecordedCommit| matches!(events_of(commit).unwrap()[0], Event::HolderRegistered(_));
         let first = place(run, registered);
         let stream = run.log.commits[first].commit.stream;
-        let holder = citycode_holder_log::holder_of(&stream).unwrap();
+        let holder = citycode_log_folds::holder_of(&stream).unwrap();
         let again = events_of(&run.log.commits[first]).unwrap().remove(0);
         let later = place(run, |commit| commit.commit.stream == stream && !registered(commit));
         run.log.commits[later] = with_event(&run.log.commits[later], &again);

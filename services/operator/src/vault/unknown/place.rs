@@ -13,8 +13,9 @@ use citycode_vault::jetstream::{self as vault, JetStreamVault, VaultConfig, Vaul
 use super::super::backup::{DESCRIPTION, read};
 use super::super::{CLIENT, settings, vault_config};
 use super::{UnknownArgs, failed, refused};
+use citycode_log_folds::identity_of;
 use citycode_runtime::up::StoppedSystem;
-use citycode_runtime::wiring::snapshots::{RegisterSnapshot, identity_of};
+use citycode_runtime::wiring::snapshots::RegisterSnapshot;
 use citycode_runtime::wiring::{StartError, Surroundings};
 use citycode_terminal::failure::Failure;
 

@@ -9,7 +9,7 @@ use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{Layout, LogId, StreamState};
-use citycode_holder_log::holder_stream;
+use citycode_log_folds::holder_stream;
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_testkit::commit_of;
@@ -17,7 +17,9 @@ use citycode_vault::{Found, NameApplied, Person, PersonFile};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::wiring::snapshots::{Snapshot as _, identity_of};
+use citycode_log_folds::identity_of;
+
+use crate::wiring::snapshots::Snapshot as _;
 
 const WANG: HolderId = HolderId([1; 16]);
 const LI: HolderId = HolderId([2; 16]);

@@ -9,15 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::{CommitPosition, StatusRef};
+use citycode_domain::ids::StatusRef;
 use citycode_event_store::follow::Continuity;
-use citycode_event_store::{BucketId, Layout, Partition, RESERVED_BUCKETS, RecordedCommit, StreamName};
+use citycode_event_store::{BucketId, Layout, Partition, RESERVED_BUCKETS, RecordedCommit};
 use citycode_projection::ApplyError;
-use citycode_projection::foreign::ForeignMessage;
 use citycode_projection::status::StatusWriter;
 use citycode_wire::event;
 
-use crate::freshness::KEYS_STREAM;
+use crate::commit::{commit_position, foreign_message};
+use crate::streams::keys_stream;
 
 /// What cannot be checked. Replaced as a whole when it changes, so that scans take no lock.
 #[derive(Clone, Default)]
@@ -61,8 +61,7 @@ impl Confined {
     }
 
     fn look(&mut self, layout: &Layout) {
-        let keys = StreamName::new(KEYS_STREAM).expect("a name of the alphabet");
-        self.keys = self.buckets.contains_key(&layout.bucket_of(&keys));
+        self.keys = self.buckets.contains_key(&layout.bucket_of(&keys_stream()));
         let is_of_leases = |bucket: &BucketId| *bucket == layout.lease_bucket(bucket.partition);
         self.leases = self.buckets.keys().any(is_of_leases);
         let reserved_from = layout.buckets_per_partition() - RESERVED_BUCKETS;
@@ -76,18 +75,22 @@ impl Confined {
         self.buckets.values().flatten().copied().collect()
     }
 
-    pub(crate) fn has(&self, bucket: BucketId) -> bool {
+    /// Whether this bucket is confined.
+    #[must_use]
+    pub fn has(&self, bucket: BucketId) -> bool {
         self.buckets.contains_key(&bucket)
     }
 
     /// Whether nothing that is not known to be dead can be said of this code.
-    pub(crate) fn has_code(&self, status: StatusRef) -> bool {
+    #[must_use]
+    pub fn has_code(&self, status: StatusRef) -> bool {
         self.keys || self.buckets.values().any(|codes| codes.contains(&status))
     }
 
     /// Whether the foreign message may have been the birth of a code that the log does not know. A list is of one
     /// partition; of a list that is not known it may be any, and the message may have been its lease.
-    pub(crate) fn may_hide_birth(&self, partition: Option<Partition>) -> bool {
+    #[must_use]
+    pub fn may_hide_birth(&self, partition: Option<Partition>) -> bool {
         match partition {
             Some(partition) => self.births.contains(&partition),
             None => self.leases || !self.births.is_empty(),
@@ -95,9 +98,8 @@ impl Confined {
     }
 }
 
-/// How a commit stands to the end of its bucket as the status has it.
-#[must_use]
-pub fn status_continuity(writer: &StatusWriter, commit: &RecordedCommit) -> Continuity {
+/// Whether a commit builds on the last commit of its bucket that the status has folded.
+pub(crate) fn status_continuity(writer: &StatusWriter, commit: &RecordedCommit) -> Continuity {
     let BucketId { partition, bucket } = commit.bucket;
     match writer.ends_with(partition.0, bucket, &commit.previous_hash.0) {
         Some(true) => Continuity::Follows,
@@ -107,8 +109,7 @@ pub fn status_continuity(writer: &StatusWriter, commit: &RecordedCommit) -> Cont
 }
 
 /// The confined buckets as the status has them.
-#[must_use]
-pub fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
+pub(crate) fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
     let partitions = (0..).map_while(|number| writer.foreign(number).map(|foreign| (Partition(number), foreign)));
     let buckets = partitions
         .flat_map(|(partition, foreign)| foreign.confined().map(move |bucket| BucketId { partition, bucket }));
@@ -119,19 +120,14 @@ pub fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
 ///
 /// # Errors
 /// A sentence, where it cannot be folded.
-pub fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -> Result<(), String> {
+pub(crate) fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -> Result<(), String> {
     let Some(message) = &commit.foreign else {
         return Ok(());
     };
-    let position = CommitPosition {
-        partition: commit.position.partition.0,
-        sequence: commit.position.sequence.0,
-    };
-    let message = ForeignMessage {
-        bucket: commit.bucket.bucket,
-        digest: message.digest.0,
-        declared: false,
-    };
+    let (position, message) = (
+        commit_position(commit.position),
+        foreign_message(commit.bucket, message),
+    );
     match writer.apply_foreign(position, message) {
         Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
         Err(error) => Err(error.to_string()),

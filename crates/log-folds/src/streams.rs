@@ -4,7 +4,13 @@ use citycode_domain::ids::HolderId;
 use citycode_event_store::{Partition, StreamName};
 
 /// The stream of signing keys.
-pub const KEYS_STREAM: &str = "keys";
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn keys_stream() -> StreamName {
+    StreamName::new("keys").expect("a valid stream name")
+}
 
 const HOLDER_PREFIX: &str = "holder-";
 

@@ -1,16 +1,14 @@
-//! Folding the log into the register, and handing the system's own events to whoever keeps them.
+//! The fold into the register of holders; events that are not a holder's go to other keepers.
 
 use std::sync::Arc;
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::CommitPosition;
-use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Continuity, Fold};
-use citycode_event_store::{BucketId, ForeignMessage, Partition, Position, RecordedCommit};
+use citycode_event_store::{BucketId, Partition, Position, RecordedCommit};
+use citycode_projection::ApplyError;
 use citycode_projection::register::HolderRegister;
-use citycode_projection::{ApplyError, BucketTail, Commit};
-use citycode_wire::event::{self, DecodeEventError};
 
+use crate::commit::{commit_position, folded_events, foreign_message, projected};
 use crate::streams::holder_of;
 
 /// What keeps leases, keys, or anything else that is not a holder's; called in the order of each partition.
@@ -61,9 +59,10 @@ impl Fold for RegisterFold {
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         if let Some(message) = &commit.foreign {
-            let folded = self
-                .register
-                .apply_foreign(commit_position(commit.position), foreign_of(commit.bucket, message));
+            let folded = self.register.apply_foreign(
+                commit_position(commit.position),
+                foreign_message(commit.bucket, message),
+            );
             return match folded {
                 Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
                 Err(error) => Err(error.to_string()),
@@ -100,69 +99,4 @@ impl RegisterFold {
         let point = self.register.point(position.partition.0);
         point.is_some_and(|point| point.sequence >= position.sequence.0)
     }
-}
-
-/// A foreign message as projections fold it.
-fn foreign_of(bucket: BucketId, message: &ForeignMessage) -> citycode_projection::foreign::ForeignMessage {
-    citycode_projection::foreign::ForeignMessage {
-        bucket: bucket.bucket,
-        digest: message.digest.0,
-        declared: false,
-    }
-}
-
-/// A commit as projections fold it; `events` are its own.
-#[must_use]
-pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a> {
-    Commit {
-        position: commit_position(commit.position),
-        decided_at: Timestamp(commit.commit.decided_at),
-        holder: holder_of(&commit.commit.stream),
-        bucket: commit.bucket.bucket,
-        tail: BucketTail {
-            revision: commit.revision.to_raw(),
-            hash: commit.hash.0,
-        },
-        message_id_prefix: message_prefix(&commit.commit.message_id),
-        events,
-    }
-}
-
-/// The domain's events of a commit.
-///
-/// # Errors
-/// An event that this version does not know or cannot read: a writer that meets one stops.
-pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
-    commit
-        .commit
-        .facts()
-        .iter()
-        .map(|data| event::decode(&data.event_type, data.version, &data.payload))
-        .collect()
-}
-
-/// As [`events_of`], with every sealed field left empty: no fold can unseal one, and a replay of a city's log would
-/// copy hundreds of megabytes to throw them away.
-///
-/// # Errors
-/// As [`events_of`].
-pub fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
-    commit
-        .commit
-        .facts()
-        .iter()
-        .map(|data| event::decode_for_projection(&data.event_type, data.version, &data.payload))
-        .collect()
-}
-
-pub(crate) fn commit_position(position: Position) -> CommitPosition {
-    CommitPosition {
-        partition: position.partition.0,
-        sequence: position.sequence.0,
-    }
-}
-
-/// The part of a message id that the register remembers; a match only means that the log is worth a look.
-pub(crate) fn message_prefix(id: &citycode_event_store::MessageId) -> u32 {
-    u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])
 }

@@ -1,0 +1,79 @@
+//! A recorded commit, decoded for projections.
+
+use citycode_domain::event::Event;
+use citycode_domain::ids::CommitPosition;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::{BucketId, ForeignMessage, MessageId, Position, RecordedCommit};
+use citycode_projection::{BucketTail, Commit};
+use citycode_wire::event::{self, DecodeEventError};
+
+use crate::streams::holder_of;
+
+/// A foreign message as projections fold it.
+pub(crate) fn foreign_message(
+    bucket: BucketId,
+    message: &ForeignMessage,
+) -> citycode_projection::foreign::ForeignMessage {
+    citycode_projection::foreign::ForeignMessage {
+        bucket: bucket.bucket,
+        digest: message.digest.0,
+        declared: false,
+    }
+}
+
+/// A commit as projections fold it; `events` are its own.
+#[must_use]
+pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a> {
+    Commit {
+        position: commit_position(commit.position),
+        decided_at: Timestamp(commit.commit.decided_at),
+        holder: holder_of(&commit.commit.stream),
+        bucket: commit.bucket.bucket,
+        tail: BucketTail {
+            revision: commit.revision.to_raw(),
+            hash: commit.hash.0,
+        },
+        message_id_prefix: message_prefix(&commit.commit.message_id),
+        events,
+    }
+}
+
+/// The domain's events of a commit.
+///
+/// # Errors
+/// An event that this version does not know or cannot read: a writer that meets one stops.
+pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
+    commit
+        .commit
+        .facts()
+        .iter()
+        .map(|data| event::decode(&data.event_type, data.version, &data.payload))
+        .collect()
+}
+
+/// As [`events_of`], with every sealed field left empty: no fold can unseal one, and a replay of a city's log would
+/// copy hundreds of megabytes to throw them away.
+///
+/// # Errors
+/// As [`events_of`].
+pub fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
+    commit
+        .commit
+        .facts()
+        .iter()
+        .map(|data| event::decode_for_projection(&data.event_type, data.version, &data.payload))
+        .collect()
+}
+
+pub(crate) fn commit_position(position: Position) -> CommitPosition {
+    CommitPosition {
+        partition: position.partition.0,
+        sequence: position.sequence.0,
+    }
+}
+
+/// The part of a message id that the register remembers; a match only means that the log is worth a look.
+#[must_use]
+pub fn message_prefix(id: &MessageId) -> u32 {
+    u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])
+}

@@ -1,0 +1,166 @@
+//! The log folded into the status of every code.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use citycode_domain::event::Event;
+use citycode_domain::time::Timestamp;
+use citycode_event_store::follow::Continuity;
+use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit, Sequence, foreign};
+use citycode_projection::status::{self, Alarm, FingerprintKey, StatusReader, StatusWriter};
+use citycode_projection::{ApplyError, LogIdentity};
+use citycode_service_kit::clock::{ClockReading, ClockTrust};
+use citycode_service_kit::files;
+use parking_lot::Mutex;
+
+use crate::commit::projected;
+use crate::confined::{Confined, confined_buckets, fold_foreign, status_continuity};
+use crate::snapshot::BUFFER_BYTES;
+
+/// The status of codes, of which any number of threads read while one task folds. Lookups take no lock.
+pub struct FoldedStatus {
+    reader: StatusReader,
+    writer: Mutex<StatusWriter>,
+    confined: ArcSwap<Confined>,
+    identity: LogIdentity,
+    layout: Layout,
+}
+
+impl FoldedStatus {
+    /// From a snapshot file; empty where there is none, or where it is damaged, of another log, or has retired lists by
+    /// a clock that was ahead of `now`.
+    #[must_use]
+    pub fn open(
+        snapshot: Option<&Path>,
+        identity: LogIdentity,
+        key: FingerprintKey,
+        now: Timestamp,
+        layout: Layout,
+    ) -> Self {
+        let (writer, reader) = snapshot
+            .and_then(|path| load(path, &identity, now))
+            .unwrap_or_else(|| status::new(identity.partitions, key));
+        Self {
+            reader,
+            writer: Mutex::new(writer),
+            confined: ArcSwap::default(),
+            identity,
+            layout,
+        }
+    }
+
+    /// For lookups.
+    #[must_use]
+    pub fn reader(&self) -> &StatusReader {
+        &self.reader
+    }
+
+    /// What cannot be checked because of foreign messages.
+    #[must_use]
+    pub fn uncertain(&self) -> Guard<Arc<Confined>> {
+        self.confined.load()
+    }
+
+    /// Up to where the log is folded.
+    #[must_use]
+    pub fn reaches(&self) -> LogPosition {
+        let points = self.reader.points();
+        LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
+    }
+
+    /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, lookups do not. Lists whose
+    /// codes expired long ago are retired first, unless the clock is not trusted: nothing is dropped for good by a wrong
+    /// clock. Blocks its thread.
+    ///
+    /// # Errors
+    /// What the file system says; the old snapshot stays then.
+    pub fn save(&self, path: &Path, clock: ClockReading) -> io::Result<()> {
+        files::stream_private(path, |out| {
+            let mut writer = self.writer.lock();
+            if clock.trust == ClockTrust::Trusted {
+                let retired = writer.retire_long_expired(Timestamp(clock.now.0));
+                if !retired.is_empty() {
+                    tracing::info!(
+                        lists = retired.len(),
+                        "status lists of codes that expired long ago retired"
+                    );
+                }
+            }
+            writer.save(&self.identity, out).map_err(io::Error::other)
+        })
+    }
+
+    /// As [`citycode_event_store::follow::Fold::continuity`].
+    #[must_use]
+    pub fn continuity(&self, commit: &RecordedCommit) -> Continuity {
+        status_continuity(&self.writer.lock(), commit)
+    }
+
+    /// As [`citycode_event_store::follow::Fold::confined`].
+    #[must_use]
+    pub fn confined_buckets(&self) -> Vec<BucketId> {
+        confined_buckets(&self.writer.lock())
+    }
+
+    /// As [`citycode_event_store::follow::Fold::confine`].
+    ///
+    /// # Errors
+    /// A sentence, where an event of a commit cannot be decoded.
+    pub fn confine(&self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
+        let next = self.confined.load().with(bucket, commits, &self.layout)?;
+        self.set_confined(next);
+        Ok(())
+    }
+
+    /// Folds a commit, whose events these are, or the foreign message in its place. The alarms that it raised; none at
+    /// all where it was folded before.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be folded; following must stop then.
+    pub fn fold(&self, commit: &RecordedCommit, events: &[Event]) -> Result<Option<Vec<Alarm>>, String> {
+        if commit.foreign.is_some() {
+            return fold_foreign(&mut self.writer.lock(), commit).map(|()| Some(Vec::new()));
+        }
+        let applied = self.writer.lock().apply(&projected(commit, events));
+        match applied {
+            Ok(alarms) => {
+                if foreign::is_declarations(&commit.commit.stream) {
+                    self.release_declared();
+                }
+                Ok(Some(alarms))
+            }
+            Err(ApplyError::AlreadyApplied { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Buckets whose foreign message was declared can be checked again.
+    fn release_declared(&self) {
+        let still = confined_buckets(&self.writer.lock());
+        let next = self.confined.load().only(&still, &self.layout);
+        self.set_confined(next);
+    }
+
+    fn set_confined(&self, next: Confined) {
+        self.writer.lock().doubt(next.codes());
+        self.confined.store(Arc::new(next));
+    }
+}
+
+fn load(path: &Path, identity: &LogIdentity, now: Timestamp) -> Option<(StatusWriter, StatusReader)> {
+    let file = File::open(path).ok()?;
+    match status::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)) {
+        Ok((writer, _)) if writer.retired_through() > now => {
+            tracing::error!(file = %path.display(), "SNAPSHOT THROWN AWAY: lists retired in it by a clock that was ahead");
+            None
+        }
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            tracing::warn!(%error, file = %path.display(), "SNAPSHOT THROWN AWAY: the status of codes is rebuilt from the log");
+            None
+        }
+    }
+}
