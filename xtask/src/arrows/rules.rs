@@ -124,7 +124,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "log-folds",
         ],
     ),
-    // It uses holder-log for the names of streams and for reading events; audit never appends.
+    // Audit reads the log and never appends, so it does not depend on holder-log.
     ("audit", &["event-store", "log-folds"]),
     // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
     ("portal", &["qr"]),
