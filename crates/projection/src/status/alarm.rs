@@ -2,7 +2,7 @@
 
 use citycode_domain::ids::{ListId, StatusRef};
 
-/// Something in a commit that no honest writer writes. The rest of the commit was folded.
+/// A protocol violation in a commit: something that a correct writer never appends. The rest of the commit was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
     /// A second code was issued at a place. The first keeps it; the second answers as other claims (R25).
