@@ -58,10 +58,10 @@ fn signing(city: &City) -> SigningKey {
 /// What stands there, once something does.
 async fn standing(place: &SharedSnapshots) -> (Statement, u64) {
     eventually("a snapshot is shared", PATIENCE, || async {
-        matches!(place.standing().await, Ok(Published::Signed { .. }))
+        matches!(place.current().await, Ok(Published::Signed { .. }))
     })
     .await;
-    match place.standing().await {
+    match place.current().await {
         Ok(Published::Signed { found, sequence }) => (found.statement, sequence),
         other => panic!("{other:?}"),
     }

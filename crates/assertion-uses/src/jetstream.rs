@@ -135,7 +135,7 @@ pub async fn provision(config: &UsesConfig, key: &UsesKey, new: &NewRegister) ->
                 "citycode.assertions.takes_from": new.takes_from.to_string(),
             });
             request.insert("metadata".into(), metadata);
-            let made = api::make_stream(&client, STREAM, &Value::Object(request)).await;
+            let made = api::create_stream(&client, STREAM, &Value::Object(request)).await;
             made.map_err(OpenError::Unanswered)?;
         }
         Err(error) => return Err(OpenError::Unanswered(error)),

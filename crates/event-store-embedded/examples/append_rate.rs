@@ -1,6 +1,6 @@
-//! How fast the embedded engine appends and replays, beside redb's own bare rate for the same bytes in as many
-//! transactions: `cargo run --release -p citycode-event-store-embedded --example append_rate [COMMITS] [FOLDER]`.
-//! The folder should lie on the disk that is to be measured; the default is the system's temporary folder.
+//! Measures the append and replay rates of the embedded engine, and for comparison redb's own rate for the same bytes
+//! in the same number of transactions: `cargo run --release -p citycode-event-store-embedded --example append_rate
+//! [COMMITS] [FOLDER]`. The folder should be on the disk to be measured; the default is the system's temporary folder.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -81,7 +81,7 @@ async fn append_all(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes
     commits as f64 / start.elapsed().as_secs_f64()
 }
 
-/// As an import appends: a few calls in flight, each with many commits.
+/// Appends like an import: a few calls in flight, each with many commits.
 async fn append_groups(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes: usize) -> f64 {
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
@@ -136,7 +136,7 @@ async fn replay(store: &EmbeddedEventStore) -> f64 {
     commits as f64 / start.elapsed().as_secs_f64()
 }
 
-/// redb alone: one table, as many rows of the same length, as many in each durable transaction as were in flight.
+/// redb alone: one table, the same number of rows of the same length, and a durable transaction for each group of rows.
 fn bare_redb(path: &Path, commits: u64, row_bytes: usize) -> f64 {
     const TABLE: redb::TableDefinition<'static, u64, &'static [u8]> = redb::TableDefinition::new("bare");
     let database = redb::Database::create(path).unwrap();

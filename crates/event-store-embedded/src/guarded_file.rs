@@ -1,9 +1,9 @@
-//! Between redb and the file: after the first failed write or sync, nothing reaches the file any more.
+//! A layer between redb and the file that stops all writes to the file after the first failed write or sync.
 //!
-//! redb answers every later operation with an error once its storage failed, reads too. But reads of what was
-//! durable before are harmless, and gates want to go on. So this layer takes note of the failure, tells the writer
-//! through [`FileHealth`], and from then on keeps what redb still writes in memory, where redb finds it again. The
-//! writer never acknowledges after a failure, and readers hold a snapshot from before it.
+//! After a storage failure redb fails every later operation, even reads. But reads of earlier durable data are safe,
+//! and gates must continue to work. So this layer records the failure in [`FileHealth`], which the writer checks, and
+//! from then on keeps redb's further writes in memory. The writer acknowledges nothing after a failure, and readers use
+//! a snapshot from before it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,7 @@ use redb::StorageBackend;
 const BLOCK: u64 = 4_096;
 const BLOCK_BYTES: usize = 4_096;
 
-/// Whether the file still takes writes.
+/// Whether writes to the file have failed.
 #[derive(Debug, Default)]
 pub(crate) struct FileHealth {
     failed: AtomicBool,
@@ -24,7 +24,7 @@ pub(crate) struct FileHealth {
 }
 
 impl FileHealth {
-    /// Why the file takes no writes any more, if so.
+    /// The first failure, if any.
     pub(crate) fn failure(&self) -> Option<String> {
         if !self.failed.load(Ordering::Acquire) {
             return None;
@@ -40,14 +40,14 @@ impl FileHealth {
     }
 }
 
-/// What was to be written after the failure; dropped with the process.
+/// The writes after the failure, which are never stored.
 #[derive(Debug, Default)]
 struct Overlay {
     blocks: HashMap<u64, Box<[u8; BLOCK_BYTES]>>,
     length: u64,
 }
 
-/// The file, and the memory that stands in for it after a failure.
+/// The file, and the memory that replaces it for writes after a failure.
 #[derive(Debug)]
 pub(crate) struct GuardedFile {
     inner: Box<dyn StorageBackend>,
@@ -68,7 +68,7 @@ impl GuardedFile {
         self.health.failed.load(Ordering::Acquire)
     }
 
-    /// Notes the failure once, with the file's length as the overlay's.
+    /// Records the first failure, and initialises the overlay's length with that of the file.
     fn fail(&self, what: &str, error: &std::io::Error) -> Result<(), std::io::Error> {
         let mut overlay = self.overlay.lock();
         if !self.failed() {
@@ -78,12 +78,12 @@ impl GuardedFile {
         Ok(())
     }
 
-    /// Reads what the file has of a range; past its end are zeros.
+    /// Reads a range of the file; bytes past its end are zero.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
         let length = self.inner.len()?;
-        let there = length.saturating_sub(offset).min(out.len() as u64);
-        let there = usize::try_from(there).expect("at most the length of a slice");
-        let (file, beyond) = out.split_at_mut(there);
+        let available = length.saturating_sub(offset).min(out.len() as u64);
+        let available = usize::try_from(available).expect("at most the length of a slice");
+        let (file, beyond) = out.split_at_mut(available);
         beyond.fill(0);
         if file.is_empty() {
             Ok(())
@@ -111,7 +111,7 @@ impl GuardedFile {
     }
 }
 
-/// The blocks that a range touches: block number, range inside the block, range inside the data.
+/// The blocks that a range overlaps: block number, range within the block, range within the data.
 fn block_parts(
     offset: u64,
     length: usize,

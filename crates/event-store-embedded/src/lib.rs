@@ -1,20 +1,21 @@
-//! The embedded engine of the event store: one process, one folder, durable after every acknowledged append.
+//! The embedded engine of the event store: one process, one folder, and every acknowledged append is durable.
 //!
-//! The folder holds
-//! - `lock`: held by the one process that uses the folder;
+//! The folder contains
+//! - `lock`: locked by the process that uses the folder;
 //! - `manifest`: the log's identity, layout and format version (see [`OpenError`] for what is refused);
-//! - `log.redb`: the commits and what makes opening fast, in one redb database.
+//! - `log.redb`: the commits, and tables that make opening fast, in one redb database.
 //!
-//! How it works, and why it is this way:
+//! Design:
 //! - **Group commit.** One writer thread drains a bounded queue into one redb transaction with one sync, and answers
-//!   after the sync. While a sync runs the next batch gathers.
-//! - **Append-only tables.** Commits are keyed by position, so inserts go to the right edge of 16 ranges. There is
-//!   no random-order index: a commit's row names its bucket's previous one, tails are an array in memory, and both
-//!   array and dedup window come back at opening from rows written one a batch. So a commit costs one insert.
-//! - **Snapshots.** Readers see the log as of the last acknowledged batch, never a batch that is under way.
-//! - **A failed write or sync is final.** Nothing more is written to the file by this process, which was told
-//!   nothing certain about what the disk kept: appends are answered `Unavailable` (those whose batch was being
-//!   committed: `Unknown`), reads go on from the last snapshot. The next start recovers what was durable.
+//!   after the sync. The next batch accumulates while a sync runs.
+//! - **Append-only tables.** Commits are keyed by position, so inserts go to the end of 16 key ranges. There is no
+//!   random-order index: a commit's row contains the revision of its bucket's previous commit, tails are an array in
+//!   memory, and opening restores the array and the dedup window from rows that are written once for each batch. So a
+//!   commit costs one insert.
+//! - **Snapshots.** Readers see the log as of the last acknowledged batch, never an incomplete batch.
+//! - **A failed write or sync is final.** Afterwards the state of the disk is unknown to this process, so it writes
+//!   nothing more to the file: appends are answered `Unavailable` (those in the failed batch: `Unknown`), and reads
+//!   continue on the last snapshot. The next start recovers the durable state.
 
 mod guarded_file;
 mod manifest;

@@ -1,9 +1,10 @@
-//! The manifest: what a log is, in a file that a person can read and that changes only by replacement.
+//! The manifest: the identity, layout and version of a log in a readable text file, which is only ever replaced as a
+//! whole.
 //!
 //! ```text
 //! citycode event log
 //! format 1
-//! minimum_reader <decimal: the least reader version that can read the log; only ever raised>
+//! minimum_reader <decimal: the minimum reader version; never lowered>
 //! log_id <32 hex digits>
 //! partitions <decimal>
 //! buckets_per_partition <decimal>
@@ -60,7 +61,7 @@ impl Manifest {
                 .ok_or_else(|| bad(&format!("`{name}` is missing")))
         };
         let number = |text: String| text.parse::<u32>().map_err(|_| bad("a number is malformed"));
-        // The versions first: a later format may look different below them.
+        // The versions are read first, because a later format may have other lines after them.
         let (format, minimum_reader) = (number(value("format")?)?, number(value("minimum_reader")?)?);
         let minimum_reader = ReaderVersion(minimum_reader);
         if minimum_reader > ReaderVersion::CURRENT {
@@ -84,7 +85,7 @@ impl Manifest {
         })
     }
 
-    /// The manifest of a folder, or `None` if it has none.
+    /// The manifest of a folder, or `None` if it has no manifest.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>, OpenError> {
         match fs::read_to_string(folder.join(NAME)) {
             Ok(text) => Self::from_text(&text).map(Some),
@@ -93,8 +94,8 @@ impl Manifest {
         }
     }
 
-    /// Puts the manifest in place whole, instead of one that is there. A crash before the rename leaves the earlier
-    /// one, or a folder without one, which opening finishes as long as the log is empty.
+    /// Writes the manifest, or replaces an existing one, atomically. A crash before the rename leaves the previous
+    /// manifest or none; opening then creates it if the log is empty.
     pub(crate) fn write(self, folder: &Path) -> Result<(), OpenError> {
         let draft = folder.join("manifest.draft");
         let mut file = File::create(&draft)?;
@@ -127,7 +128,7 @@ mod tests {
         }
     }
 
-    /// As the first release wrote it.
+    /// A manifest that the first release wrote.
     const OF_VERSION_1: &str = "citycode event log\nformat 1\nminimum_reader 1\n\
         log_id a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1\npartitions 16\nbuckets_per_partition 65536\nhash_version 1\n\
         checksum ee3e25469e7d9e3b323596a5dd81161fb6c5495baefecfac6ade63e893912736\n";
@@ -143,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read_as_written() {
+    fn a_manifest_round_trips() {
         assert_eq!(Manifest::from_text(&manifest().to_text()).unwrap(), manifest());
     }
 
     #[test]
-    fn every_flipped_byte_of_a_manifest_is_noticed() {
+    fn every_flipped_byte_of_a_manifest_is_detected() {
         let text = manifest().to_text();
         for offset in 0..text.len() - 1 {
             let mut bytes = text.clone().into_bytes();
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_a_later_version_is_told_apart_from_a_damaged_one() {
+    fn a_log_of_a_later_version_is_distinguished_from_a_damaged_one() {
         let later = "citycode event log\nformat 3\nminimum_reader 3\nwhatever comes then\n";
         assert!(matches!(
             Manifest::from_text(later),

@@ -1,4 +1,4 @@
-//! Opening a folder: the lock, the manifest, the database, and what is held in memory.
+//! Opening a folder: the lock, the manifest, the database, and the state in memory.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -14,22 +14,22 @@ use crate::rows::{COMMITS, IDENTITY, RECENT, RecentEntry, TAILS};
 use crate::snapshot::Snapshot;
 use crate::tails::{Checkpoints, Tails};
 
-/// redb's page cache unless told otherwise: the right edges of all partitions and a chunk or two of history.
+/// The default size of redb's page cache: the last pages of all partitions and one or two chunks of history.
 const CACHE_BYTES: usize = 128 * 1024 * 1024;
 
-/// A log to make where there is none yet.
+/// The log to create if there is none.
 #[derive(Debug, Clone, Copy)]
 pub struct NewLog {
     /// Its identity: 16 random bytes.
     pub log_id: LogId,
-    /// Its numbers, fixed for ever.
+    /// Its layout, which never changes.
     pub layout: Layout,
-    /// The reader version that it demands: [`ReaderVersion::CURRENT`] unless it is the copy of an earlier release's.
+    /// Its minimum reader version: [`ReaderVersion::CURRENT`] unless it is a copy of an earlier release's log.
     pub minimum_reader: ReaderVersion,
 }
 
 impl NewLog {
-    /// A log of this release: it demands [`ReaderVersion::CURRENT`].
+    /// A log of this release, with the minimum [`ReaderVersion::CURRENT`].
     #[must_use]
     pub fn new(log_id: LogId, layout: Layout) -> Self {
         Self {
@@ -56,11 +56,11 @@ impl NewLog {
 /// How to open a folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// What to make if the folder has no log; without it a folder without a log is an error.
+    /// The log to create if the folder has none. If this is `None`, a folder without a log is an error.
     pub create: Option<NewLog>,
     /// The identity that the log must have, for a caller that has seen it before.
     pub expected_log_id: Option<LogId>,
-    /// Memory for redb's page cache, in bytes.
+    /// The size of redb's page cache in bytes.
     pub cache_bytes: usize,
 }
 
@@ -78,47 +78,47 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or this one, has the folder open.
-    #[error("the event store's folder is already in use by another process; stop that one first")]
+    #[error("the event store's folder is already in use by another process; stop that process first")]
     AlreadyInUse,
-    /// The folder has no log, and none was to be made.
+    /// The folder has no log, and the configuration does not permit creating one.
     #[error("the folder has no event log")]
     NoLog,
-    /// The manifest is there, the log is not: it was moved or lost.
+    /// The manifest exists, but the log was moved or lost.
     #[error("the folder has a manifest but no log.redb beside it; restore it, do not start afresh")]
     LogMissing,
-    /// There are commits but no manifest.
+    /// The folder has commits but no manifest.
     #[error("the folder has a log with commits but no manifest; restore it, do not start afresh")]
     ManifestMissing,
-    /// The manifest is not one, or was changed by hand.
+    /// The file is not a manifest, or was edited.
     #[error("the manifest of the event log cannot be read: {0}")]
     ManifestUnreadable(String),
-    /// The log needs a newer program.
+    /// The log requires a newer program.
     #[error(
-        "the log has format {format} and wants a reader of version {minimum_reader}; this one is {}: a newer release \
-         used it; go on with that release",
+        "the log has format {format} and requires reader version {minimum_reader}; this program supports {}: a newer \
+         release used the log; continue with that release",
         ReaderVersion::CURRENT
     )]
     OtherVersion {
         /// The log's format.
         format: u32,
-        /// What it wants at least.
+        /// The log's minimum reader version.
         minimum_reader: ReaderVersion,
     },
-    /// It is another log than the caller knows, or manifest and database are of two logs.
+    /// It is another log than the caller expects, or the manifest and the database are of two logs.
     #[error("this is log {found}, not {expected}")]
     OtherLog {
-        /// The identity that was expected.
+        /// The expected identity.
         expected: LogId,
-        /// The one that was found.
+        /// The log's identity.
         found: LogId,
     },
-    /// Tables contradict each other.
+    /// The tables contradict each other.
     #[error("the log is damaged: {0}")]
     Damaged(&'static str),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("the event store's folder cannot be used")]
     Io(#[from] std::io::Error),
-    /// redb refused.
+    /// A database operation failed.
     #[error("the log's database cannot be opened")]
     Database(#[from] redb::Error),
 }
@@ -134,7 +134,7 @@ macro_rules! through_redb_error {
 }
 through_redb_error!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
-/// Everything that an open log is made of.
+/// The parts of an open log.
 pub(crate) struct Opened {
     pub(crate) manifest: Manifest,
     pub(crate) database: Database,
@@ -143,7 +143,7 @@ pub(crate) struct Opened {
     pub(crate) tails: Tails,
     pub(crate) recent: Recent,
     pub(crate) checkpoints: Checkpoints,
-    /// Dropped last, which gives the folder free.
+    /// Dropped last, which unlocks the folder.
     pub(crate) lock: File,
 }
 
@@ -166,14 +166,14 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     let (known, path) = (Manifest::read(folder)?, folder.join("log.redb"));
-    let there = path.try_exists()?;
-    if known.is_some() && !there {
+    let exists = path.try_exists()?;
+    if known.is_some() && !exists {
         return Err(OpenError::LogMissing);
     }
     let manifest = match (known, config.create) {
         (Some(manifest), _) => manifest,
         (None, Some(new)) => new.manifest(),
-        (None, None) if there => return Err(OpenError::ManifestMissing),
+        (None, None) if exists => return Err(OpenError::ManifestMissing),
         (None, None) => return Err(OpenError::NoLog),
     };
     if let Some(expected) = config.expected_log_id.filter(|expected| *expected != manifest.log_id) {
@@ -195,7 +195,7 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
         .set_cache_size(config.cache_bytes)
         .create_with_backend(guarded)?;
     if known.is_none() {
-        // A crash before the manifest stands leaves a log without commits, which the next opening makes anew.
+        // A crash before the manifest is written leaves a log without commits, which the next opening creates again.
         create_tables(&database, &manifest)?;
         manifest.write(folder)?;
     }
@@ -264,17 +264,15 @@ fn load(database: &Database, manifest: &Manifest) -> Result<(Snapshot, Tails, Re
         let entries: Vec<RecentEntry> = RecentEntry::read_row(row.value()).collect();
         for entry in &entries {
             if !layout.contains(entry.bucket) || !snapshot.heads.includes(entry.position()) {
-                return Err(OpenError::Damaged("a message id leads past the head"));
+                return Err(OpenError::Damaged("an entry of the dedup window is past the head"));
             }
             tails.raise(entry.bucket, entry.sequence.0);
         }
         recent.insert(number.value(), entries);
     }
-    // Every commit since the oldest stored tails must stand in the window, or a tail would be missed.
+    // The window must contain every commit since the oldest stored tails, or a tail would be wrong.
     if checkpoints.oldest().saturating_add(recent.commits()) < snapshot.heads.commits() {
-        return Err(OpenError::Damaged(
-            "the stored tails are older than the window of message ids",
-        ));
+        return Err(OpenError::Damaged("the stored tails are older than the dedup window"));
     }
     Ok((snapshot, tails, recent, checkpoints))
 }

@@ -1,4 +1,4 @@
-//! The dedup window: the message ids of the last commits, and where they stand.
+//! The dedup window: the message ids of the last commits and their positions.
 
 use std::collections::VecDeque;
 
@@ -7,14 +7,14 @@ use std::collections::HashMap;
 
 use crate::rows::{self, RecentEntry, ShortId};
 
-/// Commits whose message ids are known: 50 seconds of the fastest import, days of a city's ordinary life, about
-/// 60 MB. The tails must be written once through within it (see [`crate::tails`]).
+/// The number of commits in the window: 50 seconds of the fastest import or days of normal operation, about 60 MB. All
+/// partitions' tails must be stored once within it (see [`crate::tails`]).
 pub(crate) const WINDOW: usize = 1_000_000;
 
 #[derive(Default)]
 pub(crate) struct Recent {
     known: HashMap<ShortId, u64>,
-    /// Batches from the oldest: row number and ids.
+    /// Batches, the oldest first: row number and ids.
     batches: VecDeque<(u64, Vec<ShortId>)>,
     entries: usize,
     next_row: u64,
@@ -25,16 +25,16 @@ impl Recent {
         self.next_row
     }
 
-    /// How many commits it knows.
+    /// The number of commits in the window.
     pub(crate) fn commits(&self) -> u64 {
-        u64::try_from(self.entries).expect("it fits")
+        u64::try_from(self.entries).expect("64 bits suffice")
     }
 
     pub(crate) fn position(&self, id: &ShortId) -> Option<Position> {
         self.known.get(id).map(|key| rows::position_of(*key))
     }
 
-    /// Takes in a batch that is durable.
+    /// Adds a durable batch.
     pub(crate) fn insert(&mut self, row: u64, entries: impl IntoIterator<Item = RecentEntry>) {
         let mut ids = Vec::new();
         for entry in entries {
@@ -46,8 +46,8 @@ impl Recent {
         self.batches.push_back((row, ids));
     }
 
-    /// The rows that the window can do without once `more` entries come.
-    pub(crate) fn outgrown(&self, more: usize) -> Vec<u64> {
+    /// The rows that leave the window when `more` entries are added.
+    pub(crate) fn expired(&self, more: usize) -> Vec<u64> {
         let mut left = self.entries + more;
         let surplus = self.batches.iter().take_while(|(_, ids)| {
             let keep = left - ids.len().min(left) >= WINDOW;
@@ -57,8 +57,8 @@ impl Recent {
         surplus.map(|(row, _)| *row).collect()
     }
 
-    /// Forgets rows from the oldest on, as far as `last`.
-    pub(crate) fn forget(&mut self, last: u64) {
+    /// Removes all rows up to `last`.
+    pub(crate) fn remove_up_to(&mut self, last: u64) {
         while let Some((row, _)) = self.batches.front()
             && *row <= last
             && let Some((_, ids)) = self.batches.pop_front()

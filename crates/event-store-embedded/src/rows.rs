@@ -1,4 +1,4 @@
-//! What stands in the tables of `log.redb`. All integers are big-endian except redb's own keys.
+//! The tables of `log.redb`. All integers are big-endian except redb's own keys.
 //!
 //! ```text
 //! commits  key = partition << 48 | sequence          value = previous_revision u64 ‖ commit bytes
@@ -7,9 +7,9 @@
 //! tails    key = partition                           value = commits in the log u64 ‖ revision u64 of every bucket
 //! identity key = 0                                   value = log_id 16
 //! ```
-//! The commit bytes may be a placeholder of a foreign message (`citycode_event_store::foreign`), in copies of logs on
-//! servers alone: this engine has no strangers, and anything else that is no commit is damage.
-//! `previous_revision` is that of the same bucket: so a bucket is read from its tail backwards.
+//! In a copy of a log from NATS servers the commit bytes may be a placeholder of a foreign message
+//! (`citycode_event_store::foreign`). This engine has no other writers, so any other invalid commit means damage.
+//! `previous_revision` is the revision of the same bucket's previous message: a bucket is read backwards from its tail.
 
 use bytes::Bytes;
 use citycode_event_store::{
@@ -38,10 +38,10 @@ pub(crate) fn position_of(key: u64) -> Position {
     }
 }
 
-/// Length of the previous revision in front of a commit's bytes.
+/// Length of the previous revision that precedes a commit's bytes.
 pub(crate) const PREVIOUS_BYTES: usize = 8;
 
-/// A row of `commits`, taken apart.
+/// A decoded row of `commits`.
 pub(crate) struct CommitRow {
     pub(crate) previous_revision: u64,
     pub(crate) recorded: RecordedCommit,
@@ -55,8 +55,8 @@ pub(crate) fn damaged(position: Position, reason: impl ToString) -> ReadError {
 }
 
 pub(crate) fn read_commit_row(row: &[u8], position: Position, layout: &Layout) -> Result<CommitRow, ReadError> {
-    let cut = || damaged(position, "the row is cut short");
-    let (head, commit) = row.split_first_chunk::<PREVIOUS_BYTES>().ok_or_else(cut)?;
+    let truncated = || damaged(position, "the row is truncated");
+    let (head, commit) = row.split_first_chunk::<PREVIOUS_BYTES>().ok_or_else(truncated)?;
     let bytes = Bytes::copy_from_slice(commit);
     let recorded = codec::decode_stored(bytes, position, layout).map_err(|error| damaged(position, error))?;
     Ok(CommitRow {
@@ -67,8 +67,8 @@ pub(crate) fn read_commit_row(row: &[u8], position: Position, layout: &Layout) -
 
 pub(crate) type ShortId = [u8; 16];
 
-/// Half of a message id: two commits share it with a chance of one in 2^64 after four billion of them, and then
-/// the whole id, read from the commit, still tells them apart.
+/// The first half of a message id. Among four billion commits two share it with a probability of about 2^-64, and then
+/// the whole id, read from the commit, still distinguishes them.
 pub(crate) fn short_id(id: &MessageId) -> ShortId {
     *id.0.first_chunk().expect("32 bytes")
 }

@@ -1,4 +1,4 @@
-//! The log as of the last acknowledged batch: what every reader sees.
+//! The log as of the last acknowledged batch, which all readers see.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use redb::{ReadOnlyTable, ReadableDatabase as _};
 
 use crate::rows::{self, COMMITS, CommitRow};
 
-/// Holds a read transaction, so that nothing it can see is reused while it lives.
+/// Its table keeps a read transaction open, so that redb reuses none of its pages.
 pub(crate) struct Snapshot {
     commits: ReadOnlyTable<u64, &'static [u8]>,
     pub(crate) heads: LogPosition,
@@ -23,7 +23,7 @@ impl Snapshot {
         Ok(Self { commits, heads, layout })
     }
 
-    /// The last sequences, from the commits themselves.
+    /// Reads the heads from the commits table.
     pub(crate) fn find_heads(&mut self) -> Result<(), redb::Error> {
         for partition in self.layout.all_partitions() {
             let last = Position {
@@ -62,7 +62,7 @@ impl Snapshot {
         self.row(position).map(|row| Some(row.recorded))
     }
 
-    /// From `tail` backwards to `after`, checking the chain on the way.
+    /// Reads from `tail` backwards to `after` and checks the chain.
     pub(crate) fn read_bucket(
         &self,
         bucket: BucketId,
@@ -83,7 +83,7 @@ impl Snapshot {
             if recorded.bucket != bucket || previous_revision >= revision {
                 return Err(rows::damaged(
                     position,
-                    "it does not belong to the bucket that leads to it",
+                    "it is in another bucket than the commit that refers to it",
                 ));
             }
             revision = previous_revision;
@@ -95,7 +95,7 @@ impl Snapshot {
             if !self.layout.is_heartbeat_bucket(bucket) && !commits.last().is_none_or(follows) {
                 return Err(rows::damaged(
                     position,
-                    "its hash is not the one that the next commit carries",
+                    "its hash is not the next commit's previous hash",
                 ));
             }
             commits.push(recorded);
@@ -104,7 +104,7 @@ impl Snapshot {
         Ok(commits)
     }
 
-    /// The tail at a revision that the caller knows to be the bucket's last.
+    /// The tail of a bucket whose last revision is `revision`.
     pub(crate) fn tail_at(&self, bucket: BucketId, revision: Revision) -> Result<BucketTail, ReadError> {
         if revision == Revision::EMPTY {
             return Ok(BucketTail::EMPTY);
@@ -121,7 +121,7 @@ impl Snapshot {
                 return Ok(BucketTail { revision, hash });
             }
             if row.previous_revision >= at {
-                return Err(rows::damaged(position, "it leads to a later one"));
+                return Err(rows::damaged(position, "its previous revision is not earlier"));
             }
             at = row.previous_revision;
         }

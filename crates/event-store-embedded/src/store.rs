@@ -1,4 +1,4 @@
-//! The store that callers hold.
+//! [`EmbeddedEventStore`], the public type of this engine.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,26 +26,27 @@ use crate::tails::Tails;
 use crate::writer::{Answer, Job, Writer};
 use crate::{Config, OpenError};
 
-/// Calls that may wait for the writer: more than any service keeps in flight, and a bound for memory.
+/// Calls that may wait for the writer: more than any service has in flight, and a limit on memory.
 const QUEUE_CALLS: usize = 4_096;
-/// Most commits that one call hands to the writer at once; a longer list is cut.
+/// Most commits that one call sends to the writer at once; a longer list is split.
 const GROUP_COMMITS: usize = 1_024;
 
-/// What the writer, the callers and the subscriptions share.
+/// The state that the writer, the callers and the subscriptions share.
 pub(crate) struct Shared {
     folder: PathBuf,
     log_id: LogId,
     pub(crate) layout: Layout,
     minimum_reader: AtomicU32,
-    /// One raises the minimum reader version at a time.
+    /// Serialises changes of the minimum reader version.
     raising: Mutex<()>,
     pub(crate) health: Arc<FileHealth>,
     pub(crate) tails: Mutex<Tails>,
     poisoned: Mutex<Option<String>>,
-    /// `None` once closed. Snapshot before database: its transaction must end first.
+    /// `None` once closed.
     open: RwLock<Option<OpenLog>>,
 }
 
+/// The snapshot precedes the database, because its transaction must end first.
 struct OpenLog {
     snapshot: Arc<Snapshot>,
     live: broadcast::Sender<LiveBatch>,
@@ -70,7 +71,7 @@ impl Shared {
             .map_or_else(start, |open| open.snapshot.heads.clone())
     }
 
-    /// The durable tail of a bucket; reads the bucket's last commit the first time after opening.
+    /// The durable tail of a bucket. The first call after opening reads the bucket's last commit.
     pub(crate) fn tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         let revision = {
             let tails = self.tails.lock();
@@ -80,7 +81,7 @@ impl Shared {
             tails.revision(bucket)
         };
         let tail = self.snapshot()?.tail_at(bucket, revision)?;
-        self.tails.lock().learn(bucket, revision, tail.hash);
+        self.tails.lock().set_hash(bucket, revision, tail.hash);
         Ok(tail)
     }
 
@@ -96,20 +97,20 @@ impl Shared {
         Snapshot::take(&open.database, heads, self.layout)
     }
 
-    /// Readers see the commits before the tails that lead to them.
-    pub(crate) fn publish(&self, snapshot: Snapshot, moved: &HashMap<BucketId, BucketTail>) {
+    /// Publishes the snapshot before the new tails, so that readers can read every tail's commit.
+    pub(crate) fn publish(&self, snapshot: Snapshot, changed: &HashMap<BucketId, BucketTail>) {
         if let Some(open) = self.open.write().as_mut() {
             open.snapshot = Arc::new(snapshot);
         }
         let mut tails = self.tails.lock();
-        for (bucket, tail) in moved {
+        for (bucket, tail) in changed {
             tails.set(*bucket, tail.revision, tail.hash);
         }
     }
 
     pub(crate) fn push_live(&self, batch: LiveBatch) {
         if let Some(open) = self.open.read().as_ref() {
-            // No subscriber is no error.
+            // An error means only that there is no subscriber.
             let _ = open.live.send(batch);
         }
     }
@@ -118,7 +119,7 @@ impl Shared {
         *self.poisoned.lock() = Some(reason);
     }
 
-    /// An append as the writer takes it. Encoding and hashing happen here, on the callers' threads; the writer only
+    /// An append as a job for the writer. Encoding and hashing happen here, on the callers' threads; the writer only
     /// compares and copies.
     fn job(&self, commit: NewCommit, expected: BucketTail) -> Result<(Job, oneshot::Receiver<Answer>), AppendError> {
         self.layout.check(&commit.stream)?;
@@ -139,7 +140,7 @@ impl Shared {
         ))
     }
 
-    /// A placeholder as the writer takes it.
+    /// A placeholder as a job for the writer.
     fn foreign_job(
         &self,
         bucket: BucketId,
@@ -165,19 +166,19 @@ impl Shared {
         Ok((job, answered))
     }
 
-    /// Why the queue is closed.
-    fn closed_because(&self) -> AppendError {
+    /// The reason why the queue is closed.
+    fn closed_reason(&self) -> AppendError {
         self.poisoned
             .lock()
             .clone()
             .map_or(AppendError::Closed, AppendError::Unavailable)
     }
 
-    /// Replaces the manifest, and tells what the log demands only once that is durable. A crash leaves the manifest
-    /// before or after; whoever wanted it raised asks again at the next start.
+    /// Replaces the manifest; [`Shared::minimum_reader`] changes only once that is durable. After a crash the manifest
+    /// is the old or the new one, and the caller repeats the call at the next start.
     fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
         RaiseError::check(to)?;
-        // As long as it is open the folder's lock is held.
+        // The read lock prevents closing, which would unlock the folder.
         let open = self.open.read();
         if open.is_none() {
             return Err(RaiseError::Closed);
@@ -232,10 +233,10 @@ impl History for Shared {
     }
 }
 
-/// A log in a folder of this machine, for one process. Wrap it in an `Arc` to share it.
+/// A log in a local folder, for one process. Wrap it in an `Arc` to share it.
 ///
-/// Dropping it finishes the appends that are queued, closes the log and gives the folder free, blocking its thread
-/// meanwhile; [`EmbeddedEventStore::close`] says so by name. Subscriptions then end with [`ReadError::Closed`].
+/// Dropping it completes the queued appends, closes the log and unlocks the folder, and blocks its thread meanwhile;
+/// [`EmbeddedEventStore::close`] does the same explicitly. Subscriptions then end with [`ReadError::Closed`].
 pub struct EmbeddedEventStore {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Vec<Job>>>,
@@ -243,13 +244,13 @@ pub struct EmbeddedEventStore {
 }
 
 impl EmbeddedEventStore {
-    /// Opens the log in `folder`, or makes it if `config` says so. Blocks its thread: after a crash redb first walks
-    /// its file.
+    /// Opens the log in `folder`, or creates it if `config` permits that. Blocks its thread: after a crash redb first
+    /// checks its file.
     pub fn open(folder: &Path, config: &Config) -> Result<Self, OpenError> {
         Self::open_with(folder, config, &|file| file)
     }
 
-    /// As [`EmbeddedEventStore::open`], with a layer between the engine and its file: tests make it fail.
+    /// As [`EmbeddedEventStore::open`], with a layer between the engine and its file through which tests inject faults.
     pub fn open_with(
         folder: &Path,
         config: &Config,
@@ -300,7 +301,7 @@ impl EmbeddedEventStore {
         })
     }
 
-    /// Finishes what is queued and gives the folder free; blocks its thread.
+    /// Completes the queued appends and unlocks the folder; blocks its thread.
     pub fn close(self) {
         drop(self);
     }
@@ -315,7 +316,7 @@ impl EmbeddedEventStore {
 
     async fn send(&self, jobs: Vec<Job>) -> Result<(), AppendError> {
         let queue = self.queue.as_ref().ok_or(AppendError::Closed)?;
-        queue.send(jobs).await.map_err(|_| self.shared.closed_because())
+        queue.send(jobs).await.map_err(|_| self.shared.closed_reason())
     }
 
     /// Runs a read on a thread that may block.
@@ -336,7 +337,7 @@ impl Drop for EmbeddedEventStore {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the event log's writer panicked");
+            tracing::error!("the writer thread of the event log panicked");
         }
         self.shared.open.write().take();
     }
@@ -366,7 +367,7 @@ impl EventStore for EmbeddedEventStore {
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Result<AppendOutcome, AppendError> {
         let (job, answered) = self.shared.job(commit, expected)?;
         self.send(vec![job]).await?;
-        // A writer that died without an answer may have written it.
+        // A writer thread that ended without an answer may have written the commit.
         answered.await.unwrap_or(Ok(AppendOutcome::Unknown))
     }
 
@@ -420,7 +421,7 @@ impl EventStore for EmbeddedEventStore {
     async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
         self.shared.check(bucket)?;
         self.blocking(move |shared| {
-            // The tail first: a snapshot taken after it has the commit that it leads to.
+            // The tail is read first: the snapshot taken afterwards contains its commit.
             let tail = shared.tails.lock().revision(bucket);
             shared.snapshot()?.read_bucket(bucket, tail, after)
         })

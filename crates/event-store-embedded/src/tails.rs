@@ -1,23 +1,23 @@
-//! Where every bucket ends: an array in memory, written out partition by partition as the log grows.
+//! The tails of all buckets: an array in memory that is stored partition by partition as the log grows.
 //!
-//! Every [`checkpoint_interval`] commits the writer stores the array of one partition, in turn. So each partition's
-//! array is at most half a dedup window old, and the rows of the window, which are kept anyway, bring it up to date.
+//! Every [`checkpoint_interval`] commits the writer stores the array of one partition, in rotation. So each partition's
+//! stored array is at most half a dedup window old, and at opening the rows of the window bring it up to date.
 
 use citycode_event_store::{BucketId, BucketTail, CommitHash, Layout, Partition, Revision};
 
 use crate::recent::WINDOW;
 
-/// Commits between two stored arrays: all partitions come round within half a dedup window.
+/// Commits between two checkpoints, so that all partitions have one within half a dedup window.
 fn checkpoint_interval(layout: &Layout) -> u64 {
-    let window = u64::try_from(WINDOW / 2).expect("it fits");
+    let window = u64::try_from(WINDOW / 2).expect("64 bits suffice");
     (window / u64::from(layout.partitions())).max(1)
 }
 
-/// The durable tails. Hashes are known once a bucket was touched; until then the tail's commit has to be read.
+/// The durable tails. The hash of a tail is known once the bucket was used; until then its last commit must be read.
 pub(crate) struct Tails {
     layout: Layout,
     revisions: Vec<u64>,
-    /// All zero: not known yet. Memory that was never written to costs nothing.
+    /// All zero means unknown. The operating system allocates this memory only when it is written.
     hashes: Vec<[u8; 32]>,
 }
 
@@ -51,14 +51,14 @@ impl Tails {
         self.hashes[index] = hash.0;
     }
 
-    /// Keeps the hash that was read, unless the bucket moved meanwhile.
-    pub(crate) fn learn(&mut self, bucket: BucketId, revision: Revision, hash: CommitHash) {
+    /// Stores the hash that was read, unless the bucket has a newer tail.
+    pub(crate) fn set_hash(&mut self, bucket: BucketId, revision: Revision, hash: CommitHash) {
         if self.revision(bucket) == revision {
             self.set(bucket, revision, hash);
         }
     }
 
-    /// At opening: a commit of this bucket stands at this revision.
+    /// Records, at opening, that the bucket has a commit with this revision.
     pub(crate) fn raise(&mut self, bucket: BucketId, revision: u64) {
         let index = self.layout.flat_index(bucket);
         self.revisions[index] = self.revisions[index].max(revision);
@@ -69,7 +69,7 @@ impl Tails {
         start..start + self.layout.buckets_per_partition() as usize
     }
 
-    /// The row of a partition, in a log of so many commits.
+    /// The row of a partition, in a log with this number of commits.
     pub(crate) fn to_row(&self, partition: Partition, commits: u64) -> Vec<u8> {
         let revisions = &self.revisions[self.range(partition)];
         std::iter::once(&commits)
@@ -78,7 +78,7 @@ impl Tails {
             .collect()
     }
 
-    /// Takes a row in; how many commits the log had when it was written, or `None` if its size is wrong.
+    /// Loads a row; returns the number of commits that the log had when it was written, or `None` if its size is wrong.
     pub(crate) fn load_row(&mut self, partition: Partition, row: &[u8]) -> Option<u64> {
         let range = self.range(partition);
         let (numbers, trailing) = row.as_chunks::<8>();
@@ -93,9 +93,9 @@ impl Tails {
     }
 }
 
-/// Whose turn it is. Kept in the rows themselves, so that restarts do not stretch a round.
+/// When each partition's tails were last stored. This is part of the rows, so that restarts do not delay checkpoints.
 pub(crate) struct Checkpoints {
-    /// How many commits the log had when each partition's row was written; 0 for one without a row.
+    /// The number of commits in the log when each partition's row was written; 0 for a partition without a row.
     written_at: Vec<u64>,
 }
 
@@ -104,13 +104,13 @@ impl Checkpoints {
         Self { written_at }
     }
 
-    /// How many commits the log had when the oldest row was written.
+    /// The number of commits in the log when the oldest row was written.
     pub(crate) fn oldest(&self) -> u64 {
         self.written_at.iter().copied().min().unwrap_or(0)
     }
 
-    /// The partitions whose rows a batch has to write that grows the log from `before` to `after` commits:
-    /// one for each interval begun, the oldest first.
+    /// The partitions whose rows must be written with a batch that grows the log from `before` to `after` commits: one
+    /// for each new interval, the oldest first.
     pub(crate) fn due(&self, layout: &Layout, before: u64, after: u64) -> Vec<Partition> {
         let interval = checkpoint_interval(layout);
         let count = usize::try_from(after / interval - before / interval).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! The writer: one thread, one transaction a batch, one sync a transaction, answers after the sync.
+//! The writer thread: one transaction for each batch, one sync for each transaction, and answers after the sync.
 
 use std::sync::Arc;
 
@@ -17,30 +17,31 @@ use crate::snapshot::Snapshot;
 use crate::store::Shared;
 use crate::tails::Checkpoints;
 
-/// A batch takes no further call once it has so many commits: beyond it one sync more no longer shows.
+/// A batch with this many commits takes no further call: larger batches would not noticeably reduce the cost of syncs.
 const MAX_BATCH_COMMITS: usize = 4_096;
-/// Nor once it has so many bytes, so that a sync stays short even of the largest commits.
+/// A batch with this many bytes takes no further call, so that the sync stays short even with the largest commits.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// One append on its way to the writer.
+/// One append in the writer's queue.
 pub(crate) struct Job {
     pub(crate) commit: NewCommit,
     pub(crate) bucket: BucketId,
     pub(crate) expected: BucketTail,
     pub(crate) bytes: Bytes,
-    /// The hash of the bucket's tail once it is written.
+    /// The hash of the bucket's tail after the append.
     pub(crate) hash: CommitHash,
-    /// The message that it is a placeholder of.
+    /// The foreign message, if this is a placeholder.
     pub(crate) foreign: Option<ForeignMessage>,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
 pub(crate) type Answer = Result<AppendOutcome, AppendError>;
 
-/// A batch under way.
+/// The batch in progress.
 struct Batch {
     accepted: Vec<(Arc<RecordedCommit>, oneshot::Sender<Answer>)>,
-    /// Answers that need nothing written, kept back because a duplicate may point into this very batch.
+    /// Answers that write nothing. They are sent after the sync, because a duplicate may refer to a commit of this
+    /// batch.
     others: Vec<(Answer, oneshot::Sender<Answer>)>,
     tails: HashMap<BucketId, BucketTail>,
     ids: HashMap<ShortId, Arc<RecordedCommit>>,
@@ -56,20 +57,20 @@ pub(crate) struct Writer {
     pub(crate) checkpoints: Checkpoints,
 }
 
-/// How far a batch came that failed.
+/// The outcome of a failed batch.
 enum Failure {
-    /// Before anything that counts was written.
+    /// It failed before the commit of the transaction, so nothing is durable.
     NotDone(String),
-    /// Somewhere between: the disk may have kept it.
+    /// It failed during the commit of the transaction, so it may be durable.
     Unknown(String),
 }
 
 impl Writer {
-    /// Runs until the queue is closed and empty, or a write failed.
+    /// Runs until the queue is closed and empty, or a write fails.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
             let jobs = self.gather(first);
-            let batch = self.judge(jobs);
+            let batch = self.decide(jobs);
             if batch.accepted.is_empty() {
                 answer_all(batch.others);
                 continue;
@@ -94,8 +95,8 @@ impl Writer {
         jobs
     }
 
-    /// Decides each append against the durable state and what this batch already holds.
-    fn judge(&self, jobs: Vec<Job>) -> Batch {
+    /// Decides each append against the durable state and the batch's earlier appends.
+    fn decide(&self, jobs: Vec<Job>) -> Batch {
         let mut batch = Batch {
             accepted: Vec::with_capacity(jobs.len()),
             others: Vec::new(),
@@ -118,7 +119,7 @@ impl Writer {
 
     /// The answer to a message id that is in the log or in this batch.
     fn known(&self, batch: &Batch, job: &Job) -> Result<Option<Answer>, AppendError> {
-        // The same foreign message may stand at several places.
+        // The same foreign message may occur at several positions.
         if job.foreign.is_some() {
             return Ok(None);
         }
@@ -146,7 +147,7 @@ impl Writer {
         Ok(Some(Ok(appended(recorded, true))))
     }
 
-    /// `None` if the bucket stands where the append expects it.
+    /// `None` if the bucket has the expected tail.
     fn check_tail(&self, batch: &Batch, job: &Job) -> Result<Option<Answer>, AppendError> {
         let tail = match batch.tails.get(&job.bucket) {
             Some(tail) => *tail,
@@ -156,17 +157,17 @@ impl Writer {
         Ok((tail != job.expected).then(wrong))
     }
 
-    /// Writes and syncs the batch; the snapshot with it.
+    /// Writes and syncs the batch; returns the snapshot that includes it.
     fn write(&mut self, batch: &Batch) -> Result<Snapshot, Failure> {
         let not_done = |error: redb::Error| Failure::NotDone(error.to_string());
         let transaction = self.prepare(batch).map_err(not_done)?;
         if let Some(reason) = self.shared.health.failure() {
-            // redb's memory of this transaction is of no use any more, whether it aborts well or not.
+            // The transaction is abandoned; it does not matter whether redb can abort it cleanly.
             drop(transaction);
             return Err(Failure::NotDone(reason));
         }
-        // A crash before the sync within leaves the batch out, one after it leaves it in: opening takes redb's last
-        // whole transaction, and whoever was not answered repeats its bytes.
+        // A crash before the sync in commit() loses the batch, one after it keeps the batch: opening uses redb's last
+        // complete transaction, and callers without an answer repeat their appends.
         let committed = transaction.commit();
         if let Some(reason) = self.shared.health.failure() {
             return Err(Failure::Unknown(reason));
@@ -182,7 +183,7 @@ impl Writer {
         transaction.set_durability(Durability::Immediate)?;
         {
             let mut commits = transaction.open_table(COMMITS)?;
-            // In the order of the keys, so that neighbours land in one page.
+            // In key order, so that adjacent rows share pages.
             let mut order: Vec<_> = batch.rows.iter().collect();
             order.sort_unstable_by_key(|(key, ..)| *key);
             for (key, previous, bytes) in order {
@@ -197,11 +198,11 @@ impl Writer {
                 entry.write(&mut row);
             }
             recent.insert(self.recent.next_row(), row.as_slice())?;
-            for outgrown in self.recent.outgrown(batch.accepted.len()) {
-                recent.remove(outgrown)?;
+            for expired in self.recent.expired(batch.accepted.len()) {
+                recent.remove(expired)?;
             }
         }
-        // A stored array lacks this batch, whose own row stands in `recent`.
+        // A stored array excludes this batch, which has its own row in `recent`.
         let (before, after) = (self.shared.durable_heads().commits(), batch.heads.commits());
         for partition in self.checkpoints.due(&self.shared.layout, before, after) {
             let row = self.shared.tails.lock().to_row(partition, before);
@@ -211,10 +212,10 @@ impl Writer {
         Ok(transaction)
     }
 
-    /// The batch is durable: first readers may see it, then subscribers hear of it, then callers are answered.
+    /// Publishes a durable batch: first to readers, then to subscribers, then to the callers.
     fn publish(&mut self, batch: Batch, snapshot: Snapshot) {
-        if let Some(last) = self.recent.outgrown(batch.accepted.len()).last() {
-            self.recent.forget(*last);
+        if let Some(last) = self.recent.expired(batch.accepted.len()).last() {
+            self.recent.remove_up_to(*last);
         }
         self.recent
             .insert(self.recent.next_row(), batch.entries().collect::<Vec<_>>());
@@ -226,19 +227,19 @@ impl Writer {
             .collect();
         self.shared.push_live(Arc::new(live));
         for (recorded, answer) in batch.accepted {
-            // A caller that went away treats its append as unknown.
+            // The caller may have stopped waiting; it then treats its append as unknown.
             let _ = answer.send(Ok(appended(&recorded, false)));
         }
         answer_all(batch.others);
     }
 
-    /// Nothing more is written. Whoever waits is told, and whoever comes later too.
+    /// Stops writing permanently and answers all waiting and later callers with the failure.
     fn poison(mut self, batch: Batch, failure: Failure) {
         let (reason, outcome) = match failure {
             Failure::NotDone(reason) => (reason.clone(), Err(AppendError::Unavailable(reason))),
             Failure::Unknown(reason) => (reason, Ok(AppendOutcome::Unknown)),
         };
-        tracing::error!(%reason, "the event store takes no appends any more; restart after the cause is gone");
+        tracing::error!(%reason, "the event store accepts no more appends; remove the cause, then restart");
         self.shared.poison(reason.clone());
         let in_batch = batch.accepted.into_iter().map(|(_, answer)| answer);
         for answer in in_batch.chain(batch.others.into_iter().map(|(_, answer)| answer)) {

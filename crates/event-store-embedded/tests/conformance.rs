@@ -1,4 +1,4 @@
-//! The embedded engine passes the suite, restarts included, and refuses folders that are not its own.
+//! The embedded engine passes the conformance suite including restarts, and refuses invalid folders.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 #[derive(Default)]
 struct Embedded {
-    /// Folder of the log that was made last.
+    /// The folders of all created logs; the last one is that of the current log.
     folders: Mutex<Vec<TempDir>>,
 }
 
@@ -54,12 +54,12 @@ impl EngineFactory for Embedded {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_embedded_engine_keeps_the_contract() {
+async fn the_embedded_engine_conforms() {
     conformance::run_all(&Embedded::default()).await;
 }
 
 #[test]
-fn a_folder_in_use_is_refused_and_free_after_closing() {
+fn a_folder_in_use_is_refused_until_it_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     assert!(matches!(open(folder.path()), Err(OpenError::AlreadyInUse)));
@@ -68,20 +68,20 @@ fn a_folder_in_use_is_refused_and_free_after_closing() {
 }
 
 #[test]
-fn a_folder_without_a_log_is_refused_unless_one_is_to_be_made() {
+fn a_folder_without_a_log_is_refused_unless_creation_is_permitted() {
     let folder = tempfile::tempdir().unwrap();
     let answer = EmbeddedEventStore::open(folder.path(), &Config::default());
     assert!(matches!(answer, Err(OpenError::NoLog)));
-    let nowhere = folder.path().join("nowhere");
+    let missing = folder.path().join("missing");
     assert!(matches!(
-        EmbeddedEventStore::open(&nowhere, &Config::default()),
+        EmbeddedEventStore::open(&missing, &Config::default()),
         Err(OpenError::NoLog)
     ));
-    assert!(!nowhere.exists());
+    assert!(!missing.exists());
 }
 
 #[test]
-fn another_identity_or_version_is_an_error_and_leaves_the_folder_as_it_was() {
+fn another_identity_or_version_is_an_error_and_leaves_the_folder_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).unwrap().close();
     let log = std::fs::read(folder.path().join("log.redb")).unwrap();

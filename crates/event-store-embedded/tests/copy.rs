@@ -1,4 +1,4 @@
-//! A log moves into this engine and out of it again, and is the same at every position.
+//! A log that is copied into this engine and out again is identical at every position.
 
 mod fixture;
 
@@ -10,7 +10,7 @@ use citycode_event_store::{EventStore, Layout, LogId, StreamState};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_through_a_file_that_was_closed_between_is_the_same_log() {
+async fn a_copy_through_a_file_that_is_closed_in_between_is_identical() {
     let (log_id, layout) = (LogId([3; 16]), Layout::new(4, 64).unwrap());
     let memory = || Arc::new(MemoryEventStore::new(log_id, layout)) as Arc<dyn EventStore>;
     let (source, back) = (memory(), memory());
@@ -28,7 +28,7 @@ async fn a_copy_through_a_file_that_was_closed_between_is_the_same_log() {
             let commit = fixture::commit(number, 50, vec![number as u8; 200]);
             source.append_to_stream(commit, StreamState::Any).await.unwrap();
         }
-        // Closed after each part: the second copy goes on in what the first left on disk.
+        // The target is closed after each part, so the second copy continues the first one on disk.
         copy(&source, &open(), |_| {}).await.unwrap();
     }
     let reached = copy(&open(), &back, |_| {}).await.unwrap();

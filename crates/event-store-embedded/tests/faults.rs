@@ -1,5 +1,5 @@
-//! A full disk, a failed sync and a torn write: nothing acknowledged is lost, appends are refused for good, reads
-//! and the process go on, and the next start finds a whole log.
+//! After a full disk, a failed sync or a torn write no acknowledged commit is lost, further appends are refused, reads
+//! continue, and the next start finds a complete log.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod fixture;
@@ -18,15 +18,15 @@ use redb::StorageBackend;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// No write that grows the budget is taken.
+    /// Writes beyond the budget fail.
     DiskFull,
-    /// The write that breaks the budget is half done.
+    /// The first write beyond the budget is half done and fails.
     TornWrite,
-    /// Writes are taken, the sync after the budget fails.
+    /// Writes succeed, but syncs after the budget is spent fail.
     FailedSync,
 }
 
-/// A file that fails once so many bytes were written.
+/// A file that fails once its budget of written bytes is spent.
 #[derive(Debug)]
 struct Faulty {
     inner: Box<dyn StorageBackend>,
@@ -75,7 +75,7 @@ impl StorageBackend for Faulty {
 
 fn config() -> Config {
     let new = NewLog::new(LogId([3; 16]), Layout::new(4, 64).unwrap());
-    // A small cache, so that reads after the fault really go to the file.
+    // A small cache, so that reads after the fault must access the file.
     Config {
         create: Some(new),
         cache_bytes: 64 * 1024,
@@ -104,7 +104,7 @@ async fn append(store: &EmbeddedEventStore, number: u64) -> Result<AppendOutcome
     store.append_at(commit(number), tail).await
 }
 
-/// Everything, through a subscription.
+/// Reads everything through a subscription.
 async fn replay(store: &EmbeddedEventStore) -> Vec<Position> {
     let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
     let mut seen = Vec::new();
@@ -148,10 +148,10 @@ async fn survives(fault: Fault, budget_bytes: i64) {
         }
         number += 1;
     };
-    let is_clear = matches!(failed, Ok(AppendOutcome::Unknown) | Err(AppendError::Unavailable(_)));
-    assert!(is_clear, "{fault:?}: {failed:?}");
+    let is_failure = matches!(failed, Ok(AppendOutcome::Unknown) | Err(AppendError::Unavailable(_)));
+    assert!(is_failure, "{fault:?}: {failed:?}");
 
-    // The cause is gone, but this process is no longer sure of the file: it refuses for good, and goes on reading.
+    // Even after the cause is removed this process cannot trust the file: it refuses appends but continues to read.
     budget.store(i64::MAX, Ordering::SeqCst);
     for number in number..number + 3 {
         let refused = append(&store, number).await;
@@ -168,41 +168,41 @@ async fn survives(fault: Fault, budget_bytes: i64) {
     store.close();
 
     let store = EmbeddedEventStore::open(folder.path(), &config()).unwrap();
-    let there = replay(&store).await;
+    let recovered = replay(&store).await;
     assert!(
-        acknowledged.iter().all(|position| there.contains(position)),
+        acknowledged.iter().all(|position| recovered.contains(position)),
         "{fault:?}"
     );
     assert!(
-        there.len() <= acknowledged.len() + 1,
-        "only the unknown one may be there besides"
+        recovered.len() <= acknowledged.len() + 1,
+        "only the commit with the unknown outcome may exist in addition"
     );
-    assert_eq!(check_buckets(&store).await, there.len());
-    // Repeating the unknown one settles it, either way.
-    let settled = append(&store, number).await.unwrap();
-    let was_there = there.len() == acknowledged.len() + 1;
+    assert_eq!(check_buckets(&store).await, recovered.len());
+    // Repeating the append with the unknown outcome resolves it in either case.
+    let repeated = append(&store, number).await.unwrap();
+    let was_written = recovered.len() == acknowledged.len() + 1;
     assert!(
-        matches!(settled, AppendOutcome::Appended { duplicate, .. } if duplicate == was_there),
-        "{settled:?}"
+        matches!(repeated, AppendOutcome::Appended { duplicate, .. } if duplicate == was_written),
+        "{repeated:?}"
     );
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_acknowledged_and_leaves_reads_alive() {
+async fn a_full_disk_loses_no_acknowledged_commit_and_reads_continue() {
     for budget in [0, 5_000, 30_001, 200_000] {
         survives(Fault::DiskFull, budget).await;
     }
 }
 
 #[tokio::test]
-async fn a_torn_write_loses_nothing_acknowledged_and_leaves_reads_alive() {
+async fn a_torn_write_loses_no_acknowledged_commit_and_reads_continue() {
     for budget in [0, 5_000, 30_001, 200_000] {
         survives(Fault::TornWrite, budget).await;
     }
 }
 
 #[tokio::test]
-async fn a_failed_sync_is_never_retried_and_leaves_reads_alive() {
+async fn a_failed_sync_is_never_retried_and_reads_continue() {
     for budget in [0, 5_000, 200_000] {
         survives(Fault::FailedSync, budget).await;
     }

@@ -1,7 +1,7 @@
-//! `kill -9` at many moments: what was acknowledged is there, whole and in order, and the log goes on.
+//! `kill -9` at many moments loses no acknowledged commit, and the log stays consistent and usable.
 //!
-//! The test starts itself again as the process to kill: the child appends and says every acknowledged command on
-//! its standard output; the parent kills it after a number of lines that differs from round to round.
+//! The test starts itself again as the process to kill. The child appends and prints every acknowledged command on its
+//! standard output; the parent kills it after a number of lines that differs from round to round.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod fixture;
@@ -24,7 +24,7 @@ const FOLDER: &str = "CITYCODE_TEST_KILL_FOLDER";
 const FIRST: &str = "CITYCODE_TEST_KILL_FIRST";
 const ROUNDS: u64 = 25;
 const WRITERS: u64 = 16;
-/// Numbers that one child may use before the next begins with its own.
+/// The range of numbers that each child may use.
 const NUMBERS_PER_ROUND: u64 = 1_000_000;
 
 fn open(folder: &Path) -> EmbeddedEventStore {
@@ -43,7 +43,7 @@ fn commit(number: u64) -> NewCommit {
     fixture::commit(number, 1_000, vec![1; 300])
 }
 
-/// The child's part: does nothing unless a parent started it.
+/// The child process; does nothing unless the parent test started it.
 #[tokio::test(flavor = "multi_thread")]
 async fn victim() {
     let Some(folder) = std::env::var_os(FOLDER) else {
@@ -61,7 +61,7 @@ async fn victim() {
                         matches!(answer, Ok(AppendOutcome::Appended { duplicate: false, .. })),
                         "{answer:?}"
                     );
-                    // One write a line, so that no line is torn; the parent may be gone.
+                    // One write for each line, so that no line is torn. The parent may have closed the pipe.
                     let _ = std::io::stdout().write_all(format!("acknowledged {number}\n").as_bytes());
                 }
             })
@@ -72,7 +72,7 @@ async fn victim() {
     }
 }
 
-/// Runs a child until it has said so many acknowledgements, kills it, and gives all that it said.
+/// Runs a child until it has printed this many acknowledgements, kills it, and returns all that it printed.
 async fn run_and_kill(folder: &Path, first: u64, lines: u64) -> Vec<u64> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -83,36 +83,36 @@ async fn run_and_kill(folder: &Path, first: u64, lines: u64) -> Vec<u64> {
     let mut child = Process::start(&mut command).unwrap();
     let mut from_child = BufReader::new(child.stdout()).lines();
     let mut child = Some(child);
-    let mut said = Vec::new();
+    let mut printed = Vec::new();
     while let Some(line) = from_child.next_line().await.unwrap() {
-        // The harness's own lines stand between ours.
+        // The test harness also prints lines.
         if let Some((_, number)) = line.split_once("acknowledged ")
             && let Ok(number) = number.parse()
         {
-            said.push(number);
+            printed.push(number);
         }
-        if said.len() as u64 == lines {
-            // Lines that stand in the pipe already are still read.
+        if printed.len() as u64 == lines {
+            // Lines that are already in the pipe are still read.
             child.take().unwrap().kill_9();
         }
     }
     assert!(
-        said.len() as u64 >= lines,
-        "the child was killed, it did not end by itself"
+        printed.len() as u64 >= lines,
+        "the child was killed and did not exit on its own"
     );
-    said
+    printed
 }
 
 async fn check(store: &EmbeddedEventStore, acknowledged: &[u64]) {
     let mut subscription = store.subscribe_to_all(LogPosition::start(4)).await.unwrap();
-    let mut there = std::collections::HashSet::new();
+    let mut recovered = std::collections::HashSet::new();
     while let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.unwrap() {
-        there.extend(commits.iter().map(|commit| commit.commit.command_id));
+        recovered.extend(commits.iter().map(|commit| commit.commit.command_id));
     }
     for number in acknowledged {
         assert!(
-            there.contains(&commit(*number).command_id),
-            "acknowledged {number} is gone"
+            recovered.contains(&commit(*number).command_id),
+            "acknowledged commit {number} was lost"
         );
     }
     let mut in_buckets = 0;
@@ -127,26 +127,26 @@ async fn check(store: &EmbeddedEventStore, acknowledged: &[u64]) {
             in_buckets += commits.len();
         }
     }
-    assert_eq!(in_buckets, there.len());
+    assert_eq!(in_buckets, recovered.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_at_many_moments_loses_nothing_acknowledged() {
+async fn kill_9_at_many_moments_loses_no_acknowledged_commit() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        // From the first acknowledgement to some hundreds, unevenly.
+        // Between one and several hundred acknowledgements, unevenly spaced.
         let lines = 1 + (round * round * 37) % 700;
-        let said = run_and_kill(folder.path(), round * NUMBERS_PER_ROUND, lines).await;
+        let printed = run_and_kill(folder.path(), round * NUMBERS_PER_ROUND, lines).await;
         let store = open(folder.path());
-        // A retry of what was acknowledged last is a duplicate.
-        let last = *said.last().unwrap();
+        // A retry of the last acknowledged append is a duplicate.
+        let last = *printed.last().unwrap();
         let again = store.append_to_stream(commit(last), StreamState::Any).await.unwrap();
         assert!(
             matches!(again, AppendOutcome::Appended { duplicate: true, .. }),
             "{again:?}"
         );
-        acknowledged.extend(said);
+        acknowledged.extend(printed);
         check(&store, &acknowledged).await;
         store.close();
     }

@@ -18,7 +18,7 @@ use async_nats::client::PublishError;
 use citycode_event_store::{Partition, Sequence};
 use citycode_jetstream::Client;
 use citycode_jetstream::api;
-use citycode_jetstream::publish::judge_error;
+use citycode_jetstream::publish::classify_error;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -236,7 +236,7 @@ impl Shared {
                 Err(true)
             }
             Err(error) => {
-                let published = judge_error(&error);
+                let published = classify_error(&error);
                 tracing::debug!(?published, %partition, size, "batch not written; its commits are published singly");
                 Err(matches!(
                     published,

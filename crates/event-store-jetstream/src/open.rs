@@ -149,7 +149,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<LogConnection>, OpenErro
     }
     let infos = check_all(&client, &manifest, config.replicas).await?;
     let heads: Vec<Sequence> = infos.iter().map(|info| Sequence(info.state.last_seq)).collect();
-    let single_server = infos.iter().all(StreamInfo::stands_alone);
+    let single_server = infos.iter().all(StreamInfo::is_unreplicated);
     let connection = Arc::new(LogConnection::new(client, manifest, &heads, single_server));
     if let Some(seen) = &config.seen {
         check_heads(&connection, &heads, seen).await?;

@@ -112,7 +112,7 @@ async fn create(
 ) -> Result<(), ProvisionError> {
     let stream = names::stream(partition);
     let request = Settings::of(partition, replicas).request(manifest, partition);
-    let info = match api::make_stream(client, &stream, &request).await {
+    let info = match api::create_stream(client, &stream, &request).await {
         Ok(info) => info,
         Err(error) if error.may_pass() => return Err(open::unanswered(&stream, &error).into()),
         Err(error) => {

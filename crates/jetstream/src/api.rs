@@ -15,26 +15,26 @@ use serde_json::Value;
 pub use error::{ApiError, code, parse};
 pub use message::{
     StoredMessage, direct, erase, expected_of, get_batch, get_from_any, get_from_leader, get_last_from_any,
-    servers_word,
+    server_header,
 };
-pub use stream::{ClusterInfo, Peer, StreamInfo, StreamState, make_stream, stream_info, update_stream};
-pub(crate) use stream::{info_once_made, metadata};
+pub use stream::{ClusterInfo, Peer, StreamInfo, StreamState, create_stream, stream_info, update_stream};
+pub(crate) use stream::{info_after_creation, metadata};
 
-use crate::Asks;
+use crate::ApiClient;
 
-/// How long a question may take: an election takes 4 to 9 s.
+/// The timeout of a request; an election takes 4 to 9 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long one attempt of a question waits that may be asked again: a machine that died takes questions with it
-/// until its neighbours notice, and the next leader answers the repeat.
+/// The timeout of one attempt of a request that may be repeated. Requests to a failed machine are lost until the other
+/// servers detect the failure, and then the next leader answers the repeated request.
 pub const ATTEMPT: Duration = Duration::from_secs(3);
-/// Between two questions for what is not there yet: a leader, or a stream that was just made.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Pause between two attempts while there is no leader, or while a new stream is not visible yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks, and gives the answer's bytes as they came; waits up to [`API_TIMEOUT`].
+/// Sends a request and returns the answer unparsed; waits up to [`API_TIMEOUT`].
 ///
 /// # Errors
-/// What came instead of an answer.
+/// [`ApiError`].
 pub async fn request(
     client: &Client,
     subject: String,
@@ -44,10 +44,10 @@ pub async fn request(
     request_within(API_TIMEOUT, client, subject, headers, payload).await
 }
 
-/// As [`request`], and waits as long as the caller says.
+/// As [`request`], with a timeout.
 ///
 /// # Errors
-/// What came instead of an answer.
+/// [`ApiError`].
 pub async fn request_within(
     limit: Duration,
     client: &Client,
@@ -59,7 +59,7 @@ pub async fn request_within(
     if let Some(headers) = headers {
         request = request.headers(headers);
     }
-    // Around the whole: the client's own limit begins only once its queue took the request.
+    // The client's own timeout would start only once its queue accepted the request.
     let answered = tokio::time::timeout(limit, client.send_request(subject, request)).await;
     match answered {
         Err(_) => Err(ApiError::TimedOut),
@@ -72,9 +72,9 @@ pub async fn request_within(
     }
 }
 
-/// Asks until there is an answer, or an error that is not worth asking `again`, or [`API_TIMEOUT`] is over: then the
+/// Repeats a request until there is an answer or an error that is not `retryable`. After [`API_TIMEOUT`] returns the
 /// last error.
-async fn ask_again<T, F>(again: fn(&ApiError) -> bool, ask: impl Fn() -> F) -> Result<T, ApiError>
+async fn retry<T, F>(retryable: fn(&ApiError) -> bool, ask: impl Fn() -> F) -> Result<T, ApiError>
 where
     F: Future<Output = Result<T, ApiError>>,
 {
@@ -82,45 +82,45 @@ where
     let asking = async {
         loop {
             match ask().await {
-                Err(error) if again(&error) => last = error,
+                Err(error) if retryable(&error) => last = error,
                 answer => return answer,
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     };
     let answer = tokio::time::timeout(API_TIMEOUT, asking).await;
     answer.unwrap_or(Err(last))
 }
 
-/// A question that changes nothing: asked again where no answer comes, or from a server that knows of no leader.
+/// Sends a request that changes nothing, and repeats it if there is no answer or the server has no leader.
 async fn ask_until_answered<T>(
     client: &Client,
     subject: String,
     payload: Bytes,
     read: fn(Message) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    let again = |error: &ApiError| *error == ApiError::TimedOut || error.awaits_leader();
+    let retryable = |error: &ApiError| *error == ApiError::TimedOut || error.awaits_leader();
     let (subject, payload) = (&subject, &payload);
-    ask_again(again, || async move {
+    retry(retryable, || async move {
         let answer = request_within(ATTEMPT, client, subject.clone(), None, payload.clone()).await;
         read(answer?)
     })
     .await
 }
 
-/// Asks the API, `$JS.API.<verb>` or as the connection has it; asks again where the server knows of no leader, and so did
-/// nothing.
+/// Sends a request to the API, `$JS.API.<verb>` or with the connection's prefix. Repeats it if the server has no leader
+/// and therefore did nothing.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
-pub async fn ask<T: DeserializeOwned>(client: &impl Asks, verb: &str, body: &Value) -> Result<T, ApiError> {
+/// [`ApiError`].
+pub async fn ask<T: DeserializeOwned>(client: &impl ApiClient, verb: &str, body: &Value) -> Result<T, ApiError> {
     let payload = match body {
         Value::Null => Bytes::new(),
         body => body.to_string().into(),
     };
     let subject = format!("{}.{verb}", client.api());
     let (nats, subject, payload) = (client.nats(), &subject, &payload);
-    ask_again(ApiError::awaits_leader, || async move {
+    retry(ApiError::awaits_leader, || async move {
         let answer = request(nats, subject.clone(), None, payload.clone()).await;
         parse(&answer?.payload)
     })

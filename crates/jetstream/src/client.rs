@@ -1,15 +1,16 @@
-//! A connection, and where on it the JetStream API is asked.
+//! A connection with the subject prefix of the JetStream API.
 //!
-//! Users of the account that keeps the streams ask `$JS.API.…`. An account that only reads them imports a few of the
-//! API's questions under a prefix of its own, because the servers answer `$JS.API.…` of every account themselves.
+//! Users of the account that owns the streams send requests to `$JS.API.…`. An account that only reads them imports
+//! some of the API's requests under another prefix, because the servers answer each account's own `$JS.API.…`
+//! themselves.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Where the API is asked unless told otherwise.
+/// The API's prefix in the account that owns the streams.
 pub const OWN_API: &str = "$JS.API";
 
-/// A connection that knows its way to the API.
+/// A connection with the prefix of the API.
 #[derive(Debug, Clone)]
 pub struct Client {
     nats: async_nats::Client,
@@ -17,7 +18,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection whose account has the API under this prefix.
+    /// A connection whose account has the API under the prefix `api`.
     #[must_use]
     pub fn new(nats: async_nats::Client, api: &str) -> Self {
         Self { nats, api: api.into() }
@@ -32,16 +33,16 @@ impl Deref for Client {
     }
 }
 
-/// What can ask the API: one of our connections, or a plain one in the account that keeps the streams.
-pub trait Asks: Sync {
+/// A client of the API: a [`Client`], or a plain connection of the account that owns the streams.
+pub trait ApiClient: Sync {
     /// The connection.
     fn nats(&self) -> &async_nats::Client;
 
-    /// What a question's subject begins with, without the dot.
+    /// The prefix of a request's subject, without the dot.
     fn api(&self) -> &str;
 }
 
-impl Asks for Client {
+impl ApiClient for Client {
     fn nats(&self) -> &async_nats::Client {
         &self.nats
     }
@@ -51,7 +52,7 @@ impl Asks for Client {
     }
 }
 
-impl Asks for async_nats::Client {
+impl ApiClient for async_nats::Client {
     fn nats(&self) -> &async_nats::Client {
         self
     }

@@ -1,4 +1,4 @@
-//! Connecting: who this client is, and what a connection that is lost means.
+//! Connecting to NATS: credentials, reconnection and connection events.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +9,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::client::{Client, OWN_API};
 
-/// A dead machine is noticed after two or three of these, not after two minutes.
+/// A failed machine is detected after two or three of these, instead of after two minutes by default.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// Messages that one subscription may queue: 32 MB, the server's flow control, of the smallest commits.
+/// Messages that one subscription may queue: 32 MB (the server's flow control) of the smallest commits.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
-/// Of repeated events so many are told in a row; after that each time that their number has doubled.
-const TOLD_IN_A_ROW: u64 = 8;
+/// The number of repeated events that are all logged; after that one is logged each time their number doubles.
+const LOGGED_EVENTS: u64 = 8;
 
-/// Who this client is to the servers.
+/// The credentials of this client.
 #[derive(Debug, Clone, Default)]
 pub enum Credentials {
-    /// Nobody in particular: for a server without accounts.
+    /// No credentials, for servers without accounts.
     #[default]
     None,
     /// The user of this NKEY seed (`SU…`).
@@ -28,7 +28,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The public key by which the servers know the user; none for nobody in particular, and where the seed is none.
+    /// The user's public key; `None` without credentials or if the seed is invalid.
     #[must_use]
     pub fn public_key(&self) -> Option<String> {
         match self {
@@ -41,36 +41,36 @@ impl Credentials {
     }
 }
 
-/// A certificate of this client's own, where servers ask for one (mTLS). PEM files.
+/// The client certificate for servers that require one (mTLS), as PEM files.
 #[derive(Debug, Clone)]
 pub struct ClientIdentity {
-    /// The certificate, its chain behind it.
+    /// The certificate, followed by its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// Where the servers are, and who this client is to them.
+/// The settings of a connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// The servers, e.g. `nats://10.0.0.1:4222` or `tls://…`; one that answers is enough, others are learned.
+    /// The servers, e.g. `nats://10.0.0.1:4222` or `tls://…`. One that answers is enough; it announces the others.
     pub servers: Vec<String>,
-    /// Who this client is.
+    /// The credentials of this client.
     pub credentials: Credentials,
-    /// Certificates that a server's certificate may rest on, besides the system's (a PEM file).
+    /// A PEM file with further root certificates besides the system's.
     pub root_certificates: Option<PathBuf>,
-    /// This client's own certificate.
+    /// The client certificate.
     pub identity: Option<ClientIdentity>,
     /// The name that servers show for this connection, e.g. `issuer`.
     pub client_name: String,
-    /// Where the user's account has the JetStream API: [`OWN_API`], or the prefix of an account that only reads.
+    /// The prefix of the JetStream API in the user's account: [`OWN_API`], or the prefix of an account that only reads.
     pub api: String,
-    /// Messages that one subscription may queue; what is beyond is dropped.
+    /// Messages that one subscription may queue; further ones are dropped.
     pub subscription_capacity: usize,
 }
 
 impl Connection {
-    /// To servers without accounts.
+    /// A connection to servers without accounts.
     #[must_use]
     pub fn new(servers: Vec<String>, client_name: &str) -> Self {
         Self {
@@ -88,29 +88,29 @@ impl Connection {
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    /// No server took it: none is there, or none takes this client.
-    #[error("no NATS server takes the connection: {0}")]
+    /// No server can be reached or accepts this client.
+    #[error("no NATS server accepts the connection: {0}")]
     Refused(String),
-    /// The seed is none of a user's.
-    #[error("the NKEY seed is not one of a user (`SU…`)")]
+    /// The seed is not a user's seed.
+    #[error("the NKEY seed is not a user's seed (`SU…`)")]
     Seed,
 }
 
-/// Where the answers to a user's questions arrive: a place of its own, that its permissions name, so that no other
-/// user may listen there.
+/// The subject prefix of answers to a user's requests. It is specific to the user and part of its permissions, so that
+/// no other user can subscribe to it.
 #[must_use]
 pub fn inbox_prefix(public_key: &str) -> String {
     format!("_INBOX_{public_key}")
 }
 
-/// Connects. A connection that is lost is made again for as long as the client lives, to whichever server answers;
-/// `hear` is told of every loss and every return, and must not block.
+/// Connects. A lost connection is re-established, to any server that answers, until the client is dropped. `on_event`
+/// is called for every event of the connection, for example every loss and reconnection, and must not block.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(
     connection: &Connection,
-    hear: impl Fn(&Event) + Send + Sync + 'static,
+    on_event: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, ConnectError> {
     let repeated = AtomicU64::new(0);
     let mut options = ConnectOptions::new()
@@ -119,8 +119,8 @@ pub async fn connect(
         .subscription_capacity(connection.subscription_capacity)
         .max_reconnects(None)
         .event_callback(move |event| {
-            report(&event, &repeated);
-            hear(&event);
+            log_event(&event, &repeated);
+            on_event(&event);
             std::future::ready(())
         });
     if let Credentials::NkeySeed(seed) = &connection.credentials {
@@ -140,13 +140,13 @@ pub async fn connect(
     Ok(Client::new(connected, &connection.api))
 }
 
-/// `repeated` counts events that may come with every message: what is dropped, what the server does not let through.
-fn report(event: &Event, repeated: &AtomicU64) {
+/// `repeated` counts events that may occur for every message: dropped messages and the server's permission errors.
+fn log_event(event: &Event, repeated: &AtomicU64) {
     match event {
         Event::Connected | Event::Disconnected => tracing::info!(%event, "connection to NATS"),
         Event::SlowConsumer(_) | Event::ServerError(_) => {
             let times = repeated.fetch_add(1, Ordering::Relaxed) + 1;
-            if times <= TOLD_IN_A_ROW || times.is_power_of_two() {
+            if times <= LOGGED_EVENTS || times.is_power_of_two() {
                 tracing::warn!(%event, times, "connection to NATS");
             }
         }

@@ -1,7 +1,7 @@
-//! Connections to NATS and the JetStream API, spoken over the client's plain requests.
+//! Connections to NATS, and the JetStream API over the client's plain requests.
 //!
-//! Plain requests, because then settings are compared as the server reports them, those that this program has no
-//! word for too, and every error code is seen. What a stream is for is its engine's.
+//! With plain requests this crate compares settings as the server reports them, even settings that it does not know,
+//! and sees every error code. The engines that use the crate define the purpose of each stream.
 
 pub mod api;
 mod client;
@@ -13,5 +13,5 @@ pub mod snapshot;
 
 pub use settings::SettingMismatch;
 
-pub use client::{Asks, Client, OWN_API};
+pub use client::{ApiClient, Client, OWN_API};
 pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect, inbox_prefix};

@@ -1,20 +1,20 @@
-//! Objects in a bucket of NATS, in the standard layout (ADR-20 of NATS' architecture), so that any client lists and
-//! reads them.
+//! Objects in a NATS bucket, in the standard layout (ADR-20 of the NATS architecture), so that any client can list and
+//! read them.
 //!
 //! ```text
 //! stream   OBJ_<bucket>
 //! chunk    $O.<bucket>.C.<nuid>                  the object's bytes, in the order of the stream
-//! meta     $O.<bucket>.M.<name in base64url>     JSON, one message a name: each rolls up the one before
+//! meta     $O.<bucket>.M.<name in base64url>     JSON, one message for each name: each rolls up the previous one
 //! ```
-//! An object is there once its meta is. The meta expects the one that it replaces, so of two writers one wins whole.
-//! What a crash leaves are chunks that no meta names; [`ObjectStore::sweep`] removes those together with the chunks of
-//! objects that were replaced.
+//! An object exists once its meta message does. The meta message expects the one that it replaces, so of two concurrent
+//! writers exactly one succeeds. A crash leaves chunks without a meta message; [`ObjectStore::sweep`] removes them, and
+//! the chunks of replaced objects.
 
 mod download;
 mod sweep;
 mod upload;
 
-pub use download::{CHUNKS_UNDER_WAY, DownloadError};
+pub use download::{CHUNKS_IN_FLIGHT, DownloadError};
 pub use upload::{Committed, Upload};
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::api::{self, ApiError};
 use crate::settings::{self, SettingMismatch};
 use crate::{ConnectError, Connection};
 
-/// Bytes of a chunk, the last one apart: what clients of NATS write by default, far below a server's limit of 1 MB.
+/// Bytes of a chunk except the last: the default of NATS clients, far below a server's limit of 1 MB.
 pub const CHUNK_BYTES: usize = 128 * 1024;
 
 /// A bucket of objects. Cheap to clone.
@@ -38,31 +38,31 @@ pub struct ObjectStore {
     bucket: &'static str,
 }
 
-/// An object as its meta message has it. Nothing of it is to be trusted: whoever may write to the bucket wrote it.
+/// An object's meta message. It is untrusted: any client that may write to the bucket can write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectInfo {
     /// Its name in the bucket.
     pub name: String,
-    /// What its writer said of it.
+    /// The writer's metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// How it was cut.
+    /// The size of its chunks.
     #[serde(default)]
     options: Options,
     bucket: String,
-    /// Names its chunks.
+    /// The id in the subject of its chunks.
     pub nuid: String,
     /// Its length in bytes.
     pub size: u64,
-    /// When it was written, by its writer's clock (RFC 3339).
+    /// The time at which it was written, by its writer's clock (RFC 3339).
     #[serde(default)]
     mtime: String,
-    /// How many chunks.
+    /// The number of its chunks.
     pub chunks: u64,
     /// `SHA-256=` and the digest in base64url.
     #[serde(default)]
     pub digest: String,
-    /// It was taken away.
+    /// It was deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
 }
@@ -73,30 +73,30 @@ struct Options {
     max_chunk_size: usize,
 }
 
-/// An object that stands in a bucket.
+/// The current object of a name.
 #[derive(Debug, Clone)]
-pub struct StandingObject {
-    /// As its meta has it; `None` where that cannot be read, or says that the object was taken away.
+pub struct CurrentObject {
+    /// Its meta message; `None` if that is invalid, or the object was deleted.
     pub info: Option<ObjectInfo>,
-    /// Sequence of the meta message: what a writer who replaces it must expect.
+    /// Sequence of the meta message, which a writer who replaces the object must expect.
     pub sequence: u64,
 }
 
-/// Why there is no bucket to use.
+/// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
-    /// A question was not answered, or refused.
-    #[error("the bucket {bucket} cannot be made: {source}")]
+    /// A request failed.
+    #[error("the bucket {bucket} cannot be created: {source}")]
     Refused {
-        /// Which bucket.
+        /// The bucket.
         bucket: &'static str,
-        /// What the server said.
+        /// The error.
         source: ApiError,
     },
-    /// A stream of that name stands there with other settings.
-    #[error("the bucket {bucket} is not set up as it must be: {}", settings::list(mismatches))]
+    /// The bucket's stream exists with other settings.
+    #[error("the bucket {bucket} has wrong settings: {}", settings::list(mismatches))]
     WrongSettings {
-        /// Which bucket.
+        /// The bucket.
         bucket: &'static str,
         /// Each wrong setting with both values.
         mismatches: Vec<SettingMismatch>,
@@ -104,7 +104,7 @@ pub enum BucketError {
 }
 
 impl BucketError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.may_pass())
@@ -112,7 +112,7 @@ impl BucketError {
 }
 
 impl ObjectStore {
-    /// A bucket over a connection of its own, so that its bulk stands before nobody else's messages.
+    /// A bucket with a separate connection, so that large objects do not delay other messages.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -121,7 +121,7 @@ impl ObjectStore {
         Ok(Self { client, bucket })
     }
 
-    /// Makes the bucket's stream if there is none, and checks one that stands.
+    /// Creates the bucket's stream if it does not exist, and checks an existing one.
     ///
     /// # Errors
     /// [`BucketError`].
@@ -133,9 +133,9 @@ impl ObjectStore {
             Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => {
                 let mut request = wanted.clone();
                 request.insert("name".into(), json!(stream));
-                api::make_stream(&self.client, &stream, &Value::Object(request)).await
+                api::create_stream(&self.client, &stream, &Value::Object(request)).await
             }
-            asked => asked,
+            answer => answer,
         };
         let mismatches = settings::compare(&wanted, &info.map_err(refused)?.config);
         if mismatches.is_empty() {
@@ -180,16 +180,16 @@ impl ObjectStore {
         format!("$O.{}.M.{}", self.bucket, BASE64URL.encode(name.as_bytes()))
     }
 
-    /// The object of that name, as the bucket's leader has it; `None` where there never was one.
+    /// The object of that name according to the bucket's leader; `None` if there never was one.
     ///
     /// # Errors
-    /// The refusal, or what came instead of an answer.
-    pub async fn standing(&self, name: &str) -> Result<Option<StandingObject>, ApiError> {
+    /// [`ApiError`].
+    pub async fn current(&self, name: &str) -> Result<Option<CurrentObject>, ApiError> {
         let body = json!({ "last_by_subj": self.meta_subject(name) });
         let message = api::get_from_leader(&self.client, &self.stream(), &body).await?;
         Ok(message.map(|message| {
             let info = serde_json::from_slice::<ObjectInfo>(&message.payload).ok();
-            StandingObject {
+            CurrentObject {
                 info: info.filter(|info| !info.deleted && info.name == name && is_token(&info.nuid)),
                 sequence: message.sequence,
             }
@@ -197,7 +197,7 @@ impl ObjectStore {
     }
 }
 
-/// Whether this may stand as one token of a subject and be no wildcard.
+/// Whether this is a valid token of a subject and not a wildcard.
 fn is_token(nuid: &str) -> bool {
     !nuid.is_empty() && nuid.len() <= 64 && nuid.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,14 +1,15 @@
-//! One publish, and what its answer means.
+//! One publish, and the meaning of its answer.
 //!
-//! | answer | what is known |
+//! | answer | meaning |
 //! |---|---|
-//! | acknowledged | written, here or (duplicate) before |
+//! | acknowledged | written, now or (duplicate) earlier |
 //! | 10071 | refused: the expectation does not hold |
-//! | nobody listens, 10008, 10009, 10163, 10164, 10167; of a batch 10176, 10201, 10210 | not written, and a moment later it may be taken |
-//! | 10158 | unknown: an earlier attempt is under way; the same bytes are sent again |
-//! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written, and it will not be soon |
-//! | no answer | unknown, and the same bytes are sent again within 15 s |
-//! | anything else, a failed store (10077) among it | unknown |
+//! | no responders, 10008, 10009, 10163, 10164, 10167; for a batch 10176, 10201, 10210 | not written; a retry may soon
+//! succeed |
+//! | 10158 | unknown: an earlier attempt is in flight; retry with the same bytes |
+//! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written; a retry will not soon succeed |
+//! | no answer | unknown; retry with the same bytes within 15 s |
+//! | anything else, including a failed store (10077) | unknown |
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
@@ -16,26 +17,25 @@ use serde::Deserialize;
 
 use crate::api::{self, ApiError, code};
 
-/// What a publish came to.
+/// The outcome of a publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// It stands there.
+    /// The message was written, with this sequence.
     Written(u64),
-    /// A message of this id stands there; what it says must be looked at.
+    /// A message with this id already has this sequence; the caller must check whether it is the same message.
     Known(u64),
-    /// What was expected does not hold.
+    /// The expectation does not hold.
     WrongRevision,
-    /// Not written; worth another try soon.
+    /// The message was not written; a retry may soon succeed.
     NotNow(String),
-    /// An attempt with this message id is under way already, whoever sent it: nobody knows yet, and the same bytes may be
-    /// sent again.
+    /// An attempt with this message id is in flight, from any client. The outcome is unknown; retry with the same
+    /// bytes.
     InFlight(String),
-    /// Not written.
+    /// The message was not written.
     Refused(String),
-    /// Nobody knows, and the same bytes may be sent again: the message id and the expectation keep them from being
-    /// written twice.
+    /// The outcome is unknown; retry with the same bytes. The message id and the expectation prevent a second write.
     Unanswered,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown(String),
 }
 
@@ -46,24 +46,24 @@ struct Ack {
     duplicate: bool,
 }
 
-/// Publishes once, and judges what comes back. Send an expectation, 0 too, where the server is to check one: without
-/// it, it checks nothing.
+/// Publishes once and classifies the answer. For the server to check an expectation, even 0, the headers must contain
+/// it.
 pub async fn publish(client: &Client, subject: String, headers: HeaderMap, bytes: Bytes) -> Published {
     let answer = api::request_within(api::ATTEMPT, client, subject, Some(headers), bytes).await;
-    judge(answer.and_then(|message| api::parse(&message.payload)))
+    classify(answer.and_then(|message| api::parse(&message.payload)))
 }
 
-fn judge(answer: Result<Ack, ApiError>) -> Published {
+fn classify(answer: Result<Ack, ApiError>) -> Published {
     match answer {
         Ok(Ack { seq, duplicate: false }) => Published::Written(seq),
         Ok(Ack { seq, duplicate: true }) => Published::Known(seq),
-        Err(error) => judge_error(&error),
+        Err(error) => classify_error(&error),
     }
 }
 
-/// What is known after an answer that acknowledges nothing.
+/// The outcome of a publish that failed with `error`.
 #[must_use]
-pub fn judge_error(error: &ApiError) -> Published {
+pub fn classify_error(error: &ApiError) -> Published {
     match error {
         ApiError::NoResponders => Published::NotNow(error.to_string()),
         ApiError::Refused { code, .. } => match *code {
@@ -97,11 +97,11 @@ mod tests {
 
     fn refused(code: u64) -> Published {
         let body = format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"x"}},"stream":"S","seq":0}}"#);
-        judge(api::parse(body.as_bytes()))
+        classify(api::parse(body.as_bytes()))
     }
 
     #[test]
-    fn every_error_code_says_what_is_known() {
+    fn every_error_code_determines_the_outcome() {
         assert_eq!(refused(10_071), Published::WrongRevision);
         assert!(matches!(refused(10_158), Published::InFlight(_)));
         for code in [10_008, 10_009, 10_163, 10_164, 10_167, 10_176, 10_201, 10_210] {
@@ -116,9 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_and_garbage_are_unknown_and_no_listener_is_not_written() {
-        assert_eq!(judge(Err(ApiError::TimedOut)), Published::Unanswered);
-        assert!(matches!(judge(api::parse(b"{")), Published::Unknown(_)));
-        assert!(matches!(judge(Err(ApiError::NoResponders)), Published::NotNow(_)));
+    fn no_answer_and_invalid_answers_are_unknown_and_no_responders_is_not_written() {
+        assert_eq!(classify(Err(ApiError::TimedOut)), Published::Unanswered);
+        assert!(matches!(classify(api::parse(b"{")), Published::Unknown(_)));
+        assert!(matches!(classify(Err(ApiError::NoResponders)), Published::NotNow(_)));
     }
 }

@@ -1,24 +1,24 @@
-//! Comparing a stream's settings as the server reports them.
+//! Compares a stream's settings as the server reports them.
 //!
-//! A setting that this program has no word for must be at rest (absent, false, zero, empty, `none`, `default`): a
-//! later server's new way to lose a message is refused before it has a name here.
+//! A setting that this program does not know must be unset (absent, false, zero, empty, `none`, `default`). So a new
+//! setting of a later server that could lose messages is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// Says what a stream is or where it stands, and nothing of what becomes of a message.
+/// Settings that identify or place a stream and have no effect on its messages.
 const NOT_COMPARED: [&str; 4] = ["name", "description", "metadata", "placement"];
 
-/// A setting that is not as it must be.
+/// A setting with a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingMismatch {
-    /// The server's word for it.
+    /// Its name in the API.
     pub setting: String,
-    /// What the stream has, as JSON.
+    /// The stream's value, as JSON.
     pub found: String,
-    /// What it needs, as JSON.
+    /// The required value, as JSON.
     pub wanted: String,
 }
 
@@ -28,14 +28,14 @@ impl fmt::Display for SettingMismatch {
     }
 }
 
-/// Several of them, as one sentence has them.
+/// Several mismatches as one sentence.
 #[must_use]
 pub fn list(mismatches: &[SettingMismatch]) -> String {
     let texts: Vec<String> = mismatches.iter().map(SettingMismatch::to_string).collect();
     texts.join("; ")
 }
 
-/// Everything of `found` that is not as `wanted`.
+/// The settings that differ between `wanted` and `found`.
 #[must_use]
 pub fn compare(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<SettingMismatch> {
     let names: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
@@ -44,8 +44,8 @@ pub fn compare(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<S
         .filter_map(|name| {
             let (wanted, found) = (wanted.get(name), found.get(name));
             let same = match (wanted, found) {
-                (Some(wanted), Some(found)) => wanted == found || (is_at_rest(wanted) && is_at_rest(found)),
-                (Some(one), None) | (None, Some(one)) => is_at_rest(one),
+                (Some(wanted), Some(found)) => wanted == found || (is_unset(wanted) && is_unset(found)),
+                (Some(one), None) | (None, Some(one)) => is_unset(one),
                 (None, None) => true,
             };
             let shown = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
@@ -58,13 +58,13 @@ pub fn compare(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<S
         .collect()
 }
 
-fn is_at_rest(value: &Value) -> bool {
+fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(on) => !on,
         Value::Number(number) => number.as_i64() == Some(0),
         Value::String(text) => matches!(text.as_str(), "" | "none" | "default"),
         Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.values().all(is_at_rest),
+        Value::Object(map) => map.values().all(is_unset),
     }
 }

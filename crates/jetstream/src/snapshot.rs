@@ -1,11 +1,11 @@
-//! A stream as bytes, and back: the servers' own snapshots, over the client's plain requests.
+//! Backup and restore of a stream with the servers' own snapshots, over the client's plain requests.
 //!
-//! Of [`take`], the server publishes chunks to an inbox of this client and sends on as they are acknowledged; a message
-//! without bytes ends them. Of [`bring_back`], this client sends chunks to a subject that the server names and waits for
-//! each answer; a chunk without bytes ends them, and its answer is that of a stream that was made. What is inside the
-//! chunks is the servers' own: every message with its sequence and time, compressed.
+//! In [`take`], the server publishes chunks to an inbox of this client and continues as they are acknowledged; an empty
+//! message is the end. In [`restore`], this client sends chunks to a subject that the server chooses and waits for each
+//! answer; an empty chunk is the end, and its answer is that of a stream's creation. The format of the chunks is the
+//! servers' own: every message with its sequence and time, compressed.
 //!
-//! The server must have no stream of the name to bring one back, and takes any settings and any messages then.
+//! A restore requires that the server has no stream of that name; it then accepts any settings and any messages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,55 +16,55 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::Asks;
+use crate::ApiClient;
 use crate::api::{self, ApiError};
 
-/// Bytes of a chunk; the server's own default, far below what a message may have.
+/// Bytes of a chunk: the server's default, far below the limit of a message.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// How long a server may take over a chunk, or over making the stream of them: it writes to its disk, and three agree.
+/// The timeout of a chunk or of the stream's creation: the server writes to its disk, and a cluster must agree.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a stream was when its snapshot was taken, by the server's words: needed to bring it back.
+/// The stream's settings and state at the time of the snapshot, by their names in the API; required for a restore.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// Its settings.
     pub config: Map<String, Value>,
-    /// Its first and last sequence, and what else the server counts.
+    /// Its first and last sequence, and the server's other counters.
     pub state: Map<String, Value>,
 }
 
 impl Description {
-    /// What the settings say in words of the stream's maker.
+    /// The metadata that the stream was created with.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
         api::metadata(&self.config)
     }
 }
 
-/// Why a snapshot was not taken or brought back.
+/// Why a snapshot was not taken or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The server refused, or did not answer.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The server ended it in the middle.
+    /// The server aborted the snapshot.
     #[error("the server ended the snapshot: {0}")]
     Ended(String),
     /// A chunk did not arrive.
-    #[error("chunk {0} of the snapshot is missing; take another one")]
+    #[error("chunk {0} of the snapshot is missing; take another snapshot")]
     Missing(u64),
-    /// The bytes cannot be written or read.
+    /// The file cannot be written or read.
     #[error("the snapshot's file: {0}")]
     File(#[from] std::io::Error),
 }
 
-/// Writes a stream's snapshot, without its consumers; the server looks at every message's checksum first. It is whole once
-/// this returns.
+/// Writes a stream's snapshot without its consumers; the server first verifies every message's checksum. The snapshot
+/// is complete once this returns.
 ///
 /// # Errors
-/// [`SnapshotError`]; what was written is of no use then.
+/// [`SnapshotError`]; discard the written bytes then.
 pub async fn take(
-    client: &impl Asks,
+    client: &impl ApiClient,
     stream: &str,
     to: &mut (impl AsyncWrite + Unpin + Send),
 ) -> Result<Description, SnapshotError> {
@@ -72,27 +72,27 @@ pub async fn take(
     let inbox = nats.new_inbox();
     let chunks = nats.subscribe(inbox.clone()).await;
     let mut chunks = chunks.map_err(|error| ApiError::Connection(error.to_string()))?;
-    let question = json!({ "deliver_subject": inbox, "no_consumers": true, "chunk_size": CHUNK_BYTES, "jsck": true });
-    let description: Value = api::ask(client, &format!("STREAM.SNAPSHOT.{stream}"), &question).await?;
+    let body = json!({ "deliver_subject": inbox, "no_consumers": true, "chunk_size": CHUNK_BYTES, "jsck": true });
+    let description: Value = api::ask(client, &format!("STREAM.SNAPSHOT.{stream}"), &body).await?;
     let mut taken = 0;
     loop {
         let next = tokio::time::timeout(PATIENCE, chunks.next()).await;
         let chunk = next.map_err(|_| ApiError::TimedOut)?;
         let chunk = chunk.ok_or_else(|| ApiError::Connection("it was closed".into()))?;
         if chunk.payload.is_empty() {
-            ended_well(&chunk)?;
+            check_end(&chunk)?;
             break;
         }
         to.write_all(&chunk.payload).await?;
-        // The last one, which is shorter, asks for no answer.
+        // The last chunk, which is shorter, needs no acknowledgement.
         if let Some(reply) = chunk.reply {
             taken += 1;
             let number = reply.rsplit('.').next().and_then(|number| number.parse().ok());
             if number != Some(taken) {
                 return Err(SnapshotError::Missing(taken));
             }
-            let told = nats.publish(reply, Bytes::new()).await;
-            told.map_err(|error| ApiError::Connection(error.to_string()))?;
+            let acknowledged = nats.publish(reply, Bytes::new()).await;
+            acknowledged.map_err(|error| ApiError::Connection(error.to_string()))?;
         }
     }
     to.flush().await?;
@@ -102,14 +102,14 @@ pub async fn take(
     })
 }
 
-/// The end has no status, or says that all is well.
-fn ended_well(end: &Message) -> Result<(), SnapshotError> {
+/// The final message has no status or one of success.
+fn check_end(end: &Message) -> Result<(), SnapshotError> {
     match end.status {
         None | Some(StatusCode::OK) => Ok(()),
         Some(status) if status.as_u16() == 204 => Ok(()),
         Some(status) => {
-            let why = end.description.as_ref().map(ToString::to_string);
-            Err(SnapshotError::Ended(why.unwrap_or_else(|| status.to_string())))
+            let reason = end.description.as_ref().map(ToString::to_string);
+            Err(SnapshotError::Ended(reason.unwrap_or_else(|| status.to_string())))
         }
     }
 }
@@ -119,21 +119,21 @@ fn object(whole: &Value, name: &str) -> Result<Map<String, Value>, ApiError> {
     part.ok_or_else(|| ApiError::Malformed(format!("the snapshot's answer has no `{name}`")))
 }
 
-/// Makes a stream of what [`take`] wrote, with the settings in `description`, which may be others than it had where the
-/// server can make such a stream of these messages (replicas).
+/// Creates a stream from the bytes that [`take`] wrote, with the settings in `description`. They may differ from the
+/// original ones as far as the server supports that for these messages (replicas).
 ///
 /// # Errors
-/// [`SnapshotError`]; no stream was made then, unless the last answer was lost: look.
-pub async fn bring_back(
-    client: &impl Asks,
+/// [`SnapshotError`]; no stream was created then, unless the last answer was lost, which the caller must check.
+pub async fn restore(
+    client: &impl ApiClient,
     stream: &str,
     description: &Description,
     from: &mut (impl AsyncRead + Unpin + Send),
 ) -> Result<(), SnapshotError> {
-    let question = json!({ "config": description.config, "state": description.state });
-    let answer: Value = api::ask(client, &format!("STREAM.RESTORE.{stream}"), &question).await?;
+    let body = json!({ "config": description.config, "state": description.state });
+    let answer: Value = api::ask(client, &format!("STREAM.RESTORE.{stream}"), &body).await?;
     let subject = answer["deliver_subject"].as_str().map(str::to_owned);
-    let subject = subject.ok_or_else(|| ApiError::Malformed("it names no place for the snapshot".into()))?;
+    let subject = subject.ok_or_else(|| ApiError::Malformed("the subject for the snapshot is missing".into()))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let mut filled = 0;
@@ -146,13 +146,13 @@ pub async fn bring_back(
         let payload = Bytes::copy_from_slice(&chunk[..filled]);
         let answer = api::request_within(PATIENCE, client.nats(), subject.clone(), None, payload).await?;
         if !answer.payload.is_empty() {
-            // To a chunk: why it goes no further. To the end: the stream, or why there is none.
+            // The answer to a chunk is an error; the answer to the end is the stream or an error.
             api::parse::<Value>(&answer.payload)?;
         }
         if filled == 0 {
             break;
         }
     }
-    api::info_once_made(client, stream).await?;
+    api::info_after_creation(client, stream).await?;
     Ok(())
 }

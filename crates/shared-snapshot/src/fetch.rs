@@ -1,4 +1,4 @@
-//! Fetching a snapshot.
+//! Fetching the current snapshot.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use citycode_jetstream::api::ApiError;
-use citycode_jetstream::object_store::{CHUNKS_UNDER_WAY, DownloadError, ObjectInfo};
+use citycode_jetstream::object_store::{CHUNKS_IN_FLIGHT, DownloadError, ObjectInfo};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot;
 use data_encoding::BASE64;
@@ -18,40 +18,40 @@ use crate::publish::STATEMENT;
 use crate::seal::{Segments, segments_of};
 use crate::{Refusal, SharedSnapshots, Statement, object};
 
-/// Only their owner's: a snapshot says what the log says.
+/// Files are readable by their owner only, because a snapshot is as confidential as the log.
 const MODE: u32 = 0o600;
 
-/// An object whose statement revocation signed. Its bytes were not looked at.
+/// An object with a statement signed by revocation. Its bytes are not verified yet.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// What revocation says of it.
+    /// The signed statement.
     pub statement: Statement,
     object: ObjectInfo,
 }
 
-/// What stands in a bucket.
+/// The content of a bucket.
 #[derive(Debug)]
 pub enum Published {
-    /// Nothing yet.
+    /// The bucket is empty.
     Nothing,
-    /// Something that revocation did not sign.
+    /// The object has no valid statement.
     Refused {
-        /// Why.
+        /// The reason.
         why: Refusal,
-        /// What replaces it must expect this.
+        /// The sequence that a replacing writer must expect.
         sequence: u64,
     },
-    /// A snapshot that it signed.
+    /// The object is a signed snapshot.
     Signed {
-        /// Which.
+        /// The snapshot.
         found: Box<Found>,
-        /// What replaces it must expect this.
+        /// The sequence that a replacing writer must expect.
         sequence: u64,
     },
 }
 
 impl Published {
-    /// What a writer who replaces it must expect.
+    /// The sequence that a replacing writer must expect.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         match self {
@@ -64,100 +64,100 @@ impl Published {
 /// Why a snapshot was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// It is not what was signed.
+    /// The object is not the signed one.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The servers do not answer.
-    #[error("the servers do not give it: {0}")]
+    /// A request failed.
+    #[error("the snapshot cannot be read from the servers: {0}")]
     Store(#[from] ApiError),
     /// The file cannot be written.
     #[error("{path} cannot be written: {source}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error.
         source: io::Error,
     },
-    /// The thread that opens ended.
-    #[error("opening was given up")]
+    /// The thread that opens segments ended early.
+    #[error("opening was cancelled")]
     Aborted,
 }
 
 impl SharedSnapshots {
-    /// What stands there now; the signature of its statement is checked, and no byte of the object asked for.
+    /// The current content of the bucket. Checks the signature of the statement, but does not read the object.
     ///
     /// # Errors
-    /// What came instead of an answer.
-    pub async fn standing(&self) -> Result<Published, ApiError> {
-        let Some(standing) = self.store.standing(object(self.kind)).await? else {
+    /// [`ApiError`].
+    pub async fn current(&self) -> Result<Published, ApiError> {
+        let Some(current) = self.store.current(object(self.kind)).await? else {
             return Ok(Published::Nothing);
         };
-        let sequence = standing.sequence;
+        let sequence = current.sequence;
         let signed = |object: ObjectInfo| {
             let text = object.metadata.get(STATEMENT).ok_or(Refusal::Unreadable)?;
             let bytes = BASE64.decode(text.as_bytes()).map_err(|_| Refusal::Unreadable)?;
             let statement = Statement::read(&bytes, &self.keys.signers)?;
             Ok(Box::new(Found { statement, object }))
         };
-        let found = standing.info.ok_or(Refusal::Unreadable).and_then(signed);
+        let found = current.info.ok_or(Refusal::Unreadable).and_then(signed);
         Ok(match found {
             Ok(found) => Published::Signed { found, sequence },
             Err(why) => Published::Refused { why, sequence },
         })
     }
 
-    /// Whether as many chunks stand there as were signed for; their bytes are not looked at.
+    /// Whether the bucket has the signed number of chunks; does not read them.
     ///
     /// # Errors
-    /// What came instead of an answer.
+    /// [`ApiError`].
     pub async fn is_whole(&self, found: &Found) -> Result<bool, ApiError> {
         let chunks = self.store.chunks_of(&found.object).await?;
         Ok(segments_of(found.statement.length) == Some(chunks))
     }
 
-    /// Streams the object into a file beside `file`, checks that every byte is what was signed and that it is a
-    /// snapshot of this log at the signed point, and only then lets it take `file`'s place. Durability is left to the
-    /// system: a file that a crash spoils is found out by its checksum, and fetched again.
+    /// Streams the object into a temporary file beside `file`, checks that every byte is what was signed and that it is
+    /// a snapshot of this log at the signed position, and only then renames it to `file`. It is not synced: if a crash
+    /// damages the file, its checksum detects that and it is fetched again.
     ///
     /// # Errors
-    /// [`FetchError`]; `file` is as it was, and nothing is left beside it.
+    /// [`FetchError`]; `file` is unchanged, and the temporary file is removed.
     pub async fn fetch(&self, found: &Found, identity: &LogIdentity, file: &Path) -> Result<(), FetchError> {
         let statement = &found.statement;
         let count = segments_of(statement.length).ok_or(Refusal::Truncated)?;
-        let beside = file.with_extension("shared");
-        let opening = Opening {
+        let temporary = file.with_extension("shared");
+        let opener = Opener {
             segments: Segments::new(&self.keys.seal, &statement.salt, self.kind, &statement.log_id, count),
             statement: statement.clone(),
-            path: beside.clone(),
+            path: temporary.clone(),
         };
-        let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
-        let written = tokio::task::spawn_blocking(move || opening.write(chunks));
+        let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let written = tokio::task::spawn_blocking(move || opener.write(chunks));
         let downloaded = self.store.download(&found.object, count, &sender).await;
         drop(sender);
         let written = written.await.map_err(|_| FetchError::Aborted).flatten();
         let fetched = match (downloaded, written) {
-            // What is wrong with the bytes tells more than that reading them ended early.
+            // If opening the segments failed, the download ended because of that.
             (Ok(()) | Err(DownloadError::Dropped), written) => written,
             (Err(DownloadError::Missing { .. }), _) => Err(Refusal::Truncated.into()),
             (Err(DownloadError::Unanswered(error)), _) => Err(error.into()),
         };
-        let fetched = fetched.and_then(|()| self.take(statement, identity, &beside, file));
+        let fetched = fetched.and_then(|()| self.check_and_rename(statement, identity, &temporary, file));
         if fetched.is_err() {
-            // Where even that fails the next attempt writes over it.
-            let _ = std::fs::remove_file(&beside);
+            // If this fails, the next attempt replaces the file.
+            let _ = std::fs::remove_file(&temporary);
         }
         fetched
     }
 
-    /// The header says of itself what the statement says of it: then the file gets its name.
-    fn take(
+    /// Checks the file's header against the statement, then renames the file.
+    fn check_and_rename(
         &self,
         statement: &Statement,
         identity: &LogIdentity,
-        beside: &Path,
+        temporary: &Path,
         file: &Path,
     ) -> Result<(), FetchError> {
-        let opened = File::open(beside).map_err(|source| in_file(beside, source))?;
+        let opened = File::open(temporary).map_err(|source| in_file(temporary, source))?;
         let points = snapshot::points(self.kind, identity, opened);
         let points = points.map_err(|error| Refusal::OtherContent(error.to_string()))?;
         if !points
@@ -165,23 +165,23 @@ impl SharedSnapshots {
             .map(|point| point.sequence)
             .eq(statement.points.iter().copied())
         {
-            return Err(Refusal::OtherContent("it is of another point".into()).into());
+            return Err(Refusal::OtherContent("it has another position".into()).into());
         }
-        std::fs::rename(beside, file).map_err(|source| in_file(file, source))
+        std::fs::rename(temporary, file).map_err(|source| in_file(file, source))
     }
 }
 
-/// Opens segments into a file of its own.
-struct Opening {
+/// Opens the segments and writes them to a new file.
+struct Opener {
     segments: Segments,
     statement: Statement,
     path: PathBuf,
 }
 
-impl Opening {
+impl Opener {
     fn write(mut self, mut chunks: mpsc::Receiver<Bytes>) -> Result<(), FetchError> {
         let failed = |source| in_file(&self.path, source);
-        // Whatever a crash left, or somebody planted, goes; what is then made is this process' own.
+        // Removes a file that a crash left or another user planted, so that this process creates and owns the file.
         let _ = std::fs::remove_file(&self.path);
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(MODE).open(&self.path);

@@ -1,5 +1,5 @@
 //! Snapshots of projections that the instances of a city share through the object store of their NATS servers, so that
-//! a new one need not read the whole log.
+//! a new instance need not read the whole log.
 //!
 //! ```text
 //! bucket     CC_STATUS_SNAPSHOTS, object `status`          for verifiers and revocation services
@@ -7,11 +7,11 @@
 //! object     a snapshot file (see `citycode_projection::snapshot`), sealed in segments: see [`seal`]
 //! statement  signed by revocation, in the object's metadata: see [`Statement`]
 //! ```
-//! A reader takes nothing on trust: the statement's signature is checked before a byte of the object is asked for; the
-//! object is streamed into a private file, and only a file whose every byte is what was signed gets the name under
-//! which a projection is loaded. What is refused is said, and the log is read instead, which is always right.
+//! A reader checks everything: the statement's signature before it requests a byte of the object; then it streams the
+//! object into a private file, and only if every byte is what was signed the file gets the name from which a projection
+//! is loaded. A refused snapshot is reported and the log is read instead, which always yields the correct state.
 //!
-//! Left out: who publishes when, and whether a snapshot spares more than it costs.
+//! The crate does not decide who publishes when, or whether loading a snapshot is faster than reading the log.
 
 mod fetch;
 mod publish;
@@ -27,16 +27,16 @@ use citycode_jetstream::{ConnectError, Connection};
 use citycode_projection::snapshot::ProjectionKind;
 use seal::SealKey;
 
-/// Whoever may have snapshots of a kind knows these.
+/// The keys that a service with access to a kind of snapshots has.
 #[derive(Clone)]
 pub struct SnapshotKeys {
-    /// Seals and opens.
+    /// The key that seals and opens snapshots.
     pub seal: SealKey,
-    /// Public keys that snapshots may be signed with: one, or two while a key is being changed.
+    /// The public keys of accepted signatures: one, or two while the signing key is being replaced.
     pub signers: Vec<[u8; 32]>,
 }
 
-/// The place of one kind of snapshots. Cheap to clone.
+/// Access to the shared snapshots of one kind. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedSnapshots {
     store: ObjectStore,
@@ -62,28 +62,28 @@ pub const fn object(kind: ProjectionKind) -> &'static str {
     }
 }
 
-/// Makes the bucket of a kind, or checks the one that stands.
+/// Creates the bucket of a kind, or checks an existing one.
 ///
 /// # Errors
-/// No connection, or [`BucketError`].
+/// [`ProvisionError`].
 pub async fn provision(connection: &Connection, kind: ProjectionKind, replicas: u8) -> Result<(), ProvisionError> {
     let store = ObjectStore::connect(connection, bucket(kind)).await?;
     Ok(store.provision(replicas).await?)
 }
 
-/// Why a bucket was not made.
+/// Why a bucket was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// No server took the connection.
+    /// No server accepted the connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The bucket.
+    /// The bucket cannot be used.
     #[error(transparent)]
     Bucket(#[from] BucketError),
 }
 
 impl ProvisionError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -94,7 +94,7 @@ impl ProvisionError {
 }
 
 impl SharedSnapshots {
-    /// Over a connection of its own, so that a snapshot's bulk stands before no commit.
+    /// Opens a separate connection, so that snapshots do not delay commits.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -107,7 +107,7 @@ impl SharedSnapshots {
         Ok(Self { store, kind, keys })
     }
 
-    /// Which snapshots.
+    /// The kind of these snapshots.
     #[must_use]
     pub fn kind(&self) -> ProjectionKind {
         self.kind

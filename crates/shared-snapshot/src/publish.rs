@@ -18,58 +18,57 @@ use tokio::sync::mpsc;
 use crate::seal::{SEGMENT_BYTES, Segments, segments_of};
 use crate::{SharedSnapshots, Statement, object};
 
-/// In an object's metadata: the signed statement in base64.
+/// The key of the signed statement, in base64, in an object's metadata.
 pub(crate) const STATEMENT: &str = "citycode-statement";
-/// Segments that wait to be written: the disk is faster than servers that flush.
-const WAITING: usize = 4;
+/// Sealed segments that wait to be written; the disk is faster than servers that flush.
+const QUEUED_SEGMENTS: usize = 4;
 
-/// What is to be published.
+/// A snapshot to publish.
 pub struct NewSnapshot<'a> {
-    /// The snapshot file, opened; nobody writes to it any more.
+    /// The opened snapshot file, which must not be written any more.
     pub file: File,
-    /// The log that it must be of.
+    /// The log that the snapshot must be of.
     pub identity: LogIdentity,
-    /// Signs for it.
+    /// The key that signs the statement.
     pub signing: &'a SigningKey,
-    /// Random, and never used before: leads to the object's key and names its chunks.
+    /// Random and never used before; the object's key is derived from it, and it is the id of its chunks.
     pub salt: [u8; 16],
-    /// Now, in seconds since 1970.
+    /// The current time in seconds since 1970.
     pub made_at: i64,
-    /// Sequence of the object's meta that this one replaces; 0 where there is none.
+    /// Sequence of the meta message of the object to replace; 0 if there is none.
     pub replaces: u64,
 }
 
 /// Why a snapshot was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The file is no whole snapshot of this log: it is not signed for.
-    #[error("the snapshot file is not one to sign for: {0}")]
+    /// The file is not a complete snapshot of this log, so it is not signed.
+    #[error("the snapshot file is not a valid snapshot of this log: {0}")]
     File(#[from] LoadError),
-    /// Reading it failed later.
+    /// Reading the file failed later.
     #[error("the snapshot file cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// The servers.
-    #[error("the servers do not take it: {0}")]
+    /// A request failed.
+    #[error("the snapshot cannot be written to the servers: {0}")]
     Store(#[from] ApiError),
-    /// The thread that seals ended.
-    #[error("sealing was given up")]
+    /// The thread that seals segments ended early.
+    #[error("sealing was cancelled")]
     Aborted,
 }
 
 impl SharedSnapshots {
-    /// Seals a snapshot file, writes it beside the object that stands, and lets it take that one's place if nobody
-    /// else did meanwhile. A crash at any moment leaves the old object and, until the next sweep, chunks that nobody
-    /// reads.
+    /// Seals a snapshot file, writes it as a new object, and makes that the current one unless another writer has
+    /// replaced the old object. A crash at any moment leaves the old object and, until the next sweep, unused chunks.
     ///
     /// # Errors
-    /// [`PublishError`]; the old object stands.
+    /// [`PublishError`]; the old object remains the current one.
     pub async fn publish(&self, new: NewSnapshot<'_>) -> Result<(Committed, Statement), PublishError> {
         let (kind, identity) = (self.kind, new.identity);
         let mut file = new.file;
-        let (sender, mut segments) = mpsc::channel(WAITING);
+        let (sender, mut segments) = mpsc::channel(QUEUED_SEGMENTS);
         let (salt, key) = (new.salt, self.keys.seal.clone());
         let sealing = tokio::task::spawn_blocking(move || {
-            // What is signed for was found whole first: damage on this disk must not become everybody's.
+            // The file is verified before it is signed, so that damage on this disk is not distributed.
             let points = snapshot::check(kind, &identity, &mut file)?;
             let length = file.metadata()?.len();
             let count = segments_of(length).ok_or(LoadError::Truncated)?;
@@ -80,14 +79,14 @@ impl SharedSnapshots {
         let mut upload = self.store.upload(HEXLOWER.encode(&salt));
         while let Some(segment) = segments.recv().await {
             if let Err(error) = upload.push(segment).await {
-                upload.give_up().await;
+                upload.abort().await;
                 return Err(error.into());
             }
         }
         let (points, length, digest) = match sealing.await.map_err(|_| PublishError::Aborted).flatten() {
             Ok(sealed) => sealed,
             Err(error) => {
-                upload.give_up().await;
+                upload.abort().await;
                 return Err(error);
             }
         };
@@ -112,16 +111,16 @@ impl SharedSnapshots {
         Ok((committed, statement))
     }
 
-    /// Removes what replaced objects and crashes left, once nothing changed for `keep`.
+    /// Removes chunks of replaced objects and of crashes once nothing has changed for `keep`.
     ///
     /// # Errors
-    /// What the servers say; sweeping again goes on.
+    /// [`ApiError`]; the next sweep continues.
     pub async fn sweep(&self, keep: Duration) -> Result<u64, ApiError> {
         self.store.sweep(object(self.kind), keep).await
     }
 }
 
-/// Sends every segment, sealed; SHA-256 of all of them.
+/// Sends every sealed segment; returns the SHA-256 of all of them.
 fn seal_all(mut file: File, mut sealing: Segments, sender: &mpsc::Sender<Bytes>) -> Result<[u8; 32], PublishError> {
     file.rewind()?;
     let mut hash = digest::Context::new(&digest::SHA256);

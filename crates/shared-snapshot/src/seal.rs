@@ -1,4 +1,4 @@
-//! Sealing a snapshot in segments, so that either side holds but one of them in memory.
+//! Seals a snapshot in segments, so that both sides need only one segment in memory.
 //!
 //! ```text
 //! segment    = AES-256-GCM(object key, nonce, aad, plain)     plain: 131,056 bytes, the last one fewer
@@ -6,10 +6,10 @@
 //! nonce      = 0:3 last:u8 number:u64                          big-endian; `last` is 1 for the last segment, else 0
 //! aad        = projection:u8 log-id:16
 //! ```
-//! A segment with its tag is one chunk of the object store. A key seals one object, so counted nonces never repeat; the
-//! number and `last` in them keep segments in their places, and an object from ending early. The seal keeps secrets
-//! from whoever may read the bucket or the servers' disks; that the snapshot is true is the signature's to say, since
-//! every reader has this key.
+//! A segment with its tag is one chunk of the object store. Each object has its own key, so counted nonces never
+//! repeat. The number and `last` in the nonce detect reordered segments and a truncated object. Sealing protects
+//! confidentiality against readers of the bucket or of the servers' disks. It does not prove authenticity, because
+//! every reader has the key; the signature does that.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -34,12 +34,12 @@ impl SealKey {
     }
 }
 
-/// A segment that does not open: other bytes, another key, another place or another log.
+/// A segment cannot be opened: it has other bytes, another key, another number or another log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a segment does not open under this key")]
+#[error("a segment cannot be opened with this key")]
 pub struct SealBroken;
 
-/// Seals or opens the segments of one object, in their order.
+/// Seals or opens the segments of one object in order.
 pub(crate) struct Segments {
     key: LessSafeKey,
     aad: [u8; 17],
@@ -47,7 +47,7 @@ pub(crate) struct Segments {
     count: u64,
 }
 
-/// How many segments so many plain bytes make; `None` for none at all.
+/// The number of segments of a file with this length; `None` for an empty file.
 pub(crate) fn segments_of(plain_bytes: u64) -> Option<u64> {
     Some(plain_bytes.div_ceil(SEGMENT_BYTES as u64)).filter(|count| *count > 0)
 }
@@ -78,7 +78,7 @@ impl Segments {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    /// Seals the next segment in place; its tag comes behind it.
+    /// Seals the next segment in place and appends its tag.
     pub(crate) fn seal(&mut self, segment: &mut Vec<u8>) {
         let (nonce, aad) = (self.nonce(), Aad::from(self.aad));
         let sealed = self.key.seal_in_place_append_tag(nonce, aad, segment);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_open_in_their_order_under_their_key_and_log_alone() {
+    fn segments_open_only_in_order_and_with_their_key_and_log() {
         let sealed = sealed(3);
         let opens = |mut opening: Segments, parts: &[usize]| {
             parts.iter().all(|part| {
@@ -129,13 +129,13 @@ mod tests {
         assert!(!opens(segments(9, status, 2, 3), &[0]));
         assert!(!opens(segments(1, ProjectionKind::Register, 2, 3), &[0]));
         assert!(!opens(segments(1, status, 9, 3), &[0]));
-        assert!(!opens(segments(1, status, 2, 3), &[1]), "out of place");
+        assert!(!opens(segments(1, status, 2, 3), &[1]), "out of order");
         assert!(!opens(segments(1, status, 2, 2), &[0, 1]), "an early end");
-        assert!(!opens(segments(1, status, 2, 3), &[0, 1, 2, 2]), "a late one");
+        assert!(!opens(segments(1, status, 2, 3), &[0, 1, 2, 2]), "a late end");
     }
 
     #[test]
-    fn no_changed_segment_opens() {
+    fn a_changed_segment_does_not_open() {
         let sealed = sealed(1);
         for at in [0, 50, 99, 100, 115] {
             let mut changed = sealed[0].clone();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_makes_whole_segments_and_a_rest() {
+    fn a_file_is_divided_into_full_segments_and_a_rest() {
         let segment = SEGMENT_BYTES as u64;
         assert_eq!(segments_of(0), None);
         assert_eq!(segments_of(1), Some(1));

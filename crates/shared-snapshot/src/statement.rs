@@ -1,11 +1,11 @@
-//! What revocation signs of a snapshot.
+//! The statement about a snapshot that revocation signs.
 //!
 //! ```text
 //! statement = COSE_Sign1 of media type "application/vnd.citycode.snapshot" over
 //!   { 1: version (1), 2: projection, 3: log-id: bstr .size 16, 4: [ * point ], 5: format of the snapshot file,
 //!     6: salt: bstr .size 16, 7: length of the file, 8: SHA-256 of the sealed object: bstr .size 32, 9: made at }
 //! point     = the last commit folded, by partition
-//! made at   = seconds since 1970, by the maker's clock: for people to read, nothing is decided on it
+//! made at   = seconds since 1970, by the publisher's clock: for people to read, no decision depends on it
 //! ```
 
 use citycode_projection::LogIdentity;
@@ -15,35 +15,35 @@ use minicbor::{Decoder, Encoder};
 
 const MEDIA_TYPE: &str = "application/vnd.citycode.snapshot";
 const VERSION: u64 = 1;
-/// Most partitions of a statement: they are counted in 16 bits.
+/// Most partitions of a statement; partition numbers have 16 bits.
 const MAX_POINTS: u64 = 65_535;
 
-/// What a snapshot is, as revocation says.
+/// The content of a signed statement about a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
-    /// Of which projection; a number that this version may not know.
+    /// The number of the projection, which this version may not know.
     pub projection: u8,
-    /// Of which log.
+    /// The id of the log.
     pub log_id: [u8; 16],
     /// The last commit folded, by partition.
     pub points: Vec<u64>,
     /// Format of the snapshot file.
     pub format: u16,
-    /// Leads to the object's key.
+    /// The salt from which the object's key is derived.
     pub salt: [u8; 16],
     /// Length of the snapshot file.
     pub length: u64,
     /// SHA-256 of the sealed object.
     pub digest: [u8; 32],
-    /// When it was made, in seconds since 1970.
+    /// The time of publication in seconds since 1970.
     pub made_at: i64,
 }
 
 /// Why a shared snapshot is not used. The log is read instead.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// There is no statement with it, or none in the form that is written.
-    #[error("it has no statement that can be read")]
+    /// It has no statement, or an invalid one.
+    #[error("it has no valid statement")]
     Unreadable,
     /// Revocation did not sign it.
     #[error("revocation did not sign it")]
@@ -54,50 +54,50 @@ pub enum Refusal {
     /// It is of another log.
     #[error("it belongs to another log")]
     OtherLog,
-    /// It is of a log of another layout.
+    /// It is of a log with another layout.
     #[error("it belongs to a log of {found} partitions")]
     OtherLayout {
-        /// As it says.
+        /// The number of partitions in the statement.
         found: usize,
     },
-    /// Another version of this program made it.
+    /// Another version of this program published it.
     #[error("it has format {found}, and this version reads {FORMAT_VERSION}")]
     OtherFormat {
-        /// As it says.
+        /// The format in the statement.
         found: u16,
     },
-    /// It knows more than the log has: the log went back, or is an older copy.
-    #[error("it knows partition {partition} up to {point}, and the log ends at {head}")]
+    /// It is ahead of the log: the log was rolled back, or is an older copy.
+    #[error("it includes partition {partition} up to {point}, but the log ends at {head}")]
     AheadOfLog {
-        /// Which partition.
+        /// The partition.
         partition: usize,
-        /// As it says.
+        /// The sequence in the statement.
         point: u64,
-        /// Where the log ends.
+        /// The partition's head.
         head: u64,
     },
-    /// The object is shorter than what was signed.
-    #[error("the object is cut short")]
+    /// The object is shorter than the signed length.
+    #[error("the object is truncated")]
     Truncated,
     /// The object is not the one that was signed.
     #[error("the object is not the one that was signed")]
     OtherBytes,
-    /// The object does not open under this city's key.
-    #[error("the object does not open under this city's key")]
+    /// The object cannot be opened with this city's key.
+    #[error("the object cannot be opened with this city's key")]
     Sealed,
-    /// What was sealed is no snapshot of this log, or of another point.
-    #[error("what was sealed is not the snapshot that was signed for: {0}")]
+    /// The sealed file is not a snapshot of this log, or it has another position.
+    #[error("the sealed file is not the snapshot that was signed: {0}")]
     OtherContent(String),
 }
 
 impl Statement {
-    /// Signed, as the object's metadata has it.
+    /// The signed statement for the object's metadata.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
         sign_statement(key, MEDIA_TYPE, &self.encode())
     }
 
-    /// What one of these keys signed.
+    /// Reads a statement that one of these keys signed.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`], [`Refusal::NotSigned`].
@@ -107,16 +107,16 @@ impl Statement {
             StatementError::BadSignature => Refusal::NotSigned,
         })?;
         let statement = decode(payload).ok_or(Refusal::Unreadable)?;
-        // One form of each: what was signed is what would be written.
+        // Only the canonical encoding is accepted.
         (statement.encode() == payload)
             .then_some(statement)
             .ok_or(Refusal::Unreadable)
     }
 
-    /// Whether it is of this projection of this very log, which ends at `heads`, in a form that this version reads.
+    /// Checks that it is of this projection, of this log with these heads, and of a format that this version reads.
     ///
     /// # Errors
-    /// The first fault.
+    /// The first mismatch.
     pub fn check(&self, kind: ProjectionKind, identity: &LogIdentity, heads: &[u64]) -> Result<(), Refusal> {
         if self.projection != kind as u8 {
             return Err(Refusal::OtherProjection);
@@ -139,7 +139,7 @@ impl Statement {
         })
     }
 
-    /// Commits in it, over all partitions.
+    /// The number of folded commits in all partitions.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.points.iter().fold(0, |sum, point| sum.saturating_add(*point))
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_is_read_as_it_was_signed_and_by_its_keys_alone() {
+    fn a_statement_round_trips_and_is_read_only_with_its_key() {
         let (key, other) = (SigningKey::from_seed([1; 32]), SigningKey::from_seed([2; 32]));
         let signed = statement().sign(&key);
         let read = |keys: &[[u8; 32]]| Statement::read(&signed, keys);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn its_payload_has_one_form_and_no_cut_of_it_is_read() {
+    fn its_payload_round_trips_and_truncated_ones_are_refused() {
         let payload = statement().encode();
         assert_eq!(decode(&payload), Some(statement()));
         for end in 0..payload.len() {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn another_projection_log_layout_format_or_a_log_that_went_back_is_refused() {
+    fn another_projection_log_layout_or_format_and_a_position_ahead_of_the_log_are_refused() {
         let heads = [7, 0, u64::MAX];
         let check = |change: &dyn Fn(&mut Statement)| {
             let mut statement = statement();

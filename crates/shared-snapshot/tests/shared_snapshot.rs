@@ -1,4 +1,4 @@
-//! Sharing snapshots over real servers: what comes back is what was given, and nothing else is ever taken.
+//! Sharing snapshots over real servers: a fetched snapshot is identical to the published one, and any other is refused.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
 use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
-use citycode_domain::standing::Standing as Colour;
+use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_jetstream::Connection;
 use citycode_jetstream::object_store::{CHUNK_BYTES, Committed};
@@ -30,8 +30,9 @@ const IDENTITY: LogIdentity = LogIdentity {
     buckets_per_partition: 16,
     hash_version: 1,
 };
-/// A snapshot of several chunks has so many commits with so many codes each.
+/// Enough commits with codes for a snapshot of several chunks.
 const FULL_COMMITS: u64 = 100;
+/// Codes of each of these commits.
 const CODES: u32 = 1_000;
 
 fn signing() -> SigningKey {
@@ -60,7 +61,7 @@ fn issued(index: u32) -> Event {
         issued_at: Timestamp(1_780_000_000),
         expires_at,
         supersedes: None,
-        standing: Colour::Green,
+        standing: Standing::Green,
         ground: EligibilityGround::Everyone,
         acting_guardian: None,
         key_id: KeyId([1; 4]),
@@ -69,7 +70,7 @@ fn issued(index: u32) -> Event {
     })
 }
 
-/// A snapshot of this log after so many more commits, as a file.
+/// The file of a snapshot of this log with `more` commits after [`FULL_COMMITS`].
 fn snapshot(folder: &Path, more: u64) -> PathBuf {
     let (mut writer, _) = status::new(1, FingerprintKey([7; 16]));
     for sequence in 1..=FULL_COMMITS + more {
@@ -96,19 +97,19 @@ fn snapshot(folder: &Path, more: u64) -> PathBuf {
     path
 }
 
-struct Place {
+struct Bucket {
     folder: TempDir,
     shared: SharedSnapshots,
     client: async_nats::Client,
 }
 
-impl Place {
+impl Bucket {
     async fn at(urls: Vec<String>, replicas: u8) -> Self {
         let connection = Connection::new(urls.clone(), "test");
-        provision(&connection, KIND, replicas).await.expect("it is made");
+        provision(&connection, KIND, replicas).await.expect("it is created");
         provision(&connection, KIND, replicas)
             .await
-            .expect("it stands and is kept");
+            .expect("the existing one is accepted");
         Self {
             folder: TempDir::new().expect("a folder"),
             shared: SharedSnapshots::connect(&connection, KIND, keys())
@@ -129,9 +130,9 @@ impl Place {
         }
     }
 
-    /// Publishes in the place of whatever stands there.
+    /// Publishes and replaces the current object.
     async fn publish(&self, more: u64, salt: u8) -> (Committed, Statement) {
-        let replaces = self.shared.standing().await.expect("an answer").sequence();
+        let replaces = self.shared.current().await.expect("an answer").sequence();
         let signing = signing();
         let published = self.shared.publish(self.to_publish(more, salt, &signing, replaces));
         published.await.expect("it is published")
@@ -153,13 +154,13 @@ impl Place {
         )
     }
 
-    /// The meta message, as a stranger reads it.
+    /// The meta message, read with a plain client.
     async fn meta(&self) -> Value {
         let (_, bytes) = self.last("$O.CC_STATUS_SNAPSHOTS.M.c3RhdHVz").await;
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
-    /// Chunks by the names of their objects.
+    /// The number of chunks by the id of their object.
     async fn chunks(&self) -> Vec<(String, u64)> {
         let asked = json!({ "subjects_filter": "$O.CC_STATUS_SNAPSHOTS.C.>" });
         let info = self.ask("$JS.API.STREAM.INFO.OBJ_CC_STATUS_SNAPSHOTS", &asked).await;
@@ -172,26 +173,26 @@ impl Place {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
-        let Published::Signed { found, .. } = self.shared.standing().await? else {
-            panic!("nothing that is signed stands there");
+        let Published::Signed { found, .. } = self.shared.current().await? else {
+            panic!("there is no signed snapshot");
         };
         let file = self.folder.path().join("fetched");
         std::fs::write(&file, b"before").expect("a file");
         let fetched = self.shared.fetch(&found, &IDENTITY, &file).await;
         let bytes = std::fs::read(&file).expect("a file");
-        assert!(!file.with_extension("shared").exists(), "nothing is left beside it");
-        assert!(fetched.is_ok() || bytes == b"before", "what stood there stays");
+        assert!(!file.with_extension("shared").exists(), "no temporary file remains");
+        assert!(fetched.is_ok() || bytes == b"before", "the previous file is kept");
         fetched.map(|()| bytes)
     }
 
     async fn is_whole(&self) -> bool {
-        match self.shared.standing().await.expect("an answer") {
+        match self.shared.current().await.expect("an answer") {
             Published::Signed { found, .. } => self.shared.is_whole(&found).await.expect("an answer"),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Why the object that stands there is not taken.
+    /// The reason why the current object is refused.
     async fn refusal(&self) -> Refusal {
         match self.fetch().await {
             Err(FetchError::Refused(why)) => why,
@@ -200,44 +201,44 @@ impl Place {
     }
 }
 
-async fn a_snapshot_comes_back_as_it_was(place: Place) {
-    assert!(matches!(place.shared.standing().await, Ok(Published::Nothing)));
-    let (committed, statement) = place.publish(1, 1).await;
+async fn check_round_trip(bucket: Bucket) {
+    assert!(matches!(bucket.shared.current().await, Ok(Published::Nothing)));
+    let (committed, statement) = bucket.publish(1, 1).await;
     assert_eq!(
         (committed, &statement.points[..]),
         (Committed::Now, &[FULL_COMMITS + 1][..])
     );
     assert_eq!(statement.check(KIND, &IDENTITY, &[FULL_COMMITS + 1]), Ok(()));
-    let bytes = std::fs::read(snapshot(place.folder.path(), 1)).expect("a file");
+    let bytes = std::fs::read(snapshot(bucket.folder.path(), 1)).expect("a file");
     assert!(bytes.len() > 2 * CHUNK_BYTES, "several chunks");
-    assert_eq!(place.fetch().await.expect("it is taken"), bytes);
-    assert!(place.is_whole().await);
-    // The next one takes its place.
-    let (committed, _) = place.publish(2, 2).await;
+    assert_eq!(bucket.fetch().await.expect("it is fetched"), bytes);
+    assert!(bucket.is_whole().await);
+    // The next snapshot replaces it.
+    let (committed, _) = bucket.publish(2, 2).await;
     assert_eq!(committed, Committed::Now);
-    let bytes = std::fs::read(snapshot(place.folder.path(), 2)).expect("a file");
-    assert_eq!(place.fetch().await.expect("it is taken"), bytes);
+    let bytes = std::fs::read(snapshot(bucket.folder.path(), 2)).expect("a file");
+    assert_eq!(bucket.fetch().await.expect("it is fetched"), bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_comes_back_from_one_server_as_it_was() {
+async fn a_snapshot_round_trips_over_one_server() {
     let server = NatsServer::start().await;
-    a_snapshot_comes_back_as_it_was(Place::at(vec![server.url()], 1).await).await;
+    check_round_trip(Bucket::at(vec![server.url()], 1).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_comes_back_from_three_servers_as_it_was() {
+async fn a_snapshot_round_trips_over_three_servers() {
     let cluster = NatsCluster::start().await;
-    a_snapshot_comes_back_as_it_was(Place::at(cluster.urls(), 3).await).await;
+    check_round_trip(Bucket::at(cluster.urls(), 3).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_lies_as_any_client_of_nats_expects_and_says_nothing() {
+async fn the_object_has_the_standard_layout_and_reveals_nothing() {
     let server = NatsServer::start().await;
-    let place = Place::at(vec![server.url()], 1).await;
-    place.publish(1, 1).await;
-    let meta = place.meta().await;
-    let chunks = place.chunks().await;
+    let bucket = Bucket::at(vec![server.url()], 1).await;
+    bucket.publish(1, 1).await;
+    let meta = bucket.meta().await;
+    let chunks = bucket.chunks().await;
     assert_eq!(meta["name"], "status");
     assert_eq!(meta["bucket"], "CC_STATUS_SNAPSHOTS");
     assert_eq!(
@@ -247,10 +248,10 @@ async fn it_lies_as_any_client_of_nats_expects_and_says_nothing() {
             meta["chunks"].as_u64().expect("a number")
         )]
     );
-    // The bytes in the order of the stream are the object, and have the digest that its meta says.
+    // The chunks in the order of the stream are the object, and have the digest in its meta message.
     let mut object = Vec::new();
     for sequence in 1..=chunks[0].1 {
-        let answer = place
+        let answer = bucket
             .ask(
                 "$JS.API.STREAM.MSG.GET.OBJ_CC_STATUS_SNAPSHOTS",
                 &json!({ "seq": sequence }),
@@ -263,8 +264,8 @@ async fn it_lies_as_any_client_of_nats_expects_and_says_nothing() {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &object);
     let digest = data_encoding::BASE64URL.encode(digest.as_ref());
     assert_eq!(meta["digest"], format!("SHA-256={digest}"));
-    // Sealed: nothing of the file stands in it, the fingerprints' key least of all.
-    let plain = std::fs::read(snapshot(place.folder.path(), 1)).expect("a file");
+    // The sealed object contains no part of the file, in particular not the fingerprints' key.
+    let plain = std::fs::read(snapshot(bucket.folder.path(), 1)).expect("a file");
     for part in plain.chunks(4_096).filter(|part| part.iter().any(|byte| *byte != 0)) {
         let part = &part[..part.len().min(32)];
         if part.iter().any(|byte| *byte != 0) {
@@ -274,76 +275,76 @@ async fn it_lies_as_any_client_of_nats_expects_and_says_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_publish_at_once_one_wins_whole() {
+async fn of_two_concurrent_publishers_exactly_one_succeeds() {
     let server = NatsServer::start().await;
-    let place = Place::at(vec![server.url()], 1).await;
+    let bucket = Bucket::at(vec![server.url()], 1).await;
     let signing = signing();
     let both = tokio::join!(
-        place.shared.publish(place.to_publish(1, 1, &signing, 0)),
-        place.shared.publish(place.to_publish(2, 2, &signing, 0)),
+        bucket.shared.publish(bucket.to_publish(1, 1, &signing, 0)),
+        bucket.shared.publish(bucket.to_publish(2, 2, &signing, 0)),
     );
     let [one, other] = [both.0.expect("an end").0, both.1.expect("an end").0];
     assert_eq!([one, other].iter().filter(|end| **end == Committed::Now).count(), 1);
-    assert!(place.fetch().await.is_ok());
-    assert_eq!(place.chunks().await.len(), 1, "the other's chunks are gone");
+    assert!(bucket.fetch().await.is_ok());
+    assert_eq!(bucket.chunks().await.len(), 1, "the other's chunks are removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_and_a_replacement_leave_is_swept_once_it_is_old() {
+async fn old_chunks_of_crashes_and_replaced_objects_are_swept() {
     let server = NatsServer::start().await;
-    let place = Place::at(vec![server.url()], 1).await;
-    place.publish(1, 1).await;
-    // A writer that died amid its chunks.
-    place
+    let bucket = Bucket::at(vec![server.url()], 1).await;
+    bucket.publish(1, 1).await;
+    // A writer crashed between its chunks.
+    bucket
         .client
         .request("$O.CC_STATUS_SNAPSHOTS.C.dead", "half".into())
         .await
         .expect("an answer");
-    place.publish(2, 2).await;
-    assert_eq!(place.chunks().await.len(), 3);
+    bucket.publish(2, 2).await;
+    assert_eq!(bucket.chunks().await.len(), 3);
     let hour = Duration::from_secs(3_600);
-    assert_eq!(place.shared.sweep(hour).await.expect("an answer"), 0);
+    assert_eq!(bucket.shared.sweep(hour).await.expect("an answer"), 0);
     assert_eq!(
-        place.chunks().await.len(),
+        bucket.chunks().await.len(),
         3,
-        "somebody may be reading the one, writing the other"
+        "one may be in use by a reader, the other by a writer"
     );
-    assert_eq!(place.shared.sweep(Duration::ZERO).await.expect("an answer"), 2);
-    assert_eq!(place.chunks().await.len(), 1);
-    assert!(place.fetch().await.is_ok());
+    assert_eq!(bucket.shared.sweep(Duration::ZERO).await.expect("an answer"), 2);
+    assert_eq!(bucket.chunks().await.len(), 1);
+    assert!(bucket.fetch().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_not_what_was_signed_is_refused() {
+async fn an_object_that_differs_from_the_signed_one_is_refused() {
     let server = NatsServer::start().await;
-    let place = Place::at(vec![server.url()], 1).await;
-    place.publish(1, 1).await;
-    let meta = place.meta().await;
+    let bucket = Bucket::at(vec![server.url()], 1).await;
+    bucket.publish(1, 1).await;
+    let meta = bucket.meta().await;
     let subject = format!("$O.CC_STATUS_SNAPSHOTS.C.{}", meta["nuid"].as_str().expect("a name"));
-    let (last, bytes) = place.last(&subject).await;
+    let (last, bytes) = bucket.last(&subject).await;
     let delete = async |sequence: u64| {
         let verb = "$JS.API.STREAM.MSG.DELETE.OBJ_CC_STATUS_SNAPSHOTS";
-        place.ask(verb, &json!({ "seq": sequence })).await
+        bucket.ask(verb, &json!({ "seq": sequence })).await
     };
     let store = async |bytes: Vec<u8>| {
-        place
+        bucket
             .client
             .request(subject.clone(), bytes.into())
             .await
             .expect("an answer")
     };
     delete(last).await;
-    assert_eq!(place.refusal().await, Refusal::Truncated);
-    assert!(!place.is_whole().await);
+    assert_eq!(bucket.refusal().await, Refusal::Truncated);
+    assert!(!bucket.is_whole().await);
     let mut changed = bytes.clone();
     changed[0] ^= 1;
     store(changed).await;
-    assert_eq!(place.refusal().await, Refusal::Sealed);
-    let (sequence, _) = place.last(&subject).await;
+    assert_eq!(bucket.refusal().await, Refusal::Sealed);
+    let (sequence, _) = bucket.last(&subject).await;
     delete(sequence).await;
     store(bytes).await;
-    assert!(place.fetch().await.is_ok(), "as it was");
-    // Another key of the city's.
+    assert!(bucket.fetch().await.is_ok(), "the original is restored");
+    // A reader with another key.
     let other = SnapshotKeys {
         seal: SealKey::new([9; 32]),
         ..keys()
@@ -352,26 +353,26 @@ async fn an_object_that_is_not_what_was_signed_is_refused() {
     let shared = SharedSnapshots::connect(&connection, KIND, other)
         .await
         .expect("a connection");
-    let place = Place { shared, ..place };
-    assert_eq!(place.refusal().await, Refusal::Sealed);
+    let bucket = Bucket { shared, ..bucket };
+    assert_eq!(bucket.refusal().await, Refusal::Sealed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
+async fn an_object_without_a_valid_signature_is_refused_before_it_is_read() {
     let server = NatsServer::start().await;
-    let place = Place::at(vec![server.url()], 1).await;
+    let bucket = Bucket::at(vec![server.url()], 1).await;
     let forger = SigningKey::from_seed([6; 32]);
-    let forged = place.shared.publish(place.to_publish(1, 1, &forger, 0)).await;
-    assert_eq!(forged.expect("anyone may write here").0, Committed::Now);
-    let refused = async || match place.shared.standing().await {
+    let forged = bucket.shared.publish(bucket.to_publish(1, 1, &forger, 0)).await;
+    assert_eq!(forged.expect("any client may write here").0, Committed::Now);
+    let refused = async || match bucket.shared.current().await {
         Ok(Published::Refused { why, .. }) => why,
         other => panic!("{other:?}"),
     };
     assert_eq!(refused().await, Refusal::NotSigned);
-    let mut meta = place.meta().await;
+    let mut meta = bucket.meta().await;
     let put = async |meta: Value| {
         let subject = "$O.CC_STATUS_SNAPSHOTS.M.c3RhdHVz";
-        place
+        bucket
             .client
             .request(subject, meta.to_string().into())
             .await
@@ -388,8 +389,8 @@ async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
     }
     put(json!("no object at all")).await;
     assert_eq!(refused().await, Refusal::Unreadable);
-    // A file that is damaged on the publisher's own disk is not signed for.
-    let path = snapshot(place.folder.path(), 1);
+    // A file that is damaged on the publisher's disk is not signed.
+    let path = snapshot(bucket.folder.path(), 1);
     let mut bytes = std::fs::read(&path).expect("a file");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -403,5 +404,5 @@ async fn what_revocation_did_not_sign_is_refused_before_a_byte_is_asked_for() {
         made_at: 0,
         replaces: 0,
     };
-    assert!(place.shared.publish(new).await.is_err());
+    assert!(bucket.shared.publish(new).await.is_err());
 }

@@ -37,8 +37,8 @@ async fn what_revocation_did_not_sign_for_this_log_is_refused_and_the_log_read()
         ("forged", &identity, 1, &forger, "revocation did not sign it"),
         ("foreign", &foreign, 1, &ours, "it belongs to another log"),
         ("ahead", &identity, 9_000, &ours, "and the log ends at"),
-        ("unsigned", &identity, 1, &ours, "it has no statement that can be read"),
-        ("truncated", &identity, 1, &ours, "the object is cut short"),
+        ("unsigned", &identity, 1, &ours, "it has no valid statement"),
+        ("truncated", &identity, 1, &ours, "the object is truncated"),
     ];
     let client = client(&town.city).await;
     for (number, (name, identity, sequence, signing, reason)) in (1u8..).zip(cases) {
@@ -49,7 +49,7 @@ async fn what_revocation_did_not_sign_for_this_log_is_refused_and_the_log_read()
             signing,
             salt: [number; 16],
             made_at: 1_790_000_000,
-            replaces: place.standing().await.expect("an answer").sequence(),
+            replaces: place.current().await.expect("an answer").sequence(),
         };
         place.publish(new).await.expect("anyone may write to these servers");
         let stored = async |subject: String, bytes: String| {

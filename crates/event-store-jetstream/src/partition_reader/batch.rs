@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_nats::header::{NATS_SEQUENCE, NATS_STREAM, NATS_SUBJECT};
 use async_nats::{Message, Subscriber};
 use citycode_event_store::{RecordedCommit, Sequence, codec, heartbeat};
-use citycode_jetstream::Asks as _;
-use citycode_jetstream::api::{self, expected_of, servers_word};
+use citycode_jetstream::ApiClient as _;
+use citycode_jetstream::api::{self, expected_of, server_header};
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 
@@ -96,11 +96,11 @@ impl PartitionReader {
 
     /// The sequence at which the message is stored in this partition; `None` if it is not of this partition.
     pub(super) fn stored_sequence(&self, message: &Message) -> Option<Sequence> {
-        let stream = servers_word(message, NATS_STREAM)?;
+        let stream = server_header(message, NATS_STREAM)?;
         if message.status.is_some() || !names::is_stream_of(stream, self.partition) {
             return None;
         }
-        servers_word(message, NATS_SEQUENCE)?.parse().ok().map(Sequence)
+        server_header(message, NATS_SEQUENCE)?.parse().ok().map(Sequence)
     }
 
     /// The next commit, from the message that contains it.
@@ -108,7 +108,7 @@ impl PartitionReader {
         self.check_connection()?;
         let position = self.position(sequence);
         let decoded = codec::decode_recorded(message.payload.clone(), position, self.connection.layout());
-        let subject = servers_word(&message, NATS_SUBJECT).unwrap_or_default();
+        let subject = server_header(&message, NATS_SUBJECT).unwrap_or_default();
         let commit = match decoded {
             Ok(commit) if names::is_subject_of(subject, commit.bucket) && expected_of(&message).is_some() => commit,
             // A message is treated as foreign only after reading the stored one.

@@ -1,60 +1,60 @@
-//! Why a question has no answer.
+//! Errors of the JetStream API.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The server's error codes that mean something here.
+/// The server's error codes that this crate distinguishes.
 pub mod code {
-    /// Too few servers to place a stream on: some are still coming up, or their disks are full.
+    /// Too few servers to place a stream on: some are still starting, or their disks are full.
     pub const CLUSTER_NO_PEERS: u64 = 10_005;
-    /// No meta leader yet.
+    /// There is no meta leader.
     pub const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
-    /// Asked of a server that lost its lead.
+    /// The server is no longer the leader.
     pub const CLUSTER_NOT_LEADER: u64 = 10_009;
-    /// The cluster has too little of something.
+    /// The cluster has insufficient resources.
     pub const INSUFFICIENT_RESOURCES: u64 = 10_023;
     /// The account's or server's memory is full.
     pub const MEMORY_RESOURCES_EXCEEDED: u64 = 10_028;
-    /// No message there.
+    /// There is no such message.
     pub const NO_MESSAGE_FOUND: u64 = 10_037;
     /// The account's or server's disk is full.
     pub const STORAGE_RESOURCES_EXCEEDED: u64 = 10_047;
-    /// Larger than the stream takes.
+    /// The message exceeds the stream's limit.
     pub const MESSAGE_TOO_LARGE: u64 = 10_054;
-    /// A message could not be deleted: it is gone, or the disk is ill.
+    /// A message could not be deleted: it no longer exists, or the disk failed.
     pub const MESSAGE_DELETE_FAILED: u64 = 10_057;
-    /// Made by somebody else, with other settings.
+    /// The stream exists with other settings.
     pub const STREAM_NAME_IN_USE: u64 = 10_058;
     /// There is no such stream.
     pub const STREAM_NOT_FOUND: u64 = 10_059;
     /// No message has that sequence.
     pub const SEQUENCE_NOT_FOUND: u64 = 10_043;
-    /// The expectation does not hold.
+    /// The message's expectation does not hold.
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
-    /// The server, or the account, keeps no streams.
+    /// JetStream is not enabled on the server or for the account.
     pub const JETSTREAM_NOT_ENABLED: u64 = 10_076;
-    /// The stream takes nothing any more.
+    /// The stream is sealed.
     pub const STREAM_SEALED: u64 = 10_109;
-    /// Too few of its servers are up.
+    /// Too few of the stream's servers are running.
     pub const STREAM_OFFLINE: u64 = 10_118;
-    /// The same message id is in flight.
+    /// A message with the same id is in flight.
     pub const DUPLICATE_IN_FLIGHT: u64 = 10_158;
-    /// The bucket's last sequence cannot be told yet.
+    /// The subject's last sequence is not known yet.
     pub const LAST_SEQUENCE_NOT_READY: u64 = 10_163;
-    /// Another message to the bucket is in flight.
+    /// Another message to the same subject is in flight.
     pub const WRITE_IN_FLIGHT: u64 = 10_164;
-    /// An atomic batch lacks a message, or took too long.
+    /// An atomic batch lacks a message, or timed out.
     pub const BATCH_INCOMPLETE: u64 = 10_176;
-    /// A message of an atomic batch stands in the stream already.
+    /// A message of an atomic batch is already in the stream.
     pub const BATCH_HAS_DUPLICATE: u64 = 10_201;
-    /// The server holds as many atomic batches as it takes.
+    /// The server has its maximum number of atomic batches.
     pub const TOO_MANY_BATCHES: u64 = 10_210;
-    /// The server has more to do than it takes.
+    /// The server has too many queued requests.
     pub const TOO_MANY_REQUESTS: u64 = 10_167;
 }
 
-/// Why a question has no answer.
+/// Why a request has no valid answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// The server refused.
@@ -62,20 +62,20 @@ pub enum ApiError {
     Refused {
         /// The server's error code.
         code: u64,
-        /// Its words.
+        /// The server's description.
         description: String,
     },
-    /// Nobody listens: no leader, no such stream, or no permission.
-    #[error("no server answers for it")]
+    /// The subject has no subscriber: there is no leader, no such stream, or no permission.
+    #[error("no server answers requests on this subject")]
     NoResponders,
-    /// No answer in time.
+    /// There was no answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection, or the client itself.
+    /// The connection or the client failed.
     #[error("the connection failed: {0}")]
     Connection(String),
-    /// An answer that cannot be read.
-    #[error("the server's answer cannot be read: {0}")]
+    /// The answer is invalid.
+    #[error("the server's answer is invalid: {0}")]
     Malformed(String),
 }
 
@@ -86,13 +86,13 @@ impl ApiError {
         matches!(self, Self::Refused { code, .. } if *code == wanted)
     }
 
-    /// Whether the server that answered knew of no leader, as amid an election.
+    /// Whether the server that answered had no leader, as during an election.
     #[must_use]
     pub fn awaits_leader(&self) -> bool {
         self.has_code(code::CLUSTER_NOT_AVAILABLE) || self.has_code(code::CLUSTER_NOT_LEADER)
     }
 
-    /// Whether an election, or a server that comes up, may explain it.
+    /// Whether the error may be temporary, caused by an election or a starting server.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -113,10 +113,10 @@ struct ErrorBody {
     description: String,
 }
 
-/// Reads an answer of the API: its body, or the error that stands in it.
+/// Parses an answer of the API.
 ///
 /// # Errors
-/// The error in the answer, or that it cannot be read.
+/// The error that the answer contains, or [`ApiError::Malformed`].
 pub fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     let malformed = |error: serde_json::Error| ApiError::Malformed(error.to_string());
     let value: Value = serde_json::from_slice(payload).map_err(malformed)?;

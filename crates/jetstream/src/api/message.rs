@@ -1,4 +1,4 @@
-//! Stored messages: reading them, and erasing one.
+//! Reading and erasing stored messages.
 
 use async_nats::header::{
     HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP,
@@ -11,21 +11,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{API_TIMEOUT, ApiError, ask, ask_until_answered, code, parse};
-use crate::Asks;
+use crate::ApiClient;
 
-/// A message as it is stored.
+/// A stored message.
 #[derive(Debug, Clone)]
 pub struct StoredMessage {
-    /// On which subject.
+    /// Its subject.
     pub subject: String,
     /// Its sequence in the stream.
     pub sequence: u64,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Bytes,
-    /// When the server stored it (RFC 3339), where it said so.
+    /// The server's time at which it was stored (RFC 3339), if the answer contains it.
     pub time: Option<String>,
-    /// The sequence that its writer expected to be the last of its own subject, if it expected one: then the server made
-    /// sure. None where it named another subject, of which the server made sure instead.
+    /// The last sequence of its own subject that its writer expected and the server verified; `None` if there was no
+    /// expectation, or one for another subject.
     pub expected: Option<u64>,
 }
 
@@ -45,18 +45,18 @@ struct MessageBody {
     time: Option<String>,
 }
 
-/// One message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.
+/// Reads one message from the leader: `body` is `seq`, `last_by_subj`, or `seq` with `next_by_subj`.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
+/// [`ApiError`].
 pub async fn get_from_leader(
-    client: &impl Asks,
+    client: &impl ApiClient,
     stream: &str,
     body: &Value,
 ) -> Result<Option<StoredMessage>, ApiError> {
     let subject = format!("{}.STREAM.MSG.GET.{stream}", client.api());
-    let question = Bytes::from(body.to_string());
-    match ask_until_answered(client.nats(), subject, question, |answer| {
+    let payload = Bytes::from(body.to_string());
+    match ask_until_answered(client.nats(), subject, payload, |answer| {
         parse::<MessageGet>(&answer.payload)
     })
     .await
@@ -80,43 +80,47 @@ pub async fn get_from_leader(
     }
 }
 
-/// One message from whichever server is near, which may lag: nothing is no proof that there is nothing.
+/// Reads one message from any server, which may lag: `None` does not prove that the message does not exist.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
-pub async fn get_from_any(client: &impl Asks, stream: &str, body: &Value) -> Result<Option<StoredMessage>, ApiError> {
+/// [`ApiError`].
+pub async fn get_from_any(
+    client: &impl ApiClient,
+    stream: &str,
+    body: &Value,
+) -> Result<Option<StoredMessage>, ApiError> {
     let subject = format!("{}.DIRECT.GET.{stream}", client.api());
     ask_until_answered(client.nats(), subject, body.to_string().into(), direct).await
 }
 
-/// The last message of a subject from whichever server is near, as [`get_from_any`]. The subject stands in the
-/// question's own, so that a user's permissions can say which it may ask for.
+/// Reads the last message of a subject from any server, as [`get_from_any`]. The subject is part of the request's
+/// subject, so that a user's permissions can restrict it.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
+/// [`ApiError`].
 pub async fn get_last_from_any(
-    client: &impl Asks,
+    client: &impl ApiClient,
     stream: &str,
     subject: &str,
 ) -> Result<Option<StoredMessage>, ApiError> {
-    let question = format!("{}.DIRECT.GET.{stream}.{subject}", client.api());
-    ask_until_answered(client.nats(), question, Bytes::new(), direct).await
+    let request = format!("{}.DIRECT.GET.{stream}.{subject}", client.api());
+    ask_until_answered(client.nats(), request, Bytes::new(), direct).await
 }
 
-/// What the server says of a stored message in a header of its own. The last of the name: what stands before it came
-/// from whoever wrote the message.
+/// A header that the server adds to a stored message. It is the last header with this name; earlier ones are from the
+/// message's writer.
 #[must_use]
-pub fn servers_word(message: &Message, name: HeaderName) -> Option<&str> {
-    let said = message.headers.as_ref()?.get_all(name).last();
-    said.map(|said| said.as_str())
+pub fn server_header(message: &Message, name: HeaderName) -> Option<&str> {
+    let value = message.headers.as_ref()?.get_all(name).last();
+    value.map(|value| value.as_str())
 }
 
-/// Has the server compare an expectation with the end of another subject than the message's own
+/// Makes the server check an expectation against another subject than the message's own
 /// ([ADR-8](https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md)).
 const EXPECTED_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
-/// The expectation of its own subject's end that a message was stored with, from its headers. Names of headers are
-/// compared as the server does, case and all.
+/// The expected last sequence of its own subject with which a message was stored. Header names are compared like in the
+/// server, with case.
 #[must_use]
 pub fn expected_of(message: &Message) -> Option<u64> {
     let headers = message.headers.as_ref()?;
@@ -126,26 +130,26 @@ pub fn expected_of(message: &Message) -> Option<u64> {
     headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?.as_str().parse().ok()
 }
 
-/// As [`expected_of`], from headers as they stand on the wire.
+/// As [`expected_of`], from raw headers.
 fn expected_in(headers: &str) -> Option<u64> {
     let lines = || headers.lines().filter_map(|line| line.split_once(':'));
     if lines().any(|(name, _)| name.eq_ignore_ascii_case(EXPECTED_OF_SUBJECT)) {
         return None;
     }
     let expected: &str = NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref();
-    let (_, said) = lines().find(|(name, _)| *name == expected)?;
-    said.trim().parse().ok()
+    let (_, value) = lines().find(|(name, _)| *name == expected)?;
+    value.trim().parse().ok()
 }
 
-/// Several messages in order, from whichever server is near, which may lag: `body` is `batch` with `seq` (and
-/// `next_by_subj`), or with `start_time`. Fewer than asked for, or none, are no proof that there are no more.
+/// Reads several messages in order from any server, which may lag: `body` is `batch` with `seq` (and `next_by_subj`),
+/// or with `start_time`. Fewer messages than requested do not prove that there are no more.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
-pub async fn get_batch(client: &impl Asks, stream: &str, body: &Value) -> Result<Vec<StoredMessage>, ApiError> {
+/// [`ApiError`].
+pub async fn get_batch(client: &impl ApiClient, stream: &str, body: &Value) -> Result<Vec<StoredMessage>, ApiError> {
     let subject = format!("{}.DIRECT.GET.{stream}", client.api());
-    let asked = batch_answers(client.nats(), subject, body.to_string());
-    tokio::time::timeout(API_TIMEOUT, asked)
+    let answers = batch_answers(client.nats(), subject, body.to_string());
+    tokio::time::timeout(API_TIMEOUT, answers)
         .await
         .map_err(|_| ApiError::TimedOut)?
 }
@@ -154,8 +158,8 @@ async fn batch_answers(client: &Client, subject: String, body: String) -> Result
     let failed = |error: &dyn std::fmt::Display| ApiError::Connection(error.to_string());
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
-    let asked = client.publish_with_reply(subject, inbox, body.into()).await;
-    asked.map_err(|error| failed(&error))?;
+    let sent = client.publish_with_reply(subject, inbox, body.into()).await;
+    sent.map_err(|error| failed(&error))?;
     let mut messages = Vec::new();
     while let Some(answer) = answers.next().await {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
@@ -166,7 +170,7 @@ async fn batch_answers(client: &Client, subject: String, body: String) -> Result
             None => return Ok(messages),
         }
     }
-    Err(ApiError::Connection("it closed amid an answer".into()))
+    Err(ApiError::Connection("it closed before the end of the answer".into()))
 }
 
 #[derive(Deserialize)]
@@ -174,17 +178,19 @@ struct Deleted {
     success: bool,
 }
 
-/// Deletes a message; the server overwrites its bytes on every disk that has it. Done where it is gone already.
+/// Deletes a message; every server with a replica overwrites its bytes. Succeeds if the message no longer exists.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer; doing it again finds out.
-pub async fn erase(client: &impl Asks, stream: &str, sequence: u64) -> Result<(), ApiError> {
+/// [`ApiError`]; the outcome may then be unknown, and a repeated call resolves it.
+pub async fn erase(client: &impl ApiClient, stream: &str, sequence: u64) -> Result<(), ApiError> {
     let body = json!({ "seq": sequence, "no_erase": false });
     let deleted: Result<Deleted, ApiError> = ask(client, &format!("STREAM.MSG.DELETE.{stream}"), &body).await;
     match deleted {
         Ok(Deleted { success: true }) => Ok(()),
-        Ok(_) => Err(ApiError::Malformed("neither deleted nor refused".into())),
-        // Somebody was faster, or an answer was lost: then it is gone.
+        Ok(_) => Err(ApiError::Malformed(
+            "the message was neither deleted nor refused".into(),
+        )),
+        // Another call deleted it, or the answer to an earlier attempt was lost, if the message no longer exists.
         Err(error) if error.has_code(code::MESSAGE_DELETE_FAILED) || error.has_code(code::SEQUENCE_NOT_FOUND) => {
             match get_from_leader(client, stream, &json!({ "seq": sequence })).await? {
                 Some(_) => Err(error),
@@ -195,10 +201,10 @@ pub async fn erase(client: &impl Asks, stream: &str, sequence: u64) -> Result<()
     }
 }
 
-/// A message of a direct answer; `None` where its status says that there is none (or no further one).
+/// The message in the answer to a direct get; `None` if its status means that there is no (further) message.
 ///
 /// # Errors
-/// A status that is neither; a message without its headers.
+/// Another status, or a message without the server's headers.
 pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
     match answer.status {
         None => {}
@@ -213,13 +219,13 @@ pub fn direct(answer: Message) -> Result<Option<StoredMessage>, ApiError> {
         }
     }
     let header = |name: HeaderName| {
-        servers_word(&answer, name.clone())
+        server_header(&answer, name.clone())
             .map(str::to_owned)
             .ok_or_else(|| ApiError::Malformed(format!("a stored message without {name}")))
     };
     let sequence = header(NATS_SEQUENCE)?
         .parse()
-        .map_err(|_| ApiError::Malformed("a stored message whose sequence is no number".into()))?;
+        .map_err(|_| ApiError::Malformed("a stored message's sequence is not a number".into()))?;
     Ok(Some(StoredMessage {
         expected: expected_of(&answer),
         subject: header(NATS_SUBJECT)?,

@@ -1,4 +1,4 @@
-//! Where streams stand, and making them.
+//! The state of streams, and creating and updating them.
 
 use std::collections::BTreeMap;
 
@@ -7,40 +7,40 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, ask, ask_again, ask_until_answered, code, parse};
-use crate::Asks;
+use super::{ApiError, ask, ask_until_answered, code, parse, retry};
+use crate::ApiClient;
 
-/// Where a stream stands, and what it is.
+/// The settings and the state of a stream.
 #[derive(Debug, Deserialize)]
 pub struct StreamInfo {
-    /// Its settings, by the server's words.
+    /// Its settings, by their names in the API.
     pub config: Map<String, Value>,
-    /// Where it stands.
+    /// Its first and last sequence.
     pub state: StreamState,
-    /// Who holds copies; none if it stands alone.
+    /// Its servers; `None` on a server without a cluster.
     pub cluster: Option<ClusterInfo>,
 }
 
-/// How far a stream goes.
+/// The extent of a stream.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct StreamState {
     /// Sequence of its first message.
     pub first_seq: u64,
-    /// Sequence of its last message; 0 where there was none.
+    /// Sequence of its last message; 0 if there was none.
     pub last_seq: u64,
 }
 
 /// The servers of a stream.
 #[derive(Debug, Deserialize)]
 pub struct ClusterInfo {
-    /// The one that leads.
+    /// The leader.
     pub leader: Option<String>,
-    /// The others.
+    /// The other servers.
     #[serde(default)]
     pub replicas: Vec<Peer>,
 }
 
-/// One of them.
+/// A server of a stream.
 #[derive(Debug, Deserialize)]
 pub struct Peer {
     /// Its name.
@@ -48,15 +48,15 @@ pub struct Peer {
 }
 
 impl StreamInfo {
-    /// The metadata that its maker gave it.
+    /// The metadata that the stream was created with.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
         metadata(&self.config)
     }
 
-    /// Whether one server alone holds it, which then knows all that there is.
+    /// Whether only one server stores it, which then always has its latest state.
     #[must_use]
-    pub fn stands_alone(&self) -> bool {
+    pub fn is_unreplicated(&self) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty())
     }
 
@@ -65,7 +65,7 @@ impl StreamInfo {
         leader.is_some_and(|leader| !leader.is_empty())
     }
 
-    /// The servers that hold a copy; none if it stands alone.
+    /// The servers with a replica; empty on a server without a cluster.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
         let cluster = self.cluster.as_ref();
@@ -77,62 +77,62 @@ impl StreamInfo {
     }
 }
 
-/// What a stream's settings say of it in words of its maker.
+/// The metadata in a stream's settings.
 pub(crate) fn metadata(config: &Map<String, Value>) -> BTreeMap<String, String> {
     let metadata = config.get("metadata").and_then(Value::as_object);
     let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
     metadata.into_iter().flatten().filter_map(text).collect()
 }
 
-/// Where the stream stands, as its leader says: who holds a copy and knows of no leader answers with what it has itself,
-/// which may be long ago, and is asked again. A leader that was cut off a moment ago does not know it yet, and may answer
-/// so for some 20 s.
+/// The stream's settings and state according to its leader. A server with a replica but without a leader answers with
+/// its own state, which may be old; such an answer is refused and the request repeated. A leader that was just cut off
+/// does not know that and may answer for about 20 s.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
-pub async fn stream_info(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
+/// [`ApiError`].
+pub async fn stream_info(client: &impl ApiClient, stream: &str) -> Result<StreamInfo, ApiError> {
     let subject = format!("{}.STREAM.INFO.{stream}", client.api());
-    ask_until_answered(client.nats(), subject, Bytes::new(), leaders_word).await
+    ask_until_answered(client.nats(), subject, Bytes::new(), from_leader).await
 }
 
-fn leaders_word(answer: Message) -> Result<StreamInfo, ApiError> {
+fn from_leader(answer: Message) -> Result<StreamInfo, ApiError> {
     let info: StreamInfo = parse(&answer.payload)?;
-    if !info.stands_alone() && !info.has_leader() {
+    if !info.is_unreplicated() && !info.has_leader() {
         return Err(ApiError::Refused {
             code: code::CLUSTER_NOT_AVAILABLE,
-            description: "whoever answered for the stream knows of no leader".into(),
+            description: "the server that answered has no leader for the stream".into(),
         });
     }
     Ok(info)
 }
 
-/// Makes a stream, and waits until it stands: a moment after it was made on several servers, one of them may still say
-/// that there is none. One of the same name that stands is left as it is; whoever asked compares its settings. The stream
-/// as its leader says.
+/// Creates a stream and waits until it is visible: directly after its creation in a cluster, one of the servers may
+/// still report that it does not exist. An existing stream of this name is not changed; the caller compares its
+/// settings. Returns the stream according to its leader.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer.
-pub async fn make_stream(client: &impl Asks, stream: &str, request: &Value) -> Result<StreamInfo, ApiError> {
+/// [`ApiError`].
+pub async fn create_stream(client: &impl ApiClient, stream: &str, request: &Value) -> Result<StreamInfo, ApiError> {
     match ask::<Value>(client, &format!("STREAM.CREATE.{stream}"), request).await {
         Ok(_) => {}
-        // Somebody was faster.
+        // Another client created it first.
         Err(error) if error.has_code(code::STREAM_NAME_IN_USE) => {}
         Err(error) => return Err(error),
     }
-    info_once_made(client, stream).await
+    info_after_creation(client, stream).await
 }
 
-/// Changes the settings of a stream to `config`, whole, as the server had it but for what is to change.
+/// Replaces all settings of a stream by `config`, which should be the reported settings with some changes.
 ///
 /// # Errors
-/// The refusal, or what came instead of an answer; no answer also where the user may not ask.
-pub async fn update_stream(client: &impl Asks, stream: &str, config: &Value) -> Result<(), ApiError> {
+/// [`ApiError`]; also no answer, if the user lacks the permission.
+pub async fn update_stream(client: &impl ApiClient, stream: &str, config: &Value) -> Result<(), ApiError> {
     ask::<Value>(client, &format!("STREAM.UPDATE.{stream}"), config).await?;
     Ok(())
 }
 
-/// The stream as its leader says, which may not know of it yet.
-pub(crate) async fn info_once_made(client: &impl Asks, stream: &str) -> Result<StreamInfo, ApiError> {
+/// Waits until the leader of a new stream reports it.
+pub(crate) async fn info_after_creation(client: &impl ApiClient, stream: &str) -> Result<StreamInfo, ApiError> {
     let not_yet = |error: &ApiError| error.has_code(code::STREAM_NOT_FOUND);
-    ask_again(not_yet, || stream_info(client, stream)).await
+    retry(not_yet, || stream_info(client, stream)).await
 }

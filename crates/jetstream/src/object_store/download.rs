@@ -1,4 +1,4 @@
-//! Reading an object's chunks, in order and no faster than they are taken.
+//! Reads an object's chunks in order, and no faster than the receiver takes them.
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -6,30 +6,30 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{ObjectInfo, ObjectStore};
-use crate::Asks as _;
+use crate::ApiClient as _;
 use crate::api::{self, API_TIMEOUT, ApiError, StoredMessage};
 
-/// Chunks asked for at once: 4 MiB, so that questions cost little, and little waits in memory.
+/// Chunks of one request: 4 MiB, so that the cost of requests is small and little memory is used.
 const BATCH: u64 = 32;
-/// Chunks that may wait for whoever takes them; more are not asked for.
-pub const CHUNKS_UNDER_WAY: usize = 32;
+/// The capacity of the receiver's queue; while it is full no more chunks are requested.
+pub const CHUNKS_IN_FLIGHT: usize = 32;
 
 /// Why an object was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// The servers do not answer.
+    /// A request failed.
     #[error("the object cannot be read: {0}")]
     Unanswered(#[from] ApiError),
-    /// A chunk is not there: it was replaced meanwhile, or lost.
+    /// A chunk does not exist: the object was replaced meanwhile, or the chunk was lost.
     #[error("chunk {number} of {chunks} of the object is missing")]
     Missing {
-        /// Which, from 1.
+        /// The chunk's number, from 1.
         number: u64,
-        /// How many there should be.
+        /// The expected number of chunks.
         chunks: u64,
     },
-    /// Nobody takes chunks any more.
-    #[error("reading was given up")]
+    /// The receiver was dropped.
+    #[error("reading was cancelled")]
     Dropped,
 }
 
@@ -42,7 +42,7 @@ impl ObjectStore {
         &self,
         object: &ObjectInfo,
         chunks: u64,
-        taker: &mpsc::Sender<Bytes>,
+        receiver: &mpsc::Sender<Bytes>,
     ) -> Result<(), DownloadError> {
         let subject = self.chunk_subject(&object.nuid);
         let (mut next, mut sent) = (1, 0);
@@ -57,9 +57,9 @@ impl ObjectStore {
                 .subscribe(inbox.clone())
                 .await
                 .map_err(|error| connection(&error))?;
-            let question = format!("{}.DIRECT.GET.{}", self.client.api(), self.stream());
-            let asked = self.client.publish_with_reply(question, inbox, body.into()).await;
-            asked.map_err(|error| connection(&error))?;
+            let request = format!("{}.DIRECT.GET.{}", self.client.api(), self.stream());
+            let sent_request = self.client.publish_with_reply(request, inbox, body.into()).await;
+            sent_request.map_err(|error| connection(&error))?;
             while let Ok(Some(answer)) = tokio::time::timeout(API_TIMEOUT, answers.next()).await {
                 if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                     return Err(ApiError::NoResponders.into());
@@ -72,16 +72,22 @@ impl ObjectStore {
                 }
                 next = message.sequence + 1;
                 sent += 1;
-                taker.send(message.payload).await.map_err(|_| DownloadError::Dropped)?;
+                receiver
+                    .send(message.payload)
+                    .await
+                    .map_err(|_| DownloadError::Dropped)?;
             }
             if sent == before {
-                // Whoever was asked lags, or says nothing: the leader knows.
+                // The server that answered lags, or did not answer; the leader has the next chunk if it exists.
                 let message = self.next_from_leader(&subject, next).await?;
                 let number = sent + 1;
                 let message = message.ok_or(DownloadError::Missing { number, chunks })?;
                 next = message.sequence + 1;
                 sent += 1;
-                taker.send(message.payload).await.map_err(|_| DownloadError::Dropped)?;
+                receiver
+                    .send(message.payload)
+                    .await
+                    .map_err(|_| DownloadError::Dropped)?;
             }
         }
         Ok(())

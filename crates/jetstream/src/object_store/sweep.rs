@@ -1,4 +1,4 @@
-//! Removing chunks that no object needs: those of objects that were replaced, and what a crash left.
+//! Removes chunks that belong to no current object: those of replaced objects, and those that a crash left.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,18 +24,18 @@ struct ListingState {
 }
 
 impl ObjectStore {
-    /// Removes chunks that the object `name`, the only one of the bucket, does not consist of, once neither they nor
-    /// the object have changed for `keep` by the servers' clock: until then whoever began to read a replaced object
-    /// may finish, and chunks may be of an object that is still being written.
+    /// Removes the chunks that do not belong to the object `name`, the only one of the bucket, once neither they nor
+    /// the object have changed for `keep` by the servers' clock. Until then readers of a replaced object can finish,
+    /// and the chunks may belong to an object that is being written.
     ///
     /// # Errors
-    /// The refusal, or what came instead of an answer; sweeping again goes on.
+    /// [`ApiError`]; the next sweep continues.
     pub async fn sweep(&self, name: &str, keep: Duration) -> Result<u64, ApiError> {
         let listing = self.list(">").await?;
-        // After the listing: an object that came to stand in between has its chunks spared below.
+        // Read after the listing, so that the chunks of an object that was committed in between are kept.
         let meta = self.last_of(&self.meta_subject(name)).await?;
-        let (standing, meta_time) = meta.unwrap_or_default();
-        let needed = standing
+        let (current, meta_time) = meta.unwrap_or_default();
+        let needed = current
             .get("nuid")
             .and_then(Value::as_str)
             .map(|nuid| self.chunk_subject(nuid));
@@ -57,10 +57,10 @@ impl ObjectStore {
         Ok(removed)
     }
 
-    /// How many chunks go by that name.
+    /// The number of the object's chunks in the bucket.
     ///
     /// # Errors
-    /// The refusal, or what came instead of an answer.
+    /// [`ApiError`].
     pub async fn chunks_of(&self, object: &ObjectInfo) -> Result<u64, ApiError> {
         let subjects = self.list(&object.nuid).await?.state.subjects.unwrap_or_default();
         Ok(subjects.values().sum())
@@ -71,7 +71,7 @@ impl ObjectStore {
         api::ask(&self.client, &format!("STREAM.INFO.{}", self.stream()), &body).await
     }
 
-    /// The last message of a subject as JSON, and when the server stored it.
+    /// The last message of a subject as JSON, and the server's time at which it was stored.
     async fn last_of(&self, subject: &str) -> Result<Option<(Value, Option<Timestamp>)>, ApiError> {
         let body = json!({ "last_by_subj": subject });
         let message = api::get_from_leader(&self.client, &self.stream(), &body).await?;

@@ -1,4 +1,4 @@
-//! Writing an object: chunk after chunk, then its meta.
+//! Writes an object: its chunks in order, then its meta message.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ struct Stored {
     seq: u64,
 }
 
-/// An object that is being written; nobody sees it before [`Upload::commit`].
+/// An object that is being written; it is invisible before [`Upload::commit`].
 pub struct Upload {
     store: ObjectStore,
     nuid: String,
@@ -27,17 +27,17 @@ pub struct Upload {
     size: u64,
 }
 
-/// How a commit ended.
+/// The outcome of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// The object stands.
+    /// The object is now the current one.
     Now,
-    /// Another writer replaced what was expected; this object is none.
-    OtherWasFaster,
+    /// Another writer replaced the expected object; this one was removed.
+    Conflict,
 }
 
 impl ObjectStore {
-    /// Begins an object whose chunks go by that name: letters and digits that nobody used before.
+    /// Starts an object whose chunks have this id: letters and digits that were never used before.
     #[must_use]
     pub fn upload(&self, nuid: String) -> Upload {
         Upload {
@@ -51,12 +51,12 @@ impl ObjectStore {
 }
 
 impl Upload {
-    /// Writes the next chunk: [`CHUNK_BYTES`] of it, or fewer for the last. One at a time, each expecting the one
-    /// before: what others write to the same servers goes first, and chunks that were swept away under a writer that
-    /// slept are noticed.
+    /// Writes the next chunk: [`CHUNK_BYTES`], or fewer for the last one. Chunks are written one at a time, so that
+    /// other writes to the same servers are not delayed, and each expects the previous one, so that a suspended writer
+    /// detects that its chunks were swept.
     ///
     /// # Errors
-    /// The refusal, or what came instead of an answer; give the object up then.
+    /// [`ApiError`]; abort the object then.
     pub async fn push(&mut self, chunk: Bytes) -> Result<(), ApiError> {
         let (subject, len) = (self.store.chunk_subject(&self.nuid), chunk.len() as u64);
         let mut headers = HeaderMap::new();
@@ -68,11 +68,11 @@ impl Upload {
         Ok(())
     }
 
-    /// Lets the object be seen under that name, in the place of the one whose meta has the sequence `expected`
-    /// (0 where there is none). A crash before leaves chunks that a sweep removes, and the old object.
+    /// Makes the object the current one of this name, if the meta message of the previous one has the sequence
+    /// `expected` (0 if there is none). A crash before that leaves the old object, and chunks that a sweep removes.
     ///
     /// # Errors
-    /// The refusal, or what came instead of an answer: then nobody knows whether it stands.
+    /// [`ApiError`]; the outcome is then unknown.
     pub async fn commit(
         self,
         name: &str,
@@ -104,18 +104,18 @@ impl Upload {
         match api::parse::<Stored>(&answer.payload) {
             Ok(_) => Ok(Committed::Now),
             Err(error) if error.has_code(api::code::WRONG_LAST_SEQUENCE) => {
-                self.give_up().await;
-                Ok(Committed::OtherWasFaster)
+                self.abort().await;
+                Ok(Committed::Conflict)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Removes what was written so far; where that fails, a sweep does it later.
-    pub async fn give_up(self) {
+    /// Removes the written chunks; if that fails, a sweep does it later.
+    pub async fn abort(self) {
         let removed = self.store.purge_chunks(&self.nuid).await;
         if let Err(error) = removed {
-            tracing::debug!(%error, "chunks that nobody needs stay until the next sweep");
+            tracing::debug!(%error, "unused chunks remain until the next sweep");
         }
     }
 }

@@ -106,7 +106,7 @@ async fn provision_opened(config: &ScansConfig, new: &NewScans, secrets: &Keeper
         }
         let (secret, archive) = (HolderKey::new(*secrets.records), HolderKey::new(*secrets.archive));
         let manifest = Manifest::new(new.log_id, new.buckets, &secret, &archive);
-        let made = api::make_stream(&client, names::KEYS, &manifest.request(config.replicas)).await;
+        let made = api::create_stream(&client, names::KEYS, &manifest.request(config.replicas)).await;
         made.map_err(OpenError::Unanswered)?;
     }
     super::check(client, config, &secrets.records).await
@@ -173,9 +173,9 @@ impl ScanKeeper {
             self.make_key(day).await?;
             // Registrations last: where they can be written, all else stands.
             let scans = settings::request(settings::of_scans(day, self.replicas), day);
-            api::make_stream(&self.client, &names::scans(day), &scans).await?;
+            api::create_stream(&self.client, &names::scans(day), &scans).await?;
             let registered = settings::request(settings::of_registered(day, self.replicas), day);
-            api::make_stream(&self.client, &names::registered(day), &registered).await?;
+            api::create_stream(&self.client, &names::registered(day), &registered).await?;
             made.push(day);
         }
         Ok(made)

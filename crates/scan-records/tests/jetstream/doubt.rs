@@ -28,7 +28,7 @@ async fn before_an_old_leader(city: &City, client: &Client) -> (Verifier, Vec<St
     let _: Value = api::ask(client, &format!("STREAM.DELETE.{stream}"), &Value::Null)
         .await
         .unwrap();
-    api::make_stream(client, &stream, &settings).await.unwrap();
+    api::create_stream(client, &stream, &settings).await.unwrap();
     (verifier, messages)
 }
 

@@ -68,7 +68,7 @@ pub async fn bring_back(
     }
     let mut description = description.clone();
     description.config.insert("num_replicas".into(), json!(config.replicas));
-    snapshot::bring_back(&client, STREAM, &description, from).await?;
+    snapshot::restore(&client, STREAM, &description, from).await?;
     check(&client, config).await?;
     Ok(())
 }

@@ -95,7 +95,7 @@ pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenE
             return Err(OpenError::Unanswered(error));
         }
         let request = Manifest::new(new).request(config.replicas);
-        let made = api::make_stream(&client, STREAM, &request).await;
+        let made = api::create_stream(&client, STREAM, &request).await;
         made.map_err(OpenError::Unanswered)?;
     }
     check(&client, config).await.map(drop)

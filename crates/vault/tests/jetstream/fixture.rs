@@ -174,7 +174,7 @@ pub(crate) fn on_stream(server: &NatsServer) -> Vec<u8> {
 
 /// Some page of a table that was written.
 pub(crate) async fn first_page(
-    client: &impl citycode_jetstream::Asks,
+    client: &impl citycode_jetstream::ApiClient,
     table: &str,
 ) -> citycode_jetstream::api::StoredMessage {
     for number in 0..4 {

@@ -147,7 +147,7 @@ impl Publisher {
                 self.shared.insert(connected).clone()
             }
         };
-        let standing = shared.standing().await?;
+        let standing = shared.current().await?;
         if self.is_due(&shared, &standing).await? {
             self.publish(&shared, standing.sequence()).await?;
         }
@@ -217,7 +217,7 @@ impl Publisher {
                 metrics::counter!("citycode_shared_snapshots_published_total", "projection" => projection).increment(1);
                 tracing::info!(projection, commits, bytes, seconds, "a snapshot is shared");
             }
-            Committed::OtherWasFaster => {
+            Committed::Conflict => {
                 tracing::info!(
                     projection,
                     "another instance shared a snapshot meanwhile; this one is dropped"

@@ -167,7 +167,7 @@ async fn fetch(
     component: &Component,
 ) -> Result<Option<Statement>, FetchError> {
     let projection = name_of(shared.kind());
-    let found = match shared.standing().await? {
+    let found = match shared.current().await? {
         Published::Nothing => {
             tracing::info!(projection, "no snapshot is shared yet");
             return Ok(None);
