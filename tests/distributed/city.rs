@@ -316,7 +316,7 @@ impl City {
     }
 
     /// Starts a service that reaches its servers by another address.
-    pub(crate) async fn start_by_road(&self, program: &Path, name: &str, address: &str) -> Running {
+    pub(crate) async fn start_via_proxy(&self, program: &Path, name: &str, address: &str) -> Running {
         self.launch(program, name, free_port(), &[address.to_owned()], "").await
     }
 

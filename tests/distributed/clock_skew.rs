@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use citycode_event_store_jetstream::JetStreamEventStore;
 use citycode_testkit::checker::{Run, WholeLog, check};
-use citycode_testkit::{IdNumbers, Road, Running, eventually, free_port};
+use citycode_testkit::{IdNumbers, NatsProxy, Running, eventually, free_port};
 use futures::FutureExt as _;
 use jiff::civil::date;
 use parking_lot::Mutex;
@@ -58,7 +58,7 @@ struct ThreeClocks {
     /// To issuer and verifier whose clocks are right, ahead and behind, in this order.
     portals: Vec<Running>,
     /// The verifiers' ways to the log.
-    roads: Vec<Road>,
+    proxies: Vec<NatsProxy>,
     others: Vec<Running>,
     /// Which of the others are the verifiers.
     verifiers: Vec<usize>,
@@ -82,15 +82,15 @@ impl ThreeClocks {
         }
         let revocation = city.start(&revocation(), "revocation", "").await;
         let audit = city.start(&audit(), "audit", "").await;
-        let (mut portals, mut roads, mut others, mut verifiers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut portals, mut proxies, mut others, mut verifiers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (clock, issuer) in CLOCKS.into_iter().zip(issuers) {
-            let road = Road::to(&city.server().url(), "cc.ev.").await;
-            let by_road = [road.address().to_owned()];
+            let proxy = NatsProxy::to(&city.server().url(), "cc.ev.").await;
+            let via_proxy = [proxy.address().to_owned()];
             let name = format!("verifier-{clock}");
-            let verifier = city.launch(&verifier(), &name, free_port(), &by_road, "").await;
+            let verifier = city.launch(&verifier(), &name, free_port(), &via_proxy, "").await;
             let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
             portals.push(city.start(&portal(), &format!("portal-{clock}"), &services).await);
-            roads.push(road);
+            proxies.push(proxy);
             others.extend([issuer, verifier]);
             verifiers.push(others.len() - 1);
         }
@@ -98,7 +98,7 @@ impl ThreeClocks {
         Self {
             city,
             portals,
-            roads,
+            proxies,
             others,
             verifiers,
         }
@@ -203,7 +203,7 @@ async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
         let age = verdict["as_of"]["age_ms"].as_u64().expect("an age");
         assert!(age <= 10_000, "{verdict}");
     }
-    clocks.roads.iter().for_each(Road::close);
+    clocks.proxies.iter().for_each(NatsProxy::close);
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     clocks.city.post(clocks.portals[RIGHT].url(), "report-loss", lost).await;
     let blind = async {
@@ -212,7 +212,7 @@ async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
     tokio::time::timeout(BLIND_WITHIN, blind)
         .await
         .expect("past the limit none of them lets anybody in");
-    clocks.roads.iter().for_each(Road::open);
+    clocks.proxies.iter().for_each(NatsProxy::open);
     clocks.come_to_say(token(&code), ["refuse/reported_lost"; 3]).await;
 }
 
@@ -227,13 +227,13 @@ async fn r25_a_newborn_code_of_an_issuer_whose_clock_is_behind_raises_no_alarm()
     let known = clocks.issue(AT_BEHIND, &id_number).await;
     let admits = "admit_after_id_check/id_check_required";
     clocks.come_to_say(token(&known), [admits; 3]).await;
-    clocks.roads.iter().for_each(Road::close);
+    clocks.proxies.iter().for_each(NatsProxy::close);
     let newborn = clocks.issue(AT_BEHIND, &id_number).await;
     for portal in &clocks.portals {
         let said = clocks.city.decision(portal.url(), "staffed", token(&newborn)).await;
         assert_eq!(said, "cannot_check/too_stale", "{}", portal.url());
     }
-    clocks.roads.iter().for_each(Road::open);
+    clocks.proxies.iter().for_each(NatsProxy::open);
     clocks.come_to_say(token(&newborn), [admits; 3]).await;
     for verifier in &clocks.verifiers {
         let alarms = metric(&clocks.others[*verifier], "citycode_verifier_unknown_codes_total").await;

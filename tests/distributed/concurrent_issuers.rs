@@ -7,7 +7,7 @@ use citycode_event_store_jetstream::JetStreamEventStore;
 use citycode_log_folds::events_of;
 use citycode_testkit::Traffic;
 use citycode_testkit::checker::WholeLog;
-use citycode_testkit::{IdNumbers, Road, Running, eventually, free_port};
+use citycode_testkit::{IdNumbers, NatsProxy, Running, eventually, free_port};
 use citycode_token::DeviceSigner;
 use futures::future::join_all;
 use jiff::civil::date;
@@ -17,11 +17,11 @@ use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A city with two issuers, each with a portal of its own; the first one's commits go over a road.
+/// A city with two issuers, each with a portal of its own; the first one's commits go over a proxy.
 struct TwoIssuers {
     city: City,
     doors: [Running; 2],
-    road: Road,
+    proxy: NatsProxy,
     _services: Vec<Running>,
 }
 
@@ -29,9 +29,9 @@ impl TwoIssuers {
     async fn start() -> Self {
         let city = City::on_one().await;
         city.provision().await;
-        let road = Road::to(&city.server().url(), "cc.ev.").await;
-        let by_road = [road.address().to_owned()];
-        let first = city.launch(&issuer(), "issuer-0", free_port(), &by_road, "").await;
+        let proxy = NatsProxy::to(&city.server().url(), "cc.ev.").await;
+        let via_proxy = [proxy.address().to_owned()];
+        let first = city.launch(&issuer(), "issuer-0", free_port(), &via_proxy, "").await;
         let second = city.start(&issuer(), "issuer-1", "").await;
         let revocation = city.start(&revocation(), "revocation", "").await;
         let verifier = city.start(&verifier(), "verifier", "").await;
@@ -44,7 +44,7 @@ impl TwoIssuers {
         Self {
             city,
             doors,
-            road,
+            proxy,
             _services: vec![first, second, revocation, verifier, audit],
         }
     }
@@ -142,18 +142,18 @@ async fn r17_r28_no_relationship_outlives_the_erasure_of_its_guardian_at_another
         );
     }
     // The relationship is under way while the guardian is erased.
-    two.road.set(Traffic::IsKept);
+    two.proxy.set(Traffic::Hold);
     let both = json!({ "guardian": last_guardian, "dependent": last_child });
     let relating = city.call(two.url(0), "relate", &both);
     let erasing = async {
         eventually("the relationship is under way", PATIENCE, async || {
-            two.road.kept().await > 0
+            two.proxy.held().await > 0
         })
         .await;
         city.post(two.url(1), "erase", json!({ "id_number": last_guardian }))
             .await;
-        two.road.set(Traffic::Passes);
-        two.road.let_go().await;
+        two.proxy.set(Traffic::Forward);
+        two.proxy.release().await;
     };
     let (related, ()) = tokio::join!(relating, erasing);
     assert!(related.is_some());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_testkit::{Draw, Road, Running, eventually, free_port};
+use citycode_testkit::{Draw, NatsProxy, Running, eventually, free_port};
 
 use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 use crate::observations::{Chronicle, PATIENCE};
@@ -53,19 +53,19 @@ async fn heavy_issuers_killed_amid_appends_and_verifiers_amid_replay_leave_nothi
 
 /// A verifier that has read something of what it missed, and not all, is killed, and comes again.
 async fn killed_amid_replay(city: &City, name: &str) -> Running {
-    let road = Road::to(&city.urls()[0], "cc.ev.").await;
+    let proxy = NatsProxy::to(&city.urls()[0], "cc.ev.").await;
     // One commit or two at a time, fewer than are written meanwhile.
-    road.narrow(512);
+    proxy.throttle(512);
     let port = free_port();
-    let by_road = [road.address().to_owned()];
+    let via_proxy = [proxy.address().to_owned()];
     let program = verifier();
-    let starting = city.launch(&program, name, port, &by_road, "");
+    let starting = city.launch(&program, name, port, &via_proxy, "");
     let metrics = format!("http://127.0.0.1:{port}/metrics");
     let amid = eventually("the log is being read", PATIENCE, || async {
         folded(&metrics).await > 0
     });
     tokio::select! {
-        _ = starting => panic!("it read the whole log by so narrow a road"),
+        _ = starting => panic!("it read the whole log by so narrow a proxy"),
         () = amid => {}
     }
     // Dropped, it was killed.
@@ -89,17 +89,19 @@ async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal(
     let mut draw = Draw::new(seed);
     let city = Arc::new(City::on_one().await);
     city.provision().await;
-    let mut roads = Vec::new();
+    let mut proxies = Vec::new();
     for _ in 0..4 {
-        roads.push(Road::to(&city.server().url(), "cc.ev.").await);
+        proxies.push(NatsProxy::to(&city.server().url(), "cc.ev.").await);
     }
     let issuers = [
-        city.start_by_road(&issuer(), "issuer-0", roads[0].address()).await,
-        city.start_by_road(&issuer(), "issuer-1", roads[1].address()).await,
+        city.start_via_proxy(&issuer(), "issuer-0", proxies[0].address()).await,
+        city.start_via_proxy(&issuer(), "issuer-1", proxies[1].address()).await,
     ];
     let verifiers = [
-        city.start_by_road(&verifier(), "verifier-0", roads[2].address()).await,
-        city.start_by_road(&verifier(), "verifier-1", roads[3].address()).await,
+        city.start_via_proxy(&verifier(), "verifier-0", proxies[2].address())
+            .await,
+        city.start_via_proxy(&verifier(), "verifier-1", proxies[3].address())
+            .await,
     ];
     let revocation = city.start(&revocation(), "revocation", "").await;
     let audit = city.start(&audit(), "audit", "").await;
@@ -116,17 +118,17 @@ async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal(
     let chronicle = Chronicle::begin(&city, &[&portals[0], &portals[1]], seed).await;
     chronicle.progress(20 + draw.below(20)).await;
     let (cut_issuer, cut_verifier) = (draw.below(2), 2 + draw.below(2));
-    for road in [cut_issuer, cut_verifier] {
-        roads[usize::try_from(road).expect("small")].close();
+    for proxy in [cut_issuer, cut_verifier] {
+        proxies[usize::try_from(proxy).expect("small")].close();
     }
     chronicle.progress(12).await;
-    for road in &roads {
-        road.open();
+    for proxy in &proxies {
+        proxy.open();
     }
     // All of them at once: nobody can do or prove anything.
     chronicle.progress(20).await;
-    for road in &roads {
-        road.close();
+    for proxy in &proxies {
+        proxy.close();
     }
     eventually("both verifiers say so", PATIENCE, || async {
         let mut both = true;
@@ -137,8 +139,8 @@ async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal(
         both
     })
     .await;
-    for road in &roads {
-        road.open();
+    for proxy in &proxies {
+        proxy.open();
     }
     chronicle.progress(20).await;
     let [first, second] = verifiers;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Road, Running, eventually, eventually_some};
+use citycode_testkit::{IdNumbers, NatsProxy, Running, eventually, eventually_some};
 use futures::future::join_all;
 use jiff::civil::date;
 use parking_lot::Mutex;
@@ -295,11 +295,11 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
     let city = City::on_one().await;
     city.provision().await;
     let server = city.server();
-    let road = Road::to(&server.url(), "cc.ev.").await;
+    let proxy = NatsProxy::to(&server.url(), "cc.ev.").await;
     let issuer = city.start(&issuer(), "issuer", "").await;
     let revocation = city.start(&revocation(), "revocation", "").await;
     let audit = city.start(&audit(), "audit", "").await;
-    let cut = city.start_by_road(&verifier(), "verifier-1", road.address()).await;
+    let cut = city.start_via_proxy(&verifier(), "verifier-1", proxy.address()).await;
     let whole = city.start(&verifier(), "verifier-2", "").await;
     let portals = [&[cut.url()][..], &[cut.url(), whole.url()][..]]
         .map(|verifiers| behind(&[issuer.url()], &[revocation.url()], verifiers, &[audit.url()]));
@@ -314,7 +314,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
     for portal in [&of_cut, &of_both] {
         eventually("both admit", PATIENCE, || decides(portal, "admit")).await;
     }
-    road.close();
+    proxy.close();
     // The code dies while the verifier cannot hear of it.
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     city.post(of_both.url(), "report-loss", lost).await;
@@ -346,6 +346,6 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
         all
     })
     .await;
-    road.open();
+    proxy.open();
     eventually("it knows, by itself", PATIENCE, || decides(&of_cut, "refuse")).await;
 }

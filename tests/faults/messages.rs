@@ -7,7 +7,7 @@ use citycode_event_store::{
 };
 use citycode_event_store_jetstream::{Config, Connection, JetStreamEventStore, NewLog, provision};
 use citycode_testkit::checker::{Answer, Attempt, Command, Run, WholeLog, check};
-use citycode_testkit::{NatsServer, Road, Traffic, commit_of, eventually};
+use citycode_testkit::{NatsProxy, NatsServer, Traffic, commit_of, eventually};
 
 use crate::servers::alone;
 use crate::town::{PATIENCE, Town};
@@ -15,10 +15,10 @@ use crate::town::{PATIENCE, Town};
 /// Where commits are published.
 const COMMITS: &str = "cc.ev.";
 
-fn by(road: &Road, config: &Config) -> Config {
+fn by(proxy: &NatsProxy, config: &Config) -> Config {
     Config {
         connection: Connection {
-            servers: vec![road.address().to_owned()],
+            servers: vec![proxy.address().to_owned()],
             ..config.connection.clone()
         },
         ..config.clone()
@@ -30,11 +30,15 @@ async fn heavy_every_message_twice_is_every_commit_once() {
     let seed = 51;
     let server = NatsServer::start().await;
     let config = alone(&server);
-    let road = Road::to(&server.url(), COMMITS).await;
-    road.set(Traffic::Repeats);
-    let town = Town::start_by(&config, &[by(&road, &config)], seed).await;
+    let proxy = NatsProxy::to(&server.url(), COMMITS).await;
+    proxy.set(Traffic::Duplicate);
+    let town = Town::start_by(&config, &[by(&proxy, &config)], seed).await;
     town.progress(300).await;
-    assert!(road.repeated() > 300, "{} messages were repeated", road.repeated());
+    assert!(
+        proxy.duplicated() > 300,
+        "{} messages were repeated",
+        proxy.duplicated()
+    );
     town.end().await;
 }
 
@@ -60,8 +64,8 @@ async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
     let config = alone(&server);
     let new = NewLog::new(LogId([5; 16]), Layout::new(1, 64).expect("a layout"));
     provision(&config, &new).await.expect("the log is made");
-    let road = Road::to(&server.url(), COMMITS).await;
-    let late = JetStreamEventStore::open(&by(&road, &config))
+    let proxy = NatsProxy::to(&server.url(), COMMITS).await;
+    let late = JetStreamEventStore::open(&by(&proxy, &config))
         .await
         .expect("the log opens");
     let direct = JetStreamEventStore::open(&config).await.expect("the log opens");
@@ -71,15 +75,15 @@ async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
         panic!("{appended:?}")
     };
     let tail = BucketTail { revision, hash };
-    road.set(Traffic::IsKept);
+    proxy.set(Traffic::Hold);
     let outcome = late.append_at(commit(&stream, 2), tail).await;
     assert_eq!(outcome, Ok(AppendOutcome::Unknown), "never \"not done\"");
-    assert!(road.kept().await > 1, "it was sent again meanwhile");
+    assert!(proxy.held().await > 1, "it was sent again meanwhile");
     let moved_on = direct.append_at(commit(&stream, 3), tail).await;
     assert!(matches!(moved_on, Ok(AppendOutcome::Appended { .. })), "{moved_on:?}");
-    road.set(Traffic::Passes);
-    assert!(road.let_go().await > 1, "they are on their way");
-    // Whoever asks now by the same road asks behind them.
+    proxy.set(Traffic::Forward);
+    assert!(proxy.release().await > 1, "they are on their way");
+    // Whoever asks now by the same proxy asks behind them.
     let again = late.append_at(commit(&stream, 2), tail).await;
     assert!(
         matches!(again, Ok(AppendOutcome::WrongExpectedVersion { .. })),

@@ -17,12 +17,13 @@ use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{
     FetchError, NewSnapshot, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, provision,
 };
-use citycode_testkit::{NatsCluster, NatsServer};
+use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use citycode_token::SigningKey;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const KIND: ProjectionKind = ProjectionKind::Status;
 const IDENTITY: LogIdentity = LogIdentity {
     log_id: [5; 16],
@@ -106,7 +107,11 @@ struct Bucket {
 impl Bucket {
     async fn at(urls: Vec<String>, replicas: u8) -> Self {
         let connection = Connection::new(urls.clone(), "test");
-        provision(&connection, KIND, replicas).await.expect("it is created");
+        // A server of a cluster that has just started may not be available for placement yet.
+        eventually_some("the bucket is created", PATIENCE, || async {
+            provision(&connection, KIND, replicas).await.ok()
+        })
+        .await;
         provision(&connection, KIND, replicas)
             .await
             .expect("the existing one is accepted");

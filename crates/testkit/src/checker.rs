@@ -1,20 +1,20 @@
-//! After a run of faults: does what every client was told agree with the whole log?
+//! Checks after a run with faults that the answers to all clients agree with the log.
 //!
-//! The input is a [`Run`]: the log as read at the end, each client's commands with what it was told and when, the
-//! verdicts of verifiers with the freshness that they claimed, and the snapshots that verifiers left. The output is
-//! a list of [`Fault`]s, empty where nothing is wrong. What is checked:
+//! The input is a [`Run`]: the log as read at the end, each client's commands with their answers and times, the
+//! verdicts of verifiers with the freshness that they claimed, and the snapshots of verifiers. The output is a list of
+//! [`Fault`]s, which is empty if everything is correct. The checks are:
 //!
-//! - `order`: sequences without a gap, every bucket an unbroken chain whose hashes are those of its bytes, no time
-//!   that goes back within a holder's stream, and no command before one that was acknowledged before it was asked;
-//! - `commands`: what was acknowledged is there exactly once, where it was said to be; what was answered "not done"
-//!   or refused, and nothing else, is nowhere; nothing stands twice;
-//! - `codes`: no holder has two living codes of one slot at any point of the log (R3, R4);
-//! - `verdicts`: no verdict admitted what was dead or unborn at the position that it claimed, and none claimed to be
-//!   fresher than it was (R24);
-//! - `projections`: what verifiers wrote down is byte for byte what a fresh replay writes.
+//! - `order`: sequences have no gaps, every bucket is an unbroken chain with the hashes of its bytes, times never
+//!   decrease within a holder's stream, and no command precedes one that was acknowledged before it was first sent;
+//! - `commands`: an acknowledged command is in the log exactly once, at the acknowledged position; a command that was
+//!   only answered "not done" or refused is not in the log; nothing is in the log twice;
+//! - `codes`: no holder has two valid codes of one slot at any position of the log (R3, R4);
+//! - `verdicts`: no verdict admitted a code that was invalid or not yet issued at the claimed position, and none
+//!   claimed to be fresher than it was (R24);
+//! - `projections`: the snapshots of verifiers are byte for byte those of a new replay.
 //!
-//! It believes nobody's clock but the test's own, and none of the code that it checks beyond codecs and the fold of
-//! the status of codes. Its own tests plant each kind of fault into good histories.
+//! The checker uses no clock but that of the test, and of the code under test only the codecs and the status
+//! projection. Its own tests insert each kind of fault into correct histories.
 
 mod codes;
 mod commands;
@@ -32,119 +32,119 @@ use citycode_event_store::{CommandId, Partition, Position, Sequence};
 
 pub use run::{Answer, Attempt, Command, Moment, Run, SavedProjection, SeenVerdict, WholeLog};
 
-/// Something that must never be.
+/// A violation that the checker found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A partition lacks a sequence, or has one twice.
     Gap {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// Which sequence should have stood there.
+        /// The expected sequence.
         expected: Sequence,
-        /// Which one did.
+        /// The sequence that was found.
         found: Sequence,
     },
-    /// A commit does not carry the hash of the one before it in its bucket.
+    /// A commit does not contain the hash of its bucket's previous commit.
     ChainBroken(Position),
     /// A commit's hash is not that of its bytes.
     HashWrong(Position),
-    /// A commit was decided before the last one of its holder.
+    /// A commit has an earlier time than the previous one of its holder.
     TimeWentBack(Position),
-    /// An event that cannot be read.
+    /// An event cannot be decoded.
     Unreadable(Position),
-    /// A command was asked after another one was acknowledged, and stands before it.
+    /// A command was first sent after another one was acknowledged, but precedes it in the log.
     OutOfOrder {
-        /// The one that was acknowledged first.
+        /// The command that was acknowledged first.
         earlier: Position,
-        /// The one that was asked later.
+        /// The command that was sent later.
         later: CommandId,
     },
-    /// A command was acknowledged and is not there.
+    /// An acknowledged command is not in the log.
     Lost(CommandId),
-    /// A command stands in the log twice.
-    Twice(CommandId, Position, Position),
-    /// A command was acknowledged at another position.
-    Elsewhere {
-        /// Which command.
+    /// A command is in the log twice.
+    Duplicated(CommandId, Position, Position),
+    /// A command was acknowledged with another position.
+    WrongPosition {
+        /// The command.
         command: CommandId,
-        /// Where its client was told.
-        told: Position,
-        /// Where it is.
+        /// The acknowledged position.
+        acknowledged: Position,
+        /// The position in the log.
         found: Position,
     },
     /// A command was acknowledged with another code than the log has.
     OtherCode(CommandId, CodeId),
-    /// A command that was answered "not done" or refused, each time, is there all the same.
+    /// A command is in the log although all its attempts were answered "not done" or refused.
     DoneAfterAll(CommandId, Position),
-    /// A code was born while another one of its slot lived.
+    /// A code was issued while another one of its slot was valid.
     TwoValid {
-        /// Whose.
+        /// The holder.
         holder: HolderId,
-        /// Of which slot.
+        /// The slot.
         slot: Slot,
-        /// Which lived.
+        /// The code that was valid.
         first: CodeId,
-        /// Which was born beside it.
+        /// The code that was issued.
         second: CodeId,
     },
-    /// An event names a code as living that does not live in its slot.
-    NotAlive(CodeId, Position),
-    /// A code, or a place in a status list, was given twice.
-    BornTwice(CodeId, Position),
+    /// An event invalidates a code that is not the valid one of its slot.
+    NotValid(CodeId, Position),
+    /// A code id, or an index of a status list, was assigned twice.
+    IssuedTwice(CodeId, Position),
     /// A holder was registered twice.
     RegisteredTwice(HolderId, Position),
-    /// A verdict admitted a code that was dead at the position that the verdict claimed.
-    AdmittedDead {
-        /// Whose verdict.
+    /// A verdict admitted a code that was invalid at the position that the verdict claimed.
+    AdmittedInvalid {
+        /// The verifier.
         verifier: String,
-        /// Of which code.
+        /// The code.
         code_id: CodeId,
-        /// Where it had died.
-        died_at: Position,
+        /// The position at which it became invalid.
+        ended_at: Position,
     },
-    /// A verdict admitted a code that did not exist at the position that the verdict claimed.
-    AdmittedUnborn {
-        /// Whose verdict.
+    /// A verdict admitted a code that was not yet issued at the position that the verdict claimed.
+    AdmittedUnissued {
+        /// The verifier.
         verifier: String,
-        /// Of which code.
+        /// The code.
         code_id: CodeId,
     },
-    /// A verdict claimed more than it can have known: something acknowledged before the moment up to which it claimed
-    /// to know everything stands after its position, or its position is past the log's end.
+    /// A verdict claimed false freshness: its position excludes a commit that was acknowledged before the time up to
+    /// which it claimed to include everything, or its position is past the end of the log.
     ForgedFreshness {
-        /// Whose verdict.
+        /// The verifier.
         verifier: String,
-        /// The position that it claimed.
+        /// The claimed position.
         claimed: Position,
-        /// What it should have reached at least; past the end, the end.
-        surely: Sequence,
+        /// The sequence that it should have reached at least, or the end of the log.
+        at_least: Sequence,
     },
-    /// A verdict admitted on knowledge older than the place allows.
+    /// A verdict admitted a code with knowledge that was older than the place allows.
     AdmittedStale {
-        /// Whose verdict.
+        /// The verifier.
         verifier: String,
-        /// As old as it said.
+        /// The claimed age.
         age_ms: u64,
     },
     /// A verifier's snapshot cannot be loaded.
     ProjectionUnreadable(String),
-    /// A verifier's snapshot is not what a fresh replay writes.
+    /// A verifier's snapshot differs from that of a new replay.
     ProjectionDiffers {
-        /// Whose.
+        /// The verifier.
         verifier: String,
         /// The first byte that differs.
         at: usize,
     },
 }
 
-/// Everything that is wrong with a run, by kinds and then in the log's order.
+/// All faults of a run, by kind and then in log order.
 #[must_use]
 pub fn check(run: &Run) -> Vec<Fault> {
     let mut faults = Vec::new();
     order::check(run, &mut faults);
-    let lives = codes::check(&run.log, &mut faults);
+    let validity = codes::check(&run.log, &mut faults);
     commands::check(run, &mut faults);
-    verdicts::check(run, &lives, &mut faults);
+    verdicts::check(run, &validity, &mut faults);
     projections::check(run, &mut faults);
     faults
 }

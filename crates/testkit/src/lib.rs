@@ -1,7 +1,7 @@
-//! What tests need and no product code may: made-up people, waiting for a condition, real processes.
+//! Test utilities: fictitious people, waiting for a condition, real processes, injected faults, and a log checker.
 //!
-//! Only ever a dev-dependency. Everything random comes from a seed, so that a failing test fails again.
-//! Nobody here is a real person: ID numbers are well formed and drawn from the seed.
+//! Product code must not depend on this crate. All random values are derived from seeds, so that a failing test fails
+//! again. All people are fictitious; their ID numbers are well formed and derived from the seed.
 
 pub mod checker;
 mod child;
@@ -12,11 +12,11 @@ mod draw;
 mod eventually;
 mod id_numbers;
 mod nats;
+mod nats_proxy;
 mod network;
 mod person;
 mod port;
 mod process;
-mod road;
 
 pub use child::Process;
 pub use city::City;
@@ -26,8 +26,8 @@ pub use draw::Draw;
 pub use eventually::{eventually, eventually_some};
 pub use id_numbers::IdNumbers;
 pub use nats::{NatsCluster, NatsServer, NatsSync};
+pub use nats_proxy::{NatsProxy, Traffic};
 pub use network::Network;
 pub use person::{Person, PersonBuilder};
 pub use port::free_port;
 pub use process::{Running, StartError};
-pub use road::{Road, Traffic};

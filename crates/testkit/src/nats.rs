@@ -257,8 +257,8 @@ impl NatsServer {
         self.come_up().await;
     }
 
-    /// Starts it, and waits until it serves. Its ports are of those that the system gives to outgoing connections too, and
-    /// while it was down one may have been given: then it ends at once, and is started again.
+    /// Starts it, and waits until it serves. Its ports are of those that the system gives to outgoing connections too,
+    /// and while it was down one may have been given: then it ends at once, and is started again.
     async fn come_up(&mut self) {
         for _ in 0..STARTS {
             let mut process = self.spawn();
@@ -404,8 +404,8 @@ fn program() -> PathBuf {
     }
 }
 
-/// Asks `/healthz` of the monitoring; anything but a 200 is a no, and so is silence: where nobody listens a connection may
-/// even be to itself.
+/// Asks `/healthz` of the monitoring; anything but a 200 is a no, and so is silence: where nobody listens a connection
+/// may even be to itself.
 async fn is_healthy(address: &str) -> bool {
     let asked = tokio::time::timeout(ANSWERS_WITHIN, says_that_it_is_healthy(address));
     asked.await.unwrap_or(false)

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::Audit;
 
-/// The gRPC service of an auditor.
+/// The gRPC service for auditors.
 #[derive(Clone)]
 pub struct AuditGrpc(pub Arc<Audit>);
 

@@ -1,4 +1,4 @@
-//! The life of a code: every event of its slot, from the holder's stream.
+//! The history of a code: every event of its slot, from the holder's stream.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use citycode_wire::proto::model::v1::Position;
 
 use crate::index::IndexReader;
 
-/// How long a history waits for the index; while a city's log is read for the first time it takes longer.
+/// How long a request waits for the index. The initial replay of a city's log takes longer.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// Facts by name, none of them personal.
+/// Details by name; none is personal.
 type Details = Vec<(&'static str, String)>;
 
-/// The auditors' service of one process.
+/// The audit service of one process.
 pub struct Audit {
     /// The log.
     pub store: Arc<dyn EventStore>,
-    /// The index, as it follows.
+    /// The index of the log.
     pub index: IndexReader,
-    /// How far it has come.
+    /// The progress of the index.
     pub progress: Progress,
-    /// For the names of kinds.
+    /// The policy, for the names of kinds.
     pub policy: Arc<Policy>,
 }
 
 impl Audit {
-    /// The life of a code and of those before and after it in the same slot.
+    /// The history of a code, and of the earlier and later codes of the same slot.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_request`, `not_found`, `unavailable`.
@@ -44,24 +44,24 @@ impl Audit {
         if !caller.may_read_history() {
             return Err(Problem::new(
                 Code::NotAllowed,
-                "histories are an auditor's, an officer's or an admin's to read",
+                "only an auditor, an officer or an admin may read histories",
             ));
         }
         let Some(Subject::CodeId(text)) = &request.subject else {
-            return Err(Problem::new(Code::InvalidRequest, "a history is asked for by code id"));
+            return Err(Problem::new(Code::InvalidRequest, "a history requires a code id"));
         };
         let invalid = || Problem::new(Code::InvalidRequest, "a code id is 16 hex digits");
         let code_id = CodeId::from_hex(text).ok_or_else(invalid)?;
         let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
         let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
         let partition_of = |holder| self.store.layout().bucket_of(&holder_stream(holder)).partition;
-        // A code that is known is in one partition, and what becomes of the others does not matter.
+        // For an indexed code only its holder's partition matters, so the others may be unavailable.
         let known = find()?;
         self.catch_up(known.map(partition_of)).await?;
         let holder = known.map_or_else(find, |holder| Ok(Some(holder)))?;
         let holder = holder.ok_or_else(unknown)?;
         let partition = partition_of(holder);
-        let mut told = Vec::new();
+        let mut history = Vec::new();
         for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
             let position = citycode_event_store::Position { partition, sequence };
             let commit = self
@@ -69,25 +69,25 @@ impl Audit {
                 .read_at(position)
                 .await
                 .map_err(|error| unavailable(&error))?;
-            let commit = commit.ok_or_else(|| unavailable(&"the index knows a commit that the log has not"))?;
+            let commit = commit.ok_or_else(|| unavailable(&"the index refers to a commit that is not in the log"))?;
             for event in events_of(&commit).map_err(|error| unavailable(&error))? {
-                told.push((commit.clone(), event));
+                history.push((commit.clone(), event));
             }
         }
-        let slot = told.iter().find_map(|(_, event)| match event {
+        let slot = history.iter().find_map(|(_, event)| match event {
             Event::CodeIssued(issued) if issued.code.code_id == code_id => Some(issued.code.slot),
             _ => None,
         });
         let slot = slot.ok_or_else(unknown)?;
-        let entries = told
+        let entries = history
             .iter()
             .filter_map(|(commit, event)| self.entry(commit, event, slot))
             .collect();
         Ok(HistoryResponse { entries })
     }
 
-    /// Waits until the index holds all that the log, or one partition of it, held when it was asked: a history never lacks
-    /// its end.
+    /// Waits until the index includes every commit of the log, or of one partition, that was acknowledged before this
+    /// call, so that a history never lacks its end.
     async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
         let catching_up = async {
             match partition {
@@ -99,13 +99,13 @@ impl Audit {
             Ok(reached) => reached.map_err(|error| unavailable(&error)),
             Err(_) => Err(Problem::new(
                 Code::Unavailable,
-                "the index of histories is still reading the log; ask again later",
+                "the audit index is still reading the log; retry later",
             )
             .with_retry_after(CATCH_UP.as_secs())),
         }
     }
 
-    /// One event as an auditor sees it; none where it does not concern the slot.
+    /// The entry of one event; `None` if the event does not concern the slot.
     fn entry(&self, commit: &RecordedCommit, event: &Event, slot: Slot) -> Option<HistoryEntry> {
         let (code, details) = self.concerning(event, slot)?;
         let mut actor = commit.commit.actor.split(';');
@@ -177,7 +177,7 @@ impl Audit {
                 Some((Some(code), details))
             }
             Event::RelationshipEnded(ended) => Some((Some(among(&ended.codes)?), Vec::new())),
-            // It reached every code of the holder, and changed none.
+            // A renaming concerns the holder and changes no code.
             Event::HolderRenamed(_) => Some((None, sealed())),
             Event::HolderErased(erased) => Some((Some(among(&erased.codes)?), Vec::new())),
             Event::HolderRegistered(_)
@@ -194,6 +194,6 @@ impl Audit {
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Problem {
-    tracing::error!(%error, "a history could not be read");
+    tracing::error!(%error, "the history of a code could not be read");
     Problem::new(Code::Unavailable, "the log or its index cannot be read")
 }

@@ -1,13 +1,13 @@
-//! From a code to its holder, and from a holder to the commits of their stream, on disk.
+//! The index on disk: from a code to its holder, and from a holder to the commits of their stream.
 //!
 //! ```text
 //! audit.redb   table codes-2     code id:8 → holder:16
 //!              table commits-2   holder:16 sequence:u64 (big-endian) → nothing; the partition follows from the holder
 //!              table progress-2  "position" → log position; "log" → log id
 //! ```
-//! It is derived: thrown away, it comes back by replay. It is thrown away where it is damaged, of an older form, of
-//! another log, or ahead of its log (which then went back); never because it cannot be opened for another reason.
-//! Only every [`DURABLE_EVERY`]th commit is made durable: after a crash the index goes on from there.
+//! The index is derived data and can be rebuilt by replay. It is deleted and rebuilt if it is damaged, has an older
+//! format, belongs to another log, or is ahead of its log (which then was rolled back), but not if it cannot be opened
+//! for another reason. It is synced every [`DURABLE_EVERY`] commits; after a crash it continues from the last sync.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,15 +26,15 @@ const FILE: &str = "audit.redb";
 const CODES: TableDefinition<'_, [u8; 8], [u8; 16]> = TableDefinition::new("codes-2");
 const COMMITS: TableDefinition<'_, [u8; 24], ()> = TableDefinition::new("commits-2");
 const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-2");
-/// Commits of the log between two syncs of the index; so many are folded again after a crash, in milliseconds.
+/// Commits between two syncs of the index. After a crash at most this many are folded again, which takes milliseconds.
 const DURABLE_EVERY: usize = 4_096;
 
-/// Why there is no index.
+/// Why the index cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit index cannot be used: {0}")]
 pub struct IndexError(String);
 
-/// The index of one process, as it is folded.
+/// The index of one process, as a fold of the log.
 pub struct AuditIndex {
     database: Arc<Database>,
     position: LogPosition,
@@ -42,34 +42,31 @@ pub struct AuditIndex {
     commits: Vec<(HolderId, Sequence)>,
     since_write: usize,
     since_sync: usize,
-    /// The last commit of each bucket that was folded since the start: a copy of an earlier one is known by it.
+    /// The last commit of each bucket that was folded since startup, by which copies of earlier commits are detected.
     ends: HashMap<BucketId, CommitHash>,
 }
 
-/// Looks things up while the index is folded.
+/// Reads the index while it is folded.
 #[derive(Clone)]
 pub struct IndexReader(Arc<Database>);
 
 impl AuditIndex {
-    /// Opens the index in a folder, or makes it; gives also where to follow on.
+    /// Opens or creates the index in a folder; also returns the position from which to follow the log.
     ///
     /// # Errors
-    /// [`IndexError`]: the file is in use, cannot be read or written, or the log does not answer.
+    /// [`IndexError`]: the file is in use, or cannot be read or written, or the log cannot be read.
     pub async fn open(folder: &Path, store: &dyn EventStore) -> Result<(Self, LogPosition), IndexError> {
         let path = folder.join(FILE);
         let heads = store.heads().await.map_err(failed)?;
-        let kept = match open(&path)? {
+        let existing = match open(&path)? {
             Some(database) => usable(database, store, &heads),
             None => None,
         };
-        let (database, position) = match kept {
-            Some(kept) => kept,
+        let (database, position) = match existing {
+            Some(existing) => existing,
             None => {
                 if path.exists() {
-                    tracing::warn!(
-                        file = FILE,
-                        "INDEX THROWN AWAY: the audit index is rebuilt from the log"
-                    );
+                    tracing::warn!(file = FILE, "INDEX DELETED: the audit index is rebuilt from the log");
                     std::fs::remove_file(&path).map_err(failed)?;
                 }
                 let start = LogPosition::start(store.layout().partitions());
@@ -88,14 +85,14 @@ impl AuditIndex {
         Ok((index, position))
     }
 
-    /// A handle for looking up while the index follows.
+    /// A reader of the index.
     #[must_use]
     pub fn reader(&self) -> IndexReader {
         IndexReader(Arc::clone(&self.database))
     }
 
-    /// What is to be written is kept until it is: a failed write leaves everything for another one, or for a replay from
-    /// the position that stands in the file.
+    /// Writes the pending entries. They stay pending if the write fails, for another attempt or for a replay from the
+    /// stored position.
     fn write(&mut self, durability: Durability) -> Result<(), IndexError> {
         let mut transaction = self.database.begin_write().map_err(failed)?;
         transaction.set_durability(durability).map_err(failed)?;
@@ -180,13 +177,13 @@ impl Drop for AuditIndex {
         if self.since_sync > 0
             && let Err(error) = self.write(Durability::Immediate)
         {
-            tracing::warn!(%error, "the audit index was not made durable; its last part is folded again");
+            tracing::warn!(%error, "the audit index could not be synced; its last commits are folded again at the next start");
         }
     }
 }
 
 impl IndexReader {
-    /// Whose code it is; none where the index knows no such code.
+    /// The holder of a code; `None` if the index does not contain the code.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -197,7 +194,7 @@ impl IndexReader {
         Ok(holder.map(|holder| HolderId(holder.value())))
     }
 
-    /// The commits of a holder's stream, by their sequence in the holder's partition, oldest first.
+    /// The commits of a holder's stream by their sequences in the holder's partition, oldest first.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -223,7 +220,7 @@ fn commit_key(holder: HolderId, sequence: Sequence) -> [u8; 24] {
     key
 }
 
-/// The file as it stands; none where there is none, or only something that replay must replace.
+/// The existing file; `None` if there is none, or if it must be rebuilt.
 fn open(path: &Path) -> Result<Option<Database>, IndexError> {
     if !path.exists() {
         return Ok(None);
@@ -231,7 +228,7 @@ fn open(path: &Path) -> Result<Option<Database>, IndexError> {
     match Database::open(path) {
         Ok(database) => Ok(Some(database)),
         Err(DatabaseError::UpgradeRequired(_) | DatabaseError::Storage(StorageError::Corrupted(_))) => Ok(None),
-        // What redb says of a file that is none of its own, or of a part of one.
+        // redb's errors for a file that is not a database, or is truncated.
         Err(DatabaseError::Storage(StorageError::Io(error)))
             if matches!(
                 error.kind(),
@@ -244,7 +241,7 @@ fn open(path: &Path) -> Result<Option<Database>, IndexError> {
     }
 }
 
-/// The index and how far it has come, if it is one of this log and not ahead of it.
+/// The index and its position, if it is of this log and not ahead of it.
 fn usable(database: Database, store: &dyn EventStore, heads: &LogPosition) -> Option<(Database, LogPosition)> {
     if stored(&database, "log")? != store.log_id().0 {
         return None;
@@ -254,23 +251,23 @@ fn usable(database: Database, store: &dyn EventStore, heads: &LogPosition) -> Op
         Some(bytes) => LogPosition::from_bytes(&bytes).ok()?,
         None => start(),
     };
-    let shape = position.iter().count() == heads.iter().count();
-    let behind = position
+    let same_partitions = position.iter().count() == heads.iter().count();
+    let not_ahead = position
         .iter()
         .zip(heads.iter())
-        .all(|((_, ours), (_, head))| ours <= head);
-    (shape && behind).then_some((database, position))
+        .all(|((_, indexed), (_, head))| indexed <= head);
+    (same_partitions && not_ahead).then_some((database, position))
 }
 
 fn create(path: &Path, store: &dyn EventStore) -> Result<Database, IndexError> {
     let database = Database::create(path).map_err(failed)?;
     let transaction = database.begin_write().map_err(failed)?;
-    first_tables(&transaction, store).map_err(failed)?;
+    create_tables(&transaction, store).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(database)
 }
 
-fn first_tables(transaction: &WriteTransaction, store: &dyn EventStore) -> Result<(), TableError> {
+fn create_tables(transaction: &WriteTransaction, store: &dyn EventStore) -> Result<(), TableError> {
     transaction.open_table(CODES)?;
     transaction.open_table(COMMITS)?;
     let mut progress = transaction.open_table(PROGRESS)?;

@@ -1,7 +1,9 @@
-//! Audit: the life of a code as the log has it. Reads the whole log, appends nothing, holds no key.
+//! The audit service: the history of a code, read from the log. It reads the whole log, appends nothing, and has no
+//! keys.
 //!
-//! [`AuditIndex`] follows the log and keeps, on disk, which commits are a code's holder's, so that a history is found
-//! without scanning; it can be thrown away and comes back by replay. [`Audit`] answers from the log itself.
+//! [`AuditIndex`] follows the log and stores on disk which commits belong to the holder of a code, so that a history is
+//! found without scanning the log; it can be deleted and is then rebuilt by replay. [`Audit`] answers from the log
+//! itself.
 
 pub mod grpc;
 mod history;

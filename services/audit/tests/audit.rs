@@ -1,4 +1,4 @@
-//! Histories from outside: a log as issuer and revocation write it, the index on disk beside it, and who may ask.
+//! Histories through the public API: the content of a history, the index on disk, and authorisation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn log(id: u8) -> Arc<MemoryEventStore> {
     ))
 }
 
-async fn tell(store: &MemoryEventStore, holder: HolderId, actor: &str, event: Event) {
+async fn append(store: &MemoryEventStore, holder: HolderId, actor: &str, event: Event) {
     static COMMANDS: AtomicU64 = AtomicU64::new(1);
     let commit = NewCommit {
         actor: actor.into(),
@@ -76,10 +76,10 @@ fn issued(code: CodeRef, supersedes: Option<CodeRef>) -> Event {
     })
 }
 
-/// WANG: a code reissued once and then lost, another kind beside it; LI: one code, revoked.
-async fn lives(store: &MemoryEventStore) {
+/// WANG has a code that was reissued and then lost, and a code of another kind; LI has one code, which was revoked.
+async fn append_histories(store: &MemoryEventStore) {
     for holder in [WANG, LI] {
-        tell(
+        append(
             store,
             holder,
             "admin;unspecified;abcd",
@@ -87,12 +87,12 @@ async fn lives(store: &MemoryEventStore) {
         )
         .await;
     }
-    tell(store, WANG, APP, issued(code(2, 1), None)).await;
-    tell(store, LI, APP, issued(code(2, 9), None)).await;
-    tell(store, WANG, "channel:kiosk;id_card;abcd", issued(code(3, 2), None)).await;
-    tell(store, WANG, APP, issued(code(2, 3), Some(code(2, 1)))).await;
+    append(store, WANG, APP, issued(code(2, 1), None)).await;
+    append(store, LI, APP, issued(code(2, 9), None)).await;
+    append(store, WANG, "channel:kiosk;id_card;abcd", issued(code(3, 2), None)).await;
+    append(store, WANG, APP, issued(code(2, 3), Some(code(2, 1)))).await;
     let reason = Sealed(vec![1; 40]);
-    tell(
+    append(
         store,
         LI,
         "officer;unspecified;abcd",
@@ -106,15 +106,15 @@ async fn lives(store: &MemoryEventStore) {
         code: code(2, 3),
         acting_guardian: None,
     };
-    tell(store, WANG, APP, Event::CodeReportedLost(lost)).await;
+    append(store, WANG, APP, Event::CodeReportedLost(lost)).await;
 }
 
-struct Auditing {
+struct Running {
     audit: Audit,
     following: tokio::task::JoinHandle<()>,
 }
 
-impl Auditing {
+impl Running {
     async fn open(folder: &Path, store: &Arc<MemoryEventStore>) -> Self {
         let (mut index, from) = AuditIndex::open(folder, &**store).await.expect("an index");
         let progress = Progress::new(&from);
@@ -137,7 +137,7 @@ impl Auditing {
         assert!(ended.is_err_and(|error| error.is_cancelled()));
     }
 
-    /// How many events a code's history has.
+    /// The number of events of a code's history.
     async fn length(&self, code_id: &str) -> usize {
         let history = self.history(Role::Auditor, code_id).await;
         history.expect("a history").len()
@@ -151,7 +151,7 @@ impl Auditing {
     }
 }
 
-fn told(entries: &[HistoryEntry]) -> Vec<(&str, Option<&str>, &str)> {
+fn summary(entries: &[HistoryEntry]) -> Vec<(&str, Option<&str>, &str)> {
     entries
         .iter()
         .map(|entry| {
@@ -165,21 +165,21 @@ fn told(entries: &[HistoryEntry]) -> Vec<(&str, Option<&str>, &str)> {
 }
 
 #[tokio::test]
-async fn a_history_tells_the_whole_life_of_a_slot_and_of_nothing_else() {
+async fn a_history_contains_all_events_of_a_slot_and_no_others() {
     let (store, folder) = (log(1), tempfile::tempdir().expect("a folder"));
-    lives(&store).await;
-    let auditing = Auditing::open(folder.path(), &store).await;
+    append_histories(&store).await;
+    let running = Running::open(folder.path(), &store).await;
     let (first, second) = ("0101010101010101", "0303030303030303");
-    for asked in [first, second] {
-        let entries = auditing.history(Role::Auditor, asked).await.expect("a history");
+    for code_id in [first, second] {
+        let entries = running.history(Role::Auditor, code_id).await.expect("a history");
         assert_eq!(
-            told(&entries),
+            summary(&entries),
             [
                 ("CodeIssued", Some(first), "channel:app"),
                 ("CodeIssued", Some(second), "channel:app"),
                 ("CodeReportedLost", Some(second), "channel:app"),
             ],
-            "asked by either code"
+            "both codes have the same history"
         );
         assert_eq!(entries[1].details["supersedes"], first);
         let order: Vec<_> = entries
@@ -188,7 +188,7 @@ async fn a_history_tells_the_whole_life_of_a_slot_and_of_nothing_else() {
             .collect();
         assert!(order.is_sorted());
     }
-    let entries = auditing
+    let entries = running
         .history(Role::Officer, "0909090909090909")
         .await
         .expect("a history");
@@ -197,10 +197,10 @@ async fn a_history_tells_the_whole_life_of_a_slot_and_of_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_history_holds_what_was_acknowledged_before_it_was_asked() {
+async fn a_history_includes_everything_acknowledged_before_the_request() {
     let (store, folder) = (log(1), tempfile::tempdir().expect("a folder"));
-    let auditing = Auditing::open(folder.path(), &store).await;
-    tell(
+    let running = Running::open(folder.path(), &store).await;
+    append(
         &store,
         WANG,
         APP,
@@ -208,118 +208,118 @@ async fn a_history_holds_what_was_acknowledged_before_it_was_asked() {
     )
     .await;
     for number in 1..=100 {
-        tell(&store, WANG, APP, issued(code(2, number), None)).await;
+        append(&store, WANG, APP, issued(code(2, number), None)).await;
         let id = CodeId([number; 8]).to_string();
-        let entries = auditing.history(Role::Auditor, &id).await.expect("it is there at once");
+        let entries = running.history(Role::Auditor, &id).await.expect("a history");
         assert_eq!(entries.len(), usize::from(number));
     }
 }
 
 #[tokio::test]
-async fn only_auditors_officers_and_admins_ask_and_what_they_ask_must_be_a_code() {
+async fn only_auditors_officers_and_admins_may_read_histories_and_the_code_id_is_checked() {
     let (store, folder) = (log(1), tempfile::tempdir().expect("a folder"));
-    lives(&store).await;
-    let auditing = Auditing::open(folder.path(), &store).await;
+    append_histories(&store).await;
+    let running = Running::open(folder.path(), &store).await;
     let verifier = Role::Verifier {
         places: vec!["sentinel".into()],
         device: "gate-1".into(),
     };
     for role in [Role::Channel("app".into()), Role::HealthAuthority, verifier] {
-        assert_eq!(auditing.history(role, "0101010101010101").await, Err(Code::NotAllowed));
+        assert_eq!(running.history(role, "0101010101010101").await, Err(Code::NotAllowed));
     }
     for text in ["", "xyz", "01", "0101010101010101ff", "０１"] {
         assert_eq!(
-            auditing.history(Role::Auditor, text).await,
+            running.history(Role::Auditor, text).await,
             Err(Code::InvalidRequest),
             "{text:?}"
         );
     }
     assert_eq!(
-        auditing.history(Role::Admin, "ffffffffffffffff").await,
+        running.history(Role::Admin, "ffffffffffffffff").await,
         Err(Code::NotFound)
     );
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_and_a_damaged_or_foreign_index_is_rebuilt() {
+async fn a_restart_continues_and_a_damaged_index_or_one_of_another_log_is_rebuilt() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = log(1);
-    lives(&store).await;
-    Auditing::open(folder.path(), &store).await.stop().await;
-    tell(&store, WANG, APP, issued(code(2, 4), None)).await;
-    let auditing = Auditing::open(folder.path(), &store).await;
-    assert_eq!(auditing.length("0404040404040404").await, 4);
-    auditing.stop().await;
+    append_histories(&store).await;
+    Running::open(folder.path(), &store).await.stop().await;
+    append(&store, WANG, APP, issued(code(2, 4), None)).await;
+    let running = Running::open(folder.path(), &store).await;
+    assert_eq!(running.length("0404040404040404").await, 4);
+    running.stop().await;
 
     let file = folder.path().join("audit.redb");
     for damage in [b"".as_slice(), b"not an index at all", &[0; 70_000]] {
         std::fs::write(&file, damage).expect("written");
-        let auditing = Auditing::open(folder.path(), &store).await;
-        assert_eq!(auditing.length("0404040404040404").await, 4);
-        auditing.stop().await;
+        let running = Running::open(folder.path(), &store).await;
+        assert_eq!(running.length("0404040404040404").await, 4);
+        running.stop().await;
     }
 
     let other = log(2);
-    let auditing = Auditing::open(folder.path(), &other).await;
+    let running = Running::open(folder.path(), &other).await;
     assert_eq!(
-        auditing.history(Role::Auditor, "0404040404040404").await,
+        running.history(Role::Auditor, "0404040404040404").await,
         Err(Code::NotFound),
         "another log"
     );
-    auditing.stop().await;
+    running.stop().await;
 
-    lives(&other).await;
-    let auditing = Auditing::open(folder.path(), &other).await;
-    auditing
+    append_histories(&other).await;
+    let running = Running::open(folder.path(), &other).await;
+    running
         .history(Role::Auditor, "0101010101010101")
         .await
         .expect("a history");
-    auditing.stop().await;
+    running.stop().await;
     let restored = log(2);
-    let auditing = Auditing::open(folder.path(), &restored).await;
-    let lost = auditing.history(Role::Auditor, "0101010101010101").await;
+    let running = Running::open(folder.path(), &restored).await;
+    let lost = running.history(Role::Auditor, "0101010101010101").await;
     assert_eq!(
         lost,
         Err(Code::NotFound),
-        "a log of this id that went back: the index does not outlive it"
+        "the log with this id was rolled back, so the index is rebuilt"
     );
 }
 
 #[tokio::test]
-async fn an_index_in_use_is_refused_and_left_as_it_is() {
+async fn an_index_in_use_is_refused_and_left_unchanged() {
     let (store, folder) = (log(1), tempfile::tempdir().expect("a folder"));
-    lives(&store).await;
-    let auditing = Auditing::open(folder.path(), &store).await;
+    append_histories(&store).await;
+    let running = Running::open(folder.path(), &store).await;
     let refused = AuditIndex::open(folder.path(), &*store)
         .await
         .err()
         .expect("it is in use");
     assert!(refused.to_string().contains("audit index"), "{refused}");
     assert_eq!(
-        auditing
+        running
             .history(Role::Auditor, "0101010101010101")
             .await
-            .expect("unharmed")
+            .expect("a history")
             .len(),
         3
     );
 }
 
 #[tokio::test]
-async fn an_index_that_is_behind_says_so_instead_of_telling_half_a_life() {
+async fn an_index_that_is_behind_is_unavailable_instead_of_incomplete() {
     let (store, folder) = (log(1), tempfile::tempdir().expect("a folder"));
-    lives(&store).await;
-    let auditing = Auditing::open(folder.path(), &store).await;
-    auditing
+    append_histories(&store).await;
+    let running = Running::open(folder.path(), &store).await;
+    running
         .history(Role::Auditor, "0101010101010101")
         .await
         .expect("a history");
-    auditing.following.abort();
-    tell(&store, WANG, APP, issued(code(2, 5), None)).await;
-    // Only timers move now: nobody folds what was told last.
+    running.following.abort();
+    append(&store, WANG, APP, issued(code(2, 5), None)).await;
+    // From here only timers advance: the last commit is never folded.
     tokio::time::pause();
     assert_eq!(
-        auditing.history(Role::Auditor, "0101010101010101").await,
+        running.history(Role::Auditor, "0101010101010101").await,
         Err(Code::Unavailable)
     );
 }

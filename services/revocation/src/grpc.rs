@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::Revocation;
 
-/// The gRPC service of a revocation service.
+/// The gRPC endpoint of the revocation service.
 #[derive(Clone)]
 pub struct RevocationGrpc(pub Arc<Revocation>);
 

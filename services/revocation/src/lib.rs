@@ -1,5 +1,5 @@
-//! Revocation: loss reports, officers' holds and revocations, the health authority's standing, and the public
-//! status lists, signed with a key of its own. It knows no code-signing key.
+//! The revocation service: loss reports, officers' holds and revocations, the health authority's standing, and the
+//! public status lists, which it signs with a separate key. It has no code-signing key.
 
 pub mod grpc;
 mod officer;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use citycode_command_auth::{Authorizer, RequestDigest};
 
-pub use status_lists::{CutError, Followed, StatusLists};
+pub use status_lists::{Followed, StatusLists, UpdateError};
 
 /// The revocation service of one process.
 pub struct Revocation {
-    /// Who may act for whom.
+    /// Authorises commands on behalf of persons.
     pub authorizer: Arc<Authorizer>,
     /// The public status lists.
     pub lists: Arc<StatusLists>,

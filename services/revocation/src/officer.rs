@@ -1,4 +1,4 @@
-//! `Revoke`, `Suspend`, `Reinstate`: an officer's acts (R22). Each names a reason.
+//! `Revoke`, `Suspend` and `Reinstate`: the commands of an officer (R22). Each requires a reason.
 
 use citycode_auth::Caller;
 use citycode_command_auth::{problem_of_execute, problem_of_refusal};
@@ -14,11 +14,11 @@ use citycode_wire::proto::revocation::v1::{
 
 use crate::{Revocation, request_digest};
 
-/// The domain's decision of an act: state, slot, sealed reason, now → events or a refusal.
-type DecideAct = fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>;
+/// The domain's decision on a command: state, slot, sealed reason, now → events or a refusal.
+type Decide = fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>;
 
-/// The words of an officer's act, whichever it is.
-struct Act<'a> {
+/// The common fields of an officer's commands.
+struct Command<'a> {
     method: &'static str,
     command_id: &'a [u8],
     kind: &'a str,
@@ -27,9 +27,9 @@ struct Act<'a> {
     reason: &'a str,
 }
 
-macro_rules! act {
+macro_rules! command {
     ($method:literal, $request:expr) => {
-        Act {
+        Command {
             method: $method,
             command_id: &$request.command_id,
             kind: &$request.kind,
@@ -41,13 +41,13 @@ macro_rules! act {
 }
 
 impl Revocation {
-    /// Ends a code for good.
+    /// Revokes a code permanently.
     ///
     /// # Errors
     /// `not_allowed`, `not_registered`, `no_valid_code`, `invalid_request` without a reason, `unavailable`.
     pub async fn revoke(&self, caller: &Caller, request: &RevokeRequest) -> Result<RevokeResponse, Problem> {
         let code_id = self
-            .officer_act(caller, act!("revoke", request), revoke_code::decide)
+            .execute(caller, command!("revoke", request), revoke_code::decide)
             .await?;
         Ok(RevokeResponse {
             code_id: code_id.unwrap_or_default(),
@@ -60,7 +60,7 @@ impl Revocation {
     /// As [`Revocation::revoke`].
     pub async fn suspend(&self, caller: &Caller, request: &SuspendRequest) -> Result<SuspendResponse, Problem> {
         let code_id = self
-            .officer_act(caller, act!("suspend", request), officer_hold::decide_suspend)
+            .execute(caller, command!("suspend", request), officer_hold::decide_suspend)
             .await?;
         Ok(SuspendResponse {
             code_id: code_id.unwrap_or_default(),
@@ -73,30 +73,27 @@ impl Revocation {
     /// As [`Revocation::revoke`].
     pub async fn reinstate(&self, caller: &Caller, request: &ReinstateRequest) -> Result<ReinstateResponse, Problem> {
         let code_id = self
-            .officer_act(caller, act!("reinstate", request), officer_hold::decide_reinstate)
+            .execute(caller, command!("reinstate", request), officer_hold::decide_reinstate)
             .await?;
         Ok(ReinstateResponse { code_id })
     }
 
-    /// The code that the act reached; the holder's current one where it changed nothing.
-    async fn officer_act(&self, caller: &Caller, act: Act<'_>, decide: DecideAct) -> Result<Option<String>, Problem> {
+    /// Executes a command; returns the code that it changed, or the holder's current code if it changed nothing.
+    async fn execute(&self, caller: &Caller, command: Command<'_>, decide: Decide) -> Result<Option<String>, Problem> {
         if !caller.is_officer() {
-            return Err(Problem::new(Code::NotAllowed, "this is an officer's act"));
+            return Err(Problem::new(Code::NotAllowed, "only an officer may do this"));
         }
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
-        let kind = authorizer.kind(act.kind)?;
+        let kind = authorizer.kind(command.kind)?;
         let per_guardian = kind.guardian == GuardianPolicy::PerGuardian;
-        if !per_guardian && !act.guardian_id_number.is_empty() {
-            let detail = format!(
-                "codes of the kind {} are not kept by guardian; leave the guardian out",
-                kind.name
-            );
+        if !per_guardian && !command.guardian_id_number.is_empty() {
+            let detail = format!("codes of the kind {} have no guardian; omit the guardian", kind.name);
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
-        let id_number = authorizer.id_number(caller, act.id_number, now)?;
+        let id_number = authorizer.id_number(caller, command.id_number, now)?;
         let holder = authorizer.holder(&id_number).await?;
-        let guardian = authorizer.guardian(caller, act.guardian_id_number, now).await?;
+        let guardian = authorizer.guardian(caller, command.guardian_id_number, now).await?;
         if per_guardian && guardian.is_none() {
             return Err(problem_of_refusal(Refusal::GuardianNeeded));
         }
@@ -105,9 +102,9 @@ impl Revocation {
             guardian,
         };
         let key = authorizer.reason_key(&id_number).await?;
-        let (reason, digest) = authorizer.seal_reason(act.reason, &key)?;
-        let request_digest = request_digest(act.method, &kind.name, [Some(holder), guardian], &digest);
-        let context = authorizer.context(caller, act.command_id, request_digest, "officer;unspecified", now)?;
+        let (reason, digest) = authorizer.seal_reason(command.reason, &key)?;
+        let request_digest = request_digest(command.method, &kind.name, [Some(holder), guardian], &digest);
+        let context = authorizer.context(caller, command.command_id, request_digest, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &HolderState, now| {
             decide(state, slot, reason.clone(), now).map_err(problem_of_refusal)
         });
@@ -116,15 +113,15 @@ impl Revocation {
             .execute(holder, &context, &mut decide)
             .await
             .map_err(problem_of_execute)?;
-        metrics::counter!("citycode_revocation_officer_acts_total", "act" => act.method)
+        metrics::counter!("citycode_revocation_officer_acts_total", "act" => command.method)
             .increment(u64::from(executed.is_new()));
-        let reached = executed.events.iter().find_map(|event| match event {
+        let changed = executed.events.iter().find_map(|event| match event {
             Event::CodeRevoked(revoked) => Some(Some(revoked.code.code_id)),
             Event::CodeSuspended(suspended) => Some(Some(suspended.code.code_id)),
             Event::CodeReinstated(reinstated) => Some(reinstated.code.map(|code| code.code_id)),
             _ => None,
         });
-        let code_id = reached.unwrap_or_else(|| authorizer.log.state(holder).slot(slot).map(|slot| slot.code.code_id));
+        let code_id = changed.unwrap_or_else(|| authorizer.log.state(holder).slot(slot).map(|slot| slot.code.code_id));
         Ok(code_id.map(|code_id| code_id.to_string()))
     }
 }

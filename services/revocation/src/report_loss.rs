@@ -1,4 +1,4 @@
-//! `ReportLoss`: the holder says it is lost; the person is needed, not the code (R14, R15).
+//! `ReportLoss`: the holder reports a code as lost. This requires the person, not the code (R14, R15).
 
 use citycode_auth::Caller;
 use citycode_command_auth::{CallerRequest, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal};
@@ -12,10 +12,10 @@ use citycode_wire::proto::revocation::v1::{ReportLossRequest, ReportLossResponse
 use crate::Revocation;
 
 impl Revocation {
-    /// Kills the holder's valid code of a kind.
+    /// Invalidates the holder's valid code of a kind.
     ///
     /// # Errors
-    /// `channel_not_allowed`, `no_valid_code`, and those of every act for a person.
+    /// `channel_not_allowed`, `no_valid_code`, and those of every command on behalf of a person.
     pub async fn report_loss(
         &self,
         caller: &Caller,

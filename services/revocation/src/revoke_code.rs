@@ -1,8 +1,7 @@
-//! `RevokeCode`: an officer ends a code by its id, where nobody can say any more whose it is (R22): a person whom the vault
-//! forgot in a restore cannot be named by an ID number.
+//! `RevokeCode`: an officer revokes a code by its id if its holder cannot be identified (R22): a person whom the vault
+//! lost in a restore cannot be named by an ID number.
 //!
-//! The reason is asked for and checked like any other, and is not kept: the key under which it would be sealed is the
-//! holder's.
+//! The reason is required and checked like any other, but not stored: the key to seal it is the holder's, and was lost.
 
 use std::sync::Arc;
 
@@ -19,27 +18,27 @@ use citycode_wire::proto::revocation::v1::{RevokeCodeRequest, RevokeCodeResponse
 use crate::Revocation;
 
 impl Revocation {
-    /// Ends a code for good, whoever holds it.
+    /// Revokes a code permanently, regardless of its holder.
     ///
     /// # Errors
-    /// `not_allowed`, `invalid_request` for an id that is none or without a reason, `no_valid_code` where the log has no
-    /// living code of this id, `unavailable`.
+    /// `not_allowed`, `invalid_request` for an invalid id or without a reason, `no_valid_code` if the log has no valid
+    /// code with this id, `unavailable`.
     pub async fn revoke_code(
         &self,
         caller: &Caller,
         request: &RevokeCodeRequest,
     ) -> Result<RevokeCodeResponse, Problem> {
         if !caller.is_officer() {
-            return Err(Problem::new(Code::NotAllowed, "this is an officer's act"));
+            return Err(Problem::new(Code::NotAllowed, "only an officer may do this"));
         }
-        let no_id = || Problem::new(Code::InvalidRequest, "a code's id has 16 hex digits");
-        let code_id = CodeId::from_hex(&request.code_id).ok_or_else(no_id)?;
+        let invalid_id = || Problem::new(Code::InvalidRequest, "a code id has 16 hex digits");
+        let code_id = CodeId::from_hex(&request.code_id).ok_or_else(invalid_id)?;
         ActReason::parse(&request.reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
         let now = self.authorizer.now()?;
         let holder = match self.holder_of(code_id).await? {
             Some(holder) => holder,
             None => {
-                // It may have been issued a moment ago.
+                // A recently issued code may not be folded yet.
                 let caught_up = self.authorizer.log.catch_up_with_all().await;
                 caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
                 let found = self.holder_of(code_id).await?;
@@ -54,7 +53,7 @@ impl Revocation {
             let slot = state.slots.iter().find(|slot| slot.code.code_id == code_id);
             let slot = slot.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?.slot;
             revoke_code::decide(state, slot, Sealed::default(), now).map_err(|refusal| match refusal {
-                // Whoever was erased has no living code.
+                // An erased person has no valid code.
                 Refusal::NotRegistered => problem_of_refusal(Refusal::NoValidCode),
                 refusal => problem_of_refusal(refusal),
             })
@@ -68,7 +67,7 @@ impl Revocation {
         })
     }
 
-    /// Whose code this is, as folded so far.
+    /// The holder of this code, as folded so far.
     async fn holder_of(&self, code_id: CodeId) -> Result<Option<HolderId>, Problem> {
         let authorizer = Arc::clone(&self.authorizer);
         let found = tokio::task::spawn_blocking(move || authorizer.log.register().holder_of_code(code_id)).await;

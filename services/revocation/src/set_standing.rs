@@ -1,4 +1,4 @@
-//! `SetStanding`: the health authority's word (R21).
+//! `SetStanding`: the health authority sets a holder's standing (R21).
 
 use citycode_auth::Caller;
 use citycode_command_auth::{problem_of_execute, problem_of_refusal};
@@ -11,7 +11,7 @@ use citycode_wire::proto::revocation::v1::{SetStandingRequest, SetStandingRespon
 use crate::{Revocation, request_digest};
 
 impl Revocation {
-    /// Sets a holder's standing; reaches every valid code in one event.
+    /// Sets a holder's standing, for all valid codes in one event.
     ///
     /// # Errors
     /// `not_allowed`, `not_registered`, `invalid_request` without a reason or standing, `unavailable`.
@@ -23,7 +23,7 @@ impl Revocation {
         if !(caller.is_health_authority() || caller.is_admin()) {
             return Err(Problem::new(
                 Code::NotAllowed,
-                "standing is the health authority's to set",
+                "only the health authority may set a standing",
             ));
         }
         let authorizer = &self.authorizer;

@@ -1,12 +1,13 @@
-//! The public status lists (IETF Token Status List): valid, invalid, suspended; nothing of health (R30).
+//! The public status lists (IETF Token Status List): valid, invalid or suspended, and no health data (R30).
 //!
-//! Lists are cut on fixed ticks, all at once, so that what changed together cannot be told apart from what changed
-//! within the same tick. What is served between two ticks is the last cut, byte for byte.
+//! All lists are built and signed together on fixed ticks, so that an observer cannot tell which changes within a tick
+//! belong together. Between two ticks exactly the same bytes are served.
 //!
-//! A cut carries its instant, and whoever reads it believes that everything before that instant is in it. So every
-//! cut proves it first: it reads the clock, asks the log for its heads and waits until the fold has reached them.
-//! Where that cannot be had, or the clock has stepped back, nothing is cut; the last cut stands and grows old. A list's
-//! codes are all of one partition of the log, so a partition that cannot be proved holds up its own lists alone.
+//! A list contains its time, and its readers assume that it includes everything before that time. So every update first
+//! proves this: it reads the clock, gets the proved heads of the log, and waits until the projection has reached them.
+//! If that fails, or if the clock stepped back, the lists are not updated, and the last ones are served until they
+//! expire. All codes of a list are in one partition of the log, so a partition that cannot be proved delays only its
+//! own lists.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,62 +31,66 @@ use citycode_wire::proto::revocation::v1::{
     StatusListSummary,
 };
 
-/// Between two cuts. A stranger's verifier learns of a death within this and the list's time to live.
+/// The time between two updates. An external verifier sees a revocation within this time and the list's time to live.
 pub const TICK: Duration = Duration::from_secs(10);
 const TTL_SECONDS: u32 = 10;
-/// How long partitions are waited for that are not proved yet, once others are: a proof of an idle log takes up to 4 s.
-/// Where none is, the whole tick is waited for.
+/// How long an update waits for unproved partitions if others are proved: a proof of an idle log takes up to 4 s. If no
+/// partition is proved, it waits for a whole tick.
 const STRAGGLERS: Duration = Duration::from_secs(5);
-/// A list says nothing any more this long after it was cut: a stopped publisher is noticed.
+/// A list expires after this time, so that a stopped publisher is detected.
 const LIFETIME_SECONDS: i64 = 3_600;
 
-/// Why nothing was cut. The last cut stands.
+/// Why the lists were not updated. The last ones are still served.
 #[derive(Debug, thiserror::Error)]
-pub enum CutError {
-    /// The clock stepped back: an instant from it would be wrong.
+pub enum UpdateError {
+    /// The clock stepped back, so its time would be wrong.
     #[error("the wall clock stepped back by {by_seconds} s")]
     Clock {
-        /// How far, in whole seconds.
+        /// The size of the step in whole seconds.
         by_seconds: u64,
     },
-    /// The log does not answer, or nobody folds it any more.
-    #[error("what the log holds cannot be known: {0}")]
+    /// The log cannot be read, or its follower stopped.
+    #[error("the heads of the log cannot be proved: {0}")]
     Log(#[from] CatchUpError),
-    /// The cutting itself ended badly.
-    #[error("the cutting panicked")]
+    /// Building the lists panicked.
+    #[error("building the status lists panicked")]
     Panicked,
-    /// The fold did not reach the log's heads before the next cut was due.
-    #[error("the fold is more than {} s behind the log", TICK.as_secs())]
+    /// The projection did not reach the log's heads before the next update was due.
+    #[error("the status projection is more than {} s behind the log", TICK.as_secs())]
     Behind,
-    /// The same of some partitions; the lists of all others were cut.
-    #[error("the fold is more than {} s behind the log in partition {}", STRAGGLERS.as_secs(), names(.0))]
+    /// The projection did not reach the heads of these partitions; the lists of all others were updated.
+    #[error(
+        "the status projection is more than {} s behind the log in partition {}",
+        STRAGGLERS.as_secs(),
+        names(.0)
+    )]
     PartlyBehind(Vec<Partition>),
 }
 
-/// What is published, and how far it has come.
+/// The projection that is published.
 #[derive(Clone)]
 pub struct Followed {
-    /// The status of every code, folded from the log.
+    /// The status of every code.
     pub status: StatusReader,
-    /// How far that fold has come.
+    /// The progress of the projection.
     pub progress: Progress,
     /// The log.
     pub store: Arc<dyn EventStore>,
 }
 
-/// All lists, each of the last tick at which its partition was proved.
-struct Cuts {
+/// All current lists, each of the last tick at which its partition was proved.
+struct SignedLists {
     at: Timestamp,
-    lists: BTreeMap<ListId, Arc<Cut>>,
+    lists: BTreeMap<ListId, Arc<SignedList>>,
 }
 
 /// One list as it is served.
-struct Cut {
+struct SignedList {
     at: Timestamp,
-    /// Of the packed statuses: equal where nothing changed.
+    /// The digest of the packed statuses, by which unchanged lists are detected.
     digest: blake3::Hash,
     compressed: Arc<CompressedStatusList>,
-    /// From then on every code of the list has expired.
+    /// The time at which every code of the list has expired.
     retires_at: Timestamp,
     cwt: Vec<u8>,
     jwt: String,
@@ -97,12 +102,12 @@ pub struct StatusLists {
     key: SigningKey,
     base_uri: String,
     clock: Arc<dyn Clock>,
-    cuts: ArcSwapOption<Cuts>,
+    current: ArcSwapOption<SignedLists>,
 }
 
 impl StatusLists {
-    /// Publishes what was `followed`, signed with `key`, under URIs that begin with `base_uri`. Nothing is served
-    /// before the first [`StatusLists::cut`].
+    /// Publishes the statuses of `followed`, signed with `key`, under URIs that begin with `base_uri`. Nothing is
+    /// served before the first [`StatusLists::update`].
     #[must_use]
     pub fn new(followed: Followed, key: SigningKey, base_uri: String, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -110,40 +115,40 @@ impl StatusLists {
             key,
             base_uri,
             clock,
-            cuts: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
         }
     }
 
-    /// The public half of the key, Ed25519, for whoever checks lists.
+    /// The Ed25519 public key that verifies the lists.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.key.public_key()
     }
 
-    /// Cuts every list as it is now, once that is known. Costs two signatures for each list, and a compression for
-    /// each that has changed.
+    /// Updates every list to the present, once the projection is proved to be current. Costs two signatures for each
+    /// list, and a compression for each list that changed.
     ///
     /// # Errors
-    /// [`CutError`]; what was cut before stands.
-    pub async fn cut(self: &Arc<Self>) -> Result<(), CutError> {
+    /// [`UpdateError`]; the last lists are still served.
+    pub async fn update(self: &Arc<Self>) -> Result<(), UpdateError> {
         if let ClockTrust::SteppedBack { by_seconds } = self.clock.trust() {
-            return Err(CutError::Clock { by_seconds });
+            return Err(UpdateError::Clock { by_seconds });
         }
         let now = Timestamp(self.clock.now().0);
         let Followed { store, progress, .. } = &self.followed;
         let behind = self.unproved(store, progress).await?;
-        let (lists, kept) = (Arc::clone(self), behind.clone());
-        let cut = tokio::task::spawn_blocking(move || lists.cut_all(now, &kept)).await;
-        cut.map_err(|_| CutError::Panicked)?;
+        let (lists, unchanged) = (Arc::clone(self), behind.clone());
+        let built = tokio::task::spawn_blocking(move || lists.build_all(now, &unchanged)).await;
+        built.map_err(|_| UpdateError::Panicked)?;
         if behind.is_empty() {
             Ok(())
         } else {
-            Err(CutError::PartlyBehind(behind))
+            Err(UpdateError::PartlyBehind(behind))
         }
     }
 
-    /// The partitions of which it is not known in time that everything is folded.
-    async fn unproved(&self, store: &Arc<dyn EventStore>, progress: &Progress) -> Result<Vec<Partition>, CutError> {
+    /// The partitions that are not proved to be completely folded in time.
+    async fn unproved(&self, store: &Arc<dyn EventStore>, progress: &Progress) -> Result<Vec<Partition>, UpdateError> {
         let mut behind: Vec<Partition> = (0..store.layout().partitions()).map(Partition).collect();
         let all = behind.len();
         let mut catching_up = Box::pin(progress.catch_up_each(&**store, |reached| {
@@ -158,53 +163,59 @@ impl StatusLists {
             Ok(Ok(())) => Ok(behind),
             Ok(Err(error)) => Err(error.into()),
             Err(_) if behind.len() < all => Ok(behind),
-            Err(_) => Err(CutError::Behind),
+            Err(_) => Err(UpdateError::Behind),
         }
     }
 
-    /// Cuts on every tick from the next one on, for ever. Drop the future to stop.
-    pub async fn keep_cutting(self: Arc<Self>) {
+    /// Updates the lists on every tick from the next one on. Drop the future to stop.
+    pub async fn keep_updating(self: Arc<Self>) {
         let mut tick = tokio::time::interval(TICK);
-        // The first tick is at once; whoever starts this has made the first cut.
+        // The first tick is immediate, and the caller has already made the first update.
         tick.tick().await;
         let repeated = Repeated::default();
         loop {
             tick.tick().await;
-            match self.cut().await {
+            match self.update().await {
                 Ok(()) => repeated.over(),
                 Err(error) => {
                     metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
                     if let Some(unreported) = repeated.trouble(&error.to_string(), self.clock.monotonic()) {
-                        tracing::error!(%error, unreported, "status lists were not cut; those of their last cut stand until they expire");
+                        tracing::error!(%error, unreported, "status lists were not updated; the last ones are served until they expire");
                     }
                 }
             }
         }
     }
 
-    fn cut_all(&self, now: Timestamp, behind: &[Partition]) {
-        let before = self.cuts.load();
+    fn build_all(&self, now: Timestamp, behind: &[Partition]) {
+        let before = self.current.load();
         let lists = self.followed.status.lists().into_iter();
         let lists = lists
             .filter_map(|list| {
                 let ListFacts {
                     partition, retires_at, ..
                 } = self.followed.status.facts(list)?;
-                let last = before.as_ref().and_then(|cuts| cuts.lists.get(&list));
+                let last = before.as_ref().and_then(|before| before.lists.get(&list));
                 if retires_at <= now {
                     return None;
                 }
                 if behind.contains(&Partition(partition)) {
                     return Some((list, Arc::clone(last?)));
                 }
-                let cut = self.cut_one(list, retires_at, now, last.map(|last| &**last))?;
-                Some((list, Arc::new(cut)))
+                let signed = self.build(list, retires_at, now, last.map(|last| &**last))?;
+                Some((list, Arc::new(signed)))
             })
             .collect();
-        self.cuts.store(Some(Arc::new(Cuts { at: now, lists })));
+        self.current.store(Some(Arc::new(SignedLists { at: now, lists })));
     }
 
-    fn cut_one(&self, list: ListId, retires_at: Timestamp, now: Timestamp, last: Option<&Cut>) -> Option<Cut> {
+    fn build(
+        &self,
+        list: ListId,
+        retires_at: Timestamp,
+        now: Timestamp,
+        last: Option<&SignedList>,
+    ) -> Option<SignedList> {
         let packed = self.followed.status.export_two_bit(list);
         let digest = blake3::hash(&packed);
         let compressed = match last.filter(|last| last.digest == digest) {
@@ -219,7 +230,7 @@ impl StatusLists {
             ttl_seconds: Some(TTL_SECONDS),
             aggregation_uri: None,
         };
-        Some(Cut {
+        Some(SignedList {
             at: now,
             cwt: sign_cwt(&compressed, &claims, &self.key),
             jwt: sign_jwt(&compressed, &claims, &self.key),
@@ -229,56 +240,56 @@ impl StatusLists {
         })
     }
 
-    /// One list, as CWT unless JWT is asked for.
+    /// One list, as CWT unless the request is for JWT.
     ///
     /// # Errors
-    /// `not_found` for a list that is not published, `invalid_request` for another media type, `unavailable` before
-    /// the first cut and once the last has expired.
+    /// `not_found` for a list that is not published, `invalid_request` for another media type, `unavailable` before the
+    /// first update and once the last has expired.
     pub fn get(&self, request: &GetStatusListRequest) -> Result<GetStatusListResponse, Problem> {
-        let form = Form::parse(&request.media_type)?;
+        let format = Format::parse(&request.media_type)?;
         let unknown = || Problem::new(Code::NotFound, "there is no status list of this name");
         let well_formed = request.list.len() == 8 && request.list.bytes().all(|byte| byte.is_ascii_hexdigit());
         let list = well_formed
             .then(|| u32::from_str_radix(&request.list, 16).ok())
             .flatten()
             .ok_or_else(unknown)?;
-        let cuts = self.last_cut()?;
-        let cut = cuts.lists.get(&ListId(list)).ok_or_else(unknown)?;
-        self.not_expired(cut.at)?;
-        let etag = form.entity_tag(cut);
+        let current = self.current()?;
+        let signed = current.lists.get(&ListId(list)).ok_or_else(unknown)?;
+        self.check_expiry(signed.at)?;
+        let etag = format.entity_tag(signed);
         let not_modified = matches_tag(&request.if_none_match, &etag);
-        let content = match (not_modified, form) {
+        let content = match (not_modified, format) {
             (true, _) => Vec::new(),
-            (false, Form::Cwt) => cut.cwt.clone(),
-            (false, Form::Jwt) => cut.jwt.clone().into_bytes(),
+            (false, Format::Cwt) => signed.cwt.clone(),
+            (false, Format::Jwt) => signed.jwt.clone().into_bytes(),
         };
         Ok(GetStatusListResponse {
             content,
-            media_type: form.media_type().to_owned(),
+            media_type: format.media_type().to_owned(),
             etag,
             not_modified,
             ttl_seconds: TTL_SECONDS,
         })
     }
 
-    /// Every list that is published.
+    /// All published lists.
     ///
     /// # Errors
-    /// `unavailable` before the first cut and once the last has expired.
+    /// `unavailable` before the first update and once the last has expired.
     pub fn list(&self) -> Result<ListStatusListsResponse, Problem> {
-        let summary = |(list, cut): (&ListId, &Arc<Cut>)| StatusListSummary {
+        let summary = |(list, signed): (&ListId, &Arc<SignedList>)| StatusListSummary {
             list: list.to_string(),
             uri: format!("{}{list}", self.base_uri),
-            retires_at: cut.retires_at.0,
+            retires_at: signed.retires_at.0,
         };
         Ok(ListStatusListsResponse {
-            lists: self.last_cut()?.lists.iter().map(summary).collect(),
+            lists: self.current()?.lists.iter().map(summary).collect(),
             key_id: self.key.key_id().to_string(),
             public_key: self.key.public_key().to_vec(),
         })
     }
 
-    /// The public key that signs the lists, for everyone; known before the first cut.
+    /// The public key that verifies the lists; available before the first update.
     #[must_use]
     pub fn list_keys(&self) -> ListStatusKeysResponse {
         let public_key = self.key.public_key();
@@ -291,38 +302,39 @@ impl StatusLists {
         }
     }
 
-    fn last_cut(&self) -> Result<Arc<Cuts>, Problem> {
-        let none_yet =
-            || Problem::new(Code::Unavailable, "no status list has been cut yet").with_retry_after(TICK.as_secs());
-        let cuts = self.cuts.load_full().ok_or_else(none_yet)?;
-        self.not_expired(cuts.at)?;
-        Ok(cuts)
+    fn current(&self) -> Result<Arc<SignedLists>, Problem> {
+        let none_yet = || {
+            Problem::new(Code::Unavailable, "no status list has been published yet").with_retry_after(TICK.as_secs())
+        };
+        let current = self.current.load_full().ok_or_else(none_yet)?;
+        self.check_expiry(current.at)?;
+        Ok(current)
     }
 
-    fn not_expired(&self, cut_at: Timestamp) -> Result<(), Problem> {
-        if self.clock.now().0 < cut_at.plus_seconds(LIFETIME_SECONDS).0 {
+    fn check_expiry(&self, updated_at: Timestamp) -> Result<(), Problem> {
+        if self.clock.now().0 < updated_at.plus_seconds(LIFETIME_SECONDS).0 {
             return Ok(());
         }
-        let detail = "the last status lists have expired, and no newer could be cut";
+        let detail = "the last status lists have expired and could not be updated";
         Err(Problem::new(Code::Unavailable, detail).with_retry_after(TICK.as_secs()))
     }
 }
 
-/// In which form a list is asked for.
+/// The requested format of a list.
 #[derive(Clone, Copy)]
-enum Form {
+enum Format {
     Cwt,
     Jwt,
 }
 
-impl Form {
+impl Format {
     fn parse(media_type: &str) -> Result<Self, Problem> {
         match media_type {
             "" | MEDIA_TYPE_CWT => Ok(Self::Cwt),
             MEDIA_TYPE_JWT => Ok(Self::Jwt),
             _ => Err(Problem::new(
                 Code::InvalidRequest,
-                format!("a status list comes as {MEDIA_TYPE_CWT} or {MEDIA_TYPE_JWT}"),
+                format!("a status list is available as {MEDIA_TYPE_CWT} or {MEDIA_TYPE_JWT}"),
             )),
         }
     }
@@ -334,13 +346,13 @@ impl Form {
         }
     }
 
-    /// A strong tag (RFC 9110 §8.8.3): another form, another cut, another tag.
-    fn entity_tag(self, cut: &Cut) -> String {
-        let form = match self {
+    /// A strong tag (RFC 9110 §8.8.3), different for each format and each update.
+    fn entity_tag(self, list: &SignedList) -> String {
+        let format = match self {
             Self::Cwt => "cwt",
             Self::Jwt => "jwt",
         };
-        format!("\"{}-{}-{form}\"", &cut.digest.to_hex()[..32], cut.at.0)
+        format!("\"{}-{}-{format}\"", &list.digest.to_hex()[..32], list.at.0)
     }
 }
 
@@ -349,8 +361,8 @@ fn names(partitions: &[Partition]) -> String {
     names.join(", ")
 }
 
-/// Whether an `If-None-Match` (RFC 9110 §13.1.2) names this tag: compared weakly, any of a list, or `*`.
+/// Whether an `If-None-Match` (RFC 9110 §13.1.2) matches this tag: weak comparison with any tag of a list, or `*`.
 fn matches_tag(if_none_match: &str, etag: &str) -> bool {
-    let named = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
-    if_none_match.split(',').map(str::trim).any(named)
+    let matches = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    if_none_match.split(',').map(str::trim).any(matches)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::files;
-use citycode_testkit::{Road, Traffic, eventually, free_port};
+use citycode_testkit::{NatsProxy, Traffic, eventually, free_port};
 use serde_json::{Value, json};
 
 use super::made_up::made_up;
@@ -38,13 +38,13 @@ async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is
     .await;
     let large = made_up(town.city.folder.path(), &identity, 4, 1_000);
     std::fs::rename(large, state.join("status")).expect("it is moved");
-    // The last message, by which what was uploaded takes the other's place, stays on its road.
-    let road = Road::to(&town.city.urls()[0], "$O.CC_STATUS_SNAPSHOTS.M.").await;
-    road.set(Traffic::IsKept);
-    let by_road = [road.address().to_owned()];
+    // The last message, by which what was uploaded takes the other's place, stays on its proxy.
+    let proxy = NatsProxy::to(&town.city.urls()[0], "$O.CC_STATUS_SNAPSHOTS.M.").await;
+    proxy.set(Traffic::Hold);
+    let via_proxy = [proxy.address().to_owned()];
     let doomed = town
         .city
-        .launch(&revocation(), "revocation-2", free_port(), &by_road, OFTEN)
+        .launch(&revocation(), "revocation-2", free_port(), &via_proxy, OFTEN)
         .await;
     let client = client(&town.city).await;
     let chunks = async || {

@@ -1,4 +1,4 @@
-//! The lives of codes, folded anew from the log by a few lines of the checker's own (R3, R4).
+//! When each code was valid, folded from the log independently of the code under test (R3, R4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,25 +10,25 @@ use citycode_log_folds::{folded_events, holder_of};
 
 use super::{Fault, WholeLog};
 
-/// One code's life in the log.
+/// The positions between which a code was valid.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Life {
-    pub(super) born_at: Position,
-    /// Where it died before its time.
-    pub(super) died_at: Option<Position>,
+pub(super) struct Validity {
+    pub(super) issued_at: Position,
+    /// The position at which it became invalid before its expiry.
+    pub(super) ended_at: Option<Position>,
 }
 
 #[derive(Default)]
 struct Fold {
-    lives: BTreeMap<CodeId, Life>,
-    /// What lives in each slot, and until when.
-    alive: BTreeMap<(HolderId, Slot), (CodeId, Timestamp)>,
-    places: BTreeSet<StatusRef>,
+    codes: BTreeMap<CodeId, Validity>,
+    /// The valid code of each slot and its expiry.
+    valid: BTreeMap<(HolderId, Slot), (CodeId, Timestamp)>,
+    indexes: BTreeSet<StatusRef>,
     registered: BTreeSet<HolderId>,
 }
 
-/// Looks for two living codes in a slot at any point; gives the life of every code.
-pub(super) fn check(log: &WholeLog, faults: &mut Vec<Fault>) -> BTreeMap<CodeId, Life> {
+/// Searches for two valid codes of a slot; returns the validity of every code.
+pub(super) fn check(log: &WholeLog, faults: &mut Vec<Fault>) -> BTreeMap<CodeId, Validity> {
     let mut fold = Fold::default();
     for commit in &log.commits {
         let Some(holder) = holder_of(&commit.commit.stream) else {
@@ -43,7 +43,7 @@ pub(super) fn check(log: &WholeLog, faults: &mut Vec<Fault>) -> BTreeMap<CodeId,
             Err(_) => faults.push(Fault::Unreadable(commit.position)),
         }
     }
-    fold.lives
+    fold.codes
 }
 
 impl Fold {
@@ -55,12 +55,12 @@ impl Fold {
                     faults.push(Fault::RegisteredTwice(holder, position));
                 }
             }
-            Event::CodeIssued(issued) => self.bear(holder, issued, position, faults),
-            Event::CodeReportedLost(lost) => self.kill(holder, &lost.code, position, faults),
-            Event::CodeRevoked(revoked) => self.kill(holder, &revoked.code, position, faults),
-            Event::RelationshipEnded(ended) => self.kill_all(holder, &ended.codes, position, faults),
-            Event::HolderErased(erased) => self.kill_all(holder, &erased.codes, position, faults),
-            // A held code still counts: its slot has it.
+            Event::CodeIssued(issued) => self.issue(holder, issued, position, faults),
+            Event::CodeReportedLost(lost) => self.end(holder, &lost.code, position, faults),
+            Event::CodeRevoked(revoked) => self.end(holder, &revoked.code, position, faults),
+            Event::RelationshipEnded(ended) => self.end_all(holder, &ended.codes, position, faults),
+            Event::HolderErased(erased) => self.end_all(holder, &erased.codes, position, faults),
+            // A held code still occupies its slot.
             Event::CodeSuspended(_) | Event::CodeReinstated(_) | Event::StandingChanged(_) => {}
             Event::RelationshipRecorded(_)
             | Event::IndexBlockLeased(_)
@@ -74,13 +74,13 @@ impl Fold {
         }
     }
 
-    fn bear(&mut self, holder: HolderId, issued: &CodeIssued, position: Position, faults: &mut Vec<Fault>) {
+    fn issue(&mut self, holder: HolderId, issued: &CodeIssued, position: Position, faults: &mut Vec<Fault>) {
         if let Some(old) = &issued.supersedes {
-            self.kill(holder, old, position, faults);
+            self.end(holder, old, position, faults);
         }
         let (slot, code_id) = (issued.code.slot, issued.code.code_id);
-        let living = self.alive.insert((holder, slot), (code_id, issued.expires_at));
-        if let Some((first, expires_at)) = living
+        let valid = self.valid.insert((holder, slot), (code_id, issued.expires_at));
+        if let Some((first, expires_at)) = valid
             && issued.issued_at < expires_at
         {
             faults.push(Fault::TwoValid {
@@ -90,30 +90,30 @@ impl Fold {
                 second: code_id,
             });
         }
-        let life = Life {
-            born_at: position,
-            died_at: None,
+        let validity = Validity {
+            issued_at: position,
+            ended_at: None,
         };
-        if self.lives.insert(code_id, life).is_some() || !self.places.insert(issued.code.status) {
-            faults.push(Fault::BornTwice(code_id, position));
+        if self.codes.insert(code_id, validity).is_some() || !self.indexes.insert(issued.code.status) {
+            faults.push(Fault::IssuedTwice(code_id, position));
         }
     }
 
-    fn kill_all(&mut self, holder: HolderId, codes: &[CodeRef], position: Position, faults: &mut Vec<Fault>) {
+    fn end_all(&mut self, holder: HolderId, codes: &[CodeRef], position: Position, faults: &mut Vec<Fault>) {
         for code in codes {
-            self.kill(holder, code, position, faults);
+            self.end(holder, code, position, faults);
         }
     }
 
-    fn kill(&mut self, holder: HolderId, code: &CodeRef, position: Position, faults: &mut Vec<Fault>) {
+    fn end(&mut self, holder: HolderId, code: &CodeRef, position: Position, faults: &mut Vec<Fault>) {
         let slot = (holder, code.slot);
-        if self.alive.get(&slot).is_some_and(|(living, _)| *living == code.code_id) {
-            self.alive.remove(&slot);
+        if self.valid.get(&slot).is_some_and(|(valid, _)| *valid == code.code_id) {
+            self.valid.remove(&slot);
         } else {
-            faults.push(Fault::NotAlive(code.code_id, position));
+            faults.push(Fault::NotValid(code.code_id, position));
         }
-        if let Some(life) = self.lives.get_mut(&code.code_id) {
-            life.died_at.get_or_insert(position);
+        if let Some(validity) = self.codes.get_mut(&code.code_id) {
+            validity.ended_at.get_or_insert(position);
         }
     }
 }

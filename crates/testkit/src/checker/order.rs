@@ -1,4 +1,4 @@
-//! Sequences, chains, times, and the order of what was acknowledged.
+//! Checks sequences, chains, times, and the order of acknowledged commands.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +46,8 @@ fn chains(run: &Run, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Within a holder's stream, where rules rest on it. System streams (keys, leases, heartbeats) are written by whoever
-/// has the turn, on a clock of its own, and no rule looks at their times.
+/// Checks times within holders' streams, on which rules depend. Several writers with clocks of their own append to
+/// system streams (keys, leases, heartbeats), and no rule depends on the times there.
 fn times(run: &Run, faults: &mut Vec<Fault>) {
     let mut last = BTreeMap::<&StreamName, i64>::new();
     for commit in &run.log.commits {
@@ -64,22 +64,22 @@ fn times(run: &Run, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Within a partition, whatever was acknowledged before another command was first asked stands before it.
+/// Checks that within a partition a command precedes every command that was first sent after its acknowledgement.
 fn real_time(run: &Run, faults: &mut Vec<Fault>) {
     let commands: BTreeMap<CommandId, &Command> = run
         .commands
         .iter()
         .map(|command| (command.command_id, command))
         .collect();
-    // The latest first question among the commits so far.
+    // The latest time of a first attempt among the commits so far.
     let mut latest = BTreeMap::<Partition, (Moment, CommandId)>::new();
     for commit in &run.log.commits {
         let Some(command) = commands.get(&commit.commit.command_id) else {
             continue;
         };
         let seen = latest.get(&commit.position.partition).copied();
-        if let (Some(acknowledged), Some((asked, later))) = (command.acknowledged(), seen)
-            && acknowledged < asked
+        if let (Some(acknowledged), Some((sent, later))) = (command.acknowledged(), seen)
+            && acknowledged < sent
         {
             faults.push(Fault::OutOfOrder {
                 earlier: commit.position,
@@ -89,7 +89,7 @@ fn real_time(run: &Run, faults: &mut Vec<Fault>) {
         let Some(first) = command.attempts.first() else {
             continue;
         };
-        if seen.is_none_or(|(asked, _)| asked < first.invoked_at) {
+        if seen.is_none_or(|(sent, _)| sent < first.invoked_at) {
             latest.insert(commit.position.partition, (first.invoked_at, command.command_id));
         }
     }

@@ -1,7 +1,7 @@
-//! What verifiers wrote down against a fresh replay, byte for byte.
+//! Compares the snapshots of verifiers with a new replay, byte for byte.
 //!
-//! Each verifier keys its fingerprints with a random key of its own, which stands in its snapshot: the replay takes
-//! that key, and the points up to which the snapshot was folded, and nothing else from it.
+//! Each verifier's fingerprints have a random key, which is part of its snapshot. The replay takes only that key, and
+//! the positions up to which the snapshot was folded, from the snapshot.
 
 use citycode_domain::ids::CommitPosition;
 use citycode_event_store::RecordedCommit;
@@ -11,14 +11,14 @@ use citycode_projection::status::{self, FingerprintKey, PartitionPoint};
 
 use super::{Fault, Run, WholeLog};
 
-/// From the head of a file to its points, and of a point; the grammar stands in `citycode_projection::snapshot`.
+/// The size of the header before the points, and of a point; `citycode_projection::snapshot` defines the format.
 const HEAD_BYTES: usize = 36;
 const POINT_BYTES: usize = 16;
 const KEY_TAG: &[u8; 4] = b"key.";
 
 pub(super) fn check(run: &Run, faults: &mut Vec<Fault>) {
     for saved in &run.projections {
-        match replay_beside(&run.log, &saved.bytes) {
+        match replay_of(&run.log, &saved.bytes) {
             None => faults.push(Fault::ProjectionUnreadable(saved.verifier.clone())),
             Some(fresh) if fresh == saved.bytes => {}
             Some(fresh) => {
@@ -35,7 +35,7 @@ pub(super) fn check(run: &Run, faults: &mut Vec<Fault>) {
     }
 }
 
-/// The identity of a log as snapshots carry it.
+/// The identity of a log in its snapshots.
 pub(super) fn identity(log: &WholeLog) -> LogIdentity {
     LogIdentity {
         log_id: log.log_id.0,
@@ -45,9 +45,8 @@ pub(super) fn identity(log: &WholeLog) -> LogIdentity {
     }
 }
 
-/// The snapshot that a fresh replay writes at the points of the one at hand, under its key; none where that one
-/// cannot be loaded.
-fn replay_beside(log: &WholeLog, bytes: &[u8]) -> Option<Vec<u8>> {
+/// The snapshot of a new replay with the positions and the key of this snapshot; `None` if it cannot be loaded.
+fn replay_of(log: &WholeLog, bytes: &[u8]) -> Option<Vec<u8>> {
     let identity = identity(log);
     let (_, reader) = status::load(&identity, bytes).ok()?;
     replay(log, key_of(&identity, bytes)?, &reader.points())
@@ -59,16 +58,16 @@ fn key_of(identity: &LogIdentity, bytes: &[u8]) -> Option<FingerprintKey> {
     rest.first_chunk::<16>().map(|key| FingerprintKey(*key))
 }
 
-/// The bytes of a fresh replay up to these points.
+/// The snapshot of a new replay up to these positions.
 pub(super) fn replay(log: &WholeLog, key: FingerprintKey, points: &[PartitionPoint]) -> Option<Vec<u8>> {
     let (mut writer, _) = status::new(log.layout.partitions(), key);
-    let lies_before = |commit: &&RecordedCommit| {
+    let is_included = |commit: &&RecordedCommit| {
         let CommitPosition { partition, sequence } = projected(commit, &[]).position;
         points
             .get(usize::from(partition))
             .is_some_and(|point| sequence <= point.sequence)
     };
-    for commit in log.commits.iter().filter(lies_before) {
+    for commit in log.commits.iter().filter(is_included) {
         let events = folded_events(commit).ok()?;
         writer.apply(&projected(commit, &events)).ok()?;
     }

@@ -1,4 +1,4 @@
-//! What a run leaves behind.
+//! The input of the checker: the log, and the observations of clients.
 
 use std::time::Duration;
 
@@ -6,41 +6,41 @@ use citycode_domain::ids::CodeId;
 use citycode_event_store::{CommandId, EventStore, Layout, LogId, Position, ReadError, RecordedCommit, Sequence};
 use futures::StreamExt as _;
 
-/// Reads under way at once.
-const AT_ONCE: usize = 64;
+/// Concurrent reads.
+const CONCURRENT_READS: usize = 64;
 
-/// Time since the run began, on the one clock of whoever wrote the histories.
+/// The time since the start of the run, on the test's clock.
 pub type Moment = Duration;
 
-/// Everything that a run leaves to be checked.
+/// The input of the checker.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The log as it was read in the end.
+    /// The log as it was read at the end.
     pub log: WholeLog,
-    /// What every client asked and was told.
+    /// The commands of all clients, with their answers.
     pub commands: Vec<Command>,
-    /// What verifiers said.
+    /// The verdicts of verifiers.
     pub verdicts: Vec<SeenVerdict>,
-    /// What verifiers wrote down.
+    /// The snapshots of verifiers.
     pub projections: Vec<SavedProjection>,
 }
 
-/// A log, whole.
+/// A whole log.
 #[derive(Clone, Debug)]
 pub struct WholeLog {
     /// Its identity.
     pub log_id: LogId,
-    /// Its numbers.
+    /// Its layout.
     pub layout: Layout,
-    /// Its commits: partition by partition, each in the order in which it was read.
+    /// Its commits, by partition and in the order in which they were read.
     pub commits: Vec<RecordedCommit>,
 }
 
 impl WholeLog {
-    /// Reads everything up to the heads, commit by commit, past every cache and subscription.
+    /// Reads everything up to the heads commit by commit, without subscriptions.
     ///
     /// # Errors
-    /// As the store's; a position that has no commit is left out, and the check calls it a gap.
+    /// Those of the store. A missing commit is omitted and reported as a gap by the check.
     pub async fn read(store: &dyn EventStore) -> Result<Self, ReadError> {
         let mut commits = Vec::new();
         for (partition, head) in store.heads().await?.iter() {
@@ -48,7 +48,8 @@ impl WholeLog {
                 partition,
                 sequence: Sequence(sequence),
             });
-            let mut read = futures::stream::iter(positions.map(|position| store.read_at(position))).buffered(AT_ONCE);
+            let mut read =
+                futures::stream::iter(positions.map(|position| store.read_at(position))).buffered(CONCURRENT_READS);
             while let Some(commit) = read.next().await {
                 commits.extend(commit?);
             }
@@ -64,14 +65,14 @@ impl WholeLog {
 /// One command of one client, and every attempt at it.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// The id under which it stands in the log.
+    /// Its id in the log.
     pub command_id: CommandId,
-    /// In their order; one after the other.
+    /// The attempts in order; they do not overlap.
     pub attempts: Vec<Attempt>,
 }
 
 impl Command {
-    /// A command that nothing was asked of yet.
+    /// A command without attempts.
     #[must_use]
     pub fn new(command_id: CommandId) -> Self {
         Self {
@@ -80,15 +81,15 @@ impl Command {
         }
     }
 
-    /// When it was acknowledged first.
+    /// The time of its first acknowledgement.
     #[must_use]
     pub fn acknowledged(&self) -> Option<Moment> {
         let done = |attempt: &&Attempt| matches!(attempt.answer, Answer::Done { .. });
         self.attempts.iter().find(done).map(|attempt| attempt.answered_at)
     }
 
-    /// Whether its client was told each time that it is not done: then it must be nowhere. A refusal after an
-    /// attempt of unknown outcome does not say so, because that attempt may still come through.
+    /// Whether every attempt was answered "not done" or refused; then it must not be in the log. After an attempt with
+    /// an unknown outcome a refusal does not imply this, because that attempt may still be written.
     #[must_use]
     pub fn is_surely_not_done(&self) -> bool {
         let not_done = |attempt: &Attempt| matches!(attempt.answer, Answer::NotDone | Answer::Refused);
@@ -99,55 +100,55 @@ impl Command {
 /// One attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// When it was sent.
+    /// The time at which it was sent.
     pub invoked_at: Moment,
-    /// When its answer was there, or when its client gave up.
+    /// The time of the answer, or of the client's timeout.
     pub answered_at: Moment,
-    /// What its client was told.
+    /// The answer.
     pub answer: Answer,
 }
 
-/// What a client was told of an attempt.
+/// The answer to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done.
+    /// The command was done.
     Done {
-        /// Where it stands, if the client was told.
+        /// Its position, if the answer contains it.
         position: Option<Position>,
-        /// Which code was born of it, if one was.
+        /// The issued code, if any.
         code_id: Option<CodeId>,
     },
-    /// It was not done, by this attempt.
+    /// This attempt did nothing.
     NotDone,
-    /// The rules forbid it.
+    /// A rule forbids the command.
     Refused,
-    /// Nobody knows; also where no answer came.
+    /// The outcome is unknown, or there was no answer.
     Unknown,
 }
 
-/// A verdict as its asker got it.
+/// A verdict as its client received it.
 #[derive(Clone, Debug)]
 pub struct SeenVerdict {
-    /// Who judged.
+    /// The verifier.
     pub verifier: String,
-    /// When it was asked.
+    /// The time of the request.
     pub asked_at: Moment,
-    /// Which code was shown.
+    /// The scanned code.
     pub code_id: CodeId,
-    /// Whether it let in.
+    /// Whether the verdict was to admit.
     pub admitted: bool,
-    /// Up to which commit the code's partition was known, as the verdict said.
+    /// The claimed position up to which the verifier had folded the code's partition.
     pub position: Position,
-    /// How old that knowledge was, as the verdict said.
+    /// The claimed age of that knowledge.
     pub age_ms: u64,
-    /// How old the place allows it to be.
+    /// The age that the place allows.
     pub limit_ms: u64,
 }
 
-/// A snapshot of the status of codes.
+/// A snapshot of the status projection.
 #[derive(Clone, Debug)]
 pub struct SavedProjection {
-    /// Whose.
+    /// The verifier.
     pub verifier: String,
     /// The file.
     pub bytes: Vec<u8>,

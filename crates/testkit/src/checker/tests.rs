@@ -1,4 +1,5 @@
-//! Good histories pass, whatever their seed; of every kind of fault one is planted, and each is found by its name.
+//! Correct histories of any seed have no faults, and every kind of fault is detected in a history into which it is
+//! inserted.
 
 mod good;
 mod planted;
@@ -12,13 +13,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_good_history_has_no_fault(seed: u64) {
+    fn a_correct_history_has_no_fault(seed: u64) {
         prop_assert_eq!(check(&good(seed)), Vec::new());
     }
 }
 
 #[test]
-fn good_histories_are_rich_enough_to_be_spoilt_in_every_way() {
+fn correct_histories_contain_every_kind_of_answer_and_verdict() {
     let run = good(1);
     let all = |wanted: fn(&super::Answer) -> bool| {
         let answers = run.commands.iter().flat_map(|command| &command.attempts);
@@ -32,5 +33,5 @@ fn good_histories_are_rich_enough_to_be_spoilt_in_every_way() {
     assert!(run.verdicts.iter().filter(|verdict| !verdict.admitted).count() > 10);
     assert_eq!(run.projections.len(), 2);
     let same = |seed| format!("{:?}", good(seed).commands);
-    assert_eq!(same(7), same(7), "the same seed is the same history");
+    assert_eq!(same(7), same(7), "the same seed yields the same history");
 }

@@ -1,4 +1,4 @@
-//! Verdicts against what they claimed to know (R24, R26).
+//! Checks verdicts against the knowledge that they claimed (R24, R26).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use citycode_domain::ids::CodeId;
 use citycode_event_store::{CommandId, Partition, Position, Sequence};
 
-use super::codes::Life;
+use super::codes::Validity;
 use super::{Fault, Moment, Run, SeenVerdict};
 
-/// An age is told in whole milliseconds of two readings that are each cut.
+/// An age is the difference of two clock readings that are each truncated to milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
-pub(super) fn check(run: &Run, lives: &BTreeMap<CodeId, Life>, faults: &mut Vec<Fault>) {
+pub(super) fn check(run: &Run, codes: &BTreeMap<CodeId, Validity>, faults: &mut Vec<Fault>) {
     let acknowledged = acknowledged(run);
     let mut heads = BTreeMap::<Partition, Sequence>::new();
     for commit in &run.log.commits {
@@ -20,14 +20,14 @@ pub(super) fn check(run: &Run, lives: &BTreeMap<CodeId, Life>, faults: &mut Vec<
     }
     for verdict in &run.verdicts {
         let head = heads.get(&verdict.position.partition).copied().unwrap_or_default();
-        claimed_rightly(verdict, head, &acknowledged, faults);
+        check_freshness(verdict, head, &acknowledged, faults);
         if verdict.admitted {
-            admitted_rightly(verdict, lives.get(&verdict.code_id), faults);
+            check_admission(verdict, codes.get(&verdict.code_id), faults);
         }
     }
 }
 
-/// By partition: when a commit's command was acknowledged, and the greatest sequence acknowledged until then.
+/// For each partition, the times of acknowledgements, each with the greatest sequence that was acknowledged until then.
 fn acknowledged(run: &Run) -> BTreeMap<Partition, Vec<(Moment, Sequence)>> {
     let positions: BTreeMap<CommandId, Position> = run
         .log
@@ -54,19 +54,19 @@ fn acknowledged(run: &Run) -> BTreeMap<Partition, Vec<(Moment, Sequence)>> {
     all
 }
 
-/// A verdict says: of everything that was acknowledged `age_ms` before it was given, nothing is missing here. It was
-/// given after it was asked for.
-fn claimed_rightly(
+/// A verdict claims that its position includes every commit that was acknowledged at least `age_ms` before the verdict,
+/// which was given after its request.
+fn check_freshness(
     verdict: &SeenVerdict,
     head: Sequence,
     acknowledged: &BTreeMap<Partition, Vec<(Moment, Sequence)>>,
     faults: &mut Vec<Fault>,
 ) {
     let claimed = verdict.position;
-    let forged = |surely| Fault::ForgedFreshness {
+    let forged = |at_least| Fault::ForgedFreshness {
         verifier: verdict.verifier.clone(),
         claimed,
-        surely,
+        at_least,
     };
     if claimed.sequence > head {
         faults.push(forged(head));
@@ -77,14 +77,14 @@ fn claimed_rightly(
     };
     let of_partition = acknowledged.get(&claimed.partition).map_or(&[][..], Vec::as_slice);
     let count = of_partition.partition_point(|(moment, _)| *moment < known_until);
-    if let Some((_, surely)) = of_partition[..count].last()
-        && claimed.sequence < *surely
+    if let Some((_, at_least)) = of_partition[..count].last()
+        && claimed.sequence < *at_least
     {
-        faults.push(forged(*surely));
+        faults.push(forged(*at_least));
     }
 }
 
-fn admitted_rightly(verdict: &SeenVerdict, life: Option<&Life>, faults: &mut Vec<Fault>) {
+fn check_admission(verdict: &SeenVerdict, validity: Option<&Validity>, faults: &mut Vec<Fault>) {
     let verifier = verdict.verifier.clone();
     if verdict.age_ms > verdict.limit_ms {
         faults.push(Fault::AdmittedStale {
@@ -95,17 +95,17 @@ fn admitted_rightly(verdict: &SeenVerdict, life: Option<&Life>, faults: &mut Vec
     let known = |position: Position| {
         position.partition == verdict.position.partition && position.sequence <= verdict.position.sequence
     };
-    match life {
-        Some(life) if known(life.born_at) => {
-            if let Some(died_at) = life.died_at.filter(|died_at| known(*died_at)) {
-                faults.push(Fault::AdmittedDead {
+    match validity {
+        Some(validity) if known(validity.issued_at) => {
+            if let Some(ended_at) = validity.ended_at.filter(|ended_at| known(*ended_at)) {
+                faults.push(Fault::AdmittedInvalid {
                     verifier,
                     code_id: verdict.code_id,
-                    died_at,
+                    ended_at,
                 });
             }
         }
-        _ => faults.push(Fault::AdmittedUnborn {
+        _ => faults.push(Fault::AdmittedUnissued {
             verifier,
             code_id: verdict.code_id,
         }),

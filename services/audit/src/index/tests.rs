@@ -1,4 +1,4 @@
-//! Writes that fail. The disk is a buffer that refuses what it is told to refuse.
+//! Failing writes, with a simulated disk in memory that can be full.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ struct Disk {
 }
 
 impl Disk {
-    fn room(&self) -> std::io::Result<()> {
+    fn check_space(&self) -> std::io::Result<()> {
         if self.full.load(Ordering::Relaxed) {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
@@ -40,22 +40,22 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.room()?;
+        self.check_space()?;
         self.bytes.set_len(len)
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
-        self.room()
+        self.check_space()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.room()?;
+        self.check_space()?;
         self.bytes.write(offset, data)
     }
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
+async fn entries_that_could_not_be_written_stay_pending_and_progress_excludes_them() {
     let store = MemoryEventStore::new(LogId([1; 16]), Layout::new(2, 64).expect("a layout"));
     let registered = Event::HolderRegistered(HolderRegistered { holder: WANG });
     let commit = commit_of(holder_stream(WANG), &registered, 1, 1_661_904_000);
@@ -69,7 +69,7 @@ async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
     };
     let database = Database::builder().create_with_backend(disk).expect("a database");
     let transaction = database.begin_write().expect("begun");
-    first_tables(&transaction, &store).expect("tables");
+    create_tables(&transaction, &store).expect("tables");
     transaction.commit().expect("committed");
     let start = LogPosition::start(2);
     let mut index = AuditIndex {
@@ -78,7 +78,7 @@ async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
         codes: Vec::new(),
         commits: Vec::new(),
         since_write: 0,
-        // The next write is one that must reach the disk.
+        // The next write must be synced.
         since_sync: DURABLE_EVERY,
         ends: HashMap::new(),
     };
@@ -88,11 +88,11 @@ async fn what_could_not_be_written_is_told_to_nobody_and_stays_to_be_written() {
     let error = follow(&store, &mut index, &progress).await;
     assert!(matches!(error, FollowError::Fold { .. }), "{error}");
     assert_eq!(progress.state(), FollowState::Stopped(error));
-    assert_eq!(progress.position(), start, "nobody is told that it is folded");
+    assert_eq!(progress.position(), start, "the progress excludes the commit");
     assert!(
         progress.catch_up(&store).await.is_err(),
-        "a history does not go without it"
+        "a history is not answered without the commit"
     );
-    assert_eq!(index.commits.len(), 1, "it is still to be written");
+    assert_eq!(index.commits.len(), 1, "the commit is still pending");
     assert!(stored(&index.database, "position").is_none());
 }

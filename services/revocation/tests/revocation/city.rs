@@ -1,5 +1,5 @@
-//! A city with one revocation service; residents and codes are told to the log as an issuer would.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! A city with one revocation service; the fixture appends residents and codes to the log like an issuer.
+#![expect(clippy::unwrap_used, reason = "a test fixture may panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +29,7 @@ use citycode_token::SigningKey;
 use citycode_vault::Person;
 use citycode_vault::embedded::EmbeddedVault;
 
-/// When every test begins: the day of the city's questions.
+/// The time at which every test starts.
 pub(crate) const START: i64 = 1_661_904_000;
 /// The two examples printed in GB 11643-1999.
 pub(crate) const WANG: &str = "11010519491231002X";
@@ -93,7 +93,7 @@ impl City {
         }
     }
 
-    /// Register and status index, folded by one follower.
+    /// The register and the status projection, folded by one follower.
     fn follow(
         store: &Arc<MemoryEventStore>,
         register: &Arc<HolderRegister>,
@@ -108,7 +108,7 @@ impl City {
         (status, task)
     }
 
-    /// A resident whom log and vault know.
+    /// Registers a resident in the log and the vault.
     pub(crate) async fn resident(&self, id_number: &str) -> HolderId {
         let number = IdNumber::parse(
             id_number,
@@ -123,17 +123,17 @@ impl City {
         let candidate = HolderId(self.revocation.authorizer.entropy.array());
         let vault = &self.revocation.authorizer.vault;
         let holder = vault.find_or_create(&number, candidate, person).await.unwrap().holder;
-        self.tell(holder, Event::HolderRegistered(HolderRegistered { holder }))
+        self.append(holder, Event::HolderRegistered(HolderRegistered { holder }))
             .await;
         holder
     }
 
     pub(crate) async fn relate(&self, guardian: HolderId, dependent: HolderId) {
         let event = Event::RelationshipRecorded(RelationshipRecorded { guardian });
-        self.tell(dependent, event).await;
+        self.append(dependent, event).await;
     }
 
-    /// Gives the holder a code of a kind.
+    /// Issues a code of a kind to the holder.
     pub(crate) async fn issue(&self, holder: HolderId, kind: &str, guardian: Option<HolderId>) -> CodeIssued {
         let number = self.drawn.fetch_add(1, Ordering::Relaxed);
         let kind = self.revocation.authorizer.policy.kind_named(kind).unwrap();
@@ -164,11 +164,11 @@ impl City {
             claims_digest: ClaimsDigest([u8::try_from(number).unwrap(); 32]),
             sealed_token: Sealed(vec![0; 64]),
         };
-        self.tell(holder, Event::CodeIssued(issued.clone())).await;
+        self.append(holder, Event::CodeIssued(issued.clone())).await;
         issued
     }
 
-    async fn tell(&self, holder: HolderId, event: Event) {
+    async fn append(&self, holder: HolderId, event: Event) {
         let context = CommandContext {
             caller: "test".into(),
             command_id: CommandId(self.revocation.authorizer.entropy.array()),
@@ -187,7 +187,7 @@ impl City {
             .unwrap();
     }
 
-    /// What the log says of a holder, oldest first.
+    /// The holder's events, oldest first.
     pub(crate) async fn events(&self, holder: HolderId) -> Vec<Event> {
         let commits = self
             .store
@@ -197,7 +197,7 @@ impl City {
         commits.iter().flat_map(|commit| events_of(commit).unwrap()).collect()
     }
 
-    /// Every byte of the log.
+    /// All bytes of the holder's stream, including its metadata.
     pub(crate) async fn log_bytes(&self, holder: HolderId) -> Vec<u8> {
         let commits = self
             .store

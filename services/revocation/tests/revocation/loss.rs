@@ -1,4 +1,4 @@
-//! `ReportLoss` (R14, R15): the person is needed, the code is not.
+//! `ReportLoss` (R14, R15) requires the person, not the code.
 
 use citycode_auth::Role;
 use citycode_service_kit::problem::Code;
@@ -17,7 +17,7 @@ fn loss(kind: &str, channel: &str, id_number: &str, command: u8) -> ReportLossRe
 }
 
 #[tokio::test]
-async fn r14_r15_a_loss_kills_the_print_without_the_print() {
+async fn r14_r15_a_loss_report_invalidates_the_print_without_presenting_it() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let (offline, sampling) = (
@@ -45,7 +45,7 @@ async fn r14_r15_a_loss_kills_the_print_without_the_print() {
 }
 
 #[tokio::test]
-async fn r15_a_repeat_does_not_kill_the_code_issued_since() {
+async fn r15_a_repeat_does_not_invalidate_a_code_issued_since() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "offline", None).await;
@@ -96,12 +96,12 @@ async fn r22_a_held_code_can_be_reported_lost() {
     let slot = city.revocation.authorizer.log.state(wang).slot(code.code.slot).cloned();
     assert!(
         slot.is_some_and(|slot| slot.held),
-        "losing a held code is no way around the hold"
+        "a loss report does not end the hold"
     );
 }
 
 #[tokio::test]
-async fn a_channel_acts_as_itself_and_only_where_the_table_lets_it() {
+async fn a_channel_may_act_only_as_itself_and_as_the_policy_permits() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "offline", None).await;

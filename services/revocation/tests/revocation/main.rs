@@ -1,5 +1,5 @@
-//! Revocation from outside, over the in-memory log and a real vault: who may end or hold what, that a repeat has no
-//! second effect, that no reason stands in the log in the clear, and what the public lists say and when they may not.
+//! Tests of the revocation service with the in-memory log and a real vault: authorisation, idempotent repeats, sealed
+//! reasons, and the content and freshness of the public status lists.
 
 mod city;
 mod lists;

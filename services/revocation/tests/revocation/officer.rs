@@ -7,7 +7,7 @@ use citycode_wire::proto::revocation::v1::{ReinstateRequest, RevokeCodeRequest, 
 
 use crate::city::{City, LI, WANG, caller};
 
-/// An act's request, whichever it is: they have the same fields.
+/// Defines a function that makes a request; the requests have the same fields.
 macro_rules! request {
     ($name:ident => $request:ident) => {
         fn $name(kind: &str, id_number: &str, command: u8) -> $request {
@@ -27,7 +27,7 @@ request!(suspend => SuspendRequest);
 request!(reinstate => ReinstateRequest);
 
 #[tokio::test]
-async fn r22_a_revoked_code_is_dead_and_its_siblings_are_not() {
+async fn r22_revoking_a_code_does_not_affect_the_holders_other_codes() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let sampling = city.issue(wang, "sampling", None).await;
@@ -48,7 +48,7 @@ async fn r22_a_revoked_code_is_dead_and_its_siblings_are_not() {
 }
 
 #[tokio::test]
-async fn r22_the_same_command_again_answers_alike_and_writes_nothing() {
+async fn r22_a_repeated_command_gets_the_same_answer_and_writes_nothing() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "sampling", None).await;
@@ -59,7 +59,7 @@ async fn r22_the_same_command_again_answers_alike_and_writes_nothing() {
         .await
         .expect("revoked");
     let written = city.events(wang).await.len();
-    // A code issued since is not touched by the repeat.
+    // The repeat does not affect a code that was issued since.
     let newer = city.issue(wang, "sampling", None).await;
     let second = city
         .revocation
@@ -72,7 +72,7 @@ async fn r22_the_same_command_again_answers_alike_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn the_same_command_id_for_another_act_is_refused() {
+async fn the_same_command_id_for_another_command_is_refused() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "sampling", None).await;
@@ -85,7 +85,7 @@ async fn the_same_command_id_for_another_act_is_refused() {
         city.revocation
             .revoke(&officer, &revoke("sampling", WANG, 1))
             .await
-            .expect_err("another act"),
+            .expect_err("another command"),
         city.revocation
             .suspend(
                 &officer,
@@ -100,7 +100,7 @@ async fn the_same_command_id_for_another_act_is_refused() {
     for problem in reused {
         assert_eq!(problem.code(), Code::IdempotencyKeyReused);
     }
-    // Another caller's command of the same id is a command of its own.
+    // The same command id of another caller is another command.
     let colleague = caller(vec![Role::Officer, Role::Auditor]);
     city.revocation
         .revoke(&colleague, &revoke("sampling", WANG, 1))
@@ -109,7 +109,7 @@ async fn the_same_command_id_for_another_act_is_refused() {
 }
 
 #[tokio::test]
-async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
+async fn r22_a_hold_lasts_until_it_is_lifted_and_holding_twice_is_one_hold() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let code = city.issue(wang, "offline", None).await;
@@ -123,7 +123,7 @@ async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
         .revocation
         .suspend(&officer, &suspend("offline", WANG, 2))
         .await
-        .expect("it stands already");
+        .expect("the hold exists already");
     assert_eq!(again.code_id, code.code.code_id.to_string());
     assert_eq!(city.events(wang).await.len(), held);
     assert!(
@@ -151,7 +151,7 @@ async fn r22_a_hold_stands_until_it_is_lifted_and_holding_twice_is_one_hold() {
 }
 
 #[tokio::test]
-async fn r22_an_act_needs_a_reason_that_a_person_can_read() {
+async fn r22_a_command_requires_a_readable_reason() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "sampling", None).await;
@@ -168,7 +168,7 @@ async fn r22_an_act_needs_a_reason_that_a_person_can_read() {
 }
 
 #[tokio::test]
-async fn r28_no_reason_stands_in_the_log_in_the_clear() {
+async fn r28_the_log_contains_no_reason_in_plain_text() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "sampling", None).await;
@@ -193,12 +193,12 @@ async fn r28_no_reason_stands_in_the_log_in_the_clear() {
     let opened = person
         .key
         .open(b"citycode-reason-v1", &revoked.expect("a revocation"))
-        .expect("whoever has the key");
+        .expect("the holder's key opens it");
     assert_eq!(opened.as_slice(), b"CANARY-reason-7f3a");
 }
 
 #[tokio::test]
-async fn only_officers_and_admins_act_and_others_learn_nothing_r31() {
+async fn r31_only_officers_and_admins_are_permitted_and_others_learn_nothing() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     city.issue(wang, "sampling", None).await;
@@ -221,7 +221,7 @@ async fn only_officers_and_admins_act_and_others_learn_nothing_r31() {
             ];
             assert!(
                 refused.iter().all(|problem| problem.code() == Code::NotAllowed),
-                "known or not, the same answer"
+                "the answer does not depend on whether the person is registered"
             );
         }
     }
@@ -233,7 +233,7 @@ async fn only_officers_and_admins_act_and_others_learn_nothing_r31() {
 }
 
 #[tokio::test]
-async fn a_guardian_names_one_family_code_and_is_refused_for_other_kinds() {
+async fn a_guardian_identifies_a_family_code_and_is_refused_for_other_kinds() {
     let city = City::new().await;
     let (wang, li) = (city.resident(WANG).await, city.resident(LI).await);
     city.relate(li, wang).await;
@@ -254,7 +254,7 @@ async fn a_guardian_names_one_family_code_and_is_refused_for_other_kinds() {
         .revocation
         .revoke(&officer, &revoke("family", WANG, 1))
         .await
-        .expect_err("whose?");
+        .expect_err("the guardian is missing");
     assert_ne!(refused.code(), Code::Internal);
     let answer = city
         .revocation
@@ -265,7 +265,7 @@ async fn a_guardian_names_one_family_code_and_is_refused_for_other_kinds() {
 }
 
 #[tokio::test]
-async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_by_an_officer() {
+async fn r22_an_officer_can_revoke_a_code_by_its_id_if_the_vault_lost_its_holder() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let old = city.issue(wang, "sampling", None).await;
@@ -275,7 +275,7 @@ async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_
         .vault
         .erase(wang)
         .await
-        .expect("forgotten by the vault alone");
+        .expect("erased in the vault only");
     let request = |code_id: String, command: u8| RevokeCodeRequest {
         command_id: vec![command; 16],
         code_id,
@@ -305,7 +305,10 @@ async fn r22_a_code_whose_holder_the_vault_forgot_is_revoked_by_its_id_and_only_
     assert_eq!(refused.expect_err("no reason").code(), Code::InvalidRequest);
     for _ in 0..2 {
         let answer = by_id(officer.clone(), request(living.clone(), 4)).await;
-        assert_eq!(answer.expect("revoked, and answered alike again").code_id, living);
+        assert_eq!(
+            answer.expect("revoked, and the repeat gets the same answer").code_id,
+            living
+        );
     }
     let refused = by_id(officer, request(living, 5)).await;
     assert_eq!(refused.expect_err("dead").code(), Code::NoValidCode);

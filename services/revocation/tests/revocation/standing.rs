@@ -19,7 +19,7 @@ fn red(id_number: &str, command: u8) -> SetStandingRequest {
 }
 
 #[tokio::test]
-async fn r21_one_event_reaches_every_valid_code_and_kills_none() {
+async fn r21_one_event_changes_every_valid_code_and_invalidates_none() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let (sampling, offline) = (
@@ -50,13 +50,13 @@ async fn r21_one_event_reaches_every_valid_code_and_kills_none() {
     let now = citycode_domain::time::Timestamp(START);
     assert!(
         state.alive(sampling.code.slot, now).is_some(),
-        "standing changes no validity"
+        "the standing does not affect validity"
     );
     assert_eq!(city.status.standing_of(wang), Standing::Red);
 }
 
 #[tokio::test]
-async fn r21_setting_it_twice_is_one_change_and_needs_a_reason() {
+async fn r21_a_repeated_standing_is_one_change_and_a_reason_is_required() {
     let city = City::new().await;
     let wang = city.resident(WANG).await;
     let authority = caller(vec![Role::HealthAuthority]);
@@ -72,7 +72,7 @@ async fn r21_setting_it_twice_is_one_change_and_needs_a_reason() {
     city.revocation
         .set_standing(&authority, &red(WANG, 2))
         .await
-        .expect("it stands already");
+        .expect("no change");
     assert_eq!(city.events(wang).await.len(), written);
     let request = SetStandingRequest {
         reason: String::new(),
@@ -99,7 +99,7 @@ async fn r21_setting_it_twice_is_one_change_and_needs_a_reason() {
 }
 
 #[tokio::test]
-async fn r31_only_the_health_authority_sets_it_and_others_learn_nothing() {
+async fn r31_only_the_health_authority_may_set_a_standing_and_others_learn_nothing() {
     let city = City::new().await;
     city.resident(WANG).await;
     for role in [Role::Officer, Role::Channel("app".into()), Role::Auditor] {
@@ -111,7 +111,7 @@ async fn r31_only_the_health_authority_sets_it_and_others_learn_nothing() {
             assert_eq!(
                 refused.expect_err("refused").code(),
                 Code::NotAllowed,
-                "known or not, the same answer"
+                "the answer does not depend on whether the person is registered"
             );
         }
     }

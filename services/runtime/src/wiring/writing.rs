@@ -61,7 +61,7 @@ fn tell_channels(policy: &Policy, has_provider: bool) {
     }
 }
 
-/// Makes the first cut of the status lists and goes on cutting in a task of its own.
+/// Publishes the status lists and keeps them updated in a task.
 pub(crate) async fn publish_lists(
     followed: Followed,
     key: SigningKey,
@@ -70,9 +70,9 @@ pub(crate) async fn publish_lists(
 ) -> (Arc<StatusLists>, JoinHandle<()>) {
     let lists = StatusLists::new(followed, key, policy.status_base_uri.clone(), Arc::clone(clock));
     let lists = Arc::new(lists);
-    if let Err(error) = lists.cut().await {
-        tracing::error!(%error, "no status lists were cut at the start; the next tick tries again");
+    if let Err(error) = lists.update().await {
+        tracing::error!(%error, "no status lists were published at startup; retrying at the next tick");
     }
-    let cutting = tokio::spawn(Arc::clone(&lists).keep_cutting());
-    (lists, cutting)
+    let updating = tokio::spawn(Arc::clone(&lists).keep_updating());
+    (lists, updating)
 }

@@ -1,4 +1,4 @@
-//! Good histories: a small city on the in-memory log, with answers that get lost, and verifiers beside it.
+//! Correct histories: a small city on the in-memory log with lost answers, and verifiers.
 
 use std::time::Duration;
 
@@ -38,12 +38,12 @@ struct World {
     now: Timestamp,
     moment: Moment,
     codes: Vec<(CodeId, HolderId, Partition)>,
-    /// What the verifiers know: everything up to here, proved at that moment.
+    /// The proved positions of the verifiers, each with the time of its proof.
     proofs: Vec<(Moment, LogPosition)>,
     run: Run,
 }
 
-/// The good history of a seed.
+/// The correct history of a seed.
 pub(super) fn good(seed: u64) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -102,11 +102,11 @@ impl World {
                 let heads = self.store.heads().await.unwrap();
                 self.proofs.push((self.moment, heads));
             }
-            _ => self.judge(),
+            _ => self.scan(),
         }
     }
 
-    /// One command: decided, appended, and told as the engine told it; or refused.
+    /// Executes one command, with its attempts and answers.
     async fn command(&mut self) {
         let person = usize::try_from(self.draw.below(HOLDERS as u64)).unwrap();
         let mut command = Command::new(CommandId(self.draw.bytes()));
@@ -143,7 +143,7 @@ impl World {
     fn decide(&mut self, person: usize) -> Option<Event> {
         let choice = self.draw.below(10);
         let kind = CodeKind::new(1 + u8::try_from(self.draw.below(3)).unwrap()).unwrap();
-        // The third kind is had through a guardian, one for each.
+        // The third kind is issued through a guardian.
         let guardian = (kind.number() == 3).then(|| self.people[0].holder);
         let slot = Slot { kind, guardian };
         let Person { holder, state } = &self.people[person];
@@ -153,7 +153,7 @@ impl World {
         }
         let alive = state.alive(slot, now).map(|alive| alive.code_ref());
         match (choice, alive) {
-            (0..6, supersedes) => Some(Event::CodeIssued(self.birth(holder, slot, supersedes, now))),
+            (0..6, supersedes) => Some(Event::CodeIssued(self.issue(holder, slot, supersedes, now))),
             (6, Some(code)) => Some(Event::CodeReportedLost(CodeReportedLost {
                 code,
                 acting_guardian: None,
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    fn birth(
+    fn issue(
         &mut self,
         holder: HolderId,
         slot: Slot,
@@ -270,8 +270,8 @@ impl World {
         }
     }
 
-    /// A verdict of a verifier that proved all up to its last proof or an older one.
-    fn judge(&mut self) {
+    /// Adds a verdict of a verifier with the last proof or the one before it.
+    fn scan(&mut self) {
         if self.codes.is_empty() {
             return;
         }
@@ -285,7 +285,7 @@ impl World {
             verifier: format!("verifier-{}", self.draw.below(2)),
             asked_at: self.moment,
             code_id,
-            // Filled in at the end, from the log as it stood at that position.
+            // Completed at the end, from the log up to that position.
             admitted: age_ms <= LIMIT_MS && holder != HolderId([0; 16]),
             position: citycode_event_store::Position { partition, sequence },
             age_ms,
@@ -295,11 +295,12 @@ impl World {
 
     async fn end(mut self) -> Run {
         self.run.log = WholeLog::read(&self.store).await.unwrap();
-        let lives = super::super::codes::check(&self.run.log, &mut Vec::new());
+        let codes = super::super::codes::check(&self.run.log, &mut Vec::new());
         for verdict in &mut self.run.verdicts {
-            let life = lives.get(&verdict.code_id).copied();
+            let validity = codes.get(&verdict.code_id).copied();
             let known = |position: citycode_event_store::Position| position.sequence <= verdict.position.sequence;
-            verdict.admitted &= life.is_some_and(|life| known(life.born_at) && !life.died_at.is_some_and(known));
+            verdict.admitted &=
+                validity.is_some_and(|validity| known(validity.issued_at) && !validity.ended_at.is_some_and(known));
         }
         for (number, share) in [(0u8, 1), (1, 2)] {
             let key = FingerprintKey(self.draw.bytes());

@@ -1,4 +1,4 @@
-//! One test for each kind of fault: a good history, one thing spoilt, and the fault's name.
+//! One test for each kind of fault: a correct history with one change, and the expected fault.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::commit_of;
 
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
-/// Makes positions, revisions and hashes whole again: a fault that hides well.
+/// Makes positions, revisions and hashes consistent again, so that only the inserted fault remains.
 fn rechain(run: &mut Run) {
     let mut tails = std::collections::BTreeMap::new();
     let mut heads = std::collections::BTreeMap::<Partition, u64>::new();
@@ -35,9 +35,9 @@ fn issued(commit: &RecordedCommit) -> Option<CodeIssued> {
     }
 }
 
-/// The place in the log of the first commit of which this is true.
-fn place(run: &Run, wanted: impl Fn(&RecordedCommit) -> bool) -> usize {
-    run.log.commits.iter().position(wanted).expect("a good history has one")
+/// The index of the first commit that matches.
+fn find(run: &Run, wanted: impl Fn(&RecordedCommit) -> bool) -> usize {
+    run.log.commits.iter().position(wanted).expect("the history has one")
 }
 
 fn acknowledged(run: &Run, commit: &RecordedCommit) -> bool {
@@ -54,11 +54,11 @@ fn with_event(commit: &RecordedCommit, event: &Event) -> RecordedCommit {
     changed
 }
 
-/// Spoils a good history of each seed and looks for the fault.
-fn planted(spoil: impl Fn(&mut Run) -> Fault) {
+/// Inserts a fault into the correct history of each seed and expects the checker to find it.
+fn detected(insert: impl Fn(&mut Run) -> Fault) {
     for seed in SEEDS {
         let mut run = good(seed);
-        let expected = spoil(&mut run);
+        let expected = insert(&mut run);
         let found = check(&run);
         assert!(
             found.contains(&expected),
@@ -68,22 +68,22 @@ fn planted(spoil: impl Fn(&mut Run) -> Fault) {
 }
 
 #[test]
-fn an_acknowledged_commit_that_is_gone() {
-    planted(|run| {
-        let last = place(run, |commit| acknowledged(run, commit));
-        let gone = run.log.commits.remove(last);
+fn an_acknowledged_commit_that_is_lost() {
+    detected(|run| {
+        let last = find(run, |commit| acknowledged(run, commit));
+        let lost = run.log.commits.remove(last);
         rechain(run);
-        Fault::Lost(gone.commit.command_id)
+        Fault::Lost(lost.commit.command_id)
     });
 }
 
 #[test]
-fn a_commit_that_stands_twice() {
-    planted(|run| {
-        let first = place(run, |commit| acknowledged(run, commit));
+fn a_duplicated_commit() {
+    detected(|run| {
+        let first = find(run, |commit| acknowledged(run, commit));
         let again = run.log.commits[first].clone();
         let (command, partition) = (again.commit.command_id, again.position.partition);
-        let end = place(run, |commit| commit.position.partition == partition)
+        let end = find(run, |commit| commit.position.partition == partition)
             + run
                 .log
                 .commits
@@ -92,11 +92,11 @@ fn a_commit_that_stands_twice() {
                 .count();
         run.log.commits.insert(end, again);
         rechain(run);
-        Fault::Twice(command, run.log.commits[first].position, run.log.commits[end].position)
+        Fault::Duplicated(command, run.log.commits[first].position, run.log.commits[end].position)
     });
 }
 
-/// Two commits of one partition and of different buckets, the second asked after the first was acknowledged.
+/// Two adjacent acknowledged commits of one partition and of different buckets.
 fn neighbours(run: &Run) -> usize {
     let commits = &run.log.commits;
     let pair = commits.windows(2).position(|pair| {
@@ -104,12 +104,12 @@ fn neighbours(run: &Run) -> usize {
             && pair[0].bucket != pair[1].bucket
             && pair.iter().all(|commit| acknowledged(run, commit))
     });
-    pair.expect("a good history has such neighbours")
+    pair.expect("the history has such commits")
 }
 
 #[test]
 fn commits_in_another_order_than_they_were_acknowledged() {
-    planted(|run| {
+    detected(|run| {
         let first = neighbours(run);
         run.log.commits.swap(first, first + 1);
         rechain(run);
@@ -121,40 +121,40 @@ fn commits_in_another_order_than_they_were_acknowledged() {
 }
 
 #[test]
-fn a_commit_elsewhere_than_its_client_was_told() {
-    planted(|run| {
+fn a_commit_at_another_position_than_acknowledged() {
+    detected(|run| {
         let first = neighbours(run);
-        let (told, command) = (
+        let (acknowledged, command) = (
             run.log.commits[first].position,
             run.log.commits[first].commit.command_id,
         );
         run.log.commits.swap(first, first + 1);
         rechain(run);
-        Fault::Elsewhere {
+        Fault::WrongPosition {
             command,
-            told,
+            acknowledged,
             found: run.log.commits[first + 1].position,
         }
     });
 }
 
 #[test]
-fn another_code_than_its_client_was_given() {
-    planted(|run| {
-        let at = place(run, |commit| issued(commit).is_some() && acknowledged(run, commit));
-        let mut birth = issued(&run.log.commits[at]).unwrap();
-        let given = std::mem::replace(&mut birth.code.code_id, CodeId([7; 8]));
-        run.log.commits[at] = with_event(&run.log.commits[at], &Event::CodeIssued(birth));
+fn another_code_than_acknowledged() {
+    detected(|run| {
+        let at = find(run, |commit| issued(commit).is_some() && acknowledged(run, commit));
+        let mut issued = issued(&run.log.commits[at]).unwrap();
+        let acknowledged = std::mem::replace(&mut issued.code.code_id, CodeId([7; 8]));
+        run.log.commits[at] = with_event(&run.log.commits[at], &Event::CodeIssued(issued));
         rechain(run);
-        Fault::OtherCode(run.log.commits[at].commit.command_id, given)
+        Fault::OtherCode(run.log.commits[at].commit.command_id, acknowledged)
     });
 }
 
 #[test]
-fn what_was_answered_not_done_and_is_there() {
+fn a_command_that_was_answered_not_done_and_is_in_the_log() {
     for answer in [Answer::NotDone, Answer::Refused] {
-        planted(|run| {
-            let at = place(run, |commit| acknowledged(run, commit));
+        detected(|run| {
+            let at = find(run, |commit| acknowledged(run, commit));
             let (command_id, position) = (run.log.commits[at].commit.command_id, run.log.commits[at].position);
             let command = run
                 .commands
@@ -172,8 +172,8 @@ fn what_was_answered_not_done_and_is_there() {
 
 #[test]
 fn two_valid_codes() {
-    planted(|run| {
-        let at = place(run, |commit| {
+    detected(|run| {
+        let at = find(run, |commit| {
             issued(commit).is_some_and(|birth| birth.supersedes.is_some())
         });
         let holder = citycode_log_folds::holder_of(&run.log.commits[at].commit.stream).unwrap();
@@ -192,37 +192,37 @@ fn two_valid_codes() {
 }
 
 #[test]
-fn a_death_of_what_does_not_live_and_a_birth_of_what_was_born() {
-    planted(|run| {
-        let at = place(run, |commit| {
+fn a_code_that_ends_without_being_valid_and_a_code_that_is_issued_twice() {
+    detected(|run| {
+        let at = find(run, |commit| {
             issued(commit).is_some_and(|birth| birth.supersedes.is_some())
         });
         let mut birth = issued(&run.log.commits[at]).unwrap();
         birth.supersedes.as_mut().unwrap().code_id = CodeId([9; 8]);
         run.log.commits[at] = with_event(&run.log.commits[at], &Event::CodeIssued(birth));
-        Fault::NotAlive(CodeId([9; 8]), run.log.commits[at].position)
+        Fault::NotValid(CodeId([9; 8]), run.log.commits[at].position)
     });
-    planted(|run| {
-        let at = place(run, |commit| {
+    detected(|run| {
+        let at = find(run, |commit| {
             issued(commit).is_some_and(|birth| birth.supersedes.is_some())
         });
         let mut birth = issued(&run.log.commits[at]).unwrap();
         birth.code.status = birth.supersedes.unwrap().status;
         let code_id = birth.code.code_id;
         run.log.commits[at] = with_event(&run.log.commits[at], &Event::CodeIssued(birth));
-        Fault::BornTwice(code_id, run.log.commits[at].position)
+        Fault::IssuedTwice(code_id, run.log.commits[at].position)
     });
 }
 
 #[test]
 fn a_holder_who_is_registered_twice() {
-    planted(|run| {
+    detected(|run| {
         let registered = |commit: &RecordedCommit| matches!(events_of(commit).unwrap()[0], Event::HolderRegistered(_));
-        let first = place(run, registered);
+        let first = find(run, registered);
         let stream = run.log.commits[first].commit.stream;
         let holder = citycode_log_folds::holder_of(&stream).unwrap();
         let again = events_of(&run.log.commits[first]).unwrap().remove(0);
-        let later = place(run, |commit| commit.commit.stream == stream && !registered(commit));
+        let later = find(run, |commit| commit.commit.stream == stream && !registered(commit));
         run.log.commits[later] = with_event(&run.log.commits[later], &again);
         Fault::RegisteredTwice(holder, run.log.commits[later].position)
     });
@@ -230,28 +230,28 @@ fn a_holder_who_is_registered_twice() {
 
 #[test]
 fn a_gap_a_broken_chain_a_wrong_hash_and_a_time_that_went_back() {
-    planted(|run| {
-        let gone = run.log.commits.remove(0).position;
+    detected(|run| {
+        let removed = run.log.commits.remove(0).position;
         Fault::Gap {
-            partition: gone.partition,
+            partition: removed.partition,
             expected: Sequence(1),
             found: Sequence(2),
         }
     });
     let follows = |commit: &RecordedCommit| commit.previous_hash != CommitHash::NONE;
-    planted(|run| {
-        let at = place(run, follows);
+    detected(|run| {
+        let at = find(run, follows);
         run.log.commits[at].previous_hash = CommitHash([5; 32]);
         let (commit, previous) = (&run.log.commits[at].commit, &run.log.commits[at].previous_hash);
         run.log.commits[at].hash = codec::encode(commit, previous).unwrap().1;
         Fault::ChainBroken(run.log.commits[at].position)
     });
-    planted(|run| {
+    detected(|run| {
         run.log.commits[3].commit.actor.push('x');
         Fault::HashWrong(run.log.commits[3].position)
     });
-    planted(|run| {
-        let at = place(run, follows);
+    detected(|run| {
+        let at = find(run, follows);
         run.log.commits[at].commit.decided_at = 5;
         rechain(run);
         Fault::TimeWentBack(run.log.commits[at].position)
@@ -259,92 +259,91 @@ fn a_gap_a_broken_chain_a_wrong_hash_and_a_time_that_went_back() {
 }
 
 #[test]
-fn an_event_that_nobody_can_read() {
-    planted(|run| {
+fn an_event_that_cannot_be_decoded() {
+    detected(|run| {
         run.log.commits[2].commit.events[0].event_type = "CodeForgotten".into();
         Fault::Unreadable(run.log.commits[2].position)
     });
 }
 
-/// A verdict that admits, about a code that died later; and where that is.
-fn admission_of_a_mortal(run: &Run) -> (usize, Position, CommandId) {
-    let mut deaths = Vec::new();
+/// The index of a verdict that admits a code which became invalid later, and the position and command of that end.
+fn admission_before_end(run: &Run) -> (usize, Position, CommandId) {
+    let mut ends = Vec::new();
     for commit in &run.log.commits {
         for event in events_of(commit).unwrap() {
-            let dead = match event {
+            let ended = match event {
                 Event::CodeIssued(issued) => issued.supersedes,
                 Event::CodeReportedLost(lost) => Some(lost.code),
                 Event::CodeRevoked(revoked) => Some(revoked.code),
                 _ => None,
             };
-            deaths.extend(dead.map(|dead| (dead.code_id, commit.position, commit.commit.command_id)));
+            ends.extend(ended.map(|ended| (ended.code_id, commit.position, commit.commit.command_id)));
         }
     }
     let found = run.verdicts.iter().enumerate().find_map(|(at, verdict)| {
-        let death = deaths
+        let end = ends
             .iter()
-            .find(|(dead, ..)| verdict.admitted && *dead == verdict.code_id);
-        death.map(|(_, position, command)| (at, *position, *command))
+            .find(|(ended, ..)| verdict.admitted && *ended == verdict.code_id);
+        end.map(|(_, position, command)| (at, *position, *command))
     });
-    found.expect("a good history has such a verdict")
+    found.expect("the history has such a verdict")
 }
 
 #[test]
-fn a_verdict_that_admits_the_dead_or_the_unborn() {
-    planted(|run| {
-        let (at, died_at, _) = admission_of_a_mortal(run);
+fn a_verdict_that_admits_an_invalid_or_unissued_code() {
+    detected(|run| {
+        let (at, ended_at, _) = admission_before_end(run);
         let verdict = &mut run.verdicts[at];
-        verdict.position = died_at;
-        Fault::AdmittedDead {
+        verdict.position = ended_at;
+        Fault::AdmittedInvalid {
             verifier: verdict.verifier.clone(),
             code_id: verdict.code_id,
-            died_at,
+            ended_at,
         }
     });
-    planted(|run| {
-        let (at, ..) = admission_of_a_mortal(run);
+    detected(|run| {
+        let (at, ..) = admission_before_end(run);
         let verdict = &mut run.verdicts[at];
         verdict.code_id = CodeId([3; 8]);
-        Fault::AdmittedUnborn {
+        Fault::AdmittedUnissued {
             verifier: verdict.verifier.clone(),
             code_id: verdict.code_id,
         }
     });
 }
 
-/// The code's death was acknowledged, then the verifier was asked, and it claims to know everything up to just now
-/// and does not.
+/// The end of the code was acknowledged before the request, but the verdict claims current knowledge without that end.
 #[test]
 fn a_verdict_that_claims_to_be_fresher_than_it_is() {
-    planted(|run| {
-        let (at, died_at, command) = admission_of_a_mortal(run);
-        let killer = run
+    detected(|run| {
+        let (at, ended_at, command) = admission_before_end(run);
+        let ending = run
             .commands
             .iter_mut()
-            .find(|killer| killer.command_id == command)
+            .find(|ending| ending.command_id == command)
             .unwrap();
-        let told = Attempt {
+        let acknowledged = Attempt {
             invoked_at: Duration::from_secs(900),
             answered_at: Duration::from_secs(901),
             answer: Answer::Done {
-                position: Some(died_at),
+                position: Some(ended_at),
                 code_id: None,
             },
         };
-        killer.attempts = vec![told];
-        let honest = run.verdicts[at].clone();
+        ending.attempts = vec![acknowledged];
+        let correct = run.verdicts[at].clone();
         run.verdicts.push(SeenVerdict {
             asked_at: Duration::from_secs(902),
             age_ms: 500,
-            ..honest.clone()
+            ..correct.clone()
         });
         Fault::ForgedFreshness {
-            verifier: honest.verifier,
-            claimed: honest.position,
-            surely: surely(run, died_at),
+            verifier: correct.verifier,
+            claimed: correct.position,
+            at_least: last_acknowledged(run, ended_at),
         }
     });
-    planted(|run| {
+    detected(|run| {
         let verdict = &mut run.verdicts[0];
         verdict.position.sequence = Sequence(100_000);
         let (verifier, claimed) = (verdict.verifier.clone(), verdict.position);
@@ -353,13 +352,13 @@ fn a_verdict_that_claims_to_be_fresher_than_it_is() {
         Fault::ForgedFreshness {
             verifier,
             claimed,
-            surely: Sequence(head),
+            at_least: Sequence(head),
         }
     });
 }
 
-/// The greatest sequence of the partition that was ever acknowledged.
-fn surely(run: &Run, within: Position) -> Sequence {
+/// The greatest acknowledged sequence of the partition.
+fn last_acknowledged(run: &Run, within: Position) -> Sequence {
     let commits = run.log.commits.iter();
     let of_partition = commits.filter(|commit| commit.position.partition == within.partition);
     of_partition
@@ -371,8 +370,8 @@ fn surely(run: &Run, within: Position) -> Sequence {
 
 #[test]
 fn a_verdict_that_admits_on_old_knowledge() {
-    planted(|run| {
-        let (at, ..) = admission_of_a_mortal(run);
+    detected(|run| {
+        let (at, ..) = admission_before_end(run);
         let verdict = &mut run.verdicts[at];
         verdict.age_ms = verdict.limit_ms + 1;
         Fault::AdmittedStale {
@@ -383,16 +382,16 @@ fn a_verdict_that_admits_on_old_knowledge() {
 }
 
 #[test]
-fn a_projection_that_went_another_way() {
-    planted(|run| {
+fn an_unreadable_projection_and_one_of_another_history() {
+    detected(|run| {
         let verifier = run.projections[0].verifier.clone();
         run.projections[0].bytes[60] ^= 1;
         Fault::ProjectionUnreadable(verifier)
     });
-    // Of another history: whole in itself, and not what this log says.
-    planted(|run| {
+    // The snapshot of another history is consistent in itself, but not with this log.
+    detected(|run| {
         let mut other = run.clone();
-        let at = place(&other, |commit| issued(commit).is_some());
+        let at = find(&other, |commit| issued(commit).is_some());
         let mut birth = issued(&other.log.commits[at]).unwrap();
         birth.claims_digest.0[0] ^= 1;
         other.log.commits[at] = with_event(&other.log.commits[at], &Event::CodeIssued(birth));
