@@ -22,7 +22,7 @@ async fn heavy_a_full_disk_refuses_and_loses_nothing_and_room_mends_it() {
         disk.fill();
         town.goes_blind().await;
         assert!(server.said().contains("no space left"), "{}", server.said());
-        disk.make_room();
+        disk.free();
         // The server takes itself out of service when its disk is full, and stays so.
         server.restart().await;
         town.sees_again().await;

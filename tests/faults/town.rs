@@ -168,7 +168,8 @@ impl Town {
         all.map(move |(watcher, partition)| Duration::from_millis(watcher.freshness.of(partition, &now).age_ms))
     }
 
-    /// The day ends once it was something: everybody comes home, watchers see everything, and the checker finds nothing.
+    /// The day ends once it was something: everybody comes home, watchers see everything, and the checker finds
+    /// nothing.
     pub(crate) async fn end(self) {
         self.sees_again().await;
         let what = format!("seed {}: enough is done, and enough let in", self.seed);

@@ -19,7 +19,7 @@ async fn leader(config: &Config, partition: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_servers_cut_from_each_other_lose_nothing_and_prove_nothing() {
     let seed = 31;
-    let network = Network::make(3);
+    let network = Network::create(3);
     let servers = NatsCluster::start_in(&network).await;
     let config = cluster(&servers);
     let mut draw = Draw::new(seed);
@@ -39,14 +39,14 @@ async fn heavy_servers_cut_from_each_other_lose_nothing_and_prove_nothing() {
         let leader = leader(&config, partition).await;
         network.cut_inner(leader);
         town.progress(60).await;
-        network.mend(leader);
+        network.restore(leader);
     }
     // A server that nobody hears.
     town.progress(60).await;
     let gone = usize::try_from(draw.below(3)).expect("small");
     network.cut(gone);
     town.progress(60).await;
-    network.mend(gone);
+    network.restore(gone);
     // Each for itself: nobody has a majority, all of them answer.
     town.progress(60).await;
     for host in 0..3 {
@@ -54,7 +54,7 @@ async fn heavy_servers_cut_from_each_other_lose_nothing_and_prove_nothing() {
     }
     town.goes_blind().await;
     for host in 0..3 {
-        network.mend(host);
+        network.restore(host);
     }
     town.sees_again().await;
     town.progress(60).await;

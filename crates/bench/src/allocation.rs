@@ -1,5 +1,5 @@
-//! Counts what is asked of the allocator: bytes held, and calls made. Only between [`count`] and [`pause`]: two
-//! threads that count every call into one place would slow each other down, and with them what is measured.
+//! An allocator that counts allocated bytes and calls between [`count`] and [`pause`]. At other times it does not
+//! count, because a shared counter would slow down concurrent threads and distort the measurements.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -10,30 +10,30 @@ static COUNTS: AtomicBool = AtomicBool::new(false);
 static HELD: AtomicI64 = AtomicI64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-#[expect(unsafe_code, reason = "an allocator that counts can be written no other way")]
-// SAFETY: every call is handed on unchanged to the system's allocator.
+#[expect(unsafe_code, reason = "a counting allocator requires unsafe code")]
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as i64, 1);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as i64, 1);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size as i64 - layout.size() as i64, 1);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         note(-(layout.size() as i64), 0);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -48,27 +48,27 @@ fn note(bytes: i64, calls: u64) {
     }
 }
 
-/// Counts from now on.
+/// Starts counting.
 pub(crate) fn count() {
     COUNTS.store(true, Ordering::Relaxed);
 }
 
-/// Counts no more.
+/// Stops counting.
 pub(crate) fn pause() {
     COUNTS.store(false, Ordering::Relaxed);
 }
 
-/// Bytes that what was made while counting holds now.
+/// Bytes that were allocated while counting and are still in use.
 pub(crate) fn held_bytes() -> f64 {
     HELD.load(Ordering::Relaxed) as f64
 }
 
-/// Calls that asked for memory since the program began.
+/// Counted allocations.
 pub(crate) fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
-/// Resident memory in bytes, as the kernel counts it; 0 where it does not tell.
+/// Resident memory in bytes according to the kernel; 0 if that is not available.
 pub(crate) fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

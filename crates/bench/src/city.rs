@@ -1,9 +1,9 @@
-//! `city`: issuing end to end over gRPC on NATS servers that flush before they acknowledge, and how soon every
-//! verifier refuses what was revoked.
+//! `city`: issuing end to end over gRPC on NATS servers that flush before they acknowledge, and the time until every
+//! verifier refuses a revoked code.
 //!
-//! Client, issuer and servers share the machine's cores. An issue is everything that a service apart does for it: two
-//! pages of the vault read from their leader, decision, signature, seal, append, and the register's fold. Codes are
-//! issued anew to people who are known, each in turn, so that no page and no bucket is warmer than a city's.
+//! Client, issuer and servers share the machine's cores. An issue includes everything that a separate issuer service
+//! does: it reads two pages of the vault from their leader, decides, signs, seals, appends, and folds the register.
+//! Codes are reissued to registered people in rotation, so that no page and no bucket is cached more than in a city.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,20 +25,20 @@ use crate::replay::StatusFold;
 use crate::report::{Figure, Goal, Report};
 use crate::{Scale, folder};
 
-/// People who are known before the clock runs.
+/// People who are registered before the measurement.
 const PEOPLE: u64 = 4_000;
 const ISSUES: u64 = 20_000;
 const IN_FLIGHT: usize = 256;
-/// What 25 million reissues in an hour come to.
+/// The rate of 25 million reissues in an hour.
 const WANTED: f64 = 7_000.0;
-/// Codes that die while verifiers watch, one after the other.
+/// Codes that are superseded one after the other while verifiers follow the log.
 const DEATHS: u64 = 400;
 const VERIFIERS: usize = 8;
 const KIND: &str = "sampling";
 const CHANNEL: &str = "app";
 
-/// How many partitions a log has, for servers that share two cores and for a city's: few let a crowd's commits go in
-/// batches (decision 18).
+/// Partitions of a log: few for servers that share two cores, so that concurrent commits form batches (decision 18),
+/// and as many as a city has.
 const FEW: u16 = 1;
 const MANY: u16 = 16;
 
@@ -76,7 +76,7 @@ async fn measure(
     partitions: u16,
     names: [&'static str; 3],
 ) -> Result<()> {
-    let folder = folder::throw_away()?;
+    let folder = folder::temporary()?;
     let config = jetstream::Config {
         replicas: u8::try_from(servers.len())?,
         ..jetstream::Config::new(servers.to_vec(), "bench", Durability::Unproven)
@@ -112,7 +112,7 @@ async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
     let new = NewVault {
         vault_id: OsEntropy.array(),
         log_id: log_id.0,
-        // Pages as full as a whole city's on 65,536: some 200 people each would be 20 pages; 32 a page here.
+        // With this number each page has 32 people. A whole city has about 200 people in each of 65,536 pages.
         pages: 128,
         origin: vault::Origin::NewLog,
     };
@@ -125,8 +125,8 @@ async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
     })
 }
 
-/// Issues so many codes, at most `in_flight` at once, as fast as it goes or at a rate; codes a second and how long
-/// each took from when it was due.
+/// Issues codes with at most `in_flight` concurrent calls, as fast as possible or at a rate. Returns codes per second,
+/// and the time of each call since it was due.
 async fn issue(
     client: &Client,
     people: &[Person],
@@ -169,8 +169,8 @@ fn quantile(waits: &mut [Duration], q: f64) -> Duration {
     waits.get(at).copied().unwrap_or_default()
 }
 
-/// From an acknowledged reissue to the moment at which the last of eight verifiers knows the old code as dead, beside
-/// a bare message through the same servers to as many subscribers.
+/// Measures the time from an acknowledged reissue until the last of eight verifiers has folded that the old code is
+/// invalid, and for comparison that of a bare message through the same servers to as many subscribers.
 async fn propagate(
     report: &mut Report,
     scale: Scale,
@@ -196,7 +196,7 @@ async fn propagate(
         let from = Instant::now();
         client.issue(request).await?;
         let acknowledged = from.elapsed();
-        // Everything that stands in the log now, the death among it, is known to all.
+        // Waits until all verifiers have folded everything in the log, including the end of the old code.
         let heads = verifiers[0].store.heads().await?;
         for verifier in &verifiers {
             verifier.progress.wait_for_all(&heads).await?;
@@ -213,7 +213,7 @@ async fn propagate(
     Ok(())
 }
 
-/// A verifier's projection, following the log over a connection of its own.
+/// A verifier's projection that follows the log over a separate connection.
 struct Watching {
     store: Arc<JetStreamEventStore>,
     progress: Progress,
@@ -240,7 +240,7 @@ impl Watching {
     }
 }
 
-/// Bare subscribers on connections of their own.
+/// Bare subscribers on separate connections.
 struct Bare {
     publisher: async_nats::Client,
     subscribers: Vec<tokio::sync::Mutex<async_nats::Subscriber>>,

@@ -1,13 +1,13 @@
-//! A throw-away folder on a real disk.
+//! A temporary folder on a real disk.
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-/// Where benches write: `CITYCODE_BENCH_DIR`, else the system's temporary folder. Durable figures need a disk: in a
-/// folder of memory (tmpfs) a sync costs nothing, and this says so on standard error.
-pub(crate) fn throw_away() -> Result<TempDir> {
+/// A folder in `CITYCODE_BENCH_DIR`, or in the system's temporary folder. Durable figures require a disk: on tmpfs a
+/// sync costs nothing, which this reports on standard error.
+pub(crate) fn temporary() -> Result<TempDir> {
     let parent = std::env::var_os("CITYCODE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
-    let folder = tempfile::tempdir_in(&parent).context("no folder to write in")?;
+    let folder = tempfile::tempdir_in(&parent).context("no temporary folder can be created")?;
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let mount = mounts
         .lines()

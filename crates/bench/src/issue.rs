@@ -1,8 +1,7 @@
-//! `issue`: how fast residents are imported and codes issued, over gRPC on loopback, durable on the embedded store.
+//! `issue`: the rate of importing residents and issuing codes over gRPC on loopback, durable on the embedded store.
 //!
-//! Everything that `up` does for an issue is done: the vault's rows, signing, sealing, the log's commit, the fold of
-//! the register, and the fold of a verifier's status before the change is acknowledged. Client and server share the
-//! machine's cores.
+//! An issue includes everything that `up` does: the vault's rows, signing, sealing, the log's commit, and folding the
+//! register and a verifier's status before the change is acknowledged. Client and server share the machine's cores.
 
 mod bare;
 pub(crate) mod city;
@@ -23,7 +22,7 @@ use city::{Client, IssuerUp};
 const ROWS: u64 = 100_000;
 /// Codes issued one after the other.
 const UNARY: u64 = 2_000;
-/// Codes issued with [`IN_FLIGHT`] calls under way.
+/// Codes issued with [`IN_FLIGHT`] concurrent calls.
 const UNARY_IN_FLIGHT: u64 = 20_000;
 const IN_FLIGHT: usize = 64;
 const KIND: &str = "sampling";
@@ -35,7 +34,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
 }
 
 async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
-    let folder = folder::throw_away()?;
+    let folder = folder::temporary()?;
     let people: Vec<Person> = citycode_testkit::City::new(42, jiff::civil::date(2022, 8, 31), &[])
         .take(scale.of(ROWS) as usize)
         .collect();
@@ -49,7 +48,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     );
     let vault_batches = vault.batches();
     up.stop().await?;
-    // The files are free once nobody holds them.
+    // The files are closed once all references are dropped.
     drop((ground, vault));
     let limit = bare::measure(folder.path(), people.len() as u64, vault_batches)?;
     let codes = people.len() as f64;
@@ -70,7 +69,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     Ok(())
 }
 
-/// Imports everybody; seconds.
+/// Imports all people; returns the seconds.
 pub(crate) async fn import(mut client: Client, people: &[Person]) -> Result<f64> {
     let options = ImportOptions {
         kind: KIND.into(),
@@ -101,11 +100,11 @@ pub(crate) async fn import(mut client: Client, people: &[Person]) -> Result<f64>
         );
         issued += 1;
     }
-    ensure!(issued == people.len(), "rows were left unanswered");
+    ensure!(issued == people.len(), "some rows were not answered");
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Issues so many codes to different people; codes a second.
+/// Issues codes to different people; returns codes per second.
 async fn issue(client: Client, people: &[Person], codes: u64, in_flight: usize) -> Result<f64> {
     let chosen = people.iter().cycle().take(codes as usize);
     let requests: Vec<_> = chosen

@@ -1,14 +1,14 @@
-//! The promised figures, taken for real: `citycode-bench NAME [--json FILE]`, `--list` for all names.
+//! Measures the performance figures: `citycode-bench NAME [--json FILE]`, `--list` for all names.
 //!
-//! Each bench builds what it measures, measures the limit or peer in the same run, and prints both beside the goal.
-//! A figure that could not be taken is left out and said on standard error, never filled in. `--scale N` divides
-//! every size by N, to try a bench out; such figures are printed and never written as JSON.
+//! Each bench builds what it measures, measures a limit or a reference in the same run, and prints both with the goal.
+//! A figure that could not be measured is omitted and reported on standard error. `--scale N` divides every size by N,
+//! to try a bench; such figures are printed but never written as JSON.
 //!
-//! It leaves out what a bench cannot promise: other machines. The machine stands in every report.
+//! The figures hold for one machine only, which every report describes.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a measuring program prints, and reads the clock of the machine"
+    reason = "a measuring program prints, and reads the machine's clock"
 )]
 
 mod allocation;
@@ -34,7 +34,7 @@ use anyhow::{Context as _, Result, bail};
 
 use report::Report;
 
-/// A bench: its name, what it measures, and the function that does.
+/// A bench: its name, its description, and its function.
 struct Bench {
     name: &'static str,
     measures: &'static str,
@@ -44,7 +44,7 @@ struct Bench {
 const BENCHES: [Bench; 11] = [
     Bench {
         name: "city",
-        measures: "issuing over gRPC on NATS, one server and three, and how soon every verifier knows",
+        measures: "issuing over gRPC on NATS, one server and three, and the time until every verifier has folded a revocation",
         run: city::run,
     },
     Bench {
@@ -69,12 +69,12 @@ const BENCHES: [Bench; 11] = [
     },
     Bench {
         name: "replay",
-        measures: "a verifier catching up from JetStream, beside draining the streams without looking",
+        measures: "a verifier catching up from JetStream, compared with draining the streams without processing",
         run: replay_nats::run,
     },
     Bench {
         name: "roles",
-        measures: "what a writer's role in each commit's subject would cost, one server and three",
+        measures: "the cost of a writer's role in each commit's subject, one server and three",
         run: roles::run,
     },
     Bench {
@@ -84,22 +84,22 @@ const BENCHES: [Bench; 11] = [
     },
     Bench {
         name: "scan",
-        measures: "one scan: a token not seen before, seen before, and a live code",
+        measures: "one scan: a new token, a token seen before, and a live code",
         run: scan::run,
     },
     Bench {
         name: "snapshot",
-        measures: "a real verifier with a hundred million codes: ready from a snapshot, and its memory",
+        measures: "a real verifier with a hundred million codes: startup from a snapshot, and memory",
         run: snapshot::run,
     },
     Bench {
         name: "store",
-        measures: "appends on JetStream, one server and three, beside bare publishes",
+        measures: "appends on JetStream, one server and three, compared with bare publishes",
         run: store::run,
     },
 ];
 
-/// How much smaller than promised everything is built.
+/// The divisor of every size.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale(u64);
 
@@ -131,9 +131,9 @@ fn arguments() -> Result<Arguments> {
             _ => name = Some(word),
         }
     }
-    let name = name.context("name a bench, or --list for all names")?;
+    let name = name.context("give the name of a bench, or --list for all names")?;
     if json.is_some() && scale.0 != 1 {
-        bail!("figures taken at another scale are not those promised: no --json with --scale");
+        bail!("scaled figures are not comparable: --json cannot be combined with --scale");
     }
     Ok(Arguments { name, json, scale })
 }

@@ -1,4 +1,4 @@
-//! `projection`: what a city costs in memory, and how long a verifier or issuer takes to start.
+//! `projection`: the memory of a city's projections, and the time a verifier or issuer takes to start.
 
 use std::fs::File;
 use std::time::Instant;
@@ -17,11 +17,11 @@ const HOLDERS: u64 = 10_000_000;
 const SNAPSHOT_CODES: u64 = 10_000_000;
 /// Holders at 2.5 codes each.
 const SNAPSHOT_HOLDERS: u64 = SNAPSHOT_CODES * 2 / 5;
-/// Random reads that prove that what was built answers.
+/// Random reads that check the projection.
 const READS: u64 = 2_000_000;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
-    // Replay first: it wants the machine's page cache, the others its memory.
+    // Replay runs first because it needs the page cache; the others need the memory.
     replay::run(report, scale)?;
     allocation::count();
     status_size(report, scale)?;
@@ -30,7 +30,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     start_from_snapshot(report, scale)
 }
 
-/// Reads random codes; all must be valid, and nothing may be allocated. Nanoseconds each.
+/// Reads random codes, which must all be valid, without allocations; returns nanoseconds for each.
 fn read_codes(reader: &StatusReader, codes: u64) -> Result<f64> {
     let calls = allocation::calls();
     let start = Instant::now();
@@ -86,7 +86,7 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
     let holders = scale.of(SNAPSHOT_HOLDERS);
     let (mut writer, _) = status::new(PARTITIONS, FingerprintKey([9; 16]));
     let register = register_of(holders, Some(&mut writer));
-    let folder = folder::throw_away()?;
+    let folder = folder::temporary()?;
     let (status_path, register_path) = (folder.path().join("status"), folder.path().join("register"));
     for path in [&status_path, &register_path] {
         let file = File::create(path)?;
@@ -104,7 +104,7 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
     let register = HolderRegister::load(&IDENTITY, File::open(&register_path)?)?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(register.holder_count() == holders, "the snapshot lost holders");
-    // Every holder has two or three codes and one reissue: 3.5 places each were ever used.
+    // Every holder has two or three codes and one reissue, which used 3.5 indexes on average.
     let issued: u64 = (0..PARTITIONS)
         .filter_map(|partition| writer.point(partition))
         .map(|point| point.sequence)

@@ -1,8 +1,8 @@
-//! `records`: registrations by two verifiers on NATS servers that flush before they acknowledge, what a verifier
-//! remembers of each, and ordinary scans.
+//! `records`: registrations by two verifiers on NATS servers that flush before they acknowledge, the memory of each
+//! registration in a verifier, and ordinary scans.
 //!
-//! Registrations go to the two verifiers in turn, so that nearly every bucket was last written by the other one: each
-//! has to learn of that before it may write there. Everything shares the machine's cores.
+//! Registrations alternate between the two verifiers, so that nearly every bucket was last written by the other one,
+//! whose write a verifier must read before it may write there. Everything shares the machine's cores.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ impl City {
         Ok(day_of(self.clock.now().0)?)
     }
 
-    /// Records that have read what stands there.
+    /// A verifier's scan records, after reading the existing ones.
     async fn verifier(&self) -> Result<JetStreamScanRecords> {
         let health = HealthRegistry::new();
         let (clock, component) = (Arc::clone(&self.clock), health.component("records"));
@@ -147,12 +147,12 @@ impl City {
         let rate = scans as f64 / start.elapsed().as_secs_f64();
         let archive = ScanArchive::open(&self.config, &self.secrets).await?;
         let there = archive.scans(self.today()?).await?.len() as u64;
-        ensure!(there == scans, "{there} of {scans} scans stand there");
+        ensure!(there == scans, "only {there} of {scans} scans were recorded");
         report.push(Figure::new(names[2], rate, "scans/s"));
         Ok(())
     }
 
-    /// What one more verifier holds in memory once it has read the day, in bytes.
+    /// The memory in bytes of one more verifier that has read the day.
     async fn held(&self) -> Result<f64> {
         let before = allocation::held_bytes();
         allocation::count();

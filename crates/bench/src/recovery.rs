@@ -1,7 +1,9 @@
-//! `recovery`: what redb's quick repair costs each commit, and what it saves when a log is opened after kill -9.
+//! `recovery`: the cost of redb's quick repair for each commit, and the time that it saves when a log is opened after
+//! kill -9.
 //!
-//! A second process of this program writes a log's rows and is ended without closing its file, as a kill would;
-//! this one then opens it. redb is measured bare, so that both settings are seen whichever the engine has chosen.
+//! A second process of this program writes a log's rows and ends without closing its file, as after a kill; this
+//! process then opens the file. redb is measured alone, so that both settings are compared regardless of the engine's
+//! choice.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -18,13 +20,13 @@ const COMMITS: u64 = 1_000_000;
 const ROW_BYTES: usize = 560;
 /// As many as an import gathers.
 const BATCH: u64 = 1_000;
-/// Commits of one row: what a single issue waits for.
+/// Commits of one row, like those of single issues.
 const SINGLE: u64 = 500;
 const TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("rows");
-/// Tells the second process where to write, how much, and how.
+/// The environment variable with the second process's task: where to write, how much, and how.
 const WRITE: &str = "CITYCODE_BENCH_WRITE";
 
-/// The folder that this process shall write in, if it is the second one.
+/// The folder in which this process must write, if it is the second one.
 pub(crate) fn writer_folder() -> Option<PathBuf> {
     std::env::var_os(WRITE).map(Into::into)
 }
@@ -36,7 +38,7 @@ fn write(database: &Database, rows: std::ops::Range<u64>, quick: bool) -> Result
     {
         let mut table = transaction.open_table(TABLE)?;
         for number in rows {
-            // The right edges of sixteen partitions, as a log grows.
+            // At the ends of sixteen partitions, as a log grows.
             table.insert(((number % 16) << 48) | (number / 16), row.as_slice())?;
         }
     }
@@ -44,7 +46,7 @@ fn write(database: &Database, rows: std::ops::Range<u64>, quick: bool) -> Result
     Ok(())
 }
 
-/// The second process: writes, says how fast, and dies with the file open.
+/// The second process: writes, prints its rates, and ends with the file open.
 pub(crate) fn write_until_killed(folder: &Path) -> Result<ExitCode> {
     let words = std::fs::read_to_string(folder.join("task")).context("no task")?;
     let (quick, commits) = words.split_once(' ').context("a malformed task")?;
@@ -63,13 +65,13 @@ pub(crate) fn write_until_killed(folder: &Path) -> Result<ExitCode> {
     }
     let single = start.elapsed().as_secs_f64();
     println!("{} {}", commits as f64 / grouped, single * 1e3 / SINGLE as f64);
-    // Nothing is dropped, closed or written any more.
+    // The process ends without dropping, closing or writing anything.
     std::process::abort()
 }
 
-/// Rows a second in batches, milliseconds of a commit of one row, seconds to open afterwards.
+/// Returns rows per second in batches, milliseconds for a commit of one row, and seconds to open the file afterwards.
 fn kill_and_open(quick: bool, commits: u64) -> Result<[f64; 3]> {
-    let folder = folder::throw_away()?;
+    let folder = folder::temporary()?;
     let word = if quick { "quick" } else { "plain" };
     std::fs::write(folder.path().join("task"), format!("{word} {commits}"))?;
     let killed = Command::new(std::env::current_exe()?)

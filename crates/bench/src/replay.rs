@@ -1,7 +1,7 @@
-//! `replay_rate`: how fast a log on the embedded store folds into a register and into a status projection.
+//! `replay_rate`: the rate at which a log on the embedded store is folded into a register and into a status projection.
 //!
-//! The log is written for real, as a city's life writes it: three commits a holder with four events (registered and
-//! issued, issued another kind, reissued), each token sealed to the length that a paper code has.
+//! The log resembles that of a city: three commits with four events for each holder (registered and issued, issued
+//! another kind, reissued), with sealed tokens of the length of a paper code.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,12 +26,12 @@ use crate::{Scale, folder};
 
 /// Three commits and four events each.
 const HOLDERS: u64 = 400_000;
-/// A paper code's token of about 250 characters, its nonce and its tag.
+/// The sealed token of a paper code: about 250 characters, a nonce and a tag.
 const SEALED_BYTES: usize = 280;
-/// Holders of one hand-over to the log.
+/// Holders of one call to the log.
 const GROUP: u64 = 1_000;
 
-/// The decided lives of a city, holder by holder.
+/// The commits of a city, holder by holder.
 pub(crate) struct Lives {
     layout: Layout,
     codes: Vec<u64>,
@@ -43,7 +43,7 @@ impl Lives {
         Self { layout, codes }
     }
 
-    /// Whose codes come in the places behind so many of the city's codes.
+    /// A city whose codes have the indexes after those of `codes` other codes.
     pub(crate) fn after(layout: Layout, codes: u64) -> Self {
         let each = codes / u64::from(layout.partitions());
         let codes = vec![each; usize::from(layout.partitions())];
@@ -105,7 +105,7 @@ fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
     }
 }
 
-/// Appends the lives of these holders, durable when it returns.
+/// Appends the commits of these holders durably.
 pub(crate) async fn write_lives(
     store: &dyn EventStore,
     lives: &mut Lives,
@@ -114,7 +114,7 @@ pub(crate) async fn write_lives(
     let mut next = holders.start;
     while next < holders.end {
         let last = holders.end.min(next + GROUP);
-        // A commit of each holder at a time: the second expects the tail that the first leaves.
+        // One commit of each holder at a time, because the second expects the tail that the first creates.
         let mut waves: [Vec<NewCommit>; 3] = Default::default();
         for number in next..last {
             for (wave, commit) in waves.iter_mut().zip(lives.of(number)) {
@@ -128,7 +128,7 @@ pub(crate) async fn write_lives(
                     let bucket = store.layout().bucket_of(&commit.stream);
                     group.push((commit.clone(), store.bucket_tail(bucket).await?));
                 }
-                // Two holders of a wave may share a bucket: the second goes again.
+                // Two holders may share a bucket; then the second append is repeated.
                 let mut answers = store.append_many(group).await.into_iter();
                 let mut failed = None;
                 wave.retain(|_| match answers.next() {
@@ -149,7 +149,7 @@ pub(crate) async fn write_lives(
     Ok(())
 }
 
-/// A status projection that follows the log, as a verifier's does.
+/// A status projection that follows the log like a verifier's.
 pub(crate) struct StatusFold(pub(crate) StatusWriter);
 
 impl Fold for StatusFold {
@@ -164,7 +164,7 @@ impl Fold for StatusFold {
     }
 }
 
-/// Follows the whole log; seconds until it is live.
+/// Follows the whole log; returns the seconds until it is live.
 async fn replay(store: Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static) -> Result<f64> {
     let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
     let followed = progress.clone();
@@ -173,13 +173,13 @@ async fn replay(store: Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static) -
     progress.wait_until_live().await?;
     let seconds = start.elapsed().as_secs_f64();
     following.abort();
-    // Its error is that it was aborted.
+    // The only error is that the task was aborted.
     let _ = following.await;
     Ok(seconds)
 }
 
 async fn measure(report: &mut Report, holders: u64) -> Result<()> {
-    let folder = folder::throw_away()?;
+    let folder = folder::temporary()?;
     let layout = Layout::default();
     let new_log = NewLog::new(LogId([1; 16]), layout);
     let config = Config {

@@ -1,9 +1,9 @@
-//! `replay`: a verifier that comes up without a snapshot reads the whole log from JetStream, beside a client that
-//! drains the same streams and looks at nothing.
+//! `replay`: a verifier without a snapshot reads the whole log from JetStream, compared with a client that drains the
+//! same streams without processing.
 //!
-//! Both read all partitions over one connection: the reference by push consumers without acknowledgements under the
-//! server's flow control, ours by batches of direct gets, from the log's own account and from a reader's; it decodes each
-//! commit, checks that none is missing, hashes it, and folds it into the status of codes.
+//! Both read all partitions over one connection: the reference with push consumers without acknowledgements under the
+//! server's flow control; the verifier with batches of direct gets, from the log's own account and from a reader's. The
+//! verifier decodes each commit, checks that none is missing, hashes it, and folds it into the status projection.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,9 +26,9 @@ use crate::report::{Figure, Goal, Report};
 /// Three commits and four events each.
 const HOLDERS: u64 = 30_000;
 const ROUNDS: usize = 5;
-/// Of the user in [`ACCOUNTS`], which no other server knows.
+/// The seed of the user in [`ACCOUNTS`], which is valid on this server only.
 const READER: &str = "SUAENZB4XIYPLWNIJNIWSLUDQ6RCMD5KKNFYOFY4M6GEDJ7BGQWYNILPJE";
-/// The log's account and a reader's, as `citycode secrets` shares them.
+/// The log's account and a reader's, with the exports of `citycode secrets`.
 const ACCOUNTS: &str = r#"
 no_auth_user: log
 accounts {
@@ -97,7 +97,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     Ok(())
 }
 
-/// Seconds until a new projection has everything.
+/// Returns the seconds until a new projection has folded everything.
 async fn replay(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
     let store = Arc::new(JetStreamEventStore::open(config).await?);
     let partitions = store.layout().partitions();
@@ -115,7 +115,7 @@ async fn replay(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> 
     Ok(seconds)
 }
 
-/// Seconds until every message came.
+/// Returns the seconds until every message has arrived.
 async fn drain(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
     let client = async_nats::connect(&config.connection.servers).await?;
     let from = Instant::now();

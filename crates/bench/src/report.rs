@@ -1,4 +1,4 @@
-//! What a bench found: figures beside their limits and goals, as a table and as JSON.
+//! The results of a bench: figures with references and goals, as a table and as JSON.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// What was asked of a figure. The ratio is the figure's value against its reference.
+/// The goal of a figure. The ratio is the figure's value divided by its reference.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
@@ -64,14 +64,14 @@ impl Figure {
         }
     }
 
-    /// The limit or peer, measured in the same run and in the same unit.
+    /// Sets the reference, measured in the same run and in the same unit.
     pub(crate) fn beside(mut self, reference: f64) -> Self {
         self.reference = Some(rounded(reference));
         self.ratio = Some(rounded(self.value / reference));
         self
     }
 
-    /// What was asked; all of several goals must hold.
+    /// Adds a goal; all goals must hold.
     pub(crate) fn asked(mut self, goal: Goal) -> Self {
         let words = goal.words();
         self.goal = Some(match self.goal.take() {
@@ -83,7 +83,7 @@ impl Figure {
     }
 }
 
-/// Four significant digits: more than any of these figures repeats.
+/// Four significant digits: more than any of these figures is reproducible to.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -93,7 +93,7 @@ fn rounded(value: f64) -> f64 {
     (value * factor).round() / factor
 }
 
-/// The figures of one bench and the machine that they were taken on.
+/// The figures of one bench, and the machine.
 #[derive(Serialize)]
 pub(crate) struct Report {
     bench: &'static str,
@@ -118,7 +118,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// A sentence that belongs beside the figures.
+    /// Adds a note to the figures.
     pub(crate) fn note(&mut self, note: String) {
         eprintln!("citycode-bench: {note}");
         self.notes.push(note);

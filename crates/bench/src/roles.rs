@@ -1,9 +1,9 @@
-//! `roles`: what it would cost if a commit's subject named the writer's role, so that the servers could keep an issuer's
-//! credential from writing standing (docs/decisions/0014).
+//! `roles`: the cost of a subject that contains the writer's role, with which the servers could prevent an issuer's
+//! credential from writing standings (docs/decisions/0014).
 //!
-//! Checked publishes as the log's, to `<bucket>` with the expectation on it, beside such to `<bucket>.<role>` with the
-//! expectation on `<bucket>.*`, which all roles must share. Each bucket is written twice, by one role and then by the
-//! other: the second finds what the first wrote.
+//! It compares publishes like the log's, to `<bucket>` with an expectation of that subject, with publishes to
+//! `<bucket>.<role>` with an expectation of `<bucket>.*`, which all roles must share. Each bucket is written twice,
+//! first by one role and then by the other, which expects the first one's write.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ const BUCKETS: u64 = 5_000;
 const ROUNDS: u64 = 3;
 const IN_FLIGHT: usize = 1_000;
 const PARTITIONS: u64 = 16;
-/// Of an ordinary commit.
+/// Bytes of an ordinary commit.
 const PAYLOAD_BYTES: usize = 480;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
@@ -93,7 +93,7 @@ async fn measure(
     Ok(())
 }
 
-/// One commit to each bucket after what stands there; commits a second, and where each now ends.
+/// Writes one commit to each bucket after its last one; returns commits per second, and the new end of each bucket.
 async fn publish(client: &Client, buckets: &[u64], last: &[u64], role: Option<&str>) -> Result<(f64, Vec<u64>)> {
     let payload = Bytes::from(vec![7; PAYLOAD_BYTES]);
     let started = Instant::now();
@@ -117,7 +117,7 @@ async fn publish(client: &Client, buckets: &[u64], last: &[u64], role: Option<&s
                 let answer: Value = serde_json::from_slice(&answer.payload)?;
                 answer["seq"]
                     .as_u64()
-                    .with_context(|| format!("it was not stored: {answer}"))
+                    .with_context(|| format!("the message was not stored: {answer}"))
             }
         })
         .buffered(IN_FLIGHT);

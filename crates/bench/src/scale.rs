@@ -1,8 +1,8 @@
-//! `scale`: the same scans by one, two and four verifier processes on one log on JetStream, asked by one client.
+//! `scale`: the same scans by one, two and four verifier processes with one log on JetStream, requested by one client.
 //!
-//! Verifiers share nothing but the log, so what bounds them together is the machine: its cores, of which the client
-//! takes its part. Beside the scans a second stands what a scan costs the verifiers of processor time, which must not
-//! grow with their number.
+//! Verifiers share nothing but the log, so only the machine's cores, which the client uses too, limit them together.
+//! With the scans per second it measures the verifiers' processor time of a scan, which must not grow with their
+//! number.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,10 +39,10 @@ const VERIFIERS: [(usize, &str, &str); 3] = [
     (2, "scale_2", "scale_2_verifier_time"),
     (4, "scale_4", "scale_4_verifier_time"),
 ];
-/// Tells a second process where its task is.
+/// The environment variable with the folder of a verifier process.
 const VERIFY: &str = "CITYCODE_BENCH_VERIFY";
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Of `/proc/PID/stat`, on every Linux of the day.
+/// Ticks per second in `/proc/PID/stat`, the same on every current Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
@@ -55,7 +55,7 @@ pub(crate) fn verifier_folder() -> Option<PathBuf> {
     std::env::var_os(VERIFY).map(Into::into)
 }
 
-/// A second process: a verifier that serves until its standard input ends.
+/// A verifier process, which serves until its standard input ends.
 pub(crate) fn verify_until_told(folder: &Path) -> Result<ExitCode> {
     let server = std::fs::read_to_string(folder.join("server"))?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -79,7 +79,7 @@ fn config(server: String) -> jetstream::Config {
     }
 }
 
-/// A verifier's process and a way to it.
+/// A verifier process and a client of it.
 struct Running {
     process: Process,
     client: Client,
@@ -89,7 +89,7 @@ struct Running {
 
 impl Running {
     async fn start(server: &str) -> Result<Self> {
-        let folder = folder::throw_away()?;
+        let folder = folder::temporary()?;
         std::fs::write(folder.path().join("server"), server)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.env(VERIFY, folder.path()).stdin(Stdio::piped());
@@ -98,7 +98,7 @@ impl Running {
         let since = Instant::now();
         while !ready.exists() {
             if since.elapsed() > READY_WITHIN {
-                bail!("a verifier's process does not come up");
+                bail!("a verifier process did not start");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -112,10 +112,10 @@ impl Running {
         })
     }
 
-    /// Processor time that it has used.
+    /// The processor time that it has used.
     fn seconds(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name in brackets may hold anything; user and system time are the 12th and 13th word behind it.
+        // The name in parentheses may contain any character; user and system time are the 12th and 13th word after it.
         let (_, words) = stat.rsplit_once(')').context("a stat line")?;
         let ticks = words.split_whitespace().skip(11).take(2);
         let ticks = ticks.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
@@ -135,7 +135,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     for (verifiers, name, time) in VERIFIERS {
         let starting = (0..verifiers).map(|_| Running::start(config.connection.servers[0].as_str()));
         let running = try_join_all(starting).await?;
-        // Everybody has seen every code.
+        // Each verifier has seen every code.
         scan(&running, &codes, CODES * STREAMS as u64).await?;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
@@ -154,7 +154,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     Ok(())
 }
 
-/// Scans a second over all streams, and the verifiers' microseconds of processor time a scan.
+/// Returns scans per second over all streams, and the verifiers' processor time of a scan in microseconds.
 async fn scan(running: &[Running], codes: &Codes, scans: u64) -> Result<(f64, f64)> {
     let used = || running.iter().map(Running::seconds).sum::<Result<f64>>();
     let texts: Vec<_> = codes
@@ -173,7 +173,7 @@ async fn scan(running: &[Running], codes: &Codes, scans: u64) -> Result<(f64, f6
     Ok((scans / seconds, (used()? - before) * 1e6 / scans))
 }
 
-/// Looks at nothing.
+/// Ignores the commits.
 struct Idle;
 
 impl Fold for Idle {
@@ -182,7 +182,7 @@ impl Fold for Idle {
     }
 }
 
-/// A writer, by whom verifiers prove that they are fresh.
+/// Runs a writer that answers the verifiers' freshness probes.
 fn answer_probes(store: &Arc<JetStreamEventStore>) -> tokio::task::JoinHandle<()> {
     let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
     let (followed, answering) = (Arc::clone(store), Arc::clone(store));

@@ -1,8 +1,8 @@
-//! What one scan costs, beside the bare signature check of the same library in the same run, and what it costs over
-//! gRPC, beside a bare echo.
+//! `scan`: the cost of one scan compared with a bare signature check of the same library in the same run, and its cost
+//! over gRPC compared with a server that returns a constant answer.
 //!
-//! Limit and product take turns in short rounds, so that what else the machine does falls on both alike; a figure is
-//! the median round of each.
+//! Reference and product alternate in short rounds, so that other load on the machine affects both equally; a figure is
+//! the median round.
 
 pub(crate) mod endpoints;
 pub(crate) mod gate;
@@ -21,7 +21,7 @@ use gate::Gate;
 
 /// Rounds of every figure.
 const ROUNDS: u64 = 20;
-/// Codes that are scanned as new ones, and live codes, in one round.
+/// New codes, and live codes, in one round.
 const NEW: u64 = 500;
 /// Scans of codes seen before, in one round.
 const SEEN: u64 = 200_000;
@@ -82,7 +82,7 @@ fn one_scan(report: &mut Report, scale: Scale, gate: &Gate) -> Result<()> {
     Ok(())
 }
 
-/// Microseconds for each of the texts.
+/// Returns the microseconds of each scan.
 fn each(texts: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     for text in texts {
@@ -91,7 +91,7 @@ fn each(texts: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<f64
     Ok(started.elapsed().as_secs_f64() * 1e6 / texts.len() as f64)
 }
 
-/// One scan that must be answered so: a bench of errors would measure nothing.
+/// One scan with the expected verdict; any other verdict is an error, because its cost would be meaningless.
 fn scan(gate: &Gate, place: &PlacePolicy, text: &str, reason: &str) -> Result<()> {
     let answer = gate.verifier.scan(&gate.question(place, text)).verdict.reason;
     anyhow::ensure!(
@@ -102,13 +102,13 @@ fn scan(gate: &Gate, place: &PlacePolicy, text: &str, reason: &str) -> Result<()
     Ok(())
 }
 
-/// The middle of what the rounds took.
+/// The median of the rounds.
 fn median(mut rounds: Vec<f64>) -> f64 {
     rounds.sort_by(f64::total_cmp);
     rounds[rounds.len() / 2]
 }
 
-/// Strict checks of messages of a token's size, with nothing around them.
+/// Bare strict signature checks of messages of a token's size.
 struct BareCheck {
     key: ed25519_dalek::VerifyingKey,
     signed: Vec<([u8; 160], ed25519_dalek::Signature)>,
@@ -125,7 +125,7 @@ impl BareCheck {
         }
     }
 
-    /// Microseconds for one check, over all of them.
+    /// Returns the mean microseconds of a check.
     fn round(&self) -> f64 {
         let started = Instant::now();
         for (message, signature) in &self.signed {

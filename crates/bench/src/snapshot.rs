@@ -1,8 +1,8 @@
-//! `snapshot`: the real `citycode-verifier` with a hundred million codes, from a shared snapshot over a real server and
-//! from its own file: how long until it is ready, and what it takes of memory, read from `/proc` of its process.
+//! `snapshot`: the startup time and memory of the real `citycode-verifier` with a hundred million codes, from a shared
+//! snapshot on a real server and from its own file. The memory is read from `/proc`.
 //!
-//! The snapshot is folded from made-up commits of 1,000 codes each, exactly as many in each partition as the log on the
-//! server has; it is signed, sealed and published as revocation does, and after it the log goes on with a tail. The
+//! The snapshot is folded from generated commits of 1,000 codes each, with the same number in each partition as the log
+//! on the server has. It is signed, sealed and published as by revocation, and the log continues with a tail. The
 //! server runs on the same cores.
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use crate::{Scale, folder};
 
 const CODES: u64 = 100_000_000;
 const CODES_PER_COMMIT: u64 = 1_000;
-/// Three commits each, over all partitions; then so many more for the tail.
+/// Holders with three commits each over all partitions; and the holders of the tail.
 const HOLDERS: u64 = 36_000;
 const TAIL_HOLDERS: u64 = 3_000;
 const ROUNDS: usize = 3;
@@ -54,9 +54,9 @@ impl City {
     async fn make() -> Result<Self> {
         let programs = std::env::current_exe()?.parent().context("a folder")?.to_owned();
         let city = Self {
-            folder: folder::throw_away()?,
+            folder: folder::temporary()?,
             programs,
-            // What is written does not count, so that it may be written fast.
+            // Writing is not measured, so the server need not flush.
             server: NatsServer::start_with(NatsSync::EveryTwoMinutes).await,
         };
         let secrets = city.path("secrets");
@@ -85,7 +85,7 @@ impl City {
         Ok(())
     }
 
-    /// The configuration of a service with a state of that name.
+    /// The configuration of a service whose state has that name.
     fn config(&self, name: &str, start_from: bool) -> Result<PathBuf> {
         let secret = |name: &str| self.path("secrets").join(name);
         let issuer = std::fs::read_to_string(secret("access/issuer"))?;
@@ -102,7 +102,7 @@ impl City {
         Ok(path)
     }
 
-    /// Starts a verifier, and what it took until it was ready.
+    /// Starts a verifier and measures it until it is ready.
     async fn verifier(&self, name: &str, start_from: bool) -> Result<Started> {
         let config = self.config(name, start_from)?;
         let words = [
@@ -120,7 +120,7 @@ impl City {
             .filter_map(|line| Some(line.split_once("started from ")?.1))
             .next_back();
         let how = how
-            .with_context(|| format!("it does not say how it started: {said}"))?
+            .with_context(|| format!("its output does not contain how it started: {said}"))?
             .to_owned();
         let status = std::fs::read_to_string(format!("/proc/{}/status", started.id()))?;
         let kib = |field: &str| -> Result<f64> {
@@ -136,7 +136,7 @@ impl City {
                 .parse()?)
         };
         let (resident_mb, peak_mb) = (kib("VmRSS")? * 1.024e-3, kib("VmHWM")? * 1.024e-3);
-        ensure!(started.terminate(DEADLINE).await.success(), "it ends badly");
+        ensure!(started.terminate(DEADLINE).await.success(), "the verifier failed");
         Ok(Started {
             ready_seconds,
             resident_mb,
@@ -153,7 +153,7 @@ struct Started {
     how: String,
 }
 
-/// A status projection of so many codes at exactly this point of the log, as a file.
+/// The file of a status projection with this number of codes at exactly this position of the log.
 fn write_snapshot(file: &Path, identity: &LogIdentity, heads: &LogPosition, codes: u64) -> Result<()> {
     let (mut writer, _) = status::new(identity.partitions, FingerprintKey([9; 16]));
     let of_partition = codes / u64::from(identity.partitions);
@@ -183,7 +183,7 @@ fn write_snapshot(file: &Path, identity: &LogIdentity, heads: &LogPosition, code
                 message_id_prefix: 0,
                 events: &events,
             });
-            ensure!(alarms == Ok(Vec::new()), "the made-up log has alarms");
+            ensure!(alarms == Ok(Vec::new()), "the generated log has alarms");
         }
     }
     files::stream_private(file, |out| writer.save(identity, out).map_err(std::io::Error::other))?;
@@ -234,10 +234,10 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let bytes = std::fs::metadata(&file)?.len();
     let publish_seconds = publish(&city, identity, &file).await?;
     std::fs::remove_file(&file)?;
-    // The tail: births in places behind those of the snapshot.
+    // The tail: codes with indexes after those of the snapshot.
     let mut tail = Lives::after(layout, codes);
     write_lives(&*store, &mut tail, scale.of(HOLDERS)..scale.of(HOLDERS + TAIL_HOLDERS)).await?;
-    // A writer, without which no verifier could prove that it is fresh.
+    // A writer, because without one no verifier could prove its freshness.
     let answering = Arc::clone(&store);
     let writer = tokio::spawn(async move {
         let answers = ProbeAnswers {
@@ -274,7 +274,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     Ok(())
 }
 
-/// The figures of all rounds; gives the most resident memory in MB.
+/// Reports the figures of all rounds; returns the greatest resident memory in MB.
 fn tell(report: &mut Report, mut shared: Vec<Started>, mut own: Vec<Started>) -> f64 {
     for (name, rounds) in [("from_shared", &mut shared), ("from_own_file", &mut own)] {
         rounds.sort_by(|one, other| one.ready_seconds.total_cmp(&other.ready_seconds));

@@ -1,7 +1,7 @@
-//! `store`: appends on JetStream, our client beside bare checked publishes of the same bytes on the same servers.
+//! `store`: appends on JetStream with our client, compared with bare publishes of the same bytes on the same servers.
 //!
-//! Both keep as many in flight, name a message id and an expectation with every publish, and read the server's
-//! answer. Ours also takes the bucket's turn, hashes the commit, and judges the answer. The two take turns, round by
+//! Both have the same number in flight, send a message id and an expectation with every publish, and read the server's
+//! answer. Our client also locks the bucket, hashes the commit, and classifies the answer. The two alternate round by
 //! round; each figure is the median round.
 
 use std::collections::HashSet;
@@ -26,9 +26,9 @@ use crate::report::{Figure, Goal, Report};
 const APPENDS: u64 = 10_000;
 const ROUNDS: u64 = 3;
 const IN_FLIGHT: usize = 1_000;
-/// Publishes of a round that wait for each other.
+/// Sequential publishes of a round.
 const SINGLE: u64 = 500;
-/// A paper code's event, sealed token included.
+/// Bytes of a paper code's event, including the sealed token.
 const PAYLOAD_BYTES: usize = 280;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
@@ -83,7 +83,7 @@ async fn measure(
         .asked(Goal::RatioAtLeast(0.7));
     report.push(figure);
     let single = Figure::new(names[1], ours, "1/s").beside(single);
-    // What group commit would be for; asked of one server alone.
+    // Group commit is measured on a single server only.
     report.push(if names[0] == "append_1_always" {
         single.asked(Goal::RatioAtLeast(3.0))
     } else {
@@ -92,7 +92,7 @@ async fn measure(
     Ok(())
 }
 
-/// Commits to buckets that nobody wrote to before: what is measured is the way, not waiting for a turn.
+/// Commits to unused buckets, so that waiting for a bucket's lock is not measured.
 struct Commits {
     layout: Layout,
     used: HashSet<citycode_event_store::BucketId>,
@@ -157,7 +157,7 @@ async fn append(store: &JetStreamEventStore, commits: Vec<NewCommit>) -> Result<
     Ok(count / started.elapsed().as_secs_f64())
 }
 
-/// Streams with the settings of the log's, under names of their own.
+/// Creates streams with the settings of the log's streams and other names.
 async fn make_bare_streams(client: &Client, layout: Layout) -> Result<()> {
     for partition in layout.all_partitions() {
         let info = ask(client, &format!("STREAM.INFO.CC_EV_{:02}", partition.0), &json!({})).await?;
@@ -165,7 +165,7 @@ async fn make_bare_streams(client: &Client, layout: Layout) -> Result<()> {
         config["name"] = json!(format!("BARE_{:02}", partition.0));
         config["subjects"] = json!([format!("bare.{:02}.*", partition.0)]);
         config["metadata"] = json!({});
-        // Nobody follows them: telling the tail is part of ours alone.
+        // They do not republish, which is part of our client's cost only.
         config["republish"] = Value::Null;
         let name = format!("STREAM.CREATE.BARE_{:02}", partition.0);
         ask(client, &name, &config).await?;
@@ -182,7 +182,7 @@ pub(crate) async fn ask(client: &Client, verb: &str, body: &Value) -> Result<Val
     Ok(answer)
 }
 
-/// The same bytes, with message id and expectation, and no more.
+/// Publishes the same bytes with a message id and an expectation.
 async fn publish(client: &Client, layout: Layout, commits: &[NewCommit], in_flight: usize) -> Result<f64> {
     let started = Instant::now();
     let mut answers = futures::stream::iter(commits)
@@ -195,7 +195,7 @@ async fn publish(client: &Client, layout: Layout, commits: &[NewCommit], in_flig
             let subject = format!("bare.{:02}.{:04x}", bucket.partition.0, bucket.bucket);
             let answer = client.request_with_headers(subject, headers, bytes).await?;
             let answer: Value = serde_json::from_slice(&answer.payload)?;
-            anyhow::Ok(answer["seq"].as_u64().context("it was not stored")?)
+            anyhow::Ok(answer["seq"].as_u64().context("the message was not stored")?)
         })
         .buffer_unordered(in_flight);
     while let Some(answer) = answers.next().await {

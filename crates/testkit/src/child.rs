@@ -1,9 +1,9 @@
 //! A child process that cannot outlive its guard.
 //!
-//! `kill_on_drop` of tokio sends the signal and does not wait: the process goes on for a moment, and with it the lock
-//! on its folder, its ports and its mounts, which the next process of the same test then finds taken. So every process
-//! that a test starts is a [`Process`] (clippy refuses the others), and when that is dropped or killed the process and
-//! everything that it started is gone.
+//! tokio's `kill_on_drop` sends the signal but does not wait: for a moment the process still holds the lock on its
+//! folder, its ports and its mounts, which the next process of the same test then finds in use. So every process that a
+//! test starts is a [`Process`] (clippy refuses others). Dropping or killing it waits until the process and all its
+//! descendants have ended.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,13 +15,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-/// How long a process that was killed may take to be gone: the kernel frees gigabytes in less. One that takes longer
-/// hangs in the kernel, and no waiting helps.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a killed process may take to end: the kernel frees gigabytes in less time. A process that takes longer
+/// hangs in the kernel, and waiting does not help.
+const ENDED_WITHIN: Duration = Duration::from_secs(30);
 /// Generations of processes below the child: a shell, its program, and one more.
 const GENERATIONS: usize = 4;
 
-/// A child process; gone, with its descendants, once this is dropped.
+/// A child process; dropping this ends it and its descendants.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -31,15 +31,14 @@ impl Process {
     /// Starts the command.
     ///
     /// # Errors
-    /// Whatever the system says against it.
+    /// The command cannot be started.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the one place that starts processes for tests")]
         let child = command.spawn()?;
         Ok(Self { child })
     }
 
-    /// Runs the command to its end and gives what it said on both outputs. Where this future is dropped, the process
-    /// is gone.
+    /// Runs the command to its end and returns its status and both outputs. Dropping the future ends the process.
     ///
     /// # Errors
     /// The command cannot be started.
@@ -48,10 +47,10 @@ impl Process {
         Ok(Self::start(command)?.into_output().await)
     }
 
-    /// Waits for the end, with standard input closed, and gives what it says from now on.
+    /// Closes standard input, waits for the end, and returns the status and the further output.
     ///
     /// # Panics
-    /// Where an output is not piped, or cannot be read.
+    /// If an output is not piped, or cannot be read.
     pub async fn into_output(mut self) -> Output {
         drop(self.child.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -68,7 +67,7 @@ impl Process {
     /// Its process id.
     ///
     /// # Panics
-    /// Where it was waited for.
+    /// If it was waited for.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id().expect("it was not waited for yet")
@@ -77,7 +76,7 @@ impl Process {
     /// Its standard input.
     ///
     /// # Panics
-    /// Where that is not piped, or was taken.
+    /// If that is not piped, or was taken.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
     }
@@ -85,7 +84,7 @@ impl Process {
     /// Its standard output.
     ///
     /// # Panics
-    /// Where that is not piped, or was taken.
+    /// If that is not piped, or was taken.
     pub fn stdout(&mut self) -> ChildStdout {
         self.child.stdout.take().expect("standard output is piped")
     }
@@ -93,70 +92,70 @@ impl Process {
     /// Its standard error.
     ///
     /// # Panics
-    /// Where that is not piped, or was taken.
+    /// If that is not piped, or was taken.
     pub fn stderr(&mut self) -> ChildStderr {
         self.child.stderr.take().expect("standard error is piped")
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends.
     ///
     /// # Panics
-    /// Never for a child of ours.
+    /// Never, because it is a child of this process.
     pub async fn wait(&mut self) -> ExitStatus {
         self.child.wait().await.expect("a child can be waited for")
     }
 
-    /// Asks it to end (`SIGTERM`).
+    /// Sends `SIGTERM`.
     ///
     /// # Panics
-    /// Where it was waited for.
+    /// If it was waited for.
     pub fn sigterm(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     ///
     /// # Panics
-    /// Where it was waited for.
+    /// If it was waited for.
     pub(crate) fn signal(&self, signal: Signal) {
         let sent = pidfd_of(self.id()).and_then(|process| pidfd_send_signal(process, signal));
-        // One that has just ended takes no signal, and needs none.
+        // It fails only if the process has ended.
         let _ = sent;
     }
 
-    /// Stops it where it stands (`SIGSTOP`), and waits until each of its threads has stopped: on a busy machine some of
-    /// them would still answer after the signal was sent.
+    /// Suspends it (`SIGSTOP`) and waits until all its threads are stopped: on a busy machine some of them would still
+    /// answer after the signal was sent.
     ///
     /// # Panics
-    /// Where it was waited for.
+    /// If it was waited for.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
-        // The kernel tells the parent once the last thread has stopped. Nothing is reaped: that is tokio's.
-        let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        // The kernel notifies the parent once the last thread has stopped. Reaping is left to tokio.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let process = Pid::from_raw(self.id().cast_signed()).expect("a child has a number");
-        let _ = waitid(WaitId::Pid(process), told);
+        let _ = waitid(WaitId::Pid(process), options);
     }
 
-    /// Kills it at once (`kill -9`), with everything that it started, and waits until all of it is gone.
+    /// Kills it and its descendants (`kill -9`), and waits until all have ended.
     pub fn kill_9(self) {
         drop(self);
     }
 
     fn end(&mut self) -> io::Result<()> {
-        // Reaped already: its number may be another's by now.
+        // It was reaped, and its number may belong to another process now.
         let Some(id) = self.child.id() else {
             return Ok(());
         };
-        // Listed before the kill: orphans are found by nobody.
+        // Listed before the kill, because orphans cannot be found.
         let family = std::iter::once(id).chain(descendants(id));
         let family: Vec<OwnedFd> = family.filter_map(|id| pidfd_of(id).ok()).collect();
         for process in &family {
-            // Refused only where it has ended.
+            // It fails only if the process has ended.
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
-        let deadline = Timespec::try_from(GONE_WITHIN).expect("seconds fit");
+        let deadline = Timespec::try_from(ENDED_WITHIN).expect("seconds fit");
         for process in &family {
-            // Readable once the process, all its threads and all its open files are gone (pidfd_open(2)).
+            // Readable once the process and all its threads have ended and its files are closed (pidfd_open(2)).
             let mut watched = [PollFd::new(process, PollFlags::IN)];
             if poll(&mut watched, Some(&deadline))? == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -170,7 +169,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!("a process that was killed may not be gone: {error}");
+            eprintln!("a killed process may still be running: {error}");
         }
     }
 }
@@ -180,7 +179,7 @@ fn pidfd_of(id: u32) -> rustix::io::Result<OwnedFd> {
     pidfd_open(id.ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
 }
 
-/// The processes that a process has started, and those that they have.
+/// The descendants of a process.
 fn descendants(of: u32) -> Vec<u32> {
     let mut all = Vec::new();
     let mut generation = vec![of];
@@ -191,17 +190,17 @@ fn descendants(of: u32) -> Vec<u32> {
     all
 }
 
-/// By each of its threads (proc_pid_task(5), `children`); none where the kernel does not tell.
+/// The children of each of its threads (proc_pid_task(5), `children`); empty if the kernel does not support that.
 fn children(of: u32) -> Vec<u32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{of}/task")) else {
         return Vec::new();
     };
-    let told = threads.flatten().filter_map(|thread| {
-        let told = std::fs::read_to_string(thread.path().join("children"));
-        told.ok()
+    let lists = threads.flatten().filter_map(|thread| {
+        let list = std::fs::read_to_string(thread.path().join("children"));
+        list.ok()
     });
-    let told: String = told.collect();
-    told.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    let ids: String = lists.collect();
+    ids.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -212,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell that holds a lock with `flock(1)` in a child of its own, and says when it does.
+    /// A shell with a child that holds a lock with `flock(1)`; returns once the lock is held.
     async fn locker(lock: &std::path::Path) -> Process {
         let script = format!(
             "flock --nonblock {} sh -c 'echo held; exec sleep 600'; exit 1",
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_process_and_its_descendants_hold_nothing_any_more() {
+    async fn dropping_a_process_releases_the_resources_of_its_descendants() {
         let folder = tempfile::tempdir().unwrap();
         let lock = folder.path().join("lock");
         for _ in 0..20 {
@@ -241,13 +240,13 @@ mod tests {
                 .try_lock()
                 .expect_err("a descendant holds it");
             drop(process);
-            File::open(&lock).unwrap().try_lock().expect("nobody holds it");
+            File::open(&lock).unwrap().try_lock().expect("the lock is free");
             assert!(!std::path::Path::new(&format!("/proc/{id}")).exists(), "it was reaped");
         }
     }
 
     #[tokio::test]
-    async fn an_output_that_nobody_waits_for_any_more_leaves_no_process() {
+    async fn dropping_the_future_of_output_ends_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let said = folder.path().join("id");
         let script = format!("echo $$ > {}; exec sleep 600", said.display());
@@ -256,7 +255,7 @@ mod tests {
         let id = || std::fs::read_to_string(&said).ok().filter(|id| id.ends_with('\n'));
         let started = crate::eventually("it runs", Duration::from_secs(60), || async { id().is_some() });
         tokio::select! {
-            ended = Process::output(&mut command) => panic!("it ends by itself: {ended:?}"),
+            ended = Process::output(&mut command) => panic!("it ended early: {ended:?}"),
             () = started => {}
         }
         let id = id().expect("it was started");
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_output_is_whole_and_the_status_is_told() {
+    async fn output_returns_both_outputs_and_the_status() {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
         let ended = Process::output(&mut command).await.unwrap();

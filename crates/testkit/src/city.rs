@@ -1,7 +1,7 @@
-//! A whole city of made-up residents, from a seed.
+//! The fictitious residents of a city, derived from a seed.
 //!
-//! Ages follow Shanghai's census of 2020 (seventh national census, bulletin of the city): 9.8 % up to 14 years,
-//! 66.8 % from 15 to 59, 23.4 % of 60 and over. About 24 in a thousand hold the disability certificate.
+//! Ages follow Shanghai's census of 2020 (seventh national census, bulletin of the city): 9.8 % are up to 14 years old,
+//! 66.8 % from 15 to 59, 23.4 % 60 and over. About 24 of a thousand have the disability certificate.
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use crate::person::draw_name;
 use crate::{Draw, IdNumbers, Person};
 
-/// Residents one after another, without end; take as many as the test needs.
+/// An infinite iterator of residents.
 #[derive(Clone, Debug)]
 pub struct City {
     draw: Draw,
@@ -19,7 +19,7 @@ pub struct City {
 }
 
 impl City {
-    /// The city of this seed, as it stands on `today`; `groups` are those of the policy, may be empty.
+    /// The city of this seed on the date `today`; `groups` are those of the policy and may be empty.
     #[must_use]
     pub fn new(seed: u64, today: Date, groups: &[String]) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl City {
         match self.draw.below(1_000) {
             0..98 => self.draw.below(15),
             98..766 => 15 + self.draw.below(45),
-            // The smaller of two draws: the very old are fewer.
+            // The smaller of two draws, because few people are very old.
             _ => 60 + self.draw.below(45).min(self.draw.below(45)),
         }
     }
@@ -75,7 +75,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn a_city_is_made_of_valid_different_people_of_realistic_ages() {
+    fn a_city_has_valid_and_different_people_of_realistic_ages() {
         let today = date(2022, 8, 31);
         let residents: Vec<Person> = City::new(42, today, &["veteran".to_owned()]).take(20_000).collect();
         let numbers: HashSet<&str> = residents.iter().map(|p| p.id_number.as_str()).collect();
@@ -93,6 +93,6 @@ mod tests {
         let with_certificate = residents.iter().filter(|p| p.disability).count();
         assert!((350..650).contains(&with_certificate), "{with_certificate}");
         let again: Vec<Person> = City::new(42, today, &["veteran".to_owned()]).take(20_000).collect();
-        assert!(again == residents, "the same seed is the same city");
+        assert!(again == residents, "the same seed yields the same city");
     }
 }

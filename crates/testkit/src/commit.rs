@@ -1,9 +1,9 @@
-//! Commits as a service would append them, for logs that a test writes itself.
+//! Commits for logs that a test writes itself.
 
 use citycode_domain::event::Event;
 use citycode_event_store::{CommandId, EventData, MessageId, NewCommit, RequestDigest, StreamName};
 
-/// A commit of one event, decided at `decided_at` (Unix seconds); `number` makes its message id its own.
+/// A commit of one event, decided at `decided_at` (Unix seconds); `number` determines its message id.
 #[must_use]
 pub fn commit_of(stream: StreamName, event: &Event, number: u64, decided_at: i64) -> NewCommit {
     let (event_type, version, payload) = citycode_wire::event::encode(event);

@@ -1,4 +1,4 @@
-//! Disks that are full, and disks that are slow.
+//! Full disks and slow disks.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use tokio::process::Command;
 use crate::{Process, eventually};
 
 const FILLER: &str = "filler";
-/// `strace` takes hold of every thread of a process, one by one.
+/// The time that `strace` may take to attach to every thread of a process.
 const ATTACHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A file system of a few megabytes in memory (tmpfs), mounted in a throw-away folder.
+/// A file system of a few megabytes in memory (tmpfs), mounted in a temporary folder.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
-    /// Mounts one.
+    /// Mounts a file system.
     ///
     /// # Panics
-    /// Where this machine lets nobody mount; then nothing that needs it was tested.
+    /// If mounting is not permitted; then nothing that needs it was tested.
     #[must_use]
     pub fn mount(megabytes: u32) -> Self {
-        let folder = TempDir::new().expect("a throw-away folder can be made");
+        let folder = TempDir::new().expect("a temporary folder can be created");
         let size = format!("size={megabytes}m");
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
@@ -36,12 +36,12 @@ impl SmallDisk {
             .status();
         assert!(
             mounted.is_ok_and(|status| status.success()),
-            "no small disk can be mounted here: it needs root; nothing was tested"
+            "a small disk cannot be mounted: this requires root; nothing was tested"
         );
         Self { folder }
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -51,13 +51,13 @@ impl SmallDisk {
         self.path().join(FILLER)
     }
 
-    /// Takes all the room that is left.
+    /// Fills the disk.
     ///
     /// # Panics
-    /// Where writing ends by anything but a full disk.
+    /// If writing fails for another reason than a full disk.
     pub fn fill(&self) {
         let file = std::fs::File::options().create(true).append(true).open(self.filler());
-        let mut file = file.expect("an empty file needs no room");
+        let mut file = file.expect("an empty file needs no space");
         let error = loop {
             if let Err(error) = file.write_all(&[0; 4096]) {
                 break error;
@@ -66,26 +66,26 @@ impl SmallDisk {
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
     }
 
-    /// Gives back the room that [`SmallDisk::fill`] took.
+    /// Frees the space that [`SmallDisk::fill`] used.
     ///
     /// # Panics
-    /// Where nothing was taken.
-    pub fn make_room(&self) {
+    /// If the disk was not filled.
+    pub fn free(&self) {
         std::fs::remove_file(self.filler()).expect("it was filled");
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a server that is just being killed may still have files open.
+        // A lazy unmount, because a process that is being killed may still have files open.
         let unmounted = std::process::Command::new("umount").arg("-l").arg(self.path()).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.path().display());
+            eprintln!("{} cannot be unmounted", self.path().display());
         }
     }
 }
 
-/// A process whose disk is slow: each flush waits before it begins. As long as this lives.
+/// Delays each flush of a process until this is dropped.
 #[derive(Debug)]
 pub struct SlowDisk {
     tracer: Process,
@@ -93,12 +93,12 @@ pub struct SlowDisk {
 }
 
 impl SlowDisk {
-    /// Makes every flush of the process wait so long.
+    /// Delays every flush of the process by `delay`.
     ///
     /// # Panics
-    /// Where `strace` is not there, or may not trace; then nothing that needs it was tested.
+    /// If `strace` is missing or may not trace; then nothing that needs it was tested.
     pub async fn under(process: u32, delay: Duration) -> Self {
-        let report = TempDir::new().expect("a throw-away folder can be made");
+        let report = TempDir::new().expect("a temporary folder can be created");
         let inject = format!("inject=fsync,fdatasync:delay_enter={}", delay.as_micros());
         let mut command = Command::new("strace");
         command
@@ -108,9 +108,9 @@ impl SlowDisk {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(report.path().join("said")).expect("a file"));
-        let tracer = Process::start(&mut command).expect("strace is there (`cargo xtask tools`); nothing was tested");
+        let tracer = Process::start(&mut command).expect("strace is installed (`cargo xtask tools`)");
         let slow = Self { tracer, report };
-        let what = "strace holds the process; without that nothing was tested";
+        let what = "strace is attached to the process; without that nothing was tested";
         eventually(what, ATTACHED_WITHIN, || async { slow.said().contains("attached") }).await;
         slow
     }
@@ -119,17 +119,17 @@ impl SlowDisk {
         std::fs::read_to_string(self.report.path().join("said")).unwrap_or_default()
     }
 
-    /// How many flushes have waited so far.
+    /// The number of flushes that were delayed so far.
     #[must_use]
     pub fn flushes(&self) -> usize {
         let calls = std::fs::read_to_string(self.report.path().join("calls")).unwrap_or_default();
         calls.lines().filter(|line| line.contains("sync(")).count()
     }
 
-    /// The disk is as fast as it was.
+    /// Ends the delay.
     ///
     /// # Panics
-    /// Where the tracer does not end.
+    /// If the tracer does not end.
     pub async fn end(mut self) {
         self.tracer.signal(Signal::TERM);
         self.tracer.wait().await;

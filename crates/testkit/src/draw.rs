@@ -1,12 +1,12 @@
-//! Seeded random draws for tests: SplitMix64 (Steele, Lea, Flood 2014), which needs no crate and never changes
-//! under us, so that a seed written into a test stays what it was. Not for anything secret.
+//! Seeded random numbers for tests: SplitMix64 (Steele, Lea, Flood 2014). It is implemented here so that it never
+//! changes and a seed in a test always yields the same values. Not for secrets.
 
-/// A stream of draws from a seed.
+/// The random numbers of a seed.
 #[derive(Clone, Debug)]
 pub struct Draw(u64);
 
 impl Draw {
-    /// The stream of this seed.
+    /// The generator with this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -21,10 +21,10 @@ impl Draw {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to below `limit`, as good as even for limits far below 2^64.
+    /// A number from 0 to below `limit`, almost uniform for limits far below 2^64.
     ///
     /// # Panics
-    /// Where the limit is 0.
+    /// If the limit is 0.
     pub const fn below(&mut self, limit: u64) -> u64 {
         self.bits() % limit
     }
@@ -32,19 +32,19 @@ impl Draw {
     /// One of the items.
     ///
     /// # Panics
-    /// Where there are none.
+    /// If there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let limit = u64::try_from(items.len()).expect("a slice's length fits");
         let index = usize::try_from(self.below(limit)).expect("below a slice's length");
         &items[index]
     }
 
-    /// Whether something happens that happens so many times in a thousand.
+    /// True with a probability of `times` in a thousand.
     pub const fn per_mille(&mut self, times: u64) -> bool {
         self.below(1_000) < times
     }
 
-    /// Bytes, e.g. for ids and keys.
+    /// Random bytes, e.g. for ids and keys.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stream_is_splitmix64() {
+    fn the_generator_is_splitmix64() {
         // First outputs for seed 1234567, from the reference implementation by Vigna (splitmix64.c).
         let mut draw = Draw::new(1_234_567);
         assert_eq!(draw.bits(), 6_457_827_717_110_365_317);

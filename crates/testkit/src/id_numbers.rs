@@ -1,4 +1,4 @@
-//! Valid resident ID numbers (GB 11643) for wanted birth dates.
+//! Valid resident ID numbers (GB 11643) for given birth dates.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,7 @@ use jiff::civil::Date;
 
 use crate::Draw;
 
-/// Places of registration (GB/T 2260) that the numbers are drawn from: Shanghai's sixteen districts first,
-/// then some from where people move there.
+/// The places of registration (GB/T 2260) of the numbers: Shanghai's sixteen districts, then others.
 const PLACES: [u32; 32] = [
     310_101, 310_104, 310_105, 310_106, 310_107, 310_109, 310_110, 310_112, 310_113, 310_114, 310_115, 310_116,
     310_117, 310_118, 310_120, 310_151, 110_101, 120_101, 130_102, 210_102, 320_102, 320_505, 330_102, 330_203,
@@ -17,7 +16,7 @@ const PLACES: [u32; 32] = [
 const SERIALS: u32 = 1_000;
 const PER_DAY: u32 = SERIALS * 32;
 
-/// A source of ID numbers, none of them twice.
+/// A source of unique ID numbers.
 #[derive(Clone, Debug)]
 pub struct IdNumbers {
     start: u32,
@@ -35,15 +34,15 @@ impl IdNumbers {
         }
     }
 
-    /// The 18 characters of a number whose holder was born on this date.
+    /// The 18 characters of a number with this birth date.
     ///
     /// # Panics
     /// After 32,000 numbers for one date, or for a year outside 1..=9999.
     pub fn born(&mut self, birth: Date) -> String {
-        assert!(birth.year() >= 1, "nobody was born before the year 1");
+        assert!(birth.year() >= 1, "birth dates before the year 1 are not supported");
         let taken = self.taken.entry(birth).or_insert(0);
         assert!(*taken < PER_DAY, "no numbers are left for this birth date");
-        // 17 and 32,000 have no common factor, so that the walk meets every number once, and neighbours differ.
+        // 17 and 32,000 are coprime, so that every number occurs once, and consecutive numbers differ.
         let place_and_serial = (self.start + *taken * 17) % PER_DAY;
         *taken += 1;
         let place = PLACES[usize::try_from(place_and_serial / SERIALS).expect("below 32")];
@@ -58,7 +57,7 @@ impl IdNumbers {
         number
     }
 
-    /// A number whose holder is of this age in full years on `today`: the birthday is today.
+    /// A number whose holder reaches this age in full years on `today`.
     ///
     /// # Panics
     /// As [`Self::born`].
@@ -67,7 +66,7 @@ impl IdNumbers {
     }
 }
 
-/// The birth date of whoever turns this many years on `today`. 29 February goes to 1 March in common years.
+/// The birth date of a person who reaches this age on `today`. 29 February becomes 1 March in common years.
 pub(crate) fn birth_date_at_age(years: i16, today: Date) -> Date {
     let year = today.year() - years;
     Date::new(year, today.month(), today.day())
@@ -83,7 +82,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn r27_every_number_is_valid_and_none_comes_twice() {
+    fn r27_every_number_is_valid_and_unique() {
         let today = date(2022, 8, 31);
         let birth = date(1964, 2, 29);
         let mut numbers = IdNumbers::new(7);
@@ -92,7 +91,7 @@ mod tests {
             let number = numbers.born(birth);
             let parsed = IdNumber::parse(&number, today).expect("a valid number");
             assert_eq!(parsed.birth_date(), birth);
-            assert!(seen.insert(number), "each number comes once");
+            assert!(seen.insert(number), "each number occurs once");
         }
     }
 

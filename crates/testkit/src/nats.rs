@@ -1,8 +1,8 @@
-//! Real `nats-server` processes: one alone, or a cluster of three.
+//! Real `nats-server` processes: a single server, or a cluster of three.
 //!
-//! The program is the one that `CITYCODE_NATS_SERVER` names, else the one that `cargo xtask tools` installs, else
-//! that of the `PATH`. Each server has throw-away storage, ports of the loopback address, and ends by its process id
-//! at the latest when it is dropped. Faults are made from outside, as they come in life: `kill -9`, `SIGSTOP`.
+//! The program is that of `CITYCODE_NATS_SERVER`, else the one that `cargo xtask tools` installs, else that of the
+//! `PATH`. Each server has temporary storage and ports of the loopback address, and is killed when it is dropped.
+//! Faults are injected from outside: `kill -9`, `SIGSTOP`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use tokio::process::Command;
 use crate::network::Network;
 use crate::{Process, eventually, free_port};
 
-/// How long a server, or a cluster's election, may take. A start is a tenth of a second on a quiet machine; on a
-/// busy one three servers that elect leaders for seventeen groups take several.
+/// The time that a server's start, or a cluster's election, may take. A start takes a tenth of a second on an idle
+/// machine; on a busy one the elections of seventeen groups take several seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// How often a server is started whose ports were taken meanwhile, and how long after the last time.
+/// Attempts to start a server whose ports are in use, and the pause between them.
 const STARTS: usize = 60;
-const START_AGAIN: Duration = Duration::from_millis(500);
-/// What is shown of what a server said.
+const START_PAUSE: Duration = Duration::from_millis(500);
+/// Lines of a server's log that are shown on failure.
 const LAST_LINES: usize = 30;
-/// Servers of a cluster: the fewest that outlive the loss of one.
+/// Servers of a cluster: the fewest that tolerate the loss of one.
 const CLUSTER_SIZE: usize = 3;
 
-/// When a server flushes what it acknowledges.
+/// When a server flushes acknowledged messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NatsSync {
     /// Before it acknowledges: `sync_interval: always`.
@@ -50,21 +50,21 @@ pub struct NatsServer {
     /// The network namespace that it runs in, if not this process's.
     namespace: Option<String>,
     store: PathBuf,
-    /// Before the folder that it writes into: fields are dropped in this order.
+    /// Precedes the folder, because fields are dropped in this order.
     process: Option<Process>,
     folder: TempDir,
 }
 
-/// Where a server listens, runs and keeps its streams.
-struct Place {
+/// A server's addresses, namespace and storage.
+struct Location {
     address: String,
     monitor_address: String,
     namespace: Option<String>,
-    /// Its own throw-away folder without it.
+    /// The folder of its streams; by default part of its temporary folder.
     store: Option<PathBuf>,
 }
 
-impl Place {
+impl Location {
     fn on_loopback() -> Self {
         Self {
             address: format!("127.0.0.1:{}", free_port()),
@@ -74,7 +74,7 @@ impl Place {
         }
     }
 
-    /// As one host of a network.
+    /// On one host of a network.
     fn on(network: &Network, host: usize) -> Self {
         let address = network.address(host);
         Self {
@@ -87,58 +87,57 @@ impl Place {
 }
 
 impl NatsServer {
-    /// Starts a server that stands alone and flushes before it acknowledges.
+    /// Starts a single server that flushes before it acknowledges.
     ///
     /// # Panics
-    /// Where there is no `nats-server`, or it does not come up.
+    /// If `nats-server` is missing or does not start.
     pub async fn start() -> Self {
         Self::start_with(NatsSync::Always).await
     }
 
-    /// As [`NatsServer::start`], flushing as told.
+    /// As [`NatsServer::start`], with this sync setting.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_with(sync: NatsSync) -> Self {
-        let mut server = Self::prepare("alone", Place::on_loopback(), sync, "");
-        server.come_up().await;
+        let mut server = Self::prepare("alone", Location::on_loopback(), sync, "");
+        server.launch().await;
         server
     }
 
-    /// Starts a server that stands alone with more in its configuration, e.g. accounts and TLS.
+    /// Starts a single server with additional configuration, e.g. accounts and TLS.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_configured(more: &str) -> Self {
-        let mut server = Self::prepare("alone", Place::on_loopback(), NatsSync::Always, more);
-        server.come_up().await;
+        let mut server = Self::prepare("alone", Location::on_loopback(), NatsSync::Always, more);
+        server.launch().await;
         server
     }
 
-    /// Starts a server that stands alone and keeps its streams in this folder, as large as the disk under it lets
-    /// them grow.
+    /// Starts a single server that stores its streams in this folder, limited only by the disk.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_on(store: PathBuf) -> Self {
-        let place = Place {
+        let location = Location {
             store: Some(store),
-            ..Place::on_loopback()
+            ..Location::on_loopback()
         };
-        let mut server = Self::prepare("alone", place, NatsSync::Always, "");
-        server.come_up().await;
+        let mut server = Self::prepare("alone", location, NatsSync::Always, "");
+        server.launch().await;
         server
     }
 
-    fn prepare(name: &str, place: Place, sync: NatsSync, cluster: &str) -> Self {
-        let folder = TempDir::new().expect("a throw-away folder can be made");
-        let Place {
+    fn prepare(name: &str, location: Location, sync: NatsSync, cluster: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be created");
+        let Location {
             address,
             monitor_address,
             namespace,
             store,
-        } = place;
-        // Without a limit the server takes three quarters of the room that it finds at its start.
+        } = location;
+        // Without a limit the server uses three quarters of the disk space at its start.
         let limit = if store.is_some() { ", max_file_store: 10GB" } else { "" };
         let store = store.unwrap_or_else(|| folder.path().join("store"));
         // Quoted: without quotes the server reads `2m` as two million seconds.
@@ -151,7 +150,7 @@ impl NatsServer {
              jetstream {{ store_dir: \"{}\", sync_interval: {sync}{limit} }}\n{cluster}",
             store.display()
         );
-        std::fs::write(folder.path().join("nats.conf"), settings).expect("the throw-away folder takes a file");
+        std::fs::write(folder.path().join("nats.conf"), settings).expect("the temporary folder is writable");
         Self {
             name: name.to_owned(),
             address,
@@ -168,10 +167,10 @@ impl NatsServer {
             .create(true)
             .append(true)
             .open(self.log_file())
-            .expect("the throw-away folder takes a file");
+            .expect("the temporary folder is writable");
         let program = program();
         let mut command = match &self.namespace {
-            // It becomes the program, under the same process id.
+            // `ip` executes the program under the same process id.
             Some(namespace) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", namespace]).arg(&program);
@@ -193,34 +192,34 @@ impl NatsServer {
         })
     }
 
-    /// Where clients connect, e.g. `nats://127.0.0.1:4222`.
+    /// The address for clients, e.g. `nats://127.0.0.1:4222`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Where it keeps its streams, for tests that look on the disk.
+    /// The folder of its streams.
     #[must_use]
     pub fn store_folder(&self) -> std::path::PathBuf {
         self.store.clone()
     }
 
-    /// Its process, for a fault made from outside.
+    /// Its process id, for injecting faults.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.running().id()
     }
 
-    /// Where its monitoring stands, e.g. `http://127.0.0.1:8222`.
+    /// Its monitoring endpoint, e.g. `http://127.0.0.1:8222`.
     #[must_use]
     pub fn monitor_url(&self) -> String {
         format!("http://{}", self.monitor_address)
     }
 
-    /// The name that it gives itself.
+    /// Its server name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -232,21 +231,21 @@ impl NatsServer {
         self.folder.path()
     }
 
-    /// What it has said so far.
+    /// Its log so far.
     #[must_use]
     pub fn said(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Kills it at once (`kill -9`) and waits until it is gone. Its data stays.
+    /// Kills it (`kill -9`) and waits until it has ended. Its data is kept.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub async fn kill9(&mut self) {
-        self.process.take().expect("it runs").kill_9();
+        self.process.take().expect("it is running").kill_9();
     }
 
-    /// Starts it again on the data that it left, killing it first if it runs; back once it serves.
+    /// Kills it if it is running, starts it with its previous data, and waits until it is healthy.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
@@ -254,16 +253,16 @@ impl NatsServer {
         if self.process.is_some() {
             self.kill9().await;
         }
-        self.come_up().await;
+        self.launch().await;
     }
 
-    /// Starts it, and waits until it serves. Its ports are of those that the system gives to outgoing connections too,
-    /// and while it was down one may have been given: then it ends at once, and is started again.
-    async fn come_up(&mut self) {
+    /// Starts it, and waits until it is healthy. While it was not running, the system may have given one of its ports
+    /// to an outgoing connection: then it ends immediately, and is started again.
+    async fn launch(&mut self) {
         for _ in 0..STARTS {
             let mut process = self.spawn();
             tokio::select! {
-                // Dropped here, it is killed.
+                // If this branch ends first, dropping the process reaps it.
                 _ = process.wait() => {}
                 () = self.wait_until_healthy() => {
                     self.process = Some(process);
@@ -272,41 +271,41 @@ impl NatsServer {
             }
             let said = self.said_last();
             assert!(said.contains("address already in use"), "{} ended:\n{said}", self.name);
-            tokio::time::sleep(START_AGAIN).await;
+            tokio::time::sleep(START_PAUSE).await;
         }
-        panic!("{} finds its ports taken:\n{}", self.name, self.said_last());
+        panic!("the ports of {} are in use:\n{}", self.name, self.said_last());
     }
 
-    /// Stops it where it stands (`SIGSTOP`): connections stay open and nothing answers.
+    /// Suspends it (`SIGSTOP`): connections stay open, but it does not answer.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub async fn sigstop(&self) {
         self.running().stop();
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Resumes it (`SIGCONT`).
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub async fn sigcont(&self) {
         self.running().signal(Signal::CONT);
     }
 
     fn running(&self) -> &Process {
-        self.process.as_ref().expect("it runs")
+        self.process.as_ref().expect("it is running")
     }
 
-    /// Waits until it says of itself that it is healthy: in a cluster also that it has a leader and is current.
+    /// Waits until it reports that it is healthy, which in a cluster requires a leader and current data.
     ///
     /// # Panics
-    /// With what it said, where it does not come to that.
+    /// With its log, if it does not become healthy.
     pub async fn wait_until_healthy(&self) {
-        let what = fmt::from_fn(|f| write!(f, "{} is healthy; it said last:\n{}", self.name, self.said_last()));
+        let what = fmt::from_fn(|f| write!(f, "{} is healthy; the end of its log:\n{}", self.name, self.said_last()));
         eventually(&what, READY_WITHIN, || is_healthy(&self.monitor_address)).await;
     }
 
-    /// The end of what it has said: its folder goes with the test, and its log with the folder.
+    /// The end of its log, for error messages: the log is deleted with the test's temporary folder.
     fn said_last(&self) -> String {
         let said = self.said();
         let skip = said.lines().count().saturating_sub(LAST_LINES);
@@ -333,59 +332,58 @@ impl NatsCluster {
         Self::start_with(NatsSync::Always).await
     }
 
-    /// As [`NatsCluster::start`], flushing as told.
+    /// As [`NatsCluster::start`], with this sync setting.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_with(sync: NatsSync) -> Self {
-        let places = (0..CLUSTER_SIZE).map(|_| (Place::on_loopback(), format!("127.0.0.1:{}", free_port())));
-        Self::start_at(places.collect(), sync).await
+        let locations = (0..CLUSTER_SIZE).map(|_| (Location::on_loopback(), format!("127.0.0.1:{}", free_port())));
+        Self::start_at(locations.collect(), sync).await
     }
 
-    /// Starts three servers, each as a host of the network: clients reach them by one wire, they reach each other by
-    /// the other.
+    /// Starts three servers, each on a host of the network: clients use the outer links, the servers the inner links.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
     pub async fn start_in(network: &Network) -> Self {
-        let places = (0..CLUSTER_SIZE).map(|host| {
+        let locations = (0..CLUSTER_SIZE).map(|host| {
             let route = format!("{}:6222", network.inner_address(host));
-            (Place::on(network, host), route)
+            (Location::on(network, host), route)
         });
-        Self::start_at(places.collect(), NatsSync::Always).await
+        Self::start_at(locations.collect(), NatsSync::Always).await
     }
 
-    async fn start_at(places: Vec<(Place, String)>, sync: NatsSync) -> Self {
-        let routes = places.iter().map(|(_, route)| format!("\"nats://{route}\""));
+    async fn start_at(locations: Vec<(Location, String)>, sync: NatsSync) -> Self {
+        let routes = locations.iter().map(|(_, route)| format!("\"nats://{route}\""));
         let routes = routes.collect::<Vec<_>>().join(", ");
         let mut servers = Vec::with_capacity(CLUSTER_SIZE);
-        for (number, (place, route)) in places.into_iter().enumerate() {
+        for (number, (location, route)) in locations.into_iter().enumerate() {
             let cluster = format!("cluster {{ name: city, listen: \"{route}\", routes: [{routes}] }}\n");
-            servers.push(NatsServer::prepare(&format!("n{number}"), place, sync, &cluster));
+            servers.push(NatsServer::prepare(&format!("n{number}"), location, sync, &cluster));
         }
-        join_all(servers.iter_mut().map(NatsServer::come_up)).await;
+        join_all(servers.iter_mut().map(NatsServer::launch)).await;
         Self { servers }
     }
 
-    /// Where clients connect: every server.
+    /// The addresses of all servers for clients.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.servers.iter().map(NatsServer::url).collect()
     }
 
-    /// The monitoring of every server.
+    /// The monitoring endpoints of all servers.
     #[must_use]
     pub fn monitor_urls(&self) -> Vec<String> {
         self.servers.iter().map(NatsServer::monitor_url).collect()
     }
 
-    /// The servers, to look at.
+    /// The servers.
     #[must_use]
     pub fn servers(&self) -> &[NatsServer] {
         &self.servers
     }
 
-    /// The servers, to make faults.
+    /// The servers, for injecting faults.
     #[must_use]
     pub fn servers_mut(&mut self) -> &mut [NatsServer] {
         &mut self.servers
@@ -404,22 +402,22 @@ fn program() -> PathBuf {
     }
 }
 
-/// Asks `/healthz` of the monitoring; anything but a 200 is a no, and so is silence: where nobody listens a connection
-/// may even be to itself.
+/// Whether `/healthz` of the monitoring endpoint answers with 200. Without a listener a connection may even be to
+/// itself and never answer.
 async fn is_healthy(address: &str) -> bool {
-    let asked = tokio::time::timeout(ANSWERS_WITHIN, says_that_it_is_healthy(address));
-    asked.await.unwrap_or(false)
+    let answer = tokio::time::timeout(ANSWERS_WITHIN, healthz(address));
+    answer.await.unwrap_or(false)
 }
 
-async fn says_that_it_is_healthy(address: &str) -> bool {
+async fn healthz(address: &str) -> bool {
     let Ok(mut connection) = TcpStream::connect(address).await else {
         return false;
     };
-    let asked = connection
+    let sent = connection
         .write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
         .await;
     let mut answer = Vec::new();
-    asked.is_ok()
+    sent.is_ok()
         && connection.read_to_end(&mut answer).await.is_ok()
         && answer.split(|byte| *byte == b' ').nth(1) == Some(b"200".as_slice())
 }

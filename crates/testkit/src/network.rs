@@ -1,9 +1,9 @@
-//! A network of hosts on one machine: network namespaces, each on two wires, that can be cut and mended.
+//! A network of hosts on one machine: network namespaces, each with two links that can be cut and restored.
 //!
-//! The outer wire leads to whoever runs the test, the inner one only from host to host, so that a host can lose its
-//! fellows and keep its callers. The wires meet in a namespace of their own: in the machine's own one a firewall (such
-//! as Docker's) may drop what a bridge forwards. Made by Debian's `ip` (iproute2) as root, under names and addresses
-//! that hold this process's id; gone when dropped.
+//! The outer link leads to the test, the inner one only to the other hosts, so that a host can lose its peers but keep
+//! its clients. The bridges are in a separate namespace, because in the machine's own one a firewall (such as Docker's)
+//! may drop forwarded packets. The network is created with Debian's `ip` (iproute2) as root, with names and addresses
+//! that contain this process's id, and deleted when dropped.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,25 +13,25 @@ use std::process::Command;
 pub struct Network {
     tag: String,
     process: u32,
-    /// The namespace in which the wires meet.
+    /// The namespace with the bridges.
     middle: String,
     hosts: Vec<String>,
 }
 
-/// One of the two wires of every host.
+/// One of the two links of every host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wire {
+enum Link {
     Outer,
     Inner,
 }
 
 impl Network {
-    /// Makes a network.
+    /// Creates a network.
     ///
     /// # Panics
-    /// Where this machine lets nobody make network namespaces; then nothing that needs them was tested.
+    /// If network namespaces are not permitted; then nothing that needs them was tested.
     #[must_use]
-    pub fn make(hosts: usize) -> Self {
+    pub fn create(hosts: usize) -> Self {
         let process = std::process::id();
         let tag = format!("c{process:x}");
         let network = Self {
@@ -40,18 +40,18 @@ impl Network {
             tag,
             process,
         };
-        // Of a process of the same id that could not clean up.
-        network.unmake();
+        // Removes what a killed process with the same id left.
+        network.delete();
         let middle = &network.middle;
         ip(&format!("netns add {middle}"));
-        for wire in [Wire::Outer, Wire::Inner] {
-            let bridge = bridge(wire);
+        for link in [Link::Outer, Link::Inner] {
+            let bridge = bridge(link);
             ip(&format!("-n {middle} link add name {bridge} type bridge"));
             ip(&format!("-n {middle} link set {bridge} up"));
         }
-        let (own, address) = (network.own_end(), network.numbered(Wire::Outer, 1));
+        let (own, address) = (network.own_end(), network.numbered(Link::Outer, 1));
         ip(&format!("link add name {own} type veth peer name own netns {middle}"));
-        ip(&format!("-n {middle} link set own master {} up", bridge(Wire::Outer)));
+        ip(&format!("-n {middle} link set own master {} up", bridge(Link::Outer)));
         ip(&format!("addr add {address}/25 dev {own}"));
         ip(&format!("link set {own} up"));
         for host in 0..hosts {
@@ -64,13 +64,13 @@ impl Network {
         let namespace = self.namespace(host);
         ip(&format!("netns add {namespace}"));
         ip(&format!("-n {namespace} link set lo up"));
-        for (wire, inside) in [(Wire::Outer, "outer"), (Wire::Inner, "inner")] {
-            let (near, bridge, middle) = (end(host, wire), bridge(wire), &self.middle);
+        for (link, inside) in [(Link::Outer, "outer"), (Link::Inner, "inner")] {
+            let (near, bridge, middle) = (bridge_end(host, link), bridge(link), &self.middle);
             ip(&format!(
                 "-n {middle} link add name {near} type veth peer name {inside} netns {namespace}"
             ));
             ip(&format!("-n {middle} link set {near} master {bridge} up"));
-            let address = self.numbered(wire, host + 10);
+            let address = self.numbered(link, host + 10);
             ip(&format!("-n {namespace} addr add {address}/25 dev {inside}"));
             ip(&format!("-n {namespace} link set {inside} up"));
         }
@@ -79,60 +79,64 @@ impl Network {
     /// The namespace of a host.
     ///
     /// # Panics
-    /// Where there is no such host.
+    /// If there is no such host.
     #[must_use]
     pub fn namespace(&self, host: usize) -> &str {
         &self.hosts[host]
     }
 
-    /// Where a host is reached from outside.
+    /// A host's address for the test.
     #[must_use]
     pub fn address(&self, host: usize) -> Ipv4Addr {
-        self.numbered(Wire::Outer, host + 10)
+        self.numbered(Link::Outer, host + 10)
     }
 
-    /// Where a host is reached by the others.
+    /// A host's address for the other hosts.
     #[must_use]
     pub fn inner_address(&self, host: usize) -> Ipv4Addr {
-        self.numbered(Wire::Inner, host + 10)
+        self.numbered(Link::Inner, host + 10)
     }
 
-    /// Takes a host from its fellows; its callers still reach it.
+    /// Cuts a host from the other hosts, but not from its clients.
     pub fn cut_inner(&self, host: usize) {
-        self.set(host, Wire::Inner, "down");
+        self.set(host, Link::Inner, "down");
     }
 
-    /// Takes a host from everybody.
+    /// Cuts both links of a host.
     pub fn cut(&self, host: usize) {
         self.cut_inner(host);
-        self.set(host, Wire::Outer, "down");
+        self.set(host, Link::Outer, "down");
     }
 
-    /// Gives a host back both wires.
-    pub fn mend(&self, host: usize) {
-        for wire in [Wire::Outer, Wire::Inner] {
-            self.set(host, wire, "up");
+    /// Restores both links of a host.
+    pub fn restore(&self, host: usize) {
+        for link in [Link::Outer, Link::Inner] {
+            self.set(host, link, "up");
         }
     }
 
-    fn set(&self, host: usize, wire: Wire, state: &str) {
-        ip(&format!("-n {} link set {} {state}", self.middle, end(host, wire)));
+    fn set(&self, host: usize, link: Link, state: &str) {
+        ip(&format!(
+            "-n {} link set {} {state}",
+            self.middle,
+            bridge_end(host, link)
+        ));
     }
 
-    /// The wire from this process to the hosts.
+    /// The test's end of its link to the hosts.
     fn own_end(&self) -> String {
         format!("{}x", self.tag)
     }
 
-    /// Tests run beside each other: the process's id is in the address, 14 bits of it.
-    fn numbered(&self, wire: Wire, number: usize) -> Ipv4Addr {
+    /// An address that contains 14 bits of the process's id, because tests run concurrently.
+    fn numbered(&self, link: Link, number: usize) -> Ipv4Addr {
         let [.., high, low] = self.process.to_be_bytes();
         let number = u8::try_from(number).expect("a network has few hosts");
-        let half = if wire == Wire::Outer { 0 } else { 128 };
+        let half = if link == Link::Outer { 0 } else { 128 };
         Ipv4Addr::new(10, 128 + (high & 63), low, half + number)
     }
 
-    fn unmake(&self) {
+    fn delete(&self) {
         for namespace in self.hosts.iter().chain([&self.middle]) {
             try_ip(&format!("netns del {namespace}"));
         }
@@ -142,7 +146,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.unmake();
+        self.delete();
     }
 }
 
@@ -152,22 +156,22 @@ impl fmt::Debug for Network {
     }
 }
 
-fn bridge(wire: Wire) -> &'static str {
-    match wire {
-        Wire::Outer => "outside",
-        Wire::Inner => "inside",
+fn bridge(link: Link) -> &'static str {
+    match link {
+        Link::Outer => "outside",
+        Link::Inner => "inside",
     }
 }
 
-/// The end of a host's wire that lies on its bridge.
-fn end(host: usize, wire: Wire) -> String {
-    match wire {
-        Wire::Outer => format!("out{host}"),
-        Wire::Inner => format!("in{host}"),
+/// The bridge's end of a host's link.
+fn bridge_end(host: usize, link: Link) -> String {
+    match link {
+        Link::Outer => format!("out{host}"),
+        Link::Inner => format!("in{host}"),
     }
 }
 
-/// What `ip` says against it, if it does.
+/// Runs `ip` and returns its error, if any.
 fn try_ip(words: &str) -> Option<String> {
     match Command::new("ip").args(words.split(' ')).output() {
         Ok(ended) if ended.status.success() => None,
@@ -179,7 +183,7 @@ fn try_ip(words: &str) -> Option<String> {
 fn ip(words: &str) {
     if let Some(reason) = try_ip(words) {
         panic!(
-            "no network of namespaces can be made here (`ip {words}`: {}): it needs root and iproute2 \
+            "network namespaces cannot be created (`ip {words}`: {}): this requires root and iproute2 \
              (`cargo xtask tools`); nothing was tested",
             reason.trim()
         );

@@ -1,4 +1,4 @@
-//! One made-up person.
+//! Fictitious people.
 
 use jiff::civil::Date;
 
@@ -13,7 +13,7 @@ const GIVEN: [&str; 24] = [
     "伟", "芳", "娜", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰", "涛", "明", "秀英", "桂兰", "建国",
     "志强", "雪梅", "子涵", "浩然", "梓萱", "一诺",
 ];
-/// Names that are not two or three Han characters, which a system is likelier to get wrong.
+/// Names other than two or three Han characters, with which errors are more likely.
 const OTHER_NAMES: [&str; 5] = [
     "古丽·买买提",
     "阿卜杜拉·热合曼",
@@ -22,23 +22,23 @@ const OTHER_NAMES: [&str; 5] = [
     "𠮷田惠",
 ];
 
-/// A made-up person as a registration needs them. `Debug` shows everything: nobody is real.
+/// A fictitious person with the data of a registration. `Debug` shows everything, because no person is real.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Person {
-    /// 18 characters, valid.
+    /// A valid ID number of 18 characters.
     pub id_number: String,
-    /// Name.
+    /// The name.
     pub name: String,
-    /// As in the ID number.
+    /// The birth date in the ID number.
     pub birth_date: Date,
-    /// Holds the disability certificate.
+    /// Whether the person has the disability certificate.
     pub disability: bool,
-    /// Belongs to this special group.
+    /// The special group of the person, if any.
     pub group: Option<String>,
 }
 
 impl Person {
-    /// Starts a person from a source of numbers: an adult of 30 on `today`, without certificate or group.
+    /// A builder of a person: 30 years old on `today`, without certificate or group by default.
     #[must_use]
     pub fn build(numbers: &mut IdNumbers, today: Date) -> PersonBuilder<'_> {
         PersonBuilder {
@@ -60,7 +60,7 @@ impl Person {
     }
 }
 
-/// A person in the making.
+/// A builder of a person.
 #[derive(Debug)]
 pub struct PersonBuilder<'a> {
     numbers: &'a mut IdNumbers,
@@ -72,35 +72,35 @@ pub struct PersonBuilder<'a> {
 }
 
 impl PersonBuilder<'_> {
-    /// Born on this date.
+    /// Sets the birth date.
     #[must_use]
     pub fn born(mut self, birth_date: Date) -> Self {
         self.birth_date = birth_date;
         self
     }
 
-    /// Of this age today, to the day.
+    /// Sets the age, with the birthday today.
     #[must_use]
     pub fn aged(mut self, years: i16) -> Self {
         self.birth_date = birth_date_at_age(years, self.today);
         self
     }
 
-    /// Of this name.
+    /// Sets the name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// With the disability certificate.
+    /// Adds the disability certificate.
     #[must_use]
     pub fn with_disability(mut self) -> Self {
         self.disability = true;
         self
     }
 
-    /// In a special group.
+    /// Sets the special group.
     #[must_use]
     pub fn in_group(mut self, group: &str) -> Self {
         self.group = Some(group.to_owned());
@@ -110,7 +110,7 @@ impl PersonBuilder<'_> {
     /// The person.
     ///
     /// # Panics
-    /// Where the source has no number left for the birth date.
+    /// If the source has no number left for the birth date.
     #[must_use]
     pub fn done(self) -> Person {
         Person {
@@ -123,7 +123,7 @@ impl PersonBuilder<'_> {
     }
 }
 
-/// A name: mostly Han, two or three characters; one in fifty of another kind.
+/// A random name: usually two or three Han characters; one in fifty is different.
 pub(crate) fn draw_name(draw: &mut Draw) -> String {
     if draw.per_mille(20) {
         return (*draw.pick(&OTHER_NAMES)).to_owned();
@@ -137,7 +137,7 @@ mod tests {
     use jiff::civil::date;
 
     #[test]
-    fn a_person_is_as_built() {
+    fn a_person_has_the_given_properties() {
         let today = date(2024, 2, 29);
         let mut numbers = IdNumbers::new(1);
         let person = Person::build(&mut numbers, today)

@@ -1,4 +1,4 @@
-//! A real child process under test: started until it says that it is ready, killed at the latest when dropped.
+//! A real process under test: it is started, reports that it is ready, and is killed when dropped.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,87 +16,87 @@ use tokio::time::timeout;
 
 use crate::Process;
 
-/// Start of the one line that says that the process serves.
+/// The start of the line with which the process reports that it is ready.
 const READY: &str = "ready ";
-/// Most bytes of what the process says that are kept; the earliest go first.
+/// Most bytes of output that are kept; the oldest are dropped.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
-/// How long the last words of a process that ended may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The time in which the last output of an ended process must arrive.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
-/// Why a process did not come up; holds what it said on standard error.
+/// Why a process did not become ready, with its output.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// It could not be started at all.
     #[error("cannot start {}", program.display())]
     Spawn {
-        /// Which program.
+        /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The error.
         source: std::io::Error,
     },
     /// It ended before it was ready.
-    #[error("it ended ({status}) before it was ready; it said:\n{said}")]
+    #[error("it ended ({status}) before it was ready; its output:\n{said}")]
     Ended {
-        /// How.
+        /// The exit status.
         status: ExitStatus,
-        /// On both outputs.
+        /// Both outputs.
         said: String,
     },
     /// It was not ready in time, and was killed.
-    #[error("it was not ready within {deadline:?}; it said:\n{said}")]
+    #[error("it was not ready within {deadline:?}; its output:\n{said}")]
     Late {
-        /// How long it had.
+        /// The deadline.
         deadline: Duration,
-        /// On both outputs.
+        /// Both outputs.
         said: String,
     },
 }
 
-/// What a process has said so far, on both outputs.
+/// Both outputs of a process so far.
 #[derive(Clone, Default, Debug)]
 struct Said(Arc<Mutex<String>>);
 
-/// A process that said `ready http://ADDR`.
+/// A process that reported `ready http://ADDR`.
 #[derive(Debug)]
 pub struct Running {
     process: Process,
     url: String,
     said: Said,
-    /// What keeps its outputs.
-    keeping: Vec<JoinHandle<()>>,
+    /// The tasks that collect its outputs.
+    collectors: Vec<JoinHandle<()>>,
     home: TempDir,
 }
 
 impl Running {
     /// Starts the program and waits for its line `ready http://ADDR` on standard output.
     ///
-    /// Its home folder is a throw-away one (`HOME`, `XDG_*`), so that nothing of the machine's user is read or
-    /// written; variables whose name starts with `CITYCODE` are not handed on. Pass `--listen 127.0.0.1:0`.
+    /// Its home folder (`HOME`, `XDG_*`) is temporary, so that it reads and writes no files of the machine's user;
+    /// variables whose name starts with `CITYCODE` are removed. Pass `--listen 127.0.0.1:0`.
     ///
     /// # Errors
-    /// [`StartError`], with what the process said.
+    /// [`StartError`], with the output of the process.
     ///
     /// # Panics
-    /// Where no throw-away folder can be made.
+    /// If no temporary folder can be created.
     pub async fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], deadline: Duration) -> Result<Self, StartError> {
         Self::start_with(program, args, &[], deadline).await
     }
 
-    /// As [`Running::start`], with variables of the environment beside the machine's.
+    /// As [`Running::start`], with additional environment variables.
     ///
     /// # Errors
-    /// [`StartError`], with what the process said.
+    /// [`StartError`], with the output of the process.
     ///
     /// # Panics
-    /// Where no throw-away folder can be made.
+    /// If no temporary folder can be created.
     pub async fn start_with<A: AsRef<OsStr>>(
         program: &Path,
         args: &[A],
         variables: &[(&str, &str)],
         deadline: Duration,
     ) -> Result<Self, StartError> {
-        let home = TempDir::new().expect("a throw-away folder can be made");
+        let home = TempDir::new().expect("a temporary folder can be created");
         let mut command = command_in(program, home.path());
         command
             .args(args)
@@ -110,22 +110,22 @@ impl Running {
         })?;
         let said = Said::default();
         let stderr = BufReader::new(process.stderr());
-        let mut keeping = tokio::spawn(keep(stderr.lines(), said.clone()));
+        let mut collector = tokio::spawn(collect(stderr.lines(), said.clone()));
         let mut lines = BufReader::new(process.stdout()).lines();
-        // One deadline for both: a process may close its output and live on without ever being ready.
-        let came = timeout(deadline, async {
+        // The deadline includes waiting for the end: a process may close its output and continue to run.
+        let started = timeout(deadline, async {
             match ready_line(&mut lines, &said).await {
                 Some(url) => Ok(url),
                 None => {
-                    // To its last word, unless a child of its own holds on to the pipe.
-                    let _ = timeout(LAST_WORDS, &mut keeping).await;
+                    // Waits for the last output, unless a descendant keeps the pipe open.
+                    let _ = timeout(LAST_OUTPUT, &mut collector).await;
                     Err(process.wait().await)
                 }
             }
         })
         .await;
-        match came {
-            // Dropped here, the process is killed.
+        match started {
+            // The process is dropped here, which kills it.
             Err(_) => Err(StartError::Late {
                 deadline,
                 said: said.text(),
@@ -135,19 +135,19 @@ impl Running {
                 said: said.text(),
             }),
             Ok(Ok(url)) => {
-                let keeping = vec![keeping, tokio::spawn(keep(lines, said.clone()))];
+                let collectors = vec![collector, tokio::spawn(collect(lines, said.clone()))];
                 Ok(Self {
                     process,
                     url,
                     said,
-                    keeping,
+                    collectors,
                     home,
                 })
             }
         }
     }
 
-    /// Where it serves, e.g. `http://127.0.0.1:8080`.
+    /// Its URL, e.g. `http://127.0.0.1:8080`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -156,76 +156,76 @@ impl Running {
     /// Its process id.
     ///
     /// # Panics
-    /// Where it was waited for, which only this type does, at its end.
+    /// Never, because only consuming methods of this type wait for the process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has said so far on both outputs, at most the last 256 KiB.
+    /// Both outputs so far, at most the last 256 KiB.
     #[must_use]
     pub fn said(&self) -> String {
         self.said.text()
     }
 
-    /// Its throw-away home folder.
+    /// Its temporary home folder.
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// A command of the same program's family with the same home folder, e.g. a client of this server.
+    /// A command with the same home folder, e.g. a client of this server.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         command_in(program, self.home.path())
     }
 
-    /// Kills it at once (`kill -9`) and waits until it is gone.
+    /// Kills it (`kill -9`) and waits until it has ended.
     pub async fn kill_9(self) -> TempDir {
         self.process.kill_9();
         self.home
     }
 
-    /// Kills it (`kill -9`) and does not wait: it may still hold what it held. It is waited for when this is dropped.
+    /// Kills it (`kill -9`) without waiting, so it may still hold its resources. Dropping this waits for it.
     pub fn sigkill(&self) {
         self.process.signal(Signal::KILL);
     }
 
-    /// Asks it to end (`SIGTERM`) and does not wait.
+    /// Sends `SIGTERM` without waiting.
     pub fn sigterm(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// Waits until it ends, and gives all that it said.
+    /// Waits until it ends; returns its status and its output.
     ///
     /// # Panics
-    /// Where it does not end within the deadline.
+    /// If it does not end within the deadline.
     pub async fn ended(mut self, deadline: Duration) -> (ExitStatus, String) {
         let ended = timeout(deadline, self.process.wait()).await;
         let Ok(status) = ended else {
-            panic!("it did not end within {deadline:?}; it said:\n{}", self.said.text());
+            panic!("it did not end within {deadline:?}; its output:\n{}", self.said.text());
         };
-        // To its last word, unless a child of its own holds on to the pipes.
-        for keeping in self.keeping {
-            let _ = timeout(LAST_WORDS, keeping).await;
+        // Waits for the last output, unless a descendant keeps a pipe open.
+        for collector in self.collectors {
+            let _ = timeout(LAST_OUTPUT, collector).await;
         }
         (status, self.said.text())
     }
 
-    /// Stops it where it stands (`SIGSTOP`): connections stay open and nothing answers.
+    /// Suspends it (`SIGSTOP`): connections stay open, but it does not answer.
     pub fn sigstop(&self) {
         self.process.stop();
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Resumes it (`SIGCONT`).
     pub fn sigcont(&self) {
         self.process.signal(Signal::CONT);
     }
 
-    /// Asks it to end (`SIGTERM`) and waits for it.
+    /// Sends `SIGTERM` and waits until it ends.
     ///
     /// # Panics
-    /// Where it does not end within the deadline.
+    /// If it does not end within the deadline.
     pub async fn terminate(self, deadline: Duration) -> ExitStatus {
         self.sigterm();
         self.ended(deadline).await.0
@@ -261,7 +261,7 @@ fn command_in(program: &Path, home: &Path) -> Command {
     for name in ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
         command.env(name, home.join(name.to_lowercase()));
     }
-    // The runtime folder holds sockets of the user's session; a program under test has none.
+    // The runtime folder contains sockets of the user's session.
     command.env_remove("XDG_RUNTIME_DIR").env("HOME", home);
     command
 }
@@ -276,7 +276,7 @@ async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, said: &Said) -> O
     None
 }
 
-async fn keep<R: AsyncRead + Unpin>(mut lines: Lines<BufReader<R>>, said: Said) {
+async fn collect<R: AsyncRead + Unpin>(mut lines: Lines<BufReader<R>>, said: Said) {
     while let Ok(Some(line)) = lines.next_line().await {
         said.add(&line);
     }
@@ -300,18 +300,18 @@ mod tests {
             .await
             .expect("it becomes ready");
         assert_eq!(running.url(), "http://127.0.0.1:1");
-        eventually("both outputs are kept", SOON, || {
+        eventually("both outputs are collected", SOON, || {
             let said = running.said();
             async move { said.contains("loading") && said.contains("on\n") }
         })
         .await;
         let id = running.id();
         drop(running);
-        assert!(!Path::new(&format!("/proc/{id}")).exists(), "the process is gone");
+        assert!(!Path::new(&format!("/proc/{id}")).exists(), "the process has ended");
     }
 
     #[tokio::test]
-    async fn one_that_ends_early_says_why() {
+    async fn a_process_that_ends_early_is_an_error_with_its_status() {
         let script = "echo 'no such folder' >&2; exit 3";
         let failed = Running::start(shell(), &["-c", script], SOON).await;
         let Err(StartError::Ended { status, .. }) = failed else {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_late_is_killed() {
+    async fn a_process_that_is_late_is_killed() {
         let failed = Running::start(
             shell(),
             &["-c", "exec cat /dev/zero >/dev/null"],
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_can_be_asked_to_end() {
+    async fn a_process_can_be_terminated() {
         let script = "trap 'exit 7' TERM; echo 'ready http://127.0.0.1:1'; while :; do read -r x < /dev/null; done";
         let running = Running::start(shell(), &["-c", script], SOON)
             .await

@@ -1,4 +1,4 @@
-//! The limit of an import: redb alone writes the very rows that the run left, in as many durable transactions.
+//! The upper limit of an import: redb alone writes the same rows in the same number of durable transactions.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,10 +16,10 @@ const INDEX: TableDefinition<'static, PageKey, &'static [u8]> = TableDefinition:
 const PEOPLE: TableDefinition<'static, PageKey, &'static [u8]> = TableDefinition::new("people-1");
 /// Message ids of a batch: bytes each.
 const ID_BYTES: usize = 28;
-/// Durable transactions of one row, for what a single issue can be at best.
+/// Durable transactions of one row, for the upper limit of single issues.
 const SINGLE: u64 = 1_000;
 
-/// What redb does at best.
+/// The results of redb alone.
 pub(crate) struct Limit {
     /// All rows of the import, log and vault.
     pub(crate) seconds: f64,
@@ -36,7 +36,7 @@ struct Rows {
     people: Vec<(PageKey, Vec<u8>)>,
 }
 
-/// The import's rows: the first `commits` of the log, and everybody in the vault.
+/// The import's rows: the first `commits` of the log, and all rows of the vault.
 fn read(folder: &Path, commits: u64) -> Result<Rows> {
     let database = Database::open(folder.join("log/log.redb"))?;
     let transaction = database.begin_read()?;
@@ -45,7 +45,7 @@ fn read(folder: &Path, commits: u64) -> Result<Rows> {
         let (key, value) = row?;
         log.push((key.value(), value.value().to_vec()));
     }
-    // In the order of sequences, which is nearly that of time, and no further than the import went.
+    // In the order of sequences, which is nearly that of time, and only up to the end of the import.
     log.sort_by_key(|(key, _)| key & ((1 << 48) - 1));
     log.truncate(commits as usize);
     let (mut log_batches, mut imported) = (0, 0);
@@ -64,7 +64,7 @@ fn read(folder: &Path, commits: u64) -> Result<Rows> {
             let (key, value) = row?;
             rows.push((key.value(), value.value().to_vec()));
         }
-        // Tags are random: they came in no order.
+        // Tags are random, so their rows were written in random order.
         let order = |key: &PageKey| mix(u64::from_le_bytes(*key.1.first_chunk().expect("16 bytes have 8")));
         rows.sort_by_key(|(key, _)| order(key));
         Ok(rows)
@@ -77,14 +77,14 @@ fn read(folder: &Path, commits: u64) -> Result<Rows> {
     })
 }
 
-/// Writes the rows again, into fresh files of the same folder's disk.
+/// Writes the rows into new files on the same disk.
 pub(crate) fn measure(folder: &Path, commits: u64, vault_batches: u64) -> Result<Limit> {
     let rows = read(folder, commits)?;
-    let fresh = folder::throw_away()?;
+    let fresh = folder::temporary()?;
     let log = Database::create(fresh.path().join("log.redb"))?;
     let vault = Database::create(fresh.path().join("vault.redb"))?;
     let start = Instant::now();
-    // Both files at once, as the run's two writers do.
+    // Both files concurrently, like the two writers of the run.
     std::thread::scope(|scope| {
         let people = scope.spawn(|| write_vault(&vault, &rows, vault_batches));
         write_log(&log, &rows)?;
@@ -112,7 +112,7 @@ pub(crate) fn measure(folder: &Path, commits: u64, vault_batches: u64) -> Result
     })
 }
 
-/// Rows of a transaction, where so many are spread over so many transactions.
+/// Rows of each transaction if `rows` are distributed over `batches` transactions.
 fn rows_of_a_batch(rows: usize, batches: u64) -> usize {
     rows.div_ceil(batches.max(1) as usize).max(1)
 }

@@ -1,4 +1,4 @@
-//! An issuer as `up` composes it, on the embedded engines, behind a gRPC server on loopback.
+//! An issuer with the wiring of `up`, on the embedded engines, behind a gRPC server on loopback.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,15 +38,15 @@ pub(crate) struct IssuerUp {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What an issuer stands on.
+/// The dependencies of an issuer.
 pub(crate) struct Ground {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) vault: Arc<dyn Vault>,
-    /// Whether a status projection in this process has to have a change before it is acknowledged, as in `up`.
+    /// Whether a status projection in this process must fold a change before it is acknowledged, as in `up`.
     pub(crate) with_status: bool,
 }
 
-/// The embedded engines in a folder, new; the vault also by its own name, for its figures.
+/// New embedded engines in a folder; also returns the vault with its own type, for its figures.
 pub(crate) fn embedded(folder: &Path) -> Result<(Ground, Arc<EmbeddedVault>)> {
     let new_log = NewLog::new(LogId(OsEntropy.array()), Layout::default());
     let config = Config {
@@ -69,7 +69,7 @@ pub(crate) fn random() -> citycode_vault::FillRandom {
 }
 
 impl IssuerUp {
-    /// Starts on a new log and a new vault; its keys stand in `folder`.
+    /// Starts an issuer with a new log and a new vault; its keys are in `folder`.
     pub(crate) async fn start(folder: &Path, ground: &Ground) -> Result<Self> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let Ground {
@@ -131,17 +131,17 @@ impl IssuerUp {
         Ok(Self { address, tasks })
     }
 
-    /// A client on a connection of its own.
+    /// A client with a separate connection.
     pub(crate) async fn client(&self) -> Result<Client> {
         let endpoint = Channel::from_shared(format!("http://{}", self.address))?;
         Ok(IssuerServiceClient::new(endpoint.connect().await?))
     }
 
-    /// Stops everything; the files are closed when this returns.
+    /// Stops everything and closes the files.
     pub(crate) async fn stop(self) -> Result<()> {
         for task in self.tasks {
             task.abort();
-            // Its error is that it was aborted.
+            // The only error is that the task was aborted.
             let _ = task.await;
         }
         Ok(())
@@ -155,7 +155,7 @@ async fn serve(issuer: Arc<Issuer>) -> Result<(std::net::SocketAddr, JoinHandle<
         request.extensions_mut().insert(Arc::clone(&admin));
         Ok(request)
     });
-    // Without delay, as the product's own listener: otherwise each call waits 40 ms for an acknowledgement.
+    // With TCP_NODELAY like the product's listener: otherwise each call waits 40 ms for an acknowledgement.
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into())?.with_nodelay(Some(true));
     let address = incoming.local_addr()?;
     let server = Server::builder().add_service(service).serve_with_incoming(incoming);

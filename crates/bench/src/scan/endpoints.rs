@@ -1,5 +1,5 @@
-//! Scans over gRPC on loopback, as `up` serves them, beside a bare tonic server that answers the same bytes without
-//! looking at them. Both get the same requests, access token included, from the same client.
+//! Scans over gRPC on loopback with the listener of `up`, compared with a bare tonic server that returns a constant
+//! answer. Both get the same requests, including an access token, from the same client.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -30,7 +30,7 @@ use super::{ROUNDS, median};
 use crate::Scale;
 use crate::report::{Figure, Goal, Report};
 
-/// Calls in flight, as a portal keeps them on one connection.
+/// Concurrent calls, like those of a portal on one connection.
 const IN_FLIGHT: usize = 64;
 /// Calls of one round.
 const CALLS: u64 = 2_000;
@@ -50,7 +50,7 @@ pub(super) async fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let answer = product.clone().verify(with(&bearer, first)).await?.into_inner();
     anyhow::ensure!(
         answer.reason() == Reason::IdCheckRequired,
-        "the scan was answered otherwise"
+        "the scan has an unexpected verdict"
     );
     let echo = echo(answer).await?;
 
@@ -103,7 +103,7 @@ fn with<T>(bearer: &MetadataValue<Ascii>, message: T) -> Request<T> {
     request
 }
 
-/// The verifier behind the listener and the access check of `up`. It serves until the trigger goes.
+/// The verifier behind the listener and the access check of `up`. It serves until the trigger is dropped.
 pub(crate) fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(SocketAddr, impl Sized + use<>)> {
     let keys = TrustedKeys::new().with_local(authority)?;
     let tokens = Arc::new(AccessTokens::new(AUDIENCE, keys));
@@ -120,7 +120,7 @@ pub(crate) fn product(gate: &Gate, authority: &LocalAuthority) -> Result<(Socket
     Ok((address, trigger))
 }
 
-/// A token that may do everything.
+/// An access token with all permissions.
 pub(crate) fn admin_token(gate: &Gate, authority: &LocalAuthority) -> Result<Zeroizing<String>> {
     Ok(authority.mint_local_admin(AUDIENCE, gate.clock.now())?)
 }
@@ -130,7 +130,7 @@ pub(crate) async fn client(address: SocketAddr) -> Result<Client> {
     Ok(VerifierServiceClient::new(endpoint.connect().await?))
 }
 
-/// Answers every call a second with as many in flight; new codes and old ones alike.
+/// Returns calls per second with [`IN_FLIGHT`] concurrent calls.
 async fn unary(client: &Client, bearer: &MetadataValue<Ascii>, tokens: &[String]) -> Result<f64> {
     let started = Instant::now();
     let calls = stream::iter(tokens).map(|token| {
@@ -145,7 +145,7 @@ async fn unary(client: &Client, bearer: &MetadataValue<Ascii>, tokens: &[String]
     Ok(tokens.len() as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Answers a second on one stream, all of them as they should be.
+/// Returns answers per second on one stream, after checking all of them.
 pub(crate) async fn pipelined(client: &Client, bearer: &MetadataValue<Ascii>, texts: &[&String]) -> Result<f64> {
     let requests: Vec<_> = texts.iter().map(|text| request(text)).collect();
     let started = Instant::now();
@@ -167,12 +167,12 @@ pub(crate) async fn pipelined(client: &Client, bearer: &MetadataValue<Ascii>, te
 fn expected(answer: &VerifyResponse) -> Result<()> {
     anyhow::ensure!(
         answer.reason() == Reason::IdCheckRequired,
-        "a good code was answered otherwise"
+        "a valid code has an unexpected verdict"
     );
     Ok(())
 }
 
-/// Answers everything with one answer.
+/// Answers every request with the same answer.
 struct Echo(VerifyResponse);
 
 #[tonic::async_trait]

@@ -1,4 +1,4 @@
-//! The verifier that is measured, and the codes that it is shown.
+//! The measured verifier, and the codes for its scans.
 
 use std::sync::Arc;
 
@@ -27,19 +27,19 @@ use crate::folder;
 const LIVE: u8 = 1;
 const OFFLINE: u8 = 4;
 
-/// A live code: its token and the phone that shows it.
+/// A live code: its token and the phone that presents it.
 pub(super) type Live = (String, DeviceSigner);
 
 /// Codes that were issued on a log.
 #[derive(Default)]
 pub(crate) struct Codes {
-    /// On paper.
+    /// Codes on paper.
     pub(crate) tokens: Vec<String>,
-    /// On phones.
+    /// Codes on phones.
     pub(super) live: Vec<Live>,
 }
 
-/// A verifier over a log that holds codes.
+/// A verifier of a log with codes.
 pub(crate) struct Gate {
     pub(super) verifier: Arc<Verifier>,
     pub(super) clock: Arc<dyn Clock>,
@@ -49,16 +49,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Over a log in memory with so many codes on paper and so many on phones.
+    /// With a log in memory that has these numbers of codes on paper and on phones.
     pub(super) async fn new(paper: u64, phones: u64) -> Result<Self> {
         let store = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 256)?);
         let codes = Codes::issue(&store, paper, phones).await?;
         Self::open(Arc::new(store), codes).await
     }
 
-    /// Over any log, all of it folded and proved fresh when this returns; `codes` are those to be shown to it.
+    /// With any log, which is completely folded and proved fresh when this returns; `codes` are those for the scans.
     pub(crate) async fn open(store: Arc<dyn EventStore>, codes: Codes) -> Result<Self> {
-        let folder = folder::throw_away()?;
+        let folder = folder::temporary()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?);
@@ -128,7 +128,7 @@ impl Gate {
 }
 
 impl Codes {
-    /// Issues so many offline codes and live ones, and writes them into the log, into its first partition.
+    /// Issues these numbers of offline and live codes, and appends them to the first partition of the log.
     pub(crate) async fn issue(store: &dyn EventStore, paper: u64, phones: u64) -> Result<Self> {
         let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?;
         let now = Timestamp(SystemClock::new().now().0);
