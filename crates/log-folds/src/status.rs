@@ -145,7 +145,7 @@ impl FoldedStatus {
     }
 
     fn set_confined(&self, next: Confined) {
-        self.writer.lock().doubt(next.codes());
+        self.writer.lock().set_uncertain(next.codes());
         self.confined.store(Arc::new(next));
     }
 }

@@ -1,6 +1,6 @@
-//! Size and speed of both projections, really built: `cargo run --release -p citycode-projection --features
-//! bench_support --example memory [codes] [holders]`. Bytes are those asked of the allocator; resident memory
-//! stands beside them.
+//! Measures size and speed of both projections with real data:
+//! `cargo run --release -p citycode-projection --features bench_support --example memory [codes] [holders]`.
+//! Bytes are those requested from the allocator; resident memory is printed as well.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use std::time::Instant;
 use citycode_domain::ids::{ClaimsDigest, StatusRef};
 use citycode_domain::status::{Life, Status};
 use citycode_projection::bench_support::{
-    CityLog, IDENTITY, PARTITIONS, code, holder, life_of, mix, register_of, status_of,
+    CityLog, IDENTITY, PARTITIONS, code, holder, holder_commits, mix, register_of, status_of,
 };
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusAnswer};
@@ -25,19 +25,19 @@ struct Counting;
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(unsafe_code, reason = "an allocator that counts can be written no other way")]
-// SAFETY: both calls are handed on unchanged to the system's allocator.
+#[expect(unsafe_code, reason = "a counting allocator needs unsafe code")]
+// SAFETY: both calls are forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
         CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's guarantee is forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's guarantee is forwarded.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -94,7 +94,7 @@ fn measure_status(codes: u64) {
     }
     let own = start.elapsed().as_nanos() as f64 / count as f64;
     let whole = lookups(codes, count, |status, digest| reader.lookup(status, digest));
-    // A limit that nobody reaches: random bytes of as much memory, a dozen under way at once and in huge pages.
+    // A lower bound: random bytes of as much memory, a dozen reads in flight and in huge pages.
     let bytes = vec![1u8; codes as usize * 4];
     let start = Instant::now();
     let sum: u64 = (0..count)
@@ -135,7 +135,7 @@ fn measure_apply(holders: u64) {
     let mut log = CityLog::default();
     let mut commits = Vec::new();
     for number in 0..holders {
-        life_of(&mut log, number, 2 + number % 2, |commit| commits.push(commit));
+        holder_commits(&mut log, number, 2 + number % 2, |commit| commits.push(commit));
     }
     let million = |start: Instant| commits.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
     let (mut writer, _) = status::new(PARTITIONS, FingerprintKey([9; 16]));

@@ -1,8 +1,8 @@
-//! A city at scale, for measuring and for tests at scale: codes, holders and commits as pure functions of their
-//! number, so that none of them need be kept.
+//! Data of a large city for benchmarks and tests: codes, holders and commits are pure functions of their
+//! number, so that none need to be stored.
 //!
-//! Sixteen partitions, four kinds, three expiry windows: 192 lists. Places fill block by block, out of order within
-//! a block, as leases do.
+//! The city has sixteen partitions, four kinds and three expiry windows: 192 lists. Places fill block by block,
+//! and out of order within a block, as with real leases.
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot};
 use citycode_domain::ids::{
@@ -18,14 +18,14 @@ use crate::status::{self, BLOCK_LEN, FingerprintKey, StatusReader, StatusWriter}
 
 /// Partitions of the city's log.
 pub const PARTITIONS: u16 = 16;
-/// The log of the city.
+/// The identity of the city's log.
 pub const IDENTITY: LogIdentity = LogIdentity {
     log_id: *b"bench city log 1",
     partitions: PARTITIONS,
     buckets_per_partition: 65_536,
     hash_version: 1,
 };
-/// The time at which everything happens.
+/// The time of every event.
 pub const NOW: Timestamp = Timestamp(1_790_000_000);
 
 const KINDS: u64 = 4;
@@ -35,9 +35,9 @@ const VALIDITY_DAYS: i64 = 30;
 /// One of the city's codes.
 #[derive(Clone, Copy, Debug)]
 pub struct CityCode {
-    /// Its place.
+    /// The code's place in a status list.
     pub status: StatusRef,
-    /// Its claims.
+    /// The digest of its claims.
     pub digest: ClaimsDigest,
     kind: CodeKind,
     expires_at: Timestamp,
@@ -52,7 +52,7 @@ pub fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The code of this number in a partition; numbers of a partition count from 0.
+/// The code with this number in a partition; each partition counts from 0.
 #[must_use]
 pub fn code(partition: u16, number: u64) -> CityCode {
     let kind = CodeKind::new(1 + (number % KINDS) as u8).expect("1 to 4 are kinds");
@@ -60,7 +60,7 @@ pub fn code(partition: u16, number: u64) -> CityCode {
     let expires_at = NOW.plus_seconds((VALIDITY_DAYS * 86_400) + window * ListFacts::WINDOW_SECONDS);
     let list = ListId::new(partition as u8, kind, expires_at, 0).expect("the city's times fit");
     let place = (number / KINDS / WINDOWS) as u32;
-    // An odd factor walks every place of the block once.
+    // An odd factor visits every place of the block once.
     let within = (place % BLOCK_LEN).wrapping_mul(2_731) % BLOCK_LEN;
     let index = place / BLOCK_LEN * BLOCK_LEN + within;
     let mut digest = [0; 32];
@@ -77,7 +77,7 @@ pub fn code(partition: u16, number: u64) -> CityCode {
 }
 
 impl CityCode {
-    /// As events name it.
+    /// The code as events refer to it.
     #[must_use]
     pub fn code_ref(&self) -> CodeRef {
         CodeRef {
@@ -90,7 +90,7 @@ impl CityCode {
         }
     }
 
-    /// Its birth.
+    /// The event that issues it.
     #[must_use]
     pub fn issued(&self, supersedes: Option<CodeRef>) -> Event {
         Event::CodeIssued(CodeIssued {
@@ -108,7 +108,7 @@ impl CityCode {
     }
 }
 
-/// The holder of this number; every one is in partition `number % 16`.
+/// The holder with this number, in partition `number % 16`.
 #[must_use]
 pub fn holder(number: u64) -> HolderId {
     let mut id = [0; 16];
@@ -118,7 +118,7 @@ pub fn holder(number: u64) -> HolderId {
     HolderId(id)
 }
 
-/// Counts sequences and code numbers on, partition by partition, and wraps events into commits.
+/// Counts sequences and code numbers per partition, and builds commits from events.
 #[derive(Clone, Debug)]
 pub struct CityLog {
     sequences: [u64; PARTITIONS as usize],
@@ -143,7 +143,7 @@ pub struct CityCommit {
 }
 
 impl CityCommit {
-    /// As projections take it. All commits of a partition are of one bucket.
+    /// The commit as projections receive it. All commits of a partition belong to one bucket.
     #[must_use]
     pub fn as_commit(&self) -> Commit<'_> {
         Commit {
@@ -162,7 +162,7 @@ impl CityCommit {
 }
 
 impl CityLog {
-    /// The next commit of a holder's partition.
+    /// Builds the next commit of a holder's partition.
     pub fn commit(&mut self, number: u64, events: Vec<Event>) -> CityCommit {
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let sequence = &mut self.sequences[usize::from(partition)];
@@ -177,7 +177,7 @@ impl CityLog {
         }
     }
 
-    /// The next code of a holder's partition.
+    /// Draws the next code of a holder's partition.
     pub fn next_code(&mut self, number: u64) -> CityCode {
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let codes = &mut self.codes[usize::from(partition)];
@@ -185,13 +185,13 @@ impl CityLog {
         code(partition, *codes - 1)
     }
 
-    /// A commit that issues the partition's next code to this holder.
+    /// Builds a commit that issues the partition's next code to this holder.
     pub fn issue(&mut self, number: u64, supersedes: Option<CodeRef>) -> CityCommit {
         let event = self.next_code(number).issued(supersedes);
         self.commit(number, vec![event])
     }
 
-    /// A commit that makes this holder known.
+    /// Builds a commit that registers this holder.
     pub fn register(&mut self, number: u64) -> CityCommit {
         let holder = holder(number);
         let event = Event::HolderRegistered(HolderRegistered { holder });
@@ -199,7 +199,7 @@ impl CityLog {
     }
 }
 
-/// A status projection of so many codes (rounded down to sixteen partitions), folded commit by commit.
+/// A status projection of this many codes (rounded down to sixteen partitions), folded commit by commit.
 #[must_use]
 pub fn status_of(codes: u64) -> (StatusWriter, StatusReader) {
     let (mut writer, reader) = status::new(PARTITIONS, FingerprintKey([9; 16]));
@@ -211,9 +211,10 @@ pub fn status_of(codes: u64) -> (StatusWriter, StatusReader) {
     (writer, reader)
 }
 
-/// The commits of one holder with `codes` codes of different kinds, of which the first was reissued once: a full
-/// memory of commands, and every kind of garbage that growing leaves.
-pub fn life_of(log: &mut CityLog, number: u64, codes: u64, mut take: impl FnMut(CityCommit)) {
+/// Builds the commits of one holder with `codes` codes of different kinds, of which the first was reissued
+/// once. The result has a full list of recent commands and every kind of garbage that growth leaves in the
+/// arena.
+pub fn holder_commits(log: &mut CityLog, number: u64, codes: u64, mut take: impl FnMut(CityCommit)) {
     take(log.register(number));
     let mut first = None;
     for kind in 1..=codes {
@@ -229,13 +230,13 @@ pub fn life_of(log: &mut CityLog, number: u64, codes: u64, mut take: impl FnMut(
     }
 }
 
-/// A register of so many holders with 2.5 codes each: two and three by turns. `status` folds along where it is
-/// handed in. In waves, so that the arena meets growth out of order: entries of a wave are all small at first.
+/// A register of this many holders with 2.5 codes each (alternately two and three). `status` folds the same
+/// commits if given.
 pub fn register_of(holders: u64, mut status: Option<&mut StatusWriter>) -> HolderRegister {
     let register = HolderRegister::new(PARTITIONS);
     let mut log = CityLog::default();
     for number in 0..holders {
-        life_of(&mut log, number, 2 + number % 2, |commit| {
+        holder_commits(&mut log, number, 2 + number % 2, |commit| {
             let folded = register.apply(&commit.as_commit());
             assert_eq!(folded, Ok(()), "the city's log has no gaps");
             if let Some(status) = &mut status {

@@ -1,30 +1,30 @@
-//! One commit as projections fold it.
+//! A commit in the form in which projections fold it.
 
 use citycode_domain::event::Event;
 use citycode_domain::ids::{CommitPosition, HolderId};
 use citycode_domain::time::Timestamp;
 
-/// The last commit of a bucket.
+/// The tail of a bucket: its last commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BucketTail {
-    /// The bucket's revision after that commit; opaque, as the log has it.
+    /// The bucket's revision after that commit; opaque, as in the log.
     pub revision: u64,
-    /// The commit's hash, on which the bucket's next commit builds.
+    /// The commit's hash, which the bucket's next commit refers to.
     pub hash: [u8; 32],
 }
 
-/// One commit of the log, whole, with its events decoded.
+/// One complete commit of the log, with its events decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
-    /// Where it stands.
+    /// Its position in the log.
     pub position: CommitPosition,
-    /// The time at which it was decided.
+    /// The time of the decision.
     pub decided_at: Timestamp,
-    /// Whose stream it is in; none for leases, keys and heartbeats.
+    /// The holder of its stream; `None` for leases, keys and heartbeats.
     pub holder: Option<HolderId>,
-    /// The bucket that it moved.
+    /// The bucket to which it belongs.
     pub bucket: u16,
-    /// The bucket's tail after it.
+    /// The bucket's tail after this commit.
     pub tail: BucketTail,
     /// The first four bytes of its message id, little-endian.
     pub message_id_prefix: u32,
@@ -33,7 +33,8 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Up to when its partition is known after it. A heartbeat, or what is passed over in its place, never takes it back.
+    /// The instant up to which its partition is known after it. A heartbeat, or a message that is skipped in
+    /// place of one, never moves it back.
     pub(crate) fn reaches(&self, before: Timestamp) -> Timestamp {
         if self.events.is_empty() {
             self.decided_at.max(before)
@@ -43,28 +44,28 @@ impl Commit<'_> {
     }
 }
 
-/// Why a commit was not folded. Nothing was changed.
+/// Why a commit was not folded. The projection is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The log has fewer partitions than that.
+    /// The log does not have this partition.
     #[error("partition {partition} is not one of the log's {partitions}")]
     UnknownPartition {
-        /// As the commit has it.
+        /// The partition of the commit.
         partition: u16,
-        /// As the layout has it.
+        /// The number of partitions of the log.
         partitions: u16,
     },
-    /// It was folded before: a subscription delivers at least once. Harmless; skip it.
+    /// The commit was folded before: a subscription delivers at least once. The caller may skip it.
     #[error("commit {sequence} of partition {partition} was folded already, up to {last}")]
     AlreadyApplied {
         /// The partition.
         partition: u16,
-        /// As the commit has it.
+        /// The sequence of the commit.
         sequence: u64,
-        /// The last one folded.
+        /// The sequence of the last folded commit.
         last: u64,
     },
-    /// More foreign messages than are kept.
+    /// The limit of foreign messages is reached.
     #[error(
         "partition {partition} has more than {} foreign messages",
         crate::foreign::MAX_FOREIGN_MESSAGES
@@ -73,19 +74,20 @@ pub enum ApplyError {
         /// The partition.
         partition: u16,
     },
-    /// Commits between are missing: the source lost something, and nothing may be concluded from what is known.
+    /// Commits in between are missing: the source lost something, and no conclusion may be drawn from the
+    /// projection.
     #[error("commit {sequence} of partition {partition} came after {last}: a gap")]
     Gap {
         /// The partition.
         partition: u16,
-        /// As the commit has it.
+        /// The sequence of the commit.
         sequence: u64,
-        /// The last one folded.
+        /// The sequence of the last folded commit.
         last: u64,
     },
 }
 
-/// Checks that a commit is the one after `last` in its partition.
+/// Checks that a commit follows directly after `last` in its partition.
 pub(crate) fn check_next(position: CommitPosition, last: u64) -> Result<(), ApplyError> {
     let CommitPosition { partition, sequence } = position;
     if sequence <= last {

@@ -1,7 +1,9 @@
-//! The foreign messages of one partition, as far as it was folded: where they stand, and which of them a declaration
-//! names. A bucket with one that none names is confined.
+//! The foreign messages of one partition up to the folded position: their positions, and which of them were
+//! declared. A bucket with an undeclared one is confined.
 //!
-//! In a snapshot: `"frgn" partition{partitions}`, `partition = count:u32 ( sequence:u64 bucket:u16 declared:u8 digest:32 )*`,
+//! Format in a snapshot: `"frgn" partition{partitions}`, `partition = count:u32 ( sequence:u64 bucket:u16
+//! declared:u8 digest:32 )*`,
+//! ascending by sequence.
 //! ascending by sequence.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,21 +14,21 @@ use crate::snapshot::{Input, LoadError, LogIdentity, Output, SaveError};
 
 pub(crate) const SECTION: [u8; 4] = *b"frgn";
 
-/// Most foreign messages that are known of a partition. More of them are no accident, and the fold stops.
+/// Limit of foreign messages per partition. More than that cannot be an accident, so the fold stops.
 pub const MAX_FOREIGN_MESSAGES: usize = 65_536;
 
-/// A message in the log that is no commit.
+/// A message in the log that is not a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ForeignMessage {
-    /// The bucket in whose subject it stands.
+    /// The bucket of its subject.
     pub bucket: u16,
     /// BLAKE3 of its payload.
     pub digest: [u8; 32],
-    /// Whether a declaration names it.
+    /// Whether an operator declared it.
     pub declared: bool,
 }
 
-/// All that are known of one partition.
+/// The foreign messages of one partition.
 #[derive(Clone, Default, Debug)]
 pub struct ForeignMessages {
     known: BTreeMap<u64, ForeignMessage>,
@@ -34,13 +36,13 @@ pub struct ForeignMessages {
 }
 
 impl ForeignMessages {
-    /// The message at a sequence of the partition, if a foreign one stands there.
+    /// The foreign message at a sequence of the partition, if there is one.
     #[must_use]
     pub fn at(&self, sequence: u64) -> Option<ForeignMessage> {
         self.known.get(&sequence).copied()
     }
 
-    /// The first message that confines a bucket; none where nothing does.
+    /// The sequence of the first message that confines a bucket, if the bucket is confined.
     #[must_use]
     pub fn confining(&self, bucket: u16) -> Option<u64> {
         self.confined.get(&bucket)?.first().copied()
@@ -51,13 +53,13 @@ impl ForeignMessages {
         self.confined.keys().copied()
     }
 
-    /// How many stand there that no declaration names.
+    /// The number of undeclared foreign messages.
     #[must_use]
     pub fn undeclared(&self) -> usize {
         self.confined.values().map(BTreeSet::len).sum()
     }
 
-    /// Whether there is room for one more.
+    /// Whether one more message is within the limit.
     pub(crate) fn has_room(&self) -> bool {
         self.known.len() < MAX_FOREIGN_MESSAGES
     }
@@ -69,7 +71,8 @@ impl ForeignMessages {
         self.known.insert(sequence, message);
     }
 
-    /// Takes in what a declaration in this bucket says; false where no foreign message of that digest stands there.
+    /// Applies a declaration in this bucket; returns false if there is no foreign message with this digest at
+    /// the sequence.
     pub(crate) fn declare(&mut self, bucket: u16, sequence: u64, digest: &[u8; 32]) -> bool {
         let named = self.known.get_mut(&sequence);
         let Some(message) = named.filter(|message| message.bucket == bucket && message.digest == *digest) else {
@@ -118,27 +121,27 @@ impl ForeignMessages {
     }
 }
 
-/// What a snapshot knows of one position of its log.
+/// What a snapshot says about one position of its log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Witness {
-    /// It does not reach that far.
+    /// The snapshot does not reach the position.
     NotReached,
-    /// A foreign message stood there when it was folded.
+    /// A foreign message was folded at the position.
     Foreign(ForeignMessage),
-    /// A commit stood there, and was folded.
+    /// A commit was folded at the position.
     Commit,
-    /// Something stood there and was folded by an older release, or from its snapshot: those took copies of commits for
-    /// commits.
+    /// Something was folded at the position by an older release, or loaded from its snapshot. Those releases
+    /// accepted copies of commits as commits.
     Unknown,
 }
 
-/// The first format of snapshots whose writers know foreign messages.
+/// The first snapshot format that records foreign messages.
 const FIRST_FORMAT: u16 = 3;
 
-/// What a snapshot of this very log, of either projection, knows of a position. Reads the whole file.
+/// Returns what a snapshot of this log, of either projection, says about a position. It reads the whole file.
 ///
 /// # Errors
-/// [`LoadError`]: it is no snapshot of this log, or is damaged.
+/// [`LoadError`]: it is not a snapshot of this log, or is damaged.
 pub fn witness(
     identity: &LogIdentity,
     mut file: impl Read + Seek,

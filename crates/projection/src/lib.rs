@@ -1,13 +1,13 @@
-//! Compact in-memory state folded from domain events, and the snapshot files that save a replay.
+//! Compact in-memory state folded from domain events, and snapshot files that shorten a replay.
 //!
-//! - [`status`]: what a verifier asks on every scan — life and standing of a code, with the log position that the
-//!   answer rests on. One writer, any number of lock-free readers, 3.6 bytes a code.
-//! - [`register`]: what a writer decides on — the state of every holder, packed, and the tail of every bucket.
-//! - [`snapshot`]: the file format of both, checksummed and bound to one log.
+//! - [`status`]: what verifiers query on every scan: state and standing of a code, with the log position of the
+//!   answer. One writer, any number of lock-free readers, 3.6 bytes per code.
+//! - [`register`]: what writers decide on: the packed state of every holder, and the tail of every bucket.
+//! - [`snapshot`]: the file format of both, with a checksum and bound to one log.
 //!
-//! Both move only by [`Commit`]s, whole and without gaps, and say so when one does not fit ([`ApplyError`]).
-//! What is left out: where commits come from, files, clocks, threads. Everything here can be thrown away and comes
-//! back by replay.
+//! Both change only by [`Commit`]s, complete and without gaps, and report a commit that does not fit
+//! ([`ApplyError`]). This crate does not contain the source of commits, files, clocks or threads. Its state can
+//! be deleted and is rebuilt by replay.
 
 pub mod foreign;
 pub mod register;
@@ -18,6 +18,7 @@ pub mod status;
 pub mod bench_support;
 
 mod commit;
+mod point;
 
 pub use commit::{ApplyError, BucketTail, Commit};
 pub use snapshot::{LoadError, LogIdentity, SaveError};

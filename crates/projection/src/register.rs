@@ -1,11 +1,11 @@
-//! What a writer decides on: the state of every holder, and the tail of every bucket, in memory.
+//! The projection on which writers decide: the state of every holder and the tail of every bucket, in memory.
 //!
-//! Holders are packed (`packing`) into pages of shards chosen by their id (`shard`): about 130 bytes a holder
-//! with 2.5 codes, all in. Only folding moves anything here.
+//! Holders are packed (`packing`) into pages of shards chosen by their id (`shard`): about 130 bytes per holder
+//! with 2.5 codes in total. Only folding changes the register.
 //!
-//! **The order that keeps R3.** A fold changes the holder first and its bucket's tail after it; [`HolderRegister::basis`]
-//! reads the tail first and the holder after it. So the tail that a decision is bound to is never newer than the state
-//! it rests on: at worst the append is refused and decided again.
+//! **The order that ensures R3.** A fold changes the holder first and its bucket's tail second;
+//! [`HolderRegister::basis`] reads the tail first and the holder second. So the tail that a decision expects is
+//! never newer than the state on which it is based: in the worst case the append is refused and decided again.
 
 mod arena;
 mod dependents;
@@ -23,36 +23,36 @@ use parking_lot::RwLock;
 
 use crate::commit::{ApplyError, BucketTail, Commit};
 use crate::foreign::ForeignMessage;
-use crate::status::PartitionPoint;
+use crate::point::PartitionPoint;
 use dependents::Dependents;
 use packing::Packed;
 use partition::PartitionTails;
 use shard::Shard;
 
-/// Shards of holders: so many that readers rarely wait for the fold, and that one shard's table grows in 2 ms at
-/// ten million holders; so few that a village pays 8 MiB.
+/// Number of shards: high enough that readers rarely wait for the fold and that growing one shard's table takes
+/// 2 ms at ten million holders; low enough that a small deployment needs only 8 MiB.
 const SHARDS: usize = 256;
 
-/// The register of all holders. Shared by reference; folding locks one partition and one shard.
+/// The register of all holders. It is shared by reference; a fold locks one partition and one shard.
 pub struct HolderRegister {
     partitions: Box<[RwLock<PartitionTails>]>,
     shards: Box<[RwLock<Shard>]>,
     dependents: Dependents,
 }
 
-/// What one decision rests on.
+/// The state on which one decision is based.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecisionBasis {
-    /// The tail that the append must expect; none where the bucket is empty.
+    /// The tail that the append must expect; `None` if the bucket is empty.
     pub tail: Option<BucketTail>,
-    /// The holder's state, at least as new as the tail; the default where nothing is known of the holder.
+    /// The holder's state, at least as new as the tail; the default if the holder is unknown.
     pub state: HolderState,
-    /// The holder's last commands.
+    /// The holder's most recent commands.
     pub recent: RecentCommands,
 }
 
 impl HolderRegister {
-    /// An empty register of a log of so many partitions, at the log's beginning.
+    /// An empty register for a log with this many partitions, at the start of the log.
     #[must_use]
     pub fn new(partitions: u16) -> Self {
         Self {
@@ -63,11 +63,11 @@ impl HolderRegister {
     }
 
     fn shard(&self, holder: HolderId) -> &RwLock<Shard> {
-        // The last byte, because the hash within the shard takes the first ones.
+        // The last byte, because the hash within the shard uses the first ones.
         &self.shards[usize::from(holder.0[HolderId::LEN - 1]) % SHARDS]
     }
 
-    /// The state of a holder and its last commands; `None` where the log has nothing of it.
+    /// The state of a holder and its most recent commands; `None` if the log contains nothing about the holder.
     #[must_use]
     pub fn get(&self, holder: HolderId) -> Option<(HolderState, RecentCommands)> {
         let mut packed = Packed::default();
@@ -75,14 +75,14 @@ impl HolderRegister {
         found.then_some((packed.state, packed.recent))
     }
 
-    /// The last commit of a bucket; `None` where it has none or the log has no such partition.
+    /// The tail of a bucket; `None` if the bucket is empty or the log does not have the partition.
     #[must_use]
     pub fn tail(&self, partition: u16, bucket: u16) -> Option<BucketTail> {
         let partition = self.partitions.get(usize::from(partition))?;
         partition.read().tail(bucket)
     }
 
-    /// Tail and state in the order that a decision needs (see the module's head).
+    /// Tail and state, read in the order that a decision needs (see the module documentation).
     #[must_use]
     pub fn basis(&self, partition: u16, bucket: u16, holder: HolderId) -> DecisionBasis {
         let tail = self.tail(partition, bucket);
@@ -90,37 +90,37 @@ impl HolderRegister {
         DecisionBasis { tail, state, recent }
     }
 
-    /// The holders for whom this guardian's relationship is recorded, in no order.
+    /// The holders for whom a relationship with this guardian is recorded, in no order.
     #[must_use]
     pub fn dependents_of(&self, guardian: HolderId) -> Vec<HolderId> {
         self.dependents.of(guardian)
     }
 
-    /// The first foreign message that keeps a bucket from taking appends; none where nothing does.
+    /// The sequence of the first foreign message that confines a bucket, if the bucket is confined.
     #[must_use]
     pub fn confining(&self, partition: u16, bucket: u16) -> Option<u64> {
         let partition = self.partitions.get(usize::from(partition))?;
         partition.read().foreign.confining(bucket)
     }
 
-    /// The foreign message at a sequence of a partition, if one stands there.
+    /// The foreign message at a sequence of a partition, if there is one.
     #[must_use]
     pub fn foreign_at(&self, partition: u16, sequence: u64) -> Option<ForeignMessage> {
         let partition = self.partitions.get(usize::from(partition))?;
         partition.read().foreign.at(sequence)
     }
 
-    /// The confined buckets of a partition, ascending; `None` for one that the log does not have.
+    /// The confined buckets of a partition, ascending; `None` if the log does not have the partition.
     #[must_use]
     pub fn confined(&self, partition: u16) -> Option<Vec<u16>> {
         let partition = self.partitions.get(usize::from(partition))?;
         Some(partition.read().foreign.confined().collect())
     }
 
-    /// Folds a message that is no commit: its bucket is confined, and nothing else changes.
+    /// Folds a message that is not a commit: its bucket is confined, and nothing else changes.
     ///
     /// # Errors
-    /// [`ApplyError`]; nothing was changed.
+    /// [`ApplyError`]; the register is unchanged.
     pub fn apply_foreign(&self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
         let CommitPosition { partition, sequence } = position;
         let Some(tails) = self.partitions.get(usize::from(partition)) else {
@@ -139,9 +139,9 @@ impl HolderRegister {
         Ok(())
     }
 
-    /// The relationships that outlived their guardian's erasure, as (dependent, guardian), in ascending order: recorded by
-    /// another writer while the guardian was erased. The codes that rest on them live until somebody ends them. As long as
-    /// there are none this costs nothing.
+    /// The relationships whose guardian is erased, as (dependent, guardian), in ascending order. Another writer
+    /// recorded them while the guardian was erased. Codes that depend on them stay valid until the relationship
+    /// is ended. The call costs nothing while there are none.
     #[must_use]
     pub fn orphaned_relationships(&self) -> Vec<(HolderId, HolderId)> {
         let stands = |(dependent, guardian): &(HolderId, HolderId)| {
@@ -154,8 +154,8 @@ impl HolderRegister {
         stand
     }
 
-    /// Looks through all relationships for those that outlived their guardian's erasure: a saved register does not name
-    /// them. To be called once it is restored; afterwards folding notices them.
+    /// Searches all relationships for guardians who are erased, because a saved register does not list them. It
+    /// must be called after loading; afterwards folding detects them.
     pub(crate) fn find_orphaned(&self) {
         for guardian in self.dependents.guardians() {
             if self.is_erased(guardian) {
@@ -168,22 +168,22 @@ impl HolderRegister {
         self.get(holder).is_some_and(|(state, _)| state.erased)
     }
 
-    /// How far a partition was folded; `None` for one that the log does not have.
+    /// How far a partition was folded; `None` if the log does not have it.
     #[must_use]
     pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
         let partition = self.partitions.get(usize::from(partition))?;
         Some(partition.read().point)
     }
 
-    /// How many holders the register knows, erased ones included.
+    /// The number of holders, including erased ones.
     #[must_use]
     pub fn holder_count(&self) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.read().len() as u64).sum()
     }
 
-    /// Whose code this is, if it is the last of its slot: a code that another one took the place of is not found. Looks at
-    /// every holder there is, one at a time, so that folding hardly waits: some seconds for ten million.
+    /// The holder of a code, if it is the last code of its slot; a replaced code is not found. This scans all
+    /// holders one at a time, so that folding hardly waits: it takes some seconds for ten million.
     #[must_use]
     pub fn holder_of_code(&self, code_id: CodeId) -> Option<HolderId> {
         let mut packed = Packed::default();
@@ -197,7 +197,7 @@ impl HolderRegister {
         })
     }
 
-    /// All holders, erased ones included, in no order. Folding waits for a shard of them at a time.
+    /// All holders including erased ones, in no order. Folding waits for one shard at a time.
     #[must_use]
     pub fn holders(&self) -> Vec<HolderId> {
         let mut holders = Vec::new();
@@ -207,8 +207,7 @@ impl HolderRegister {
         holders
     }
 
-    /// The holders whom the log calls erased, in no order. Looks at every holder there is; folding waits for a shard of
-    /// them at a time.
+    /// The erased holders, in no order. This scans all holders; folding waits for one shard at a time.
     #[must_use]
     pub fn erased(&self) -> Vec<HolderId> {
         let mut erased = Vec::new();
@@ -218,12 +217,12 @@ impl HolderRegister {
         erased
     }
 
-    /// Folds one whole commit: the holder, then the bucket's tail, then the position.
+    /// Folds one complete commit: first the holder, then the bucket's tail, then the position.
     ///
-    /// Partitions may be folded by different threads; commits of one partition in their order.
+    /// Different threads may fold different partitions; commits of one partition must be folded in order.
     ///
     /// # Errors
-    /// [`ApplyError`]; nothing was changed.
+    /// [`ApplyError`]; the register is unchanged.
     pub fn apply(&self, commit: &Commit<'_>) -> Result<(), ApplyError> {
         let CommitPosition { partition, sequence } = commit.position;
         let Some(tails) = self.partitions.get(usize::from(partition)) else {
@@ -264,14 +263,14 @@ impl HolderRegister {
             after.clone_from(&packed.state.guardians);
             erased = packed.state.erased && !erased;
         });
-        // By what the state became, not by the events: one commit may record, end and erase.
+        // This compares the states, not the events: one commit may record, end and erase.
         for gone in before.iter().filter(|guardian| !after.contains(guardian)) {
             self.dependents.remove(*gone, holder);
         }
         for new in after.iter().filter(|guardian| !before.contains(guardian)) {
             self.dependents.add(*new, holder);
-            // Each of the two, this and the guardian's own erasure, is noted before the other is looked for: whatever their
-            // order, one of them sees both.
+            // Both this step and the guardian's own erasure record their change before they look for the other
+            // one, so in any order at least one of them sees both.
             if self.is_erased(*new) {
                 self.dependents.orphan_all_of(*new);
             }

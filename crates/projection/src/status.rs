@@ -1,13 +1,15 @@
-//! What a verifier asks on every scan: is the code at (list, index), with exactly these claims, alive?
+//! The projection that verifiers query on every scan: is the code at (list, index), with exactly these claims,
+//! valid?
 //!
-//! Per code 28 bits: a nibble for life and standing, and a 24-bit fingerprint of the signed claims under a key of
-//! this verifier's own, so that whoever steals a signing key cannot search offline for claims that pass. Eighteen
-//! codes share a cache line; places come in blocks of [`BLOCK_LEN`], allocated at their first code, because issuers
-//! lease whole blocks and fill them up.
+//! Each code takes 28 bits: four bits for state and standing, and a 24-bit fingerprint of the signed claims
+//! under a key of this verifier, so that somebody who steals a signing key cannot search offline for claims
+//! that are accepted. Eighteen codes share a cache line. Places come in blocks of [`BLOCK_LEN`], which are
+//! allocated at their first code, because issuers lease whole blocks and fill them.
 //!
-//! One [`StatusWriter`] folds whole commits; any number of [`StatusReader`]s look up without lock or allocation.
-//! What a commit changes becomes visible as one, with its position, under a sequence lock per partition: no reader
-//! sees the killed and the newborn code both valid, nor a status that is not of the position reported with it.
+//! One [`StatusWriter`] folds whole commits; any number of [`StatusReader`]s look up without lock or
+//! allocation. The changes of a commit become visible atomically with its position, under a sequence lock per
+//! partition: no reader sees both the old and the new code as valid, nor a status from another position than
+//! the one reported with it.
 
 mod alarm;
 mod block;
@@ -21,12 +23,13 @@ mod saved;
 mod standings;
 mod writer;
 
+pub use crate::point::PartitionPoint;
 pub use alarm::Alarm;
 pub use block::{BLOCK_LEN, MAX_LIST_LEN};
 pub use fingerprint::FingerprintKey;
-pub use reader::{PartitionPoint, StatusAnswer, StatusReader};
+pub use reader::{StatusAnswer, StatusReader};
 pub use saved::load;
-pub use writer::{KEPT_AFTER_EXPIRY_SECONDS, StatusWriter, new};
+pub use writer::{RETENTION_AFTER_EXPIRY_SECONDS, StatusWriter, new};
 
 pub(crate) use lists::ListHasher;
 pub(crate) use standings::ByHolder;

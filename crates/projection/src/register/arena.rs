@@ -1,8 +1,9 @@
-//! Pages of packed entries, of any sizes, that stay dense.
+//! Dense pages of packed entries of any size.
 //!
-//! An entry is written at the end of the newest page; one that changes its size is written anew and leaves a dead
-//! one behind. Dead bytes are bounded: the owner moves the live entries out of the page with the most dead ones
-//! ([`Arena::victim`]) until no more than an eighth is dead, so the cost is spread over the writes that cause it.
+//! An entry is written at the end of the newest page. An entry whose size changes is written again and leaves a
+//! dead one behind. Dead bytes are bounded: the owner moves the live entries out of the page with the most dead
+//! bytes ([`Arena::victim`]) until at most an eighth is dead, so the cost is spread over the writes that cause
+//! it.
 //!
 //! ```text
 //! page  = entry*
@@ -13,16 +14,16 @@ use citycode_domain::ids::HolderId;
 
 use super::packing::{Bytes, put_varint};
 
-/// Bytes of a page: small beside a shard of a city, and 60 entries of a village.
+/// Bytes of a page: small compared with a city's shard, and enough for 60 entries of a small deployment.
 pub(super) const PAGE_BYTES: usize = 32 * 1024;
-/// A longer entry has a page of its own, so that what is left of a full page is less than a sixteenth of it: emptying
-/// pages then always comes to an end.
+/// A longer entry gets its own page, so that the remainder of a full page is less than a sixteenth of it. This
+/// guarantees that compaction terminates.
 const LARGE_BYTES: usize = PAGE_BYTES / 16;
 const MAX_PAGES: usize = (u32::MAX as usize) / PAGE_BYTES;
-/// One part in so many may be dead: bounds the waste to 14 % of what lives.
+/// The inverse of the share that may be dead: it bounds the waste to 14 % of the live bytes.
 const DEAD_SHARE: usize = 8;
 
-/// Where an entry begins: page × [`PAGE_BYTES`] + offset.
+/// Start of an entry: page × [`PAGE_BYTES`] + offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place(pub(super) u32);
 
@@ -36,7 +37,7 @@ struct Page {
 #[derive(Default)]
 pub(super) struct Arena {
     pages: Vec<Page>,
-    /// Numbers of pages without memory, to be used again.
+    /// Numbers of pages without memory, which can be reused.
     free: Vec<u32>,
     /// The page that is being filled.
     newest: Option<u32>,
@@ -44,16 +45,16 @@ pub(super) struct Arena {
     dead: usize,
 }
 
-/// One entry as it lies in a page.
+/// One entry as stored in a page.
 #[derive(Clone, Copy)]
 pub(super) struct EntryRef<'a> {
     pub(super) holder: HolderId,
     pub(super) body: &'a [u8],
-    /// Its whole length, head included.
+    /// Its total length including the head.
     pub(super) len: usize,
 }
 
-/// Takes the first entry of these bytes; `None` where they hold no whole one.
+/// Parses the first entry of these bytes; `None` if they do not contain a whole one.
 pub(super) fn first_entry(bytes: &[u8]) -> Option<EntryRef<'_>> {
     let mut rest = Bytes(bytes);
     let len = usize::try_from(rest.varint()?).ok()?;
@@ -66,7 +67,7 @@ pub(super) fn first_entry(bytes: &[u8]) -> Option<EntryRef<'_>> {
     })
 }
 
-/// Writes the head of an entry whose body follows.
+/// Writes the head of an entry; the body follows.
 pub(super) fn put_head(out: &mut Vec<u8>, holder: HolderId, body_len: usize) {
     put_varint(out, body_len as u64);
     out.extend_from_slice(&holder.0);
@@ -78,19 +79,19 @@ impl Arena {
         &page.bytes[place.0 as usize % PAGE_BYTES..page.used]
     }
 
-    /// The entry at a place that the index names.
+    /// The entry at a place that the index refers to.
     pub(super) fn entry(&self, place: Place) -> EntryRef<'_> {
-        first_entry(self.bytes_from(place)).expect("the index names whole entries only")
+        first_entry(self.bytes_from(place)).expect("the index refers only to whole entries")
     }
 
-    /// Only the holder of that entry: what a look-up compares.
+    /// Only the holder of that entry, which a lookup compares.
     pub(super) fn holder(&self, place: Place) -> HolderId {
         let mut bytes = Bytes(self.bytes_from(place));
         let _ = bytes.varint();
-        HolderId(bytes.array().expect("the index names whole entries only"))
+        HolderId(bytes.array().expect("the index refers only to whole entries"))
     }
 
-    /// Writes over an entry with one of the very same length.
+    /// Overwrites an entry with one of exactly the same length.
     pub(super) fn overwrite(&mut self, place: Place, entry: &[u8]) {
         let page = &mut self.pages[place.0 as usize / PAGE_BYTES];
         let start = place.0 as usize % PAGE_BYTES;
@@ -117,8 +118,9 @@ impl Arena {
         page.bytes[start..start + entry.len()].copy_from_slice(entry);
         page.used += entry.len();
         self.used += entry.len();
-        // The page of a large entry begins with it and has no other, so every offset stays below PAGE_BYTES.
-        let offset = u32::try_from(start).expect("an entry begins within PAGE_BYTES");
+        // The page of a large entry starts with it and contains no other, so every offset stays below
+        // PAGE_BYTES.
+        let offset = u32::try_from(start).expect("an entry starts within PAGE_BYTES");
         Place(number * PAGE_BYTES as u32 + offset)
     }
 
@@ -127,7 +129,7 @@ impl Arena {
         page.bytes.len() - page.used
     }
 
-    /// Counts what is left of a full page as dead: it is lost until that page is emptied.
+    /// Counts the remainder of a full page as dead: it is unusable until that page is compacted.
     fn close(&mut self, number: Option<u32>) {
         if let Some(number) = number {
             let left = self.room(number);
@@ -155,7 +157,7 @@ impl Arena {
         u32::try_from(self.pages.len() - 1).expect("below MAX_PAGES")
     }
 
-    /// Counts an entry as dead; the index no longer names it.
+    /// Counts an entry as dead; the index no longer refers to it.
     pub(super) fn release(&mut self, place: Place, len: usize) {
         let number = place.0 / PAGE_BYTES as u32;
         let page = &mut self.pages[number as usize];
@@ -167,7 +169,7 @@ impl Arena {
         }
     }
 
-    /// The page to empty now, if too much is dead.
+    /// The page to compact now, if too many bytes are dead.
     pub(super) fn victim(&self) -> Option<u32> {
         if self.dead * DEAD_SHARE <= self.used + PAGE_BYTES {
             return None;
@@ -180,8 +182,8 @@ impl Arena {
             .map(|(_, number)| number)
     }
 
-    /// Takes a page out. Its live entries are the caller's to [`Arena::push`] again; only after that may its number
-    /// be used anew ([`Arena::give_back`]), or an old place could be taken for a new one.
+    /// Removes a page. The caller must [`Arena::push`] its live entries again; only then may its number be
+    /// reused ([`Arena::give_back`]), otherwise an old place could be mistaken for a new one.
     pub(super) fn take(&mut self, number: u32) -> TakenPage {
         let page = std::mem::take(&mut self.pages[number as usize]);
         self.used -= page.bytes.len();
@@ -193,7 +195,7 @@ impl Arena {
         }
     }
 
-    /// Lets the number of a page that was taken out be used again.
+    /// Allows the number of a removed page to be reused.
     pub(super) fn give_back(&mut self, number: u32) {
         self.free.push(number);
     }
@@ -203,14 +205,14 @@ impl Arena {
         self.pages.iter().map(|page| page.bytes.len()).sum()
     }
 
-    /// Every entry that lies in the pages, dead ones included, with its place.
+    /// Every entry in the pages including dead ones, with its place.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, EntryRef<'_>, &[u8])> {
         let pages = self.pages.iter().zip(0u32..);
         pages.flat_map(|(page, number)| entries_of(&page.bytes[..page.used], Place(number * PAGE_BYTES as u32)))
     }
 }
 
-/// A page that is being emptied.
+/// A page that is being compacted.
 pub(super) struct TakenPage {
     first: Place,
     bytes: Box<[u8]>,
@@ -218,7 +220,7 @@ pub(super) struct TakenPage {
 }
 
 impl TakenPage {
-    /// Its entries, dead ones included, with the places where they lay.
+    /// Its entries including dead ones, with their former places.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, EntryRef<'_>, &[u8])> {
         entries_of(&self.bytes[..self.used], self.first)
     }

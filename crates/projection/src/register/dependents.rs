@@ -1,4 +1,5 @@
-//! From a guardian to the holders it may act for: what erasing a guardian has to end. Sparse: relationships only.
+//! The index from a guardian to its dependents, which is needed when a guardian is erased. It contains only
+//! recorded relationships.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::status::ByHolder;
 
-/// The other direction of `HolderState::guardians`.
+/// The inverse of `HolderState::guardians`.
 #[derive(Default)]
 pub(super) struct Dependents {
     by_guardian: RwLock<ByHolder<Vec<HolderId>>>,
-    /// (dependent, guardian) whose guardian is erased. Some may have ended since.
+    /// Pairs of (dependent, guardian) whose guardian is erased. Some relationships may have ended since.
     orphaned: Mutex<BTreeSet<(HolderId, HolderId)>>,
 }
 
@@ -22,7 +23,7 @@ impl Dependents {
 
     pub(super) fn add(&self, guardian: HolderId, dependent: HolderId) {
         let mut all = self.by_guardian.write();
-        // One place to begin with: most guardians have one relative.
+        // Capacity 1, because most guardians have one relative.
         let dependents = all.entry(guardian).or_insert_with(|| Vec::with_capacity(1));
         if !dependents.contains(&dependent) {
             dependents.push(dependent);
@@ -40,12 +41,12 @@ impl Dependents {
         }
     }
 
-    /// Every guardian of whom a relationship is recorded, in no order.
+    /// Every guardian with a recorded relationship, in no order.
     pub(super) fn guardians(&self) -> Vec<HolderId> {
         self.by_guardian.read().keys().copied().collect()
     }
 
-    /// Notes that this guardian, for whom relationships may be recorded, is erased.
+    /// Records that this guardian, who may have dependents, is erased.
     pub(super) fn orphan_all_of(&self, guardian: HolderId) {
         let dependents = self.of(guardian);
         let pairs = dependents.into_iter().map(|dependent| (dependent, guardian));

@@ -1,4 +1,4 @@
-//! One holder as bytes.
+//! The byte encoding of one holder.
 //!
 //! ```text
 //! holder    = flags:u8 guardian-count:varint guardian:16*
@@ -15,8 +15,8 @@
 //!             (sequence << 1):varint partition:u8 / as above
 //! varint    = LEB128, at most 10 bytes, shortest form not required
 //! ```
-//! These bytes stand in snapshot files: never change their meaning without a new format version there. Any bytes are
-//! safe to unpack; what no packing makes is refused.
+//! Snapshot files contain these bytes: their meaning must not change without a new format version. Any bytes
+//! can be unpacked safely; bytes that packing never produces are refused.
 
 use citycode_domain::event::Slot;
 use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, HolderId, ListFacts, ListId, StatusRef};
@@ -25,14 +25,15 @@ use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
 
-/// How many command digests a holder keeps: one more than the tries that one caller can have under way.
+/// Number of command digests per holder: one more than the attempts that one caller can have in progress.
 pub const RECENT_COMMANDS: usize = 4;
 
 const SECONDS_PER_DAY: i64 = 86_400;
-/// The tag of the long form of a validity or a position; short forms are even.
+/// The tag of the long form of a validity or a position; short forms are even numbers.
 const LONG_FORM: u64 = 1;
 
-/// The first four bytes of the message ids of a holder's last commits. A hit means only: look in the log.
+/// The first four bytes of the message ids of a holder's last commits. A match only means that the log must be
+/// consulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RecentCommands {
     digests: [u32; RECENT_COMMANDS],
@@ -40,7 +41,8 @@ pub struct RecentCommands {
 }
 
 impl RecentCommands {
-    /// Whether the command may be among the last ones; wrong once in a thousand million, so ask the log.
+    /// Whether the command may be among the last ones. There is one false positive in a thousand million, so
+    /// the caller must check the log.
     #[must_use]
     pub fn may_contain(&self, message_id_prefix: u32) -> bool {
         self.as_slice().contains(&message_id_prefix)
@@ -64,15 +66,15 @@ impl RecentCommands {
     }
 }
 
-/// In the flags: erased.
+/// The flag of an erased holder.
 const ERASED: u8 = 1 << 1;
 
-/// Whether these bytes, of a packing, are an erased holder's.
+/// Whether these packed bytes belong to an erased holder.
 pub(super) fn is_erased(packed: &[u8]) -> bool {
     packed.first().is_some_and(|flags| flags & ERASED != 0)
 }
 
-/// Everything that is kept of one holder.
+/// Everything that is stored for one holder.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Packed {
     pub(super) state: HolderState,
@@ -80,7 +82,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Forgets everything but the memory.
+    /// Resets everything but keeps the allocated memory.
     pub(super) fn clear(&mut self) {
         let mut slots = std::mem::take(&mut self.state.slots);
         let mut guardians = std::mem::take(&mut self.state.guardians);
@@ -94,7 +96,7 @@ impl Packed {
         self.recent = RecentCommands::default();
     }
 
-    /// Appends the holder's bytes.
+    /// Appends the packed bytes.
     pub(super) fn pack(&self, out: &mut Vec<u8>) {
         let state = &self.state;
         out.push(
@@ -117,7 +119,7 @@ impl Packed {
         }
     }
 
-    /// Takes the holder from exactly these bytes; `None`, and anything in `self`, where no packing made them.
+    /// Unpacks exactly these bytes; `None`, with undefined content of `self`, if packing did not produce them.
     pub(super) fn unpack(&mut self, bytes: &[u8]) -> Option<()> {
         self.clear();
         let mut bytes = Bytes(bytes);
@@ -277,7 +279,7 @@ fn put_validity(out: &mut Vec<u8>, seconds: i64) {
     }
 }
 
-/// What is left to read.
+/// The remaining bytes.
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {

@@ -1,13 +1,14 @@
-//! A partition's position and the tails of its buckets.
+//! The position of a partition and the tails of its buckets.
 
 use hashbrown::HashMap;
 
 use crate::commit::BucketTail;
 use crate::foreign::ForeignMessages;
-use crate::status::{ListHasher, PartitionPoint};
+use crate::point::PartitionPoint;
+use crate::status::ListHasher;
 use std::hash::BuildHasherDefault;
 
-/// Sparse: a bucket without a commit takes nothing.
+/// Sparse: an empty bucket needs no memory.
 pub(super) struct PartitionTails {
     pub(super) point: PartitionPoint,
     pub(super) foreign: ForeignMessages,
@@ -33,7 +34,7 @@ impl PartitionTails {
         self.tails.insert(bucket, tail);
     }
 
-    /// All tails, in the order of their buckets.
+    /// All tails in the order of buckets.
     pub(super) fn sorted(&self) -> Vec<(u16, BucketTail)> {
         let mut all: Vec<_> = self.tails.iter().map(|(key, tail)| (*key, *tail)).collect();
         all.sort_unstable_by_key(|(bucket, _)| *bucket);

@@ -1,4 +1,4 @@
-//! The register as a snapshot file.
+//! Saving the register to a snapshot file and loading it.
 //!
 //! ```text
 //! sections = "tail" tails{partitions}
@@ -8,7 +8,7 @@
 //! chunk    = length:u32 entry+                                 at most 2^26 bytes; a longer entry is not written
 //! entry    = as in an arena's page                             each holder once
 //! ```
-//! Who depends on a guardian is not written: it stands in the dependents' entries.
+//! Dependents of guardians are not written, because they follow from the dependents' entries.
 
 use std::io::{Read, Write};
 
@@ -25,19 +25,19 @@ use crate::snapshot::{
 const TAILS: [u8; 4] = *b"tail";
 const HOLDERS: [u8; 4] = *b"hold";
 
-/// A chunk is written once it has this many bytes: what the checksum takes in one stride.
+/// A chunk is written when it has this many bytes, which suits the checksum.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Longest chunk: a holder of a million slots would not fit, and no holder has a hundred.
+/// Maximum length of a chunk: enough for a million slots of one holder, while no holder has a hundred.
 const MAX_CHUNK_BYTES: usize = 1 << 26;
 
 impl HolderRegister {
-    /// Writes a snapshot as of the last commits folded. Folding waits, and decisions that want a tail may; so hand
-    /// in something fast, such as a file that is synchronised afterwards.
+    /// Writes a snapshot as of the last folded commits. Folding waits, and decisions that need a tail may wait
+    /// too, so `out` must be fast, such as a file that is synchronised afterwards.
     ///
     /// # Errors
     /// [`SaveError`].
     pub fn save(&self, identity: &LogIdentity, out: impl Write) -> Result<(), SaveError> {
-        // All of them are held to the end: the points, the tails and the holders must be of one moment.
+        // All locks are held to the end: points, tails and holders must be consistent.
         let partitions: Vec<_> = self.partitions.iter().map(|tails| tails.read()).collect();
         let mut out = Output::new(out);
         let points: Vec<_> = partitions.iter().map(|tails| tails.point).collect();
@@ -74,7 +74,7 @@ impl HolderRegister {
         out.finish()
     }
 
-    /// Takes a snapshot of this very log; folding goes on after the points that the register then tells.
+    /// Loads a snapshot of this log; folding continues after the points of the register.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -117,7 +117,7 @@ impl HolderRegister {
             let entry = first_entry(chunk).ok_or(LoadError::Damaged("a holder is cut short"))?;
             let (whole, rest) = chunk.split_at(entry.len);
             chunk = rest;
-            // Every one is unpacked, so that no later read can meet bytes that no packing made.
+            // Every holder is unpacked, so that a later read cannot meet invalid bytes.
             packed
                 .unpack(entry.body)
                 .ok_or(LoadError::Damaged("a holder cannot be unpacked"))?;
@@ -125,7 +125,7 @@ impl HolderRegister {
                 self.dependents.add(*guardian, entry.holder);
             }
             if !self.shard(entry.holder).write().restore(entry.holder, whole) {
-                return Err(LoadError::Damaged("a holder stands there twice"));
+                return Err(LoadError::Damaged("a holder occurs twice"));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One shard: an index of 4-byte places over an arena of packed holders.
+//! One shard: an index of 4-byte places into an arena of packed holders.
 
 use citycode_domain::ids::HolderId;
 use hashbrown::HashTable;
@@ -6,18 +6,18 @@ use hashbrown::HashTable;
 use super::arena::{Arena, Place, first_entry, put_head};
 use super::packing::{Packed, is_erased};
 
-/// Holders of one shard.
+/// The holders of one shard.
 #[derive(Default)]
 pub(super) struct Shard {
     index: HashTable<Place>,
     arena: Arena,
-    /// Kept for their memory.
+    /// Buffers, kept to reuse their memory.
     packed: Packed,
     body: Vec<u8>,
     entry: Vec<u8>,
 }
 
-/// Holder ids are 128 random bits drawn by the issuer: some of them are a hash already.
+/// Holder ids are 128 random bits drawn by the issuer, so a part of them serves as a hash.
 fn hash(holder: HolderId) -> u64 {
     let first = holder.0.first_chunk::<8>().expect("a holder id has 16 bytes");
     u64::from_le_bytes(*first)
@@ -35,7 +35,7 @@ impl Shard {
         found.copied()
     }
 
-    /// Reads a holder into `packed`; false where there is none.
+    /// Reads a holder into `packed`; returns false if the shard does not contain it.
     pub(super) fn read(&self, holder: HolderId, packed: &mut Packed) -> bool {
         let Some(place) = self.find(holder) else {
             return false;
@@ -46,7 +46,7 @@ impl Shard {
         true
     }
 
-    /// Changes a holder, from nothing where there was none.
+    /// Changes a holder, starting from the empty state if the shard does not contain it.
     pub(super) fn update(&mut self, holder: HolderId, change: impl FnOnce(&mut Packed)) {
         let found = self.find(holder);
         let before = match found {
@@ -87,46 +87,46 @@ impl Shard {
             .insert_unique(hash(holder), place, |place| hash(arena.holder(*place)));
     }
 
-    /// Lets the index name another place for a holder.
+    /// Makes the index refer to another place for a holder.
     fn repoint(&mut self, holder: HolderId, from: Place, to: Place) {
-        let named = self.index.find_mut(hash(holder), |place| *place == from);
-        *named.expect("the index named the place just before") = to;
+        let entry = self.index.find_mut(hash(holder), |place| *place == from);
+        *entry.expect("the index referred to the place just before") = to;
     }
 
-    /// Empties pages until few enough bytes are dead. Pages take turns, so one write empties one or two.
+    /// Compacts pages until few enough bytes are dead. Normally one write compacts one or two pages.
     fn compact(&mut self) {
         while let Some(victim) = self.arena.victim() {
             let page = self.arena.take(victim);
             for (place, entry, whole) in page.entries() {
-                let live = self.index.find_mut(hash(entry.holder), |named| *named == place);
-                if let Some(named) = live {
-                    *named = self.arena.push(whole);
+                let live = self.index.find_mut(hash(entry.holder), |indexed| *indexed == place);
+                if let Some(indexed) = live {
+                    *indexed = self.arena.push(whole);
                 }
             }
             self.arena.give_back(victim);
         }
     }
 
-    /// The live entries, whole, in the order in which they lie.
+    /// The live entries in storage order.
     pub(super) fn live_entries(&self) -> impl Iterator<Item = &[u8]> {
         self.arena.entries().filter_map(|(place, entry, whole)| {
-            let live = self.index.find(hash(entry.holder), |named| *named == place);
+            let live = self.index.find(hash(entry.holder), |indexed| *indexed == place);
             live.map(|_| whole)
         })
     }
 
-    /// All of its holders.
+    /// All holders of the shard.
     pub(super) fn holders(&self) -> impl Iterator<Item = HolderId> {
         self.live_entries().filter_map(first_entry).map(|entry| entry.holder)
     }
 
-    /// Those of its holders who are erased.
+    /// The erased holders of the shard.
     pub(super) fn erased(&self) -> impl Iterator<Item = HolderId> {
         let entries = self.live_entries().filter_map(first_entry);
         entries.filter(|entry| is_erased(entry.body)).map(|entry| entry.holder)
     }
 
-    /// Takes a whole entry from a snapshot; false where the holder is there already.
+    /// Inserts a whole entry from a snapshot; returns false if the holder is already present.
     pub(super) fn restore(&mut self, holder: HolderId, whole: &[u8]) -> bool {
         if self.find(holder).is_some() {
             return false;

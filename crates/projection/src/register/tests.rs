@@ -1,4 +1,4 @@
-//! The register against the domain's own fold, and the arena under growth.
+//! Tests of the register against the domain's own fold, and of the arena under growth.
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
@@ -105,11 +105,13 @@ fn commit<'a>(sequence: u64, holder: HolderId, decided_at: i64, events: &'a [Eve
 
 fn saved(register: &HolderRegister) -> Vec<u8> {
     let mut bytes = Vec::new();
-    register.save(&IDENTITY, &mut bytes).expect("memory takes everything");
+    register
+        .save(&IDENTITY, &mut bytes)
+        .expect("writing to memory cannot fail");
     bytes
 }
 
-/// What `dependents_of` must say, by the states themselves.
+/// The expected result of `dependents_of`, computed from the states.
 fn dependents(model: &[HolderState], guardian: HolderId) -> Vec<HolderId> {
     let holders = model.iter().zip(0u8..);
     holders
@@ -120,7 +122,7 @@ fn dependents(model: &[HolderState], guardian: HolderId) -> Vec<HolderId> {
 
 proptest! {
     #[test]
-    fn the_register_is_the_domains_fold_bit_for_bit_also_after_a_restart(
+    fn the_register_equals_the_domains_fold_also_after_a_restart(
         commits in vec((0..5u8, any_i64(), vec(any_event(), 0..4)), 0..60)
     ) {
         let mut register = HolderRegister::new(2);
@@ -161,10 +163,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_safe_to_unpack(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_can_be_unpacked_safely(bytes in vec(any::<u8>(), 0..200)) {
         let mut packed = Packed::default();
         if packed.unpack(&bytes).is_some() {
-            // What was accepted has one meaning: it packs to something that unpacks to the same.
+            // Accepted bytes are unambiguous: packing the result and unpacking it again yields the same.
             let mut again = Vec::new();
             packed.pack(&mut again);
             let mut copy = Packed::default();
@@ -175,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn the_last_commands_are_remembered_and_the_ones_before_forgotten() {
+fn only_the_last_commands_are_remembered() {
     let register = HolderRegister::new(2);
     for sequence in 1..=6 {
         let commit = commit(sequence, holder(1), 0, &[]);
@@ -186,9 +188,9 @@ fn the_last_commands_are_remembered_and_the_ones_before_forgotten() {
     assert!(recent.may_contain(3) && !recent.may_contain(2));
 }
 
-/// What a writer recorded for a guardian whom another one erased meanwhile, in whichever order the two are folded.
+/// A writer recorded a relationship for a guardian whom another one erased meanwhile, folded in either order.
 #[test]
-fn a_relationship_that_outlives_its_guardians_erasure_is_found() {
+fn a_relationship_with_an_erased_guardian_is_found() {
     let (guardian, dependent) = (holder(1), holder(2));
     let erased = [Event::HolderErased(HolderErased {
         codes: Vec::new(),
@@ -220,7 +222,7 @@ fn a_relationship_that_outlives_its_guardians_erasure_is_found() {
 }
 
 #[test]
-fn only_folding_moves_a_tail_and_a_refused_commit_moves_nothing() {
+fn only_folding_changes_a_tail_and_a_refused_commit_changes_nothing() {
     let register = HolderRegister::new(2);
     assert_eq!(register.tail(1, 1), None);
     assert_eq!(register.apply(&commit(1, holder(1), 0, &[])), Ok(()));
@@ -236,9 +238,9 @@ fn only_folding_moves_a_tail_and_a_refused_commit_moves_nothing() {
     assert_eq!(register.basis(9, 1, holder(7)).state, HolderState::default());
 }
 
-/// Holders of one shard grow by turns past every page and far past a page of their own; dead bytes stay bounded.
+/// Holders of one shard grow in turn past every page and far past a page of their own; dead bytes stay bounded.
 #[test]
-fn growing_entries_leave_bounded_waste() {
+fn waste_of_growing_entries_is_bounded() {
     let mut shard = Shard::default();
     let id = |number: u32| {
         let mut id = [0; 16];
@@ -256,7 +258,8 @@ fn growing_entries_leave_bounded_waste() {
     let live: usize = shard.live_entries().map(<[u8]>::len).sum();
     assert!(live > 2_000 * 12 * 16);
     let held = shard.held_bytes();
-    // An eighth of what is used may be dead: 8/7 of what lives; beside it an eighth of a page and the newest page.
+    // An eighth of the used bytes may be dead, which is 8/7 of the live ones, plus an eighth of a page and the
+    // newest page.
     assert!(held * 7 <= live * 8 + 8 * 32 * 1024, "{held} for {live}");
     let mut packed = Packed::default();
     for number in 0..2_000 {

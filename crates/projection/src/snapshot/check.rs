@@ -1,12 +1,12 @@
-//! Looking at a snapshot file without taking it.
+//! Checking a snapshot file without loading it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::stream::{BUFFER_BYTES, CHECKSUM_BYTES};
 use super::{Input, LoadError, LogIdentity, ProjectionKind, read_header};
-use crate::status::PartitionPoint;
+use crate::point::PartitionPoint;
 
-/// How far each partition is folded in a snapshot of this very log, by its header alone.
+/// How far each partition is folded in a snapshot of this log; reads only the header.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -18,7 +18,7 @@ pub fn points(
     Ok(read_header(&mut Input::new(input), kind, identity)?.points)
 }
 
-/// As [`points`], once the whole file's checksum was found to hold: what it says in between is not looked at.
+/// Like [`points`], but also verifies the checksum of the whole file. The content is not parsed.
 ///
 /// # Errors
 /// [`LoadError`].

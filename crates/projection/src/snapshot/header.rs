@@ -1,15 +1,15 @@
-//! The header of every snapshot file; its grammar stands above the module.
+//! The header of every snapshot file; the parent module documents its grammar.
 
 use std::io::{Read, Write};
 
 use citycode_domain::time::Timestamp;
 
 use super::{FORMAT_VERSION, Input, LoadError, LogIdentity, Output, SaveError};
-use crate::status::PartitionPoint;
+use crate::point::PartitionPoint;
 
 const MAGIC: [u8; 8] = *b"CCSNAP\r\n";
 
-/// Which projection a file holds.
+/// The projection in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProjectionKind {
     /// The status of every code.
@@ -44,15 +44,16 @@ pub(crate) fn write_header<W: Write>(
     Ok(())
 }
 
-/// The log that a snapshot is of, by its header, of which nothing is checked; none where the file is shorter.
+/// Returns the identity of a snapshot's log from its header, without any check; `None` if the file is shorter
+/// than a header.
 pub fn log_of(mut file: impl Read) -> Option<[u8; 16]> {
-    // What stands before the identity: the magic bytes, the format, the kind.
+    // The identity follows the magic bytes, the format and the kind.
     let mut head = [0; 12 + 16];
     file.read_exact(&mut head).ok()?;
     head.last_chunk().copied()
 }
 
-/// The format of a snapshot, of which nothing else is checked.
+/// Returns the format of a snapshot; nothing else is checked.
 pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
     let mut input = Input::new(file);
     match input.array() {
@@ -62,7 +63,7 @@ pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
     }
 }
 
-/// What a header says beside what a reader demands of it.
+/// The fields of a header that its reader does not demand.
 pub(crate) struct Header {
     /// The format, from 1 to [`FORMAT_VERSION`].
     pub(crate) format: u16,

@@ -1,10 +1,10 @@
-//! Buffered bytes with a running checksum, both ways.
+//! Buffered reading and writing with a running checksum.
 
 use std::io::{self, Read, Write};
 
 use super::{LoadError, SaveError};
 
-/// Large enough that BLAKE3 uses all of the processor's lanes and a read costs no system call of note.
+/// Large enough that BLAKE3 uses all of the processor's lanes and that system calls for reads are rare.
 pub(super) const BUFFER_BYTES: usize = 256 * 1024;
 pub(super) const CHECKSUM_BYTES: usize = 32;
 const END: [u8; 4] = *b"end.";
@@ -40,7 +40,7 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
-    /// Writes the end and the checksum, and flushes. Making it durable is the caller's.
+    /// Writes the end and the checksum, and flushes. The caller must make it durable.
     pub(crate) fn finish(mut self) -> Result<(), SaveError> {
         self.put(&END)?;
         self.drain()?;
@@ -56,11 +56,11 @@ impl<W: Write> Output<W> {
 pub(crate) struct Input<R> {
     inner: R,
     buffer: Box<[u8]>,
-    /// Bytes of the buffer that the hasher has seen.
+    /// Bytes of the buffer that are hashed.
     hashed: usize,
-    /// Bytes of the buffer that were taken.
+    /// Bytes of the buffer that are consumed.
     taken: usize,
-    /// Bytes of the buffer that were read.
+    /// Bytes of the buffer that are filled.
     filled: usize,
     hasher: blake3::Hasher,
 }
@@ -77,13 +77,13 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// Hashes what was taken since last time; whoever takes the checksum itself does so after this.
+    /// Hashes the bytes consumed since the last call. The checksum itself is consumed after this.
     fn hash_taken(&mut self) {
         self.hasher.update(&self.buffer[self.hashed..self.taken]);
         self.hashed = self.taken;
     }
 
-    /// Fills the empty buffer, as far as the source goes; false at its end.
+    /// Refills the empty buffer; returns false at the end of the source.
     fn refill(&mut self) -> Result<bool, LoadError> {
         self.hash_taken();
         (self.hashed, self.taken, self.filled) = (0, 0, 0);
@@ -98,7 +98,7 @@ impl<R: Read> Input<R> {
         Ok(self.filled > 0)
     }
 
-    /// Takes exactly as many bytes as `out` is long.
+    /// Reads exactly as many bytes as `out` is long.
     pub(crate) fn take(&mut self, mut out: &mut [u8]) -> Result<(), LoadError> {
         while !out.is_empty() {
             if self.taken == self.filled && !self.refill()? {
@@ -127,7 +127,7 @@ impl<R: Read> Input<R> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// Takes so many bytes into `out`, whose memory grows only as they really come.
+    /// Reads this many bytes into `out`, whose memory grows only with bytes that really arrive.
     pub(crate) fn take_vec(&mut self, len: usize, out: &mut Vec<u8>) -> Result<(), LoadError> {
         out.clear();
         while out.len() < len {
@@ -138,27 +138,27 @@ impl<R: Read> Input<R> {
         Ok(())
     }
 
-    /// Takes a section's tag, which must be this one.
+    /// Reads a section's tag, which must be this one.
     pub(crate) fn expect_section(&mut self, tag: [u8; 4]) -> Result<(), LoadError> {
         if self.array()? == tag {
             Ok(())
         } else {
-            Err(LoadError::Damaged("a section is not where it belongs"))
+            Err(LoadError::Damaged("a section is missing or out of order"))
         }
     }
 
-    /// Takes the end, checks the checksum, and that nothing follows.
+    /// Reads the end, verifies the checksum, and checks that nothing follows.
     pub(crate) fn finish(mut self) -> Result<(), LoadError> {
         self.expect_section(END)?;
         self.hash_taken();
         let expected = self.hasher.finalize();
-        // The checksum itself must not be hashed: what refilling hashes from here on no longer counts.
+        // The checksum itself is not hashed: `expected` is final before it is read.
         let found: [u8; CHECKSUM_BYTES] = self.array()?;
         if expected != blake3::Hash::from_bytes(found) {
             return Err(LoadError::ChecksumMismatch);
         }
         if self.taken < self.filled || self.refill()? {
-            return Err(LoadError::Damaged("something follows the checksum"));
+            return Err(LoadError::Damaged("there are bytes after the checksum"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The file format: golden bytes, and every way in which a file can be wrong.
+//! Tests of the file format: golden bytes, and every kind of invalid file.
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, EligibilityGround, Event, IndexBlockLeased, Sealed, Slot, StandingChanged,
@@ -26,7 +26,7 @@ const IDENTITY: LogIdentity = LogIdentity {
 };
 const EXPIRY: Timestamp = Timestamp(1_790_000_000);
 
-/// Bytes of the header of a log of two partitions.
+/// Bytes of the header for a log of two partitions.
 const HEADER_BYTES: usize = 36 + 2 * 16;
 
 fn code() -> CodeRef {
@@ -89,8 +89,12 @@ fn projections() -> (StatusWriter, HolderRegister) {
 fn files() -> (Vec<u8>, Vec<u8>) {
     let (status, register) = projections();
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    status.save(&IDENTITY, &mut first).expect("memory takes everything");
-    register.save(&IDENTITY, &mut second).expect("memory takes everything");
+    status
+        .save(&IDENTITY, &mut first)
+        .expect("writing to memory cannot fail");
+    register
+        .save(&IDENTITY, &mut second)
+        .expect("writing to memory cannot fail");
     (first, second)
 }
 
@@ -102,7 +106,7 @@ fn load_either(identity: &LogIdentity, kind: usize, bytes: &[u8]) -> Result<(), 
     }
 }
 
-/// A file without what format 3 added, marked as of an older format.
+/// A file without the additions of format 3, marked as of an older format.
 fn older(file: &[u8], format: u8) -> Vec<u8> {
     let added = file.windows(4).rposition(|bytes| bytes == b"ends");
     let added = added.or_else(|| file.windows(4).rposition(|bytes| bytes == b"frgn"));
@@ -115,40 +119,48 @@ fn older(file: &[u8], format: u8) -> Vec<u8> {
     older
 }
 
-/// The same projections as format 1 wrote them: the status without what lists of version 2 hold.
+/// The same projections as format 1 wrote them: the status without the facts of version 2 lists.
 fn files_of_format_1() -> (Vec<u8>, Vec<u8>) {
     let (status, register) = files();
     let names = status.windows(8).position(|bytes| bytes == b"name\0\0\0\0");
-    let names = names.expect("no list of version 2 is in it");
+    let names = names.expect("it contains no version 2 list");
     let status = [&status[..names], &status[names + 8..]].concat();
     (older(&status, 1), older(&register, 1))
 }
 
 #[test]
-fn files_of_older_formats_are_read_and_written_anew_as_format_3() {
+fn files_of_older_formats_are_read_and_saved_as_format_3() {
     let (status, register) = files();
     let of_format_2 = (older(&status, 2), older(&register, 2));
     for (old_status, old_register) in [files_of_format_1(), of_format_2] {
         let (writer, reader) = status::load(&IDENTITY, &old_status[..]).expect("it is read");
         assert_eq!(reader.lookup(code().status, &ClaimsDigest([8; 32])).sequence, 1);
-        assert_eq!(writer.ends_with(1, 258, &[3; 32]), None, "how buckets end is not known");
+        assert_eq!(
+            writer.ends_with(1, 258, &[3; 32]),
+            None,
+            "the tails of buckets are not known"
+        );
         for file in [&old_status, &old_register] {
             let seen = witness(&IDENTITY, std::io::Cursor::new(file), 1, 1);
             assert_eq!(seen.expect("it is read"), Witness::Unknown);
         }
         let mut again = Vec::new();
-        writer.save(&IDENTITY, &mut again).expect("memory takes everything");
+        writer
+            .save(&IDENTITY, &mut again)
+            .expect("writing to memory cannot fail");
         assert_eq!(older(&again, 3), older(&status, 3));
         let loaded = HolderRegister::load(&IDENTITY, &old_register[..]).expect("it is read");
         let mut again = Vec::new();
-        loaded.save(&IDENTITY, &mut again).expect("memory takes everything");
+        loaded
+            .save(&IDENTITY, &mut again)
+            .expect("writing to memory cannot fail");
         assert_eq!(again, register);
     }
 }
 
-/// Never edit: files of this format lie on disks.
+/// These bytes are never edited: files of this format exist on disks.
 #[test]
-fn foreign_messages_and_ends_of_buckets_are_these_bytes_of_format_3_and_come_back() {
+fn golden_bytes_of_format_3_foreign_messages_and_bucket_tails() {
     let (status, register) = files();
     let (mut writer, _) = status::load(&IDENTITY, &status[..]).expect("it is read");
     let loaded = HolderRegister::load(&IDENTITY, &register[..]).expect("it is read");
@@ -165,8 +177,12 @@ fn foreign_messages_and_ends_of_buckets_are_these_bytes_of_format_3_and_come_bac
     writer.apply_foreign(in_status, message).expect("it is the next");
     loaded.apply_foreign(in_register, message).expect("it is the next");
     let (mut status, mut register) = (Vec::new(), Vec::new());
-    writer.save(&IDENTITY, &mut status).expect("memory takes everything");
-    loaded.save(&IDENTITY, &mut register).expect("memory takes everything");
+    writer
+        .save(&IDENTITY, &mut status)
+        .expect("writing to memory cannot fail");
+    loaded
+        .save(&IDENTITY, &mut register)
+        .expect("writing to memory cannot fail");
     for (file, at) in [(&status, in_status), (&register, in_register)] {
         let mut golden = b"frgn\0\0\0\0\x01\0\0\0".to_vec();
         golden.push(u8::try_from(at.sequence).expect("few"));
@@ -186,9 +202,9 @@ fn foreign_messages_and_ends_of_buckets_are_these_bytes_of_format_3_and_come_bac
     );
 }
 
-/// Written by format 2. Never edit: files of this format lie on disks.
+/// Written by format 2. These bytes are never edited: files of this format exist on disks.
 #[test]
-fn what_lists_of_version_2_hold_is_these_bytes_of_format_2_and_comes_back() {
+fn golden_bytes_of_format_2_facts_of_lists() {
     let facts = ListFacts {
         partition: 1,
         kind: CodeKind::new(4).expect("4 is a kind"),
@@ -220,7 +236,9 @@ fn what_lists_of_version_2_hold_is_these_bytes_of_format_2_and_comes_back() {
     };
     assert_eq!(status.apply(&commit), Ok(Vec::new()));
     let mut saved = Vec::new();
-    status.save(&IDENTITY, &mut saved).expect("memory takes everything");
+    status
+        .save(&IDENTITY, &mut saved)
+        .expect("writing to memory cannot fail");
     assert_eq!(&saved[8..10], b"\x03\x00", "the section is as in format 2");
     let golden = b"name\x01\0\0\0\x91\x3e\x0c\x5a\x01\x00\x04\x00\x97\xc1\x6a\0\0\0\0list";
     assert!(saved.windows(golden.len()).any(|bytes| bytes == golden));
@@ -234,9 +252,9 @@ fn what_lists_of_version_2_hold_is_these_bytes_of_format_2_and_comes_back() {
     );
 }
 
-/// Written by format 1. Never edit: files of this format lie on disks.
+/// Written by format 1. These bytes are never edited: files of this format exist on disks.
 #[test]
-fn the_header_of_format_1_is_these_bytes() {
+fn golden_bytes_of_format_1_header() {
     let mut golden = Vec::new();
     golden.extend_from_slice(b"CCSNAP\r\n\x01\x00\x01\x000123456789abcdef\x02\x00\x01\x00\x00\x00\x01\x00");
     golden.extend_from_slice(&[0; 16]);
@@ -248,9 +266,9 @@ fn the_header_of_format_1_is_these_bytes() {
     assert_eq!(&status[HEADER_BYTES..HEADER_BYTES + 20], b"key.a key of its own");
 }
 
-/// The whole register of one holder, byte for byte, and its checksum's place.
+/// The whole register of one holder, byte for byte, up to the checksum.
 #[test]
-fn a_holder_of_format_1_is_these_bytes() {
+fn golden_bytes_of_format_1_holder() {
     let (_, register) = files_of_format_1();
     let mut golden = Vec::new();
     golden.extend_from_slice(b"tail\0\0\0\0\x01\0\0\0\x02\x01\x01\0\0\0\0\0\0\0");
@@ -261,7 +279,7 @@ fn a_holder_of_format_1_is_these_bytes() {
     golden.extend_from_slice(b"\x14\0\x00\xa5\x18\x6a\x04\0\0\0\x01\x04");
     golden.extend_from_slice(&[6; 8]);
     golden.extend_from_slice(&code().status.list.0.to_le_bytes());
-    // Index 5,000; issued; 10,000,000 s are no whole days, so long; sequence 1.
+    // Index 5,000; time of issue; 10,000,000 s are not whole days, so the long form; sequence 1.
     golden.extend_from_slice(b"\x88\x27\x00\xa5\x18\x6a\x01\x80\xda\xc4\x09\x02");
     golden.extend_from_slice(b"\0\0\0\0end.");
     let body = &register[HEADER_BYTES..register.len() - 32];
@@ -271,7 +289,7 @@ fn a_holder_of_format_1_is_these_bytes() {
 }
 
 #[test]
-fn what_was_saved_is_what_is_loaded_and_saving_it_again_gives_the_same_file() {
+fn a_file_round_trips_and_is_saved_identically_again() {
     let (first, second) = files();
     let (writer, reader) = status::load(&IDENTITY, &first[..]).expect("it was just saved");
     let answer = reader.lookup(code().status, &ClaimsDigest([8; 32]));
@@ -287,15 +305,17 @@ fn what_was_saved_is_what_is_loaded_and_saving_it_again_gives_the_same_file() {
     assert_eq!(Some(known), projections().1.get(HolderId([2; 16])));
     assert_eq!(register.tail(1, 258).map(|tail| tail.revision), Some(1));
     let (mut again, mut register_again) = (Vec::new(), Vec::new());
-    writer.save(&IDENTITY, &mut again).expect("memory takes everything");
+    writer
+        .save(&IDENTITY, &mut again)
+        .expect("writing to memory cannot fail");
     register
         .save(&IDENTITY, &mut register_again)
-        .expect("memory takes everything");
+        .expect("writing to memory cannot fail");
     assert_eq!((again, register_again), (first, second));
 }
 
 #[test]
-fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
+fn a_file_of_another_log_layout_projection_or_version_has_its_own_error() {
     let (first, second) = files();
     for (kind, file) in [first.as_slice(), second.as_slice()].into_iter().enumerate() {
         let with = |at: usize, byte: u8| {
@@ -348,9 +368,9 @@ fn a_file_of_another_log_layout_projection_or_version_is_refused_by_name() {
     assert!(register.save(&narrow, Vec::new()).is_err());
 }
 
-/// Every cut, and every byte turned: refused each time, by a word of its own.
+/// Every truncation and every flipped byte is refused, each with a specific error.
 #[test]
-fn a_cut_or_turned_byte_anywhere_is_refused() {
+fn truncation_or_a_flipped_byte_anywhere_is_refused() {
     let (first, second) = files();
     for (kind, file) in [first.as_slice(), second.as_slice()].into_iter().enumerate() {
         let step = 1 + file.len() / 997;
@@ -374,9 +394,9 @@ fn a_cut_or_turned_byte_anywhere_is_refused() {
     assert!(matches!(refused, Err(LoadError::ChecksumMismatch)));
 }
 
-/// A file with a right checksum over lengths that promise more than there is must not be believed.
+/// A file with a valid checksum and lengths beyond its end must not be trusted.
 #[test]
-fn a_promise_of_more_than_there_is_costs_no_memory() {
+fn lengths_beyond_the_end_allocate_no_memory() {
     let (first, second) = files();
     let lists = HEADER_BYTES + 20 + 20 + 4;
     let mut promised = first[..lists].to_vec();
@@ -409,13 +429,13 @@ proptest! {
         let file = if kind == 0 { first } else { second };
         let mut bytes = file[..(HEADER_BYTES + keep).min(file.len())].to_vec();
         bytes.extend_from_slice(&tail);
-        // The whole file with nothing after it is the one that is right.
+        // Only the whole file with nothing after it is valid.
         prop_assert_eq!(load_either(&IDENTITY, kind, &bytes).is_err(), bytes != file);
     }
 }
 
 #[test]
-fn points_are_read_and_a_whole_file_is_checked_without_taking_it() {
+fn points_are_read_and_a_file_is_checked_without_loading_it() {
     let (writer, register) = projections();
     let (mut of_status, mut of_register) = (Vec::new(), Vec::new());
     writer.save(&IDENTITY, &mut of_status).unwrap();

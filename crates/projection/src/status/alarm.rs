@@ -1,26 +1,27 @@
-//! What should never stand in a log and is said loudly where it does.
+//! Protocol violations in the log that a fold reports.
 
 use citycode_domain::ids::{ListId, StatusRef};
 
 /// A protocol violation in a commit: something that a correct writer never appends. The rest of the commit was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
-    /// A second code was issued at a place. The first keeps it; the second answers as other claims (R25).
+    /// A second code was issued at a place. The place keeps the first one; the second is reported as other
+    /// claims (R25).
     IndexTakenTwice(StatusRef),
-    /// An event names a code in a list of another partition than its commit's, or in one that was never leased: such a
-    /// code is not touched.
+    /// An event refers to a code in a list of another partition than its commit's, or in a list that was never
+    /// leased. The code is unchanged.
     ListOfOtherPartition(StatusRef),
-    /// A list was leased in another partition than its lease names. It is not known by that.
+    /// A list was leased in another partition than its lease names. The lease is ignored.
     LeaseOfOtherPartition(ListId),
-    /// A later lease says of a list that it holds something else. What the first said counts.
+    /// A later lease contradicts the first one about what a list contains. The first one counts.
     LeasedAsAnother(ListId),
-    /// A code was issued at or past [`super::MAX_LIST_LEN`]. It counts as never issued.
+    /// A code was issued at or beyond [`super::MAX_LIST_LEN`]. It counts as never issued.
     IndexOutOfRange(StatusRef),
-    /// An event names a code that was never issued.
+    /// An event refers to a code that was never issued.
     CodeNeverIssued(StatusRef),
-    /// A declaration names a foreign message that does not stand there, at this sequence of its partition. It changes
-    /// nothing.
+    /// A declaration refers to a foreign message that does not exist at this sequence of its partition. The
+    /// declaration is ignored.
     NothingToDeclare(u64),
-    /// A change of standing or an erasure stood outside any holder's stream.
+    /// A change of standing or an erasure is outside of any holder's stream.
     HolderMissing,
 }

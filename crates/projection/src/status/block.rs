@@ -1,19 +1,19 @@
 //! Lists of entries, in blocks of 4,096 places.
 //!
-//! A block is 228 cache lines of 18 entries each: 18 × 28 = 504 of 512 bits, and one line to read for a code. The
-//! table of blocks is a radix tree of two levels, 256 × 256, filled once and never moved, so that readers walk it
-//! without a lock; the cost of an untouched part is a pointer.
+//! A block has 228 cache lines of 18 entries each: 18 × 28 = 504 of 512 bits, so a lookup reads one line. The
+//! table of blocks is a radix tree of two levels, 256 × 256. Each slot is filled once and never moved, so that
+//! readers need no lock; an unused part costs one pointer.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::entry::{ENTRY_BITS, Entry, TWO_BIT_INVALID};
 
-/// Places of a block: what an issuer leases at once.
+/// Places of a block, which an issuer leases at once.
 pub const BLOCK_LEN: u32 = 4_096;
-/// Most places of one list. Past it an issuer opens the list's next generation.
+/// Limit of places of one list. An issuer starts another list beyond it.
 pub const MAX_LIST_LEN: u32 = BLOCK_LEN * MAX_BLOCKS;
-/// Most blocks of one list: two levels of [`FAN_OUT`].
+/// Limit of blocks of one list: two levels of [`FAN_OUT`].
 pub(super) const MAX_BLOCKS: u32 = 65_536;
 
 const FAN_OUT: usize = 256;
@@ -21,7 +21,7 @@ const WORDS_PER_LINE: usize = 16;
 const ENTRIES_PER_LINE: u32 = 18;
 const LINES: usize = 228;
 const ENTRY_MASK: u64 = (1 << ENTRY_BITS) - 1;
-/// Bytes of a block, in memory as in a snapshot file.
+/// Bytes of a block, in memory and in a snapshot file.
 pub(super) const BLOCK_BYTES: usize = LINES * WORDS_PER_LINE * 4;
 
 const _: () = assert!(LINES as u32 * ENTRIES_PER_LINE >= BLOCK_LEN);
@@ -48,14 +48,14 @@ impl Block {
         (&line[word], &line[word + 1], bit % 32)
     }
 
-    /// The entry at a place of the block (taken modulo its length).
+    /// The entry at a place of the block (modulo its length).
     pub(super) fn load(&self, place: u32) -> Entry {
         let (low, high, shift) = self.locate(place);
         let both = u64::from(low.load(Ordering::Relaxed)) | (u64::from(high.load(Ordering::Relaxed)) << 32);
         Entry(((both >> shift) & ENTRY_MASK) as u32)
     }
 
-    /// Sets it. Only the one writer may call this: neighbours share words.
+    /// Stores an entry. Only the single writer may call this, because neighbouring entries share words.
     pub(super) fn store(&self, place: u32, entry: Entry) {
         let (low, high, shift) = self.locate(place);
         let both = u64::from(low.load(Ordering::Relaxed)) | (u64::from(high.load(Ordering::Relaxed)) << 32);
@@ -64,7 +64,7 @@ impl Block {
         high.store((both >> 32) as u32, Ordering::Relaxed);
     }
 
-    /// The block's words, little-endian, as a snapshot file has them.
+    /// Copies the block's words, little-endian, in the format of snapshot files.
     pub(super) fn copy_to(&self, bytes: &mut [u8; BLOCK_BYTES]) {
         let words = self.0.iter().flat_map(|line| &line.0);
         for (word, out) in words.zip(bytes.as_chunks_mut::<4>().0) {
@@ -72,7 +72,7 @@ impl Block {
         }
     }
 
-    /// A block from those bytes. Any bytes are some block.
+    /// Builds a block from those bytes. Any bytes are a valid block.
     pub(super) fn from_bytes(bytes: &[u8; BLOCK_BYTES]) -> Box<Self> {
         let mut block = Self::empty();
         let words = block.0.iter_mut().flat_map(|line| &mut line.0);
@@ -119,7 +119,7 @@ impl List {
         self.block(index).map_or(Entry::NEVER, |block| block.load(index))
     }
 
-    /// The block of an index below [`MAX_LIST_LEN`], made with `make` where there is none; `None` past the end.
+    /// The block of an index, created with `make` if it does not exist; `None` at or beyond [`MAX_LIST_LEN`].
     pub(super) fn block_or_insert(&self, index: u32, make: impl FnOnce() -> Box<Block>) -> Option<&Block> {
         let number = (index / BLOCK_LEN) as usize;
         let leaf = self
@@ -129,7 +129,7 @@ impl List {
         Some(leaf[number % FAN_OUT].get_or_init(make))
     }
 
-    /// The blocks that there are, with their numbers, ascending.
+    /// The existing blocks with their numbers, ascending.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (u32, &Block)> {
         (0..MAX_BLOCKS / FAN_OUT as u32)
             .filter_map(|high| Some((high, self.leaves[high as usize].get()?)))
@@ -141,7 +141,7 @@ impl List {
             })
     }
 
-    /// Two bits a place up to the end of the last block, block by block through `read`.
+    /// Two bits per place up to the end of the last block; each block is read through `read`.
     pub(super) fn two_bits(&self, mut read: impl FnMut(&Block, &mut Vec<u8>)) -> Vec<u8> {
         const BYTES: usize = BLOCK_LEN as usize / 4;
         let invalid = [TWO_BIT_INVALID * 0b0101_0101; BYTES];
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_do_not_disturb_each_other() {
+    fn neighbouring_entries_are_independent() {
         let block = Block::empty();
         let value = |place: u32| Entry(place.wrapping_mul(0x9E37_79B1) & ENTRY_MASK as u32);
         for place in (0..BLOCK_LEN).rev() {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_ends_where_it_says() {
+    fn a_list_ends_at_its_maximum_length() {
         let list = List::new();
         assert!(list.block_or_insert(MAX_LIST_LEN - 1, Block::empty).is_some());
         assert!(list.block_or_insert(MAX_LIST_LEN, Block::empty).is_none());

@@ -1,13 +1,13 @@
-//! Life and standing in four bits, and both ways between them and the domain's words.
+//! The state and standing of a code in four bits, and their conversion to and from domain types.
 //!
 //! ```text
 //! entry  = fingerprint | nibble << 24                     28 bits
-//! nibble = 0                                              never issued; with fingerprint 1 revoked without a code
+//! nibble = 0                                              never issued; with fingerprint 1: revoked without a code
 //!        / 1 + 3 * life + standing                        1..=15
 //! life   = 0 valid / 1 suspended / 2 superseded / 3 reported lost / 4 revoked
 //! standing = 0 green / 1 yellow / 2 red
 //! ```
-//! The numbers stand in snapshot files: never change one without a new format version there.
+//! Snapshot files contain these numbers: they must not change without a new format version.
 
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
@@ -18,22 +18,22 @@ pub(super) const ENTRY_BITS: u32 = 28;
 pub(super) const FINGERPRINT_BITS: u32 = 24;
 const FINGERPRINT_MASK: u32 = (1 << FINGERPRINT_BITS) - 1;
 
-/// One code's 28 bits.
+/// One code in 28 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry(pub(super) u32);
 
-/// What a place of a published status list says (two bits): valid, invalid or never issued, suspended.
+/// The two-bit value of an invalid place in a published status list, which includes places never issued.
 pub(super) const TWO_BIT_INVALID: u8 = 1;
 
 impl Entry {
-    /// No code was ever issued there.
+    /// No code was issued there.
     pub(super) const NEVER: Self = Self(0);
 
-    /// No code that this log knows was issued there, and none is valid: perhaps one was, in changes that were lost.
+    /// A revoked place without a known code: a code may have been issued there in commits that were lost.
     pub(super) const VOID: Self = Self(1);
 
-    /// A code just born.
-    pub(super) const fn born(fingerprint: u32, standing: Standing) -> Self {
+    /// The entry of a code that was just issued.
+    pub(super) const fn issued(fingerprint: u32, standing: Standing) -> Self {
         Self((fingerprint & FINGERPRINT_MASK) | (nibble(Life::Valid, standing) << FINGERPRINT_BITS))
     }
 
@@ -41,7 +41,7 @@ impl Entry {
         self.0 == Self::NEVER.0
     }
 
-    /// Life and standing; none where no code was ever issued.
+    /// State and standing; `None` if no code was issued there.
     pub(super) const fn state(self) -> Option<(Life, Standing)> {
         let Some(number) = (self.0 >> FINGERPRINT_BITS).checked_sub(1) else {
             return None;
@@ -65,7 +65,7 @@ impl Entry {
         Self((self.0 & FINGERPRINT_MASK) | (nibble(life, standing) << FINGERPRINT_BITS))
     }
 
-    /// Dead for good; whoever died first of something else stays so.
+    /// Ends the code permanently; the first reason stays.
     pub(super) const fn killed(self, death: Death) -> Self {
         match self.state() {
             Some((Life::Valid | Life::Suspended, standing)) => self.with(Life::Dead(death), standing),
@@ -73,7 +73,7 @@ impl Entry {
         }
     }
 
-    /// Held, if alive.
+    /// Puts the code on hold if it is valid.
     pub(super) const fn suspended(self) -> Self {
         match self.state() {
             Some((Life::Valid, standing)) => self.with(Life::Suspended, standing),
@@ -81,7 +81,7 @@ impl Entry {
         }
     }
 
-    /// No longer held, if it was.
+    /// Lifts the hold if there is one.
     pub(super) const fn reinstated(self) -> Self {
         match self.state() {
             Some((Life::Suspended, standing)) => self.with(Life::Valid, standing),
@@ -89,7 +89,7 @@ impl Entry {
         }
     }
 
-    /// Of another standing; life stays.
+    /// Sets the standing; the state stays.
     pub(super) const fn with_standing(self, standing: Standing) -> Self {
         match self.state() {
             Some((life, _)) => self.with(life, standing),
@@ -97,7 +97,7 @@ impl Entry {
         }
     }
 
-    /// The answer to a token whose claims have this fingerprint.
+    /// The status of a token whose claims have this fingerprint.
     pub(super) const fn status(self, fingerprint: u32) -> Status {
         match self.state() {
             None if self.0 == Self::VOID.0 => Status::Issued {
@@ -110,7 +110,7 @@ impl Entry {
         }
     }
 
-    /// As a public status list says it (Token Status List, 2 bits): 0 valid, 1 invalid, 2 suspended.
+    /// The value in a public status list (Token Status List, 2 bits): 0 valid, 1 invalid, 2 suspended.
     pub(super) const fn two_bits(self) -> u8 {
         match self.state() {
             Some((Life::Valid, _)) => 0,
@@ -131,7 +131,7 @@ const fn nibble(life: Life, standing: Standing) -> u32 {
     1 + 3 * life + standing_number(standing)
 }
 
-/// Green 0, yellow 1, red 2: also the byte of a standing in snapshot files.
+/// Green 0, yellow 1, red 2; also the byte of a standing in snapshot files.
 pub(crate) const fn standing_number(standing: Standing) -> u32 {
     match standing {
         Standing::Green => 0,
@@ -156,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn dead_is_for_good_and_the_first_death_counts() {
-        let lost = Entry::born(7, Standing::Red).killed(Death::ReportedLost);
+    fn a_dead_code_stays_dead_with_its_first_reason() {
+        let lost = Entry::issued(7, Standing::Red).killed(Death::ReportedLost);
         for touched in [lost.killed(Death::Revoked), lost.suspended(), lost.reinstated()] {
             assert_eq!(touched, lost);
         }

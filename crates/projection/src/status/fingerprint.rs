@@ -8,9 +8,9 @@ use siphasher::sip::SipHasher24;
 
 use super::entry::FINGERPRINT_BITS;
 
-/// A verifier's own random key. Whoever does not know it passes a wrong claim once in 16.7 million tries, each of
-/// them a scan; knowing it, one could search for claims that pass (R25). SipHash-2-4 is a pseudo-random function,
-/// and 20 ns where keyed BLAKE3 takes 100.
+/// A verifier's own random key. Without it, forged claims are accepted once in 16.7 million tries, each of
+/// which is a scan; with it, an attacker could search for claims that are accepted (R25). SipHash-2-4 is a
+/// pseudo-random function and takes 20 ns, while keyed BLAKE3 takes 100 ns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FingerprintKey(pub [u8; 16]);
 

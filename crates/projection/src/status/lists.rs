@@ -1,4 +1,4 @@
-//! Every status list that the log knows: what it holds, and its places.
+//! Every status list of the log: what it contains, and its places.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::block::List;
 use super::entry::Entry;
 
-/// Spreads the number of a list or bucket; issuers choose lists, so no adversary does.
+/// Hashes the number of a list or bucket. Issuers choose the numbers of lists, so an adversary cannot.
 #[derive(Default)]
 pub(crate) struct ListHasher(u64);
 
@@ -40,7 +40,7 @@ impl Hasher for ListHasher {
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) facts: ListFacts,
-    /// None once it retired.
+    /// `None` once it is retired.
     pub(super) places: Option<Arc<List>>,
 }
 
@@ -54,7 +54,7 @@ impl Known {
         self.places.as_ref().map_or(Entry::NEVER, |list| list.load(index))
     }
 
-    /// Its places, if a code was issued in it and it did not retire.
+    /// Its places, if a code was issued in it and it is not retired.
     pub(super) fn used(&self) -> Option<&Arc<List>> {
         self.places.as_ref().filter(|list| list.blocks().next().is_some())
     }
@@ -62,9 +62,9 @@ impl Known {
 
 pub(super) type Table = HashMap<ListId, Known, BuildHasherDefault<ListHasher>>;
 
-/// The table of lists; replaced whole where a list comes or goes, which is a few times a month. A list stands in it from
-/// its lease on, and one of version 2 for ever; one of version 1, whose name says what it holds, from the first code
-/// that is seen of it until it retires.
+/// The table of lists, which is replaced as a whole when a list is added or removed, a few times a month. A
+/// version 2 list is in it permanently from its lease on. A version 1 list, whose name encodes what it
+/// contains, is in it from its first code until it retires.
 #[derive(Default)]
 pub(super) struct Lists(ArcSwap<Table>);
 
@@ -73,30 +73,30 @@ impl Lists {
         Self(ArcSwap::from_pointee(table))
     }
 
-    /// As it is now; does not allocate.
+    /// The current table; does not allocate.
     pub(super) fn load(&self) -> arc_swap::Guard<Arc<Table>> {
         self.0.load()
     }
 
-    /// As [`Self::load`], for whoever keeps it.
+    /// Like [`Self::load`], for longer use.
     pub(super) fn load_full(&self) -> Arc<Table> {
         self.0.load_full()
     }
 
-    /// What a list holds, if the log or its name says so.
+    /// What a list contains, if the log or its name says so.
     pub(super) fn facts(&self, id: ListId) -> Option<ListFacts> {
         let known = self.0.load().get(&id).map(|known| known.facts);
         known.or_else(|| ListFacts::of_version_1(id))
     }
 
-    /// Puts a list in. For the writer only.
+    /// Inserts a list. Only the writer may call this.
     pub(super) fn insert(&self, id: ListId, known: Known) {
         let mut table = Table::clone(&self.0.load());
         table.insert(id, known);
         self.0.store(Arc::new(table));
     }
 
-    /// Changes the whole table. For the writer only.
+    /// Replaces the whole table. Only the writer may call this.
     pub(super) fn replace(&self, table: Table) {
         self.0.store(Arc::new(table));
     }

@@ -1,15 +1,15 @@
-//! One partition's position, and its codes' status with it, under a sequence lock.
+//! The position of one partition, and a sequence lock over the status of its codes.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
-use super::reader::PartitionPoint;
+use crate::point::PartitionPoint;
 use citycode_domain::time::Timestamp;
 
-/// Tries before a reader lets another thread run: enough for a commit being written right now, too few to burn a
-/// time slice where the writer was put to sleep within one.
+/// Attempts before a reader yields its thread: enough for a commit that is being written, and few enough not to
+/// waste a time slice if the writer was preempted.
 const SPINS_BEFORE_YIELD: u32 = 128;
 
-/// Own cache lines, so that a commit in one partition does not slow readers of its neighbour.
+/// Aligned to its own cache lines, so that commits in one partition do not slow down readers of another.
 #[repr(align(128))]
 #[derive(Default)]
 pub(super) struct PartitionStatus {
@@ -20,10 +20,11 @@ pub(super) struct PartitionStatus {
 }
 
 impl PartitionStatus {
-    /// Reads until no commit was written meanwhile; what `read` returned belongs to the point returned with it.
+    /// Calls `read` until no commit was written during the call, so that the returned value belongs to the
+    /// returned point.
     ///
     /// The fences pair with those of [`Self::write`] (Boehm, "Can seqlocks get along with programming language
-    /// memory models?", 2012, figure 6): every load in `read` is an atomic one.
+    /// memory models?", 2012, figure 6): every load in `read` must be atomic.
     pub(super) fn read<T>(&self, mut read: impl FnMut() -> T) -> (T, PartitionPoint) {
         let mut spins = 0;
         loop {
@@ -45,7 +46,8 @@ impl PartitionStatus {
         }
     }
 
-    /// Makes everything that `write` stores, and the new point, visible as one. `write` must not panic or block.
+    /// Makes everything that `write` stores visible atomically with the new point. `write` must not panic or
+    /// block.
     pub(super) fn write(&self, point: PartitionPoint, write: impl FnOnce()) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
@@ -56,7 +58,7 @@ impl PartitionStatus {
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// The point without the lock: for the writer, who is the only one to move it.
+    /// The point, read without the lock. Only the writer may call this, because only the writer changes it.
     pub(super) fn point_unguarded(&self) -> PartitionPoint {
         PartitionPoint {
             sequence: self.sequence.load(Ordering::Relaxed),

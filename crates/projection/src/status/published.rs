@@ -1,4 +1,4 @@
-//! What writer and readers share.
+//! The state that writer and readers share.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,26 +12,27 @@ use super::lists::Lists;
 use super::partition::PartitionStatus;
 use super::standings::Standings;
 
-/// As published lists say it.
+/// The value of a valid place in published lists.
 const VALID: u8 = 0;
 const SUSPENDED: u8 = 2;
 
-/// The arrays, and beside them what is rare.
+/// The arrays and additional rare state.
 pub(super) struct Shared {
     pub(super) key: FingerprintKey,
     pub(super) partitions: Box<[PartitionStatus]>,
     pub(super) lists: Lists,
     pub(super) standings: Standings,
-    /// Codes of which only death is believed: what is published of them says suspended, not valid.
-    pub(super) doubted: ArcSwap<HashSet<StatusRef>>,
-    /// Lists that retire at or before this instant (Unix seconds) are gone, and later events about them mean nothing.
+    /// Codes whose validity is uncertain: published lists show them as suspended instead of valid.
+    pub(super) uncertain: ArcSwap<HashSet<StatusRef>>,
+    /// Lists that retire at or before this instant (Unix seconds) are removed, and later events about them are
+    /// ignored.
     pub(super) retired_through: AtomicI64,
     pub(super) alarm_count: AtomicU64,
     pub(super) allocated_places: AtomicU64,
 }
 
 impl Shared {
-    /// What a list holds: of a partition that the log has, if the log or its name says so.
+    /// What a list contains, if the log or its name says so and the log has its partition.
     pub(super) fn facts(&self, list: ListId) -> Option<ListFacts> {
         let facts = self.lists.facts(list);
         facts.filter(|facts| usize::from(facts.partition) < self.partitions.len())
@@ -73,7 +74,7 @@ impl Shared {
                 block.push_two_bits(out);
             });
         });
-        for code in self.doubted.load().iter().filter(|code| code.list == id) {
+        for code in self.uncertain.load().iter().filter(|code| code.list == id) {
             let place = 2 * (code.index % 4);
             if let Some(byte) = bits.get_mut(code.index as usize / 4)
                 && (*byte >> place) & 0b11 == VALID

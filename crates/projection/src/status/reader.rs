@@ -1,4 +1,4 @@
-//! Looking up.
+//! Lookups.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,40 +10,24 @@ use citycode_domain::time::Timestamp;
 
 use super::entry::Entry;
 use super::published::Shared;
+use crate::point::PartitionPoint;
 
-/// How far a partition was folded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PartitionPoint {
-    /// The last commit folded; 0 before the first.
-    pub sequence: u64,
-    /// When that commit was decided; 0 before the first.
-    pub reaches: Timestamp,
-}
-
-impl PartitionPoint {
-    /// Before the first commit.
-    pub const START: Self = Self {
-        sequence: 0,
-        reaches: Timestamp(0),
-    };
-}
-
-/// What the projection says of one code, and what that rests on.
+/// The status of one code and the position on which it is based.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatusAnswer {
     /// Life and standing.
     pub status: Status,
-    /// The partition of the code's list; none of a list that the log does not know.
+    /// The partition of the code's list; `None` if the log does not contain the list.
     pub partition: Option<u16>,
-    /// The last commit folded in that partition.
+    /// Sequence of the last folded commit of that partition.
     pub sequence: u64,
-    /// When that commit was decided.
+    /// Time of the decision of that commit.
     pub reaches: Timestamp,
 }
 
 impl StatusAnswer {
-    /// For a list that the log does not know, or of a partition that it does not have.
-    const NOWHERE: Self = Self {
+    /// The answer for a list or partition that the log does not contain.
+    const UNKNOWN_LIST: Self = Self {
         status: Status::NeverIssued,
         partition: None,
         sequence: 0,
@@ -51,7 +35,8 @@ impl StatusAnswer {
     };
 }
 
-/// Looks up without lock or allocation, while the writer folds. Cheap to clone; give each thread its own.
+/// Looks up codes without lock or allocation while the writer folds. It is cheap to clone; each thread should
+/// have its own.
 #[derive(Clone)]
 pub struct StatusReader {
     pub(super) shared: Arc<Shared>,
@@ -60,8 +45,9 @@ pub struct StatusReader {
 impl StatusReader {
     /// The status of the code at this place, if it was issued with exactly these claims.
     ///
-    /// Status and position belong together, whatever is being folded. A list that the log does not know has no codes as
-    /// far as the log was folded: never issued, of no partition, sequence 0, reaching the end of time.
+    /// Status and position are consistent while commits are folded. A list that the log does not contain has no
+    /// codes as far as the log was folded; the answer is then never issued, without partition, sequence 0, and
+    /// `reaches` at its maximum.
     #[must_use]
     pub fn lookup(&self, status: StatusRef, digest: &ClaimsDigest) -> StatusAnswer {
         let shared = &self.shared;
@@ -70,9 +56,9 @@ impl StatusReader {
             let partition = shared.partition_of(&known.facts);
             (known.facts.partition, partition.read(|| known.entry(status.index)))
         } else {
-            // Of version 1: it may come into the table with the very commit whose position is read.
+            // For a version 1 list: the commit whose position is read may add it to the table.
             let Some(facts) = shared.facts(status.list) else {
-                return StatusAnswer::NOWHERE;
+                return StatusAnswer::UNKNOWN_LIST;
             };
             let read = shared.partition_of(&facts).read(|| {
                 let table = shared.lists.load();
@@ -82,7 +68,8 @@ impl StatusReader {
             });
             (facts.partition, read)
         };
-        // After the read and not before: the processor hashes while it waits for the entry's memory.
+        // The fingerprint is computed after the read, so that the processor hashes while it waits for the
+        // entry's memory.
         StatusAnswer {
             status: entry.status(self.shared.key.fingerprint(digest)),
             partition: Some(partition),
@@ -91,62 +78,64 @@ impl StatusReader {
         }
     }
 
-    /// The standing of a holder, for ID cards (R21). Green where nothing else is known.
+    /// The standing of a holder, for ID cards (R21). Green if no other is known.
     #[must_use]
     pub fn standing_of(&self, holder: HolderId) -> Standing {
         self.shared.standings.get(holder)
     }
 
-    /// How far a partition was folded; `None` for one that the log does not have.
+    /// How far a partition was folded; `None` if the log does not have it.
     #[must_use]
     pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
         let partition = self.shared.partitions.get(usize::from(partition))?;
         Some(partition.read(|| ()).1)
     }
 
-    /// How far each partition was folded, in their order.
+    /// How far each partition was folded, in the order of partitions.
     #[must_use]
     pub fn points(&self) -> Vec<PartitionPoint> {
         let partitions = self.shared.partitions.iter();
         partitions.map(|partition| partition.read(|| ()).1).collect()
     }
 
-    /// The lists in which a code was ever issued and that were not retired, ascending.
+    /// The lists in which a code was issued and that are not retired, ascending.
     #[must_use]
     pub fn lists(&self) -> Vec<ListId> {
         self.shared.lists()
     }
 
-    /// What a list holds; none of one that the log does not know. Also of one that retired.
+    /// What a list contains; `None` if the log does not contain it. Retired lists are included.
     #[must_use]
     pub fn facts(&self, list: ListId) -> Option<ListFacts> {
         self.shared.facts(list)
     }
 
-    /// Whether the list is gone since every code of it expired: its codes answer never issued, whether they were or not.
+    /// Whether the list was removed because all of its codes expired. Its codes are then reported as never
+    /// issued.
     #[must_use]
     pub fn is_retired(&self, list: ListId) -> bool {
         let facts = self.shared.facts(list);
         facts.is_some_and(|facts| self.shared.is_retired(&facts))
     }
 
-    /// A list as two bits a place, least significant first: 0 valid, 1 invalid or never issued, 2 suspended. It
-    /// ends with the last block of 4,096 places in which a code was issued; empty where there is none.
+    /// A list with two bits per place, least significant first: 0 valid, 1 invalid or never issued, 2
+    /// suspended. It ends with the last block of 4,096 places in which a code was issued, and is empty if there
+    /// is none.
     ///
-    /// Each block is of one moment, the list as a whole need not be; [`super::StatusWriter::export_two_bit`]
-    /// between two commits is exact.
+    /// Each block is consistent, but not the whole list; [`super::StatusWriter::export_two_bit`] between two
+    /// commits is exact.
     #[must_use]
     pub fn export_two_bit(&self, list: ListId) -> Vec<u8> {
         self.shared.export_two_bit(list)
     }
 
-    /// How many alarms were raised since this projection began, those before its snapshot included.
+    /// Number of alarms since this projection began, including those before its snapshot.
     #[must_use]
     pub fn alarm_count(&self) -> u64 {
         self.shared.alarm_count.load(Ordering::Relaxed)
     }
 
-    /// Places allocated, in codes: issued ones and the rest of their blocks. For metrics.
+    /// Number of allocated places: those of issued codes and the rest of their blocks. For metrics.
     #[must_use]
     pub fn allocated_places(&self) -> u64 {
         self.shared.allocated_places.load(Ordering::Relaxed)

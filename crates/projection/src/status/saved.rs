@@ -1,4 +1,4 @@
-//! The status projection as a snapshot file.
+//! Saving the status projection to a snapshot file and loading it.
 //!
 //! ```text
 //! sections  = "key." fingerprint-key:16
@@ -9,11 +9,11 @@
 //!             "ends" known:u8 ( count:u32 ( bucket:u16 hash:u64 )* ){partitions}   since format 3; ascending by bucket: the first 8
 //!                                                      bytes of the hash of its last commit
 //!             "frgn" …                                     since format 3; see `foreign`
-//! name      = id:u32 partition:u16 kind:u8 retires-at:i64      what a list of version 2 holds, also of a retired one
+//! name      = id:u32 partition:u16 kind:u8 retires-at:i64      what a version 2 list contains, also of retired lists
 //! list      = id:u32 count:u32 ( number:u32 block:14592 )* ascending by number
 //! block     = 228 lines of 16 u32: entry i of a line is bits 28 i to 28 i + 27 of its 512, low bits first
 //! ```
-//! Fingerprints are worth nothing without the key, so it stands in the file: the file is as secret as the key.
+//! Fingerprints are useless without the key, so the file contains it: the file is as secret as the key.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -29,10 +29,11 @@ use super::fingerprint::FingerprintKey;
 use super::lists::{Known, Lists, Table};
 use super::partition::PartitionStatus;
 use super::published::Shared;
-use super::reader::{PartitionPoint, StatusReader};
+use super::reader::StatusReader;
 use super::standings::Standings;
 use super::writer::{Chains, StatusWriter};
 use crate::foreign::{self, ForeignMessages};
+use crate::point::PartitionPoint;
 use crate::snapshot::{
     Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
 };
@@ -47,7 +48,8 @@ const HOLDERS: [u8; 4] = *b"hold";
 const ENDS: [u8; 4] = *b"ends";
 
 impl StatusWriter {
-    /// Writes a snapshot as of the last commit folded. Readers go on; folding waits, because this borrows the writer.
+    /// Writes a snapshot as of the last folded commit. Readers continue; folding waits, because this borrows
+    /// the writer.
     ///
     /// # Errors
     /// [`SaveError`].
@@ -73,7 +75,7 @@ impl StatusWriter {
             let list = table
                 .get(&id)
                 .and_then(|known| known.places.as_ref())
-                .expect("only the writer, borrowed here, takes lists away");
+                .expect("only the writer, which is borrowed here, removes lists");
             out.put(&id.0.to_le_bytes())?;
             out.put(&count32(list.blocks().count()).to_le_bytes())?;
             for (number, block) in list.blocks() {
@@ -94,7 +96,7 @@ impl StatusWriter {
     }
 }
 
-/// What lists of version 2 hold, which their names do not say.
+/// Writes what version 2 lists contain, which their names do not encode.
 fn save_names<W: Write>(out: &mut Output<W>, table: &Table) -> Result<(), SaveError> {
     let mut names: Vec<_> = table.iter().filter(|(id, _)| id.is_version_2()).collect();
     names.sort_unstable_by_key(|(id, _)| **id);
@@ -118,7 +120,7 @@ fn count32(count: usize) -> u32 {
     u32::try_from(count).expect("list ids have 32 bits, and a list has 65,536 blocks")
 }
 
-/// Takes a snapshot of this very log; folding goes on after the points that the writer then tells.
+/// Loads a snapshot of this log; folding continues after the points of the writer.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -150,12 +152,12 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
         partitions: partitions.collect(),
         lists: Lists::of(table),
         standings,
-        doubted: ArcSwap::default(),
+        uncertain: ArcSwap::default(),
         retired_through: AtomicI64::new(retired_through),
         alarm_count: AtomicU64::new(alarm_count),
         allocated_places: AtomicU64::new(places),
     });
-    // Of an older file nothing is known of how buckets end: the next commit of each is taken as it is.
+    // An older file does not contain the tails of buckets: the next commit of each is accepted as it is.
     match chains {
         Some((chains, known)) => (writer.chains, writer.ends_are_known) = (chains, known),
         None => writer.ends_are_known = false,
@@ -215,9 +217,9 @@ fn load_names<R: Read>(
         let partition = u16::from_le_bytes(input.array()?);
         let [kind] = input.array()?;
         let retires_at = Timestamp(i64::from_le_bytes(input.array()?));
-        let kind = CodeKind::new(kind).ok_or(LoadError::Damaged("a list of no kind"))?;
+        let kind = CodeKind::new(kind).ok_or(LoadError::Damaged("a list without a valid kind"))?;
         if partition >= partitions || !id.is_version_2() {
-            return Err(LoadError::Damaged("a name of no partition, or of version 1"));
+            return Err(LoadError::Damaged("a name with an unknown partition, or of version 1"));
         }
         let mut known = Known::new(ListFacts {
             partition,
@@ -232,7 +234,7 @@ fn load_names<R: Read>(
     Ok(())
 }
 
-/// Puts the lists that codes were issued in into the table; gives how many places they have.
+/// Reads the lists in which codes were issued into the table; returns the number of their places.
 fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16, table: &mut Table) -> Result<u64, LoadError> {
     let mut places = 0;
     let mut bytes = Box::new([0; BLOCK_BYTES]);
@@ -247,10 +249,10 @@ fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16, table: &mut Table)
             None => ListFacts::of_version_1(id)
                 .filter(|facts| facts.partition < partitions)
                 .map(Known::new)
-                .ok_or(LoadError::Damaged("a list of no partition"))?,
+                .ok_or(LoadError::Damaged("a list with an unknown partition"))?,
         };
         let list = known.places.as_ref();
-        let list = list.ok_or(LoadError::Damaged("a list that retired has places"))?;
+        let list = list.ok_or(LoadError::Damaged("a retired list has places"))?;
         let mut last_number = None;
         for _ in 0..input.u32()? {
             let number = input.u32()?;
@@ -258,7 +260,7 @@ fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16, table: &mut Table)
                 return Err(LoadError::Damaged("blocks are not in ascending order"));
             }
             if number >= MAX_BLOCKS {
-                return Err(LoadError::Damaged("a block past a list's end"));
+                return Err(LoadError::Damaged("a block beyond the end of a list"));
             }
             input.take(&mut bytes[..])?;
             list.block_or_insert(number * BLOCK_LEN, || Block::from_bytes(&bytes));
@@ -280,7 +282,7 @@ fn load_standings<R: Read>(input: &mut Input<R>) -> Result<Standings, LoadError>
         let standing = match input.array()? {
             [1] => Standing::Yellow,
             [2] => Standing::Red,
-            _ => return Err(LoadError::Damaged("a standing that is none")),
+            _ => return Err(LoadError::Damaged("an invalid standing")),
         };
         standings.set(holder, standing);
     }

@@ -1,4 +1,4 @@
-//! The standing of holders, for ID cards: only those who are not green.
+//! The standing of holders, for ID cards: only holders who are not green.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -7,10 +7,10 @@ use citycode_domain::standing::Standing;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-/// So many that readers and the writer rarely meet.
+/// Number of shards: high enough that readers and the writer rarely block each other.
 const SHARDS: usize = 64;
 
-/// Holder ids are 128 random bits drawn by the issuer: some of them are a hash already.
+/// Holder ids are 128 random bits drawn by the issuer, so a part of them serves as a hash.
 #[derive(Default)]
 pub(crate) struct HolderIdHasher(u64);
 
@@ -28,7 +28,7 @@ impl Hasher for HolderIdHasher {
 
 pub(crate) type ByHolder<T> = HashMap<HolderId, T, BuildHasherDefault<HolderIdHasher>>;
 
-/// Holders of yellow and red standing.
+/// Holders whose standing is yellow or red.
 pub(super) struct Standings {
     shards: [RwLock<ByHolder<Standing>>; SHARDS],
 }
@@ -41,7 +41,7 @@ impl Standings {
     }
 
     fn shard(&self, holder: HolderId) -> &RwLock<ByHolder<Standing>> {
-        // The last byte, because the hash within the shard takes the first ones.
+        // The last byte, because the hash within the shard uses the first ones.
         &self.shards[usize::from(holder.0[HolderId::LEN - 1]) % SHARDS]
     }
 
@@ -59,7 +59,7 @@ impl Standings {
         }
     }
 
-    /// All of them, in the order of their ids.
+    /// All of them, in the order of ids.
     pub(super) fn sorted(&self) -> Vec<(HolderId, Standing)> {
         let mut all = Vec::new();
         for shard in &self.shards {

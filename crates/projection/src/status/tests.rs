@@ -1,4 +1,4 @@
-//! The rules that the status projection keeps, by number.
+//! Tests of the status projection by rule number.
 
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
@@ -31,7 +31,7 @@ fn list(partition: u8) -> ListId {
 }
 
 fn retirement(list: ListId) -> Timestamp {
-    ListFacts::of_version_1(list).expect("its name says it").retires_at
+    ListFacts::of_version_1(list).expect("the name encodes it").retires_at
 }
 
 fn code(index: u32) -> CodeRef {
@@ -101,11 +101,11 @@ const fn stands(life: Life, standing: Standing) -> Status {
 const GREEN: Status = stands(Life::Valid, Standing::Green);
 
 #[test]
-fn r04_a_reissue_kills_the_old_code_in_the_commit_that_bears_the_new() {
+fn r04_a_reissue_ends_the_old_code_in_the_commit_of_the_new_one() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
-    let birth = issued(code(2), Some(code(1)), Standing::Green);
-    assert_eq!(fold(&mut writer, &[birth]), []);
+    let issue = issued(code(2), Some(code(1)), Standing::Green);
+    assert_eq!(fold(&mut writer, &[issue]), []);
     let dead = stands(Life::Dead(Death::Superseded), Standing::Green);
     assert_eq!((status(&reader, 1), status(&reader, 2)), (dead, GREEN));
     let answer = reader.lookup(code(2).status, &digest(2));
@@ -113,10 +113,10 @@ fn r04_a_reissue_kills_the_old_code_in_the_commit_that_bears_the_new() {
 }
 
 #[test]
-fn r14_r17_r22_r28_every_way_to_die_shows_its_reason() {
+fn r14_r17_r22_r28_every_end_of_a_code_shows_its_reason() {
     let (mut writer, reader) = projection();
-    let births: Vec<_> = (0..4).map(|index| issued(code(index), None, Standing::Green)).collect();
-    fold(&mut writer, &births);
+    let issues: Vec<_> = (0..4).map(|index| issued(code(index), None, Standing::Green)).collect();
+    fold(&mut writer, &issues);
     let deaths = [
         Event::CodeReportedLost(CodeReportedLost {
             code: code(0),
@@ -146,14 +146,14 @@ fn r14_r17_r22_r28_every_way_to_die_shows_its_reason() {
 }
 
 #[test]
-fn r21_a_standing_reaches_every_named_code_and_the_id_card() {
+fn r21_a_standing_applies_to_every_named_code_and_the_id_card() {
     let (mut writer, reader) = projection();
-    let births = [
+    let issues = [
         issued(code(1), None, Standing::Green),
         issued(code(2), None, Standing::Green),
         issued(code(3), None, Standing::Green),
     ];
-    fold(&mut writer, &births);
+    fold(&mut writer, &issues);
     let change = |standing| {
         Event::StandingChanged(StandingChanged {
             standing,
@@ -168,14 +168,14 @@ fn r21_a_standing_reaches_every_named_code_and_the_id_card() {
     assert_eq!(reader.standing_of(HOLDER), Standing::Red);
     assert_eq!(reader.standing_of(HolderId([8; 16])), Standing::Green);
     fold(&mut writer, &[issued(code(4), None, Standing::Red)]);
-    assert_eq!(status(&reader, 4), red, "born with it");
+    assert_eq!(status(&reader, 4), red, "issued with it");
     fold(&mut writer, &[change(Standing::Green)]);
     assert_eq!((status(&reader, 1), status(&reader, 2)), (GREEN, GREEN));
     assert_eq!(reader.standing_of(HOLDER), Standing::Green);
 }
 
 #[test]
-fn r22_a_held_code_keeps_its_standing_and_lives_again() {
+fn r22_a_held_code_keeps_its_standing_and_is_reinstated() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Yellow)]);
     let hold = Event::CodeSuspended(CodeSuspended {
@@ -194,7 +194,7 @@ fn r22_a_held_code_keeps_its_standing_and_lives_again() {
 }
 
 #[test]
-fn r25_only_the_very_claims_that_the_log_knows_are_known() {
+fn r25_only_exactly_the_claims_of_the_log_are_known() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
     let forged = reader.lookup(code(1).status, &digest(2));
@@ -210,7 +210,7 @@ fn r25_only_the_very_claims_that_the_log_knows_are_known() {
 }
 
 #[test]
-fn r25_a_place_taken_twice_is_an_alarm_and_stays_the_first_ones() {
+fn r25_a_second_code_at_a_place_is_an_alarm_and_the_first_stays() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
     let mut second = issued(code(1), None, Standing::Green);
@@ -227,7 +227,7 @@ fn r25_a_place_taken_twice_is_an_alarm_and_stays_the_first_ones() {
 }
 
 #[test]
-fn what_no_honest_writer_writes_is_an_alarm_and_changes_nothing() {
+fn a_protocol_violation_is_an_alarm_and_changes_nothing() {
     let (mut writer, reader) = projection();
     let lost = Event::CodeReportedLost(CodeReportedLost {
         code: code(7),
@@ -261,12 +261,12 @@ fn what_no_honest_writer_writes_is_an_alarm_and_changes_nothing() {
 }
 
 #[test]
-fn a_gap_a_repetition_and_a_strange_partition_are_refused_and_change_nothing() {
+fn a_gap_a_duplicate_and_an_unknown_partition_are_refused_and_change_nothing() {
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
-    let birth = [issued(code(2), None, Standing::Green)];
+    let issue = [issued(code(2), None, Standing::Green)];
     assert_eq!(
-        writer.apply(&commit(3, &birth)),
+        writer.apply(&commit(3, &issue)),
         Err(ApplyError::Gap {
             partition: 0,
             sequence: 3,
@@ -274,14 +274,14 @@ fn a_gap_a_repetition_and_a_strange_partition_are_refused_and_change_nothing() {
         })
     );
     assert_eq!(
-        writer.apply(&commit(1, &birth)),
+        writer.apply(&commit(1, &issue)),
         Err(ApplyError::AlreadyApplied {
             partition: 0,
             sequence: 1,
             last: 1
         })
     );
-    let mut strange = commit(1, &birth);
+    let mut strange = commit(1, &issue);
     strange.position.partition = 2;
     assert_eq!(
         writer.apply(&strange),
@@ -295,7 +295,7 @@ fn a_gap_a_repetition_and_a_strange_partition_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn r30_a_published_list_says_valid_dead_or_suspended_and_nothing_of_health() {
+fn r30_a_published_list_shows_validity_but_no_standing() {
     let (mut writer, reader) = projection();
     let last = BLOCK_LEN * 2 + 5;
     fold(&mut writer, &[issued(code(0), None, Standing::Red)]);
@@ -327,7 +327,7 @@ fn a_list_retires_when_its_last_code_has_expired_and_not_before() {
     assert_eq!(writer.retire(end), [list(0)]);
     assert_eq!(status(&reader, 1), Status::NeverIssued);
     assert_eq!((reader.lists(), reader.allocated_places()), (vec![], 0));
-    // A replay may still bring its codes; they neither come back nor raise alarms.
+    // A replay may deliver its codes again; they neither reappear nor raise alarms.
     let late = issued(code(2), Some(code(1)), Standing::Green);
     assert_eq!(fold(&mut writer, &[late]), []);
     assert_eq!(reader.allocated_places(), 0);
@@ -344,10 +344,10 @@ fn a_list_retires_two_days_after_its_codes_by_the_clock_and_by_the_log() {
     };
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
     let before = saved(&writer);
-    let due = retirement(list(0)).plus_seconds(KEPT_AFTER_EXPIRY_SECONDS);
-    assert_eq!(writer.retire_long_expired(due), [], "the log says another time");
+    let due = retirement(list(0)).plus_seconds(RETENTION_AFTER_EXPIRY_SECONDS);
+    assert_eq!(writer.retire_long_expired(due), [], "the log has an earlier time");
     assert!(!reader.is_retired(list(0)));
-    assert_eq!(saved(&writer), before, "what retires nothing leaves no trace");
+    assert_eq!(saved(&writer), before, "without a retirement nothing changes");
     let late = Commit {
         decided_at: due,
         ..commit(2, &[])
@@ -374,7 +374,7 @@ fn lease(list: ListId, partition: u16) -> IndexBlockLeased {
 }
 
 #[test]
-fn a_list_of_version_2_is_known_by_its_lease_alone_also_after_it_retired_and_a_restart() {
+fn a_version_2_list_is_known_from_its_lease_also_after_retirement_and_restart() {
     let (mut writer, reader) = projection();
     let named = ListId::from_number(0x0A5_1234).expect("28 bits");
     let code = CodeRef {
@@ -425,13 +425,13 @@ fn a_list_of_version_2_is_known_by_its_lease_alone_also_after_it_retired_and_a_r
         status: StatusRef { list: named, index: 6 },
         ..code
     };
-    let born = fold(&mut writer, &[issued(late, Some(code), Standing::Green)]);
-    assert_eq!(born, [], "a replay's late events about it mean nothing");
+    let alarms = fold(&mut writer, &[issued(late, Some(code), Standing::Green)]);
+    assert_eq!(alarms, [], "late events of a replay about it are ignored");
 }
 
-/// Readers watch one holder's code being reissued again and again. Generation `n` is born by commit `n + 1`.
+/// Readers watch one holder's code being reissued repeatedly. Generation `n` is issued by commit `n + 1`.
 #[test]
-fn r03_r04_no_reader_ever_sees_two_valid_codes_nor_a_position_of_another_moment() {
+fn r03_r04_no_reader_sees_two_valid_codes_or_an_inconsistent_position() {
     const GENERATIONS: u32 = 20_000;
     let (mut writer, reader) = projection();
     fold(&mut writer, &[issued(code(0), None, Standing::Green)]);
@@ -441,14 +441,14 @@ fn r03_r04_no_reader_ever_sees_two_valid_codes_nor_a_position_of_another_moment(
             scope.spawn(move || watch(&reader, GENERATIONS));
         }
         for new in 1..=GENERATIONS {
-            let birth = issued(code(new), Some(code(new - 1)), Standing::Green);
-            assert_eq!(fold(&mut writer, &[birth]), []);
+            let issue = issued(code(new), Some(code(new - 1)), Standing::Green);
+            assert_eq!(fold(&mut writer, &[issue]), []);
         }
     });
 }
 
 #[test]
-fn places_of_a_lost_period_answer_revoked_whatever_the_claims_and_codes_of_the_log_stay() {
+fn places_of_lost_commits_are_revoked_and_known_codes_stay() {
     let (mut writer, reader) = projection();
     let valid = issued(code(5), None, Standing::Green);
     assert_eq!(fold(&mut writer, &[valid]), []);
@@ -479,8 +479,8 @@ fn places_of_a_lost_period_answer_revoked_whatever_the_claims_and_codes_of_the_l
             "places 4 to 7, and 0 to 3"
         );
     }
-    let reborn = issued(code(6), None, Standing::Green);
-    let alarms = fold(&mut writer, &[reborn]);
+    let late_issue = issued(code(6), None, Standing::Green);
+    let alarms = fold(&mut writer, &[late_issue]);
     assert_eq!(alarms, [Alarm::IndexTakenTwice(code(6).status)]);
     assert_eq!(reader.lookup(code(6).status, &digest(6)).status, revoked);
 }
@@ -489,7 +489,7 @@ fn watch(reader: &StatusReader, last: u32) {
     let mut seen = 0;
     loop {
         let point = reader.point(0).expect("partition 0 is there").sequence;
-        // The newest as far as this reader knows, and the one that will supersede it.
+        // The newest generation that this reader knows, and the one that will supersede it.
         let generation = (point - 1) as u32;
         for asked in [generation, generation + 1, generation.saturating_sub(1)] {
             let answer = reader.lookup(code(asked).status, &digest(asked));

@@ -1,4 +1,4 @@
-//! Folding.
+//! Folding commits into the status projection.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
@@ -19,31 +19,32 @@ use super::fingerprint::FingerprintKey;
 use super::lists::{Known, ListHasher, Lists, Table};
 use super::partition::PartitionStatus;
 use super::published::Shared;
-use super::reader::{PartitionPoint, StatusReader};
+use super::reader::StatusReader;
 use super::standings::Standings;
 use crate::commit::{ApplyError, Commit, check_next};
 use crate::foreign::{ForeignMessage, ForeignMessages};
+use crate::point::PartitionPoint;
 use hashbrown::HashMap;
 
-/// How long a list outlives its last code: what auditors ask about the last days is still known, and clocks that differ
-/// do not matter.
-pub const KEPT_AFTER_EXPIRY_SECONDS: i64 = 2 * 86_400;
+/// How long a list is kept after its last code expired: auditors can still query recent days, and differences
+/// between clocks do not matter.
+pub const RETENTION_AFTER_EXPIRY_SECONDS: i64 = 2 * 86_400;
 
-/// The one writer. Not clonable: that there is only one is what the readers' guarantees rest on.
+/// The only writer. It cannot be cloned, because the guarantees to readers depend on there being only one.
 pub struct StatusWriter {
     pub(super) shared: Arc<Shared>,
-    /// Of each partition: how its buckets end, and the foreign messages in it.
+    /// For each partition the tails of its buckets and its foreign messages.
     pub(super) chains: Box<[Chains]>,
-    /// Whether the end of every bucket with a commit is known: not where an older snapshot was taken.
+    /// Whether the tail of every bucket with a commit is known; false after loading an older snapshot.
     pub(super) ends_are_known: bool,
-    /// What the commit at hand changes; kept for its memory.
+    /// The changes of the current commit; kept to reuse the memory.
     changes: Vec<Change>,
 }
 
-/// How the buckets of a partition end, and what stands in them that is no commit.
+/// The tails of a partition's buckets, and its foreign messages.
 #[derive(Default)]
 pub(super) struct Chains {
-    /// By bucket the beginning of the hash of its last commit.
+    /// By bucket, the first bytes of the hash of its last commit.
     pub(super) ends: HashMap<u16, u64, BuildHasherDefault<ListHasher>>,
     pub(super) foreign: ForeignMessages,
 }
@@ -52,25 +53,25 @@ fn short(hash: &[u8; 32]) -> u64 {
     u64::from_le_bytes(*hash.first_chunk().expect("32 bytes"))
 }
 
-/// One store into the arrays, planned before the lock is taken: within it nothing is searched or allocated.
+/// One update of the arrays, prepared before the lock is taken: under the lock nothing is searched or allocated.
 struct Change {
     list: Arc<List>,
     index: u32,
-    act: Act,
+    update: Update,
 }
 
 #[derive(Clone, Copy)]
-enum Act {
-    Birth(Entry),
+enum Update {
+    Issue(Entry),
     Kill(Death),
     Suspend,
     Reinstate,
-    Stand(Standing),
-    /// This place and those after it, so many in all, of which the log knows no code.
+    SetStanding(Standing),
+    /// Revokes this many places from this one on, except those with a known code.
     Void(u32),
 }
 
-/// An empty projection of a log of so many partitions, at the log's beginning.
+/// An empty projection for a log with this many partitions, at the start of the log.
 #[must_use]
 pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader) {
     let partitions = (0..partitions).map(|_| PartitionStatus::default());
@@ -79,7 +80,7 @@ pub fn new(partitions: u16, key: FingerprintKey) -> (StatusWriter, StatusReader)
         partitions: partitions.collect(),
         lists: Lists::default(),
         standings: Standings::new(),
-        doubted: ArcSwap::default(),
+        uncertain: ArcSwap::default(),
         retired_through: AtomicI64::new(i64::MIN),
         alarm_count: AtomicU64::new(0),
         allocated_places: AtomicU64::new(0),
@@ -106,11 +107,11 @@ impl StatusWriter {
         }
     }
 
-    /// Folds one whole commit; readers see all of it or nothing. What should not stand in a log is answered as
-    /// alarms, and counted; the rest of the commit is folded all the same.
+    /// Folds one whole commit; readers see either all or nothing of it. Protocol violations are returned as
+    /// alarms and counted, and the rest of the commit is folded.
     ///
     /// # Errors
-    /// [`ApplyError`]; nothing was changed.
+    /// [`ApplyError`]; the projection is unchanged.
     pub fn apply(&mut self, commit: &Commit<'_>) -> Result<Vec<Alarm>, ApplyError> {
         let shared = Arc::clone(&self.shared);
         let number = commit.position.partition;
@@ -134,7 +135,8 @@ impl StatusWriter {
             }
             self.plan(event, number, &mut holder_standing, &mut alarms);
         }
-        // Before the position: who has seen it sees the standing too.
+        // The standing is set before the position, so that a reader that sees the position also sees the
+        // standing.
         if let Some(standing) = holder_standing {
             match commit.holder {
                 Some(holder) => shared.standings.set(holder, standing),
@@ -158,10 +160,10 @@ impl StatusWriter {
         Ok(alarms)
     }
 
-    /// Folds a message that is no commit: its bucket is confined, and the status of no code changes.
+    /// Folds a message that is not a commit: its bucket is confined, and no code's status changes.
     ///
     /// # Errors
-    /// [`ApplyError`]; nothing was changed.
+    /// [`ApplyError`]; the projection is unchanged.
     pub fn apply_foreign(&mut self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
         let CommitPosition { partition, sequence } = position;
         let partitions = u16::try_from(self.shared.partitions.len()).unwrap_or(u16::MAX);
@@ -179,13 +181,14 @@ impl StatusWriter {
         Ok(())
     }
 
-    /// Of these codes only death is believed from now on: as long as they stand here, published lists call them
-    /// suspended where they are valid. Forgotten by a snapshot.
-    pub fn doubt(&self, codes: HashSet<StatusRef>) {
-        self.shared.doubted.store(Arc::new(codes));
+    /// Sets the codes whose validity is uncertain: published lists show them as suspended instead of valid. A
+    /// snapshot does not contain them.
+    pub fn set_uncertain(&self, codes: HashSet<StatusRef>) {
+        self.shared.uncertain.store(Arc::new(codes));
     }
 
-    /// Whether the bucket's last commit has this hash, or all zeros where it has none; none where that is not known.
+    /// Whether the bucket's last commit has this hash, or all zeros if the bucket is empty; `None` if that is
+    /// not known.
     #[must_use]
     pub fn ends_with(&self, partition: u16, bucket: u16, hash: &[u8; 32]) -> Option<bool> {
         let chains = self.chains.get(usize::from(partition))?;
@@ -195,13 +198,14 @@ impl StatusWriter {
         }
     }
 
-    /// The foreign messages of a partition; none of one that the log does not have.
+    /// The foreign messages of a partition; `None` if the log does not have the partition.
     #[must_use]
     pub fn foreign(&self, partition: u16) -> Option<&ForeignMessages> {
         self.chains.get(usize::from(partition)).map(|chains| &chains.foreign)
     }
 
-    /// Whether the end of every bucket with a commit is known: not where a snapshot of an older format was taken.
+    /// Whether the tail of every bucket with a commit is known; false after loading a snapshot of an older
+    /// format.
     pub(crate) fn ends_are_known(&self) -> bool {
         self.ends_are_known
     }
@@ -209,47 +213,48 @@ impl StatusWriter {
     fn plan(&mut self, event: &Event, partition: u16, holder_standing: &mut Option<Standing>, alarms: &mut Vec<Alarm>) {
         match event {
             Event::CodeIssued(issued) => {
-                // Kill, then birth: also within the lock nobody is ever valid twice.
+                // The old code ends before the new one starts, so that two are never valid at once, even under
+                // the lock.
                 if let Some(old) = &issued.supersedes {
-                    self.plan_known(partition, old, Act::Kill(Death::Superseded), alarms);
+                    self.plan_known(partition, old, Update::Kill(Death::Superseded), alarms);
                 }
                 let fingerprint = self.shared.key.fingerprint(&issued.claims_digest);
-                let birth = Entry::born(fingerprint, issued.standing);
-                self.plan_birth(issued.code.status, birth, partition, alarms);
+                let entry = Entry::issued(fingerprint, issued.standing);
+                self.plan_issue(issued.code.status, entry, partition, alarms);
             }
             Event::CodeReportedLost(lost) => {
-                self.plan_known(partition, &lost.code, Act::Kill(Death::ReportedLost), alarms);
+                self.plan_known(partition, &lost.code, Update::Kill(Death::ReportedLost), alarms);
             }
             Event::CodeRevoked(revoked) => {
-                self.plan_known(partition, &revoked.code, Act::Kill(Death::Revoked), alarms);
+                self.plan_known(partition, &revoked.code, Update::Kill(Death::Revoked), alarms);
             }
             Event::CodeSuspended(suspended) => {
-                self.plan_known(partition, &suspended.code, Act::Suspend, alarms);
+                self.plan_known(partition, &suspended.code, Update::Suspend, alarms);
             }
             Event::CodeReinstated(reinstated) => {
                 if let Some(code) = &reinstated.code {
-                    self.plan_known(partition, code, Act::Reinstate, alarms);
+                    self.plan_known(partition, code, Update::Reinstate, alarms);
                 }
             }
             Event::RelationshipEnded(ended) => {
                 for code in &ended.codes {
-                    self.plan_known(partition, code, Act::Kill(Death::Revoked), alarms);
+                    self.plan_known(partition, code, Update::Kill(Death::Revoked), alarms);
                 }
             }
             Event::StandingChanged(changed) => {
                 *holder_standing = Some(changed.standing);
                 for code in &changed.codes {
-                    self.plan_known(partition, code, Act::Stand(changed.standing), alarms);
+                    self.plan_known(partition, code, Update::SetStanding(changed.standing), alarms);
                 }
             }
             Event::HolderErased(erased) => {
                 *holder_standing = Some(Standing::Green);
                 for code in &erased.codes {
-                    self.plan_known(partition, code, Act::Kill(Death::Revoked), alarms);
+                    self.plan_known(partition, code, Update::Kill(Death::Revoked), alarms);
                 }
             }
             Event::IndexRangeRevoked(range) => self.plan_range(partition, range, alarms),
-            Event::IndexBlockLeased(lease) => self.learn(partition, lease, alarms),
+            Event::IndexBlockLeased(lease) => self.plan_lease(partition, lease, alarms),
             Event::HolderRegistered(_)
             | Event::RelationshipRecorded(_)
             | Event::HolderRenamed(_)
@@ -261,8 +266,8 @@ impl StatusWriter {
         }
     }
 
-    /// What the list holds is known from its first lease on. Blocks are allocated at their first code.
-    fn learn(&self, partition: u16, lease: &IndexBlockLeased, alarms: &mut Vec<Alarm>) {
+    /// Records what the list contains, from its first lease. Blocks are allocated at their first code.
+    fn plan_lease(&self, partition: u16, lease: &IndexBlockLeased, alarms: &mut Vec<Alarm>) {
         let IndexBlockLeased { list, facts, .. } = *lease;
         if facts.partition != partition {
             alarms.push(Alarm::LeaseOfOtherPartition(list));
@@ -272,7 +277,8 @@ impl StatusWriter {
         let known = lists.load().get(&list).map(|known| known.facts);
         match known {
             Some(known) if known != facts => alarms.push(Alarm::LeasedAsAnother(list)),
-            // What its name says is not kept twice, so that a snapshot is the same with the lease and without.
+            // Facts that the name encodes are not stored again, so that the snapshot is the same with and
+            // without the lease.
             None if list.is_version_2() => {
                 let mut known = Known::new(facts);
                 if self.shared.is_retired(&facts) {
@@ -284,8 +290,8 @@ impl StatusWriter {
         }
     }
 
-    /// What the list of a code holds, if it is one of this partition that did not retire.
-    fn living_list(&self, status: StatusRef, partition: u16, alarms: &mut Vec<Alarm>) -> Option<ListFacts> {
+    /// What the list of a code contains, if it is a list of this partition and is not retired.
+    fn active_list(&self, status: StatusRef, partition: u16, alarms: &mut Vec<Alarm>) -> Option<ListFacts> {
         let facts = self.shared.facts(status.list);
         if facts.is_none_or(|facts| facts.partition != partition) {
             alarms.push(Alarm::ListOfOtherPartition(status));
@@ -294,22 +300,22 @@ impl StatusWriter {
         facts.filter(|facts| !self.shared.is_retired(facts))
     }
 
-    fn plan_known(&mut self, partition: u16, code: &CodeRef, act: Act, alarms: &mut Vec<Alarm>) {
+    fn plan_known(&mut self, partition: u16, code: &CodeRef, update: Update, alarms: &mut Vec<Alarm>) {
         let StatusRef { list: id, index } = code.status;
-        if self.living_list(code.status, partition, alarms).is_none() {
+        if self.active_list(code.status, partition, alarms).is_none() {
             return;
         }
         let list = self.shared.lists.load().get(&id).and_then(|known| known.places.clone());
-        // The load also draws the line into the cache before the lock is taken.
+        // This load also brings the line into the cache before the lock is taken.
         match list {
-            Some(list) if !list.load(index).is_never() || self.is_born_here(&list, index) => {
-                self.changes.push(Change { list, index, act });
+            Some(list) if !list.load(index).is_never() || self.is_issued_in_this_commit(&list, index) => {
+                self.changes.push(Change { list, index, update });
             }
             _ => alarms.push(Alarm::CodeNeverIssued(code.status)),
         }
     }
 
-    /// Allocates the blocks of the range, so that the list says of all its places that they are invalid.
+    /// Allocates the blocks of the range, so that the list shows all of its places as invalid.
     fn plan_range(&mut self, partition: u16, range: &IndexRangeRevoked, alarms: &mut Vec<Alarm>) {
         let IndexRangeRevoked {
             list: id,
@@ -320,7 +326,7 @@ impl StatusWriter {
             list: id,
             index: first_index,
         };
-        let Some(facts) = self.living_list(first, partition, alarms) else {
+        let Some(facts) = self.active_list(first, partition, alarms) else {
             return;
         };
         let Some(list) = self.list_or_insert(id, facts) else {
@@ -341,19 +347,19 @@ impl StatusWriter {
         self.changes.push(Change {
             list,
             index: first_index,
-            act: Act::Void(count),
+            update: Update::Void(count),
         });
     }
 
     /// Whether an earlier event of the same commit issued this code.
-    fn is_born_here(&self, list: &Arc<List>, index: u32) -> bool {
+    fn is_issued_in_this_commit(&self, list: &Arc<List>, index: u32) -> bool {
         self.changes.iter().any(|change| {
-            matches!(change.act, Act::Birth(_)) && change.index == index && Arc::ptr_eq(&change.list, list)
+            matches!(change.update, Update::Issue(_)) && change.index == index && Arc::ptr_eq(&change.list, list)
         })
     }
 
-    fn plan_birth(&mut self, status: StatusRef, birth: Entry, partition: u16, alarms: &mut Vec<Alarm>) {
-        let Some(facts) = self.living_list(status, partition, alarms) else {
+    fn plan_issue(&mut self, status: StatusRef, entry: Entry, partition: u16, alarms: &mut Vec<Alarm>) {
+        let Some(facts) = self.active_list(status, partition, alarms) else {
             return;
         };
         let Some(list) = self.list_or_insert(status.list, facts) else {
@@ -367,13 +373,13 @@ impl StatusWriter {
         let index = status.index;
         match made.map(|block| block.load(index)) {
             None => alarms.push(Alarm::IndexOutOfRange(status)),
-            Some(entry) if !entry.is_never() || self.is_born_here(&list, index) => {
+            Some(entry) if !entry.is_never() || self.is_issued_in_this_commit(&list, index) => {
                 alarms.push(Alarm::IndexTakenTwice(status));
             }
             Some(_) => self.changes.push(Change {
                 list,
                 index,
-                act: Act::Birth(birth),
+                update: Update::Issue(entry),
             }),
         }
     }
@@ -389,19 +395,20 @@ impl StatusWriter {
         list
     }
 
-    /// Drops the lists of which every code expired more than [`KEPT_AFTER_EXPIRY_SECONDS`] ago; returns them. Long ago is
-    /// what both this machine's clock and the log say: a clock that leaps ahead kills no code that lives, unless those
-    /// who write the log leap with it. Call it with the time of a trusted clock only.
+    /// Removes and returns the lists whose codes all expired more than [`RETENTION_AFTER_EXPIRY_SECONDS`] ago, both
+    /// by this machine's clock and by the log. So a clock that jumps ahead removes no list with valid codes,
+    /// unless the clocks of the log's writers jump too. Call it only with the time of a trusted clock.
     pub fn retire_long_expired(&mut self, clock_now: Timestamp) -> Vec<ListId> {
         let partitions = self.shared.partitions.iter();
         let decided = partitions.map(|partition| partition.point_unguarded().reaches).max();
         let known = decided.unwrap_or(PartitionPoint::START.reaches).min(clock_now);
-        self.retire(known.plus_seconds(-KEPT_AFTER_EXPIRY_SECONDS))
+        self.retire(known.plus_seconds(-RETENTION_AFTER_EXPIRY_SECONDS))
     }
 
-    /// Drops the lists of which every code has expired at `now`; returns them. Their codes answer never issued, which no
-    /// verdict of that time reaches: expiry speaks first (R23). Whoever asks about an earlier time is told of it by
-    /// [`StatusReader::is_retired`]. Where no list goes nothing changes: the snapshot is a fresh replay's.
+    /// Removes and returns the lists whose codes have all expired at `now`. Their codes are reported as never
+    /// issued afterwards, which does not affect verdicts at that time: expiry takes precedence (R23).
+    /// [`StatusReader::is_retired`] tells callers that ask about an earlier time. If no list is removed nothing
+    /// changes, so the snapshot equals that of a fresh replay.
     pub fn retire(&mut self, now: Timestamp) -> Vec<ListId> {
         let before = self.shared.lists.load();
         let retires_at = |id: &ListId| {
@@ -414,7 +421,7 @@ impl StatusWriter {
         let Some(through) = gone.iter().map(retires_at).max() else {
             return gone;
         };
-        // Before the first of them goes: who misses one finds why.
+        // This is set before the first list is removed, so that a reader that misses a list finds the reason.
         self.shared.retired_through.fetch_max(through.0, Ordering::Release);
         let mut left = Table::default();
         for (id, known) in before.iter() {
@@ -426,7 +433,7 @@ impl StatusWriter {
                 let places = list.blocks().count() as u64 * u64::from(BLOCK_LEN);
                 self.shared.allocated_places.fetch_sub(places, Ordering::Relaxed);
             }
-            // What it held stays known: its name does not say it.
+            // The facts of the list are kept, because its name does not encode them.
             if id.is_version_2() {
                 let (facts, places) = (known.facts, None);
                 left.insert(*id, Known { facts, places });
@@ -436,27 +443,27 @@ impl StatusWriter {
         gone
     }
 
-    /// The latest instant at which a list that is gone retired; the beginning of time where none is. One that lies ahead
-    /// was reached by a wrong clock, and lists are missing whose codes may live: replay the log.
+    /// The latest retirement time of all removed lists; the minimum if none was removed. A time in the future
+    /// means that a wrong clock removed lists whose codes may be valid: the log must be replayed.
     #[must_use]
     pub fn retired_through(&self) -> Timestamp {
         self.shared.retired_through()
     }
 
-    /// As [`StatusReader::export_two_bit`], and exact: all of the list as of the last commit folded.
+    /// Like [`StatusReader::export_two_bit`], but exact: the whole list is as of the last folded commit.
     #[must_use]
     pub fn export_two_bit(&self, list: ListId) -> Vec<u8> {
         self.shared.export_two_bit(list)
     }
 
-    /// How far a partition was folded; `None` for one that the log does not have.
+    /// How far a partition was folded; `None` if the log does not have it.
     #[must_use]
     pub fn point(&self, partition: u16) -> Option<PartitionPoint> {
         let partition = self.shared.partitions.get(usize::from(partition))?;
         Some(partition.point_unguarded())
     }
 
-    /// The standing of a holder; as [`StatusReader::standing_of`].
+    /// The standing of a holder, like [`StatusReader::standing_of`].
     #[must_use]
     pub fn standing_of(&self, holder: HolderId) -> Standing {
         self.shared.standings.get(holder)
@@ -465,26 +472,26 @@ impl StatusWriter {
 
 impl Change {
     fn make(&self) {
-        if let Act::Void(count) = self.act {
-            self.make_void(count);
+        if let Update::Void(count) = self.update {
+            self.apply_void(count);
             return;
         }
         let Some(block) = self.list.block(self.index) else {
             return;
         };
         let entry = block.load(self.index);
-        let entry = match self.act {
-            Act::Birth(born) => born,
-            Act::Kill(death) => entry.killed(death),
-            Act::Suspend => entry.suspended(),
-            Act::Reinstate => entry.reinstated(),
-            Act::Stand(standing) => entry.with_standing(standing),
-            Act::Void(_) => entry,
+        let entry = match self.update {
+            Update::Issue(entry) => entry,
+            Update::Kill(death) => entry.killed(death),
+            Update::Suspend => entry.suspended(),
+            Update::Reinstate => entry.reinstated(),
+            Update::SetStanding(standing) => entry.with_standing(standing),
+            Update::Void(_) => entry,
         };
         block.store(self.index, entry);
     }
 
-    fn make_void(&self, count: u32) {
+    fn apply_void(&self, count: u32) {
         let last = self.index.saturating_add(count.saturating_sub(1));
         for index in self.index..=last {
             let Some(block) = self.list.block(index) else {

@@ -2,7 +2,7 @@
 
 use citycode_domain::admission::Reason;
 use citycode_domain::time::Timestamp;
-use citycode_projection::status::KEPT_AFTER_EXPIRY_SECONDS;
+use citycode_projection::status::RETENTION_AFTER_EXPIRY_SECONDS;
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
 use citycode_verifier::{Scan, When};
 
@@ -63,7 +63,7 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     let (code, path) = (city.issue("sampling", 1).await, city.folder.path().join("status"));
     let list = code.issued.code.status.list;
     let facts = city.verifier.status().facts(list).expect("it was leased");
-    let due = UnixSeconds(facts.retires_at.plus_seconds(KEPT_AFTER_EXPIRY_SECONDS).0);
+    let due = UnixSeconds(facts.retires_at.plus_seconds(RETENTION_AFTER_EXPIRY_SECONDS).0);
 
     city.clock.set_wall(due);
     city.verifier.save_snapshot(&path).unwrap();
