@@ -1,14 +1,15 @@
-//! The register of one process: a redb file.
+//! The register of assertion uses of one process, in a redb file.
 //!
 //! ```text
 //! table uses-1       name (16 bytes)                → expiry (i64, Unix seconds), request (32 bytes)
 //! table expiry-1     (expiry, name)                 → nothing
 //! table since-1      "takes_from", "forgotten_to"   → i64, Unix seconds
-//! table check-1      "key"                          → 16 bytes that say under which key names and requests stand
+//! table check-1      "key"                          → 16 bytes that identify the key of names and requests
 //! ```
 //!
-//! A file that is made beside a log that stood before takes no assertion of the time before it: an earlier process may
-//! have taken it. So file and key can be removed while the process is stopped, at the price of asking some people again.
+//! A file that is created next to an existing log accepts no assertions from before its creation, because an
+//! earlier process may have accepted them. So file and key can be removed while the process is stopped; some
+//! people then have to authenticate again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,15 +24,16 @@ const EXPIRY: TableDefinition<'_, (i64, [u8; 16]), ()> = TableDefinition::new("e
 const SINCE: TableDefinition<'_, &str, i64> = TableDefinition::new("since-1");
 const CHECK: TableDefinition<'_, &str, [u8; 16]> = TableDefinition::new("check-1");
 const KEY: &str = "key";
-/// Assertions made before are not taken.
+/// Assertions made before this time are not accepted.
 const TAKES_FROM: &str = "takes_from";
-/// The latest expiry among forgotten uses: whoever comes with an earlier one comes after a clock was set back.
+/// The latest expiry of all removed uses. An assertion with an earlier expiry can only arrive after a clock was
+/// set back.
 const FORGOTTEN_TO: &str = "forgotten_to";
-/// Uses that stand at most, some 120 bytes each: 650 a second for five minutes. Beyond, new ones are refused rather than
-/// old ones forgotten.
-const MOST: u64 = 200_000;
-/// Expired uses that one registration forgets at most, so that none takes long.
-const FORGOTTEN_AT_ONCE: usize = 64;
+/// Limit of uses, some 120 bytes each: 650 per second for five minutes. Beyond it new uses are refused, and old
+/// ones are kept.
+const MAX_USES: u64 = 200_000;
+/// Limit of expired uses that one registration removes, so that no registration takes long.
+const MAX_REMOVED_AT_ONCE: usize = 64;
 
 /// The register of one process.
 pub struct EmbeddedAssertionUses {
@@ -45,20 +47,20 @@ struct Store {
 }
 
 impl EmbeddedAssertionUses {
-    /// Opens the file, or makes it: then it takes no assertions made before `takes_from`, in Unix seconds. One that stands
-    /// under another key is made anew.
+    /// Opens the file, or creates it; a new file accepts no assertions made before `takes_from`, in Unix
+    /// seconds. A file written under another key is reset.
     ///
     /// # Errors
-    /// The file cannot be read or made, or is none of ours.
+    /// The file cannot be read or created, or has another format.
     pub fn open(path: &Path, key: UsesKey, takes_from: Option<i64>) -> Result<Self, Unavailable> {
-        Self::with_room(path, key, takes_from, MOST)
+        Self::with_capacity(path, key, takes_from, MAX_USES)
     }
 
-    /// As [`EmbeddedAssertionUses::open`], with room for so many uses at a time.
+    /// Like [`EmbeddedAssertionUses::open`], with a limit of `most` uses at a time.
     ///
     /// # Errors
     /// As [`EmbeddedAssertionUses::open`].
-    pub fn with_room(path: &Path, key: UsesKey, takes_from: Option<i64>, most: u64) -> Result<Self, Unavailable> {
+    pub fn with_capacity(path: &Path, key: UsesKey, takes_from: Option<i64>, most: u64) -> Result<Self, Unavailable> {
         let database = Database::create(path).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         {
@@ -66,7 +68,7 @@ impl EmbeddedAssertionUses {
             let mut checks = transaction.open_table(CHECK).map_err(failed)?;
             let before = checks.insert(KEY, check).map_err(failed)?.map(|before| before.value());
             if before != Some(check) {
-                // What stands under another key is found by nobody.
+                // Entries under another key can never be found again.
                 transaction.delete_table(USES).map_err(failed)?;
                 transaction.delete_table(EXPIRY).map_err(failed)?;
                 let mut since = transaction.open_table(SINCE).map_err(failed)?;
@@ -88,7 +90,7 @@ impl EmbeddedAssertionUses {
 impl AssertionUses for EmbeddedAssertionUses {
     async fn register(&self, used: AssertionUse, now: i64) -> Result<Used, Unavailable> {
         let store = Arc::clone(&self.store);
-        // It flushes the disk.
+        // The commit waits for the disk.
         let registered = tokio::task::spawn_blocking(move || store.register(&used, now)).await;
         registered.map_err(failed)?
     }
@@ -106,20 +108,20 @@ impl Store {
             }
             let mut expiry = transaction.open_table(EXPIRY).map_err(failed)?;
             let mut since = transaction.open_table(SINCE).map_err(failed)?;
-            let told = |name| Ok(since.get(name).map_err(failed)?.map(|value| value.value()));
-            let (takes_from, forgotten_to) = (told(TAKES_FROM)?, told(FORGOTTEN_TO)?);
+            let stored = |name| Ok(since.get(name).map_err(failed)?.map(|value| value.value()));
+            let (takes_from, forgotten_to) = (stored(TAKES_FROM)?, stored(FORGOTTEN_TO)?);
             let is_known = |bound: Option<i64>, time: i64| bound.is_none_or(|bound| bound <= time);
             if !is_known(takes_from, used.made_at) || !is_known(forgotten_to, used.expires_at) {
                 return Ok(Used::TooOld);
             }
-            for _ in 0..FORGOTTEN_AT_ONCE {
+            for _ in 0..MAX_REMOVED_AT_ONCE {
                 let first = expiry.first().map_err(failed)?.map(|(key, _)| key.value());
                 let Some((expired_at, expired)) = first.filter(|(expires_at, _)| *expires_at <= now) else {
                     break;
                 };
                 expiry.remove((expired_at, expired)).map_err(failed)?;
                 uses.remove(expired).map_err(failed)?;
-                // Not included: it is not taken at its own expiry any more.
+                // The expiry is exclusive, hence the + 1.
                 since
                     .insert(FORGOTTEN_TO, expired_at.saturating_add(1))
                     .map_err(failed)?;
@@ -130,7 +132,8 @@ impl Store {
             uses.insert(name, (used.expires_at, request)).map_err(failed)?;
             expiry.insert((used.expires_at, name), ()).map_err(failed)?;
         }
-        // A crash before this leaves an assertion that was not used, one after it a use that its repeat finds.
+        // A crash before this commit leaves the assertion unused; a crash after it leaves a use that its repeat
+        // finds.
         transaction.commit().map_err(failed)?;
         Ok(Used::Now)
     }

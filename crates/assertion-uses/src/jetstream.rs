@@ -1,24 +1,25 @@
-//! The register of a city, on NATS JetStream: whichever instance takes an assertion, it is used once.
+//! The register of assertion uses of a city, on NATS JetStream: an assertion is used once, at whichever
+//! instance.
 //!
 //! ```text
 //! stream   CC_ASSERTION_USES    cc.assertion.v1.<register: 32 hex digits>.<name: 32 hex digits>
 //!                               one message: the request, 32 bytes
 //! metadata citycode.assertions.format      1
 //!          citycode.assertions.log_id      <32 hex digits>
-//!          citycode.assertions.id          <32 hex digits: which register it is, random>
-//!          citycode.assertions.check       <32 hex digits: that services have the key>
-//!          citycode.assertions.takes_from  <decimal, Unix seconds: assertions made before are not taken>
+//!          citycode.assertions.id          <32 hex digits: id of the register, random>
+//!          citycode.assertions.check       <32 hex digits: identifies the key of the services>
+//!          citycode.assertions.takes_from  <decimal, Unix seconds: assertions made before are not accepted>
 //! ```
-//! A use is a message that expects its subject to be empty, so of two instances one is refused, and reads what the other
-//! wrote. The servers forget it [`KEPT`] after, by their clock; an assertion is taken for some 320 s at most, so
-//! instances' clocks may be wrong by nine minutes before a use is forgotten too early.
+//! A use is a message that expects its subject to be empty, so of two instances one is refused and reads what
+//! the other wrote. The servers remove it after [`RETENTION`], by their clock. An assertion is accepted for at
+//! most 320 s, so instances' clocks may be wrong by nine minutes before a use is removed too early.
 //!
-//! The connection is made at the first use: a city whose channels need no assertions needs no register, and one whose
-//! register is missing serves everything else.
+//! The connection is made at the first use: a city whose channels need no assertions needs no register, and a
+//! city without the register serves everything else.
 //!
-//! A register that was lost and made anew forgot what was used, and does not take assertions of that time. It has an id
-//! of its own, which stands in its subjects: whoever looked at the one before writes to subjects that no stream has any
-//! more, and looks again.
+//! A register that was lost and created again does not know the earlier uses, so it does not accept assertions
+//! from before. Its id differs and is part of its subjects: an instance that knows the earlier register writes
+//! to subjects without a stream, and then reads the stream's metadata again.
 
 use std::time::Duration;
 
@@ -35,26 +36,26 @@ use crate::{AssertionUse, AssertionUses, Unavailable, Used, UsesKey};
 
 /// The stream.
 pub const STREAM: &str = "CC_ASSERTION_USES";
-/// The subjects of every register, for permissions; [`register_of`] knows those of one.
+/// The subjects of every register, for permissions; [`register_of`] returns the id in those of one.
 pub const SUBJECTS: &str = "cc.assertion.v1.*.*";
-/// Those without the last token.
+/// The subjects without the last token.
 const SUBJECT: &str = "cc.assertion.v1";
-/// How long a use is kept, by the servers' clock.
-pub const KEPT: Duration = Duration::from_secs(900);
-/// Uses that stand at most: a thousand a second for [`KEPT`], some 200 bytes each. Beyond, new ones are refused.
-const MOST: u64 = 1_000_000;
-/// How long a use may take; a call has 15 s for everything.
+/// How long a use is retained, by the servers' clock.
+pub const RETENTION: Duration = Duration::from_secs(900);
+/// Limit of uses: a thousand per second for [`RETENTION`], some 200 bytes each. Beyond it new uses are refused.
+const MAX_USES: u64 = 1_000_000;
+/// Deadline of one registration; a whole call has 15 s.
 const WITHIN: Duration = Duration::from_secs(8);
-/// Before another attempt.
+/// Pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(50);
 const FORMAT: &str = "1";
 
-/// Where the register is.
+/// The location of the register.
 #[derive(Debug, Clone)]
 pub struct UsesConfig {
-    /// The servers, and who this service is to them.
+    /// The servers, and the credentials of this service.
     pub connection: Connection,
-    /// How many servers keep a copy.
+    /// The number of replicas.
     pub replicas: u8,
     /// The log of the city.
     pub log_id: [u8; 16],
@@ -63,31 +64,31 @@ pub struct UsesConfig {
 /// Why the register cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No server took the connection.
+    /// No connection could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// Nothing stands there.
-    #[error("the servers keep no register of used assertions: run `citycode provision`")]
+    /// The stream does not exist.
+    #[error("the register of used assertions does not exist: run `citycode provision`")]
     NoRegister,
-    /// The metadata is no manifest, or that of a newer format.
+    /// The metadata is not a manifest, or has a newer format.
     #[error("the manifest of used assertions cannot be read: `citycode.assertions.{0}`")]
     Manifest(&'static str),
-    /// It is of another log.
+    /// The register belongs to another log.
     #[error("the register of used assertions belongs to another event log")]
     OtherLog,
-    /// It was made under another key.
-    #[error("the register of used assertions stands under another `assertion-uses.key`")]
+    /// The register was created under another key.
+    #[error("the register of used assertions was created under another `assertion-uses.key`")]
     OtherKey,
-    /// The stream is set up so that a use could be lost.
-    #[error("the stream {STREAM} is not set up as it needs to be: {}", settings::list(.0))]
+    /// The stream's settings allow a use to be lost.
+    #[error("the stream {STREAM} has wrong settings: {}", settings::list(.0))]
     WrongSettings(Vec<SettingMismatch>),
-    /// A question was not answered.
-    #[error("the servers cannot be asked about used assertions: {0}")]
+    /// A request was not answered.
+    #[error("the register of used assertions cannot be queried: {0}")]
     Unanswered(ApiError),
 }
 
 impl OpenError {
-    /// Whether waiting may help.
+    /// Whether the error is transient.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -98,16 +99,16 @@ impl OpenError {
     }
 }
 
-/// A register to make where there is none.
+/// Parameters of a register to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRegister {
-    /// Which register it is: 16 random bytes.
+    /// The id of the register: 16 random bytes.
     pub id: [u8; 16],
-    /// It takes assertions made at this time or later, in Unix seconds.
+    /// The register accepts assertions made at or after this time, in Unix seconds.
     pub takes_from: i64,
 }
 
-/// The id, in hex, of the register whose subjects these are, if they are those of one.
+/// Returns the id, in hex, of the register that has these subjects, if they belong to one.
 #[must_use]
 pub fn register_of(subjects: &[&str]) -> Option<String> {
     let [subject] = subjects else { return None };
@@ -116,7 +117,7 @@ pub fn register_of(subjects: &[&str]) -> Option<String> {
     (bytes.len() == 16).then(|| id.to_owned())
 }
 
-/// Makes the register if there is none.
+/// Creates the register if there is none.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -140,7 +141,7 @@ pub async fn provision(config: &UsesConfig, key: &UsesKey, new: &NewRegister) ->
         }
         Err(error) => return Err(OpenError::Unanswered(error)),
     }
-    look(&client, config, key).await.map(drop)
+    inspect(&client, config, key).await.map(drop)
 }
 
 /// The register of a city.
@@ -148,7 +149,7 @@ pub struct JetStreamAssertionUses {
     config: UsesConfig,
     key: UsesKey,
     opened: Mutex<Option<Opened>>,
-    /// Kept when the register is looked at again.
+    /// Kept when the stream's metadata is read again.
     client: tokio::sync::OnceCell<Client>,
 }
 
@@ -158,16 +159,16 @@ struct Opened {
     register: Register,
 }
 
-/// What the stream says of itself.
+/// The facts in the stream's metadata.
 #[derive(Clone)]
 struct Register {
-    /// In hex.
+    /// The id in hex.
     id: String,
     takes_from: i64,
 }
 
 impl JetStreamAssertionUses {
-    /// The register there. Nothing is asked yet.
+    /// A handle of the register; it connects at the first use.
     #[must_use]
     pub fn new(config: UsesConfig, key: UsesKey) -> Self {
         Self {
@@ -178,7 +179,7 @@ impl JetStreamAssertionUses {
         }
     }
 
-    /// Looks whether the register stands there and is the right one.
+    /// Checks that the register exists and is the right one.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -193,7 +194,7 @@ impl JetStreamAssertionUses {
         }
         let connecting = || citycode_jetstream::connect(&self.config.connection, |_| ());
         let client = self.client.get_or_try_init(connecting).await?.clone();
-        let register = look(&client, &self.config, &self.key).await?;
+        let register = inspect(&client, &self.config, &self.key).await?;
         Ok(opened.insert(Opened { client, register }).clone())
     }
 
@@ -207,7 +208,7 @@ impl JetStreamAssertionUses {
         let name = HEXLOWER.encode(&self.key.name(used));
         let request = self.key.request(used);
         if used.made_at < opened.register.takes_from {
-            // One that was made anew by a clock that is right may take more.
+            // A register that was created again under a correct clock may accept more.
             opened = self.open_again().await.map_err(failed)?;
         }
         loop {
@@ -220,9 +221,9 @@ impl JetStreamAssertionUses {
             headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
             let published = publish(client, subject.clone(), headers, request.to_vec().into()).await;
             match published {
-                // Durable. A crash from here on leaves a use that its repeat finds.
+                // The use is durable. A crash from here on leaves a use that its repeat finds.
                 Published::Written(_) => return Ok(Used::Now),
-                // No message id is sent: whatever stands there tells whether it is this one.
+                // No message id is sent, so the stored message shows whether it is this use.
                 Published::WrongRevision | Published::Known(_) => {
                     let asked = json!({ "last_by_subj": subject });
                     let found = api::get_from_leader(client, STREAM, &asked).await.map_err(failed)?;
@@ -233,7 +234,7 @@ impl JetStreamAssertionUses {
                 }
                 // What was sent may stand there: the repeat finds it.
                 Published::Unanswered | Published::InFlight(_) => {}
-                // Nobody listens: no leader, or no stream any more, or one that was made anew.
+                // No stream answered: there is no leader, the stream is gone, or it was created again.
                 Published::NotNow(why) => {
                     match self.open_again().await {
                         Ok(again) => opened = again,
@@ -261,8 +262,8 @@ impl AssertionUses for JetStreamAssertionUses {
     }
 }
 
-/// The register that stands there, if it is this city's and loses no use.
-async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<Register, OpenError> {
+/// Returns the facts of the stream if it belongs to this city and cannot lose a use.
+async fn inspect(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<Register, OpenError> {
     let info = api::stream_info(client, STREAM).await.map_err(|error| {
         if error.has_code(code::STREAM_NOT_FOUND) {
             OpenError::NoRegister
@@ -296,7 +297,7 @@ async fn look(client: &Client, config: &UsesConfig, key: &UsesKey) -> Result<Reg
     })
 }
 
-/// One message a subject, which nothing takes out but time.
+/// One message per subject, which only its age removes.
 fn stream(replicas: u8, id: &str) -> Map<String, Value> {
     let settings = json!({
         "name": STREAM,
@@ -307,10 +308,10 @@ fn stream(replicas: u8, id: &str) -> Map<String, Value> {
         "discard_new_per_subject": true,
         "num_replicas": replicas,
         "max_consumers": -1,
-        "max_msgs": MOST,
+        "max_msgs": MAX_USES,
         "max_msgs_per_subject": 1,
         "max_bytes": -1,
-        "max_age": u64::try_from(KEPT.as_nanos()).expect("some minutes fit"),
+        "max_age": u64::try_from(RETENTION.as_nanos()).expect("some minutes fit"),
         "max_msg_size": 1_024,
         "duplicate_window": 120_000_000_000_u64,
         "compression": "none",

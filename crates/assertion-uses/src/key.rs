@@ -1,4 +1,4 @@
-//! The key under which the register's digests are made.
+//! The key of the register's digests.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use zeroize::Zeroizing;
 
 use crate::AssertionUse;
 
-/// Keep these hashes apart from each other and from any other use of the key.
+/// Domain separation of these hashes from each other and from any other use of the key.
 const NAME: &[u8] = b"citycode assertion use name v1 ";
 const REQUEST: &[u8] = b"citycode assertion use request v1 ";
 const CHECK: &[u8] = b"citycode assertion uses check v1 ";
 
-/// A key of 32 bytes that all services of a city have which take assertions.
+/// A key of 32 bytes, shared by all services of a city that accept assertions.
 #[derive(Clone)]
 pub struct UsesKey(Zeroizing<[u8; 32]>);
 
@@ -22,23 +22,24 @@ impl fmt::Debug for UsesKey {
 }
 
 impl UsesKey {
-    /// This key.
+    /// Wraps the key.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
         Self(key)
     }
 
-    /// Under which the assertion stands in the register.
+    /// The name of the assertion in the register.
     pub(crate) fn name(&self, used: &AssertionUse) -> [u8; 16] {
         half(&self.digest(NAME, &used.assertion))
     }
 
-    /// What tells a repeat from another request: bound to the assertion, so that two uses show no common request.
+    /// Distinguishes a repeat from another request. It is bound to the assertion, so that two uses do not
+    /// reveal a common request.
     pub(crate) fn request(&self, used: &AssertionUse) -> [u8; 32] {
         self.digest(REQUEST, &[used.assertion, used.request].concat())
     }
 
-    /// By which two services see that they have the same key.
+    /// A value by which services verify that they have the same key.
     pub(crate) fn check(&self, log_id: &[u8; 16]) -> [u8; 16] {
         half(&self.digest(CHECK, log_id))
     }

@@ -1,11 +1,14 @@
-//! Which assertions of identity providers were used: each once, whichever instance of whichever service takes it.
+//! The register of used assertions of identity providers: each is used once, at whichever instance of any
+//! service.
 //!
-//! An assertion is a short-lived statement of an identity provider that a person was authenticated. It is good for one
-//! request. A use is registered before the request is acted on and is durable by then, so that neither another instance
-//! nor a restart takes the assertion for another request. The same request may be sent again with it.
+//! An assertion is a short-lived statement of an identity provider that a person was authenticated. It is valid
+//! for one request. A use is durably registered before the request is executed, so that neither another
+//! instance nor a restart accepts the assertion for another request. The same request may be sent again with
+//! it.
 //!
-//! The register holds nothing personal: two digests under a key that only the services have, one of the assertion's
-//! identity, one of the request. It forgets both some time after nobody would take the assertion any more.
+//! The register contains no personal data: it stores two digests under a key that only the services have, one
+//! of the assertion's identity and one of the request. It removes both some time after the assertion has
+//! expired.
 //!
 //! Two engines: [`embedded`] for one process, [`jetstream`] for a city.
 
@@ -20,17 +23,17 @@ pub use key::UsesKey;
 /// A use of an assertion for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AssertionUse {
-    /// What names the assertion: a digest of its issuer and `jti`.
+    /// Identifies the assertion: a digest of its issuer and `jti`.
     pub assertion: [u8; 32],
-    /// What names the request: its caller, its command id and everything that it says.
+    /// Identifies the request: its caller, its command id and its whole content.
     pub request: [u8; 32],
     /// When the assertion was made, in Unix seconds.
     pub made_at: i64,
-    /// From when on nobody takes it, in Unix seconds, leeway included.
+    /// When the assertion expires, in Unix seconds, leeway included.
     pub expires_at: i64,
 }
 
-/// What became of a use.
+/// The result of registering a use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Used {
     /// It is the first one.
@@ -39,12 +42,12 @@ pub enum Used {
     Before,
     /// The assertion was used for another request before.
     ForAnother,
-    /// The assertion is older than the register's memory, so nobody can say.
+    /// The assertion is older than the register's records, so an earlier use cannot be excluded.
     TooOld,
 }
 
-/// Why a use was not registered, as far as anybody knows. The assertion must not be accepted then. Registering the same
-/// use again finds out.
+/// The use may not have been registered. The assertion must not be accepted then; registering the same use
+/// again yields the result.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub(crate) String);
@@ -52,10 +55,10 @@ pub struct Unavailable(pub(crate) String);
 /// The register of uses.
 #[async_trait]
 pub trait AssertionUses: Send + Sync {
-    /// Registers a use, unless the assertion was used before. The clock says `now`, in Unix seconds.
+    /// Registers a use, unless the assertion was used before. `now` is in Unix seconds.
     ///
-    /// [`Used::Now`] and [`Used::Before`] are durable when this returns. Of uses of one assertion for different requests,
-    /// at any instances and at the same moment, one is registered at most.
+    /// [`Used::Now`] and [`Used::Before`] are durable when this returns. Of concurrent uses of one assertion
+    /// for different requests, at any instances, at most one is registered.
     ///
     /// # Errors
     /// [`Unavailable`].

@@ -1,4 +1,4 @@
-//! The register of a city, on real servers.
+//! Tests of the register on real NATS servers.
 
 use citycode_assertion_uses::jetstream::{JetStreamAssertionUses, NewRegister, OpenError, UsesConfig, provision};
 use citycode_assertion_uses::{AssertionUse, AssertionUses as _, Used, UsesKey};
@@ -37,7 +37,7 @@ fn used(assertion: u8, request: u8) -> AssertionUse {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_instances_one_registers_a_use_and_the_other_learns_of_it() {
+async fn of_two_instances_one_registers_a_use_and_the_other_sees_it() {
     let server = NatsServer::start().await;
     provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
     let [one, other] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
@@ -52,7 +52,7 @@ async fn of_two_instances_one_registers_a_use_and_the_other_learns_of_it() {
             _ => (2, first),
         };
         assert_eq!(again, Used::ForAnother, "{assertion}: {first:?} {second:?}");
-        // Whoever asks again is told the same.
+        // A repeated request gets the same result.
         for register in [&one, &other] {
             assert_eq!(
                 register.register(used(assertion, done), NOW).await.expect("an answer"),
@@ -68,7 +68,7 @@ async fn of_two_instances_one_registers_a_use_and_the_other_learns_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_register_of_another_city_under_another_key_or_set_up_to_forget_is_not_used() {
+async fn a_register_of_another_city_or_key_or_with_wrong_settings_is_not_used() {
     let server = NatsServer::start().await;
     let absent = JetStreamAssertionUses::new(config(&server), key(7));
     assert!(matches!(absent.check().await, Err(OpenError::NoRegister)));
@@ -90,7 +90,7 @@ async fn a_register_of_another_city_under_another_key_or_set_up_to_forget_is_not
         JetStreamAssertionUses::new(other_city, key(7)).check().await,
         Err(OpenError::OtherLog)
     ));
-    // Somebody who may change streams has it forget.
+    // An administrator of streams changes its retention.
     let client = async_nats::connect(server.url()).await.expect("a server");
     let info = client.request("$JS.API.STREAM.INFO.CC_ASSERTION_USES", "".into()).await;
     let mut info: serde_json::Value = serde_json::from_slice(&info.expect("an answer").payload).expect("JSON");
@@ -106,7 +106,7 @@ async fn a_register_of_another_city_under_another_key_or_set_up_to_forget_is_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_was_idle_while_the_register_was_lost_and_made_anew_takes_nothing_of_the_time_before() {
+async fn an_instance_idle_while_the_register_was_recreated_accepts_nothing_from_before() {
     let server = NatsServer::start().await;
     provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
     let [one, idle] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
@@ -122,7 +122,7 @@ async fn an_instance_that_was_idle_while_the_register_was_lost_and_made_anew_tak
     fresh.made_at = NOW + 1;
     assert_eq!(idle.register(fresh, NOW + 1).await.expect("an answer"), Used::Now);
     assert_eq!(one.register(fresh, NOW + 1).await.expect("an answer"), Used::Before);
-    // Made by a clock that is far ahead, and again by one that is right.
+    // Created by a clock that is far ahead, and again by a correct one.
     for (register, takes_from, becomes) in [(3, NOW + 10_000, Used::TooOld), (4, NOW + 2, Used::Now)] {
         delete_register(&server).await;
         let made = provision(&config(&server), &key(7), &new(register, takes_from)).await;

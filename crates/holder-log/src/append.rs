@@ -1,4 +1,4 @@
-//! One append to its end: repeats after an unknown outcome, the fold, and what the caller hears.
+//! One append: repeats after an unknown outcome, waiting for the fold, and the result for the caller.
 
 use citycode_domain::event::Event;
 use citycode_event_store::follow::FollowError;
@@ -10,15 +10,16 @@ use citycode_event_store::{
 use crate::execute::{CommandContext, ExecuteError, Executed, HolderLog, not_done};
 use citycode_log_folds::events_of;
 
-/// How often the same bytes are sent again after an unknown outcome before the caller hears that it is unknown.
+/// How often the same bytes are sent again after an unknown outcome before the caller is told that it is
+/// unknown.
 const MAX_REPEATS: usize = 8;
 
-/// Where an append ended.
+/// The result of an append.
 pub(crate) enum Appended {
-    /// In the log, by this attempt.
-    Here(Position),
-    /// In the log already, by an earlier attempt of the same command.
-    Before(Box<RecordedCommit>),
+    /// This attempt appended the commit.
+    ByThisAttempt(Position),
+    /// An earlier attempt of the same command appended it.
+    ByEarlierAttempt(Box<RecordedCommit>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +31,8 @@ pub(crate) enum CatchUpError {
 }
 
 impl HolderLog {
-    /// One append, folded: the register has it when this returns. None where another change came first; then the
-    /// register has that one.
+    /// Appends and waits for the fold: the register contains the commit when this returns. `None` if another
+    /// commit was appended first; the register then contains that one.
     pub(crate) async fn append_folded<R>(
         &self,
         commit: NewCommit,
@@ -40,13 +41,13 @@ impl HolderLog {
     ) -> Result<Option<Appended>, ExecuteError<R>> {
         let appended = self.append(commit, expected, bucket).await?;
         match &appended {
-            Some(Appended::Here(position)) => {
+            Some(Appended::ByThisAttempt(position)) => {
                 self.progress
                     .wait_for(*position)
                     .await
                     .map_err(|_| ExecuteError::Unknown)?;
             }
-            Some(Appended::Before(_)) => {}
+            Some(Appended::ByEarlierAttempt(_)) => {}
             None => {
                 metrics::counter!("citycode_log_conflicts_total").increment(1);
                 self.catch_up(bucket).await.map_err(not_done)?;
@@ -55,7 +56,7 @@ impl HolderLog {
         Ok(appended)
     }
 
-    /// What the caller hears of an append, once every follower that acknowledges has applied it.
+    /// Builds the result for the caller, after every follower in `acknowledged_by` has applied the commit.
     pub(crate) async fn answer<R>(
         &self,
         appended: Appended,
@@ -63,7 +64,7 @@ impl HolderLog {
         context: &CommandContext,
     ) -> Result<Executed, ExecuteError<R>> {
         match appended {
-            Appended::Here(position) => {
+            Appended::ByThisAttempt(position) => {
                 self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
                 Ok(Executed {
                     events,
@@ -71,12 +72,13 @@ impl HolderLog {
                     duplicate: false,
                 })
             }
-            Appended::Before(stored) => self.answer_stored(&stored, context).await,
+            Appended::ByEarlierAttempt(stored) => self.answer_stored(&stored, context).await,
         }
     }
 
-    /// One append with its repeats; none where the bucket had moved. A crash right after the engine made it durable leaves a commit whose answer was
-    /// never given: the caller's repeat finds it by its message id.
+    /// One append with its repeats; `None` if the bucket's tail had changed. A crash right after the engine
+    /// made it durable leaves a commit whose result was never returned: the caller's repeat finds it by its
+    /// message id.
     async fn append<R>(
         &self,
         commit: NewCommit,
@@ -90,27 +92,27 @@ impl HolderLog {
                     position,
                     duplicate: false,
                     ..
-                }) => return Ok(Some(Appended::Here(position))),
+                }) => return Ok(Some(Appended::ByThisAttempt(position))),
                 Ok(AppendOutcome::Appended { position, .. }) => {
-                    // It is done, and only cannot be shown now.
+                    // The commit exists; only reading it may fail.
                     let stored = self.store.read_at(position).await.map_err(|_| ExecuteError::Unknown)?;
                     let stored = stored.ok_or(ExecuteError::Unknown)?;
-                    return Ok(Some(Appended::Before(Box::new(stored))));
+                    return Ok(Some(Appended::ByEarlierAttempt(Box::new(stored))));
                 }
                 Ok(AppendOutcome::WrongExpectedVersion { current }) if current == expected.revision => {
                     return Err(ExecuteError::NotDone(
-                        "the register's fold is not of this log: restart".into(),
+                        "the register was folded from another log: restart".into(),
                     ));
                 }
                 Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
-                    // After an unknown outcome the one that moved the bucket may have been this very commit.
+                    // After an unknown outcome, the commit that changed the tail may be this one.
                     let stored = if unknown_before {
                         let found = self.find_commit(bucket, &commit.message_id).await;
                         found.map_err(|_| ExecuteError::Unknown)?
                     } else {
                         None
                     };
-                    return Ok(stored.map(|stored| Appended::Before(Box::new(stored))));
+                    return Ok(stored.map(|stored| Appended::ByEarlierAttempt(Box::new(stored))));
                 }
                 Ok(AppendOutcome::Unknown) => {
                     metrics::counter!("citycode_log_unknown_outcomes_total").increment(1);
@@ -120,7 +122,7 @@ impl HolderLog {
                     return Err(ExecuteError::IdempotencyKeyReused);
                 }
                 Err(error) if unknown_before => {
-                    tracing::error!(%error, "an append of unknown outcome could not be repeated");
+                    tracing::error!(%error, "repeating an append with an unknown outcome failed");
                     return Err(ExecuteError::Unknown);
                 }
                 Err(error) => return Err(not_done(error)),
@@ -146,7 +148,7 @@ impl HolderLog {
         if stored.commit.request_digest.0 != context.request_digest {
             return Err(ExecuteError::IdempotencyKeyReused);
         }
-        // It stands in the log: whatever fails from here on, the change was made.
+        // The commit is in the log: whatever fails from here on, the change was made.
         context.begun.set(true);
         self.progress
             .wait_for(stored.position)
@@ -155,7 +157,7 @@ impl HolderLog {
         self.acknowledge(stored.position)
             .await
             .map_err(|_| ExecuteError::Unknown)?;
-        // What stands there was done, whether or not it can be read.
+        // The stored commit was done, whether or not it can be decoded.
         let events = events_of(stored).map_err(|_| ExecuteError::Unknown)?;
         Ok(Executed {
             events,
@@ -164,12 +166,12 @@ impl HolderLog {
         })
     }
 
-    /// Waits until the register has everything that the bucket's partition holds now.
+    /// Waits until the register contains everything that the bucket's partition contains now.
     pub(crate) async fn catch_up(&self, bucket: BucketId) -> Result<(), CatchUpError> {
         self.catch_up_in(bucket.partition).await
     }
 
-    /// Waits until the register has everything that the partition holds now.
+    /// Waits until the register contains everything that the partition contains now.
     pub(crate) async fn catch_up_in(&self, partition: Partition) -> Result<(), CatchUpError> {
         let sequence = self.store.head(partition).await?;
         self.progress.wait_for(Position { partition, sequence }).await?;

@@ -1,4 +1,4 @@
-//! The loop of one command: state, decision, append, fold.
+//! Executing one command: read the state, decide, append, wait for the fold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,34 +21,35 @@ use crate::locks::BucketLocks;
 use citycode_log_folds::holder_stream;
 use citycode_log_folds::{events_of, message_prefix};
 
-/// How often a command is decided anew after a conflict. Conflicts need another process writing the same bucket in
-/// the same milliseconds; sixteen in a row mean that something else is wrong.
+/// How often a command is decided again after a conflict. A conflict needs another process that writes the same
+/// bucket within the same milliseconds; sixteen in a row mean that something else is wrong.
 const MAX_DECISIONS: usize = 16;
-/// Who asks what, for the log and for idempotence.
+/// The origin of a command, for the log and for idempotence.
 #[derive(Clone, Debug)]
 pub struct CommandContext {
-    /// The caller, as authenticated; no other caller can meet its results.
+    /// The authenticated caller; results are never returned to another caller.
     pub caller: String,
     /// The caller's id of the command.
     pub command_id: CommandId,
-    /// Digest of the request's meaning: the same id with another digest is refused.
+    /// Digest of the request's content: the same id with another digest is refused.
     pub request_digest: [u8; 32],
-    /// Role and way of authentication, for the record; nothing personal.
+    /// Role and method of authentication, for the record; it contains no personal data.
     pub actor: String,
     /// W3C `traceparent`, if the request had one.
     pub trace_context: Option<String>,
     /// The instant of the command, read once.
     pub now: Timestamp,
-    /// Set while the command's commit may stand in the log without an answer of the log's.
+    /// Set while the command's commit may be in the log without a known result.
     pub begun: Begun,
 }
 
-/// Whether a change was begun, for whoever stops waiting for it: until then it was surely not made.
+/// Whether an append was started, for code that stops waiting for it: while this is not set, the change was
+/// surely not made.
 #[derive(Clone, Debug, Default)]
 pub struct Begun(Arc<AtomicBool>);
 
 impl Begun {
-    /// The same flag as this one.
+    /// Wraps an existing flag.
     #[must_use]
     pub fn of(flag: Arc<AtomicBool>) -> Self {
         Self(flag)
@@ -65,12 +66,12 @@ pub trait Decide: Send {
     /// Why the rules forbid the command, or why it could not be decided.
     type Refusal: Send;
 
-    /// The events of the command; none where nothing changes. Called again on newer state after a conflict; what
-    /// it drew for an earlier attempt is spent.
+    /// Returns the events of the command; none if nothing changes. After a conflict it is called again on newer
+    /// state; its draws of an earlier attempt are not reused.
     async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Self::Refusal>;
 }
 
-/// A decision that draws and waits for nothing.
+/// A decision that draws nothing and waits for nothing.
 pub struct PureDecision<F>(pub F);
 
 #[async_trait]
@@ -85,25 +86,25 @@ where
     }
 }
 
-/// What a command led to.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Executed {
-    /// The events, as the log has them; empty where nothing changed.
+    /// The events as recorded in the log; empty if nothing changed.
     pub events: Vec<Event>,
-    /// Where they stand; none where nothing changed.
+    /// Position of their commit; `None` if nothing changed.
     pub position: Option<Position>,
-    /// Whether they stood there already, from an earlier attempt of the same command.
+    /// Whether an earlier attempt of the same command had already appended them.
     pub duplicate: bool,
 }
 
 impl Executed {
-    /// Whether this very call changed something: neither a repeat nor a command without effect.
+    /// Whether this call changed something: it is neither a repeat nor without effect.
     #[must_use]
     pub fn is_new(&self) -> bool {
         !self.duplicate && !self.events.is_empty()
     }
 
-    /// Nothing changed, and nothing was written.
+    /// The result when nothing changed and nothing was written.
     fn unchanged() -> Self {
         Self {
             events: Vec::new(),
@@ -113,7 +114,7 @@ impl Executed {
     }
 }
 
-/// Why a command led to nothing.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
     /// The rules forbid it.
@@ -125,16 +126,17 @@ pub enum ExecuteError<R> {
     /// The command was surely not done.
     #[error("not done: {0}")]
     NotDone(String),
-    /// The command was surely not done, and is not until an operator has looked at the foreign message there.
-    #[error("not done: a message that is no commit stands in its part of the log, at {0}: citycode log inspect {0}")]
+    /// The command was surely not done, and cannot be until an operator has inspected the foreign message at
+    /// this position.
+    #[error("not done: the bucket is confined by a foreign message at {0}: run `citycode log inspect {0}`")]
     Confined(Position),
-    /// Nobody knows whether it was done; the caller repeats it with the same command id.
+    /// It is unknown whether the command was done; the caller must repeat it with the same command id.
     #[error("the outcome is unknown: repeat with the same command id")]
     Unknown,
 }
 
 impl ExecuteError<std::convert::Infallible> {
-    /// The same error where refusals are of another type: this one can be none.
+    /// Converts the error to another refusal type; this error cannot be a refusal.
     #[must_use]
     pub fn without_refusal<R>(self) -> ExecuteError<R> {
         match self {
@@ -147,21 +149,21 @@ impl ExecuteError<std::convert::Infallible> {
     }
 }
 
-/// The writer of holders' streams in one process.
+/// The writer of holders' streams of one process.
 pub struct HolderLog {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) register: Arc<HolderRegister>,
     pub(crate) progress: Progress,
     pub(crate) acknowledged_by: Vec<Progress>,
     locks: BucketLocks,
-    /// Turns of system streams are apart: an issue holds its holder's turn while it leases, and must never wait for
-    /// a turn that itself or its like holds.
+    /// Locks of system streams are separate: an issue holds its holder's lock while it leases, so it must never
+    /// wait for a lock that it or another issue holds.
     system_locks: BucketLocks,
 }
 
 impl HolderLog {
-    /// Writes to `store`, decides on `register`, which `progress` says how far it was folded. A change is
-    /// acknowledged once every follower of `acknowledged_by` has applied it too.
+    /// A writer that appends to `store` and decides on `register`, whose folded position is `progress`. A
+    /// change is acknowledged after every follower of `acknowledged_by` has applied it too.
     #[must_use]
     pub fn new(
         store: Arc<dyn EventStore>,
@@ -179,32 +181,32 @@ impl HolderLog {
         }
     }
 
-    /// The register that decisions rest on.
+    /// The register on which decisions are based.
     #[must_use]
     pub fn register(&self) -> &HolderRegister {
         &self.register
     }
 
-    /// The log itself, for reading.
+    /// The log, for reading.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.store
     }
 
-    /// The partition in which a holder's stream lies.
+    /// The partition of a holder's stream.
     #[must_use]
     pub fn partition_of(&self, holder: HolderId) -> store::Partition {
         self.store.layout().bucket_of(&holder_stream(holder)).partition
     }
 
-    /// A holder's state as folded so far; that of an unknown holder where there is none.
+    /// The folded state of a holder; the default state if the holder is unknown.
     #[must_use]
     pub fn state(&self, holder: HolderId) -> HolderState {
         self.register.get(holder).map(|(state, _)| state).unwrap_or_default()
     }
 
-    /// Whether an earlier attempt of this command may stand in the holder's stream, as far as that is folded. Where it
-    /// stands, [`HolderLog::execute`] answers what it came to, whatever forbids the command by now.
+    /// Whether an earlier attempt of this command may be in the holder's stream, as far as it is folded. If it
+    /// is, [`HolderLog::execute`] returns its result, even if the command would now be forbidden.
     #[must_use]
     pub fn may_be_repeat(&self, holder: HolderId, context: &CommandContext) -> bool {
         let stream = holder_stream(holder);
@@ -213,16 +215,16 @@ impl HolderLog {
         known.is_some_and(|(_, recent)| recent.may_contain(message_prefix(&id)))
     }
 
-    /// A holder's state with everything in it that was acknowledged before this was asked, by whichever writer.
+    /// The state of a holder including every change that any writer acknowledged before this call.
     ///
     /// # Errors
-    /// The log cannot be asked where it ends, or is followed no more.
+    /// The end of the log cannot be determined, or the log is no longer followed.
     pub async fn current_state(&self, holder: HolderId) -> Result<HolderState, ExecuteError<std::convert::Infallible>> {
         self.catch_up_with(&holder_stream(holder)).await?;
         Ok(self.state(holder))
     }
 
-    /// Waits until everything is folded that stood in the stream before this was asked.
+    /// Waits until every commit that was in the stream before this call is folded.
     ///
     /// # Errors
     /// As [`HolderLog::current_state`].
@@ -231,22 +233,22 @@ impl HolderLog {
         self.catch_up(bucket).await.map_err(not_done)
     }
 
-    /// Waits until everything is folded that stood anywhere in the log before this was asked: for what is looked for in
-    /// the streams of all holders.
+    /// Waits until every commit that was anywhere in the log before this call is folded. It is used for
+    /// searches over all holders' streams.
     ///
     /// # Errors
-    /// As [`HolderLog::current_state`], where one partition cannot be asked.
+    /// As [`HolderLog::current_state`], if one partition cannot be queried.
     pub async fn catch_up_with_all(&self) -> Result<(), ExecuteError<std::convert::Infallible>> {
         let partitions = self.store.layout().all_partitions();
         let all = partitions.map(|partition| self.catch_up_in(partition));
         futures::future::try_join_all(all).await.map(drop).map_err(not_done)
     }
 
-    /// What an earlier attempt of this command led to in a system stream, however long ago; none where it stands not
-    /// there. Reads the stream's whole bucket: for what is rare, such as keys.
+    /// The result of an earlier attempt of this command in a system stream, however long ago; `None` if there
+    /// is none. It reads the stream's whole bucket, so it is meant for rare commands, such as those on keys.
     ///
     /// # Errors
-    /// [`ExecuteError::Unknown`] where it cannot be looked for; [`ExecuteError::IdempotencyKeyReused`].
+    /// [`ExecuteError::Unknown`] if the log cannot be searched; [`ExecuteError::IdempotencyKeyReused`].
     pub async fn earlier_system<R>(
         &self,
         stream: &StreamName,
@@ -264,7 +266,7 @@ impl HolderLog {
     /// The events of the commit at a position.
     ///
     /// # Errors
-    /// The log cannot be read, or has no such commit.
+    /// The log cannot be read, or does not contain such a commit.
     pub async fn read_at(
         &self,
         position: CommitPosition,
@@ -274,7 +276,7 @@ impl HolderLog {
             sequence: store::Sequence(position.sequence),
         };
         let commit = self.store.read_at(position).await.map_err(not_done)?;
-        let commit = commit.ok_or_else(|| ExecuteError::NotDone("the log has no such commit".into()))?;
+        let commit = commit.ok_or_else(|| ExecuteError::NotDone("the log does not contain such a commit".into()))?;
         events_of(&commit).map_err(not_done)
     }
 
@@ -291,18 +293,18 @@ impl HolderLog {
         let stream = holder_stream(holder);
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
-        let turn = self.locks.lock(bucket).await;
-        // What forbids the command, or leaves it nothing to do, may have been changed by another writer a moment ago:
-        // what is not written rests on everything that the log held when it was asked for.
+        let guard = self.locks.lock(bucket).await;
+        // Another writer may just have changed what forbids the command or makes it a no-op. So a result
+        // without an append is based on everything that the log contained when the command arrived.
         let mut caught_up = false;
         for _ in 0..MAX_DECISIONS {
             let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
             let tail = expected(tail);
-            // Where it cannot be looked for, it may have been done by an earlier attempt.
+            // If the log cannot be searched, an earlier attempt may have done the command.
             if recent.may_contain(message_prefix(&id))
                 && let Some(stored) = self.find_commit(bucket, &id).await.map_err(|_| ExecuteError::Unknown)?
             {
-                drop(turn);
+                drop(guard);
                 return self.answer_stored(&stored, context).await;
             }
             self.refuse_confined(bucket)?;
@@ -319,20 +321,20 @@ impl HolderLog {
             }
             let commit = new_commit(stream, &events, id, context, now);
             context.begun.set(true);
-            // The register has the commit before the next command of this bucket is decided.
+            // The register contains the commit before the next command of this bucket is decided.
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
-                drop(turn);
+                drop(guard);
                 return self.answer(appended, events, context).await;
             }
-            // Another change came first, and this one was not made.
+            // Another commit was appended first, and this one was not.
             context.begun.set(false);
         }
         Err(contended())
     }
 
-    /// Appends system events (leases, keys) to a stream whose state `decide` takes from elsewhere.
+    /// Appends system events (leases, keys) to a stream whose state `decide` reads from elsewhere.
     ///
-    /// `decide` is called with the turn of the stream's bucket held and everything of it folded.
+    /// `decide` is called while the lock of the stream's bucket is held and the bucket is folded.
     ///
     /// # Errors
     /// [`ExecuteError`].
@@ -344,11 +346,11 @@ impl HolderLog {
     ) -> Result<Executed, ExecuteError<R>> {
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
-        let turn = self.system_locks.lock(bucket).await;
+        let guard = self.system_locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
             let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
             let events = decide().map_err(ExecuteError::Refused)?;
-            // What was done before is not called undone because of a message that came later.
+            // This check comes first: a later foreign message must not turn a completed command into an error.
             if events.is_empty() {
                 return Ok(Executed::unchanged());
             }
@@ -356,10 +358,10 @@ impl HolderLog {
             let commit = new_commit(stream, &events, id, context, context.now);
             context.begun.set(true);
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
-                drop(turn);
+                drop(guard);
                 return self.answer(appended, events, context).await;
             }
-            // Another change came first, and this one was not made.
+            // Another commit was appended first, and this one was not.
             context.begun.set(false);
         }
         Err(contended())
@@ -367,7 +369,7 @@ impl HolderLog {
 }
 
 impl HolderLog {
-    /// A bucket with a foreign message in it takes no appends: that may have been a change that was damaged.
+    /// A bucket with a foreign message takes no appends, because the message may be a damaged commit.
     fn refuse_confined<R>(&self, bucket: BucketId) -> Result<(), ExecuteError<R>> {
         match self.register.confining(bucket.partition.0, bucket.bucket) {
             None => Ok(()),
@@ -380,10 +382,10 @@ impl HolderLog {
 }
 
 fn contended<R>() -> ExecuteError<R> {
-    ExecuteError::NotDone(format!("{MAX_DECISIONS} other changes came first; try again"))
+    ExecuteError::NotDone(format!("{MAX_DECISIONS} conflicts in a row; try again"))
 }
 
-/// The tail to expect in an append, in the words of the log.
+/// The expected tail of an append, in the type of the event store.
 fn expected(tail: Option<citycode_projection::BucketTail>) -> BucketTail {
     tail.map_or(BucketTail::EMPTY, |tail| BucketTail {
         revision: Revision::from_raw(tail.revision),
@@ -391,7 +393,7 @@ fn expected(tail: Option<citycode_projection::BucketTail>) -> BucketTail {
     })
 }
 
-/// The command was surely not done, for this reason.
+/// The error for a command that was surely not done.
 pub(crate) fn not_done<R>(error: impl std::error::Error) -> ExecuteError<R> {
     ExecuteError::NotDone(error.to_string())
 }

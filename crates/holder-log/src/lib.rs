@@ -1,11 +1,12 @@
-//! The one way in which a holder's stream is written: decide on the folded state, append, wait for the fold.
+//! The only code that writes holders' streams: decide on the folded state, append, wait for the fold.
 //!
-//! Issuer and revocation both write holders' streams; this is what they share. [`HolderLog::execute`] takes what
-//! it decides on from the register (an in-memory fold of the log), expects the bucket's tail in the append, and
-//! treats every outcome as the contract of the event store asks: a conflict decides again on newer state, an
-//! unknown outcome repeats the same bytes, a repeated command answers with the stored events.
+//! Issuer and revocation both write holders' streams through this crate. [`HolderLog::execute`] reads state
+//! from the register (an in-memory fold of the log), expects the bucket's tail in the append, and treats every
+//! outcome as the event store's contract requires: after a conflict it decides again on newer state, after an
+//! unknown outcome it sends the same bytes again, and a repeated command returns the stored events.
 //!
-//! It leaves out what a command means (the domain decides, through [`Decide`]), tokens, and the vault.
+//! This crate does not contain the meaning of commands (the domain decides, through [`Decide`]), tokens, or the
+//! vault.
 
 mod append;
 mod execute;

@@ -1,4 +1,5 @@
-//! What is done is never answered "not done", also when the log cannot be read just then.
+//! Tests that a completed change is never reported as "not done", even if the log cannot be read at that
+//! moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,23 +21,23 @@ use citycode_projection::register::HolderRegister;
 
 const HOLDER: HolderId = HolderId([3; 16]);
 
-/// A log that takes appends and, when told so, cannot be read.
-struct Blind {
+/// A store that accepts appends and, when `fails` is set, cannot be read.
+struct UnreadableStore {
     inner: MemoryEventStore,
     blind: AtomicBool,
 }
 
-impl Blind {
+impl UnreadableStore {
     fn look(&self) -> Result<(), ReadError> {
         if self.blind.load(Ordering::SeqCst) {
-            return Err(ReadError::Unavailable("told to fail".into()));
+            return Err(ReadError::Unavailable("it fails on purpose".into()));
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl EventStore for Blind {
+impl EventStore for UnreadableStore {
     fn log_id(&self) -> LogId {
         self.inner.log_id()
     }
@@ -80,9 +81,9 @@ impl EventStore for Blind {
     }
 }
 
-fn log() -> (Arc<Blind>, HolderLog) {
+fn log() -> (Arc<UnreadableStore>, HolderLog) {
     let inner = MemoryEventStore::new(LogId([1; 16]), Layout::new(1, 64).expect("a layout"));
-    let store = Arc::new(Blind {
+    let store = Arc::new(UnreadableStore {
         inner,
         blind: AtomicBool::new(false),
     });
@@ -111,7 +112,7 @@ async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
     register_marking(log, Begun::default()).await
 }
 
-/// As [`register`], by a call that has this mark.
+/// Like [`register`], with this flag.
 async fn register_marking(log: &HolderLog, begun: Begun) -> Result<Executed, ExecuteError<()>> {
     let context = CommandContext { begun, ..context() };
     let mut decision = PureDecision(|_: &HolderState, _| {
@@ -121,7 +122,7 @@ async fn register_marking(log: &HolderLog, begun: Begun) -> Result<Executed, Exe
 }
 
 #[tokio::test]
-async fn a_repeat_of_what_was_done_is_unknown_where_it_cannot_be_looked_up() {
+async fn a_repeat_of_a_completed_command_is_unknown_if_the_log_cannot_be_searched() {
     let (store, log) = log();
     assert!(register(&log).await.unwrap().is_new());
     store.blind.store(true, Ordering::SeqCst);
@@ -131,7 +132,7 @@ async fn a_repeat_of_what_was_done_is_unknown_where_it_cannot_be_looked_up() {
     assert!(register(&log).await.unwrap().duplicate);
 }
 
-/// What fails after that, as the vault may, must not call the change undone.
+/// An error after that, for example of the vault, must not report the change as not done.
 #[tokio::test]
 async fn a_repeat_that_finds_its_commit_marks_the_change_as_begun() {
     let (_store, log) = log();
@@ -142,9 +143,9 @@ async fn a_repeat_that_finds_its_commit_marks_the_change_as_begun() {
     assert!(flag.load(Ordering::SeqCst));
 }
 
-/// A message that came later does not undo what was done.
+/// A later foreign message does not change the result of a completed command.
 #[tokio::test]
-async fn a_system_command_with_nothing_to_do_is_answered_in_a_confined_bucket() {
+async fn a_system_command_without_effect_succeeds_in_a_confined_bucket() {
     let (store, log) = log();
     let stream = StreamName::new("keys").unwrap();
     let bucket = store.layout().bucket_of(&stream);
@@ -162,7 +163,7 @@ async fn a_system_command_with_nothing_to_do_is_answered_in_a_confined_bucket() 
 }
 
 #[tokio::test]
-async fn a_commit_whose_first_answer_was_lost_is_unknown_where_it_cannot_be_read() {
+async fn a_commit_whose_first_result_was_lost_is_unknown_if_it_cannot_be_read() {
     let (store, log) = log();
     store.inner.fail_next_append(AppendFault::CommittedButUnknown);
     store.blind.store(true, Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! A writer whose register is behind another's: nothing is refused, called done already, or leased on what it lacks.
+//! Tests of a writer whose register is behind another writer's: it must not refuse, report as done, or lease
+//! based on missing commits.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,24 +23,24 @@ fn store() -> Arc<MemoryEventStore> {
     Arc::new(MemoryEventStore::new(LogId([1; 16]), layout))
 }
 
-/// A writer that follows the log once it is told to.
-fn writer(store: &Arc<MemoryEventStore>, keepers: Vec<Arc<dyn SystemFold>>) -> (HolderLog, oneshot::Sender<()>) {
+/// A writer that follows the log after its sender is used.
+fn writer(store: &Arc<MemoryEventStore>, system_folds: Vec<Arc<dyn SystemFold>>) -> (HolderLog, oneshot::Sender<()>) {
     let register = Arc::new(HolderRegister::new(1));
-    writer_of(store, register, keepers)
+    writer_of(store, register, system_folds)
 }
 
 fn writer_of(
     store: &Arc<MemoryEventStore>,
     register: Arc<HolderRegister>,
-    keepers: Vec<Arc<dyn SystemFold>>,
+    system_folds: Vec<Arc<dyn SystemFold>>,
 ) -> (HolderLog, oneshot::Sender<()>) {
     let progress = Progress::new(&LogPosition::start(1));
     let (begin, begins) = oneshot::channel();
-    let (followed, told) = (Arc::clone(store), progress.clone());
-    let mut fold = RegisterFold::new(Arc::clone(&register), keepers);
+    let (followed, progress_of_fold) = (Arc::clone(store), progress.clone());
+    let mut fold = RegisterFold::new(Arc::clone(&register), system_folds);
     tokio::spawn(async move {
-        begins.await.expect("it is told");
-        follow(&*followed, &mut fold, &told).await
+        begins.await.expect("the test starts it");
+        follow(&*followed, &mut fold, &progress_of_fold).await
     });
     let log: Arc<dyn EventStore> = store.clone();
     (HolderLog::new(log, register, progress, Vec::new()), begin)
@@ -79,7 +80,7 @@ fn standing(standing: Standing) -> Event {
 }
 
 #[tokio::test]
-async fn a_command_has_nothing_to_do_only_by_all_that_the_log_held() {
+async fn a_command_is_a_no_op_only_after_catching_up_with_the_log() {
     let store = store();
     let (first, begin) = writer(&store, Vec::new());
     begin.send(()).expect("it waits");
@@ -99,12 +100,15 @@ async fn a_command_has_nothing_to_do_only_by_all_that_the_log_held() {
     let (executed, ()) = tokio::join!(second.execute(HOLDER, &context, &mut set_green), async {
         begin.send(()).expect("it waits");
     });
-    assert!(executed.expect("it is done").is_new(), "what it did not know was red");
+    assert!(
+        executed.expect("it is done").is_new(),
+        "the standing it had not folded was red"
+    );
     assert_eq!(decisions, 2);
 }
 
 #[tokio::test]
-async fn a_holders_current_state_has_what_another_writer_acknowledged() {
+async fn the_current_state_of_a_holder_includes_changes_of_other_writers() {
     let store = store();
     let (first, begin) = writer(&store, Vec::new());
     begin.send(()).expect("it waits");
@@ -117,14 +121,14 @@ async fn a_holders_current_state_has_what_another_writer_acknowledged() {
     assert!(state.expect("it is known").is_known());
 }
 
-/// Whether the register had the commit's tail already when each event came.
-struct Keeper {
+/// For each event, whether the register already contained the commit's tail.
+struct TailObserver {
     register: Arc<HolderRegister>,
     bucket: u16,
     had_tail: Mutex<Vec<bool>>,
 }
 
-impl SystemFold for Keeper {
+impl SystemFold for TailObserver {
     fn fold_system(&self, _: &Event, position: Position) -> Result<(), String> {
         let tail = self.register.tail(position.partition.0, self.bucket);
         self.had_tail.lock().expect("no panic").push(tail.is_some());
@@ -133,22 +137,22 @@ impl SystemFold for Keeper {
 }
 
 #[tokio::test]
-async fn who_reads_a_system_streams_tail_finds_its_keepers_up_to_there() {
+async fn system_folds_are_up_to_date_with_the_tail_of_a_system_stream() {
     let store = store();
     let stream = keys_stream();
     let register = Arc::new(HolderRegister::new(1));
-    let keeper = Arc::new(Keeper {
+    let observer = Arc::new(TailObserver {
         register: Arc::clone(&register),
         bucket: store.layout().bucket_of(&stream).bucket,
         had_tail: Mutex::default(),
     });
-    let (log, begin) = writer_of(&store, register, vec![keeper.clone()]);
+    let (log, begin) = writer_of(&store, register, vec![observer.clone()]);
     begin.send(()).expect("it waits");
     let event = Event::SigningKeyCompromised(SigningKeyCompromised { key_id: KeyId([1; 4]) });
     let decide = || Ok::<_, ()>(vec![event.clone()]);
     let executed = log.execute_system(stream, &context(1), decide).await;
     assert!(executed.expect("it is done").is_new());
-    assert_eq!(*keeper.had_tail.lock().expect("no panic"), [false]);
+    assert_eq!(*observer.had_tail.lock().expect("no panic"), [false]);
     let earlier = log
         .earlier_system::<()>(&stream, &context(1))
         .await

@@ -1,4 +1,4 @@
-//! The fold into the register of holders; events that are not a holder's go to other keepers.
+//! The fold into the register of holders; system events go to other projections.
 
 use std::sync::Arc;
 
@@ -11,29 +11,31 @@ use citycode_projection::register::HolderRegister;
 use crate::commit::{commit_position, folded_events, foreign_message, projected};
 use crate::streams::holder_of;
 
-/// What keeps leases, keys, or anything else that is not a holder's; called in the order of each partition.
+/// A projection of events that do not belong to a holder, such as leases and keys. It is called in the order of
+/// each partition.
 pub trait SystemFold: Send + Sync {
-    /// One event of a stream that is no holder's; its sealed fields are left empty.
+    /// Folds one event of a system stream; its sealed fields are empty.
     ///
     /// # Errors
-    /// A sentence, where it cannot be folded; following stops.
+    /// A text, if the event cannot be folded; the follower then stops.
     fn fold_system(&self, event: &Event, position: Position) -> Result<(), String>;
 
-    /// An event of a holder's stream, after the register has it; its sealed fields are left empty. Must not block.
+    /// Folds an event of a holder's stream, after the register contains it; its sealed fields are empty. Must
+    /// not block.
     fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event, _position: Position) {}
 }
 
-/// The fold of a writer: every commit goes into the register, system events to their keepers.
+/// The fold of a writer: every commit goes into the register, and system events to the other projections.
 pub struct RegisterFold {
     register: Arc<HolderRegister>,
-    keepers: Vec<Arc<dyn SystemFold>>,
+    system_folds: Vec<Arc<dyn SystemFold>>,
 }
 
 impl RegisterFold {
-    /// Folds into `register` and hands system events to every keeper.
+    /// Folds into `register` and passes system events to each of `system_folds`.
     #[must_use]
-    pub fn new(register: Arc<HolderRegister>, keepers: Vec<Arc<dyn SystemFold>>) -> Self {
-        Self { register, keepers }
+    pub fn new(register: Arc<HolderRegister>, system_folds: Vec<Arc<dyn SystemFold>>) -> Self {
+        Self { register, system_folds }
     }
 }
 
@@ -71,10 +73,10 @@ impl Fold for RegisterFold {
         let events = folded_events(commit).map_err(|error| error.to_string())?;
         let holder = holder_of(&commit.commit.stream);
         if holder.is_none() && !self.has(commit.position) {
-            // First: whoever reads a bucket's tail in the register finds with the keepers all that stands up to there, and
-            // no lease is decided on the one with the other's past.
+            // System folds come first: code that reads a bucket's tail from the register then finds everything
+            // up to it in them, so a lease is never decided on a newer tail with older leases.
             for event in &events {
-                self.keepers
+                self.system_folds
                     .iter()
                     .try_for_each(|keeper| keeper.fold_system(event, commit.position))?;
             }
@@ -86,8 +88,8 @@ impl Fold for RegisterFold {
         }
         if let Some(holder) = holder {
             for event in &events {
-                let keepers = self.keepers.iter();
-                keepers.for_each(|keeper| keeper.fold_holder(holder, event, commit.position));
+                let system_folds = self.system_folds.iter();
+                system_folds.for_each(|fold| fold.fold_holder(holder, event, commit.position));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The names of our streams.
+//! The names of event streams.
 
 use citycode_domain::ids::HolderId;
 use citycode_event_store::{Partition, StreamName};
@@ -20,7 +20,7 @@ pub fn holder_stream(holder: HolderId) -> StreamName {
     StreamName::new(&format!("{HOLDER_PREFIX}{holder}")).expect("39 bytes of the alphabet")
 }
 
-/// The holder of a stream; none for the streams of the system.
+/// The holder of a stream; `None` for system streams.
 #[must_use]
 pub fn holder_of(stream: &StreamName) -> Option<HolderId> {
     stream.as_str().strip_prefix(HOLDER_PREFIX).and_then(HolderId::from_hex)
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holders_stream_leads_back_to_the_holder_and_others_do_not() {
+    fn a_holders_stream_name_round_trips_and_other_names_have_no_holder() {
         let holder = HolderId([0xAB; 16]);
         assert_eq!(holder_of(&holder_stream(holder)), Some(holder));
         assert_eq!(holder_of(&lease_stream(Partition(3))), None);

@@ -25,11 +25,11 @@ impl Folder {
     }
 
     fn open(&self) -> EmbeddedAssertionUses {
-        self.open_with(None, MOST)
+        self.open_with(None, MAX_USES)
     }
 
     fn open_with(&self, takes_from: Option<i64>, most: u64) -> EmbeddedAssertionUses {
-        EmbeddedAssertionUses::with_room(&self.0.path().join("uses.redb"), key(), takes_from, most).unwrap()
+        EmbeddedAssertionUses::with_capacity(&self.0.path().join("uses.redb"), key(), takes_from, most).unwrap()
     }
 }
 
@@ -40,18 +40,18 @@ async fn an_assertion_is_used_for_one_request_also_after_a_restart() {
     assert_eq!(uses.register(used(1, 1), NOW).await.unwrap(), Used::Now);
     assert_eq!(uses.register(used(2, 1), NOW).await.unwrap(), Used::Now);
     drop(uses);
-    let uses = folder.open_with(Some(NOW + 50), MOST);
+    let uses = folder.open_with(Some(NOW + 50), MAX_USES);
     assert_eq!(uses.register(used(1, 1), NOW).await.unwrap(), Used::Before);
     assert_eq!(uses.register(used(1, 2), NOW + 99).await.unwrap(), Used::ForAnother);
     assert_eq!(
         uses.register(used(3, 1), NOW).await.unwrap(),
         Used::Now,
-        "the file stood before"
+        "the file existed before"
     );
 }
 
 #[tokio::test]
-async fn of_uses_at_the_same_moment_one_is_the_first() {
+async fn of_concurrent_uses_one_is_the_first() {
     let uses = Arc::new(Folder::new().open());
     let registering = (0..8).map(|request| {
         let uses = Arc::clone(&uses);
@@ -66,12 +66,12 @@ async fn of_uses_at_the_same_moment_one_is_the_first() {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_does_not_revive_what_was_forgotten_and_one_that_leapt_ahead_is_forgiven() {
+async fn a_clock_set_back_does_not_revive_removed_uses_and_a_clock_jump_ahead_is_tolerated() {
     let uses = Folder::new().open();
     assert_eq!(uses.register(used(1, 1), NOW).await.unwrap(), Used::Now);
     let mut later = used(2, 2);
     later.expires_at = NOW + 1_000_100;
-    // The first one is forgotten.
+    // The first use is removed.
     assert_eq!(uses.register(later, NOW + 1_000_000).await.unwrap(), Used::Now);
     assert_eq!(uses.register(used(1, 2), NOW).await.unwrap(), Used::TooOld);
     assert_eq!(uses.register(used(1, 1), NOW).await.unwrap(), Used::TooOld);
@@ -81,8 +81,8 @@ async fn a_clock_set_back_does_not_revive_what_was_forgotten_and_one_that_leapt_
 }
 
 #[tokio::test]
-async fn a_register_begun_beside_an_older_log_takes_nothing_of_the_time_before() {
-    let uses = Folder::new().open_with(Some(NOW + 1), MOST);
+async fn a_register_created_next_to_an_older_log_accepts_nothing_from_before() {
+    let uses = Folder::new().open_with(Some(NOW + 1), MAX_USES);
     assert_eq!(uses.register(used(1, 1), NOW).await.unwrap(), Used::TooOld);
     let mut fresh = used(1, 1);
     fresh.made_at = NOW + 1;
@@ -90,7 +90,7 @@ async fn a_register_begun_beside_an_older_log_takes_nothing_of_the_time_before()
 }
 
 #[tokio::test]
-async fn a_full_register_refuses_new_ones_and_forgets_no_living_one() {
+async fn a_full_register_refuses_new_uses_and_keeps_valid_ones() {
     let uses = Folder::new().open_with(None, 2);
     for assertion in [1, 2] {
         assert_eq!(uses.register(used(assertion, 1), NOW).await.unwrap(), Used::Now);
@@ -107,7 +107,7 @@ async fn a_full_register_refuses_new_ones_and_forgets_no_living_one() {
 }
 
 #[tokio::test]
-async fn a_register_under_another_key_is_begun_anew_and_takes_nothing_of_the_time_before() {
+async fn a_register_under_another_key_is_reset_and_accepts_nothing_from_before() {
     let folder = Folder::new();
     drop(folder.open());
     let other = UsesKey::new(Zeroizing::new([8; 32]));

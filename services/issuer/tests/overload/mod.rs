@@ -60,7 +60,7 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issu
         .iter_mut()
         .for_each(|channel| channel.needs_assertion = true);
     let (file, key) = (folder.join("uses.redb"), UsesKey::new(Zeroizing::new([7; 32])));
-    let uses = EmbeddedAssertionUses::with_room(&file, key, None, room).expect("a register");
+    let uses = EmbeddedAssertionUses::with_capacity(&file, key, None, room).expect("a register");
     let authorizer = Authorizer {
         policy: Arc::new(policy),
         vault: Arc::clone(&issuer.authorizer.vault),
