@@ -1,9 +1,9 @@
-//! The vault's engine for one process: a redb database and the file of page keys beside it.
+//! The vault's engine for one process: a redb database and the file of page keys next to it.
 //!
-//! Rows are addressed by page and by a tag that is keyed with the page's own key, so that what is left of an
-//! erased row in a freed part of the database names nobody:
-//! `(page, HMAC(page key, HMAC(index key, ID number)))` → sealed holder id, and
-//! `(page, HMAC(page key, holder id))` → sealed [`PersonFile`]. A third table has each page's generation.
+//! Rows are addressed by page and by a tag under the page's own key, so that the remains of an erased row in a
+//! freed part of the database identify nobody: `(page, HMAC(page key, HMAC(index key, ID number)))` → sealed
+//! holder id, and
+//! `(page, HMAC(page key, holder id))` → sealed [`PersonFile`]. A third table contains each page's generation.
 
 mod copy;
 mod erase;
@@ -35,7 +35,7 @@ use crate::{FillRandom, Found, NameApplied, Vault, VaultError};
 pub use copy::{VaultCopy, copy_of};
 use rows::Rows;
 
-/// Requests that may wait for the writer; a caller beyond that waits for a place.
+/// Limit of requests in the writer's queue; further callers wait.
 const QUEUE: usize = 4096;
 
 /// The vault of one process.
@@ -44,10 +44,10 @@ pub struct EmbeddedVault {
     writer: Writer,
 }
 
-/// The thread that writes. Dropped, it finishes what is queued and ends, which blocks the thread that drops it: whoever
-/// opens the folder next finds it free.
+/// The writer thread. Dropping this value lets the thread finish its queue and joins it, which blocks the
+/// dropping thread, so that the folder can be opened again afterwards.
 struct Writer {
-    /// Taken when it is dropped.
+    /// Taken when this value is dropped.
     jobs: Option<mpsc::Sender<writer::Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -79,32 +79,33 @@ const DATABASE_FILE: &str = "vault.redb";
 /// Why the vault of a log was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenForLogError {
-    /// A file of it is missing, or it belongs to another log.
+    /// A file of the vault is missing, or the vault belongs to another log.
     #[error(transparent)]
     Binding(#[from] BindingError),
-    /// Its two files are copies of different times: the keys of some pages are not those that the rows are sealed under.
-    #[error("{older} is older than {newer}: {pages} of its pages are sealed under keys that are not there")]
+    /// The two files are copies of different times: the rows of some pages are sealed under keys that do not
+    /// exist.
+    #[error("{older} is older than {newer}: {pages} of its pages are sealed under keys that do not exist")]
     Torn {
         /// The file that is older.
         older: &'static str,
         /// The file that is newer.
         newer: &'static str,
-        /// Pages that do not open.
+        /// Number of pages that cannot be opened.
         pages: usize,
     },
-    /// It does not open.
+    /// The vault cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
 impl EmbeddedVault {
-    /// Opens the vault of a log in a folder; `how` says whether it may be made. `master` opens everything; it stands
-    /// elsewhere.
+    /// Opens the vault of a log in a folder; `how` says whether it may be created. `master` decrypts everything
+    /// and is stored elsewhere.
     ///
-    /// An erasure that a crash interrupted is finished before this returns.
+    /// An erasure that a crash interrupted is completed before this returns.
     ///
     /// # Errors
-    /// [`OpenForLogError`]; nothing was made then.
+    /// [`OpenForLogError`]; nothing was created.
     pub fn open_for_log(
         folder: &Path,
         master: &Zeroizing<[u8; 32]>,
@@ -118,7 +119,7 @@ impl EmbeddedVault {
         } else {
             log_binding::require(&database)?;
         }
-        // The keys are made before the database: a database without its keys lost them.
+        // The keys are created before the database, so a database without keys has lost them.
         if how != ForLog::Make || database.exists() {
             log_binding::require(&keys)?;
         }
@@ -131,10 +132,10 @@ impl EmbeddedVault {
         Ok(Self::over(keys, database, master, random)?)
     }
 
-    /// Opens the vault in a folder, or makes it, whichever log it belongs to: for tests and measurements.
+    /// Opens the vault in a folder, or creates it, whatever log it belongs to. For tests and benchmarks.
     ///
     /// # Errors
-    /// [`VaultError::Damaged`] under another master key; [`VaultError::Unavailable`] where files fail.
+    /// [`VaultError::Damaged`] under another master key; [`VaultError::Unavailable`] if files fail.
     pub fn open(folder: &Path, master: &Zeroizing<[u8; 32]>, random: FillRandom) -> Result<Self, VaultError> {
         std::fs::create_dir_all(folder).map_err(|error| VaultError::Unavailable(error.to_string()))?;
         let keys = PageKeys::open(&folder.join(KEYS_FILE), master, &random)?;
@@ -175,18 +176,21 @@ impl EmbeddedVault {
         Ok(Self { core, writer })
     }
 
-    /// Every holder of whom something is kept: 16 bytes each. Blocks its thread for as long as opening every row takes.
+    /// Every holder about whom the vault stores something, 16 bytes each. It blocks its thread while it opens
+    /// every row.
     ///
     /// # Errors
     /// [`VaultError`].
     pub fn holders(&self) -> Result<Vec<HolderId>, VaultError> {
-        // Keys first: a page whose key is replaced between the two would be read as it was, under a key that is gone.
+        // The keys are locked before the snapshot is taken: otherwise a page whose key is replaced in between
+        // would be read from the old snapshot with the new keys.
         let keys = self.core.keys.read();
         let transaction = self.core.database.begin_read().map_err(rows::unavailable)?;
         Rows::reading(&transaction, &keys)?.holders()
     }
 
-    /// Durable transactions that put people in since it was opened: how well requests gather into batches.
+    /// Number of durable transactions that created people since the vault was opened; it shows how requests are
+    /// batched.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.core.committed.load(Ordering::Relaxed)
@@ -204,9 +208,11 @@ impl EmbeddedVault {
     }
 }
 
-/// Refuses a file of keys and a database of which one is an older copy: an erasure between the two replaced keys.
+/// Refuses a file of keys and a database of which one is an older copy, because an erasure between the two
+/// replaced keys.
 ///
-/// A key is added before the rows are sealed under it and destroyed after that is durable, so no crash looks like this.
+/// A key is added before rows are sealed under it and destroyed after that is durable, so a crash never causes
+/// this state.
 fn check_same_time(keys: &PageKeys, database: &Database) -> Result<(), OpenForLogError> {
     let transaction = database.begin_read().map_err(rows::unavailable)?;
     let tables = Rows::reading(&transaction, keys)?;
@@ -242,7 +248,7 @@ impl Core {
     }
 
     fn find(&self, id_tag: &[u8; 32]) -> Result<Option<HolderId>, VaultError> {
-        // Keys first, as everywhere: a page whose key is replaced between the two is read under a key that is gone.
+        // The keys are locked before the snapshot is taken, as in [`EmbeddedVault::holders`].
         let keys = self.keys.read();
         let transaction = self.database.begin_read().map_err(rows::unavailable)?;
         Rows::reading(&transaction, &keys)?.find(id_tag)

@@ -1,12 +1,13 @@
 //! The vault's engine on NATS JetStream, for any number of processes.
 //!
-//! People are packed in pages, since each subject costs a server some 430 bytes of memory: two tables of pages, one
-//! message a page. Which page is a keyed hash of the ID number, or of the holder.
+//! People are packed into pages, because each subject costs a server some 430 bytes of memory: there are two
+//! tables of pages, with one message per page. A keyed hash of the ID number, or of the holder, selects the
+//! page.
 //!
 //! ```text
 //! stream  KV_CC_VAULT, in an account of its own
 //! subject $KV.CC_VAULT.i.<hhhh>   index page:  entries tag:32 holder:16 salt:32   tag = HMAC(tag key, ID number)
-//!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record     length 0: was erased
+//!         $KV.CC_VAULT.p.<hhhh>   people page: entries holder:16 length:u16 record     length 0: erased
 //!         $KV.CC_VAULT.i.keys     the tag key
 //!         $KV.CC_VAULT.p.keys     the key that holders are hashed with to find their page
 //!         $KV.CC_VAULT.r.keys     the reasons key: HMAC(reasons key, salt) seals officers' reasons about a person
@@ -14,25 +15,27 @@
 //! message version:u8(2)  wrapping key's id:8  wrapped page key:60  sealed entries
 //!         version:u8(1)  wrapped page key:60  sealed entries             of format 1, read and never written
 //! ```
-//! A page is sealed under a key of its own that stands in front of it, wrapped by its table's key, and is new each time
-//! the page is written: so erasing somebody needs no step that a crash could leave out. Every write expects the page's
-//! last revision; the version that it supersedes is then overwritten on the servers' disks by the server's secure
-//! erase, and a person counts as erased only once that was acknowledged.
+//! A page is sealed under a key of its own, which precedes it, wrapped by its table's key, and is new at each
+//! write of the page: so an erasure has no step that a crash could leave out. Every write expects the page's
+//! last revision. The server's secure erase then overwrites the superseded version on the servers' disks, and a
+//! person counts as erased only after that was acknowledged.
 //!
-//! The tables have keys apart (`keys.rs`): who only looks holders up (verifiers, revocation services) has the index's and
-//! opens nothing of the people. What revocation seals officers' reasons under goes with the person's index entry.
+//! The tables have separate keys (`keys.rs`): services that only look up holders (verifiers, revocation
+//! services) have the index key and cannot read personal data. The key under which revocation seals officers'
+//! reasons is destroyed with the person's index entry.
 //!
-//! What a crash leaves: between the two writes of a new person an index entry without a record, which the next call
-//! for that person completes; between the two writes of an erasure a record that no ID number leads to, which the
-//! repeat of the erasure removes; after a write a superseded version, which the page's next erasure, and each opening
-//! of the vault, removes; between the steps of correcting a name (`rename.rs`) a staged
-//! name, which whoever follows the log applies; amid a rotation pages under either key, and the next rotation goes on. The servers' replication
-//! keeps what was published for some minutes more, sealed: see docs/decisions.
+//! What a crash leaves: between the two writes of a new person, an index entry without a record, which the next
+//! call for that person completes; between the two writes of an erasure, a record to which no ID number leads,
+//! which the repeated erasure removes; after a write, a superseded version, which the page's next erasure and
+//! each opening of the vault remove; between the steps of correcting a name (`rename.rs`), a staged name, which
+//! a follower of the log applies; during a rotation, pages under either key, and the next rotation continues.
+//! The servers' replication log retains published messages for some more minutes, sealed (decision 8).
 
 mod backup;
 mod keys;
 mod manifest;
 mod open;
+mod page_id;
 mod pages;
 mod rename;
 mod rotate;
@@ -58,71 +61,73 @@ use crate::{FillRandom, Found, NameApplied, Vault, VaultError};
 pub use backup::{BackupError, back_up, bring_back, is_at_or_after};
 pub use keys::{VaultKey, VaultKeys, index_key, revocation_key};
 pub use manifest::{NewVault, Origin};
-pub use open::{OpenError, Standing, provision, standing};
-use pages::{Entries, Page, PageId, PageName, Pages, Table};
+pub use open::{ExistingVault, OpenError, existing_vault, provision};
+use page_id::{PageId, PageName, Table};
+use pages::{Entries, Page, Pages};
 pub use take_over::TakenOver;
 
 const STREAM: &str = "KV_CC_VAULT";
-/// In a record's place: this holder was erased. It stays for good, so that who read the index before the erasure and
-/// now comes to complete the person cannot bring back what nothing would lead to. The log tells as much.
+/// The record of an erased holder. It stays permanently, so that a process that read the index before the
+/// erasure and now completes the person cannot recreate a record to which nothing leads. The log reveals the
+/// erasure anyway.
 const ERASED: &[u8] = &[];
-/// How often a person is looked for anew because the one found was erased meanwhile.
+/// How often a lookup is repeated because the holder that it found was erased in the meantime.
 const MAX_ERASED_MEANWHILE: u32 = 8;
-/// Changes of pages and overwritings that are under way at once: the server takes them one after the other, so more are
-/// no faster, and each takes as long as all.
+/// Limit of concurrent changes and overwrites of pages: the server processes them one after the other, so more
+/// would be no faster, and each takes as long as all together.
 const CHANGES_AT_ONCE: usize = 32;
 /// First pause between two attempts; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// An election takes seconds.
+/// Long enough for an election, which takes seconds.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where the vault is and what it must be.
+/// The location of the vault and what it must be.
 #[derive(Debug, Clone)]
 pub struct VaultConfig {
-    /// Where the servers are, and who this client is to them.
+    /// The servers, and the credentials of this client.
     pub connection: Connection,
-    /// How many servers keep a copy: 3, or 1 for a server that stands alone.
+    /// The number of replicas: 3, or 1 for a single server.
     pub replicas: u8,
-    /// The log whose people it must hold, for a caller that knows it.
+    /// The log to which the vault must belong, if the caller knows it.
     pub expected_log_id: Option<[u8; 16]>,
 }
 
-/// The vault of a city. Every method may be called at the same time, by any number of processes.
+/// The vault of a city. Any number of processes may call every method concurrently.
 pub struct JetStreamVault {
     pages: Pages,
-    /// What ID numbers are hashed with.
+    /// The key with which ID numbers are hashed.
     tags: hmac::Key,
-    /// What holders are hashed with to find their page; none where the people's key was not given.
+    /// The key with which holders are hashed to find their page; `None` without the key of the people table.
     places: Option<hmac::Key>,
-    /// What officers' reasons are sealed with; none where it was not given.
+    /// The key under which officers' reasons are sealed; `None` if this service does not have it.
     reasons: Option<hmac::Key>,
     origin: Origin,
     random: FillRandom,
-    /// Room for changes under way: each is as slow as all of them are many.
+    /// Permits for concurrent changes; see [`CHANGES_AT_ONCE`].
     changes: Semaphore,
-    /// How often a change met servers that did not answer for as long as it may take: who waited meanwhile is told too.
-    silences: AtomicU64,
+    /// Number of changes that timed out; changes that waited in the meantime then fail too.
+    timeouts: AtomicU64,
 }
 
 impl JetStreamVault {
-    /// Overwrites superseded versions of pages that a crash left on the servers' disks. Reads what every page has;
-    /// once at a start is enough, by one service that may delete.
+    /// Overwrites superseded versions of pages that a crash left on the servers' disks. It reads the list of
+    /// versions of every page; one call at startup is enough, by one service that may delete.
     ///
     /// # Errors
-    /// [`VaultError`]; doing it again goes on.
+    /// [`VaultError`]; repeating the call continues.
     pub async fn sweep(&self) -> Result<(), VaultError> {
         self.pages.sweep().await
     }
 
-    /// Looks whether the vault that was opened still is the one that stands on the servers.
+    /// Checks that the servers still contain the vault that was opened.
     ///
     /// # Errors
-    /// [`VaultError::OtherVault`] where it was made anew meanwhile; [`VaultError::Unavailable`].
+    /// [`VaultError::OtherVault`] if it was created again in the meantime; [`VaultError::Unavailable`].
     pub async fn check_identity(&self) -> Result<(), VaultError> {
         self.pages.check_identity().await
     }
 
-    /// What it was made for.
+    /// The purpose for which the vault was created.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
@@ -130,18 +135,18 @@ impl JetStreamVault {
 
     fn id_tag(&self, id_number: &[u8; 18]) -> [u8; 32] {
         let tag = hmac::sign(&self.tags, id_number);
-        tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+        tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
     }
 
     fn index_page(&self, tag: &[u8; 32]) -> PageId {
         self.pages.page(Table::Index, tag)
     }
 
-    /// A holder id is known to readers of the log; which page it lies on is not.
+    /// Readers of the log know holder ids, but not the page of a holder, hence the keyed hash.
     fn people_page(&self, holder: HolderId) -> Result<PageId, VaultError> {
         let places = self.places.as_ref().ok_or(VaultError::NotGiven("people's pages"))?;
         let hash = hmac::sign(places, &holder.0);
-        let hash = hash.as_ref().first_chunk().expect("HMAC-SHA-256 gives 32 bytes");
+        let hash = hash.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes");
         Ok(self.pages.page(Table::People, hash))
     }
 
@@ -156,18 +161,19 @@ impl JetStreamVault {
         let Some(record) = record.filter(|record| record.as_slice() != ERASED) else {
             return Ok(None);
         };
-        let damaged = || VaultError::Damaged("a record has another form".into());
+        let damaged = || VaultError::Damaged("a record has an unknown format".into());
         crate::person::decode(&record).map(Some).ok_or_else(damaged)
     }
 
-    /// The holder of a tag: the one in the index, or `candidate` where there is none or only `dead`, who was erased.
-    async fn settle_index(
+    /// Returns the holder of a tag in the index, or inserts `candidate` if there is none or only `dead`, who
+    /// was erased.
+    async fn find_or_insert_index(
         &self,
         tag: &[u8; 32],
         candidate: HolderId,
         dead: Option<HolderId>,
     ) -> Result<Found, VaultError> {
-        // A write whose answer did not come may be found standing there: then it was this call that made the holder.
+        // A write whose response was lost may be found in the page: then this call created the holder.
         let mut tried = false;
         let salt = self.random_key();
         let take = |entries: &mut Entries| {
@@ -187,11 +193,11 @@ impl JetStreamVault {
             (true, Ok(Found { holder, created: true }))
         };
         let (found, superseded) = self.change(self.index_page(tag), take).await?;
-        self.forget(superseded).await;
+        self.overwrite_superseded(superseded).await;
         found
     }
 
-    /// Puts the person in where nobody did yet; false where the holder was erased.
+    /// Inserts the person's record if there is none; returns false if the holder was erased.
     async fn complete(
         &self,
         found: Found,
@@ -203,7 +209,7 @@ impl JetStreamVault {
         {
             return Ok(record != ERASED);
         }
-        // New, or its maker went before this step: whoever comes completes it, once.
+        // The holder is new, or its creator stopped before this step: the next call completes it, once.
         let record = record();
         let complete = |entries: &mut Entries| match entries.get(&found.holder.0) {
             Some(record) => (false, record != ERASED),
@@ -213,12 +219,12 @@ impl JetStreamVault {
             }
         };
         let (there, superseded) = self.change(page, complete).await?;
-        self.forget(superseded).await;
+        self.overwrite_superseded(superseded).await;
         Ok(there)
     }
 
-    /// Changes a page until the change has taken, and says what `change` said then: whether to write at all, and a
-    /// result. It is called again on newer entries after somebody else's change.
+    /// Changes a page, with retries, and returns the result of `change`, which also decides whether to write.
+    /// It is called again on newer entries after a conflict.
     async fn change<T>(
         &self,
         id: PageId,
@@ -228,21 +234,21 @@ impl JetStreamVault {
         self.change_page(id, false, |page| change(&mut page.entries)).await
     }
 
-    /// As [`Self::change`], told of the whole page; `newest` writes it under the newest key.
+    /// Like [`Self::change`], but `change` receives the whole page; `newest` writes it under the newest key.
     ///
-    /// A crowd waits for its turns as long as servers answer, and is told at once, not one after the other, where they
-    /// do not.
+    /// Concurrent changes of a page wait for each other while servers answer. If servers do not answer, all of
+    /// them fail at once and not one after the other.
     async fn change_page<T>(
         &self,
         id: PageId,
         newest: bool,
         mut change: impl FnMut(&mut Page) -> (bool, T) + Send,
     ) -> Result<(T, Option<u64>), VaultError> {
-        let silences = self.silences.load(Ordering::Acquire);
-        let _turn = self.pages.turn(id).await;
-        let _room = self.room().await;
+        let timeouts = self.timeouts.load(Ordering::Acquire);
+        let _lock = self.pages.lock(id).await;
+        let _permit = self.permit().await;
         let mut why = "no answer in time".to_owned();
-        if self.silences.load(Ordering::Acquire) != silences {
+        if self.timeouts.load(Ordering::Acquire) != timeouts {
             return Err(VaultError::Unavailable(why));
         }
         let changing = async {
@@ -257,22 +263,23 @@ impl JetStreamVault {
         };
         let changed = tokio::time::timeout(api::API_TIMEOUT, changing).await;
         changed.unwrap_or_else(|_| {
-            self.silences.fetch_add(1, Ordering::AcqRel);
+            self.timeouts.fetch_add(1, Ordering::AcqRel);
             Err(VaultError::Unavailable(why))
         })
     }
 
-    /// As [`Pages::forget`], in its turn among changes: the server takes both one after the other.
-    async fn forget(&self, superseded: Option<u64>) {
-        let _room = self.room().await;
-        self.pages.forget(superseded).await;
+    /// Like [`Pages::overwrite_superseded`], with a permit, because the server processes both changes and
+    /// overwrites one after the other.
+    async fn overwrite_superseded(&self, superseded: Option<u64>) {
+        let _permit = self.permit().await;
+        self.pages.overwrite_superseded(superseded).await;
     }
 
-    async fn room(&self) -> SemaphorePermit<'_> {
+    async fn permit(&self) -> SemaphorePermit<'_> {
         self.changes.acquire().await.expect("it is never closed")
     }
 
-    /// One attempt at a change of a page; none where another may succeed, and then it says in `why` what came between.
+    /// One attempt at a change of a page; `None` if another attempt may succeed, with the reason in `why`.
     async fn attempt<T>(
         &self,
         id: PageId,
@@ -302,14 +309,14 @@ impl JetStreamVault {
                 Err(error) => return Err(error),
             }
         }
-        // A crash after this leaves the superseded version behind, sealed: see the head of this module.
+        // A crash after this leaves the superseded version, sealed: see the module documentation.
         match self.pages.write(id, &page, newest).await {
             Ok(()) => Ok(Some((result, Some(page.revision)))),
-            Err(ApiError::Refused { code, description }) if is_for_good(code) => {
+            Err(ApiError::Refused { code, description }) if is_permanent(code) => {
                 Err(VaultError::Unavailable(description))
             }
-            // Refused, or nobody knows: what stands there now is read, and the change is made on that. A write that
-            // comes late expects a revision that is gone by then, or is this very change.
+            // Refused, or the outcome is unknown: the next attempt reads the current page and changes that. A
+            // write that arrives late expects a superseded revision, or is this very change.
             Err(error) => {
                 *why = error.to_string();
                 Ok(None)
@@ -318,8 +325,8 @@ impl JetStreamVault {
     }
 }
 
-/// Refusals that no other attempt mends soon.
-fn is_for_good(code: u64) -> bool {
+/// Refusals that another attempt will not resolve soon.
+fn is_permanent(code: u64) -> bool {
     [
         api::code::INSUFFICIENT_RESOURCES,
         api::code::STORAGE_RESOURCES_EXCEEDED,
@@ -353,8 +360,9 @@ impl Vault for JetStreamVault {
         let tag = self.id_tag(id_number.as_bytes());
         let (mut candidate, mut dead) = (candidate, None);
         for _ in 0..MAX_ERASED_MEANWHILE {
-            // The index first: it decides who is faster, and says nothing of the person to anyone.
-            let found = self.settle_index(&tag, candidate, dead).await?;
+            // The index is written first: it decides between concurrent callers, and reveals nothing about the
+            // person.
+            let found = self.find_or_insert_index(&tag, candidate, dead).await?;
             let record = || {
                 let key = HolderKey::new(*self.random_key());
                 crate::person::encode(id_number, &person, &key, &tag)
@@ -362,13 +370,15 @@ impl Vault for JetStreamVault {
             if self.complete(found, record).await? {
                 return Ok(found);
             }
-            // Erased since the index was read: this holder is not to come back.
+            // The holder was erased since the index was read and must not be used again.
             dead = Some(found.holder);
             if found.holder == candidate {
                 (self.random)(&mut candidate.0);
             }
         }
-        Err(VaultError::Unavailable("the person is being erased meanwhile".into()))
+        Err(VaultError::Unavailable(
+            "the person is being erased concurrently".into(),
+        ))
     }
 
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
@@ -393,7 +403,7 @@ impl Vault for JetStreamVault {
         if let Some(person) = self.person(holder).await? {
             let tag = person.id_tag;
             let index = self.index_page(&tag);
-            // The ID number may lead to a new holder already; then that one stays.
+            // The ID number may already lead to a new holder, who is not affected.
             let unmap = |entries: &mut Entries| {
                 let mapped = entries.get(&tag).is_some_and(|mapped| mapped.starts_with(&holder.0));
                 if mapped {
@@ -402,8 +412,8 @@ impl Vault for JetStreamVault {
                 (mapped, ())
             };
             self.change(index, unmap).await?;
-            self.pages.forget_all_but_last(index).await?;
-            // A crash here leaves a record that no ID number leads to; the repeat of the erasure goes on below.
+            self.pages.overwrite_all_but_last(index).await?;
+            // A crash here leaves a record to which no ID number leads; the repeated erasure continues below.
             let remove = |entries: &mut Entries| {
                 let there = entries.get(&holder.0).is_some_and(|record| record != ERASED);
                 if there {
@@ -414,7 +424,7 @@ impl Vault for JetStreamVault {
             };
             self.change(people, remove).await?;
         }
-        self.pages.forget_all_but_last(people).await
+        self.pages.overwrite_all_but_last(people).await
     }
 
     async fn reason_key(&self, id_number: &IdNumber) -> Result<Option<HolderKey>, VaultError> {
@@ -427,11 +437,11 @@ impl Vault for JetStreamVault {
         let holder = holder_in(&entry)?;
         let salt = &entry[holder.0.len()..];
         if salt.is_empty() {
-            // Of format 1: the next rotation puts one in; until then the master key is needed.
+            // An entry of format 1 has no salt until the next rotation; until then the master key is needed.
             return Ok(self.person(holder).await?.map(|person| person.key));
         }
         let key = hmac::sign(reasons, salt);
-        let key = key.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes");
+        let key = key.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes");
         Ok(Some(HolderKey::new(key)))
     }
 
@@ -446,7 +456,7 @@ impl Vault for JetStreamVault {
         let note = |entries: &mut Entries| {
             let stands = entries.get(MARK_ENTRY).map(sequences_in).transpose();
             match stands {
-                // This very note, whose answer was lost; or what the caller read.
+                // Either this very mark, whose response was lost, or the value that the caller read.
                 Ok(stands) if stands.as_deref() == Some(reached) => (false, Ok(true)),
                 Ok(stands) if stands.as_deref() == from => {
                     entries.remove(MARK_ENTRY);
@@ -458,12 +468,12 @@ impl Vault for JetStreamVault {
             }
         };
         let (noted, superseded) = self.change(MARK, note).await?;
-        self.forget(superseded).await;
+        self.overwrite_superseded(superseded).await;
         noted
     }
 }
 
-/// Where the mark of erasures stands.
+/// The page of the mark of erasures.
 const MARK: PageId = PageId {
     table: Table::People,
     name: PageName::Mark,
@@ -473,15 +483,15 @@ const MARK_ENTRY: &[u8] = b"erased up to";
 fn sequences_in(bytes: &[u8]) -> Result<Vec<u64>, VaultError> {
     let (sequences, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() {
-        return Err(VaultError::Damaged("the mark of erasures has another form".into()));
+        return Err(VaultError::Damaged("the mark of erasures has an unknown format".into()));
     }
     Ok(sequences.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect())
 }
 
-/// An index entry's holder: alone of format 1, with 32 random bytes behind it since.
+/// The holder of an index entry: alone in format 1, followed by 32 random bytes since.
 fn holder_in(bytes: &[u8]) -> Result<HolderId, VaultError> {
     match (bytes.first_chunk(), bytes.len()) {
         (Some(holder), 16 | 48) => Ok(HolderId(*holder)),
-        _ => Err(VaultError::Damaged("an index entry has another form".into())),
+        _ => Err(VaultError::Damaged("an index entry has an unknown format".into())),
     }
 }

@@ -1,12 +1,12 @@
-//! The vault: the only place that knows which person a holder number stands for (R28).
+//! The vault: the only store that maps holder numbers to persons (R28).
 //!
-//! It maps an ID number to a random holder, keeps the personal data, and holds one key per holder under which
-//! tokens and reasons in the log are sealed. It stands outside the log. Erasing a person destroys the keys that
-//! lead to the mapping, the data and the holder key, so that nobody finds the person in the log again, not even
-//! with every remaining key, the ID number, and what is left in freed parts of the files.
+//! It maps an ID number to a random holder, stores the personal data, and contains one key per holder under
+//! which tokens and reasons in the log are sealed. It is separate from the log. Erasing a person destroys the
+//! keys of the mapping, the data and the holder key, so that the person can no longer be identified in the log,
+//! not even with all remaining keys, the ID number, and the contents of freed parts of the files.
 //!
-//! [`Vault`] is the port; [`embedded::EmbeddedVault`] is the engine for one process, [`jetstream::JetStreamVault`]
-//! that of a city on NATS servers.
+//! [`Vault`] is the port; [`embedded::EmbeddedVault`] is the engine for one process,
+//! [`jetstream::JetStreamVault`] the engine of a city on NATS servers.
 
 pub mod embedded;
 pub mod jetstream;
@@ -25,44 +25,44 @@ use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
 
-/// Fills a buffer with unpredictable bytes; handed in by whoever composes the service.
+/// Fills a buffer with unpredictable bytes; the program that builds the service provides it.
 pub type FillRandom = std::sync::Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// Why the vault could not answer. Names no person.
+/// Why the vault could not answer. It never names a person.
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum VaultError {
-    /// The files cannot be read or written; writing stays off until restart once a write has failed.
+    /// The files cannot be read or written; after a failed write, writing stays disabled until a restart.
     #[error("the vault is unavailable: {0}")]
     Unavailable(String),
-    /// What stands in the files does not open under the keys: another master key, or damage.
-    #[error("the vault does not open: {0}")]
+    /// The stored data cannot be decrypted: another master key, or damage.
+    #[error("the vault cannot be decrypted: {0}")]
     Damaged(String),
-    /// This service holds a key of less than that.
+    /// This service has only a derived key that does not permit the operation.
     #[error("this service was not given the key of {0}")]
     NotGiven(&'static str),
-    /// What stands there stands under a key that this service does not have: while the master key is replaced, one
-    /// that was not handed to it yet.
+    /// A page is sealed under a key that this service does not have, for example a new master key during a
+    /// rotation.
     #[error(
-        "a page of the vault stands under a key that this service was not given: is the master key being replaced?"
+        "a page of the vault is sealed under a key that this service was not given: is the master key being rotated?"
     )]
     OtherKey,
-    /// Another vault stands on the servers than the one that was opened: it was made anew meanwhile.
+    /// The servers contain another vault than the one that was opened, because it was created again.
     #[error(
-        "another vault stands on the servers than the one that was opened: it was made anew; start this service again"
+        "the servers contain another vault than the one that was opened, because it was created again: restart this service"
     )]
     OtherVault,
 }
 
-/// What came of asking for a person by ID number.
+/// The result of looking up a person by ID number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// The one holder of this ID number.
+    /// The holder of this ID number.
     pub holder: HolderId,
-    /// Whether this call made the holder.
+    /// Whether this call created the holder.
     pub created: bool,
 }
 
-/// The vault's port. Acknowledged means durable; every call may be repeated with no further effect.
+/// The vault's port. Acknowledged means durable; every call is idempotent.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
     /// The holder of an ID number, if known.
@@ -71,15 +71,15 @@ pub trait Vault: Send + Sync + 'static {
     /// [`VaultError`].
     async fn find(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError>;
 
-    /// As [`Vault::find`], for callers who must not learn whether the person is known (R31): the same work, the same
-    /// questions to servers and the same time either way.
+    /// Like [`Vault::find`], for callers that must not learn whether the person is registered (R31): in both
+    /// cases it does the same work, sends the same requests to servers and takes the same time.
     ///
     /// # Errors
     /// [`VaultError`].
     async fn find_evenly(&self, id_number: &IdNumber) -> Result<Option<HolderId>, VaultError>;
 
-    /// The holder of an ID number; made with `candidate` and `person` where there is none yet. Two calls at the
-    /// same instant give the same holder (R3). An existing person is left as it is.
+    /// Returns the holder of an ID number, or creates one with `candidate` and `person`. Two concurrent calls
+    /// return the same holder (R3). An existing person is not changed.
     ///
     /// # Errors
     /// [`VaultError`]; after an error the person may or may not exist, and the call may be repeated.
@@ -90,13 +90,14 @@ pub trait Vault: Send + Sync + 'static {
         person: Person,
     ) -> Result<Found, VaultError>;
 
-    /// What is kept of a holder; none where unknown or erased.
+    /// What the vault stores about a holder; `None` if the holder is unknown or erased.
     ///
     /// # Errors
     /// [`VaultError`].
     async fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError>;
 
-    /// The key under which officers' reasons about a person are sealed, if the person is known. It goes with the person.
+    /// The key under which officers' reasons about a person are sealed, if the person is known. It is destroyed
+    /// with the person.
     ///
     /// # Errors
     /// [`VaultError`].
@@ -107,35 +108,37 @@ pub trait Vault: Send + Sync + 'static {
         Ok(self.open(holder).await?.map(|person| person.key))
     }
 
-    /// Stages another name of a holder beside the present one, behind what is staged already. It shows nowhere until
-    /// [`Vault::apply_name`] is called with the same change; staging it again puts it behind the others. False where
-    /// nothing is kept of the holder.
+    /// Stages another name of a holder after all names that are already staged. It has no effect until
+    /// [`Vault::apply_name`] is called with the same change; staging it again moves it behind the others.
+    /// Returns false if the vault stores nothing about the holder.
     ///
     /// # Errors
     /// [`VaultError`].
     async fn stage_name(&self, holder: HolderId, change: NameChangeId, name: &PersonName) -> Result<bool, VaultError>;
 
-    /// Makes a staged name the person's, and destroys the name before, with those that were staged before it. To be
-    /// called once the log has the change. Done once it returns; repeating it changes nothing.
+    /// Makes a staged name the person's name, and destroys the previous name and the names that were staged
+    /// before it. It is called after the log contains the change. It is complete when it returns, and
+    /// idempotent.
     ///
     /// # Errors
-    /// [`VaultError`]; it is finished by repeating the call.
+    /// [`VaultError`]; repeating the call completes it.
     async fn apply_name(&self, holder: HolderId, change: NameChangeId) -> Result<NameApplied, VaultError>;
 
-    /// Destroys a staged name whose change surely does not stand in the log. Repeating it changes nothing.
+    /// Destroys a staged name whose change is surely not in the log. It is idempotent.
     ///
     /// # Errors
     /// [`VaultError`].
     async fn discard_name(&self, holder: HolderId, change: NameChangeId) -> Result<(), VaultError>;
 
-    /// Destroys everything that leads to a holder. Done once it returns; repeating it changes nothing.
+    /// Destroys everything that identifies a holder. It is complete when it returns, and idempotent.
     ///
     /// # Errors
-    /// [`VaultError`]; the erasure is finished by repeating the call.
+    /// [`VaultError`]; repeating the call completes the erasure.
     async fn erase(&self, holder: HolderId) -> Result<(), VaultError>;
 
-    /// Up to where in each partition of the log erasures were applied to what stands here; none where that was never
-    /// noted, or where the engine does not keep it. A vault that was restored from a backup says what it was then.
+    /// The sequence in each partition of the log up to which erasures were applied; `None` if it was never
+    /// recorded, or if the engine does not record it. A vault restored from a backup returns the value at the
+    /// time of the backup.
     ///
     /// # Errors
     /// [`VaultError`].
@@ -143,8 +146,8 @@ pub trait Vault: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Notes that every erasure up to there was applied, if what stands there still is what the caller read: false where
-    /// it is not, and the caller looks again.
+    /// Records that every erasure up to `reached` was applied, if the recorded value is still `from`; otherwise
+    /// returns false, and the caller reads the value again.
     ///
     /// # Errors
     /// [`VaultError`].

@@ -1,10 +1,11 @@
-//! Which event log a redb database belongs to, recorded inside the database.
+//! Records inside a redb database to which event log it belongs.
 //!
 //! ```text
 //! table log-1   "log_id" → 16 bytes
 //! ```
-//! A vault or a file of scan records beside another log would be used silently: a vault that lacks the log's holders
-//! registers them a second time. So whoever opens one says which log it must belong to.
+//! Without this check a vault or a file of scan records could be used with another log: a vault that lacks the
+//! log's holders would register them a second time. So the caller that opens a database names the log to which
+//! it must belong.
 
 use std::path::{Path, PathBuf};
 
@@ -13,43 +14,43 @@ use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 const LOG: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("log-1");
 const LOG_ID: &str = "log_id";
 
-/// What opening expects of a store.
+/// What opening expects of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ForLog {
-    /// It is made where there is none; what a first start that crashed left behind is completed.
+    /// It is created if it does not exist; a first start that crashed is completed.
     Make,
-    /// It must be there and belong to the log.
+    /// It must exist and belong to the log.
     Keep,
-    /// It must be there. One that was made before logs were recorded is taken over; one of another log is refused.
+    /// It must exist. A database from before logs were recorded is adopted; one of another log is refused.
     Adopt,
-    /// It must be there, and belongs to this log from now on, whichever it belonged to: its own log was lost.
+    /// It must exist, and belongs to this log from now on, because its own log was lost.
     Rebind,
 }
 
-/// Why a store does not belong to the log.
+/// Why a database does not belong to the log.
 #[derive(Debug, thiserror::Error)]
 pub enum BindingError {
-    /// There is no such file, or an empty one.
+    /// The file does not exist or is empty.
     #[error("{} is missing or empty", .0.display())]
     Missing(PathBuf),
     /// It belongs to another log.
     #[error("it belongs to the log {}", data_encoding::HEXLOWER.encode(.found))]
     OtherLog {
-        /// The log that it belongs to.
+        /// The log to which it belongs.
         found: [u8; 16],
     },
-    /// It does not say to which log it belongs: an earlier release made it, or it is a copy from elsewhere.
-    #[error("it does not say which log it belongs to")]
+    /// It does not record its log: an earlier release created it, or it is a copy from elsewhere.
+    #[error("it does not record to which log it belongs")]
     Unknown,
     /// The file cannot be used.
     #[error("the file cannot be used: {0}")]
     File(String),
 }
 
-/// Opens the database at `path` as one of the log `log_id`; `how` says what may be made or changed.
+/// Opens the database at `path` for the log `log_id`; `how` says what may be created or changed.
 ///
 /// # Errors
-/// [`BindingError`]; nothing was changed then.
+/// [`BindingError`]; the database is unchanged.
 pub fn open(path: &Path, log_id: &[u8; 16], how: ForLog) -> Result<Database, BindingError> {
     let database = if how == ForLog::Make {
         Database::create(path).map_err(file)?
@@ -66,7 +67,7 @@ pub fn open(path: &Path, log_id: &[u8; 16], how: ForLog) -> Result<Database, Bin
     Ok(database)
 }
 
-/// The log that the database at `path` belongs to; none where it does not say.
+/// The log to which the database at `path` belongs; `None` if it does not record one.
 ///
 /// # Errors
 /// [`BindingError::Missing`], [`BindingError::File`].

@@ -1,12 +1,12 @@
-//! Corrections of a person's name, as the person's record keeps them.
+//! Corrections of a person's name, as stored in the person's record.
 //!
-//! A correction is made in three steps: the new name is staged beside the present one, the log takes the change, and
-//! then the staged name takes the place of the present one, which is destroyed. So a crash in between never leaves a
-//! change in the log whose name is nowhere, and never a name of which the log does not know.
+//! A correction has three steps: the new name is staged beside the present one, the change is appended to the
+//! log, and then the staged name replaces the present one, which is destroyed. So a crash in between never
+//! leaves a change in the log without its name, nor a name in use without its change in the log.
 //!
-//! The order in which names are staged is the order in which the log takes their changes: a writer whose append is
-//! refused, because another change came first, stages its name again, behind. So applying one change drops what was
-//! staged before it: either it never came into the log, or it stands there earlier.
+//! Names are staged in the order in which the log contains their changes: a writer whose append conflicts with
+//! another change stages its name again at the end. So applying one change removes the names that were staged
+//! before it: their changes are either not in the log or earlier in it.
 
 use citycode_domain::ids::NameChangeId;
 use citycode_domain::name::PersonName;
@@ -14,33 +14,33 @@ use zeroize::Zeroizing;
 
 use crate::PersonFile;
 
-/// The most names that are staged for one person at a time. Beyond it the oldest is dropped: so many are under way only
-/// where writers crashed between staging and the log.
+/// Limit of staged names per person. Beyond it the oldest is removed: so many exist only if writers crashed
+/// between staging and the append.
 const MAX_STAGED: usize = 8;
-/// How many changes a record remembers, so that repeating one is told from one that was never heard of.
+/// Number of changes that a record remembers, so that a repeated change is distinguished from an unknown one.
 const MAX_APPLIED: usize = 16;
 
-/// What became of a change of a name.
+/// The result of applying a change of a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NameApplied {
-    /// The name is the one of this change or of a later one.
+    /// The name is that of this change or of a later one.
     Applied,
-    /// Nothing is kept of the holder (any more).
+    /// The vault stores nothing about the holder, or no longer.
     NoPerson,
-    /// The record has never heard of this change: it comes from a backup that was made before.
+    /// The record does not contain this change: it comes from an earlier backup.
     NotStaged,
 }
 
 /// The changes of one person's name.
 #[derive(Default, Clone)]
 pub(crate) struct Names {
-    /// Those that were applied or overtaken, oldest first.
+    /// Changes that were applied or superseded, oldest first.
     pub(crate) applied: Vec<NameChangeId>,
-    /// Those whose place in the log is not known, in the order of staging.
+    /// Changes whose position in the log is unknown, in the order of staging.
     pub(crate) staged: Vec<(NameChangeId, Zeroizing<String>)>,
 }
 
-/// One step of a change, for either engine.
+/// One step of a change, for both engines.
 pub(crate) enum NameStep {
     Stage(NameChangeId, PersonName),
     Apply(NameChangeId),
@@ -48,12 +48,12 @@ pub(crate) enum NameStep {
 }
 
 impl NameStep {
-    /// Whether names are taken away, whose earlier bytes are then to be destroyed.
+    /// Whether the step removes names, whose earlier bytes must then be destroyed.
     pub(crate) fn destroys(&self) -> bool {
         !matches!(self, Self::Stage(..))
     }
 
-    /// Takes the step on a record: whether it changed, and what became of the change.
+    /// Applies the step to a record; returns whether the record changed, and the result.
     pub(crate) fn take(&self, person: &mut PersonFile) -> (bool, NameApplied) {
         let at = |names: &Names, change| names.staged.iter().position(|(staged, _)| *staged == change);
         let names = &mut person.names;
@@ -82,8 +82,8 @@ impl NameStep {
                     names.applied.push(change);
                     person.name = name;
                 }
-                let forgotten = names.applied.len().saturating_sub(MAX_APPLIED);
-                names.applied.drain(..forgotten);
+                let excess = names.applied.len().saturating_sub(MAX_APPLIED);
+                names.applied.drain(..excess);
                 (true, NameApplied::Applied)
             }
             Self::Discard(change) => {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_are_applied_in_another_order_than_the_logs_leave_the_last_name() {
+    fn changes_applied_out_of_order_leave_the_last_name() {
         let mut person = person();
         stage(&mut person, 1, "张一");
         stage(&mut person, 2, "张二");
@@ -134,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_staged_again_stands_behind_and_survives_the_change_that_came_first() {
+    fn a_name_that_is_staged_again_survives_an_earlier_change() {
         let mut person = person();
         stage(&mut person, 1, "张一");
         stage(&mut person, 2, "张二");
-        // The log took change 2 first, and so refused the append of change 1.
+        // The log contains change 2 first, so the append of change 1 was refused.
         stage(&mut person, 1, "张一");
         assert_eq!(apply(&mut person, 2), (true, NameApplied::Applied));
         assert_eq!(*person.name, "张二");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_discarded_name_is_gone_and_what_is_kept_is_bounded() {
+    fn a_discarded_name_is_removed_and_the_record_is_bounded() {
         let mut person = person();
         stage(&mut person, 1, "张一");
         let discard = NameStep::Discard(NameChangeId([1; 16]));
@@ -186,7 +186,10 @@ mod tests {
         assert_eq!(read.named_by(), Some(NameChangeId([1; 16])));
         assert_eq!(read.names.staged, person.names.staged);
         for length in 0..bytes.len() {
-            assert!(crate::person::decode(&bytes[..length]).is_none(), "cut at {length}");
+            assert!(
+                crate::person::decode(&bytes[..length]).is_none(),
+                "truncated at {length}"
+            );
         }
         let mut longer = bytes.to_vec();
         longer.push(0);

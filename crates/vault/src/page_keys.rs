@@ -1,15 +1,15 @@
-//! The page keys: a small file that is overwritten in place, so that destroying a key destroys it.
+//! The page keys: a small file that is overwritten in place, so that a destroyed key cannot be recovered.
 //!
-//! The database copies on write and leaves old pages behind in its file. What stands in it is therefore sealed
-//! under keys that do not stand in it: people are spread by hash over [`PAGES`] pages for each table, and each
-//! page has a key here. Erasing somebody re-seals the others of the page under a new key and then overwrites the
-//! old one. The filesystem must write in place (ext4, xfs), not copy on write.
+//! The database copies on write and leaves old pages in its file. Its content is therefore sealed under keys
+//! that are not in it: people are distributed by hash over [`PAGES`] pages per table, and each page has a key
+//! in this file. Erasing a person seals the other people of the page under a new key and then overwrites the
+//! old key. The filesystem must write in place (ext4, xfs), not copy on write.
 //!
 //! ```text
 //! file  = magic:8 ("CCVKEYS1") slot*            slot number = (table * PAGES + page) * 2 + generation mod 2
 //! slot  = generation:u32 (big-endian) key:28+4  generation 0 and an all-zero key: empty
 //! ```
-//! A page key as used is HMAC-SHA-256(master key, slot number ‖ slot bytes), so that the file alone opens nothing.
+//! A page key is HMAC-SHA-256(master key, slot number ‖ slot bytes), so that the file alone decrypts nothing.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -27,7 +27,7 @@ const MAGIC: &[u8; 8] = b"CCVKEYS1";
 const SLOT: usize = 36;
 const HEADER: usize = 8;
 
-/// Which table a page belongs to.
+/// The table of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Table {
     /// ID number → holder.
@@ -55,7 +55,7 @@ pub(crate) struct PageKeys {
 }
 
 impl PageKeys {
-    /// Opens the file, or makes it with a fresh key for every page.
+    /// Opens the file, or creates it with a fresh key for every page.
     pub(crate) fn open(path: &Path, master: &[u8; 32], random: &FillRandom) -> Result<Self, VaultError> {
         let length = usize::from(TABLES) * usize::from(PAGES) * 2 * SLOT;
         let master = hmac::Key::new(hmac::HMAC_SHA256, master);
@@ -63,7 +63,7 @@ impl PageKeys {
             let bytes = Zeroizing::new(std::fs::read(path).map_err(unavailable)?);
             if bytes.len() != HEADER + length || &bytes[..HEADER] != MAGIC {
                 return Err(VaultError::Damaged(
-                    "the file of page keys has another form or length".into(),
+                    "the file of page keys has a wrong format or length".into(),
                 ));
             }
             let file = OpenOptions::new().write(true).open(path).map_err(unavailable)?;
@@ -75,7 +75,7 @@ impl PageKeys {
         }
         let mut slots = Zeroizing::new(vec![0u8; length]);
         for pair in slots.chunks_exact_mut(2 * SLOT) {
-            // Generation 1 stands in the second slot of its pair.
+            // Generation 1 is in the second slot of its pair.
             pair[SLOT..SLOT + 4].copy_from_slice(&1u32.to_be_bytes());
             random(&mut pair[SLOT + 4..]);
         }
@@ -90,7 +90,7 @@ impl PageKeys {
         file.write_all_at(MAGIC, 0).map_err(unavailable)?;
         file.write_all_at(&slots, HEADER as u64).map_err(unavailable)?;
         file.sync_all().map_err(unavailable)?;
-        // A crash before the rename leaves no key file, and the next start makes one: nothing was sealed yet.
+        // A crash before the rename leaves no key file, and the next start creates one: nothing was sealed yet.
         std::fs::rename(&temporary, path).map_err(unavailable)?;
         if let Some(folder) = path.parent() {
             File::open(folder)
@@ -100,7 +100,7 @@ impl PageKeys {
         Ok(Self { file, slots, master })
     }
 
-    /// The page's key in this generation; none where it was destroyed.
+    /// The page's key of this generation; `None` if it was destroyed.
     pub(crate) fn key(&self, page: Page, generation: u32) -> Option<PageKey> {
         let number = slot_number(page, generation);
         if !self.has(page, generation) {
@@ -111,11 +111,11 @@ impl PageKeys {
         context.update(&(number as u64).to_be_bytes());
         context.update(slot);
         let tag = context.sign();
-        let key = Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes"));
+        let key = Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes"));
         Some(PageKey { key })
     }
 
-    /// Whether the page's key in this generation stands.
+    /// Whether the page's key of this generation exists.
     pub(crate) fn has(&self, page: Page, generation: u32) -> bool {
         generation != 0 && self.slot(slot_number(page, generation))[..4] == generation.to_be_bytes()
     }
@@ -126,13 +126,13 @@ impl PageKeys {
         of(Table::Index).chain(of(Table::People))
     }
 
-    /// The newest generation of which the page has a key; 0 where it has none.
+    /// The newest generation for which the page has a key; 0 if it has none.
     pub(crate) fn newest(&self, page: Page) -> u32 {
         let generation = |number| u32::from_be_bytes(self.slot(number)[..4].try_into().expect("four bytes"));
         generation(slot_number(page, 0)).max(generation(slot_number(page, 1)))
     }
 
-    /// Draws a key for the next generation and makes it durable. The current one stays.
+    /// Draws a key for the next generation and makes it durable. The current key stays.
     pub(crate) fn add(&mut self, page: Page, generation: u32, random: &FillRandom) -> Result<(), VaultError> {
         let mut slot = Zeroizing::new([0u8; SLOT]);
         slot[..4].copy_from_slice(&generation.to_be_bytes());
@@ -140,12 +140,12 @@ impl PageKeys {
         self.write(slot_number(page, generation), &slot)
     }
 
-    /// Destroys the key of a generation: after this returns it is nowhere.
+    /// Destroys the key of a generation; it cannot be recovered after this returns.
     pub(crate) fn destroy(&mut self, page: Page, generation: u32) -> Result<(), VaultError> {
         self.write(slot_number(page, generation), &[0u8; SLOT])
     }
 
-    /// Every page for which two generations stand: an erasure that a crash interrupted.
+    /// Every page with keys of two generations, because a crash interrupted an erasure.
     pub(crate) fn interrupted(&self) -> Vec<(Page, u32, u32)> {
         let mut pages = Vec::new();
         for (at, pair) in self.slots.chunks_exact(2 * SLOT).enumerate() {

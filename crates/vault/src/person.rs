@@ -1,4 +1,4 @@
-//! What is kept of a person, and its bytes inside the seal.
+//! The record of a person and its encoding inside the seal.
 //!
 //! ```text
 //! record  = version:u8(1) person | version:u8(2) person changes
@@ -6,7 +6,7 @@
 //! changes = count:u8 change-id:16… count:u8 (change-id:16 name:text)…   applied, oldest first; then staged, in order
 //! text    = length:u16 (big-endian) bytes   flags bit 0: disability certificate attested; bit 1: a group follows
 //! ```
-//! Version 2 is written where the name was ever corrected, which needs a log that demands reader version 2.
+//! Version 2 is written if the name was ever corrected, which requires a log with minimum reader version 2.
 
 use core::fmt;
 
@@ -18,26 +18,26 @@ use zeroize::Zeroizing;
 use crate::names::Names;
 use crate::seal::HolderKey;
 
-/// What a channel tells of a person at registration.
+/// The data of a person that a channel supplies at registration.
 #[derive(Clone)]
 pub struct Person {
     /// The name.
     pub name: PersonName,
-    /// The disability certificate was attested by a channel that may.
+    /// Whether an authorised channel attested the disability certificate.
     pub disability: bool,
-    /// A special group of the policy, attested likewise.
+    /// A special group of the policy that an authorised channel attested.
     pub group: Option<String>,
 }
 
-/// What the vault keeps of a person.
+/// What the vault stores about a person.
 pub struct PersonFile {
     /// The 18 characters of the ID number.
     pub id_number: Zeroizing<[u8; 18]>,
     /// The name.
     pub name: Zeroizing<String>,
-    /// The disability certificate was attested.
+    /// Whether the disability certificate was attested.
     pub disability: bool,
-    /// An attested special group.
+    /// The attested special group.
     pub group: Option<String>,
     /// The key under which this holder's tokens and reasons are sealed.
     pub key: HolderKey,
@@ -46,13 +46,13 @@ pub struct PersonFile {
 }
 
 impl PersonFile {
-    /// The change that gave the person the present name; none where it was never corrected.
+    /// The change that set the present name; `None` if it was never corrected.
     #[must_use]
     pub fn named_by(&self) -> Option<NameChangeId> {
         self.names.applied.last().copied()
     }
 
-    /// Whether a name is staged of which the log may or may not know.
+    /// Whether a name is staged whose change may or may not be in the log.
     #[must_use]
     pub fn has_staged_name(&self) -> bool {
         !self.names.staged.is_empty()
@@ -72,7 +72,7 @@ impl fmt::Debug for PersonFile {
 }
 
 const VERSION: u8 = 1;
-/// With changes of the name behind it.
+/// The version of records with changes of the name.
 const VERSION_WITH_CHANGES: u8 = 2;
 const CHANGE: usize = NameChangeId::LEN;
 const HAS_DISABILITY: u8 = 1;
@@ -88,24 +88,24 @@ pub(crate) fn encode(id_number: &IdNumber, person: &Person, key: &HolderKey, id_
     )
 }
 
-/// The record of a person who is known already, with the key that they have had since, under this tag.
+/// Encodes the record of an existing person, with the person's existing key, under this tag.
 pub(crate) fn encode_again(person: &PersonFile, id_tag: &[u8; 32]) -> Zeroizing<Vec<u8>> {
-    let told = (person.name.as_str(), person.disability, person.group.as_deref());
-    let plain = record(&person.id_number, told, &person.key, id_tag);
+    let fields = (person.name.as_str(), person.disability, person.group.as_deref());
+    let plain = record(&person.id_number, fields, &person.key, id_tag);
     let Names { applied, staged } = &person.names;
     if applied.is_empty() && staged.is_empty() {
         return plain;
     }
     let texts: usize = staged.iter().map(|(_, name)| CHANGE + 2 + name.len()).sum();
-    // In one piece: what a growing buffer leaves behind is not wiped.
+    // Allocated in one piece, because a growing buffer leaves copies that are not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(plain.len() + 2 + applied.len() * CHANGE + texts));
     bytes.push(VERSION_WITH_CHANGES);
     bytes.extend_from_slice(&plain[1..]);
-    bytes.push(u8::try_from(applied.len()).expect("few are remembered"));
+    bytes.push(u8::try_from(applied.len()).expect("the number of remembered changes is bounded"));
     for change in applied {
         bytes.extend_from_slice(&change.0);
     }
-    bytes.push(u8::try_from(staged.len()).expect("few are staged"));
+    bytes.push(u8::try_from(staged.len()).expect("the number of staged names is bounded"));
     for (change, name) in staged {
         bytes.extend_from_slice(&change.0);
         push_text(&mut bytes, name);

@@ -1,7 +1,8 @@
-//! Sealing: AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front and the 128-bit tag behind.
+//! Sealing: AES-256-GCM (NIST SP 800-38D); a random 96-bit nonce precedes the ciphertext and the 128-bit tag
+//! follows it.
 //!
-//! One holder key seals a handful of texts in its life, one page key at most some million: far below the 2^32
-//! messages that random nonces allow.
+//! One holder key seals a few texts and one page key at most some millions: far below the 2^32 messages that
+//! random nonces permit.
 
 use core::fmt;
 
@@ -9,20 +10,20 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hmac;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Of the tag, in bytes.
+/// Length of the tag in bytes.
 const TAG_LEN: usize = 16;
 
-/// A holder's key. Destroyed with the person, and with it everything that it sealed.
+/// A holder's key. It is destroyed with the person, which makes everything sealed under it unreadable.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct HolderKey([u8; 32]);
 
-/// A seal that does not open: other bytes, another key, or another context.
+/// The seal could not be opened: other bytes, another key, or another context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the seal does not open under this key and context")]
 pub struct OpenError;
 
 impl HolderKey {
-    /// A key from 32 random bytes.
+    /// Builds a key from 32 random bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -38,15 +39,15 @@ impl HolderKey {
         seal(&self.0, context, nonce, plain)
     }
 
-    /// A digest of bytes that may be personal, which nobody can try out once the key is destroyed
-    /// (HMAC-SHA-256, RFC 2104).
+    /// A digest of possibly personal bytes. Once the key is destroyed, nobody can find the bytes by trying
+    /// candidates (HMAC-SHA-256, RFC 2104).
     #[must_use]
     pub fn digest(&self, bytes: &[u8]) -> [u8; 32] {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), bytes);
         tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
     }
 
-    /// Opens what [`HolderKey::seal`] made.
+    /// Opens bytes sealed by [`HolderKey::seal`].
     ///
     /// # Errors
     /// [`OpenError`].

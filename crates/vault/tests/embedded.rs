@@ -1,4 +1,5 @@
-//! The embedded vault, used from outside: one holder per person, and nothing left after an erasure.
+//! Tests of the embedded vault through its public interface: one holder per person, and nothing left after an
+//! erasure.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use jiff::civil::date;
 use zeroize::Zeroizing;
 
 fn random() -> FillRandom {
-    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
+    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system provides randomness"))
 }
 
 fn number(serial: u16) -> IdNumber {
     let body = format!("310101199001{:02}{:03}", 1 + serial / 1000, serial % 1000);
     let check = char::from(check_character(body.as_bytes()));
-    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).expect("a number made by the rule")
+    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).expect("a number built by the rule")
 }
 
 fn person() -> Person {
@@ -41,7 +42,7 @@ fn open(folder: &std::path::Path) -> EmbeddedVault {
 }
 
 #[tokio::test]
-async fn r03_one_person_is_one_holder_even_at_the_same_instant_and_after_a_restart() {
+async fn r03_one_person_is_one_holder_under_concurrency_and_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let vault = Arc::new(open(folder.path()));
     let attempts = (0..64).map(|n| {
@@ -72,7 +73,7 @@ async fn r03_one_person_is_one_holder_even_at_the_same_instant_and_after_a_resta
 }
 
 #[tokio::test]
-async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
+async fn r28_an_erasure_removes_one_person_and_keeps_the_others_of_the_page() {
     let folder = tempfile::tempdir().expect("a folder");
     let vault = open(folder.path());
     for n in 0..3000 {
@@ -109,7 +110,7 @@ async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
         assert_eq!(&*file.id_number, number(n).as_bytes());
         assert!(
             file.key.open(b"token", &sealed).is_err(),
-            "nobody else's key opens the erased person's seal"
+            "no other key opens the erased person's seal"
         );
     }
     let again = vault
@@ -120,7 +121,7 @@ async fn r28_erasing_forgets_one_person_and_keeps_the_others_of_the_page() {
 }
 
 #[tokio::test]
-async fn r28_an_old_copy_of_the_database_opens_nothing_of_an_erased_person() {
+async fn r28_an_old_copy_of_the_database_reveals_nothing_of_an_erased_person() {
     let folder = tempfile::tempdir().expect("a folder");
     let copy = tempfile::tempdir().expect("a folder");
     let vault = open(folder.path());
@@ -129,11 +130,11 @@ async fn r28_an_old_copy_of_the_database_opens_nothing_of_an_erased_person() {
         .await
         .expect("created");
     std::fs::copy(folder.path().join("vault.redb"), copy.path().join("vault.redb"))
-        .expect("what freed pages would hold");
+        .expect("what freed pages would contain");
     vault.erase(found.holder).await.expect("erased");
     std::fs::copy(folder.path().join("vault.keys"), copy.path().join("vault.keys")).expect("the keys of today");
     drop(vault);
-    // With the database as it was, today's keys and the master key, the person is still not to be had.
+    // With the old database, today's keys and the master key, the person still cannot be found.
     let opened = EmbeddedVault::open(copy.path(), &Zeroizing::new(MASTER), random());
     match opened {
         Err(VaultError::Damaged(_)) => {}
@@ -143,7 +144,7 @@ async fn r28_an_old_copy_of_the_database_opens_nothing_of_an_erased_person() {
 }
 
 #[tokio::test]
-async fn another_master_key_is_refused_and_nothing_personal_stands_in_the_files() {
+async fn another_master_key_is_refused_and_the_files_contain_no_personal_data() {
     let folder = tempfile::tempdir().expect("a folder");
     let vault = open(folder.path());
     let created = vault
@@ -158,7 +159,7 @@ async fn another_master_key_is_refused_and_nothing_personal_stands_in_the_files(
         for secret in [number(1).as_bytes().as_slice(), "张三".as_bytes(), &created.holder.0] {
             assert!(
                 !bytes.windows(secret.len()).any(|window| window == secret),
-                "{file} shows a secret"
+                "{file} contains a secret"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What a copy of a vault says of itself, e.g. in a backup. It is only read, and no key is needed.
+//! Reading the identity and age of a copy of a vault, e.g. in a backup. No key is needed.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use redb::ReadOnlyDatabase;
 use super::{DATABASE_FILE, OpenForLogError, mark, rows};
 use crate::log_binding;
 
-/// Which vault a copy is of, and how new it is.
+/// The identity and age of a copy of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultCopy {
-    /// The log that it belongs to; none where it does not say.
+    /// The log to which it belongs; `None` if it does not record one.
     pub log_id: Option<[u8; 16]>,
-    /// Up to which sequence of each partition it is whole; none where it was never noted.
+    /// The sequence of each partition up to which it is complete; `None` if that was never recorded.
     pub whole_up_to: Option<Vec<u64>>,
 }
 
 impl VaultCopy {
-    /// Whether a vault with this mark is as new as the copy, or newer.
+    /// Whether a vault with this mark is at least as new as the copy.
     #[must_use]
     pub fn is_reached_by(&self, mark: Option<&[u64]>) -> bool {
         let Some(own) = &self.whole_up_to else {
@@ -27,10 +27,10 @@ impl VaultCopy {
     }
 }
 
-/// Reads what the copy in `folder` says of itself.
+/// Reads the identity and age of the copy in `folder`.
 ///
 /// # Errors
-/// [`OpenForLogError`]: there is none, or it cannot be read.
+/// [`OpenForLogError`] if there is no copy, or it cannot be read.
 pub fn copy_of(folder: &Path) -> Result<VaultCopy, OpenForLogError> {
     let path = folder.join(DATABASE_FILE);
     log_binding::require(&path)?;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_reaches_a_copy_where_no_partition_is_behind() {
+    fn a_mark_reaches_a_copy_if_no_partition_is_behind() {
         let copy = |whole_up_to| VaultCopy {
             log_id: None,
             whole_up_to,

@@ -1,11 +1,11 @@
-//! Destroying what leads to a person, and finishing it after a crash.
+//! Destroying the data that identify a person, and completing this after a crash.
 //!
 //! For each of the person's two pages: (1) a key of the next generation is made durable; (2) one transaction
-//! takes the person's row out (or puts another in its place, where only a name is destroyed), seals every other row of
-//! the page anew, and records the new generation; (3) the old key is overwritten. A crash after (1) leaves two keys and the old generation: the new key is destroyed
-//! and nothing has happened yet. A crash after (2) leaves two keys and the new generation: the old key is
-//! destroyed. Both are recovered by [`Core::finish_interrupted`] at the next start; the erasure itself is
-//! repeated by whoever follows the log, since the log said so first.
+//! removes the person's row (or replaces it, if only a name is destroyed), seals every other row of the page
+//! again, and records the new generation; (3) the old key is overwritten. A crash after (1) leaves two keys and
+//! the old generation: the new key is destroyed, as if nothing had happened. A crash after (2) leaves two keys
+//! and the new generation: the old key is destroyed. [`Core::finish_interrupted`] recovers both at the next
+//! start. The follower of the log repeats the erasure itself, because the event precedes it.
 
 use citycode_domain::ids::HolderId;
 use redb::{ReadableDatabase, ReadableTable};
@@ -21,14 +21,15 @@ impl Core {
         let Some(person) = self.open_person(holder)? else {
             return Ok(());
         };
-        // The way from the ID number goes first: after it nobody finds the holder, and a repeat of this call,
-        // which starts from the holder, still finds the rest.
+        // The index row is removed first: afterwards the ID number no longer leads to the holder, and a repeat
+        // of this call, which starts from the holder, still finds the rest.
         self.rekey(rows::index_page(&person.id_tag), &person.id_tag, None)?;
         self.rekey(rows::people_page(holder), &holder.0, None)
     }
 
-    /// One step of correcting a name. A name that is staged is put in under the page's present key; where names are taken
-    /// away the page gets another key, so that what is left of the old row in freed parts of the file opens no more.
+    /// One step of correcting a name. A staged name is stored under the page's present key. A step that removes
+    /// names replaces the page's key, so that the remains of the old row in freed parts of the file cannot be
+    /// decrypted.
     pub(super) fn rename(&self, holder: HolderId, step: &NameStep) -> Result<NameApplied, VaultError> {
         let Some(mut person) = self.open_person(holder)? else {
             return Ok(NameApplied::NoPerson);
@@ -50,7 +51,7 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Refuses a vault that was made under another master key, before anything is written to it.
+    /// Refuses a vault that was created under another master key, before anything is written to it.
     pub(super) fn check_master(&self) -> Result<(), VaultError> {
         let transaction = self.database.begin_read().map_err(rows::unavailable)?;
         let keys = self.keys.read();
@@ -67,7 +68,7 @@ impl Core {
             number: row.0,
         };
         let key = tables.page_key(page)?;
-        let other = |_| VaultError::Damaged("it was made under another master key".into());
+        let other = |_| VaultError::Damaged("it was created under another master key".into());
         seal::open(&key.key, &rows::row_context(page, &row), sealed.value())
             .map(drop)
             .map_err(other)
@@ -85,7 +86,7 @@ impl Core {
         Ok(())
     }
 
-    /// Gives a page another key and destroys the old one; the row of this name is left out, or has `record` from now on.
+    /// Replaces a page's key and destroys the old one; the row of `name` is removed, or replaced by `record`.
     fn rekey(&self, page: Page, name: &[u8], record: Option<&[u8]>) -> Result<(), VaultError> {
         let mut keys = self.keys.write();
         let old_generation = {
@@ -94,9 +95,9 @@ impl Core {
         };
         let new_generation = old_generation
             .checked_add(1)
-            .ok_or_else(|| VaultError::Damaged("generations ran out".into()))?;
+            .ok_or_else(|| VaultError::Damaged("the generations of a page key are exhausted".into()))?;
         keys.add(page, new_generation, &self.random)?;
-        let gone = || VaultError::Damaged("a page key is gone".into());
+        let gone = || VaultError::Damaged("a page key is missing".into());
         let old = keys.key(page, old_generation).ok_or_else(gone)?;
         let new = keys.key(page, new_generation).ok_or_else(gone)?;
         let transaction = self.database.begin_write().map_err(rows::unavailable)?;
@@ -115,7 +116,7 @@ impl Core {
         keys.destroy(page, old_generation)
     }
 
-    /// Seals every row of a page under the new key; the one named is left out, or is this record now.
+    /// Seals every row of a page under the new key; the changed row is removed, or replaced by the record.
     fn reseal(
         &self,
         tables: &mut rows::WriteRows<'_, '_>,

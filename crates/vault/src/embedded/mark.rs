@@ -1,5 +1,6 @@
-//! Up to where in the log the vault is known to be whole: everybody registered up to there is in it, and everybody
-//! erased up to there is not. It stands in the database, so that it comes back with a backup and tells its age.
+//! The high-water mark: up to where in the log the vault is complete, so that everybody registered up to there
+//! is in it and everybody erased up to there is not. It is in the database, so that a restored backup shows its
+//! age.
 //!
 //! ```text
 //! table mark-1   "reached" → sequence u64 (big-endian) of each partition, in their order
@@ -24,7 +25,7 @@ pub(super) fn read(database: &impl redb::ReadableDatabase) -> Result<Option<Vec<
     stored.map(|bytes| decode(bytes.value())).transpose()
 }
 
-/// Replaces `from` by `reached`; false where something else stands there.
+/// Replaces `from` by `reached`; returns false if another value is recorded.
 pub(super) fn write(database: &Database, from: Option<&[u64]>, reached: &[u64]) -> Result<bool, VaultError> {
     let transaction = database.begin_write().map_err(unavailable)?;
     {
@@ -41,7 +42,7 @@ pub(super) fn write(database: &Database, from: Option<&[u64]>, reached: &[u64]) 
     Ok(true)
 }
 
-/// Takes the mark away: its positions are of a log that was lost.
+/// Removes the mark, because its positions refer to a log that was lost.
 pub(super) fn forget(database: &Database) -> Result<(), VaultError> {
     let transaction = database.begin_write().map_err(unavailable)?;
     transaction
@@ -55,7 +56,7 @@ pub(super) fn forget(database: &Database) -> Result<(), VaultError> {
 fn decode(bytes: &[u8]) -> Result<Vec<u64>, VaultError> {
     let (sequences, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() {
-        return Err(VaultError::Damaged("its mark is cut short".into()));
+        return Err(VaultError::Damaged("its mark is truncated".into()));
     }
     Ok(sequences.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect())
 }

@@ -1,4 +1,4 @@
-//! Rows of the vault's tables, sealed and opened under their page's key.
+//! Rows of the vault's tables, sealed under their page's key.
 
 use citycode_domain::ids::HolderId;
 use redb::{
@@ -15,7 +15,7 @@ use crate::{FillRandom, VaultError, seal};
 pub(super) type Key = (u16, [u8; 16]);
 pub(super) const INDEX: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("index-1");
 pub(super) const PEOPLE: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("people-1");
-/// (table, page) → generation of the page's key; 1 where no row stands.
+/// (table, page) → generation of the page's key; 1 if there is no row.
 pub(super) const GENERATIONS: TableDefinition<'_, (u8, u16), u32> = TableDefinition::new("generations-1");
 
 /// Nonce, length, ID tag, holder, and the seal's tag.
@@ -23,7 +23,7 @@ const SEALED_INDEX_ROW_BYTES: usize = 12 + 1 + 32 + 16 + 16;
 
 pub(super) const FIRST_GENERATION: u32 = 1;
 
-/// A view of the tables, from a transaction and the keys.
+/// A view of the tables, for a transaction and the keys.
 pub(super) struct Rows<'k, I, P, G> {
     pub(super) index: Option<I>,
     pub(super) people: Option<P>,
@@ -69,7 +69,7 @@ impl<'k, 't> WriteRows<'k, 't> {
         })
     }
 
-    /// Puts a new person in. The caller has made sure that there is none.
+    /// Inserts a new person. The caller has checked that there is none.
     pub(super) fn create(
         &mut self,
         id_tag: &[u8; 32],
@@ -121,18 +121,18 @@ where
         HolderId::from_slice(&plain).map(Some).ok_or_else(damaged)
     }
 
-    /// The work that opening a found row of the index takes, for nothing: so that a person who is not there takes as
-    /// long as one who is.
+    /// Does the work of opening an index row without one, so that looking up an unknown person takes as long as
+    /// looking up a known one.
     pub(super) fn open_nothing(&self, id_tag: &[u8; 32]) -> Result<(), VaultError> {
         let page = index_page(id_tag);
         let key = self.page_key(page)?;
         let context = row_context(page, &(page.number, [0; 16]));
-        // It does not open, which is found out by reading all of it.
+        // It cannot be opened, which is detected only after reading all of it.
         std::hint::black_box(seal::open(&key.key, &context, &[0; SEALED_INDEX_ROW_BYTES]).is_ok());
         Ok(())
     }
 
-    /// What is kept of a holder.
+    /// What the vault stores about a holder.
     pub(super) fn open(&self, holder: HolderId) -> Result<Option<PersonFile>, VaultError> {
         let Some(people) = &self.people else {
             return Ok(None);
@@ -142,10 +142,10 @@ where
         };
         person::decode(&plain)
             .map(Some)
-            .ok_or_else(|| VaultError::Damaged("a person's record of another form".into()))
+            .ok_or_else(|| VaultError::Damaged("a person's record has an unknown format".into()))
     }
 
-    /// Every holder of whom something is kept, by page.
+    /// Every holder about whom the vault stores something, by page.
     pub(super) fn holders(&self) -> Result<Vec<HolderId>, VaultError> {
         let mut holders = Vec::new();
         let Some(people) = &self.people else {
@@ -187,7 +187,7 @@ where
         Ok(Some(zeroize::Zeroizing::new(plain.to_vec())))
     }
 
-    /// The generation in which a page's rows are sealed.
+    /// The generation under which a page's rows are sealed.
     pub(super) fn generation(&self, page: Page) -> Result<u32, VaultError> {
         let Some(generations) = &self.generations else {
             return Ok(FIRST_GENERATION);
@@ -198,13 +198,13 @@ where
 
     pub(super) fn page_key(&self, page: Page) -> Result<PageKey, VaultError> {
         let generation = self.generation(page)?;
-        let missing = || VaultError::Damaged(format!("the key of a page is gone (generation {generation})"));
+        let missing = || VaultError::Damaged(format!("the key of a page is missing (generation {generation})"));
         self.keys.key(page, generation).ok_or_else(missing)
     }
 }
 
-/// A row's plain bytes carry its name in front (`length:u8 name`), so that it can be sealed anew under another
-/// key, whose tag of the name is another.
+/// Prefixes a row's plain bytes with its name (`length:u8 name`), so that it can be sealed again under another
+/// key, with which its tag differs.
 pub(super) fn with_name(name: &[u8], plain: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(1 + name.len() + plain.len()));
     bytes.push(u8::try_from(name.len()).expect("names are 16 or 32 bytes"));

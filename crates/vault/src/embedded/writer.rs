@@ -1,4 +1,4 @@
-//! The vault's one writer: many requests to a transaction, acknowledged once it is durable.
+//! The vault's single writer: it batches requests into transactions and acknowledges them when durable.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use super::rows::{self, Rows};
 use crate::names::NameStep;
 use crate::{Found, NameApplied, VaultError};
 
-/// The most requests in one transaction: bounds how long the first waits.
+/// Limit of requests in one transaction; it bounds the wait of the first.
 const BATCH: usize = 1024;
 
 type Answer<T> = oneshot::Sender<Result<T, VaultError>>;
@@ -35,8 +35,8 @@ pub(super) enum Job {
     },
 }
 
-/// Runs until every sender is gone or a write has failed: a failed write is never retried, since nobody knows
-/// what reached the disk. Callers then hear that the vault is unavailable; reads go on.
+/// Runs until every sender is gone or a write has failed. A failed write is never retried, because it is
+/// unknown what reached the disk. Callers then get "unavailable"; reads continue.
 pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(BATCH);
     while let Some(first) = queue.blocking_recv() {
@@ -63,15 +63,15 @@ pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-/// Whether it was done.
+/// Sends the result; returns whether the job succeeded.
 fn answered<T>(outcome: Result<T, VaultError>, answer: Answer<T>) -> bool {
     let done = outcome.is_ok();
-    // A caller that went away needs no answer.
+    // A caller that no longer waits needs no result.
     let _ = answer.send(outcome);
     done
 }
 
-/// Creates all in one transaction. A crash before the commit leaves none of them and no answer was given; a
+/// Creates all in one transaction. A crash before the commit leaves none of them, and no result was sent. A
 /// crash after it leaves people without a registration in the log, which the next attempt to register finds.
 fn create_all(core: &Core, creations: Vec<Job>) -> bool {
     if creations.is_empty() {

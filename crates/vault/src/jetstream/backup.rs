@@ -1,8 +1,8 @@
-//! The vault as bytes, and back, as its servers take a snapshot of a stream: every page that stands, sealed as it is, and
-//! no key. Taken from a vault that is in use it is that of one moment.
+//! Backup and restore of the vault with the servers' stream snapshots: a backup contains every current page,
+//! sealed, and no key. A backup of a vault in use is consistent.
 //!
-//! A backup has whom the log calls erased since: the first issuer after it was brought back erases them again, by the
-//! mark that stands in the vault ([`crate::Vault::erased_up_to`]).
+//! A backup contains people whom the log erased later: the first issuer after a restore erases them again, by
+//! the mark in the vault ([`crate::Vault::erased_up_to`]).
 
 use citycode_jetstream::snapshot::{self, Description, SnapshotError};
 use citycode_jetstream::{Client, api};
@@ -13,30 +13,30 @@ use super::manifest::Manifest;
 use super::open::{OpenError, check, connect};
 use super::{STREAM, VaultConfig};
 
-/// Why a vault was not backed up or brought back.
+/// Why a vault was not backed up or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// What stands there is not the vault that is meant, or the servers cannot be asked.
+    /// The stream is not the expected vault, or the servers did not answer.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What is to be brought back is none of a vault.
-    #[error("it is no backup of a vault: {0}")]
+    /// The backup is not one of a vault.
+    #[error("it is not a backup of a vault: {0}")]
     NoVault(String),
-    /// What is to be brought back is the vault of another log.
+    /// The backup is the vault of another log.
     #[error("it is the vault of another log")]
     OtherLog,
-    /// There is a vault already.
-    #[error("the servers have a vault; nothing is put over it")]
-    Stands,
-    /// The snapshot itself.
+    /// The servers already have a vault.
+    #[error("the servers already have a vault, which is not overwritten")]
+    AlreadyExists,
+    /// The snapshot request failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 }
 
-/// Writes the vault to `to`, whole once this returns; gives what is needed to bring it back.
+/// Writes a complete backup of the vault to `to`; returns the description that a restore needs.
 ///
 /// # Errors
-/// [`BackupError`]; what was written is of no use then.
+/// [`BackupError`]; the partial output is unusable.
 pub async fn back_up(
     config: &VaultConfig,
     to: &mut (impl AsyncWrite + Unpin + Send),
@@ -46,7 +46,8 @@ pub async fn back_up(
     Ok(snapshot::take(&client, STREAM, to).await?)
 }
 
-/// Makes the vault of a backup, kept by as many servers as the configuration says. Nothing is changed where there is one.
+/// Restores the vault from a backup, with the number of replicas of the configuration. An existing vault is not
+/// changed.
 ///
 /// # Errors
 /// [`BackupError`].
@@ -63,8 +64,8 @@ pub async fn bring_back(
         return Err(BackupError::OtherLog);
     }
     let client = connect(config).await?;
-    if stands(&client).await? {
-        return Err(BackupError::Stands);
+    if exists(&client).await? {
+        return Err(BackupError::AlreadyExists);
     }
     let mut description = description.clone();
     description.config.insert("num_replicas".into(), json!(config.replicas));
@@ -73,8 +74,8 @@ pub async fn bring_back(
     Ok(())
 }
 
-/// Whether the vault that stands is the one of a backup, and not older than it: its last message was stored there, and is
-/// still what it was where nothing superseded it.
+/// Whether the existing vault is that of a backup and not older: it contains the backup's last message,
+/// unchanged unless it was superseded.
 ///
 /// # Errors
 /// [`BackupError`].
@@ -84,20 +85,20 @@ pub async fn is_at_or_after(config: &VaultConfig, description: &Description) -> 
     let standing = check(&client, config).await?;
     let info = api::stream_info(&client, STREAM).await.map_err(OpenError::Unanswered)?;
     let last = description.state.get("last_seq").and_then(serde_json::Value::as_u64);
-    let last = last.ok_or_else(|| BackupError::NoVault("it does not say where it ends".into()))?;
+    let last = last.ok_or_else(|| BackupError::NoVault("it does not state its last sequence".into()))?;
     if standing.vault_id != backup.vault_id || info.state.last_seq < last {
         return Ok(false);
     }
     let stored = description.state.get("last_ts").and_then(serde_json::Value::as_str);
     let there = api::get_from_leader(&client, STREAM, &json!({ "seq": last })).await;
     let there = there.map_err(OpenError::Unanswered)?.and_then(|message| message.time);
-    // An older one that was written to since may be as long, with another message at that place.
+    // A vault that is older but was written to since may have another message at that sequence.
     Ok(stored
         .zip(there.as_deref())
         .is_none_or(|(stored, there)| stored == there))
 }
 
-async fn stands(client: &Client) -> Result<bool, OpenError> {
+async fn exists(client: &Client) -> Result<bool, OpenError> {
     match api::stream_info(client, STREAM).await {
         Ok(_) => Ok(true),
         Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => Ok(false),

@@ -1,60 +1,60 @@
-//! The vault's keys: which of them a service was given, and what is derived from it (HKDF-SHA-256, RFC 5869).
+//! The vault's keys: the key of each service, and the keys derived from it (HKDF-SHA-256, RFC 5869).
 //!
 //! ```text
-//! master                    vault-master.key: opens everything; issuers alone
+//! master                    vault-master.key: decrypts everything; only issuers have it
 //!   ├ "…people v2"          people pages
 //!   └ "…revocation v2"      vault-revocation.key: the two below; revocation services
-//!       ├ "…reasons v2"     what officers' reasons are sealed with, together with the index entry of the person
-//!       └ "…index v2"       vault-index.key: index pages alone; verifiers
+//!       ├ "…reasons v2"     seals officers' reasons, together with the index entry of the person
+//!       └ "…index v2"       vault-index.key: only index pages; verifiers
 //! each table's
 //!   ├ "wrap" ‖ vault id     wraps the keys of its table's pages
-//!   └ "id" ‖ vault id       says in front of a page which key that was
+//!   └ "id" ‖ vault id       identifies that key in front of a page
 //! ```
-//! While a master key is replaced a service holds two, the one that goes and the one that comes, and opens what stands
+//! During a rotation of the master key a service has two keys, the old and the new one, and decrypts pages
 //! under either.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
-use super::pages::Table;
+use super::page_id::Table;
 
-/// Of the wrapping key's name in front of a page, in bytes.
+/// Length of the wrapping key's id in front of a page, in bytes.
 pub(super) const KEY_ID_BYTES: usize = 8;
 
-/// A key of the vault, as a service was given it.
+/// A key of the vault, as given to a service.
 pub enum VaultKey {
-    /// Opens everything.
+    /// Decrypts everything.
     Master(Zeroizing<[u8; 32]>),
-    /// Opens the index, and what officers' reasons are sealed with.
+    /// Decrypts the index, and the key that seals officers' reasons.
     Revocation(Zeroizing<[u8; 32]>),
-    /// Opens the index: which holder an ID number stands for, and nothing else of anybody.
+    /// Decrypts only the index, which maps ID numbers to holders.
     Index(Zeroizing<[u8; 32]>),
 }
 
-/// What a service may open the vault with.
+/// The keys with which a service opens the vault.
 pub struct VaultKeys {
-    /// The one under which everything stands, or stood until now.
+    /// The key under which everything is sealed, or was until the rotation.
     pub current: VaultKey,
-    /// While the master key is replaced: the one that comes, of the same kind.
+    /// During a rotation of the master key: the new key, of the same kind.
     pub next: Option<VaultKey>,
 }
 
 impl VaultKeys {
-    /// One key, as at all times but while it is replaced.
+    /// One key, for all times except during a rotation.
     #[must_use]
     pub fn only(current: VaultKey) -> Self {
         Self { current, next: None }
     }
 }
 
-/// What is handed to revocation services of a master key.
+/// Derives the key of revocation services from a master key.
 #[must_use]
 pub fn revocation_key(master: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     derived(master, &[b"citycode-vault revocation v2"])
 }
 
-/// What is handed to verifiers, who only look holders up.
+/// Derives the key of verifiers, who only look up holders.
 #[must_use]
 pub fn index_key(master: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     index_of(&revocation_key(master))
@@ -70,15 +70,15 @@ pub(super) struct WrapKey {
     pub(super) key: Zeroizing<[u8; 32]>,
 }
 
-/// All that a service can open.
+/// All keys of a service.
 pub(super) struct KeyRing {
-    /// The last is the one to write under where nothing stands yet; none where they were not given.
+    /// The last one is for pages that were never written; empty if the service does not have them.
     index: Vec<WrapKey>,
     people: Vec<WrapKey>,
     reasons: Vec<WrapKey>,
-    /// Of pages of format 1, whose tables shared a key.
+    /// The key of format 1 pages, whose tables shared a key.
     first_format: Option<Zeroizing<[u8; 32]>>,
-    /// Of vaults of format 1: what tags and the places of people were made with.
+    /// For vaults of format 1: the key of tags and of people's pages.
     pub(super) first_format_tags: Option<Zeroizing<[u8; 32]>>,
 }
 
@@ -128,12 +128,12 @@ impl KeyRing {
         }
     }
 
-    /// Whether any key of the table was given.
+    /// Whether the service has a key of the table.
     pub(super) fn has(&self, table: Table) -> bool {
         !self.of(table).is_empty()
     }
 
-    /// Whether this service may ask for more than single pages of the index.
+    /// Whether this service may request more than single pages of the index.
     pub(super) fn is_master(&self) -> bool {
         self.has(Table::People)
     }
@@ -142,14 +142,15 @@ impl KeyRing {
         self.of(table).iter().find(|key| key.id == *id)
     }
 
-    /// The key under which a page goes that stood under `id`, or under none of today's: while two are held that is the
-    /// old one, because others may not have the new one yet. Who replaces the key writes every page.
+    /// The key for writing a page that is sealed under `id`: the same key, if the service has it. Otherwise it is
+    /// the first one, which during a rotation is the old one, because other services may not have the new one yet.
+    /// The rotation itself rewrites every page.
     pub(super) fn to_write(&self, table: Table, id: Option<&[u8; KEY_ID_BYTES]>) -> Option<&WrapKey> {
         let same = id.and_then(|id| self.by_id(table, id));
         same.or_else(|| self.of(table).first())
     }
 
-    /// The key under which everything stands once the master key was replaced.
+    /// The key under which everything is sealed after a rotation of the master key.
     pub(super) fn newest(&self, table: Table) -> Option<&WrapKey> {
         self.of(table).last()
     }
@@ -162,7 +163,7 @@ impl KeyRing {
 fn wrap_key(table_key: &[u8; 32], vault_id: &[u8; 16]) -> WrapKey {
     let id = derived(table_key, &[b"id", vault_id]);
     WrapKey {
-        id: *id.first_chunk().expect("32 bytes have as many"),
+        id: *id.first_chunk().expect("32 bytes are enough"),
         key: derived(table_key, &[b"wrap", vault_id]),
     }
 }
@@ -179,7 +180,7 @@ fn derived(secret: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let extracted: Prk = Salt::new(HKDF_SHA256, b"citycode-vault").extract(secret);
     let mut key = Zeroizing::new([0; 32]);
     let expanded = extracted.expand(info, Length).and_then(|okm| okm.fill(&mut *key));
-    expanded.expect("HKDF-SHA-256 gives up to 8,160 bytes");
+    expanded.expect("HKDF-SHA-256 has up to 8,160 bytes");
     key
 }
 
@@ -189,7 +190,7 @@ pub(super) fn first_format(master: &[u8; 32], purpose: &[u8]) -> hmac::Key {
 }
 
 fn of_tag(tag: &hmac::Tag) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes"))
+    Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]
@@ -197,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_tables_vaults_and_masters_are_apart_and_an_index_key_opens_no_people() {
+    fn keys_differ_by_table_vault_and_master_and_an_index_key_decrypts_no_people() {
         let (vault, master) = ([1; 16], Zeroizing::new([7; 32]));
         let index = VaultKeys::only(VaultKey::Index(index_key(&master)));
         let all = VaultKeys::only(VaultKey::Master(master.clone()));
@@ -207,7 +208,10 @@ mod tests {
         let revocation = KeyRing::new(&revocation, &vault);
         assert!(!index.has(Table::Reasons) && revocation.has(Table::Reasons) && !revocation.has(Table::People));
         assert_eq!(*revocation.index[0].key, *index.index[0].key);
-        assert_eq!(*index.index[0].key, *all.index[0].key, "the same as the master's");
+        assert_eq!(
+            *index.index[0].key, *all.index[0].key,
+            "equal to that of the master key"
+        );
         assert_ne!(*all.index[0].key, *all.people[0].key);
         let elsewhere = KeyRing::new(&VaultKeys::only(VaultKey::Master(master.clone())), &[2; 16]);
         assert_ne!(*all.people[0].key, *elsewhere.people[0].key);

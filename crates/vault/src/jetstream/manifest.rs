@@ -1,14 +1,14 @@
-//! What a vault is, as it stands in the metadata of its stream, and how the stream is set up.
+//! The manifest of a vault, in the metadata of its stream, and the stream's settings.
 //!
 //! ```text
 //! citycode.vault.format   2
 //! citycode.vault.id       <32 hex digits>
-//! citycode.vault.log_id   <32 hex digits: whose people these are>
+//! citycode.vault.log_id   <32 hex digits: the log of these people>
 //! citycode.vault.pages    <decimal: pages of each table, a power of two>
-//! citycode.vault.origin   begun-anew | import      absent where it was made together with its log
+//! citycode.vault.origin   begun-anew | import      absent if it was created together with its log
 //! ```
-//! Format 1 had one more, `citycode.vault.check`: HMAC-SHA-256(master key, "citycode-vault-check-v1" ‖ id), the first
-//! half. Since then the pages of keys say whose they are.
+//! Format 1 also had `citycode.vault.check`: the first half of HMAC-SHA-256(master key,
+//! "citycode-vault-check-v1" ‖ id). Since then the pages of keys show whether a key is the right one.
 
 use std::collections::BTreeMap;
 
@@ -20,39 +20,39 @@ use super::STREAM;
 
 const FORMAT: &str = "2";
 const FIRST_FORMAT: &str = "1";
-/// Largest page: below the megabyte that servers take by default, with room for what stands around it.
+/// Maximum size of a page: below the servers' default limit of one megabyte, minus the overhead.
 pub(super) const MAX_PAGE_BYTES: usize = 900 * 1024;
-/// Around the page: the version, the wrapped key, the seal, and the headers.
+/// Overhead of a page: the version, the wrapped key, the seal, and the headers.
 const AROUND_BYTES: usize = 4 * 1024;
 
-/// A vault to make where there is none yet.
+/// Parameters of a vault to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewVault {
     /// Its identity: 16 random bytes.
     pub vault_id: [u8; 16],
-    /// The log whose people it holds.
+    /// The log of the people in it.
     pub log_id: [u8; 16],
-    /// Pages of each of its two tables, a power of two from 1 to 65,536, fixed for ever. A page is read and written
-    /// whole: 25 million people on 65,536 pages are 380 a page, 70 kB.
+    /// Pages of each of its two tables, a power of two from 1 to 65,536, which can never be changed. A page is
+    /// read and written as a whole: 25 million people on 65,536 pages are 380 per page, 70 kB.
     pub pages: u32,
-    /// What it is made for.
+    /// The purpose for which it is created.
     pub origin: Origin,
 }
 
-/// What an empty vault was made for. The log may have holders whom it does not know, and who would register again.
+/// The purpose of an empty vault. The log may have holders who are not in it and who would be registered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
     /// A new log: nobody is registered yet.
     #[default]
     NewLog,
-    /// The log's vault is lost: the first issuer suspends every living code before it serves anybody.
+    /// The log's vault was lost: the first issuer suspends every valid code before it serves requests.
     BegunAnew,
-    /// The people of another vault of the log are imported next.
+    /// The people of another vault of the same log will be imported.
     Import,
 }
 
 impl Origin {
-    /// Its name in the metadata; none where nothing is noted.
+    /// The name in the metadata; `None` if the metadata has no entry.
     fn name(self) -> Option<&'static str> {
         match self {
             Self::NewLog => None,
@@ -64,7 +64,7 @@ impl Origin {
     fn from_name(name: Option<&str>) -> Result<Self, String> {
         let known = [Self::NewLog, Self::BegunAnew, Self::Import];
         let found = known.into_iter().find(|origin| origin.name() == name);
-        found.ok_or_else(|| "`citycode.vault.origin` is of a later release".into())
+        found.ok_or_else(|| "`citycode.vault.origin` is of a newer release".into())
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Manifest {
     pub(super) log_id: [u8; 16],
     pub(super) pages: u32,
     pub(super) origin: Origin,
-    /// Of format 1 alone.
+    /// Only in format 1.
     check: Option<[u8; 16]>,
 }
 
@@ -95,7 +95,7 @@ impl Manifest {
         }
     }
 
-    /// Whether it was made by a program of format 1, under this master key.
+    /// Whether a program of format 1 created it under this master key.
     pub(super) fn is_of_first_format_under(&self, master: &[u8; 32]) -> bool {
         let expected = check(master, &self.vault_id);
         self.check
@@ -114,7 +114,7 @@ impl Manifest {
         };
         if ![FORMAT, FIRST_FORMAT].contains(&text("format")?.as_str()) {
             return Err(format!(
-                "its format is {}, and this program knows {FORMAT}",
+                "its format is {}, and this program supports {FORMAT}",
                 text("format")?
             ));
         }
@@ -129,7 +129,7 @@ impl Manifest {
         })
     }
 
-    /// The body of a request that makes the stream.
+    /// The body of the request that creates the stream.
     pub(super) fn request(&self, replicas: u8) -> Value {
         let mut request = settings(replicas);
         let mut metadata = json!({
@@ -149,15 +149,15 @@ impl Manifest {
 fn check(master: &[u8; 32], vault_id: &[u8; 16]) -> [u8; 16] {
     let key = super::keys::first_format(master, b"citycode-vault-check-v1");
     let tag = hmac::sign(&key, vault_id);
-    *tag.as_ref().first_chunk().expect("HMAC-SHA-256 gives 32 bytes")
+    *tag.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes")
 }
 
-/// Every version of a page stays until it is overwritten by name: what the server drops by itself it does not
-/// overwrite.
+/// Every version of a page is retained until it is overwritten explicitly, because the server does not
+/// overwrite messages that its limits remove.
 pub(super) fn settings(replicas: u8) -> Map<String, Value> {
     let settings = json!({
         "name": STREAM,
-        "subjects": [super::pages::ALL_SUBJECTS],
+        "subjects": [super::page_id::ALL_SUBJECTS],
         "retention": "limits",
         "storage": "file",
         "discard": "new",

@@ -1,4 +1,4 @@
-//! Opening and making the vault, and what is refused before anything is read.
+//! Creating and opening the vault, and the checks before anything is read.
 
 use std::sync::atomic::AtomicU64;
 
@@ -10,59 +10,60 @@ use zeroize::Zeroizing;
 
 use super::keys::{KeyRing, VaultKey, VaultKeys};
 use super::manifest::{Manifest, NewVault, Origin, settings};
-use super::pages::{Entries, Page, PageId, PageName, Pages, Table};
+use super::page_id::{PageId, PageName, Table};
+use super::pages::{Entries, Page, Pages};
 use super::{CHANGES_AT_ONCE, FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
 use crate::{FillRandom, VaultError};
 
-/// The entry of a page of keys.
+/// The entry in a page of keys.
 const KEY_ENTRY: &[u8] = b"key";
 
-/// Why a vault could not be opened or made. Nothing was changed.
+/// Why a vault could not be opened or created. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No server took the connection.
+    /// No connection could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// No vault stands there.
+    /// The stream does not exist.
     #[error(
-        "the part `vault` is missing: the servers have none. Bring back the one that was (`citycode vault bring-back`); \
-         a new city's is made by `citycode provision`"
+        "the part `vault` is missing: the servers have none. Restore the existing one (`citycode vault bring-back`); \
+         `citycode provision` creates the vault of a new city"
     )]
     NoVault,
-    /// The stream's metadata is no manifest of a vault, or that of a newer one.
+    /// The stream's metadata is not a manifest of a vault, or has a newer format.
     #[error("the vault's manifest cannot be read: {0}")]
     Manifest(String),
-    /// It holds the people of another log.
+    /// The vault belongs to another log.
     #[error(
-        "the part `vault` belongs to another event log than the servers have: bring back the vault of this log, or the log \
+        "the part `vault` belongs to another event log than the servers have: restore the vault of this log, or the log \
          of that vault (docs/operations/city.md)"
     )]
     OtherLog,
-    /// It stands under another key.
+    /// The vault is sealed under another key.
     #[error("the key is not the vault's")]
     OtherKey,
-    /// An issuer has not put its keys into it yet.
-    #[error("the vault has no keys yet; an issuer puts them in at its start")]
+    /// No issuer has created the vault's keys yet.
+    #[error("the vault has no keys yet; an issuer creates them at startup")]
     NoKeys,
-    /// Its keys could not be put in in time, nor read as somebody else put them in.
-    #[error("the vault's keys could not be put in yet: {0}")]
+    /// The keys could not be created in time, nor read as another issuer created them.
+    #[error("the vault's keys could not be created yet: {0}")]
     KeysNotWritten(ApiError),
-    /// Its keys are gone, and pages under them are not.
-    #[error("the vault's page of keys is gone; restore the vault, do not start afresh")]
+    /// The page of keys is gone, but pages under those keys exist.
+    #[error("the vault's page of keys is missing; restore the vault, do not create a new one")]
     KeysLost,
-    /// Its pages could not be read.
+    /// A page could not be read.
     #[error(transparent)]
     Pages(VaultError),
-    /// The stream is set up so that people could be lost, or stay readable.
-    #[error("the vault is not set up as it needs to be: {}", citycode_jetstream::settings::list(.0))]
+    /// The stream's settings allow people to be lost, or to stay readable.
+    #[error("the vault's stream has wrong settings: {}", citycode_jetstream::settings::list(.0))]
     WrongSettings(Vec<SettingMismatch>),
-    /// A question was not answered.
-    #[error("the servers cannot be asked about the vault: {0}")]
+    /// A request was not answered.
+    #[error("the vault cannot be queried: {0}")]
     Unanswered(ApiError),
 }
 
 impl OpenError {
-    /// Whether trying again may help: servers that are not up yet, or a vault that is about to be made.
+    /// Whether the error is transient: servers that are starting, or a vault that is about to be created.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -83,8 +84,8 @@ impl From<VaultError> for OpenError {
     }
 }
 
-/// Makes the vault if there is none. Safe to run at every start and by many at once; one that stands is checked and never
-/// changed. Its keys are put in by the first issuer that opens it: who provisions needs none.
+/// Creates the vault if there is none. It is safe to run at every start and concurrently; an existing vault is
+/// checked and never changed. The first issuer that opens it creates its keys, so provisioning needs no key.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -101,27 +102,27 @@ pub async fn provision(config: &VaultConfig, new: &NewVault) -> Result<(), OpenE
     check(&client, config).await.map(drop)
 }
 
-/// A vault that stands on the servers, as its stream says.
+/// The facts in the stream of an existing vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// The log whose people it holds.
+pub struct ExistingVault {
+    /// The log of the people in it.
     pub log_id: [u8; 16],
-    /// What it was made for.
+    /// The purpose for which it was created.
     pub origin: Origin,
-    /// Nothing was ever written into it, or all of it was removed.
+    /// Whether nothing was ever written into it, or everything was removed.
     pub is_empty: bool,
 }
 
-/// What stands there; none where there is no vault. Needs no key.
+/// Reads the facts of an existing vault; `None` if there is no vault. It needs no key.
 ///
 /// # Errors
 /// [`OpenError`].
-pub async fn standing(config: &VaultConfig) -> Result<Option<Standing>, OpenError> {
+pub async fn existing_vault(config: &VaultConfig) -> Result<Option<ExistingVault>, OpenError> {
     let client = connect(config).await?;
     match api::stream_info(&client, STREAM).await {
         Ok(info) => {
             let manifest = Manifest::from_metadata(&info.metadata()).map_err(OpenError::Manifest)?;
-            Ok(Some(Standing {
+            Ok(Some(ExistingVault {
                 log_id: manifest.log_id,
                 origin: manifest.origin,
                 is_empty: info.state.first_seq > info.state.last_seq || info.state.last_seq == 0,
@@ -136,7 +137,7 @@ pub(super) async fn connect(config: &VaultConfig) -> Result<Client, OpenError> {
     Ok(citycode_jetstream::connect(&config.connection, |_| ()).await?)
 }
 
-/// What stands there, if it is the vault that is asked for.
+/// Reads the manifest and checks that it is the expected vault.
 pub(super) async fn check(client: &Client, config: &VaultConfig) -> Result<Manifest, OpenError> {
     let info = api::stream_info(client, STREAM).await.map_err(|error| {
         if error.has_code(api::code::STREAM_NOT_FOUND) {
@@ -160,8 +161,8 @@ pub(super) async fn check(client: &Client, config: &VaultConfig) -> Result<Manif
 }
 
 impl JetStreamVault {
-    /// Opens the vault with the keys that this service was given. Where it has none of its own yet, one who has the
-    /// master key puts them in, and others are told to wait.
+    /// Opens the vault with the keys of this service. If the vault has no page of keys yet, a service with the
+    /// master key creates it, and others must wait.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -169,7 +170,7 @@ impl JetStreamVault {
         let client = connect(config).await?;
         let manifest = check(&client, config).await?;
         let ring = KeyRing::new(keys, &manifest.vault_id);
-        // Of format 1 and not rotated since: it says itself whose it is.
+        // A vault of format 1 that was not rotated since contains its own check.
         let first_format = match &keys.current {
             VaultKey::Master(master) => manifest.is_of_first_format_under(master),
             VaultKey::Revocation(_) | VaultKey::Index(_) => false,
@@ -191,13 +192,14 @@ impl JetStreamVault {
             origin: manifest.origin,
             random,
             changes: Semaphore::new(CHANGES_AT_ONCE),
-            silences: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
         })
     }
 }
 
-/// The key that stands in a table's page of keys; put there if there is none yet. Where somebody else is about to put one
-/// in, or the servers cannot take it now, it looks again until [`api::API_TIMEOUT`] is over: then the last reason.
+/// Returns the key in a table's page of keys, which is created if there is none. If another service is creating
+/// it, or the servers cannot store it now, it retries until [`api::API_TIMEOUT`] and then returns the last
+/// reason.
 async fn page_of_keys(
     pages: &Pages,
     table: Table,
@@ -208,7 +210,7 @@ async fn page_of_keys(
     let looking = async {
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Some(key) = look_for_keys(pages, table, first_format, random, &mut last).await? {
+            if let Some(key) = try_page_of_keys(pages, table, first_format, random, &mut last).await? {
                 return Ok(key);
             }
             tokio::time::sleep(pause).await;
@@ -219,9 +221,9 @@ async fn page_of_keys(
     looked.unwrap_or(Err(last))
 }
 
-/// One look at a page of keys. None where another may come to more: something stands there now, this one's or another's,
-/// which is read and is whose it is; or `last` says why.
-async fn look_for_keys(
+/// One attempt at a page of keys. `None` if another attempt may succeed: a key was just written, by this
+/// service or another one, and is read next; or `last` contains the reason.
+async fn try_page_of_keys(
     pages: &Pages,
     table: Table,
     first_format: bool,
@@ -269,7 +271,7 @@ async fn look_for_keys(
             random(key.as_mut_slice());
             key
         }
-        // Somebody may have put keys and a page in since this one looked.
+        // Another service may have created keys and a page since the first read.
         (false, true) => {
             *last = OpenError::KeysLost;
             return Ok(None);
@@ -286,7 +288,8 @@ async fn look_for_keys(
         Ok(()) => Ok(None),
         Err(error) if error.has_code(api::code::WRONG_LAST_SEQUENCE) => Ok(None),
         Err(error @ ApiError::Malformed(_)) => Err(OpenError::Unanswered(error)),
-        // Another's write is on its way to the disks, an election, a full disk, or nobody knows.
+        // The write of another service is in progress, there is an election or a full disk, or the outcome is
+        // unknown.
         Err(error) => {
             *last = OpenError::KeysNotWritten(error);
             Ok(None)

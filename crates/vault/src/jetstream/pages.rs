@@ -1,4 +1,4 @@
-//! Pages: read from the leader, sealed under a key that is new with every version, written by compare-and-set.
+//! Pages: read from the leader, sealed under a new key at each write, and written by compare-and-swap.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -16,75 +16,30 @@ use zeroize::Zeroizing;
 use super::STREAM;
 use super::keys::{KEY_ID_BYTES, KeyRing, WrapKey};
 use super::manifest::{MAX_PAGE_BYTES, Manifest};
+use super::page_id::{ALL_SUBJECTS, PageId, PageName, Table};
 use crate::seal::{open, seal};
 use crate::{FillRandom, VaultError};
 
-pub(super) const ALL_SUBJECTS: &str = "$KV.CC_VAULT.>";
-const SUBJECT_PREFIX: &str = "$KV.CC_VAULT.";
 const VERSION: u8 = 2;
-/// Without the wrapping key's name behind it.
+/// Without the wrapping key's id.
 const FIRST_VERSION: u8 = 1;
-/// How long an absent entry is given to come from a server that lags, where the leader may not be asked.
+/// How long a server that lags may take to receive an entry, if the leader may not be queried.
 const LAG: Duration = Duration::from_millis(50);
-/// Steps in which an answer goes out that must not show whether anything was found: many times what the servers' work
-/// differs by, and too little for a person to wait for.
+/// Response times are rounded up to this if they must not reveal whether anything was found: many times the
+/// difference in the servers' work, and too short for a person to notice.
 const ANSWER_TICK: Duration = Duration::from_millis(5);
 /// Nonce, key and tag.
 const WRAPPED_BYTES: usize = 12 + 32 + 16;
 
-/// Which table a page belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Table {
-    /// ID number → holder.
-    Index,
-    /// Holder → personal data.
-    People,
-    /// One page of keys: what officers' reasons are sealed with.
-    Reasons,
-}
-
-/// One page.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct PageId {
-    pub(super) table: Table,
-    pub(super) name: PageName,
-}
-
-/// Which page of a table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum PageName {
-    /// Entries whose keyed hash begins so.
-    Number(u16),
-    /// What entries' hashes are keyed with.
-    Keys,
-    /// Up to where in the log erasures were applied.
-    Mark,
-}
-
-impl PageId {
-    pub(super) fn subject(self) -> String {
-        let table = match self.table {
-            Table::Index => 'i',
-            Table::People => 'p',
-            Table::Reasons => 'r',
-        };
-        match self.name {
-            PageName::Number(number) => format!("{SUBJECT_PREFIX}{table}.{number:04x}"),
-            PageName::Keys => format!("{SUBJECT_PREFIX}{table}.keys"),
-            PageName::Mark => format!("{SUBJECT_PREFIX}{table}.mark"),
-        }
-    }
-}
-
-/// A page as it stands at a revision; 0 where it was never written.
+/// A page at a revision; revision 0 if it was never written.
 pub(super) struct Page {
     pub(super) entries: Entries,
     pub(super) revision: u64,
-    /// The key that it stands under; none where it was never written, or by format 1.
+    /// The id of the key under which it is sealed; `None` if it was never written, or by format 1.
     pub(super) under: Option<[u8; KEY_ID_BYTES]>,
 }
 
-/// The entries of a page: key and value each. Wiped when dropped.
+/// The entries of a page, each a key and a value. Wiped when dropped.
 #[derive(Default)]
 pub(super) struct Entries(Vec<Entry>);
 
@@ -96,20 +51,20 @@ impl Entries {
         found.map(|(_, value)| value.as_slice())
     }
 
-    /// For a key that is not there.
+    /// Inserts an entry; the key must not exist.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
         self.0
             .push((Zeroizing::new(key.to_vec()), Zeroizing::new(value.to_vec())));
     }
 
-    /// Whether it was there.
+    /// Removes an entry; returns whether it existed.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let before = self.0.len();
         self.0.retain(|(known, _)| known.as_slice() != key);
         self.0.len() < before
     }
 
-    /// Puts another value where `whole` gives one.
+    /// Replaces each value for which `whole` returns one.
     pub(super) fn complete(
         &mut self,
         mut whole: impl FnMut(&[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError>,
@@ -122,7 +77,7 @@ impl Entries {
         Ok(())
     }
 
-    /// `key length:u8 key value length:u16 value`, for each.
+    /// Encodes each entry as `key length:u8 key value length:u16 value`.
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::new());
         for (key, value) in &self.0 {
@@ -148,7 +103,7 @@ impl Entries {
     }
 }
 
-type Turns = Arc<tokio::sync::Mutex<()>>;
+type PageLock = Arc<tokio::sync::Mutex<()>>;
 
 pub(super) struct Pages {
     client: Client,
@@ -156,9 +111,9 @@ pub(super) struct Pages {
     count: u32,
     keys: KeyRing,
     random: FillRandom,
-    /// One writer of this process at a time for each page: others would only lose the race.
-    turns: Mutex<HashMap<PageId, Turns>>,
-    /// A sealed page that stands nowhere.
+    /// One writer of this process at a time per page, because concurrent ones would only conflict.
+    locks: Mutex<HashMap<PageId, PageLock>>,
+    /// A sealed page that is not stored, for [`Pages::unseal_nothing`].
     nothing: OnceLock<Vec<u8>>,
 }
 
@@ -181,7 +136,7 @@ impl Pages {
             count: manifest.pages,
             keys,
             random,
-            turns: Mutex::default(),
+            locks: Mutex::default(),
             nothing: OnceLock::new(),
         }
     }
@@ -200,7 +155,7 @@ impl Pages {
         }
     }
 
-    /// Every page that there may be.
+    /// Every possible page.
     pub(super) fn all(&self) -> impl Iterator<Item = PageId> {
         let last = u16::try_from(self.count - 1).expect("at most 65,536");
         let reasons = [(Table::Reasons, PageName::Keys)].into_iter();
@@ -212,24 +167,25 @@ impl Pages {
         pages.map(|(table, name)| PageId { table, name })
     }
 
-    pub(super) async fn turn(&self, id: PageId) -> tokio::sync::OwnedMutexGuard<()> {
-        let turns = {
-            let mut all = self.turns.lock();
-            // Those that nobody holds or waits for need no place.
+    pub(super) async fn lock(&self, id: PageId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut all = self.locks.lock();
+            // Locks that are neither held nor waited for can be removed.
             if all.len() > 1_024 {
-                all.retain(|_, turns| Arc::strong_count(turns) > 1);
+                all.retain(|_, lock| Arc::strong_count(lock) > 1);
             }
             Arc::clone(all.entry(id).or_default())
         };
-        turns.lock_owned().await
+        lock.lock_owned().await
     }
 
-    /// An entry of the page as any server has it, which may be behind; one that has none is no proof, and then the
-    /// leader is asked. What a server that is behind still has of an erased person leads nowhere: acts are decided on
-    /// the log, which says that the holder is erased.
+    /// Returns an entry of the page from any server, which may lag. If that server does not have the entry, the
+    /// leader is asked. If a server that lags still returns an erased person's holder, this has no effect,
+    /// because commands are decided on the log, in which the holder is erased.
     ///
-    /// Who was given the index alone may not ask the leader, whose questions do not say which page in their subject, and
-    /// asks twice: whom both answers lack was registered a moment ago or never.
+    /// A service with only the index key may not query the leader, because such requests do not name the page
+    /// in their subject. It asks twice: an entry missing in both responses was created a moment ago or does not
+    /// exist.
     pub(super) async fn entry(&self, id: PageId, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let value = |page: &Page| page.entries.get(key).map(|value| Zeroizing::new(value.to_vec()));
         let near = self.read_near(id).await;
@@ -248,11 +204,12 @@ impl Pages {
         Ok(value(&page))
     }
 
-    /// As [`Pages::entry`], with the same questions, the same work and the same time whether or not it is there (R31).
+    /// Like [`Pages::entry`], with the same requests, the same work and the same time whether or not the entry
+    /// exists (R31).
     ///
-    /// Whoever may ask the leader asks only the leader. Who may not asks a near server twice, [`LAG`] apart, and takes
-    /// the newer page; the answer goes out on whole [`ANSWER_TICK`]s, since a server says a little sooner that it has no
-    /// page than what stands in one.
+    /// A service that may query the leader queries only the leader. Another one queries a near server twice,
+    /// [`LAG`] apart, and uses the newer page. The result is delayed to a whole [`ANSWER_TICK`], because a
+    /// server reports a missing page a little sooner than it returns one.
     pub(super) async fn entry_evenly(&self, id: PageId, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let page = if self.keys.is_master() {
             self.read(id).await?
@@ -264,7 +221,7 @@ impl Pages {
             let first = self.read_near(id).await;
             second_at.await;
             let second = self.read_near(id).await?;
-            // The one that was missed is over at once; behind it the ticks are whole again.
+            // The missed tick completes at once; the following ticks are aligned again.
             ticks.tick().await;
             ticks.tick().await;
             match first {
@@ -278,7 +235,7 @@ impl Pages {
         Ok(page.entries.get(key).map(|value| Zeroizing::new(value.to_vec())))
     }
 
-    /// The work that opening a small page takes, for a page that was never written.
+    /// Does the work of opening a small page, for a page that was never written.
     fn unseal_nothing(&self) {
         let id = PageId {
             table: Table::Index,
@@ -293,7 +250,7 @@ impl Pages {
         std::hint::black_box(self.unseal(id, sealed).is_ok());
     }
 
-    /// The page as the near server has it.
+    /// Reads the page from the near server.
     pub(super) async fn read_near(&self, id: PageId) -> Result<Page, VaultError> {
         self.check_given(id.table)?;
         let message = if self.keys.is_master() {
@@ -305,7 +262,7 @@ impl Pages {
         self.opened(id, message.map_err(unavailable)?)
     }
 
-    /// The page as its leader has it.
+    /// Reads the page from the leader.
     pub(super) async fn read(&self, id: PageId) -> Result<Page, VaultError> {
         self.check_given(id.table)?;
         let body = json!({ "last_by_subj": id.subject() });
@@ -313,8 +270,8 @@ impl Pages {
         self.opened(id, message.map_err(unavailable)?)
     }
 
-    /// Whether the vault that stands there is this one. A stream that was made anew has none of the pages that a process
-    /// knows which opened the one before; written under that one's keys, they would open for nobody.
+    /// Checks that the existing vault is the one that was opened. A stream that was created again has none of
+    /// the earlier pages, and pages written under the earlier keys could not be decrypted by anybody.
     pub(super) async fn check_identity(&self) -> Result<(), VaultError> {
         let info = api::stream_info(&self.client, STREAM).await.map_err(unavailable)?;
         match Manifest::from_metadata(&info.metadata()) {
@@ -347,14 +304,14 @@ impl Pages {
         })
     }
 
-    /// Writes the page, if it still stands at its revision, under the key that it stood under; under the newest where
-    /// the key is being replaced by this service.
+    /// Writes the page if it still has its revision, under the same key as before; with `newest`, during a
+    /// rotation by this service, under the newest key.
     pub(super) async fn write(&self, id: PageId, page: &Page, newest: bool) -> Result<(), ApiError> {
         let plain = page.entries.encode();
         if plain.len() > MAX_PAGE_BYTES {
             return Err(ApiError::Refused {
                 code: api::code::MESSAGE_TOO_LARGE,
-                description: "a page of the vault is full: it was made with too few pages".into(),
+                description: "a page of the vault is full: it was created with too few pages".into(),
             });
         }
         let mut headers = HeaderMap::new();
@@ -390,9 +347,9 @@ impl Pages {
         bytes
     }
 
-    /// A page's entries and the key that it stands under.
+    /// Decrypts a page; returns its entries and the id of its wrapping key.
     fn unseal(&self, id: PageId, bytes: &[u8]) -> Result<(Entries, Option<[u8; KEY_ID_BYTES]>), VaultError> {
-        let damaged = || VaultError::Damaged("a page does not open under its key".into());
+        let damaged = || VaultError::Damaged("a page cannot be decrypted under its key".into());
         let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
         let (under, wrapping, rest) = match version {
             FIRST_VERSION => {
@@ -416,24 +373,24 @@ impl Pages {
         Ok((entries().ok_or_else(damaged)?, under))
     }
 
-    /// What is sealed and where it belongs.
+    /// The associated data of a seal: what is sealed and where it belongs.
     fn context(&self, what: &str, id: PageId) -> Vec<u8> {
         let mut context = format!("citycode-vault-{what}-v1 {} ", id.subject()).into_bytes();
         context.extend_from_slice(&self.vault_id);
         context
     }
 
-    /// Overwrites a version that was superseded; where that fails a later sweep does it.
-    pub(super) async fn forget(&self, superseded: Option<u64>) {
+    /// Overwrites a superseded version; if this fails, a later sweep does it.
+    pub(super) async fn overwrite_superseded(&self, superseded: Option<u64>) {
         if let Some(revision) = superseded.filter(|revision| *revision > 0)
             && let Err(error) = self.overwrite(revision).await
         {
-            tracing::warn!(%error, "a superseded page of the vault stays until the next sweep");
+            tracing::warn!(%error, "a superseded page of the vault was not overwritten; the next sweep does it");
         }
     }
 
-    /// Overwrites every version of a page but its last; done once it returns.
-    pub(super) async fn forget_all_but_last(&self, id: PageId) -> Result<(), VaultError> {
+    /// Overwrites every version of a page but its last; complete when it returns.
+    pub(super) async fn overwrite_all_but_last(&self, id: PageId) -> Result<(), VaultError> {
         let last = self.revision(json!({ "last_by_subj": id.subject() })).await?;
         loop {
             let first = self.revision(json!({ "seq": 1, "next_by_subj": id.subject() })).await?;
@@ -451,7 +408,7 @@ impl Pages {
         Ok(message.map(|message| message.sequence))
     }
 
-    /// The server overwrites the message's bytes on every disk that has it.
+    /// Makes the servers overwrite the message's bytes on every disk.
     async fn overwrite(&self, revision: u64) -> Result<(), ApiError> {
         api::erase(&self.client, STREAM, revision).await
     }
@@ -459,12 +416,12 @@ impl Pages {
     /// Overwrites every superseded version of every page.
     pub(super) async fn sweep(&self) -> Result<(), VaultError> {
         for id in self.versions().await?.into_iter().filter(|(_, versions)| *versions > 1) {
-            self.forget_all_but_last(id.0).await?;
+            self.overwrite_all_but_last(id.0).await?;
         }
         Ok(())
     }
 
-    /// As [`Pages::versions`], of this vault alone.
+    /// Like [`Pages::versions`], after checking that it is still the same vault.
     pub(super) async fn versions_of_same_vault(&self) -> Result<Vec<(PageId, u64)>, VaultError> {
         self.check_identity().await?;
         self.versions().await
@@ -472,7 +429,7 @@ impl Pages {
 
     /// Every page that was ever written, and how many versions of it the leader has.
     pub(super) async fn versions(&self) -> Result<Vec<(PageId, u64)>, VaultError> {
-        // A server tells so many subjects at a time.
+        // A server returns a limited number of subjects per response.
         let (mut offset, mut pages) = (0, Vec::new());
         loop {
             let body = json!({ "subjects_filter": ALL_SUBJECTS, "offset": offset });
@@ -484,25 +441,9 @@ impl Pages {
                 return Ok(pages);
             }
             let known = subjects.iter();
-            pages.extend(known.filter_map(|(subject, versions)| Some((page_of(subject)?, *versions))));
+            pages.extend(known.filter_map(|(subject, versions)| Some((PageId::from_subject(subject)?, *versions))));
         }
     }
-}
-
-fn page_of(subject: &str) -> Option<PageId> {
-    let (table, number) = subject.strip_prefix(SUBJECT_PREFIX)?.split_once('.')?;
-    let table = match table {
-        "i" => Table::Index,
-        "p" => Table::People,
-        "r" => Table::Reasons,
-        _ => return None,
-    };
-    let name = match number {
-        "keys" => PageName::Keys,
-        "mark" => PageName::Mark,
-        number => PageName::Number(u16::from_str_radix(number, 16).ok()?),
-    };
-    Some(PageId { table, name })
 }
 
 fn unavailable(error: ApiError) -> VaultError {

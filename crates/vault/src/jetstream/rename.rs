@@ -1,4 +1,5 @@
-//! Correcting a name: the person's page is written anew, and the versions before it are overwritten on the servers' disks.
+//! Correcting a name: the person's page is rewritten, and its earlier versions are overwritten on the servers'
+//! disks.
 
 use citycode_domain::ids::HolderId;
 
@@ -8,9 +9,9 @@ use crate::names::NameStep;
 use crate::{NameApplied, VaultError, person};
 
 impl JetStreamVault {
-    /// One step of correcting a name. Where names are taken away it is done only once no server has the page's earlier
-    /// versions any more; a crash before leaves them for the repeat of the step, for the page's next erasure, and for the
-    /// sweep at each opening.
+    /// One step of correcting a name. A step that removes names is complete only when no server has earlier
+    /// versions of the page. A crash before that leaves them to the repeat of the step, to the page's next
+    /// erasure, or to the sweep at each opening.
     pub(super) async fn rename(&self, holder: HolderId, step: &NameStep) -> Result<NameApplied, VaultError> {
         let page = self.people_page(holder)?;
         let take = |entries: &mut Entries| {
@@ -18,7 +19,7 @@ impl JetStreamVault {
                 return (false, Ok(NameApplied::NoPerson));
             };
             let Some(mut person) = person::decode(record) else {
-                return (false, Err(VaultError::Damaged("a record has another form".into())));
+                return (false, Err(VaultError::Damaged("a record has an unknown format".into())));
             };
             let (changed, outcome) = step.take(&mut person);
             if changed {
@@ -31,9 +32,9 @@ impl JetStreamVault {
         let (outcome, superseded) = self.change(page, take).await?;
         let outcome = outcome?;
         if step.destroys() {
-            self.pages.forget_all_but_last(page).await?;
+            self.pages.overwrite_all_but_last(page).await?;
         } else {
-            self.forget(superseded).await;
+            self.overwrite_superseded(superseded).await;
         }
         Ok(outcome)
     }

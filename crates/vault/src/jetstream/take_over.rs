@@ -1,27 +1,28 @@
-//! People of another vault of the same log are taken over: the same holder, the same key, the same personal data. What the
-//! log has of them, tokens and reasons, stays sealed as it is and opens as before.
+//! Importing people from another vault of the same log: they keep their holder, key and personal data. Tokens
+//! and reasons in the log stay sealed as they are and can still be opened.
 //!
-//! New officers' reasons about them are sealed as this vault does it; those of before stand under the holder's key.
+//! New officers' reasons about them are sealed under this vault's keys; earlier ones are sealed under the
+//! holder's key.
 
 use citycode_domain::ids::HolderId;
 
 use super::{ERASED, JetStreamVault};
 use crate::{PersonFile, Vault as _, VaultError, person};
 
-/// What came of taking a person over.
+/// The result of importing a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenOver {
-    /// The person stands here under the same holder: since now, or since an earlier run.
+    /// The person exists here under the same holder, since now or since an earlier run.
     Here,
-    /// The holder was erased here, and stays so.
+    /// The holder was erased here and stays erased.
     Erased,
-    /// The ID number leads to another holder here, who was registered here meanwhile. Nothing was changed.
+    /// The ID number leads to another holder, who was registered here in the meantime. Nothing was changed.
     OtherHolder,
 }
 
 impl JetStreamVault {
-    /// Puts a person in who was registered in another vault. Doing it again changes nothing; a crash in between leaves
-    /// what the repeat completes.
+    /// Inserts a person who was registered in another vault. It is idempotent; a repeat completes what a crash
+    /// left.
     ///
     /// # Errors
     /// [`VaultError`].
@@ -31,7 +32,7 @@ impl JetStreamVault {
             return Ok(TakenOver::Erased);
         }
         let tag = self.id_tag(&person.id_number);
-        let found = self.settle_index(&tag, holder, None).await?;
+        let found = self.find_or_insert_index(&tag, holder, None).await?;
         if found.holder != holder {
             return Ok(TakenOver::OtherHolder);
         }
@@ -39,8 +40,9 @@ impl JetStreamVault {
         Ok(if there { TakenOver::Here } else { TakenOver::Erased })
     }
 
-    /// Says that erasures of the log are to be applied again from its beginning: what was taken over may have people in it
-    /// whom the log calls erased since. An issuer does it before it serves anybody, and a running one at its next snapshot.
+    /// Resets the mark, so that erasures of the log are applied again from its start: imported people may have
+    /// been erased since. An issuer applies them before it serves requests, and a running one at its next
+    /// snapshot.
     ///
     /// # Errors
     /// [`VaultError`]; nothing was changed.

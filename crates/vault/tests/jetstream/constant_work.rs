@@ -1,4 +1,5 @@
-//! Whether a person is known shows neither in what servers are asked nor in how often (R31).
+//! Tests that a lookup reveals neither by its requests nor by their number whether a person is registered
+//! (R31).
 
 use citycode_testkit::NatsServer;
 use citycode_vault::Vault as _;
@@ -8,7 +9,7 @@ use futures::StreamExt as _;
 use crate::fixture::{config, holder, key, master, new, number, people, random};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r31_a_known_and_an_unknown_person_are_looked_up_by_the_same_questions() {
+async fn r31_a_known_and_an_unknown_person_are_looked_up_by_the_same_requests() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     // So many pages that most were never written.
@@ -24,7 +25,7 @@ async fn r31_a_known_and_an_unknown_person_are_looked_up_by_the_same_questions()
         for serial in 0..16 {
             let known = vault.find_evenly(&number(serial)).await.unwrap();
             assert_eq!(known, (serial < 8).then(|| holder(1, serial)), "{serial}");
-            // The end of this look-up's questions.
+            // Marks the end of this lookup's requests.
             watching.publish("$JS.API.END", "".into()).await.unwrap();
             let mut asked = Vec::new();
             loop {

@@ -1,4 +1,4 @@
-//! R28: what an erasure leaves on the servers' disks, and what brings nobody back.
+//! Tests of R28: what an erasure leaves on the servers' disks, and that an erased person cannot reappear.
 
 use citycode_testkit::{NatsCluster, NatsServer, eventually};
 use citycode_vault::Vault as _;
@@ -10,7 +10,7 @@ use crate::fixture::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_others_of_the_page_stay() {
+async fn r28_after_an_erasure_the_disk_contains_only_the_others_of_the_page() {
     let server = NatsServer::start().await;
     let vault = open(&config(vec![server.url()], 1)).await;
     people(&vault, 0..12).await;
@@ -23,20 +23,20 @@ async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_o
     for plain in [NAME.as_bytes(), number(3).as_bytes(), &holder(1, 3).0] {
         assert!(!disk.windows(plain.len()).any(|window| window == plain), "in the clear");
     }
-    // By several at once, as the caller and the follower of the log do it, and again.
+    // Several concurrent erasures, as by the caller and the follower of the log, and a repeated one.
     let second = open(&config(vec![server.url()], 1)).await;
     for erased in join_all([&vault, &second, &vault].map(|vault| vault.erase(holder(1, 3)))).await {
         erased.unwrap();
     }
     vault.erase(holder(1, 3)).await.unwrap();
     let after = versions(&server).await;
-    assert!(after.len() <= 8 + 3, "one version a page, and keys: {}", after.len());
+    assert!(after.len() <= 8 + 3, "one version per page, and keys: {}", after.len());
     let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
-    assert!(gone.len() >= 2, "both pages of the person were written anew");
+    assert!(gone.len() >= 2, "both pages of the person were rewritten");
     let disk = on_disk(&server);
     assert!(
         gone.iter().all(|version| !holds(&disk, version)),
-        "an old version stands on the disk"
+        "an old version is on the disk"
     );
     assert_eq!(vault.find(&number(3)).await.unwrap(), None);
     assert!(vault.open(holder(1, 3)).await.unwrap().is_none());
@@ -44,7 +44,7 @@ async fn r28_after_an_erasure_nothing_of_the_person_stands_on_the_disk_and_the_o
         assert_eq!(vault.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));
         assert_eq!(*vault.open(holder(1, serial)).await.unwrap().unwrap().name, NAME);
     }
-    // The person may come again, as somebody new.
+    // The person may register again, as a new holder.
     let again = vault.find_or_create(&number(3), holder(5, 3), person()).await.unwrap();
     assert!(again.created && again.holder == holder(5, 3));
 }
@@ -65,7 +65,7 @@ async fn r28_after_an_erasure_no_stream_file_of_three_servers_has_the_persons_pa
     answered("the person is erased", async || vault.erase(holder(1, 3)).await).await;
     let after = versions(&cluster.servers()[0]).await;
     let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
-    assert!(gone.len() >= 2, "both pages of the person were written anew");
+    assert!(gone.len() >= 2, "both pages of the person were rewritten");
     for server in cluster.servers() {
         eventually("every server overwrites them", PATIENCE, || async {
             let disk = on_stream(server);
@@ -75,9 +75,9 @@ async fn r28_after_an_erasure_no_stream_file_of_three_servers_has_the_persons_pa
     }
 }
 
-/// One who read the index before an erasure and writes after it, as an old index page put back has it.
+/// A process that read the index before an erasure and writes after it; the test restores the old index page.
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
+async fn r28_an_erased_holder_does_not_reappear_through_an_older_read_of_the_index() {
     let server = NatsServer::start().await;
     let vault = open(&config(vec![server.url()], 1)).await;
     vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
@@ -89,9 +89,9 @@ async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
     assert_eq!(
         vault.find(&number(1)).await.unwrap(),
         Some(holder(1, 1)),
-        "the older look"
+        "the older read"
     );
-    // Also with the erased number itself as the candidate.
+    // The erased holder id itself is the candidate too.
     let again = vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
     assert!(again.created && again.holder != holder(1, 1));
     assert!(vault.open(holder(1, 1)).await.unwrap().is_none());
@@ -100,12 +100,12 @@ async fn r28_who_was_erased_does_not_come_back_by_an_older_look_at_the_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_left_is_completed_or_swept() {
+async fn leftovers_of_a_crash_are_completed_or_swept() {
     let server = NatsServer::start().await;
     let vault = open(&config(vec![server.url()], 1)).await;
     vault.find_or_create(&number(1), holder(1, 1), person()).await.unwrap();
     vault.find_or_create(&number(2), holder(1, 2), person()).await.unwrap();
-    // A writer that died right after its write left a superseded version: as if nobody had overwritten it.
+    // A writer that crashed right after its write left a superseded version that nobody overwrote.
     let client = connected(vec![server.url()]).await;
     let pages = versions(&server).await.len();
     let page = first_page(&client, "p").await;
@@ -116,7 +116,7 @@ async fn what_a_crash_left_is_completed_or_swept() {
     assert_eq!(versions(&server).await.len(), pages);
     assert!(vault.open(holder(1, 1)).await.unwrap().is_some());
     assert!(vault.open(holder(1, 2)).await.unwrap().is_some());
-    // A maker that died between its two writes left an index entry without a record.
+    // A creator that crashed between its two writes left an index entry without a record.
     let (first, second) = (number(1), number(2));
     for subject in [
         "$KV.CC_VAULT.p.0000",
@@ -147,7 +147,7 @@ async fn what_a_crash_left_is_completed_or_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mark_of_erasures_moves_only_from_where_it_was_read() {
+async fn the_mark_of_erasures_changes_by_compare_and_swap() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     let (first, second) = (open(&config).await, open(&config).await);
@@ -155,14 +155,14 @@ async fn the_mark_of_erasures_moves_only_from_where_it_was_read() {
     assert!(first.note_erased_up_to(None, &[3, 4]).await.unwrap());
     assert!(
         first.note_erased_up_to(None, &[3, 4]).await.unwrap(),
-        "the same note again"
+        "the same mark again"
     );
     assert!(
         !second.note_erased_up_to(None, &[9, 9]).await.unwrap(),
-        "somebody was faster"
+        "another writer was faster"
     );
     assert_eq!(second.erased_up_to().await.unwrap(), Some(vec![3, 4]));
     assert!(second.note_erased_up_to(Some(&[3, 4]), &[5, 4]).await.unwrap());
     assert_eq!(first.erased_up_to().await.unwrap(), Some(vec![5, 4]));
-    assert_eq!(versions(&server).await.len(), 3 + 1, "no older mark stays");
+    assert_eq!(versions(&server).await.len(), 3 + 1, "no older mark remains");
 }

@@ -1,4 +1,5 @@
-//! What the tests of this crate's JetStream engine share: made-up people, a vault on servers, and what stands on disks.
+//! Fixtures of the tests of the JetStream engine: generated people, a vault on servers, and the contents of
+//! disks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use citycode_vault::{FillRandom, Person, Vault as _, VaultError};
 use jiff::civil::date;
 use zeroize::Zeroizing;
 
-/// How long servers that are young, busy or in an election may take for anything.
+/// Timeout for servers that are starting, busy or in an election.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const NAME: &str = "欧阳不在盘上";
 
 pub(crate) fn random() -> FillRandom {
-    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
+    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system provides randomness"))
 }
 
 pub(crate) fn key(of: u8) -> Zeroizing<[u8; 32]> {
@@ -47,7 +48,7 @@ pub(crate) fn new() -> NewVault {
     }
 }
 
-/// Tries until it succeeds, or fails in a way that does not pass.
+/// Retries until it succeeds, or fails permanently.
 pub(crate) async fn patiently<T>(what: &str, attempt: impl AsyncFn() -> Result<T, OpenError>) -> T {
     eventually_some(what, PATIENCE, || async {
         match attempt().await {
@@ -59,16 +60,16 @@ pub(crate) async fn patiently<T>(what: &str, attempt: impl AsyncFn() -> Result<T
     .await
 }
 
-/// Makes the vault, where there is none, and opens it.
+/// Creates the vault if there is none, and opens it.
 pub(crate) async fn open(config: &VaultConfig) -> JetStreamVault {
-    patiently("the vault is made", async || provision(config, &new()).await).await;
+    patiently("the vault is created", async || provision(config, &new()).await).await;
     patiently("the vault opens", async || {
         JetStreamVault::open(config, &master(), random()).await
     })
     .await
 }
 
-/// Tries until the servers could be asked.
+/// Retries until the servers answer.
 pub(crate) async fn answered<T>(what: &str, attempt: impl AsyncFn() -> Result<T, VaultError>) -> T {
     eventually_some(what, PATIENCE, || async {
         match attempt().await {
@@ -80,10 +81,10 @@ pub(crate) async fn answered<T>(what: &str, attempt: impl AsyncFn() -> Result<T,
     .await
 }
 
-/// The first people of a vault.
+/// Creates the first people of a vault.
 pub(crate) async fn people(vault: &JetStreamVault, serials: std::ops::Range<u16>) {
     for serial in serials {
-        answered("a person is put in", async || {
+        answered("a person is created", async || {
             vault.find_or_create(&number(serial), holder(1, serial), person()).await
         })
         .await;
@@ -110,9 +111,9 @@ pub(crate) fn holder(n: u8, m: u16) -> HolderId {
     HolderId(id)
 }
 
-/// Every file below a folder in one piece.
+/// The contents of every file below a folder, concatenated.
 fn everything_below(folder: &Path, into: &mut Vec<u8>) {
-    // The server works meanwhile: what it takes away under the reader's eyes is not there.
+    // The server is running, so files may disappear during the read.
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -129,9 +130,10 @@ pub(crate) fn on_disk(server: &NatsServer) -> Vec<u8> {
     bytes
 }
 
-/// Whether a part of it stands there. Disks have many bytes: where two do not fit, the rest is not compared.
+/// Whether the disk contains a part of it. Disks have many bytes: if the first two runs are absent, the rest is
+/// not compared.
 pub(crate) fn holds(disk: &[u8], wanted: &[u8]) -> bool {
-    // Any run of 24 bytes would be enough to go on.
+    // Any run of 24 bytes would be enough.
     let runs = wanted.chunks_exact(24);
     let begins = |run: &[u8]| usize::from(u16::from_be_bytes([run[0], run[1]]));
     let mut begun = vec![false; 1 << 16];
@@ -142,7 +144,7 @@ pub(crate) fn holds(disk: &[u8], wanted: &[u8]) -> bool {
     windows.any(|window| begun[begins(window)] && runs.clone().any(|run| run == window))
 }
 
-/// A client of the servers, apart from any vault.
+/// A client of the servers that is independent of any vault.
 pub(crate) async fn connected(urls: Vec<String>) -> citycode_jetstream::Client {
     let connection = Connection::new(urls, "test");
     citycode_jetstream::connect(&connection, |_| ()).await.unwrap()
@@ -164,7 +166,8 @@ pub(crate) async fn versions(server: &NatsServer) -> Vec<Vec<u8>> {
     }
 }
 
-/// What stands in the stream's own folder of a server; what the replication keeps stands beside it, see decision 8.
+/// The contents of the stream's own folder of a server; the replication log is stored next to it, see decision
+/// 8.
 pub(crate) fn on_stream(server: &NatsServer) -> Vec<u8> {
     let mut bytes = Vec::new();
     let folder = server.store_folder().join("jetstream/$G/streams/KV_CC_VAULT");
@@ -172,7 +175,7 @@ pub(crate) fn on_stream(server: &NatsServer) -> Vec<u8> {
     bytes
 }
 
-/// Some page of a table that was written.
+/// A page of a table that was written.
 pub(crate) async fn first_page(
     client: &impl citycode_jetstream::ApiClient,
     table: &str,

@@ -1,4 +1,4 @@
-//! People of the vault of one process are taken over by that of a city: they stay who they were.
+//! Tests of importing people from the vault of one process into that of a city: they keep their holders.
 
 use citycode_testkit::NatsServer;
 use citycode_vault::Vault as _;
@@ -8,7 +8,7 @@ use citycode_vault::jetstream::TakenOver;
 use crate::fixture::{NAME, config, holder, key, number, open, person, random};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_keep_holder_and_key_whoever_was_erased_stays_so_and_done_again_nothing_changes() {
+async fn imported_people_keep_holder_and_key_and_erased_ones_stay_erased() {
     let folder = tempfile::tempdir().unwrap();
     let of_one = EmbeddedVault::open(folder.path(), &key(9), random()).unwrap();
     for serial in 0..40 {
@@ -23,7 +23,7 @@ async fn people_keep_holder_and_key_whoever_was_erased_stays_so_and_done_again_n
 
     let server = NatsServer::start().await;
     let city = open(&config(vec![server.url()], 1)).await;
-    // Registered in the city meanwhile.
+    // A person who was registered in the city in the meantime.
     city.find_or_create(&number(38), holder(2, 38), person()).await.unwrap();
     for run in 0..2 {
         for serial in 0..39 {
@@ -36,7 +36,7 @@ async fn people_keep_holder_and_key_whoever_was_erased_stays_so_and_done_again_n
             };
             assert_eq!(taken, wanted, "{serial} in run {run}");
         }
-        // Between the runs somebody is erased whom the older vault still has.
+        // Between the runs a person is erased who still is in the older vault.
         city.erase(holder(1, 0)).await.unwrap();
     }
     assert_eq!(city.find(&number(0)).await.unwrap(), None);
@@ -53,7 +53,7 @@ async fn people_keep_holder_and_key_whoever_was_erased_stays_so_and_done_again_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn erasures_are_to_be_applied_again_from_the_logs_beginning() {
+async fn erasures_are_applied_again_from_the_start_of_the_log() {
     let server = NatsServer::start().await;
     let city = open(&config(vec![server.url()], 1)).await;
     city.forget_mark().await.unwrap();

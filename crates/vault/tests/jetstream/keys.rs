@@ -1,4 +1,4 @@
-//! Whose vault it is, which key opens what, and another master key.
+//! Tests of the vault's identity, of its keys, and of the rotation of the master key.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::fixture::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_key_another_log_and_no_vault_are_refused_by_name() {
+async fn another_key_another_log_and_a_missing_vault_have_their_own_errors() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     let opened = |config: VaultConfig, key: VaultKey| async move {
@@ -48,7 +48,7 @@ async fn another_key_another_log_and_no_vault_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_given_the_index_alone_finds_holders_and_opens_nobody() {
+async fn the_index_key_alone_finds_holders_and_opens_no_person() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     let vault = open(&config).await;
@@ -78,19 +78,19 @@ async fn who_was_given_the_index_alone_finds_holders_and_opens_nobody() {
     let sealed = of_revocation.seal(b"reason", [0; 12], b"lost in the metro");
     assert_eq!(*of_master.open(b"reason", &sealed).unwrap(), *b"lost in the metro");
     assert!(revocation.reason_key(&number(2)).await.unwrap().is_none());
-    // Erased and come again: what was sealed before does not open any more.
+    // The person was erased and registered again: what was sealed before can no longer be opened.
     vault.erase(holder(1, 1)).await.unwrap();
     vault.find_or_create(&number(1), holder(2, 2), person()).await.unwrap();
     let again = revocation.reason_key(&number(1)).await.unwrap().unwrap();
     assert!(again.open(b"reason", &sealed).is_err());
 }
 
-/// In front of each version: which key wraps its page's.
+/// The id of the wrapping key in front of each version.
 fn key_ids(versions: &[Vec<u8>]) -> std::collections::BTreeSet<Vec<u8>> {
     versions.iter().map(|version| version[1..9].to_vec()).collect()
 }
 
-/// A rotation that is cut short after the third page.
+/// A rotation that is interrupted after the third page.
 async fn rotate_three_pages(rotating: Arc<JetStreamVault>) {
     let (third, mut reached) = tokio::sync::mpsc::unbounded_channel();
     let rotation = tokio::spawn(async move {
@@ -109,7 +109,7 @@ async fn rotate_three_pages(rotating: Arc<JetStreamVault>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut_short() {
+async fn the_master_key_is_rotated_under_load_also_after_an_interruption() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     provision(&config, &NewVault { pages: 64, ..new() }).await.unwrap();
@@ -130,7 +130,7 @@ async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut
     let working = JetStreamVault::open(&config, &both(), random()).await.unwrap();
     let rotating = Arc::new(JetStreamVault::open(&config, &both(), random()).await.unwrap());
     rotate_three_pages(Arc::clone(&rotating)).await;
-    // Old and new are taken meanwhile, by whoever has both.
+    // During the rotation, services with both keys accept both.
     for serial in 0..12 {
         assert_eq!(working.find(&number(serial)).await.unwrap(), Some(holder(1, serial)));
         assert!(working.open(holder(1, serial)).await.unwrap().is_some());
@@ -150,7 +150,7 @@ async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut
     });
     assert!(written.unwrap() > 0);
     assert_eq!(rotating.rotate(|| {}).await.unwrap(), 0, "nothing is left to do");
-    // Nothing opens with the old key, and nothing that did is on the disk.
+    // Nothing can be opened with the old key, and no version under it is on the disk.
     let new_versions = versions(&server).await;
     assert!(key_ids(&new_versions).is_disjoint(&old_ids));
     assert_eq!(new_versions.len() as u64, rotating.pages(), "one version of every page");
@@ -173,6 +173,6 @@ async fn another_master_key_takes_over_under_work_also_when_the_rotation_was_cut
     assert_eq!(
         *reasons.open(b"r", &sealed).unwrap(),
         *b"why",
-        "reasons outlive the key"
+        "reasons can be opened after the rotation"
     );
 }

@@ -1,4 +1,5 @@
-//! A server that was away for long while somebody was erased: what its disk still has, and what mends it (decision 19).
+//! Tests of a server that was down for a long time during an erasure: what its disk contains, and the remedy
+//! (decision 19).
 
 use bytes::Bytes;
 use citycode_jetstream::api;
@@ -9,11 +10,13 @@ use crate::fixture::{
     PATIENCE, answered, config, connected, holder, holds, on_disk, on_stream, open, people, versions,
 };
 
-/// So much makes the servers compact the replication's log at once, as some two minutes do: over 8 MB.
+/// Enough data that the servers compact the replication log at once, as about two minutes of traffic do: over 8
+/// MB.
 const MESSAGES: usize = 12;
 const MESSAGE_BYTES: usize = 800 * 1024;
 
-/// Messages that are no pages, until the replication's log is compacted; the first bytes of the last one.
+/// Publishes messages that are not pages until the replication log is compacted; returns the first bytes of the
+/// last one.
 async fn fill(urls: Vec<String>) -> Vec<u8> {
     let client = connected(urls).await;
     let mut last = Vec::new();
@@ -33,8 +36,8 @@ async fn fill(urls: Vec<String>) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_server_that_was_away_for_long_forgets_the_erased_once_it_comes_back_empty() {
-    const AWAY: usize = 2;
+async fn r28_a_server_that_was_down_for_long_has_no_erased_person_if_it_returns_empty() {
+    const STOPPED: usize = 2;
     let mut cluster = NatsCluster::start().await;
     let vault = open(&config(cluster.urls(), 3)).await;
     people(&vault, 0..12).await;
@@ -46,38 +49,38 @@ async fn r28_a_server_that_was_away_for_long_forgets_the_erased_once_it_comes_ba
         })
         .await;
     }
-    cluster.servers_mut()[AWAY].kill9().await;
+    cluster.servers_mut()[STOPPED].kill9().await;
     answered("the person is erased", async || vault.erase(holder(1, 3)).await).await;
     let after = versions(&cluster.servers()[0]).await;
     let gone: Vec<_> = before.iter().filter(|version| !after.contains(version)).collect();
-    assert!(gone.len() >= 2, "both pages of the person were written anew");
-    let last = fill(cluster.urls()[..AWAY].to_vec()).await;
-    // The replication's log too.
-    for server in &cluster.servers()[..AWAY] {
-        eventually("who was there has them nowhere", PATIENCE, || async {
+    assert!(gone.len() >= 2, "both pages of the person were rewritten");
+    let last = fill(cluster.urls()[..STOPPED].to_vec()).await;
+    // This includes the replication log.
+    for server in &cluster.servers()[..STOPPED] {
+        eventually("the servers that were up do not have them", PATIENCE, || async {
             let disk = on_disk(server);
             gone.iter().all(|version| !holds(&disk, version))
         })
         .await;
     }
     let comes_back = async |cluster: &mut NatsCluster| {
-        cluster.servers_mut()[AWAY].restart().await;
-        eventually("it has what came meanwhile", PATIENCE, || async {
-            let disk = on_stream(&cluster.servers()[AWAY]);
+        cluster.servers_mut()[STOPPED].restart().await;
+        eventually("it has the messages of the meantime", PATIENCE, || async {
+            let disk = on_stream(&cluster.servers()[STOPPED]);
             after.iter().all(|version| holds(&disk, version)) && holds(&disk, &last)
         })
         .await;
     };
     comes_back(&mut cluster).await;
-    let disk = on_stream(&cluster.servers()[AWAY]);
+    let disk = on_stream(&cluster.servers()[STOPPED]);
     assert!(
         gone.iter().all(|version| holds(&disk, version)),
-        "a server of this version overwrites what it deletes while it catches up: decision 19 may say so"
+        "a server of this version overwrites what it deletes while it catches up: decision 19 can be updated"
     );
-    cluster.servers_mut()[AWAY].kill9().await;
-    std::fs::remove_dir_all(cluster.servers()[AWAY].store_folder()).unwrap();
+    cluster.servers_mut()[STOPPED].kill9().await;
+    std::fs::remove_dir_all(cluster.servers()[STOPPED].store_folder()).unwrap();
     comes_back(&mut cluster).await;
-    let disk = on_disk(&cluster.servers()[AWAY]);
+    let disk = on_disk(&cluster.servers()[STOPPED]);
     assert!(
         gone.iter().all(|version| !holds(&disk, version)),
         "an empty server was filled with old versions"

@@ -1,11 +1,12 @@
-//! The vault on real NATS servers: one person is one holder, whoever asks where; an erasure leaves nothing to read.
+//! Tests of the vault on real NATS servers: one person is one holder for all processes; an erasure leaves
+//! nothing readable.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-mod away;
+mod constant_work;
 mod erasure;
-mod evenly;
 mod fixture;
+mod import;
 mod keys;
-mod once;
-mod silence;
-mod taken_over;
+mod long_outage;
+mod one_holder;
+mod unresponsive_servers;

@@ -1,4 +1,4 @@
-//! R03 across issuers: one person is one holder.
+//! Tests of R3 across issuers: one person is one holder.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,13 +11,13 @@ use crate::fixture::{NAME, answered, config, holder, number, open, person};
 async fn one_person_is_one_holder(urls: Vec<String>, replicas: u8) {
     let config = config(urls, replicas);
     let vaults = join_all([0, 1].map(|_| open(&config))).await;
-    // Four callers at once for each of forty people, on two processes' vaults.
+    // Four concurrent callers for each of forty people, on two processes' vaults.
     let calls = (0..40u16).flat_map(|serial| (0..4u8).map(move |caller| (serial, caller)));
     let found = join_all(calls.map(|(serial, caller)| {
         let vault = &vaults[usize::from(caller % 2)];
         async move {
             let calls = AtomicU32::new(0);
-            let found = answered("a person is put in", async || {
+            let found = answered("a person is created", async || {
                 calls.fetch_add(1, Ordering::SeqCst);
                 vault
                     .find_or_create(&number(serial), holder(caller, serial), person())
@@ -33,7 +33,7 @@ async fn one_person_is_one_holder(urls: Vec<String>, replicas: u8) {
         let first = of_one[0].1.holder;
         assert!(of_one.iter().all(|(_, found, _)| found.holder == first));
         let created = of_one.iter().filter(|(_, found, _)| found.created).count();
-        // A call that was not answered may have made the holder, and its repeat finds it.
+        // A call without a response may have created the holder, and its repeat finds it.
         let unanswered = of_one.iter().any(|(.., calls)| *calls > 1);
         assert!(created == 1 || created == 0 && unanswered, "{created} made {serial}");
         for vault in &vaults {
@@ -64,7 +64,7 @@ async fn r03_one_person_is_one_holder_on_three_servers_also_when_one_dies() {
     one_person_is_one_holder(urls.clone(), 3).await;
     let vault = open(&config(urls, 3)).await;
     servers.servers_mut()[0].kill9().await;
-    answered("the vault is there again", async || {
+    answered("the vault is available again", async || {
         vault.find_or_create(&number(50), holder(9, 50), person()).await
     })
     .await;

@@ -1,4 +1,4 @@
-//! Servers that do not answer, or not yet: what is told to callers, and how soon.
+//! Tests of servers that do not answer, or not yet: the callers' errors, and how soon they get them.
 
 use std::time::Duration;
 
@@ -13,32 +13,33 @@ use crate::fixture::{
     versions,
 };
 
-/// All that a change may take, with room for a busy machine; one deadline after the other would be far beyond.
+/// The deadline of one change, with a margin for a busy machine; several deadlines in sequence would be far
+/// beyond it.
 const SOON: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_at_one_page_of_silent_servers_is_told_so_at_once_and_not_one_after_the_other() {
+async fn many_callers_at_one_page_of_unresponsive_servers_fail_at_once_and_not_in_sequence() {
     let server = NatsServer::start().await;
     let vault = open(&config(vec![server.url()], 1)).await;
     people(&vault, 0..1).await;
     server.sigstop().await;
-    // Of the same person: all want the same page.
+    // All calls are for the same person, and so for the same page.
     let vault = &vault;
     let calls = (0..8).map(|caller| async move { vault.find_or_create(&number(1), holder(caller, 1), person()).await });
     let told = tokio::time::timeout(SOON, join_all(calls)).await;
-    for answer in told.expect("everybody was told within the time of one") {
+    for answer in told.expect("every call failed within the time of one") {
         assert!(matches!(answer, Err(VaultError::Unavailable(_))), "{answer:?}");
     }
     server.sigcont().await;
-    let found = answered("the vault is there again", async || {
+    let found = answered("the vault is available again", async || {
         vault.find_or_create(&number(1), holder(9, 1), person()).await
     })
     .await;
-    // A call that was told of silence may have been taken all the same.
+    // A call that timed out may have succeeded.
     assert!(vault.open(found.holder).await.unwrap().is_some());
 }
 
-/// The server that leads the vault's stream; the number of it.
+/// The number of the server that leads the vault's stream.
 async fn leader(cluster: &NatsCluster) -> usize {
     let client = connected(cluster.urls()).await;
     eventually_some("the vault's stream has a leader", PATIENCE, || async {
@@ -49,12 +50,12 @@ async fn leader(cluster: &NatsCluster) -> usize {
     .await
 }
 
-/// The write of one waits for the disks of a majority while the other's is refused as being in its way.
+/// The write of one issuer waits for the disks of a majority while the other's is refused because of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_issuers_that_open_a_new_vault_wait_for_each_others_keys_and_do_not_call_them_lost() {
+async fn two_issuers_that_open_a_new_vault_wait_for_each_others_keys() {
     let cluster = NatsCluster::start().await;
     let everywhere = config(cluster.urls(), 3);
-    patiently("the vault is made", async || provision(&everywhere, &new()).await).await;
+    patiently("the vault is created", async || provision(&everywhere, &new()).await).await;
     let leader = leader(&cluster).await;
     let followers = (0..3)
         .filter(|number| *number != leader)
@@ -65,7 +66,7 @@ async fn two_issuers_that_open_a_new_vault_wait_for_each_others_keys_and_do_not_
     let at_the_leader = &config(vec![cluster.servers()[leader].url()], 3);
     let issuers = [(); 2].map(|()| async move { JetStreamVault::open(at_the_leader, &master(), random()).await });
     for opened in join_all(issuers).await {
-        let error = opened.err().expect("no majority takes the keys");
+        let error = opened.err().expect("no majority stores the keys");
         assert!(error.may_pass(), "{error}");
     }
     for follower in followers {
@@ -79,7 +80,7 @@ async fn two_issuers_that_open_a_new_vault_wait_for_each_others_keys_and_do_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vault_whose_keys_were_taken_out_is_not_begun_afresh() {
+async fn a_vault_whose_keys_were_removed_is_not_initialised_again() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     let vault = open(&config).await;
@@ -99,7 +100,7 @@ async fn a_vault_whose_keys_were_taken_out_is_not_begun_afresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_opened_the_vault_before_it_was_made_anew_writes_nothing_into_the_new_one() {
+async fn a_process_that_opened_an_earlier_vault_writes_nothing_into_a_new_one() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
     let old = open(&config).await;
@@ -121,7 +122,7 @@ async fn who_opened_the_vault_before_it_was_made_anew_writes_nothing_into_the_ne
     let refused = old.note_erased_up_to(None, &[1]).await.unwrap_err();
     assert!(matches!(refused, VaultError::OtherVault), "{refused}");
     assert!(matches!(old.check_identity().await, Err(VaultError::OtherVault)));
-    assert_eq!(versions(&server).await.len(), 0, "nothing stands in the new vault");
+    assert_eq!(versions(&server).await.len(), 0, "the new vault is empty");
     let opened = open(&config).await;
     people(&opened, 0..3).await;
     opened.check_identity().await.unwrap();

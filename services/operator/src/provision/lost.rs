@@ -3,7 +3,7 @@
 
 use citycode_event_store::{EventStore as _, LogId};
 use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};
-use citycode_vault::jetstream::{self as vault, Origin, Standing, VaultConfig};
+use citycode_vault::jetstream::{self as vault, ExistingVault, Origin, VaultConfig};
 
 use super::{CLIENT, ProvisionArgs, not_made, patiently, unavailable};
 use citycode_runtime::distributed::ServiceSettings;
@@ -87,7 +87,7 @@ pub(super) async fn refuse(
 }
 
 /// The vault that stands, if one does. Who makes none need not reach its servers.
-async fn standing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Result<Option<Standing>, Failure> {
+async fn standing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Result<Option<ExistingVault>, Failure> {
     let servers = settings.vault();
     let connection = match servers.connection(CLIENT) {
         Err(_) if args.no_vault => return Ok(None),
@@ -99,7 +99,7 @@ async fn standing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Res
         expected_log_id: None,
     };
     let wait = if args.no_vault { 0 } else { args.wait };
-    match patiently(wait, || vault::standing(&config), vault::OpenError::may_pass).await {
+    match patiently(wait, || vault::existing_vault(&config), vault::OpenError::may_pass).await {
         Err(_) if args.no_vault => Ok(None),
         standing => standing.map_err(|error| unavailable("the vault cannot be asked about", &error)),
     }
@@ -114,7 +114,7 @@ fn log_lost(log_id: LogId) -> Failure {
     not_made(why, fix)
 }
 
-fn foreign_vault(log_id: LogId, vault: &Standing) -> Failure {
+fn foreign_vault(log_id: LogId, vault: &ExistingVault) -> Failure {
     let other = LogId(vault.log_id);
     let why = format!("the part `vault` belongs to the event log {other}, and the servers have the log {log_id}");
     let fix = "bring the log of that vault back from its archive, or have the vault's stream KV_CC_VAULT deleted and bring \
