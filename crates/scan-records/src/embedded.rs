@@ -1,14 +1,14 @@
-//! The engine of one process: a database in a folder, and a key file for each day.
+//! The engine of one process: a database in a folder, and one key file per day.
 //!
-//! An ordinary scan's record is appended to a buffer in memory, which is sealed and written as one chunk a few times a
-//! second; a crash loses what was noted since. Registrations at the same time share a sync, and the same (device, scan
-//! id) is one record as long as records are kept.
+//! Records of ordinary scans are appended to a buffer in memory, which is sealed and written as one chunk a few
+//! times per second; a crash loses the buffer. Concurrent registrations share one sync, and the same (device,
+//! scan id) is one record as long as records are retained.
 //!
 //! ```text
 //! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
 //!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
 //!              table extent-1      () → writes:u64, newest day:u32
-//!              table log-1         which log they belong to; see `citycode_vault::log_binding`
+//!              table log-1         the log of the records; see `citycode_vault::log_binding`
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
 
@@ -29,18 +29,18 @@ use tokio::sync::oneshot;
 use crate::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords, ShownBytes, count_dropped, day_of, failed};
 use store::{Registration, Store, scan_name};
 
-/// What a crash may lose of ordinary scans' records, and how often the disk is bothered.
+/// Interval of writes: a compromise between what a crash may lose and the load of the disk.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// A buffer this large does not wait for its turn: some twenty thousand records.
+/// A buffer of this size is written at once: some twenty thousand records.
 const URGENT_BYTES: usize = 1 << 20;
-/// Records that may wait while the disk is slow, in bytes; beyond, they are dropped.
+/// Limit of buffered records in bytes while the disk is slow; beyond it, records are dropped.
 const MAX_BYTES: usize = 32 << 20;
-/// Registrations that may wait; beyond, they are refused.
+/// Limit of waiting registrations; beyond it, they are refused.
 const MAX_REGISTRATIONS: usize = 16_384;
 
 type Answer = oneshot::Sender<Result<Registered, RecordsError>>;
 
-/// The records of one process. Dropping it writes what waits.
+/// The records of one process. Dropping it writes the buffer.
 pub struct EmbeddedScanRecords {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
@@ -49,28 +49,29 @@ pub struct EmbeddedScanRecords {
 struct Shared {
     store: Store,
     waiting: Mutex<Waiting>,
-    /// Something is urgent.
+    /// Notified when the writer should not wait longer.
     urgent: Condvar,
 }
 
-/// What waits for the next transaction.
+/// The contents of the next transaction.
 #[derive(Default)]
 struct Waiting {
-    /// By day. Nearly always one.
+    /// By day; nearly always one.
     chunks: BTreeMap<u32, Vec<u8>>,
     bytes: usize,
-    /// In the chunks.
+    /// Number of scans in the chunks.
     scans: u64,
     registrations: Vec<(Registration, Answer)>,
     stopping: bool,
 }
 
-/// How far records were written: what a copy of them that is older has less of.
+/// How far records were written; an older copy has a smaller extent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Extent {
-    /// Durable transactions that wrote records since the file was made. Forgetting records does not change it.
+    /// Number of durable transactions that wrote records since the file was created. Removing records does not
+    /// change it.
     pub writes: u64,
-    /// The newest day of which a record was written, in days since 1970 (UTC).
+    /// The newest day with a written record, in days since 1970 (UTC).
     pub day: u32,
 }
 
@@ -80,13 +81,13 @@ pub enum OpenForLogError {
     /// The file is missing, or belongs to another log.
     #[error(transparent)]
     Binding(#[from] BindingError),
-    /// It cannot be used.
+    /// The file cannot be used.
     #[error(transparent)]
     Records(#[from] RecordsError),
 }
 
 impl EmbeddedScanRecords {
-    /// Opens the records of a folder, or makes it, whichever log they belong to: for tests and measurements.
+    /// Opens the records of a folder, or creates them, whatever log they belong to. For tests and benchmarks.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -94,10 +95,10 @@ impl EmbeddedScanRecords {
         Self::over(Store::open(folder, entropy)?)
     }
 
-    /// Opens the records that belong to a log; `how` says whether they may be made.
+    /// Opens the records of a log; `how` says whether they may be created.
     ///
     /// # Errors
-    /// [`OpenForLogError`]; nothing was made then.
+    /// [`OpenForLogError`]; nothing was created.
     pub fn open_for_log(
         folder: &Path,
         entropy: Arc<dyn Entropy>,
@@ -132,10 +133,10 @@ impl EmbeddedScanRecords {
         self.shared.store.extent()
     }
 
-    /// The records of a day (days since 1970, UTC) that are on disk, in the order in which they were written.
+    /// The records of a day (days since 1970, UTC) that are on disk, in the order of writing.
     ///
     /// # Errors
-    /// [`RecordsError`], also where one was changed since.
+    /// [`RecordsError`], also if a record was changed.
     pub fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
         self.shared.store.day(day)
     }
@@ -175,7 +176,7 @@ impl ScanRecords for EmbeddedScanRecords {
     async fn register(&self, note: &ScanNote<&str>, shown: ShownBytes) -> Result<Registered, RecordsError> {
         let (answer, answered) = oneshot::channel();
         let registration = Registration {
-            scan: note.kept(),
+            scan: note.into_owned(),
             shown,
         };
         {
@@ -198,7 +199,7 @@ impl ScanRecords for EmbeddedScanRecords {
     }
 
     async fn flush(&self) {
-        // Dropping does it.
+        // `Drop` writes the buffer.
     }
 }
 
@@ -225,7 +226,7 @@ impl Shared {
         }
     }
 
-    /// Until something is urgent or the time is up.
+    /// Waits until the buffer is urgent or the interval has passed.
     fn wait(&self) -> (Waiting, bool) {
         let mut waiting = self.waiting.lock();
         let idle = |waiting: &mut Waiting| {
@@ -252,7 +253,7 @@ impl Shared {
                 Ok(answers) => answers.next().expect("one answer for each registration of the batch"),
                 Err(error) => Err(error.clone()),
             };
-            // A caller that went away needs no answer.
+            // A caller that no longer waits needs no result.
             let _ = answer.send(one);
         }
     }

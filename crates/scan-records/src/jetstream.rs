@@ -1,19 +1,21 @@
-//! The engine of a city's verifiers, on NATS JetStream: whoever of them is told of a scan, it is one record.
+//! The engine of a city's verifiers, on NATS JetStream: a scan is one record, whichever verifiers receive it.
 //!
 //! ```text
 //! stream  CC_SCAN_KEYS          cc.scankey.v1.<day>           the day's keys, sealed under two secrets of the city
 //! stream  CC_SCANS_<day>        cc.scan.v1.<day>.<writer>     ordinary scans, thousands a message
 //! stream  CC_REGISTERED_<day>   cc.reg.v1.<day>.<bucket>      registrations, one a message
 //! ```
-//! All in an account of their own. Days are days of UTC, counted since 1970. The bytes stand in `message.rs`.
+//! The streams are in an account of their own. Days are UTC days, counted since 1970. `message.rs` documents
+//! the bytes.
 //!
-//! A registration counts once the servers have acknowledged it, and expects the last message of its bucket, one of
-//! 4,096 that (device, scan id) hash to, since a subject for each scan would cost the servers some 430 bytes of memory
-//! each. A verifier follows the day's registrations, all verifiers' ones, and keeps eight bytes of each. A scan id is
-//! remembered until the end of the day after its own: 24 to 48 hours. See `register.rs`.
+//! A registration counts once the servers have acknowledged it. It expects the last message of its bucket, one
+//! of 4,096 to which (device, scan id) hash, since a subject per scan would cost the servers some 430 bytes of
+//! memory each. A verifier follows the day's registrations of all verifiers, and keeps eight bytes of each in
+//! memory. A scan id is remembered until the end of the day after its own: 24 to 48 hours. See `register.rs`.
 //!
-//! [`keeper::ScanKeeper`] makes each day's streams and key the day before, and destroys them at retention. A verifier
-//! that finds none refuses registrations and says so in its health; ordinary scans wait as long as there is room.
+//! [`keeper::ScanKeeper`] creates each day's streams and key one day ahead, and destroys them when retention
+//! ends. A verifier without open streams refuses registrations and reports this in its health; ordinary scans
+//! wait in the buffer.
 
 pub mod archive;
 mod chunks;
@@ -44,57 +46,57 @@ use chunks::{Chunks, Writer};
 use days::Days;
 use settings::Manifest;
 
-/// Where the records are and what they must be.
+/// The location of the records and what they must be.
 #[derive(Debug, Clone)]
 pub struct ScansConfig {
-    /// Where the servers are, and who this client is to them.
+    /// The servers, and the credentials of this client.
     pub connection: Connection,
-    /// How many servers keep a copy: 3, or 1 for a server that stands alone.
+    /// The number of replicas: 3, or 1 for a single server.
     pub replicas: u8,
-    /// The log whose codes are scanned, for a caller that knows it.
+    /// The log whose codes are scanned, if the caller knows it.
     pub expected_log_id: Option<[u8; 16]>,
 }
 
-/// The secrets of who makes days and reads them all.
+/// The secrets of a service that creates days and reads all records.
 #[derive(Clone)]
 pub struct KeeperSecrets {
-    /// The one that verifiers have too: it opens the keys of registrations.
+    /// The secret that verifiers have too: it decrypts the keys of registrations.
     pub records: Zeroizing<[u8; 32]>,
-    /// The one that they have not: it opens the keys of ordinary scans.
+    /// The secret that verifiers do not have: it decrypts the keys of ordinary scans.
     pub archive: Zeroizing<[u8; 32]>,
 }
 
-/// Why records could not be opened or made. Nothing was changed.
+/// Why records could not be opened or created. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No server took the connection.
+    /// No connection could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// Nothing stands there.
-    #[error("the servers keep no scan records; `provision` makes their streams")]
+    /// The stream of keys does not exist.
+    #[error("the servers have no scan records; `citycode provision` creates their streams")]
     NoRecords,
-    /// The metadata is no manifest, or that of a newer format.
+    /// The metadata is not a manifest, or has a newer format.
     #[error("the manifest of scan records cannot be read: {0}")]
     Manifest(String),
-    /// They are of another log's codes.
+    /// They belong to another log.
     #[error(
-        "the part `scans` belongs to another event log than the servers have: have its streams (CC_SCAN_KEYS, CC_SCANS_…, CC_REGISTERED_…) deleted, then \
-         `citycode provision` makes new ones; or bring the log of these records back from its archive"
+        "the part `scans` belongs to another event log than the servers have: have its streams (CC_SCAN_KEYS, CC_SCANS_…, CC_REGISTERED_…) deleted and run \
+         `citycode provision` to create new ones; or restore the log of these records from its archive"
     )]
     OtherLog,
-    /// They were made under another secret.
+    /// They were created under another secret.
     #[error("the secret of scan records is not this city's")]
     OtherSecret,
-    /// The stream of keys is set up so that one could be lost, or not be destroyed.
-    #[error("the keys of scan records are not set up as they need to be: {}", citycode_jetstream::settings::list(.0))]
+    /// The settings of the stream of keys allow a key to be lost, or not to be destroyed.
+    #[error("the stream of keys of scan records has wrong settings: {}", citycode_jetstream::settings::list(.0))]
     WrongSettings(Vec<SettingMismatch>),
-    /// A question was not answered.
-    #[error("the servers cannot be asked about scan records: {0}")]
+    /// A request was not answered.
+    #[error("the scan records cannot be queried: {0}")]
     Unanswered(ApiError),
 }
 
 impl OpenError {
-    /// Whether trying again may help: servers that are not up yet, or records that are about to be made.
+    /// Whether the error is transient: servers that are starting, or records that are about to be created.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -106,19 +108,19 @@ impl OpenError {
     }
 }
 
-/// The records of one verifier among a city's. Any number of calls at the same time.
+/// The records of one verifier of a city. Calls may be concurrent.
 pub struct JetStreamScanRecords {
     client: Client,
     days: Arc<Days>,
     chunks: Arc<Chunks>,
     random: FillRandom,
-    /// By bucket: on three servers a second write to a bucket with one in flight is refused.
-    turns: Vec<tokio::sync::Mutex<()>>,
+    /// A lock per bucket: with three servers, a second write to a bucket with one in flight is refused.
+    locks: Vec<tokio::sync::Mutex<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl JetStreamScanRecords {
-    /// Opens the records. Which day cannot be written to is told in `health`.
+    /// Opens the records. `health` reports a day that cannot be written to.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -145,18 +147,18 @@ impl JetStreamScanRecords {
             name: HEXLOWER.encode(&name),
             last: Default::default(),
         };
-        let (kept, written) = (Arc::clone(&days), Arc::clone(&chunks));
+        let (opening, written) = (Arc::clone(&days), Arc::clone(&chunks));
         let tasks = vec![
-            tokio::spawn(async move { kept.keep(&*clock, &health).await }),
+            tokio::spawn(async move { opening.keep_open(&*clock, &health).await }),
             tokio::spawn(async move { written.run(writer).await }),
         ];
-        let turns = (0..manifest.buckets).map(|_| tokio::sync::Mutex::new(())).collect();
+        let locks = (0..manifest.buckets).map(|_| tokio::sync::Mutex::new(())).collect();
         Ok(Self {
             client,
             days,
             chunks,
             random,
-            turns,
+            locks,
             tasks,
         })
     }
@@ -189,7 +191,7 @@ impl ScanRecords for JetStreamScanRecords {
     }
 }
 
-/// A connection to records that are what was asked for.
+/// A connection to the expected records.
 struct Opened {
     client: Client,
     manifest: Manifest,
@@ -201,7 +203,7 @@ async fn open(config: &ScansConfig, secret: &[u8; 32]) -> Result<Opened, OpenErr
     check(client, config, secret).await
 }
 
-/// What stands there, if it is what is asked for.
+/// Reads the manifest and checks that the records are the expected ones.
 async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Result<Opened, OpenError> {
     let secret = HolderKey::new(*secret);
     let info = api::stream_info(&client, names::KEYS).await.map_err(|error| {
@@ -232,7 +234,7 @@ async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Resul
     })
 }
 
-/// The archive's secret, if it is these records'.
+/// The archive's secret, if the records were created under it.
 fn archive_secret(opened: &Opened, secrets: &KeeperSecrets) -> Result<HolderKey, OpenError> {
     let archive = HolderKey::new(*secrets.archive);
     if opened.manifest.is_archived_under(&archive) {

@@ -1,10 +1,10 @@
-//! Where records of scans go, apart from the log of codes (R20).
+//! Records of scans, stored separately from the log of codes (R20).
 //!
-//! An ordinary scan's record is written with thousands of others, and may be dropped under overload; a registration at
-//! a sampling desk is durable before its answer, and once for each (device, scan id). Everything is sealed under a key
-//! of its day, so that retention can destroy both. What was shown stands in a registration as an HMAC under the day's
-//! key, so that a scan id used for another code or card is noticed and nobody's number can be tried out once the key
-//! is destroyed.
+//! The record of an ordinary scan is written in a batch with thousands of others, and may be dropped under
+//! overload. A registration at a sampling desk is durable before its response, and recorded once per (device,
+//! scan id). Everything is sealed under a key of its day, so that retention can destroy both. A registration
+//! contains what was shown as an HMAC under the day's key, so that a scan id that is reused for another code or
+//! card is detected, and nobody can find an ID number by trying candidates once the key is destroyed.
 //!
 //! [`ScanRecords`] is the port; [`embedded::EmbeddedScanRecords`] is the engine of one process,
 //! [`jetstream::JetStreamScanRecords`] that of a city's verifiers on NATS servers (decision 12).
@@ -18,55 +18,55 @@ use zeroize::Zeroizing;
 
 pub use record::{ScanNote, ScanRecord};
 
-/// Seconds of a day of UTC.
+/// Seconds of a UTC day.
 pub const DAY_SECONDS: i64 = 86_400;
 
-/// Why records cannot be kept. Names no person.
+/// Why records cannot be written. It never names a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordsError {
     /// Nothing was recorded.
-    #[error("scan records cannot be kept: {0}")]
+    #[error("scan records cannot be written: {0}")]
     Unavailable(String),
-    /// It may have been recorded. The same scan again finds out.
-    #[error("whether the scan was recorded is not known: {0}")]
+    /// The scan may have been recorded. Repeating it shows whether it was.
+    #[error("it is unknown whether the scan was recorded: {0}")]
     Unknown(String),
 }
 
-/// What came of a registration.
+/// The result of a registration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Registered {
-    /// It is recorded now.
+    /// It was recorded by this call.
     Now,
-    /// It was before, as this.
+    /// It was recorded earlier, as this record.
     Before(ScanRecord),
-    /// The device has used the scan id for something else; nothing was recorded.
+    /// The device used the scan id for something else before; nothing was recorded.
     ForAnother,
 }
 
-/// What was shown, only to be told apart from what else was: a code's digest, or the bytes of a card's number.
+/// The bytes that were shown, used only for comparison: a code's digest, or the bytes of a card's number.
 pub type ShownBytes = Zeroizing<Vec<u8>>;
 
-/// The port of scan records. Any number of calls at the same time.
+/// The port of scan records. Calls may be concurrent.
 #[async_trait]
 pub trait ScanRecords: Send + Sync + 'static {
-    /// Records an ordinary scan, if there is room; never waits. What is dropped is counted.
+    /// Records an ordinary scan if the buffer has space; it never waits. Dropped scans are counted.
     fn note(&self, note: &ScanNote<&str>);
 
-    /// Records a registration; durable once it returns. Of one (device, scan id) only the first is recorded, for as
-    /// long as the engine remembers it; an empty scan id is always new.
+    /// Records a registration; durable when it returns. For each (device, scan id) only the first is recorded,
+    /// as long as the engine retains it; an empty scan id is always new.
     ///
     /// # Errors
-    /// [`RecordsError`]; the caller must not say that the person was registered.
+    /// [`RecordsError`]; the caller must not report that the person was registered.
     async fn register(&self, note: &ScanNote<&str>, shown: ShownBytes) -> Result<Registered, RecordsError>;
 
-    /// What was registered under the note's device and scan id before, if anything: none where it is new.
+    /// The earlier registration under the note's device and scan id; `None` if there is none.
     ///
     /// # Errors
     /// [`RecordsError`].
     async fn registered(&self, note: &ScanNote<&str>, shown: &ShownBytes) -> Result<Option<Registered>, RecordsError>;
 
-    /// At an end: waits until the ordinary scans noted so far are written, or leaves that to dropping; gives up on
-    /// what cannot be written soon, and counts it.
+    /// Called at shutdown: waits until the ordinary scans noted so far are written, or leaves that to `Drop`.
+    /// Scans that cannot be written soon are given up and counted.
     async fn flush(&self);
 }
 

@@ -1,4 +1,4 @@
-//! One scan as it is kept, and its bytes.
+//! One recorded scan, and its encoding.
 //!
 //! ```text
 //! number  LEB128, least significant first, at most 10 bytes
@@ -8,7 +8,7 @@
 //! chunk   records of one day, in order, each as length:number and record
 //! dated   day (since 1970, UTC):number record
 //! ```
-//! A city's gates write a million of these a second: an ordinary one has some forty bytes.
+//! A city's gates write a million of these per second; an ordinary one has some forty bytes.
 
 use citycode_domain::admission::Reason;
 use citycode_domain::ids::{CodeId, CommitPosition};
@@ -17,39 +17,39 @@ use citycode_wire::verdict::{reason, reason_value};
 
 use crate::{DAY_SECONDS, RecordsError, day_of, failed};
 
-/// What is recorded of one scan, its texts borrowed or its own. No ID number, no name.
+/// What is recorded of one scan, with borrowed or owned texts. It contains no ID number and no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScanNote<T> {
-    /// When, in Unix seconds.
+    /// Time in Unix seconds.
     pub at: i64,
-    /// Where.
+    /// The place.
     pub place: T,
-    /// By which device.
+    /// The device.
     pub device: T,
-    /// The device's own name for the scan; empty for none.
+    /// The device's own id of the scan; empty if it has none.
     pub scan_id: T,
-    /// The code; none where none was read.
+    /// The code; `None` if none was read.
     pub code_id: Option<CodeId>,
-    /// Why the verdict was what it was.
+    /// The reason of the verdict.
     pub reason: Reason,
-    /// The commit that the verdict rested on.
+    /// The commit on which the verdict is based.
     pub position: CommitPosition,
-    /// How old the knowledge was, in milliseconds.
+    /// Age of the knowledge, in milliseconds.
     pub age_ms: u64,
 }
 
-/// A scan as it was kept.
+/// A recorded scan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScanRecord {
     /// The scan.
     pub scan: ScanNote<String>,
-    /// HMAC of what was shown under the day's key; only in registrations.
+    /// HMAC of what was shown under the day's key; only for registrations.
     pub shown: Option<[u8; 32]>,
 }
 
 impl ScanNote<&str> {
-    /// To be kept longer than what it borrows.
-    pub(crate) fn kept(self) -> ScanNote<String> {
+    /// Copies the borrowed texts.
+    pub(crate) fn into_owned(self) -> ScanNote<String> {
         ScanNote {
             at: self.at,
             place: self.place.to_owned(),
@@ -64,7 +64,7 @@ impl ScanNote<&str> {
 }
 
 impl<T: AsRef<str>> ScanNote<T> {
-    /// Appends its bytes, with `shown` as [`ScanRecord::shown`] has it.
+    /// Appends the encoding; `shown` as in [`ScanRecord::shown`].
     pub(crate) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
         let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
         let reason = u64::from(reason_value(self.reason) as u32);
@@ -79,7 +79,7 @@ impl<T: AsRef<str>> ScanNote<T> {
         }
     }
 
-    /// Appends its day and its bytes: for a record that may lie among those of the next day.
+    /// Appends its day and its encoding, for a record that may be stored with those of the next day.
     pub(crate) fn write_dated(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) -> Result<(), RecordsError> {
         write_number(u64::from(day_of(self.at)?), bytes);
         self.write(shown, bytes);
@@ -89,7 +89,8 @@ impl<T: AsRef<str>> ScanNote<T> {
     /// Appends it to a chunk.
     pub(crate) fn write_to_chunk(&self, shown: Option<&[u8; 32]>, chunk: &mut Vec<u8>) {
         let start = chunk.len();
-        // Nearly every record is shorter than 128 bytes, so that its length is one; a longer one moves up.
+        // Nearly every record is shorter than 128 bytes, so that its length takes one byte; a longer record is
+        // moved.
         chunk.push(0);
         self.write(shown, chunk);
         let length = chunk.len() - start - 1;
@@ -116,7 +117,7 @@ fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
     bytes.push(number as u8);
 }
 
-/// What is still to be read.
+/// The remaining bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -126,7 +127,7 @@ impl<'a> Reader<'a> {
             let (byte, rest) = self.0.split_first()?;
             self.0 = rest;
             let part = u64::from(byte & 0x7F);
-            // The tenth byte has room for one bit.
+            // The tenth byte may have only one bit.
             (part << shift >> shift == part).then_some(())?;
             number |= part << shift;
             if byte & 0x80 == 0 {
@@ -149,9 +150,9 @@ impl<'a> Reader<'a> {
 }
 
 impl ScanRecord {
-    /// A record of a day (days since 1970, UTC).
+    /// Parses a record of a day (days since 1970, UTC).
     pub(crate) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
-        Self::parse(day, bytes).ok_or_else(|| failed("a record of another form"))
+        Self::parse(day, bytes).ok_or_else(|| failed("a record has an unknown format"))
     }
 
     fn parse(day: u32, bytes: &[u8]) -> Option<Self> {
@@ -186,19 +187,19 @@ impl ScanRecord {
         reader.0.is_empty().then_some(Self { scan, shown })
     }
 
-    /// A record that says its day.
+    /// Parses a record with its day.
     pub(crate) fn read_dated(bytes: &[u8]) -> Result<Self, RecordsError> {
         let mut reader = Reader(bytes);
         let day = reader.number().and_then(|day| u32::try_from(day).ok());
-        Self::read(day.ok_or_else(|| failed("a record of another form"))?, reader.0)
+        Self::read(day.ok_or_else(|| failed("a record has an unknown format"))?, reader.0)
     }
 
-    /// The records of a chunk, in order.
+    /// Parses the records of a chunk, in order.
     pub(crate) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
         let mut reader = Reader(chunk);
         let mut records = Vec::new();
         while !reader.0.is_empty() {
-            let record = reader.bytes().ok_or_else(|| failed("a chunk of another form"))?;
+            let record = reader.bytes().ok_or_else(|| failed("a chunk has an unknown format"))?;
             records.push(Self::read(day, record)?);
         }
         Ok(records)
@@ -247,7 +248,7 @@ mod tests {
             let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
             assert_eq!(
                 records.into_iter().map(|record| record.scan).collect::<Vec<_>>(),
-                [note.kept(), note.kept()]
+                [note.into_owned(), note.into_owned()]
             );
         }
     }
@@ -265,19 +266,22 @@ mod tests {
         .write_to_chunk(None, &mut chunk);
         let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
         assert_eq!(records.len(), 2);
-        assert_eq!((&records[0].scan, records[0].shown), (&note().kept(), Some([5; 32])));
+        assert_eq!(
+            (&records[0].scan, records[0].shown),
+            (&note().into_owned(), Some([5; 32]))
+        );
         assert_eq!(
             (records[1].scan.code_id, records[1].scan.reason),
             (None, Reason::Unreadable)
         );
         for length in 0..chunk.len() {
             let cut = ScanRecord::read_chunk(START_DAY, &chunk[..length]);
-            assert!(cut.map_or(true, |records| records.len() < 2), "cut to {length}");
+            assert!(cut.map_or(true, |records| records.len() < 2), "truncated to {length}");
         }
         for at in 0..chunk.len() {
             let mut damaged = chunk.clone();
             damaged[at] ^= 0xFF;
-            // Whatever it says now, reading it ends.
+            // Parsing terminates whatever the bytes are.
             let _ = ScanRecord::read_chunk(START_DAY, &damaged);
         }
     }

@@ -1,4 +1,4 @@
-//! Where scan records lie: one file, and a key for each day.
+//! The storage of scan records: one file, and one key per day.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, 
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
-/// How far the records were written; it never decreases, also where records are forgotten.
+/// How far the records were written; it never decreases, even when records are removed.
 const EXTENT: TableDefinition<'_, (), (u64, u32)> = TableDefinition::new("extent-1");
 const DATABASE_FILE: &str = "scans.redb";
 const CONTEXT: &[u8] = b"citycode-scan-record-v4";
@@ -31,7 +31,7 @@ pub(super) struct Store {
     open: Mutex<Option<(u32, HolderKey)>>,
 }
 
-/// A registration that waits for its place on the disk.
+/// A registration that waits to be written.
 pub(super) struct Registration {
     pub(super) scan: ScanNote<String>,
     pub(super) shown: ShownBytes,
@@ -73,8 +73,8 @@ impl Store {
         })
     }
 
-    /// Writes chunks and registrations in one transaction; answers each registration, in order. An earlier record
-    /// that does not open fails only who asks for it.
+    /// Writes chunks and registrations in one transaction; returns the result of each registration, in order.
+    /// An earlier record that cannot be opened fails only the registration that refers to it.
     pub(super) fn write<'a>(
         &self,
         mut chunks: BTreeMap<u32, Vec<u8>>,
@@ -131,7 +131,7 @@ impl Store {
         self.before(&registered, name, shown)
     }
 
-    /// What stands under the name of a scan.
+    /// The earlier registration under the name of a scan.
     fn before(
         &self,
         registered: &impl ReadableTable<[u8; 16], (u32, &'static [u8])>,
@@ -152,7 +152,7 @@ impl Store {
         }))
     }
 
-    /// The records of a day, as they were written; none once their key is destroyed.
+    /// The records of a day in the order of writing; none once their key is destroyed.
     pub(super) fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let scans = transaction.open_table(SCANS).map_err(failed)?;
@@ -196,7 +196,7 @@ impl Store {
         let path = key_file(&self.keys, day);
         if !path.exists() {
             let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(self.entropy.array());
-            // Whole or absent: a crash here leaves a day without a key, never one with half a key.
+            // The write is atomic: a crash here leaves a day without a key, never with a partial key.
             files::write_atomic(&path, fresh.as_slice(), files::PRIVATE_FILE_MODE).map_err(failed)?;
         }
         let bytes = files::read_private(&path).map_err(failed)?;
@@ -212,8 +212,8 @@ fn read_extent(extent: &impl ReadableTable<(), (u64, u32)>) -> Result<Extent, Re
     Ok(Extent { writes, day })
 }
 
-/// The key of the newest day that has records, where it is missing. A key is written before the first record of its day
-/// and destroyed after the last one, so no crash takes it away.
+/// The key file of the newest day with records, if it is missing. A key is written before the first record of
+/// its day and destroyed after the last one, so a crash cannot remove it.
 fn missing_key(folder: &Path, database: &Database) -> Result<Option<PathBuf>, RecordsError> {
     let transaction = database.begin_read().map_err(failed)?;
     let scans = match transaction.open_table(SCANS) {
@@ -242,7 +242,7 @@ fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -
     Ok(last.map_or(1, |(key, _)| key.value().1 + 1))
 }
 
-/// The name of a scan: device and scan id, hashed, so that neither stands in the clear.
+/// The name of a scan: device and scan id, hashed, so that neither is stored in the clear.
 pub(crate) fn scan_name(device: &str, scan_id: &str) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key("citycode scan name v1");
     hasher.update(&(device.len() as u64).to_be_bytes());

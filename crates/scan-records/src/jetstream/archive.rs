@@ -1,4 +1,4 @@
-//! Reading the records of a day back, for auditors and for tests: what a verdict rested on (R26).
+//! Reading the records of a day, for auditors and tests: on what a verdict was based (R26).
 
 use citycode_jetstream::api;
 use citycode_vault::HolderKey;
@@ -10,7 +10,7 @@ use crate::{RecordsError, ScanRecord, failed};
 
 const BATCH: usize = 64;
 
-/// The records of all days that are kept, to be read.
+/// The records of all retained days, for reading.
 pub struct ScanArchive {
     opened: Opened,
     secret: HolderKey,
@@ -27,10 +27,10 @@ impl ScanArchive {
         Ok(Self { opened, secret })
     }
 
-    /// The ordinary scans of a day, those of one verifier in its order.
+    /// The ordinary scans of a day; those of one verifier are in its order.
     ///
     /// # Errors
-    /// [`RecordsError`]: also where the day's key was destroyed, or a record was changed since.
+    /// [`RecordsError`], also if the day's key was destroyed, or a record was changed.
     pub async fn scans(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
         let key = ArchiveKey::open(day, &self.secret, &self.keys(day).await?)?;
         let mut records = Vec::new();
@@ -40,7 +40,7 @@ impl ScanArchive {
         Ok(records)
     }
 
-    /// The registrations that stand in a day's stream, in order. Around midnight some are of the day before.
+    /// The registrations in a day's stream, in order. Around midnight some are of the day before.
     ///
     /// # Errors
     /// As [`ScanArchive::scans`].
@@ -63,7 +63,7 @@ impl ScanArchive {
             .ok_or_else(|| failed(format!("day {day} has no key")))
     }
 
-    /// Every message of a stream, up to where its leader says that it ends.
+    /// Every message of a stream, up to the end that its leader reports.
     async fn messages(&self, stream: &str) -> Result<Vec<bytes::Bytes>, RecordsError> {
         let client = &self.opened.client;
         let last = api::stream_info(client, stream).await.map_err(failed)?.state.last_seq;
@@ -73,7 +73,7 @@ impl ScanArchive {
             let body = json!({ "seq": next, "batch": BATCH });
             let mut batch = api::get_batch(client, stream, &body).await.map_err(failed)?;
             if batch.is_empty() {
-                // Whoever answered lags.
+                // The server that answered lags.
                 let one = api::get_from_leader(client, stream, &json!({ "seq": next })).await;
                 batch.extend(one.map_err(failed)?);
             }

@@ -1,8 +1,8 @@
-//! Ordinary scans: thousands to a message, sealed, in order, each message once.
+//! Ordinary scans: thousands per message, sealed, in order, each message once.
 //!
-//! Each process writes to a subject of its own, so that the subject's last message tells whether one that nobody
-//! answered was written. Until a message is acknowledged the next one waits, and scans gather behind it; past
-//! [`MAX_BYTES`] they are dropped and counted.
+//! Each process writes to its own subject, so that the subject's last message shows whether an unacknowledged
+//! one was written. The next message waits until one is acknowledged, and scans are buffered in the meantime;
+//! beyond [`MAX_BYTES`] they are dropped and counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use super::names;
 use super::settings::MAX_CHUNK_BYTES;
 use crate::{RecordsError, ScanNote, count_dropped, day_of, failed};
 
-/// What a crash may lose, and how often the servers are bothered.
+/// Interval of writes: a compromise between what a crash may lose and the load of the servers.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// A chunk this large waits no longer: some ten thousand scans.
+/// A chunk of this size is written at once: some ten thousand scans.
 const FULL_BYTES: usize = MAX_CHUNK_BYTES - 4 * 1024;
-/// Scans that may wait, in bytes; beyond, they are dropped.
+/// Limit of buffered scans in bytes; beyond it, they are dropped.
 const MAX_BYTES: usize = 32 << 20;
-/// Pause after an attempt that came to nothing.
+/// Pause after a failed attempt.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long the end of a process waits for what is left.
+/// Time that shutdown waits for the remaining scans.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Scans that wait, and what was written.
+/// Buffered scans, and the number of finished chunks.
 pub(super) struct Chunks {
     waiting: Mutex<Waiting>,
     full: Notify,
-    /// Chunks that are done with.
+    /// Number of chunks that are written or given up.
     done: watch::Sender<u64>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Chunks {
 struct Waiting {
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    /// One is out of the queue and not done with.
+    /// Whether a chunk was taken from the queue and is being written.
     is_writing: bool,
 }
 
@@ -55,14 +55,14 @@ struct Chunk {
     scans: u64,
 }
 
-/// Where one process writes.
+/// The subject writer of one process.
 pub(super) struct Writer {
     pub(super) client: Client,
     pub(super) days: Arc<Days>,
     pub(super) random: FillRandom,
-    /// The last token of its subjects: random, of this process alone.
+    /// The last token of its subjects: random and unique to this process.
     pub(super) name: String,
-    /// The last message of its subject, by day.
+    /// Sequence of the last message of its subject, by day.
     pub(super) last: BTreeMap<u32, u64>,
 }
 
@@ -75,7 +75,7 @@ impl Chunks {
         }
     }
 
-    /// Takes a scan, if there is room.
+    /// Buffers a scan if there is space.
     pub(super) fn note(&self, note: &ScanNote<&str>) {
         let Ok(day) = day_of(note.at) else { return };
         let mut waiting = self.waiting.lock();
@@ -96,7 +96,7 @@ impl Chunks {
                 self.full.notify_one();
             }
         }
-        let chunk = waiting.chunks.back_mut().expect("one was put there");
+        let chunk = waiting.chunks.back_mut().expect("a chunk was just added");
         let before = chunk.bytes.len();
         note.write_to_chunk(None, &mut chunk.bytes);
         chunk.scans += 1;
@@ -104,7 +104,7 @@ impl Chunks {
         waiting.bytes += added;
     }
 
-    /// Waits until nothing is left, a while.
+    /// Waits until everything is written, up to [`FLUSH_WITHIN`].
     pub(super) async fn flush(&self) {
         self.full.notify_one();
         let mut done = self.done.subscribe();
@@ -116,7 +116,7 @@ impl Chunks {
         }
     }
 
-    /// Writes what comes, for good.
+    /// Writes the buffer until the task is aborted.
     pub(super) async fn run(&self, mut writer: Writer) {
         loop {
             let _ = tokio::time::timeout(WRITE_EVERY, self.full.notified()).await;
@@ -131,7 +131,7 @@ impl Chunks {
         }
     }
 
-    /// The chunk that waits longest. It is out of the queue then, and nobody adds to it.
+    /// Takes the oldest chunk from the queue, so that no scan is added to it.
     fn first(&self) -> Option<Chunk> {
         let mut waiting = self.waiting.lock();
         let chunk = waiting.chunks.pop_front()?;
@@ -148,17 +148,17 @@ impl Waiting {
 }
 
 impl Writer {
-    /// Writes a chunk, however long it takes.
+    /// Writes a chunk, with unlimited retries.
     ///
     /// # Errors
-    /// Where its day is past, or it can never be written.
+    /// The chunk's day is past, or it can never be written.
     async fn write(&mut self, chunk: &Chunk) -> Result<(), RecordsError> {
-        let (mut sealed, mut complained): (Option<Vec<u8>>, bool) = (None, false);
+        let (mut sealed, mut warned): (Option<Vec<u8>>, bool) = (None, false);
         loop {
             let Some(day) = self.days.get(chunk.day) else {
                 if self.days.is_out_of_reach(chunk.day) {
                     return Err(failed(format!(
-                        "the streams of day {} were not there in time",
+                        "the streams of day {} were not created in time",
                         chunk.day
                     )));
                 }
@@ -180,7 +180,7 @@ impl Writer {
                     self.last.retain(|day, _| *day + 1 >= chunk.day);
                     return Ok(());
                 }
-                // An earlier attempt was written after all: nobody else writes here.
+                // An earlier attempt was written, because no other process writes to this subject.
                 Published::WrongRevision => {
                     let body = json!({ "last_by_subj": subject });
                     let there = api::get_from_leader(&self.client, &names::scans(chunk.day), &body).await;
@@ -196,7 +196,7 @@ impl Writer {
                 | Published::InFlight(why)
                 | Published::Refused(why)
                 | Published::Unknown(why) => {
-                    if !std::mem::replace(&mut complained, true) {
+                    if !std::mem::replace(&mut warned, true) {
                         tracing::warn!(why, "scans wait to be written");
                     }
                 }

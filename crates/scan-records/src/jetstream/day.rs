@@ -1,4 +1,5 @@
-//! One day's streams, open: its key, what its registrations are, and the follower that keeps that true.
+//! The open streams of one day: its key, the fold of its registrations, and the follower that keeps the fold
+//! current.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,17 +17,18 @@ use super::message::{DayKey, Message};
 use super::names;
 use crate::{RecordsError, failed};
 
-/// Registrations asked for at once: some 100 kB.
+/// Registrations per request: some 100 kB.
 const BATCH: usize = 512;
-/// Pause between two looks while registrations come, and the longest while none do: a registration that somebody else
-/// made in the meantime shows as a conflict, which ends the pause.
+/// Pause between two requests while registrations arrive, and the longest while none do. A registration of
+/// another verifier in the meantime causes a conflict, which ends the pause.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// So many answers in a row, [`LONGEST_PAUSE`] apart, must lack a message that was seen before the stream is not what it
-/// was: 25 s. A leader that is cut off from its fellows answers whoever reaches it for up to some 20 s, by what it knew.
-const LOOKS: u32 = 50;
+/// Number of consecutive responses, [`LONGEST_PAUSE`] apart, that must lack a message that was seen before the
+/// stream is declared damaged: 25 s. A leader that is partitioned from the other servers answers its clients
+/// with old state for up to some 20 s.
+const MAX_LACKING_RESPONSES: u32 = 50;
 
-/// A day. Follows its registrations until it is dropped.
+/// An open day. It follows its registrations until it is dropped.
 pub(crate) struct Day {
     pub(crate) number: u32,
     pub(crate) key: DayKey,
@@ -41,15 +43,15 @@ struct Shared {
     fold: Mutex<Fold>,
     read: watch::Sender<u64>,
     look: Notify,
-    /// A message that was seen, and stands no more by the word of a leader.
-    doubt: watch::Sender<Option<Seen>>,
-    /// Why this day can be trusted no more.
+    /// A message that was seen but that a leader lacks.
+    missing: watch::Sender<Option<Seen>>,
+    /// Why this day can no longer be trusted.
     damage: OnceLock<String>,
-    /// Whether what stood there at the start was read.
+    /// Whether the registrations that existed at the start were read.
     read_once: AtomicBool,
 }
 
-/// Where a bucket ended.
+/// The last message of a bucket.
 #[derive(Clone, Copy)]
 struct Seen {
     bucket: u16,
@@ -57,7 +59,7 @@ struct Seen {
 }
 
 impl Day {
-    /// Follows a day's registrations from the first.
+    /// Opens a day and follows its registrations from the first.
     pub(crate) fn open(client: Client, number: u32, key: DayKey, buckets: u32) -> Self {
         let shared = Arc::new(Shared {
             client,
@@ -66,13 +68,13 @@ impl Day {
             fold: Mutex::new(Fold::new(buckets)),
             read: watch::Sender::new(0),
             look: Notify::new(),
-            doubt: watch::Sender::new(None),
+            missing: watch::Sender::new(None),
             damage: OnceLock::new(),
             read_once: AtomicBool::new(false),
         });
         let following = Arc::clone(&shared);
         let follower = tokio::spawn(async move {
-            tokio::join!(following.follow(), following.settle_doubts());
+            tokio::join!(following.follow(), following.verify_missing());
         });
         Self {
             number,
@@ -94,12 +96,12 @@ impl Day {
         look(&mut self.shared.fold.lock())
     }
 
-    /// Why this day can be trusted no more.
+    /// Why this day can no longer be trusted.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.shared.damage.get().map(String::as_str)
     }
 
-    /// Whether what stood there at the start was read.
+    /// Whether the registrations that existed at the start were read.
     pub(crate) fn is_read_once(&self) -> bool {
         self.shared.read_once.load(Ordering::Relaxed)
     }
@@ -108,23 +110,25 @@ impl Day {
         self.shared.read_once.store(true, Ordering::Relaxed);
     }
 
-    /// This process wrote the bucket's next message.
+    /// Records that this process wrote the bucket's next message.
     pub(crate) fn wrote(&self, bucket: u16, sequence: u64, message: &[u8]) {
         self.fold(|fold| fold.see(bucket, sequence, &Message::read(message)));
     }
 
-    /// Reads on until the bucket is known as far as its leader has it.
+    /// Reads until the bucket is known up to its leader's last message.
     ///
     /// # Errors
-    /// Also where the leader has less than was seen before. That may pass: see [`LOOKS`].
+    /// [`RecordsError`], also if the leader has less than was seen before, which may be transient: see
+    /// [`MAX_LACKING_RESPONSES`].
     pub(crate) async fn catch_up(&self, bucket: u16) -> Result<(), RecordsError> {
-        // Before the question: what is seen meanwhile is no sign that the stream went back.
+        // This is read before the request: messages that are seen during the request do not show that the
+        // stream went back.
         let seen = self.fold(|fold| fold.tail(bucket));
         let body = json!({ "last_by_subj": self.subject(bucket) });
         let last = api::get_from_leader(&self.shared.client, self.stream(), &body).await;
         let last = last.map_err(failed)?.map_or(0, |message| message.sequence);
         if last < seen {
-            self.shared.doubt(Seen { bucket, sequence: seen });
+            self.shared.report_missing(Seen { bucket, sequence: seen });
             return Err(failed(format!(
                 "bucket {bucket:04x} ends at {last}; {seen} was seen before"
             )));
@@ -151,7 +155,7 @@ impl Day {
         }
     }
 
-    /// The message at a place, whose bytes never change.
+    /// The message at a sequence, whose bytes never change.
     pub(crate) async fn message(&self, sequence: u64) -> Result<Option<StoredMessage>, RecordsError> {
         let body = json!({ "seq": sequence });
         if let Ok(Some(message)) = api::get_from_any(&self.shared.client, self.stream(), &body).await {
@@ -188,27 +192,27 @@ impl Shared {
                     SHORTEST_PAUSE
                 }
                 Err(error) => {
-                    tracing::debug!(day = self.number, %error, "registrations could not be read; looking again");
+                    tracing::debug!(day = self.number, %error, "registrations could not be read; retrying");
                     LONGEST_PAUSE
                 }
             };
-            // Whoever waits for a registration that is not here yet ends the pause.
+            // A caller that waits for a registration ends the pause.
             let _ = tokio::time::timeout(pause, self.look.notified()).await;
         }
     }
 
-    /// Folds messages in order; the sequence of one that is missing among them, if any.
+    /// Folds messages in order; returns the sequence of the first missing one, if any.
     fn take(&self, messages: &[StoredMessage]) -> Option<u64> {
         let mut missing = None;
         let mut fold = self.fold.lock();
         for message in messages {
             let read = Message::read(&message.payload);
             let bucket = names::bucket_of_subject(&message.subject).unwrap_or(u16::MAX);
-            if read == Message::Strange {
+            if read == Message::Unknown {
                 tracing::error!(
                     day = self.number,
                     sequence = message.sequence,
-                    "ALARM: a message among the registrations that no honest verifier writes"
+                    "ALARM: protocol violation among the registrations: a message of unknown format"
                 );
             }
             if !fold.follow(bucket, message.sequence, &read) {
@@ -222,9 +226,9 @@ impl Shared {
         missing
     }
 
-    /// Whoever answered may have had a hole; where leaders have it too, the stream is not what it was.
+    /// The server that answered may lack the message; if leaders lack it too, the stream is damaged.
     async fn find_missing(&self, sequence: u64) {
-        match self.as_leaders_have(sequence).await {
+        match self.message_by_leaders(sequence).await {
             Some(message) => {
                 self.take(&[message]);
             }
@@ -232,37 +236,38 @@ impl Shared {
         }
     }
 
-    /// Remembers that a leader lacks what was seen; one doubt at a time is enough.
-    fn doubt(&self, seen: Seen) {
-        self.doubt.send_if_modified(|doubt| {
-            let is_new = doubt.is_none();
+    /// Records that a leader lacks a message that was seen. One at a time is enough.
+    fn report_missing(&self, seen: Seen) {
+        self.missing.send_if_modified(|missing| {
+            let is_new = missing.is_none();
             if is_new {
                 tracing::warn!(
                     day = self.number,
                     bucket = seen.bucket,
                     sequence = seen.sequence,
-                    "a leader lacks a registration that was seen; looking again"
+                    "a leader lacks a registration that was seen; verifying"
                 );
-                *doubt = Some(seen);
+                *missing = Some(seen);
             }
             is_new
         });
     }
 
-    /// Looks again after what a leader lacked, beside all other work, until the day is damaged.
-    async fn settle_doubts(&self) {
-        let mut doubts = self.doubt.subscribe();
+    /// Verifies messages that a leader lacked, concurrently with other work, until the day is damaged.
+    async fn verify_missing(&self) {
+        let mut reports = self.missing.subscribe();
         while self.damage.get().is_none() {
-            let Ok(doubt) = doubts.wait_for(Option::is_some).await.map(|doubt| *doubt) else {
+            let Ok(missing) = reports.wait_for(Option::is_some).await.map(|missing| *missing) else {
                 return;
             };
-            let Some(Seen { bucket, sequence }) = doubt else {
+            let Some(Seen { bucket, sequence }) = missing else {
                 continue;
             };
-            let found = self.as_leaders_have(sequence).await;
-            // Another bucket's in its place: the stream was begun anew, and has grown.
+            let found = self.message_by_leaders(sequence).await;
+            // A message of another bucket at that sequence means that the stream was created again and has
+            // grown.
             if found.is_some_and(|message| names::bucket_of_subject(&message.subject) == Some(bucket)) {
-                self.doubt.send_replace(None);
+                self.missing.send_replace(None);
             } else {
                 self.damaged(format!(
                     "message {sequence} of bucket {bucket:04x} was seen before: the stream WENT BACK"
@@ -271,18 +276,18 @@ impl Shared {
         }
     }
 
-    /// A message as leaders have it; none only where one lacks it who cannot be cut off from its fellows any more: see
-    /// [`LOOKS`]. Asks until it knows.
-    async fn as_leaders_have(&self, sequence: u64) -> Option<StoredMessage> {
+    /// A message as leaders have it; `None` only if a leader lacks it that can no longer be partitioned from
+    /// the other servers: see [`MAX_LACKING_RESPONSES`]. It retries until it has a result.
+    async fn message_by_leaders(&self, sequence: u64) -> Option<StoredMessage> {
         let body = json!({ "seq": sequence });
         let mut lacking = 0;
-        while lacking < LOOKS {
+        while lacking < MAX_LACKING_RESPONSES {
             match api::get_from_leader(&self.client, &self.stream, &body).await {
                 Ok(Some(message)) => return Some(message),
                 Ok(None) => lacking += 1,
-                // Who answers after a silence may be an old leader again.
+                // The server that answers after a timeout may again be an old leader.
                 Err(error) => {
-                    tracing::debug!(day = self.number, sequence, %error, "a leader could not be asked");
+                    tracing::debug!(day = self.number, sequence, %error, "a leader could not be queried");
                     lacking = 0;
                 }
             }
@@ -296,7 +301,7 @@ impl Shared {
         if self.damage.set(reason.clone()).is_ok() {
             tracing::error!(reason, "REGISTRATIONS ARE REFUSED");
         }
-        // Whoever waits looks again.
+        // Wakes the waiting callers, which check for damage.
         self.read.send_modify(|_| ());
     }
 }

@@ -1,5 +1,5 @@
-//! The days that are open: today, the day before, and tomorrow once its streams are made, since another's clock may be
-//! ahead.
+//! The open days: today, the day before, and tomorrow once its streams exist, because another verifier's clock
+//! may be ahead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::names;
 use super::settings::{self, Manifest};
 use crate::{DAY_SECONDS, RecordsError, failed};
 
-/// Between two looks for days that are not open yet.
+/// Interval of checks for days that are not open yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the start waits, look by look, until the registrations that stand there are read.
+/// How long one check waits at startup until the existing registrations are read.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
-/// A day, and the one before it, which must be closed first.
+/// A day for writing, and the day before, whose bucket must be closed first.
 #[derive(Clone)]
 pub(crate) struct Writable {
     pub(crate) day: Arc<Day>,
-    /// None for the first day that there ever was.
+    /// `None` for the first day of all.
     pub(crate) before: Option<Arc<Day>>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Days {
 #[derive(Clone)]
 struct Opened {
     day: Arc<Day>,
-    /// No stream stands for the day before, and none will: nobody makes an earlier day's.
+    /// Whether the day before has no stream and never will, because keepers create no earlier day.
     is_first: bool,
 }
 
@@ -65,7 +65,7 @@ impl Days {
         self.manifest.buckets
     }
 
-    /// Whether nothing of that day will be open, unless it is: it is neither today nor beside it.
+    /// Whether this day will not be open: it is neither today nor adjacent to it.
     pub(crate) fn is_out_of_reach(&self, day: u32) -> bool {
         let today = self.today.load(Ordering::Relaxed);
         today > 0 && day.abs_diff(today) > 1
@@ -75,11 +75,12 @@ impl Days {
         self.open.lock().get(&day).map(|opened| Arc::clone(&opened.day))
     }
 
-    /// The day, or the next one where the day can no longer be written to because it, or the one before it, is past.
+    /// The day, or the next one if this day can no longer be written to because it, or the day before, is past.
     ///
     /// # Errors
-    /// Where the day is not open, or the one before it is not and is not past. That may pass, and until then the next day
-    /// takes nothing of this one's: what stands in the day before would be searched by nobody.
+    /// The day is not open, or the day before is neither open nor past. This may be transient. Until then the
+    /// next day does not take registrations of this one, because registrations of the day before would not be
+    /// searched.
     pub(crate) fn writable(&self, day: u32) -> Result<Writable, RecordsError> {
         let is_past = day < self.today.load(Ordering::Relaxed);
         let open = self.open.lock();
@@ -87,15 +88,15 @@ impl Days {
         if found.is_none() && is_past {
             found = find_writable(&open, day + 1);
         }
-        found.ok_or_else(|| failed(format!("the streams of day {day} are not there or not open yet")))
+        found.ok_or_else(|| failed(format!("the streams of day {day} do not exist or are not open yet")))
     }
 
-    /// Keeps the days open that are needed, and says in `health` which one is missing.
-    pub(crate) async fn keep(&self, clock: &dyn Clock, health: &Component) {
+    /// Keeps the required days open, and reports a missing one in `health`.
+    pub(crate) async fn keep_open(&self, clock: &dyn Clock, health: &Component) {
         let mut had = false;
         loop {
             let today = u32::try_from(clock.now().0.div_euclid(DAY_SECONDS)).unwrap_or(0);
-            let missing = self.look(today).await;
+            let missing = self.open_days(today).await;
             let tomorrow = self.get(today + 1).is_some();
             let days = f64::from(u8::from(missing.is_ok())) * (1.0 + f64::from(u8::from(tomorrow)));
             metrics::gauge!("citycode_verifier_record_open_days").set(days);
@@ -104,18 +105,18 @@ impl Days {
                     had = true;
                     health.ready();
                 }
-                Err(Lack::Reading) if !had => {
+                Err(NotReady::Reading) if !had => {
                     health.starting("reading the day's registrations");
                 }
-                // Gates go on: who needs a registration is refused, and whoever looks at the listing sees why.
-                Err(lack) => health.ready_saying(format!("REGISTRATIONS ARE REFUSED: {lack}")),
+                // Gates continue: registrations are refused, and the health listing shows why.
+                Err(reason) => health.ready_saying(format!("REGISTRATIONS ARE REFUSED: {reason}")),
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Opens what is there and lets go of what is past.
-    async fn look(&self, today: u32) -> Result<(), Lack> {
+    /// Opens existing days and closes past ones.
+    async fn open_days(&self, today: u32) -> Result<(), NotReady> {
         self.today.store(today, Ordering::Relaxed);
         let yesterday = today.saturating_sub(1);
         self.open.lock().retain(|day, _| *day >= yesterday);
@@ -130,51 +131,49 @@ impl Days {
         }
         let writable = match (self.writable(today), failure) {
             (Ok(writable), _) => writable,
-            (Err(_), Some(failure)) => return Err(Lack::Other(failure)),
-            (Err(error), None) => return Err(Lack::Other(error)),
+            (Err(_), Some(failure)) => return Err(NotReady::Other(failure)),
+            (Err(error), None) => return Err(NotReady::Other(error)),
         };
         for day in writable.before.iter().chain([&writable.day]) {
             if let Some(damage) = day.damage() {
-                return Err(Lack::Other(failed(damage)));
+                return Err(NotReady::Other(failed(damage)));
             }
-            self.is_read(day).await?;
+            self.wait_until_read(day).await?;
         }
         Ok(())
     }
 
-    /// Whether what stood there when the day was opened has been read.
-    async fn is_read(&self, day: &Day) -> Result<(), Lack> {
+    /// Waits until the registrations that existed when the day was opened are read.
+    async fn wait_until_read(&self, day: &Day) -> Result<(), NotReady> {
         if day.is_read_once() {
             return Ok(());
         }
         let info = api::stream_info(&self.client, day.stream()).await;
-        let last = info.map_err(|error| Lack::Other(failed(error)))?.state.last_seq;
+        let last = info.map_err(|error| NotReady::Other(failed(error)))?.state.last_seq;
         let read = tokio::time::timeout(READ_WITHIN, day.read_through(last)).await;
-        read.map_err(|_| Lack::Reading)?.map_err(Lack::Other)?;
+        read.map_err(|_| NotReady::Reading)?.map_err(NotReady::Other)?;
         day.was_read_once();
         Ok(())
     }
 
-    /// Opens a day whose streams stand as they must.
+    /// Opens a day if its streams have the right settings.
     async fn open(&self, day: u32) -> Result<(), RecordsError> {
         let body = json!({ "last_by_subj": names::key_subject(day) });
         let key = api::get_from_leader(&self.client, names::KEYS, &body).await;
         let key = key.map_err(failed)?;
-        let key = key.ok_or_else(|| failed(format!("day {day} has no key; the audit service makes it")))?;
+        let key = key.ok_or_else(|| failed(format!("day {day} has no key; the audit service creates it")))?;
         let key = DayKey::open(day, &self.secret, &key.payload)?;
         for wanted in [
             settings::of_scans(day, self.replicas),
             settings::of_registered(day, self.replicas),
         ] {
-            let name = wanted["name"]
-                .as_str()
-                .expect("a stream's settings begin with its name");
+            let name = wanted["name"].as_str().expect("a stream's settings contain its name");
             let info = api::stream_info(&self.client, name).await;
             let info = info.map_err(|error| failed(format!("{name}: {error}")))?;
             let wrong = settings::compare(&wanted, &info.config);
             if !wrong.is_empty() {
                 let wrong = citycode_jetstream::settings::list(&wrong);
-                return Err(failed(format!("{name} is not set up as it needs to be: {wrong}")));
+                return Err(failed(format!("{name} has wrong settings: {wrong}")));
             }
         }
         let is_first = match day.checked_sub(1) {
@@ -199,7 +198,7 @@ impl Days {
     }
 }
 
-/// The day, if it is open and so is the one before it, or there is none.
+/// The day, if it is open and the day before is open or does not exist.
 fn find_writable(open: &BTreeMap<u32, Opened>, number: u32) -> Option<Writable> {
     let Opened { day, is_first } = open.get(&number)?;
     let before = number.checked_sub(1).and_then(|before| open.get(&before));
@@ -209,9 +208,9 @@ fn find_writable(open: &BTreeMap<u32, Opened>, number: u32) -> Option<Writable> 
     })
 }
 
-/// Why registrations cannot be taken now.
+/// Why registrations cannot be accepted now.
 #[derive(Debug, thiserror::Error)]
-enum Lack {
+enum NotReady {
     #[error("the day's registrations are still being read")]
     Reading,
     #[error(transparent)]

@@ -1,12 +1,13 @@
-//! What a verifier remembers of one day's registrations: for each bucket where it ends, whether it is closed, and of
-//! each registration four bytes of its name and its place. Eight bytes each, twice that where a list has just grown.
+//! The fold of one day's registrations: for each bucket its last sequence and whether it is closed, and for
+//! each registration four bytes of its name and its sequence. This takes eight bytes each, or twice that after
+//! a list has just grown.
 
 use crate::jetstream::message::{Message, Name};
 
 /// A day's registrations, as far as they were read.
 pub(crate) struct Fold {
     buckets: Vec<Bucket>,
-    /// The last message that was read with all before it.
+    /// The last message up to which everything was read.
     read: u64,
 }
 
@@ -26,12 +27,12 @@ impl Fold {
         }
     }
 
-    /// The last message that was read with all before it.
+    /// The last message up to which everything was read.
     pub(crate) fn read(&self) -> u64 {
         self.read
     }
 
-    /// The next message of the stream; false where one is missing before it.
+    /// Folds the next message of the stream; returns false if one is missing before it.
     pub(crate) fn follow(&mut self, bucket: u16, sequence: u64, message: &Message<'_>) -> bool {
         if sequence <= self.read {
             return true;
@@ -44,7 +45,8 @@ impl Fold {
         true
     }
 
-    /// A message that is known to be its bucket's next: this process wrote it, or it comes in order.
+    /// Folds a message that is known to be its bucket's next one: this process wrote it, or it arrived in
+    /// order.
     pub(crate) fn see(&mut self, bucket: u16, sequence: u64, message: &Message<'_>) {
         let Some(bucket) = self.buckets.get_mut(usize::from(bucket)) else {
             return;
@@ -55,26 +57,26 @@ impl Fold {
         bucket.tail = sequence;
         match message {
             Message::Registration { name, .. } => {
-                // A day's stream of four billion would be 170 scans a person.
+                // Four billion registrations per day would be 170 scans per person.
                 let sequence = u32::try_from(sequence).unwrap_or(u32::MAX);
                 bucket.registrations.push((part(name), sequence));
             }
             Message::Closed => bucket.closed = true,
-            Message::Strange => {}
+            Message::Unknown => {}
         }
     }
 
-    /// Where the bucket ends, as far as is known.
+    /// The last known sequence of the bucket.
     pub(crate) fn tail(&self, bucket: u16) -> u64 {
         self.bucket(bucket).map_or(0, |bucket| bucket.tail)
     }
 
-    /// Whether the bucket goes on in the next day.
+    /// Whether the bucket continues in the next day.
     pub(crate) fn is_closed(&self, bucket: u16) -> bool {
         self.bucket(bucket).is_some_and(|bucket| bucket.closed)
     }
 
-    /// Places of what may be the registration of this name; nearly always none or the one.
+    /// Sequences that may be the registration of this name: nearly always none or one.
     pub(crate) fn places(&self, bucket: u16, name: &Name) -> Vec<u64> {
         let wanted = part(name);
         let registrations = self.bucket(bucket).map(|bucket| bucket.registrations.as_slice());
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_wrote_and_what_it_then_reads_is_one() {
+    fn a_message_that_this_process_wrote_is_not_counted_again_when_read() {
         let mut fold = Fold::new(4);
         let (one, two) = (registration(1), registration(2));
         assert!(fold.follow(1, 1, &Message::read(&one)));
@@ -119,16 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_noticed_and_a_closed_bucket_stays_closed() {
+    fn a_gap_is_detected_and_a_closed_bucket_stays_closed() {
         let mut fold = Fold::new(4);
         assert!(!fold.follow(0, 2, &Message::Closed), "the first is missing");
         assert!(fold.follow(0, 1, &Message::Closed));
         assert!(fold.is_closed(0) && !fold.is_closed(1));
         assert!(
-            fold.follow(1, 2, &Message::Strange),
-            "it moves the tail and is no registration"
+            fold.follow(1, 2, &Message::Unknown),
+            "it changes the tail and is not a registration"
         );
         assert_eq!(fold.tail(1), 2);
-        assert!(fold.follow(900, 3, &Message::Closed), "of no bucket that there is");
+        assert!(fold.follow(900, 3, &Message::Closed), "of an unknown bucket");
     }
 }

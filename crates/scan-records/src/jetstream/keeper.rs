@@ -1,9 +1,10 @@
-//! Making each day's key and streams before the day comes, and destroying them once their time is over.
+//! Creating each day's key and streams one day ahead, and destroying them when their retention ends.
 //!
-//! Any number of keepers may do both at the same time: a key is made where there is none, and what is gone is gone.
-//! The key is destroyed first, overwritten on the servers' disks: what a crash leaves then are streams that nobody can
-//! open, which the next round deletes. The servers' replication keeps the sealed key for some minutes more, as
-//! decision 11 says of the vault's pages; it opens only with the city's secret.
+//! Any number of keepers may do both concurrently: a key is created only if there is none, and destroying is
+//! idempotent. The key is destroyed first, by overwriting it on the servers' disks: a crash then leaves streams
+//! that nobody can decrypt, which the next run deletes. The servers' replication log retains the sealed key for
+//! some more minutes, as decision 11 describes for the vault's pages; it can be decrypted only with the city's
+//! secret.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,46 +21,46 @@ use serde_json::{Map, Value, json};
 use super::settings::{self, Manifest};
 use super::{KeeperSecrets, OpenError, Opened, ScansConfig, message, names};
 
-/// Before a key is sent again.
+/// Pause before a key is sent again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Scan records to be kept where there are none yet.
+/// Parameters of scan records to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewScans {
     /// The log whose codes are scanned.
     pub log_id: [u8; 16],
-    /// Buckets of each day's registrations, a power of two up to 65,536, fixed for ever. Each costs every server some
-    /// 430 bytes of memory for each day that is kept; two verifiers wait for each other where they write to one at the
-    /// same time.
+    /// Buckets of each day's registrations, a power of two up to 65,536, which can never be changed. Each costs
+    /// every server some 430 bytes of memory per retained day. Two verifiers conflict if they write to the same
+    /// bucket concurrently.
     pub buckets: u32,
 }
 
-/// Why a round did not come to its end. Doing it again goes on.
+/// Why a run was not completed. Repeating it continues.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// A question was not answered, or was refused.
-    #[error("the streams of scan records could not be kept: {0}")]
+    /// A request was not answered, or was refused.
+    #[error("the streams of scan records could not be managed: {0}")]
     Servers(#[from] ApiError),
-    /// A key was not made.
-    #[error("the key of day {day} was not made: {why}")]
+    /// A key was not created.
+    #[error("the key of day {day} was not created: {why}")]
     Key {
-        /// Whose key.
+        /// The day.
         day: u32,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// What a round did.
+/// The result of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Days whose streams were made.
+    /// Days whose streams were created.
     pub made: Vec<u32>,
-    /// Days whose key, or streams, were destroyed.
+    /// Days whose key or streams were destroyed.
     pub destroyed: Vec<u32>,
 }
 
-/// Who makes days and destroys them.
+/// The service that creates and destroys days.
 pub struct ScanKeeper {
     client: Client,
     secret: HolderKey,
@@ -68,8 +69,8 @@ pub struct ScanKeeper {
     random: FillRandom,
 }
 
-/// Makes the stream of keys if there is none, and the streams of today and tomorrow. Safe to run at every start and by
-/// many at once.
+/// Creates the stream of keys if there is none, and the streams of today and tomorrow. It is safe to run at
+/// every start and concurrently.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -89,7 +90,8 @@ pub async fn provision(
     }
 }
 
-/// Makes the stream of keys if there is none, by a user who may make no other: the days are left to the keepers.
+/// Creates only the stream of keys if there is none, for a user who may create no other; keepers create the
+/// days.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -113,7 +115,7 @@ async fn provision_opened(config: &ScansConfig, new: &NewScans, secrets: &Keeper
 }
 
 impl ScanKeeper {
-    /// Opens the records to keep them.
+    /// Opens the records for managing days.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -137,14 +139,14 @@ impl ScanKeeper {
         })
     }
 
-    /// One round: today's and tomorrow's key and streams are there, and of days more than `retention_days` before
-    /// today neither key nor stream.
+    /// One run: ensures that today's and tomorrow's key and streams exist, and that days more than
+    /// `retention_days` before today have neither key nor streams.
     ///
     /// # Errors
     /// [`KeepError`].
     pub async fn keep(&self, today: u32, retention_days: u16) -> Result<Kept, KeepError> {
-        // First what goes: the account has room for as many streams as stand before a day is made. Where that fails the
-        // new day is made all the same, as long as there is room.
+        // Old days are destroyed first, because the account's limit of streams has no space for a new day
+        // before that. If that fails, the new day is created nevertheless, as long as there is space.
         let destroyed = self
             .destroy_before(today.saturating_sub(u32::from(retention_days)))
             .await;
@@ -155,8 +157,8 @@ impl ScanKeeper {
         })
     }
 
-    /// Makes what today and tomorrow need. Never a day before one that is there: verifiers rely on it that a day whose
-    /// day before has no stream is the first.
+    /// Creates what today and tomorrow need. It never creates a day before an existing one: verifiers assume
+    /// that a day is the first if the day before has no stream.
     async fn make(&self, today: u32) -> Result<Vec<u32>, KeepError> {
         let there = self.days().await?;
         let registered = |day: u32| there.contains(&(day, true));
@@ -171,7 +173,7 @@ impl ScanKeeper {
                 continue;
             }
             self.make_key(day).await?;
-            // Registrations last: where they can be written, all else stands.
+            // Registrations are created last: if they can be written, everything else exists.
             let scans = settings::request(settings::of_scans(day, self.replicas), day);
             api::create_stream(&self.client, &names::scans(day), &scans).await?;
             let registered = settings::request(settings::of_registered(day, self.replicas), day);
@@ -190,9 +192,10 @@ impl ScanKeeper {
         let (bytes, mut waited) = (Bytes::from(message), Duration::ZERO);
         loop {
             match publish(&self.client, names::key_subject(day), headers.clone(), bytes.clone()).await {
-                // Where it was there before, that one counts.
+                // If a key existed before, that one counts.
                 Published::Written(_) | Published::Known(_) | Published::WrongRevision => return Ok(()),
-                // A stream that was just made may have no leader yet, and the expectation makes repeats harmless.
+                // A stream that was just created may not have a leader yet; the expected sequence makes repeats
+                // harmless.
                 Published::NotNow(_) | Published::InFlight(_) if waited < api::API_TIMEOUT => waited += PAUSE,
                 Published::Unanswered if waited < api::API_TIMEOUT => waited += api::ATTEMPT,
                 Published::Unanswered => return Err(failed("no answer".to_owned())),
@@ -210,7 +213,7 @@ impl ScanKeeper {
         for day in self.keys().await?.into_iter().filter(|day| *day < first_kept) {
             let body = json!({ "last_by_subj": names::key_subject(day) });
             while let Some(key) = api::get_from_leader(&self.client, names::KEYS, &body).await? {
-                // A crash right after this leaves streams that nobody can open.
+                // A crash right after this leaves streams that nobody can decrypt.
                 api::erase(&self.client, names::KEYS, key.sequence).await?;
                 destroyed.insert(day);
             }
@@ -232,7 +235,7 @@ impl ScanKeeper {
         Ok(destroyed.into_iter().collect())
     }
 
-    /// The days that have streams, and which of them.
+    /// The days that have streams, and whether each is one of registrations.
     async fn days(&self) -> Result<BTreeSet<(u32, bool)>, ApiError> {
         #[derive(Deserialize)]
         struct Names {

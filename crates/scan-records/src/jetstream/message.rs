@@ -1,18 +1,18 @@
-//! The bytes of messages, and the keys that seal them.
+//! The encoding of messages, and the keys that seal them.
 //!
 //! ```text
 //! key            version:u8(1) sealed key:60 public key:32 sealed private key:60
 //! scans          version:u8(1) public key of the chunk:32 sealed chunk
 //! registration   version:u8(1) name:16 sealed dated record      under the day's key
-//! closed bucket  version:u8(2)                                  it goes on in the next day
+//! closed bucket  version:u8(2)                                  the bucket continues in the next day
 //! ```
-//! The day's key is sealed under the secret that verifiers have, the day's private key (X25519, RFC 7748) under the
-//! archive's, which they have not: what a verifier wrote of ordinary scans neither it nor another verifier can read. A
-//! chunk is sealed under a key of its own, HMAC-SHA-256(what its private key and the day's public one agree on, both
-//! public keys), and its private key is forgotten.
+//! The day's key is sealed under the verifiers' secret, and the day's private key (X25519, RFC 7748) under the
+//! archive's secret, which verifiers do not have: no verifier can read ordinary scans, not even those that it
+//! wrote. A chunk is sealed under a key of its own, HMAC-SHA-256(the X25519 shared secret of the chunk's and
+//! the day's key pair, both public keys), and its private key is discarded.
 //!
-//! A name is HMAC(day's key, device and scan id), or of a random number where there is no scan id, the first half: who
-//! has no key of the day learns nothing from it.
+//! A name is the first half of HMAC(day's key, device and scan id), or of a random number if there is no scan
+//! id; without the day's key it reveals nothing.
 
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use citycode_vault::{FillRandom, HolderKey};
@@ -20,13 +20,13 @@ use zeroize::Zeroizing;
 
 use crate::{RecordsError, ScanNote, ScanRecord, failed};
 
-/// What a registration is known by within its day.
+/// The identifier of a registration within its day.
 pub(crate) type Name = [u8; 16];
 
 const VERSION: u8 = 1;
 const CLOSED: u8 = 2;
 const NAME_BYTES: usize = 16;
-/// A key with nonce and tag.
+/// Length of a key with nonce and tag.
 const SEALED_KEY_BYTES: usize = 60;
 
 /// A message of a day's registrations.
@@ -37,8 +37,8 @@ pub(crate) enum Message<'a> {
         sealed: &'a [u8],
     },
     Closed,
-    /// Of no form that is known here.
-    Strange,
+    /// The format is unknown.
+    Unknown,
 }
 
 impl<'a> Message<'a> {
@@ -46,10 +46,10 @@ impl<'a> Message<'a> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => match rest.split_first_chunk::<NAME_BYTES>() {
                 Some((name, sealed)) => Self::Registration { name, sealed },
-                None => Self::Strange,
+                None => Self::Unknown,
             },
             Some((&CLOSED, [])) => Self::Closed,
-            _ => Self::Strange,
+            _ => Self::Unknown,
         }
     }
 
@@ -57,21 +57,21 @@ impl<'a> Message<'a> {
         match self {
             Self::Registration { name, sealed } => [&[VERSION], name.as_slice(), sealed].concat(),
             Self::Closed => vec![CLOSED],
-            Self::Strange => Vec::new(),
+            Self::Unknown => Vec::new(),
         }
     }
 }
 
-/// The key of a day, as verifiers have it. One for the whole city.
+/// The key of a day for verifiers. There is one for the whole city.
 #[derive(Clone)]
 pub(crate) struct DayKey {
     day: u32,
     key: HolderKey,
-    /// For ordinary scans.
+    /// The public key for ordinary scans.
     public: PublicKey,
 }
 
-/// The key of a day that opens ordinary scans.
+/// The key of a day that decrypts ordinary scans.
 pub(crate) struct ArchiveKey {
     day: u32,
     private: PrivateKey,
@@ -80,7 +80,7 @@ pub(crate) struct ArchiveKey {
 
 type PublicKey = [u8; 32];
 
-/// The message that keeps a new day's keys, which are drawn here and known to nobody else.
+/// The message with a new day's keys, which are drawn here.
 pub(crate) fn new_keys(
     day: u32,
     secret: &HolderKey,
@@ -105,18 +105,18 @@ pub(crate) fn nonce(random: &FillRandom) -> [u8; 12] {
 
 /// The parts of a message of keys: sealed key, public key, sealed private key.
 fn parts_of(message: &[u8]) -> Result<(&[u8], &PublicKey, &[u8]), RecordsError> {
-    let strange = || failed("a day's key of another form");
-    let (&version, rest) = message.split_first().ok_or_else(strange)?;
-    let (key, rest) = rest.split_first_chunk::<SEALED_KEY_BYTES>().ok_or_else(strange)?;
-    let (public, private) = rest.split_first_chunk::<32>().ok_or_else(strange)?;
+    let unknown = || failed("a day's key has an unknown format");
+    let (&version, rest) = message.split_first().ok_or_else(unknown)?;
+    let (key, rest) = rest.split_first_chunk::<SEALED_KEY_BYTES>().ok_or_else(unknown)?;
+    let (public, private) = rest.split_first_chunk::<32>().ok_or_else(unknown)?;
     if version != VERSION || private.len() != SEALED_KEY_BYTES {
-        return Err(strange());
+        return Err(unknown());
     }
     Ok((key, public, private))
 }
 
 impl DayKey {
-    /// A verifier's part of a message of keys.
+    /// Opens the verifiers' part of a message of keys.
     pub(crate) fn open(day: u32, secret: &HolderKey, message: &[u8]) -> Result<Self, RecordsError> {
         let (sealed, public, _) = parts_of(message)?;
         let key = open_key(secret, &key_context("key", day, public), sealed)?;
@@ -127,18 +127,18 @@ impl DayKey {
         })
     }
 
-    /// A name from what a scan is known by.
+    /// The name for the identity of a scan.
     pub(crate) fn name(&self, identity: &[u8]) -> Name {
         let digest = self.key.digest(identity);
-        *digest.first_chunk().expect("HMAC-SHA-256 gives 32 bytes")
+        *digest.first_chunk().expect("HMAC-SHA-256 has 32 bytes")
     }
 
-    /// As [`ScanRecord::shown`].
+    /// Computes [`ScanRecord::shown`].
     pub(crate) fn shown(&self, shown: &[u8]) -> [u8; 32] {
         self.key.digest(&[b"citycode shown v1 ", shown].concat())
     }
 
-    /// Seals ordinary scans so that the archive alone can open them.
+    /// Seals ordinary scans so that only the archive can open them.
     pub(crate) fn seal_chunk(&self, random: &FillRandom, chunk: &[u8]) -> Result<Vec<u8>, RecordsError> {
         let own = private_key(&draw_key(random))?;
         let own_public = public_of(&own)?;
@@ -170,7 +170,7 @@ impl DayKey {
         ScanRecord::read_dated(&record)
     }
 
-    /// The name belongs to the record: nobody puts another's in front of it.
+    /// Binds the record to its name, so that the name cannot be exchanged.
     fn registration_context(&self, name: &Name) -> Vec<u8> {
         let mut bytes = context("registration", self.day);
         bytes.extend_from_slice(name);
@@ -179,7 +179,7 @@ impl DayKey {
 }
 
 impl ArchiveKey {
-    /// The archive's part of a message of keys.
+    /// Opens the archive's part of a message of keys.
     pub(crate) fn open(day: u32, archive: &HolderKey, message: &[u8]) -> Result<Self, RecordsError> {
         let (_, public, sealed) = parts_of(message)?;
         let private = open_key(archive, &key_context("archive-key", day, public), sealed)?;
@@ -191,11 +191,11 @@ impl ArchiveKey {
     }
 
     pub(crate) fn open_chunk(&self, message: &[u8]) -> Result<Vec<ScanRecord>, RecordsError> {
-        let strange = || failed("a chunk of another form");
-        let (&version, rest) = message.split_first().ok_or_else(strange)?;
-        let (public, sealed) = rest.split_first_chunk::<32>().ok_or_else(strange)?;
+        let unknown = || failed("a chunk has an unknown format");
+        let (&version, rest) = message.split_first().ok_or_else(unknown)?;
+        let (public, sealed) = rest.split_first_chunk::<32>().ok_or_else(unknown)?;
         if version != VERSION {
-            return Err(strange());
+            return Err(unknown());
         }
         let key = chunk_key(&self.private, public, public, &self.public)?;
         let chunk = key.open(&context("chunk", self.day), sealed).map_err(failed)?;
@@ -223,7 +223,7 @@ fn public_of(private: &PrivateKey) -> Result<PublicKey, RecordsError> {
     public.as_ref().try_into().map_err(failed)
 }
 
-/// The key of a chunk, from one side's private key and the other's public one.
+/// The key of a chunk, from one side's private key and the other side's public key.
 fn chunk_key(
     private: &PrivateKey,
     other: &PublicKey,
@@ -239,7 +239,7 @@ fn chunk_key(
     })
 }
 
-/// The public key belongs to what is sealed: nobody puts another in its place.
+/// Binds what is sealed to the public key, so that the public key cannot be exchanged.
 fn key_context(what: &str, day: u32, public: &PublicKey) -> Vec<u8> {
     let mut bytes = context(what, day);
     bytes.extend_from_slice(public);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn random() -> FillRandom {
-        std::sync::Arc::new(|bytes| aws_lc_rs::rand::fill(bytes).expect("the system has randomness"))
+        std::sync::Arc::new(|bytes| aws_lc_rs::rand::fill(bytes).expect("the system provides randomness"))
     }
 
     fn secrets() -> [HolderKey; 2] {
@@ -289,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_reads_back_under_its_days_key_and_name_alone_and_keeps_its_own_day() {
-        // Among the records of the day after its own.
+    fn a_registration_opens_only_under_its_days_key_and_name_and_keeps_its_own_day() {
+        // The record is stored with those of the day after its own.
         let (message, key) = keys(20_001);
         let name = key.name(b"desk-1 scan-1");
         let bytes = key.seal_registration([2; 12], &name, &note(), b"shown").expect("seals");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_scans_are_opened_by_the_archive_alone() {
+    fn only_the_archive_opens_ordinary_scans() {
         let (message, key) = keys(20_000);
         let mut chunk = Vec::new();
         note().write_to_chunk(None, &mut chunk);
@@ -342,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_no_known_form_are_strange_and_never_a_panic() {
+    fn bytes_of_an_unknown_format_never_cause_a_panic() {
         for bytes in [&[][..], &[1], &[1, 2, 3], &[2, 0], &[3], &[0; 40]] {
-            assert_eq!(Message::read(bytes), Message::Strange);
+            assert_eq!(Message::read(bytes), Message::Unknown);
         }
         assert_eq!(Message::read(&Message::Closed.encode()), Message::Closed);
     }

@@ -1,4 +1,4 @@
-//! Names of streams and subjects, and which bucket a scan belongs to.
+//! Names of streams and subjects, and the bucket of a scan.
 
 use citycode_jetstream::api;
 
@@ -25,7 +25,7 @@ pub(crate) fn scans_subjects(day: u32) -> String {
     format!("cc.scan.v1.{day}.*")
 }
 
-/// Each writer has a subject of its own, which nobody else writes to.
+/// Each writer has its own subject.
 pub(crate) fn scans_subject(day: u32, writer: &str) -> String {
     format!("cc.scan.v1.{day}.{writer}")
 }
@@ -43,12 +43,12 @@ pub(crate) fn registered_subject(day: u32, bucket: u16) -> String {
     format!("cc.reg.v1.{day}.{bucket:04x}")
 }
 
-/// The bucket of a message that stands in the stream of a day's registrations.
+/// The bucket of a message in the stream of a day's registrations.
 pub(crate) fn bucket_of_subject(subject: &str) -> Option<u16> {
     u16::from_str_radix(subject.rsplit('.').next()?, 16).ok()
 }
 
-/// The day of a stream, and whether it is one of registrations; none for streams of another kind.
+/// The day of a stream, and whether it is one of registrations; `None` for other streams.
 pub(crate) fn day_of_stream(stream: &str) -> Option<(u32, bool)> {
     let number = |digits: &str| digits.parse().ok();
     match (stream.strip_prefix(SCANS), stream.strip_prefix(REGISTERED)) {
@@ -58,7 +58,7 @@ pub(crate) fn day_of_stream(stream: &str) -> Option<(u32, bool)> {
     }
 }
 
-/// Where in a city all that is said of one scan lies, each day: (device, scan id) hashed, so that two verifiers agree.
+/// The bucket of a scan on each day: (device, scan id) hashed, the same at all verifiers.
 pub(crate) fn bucket_of(identity: &[u8], buckets: u32) -> u16 {
     let mut hasher = blake3::Hasher::new_derive_key("citycode scan bucket v1");
     hasher.update(identity);
@@ -67,7 +67,7 @@ pub(crate) fn bucket_of(identity: &[u8], buckets: u32) -> u16 {
     (number & (buckets - 1)) as u16
 }
 
-/// What a scan is known by: device and scan id, told apart.
+/// The identity of a scan: device and scan id, unambiguously encoded.
 pub(crate) fn identity_of(device: &str, scan_id: &str) -> Vec<u8> {
     let mut bytes = b"citycode scan v1 ".to_vec();
     bytes.extend_from_slice(&(device.len() as u64).to_be_bytes());
@@ -76,7 +76,7 @@ pub(crate) fn identity_of(device: &str, scan_id: &str) -> Vec<u8> {
     bytes
 }
 
-/// Whether the server says that there is no such stream.
+/// Whether the error says that the stream does not exist.
 pub(crate) fn is_absent(error: &api::ApiError) -> bool {
     error.has_code(api::code::STREAM_NOT_FOUND)
 }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn device_and_scan_id_are_told_apart_and_fill_the_buckets() {
+    fn device_and_scan_id_are_unambiguous_and_fill_the_buckets() {
         assert_ne!(identity_of("ab", "c"), identity_of("a", "bc"));
         let used: std::collections::BTreeSet<u16> = (0..200)
             .map(|scan| bucket_of(&identity_of("desk-1", &scan.to_string()), 16))

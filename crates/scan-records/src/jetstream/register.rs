@@ -1,12 +1,13 @@
-//! One registration: once in the city, whoever is told of it and however often.
+//! One registration: recorded once in the city, however many verifiers receive it and however often.
 //!
-//! All that is said of one (device, scan id) lies in one bucket of a day, and every write there expects the bucket's
-//! last message: of two verifiers one is refused, reads what the other wrote, and answers with it. Around midnight the
-//! same scan may come on two days. So a bucket of a new day takes nothing before that of the day before is closed by a
-//! message that expects its last one; who still writes there is refused, sees it closed, and goes to the new day.
+//! All registrations of one (device, scan id) are in one bucket of a day, and every write there expects the
+//! bucket's last message: of two verifiers one is refused, reads what the other wrote, and returns that. Around
+//! midnight the same scan may arrive on two days. So a bucket of a new day takes nothing until that of the day
+//! before is closed by a message that expects its last one; a verifier that still writes there is refused, sees
+//! that the bucket is closed, and continues in the new day.
 //!
-//! What a crash leaves: a closed bucket whose new day has nothing yet, which the next one finds closed; or a
-//! registration that nobody was told of, which the repeat of the scan is answered with.
+//! What a crash leaves: a closed bucket whose new day has nothing yet, which the next call finds closed; or a
+//! registration whose result was never returned, which the repeat of the scan finds.
 
 use std::time::Duration;
 
@@ -25,29 +26,29 @@ use crate::{RecordsError, Registered, ScanNote, ShownBytes, day_of, failed};
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// What one registration is, wherever it comes to stand.
+/// One registration, independent of its day.
 pub(super) struct Scan<'a> {
     shown: &'a ShownBytes,
-    /// What it is known by: device and scan id, or a random number.
+    /// Its identity: device and scan id, or a random number.
     identity: Vec<u8>,
     bucket: u16,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 enum Attempt {
     Done,
-    /// The bucket is not where it was seen, or nobody knows: look again.
-    Look,
-    /// Nothing was written by this attempt.
+    /// The bucket's tail has changed, or the outcome is unknown: read again.
+    Reread,
+    /// This attempt wrote nothing.
     Later,
-    /// Nothing was written by this attempt, and nothing will be soon.
+    /// This attempt wrote nothing, and others would not soon.
     Refused(String),
 }
 
-/// Attempts, one after the other.
+/// The state of consecutive attempts.
 struct Attempts {
     pause: Duration,
-    /// One was made whose fate nobody knows.
+    /// Whether an attempt with an unknown outcome was made.
     unanswered: bool,
 }
 
@@ -59,8 +60,8 @@ impl Attempts {
         }
     }
 
-    /// What to tell the caller where nothing more is tried.
-    fn given_up(&self, why: impl std::fmt::Display) -> RecordsError {
+    /// The error if no further attempt is made.
+    fn give_up(&self, why: impl std::fmt::Display) -> RecordsError {
         if self.unanswered {
             RecordsError::Unknown(why.to_string())
         } else {
@@ -85,7 +86,7 @@ impl JetStreamScanRecords {
         let registering = self.register_until_answered(note, &scan, &mut attempts);
         match tokio::time::timeout(API_TIMEOUT, registering).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(attempts.given_up("no answer in time")),
+            Err(_) => Err(attempts.give_up("no answer in time")),
         }
     }
 
@@ -95,23 +96,23 @@ impl JetStreamScanRecords {
         scan: &Scan<'_>,
         attempts: &mut Attempts,
     ) -> Result<Registered, RecordsError> {
-        let _turn = self.turns[usize::from(scan.bucket)].lock().await;
+        let _lock = self.locks[usize::from(scan.bucket)].lock().await;
         let mut at = self.days.writable(day_of(note.at)?)?;
-        // The same bytes each time: of two attempts that nobody answered none says anything else.
+        // The same bytes at each attempt, so that attempts with an unknown outcome are indistinguishable.
         let mut sealed: Option<(u32, Vec<u8>)> = None;
         loop {
             if let Some(before) = &at.before {
                 self.close(before, scan.bucket, attempts).await?;
             }
-            // Before the search: what comes after it was not searched, and makes the attempt fail.
+            // The tail is read before the search: messages after it were not searched, and make the attempt fail.
             let searched = at.day.fold(|fold| fold.tail(scan.bucket));
             let found = self.find(&at, scan).await;
-            if let Some(found) = found.map_err(|error| attempts.given_up(error))? {
+            if let Some(found) = found.map_err(|error| attempts.give_up(error))? {
                 return Ok(found);
             }
             if at.day.fold(|fold| fold.is_closed(scan.bucket)) {
                 let next = self.days.writable(at.day.number + 1);
-                at = next.map_err(|error| attempts.given_up(error))?;
+                at = next.map_err(|error| attempts.give_up(error))?;
                 continue;
             }
             let bytes = match &sealed {
@@ -126,11 +127,11 @@ impl JetStreamScanRecords {
                 }
             };
             match self.attempt(&at.day, scan.bucket, searched, bytes, attempts).await {
-                // Durable. A crash from here on leaves a registration that its repeat is answered with.
+                // Durable. A crash from here on leaves a registration that its repeat finds.
                 Attempt::Done => return Ok(Registered::Now),
-                Attempt::Look => self.look(&at.day, scan.bucket, attempts).await,
+                Attempt::Reread => self.catch_up_or_wait(&at.day, scan.bucket, attempts).await,
                 Attempt::Later => attempts.wait().await,
-                Attempt::Refused(why) => return Err(attempts.given_up(why)),
+                Attempt::Refused(why) => return Err(attempts.give_up(why)),
             }
         }
     }
@@ -141,21 +142,21 @@ impl JetStreamScanRecords {
         shown: &ShownBytes,
     ) -> Result<Option<Registered>, RecordsError> {
         let scan = self.scan(note, shown);
-        let finding = self.find_as_leaders_know(note, &scan);
+        let finding = self.find_by_leaders(note, &scan);
         match tokio::time::timeout(API_TIMEOUT, finding).await {
             Ok(found) => found,
             Err(_) => Err(failed("no answer in time")),
         }
     }
 
-    async fn find_as_leaders_know(
+    async fn find_by_leaders(
         &self,
         note: &ScanNote<&str>,
         scan: &Scan<'_>,
     ) -> Result<Option<Registered>, RecordsError> {
         let mut at = self.days.writable(day_of(note.at)?)?;
         loop {
-            // Another verifier may have registered it a moment ago.
+            // Another verifier may just have registered it.
             for day in at.before.iter().chain([&at.day]) {
                 if !day.fold(|fold| fold.is_closed(scan.bucket)) {
                     day.catch_up(scan.bucket).await?;
@@ -171,7 +172,7 @@ impl JetStreamScanRecords {
 
     fn scan<'a>(&self, note: &ScanNote<&str>, shown: &'a ShownBytes) -> Scan<'a> {
         let identity = if note.scan_id.is_empty() {
-            // Never the repeat of anything, and yet written once.
+            // It is never a repeat, but must be written only once.
             let mut random = [0; 32];
             (self.random)(&mut random);
             random.to_vec()
@@ -186,7 +187,7 @@ impl JetStreamScanRecords {
         }
     }
 
-    /// Closes the bucket of a day, unless it is.
+    /// Closes the bucket of a day if it is open.
     async fn close(&self, day: &Day, bucket: u16, attempts: &mut Attempts) -> Result<(), RecordsError> {
         let closed = Message::Closed.encode();
         loop {
@@ -196,21 +197,21 @@ impl JetStreamScanRecords {
             }
             match self.attempt(day, bucket, tail, &closed, attempts).await {
                 Attempt::Done => {}
-                Attempt::Look => self.look(day, bucket, attempts).await,
+                Attempt::Reread => self.catch_up_or_wait(day, bucket, attempts).await,
                 Attempt::Later => attempts.wait().await,
-                Attempt::Refused(why) => return Err(attempts.given_up(why)),
+                Attempt::Refused(why) => return Err(attempts.give_up(why)),
             }
         }
     }
 
-    /// One publish to a bucket that is expected to end there.
+    /// One publish to a bucket with its expected last sequence.
     async fn attempt(&self, day: &Day, bucket: u16, expected: u64, bytes: &[u8], attempts: &mut Attempts) -> Attempt {
         if let Some(damage) = day.damage() {
             return Attempt::Refused(damage.to_owned());
         }
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        // Should the time be up amid the question, its fate is not known either.
+        // If the deadline passes during the request, its outcome is unknown too.
         let unanswered = std::mem::replace(&mut attempts.unanswered, true);
         let published = publish(&self.client, day.subject(bucket), headers, bytes.to_vec().into()).await;
         if !matches!(
@@ -224,31 +225,31 @@ impl JetStreamScanRecords {
                 day.wrote(bucket, sequence, bytes);
                 Attempt::Done
             }
-            // No message id is sent: the expectation alone tells a repeat.
-            Published::Known(_) | Published::WrongRevision | Published::Unanswered => Attempt::Look,
+            // No message id is sent; the expected sequence detects a repeat.
+            Published::Known(_) | Published::WrongRevision | Published::Unanswered => Attempt::Reread,
             Published::InFlight(why) | Published::Unknown(why) => {
-                tracing::warn!(day = day.number, why, "what became of a registration is not known yet");
-                Attempt::Look
+                tracing::warn!(day = day.number, why, "the outcome of a registration is not known yet");
+                Attempt::Reread
             }
             Published::NotNow(_) => Attempt::Later,
             Published::Refused(why) => Attempt::Refused(why),
         }
     }
 
-    /// Learns where the bucket ends; where that cannot be learned now, a later attempt does.
-    async fn look(&self, day: &Day, bucket: u16, attempts: &mut Attempts) {
+    /// Reads the bucket up to its current tail; if this fails, waits for a later attempt.
+    async fn catch_up_or_wait(&self, day: &Day, bucket: u16, attempts: &mut Attempts) {
         if day.catch_up(bucket).await.is_err() {
             attempts.wait().await;
         }
     }
 
-    /// The scan among what is known of the day and the one before.
+    /// Searches the scan in the folds of the day and the day before.
     async fn find(&self, at: &Writable, scan: &Scan<'_>) -> Result<Option<Registered>, RecordsError> {
         for day in at.before.iter().chain([&at.day]) {
             let name = day.key.name(&scan.identity);
             for sequence in day.fold(|fold| fold.places(scan.bucket, &name)) {
                 let message = day.message(sequence).await?;
-                let message = message.ok_or_else(|| failed("a registration that was there is gone"))?;
+                let message = message.ok_or_else(|| failed("a registration that was read before is missing"))?;
                 let Message::Registration { name: found, sealed } = Message::read(&message.payload) else {
                     continue;
                 };

@@ -1,8 +1,8 @@
-//! How the streams are set up, and what stands in their metadata.
+//! The settings and metadata of the streams.
 //!
 //! ```text
 //! CC_SCAN_KEYS:  citycode.scans.format   1
-//!                citycode.scans.log_id   <32 hex digits: whose codes are scanned>
+//!                citycode.scans.log_id   <32 hex digits: the log of the scanned codes>
 //!                citycode.scans.buckets  <decimal: buckets of each day's registrations, a power of two>
 //!                citycode.scans.check    <32 hex digits: HMAC-SHA-256(verifiers' secret, "citycode scans check v1" ‖
 //!                                        log id), the first half>
@@ -20,16 +20,16 @@ use serde_json::{Map, Value, json};
 use super::names;
 
 const FORMAT: &str = "1";
-/// Largest chunk of ordinary scans: servers take a megabyte unless told otherwise.
+/// Maximum size of a chunk of ordinary scans; the servers' default limit is one megabyte.
 pub(crate) const MAX_CHUNK_BYTES: usize = 512 * 1024;
-/// A registration's longest texts are three of 128 bytes.
+/// Maximum size of a registration, whose longest texts are three of 128 bytes.
 const MAX_REGISTRATION_BYTES: usize = 4 * 1024;
-/// Around a message: seal and headers.
+/// Overhead of a message: seal and headers.
 const AROUND_BYTES: usize = 4 * 1024;
-/// Most buckets that a day may have.
+/// Limit of buckets per day.
 const MAX_BUCKETS: u32 = 1 << 16;
 
-/// What a city's scan records are.
+/// The manifest of a city's scan records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) log_id: [u8; 16],
@@ -48,12 +48,12 @@ impl Manifest {
         }
     }
 
-    /// Whether it was made under this secret of verifiers.
+    /// Whether it was created under this secret of verifiers.
     pub(crate) fn is_under(&self, secret: &HolderKey) -> bool {
         are_equal(&check(secret, &self.log_id), &self.check)
     }
 
-    /// Whether it was made under this secret of the archive.
+    /// Whether it was created under this secret of the archive.
     pub(crate) fn is_archived_under(&self, archive: &HolderKey) -> bool {
         are_equal(&check(archive, &self.log_id), &self.archive)
     }
@@ -70,7 +70,7 @@ impl Manifest {
         };
         let format = text("format")?;
         if format != FORMAT {
-            return Err(format!("its format is {format}, and this program knows {FORMAT}"));
+            return Err(format!("its format is {format}, and this program supports {FORMAT}"));
         }
         let buckets = text("buckets")?.parse::<u32>().ok();
         let buckets = buckets.filter(|buckets| buckets.is_power_of_two() && *buckets <= MAX_BUCKETS);
@@ -82,7 +82,7 @@ impl Manifest {
         })
     }
 
-    /// The body of a request that makes the stream of keys.
+    /// The body of the request that creates the stream of keys.
     pub(crate) fn request(&self, replicas: u8) -> Value {
         let mut request = of_keys(replicas);
         let metadata = json!({
@@ -103,21 +103,21 @@ fn are_equal(one: &[u8; 16], other: &[u8; 16]) -> bool {
 
 fn check(secret: &HolderKey, log_id: &[u8; 16]) -> [u8; 16] {
     let digest = secret.digest(&[b"citycode scans check v1 ", log_id.as_slice()].concat());
-    *digest.first_chunk().expect("HMAC-SHA-256 gives 32 bytes")
+    *digest.first_chunk().expect("HMAC-SHA-256 has 32 bytes")
 }
 
-/// Keys are taken out by name, and what held them is overwritten.
+/// The stream of keys. Messages can be deleted, and the server overwrites their bytes.
 pub(crate) fn of_keys(replicas: u8) -> Map<String, Value> {
     stream(names::KEYS, names::ALL_KEYS, replicas, AROUND_BYTES, false)
 }
 
-/// A day's ordinary scans.
+/// The stream of a day's ordinary scans.
 pub(crate) fn of_scans(day: u32, replicas: u8) -> Map<String, Value> {
     let most = MAX_CHUNK_BYTES + AROUND_BYTES;
     stream(&names::scans(day), &names::scans_subjects(day), replicas, most, true)
 }
 
-/// A day's registrations. Nothing of them can be deleted but all at once.
+/// The stream of a day's registrations. Only the whole stream can be deleted, not single messages.
 pub(crate) fn of_registered(day: u32, replicas: u8) -> Map<String, Value> {
     let most = MAX_REGISTRATION_BYTES + AROUND_BYTES;
     stream(
@@ -129,13 +129,13 @@ pub(crate) fn of_registered(day: u32, replicas: u8) -> Map<String, Value> {
     )
 }
 
-/// The body of a request that makes a day's stream.
+/// The body of the request that creates a day's stream.
 pub(crate) fn request(mut settings: Map<String, Value>, day: u32) -> Value {
     settings.insert("metadata".into(), json!({ "citycode.scans.day": day.to_string() }));
     Value::Object(settings)
 }
 
-/// What of a stream that stands is not as it must be.
+/// The settings of an existing stream that differ from the required ones.
 pub(crate) fn compare(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<SettingMismatch> {
     settings::compare(wanted, found)
 }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_reads_back_and_knows_its_secret() {
+    fn a_manifest_round_trips_and_checks_its_secrets() {
         let secret = HolderKey::new([1; 32]);
         let manifest = Manifest::new([2; 16], 4_000, &secret, &HolderKey::new([4; 32]));
         assert_eq!(manifest.buckets, 4_096);

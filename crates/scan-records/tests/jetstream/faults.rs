@@ -1,6 +1,5 @@
-//! Faults made from outside while desks register at two verifiers and repeat what was not answered. A checker then
-//! reads the streams back: every registration that was acknowledged stands there once, nothing stands there twice, and
-//! nothing that was not asked for.
+//! Injects faults while desks register at two verifiers and repeat unanswered calls. A checker then reads the
+//! streams: every acknowledged registration is there once, nothing is there twice, and nothing else is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +13,18 @@ use crate::fixture::{City, NOON, PATIENCE, TODAY, Verifier, borrowed, note, scan
 
 const DESKS: u64 = 6;
 
-/// What one desk was told, by scan id.
+/// The results of one desk, by scan id.
 #[derive(Default)]
-struct Told {
+struct Results {
     now: u64,
     before: u64,
     acknowledged: Vec<String>,
 }
 
-/// Registers until it is told to stop; each scan until it is answered, each time at another verifier. Now and then it
-/// repeats an older one, which must be known.
-async fn desk(verifiers: Arc<[Verifier; 2]>, desk: u64, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Told {
-    let mut told = Told::default();
+/// Registers until `stop` is set; each scan until it is answered, at alternating verifiers. Sometimes it
+/// repeats an older scan, which must be known.
+async fn desk(verifiers: Arc<[Verifier; 2]>, desk: u64, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Results {
+    let mut told = Results::default();
     for number in 0.. {
         if stop.load(Ordering::SeqCst) {
             break;
@@ -44,7 +43,7 @@ async fn desk(verifiers: Arc<[Verifier; 2]>, desk: u64, done: Arc<AtomicU64>, st
                 assert_eq!(record.scan.scan_id, id);
                 told.before += 1;
             }
-            Registered::ForAnother => panic!("{id} was never used for anything else"),
+            Registered::ForAnother => panic!("{id} was not used for anything else"),
         }
         verifiers[(number % 2) as usize]
             .records
@@ -60,8 +59,8 @@ async fn desk(verifiers: Arc<[Verifier; 2]>, desk: u64, done: Arc<AtomicU64>, st
     told
 }
 
-/// Desks live through `faults`, which is handed a way to wait until so many more registrations were answered.
-async fn live_through<F: AsyncFnOnce(&dyn Fn() -> u64)>(city: &City, faults: F) {
+/// Runs desks during `faults`, which gets a function that returns the number of answered registrations.
+async fn run_desks_during<F: AsyncFnOnce(&dyn Fn() -> u64)>(city: &City, faults: F) {
     let verifiers = Arc::new([city.verifier(NOON).await, city.verifier(NOON).await]);
     let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let desks: Vec<_> = (0..DESKS)
@@ -98,14 +97,14 @@ async fn check(city: &City, acknowledged: Vec<String>) {
     let twice: Vec<_> = counted.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "registered twice: {twice:?}");
     for id in &acknowledged {
-        assert!(counted.contains_key(id), "{id} was acknowledged and is not there");
+        assert!(counted.contains_key(id), "{id} was acknowledged and is missing");
     }
     assert_eq!(
         counted.len(),
         acknowledged.len(),
-        "all that stands there was acknowledged in the end"
+        "every stored registration was acknowledged in the end"
     );
-    // Of ordinary scans too none is missing, and none stands twice. They are written once the servers take them.
+    // Of ordinary scans none is missing or duplicated either. They are written once the servers accept them.
     let mut scans = eventually_some("every ordinary scan is written", PATIENCE, || async {
         let scans = archive.scans(TODAY).await.ok()?;
         (scans.len() >= counted.len()).then_some(scan_ids(scans))
@@ -115,17 +114,17 @@ async fn check(city: &City, acknowledged: Vec<String>) {
     assert_eq!(scans, counted.into_keys().collect::<Vec<_>>());
 }
 
-/// Until so many more registrations were answered.
+/// Waits until this many more registrations were answered.
 async fn progress(done: &dyn Fn() -> u64, more: u64) {
     let wanted = done() + more;
-    eventually("registering goes on", PATIENCE, || async { done() >= wanted }).await;
+    eventually("registrations continue", PATIENCE, || async { done() >= wanted }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r20_a_server_killed_under_load_loses_nothing_and_registers_nobody_twice() {
     let mut server = NatsServer::start().await;
     let city = City::on_one(&server).await;
-    live_through(&city, async |done| {
+    run_desks_during(&city, async |done| {
         for _ in 0..3 {
             progress(done, 100).await;
             server.kill9().await;
@@ -136,9 +135,9 @@ async fn r20_a_server_killed_under_load_loses_nothing_and_registers_nobody_twice
     .await;
 }
 
-/// The server takes what it was sent once it goes on, and the answers come too late.
+/// The server processes the requests after it continues, and the responses come too late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_an_answer_that_does_not_come_is_unknown_and_the_same_scan_elsewhere_settles_it() {
+async fn r20_a_lost_response_is_unknown_and_the_same_scan_elsewhere_resolves_it() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let verifiers = [city.verifier(NOON).await, city.verifier(NOON).await];
@@ -146,15 +145,15 @@ async fn r20_an_answer_that_does_not_come_is_unknown_and_the_same_scan_elsewhere
     server.sigstop().await;
     let scans: Vec<String> = (0..40).map(|scan| format!("scan-{scan:02}")).collect();
     let unanswered = join_all(scans.iter().map(|id| verifiers[0].register(id, "a code"))).await;
-    // Those that waited for another's turn at their bucket were not sent yet.
+    // Those that waited for their bucket's lock were not sent yet.
     let unknown = unanswered
         .iter()
         .filter(|answer| matches!(answer, Err(RecordsError::Unknown(_))));
     assert!(unknown.count() >= 5, "{unanswered:?}");
-    assert!(unanswered.iter().all(Result::is_err), "nobody was told of a success");
+    assert!(unanswered.iter().all(Result::is_err), "no call succeeded");
     server.sigcont().await;
     for id in &scans {
-        eventually("it is settled", PATIENCE, || async {
+        eventually("it is resolved", PATIENCE, || async {
             verifiers[1].register(id, "a code").await.is_ok()
         })
         .await;
@@ -168,10 +167,10 @@ async fn r20_an_answer_that_does_not_come_is_unknown_and_the_same_scan_elsewhere
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_three_servers_outlive_the_death_of_each_and_a_pause_and_register_nobody_twice() {
+async fn r20_three_servers_survive_a_crash_of_each_and_a_pause_and_register_nobody_twice() {
     let mut servers = NatsCluster::start().await;
     let city = City::on_three(&servers).await;
-    live_through(&city, async |done| {
+    run_desks_during(&city, async |done| {
         for number in 0..3 {
             progress(done, 60).await;
             servers.servers_mut()[number].kill9().await;

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a city's records, and verifiers with clocks of their own.
+//! Fixtures: a city's records, and verifiers with their own clocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// The day on which every test begins, at noon.
+/// The day on which every test starts, at noon.
 pub(crate) const TODAY: u32 = 20_000;
 pub(crate) const NOON: i64 = TODAY as i64 * DAY_SECONDS + DAY_SECONDS / 2;
 const BUCKETS: u32 = 16;
 
-/// Tries until it succeeds, or fails in a way that does not pass: servers may be young, busy or in an election.
+/// Retries until it succeeds, or fails permanently: servers may be starting, busy or in an election.
 async fn patiently<T>(what: &str, attempt: impl AsyncFn() -> Result<T, OpenError>) -> T {
     eventually_some(what, PATIENCE, || async {
         match attempt().await {
@@ -39,14 +39,14 @@ async fn patiently<T>(what: &str, attempt: impl AsyncFn() -> Result<T, OpenError
 }
 
 pub(crate) fn random() -> FillRandom {
-    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system has randomness"))
+    Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system provides randomness"))
 }
 
 pub(crate) fn secret() -> Zeroizing<[u8; 32]> {
     Zeroizing::new([7; 32])
 }
 
-/// What the keeper has, and the archive.
+/// The secrets of the keeper and of the archive.
 pub(crate) fn secrets() -> KeeperSecrets {
     KeeperSecrets {
         records: secret(),
@@ -59,14 +59,14 @@ pub(crate) struct City {
     pub(crate) config: ScansConfig,
 }
 
-/// What a desk was told in the end.
+/// The final result of a desk's registration.
 pub(crate) struct Answer {
     pub(crate) registered: Registered,
-    /// Whether an attempt before was not answered, which may have been recorded all the same.
+    /// Whether an earlier attempt was not answered; it may have been recorded nevertheless.
     unanswered: bool,
 }
 
-/// Of those who were told of one scan one was told that it is recorded now; or none, where that answer was lost.
+/// Of the results of one scan, exactly one is "recorded now", or none if that response was lost.
 pub(crate) fn assert_recorded_once<'a>(scan: &str, answers: impl Iterator<Item = &'a Answer> + Clone) {
     let now = answers
         .clone()
@@ -76,7 +76,7 @@ pub(crate) fn assert_recorded_once<'a>(scan: &str, answers: impl Iterator<Item =
     assert!(now == 1 || now == 0 && lost, "{scan} was recorded {now} times");
 }
 
-/// One verifier's records. It lives on the clock that it was given.
+/// One verifier's records, with a clock of its own.
 pub(crate) struct Verifier {
     pub(crate) records: JetStreamScanRecords,
     pub(crate) clock: Arc<ManualClock>,
@@ -102,7 +102,7 @@ impl City {
             log_id: [1; 16],
             buckets: BUCKETS,
         };
-        patiently("the streams are made", async || {
+        patiently("the streams are created", async || {
             provision(&config, &new, &secrets(), random(), TODAY).await
         })
         .await;
@@ -137,7 +137,7 @@ impl City {
         Verifier { records, clock, health }
     }
 
-    /// Every scan id that stands registered in a day's stream, in order.
+    /// Every scan id in a day's stream of registrations, in order.
     pub(crate) async fn registered(&self, day: u32) -> Vec<String> {
         let archive = self.archive().await;
         let records = read("the registrations", async || archive.registrations(day).await).await;
@@ -145,7 +145,7 @@ impl City {
     }
 }
 
-/// Reads until the servers answered.
+/// Reads until the servers answer.
 pub(crate) async fn read(
     what: &str,
     reading: impl AsyncFn() -> Result<Vec<ScanRecord>, RecordsError>,
@@ -157,7 +157,7 @@ pub(crate) fn scan_ids(records: Vec<ScanRecord>) -> Vec<String> {
     records.into_iter().map(|record| record.scan.scan_id).collect()
 }
 
-/// A stream's settings by the server's words.
+/// A stream's settings as reported by the server.
 pub(crate) async fn settings(client: &async_nats::Client, stream: &str) -> Map<String, Value> {
     api::stream_info(client, stream).await.unwrap().config
 }
@@ -196,14 +196,14 @@ pub(crate) fn shown(what: &str) -> ShownBytes {
 }
 
 impl Verifier {
-    /// Registers a scan of `shown` at the instant that the clock shows.
+    /// Registers a scan of `shown` at the clock's current time.
     pub(crate) async fn register(&self, scan_id: &str, what: &str) -> Result<Registered, RecordsError> {
         use citycode_service_kit::clock::Clock as _;
         let note = note(self.clock.now().0, "desk-1", scan_id);
         self.records.register(&borrowed(&note), shown(what)).await
     }
 
-    /// As [`Self::register`], and repeats what was not answered, as a desk does; also whether anything was not.
+    /// Like [`Self::register`], but repeats unanswered calls, as a desk does.
     pub(crate) async fn register_patiently(&self, scan_id: &str, what: &str) -> Answer {
         let unanswered = AtomicBool::new(false);
         let registered = eventually_some("a registration is answered", PATIENCE, || async {
@@ -218,8 +218,8 @@ impl Verifier {
         }
     }
 
-    /// What the health of the records says.
-    pub(crate) fn says(&self) -> String {
+    /// The health text of the records.
+    pub(crate) fn health_text(&self) -> String {
         let report = self.health.report(Probe::Ready);
         report.components[0].reason.clone().unwrap_or_default()
     }

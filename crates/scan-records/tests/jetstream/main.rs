@@ -1,10 +1,11 @@
-//! Scan records on real NATS servers: one record for one scan, whoever is told of it, through faults and midnight.
+//! Tests of scan records on real NATS servers: one record per scan at any number of verifiers, through faults
+//! and midnight.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-mod away;
-mod doubt;
 mod faults;
 mod fixture;
+mod long_outage;
 mod midnight;
-mod once;
+mod one_record;
 mod retention;
+mod stale_leader;

@@ -1,4 +1,4 @@
-//! Midnight, and clocks that do not agree when it is.
+//! Tests of midnight, and of clocks that disagree about it.
 
 use citycode_jetstream::api;
 use citycode_scan_records::{DAY_SECONDS, RecordsError, Registered};
@@ -11,7 +11,7 @@ use crate::fixture::{City, NOON, PATIENCE, TODAY, assert_recorded_once, settings
 
 const MIDNIGHT: i64 = (TODAY as i64 + 1) * DAY_SECONDS;
 
-/// Scans that stand in the streams of both days together.
+/// Scans in the streams of both days together.
 async fn in_both_days(city: &City) -> Vec<String> {
     let mut all = city.registered(TODAY).await;
     all.extend(city.registered(TODAY + 1).await);
@@ -20,10 +20,10 @@ async fn in_both_days(city: &City) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_scan_on_both_sides_of_midnight_is_one_record_whichever_clock_is_right() {
+async fn r20_a_scan_around_midnight_is_one_record_with_any_clocks() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
-    // One is ten minutes ahead of the other.
+    // One clock is ten minutes ahead of the other.
     let verifiers = [city.verifier(MIDNIGHT - 300).await, city.verifier(MIDNIGHT + 300).await];
     let calls = (0..60).flat_map(|scan| (0..4).map(move |caller| (scan, caller)));
     let answers = join_all(calls.map(|(scan, caller)| {
@@ -40,7 +40,7 @@ async fn r20_a_scan_on_both_sides_of_midnight_is_one_record_whichever_clock_is_r
     }
     let expected: Vec<_> = (0..60).map(|scan| format!("scan-{scan:02}")).collect();
     assert_eq!(in_both_days(&city).await, expected);
-    // The one that is behind goes on, among the records of the new day and with its own time.
+    // The verifier that is behind continues, in the stream of the new day and with its own time.
     let [behind, _] = &verifiers;
     assert_eq!(behind.register("late", "a code").await, Ok(Registered::Now));
     let records = city.archive().await.registrations(TODAY + 1).await.unwrap();
@@ -82,12 +82,12 @@ async fn r20_a_scan_id_is_remembered_until_the_end_of_the_day_after_its_own() {
     assert_eq!(
         verifier.register("scan", "a code").await,
         Ok(Registered::Now),
-        "a scan like any other"
+        "a new scan"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_day_waits_for_the_one_before_it_to_open_and_leaves_nothing_to_the_next() {
+async fn r20_a_day_is_writable_only_after_the_day_before_is_open() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -110,7 +110,7 @@ async fn r20_a_day_waits_for_the_one_before_it_to_open_and_leaves_nothing_to_the
     let refused = verifier.register("scan", "a code").await;
     assert!(matches!(refused, Err(RecordsError::Unavailable(_))), "{refused:?}");
     eventually("health says why", PATIENCE, || async {
-        verifier.says().contains(&stream)
+        verifier.health_text().contains(&stream)
     })
     .await;
     update(as_made).await;

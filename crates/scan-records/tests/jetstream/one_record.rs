@@ -1,4 +1,4 @@
-//! R20 across verifiers: the same scan is one record and has one answer.
+//! Tests of R20 across verifiers: the same scan is one record and has one result.
 
 use citycode_scan_records::{Registered, ScanRecords as _};
 use citycode_testkit::{NatsCluster, NatsServer, eventually};
@@ -8,7 +8,7 @@ use crate::fixture::{City, NOON, PATIENCE, TODAY, assert_recorded_once, borrowed
 
 async fn the_same_scan_at_once(city: &City) {
     let verifiers = join_all([NOON, NOON].map(|now| city.verifier(now))).await;
-    // Forty scans, each sent four times at the same moment, twice to each verifier.
+    // Forty scans, each sent four times concurrently, twice to each verifier.
     let calls = (0..40).flat_map(|scan| (0..4).map(move |caller| (scan, caller)));
     let answers = join_all(calls.map(|(scan, caller)| {
         let verifier = &verifiers[caller % 2];
@@ -32,30 +32,31 @@ async fn the_same_scan_at_once(city: &City) {
     let mut found = city.registered(TODAY).await;
     expected.sort();
     found.sort();
-    assert_eq!(found, expected, "in the stream each stands once");
+    assert_eq!(found, expected, "each is in the stream once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_the_same_scan_to_two_verifiers_at_once_is_one_record_on_one_server() {
+async fn r20_concurrent_scans_at_two_verifiers_are_one_record_on_one_server() {
     let server = NatsServer::start().await;
     the_same_scan_at_once(&City::on_one(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_the_same_scan_to_two_verifiers_at_once_is_one_record_on_three_servers() {
+async fn r20_concurrent_scans_at_two_verifiers_are_one_record_on_three_servers() {
     let servers = NatsCluster::start().await;
     the_same_scan_at_once(&City::on_three(&servers).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_repeat_at_another_verifier_is_answered_as_recorded_and_another_code_is_told_apart() {
+async fn r20_a_repeat_at_another_verifier_returns_the_record_and_another_code_is_refused() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let (first, second) = (city.verifier(NOON).await, city.verifier(NOON + 90).await);
     for scan in 0..20 {
         let (id, what) = (format!("scan-{scan}"), format!("code {scan}"));
         assert_eq!(first.register(&id, &what).await, Ok(Registered::Now));
-        // The verdict of a refused scan asks without recording; the other verifier was told a moment ago.
+        // The verdict of a refused scan looks the scan up without recording it; the other verifier recorded it
+        // just now.
         let asked = note(NOON + 90, "desk-1", &id);
         let before = second
             .records
@@ -65,7 +66,7 @@ async fn r20_a_repeat_at_another_verifier_is_answered_as_recorded_and_another_co
         let Some(Registered::Before(record)) = before else {
             panic!("{before:?}");
         };
-        assert_eq!(record.scan, note(NOON, "desk-1", &id), "as it was recorded first");
+        assert_eq!(record.scan, note(NOON, "desk-1", &id), "the first record");
         assert_eq!(second.register(&id, &what).await, Ok(Registered::Before(record)));
         assert_eq!(second.register(&id, "another code").await, Ok(Registered::ForAnother));
         let other = second
@@ -78,14 +79,14 @@ async fn r20_a_repeat_at_another_verifier_is_answered_as_recorded_and_another_co
     assert_eq!(
         second.records.registered(&borrowed(&elsewhere), &shown("code 1")).await,
         Ok(None),
-        "another device's scan of the same name"
+        "another device's scan with the same id"
     );
-    // Without a scan id nothing is a repeat.
+    // Without a scan id no scan is a repeat.
     for verifier in [&first, &first, &second] {
         assert_eq!(verifier.register("", "code 1").await, Ok(Registered::Now));
     }
     assert_eq!(city.registered(TODAY).await.len(), 23);
-    // A verifier that starts anew remembers what all of them wrote.
+    // A verifier that restarts reads what all verifiers wrote.
     drop(first);
     let third = city.verifier(NOON + 200).await;
     for scan in 0..20 {
@@ -95,7 +96,7 @@ async fn r20_a_repeat_at_another_verifier_is_answered_as_recorded_and_another_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ordinary_scans_stand_in_the_days_stream_each_once_and_in_order_of_their_verifier() {
+async fn ordinary_scans_are_in_the_days_stream_once_and_in_the_order_of_their_verifier() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let verifiers = [city.verifier(NOON).await, city.verifier(NOON).await];
@@ -120,11 +121,11 @@ async fn ordinary_scans_stand_in_the_days_stream_each_once_and_in_order_of_their
                 .all(|record| record.scan.at == NOON && record.shown.is_none())
         );
     }
-    // Those that nobody flushes are written all the same.
+    // Scans without a flush are written too.
     verifiers[0]
         .records
         .note(&borrowed(&note(NOON + 5, "gate-3", "the last")));
-    eventually("the last scan stands there", PATIENCE, || async {
+    eventually("the last scan is there", PATIENCE, || async {
         let records = archive.scans(TODAY).await.unwrap();
         records.last().is_some_and(|record| record.scan.scan_id == "the last")
     })
@@ -132,12 +133,12 @@ async fn ordinary_scans_stand_in_the_days_stream_each_once_and_in_order_of_their
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn past_what_may_wait_scans_are_dropped_and_what_waited_is_written() {
+async fn scans_beyond_the_buffer_are_dropped_and_buffered_ones_are_written() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let verifier = city.verifier(NOON).await;
     server.sigstop().await;
-    // Some fifty bytes each: more than the 32 MB that may wait.
+    // Some fifty bytes each: more than the buffer of 32 MB.
     let noted = 1_000_000;
     let scan = note(NOON, "gate-1", "of thousands");
     for _ in 0..noted {
@@ -148,7 +149,7 @@ async fn past_what_may_wait_scans_are_dropped_and_what_waited_is_written() {
     let archive = city.archive().await;
     let last = note(NOON + 1, "gate-1", "the last");
     verifier.records.note(&borrowed(&last));
-    eventually("what waited is written, in order", PATIENCE, || async {
+    eventually("the buffered scans are written, in order", PATIENCE, || async {
         let records = archive.scans(TODAY).await.unwrap();
         records.last().is_some_and(|record| record.scan == last)
     })

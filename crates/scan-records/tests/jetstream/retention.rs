@@ -1,4 +1,4 @@
-//! Retention destroys a day's key and streams, and nothing brings them back; a day without streams is told, not lost.
+//! Tests of retention, which destroys a day's key and streams permanently, and of days without streams.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::fixture::{City, NOON, PATIENCE, TODAY, borrowed, note, random, secret};
 
-/// Every file below a folder in one piece.
+/// The contents of every file below a folder, concatenated.
 fn everything_below(folder: &Path, into: &mut Vec<u8>) {
-    // The server works meanwhile: what it takes away under the reader's eyes is not there.
+    // The server is running, so files may disappear during the read.
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -28,11 +28,12 @@ fn everything_below(folder: &Path, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether a part of it stands in a file below a folder. Where two bytes do not fit, the rest is not compared.
+/// Whether a file below a folder contains a part of it. If the first two runs are absent, the rest is not
+/// compared.
 pub(crate) fn holds(folder: &Path, wanted: &[u8]) -> bool {
     let mut disk = Vec::new();
     everything_below(folder, &mut disk);
-    // Any run of 16 bytes would be enough to go on.
+    // Any run of 16 bytes would be enough.
     let runs = wanted.chunks_exact(16);
     let begins = |run: &[u8]| usize::from(u16::from_be_bytes([run[0], run[1]]));
     let mut begun = vec![false; 1 << 16];
@@ -49,12 +50,12 @@ pub(crate) async fn key_of(client: &Client, day: u32) -> Option<Vec<u8>> {
     key.map(|key| key.payload.to_vec())
 }
 
-/// Where a server keeps a stream.
+/// The folder in which a server stores a stream.
 pub(crate) fn folder(server: &NatsServer, stream: &str) -> PathBuf {
     server.store_folder().join("jetstream/$G/streams").join(stream)
 }
 
-/// A day with a scan and a registration; its sealed key.
+/// Creates a day with a scan and a registration; returns its sealed key.
 pub(crate) async fn a_day(city: &City, client: &Client) -> Vec<u8> {
     let verifier = city.verifier(NOON).await;
     verifier.register_patiently("scan-1", "a code").await;
@@ -86,10 +87,10 @@ async fn r20_retention_destroys_the_days_streams_and_key_and_no_file_of_the_serv
     assert_eq!(
         key_of(&client, TODAY).await.as_ref(),
         Some(&key),
-        "kept for two days more"
+        "retained for two more days"
     );
     let third = city.keeper().await;
-    // By two at once, and again.
+    // Two concurrent runs, and a repeated one.
     let (one, other) = tokio::join!(keeper.keep(TODAY + 3, 2), third.keep(TODAY + 3, 2));
     let destroyed = [one.unwrap().destroyed, other.unwrap().destroyed].concat();
     assert!(destroyed.contains(&TODAY) && !destroyed.contains(&(TODAY + 1)));
@@ -100,14 +101,11 @@ async fn r20_retention_destroys_the_days_streams_and_key_and_no_file_of_the_serv
         !left.contains(&TODAY.to_string()) && left.contains(&(TODAY + 1).to_string()),
         "{left}"
     );
-    assert!(
-        !holds(&server.store_folder(), &key),
-        "the key's bytes stand on the disk"
-    );
+    assert!(!holds(&server.store_folder(), &key), "the key's bytes are on the disk");
     let archive = city.archive().await;
     assert!(archive.scans(TODAY).await.is_err() && archive.registrations(TODAY).await.is_err());
     assert!(archive.scans(TODAY + 1).await.unwrap().is_empty());
-    // A keeper whose clock is behind does not bring the day back.
+    // A keeper whose clock is behind does not create the day again.
     keeper.keep(TODAY, 2).await.unwrap();
     assert!(!streams(&client).await.contains(&TODAY.to_string()));
 }
@@ -126,13 +124,13 @@ async fn r20_after_retention_no_stream_file_of_three_servers_has_the_key_or_the_
     }
     let keeper = city.keeper().await;
     for day in TODAY..=TODAY + 2 {
-        eventually("the days are kept", PATIENCE, || async {
+        eventually("the days are managed", PATIENCE, || async {
             keeper.keep(day, 1).await.is_ok()
         })
         .await;
     }
     for server in servers.servers() {
-        eventually("every server forgets the day", PATIENCE, || async {
+        eventually("every server deletes the day", PATIENCE, || async {
             !holds(&folder(server, "CC_SCAN_KEYS"), &key)
                 && !folder(server, &format!("CC_SCANS_{TODAY}")).exists()
                 && !folder(server, &format!("CC_REGISTERED_{TODAY}")).exists()
@@ -142,19 +140,19 @@ async fn r20_after_retention_no_stream_file_of_three_servers_has_the_key_or_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_without_streams_is_told_in_health_refuses_registrations_and_heals() {
+async fn a_day_without_streams_is_reported_in_health_and_refuses_registrations_until_it_exists() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let verifier = city.verifier(NOON).await;
-    // The keeper is dead for three days.
+    // No keeper has run for three days.
     verifier.clock.set_wall(UnixSeconds(NOON + 3 * DAY_SECONDS));
     eventually("health says so", PATIENCE, || async {
-        verifier.says().contains("REGISTRATIONS ARE REFUSED")
+        verifier.health_text().contains("REGISTRATIONS ARE REFUSED")
     })
     .await;
     let refused = verifier.register("scan-1", "a code").await;
     assert!(matches!(refused, Err(RecordsError::Unavailable(_))), "{refused:?}");
-    // Ordinary scans wait for it.
+    // Ordinary scans are buffered until it exists.
     let later = note(NOON + 3 * DAY_SECONDS, "gate-1", "scan-2");
     verifier.records.note(&borrowed(&later));
     city.keeper().await.keep(TODAY + 3, 30).await.unwrap();
@@ -162,14 +160,17 @@ async fn a_day_without_streams_is_told_in_health_refuses_registrations_and_heals
         verifier.register("scan-1", "a code").await == Ok(Registered::Now)
     })
     .await;
-    eventually("health says so", PATIENCE, || async { verifier.says().is_empty() }).await;
+    eventually("health says so", PATIENCE, || async {
+        verifier.health_text().is_empty()
+    })
+    .await;
     verifier.records.flush().await;
     let scans = city.archive().await.scans(TODAY + 3).await.unwrap();
     assert_eq!(scans.into_iter().map(|record| record.scan).collect::<Vec<_>>(), [later]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_secret_another_log_and_no_records_are_refused_by_name() {
+async fn another_secret_another_log_and_missing_records_have_their_own_errors() {
     use citycode_scan_records::jetstream::{OpenError, ScansConfig};
     let server = NatsServer::start().await;
     let opened = async |config: &ScansConfig, secret: Zeroizing<[u8; 32]>| {

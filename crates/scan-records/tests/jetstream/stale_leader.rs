@@ -1,4 +1,4 @@
-//! Leaders that know less than was seen: an old one that is cut off from its fellows, or a stream that went back.
+//! Tests of leaders that have less than was seen: a partitioned old leader, or a stream that went back.
 
 use async_nats::Client;
 use citycode_jetstream::api::{self, StoredMessage};
@@ -10,8 +10,8 @@ use crate::fixture::{City, NOON, PATIENCE, TODAY, Verifier, borrowed, note, sett
 
 const SCANS: u64 = 5;
 
-/// A verifier that knows of registrations, and the day's stream as an old leader may still have it: as it was at its
-/// begin. What stood in it.
+/// A verifier that knows registrations, and the day's stream as an old leader may have it: in its initial
+/// state. Returns the messages that it contained.
 async fn before_an_old_leader(city: &City, client: &Client) -> (Verifier, Vec<StoredMessage>) {
     let verifier = city.verifier(NOON).await;
     for scan in 0..SCANS {
@@ -32,14 +32,14 @@ async fn before_an_old_leader(city: &City, client: &Client) -> (Verifier, Vec<St
     (verifier, messages)
 }
 
-/// Whether a scan was registered before, as a refused scan asks.
+/// Looks up whether a scan was registered before, as for a refused scan.
 async fn asked(verifier: &Verifier) -> Result<Option<Registered>, RecordsError> {
     let scan = note(NOON, "desk-1", "scan-0");
     verifier.records.registered(&borrowed(&scan), &shown("a code")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_leader_that_knows_less_is_believed_by_nobody_and_forgotten_once_another_answers() {
+async fn r20_a_leader_with_less_than_was_seen_is_not_trusted_until_another_answers() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -52,7 +52,7 @@ async fn r20_a_leader_that_knows_less_is_believed_by_nobody_and_forgotten_once_a
             .unwrap();
         let _: Value = api::parse(&answer.payload).unwrap();
     }
-    eventually("registrations go on", PATIENCE, || async {
+    eventually("registrations continue", PATIENCE, || async {
         verifier.register("scan-new", "a code").await.is_ok()
     })
     .await;
@@ -62,7 +62,7 @@ async fn r20_a_leader_that_knows_less_is_believed_by_nobody_and_forgotten_once_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_stream_that_went_back_is_told_and_takes_nothing() {
+async fn r20_a_stream_that_went_back_is_reported_and_refuses_registrations() {
     let server = NatsServer::start().await;
     let city = City::on_one(&server).await;
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -70,7 +70,7 @@ async fn r20_a_stream_that_went_back_is_told_and_takes_nothing() {
     let told = asked(&verifier).await;
     assert!(matches!(told, Err(RecordsError::Unavailable(_))), "{told:?}");
     eventually("health says so", PATIENCE, || async {
-        verifier.says().contains("WENT BACK")
+        verifier.health_text().contains("WENT BACK")
     })
     .await;
     for scan in ["scan-0", "scan-new"] {
