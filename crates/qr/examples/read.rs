@@ -1,6 +1,7 @@
-//! Reads image files and says how long it took: `cargo run -p citycode-qr --example read -- FILE...`.
+//! Reads image files and prints the text and the time it took: `cargo run -p citycode-qr --example read --
+//! FILE...`.
 
-#![expect(clippy::disallowed_methods, reason = "an example that measures")]
+#![expect(clippy::disallowed_methods, reason = "the example measures time")]
 
 use std::io::Write as _;
 use std::time::Instant;

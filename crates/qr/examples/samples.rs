@@ -1,5 +1,5 @@
-//! Writes one picture of each kind for a realistic token, to be read by programs that are not ours:
-//! `cargo run -p citycode-qr --example samples -- DIR`, then `tests/outsiders.py`.
+//! Writes one picture of each kind for a realistic token, for other programs to read: `cargo run -p citycode-qr
+//! --example samples -- DIR`, then `tests/outsiders.py`.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
-//! Which fonts print and caption: a Latin one that is built in, and a Chinese one from the machine.
+//! Fonts for printing and captions: a built-in Latin font, and a Chinese font of the machine.
 //!
-//! The built-in Latin face means that a sheet can be printed on a machine without any font. A Chinese font
-//! is too large to carry along: it is named in the configuration or found in the usual folders, and where
-//! there is none, callers get English and a [`FontNotice`] that says what to install.
+//! With the built-in Latin font a sheet can be printed on a machine without any font. A Chinese font is too
+//! large to include: it is named in the configuration or found in the usual folders. If there is none, callers
+//! get English and a [`FontNotice`] that says what to install.
 
 mod face;
 mod search;
@@ -12,19 +12,19 @@ use std::path::PathBuf;
 
 pub(crate) use face::{Face, Weight};
 
-/// Where the Chinese font comes from.
+/// The source of the Chinese font.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum FontChoice {
-    /// The best of those found in the usual folders of the machine.
+    /// The best font found in the usual folders of the machine.
     #[default]
     Search,
     /// This file (`.ttf`, `.otf`, `.ttc` or `.otc`).
     File(PathBuf),
-    /// None: Latin only.
+    /// No Chinese font: Latin only.
     BuiltIn,
 }
 
-/// A named font file that cannot be used. A search never fails: it finds or it does not.
+/// Why a named font file cannot be used. A search never fails.
 #[derive(Debug, thiserror::Error)]
 pub enum FontError {
     /// The file cannot be read.
@@ -32,16 +32,16 @@ pub enum FontError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is no font, or one of a kind that cannot be embedded.
+    /// The file is not a font, or not one that can be embedded.
     #[error("{} is not a TrueType or OpenType font", path.display())]
     NotAFont {
         /// The file.
         path: PathBuf,
     },
-    /// The file is a font, but not one that knows Chinese.
+    /// The file is a font, but has no Chinese characters.
     #[error("the font {} has no Chinese characters; use e.g. fonts-noto-cjk or fonts-wqy-microhei", path.display())]
     NotChinese {
         /// The file.
@@ -49,10 +49,10 @@ pub enum FontError {
     },
 }
 
-/// What to say to the operator about the fonts in use.
+/// A notice to the operator about the fonts in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FontNotice {
-    /// No font of the machine knows Chinese: labels are in English only.
+    /// No font of the machine has Chinese characters: labels are only in English.
     NoChineseFont,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for FontNotice {
     }
 }
 
-/// The faces to set text in, loaded once and shared by all sheets and pictures.
+/// The fonts for setting text, loaded once and shared by all sheets and pictures.
 #[derive(Debug, Clone)]
 pub struct Fonts {
     latin: [Face; 2],
@@ -76,10 +76,11 @@ pub struct Fonts {
 }
 
 impl Fonts {
-    /// Loads what `choice` says. Reads font files; costs some milliseconds and the size of the font.
+    /// Loads the fonts of `choice`. It reads font files, which takes some milliseconds and the memory of the
+    /// font.
     ///
     /// # Errors
-    /// [`FontError`] only for [`FontChoice::File`].
+    /// [`FontError`], only for [`FontChoice::File`].
     pub fn load(choice: &FontChoice) -> Result<Self, FontError> {
         let chinese = match choice {
             FontChoice::Search => search::installed(),
@@ -92,7 +93,7 @@ impl Fonts {
         })
     }
 
-    /// Latin only, as [`FontChoice::BuiltIn`]; never fails.
+    /// Latin only, like [`FontChoice::BuiltIn`]; never fails.
     pub fn built_in() -> Self {
         Self {
             latin: [Face::built_in(Weight::Regular), Face::built_in(Weight::Bold)],
@@ -100,14 +101,14 @@ impl Fonts {
         }
     }
 
-    /// Whether Chinese can be written at all.
-    pub fn know_chinese(&self) -> bool {
+    /// Whether there is a Chinese font.
+    pub fn have_chinese(&self) -> bool {
         !self.chinese.is_empty()
     }
 
-    /// What the operator should hear, if anything.
+    /// The notice to the operator, if there is one.
     pub fn notice(&self) -> Option<FontNotice> {
-        (!self.know_chinese()).then_some(FontNotice::NoChineseFont)
+        (!self.have_chinese()).then_some(FontNotice::NoChineseFont)
     }
 
     /// The first face that has this character, Latin before Chinese, with its glyph.

@@ -1,13 +1,13 @@
-//! Everything about the picture: QR symbols as PNG and SVG, print sheets as PDF, and reading images back.
+//! QR symbols as PNG and SVG, print sheets as PDF, and reading symbols from images.
 //!
-//! This room knows neither tokens nor rules: a token is a text of QR's alphanumeric set, a label is data
-//! that the caller hands in. It reads font files, and nothing else of the machine.
+//! This crate contains neither tokens nor rules: a token is a text of QR's alphanumeric set, and labels are
+//! data of the caller. Of the machine it reads only font files.
 //!
-//! | module | does |
+//! | module | purpose |
 //! |---|---|
 //! | [`symbol`] | text → modules (ISO/IEC 18004), with version and level |
-//! | `raster`, `vector` | modules → PNG, SVG, with a caption that stands inside the picture |
-//! | [`fonts`], `typeset` | finds a font that knows Chinese, measures, breaks lines, says what is missing |
+//! | `raster`, `vector` | modules → PNG, SVG, with a caption inside the picture |
+//! | [`fonts`], `typeset` | finds a Chinese font, measures text, breaks lines, reports missing characters |
 //! | [`sheet`] | the paper that a resident carries |
 //! | [`read`] | PNG or JPEG → text, within limits of size and time |
 

@@ -1,6 +1,6 @@
-//! A symbol as PNG: exact modules, one bit a pixel; eight where a caption needs soft edges.
+//! A symbol as PNG: exact modules with one bit per pixel, or eight if a caption needs soft edges.
 //!
-//! Dark on white always, also where a page is dark: many readers do not look for inverted symbols.
+//! It is always dark on white, even on a dark page, because many readers do not look for inverted symbols.
 
 use crate::symbol::Symbol;
 use crate::typeset::{Caption, SetCaption};
@@ -13,12 +13,12 @@ const WHITE: u8 = 255;
 pub struct RasterError(#[from] png::EncodingError);
 
 impl Symbol {
-    /// The symbol as a PNG file, with a caption under it if one is given.
+    /// The symbol as a PNG file, with a caption below it if one is given.
     ///
     /// The same symbol and caption give the same bytes.
     ///
     /// # Errors
-    /// [`RasterError`] if the encoder fails, which it does only when memory is short.
+    /// [`RasterError`] if the encoder fails, which happens only when memory is short.
     pub fn to_png(&self, caption: Option<&Caption<'_>>) -> Result<Vec<u8>, RasterError> {
         match caption {
             None => encode(
@@ -41,7 +41,7 @@ impl Symbol {
         }
     }
 
-    /// Rows of one bit a pixel, white is 1, each row padded to whole bytes.
+    /// Rows with one bit per pixel, white is 1, each row padded to whole bytes.
     fn packed_rows(&self) -> Vec<u8> {
         let row_bytes = (self.width_px() as usize).div_ceil(8);
         let mut rows = Vec::with_capacity(row_bytes * self.width_px() as usize);
@@ -88,7 +88,7 @@ fn encode(width: u32, height: u32, depth: png::BitDepth, pixels: &[u8]) -> Resul
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(depth);
     encoder.set_compression(png::Compression::High);
-    // Rows repeat, and deflate sees that by itself: a filter only disturbs it.
+    // Rows repeat, which deflate handles well; a filter would only interfere.
     encoder.set_filter(png::Filter::NoFilter);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;

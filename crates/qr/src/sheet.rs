@@ -1,10 +1,11 @@
-//! The paper that a resident carries: one A4 page with the symbol, who, what, until when, and what to do.
+//! The printed sheet for a resident: one A4 page with the symbol, the name, the kind, the expiry and
+//! instructions.
 //!
-//! Every word on it is data ([`SheetContent`]): another city, another wording. Chinese stands first and
-//! large, English below and small; without a Chinese font English takes its place. The symbol is the only
-//! bar code on the sheet, drawn as vectors. The same content and fonts give the same bytes.
+//! Every text on it is data ([`SheetContent`]), so that another city can use other texts. Chinese is first and
+//! large, English below and small; without a Chinese font English replaces it. The symbol is the only bar code
+//! on the sheet, drawn as vectors. The same content and fonts give the same bytes.
 //!
-//! Other papers (a wallet card, a thermal roll) become further pages beside `a4`, on the same `canvas`.
+//! Other papers (a wallet card, a thermal roll) would be further pages next to `a4`, on the same `canvas`.
 
 mod a4;
 mod canvas;
@@ -25,11 +26,11 @@ use crate::symbol::{DrawError, SymbolOptions, draw};
 pub struct PrintedSheet {
     /// The PDF file.
     pub pdf: Vec<u8>,
-    /// What the operator should hear, e.g. which font to install. Nothing personal.
+    /// Notices to the operator, e.g. which font to install. They contain no personal data.
     pub notices: Vec<PrintNotice>,
 }
 
-/// Shows no bytes: they are a person's code.
+/// `Debug` shows no bytes, because they are a person's code.
 impl fmt::Debug for PrintedSheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrintedSheet")
@@ -39,14 +40,14 @@ impl fmt::Debug for PrintedSheet {
     }
 }
 
-/// Something that was printed otherwise than asked.
+/// A deviation of the printed sheet from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrintNotice {
     /// About the fonts of the machine.
     Font(FontNotice),
-    /// A character of the name is in no font; `*` stands in its place.
+    /// A character of the name is in no font; `*` is printed for it.
     NameMaskedFurther,
-    /// A Chinese text has a character that is in no font; only its English stands on the sheet.
+    /// A Chinese text has a character that is in no font; only its English is on the sheet.
     EnglishOnly {
         /// Which text.
         field: &'static str,
@@ -82,7 +83,7 @@ pub enum PrintError {
         /// Its version.
         version: u8,
     },
-    /// A text has characters that no font has, and nothing stands in for it.
+    /// A text has characters that are in no font, and there is no replacement.
     #[error("{field} has a character that is in none of the fonts; install fonts-noto-cjk or name another font")]
     MissingGlyph {
         /// Which text.
@@ -94,7 +95,7 @@ pub enum PrintError {
         /// The first text that does not fit.
         field: &'static str,
     },
-    /// The date of the sheet is none.
+    /// The date of the sheet is invalid.
     #[error("the date of the sheet is not a calendar date")]
     InvalidDate,
     /// The PDF could not be written.
@@ -105,7 +106,7 @@ pub enum PrintError {
 /// Prints one sheet.
 ///
 /// # Errors
-/// [`PrintError`]; nothing is printed in part.
+/// [`PrintError`]; there is no partial output.
 pub fn print_sheet(content: &SheetContent, fonts: &Fonts) -> Result<PrintedSheet, PrintError> {
     if !content.date.is_plausible() {
         return Err(PrintError::InvalidDate);

@@ -1,8 +1,8 @@
-//! From a token's text to the modules of a QR symbol (ISO/IEC 18004).
+//! Encodes a token's text as the modules of a QR symbol (ISO/IEC 18004).
 //!
-//! Only the alphanumeric mode is drawn: a token is `CC1:` + Base45, and every character of that costs 5.5
-//! bits there instead of 8. A text outside that set is a programming error upstream and is refused by name
-//! of the position, never silently drawn as a larger symbol.
+//! Only the alphanumeric mode is used: a token is `CC1:` + Base45, whose characters take 5.5 bits in that mode
+//! instead of 8. A text outside that set is a programming error of the caller and is refused with the position,
+//! never silently drawn as a larger symbol.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use fast_qr::{ECL, Mode};
 /// QR's alphanumeric set (ISO/IEC 18004, 7.3.4), which is also the alphabet of Base45 (RFC 9285).
 const ALPHANUMERIC: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
 
-/// Modules of light margin that the standard asks for (ISO/IEC 18004, 5.3.8).
+/// The quiet zone in modules that the standard requires (ISO/IEC 18004, 5.3.8).
 pub const QUIET_ZONE: u32 = 4;
-/// More margin than this serves nobody and only grows the picture.
+/// Limit of the quiet zone: a larger one has no benefit.
 const MAX_QUIET_ZONE: u32 = 16;
-/// A module of 64 px makes the largest symbol 11,800 px wide: past any screen and printer that we know.
+/// Limit of pixels per module: the largest symbol is then 11,800 px wide, more than any screen or printer.
 const MAX_MODULE_PX: u32 = 64;
-/// Least width of a picture in pixels: smaller ones are not read at arm's length from a phone.
+/// Minimum width of a picture in pixels: smaller ones cannot be read from a phone at arm's length.
 pub const MIN_WIDTH_PX: u32 = 240;
 
-/// Error correction level: how much of a symbol may be lost.
+/// Error correction level: the share of a symbol that may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// 15 %: for screens.
@@ -30,14 +30,14 @@ pub enum Level {
     Q,
 }
 
-/// How a symbol is drawn.
+/// Options for drawing a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SymbolOptions {
     /// Error correction level.
     pub level: Level,
-    /// Pixels of one module's side; raised where the picture would be under [`MIN_WIDTH_PX`]. 1 to 64.
+    /// Pixels of one module's side, 1 to 64; increased if the picture would be narrower than [`MIN_WIDTH_PX`].
     pub module_px: u32,
-    /// Light margin in modules, 4 to 16.
+    /// Quiet zone in modules, 4 to 16.
     pub quiet_zone: u32,
 }
 
@@ -59,16 +59,16 @@ impl SymbolOptions {
 /// Why a symbol could not be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DrawError {
-    /// There is nothing to draw.
+    /// The text is empty.
     #[error("the text is empty")]
     Empty,
-    /// The character at this place (counted in characters from 0) is outside QR's alphanumeric set.
+    /// The character at this position (counted in characters from 0) is outside QR's alphanumeric set.
     #[error("character {position} of the text is outside QR's alphanumeric set (0-9 A-Z space $%*+-./:)")]
     NotAlphanumeric {
         /// Place of the first such character.
         position: usize,
     },
-    /// No version of QR holds this many characters at this level.
+    /// No QR version contains this many characters at this level.
     #[error("the text of {length} characters is too long for a QR symbol of this level")]
     TooLong {
         /// Characters given.
@@ -77,18 +77,18 @@ pub enum DrawError {
     /// An option is outside its range.
     #[error("{option} is {value}; it must be from {min} to {max}")]
     OptionOutOfRange {
-        /// Which option.
+        /// The option.
         option: &'static str,
-        /// What was asked.
+        /// The given value.
         value: u32,
-        /// Least value.
+        /// The minimum.
         min: u32,
-        /// Greatest value.
+        /// The maximum.
         max: u32,
     },
 }
 
-/// A drawn symbol: its modules, and how large they are to be shown.
+/// A drawn symbol: its modules, and the size at which they are shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Symbol {
     modules: Vec<bool>,
@@ -97,7 +97,7 @@ pub struct Symbol {
     options: SymbolOptions,
 }
 
-/// Shows no modules: they are the token.
+/// `Debug` shows no modules, because they encode the token.
 impl fmt::Debug for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Symbol")
@@ -108,7 +108,7 @@ impl fmt::Debug for Symbol {
 }
 
 impl Symbol {
-    /// The version, 1 to 40; a symbol has `17 + 4 × version` modules a side.
+    /// The version, 1 to 40; a symbol has `17 + 4 × version` modules per side.
     pub fn version(&self) -> u8 {
         self.version
     }
@@ -123,17 +123,17 @@ impl Symbol {
         self.size
     }
 
-    /// Modules of light margin on each side.
+    /// Modules of the quiet zone on each side.
     pub fn quiet_zone(&self) -> u32 {
         self.options.quiet_zone
     }
 
-    /// Pixels of a module's side, after raising it to reach [`MIN_WIDTH_PX`].
+    /// Pixels of a module's side, after increasing it to reach [`MIN_WIDTH_PX`].
     pub fn module_px(&self) -> u32 {
         self.options.module_px
     }
 
-    /// Modules of one side, quiet zone included.
+    /// Modules of one side including the quiet zone.
     pub fn size_with_margin(&self) -> u32 {
         self.size + 2 * self.options.quiet_zone
     }
@@ -168,7 +168,7 @@ impl Symbol {
     }
 }
 
-/// Draws `text` as the smallest symbol of the asked level.
+/// Draws `text` as the smallest symbol of the requested level.
 ///
 /// # Errors
 /// [`DrawError`]: the text is empty, outside the alphanumeric set or too long, or an option out of range.
@@ -195,7 +195,7 @@ pub fn draw(text: &str, options: &SymbolOptions) -> Result<Symbol, DrawError> {
         .map_err(|error| match error {
             QRCodeError::EncodedData | QRCodeError::SpecifiedVersion => DrawError::TooLong { length: text.len() },
         })?;
-    let size = u32::try_from(drawn.size).expect("a QR symbol has at most 177 modules a side");
+    let size = u32::try_from(drawn.size).expect("a QR symbol has at most 177 modules per side");
     let modules = (0..drawn.size)
         .flat_map(|row| drawn[row].iter().map(|module| module.value()))
         .collect();

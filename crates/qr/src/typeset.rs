@@ -1,7 +1,7 @@
-//! Setting lines of text: which glyph of which face, how wide, where a line breaks; and captions.
+//! Setting lines of text: glyphs, faces, widths, line breaks; and captions.
 //!
-//! There is no shaping here: Chinese and Latin letters stand one after the other, which is all that a sheet
-//! needs, and widths measured are then exactly the widths drawn. No hyphenation, no right-to-left.
+//! There is no shaping: Chinese and Latin letters are placed one after the other, which is sufficient for a
+//! sheet, so that measured widths equal drawn widths. There is no hyphenation and no right-to-left text.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -11,33 +11,33 @@ use skrifa::outline::OutlinePen;
 
 use crate::fonts::{Face, Fonts, Weight};
 
-/// A text under a symbol, inside the picture: the expiry of a code whose screenshot is shown around.
+/// A text below a symbol inside the picture: the expiry of a code whose screenshot may be shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Caption<'a> {
-    /// What to write, e.g. `有效期至 2022-09-30 14:05`.
+    /// The text, e.g. `有效期至 2022-09-30 14:05`.
     pub text: &'a str,
-    /// What to write where no font has the characters of `text`; only its ASCII characters are used.
+    /// The text if no font has the characters of `text`; only its ASCII characters are used.
     pub ascii: &'a str,
-    /// The fonts to write it with.
+    /// The fonts.
     pub fonts: &'a Fonts,
 }
 
-/// A glyph in its place in a line.
+/// A glyph at its position in a line.
 pub(crate) struct SetGlyph<'a> {
     pub(crate) face: &'a Face,
     pub(crate) glyph: GlyphId,
-    /// Parts of the font size.
+    /// As a fraction of the font size.
     pub(crate) advance: f32,
-    /// Bytes of the text that it stands for.
+    /// The bytes of the text that it represents.
     pub(crate) bytes: Range<usize>,
 }
 
-/// Sets a text in one line. A character that no font has is left out: callers ask [`Fonts::cover`] first.
+/// Sets a text in one line. A character that is in no font is omitted: callers check [`Fonts::cover`] first.
 pub(crate) fn set_line<'a>(fonts: &'a Fonts, text: &str, weight: Weight) -> Vec<SetGlyph<'a>> {
     let is_chinese = text.chars().any(is_wide);
     text.char_indices()
         .filter_map(|(at, c)| {
-            // Both languages share these marks; in Chinese they take the room of a character.
+            // Both languages share these marks; in Chinese they are as wide as a character.
             let full_width = is_chinese && "“”‘’…—".contains(c);
             let chinese = if full_width { fonts.chinese_face_for(c) } else { None };
             let (face, glyph) = chinese.or_else(|| fonts.face_for(c, weight))?;
@@ -56,8 +56,8 @@ pub(crate) fn width(fonts: &Fonts, text: &str, weight: Weight) -> f32 {
     set_line(fonts, text, weight).iter().map(|glyph| glyph.advance).sum()
 }
 
-/// Breaks a text into lines no wider than `limit` (in font sizes): between words, and between any two
-/// Chinese characters unless the second is a closing punctuation mark. A longer word stands over.
+/// Breaks a text into lines no wider than `limit` (in font sizes): between words, and between any two Chinese
+/// characters unless the second is a closing punctuation mark. A longer word exceeds the limit.
 pub(crate) fn break_lines(fonts: &Fonts, text: &str, weight: Weight, limit: f32) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -110,10 +110,10 @@ fn opens(c: char) -> bool {
     "（《「『“‘(".contains(c)
 }
 
-/// Largest number of caption lines; the rest is cut off, since a picture is no letter.
+/// Limit of caption lines; the rest is cut off.
 const MAX_CAPTION_LINES: usize = 3;
 
-/// A caption broken into lines for a picture of one width.
+/// A caption broken into lines for a picture of a given width.
 pub(crate) struct SetCaption<'a> {
     pub(crate) text: String,
     pub(crate) height_px: u32,
@@ -133,7 +133,7 @@ impl<'a> SetCaption<'a> {
         let picture = width_px as f32;
         let limit = picture * 0.92;
         let one_line = width(caption.fonts, &text, Weight::Bold).max(1.0);
-        // As large as fits in one line, within what is legible and does not outgrow the symbol.
+        // As large as fits in one line, within legible bounds and not too large for the symbol.
         let size_px = (limit / one_line).clamp(picture / 22.0, picture / 13.0);
         let mut lines = break_lines(caption.fonts, &text, Weight::Bold, limit / size_px);
         lines.truncate(MAX_CAPTION_LINES);
@@ -151,7 +151,7 @@ impl<'a> SetCaption<'a> {
         }
     }
 
-    /// How much ink lies on each pixel (0 none, 255 full), rows from the top.
+    /// The amount of ink on each pixel (0 none, 255 full), rows from the top.
     pub(crate) fn coverage(&self) -> Vec<u8> {
         let (width, height) = (self.width_px as usize, self.height_px as usize);
         let mut ink = vec![0_u8; width * height];
@@ -169,7 +169,7 @@ impl<'a> SetCaption<'a> {
         ink
     }
 
-    /// The outlines as the data of an SVG path, in pixels.
+    /// The outlines as SVG path data, in pixels.
     pub(crate) fn outline(&self) -> String {
         let mut path = String::new();
         for (glyph, x, baseline) in self.places() {
@@ -185,7 +185,7 @@ impl<'a> SetCaption<'a> {
         path
     }
 
-    /// Every glyph with its left edge and its baseline.
+    /// Every glyph with its left edge and baseline.
     fn places(&self) -> Vec<(&SetGlyph<'a>, f32, f32)> {
         let mut places = Vec::new();
         for (number, line) in self.lines.iter().enumerate() {
@@ -258,7 +258,7 @@ impl SvgPen<'_> {
         for (number, (x, y)) in points.iter().enumerate() {
             let space = if number == 0 { "" } else { " " };
             let (x, y) = (self.origin.0 + x, self.origin.1 - y);
-            write!(self.path, "{space}{x:.1} {y:.1}").expect("a String takes every write");
+            write!(self.path, "{space}{x:.1} {y:.1}").expect("writing to a String cannot fail");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A symbol as SVG: one path, whole modules as units, no script, no link, no font.
+//! A symbol as SVG: one path in units of modules, without scripts, links and fonts.
 //!
-//! A caption is drawn as outlines, so that it looks alike wherever the file is opened.
+//! A caption is drawn as outlines, so that it looks the same wherever the file is opened.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::symbol::Symbol;
 use crate::typeset::{Caption, SetCaption};
 
 impl Symbol {
-    /// The symbol as an SVG file, with a caption under it if one is given.
+    /// The symbol as an SVG file, with a caption below it if one is given.
     ///
     /// The same symbol and caption give the same bytes.
     pub fn to_svg(&self, caption: Option<&Caption<'_>>) -> String {
@@ -29,10 +29,10 @@ impl Symbol {
             self.width_px(),
             escape(&label),
         )
-        .expect("a String takes every write");
+        .expect("writing to a String cannot fail");
         for (column, row, length) in self.dark_runs() {
             let (x, y) = (column + self.quiet_zone(), row + self.quiet_zone());
-            write!(svg, "M{x} {y}h{length}v1h-{length}z").expect("a String takes every write");
+            write!(svg, "M{x} {y}h{length}v1h-{length}z").expect("writing to a String cannot fail");
         }
         svg.push_str("\"/>");
         if let Some(set) = set {
@@ -42,7 +42,7 @@ impl Symbol {
                 1.0 / f64::from(px),
                 set.outline()
             )
-            .expect("a String takes every write");
+            .expect("writing to a String cannot fail");
         }
         svg.push_str("</svg>\n");
         svg

@@ -1,4 +1,4 @@
-//! One face of a font file: which characters it has, how wide they are, what they look like.
+//! One face of a font file: its characters, their widths and their outlines.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use skrifa::{FontRef, GlyphId, MetadataProvider as _};
 static REGULAR: &[u8] = include_bytes!("../../assets/NotoSans-Regular-Latin.ttf");
 static BOLD: &[u8] = include_bytes!("../../assets/NotoSans-Bold-Latin.ttf");
 
-/// How heavy text stands.
+/// The weight of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     Regular,
@@ -23,13 +23,14 @@ enum FontBytes {
     Loaded(Arc<Vec<u8>>),
 }
 
-/// A face that was opened once with success.
+/// A face that was opened successfully before.
 #[derive(Clone)]
 pub(crate) struct Face {
     bytes: FontBytes,
     index: u32,
     embeddable: krilla::text::Font,
-    /// Chinese fonts mostly have one weight: bold is then drawn with a thin line around.
+    /// Whether there is a bold weight. Chinese fonts mostly have one weight; bold is then drawn with a thin
+    /// outline.
     has_bold: bool,
 }
 
@@ -47,7 +48,7 @@ impl Face {
             Weight::Regular => REGULAR,
             Weight::Bold => BOLD,
         };
-        let embeddable = krilla::text::Font::new(bytes.into(), 0).expect("the built-in font is sound: a test opens it");
+        let embeddable = krilla::text::Font::new(bytes.into(), 0).expect("the built-in font is valid: a test opens it");
         Self {
             bytes: FontBytes::BuiltIn(bytes),
             index: 0,
@@ -56,7 +57,7 @@ impl Face {
         }
     }
 
-    /// The face `index` of a font file's bytes; none if it cannot be used.
+    /// The face `index` in a font file's bytes; `None` if it cannot be used.
     pub(crate) fn open(bytes: Arc<Vec<u8>>, index: u32) -> Option<Self> {
         FontRef::from_index(&bytes, index).ok()?;
         let embeddable = krilla::text::Font::new(Arc::clone(&bytes).into(), index)?;
@@ -84,12 +85,12 @@ impl Face {
         self.has_bold
     }
 
-    /// The glyph of a character; none where the font would show an empty box.
+    /// The glyph of a character; `None` if the font would show an empty box.
     pub(crate) fn glyph(&self, c: char) -> Option<GlyphId> {
         self.font().charmap().map(c).filter(|glyph| glyph.to_u32() != 0)
     }
 
-    /// Advance of a glyph in parts of the font size.
+    /// Advance of a glyph as a fraction of the font size.
     pub(crate) fn advance(&self, glyph: GlyphId) -> f32 {
         let font = self.font();
         font.glyph_metrics(Size::new(1.0), LocationRef::default())
@@ -97,11 +98,11 @@ impl Face {
             .unwrap_or(1.0)
     }
 
-    /// Draws a glyph's outline at `size`, y upwards from the baseline. A broken glyph stays blank.
+    /// Draws a glyph's outline at `size`, y upwards from the baseline. A damaged glyph stays blank.
     pub(crate) fn outline(&self, glyph: GlyphId, size: f32, pen: &mut impl OutlinePen) {
         let font = self.font();
         if let Some(outline) = font.outline_glyphs().get(glyph) {
-            // An outline that cannot be drawn leaves what was drawn so far; nothing better can be done.
+            // An outline with an error leaves what was drawn so far.
             drop(outline.draw(DrawSettings::unhinted(Size::new(size), LocationRef::default()), pen));
         }
     }

@@ -1,6 +1,7 @@
-//! Finds a font with Chinese characters on the machine, by the file names under which they are shipped.
+//! Finds a Chinese font on the machine by well-known file names.
 //!
-//! Names instead of opening every font: a desktop has thousands, and a sheet should not wait for them.
+//! Names are used instead of opening every font, because a desktop has thousands and opening them would delay
+//! the sheet.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use skrifa::{FontRef, MetadataProvider as _};
 use super::FontError;
 use super::face::Face;
 
-/// Begin of file names, best first, in small letters.
+/// Prefixes of file names, best first, in lower case.
 const KNOWN: &[&str] = &[
     "notosanscjk-regular",
     "notosanscjksc-regular",
@@ -39,20 +40,20 @@ const KNOWN: &[&str] = &[
     "bkai00mp",
     "bsmi00lp",
 ];
-/// Folders below a font folder that are entered.
+/// Limit of nested folders below a font folder.
 const MAX_DEPTH: usize = 5;
-/// Entries looked at before the search ends: a folder far larger than that is no font folder.
+/// Limit of directory entries: a folder with more is not a font folder.
 const MAX_ENTRIES: usize = 50_000;
 /// Fonts larger than this are not loaded (Noto Sans CJK's collection has 19 MB).
 const MAX_FONT_BYTES: u64 = 64 << 20;
-/// A second font helps out with rare characters of names.
+/// A second font is used for rare characters of names.
 const MAX_FACES: usize = 2;
-/// Faces of a collection that are looked at.
+/// Limit of faces of a collection.
 const MAX_COLLECTION: u32 = 32;
-/// What a font must have to count as Chinese: of the sheet's own words.
+/// Characters of the sheet's texts that a font must have to count as Chinese.
 const NEEDED: &str = "身份证须与有效期至挂失码";
 
-/// The best fonts installed, at most two, best first.
+/// The best installed fonts, at most two, best first.
 pub(super) fn installed() -> Vec<Face> {
     let mut found: Vec<(usize, PathBuf)> = Vec::new();
     let mut left = MAX_ENTRIES;
@@ -68,7 +69,7 @@ pub(super) fn installed() -> Vec<Face> {
         .collect()
 }
 
-/// The Chinese face of this file; of a collection, the one for simplified Chinese if it says so.
+/// The Chinese face of this file; of a collection, the one for simplified Chinese if it is marked.
 pub(super) fn named(path: &Path) -> Result<Face, FontError> {
     let unreadable = |source| FontError::Unreadable {
         path: path.to_owned(),
@@ -146,7 +147,7 @@ fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<(usize
     }
 }
 
-/// Place of a file among the known fonts; none if it is not one of them.
+/// Rank of a file among the known fonts; `None` if it is not one of them.
 fn rank(path: &Path) -> Option<usize> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let is_font = [".ttf", ".ttc", ".otf", ".otc"].iter().any(|end| name.ends_with(end));
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_fonts_are_ranked_and_others_passed_over() {
+    fn known_fonts_are_ranked_and_others_are_skipped() {
         let noto = rank(Path::new("/f/NotoSansCJK-Regular.ttc")).unwrap();
         let hei = rank(Path::new("/f/wqy-microhei.ttc")).unwrap();
         assert!(noto < hei);
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_font_is_refused_by_name() {
+    fn a_file_that_is_not_a_font_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wqy-microhei.ttc");
         std::fs::write(&path, b"ttcf but not really").unwrap();

@@ -1,10 +1,10 @@
-//! Grey to black and white: one threshold for all, or one for each place.
+//! Converting grey to black and white, with a global threshold or a local one.
 
 use rxing::common::BitMatrix;
 
 use super::grey::{GreyImage, Sums};
 
-/// The pixels darker than Otsu's threshold, which parts the histogram best in two.
+/// The pixels darker than Otsu's threshold, which separates the histogram best into two parts.
 pub(super) fn by_histogram(image: &GreyImage) -> Option<BitMatrix> {
     let mut histogram = [0_u64; 256];
     for p in &image.pixels {
@@ -39,9 +39,9 @@ fn otsu(histogram: &[u64; 256]) -> u8 {
     threshold
 }
 
-/// The pixels darker than their surroundings (Bradley and Roth, 2007), which bears shadows and glare.
+/// The pixels darker than their surroundings (Bradley and Roth, 2007), which tolerates shadows and glare.
 pub(super) fn by_surroundings(image: &GreyImage, radius: usize) -> Option<BitMatrix> {
-    /// A pixel must be this many grey values under the mean, so that plain paper does not become noise.
+    /// A pixel must be this many grey values darker than the mean, so that plain paper does not become noise.
     const CONTRAST: u32 = 5;
     let sums = Sums::of(image);
     matrix(image, |x, y| {

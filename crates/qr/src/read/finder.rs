@@ -1,8 +1,8 @@
-//! Symbols in a black-and-white image, by the detector of rxing (a port of ZXing-C++).
+//! Finding symbols in a black-and-white image with the detector of rxing (a port of ZXing-C++).
 //!
-//! Its steps are called one by one, so that the clock is asked between them and a wall of finder patterns
-//! does not hold the process. Each step may panic on odd input (its documentation says so): a panic counts as
-//! nothing found.
+//! Its steps are called one by one, so that the time limit is checked between them and an image full of finder
+//! patterns does not block the process. Each step may panic on unusual input (as its documentation says): a
+//! panic counts as nothing found.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,24 +15,24 @@ use rxing::common::{BitMatrix, DetectorRXingResult as _};
 use rxing::qrcode::cpp_port::decoder::Decode;
 use rxing::qrcode::cpp_port::detector::{FinderPatternSet, GenerateFinderPatternSets, SampleQR};
 
-/// Finder patterns looked for: a symbol has three, a busy street some dozens of false ones. Finding costs
-/// their square, so a wall of them must end somewhere.
+/// Limit of finder patterns: a symbol has three, a busy scene some dozens of false ones. The cost is quadratic
+/// in their number, so an image full of them needs a limit.
 const MAX_FOUND: usize = 400;
-/// Finder patterns kept for triples, largest first.
+/// Limit of finder patterns used for triples, largest first.
 const MAX_PATTERNS: usize = 150;
-/// Triples of finder patterns that are sampled and decoded.
+/// Limit of triples of finder patterns that are sampled and decoded.
 const MAX_CANDIDATES: usize = 400;
-/// Rows between two that are searched; the middle of a finder pattern is at least so high.
+/// Distance of the rows that are searched; the middle of a finder pattern is at least that high.
 const ROW_STEP: u32 = 3;
 
-/// What a symbol says.
+/// The content of a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Content {
     Text(String),
     Bytes,
 }
 
-/// Everything readable in `matrix`, without repetitions.
+/// Every readable symbol in `matrix`, without duplicates.
 pub(super) fn symbols(matrix: &BitMatrix, out_of_time: &dyn Fn() -> bool) -> Vec<Content> {
     let mut found: Vec<Content> = Vec::new();
     let mut used = Vec::new();
@@ -66,7 +66,7 @@ fn candidates(matrix: &BitMatrix, out_of_time: &dyn Fn() -> bool) -> Vec<FinderP
     GenerateFinderPatternSets(&mut patterns)
 }
 
-/// The squares of a symbol's corners, as rxing's `FindFinderPatterns`, but with an end in number and time.
+/// Finder patterns, like rxing's `FindFinderPatterns`, but limited in number and time.
 fn finder_patterns(matrix: &BitMatrix, out_of_time: &dyn Fn() -> bool) -> Vec<ConcentricPattern> {
     let mut found: Vec<ConcentricPattern> = Vec::new();
     let mut row = PatternRow::default();
@@ -86,7 +86,7 @@ fn finder_patterns(matrix: &BitMatrix, out_of_time: &dyn Fn() -> bool) -> Vec<Co
                 .iter()
                 .any(|old| Point::distance(middle, old.p) < old.size as f32 / 2.0);
             if !is_known {
-                // Three times as wide as seen in this row, for squares that stand very skewed.
+                // Three times the width seen in this row, for patterns that are strongly skewed.
                 let range = i32::from(view.iter().sum::<u16>()) * 3;
                 found.extend(LocateConcentricPattern::<true, 5, 7>(
                     matrix,
@@ -127,7 +127,7 @@ fn decode(matrix: &BitMatrix, set: &FinderPatternSet) -> Option<Content> {
     Some(as_text(decoded.content().bytes(), &decoded.text()))
 }
 
-/// The text if it is one: UTF-8 or what the symbol's own encoding says, without control characters.
+/// The text, if it is one: UTF-8 or the symbol's own encoding, without control characters.
 fn as_text(bytes: &[u8], text: &str) -> Content {
     let text = std::str::from_utf8(bytes).unwrap_or(text);
     let is_odd = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || c == char::REPLACEMENT_CHARACTER;
@@ -138,6 +138,6 @@ fn as_text(bytes: &[u8], text: &str) -> Content {
 }
 
 fn contained<T>(step: impl FnOnce() -> T) -> Option<T> {
-    // The matrix is only read, and what the step built is dropped with it.
+    // The matrix is only read, and the results of the step are dropped with it.
     catch_unwind(AssertUnwindSafe(step)).ok()
 }

@@ -1,4 +1,4 @@
-//! A plane of grey pixels and the few changes of it that help reading.
+//! A plane of grey pixels, and the transformations that help reading.
 
 /// Grey pixels, row by row from the top; 0 is black.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl GreyImage {
         }
     }
 
-    /// None if the number of pixels does not fit the size.
+    /// `None` if the number of pixels does not match the size.
     pub(super) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
         (width.checked_mul(height) == Some(pixels.len())).then_some(Self { width, height, pixels })
     }
@@ -32,7 +32,7 @@ impl GreyImage {
         self.width.max(self.height)
     }
 
-    /// The image with its long side at `side`: means of areas when smaller, between neighbours when larger.
+    /// The image scaled to a long side of `side`: area means when smaller, interpolation when larger.
     pub(super) fn scaled_to(&self, side: usize) -> Self {
         let scale = |length: usize| (length * side).div_ceil(self.long_side()).max(1);
         let (width, height) = (scale(self.width), scale(self.height));
@@ -64,7 +64,7 @@ impl GreyImage {
     }
 
     fn enlarged(&self, width: usize, height: usize) -> Self {
-        // Places in 1/256 of a source pixel.
+        // Positions in 1/256 of a source pixel.
         let place = |at: usize, of: usize, source: usize| {
             let fixed = ((2 * at + 1) * source * 128 / of)
                 .saturating_sub(128)
@@ -90,7 +90,7 @@ impl GreyImage {
         Self { width, height, pixels }
     }
 
-    /// Light and dark exchanged.
+    /// Inverts light and dark.
     pub(super) fn inverted(&self) -> Self {
         Self {
             pixels: self.pixels.iter().map(|p| 255 - p).collect(),
@@ -98,7 +98,7 @@ impl GreyImage {
         }
     }
 
-    /// A light margin around, for a picture cut to the symbol's edge.
+    /// Adds a light margin, for a picture that is cut to the symbol's edge.
     pub(super) fn with_margin(&self, margin: usize) -> Self {
         let mut image = Self::white(self.width + 2 * margin, self.height + 2 * margin);
         for (y, row) in self.pixels.chunks_exact(self.width).enumerate() {
@@ -117,7 +117,7 @@ impl GreyImage {
         Self { pixels, ..*self }
     }
 
-    /// What differs from the surroundings, doubled: undoes some blur.
+    /// Doubles the difference from the surroundings, which reverses some blur.
     pub(super) fn sharpened(&self, radius: usize) -> Self {
         let smooth = self.smoothed(radius);
         let sharpen = |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;
@@ -136,14 +136,14 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Of images up to 16 million pixels, so that sums fit 32 bits; larger ones are reduced before.
+    /// For images up to 16 million pixels, so that sums fit 32 bits; larger ones are reduced before.
     pub(super) fn of(image: &GreyImage) -> Self {
         let stride = image.width + 1;
         let mut sums = vec![0_u32; stride * (image.height + 1)];
         for (y, row) in image.pixels.chunks_exact(image.width).enumerate() {
             let mut sum = 0_u32;
             for (x, p) in row.iter().enumerate() {
-                // Wrapping keeps differences right, and differences of small windows are all that is used.
+                // Wrapping keeps differences correct, and only differences of small windows are used.
                 sum = sum.wrapping_add(u32::from(*p));
                 sums[(y + 1) * stride + x + 1] = sums[y * stride + x + 1].wrapping_add(sum);
             }
@@ -155,7 +155,7 @@ impl Sums {
         }
     }
 
-    /// Mean of the pixels at most `radius` away in both directions, inside the image.
+    /// Mean of the pixels at most `radius` away in both directions, within the image.
     pub(super) fn mean_around(&self, x: usize, y: usize, radius: usize) -> u32 {
         let (left, top) = (x.saturating_sub(radius), y.saturating_sub(radius));
         let (right, bottom) = ((x + radius + 1).min(self.width), (y + radius + 1).min(self.height));

@@ -1,4 +1,4 @@
-//! JPEG to grey: the luma plane is all that is needed.
+//! Decoding JPEG to grey; only the luma plane is needed.
 
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
@@ -10,12 +10,12 @@ use zune_jpeg::errors::DecodeErrors;
 use super::grey::{GreyImage, luma};
 use super::{ReadImageError, check_size};
 
-/// Scans of a progressive image, summed over its pixels: each scan walks the whole image, however few bytes it has.
-/// Cameras write 10 scans; 12 of 40 megapixels still decode within the time limit.
+/// Limit of pixels over all scans of a progressive image: each scan processes the whole image, however few
+/// bytes it has. Cameras write 10 scans; 12 of 40 megapixels still decode within the time limit.
 const MAX_SCANNED_PIXELS: u64 = 12 * super::MAX_PIXELS;
-/// Scans that even a small image may have.
+/// Limit of scans, also for small images.
 const MAX_SCANS: u64 = 64;
-/// Greatest side; the format's own limit.
+/// Maximum side; the format's own limit.
 const MAX_SIDE: usize = 65_535;
 
 pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, ReadImageError> {
@@ -59,7 +59,7 @@ fn refuse(error: &DecodeErrors) -> ReadImageError {
     }
 }
 
-/// The file's bytes, which end as soon as the time is over.
+/// The file's bytes, which end when the time limit passes.
 struct UntilOutOfTime<'a> {
     bytes: Cursor<&'a [u8]>,
     out_of_time: &'a dyn Fn() -> bool,

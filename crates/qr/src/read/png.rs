@@ -1,13 +1,13 @@
-//! PNG to grey, row by row: palettes, 16 bits, alpha, interlacing; of an animation the default image.
+//! Decoding PNG to grey, row by row: palettes, 16 bits, alpha, interlacing; of an animation, the default image.
 
 use png::{BitDepth, ColorType, DecodingError, Transformations};
 
 use super::grey::{GreyImage, luma};
 use super::{ReadImageError, check_size};
 
-/// Memory for the decoder's own buffers and chunks; rows of 40 megapixels in one line fit.
+/// Memory limit of the decoder's own buffers and chunks; rows of 40 megapixels in one line fit.
 const DECODER_BYTES: usize = 400 << 20;
-/// Rows between two looks at the clock.
+/// Rows between two checks of the time limit.
 const ROWS_PER_LOOK: u32 = 32;
 
 pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<GreyImage, ReadImageError> {
@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], out_of_time: &dyn Fn() -> bool) -> Result<Gre
     Ok(image)
 }
 
-/// Grey of a row's pixels, transparent ones over white.
+/// The grey values of a row's pixels, with transparent ones over white.
 fn to_grey(row: &[u8], color: ColorType, grey: &mut Vec<u8>) {
     grey.clear();
     match color {

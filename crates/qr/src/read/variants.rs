@@ -1,21 +1,24 @@
-//! The ways of looking at an image, cheapest and most often right first.
+//! The variants of an image that are tried, cheapest and most successful first.
 //!
-//! A first look takes both kinds of thresholds together, so that of two symbols the harder one is seen too.
+//! The first attempt uses both kinds of thresholds together, so that of two symbols the harder one is found
+//! too.
 
 use super::ReadImageError;
 use super::binarise::{by_histogram, by_surroundings};
 use super::finder::{Content, symbols};
 use super::grey::GreyImage;
 
-/// Long side at which most photographs read best: modules of a symbol that fills a third are 6 px there.
+/// Long side at which most photographs read best: modules of a symbol that fills a third of the image have 6
+/// px.
 const MIDDLE: usize = 1400;
-/// Long side at which a symbol that fills a tenth of a photograph is still seen.
+/// Long side at which a symbol that fills a tenth of a photograph is still found.
 const LARGE: usize = 3200;
-/// Long side at which noise and blur of a large symbol even out.
+/// Long side at which noise and blur of a large symbol are averaged out.
 const SMALL: usize = 700;
 /// Images smaller than this are enlarged.
 const TINY: usize = 900;
-/// Largest image that is looked at as it is; a symbol that is too fine for it has modules under 2 px.
+/// Maximum long side at which an image is tried unscaled; a symbol that is too fine for it has modules under 2
+/// px.
 const FULL: usize = 6400;
 
 /// Reads the one symbol of `image`.
@@ -26,11 +29,11 @@ pub(super) fn read(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Result<
         image.clone()
     };
     let mut bytes_seen = false;
-    for look in looks(image) {
+    for variant in variants(image) {
         if out_of_time() {
             return Err(ReadImageError::TimedOut);
         }
-        let seen = look(image, &middle, out_of_time);
+        let seen = variant(image, &middle, out_of_time);
         let texts: Vec<&String> = seen
             .iter()
             .filter_map(|content| {
@@ -57,38 +60,38 @@ pub(super) fn read(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Result<
     }
 }
 
-type Look = fn(&GreyImage, &GreyImage, &dyn Fn() -> bool) -> Vec<Content>;
+type Variant = fn(&GreyImage, &GreyImage, &dyn Fn() -> bool) -> Vec<Content>;
 
-fn looks(image: &GreyImage) -> Vec<Look> {
+fn variants(image: &GreyImage) -> Vec<Variant> {
     let side = image.long_side();
-    let mut looks: Vec<Look> = vec![|_, middle, clock| both(middle, clock)];
+    let mut variants: Vec<Variant> = vec![|_, middle, clock| both(middle, clock)];
     if side < TINY {
-        looks.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2), clock));
+        variants.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2), clock));
     }
     if side > SMALL * 3 / 2 {
-        looks.push(|_, middle, clock| both(&middle.scaled_to(SMALL), clock));
+        variants.push(|_, middle, clock| both(&middle.scaled_to(SMALL), clock));
     }
     if side > MIDDLE * 3 / 2 {
-        looks.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(LARGE)), clock));
+        variants.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(LARGE)), clock));
     }
-    looks.push(|_, middle, clock| both(&middle.smoothed(1), clock));
-    looks.push(|_, middle, clock| both(&middle.sharpened(2), clock));
-    looks.push(|_, middle, clock| both(&middle.with_margin(margin(middle)), clock));
-    looks.push(|_, middle, clock| both(&middle.inverted().with_margin(margin(middle)), clock));
-    looks.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2).sharpened(4), clock));
-    looks.push(|_, middle, clock| both(&middle.smoothed(2).sharpened(5), clock));
+    variants.push(|_, middle, clock| both(&middle.smoothed(1), clock));
+    variants.push(|_, middle, clock| both(&middle.sharpened(2), clock));
+    variants.push(|_, middle, clock| both(&middle.with_margin(margin(middle)), clock));
+    variants.push(|_, middle, clock| both(&middle.inverted().with_margin(margin(middle)), clock));
+    variants.push(|_, middle, clock| both(&middle.scaled_to(middle.long_side() * 2).sharpened(4), clock));
+    variants.push(|_, middle, clock| both(&middle.smoothed(2).sharpened(5), clock));
     if side > LARGE * 5 / 4 {
-        looks.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(FULL)), clock));
+        variants.push(|image, _, clock| both(&image.scaled_to(image.long_side().min(FULL)), clock));
     }
-    looks
+    variants
 }
 
-/// Room for a quiet zone around a symbol that fills the picture.
+/// Margin for a quiet zone around a symbol that fills the picture.
 fn margin(image: &GreyImage) -> usize {
     (image.long_side() / 12).max(8)
 }
 
-/// What is seen with thresholds by surroundings, fine and coarse, and with one for all.
+/// The symbols found with local thresholds, fine and coarse, and with a global one.
 fn both(image: &GreyImage, out_of_time: &dyn Fn() -> bool) -> Vec<Content> {
     let side = image.long_side();
     let fine = by_surroundings(image, (side / 60).max(6));

@@ -1,4 +1,4 @@
-//! The A4 sheet: what stands where.
+//! The layout of the A4 sheet.
 //!
 //! ```text
 //! issuer                                   ─┐ margin 17 mm all round
@@ -23,16 +23,16 @@ use super::canvas::{About, Area, Canvas, Ink, Style, one_page};
 use super::content::{Label, LabelledValue, Section, SheetContent};
 use super::names::group_serial;
 
-/// Points in a millimetre.
+/// Points per millimetre.
 const MM: f32 = 72.0 / 25.4;
 const PAGE: (f32, f32) = (210.0 * MM, 297.0 * MM);
 const MARGIN: f32 = 17.0 * MM;
 const CONTENT_WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
-/// Room for the symbol with its quiet zone: a version 11 gets modules of 1.27 mm there.
+/// Side of the symbol with its quiet zone: version 11 gets modules of 1.27 mm.
 const SYMBOL_SIDE: f32 = 88.0 * MM;
-/// Least side of a module that scanners and folded paper bear.
+/// Minimum side of a module that scanners can read on folded paper.
 const MIN_MODULE: f32 = 0.75 * MM;
-/// Space between the symbol's column and that of the texts.
+/// Space between the column of the symbol and that of the texts.
 const GUTTER: f32 = 7.0 * MM;
 
 const BLACK: Ink = Ink(0);
@@ -89,7 +89,7 @@ pub(super) fn page(content: &SheetContent, symbol: &Symbol, fonts: &Fonts) -> Re
     })
 }
 
-/// A column of texts: where it starts and how wide it is.
+/// A column of texts: its left edge and width.
 #[derive(Clone, Copy)]
 struct Column {
     x: f32,
@@ -101,14 +101,14 @@ const WHOLE: Column = Column {
     width: CONTENT_WIDTH,
 };
 
-/// Chinese style and English style of one text.
+/// The Chinese and English style of one text.
 #[derive(Clone, Copy)]
 struct Pair {
     zh: Style,
     en: Style,
 }
 
-/// Draws from top to bottom; `y` is the top of what comes next.
+/// Draws from top to bottom; `y` is the top of the next element.
 struct Cursor<'c, 'a, 'd> {
     canvas: &'c mut Canvas<'a, 'd>,
     fonts: &'a Fonts,
@@ -153,7 +153,7 @@ impl Cursor<'_, '_, '_> {
     fn symbol_and_facts(&mut self, content: &SheetContent, symbol: &Symbol, module: f32) -> Result<(), PrintError> {
         let top = self.y;
         let quiet_zone = symbol.quiet_zone() as f32 * module;
-        // The quiet zone may lie in the page's margin: the paper there is as white.
+        // The quiet zone may overlap the page's margin, which is white too.
         self.canvas.symbol(MARGIN, top, module, symbol);
         let symbol_side = SYMBOL_SIDE - 2.0 * quiet_zone;
         let x = MARGIN + symbol_side + quiet_zone.max(GUTTER);
@@ -307,7 +307,7 @@ impl Cursor<'_, '_, '_> {
         Ok(())
     }
 
-    /// Stands at the foot of the page, wherever the texts above end.
+    /// Draws the footer at the bottom of the page, independent of the texts above.
     fn footer(&mut self, label: &Label) -> Result<(), PrintError> {
         let style = Pair {
             zh: quiet(10.0),
@@ -318,7 +318,7 @@ impl Cursor<'_, '_, '_> {
         self.label("the footer", WHOLE, style, label)
     }
 
-    /// Chinese, and English under it; where there is no Chinese, English in its style.
+    /// Draws Chinese with English below it; if there is no Chinese, English in the Chinese style.
     fn label(&mut self, field: &'static str, column: Column, style: Pair, label: &Label) -> Result<(), PrintError> {
         for (text, style) in lines_of(style, label) {
             for line in break_lines(self.fonts, text, style.weight, column.width / style.size) {
@@ -343,7 +343,7 @@ impl Cursor<'_, '_, '_> {
     }
 }
 
-/// Both texts beside each other.
+/// Both texts in one line.
 fn in_one_line(label: &Label) -> Label {
     let both = [label.zh.as_str(), label.en.as_str()].join("  ");
     Label {
@@ -352,12 +352,12 @@ fn in_one_line(label: &Label) -> Label {
     }
 }
 
-/// Distance of baselines in font sizes; elderly people read it.
+/// Line height in font sizes, for elderly readers.
 const LINE_SPACING: f32 = 1.32;
 
 fn lines_of(style: Pair, label: &Label) -> Vec<(&str, Style)> {
     let pairs = if label.zh.is_empty() {
-        // English in the place of Chinese: as heavy and nearly as large, since its words need more room.
+        // English in place of Chinese: as heavy and nearly as large, since its words need more space.
         let size = (style.zh.size * 0.9).max(style.en.size);
         vec![(label.en.as_str(), Style { size, ..style.zh })]
     } else {

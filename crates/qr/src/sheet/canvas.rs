@@ -17,14 +17,14 @@ use crate::typeset::{SetGlyph, set_line};
 
 use super::{PrintError, SheetDate};
 
-/// Width of the line around glyphs of a face without a bold sister, in parts of the font size.
+/// Width of the outline around glyphs of a face without a bold weight, as a fraction of the font size.
 const BOLD_LINE: f32 = 0.035;
 
 /// Grey of the ink: 0 black, 255 white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ink(pub(super) u8);
 
-/// How a text looks.
+/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     /// Font size in points.
@@ -42,19 +42,19 @@ pub(super) struct Area {
     pub(super) height: f32,
 }
 
-/// What a reader of the file shows about it.
+/// The metadata of the file.
 pub(super) struct About {
     pub(super) title: String,
     pub(super) date: SheetDate,
 }
 
-/// The page while it is drawn on.
+/// A page that is being drawn.
 pub(super) struct Canvas<'a, 'd> {
     surface: Surface<'d>,
     fonts: &'a Fonts,
 }
 
-/// Draws one page of `size` (points) and gives the file's bytes: PDF/A-2b, so that it can be kept.
+/// Draws one page of `size` (points) and returns the file's bytes: PDF/A-2b, for long-term storage.
 pub(super) fn one_page<'a>(
     size: (f32, f32),
     about: About,
@@ -72,7 +72,7 @@ pub(super) fn one_page<'a>(
     };
     let mut document = Document::new_with(settings);
     let SheetDate { year, month, day } = about.date;
-    // Date without time zone would depend on the reader; midnight UTC does not.
+    // A date without a time zone would depend on the reader; midnight UTC does not.
     let date = DateTime::new(year).month(month).day(day).hour(0).minute(0).second(0);
     let date = date.utc_offset_hour(0).utc_offset_minute(0);
     document.set_metadata(
@@ -85,7 +85,7 @@ pub(super) fn one_page<'a>(
     let page_settings = PageSettings::from_wh(size.0, size.1).expect("paper has a positive size");
     let mut page = document.start_page_with(page_settings);
     let drawn = {
-        // Dropping the surface writes what was drawn on it into the page.
+        // Dropping the surface writes its content into the page.
         let mut canvas = Canvas {
             surface: page.surface(),
             fonts,
@@ -137,7 +137,7 @@ impl Canvas<'_, '_> {
         self.fill_path(path, ink);
     }
 
-    /// Draws the outline of a rectangle, lying inside it.
+    /// Draws the outline of a rectangle, inside it.
     pub(super) fn framed(&mut self, area: Area, line: f32, ink: Ink) {
         let Area { x, y, width, height } = area;
         self.filled(Area { height: line, ..area }, ink);

@@ -1,13 +1,13 @@
-//! What stands on a sheet, as data.
+//! The content of a sheet, as data.
 
 use std::fmt;
 
-/// A text in Chinese and English. An empty one is left out.
+/// A text in Chinese and English. An empty one is omitted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Label {
     /// Chinese, printed first and large.
     pub zh: String,
-    /// English, printed below and small; alone where there is no Chinese font.
+    /// English, printed below and small; alone if there is no Chinese font.
     pub en: String,
 }
 
@@ -21,21 +21,21 @@ impl Label {
     }
 }
 
-/// A value with what it is, e.g. 有效期至 / Valid until and a date in both languages.
+/// A value with its label, e.g. 有效期至 / Valid until and a date in both languages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LabelledValue {
-    /// What it is.
+    /// The label.
     pub label: Label,
     /// The value.
     pub value: Label,
 }
 
-/// A heading with lines under it.
+/// A heading with lines below it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
     /// The heading.
     pub heading: Label,
-    /// Its lines, each numbered when there are several.
+    /// Its lines, numbered if there are several.
     pub lines: Vec<Label>,
 }
 
@@ -56,38 +56,38 @@ impl SheetDate {
     }
 }
 
-/// Everything that a sheet shows.
+/// The whole content of a sheet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SheetContent {
     /// The text of the symbol, in QR's alphanumeric set.
     pub token: String,
-    /// Who issues, e.g. 上海市 · 一网通办.
+    /// The issuer, e.g. 上海市 · 一网通办.
     pub issuer: Label,
     /// The kind of the code, e.g. 离线随申码 / Offline code.
     pub kind: Label,
-    /// What the name is called, e.g. 姓名 / Name.
+    /// The label of the name, e.g. 姓名 / Name.
     pub name_label: Label,
     /// The name, already masked, e.g. 张*三.
     pub masked_name: String,
-    /// When it ends; printed in at least 18 pt.
+    /// The expiry; printed in at least 18 pt.
     pub expiry: LabelledValue,
-    /// When it was issued; left out if empty.
+    /// The date of issue; omitted if empty.
     pub issued: LabelledValue,
-    /// What the serial is called.
+    /// The label of the serial.
     pub serial_label: Label,
-    /// The serial for typing; printed in groups of four.
+    /// The serial for typing, printed in groups of four.
     pub serial: String,
-    /// The word in the frame, e.g. 须与身份证一并出示.
+    /// The text in the frame, e.g. 须与身份证一并出示.
     pub present_with: Label,
     /// How to report a loss, and other sections.
     pub sections: Vec<Section>,
-    /// A last line in small letters; left out if empty.
+    /// A last line in small type; omitted if empty.
     pub footer: Label,
-    /// The day of issue, for the file's metadata: a sheet printed again has the same bytes.
+    /// The day of issue, for the file's metadata: a sheet that is printed again has the same bytes.
     pub date: SheetDate,
 }
 
-/// Shows neither the token nor the name nor the serial.
+/// `Debug` shows neither the token nor the name nor the serial.
 impl fmt::Debug for SheetContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SheetContent")

@@ -1,6 +1,6 @@
-//! Before anything is printed: every character is found in a font, or something legible takes its place.
+//! The check before printing: every character is in a font, or is replaced by something legible.
 //!
-//! So a sheet never shows an empty box. Chinese gives way to English, a character of a name to `*`; English
+//! So a sheet never shows an empty box. Chinese is replaced by English, a character of a name by `*`; English
 //! that cannot be printed either is an error.
 
 use crate::fonts::{Fonts, Weight};
@@ -8,7 +8,7 @@ use crate::fonts::{Fonts, Weight};
 use super::content::{Label, LabelledValue, Section, SheetContent};
 use super::{PrintError, PrintNotice};
 
-/// The content with all that cannot be printed replaced, and what to say about it.
+/// The content with everything unprintable replaced, and the notices about it.
 pub(super) fn only(content: &SheetContent, fonts: &Fonts) -> Result<(SheetContent, Vec<PrintNotice>), PrintError> {
     let mut check = Check {
         fonts,

@@ -1,8 +1,8 @@
-//! A poor camera: turns a drawn symbol into a photograph of it, the same for the same seed.
+//! A simulated camera: turns a drawn symbol into a photograph of it, deterministically for each seed.
 
 use citycode_qr::{Symbol, SymbolOptions, draw};
 
-/// Small deterministic generator (SplitMix64); rng of the test, not of the product.
+/// A small deterministic generator (SplitMix64), for tests only.
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
@@ -32,15 +32,15 @@ pub(crate) fn symbol(seed: u64) -> (String, Symbol) {
     (text, symbol)
 }
 
-/// What goes wrong between paper and file.
+/// The distortions between paper and file.
 #[derive(Clone, Copy)]
 pub(crate) struct Shot {
     /// Side of the square photograph in pixels.
     pub(crate) side: usize,
-    /// Part of it that the symbol's side takes.
+    /// Fraction of it that the symbol's side takes.
     pub(crate) fills: f32,
     pub(crate) turn_degrees: f32,
-    /// Shortening of the far edge, 0 none.
+    /// Shortening of the far edge; 0 for none.
     pub(crate) tilt: f32,
     /// Standard deviation of the blur, in pixels.
     pub(crate) blur: f32,
@@ -49,9 +49,9 @@ pub(crate) struct Shot {
     /// Brightness of black and white.
     pub(crate) dark: f32,
     pub(crate) light: f32,
-    /// Loss of light from left to right, 0 none.
+    /// Loss of light from left to right; 0 for none.
     pub(crate) shade: f32,
-    /// A round glare that burns out part of the symbol.
+    /// A round glare that overexposes part of the symbol.
     pub(crate) glare: f32,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, rng: &mut Rng) -> Vec<u8>
     let mut light = vec![0.0_f32; side * side];
     for (at, value) in light.iter_mut().enumerate() {
         let mut sum = 0.0;
-        // Four samples a pixel soften edges as a sensor does.
+        // Four samples per pixel soften edges as a sensor does.
         for (sx, sy) in [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)] {
             let x = ((at % side) as f32 + sx) / side as f32 - 0.5 - dx;
             let y = ((at / side) as f32 + sy) / side as f32 - 0.5 - dy;
@@ -87,7 +87,7 @@ pub(crate) fn photograph(symbol: &Symbol, shot: &Shot, rng: &mut Rng) -> Vec<u8>
             let (x, y) = (x / depth / shot.fills, y / depth / shot.fills);
             let (u, v) = (x * cos - y * sin + 0.5, x * sin + y * cos + 0.5);
             sum += if !(0.0..1.0).contains(&u) || !(0.0..1.0).contains(&v) {
-                // The table under the paper.
+                // The table below the paper.
                 0.45 + 0.1 * ((u * 23.0).sin() * (v * 17.0).cos())
             } else {
                 let zone = symbol.quiet_zone() as f32;

@@ -1,11 +1,11 @@
-//! What is drawn: versions and levels as the formats promise, exact modules, clear refusals.
+//! Tests of drawing: versions and levels that the formats promise, exact modules, clear errors.
 
 use crate::camera::token;
 use citycode_qr::{Caption, DrawError, Fonts, Level, SymbolOptions, draw, read_image};
 use proptest::prelude::*;
 
 #[test]
-fn paper_tokens_land_at_the_versions_that_the_formats_promise() {
+fn paper_tokens_have_the_versions_that_the_formats_promise() {
     for (cwt_bytes, version) in [(144, 10), (170, 11)] {
         let symbol = draw(&token(1, cwt_bytes), &SymbolOptions::PAPER).unwrap();
         assert_eq!(
@@ -82,7 +82,7 @@ fn a_png_has_exact_modules_with_a_white_margin_and_is_small() {
         };
         assert_eq!(pixel.0[0], if dark { 0 } else { 255 }, "{x} {y}");
     }
-    assert_eq!(png, symbol.to_png(None).unwrap(), "the same bytes again");
+    assert_eq!(png, symbol.to_png(None).unwrap(), "deterministic");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_svg_holds_no_script_link_or_font_and_escapes_its_caption() {
 }
 
 #[test]
-fn a_caption_stands_inside_the_picture_below_the_symbol() {
+fn a_caption_is_inside_the_picture_below_the_symbol() {
     let symbol = draw(&token(4, 144), &SymbolOptions::SCREEN).unwrap();
     let fonts = Fonts::built_in();
     for text in ["valid until 2022-09-30", "", "word ".repeat(80).as_str()] {
@@ -150,14 +150,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn whatever_is_drawn_is_read_back(text in "[0-9A-Z $%*+./:-]{1,400}", paper: bool) {
+    fn every_drawn_symbol_is_read_back(text in "[0-9A-Z $%*+./:-]{1,400}", paper: bool) {
         let options = if paper { SymbolOptions::PAPER } else { SymbolOptions::SCREEN };
         let png = draw(&text, &options).unwrap().to_png(None).unwrap();
         prop_assert_eq!(read_image(&png), Ok(text));
     }
 
     #[test]
-    fn any_text_is_drawn_or_refused_never_worse(text in "\\PC{0,50}") {
+    fn any_text_is_drawn_or_refused_without_panic(text in "\\PC{0,50}") {
         let is_in_set = |c: char| c.is_ascii_digit() || c.is_ascii_uppercase() || " $%*+-./:".contains(c);
         let drawn = draw(&text, &SymbolOptions::SCREEN);
         prop_assert_eq!(drawn.is_ok(), !text.is_empty() && text.chars().all(is_in_set));

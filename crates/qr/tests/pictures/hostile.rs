@@ -1,4 +1,4 @@
-//! Images meant to harm: a clear answer, within the time limit, and the process alive.
+//! Tests of malicious images: the result is an error or text within the time limit, and the process survives.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use crate::camera::{as_jpeg, as_png, token};
 use citycode_qr::{ReadImageError, SymbolOptions, draw, read_image, read_image_within};
 use proptest::prelude::*;
 
-/// Wall time allowed here: the limit, and what one step between two looks at the clock may take on a busy machine.
+/// Wall time allowed here: the time limit, and the duration of one step between two checks on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 fn good() -> (String, Vec<u8>) {
@@ -27,7 +27,7 @@ fn chunk(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
     file.extend_from_slice(&crc.sum().to_be_bytes());
 }
 
-/// A PNG that claims a size and a colour type, with zeroes of `filler` bytes as its compressed data.
+/// A PNG with the given size and colour type, and `filler` zero bytes as its compressed data.
 fn png_claiming(width: u32, height: u32, depth: u8, color: u8, interlace: u8, filler: usize) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = Vec::new();
@@ -55,7 +55,7 @@ fn timed(bytes: &[u8]) -> Result<String, ReadImageError> {
 }
 
 #[test]
-fn what_is_no_image_says_so_and_other_formats_too() {
+fn other_bytes_and_other_formats_have_their_own_errors() {
     for bytes in [
         &b""[..],
         b"hello",
@@ -104,8 +104,8 @@ fn giant_sizes_with_tiny_data_are_refused_from_the_header() {
 }
 
 #[test]
-fn decompression_bombs_end_in_an_answer_in_time() {
-    // 40 megapixels of nothing, in every shape of pixel; and a stream far longer than the image.
+fn decompression_bombs_end_within_the_time_limit() {
+    // 40 megapixels of zeroes in every pixel format, and a stream far longer than the image.
     for (depth, color, interlace, bytes) in [
         (8, 6, 0, 160_000_000),
         (16, 6, 1, 320_000_000),
@@ -136,7 +136,7 @@ fn decompression_bombs_end_in_an_answer_in_time() {
 }
 
 #[test]
-fn a_wall_of_finder_patterns_does_not_hold_the_process() {
+fn an_image_full_of_finder_patterns_does_not_block_the_process() {
     let pattern = [
         "11111110", "10000010", "10111010", "10111010", "10111010", "10000010", "11111110", "00000000",
     ];
@@ -169,7 +169,7 @@ fn truncated_files_are_errors_at_every_length() {
             "{length}"
         );
     }
-    // Half a JPEG decodes to half an image; what counts is that no length harms and no text is invented.
+    // Half a JPEG decodes to half an image; no length may cause harm or a wrong text.
     for length in (0..jpeg.len()).step_by(jpeg.len() / 25) {
         if let Ok(read) = timed(&jpeg[..length]) {
             assert_eq!(read, text);
@@ -192,7 +192,7 @@ fn every_kind_of_png_pixel_is_read() {
         image.write_to(&mut file, image::ImageFormat::Png).unwrap();
         assert_eq!(read_image(file.get_ref()).as_deref(), Ok(text.as_str()), "{name}");
     }
-    // Black on transparent is black on white.
+    // Black on transparent is read as black on white.
     let mut clear = image.to_rgba8();
     for pixel in clear.pixels_mut() {
         pixel.0 = [0, 0, 0, 255 - pixel.0[0]];
@@ -227,15 +227,15 @@ fn palettes_and_animations_are_read() {
         file
     };
     assert_eq!(read_image(&write(false)).as_ref(), Ok(&text));
-    assert_eq!(read_image(&write(true)), Ok(text), "the first image counts");
+    assert_eq!(read_image(&write(true)), Ok(text), "the first image is read");
 }
 
 #[test]
-fn when_the_time_is_over_the_answer_is_timed_out() {
+fn after_the_time_limit_the_error_is_timed_out() {
     let (text, png) = good();
     assert_eq!(read_image_within(&png, &|| true), Err(ReadImageError::TimedOut));
     assert_eq!(read_image_within(&png, &|| false), Ok(text));
-    // A clock that ends after any number of looks never yields a wrong text.
+    // A clock that ends after any number of checks never yields a wrong text.
     let noise: Vec<u8> = (0_u32..300 * 300)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();

@@ -1,4 +1,4 @@
-//! Everything about the picture, from outside the crate: drawn, photographed, damaged, printed.
+//! Tests of pictures through the crate's public interface: drawn, photographed, damaged, printed.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,9 +1,9 @@
-//! Photographs and screenshots are read; what is read is always exactly what was drawn.
+//! Tests that photographs and screenshots are read, and always exactly as they were drawn.
 
 use crate::camera::{Rng, Shot, as_jpeg, as_png, photograph, symbol, token};
 use citycode_qr::{Caption, Fonts, Level, ReadImageError, SymbolOptions, draw, read_image};
 
-/// Shots of one kind under several seeds; gives how many were read. A wrong text fails at once.
+/// Reads shots of one kind under several seeds; returns how many were read. A wrong text fails at once.
 fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Rng) -> Shot) -> u64 {
     let mut read = 0;
     for seed in 0..shots {
@@ -129,7 +129,7 @@ fn screenshots_are_read_at_any_scale_with_caption_and_dark_mode() {
         .unwrap()
         .into_luma8();
     let side = pixels.width() as usize;
-    // Scaled by a factor that is not whole, as a phone's screen does.
+    // Scaled by a fractional factor, as on a phone's screen.
     let scaled = image::imageops::resize(&pixels, 311, 311, image::imageops::FilterType::Triangle);
     assert_eq!(read_image(&as_png(&scaled, 311)).as_deref(), Ok(text.as_str()));
     image::imageops::colorops::invert(&mut pixels);
@@ -171,7 +171,7 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
 }
 
 #[test]
-fn a_photograph_without_a_symbol_says_so() {
+fn a_photograph_without_a_symbol_is_an_error() {
     let mut rng = Rng(1);
     let noise: Vec<u8> = (0..500 * 500).map(|_| rng.next() as u8).collect();
     assert_eq!(read_image(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));

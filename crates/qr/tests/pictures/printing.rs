@@ -1,4 +1,4 @@
-//! The sheet: legible always, the same bytes again, nothing personal in messages.
+//! Tests of the sheet: it is always legible, deterministic, and messages contain no personal data.
 
 use citycode_qr::{
     FontChoice, FontError, Fonts, Label, LabelledValue, PrintError, PrintNotice, Section, SheetContent, SheetDate,
@@ -72,15 +72,15 @@ fn without_a_chinese_font_english_is_printed_and_the_notice_says_what_to_install
 }
 
 #[test]
-fn a_character_that_no_font_has_never_becomes_an_empty_box() {
-    // A private-use character stands in for the rarest of names; U+10FFFD is in no font.
+fn a_character_in_no_font_is_never_printed_as_an_empty_box() {
+    // A private-use character represents a rare character of a name; U+10FFFD is in no font.
     let rare = SheetContent {
         masked_name: String::from("\u{10FFFD}*"),
         ..content()
     };
     let fonts = Fonts::load(&FontChoice::Search).unwrap();
     let printed = print_sheet(&rare, &fonts).unwrap();
-    let expected = if fonts.know_chinese() {
+    let expected = if fonts.have_chinese() {
         PrintNotice::NameMaskedFurther
     } else {
         PrintNotice::Font(fonts.notice().unwrap())
@@ -94,7 +94,7 @@ fn a_character_that_no_font_has_never_becomes_an_empty_box() {
 }
 
 #[test]
-fn texts_that_do_not_fit_are_an_error_not_a_cut() {
+fn texts_that_do_not_fit_are_an_error_and_not_truncated() {
     let long = SheetContent {
         present_with: Label::new("", "word ".repeat(3_000)),
         ..content()
@@ -134,7 +134,7 @@ fn modules_never_fall_under_three_quarters_of_a_millimetre() {
 }
 
 #[test]
-fn a_date_that_is_none_is_refused() {
+fn an_invalid_date_is_refused() {
     for (year, month, day) in [(2022, 13, 1), (2022, 0, 1), (2022, 1, 32), (0, 1, 1)] {
         let sheet = SheetContent {
             date: SheetDate { year, month, day },
@@ -156,7 +156,7 @@ fn a_configured_font_that_is_missing_is_named() {
 }
 
 #[test]
-fn nothing_personal_stands_in_debug_output() {
+fn debug_output_contains_no_personal_data() {
     let sheet = SheetContent {
         masked_name: String::from("Marked"),
         serial: String::from("9SERIAL9"),
