@@ -232,7 +232,7 @@ impl JetStreamAssertionUses {
                         return Ok(if same { Used::Before } else { Used::ForAnother });
                     }
                 }
-                // What was sent may stand there: the repeat finds it.
+                // The use may have been stored; the repeat finds it.
                 Published::Unanswered | Published::InFlight(_) => {}
                 // No stream answered: there is no leader, the stream is gone, or it was created again.
                 Published::NotNow(why) => {

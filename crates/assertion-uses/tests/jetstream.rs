@@ -76,7 +76,7 @@ async fn a_register_of_another_city_or_key_or_with_wrong_settings_is_not_used() 
     provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
     provision(&config(&server), &key(7), &new(2, NOW + 50))
         .await
-        .expect("it stands");
+        .expect("it exists");
     assert_eq!(
         absent.register(used(1, 1), NOW).await.expect("it is there now"),
         Used::Now
@@ -110,12 +110,12 @@ async fn an_instance_idle_while_the_register_was_recreated_accepts_nothing_from_
     let server = NatsServer::start().await;
     provision(&config(&server), &key(7), &new(1, NOW)).await.expect("made");
     let [one, idle] = [0, 1].map(|_| JetStreamAssertionUses::new(config(&server), key(7)));
-    idle.check().await.expect("it stands");
+    idle.check().await.expect("it exists");
     assert_eq!(one.register(used(1, 1), NOW).await.expect("an answer"), Used::Now);
     delete_register(&server).await;
     provision(&config(&server), &key(7), &new(2, NOW + 1))
         .await
-        .expect("made anew");
+        .expect("created again");
     let replayed = idle.register(used(1, 2), NOW).await;
     assert_eq!(replayed.expect("an answer"), Used::TooOld);
     let mut fresh = used(2, 1);
@@ -126,7 +126,7 @@ async fn an_instance_idle_while_the_register_was_recreated_accepts_nothing_from_
     for (register, takes_from, becomes) in [(3, NOW + 10_000, Used::TooOld), (4, NOW + 2, Used::Now)] {
         delete_register(&server).await;
         let made = provision(&config(&server), &key(7), &new(register, takes_from)).await;
-        made.expect("made anew");
+        made.expect("created again");
         fresh.made_at = NOW + 3;
         assert_eq!(one.register(fresh, NOW + 3).await.expect("an answer"), becomes);
     }

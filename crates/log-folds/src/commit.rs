@@ -9,7 +9,7 @@ use citycode_wire::event::{self, DecodeEventError};
 
 use crate::streams::holder_of;
 
-/// A foreign message as projections fold it.
+/// Converts a foreign message for projections.
 pub(crate) fn foreign_message(
     bucket: BucketId,
     message: &ForeignMessage,
@@ -21,7 +21,7 @@ pub(crate) fn foreign_message(
     }
 }
 
-/// A commit as projections fold it; `events` are its own.
+/// Converts a commit for projections; `events` are its events.
 #[must_use]
 pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a> {
     Commit {
@@ -38,10 +38,10 @@ pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a>
     }
 }
 
-/// The domain's events of a commit.
+/// Decodes the events of a commit.
 ///
 /// # Errors
-/// An event that this version does not know or cannot read: a writer that meets one stops.
+/// The event type or version is unknown, or the event cannot be decoded; a writer must then stop.
 pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError> {
     commit
         .commit
@@ -51,8 +51,8 @@ pub fn events_of(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventError
         .collect()
 }
 
-/// As [`events_of`], with every sealed field left empty: no fold can unseal one, and a replay of a city's log would
-/// copy hundreds of megabytes to throw them away.
+/// Like [`events_of`], but with every sealed field left empty: no fold can unseal them, and a replay of a city's
+/// log would copy hundreds of megabytes for nothing.
 ///
 /// # Errors
 /// As [`events_of`].
@@ -72,7 +72,7 @@ pub(crate) fn commit_position(position: Position) -> CommitPosition {
     }
 }
 
-/// The part of a message id that the register remembers; a match only means that the log is worth a look.
+/// The part of a message id that the register stores; a match only means that the log must be searched.
 #[must_use]
 pub fn message_prefix(id: &MessageId) -> u32 {
     u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])

@@ -109,7 +109,7 @@ fn every_mistake_is_reported_with_its_line_and_the_correction() {
         let near = (line..=line + 1).any(|line| error.starts_with(&format!("line {line}")));
         // An empty list of groups is reported at the eligibility that needs it, everything else at its own
         // line.
-        assert!(near || to == "groups = []", "{to} stands on line {line}: {error}");
+        assert!(near || to == "groups = []", "{to} is on line {line}: {error}");
     }
 }
 

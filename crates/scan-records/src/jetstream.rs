@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! stream  CC_SCAN_KEYS          cc.scankey.v1.<day>           the day's keys, sealed under two secrets of the city
-//! stream  CC_SCANS_<day>        cc.scan.v1.<day>.<writer>     ordinary scans, thousands a message
-//! stream  CC_REGISTERED_<day>   cc.reg.v1.<day>.<bucket>      registrations, one a message
+//! stream  CC_SCANS_<day>        cc.scan.v1.<day>.<writer>     ordinary scans, thousands per message
+//! stream  CC_REGISTERED_<day>   cc.reg.v1.<day>.<bucket>      registrations, one per message
 //! ```
 //! The streams are in an account of their own. Days are UTC days, counted since 1970. `message.rs` documents
 //! the bytes.

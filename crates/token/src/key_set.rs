@@ -52,7 +52,7 @@ fn jwk(entry: &KeyEntry) -> String {
 fn rfc3339(time: Timestamp) -> String {
     let seconds = time.0.clamp(0, 253_402_207_200);
     jiff::Timestamp::from_second(seconds)
-        .expect("clamped into the years that jiff knows")
+        .expect("clamped to the years that jiff supports")
         .to_string()
 }
 

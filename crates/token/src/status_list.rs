@@ -77,7 +77,7 @@ pub enum StatusListError {
     #[error("a status list has at most {MAX_LIST_BYTES} bytes")]
     TooLong,
     /// An index outside the list.
-    #[error("the index lies outside the list")]
+    #[error("the index is outside the list")]
     OutOfRange,
     /// A value that does not fit in the entry's bits.
     #[error("the value does not fit the list's bits")]

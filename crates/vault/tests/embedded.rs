@@ -116,7 +116,7 @@ async fn r28_an_erasure_removes_one_person_and_keeps_the_others_of_the_page() {
     let again = vault
         .find_or_create(&number(5), holder(4000), person())
         .await
-        .expect("created anew");
+        .expect("created again");
     assert!(again.created && again.holder != gone);
 }
 

@@ -1,4 +1,4 @@
-//! Each reason in words for the people at the gate, Chinese first.
+//! A text for each reason, for the people at the gate, in Chinese and English.
 
 use super::verdict::Reason;
 
@@ -11,7 +11,7 @@ pub struct Explanation {
     pub en: &'static str,
 }
 
-/// What to tell people about a reason, and what they can do.
+/// The text for a reason: its meaning and what the person can do.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "one table: a line or two for each reason")]
 pub const fn explain(reason: Reason) -> Explanation {

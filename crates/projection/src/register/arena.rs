@@ -104,7 +104,7 @@ impl Arena {
             self.add_page(entry.len())
         } else {
             match self.newest {
-                Some(number) if self.room(number) >= entry.len() => number,
+                Some(number) if self.free_bytes(number) >= entry.len() => number,
                 before => {
                     self.close(before);
                     let number = self.add_page(PAGE_BYTES);
@@ -124,7 +124,7 @@ impl Arena {
         Place(number * PAGE_BYTES as u32 + offset)
     }
 
-    fn room(&self, number: u32) -> usize {
+    fn free_bytes(&self, number: u32) -> usize {
         let page = &self.pages[number as usize];
         page.bytes.len() - page.used
     }
@@ -132,7 +132,7 @@ impl Arena {
     /// Counts the remainder of a full page as dead: it is unusable until that page is compacted.
     fn close(&mut self, number: Option<u32>) {
         if let Some(number) = number {
-            let left = self.room(number);
+            let left = self.free_bytes(number);
             self.pages[number as usize].dead += left;
             self.used += left;
             self.dead += left;

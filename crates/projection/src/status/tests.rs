@@ -94,11 +94,11 @@ fn status(reader: &StatusReader, index: u32) -> Status {
     reader.lookup(code(index).status, &digest(index)).status
 }
 
-const fn stands(life: Life, standing: Standing) -> Status {
+const fn issued_status(life: Life, standing: Standing) -> Status {
     Status::Issued { life, standing }
 }
 
-const GREEN: Status = stands(Life::Valid, Standing::Green);
+const GREEN: Status = issued_status(Life::Valid, Standing::Green);
 
 #[test]
 fn r04_a_reissue_ends_the_old_code_in_the_commit_of_the_new_one() {
@@ -106,7 +106,7 @@ fn r04_a_reissue_ends_the_old_code_in_the_commit_of_the_new_one() {
     fold(&mut writer, &[issued(code(1), None, Standing::Green)]);
     let issue = issued(code(2), Some(code(1)), Standing::Green);
     assert_eq!(fold(&mut writer, &[issue]), []);
-    let dead = stands(Life::Dead(Death::Superseded), Standing::Green);
+    let dead = issued_status(Life::Dead(Death::Superseded), Standing::Green);
     assert_eq!((status(&reader, 1), status(&reader, 2)), (dead, GREEN));
     let answer = reader.lookup(code(2).status, &digest(2));
     assert_eq!((answer.sequence, answer.reaches), (2, NOW.plus_seconds(2)));
@@ -138,7 +138,7 @@ fn r14_r17_r22_r28_every_end_of_a_code_shows_its_reason() {
     for death in deaths {
         assert_eq!(fold(&mut writer, &[death]), []);
     }
-    let dead = |death| stands(Life::Dead(death), Standing::Green);
+    let dead = |death| issued_status(Life::Dead(death), Standing::Green);
     assert_eq!(status(&reader, 0), dead(Death::ReportedLost));
     for index in 1..4 {
         assert_eq!(status(&reader, index), dead(Death::Revoked), "code {index}");
@@ -162,7 +162,7 @@ fn r21_a_standing_applies_to_every_named_code_and_the_id_card() {
         })
     };
     fold(&mut writer, &[change(Standing::Red)]);
-    let red = stands(Life::Valid, Standing::Red);
+    let red = issued_status(Life::Valid, Standing::Red);
     assert_eq!((status(&reader, 1), status(&reader, 2)), (red, red));
     assert_eq!(status(&reader, 3), GREEN);
     assert_eq!(reader.standing_of(HOLDER), Standing::Red);
@@ -183,14 +183,14 @@ fn r22_a_held_code_keeps_its_standing_and_is_reinstated() {
         reason: Sealed::default(),
     });
     fold(&mut writer, &[hold]);
-    assert_eq!(status(&reader, 1), stands(Life::Suspended, Standing::Yellow));
+    assert_eq!(status(&reader, 1), issued_status(Life::Suspended, Standing::Yellow));
     let lift = Event::CodeReinstated(CodeReinstated {
         slot: code(1).slot,
         code: Some(code(1)),
         reason: Sealed::default(),
     });
     fold(&mut writer, &[lift]);
-    assert_eq!(status(&reader, 1), stands(Life::Valid, Standing::Yellow));
+    assert_eq!(status(&reader, 1), issued_status(Life::Valid, Standing::Yellow));
 }
 
 #[test]
@@ -458,7 +458,7 @@ fn places_of_lost_commits_are_revoked_and_known_codes_stay() {
         count: BLOCK_LEN + 10,
     });
     assert_eq!(fold(&mut writer, &[range]), []);
-    let revoked = stands(Life::Dead(Death::Revoked), Standing::Green);
+    let revoked = issued_status(Life::Dead(Death::Revoked), Standing::Green);
     let mut bytes = Vec::new();
     writer.save(&IDENTITY, &mut bytes).expect("saved");
     let (_, loaded) = load(&IDENTITY, bytes.as_slice()).expect("loaded");
@@ -497,7 +497,7 @@ fn watch(reader: &StatusReader, last: u32) {
             seen = answer.sequence;
             let newest = (answer.sequence - 1) as u32;
             let expected = match asked.cmp(&newest) {
-                std::cmp::Ordering::Less => stands(Life::Dead(Death::Superseded), Standing::Green),
+                std::cmp::Ordering::Less => issued_status(Life::Dead(Death::Superseded), Standing::Green),
                 std::cmp::Ordering::Equal => GREEN,
                 std::cmp::Ordering::Greater => Status::NeverIssued,
             };

@@ -107,7 +107,7 @@ impl GreyImage {
         image
     }
 
-    /// Means of squares of `2 × radius + 1` pixels a side.
+    /// Means of squares of `2 × radius + 1` pixels per side.
     pub(super) fn smoothed(&self, radius: usize) -> Self {
         let sums = Sums::of(self);
         let mut pixels = Vec::with_capacity(self.pixels.len());

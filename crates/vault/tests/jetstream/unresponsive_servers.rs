@@ -26,8 +26,8 @@ async fn many_callers_at_one_page_of_unresponsive_servers_fail_at_once_and_not_i
     // All calls are for the same person, and so for the same page.
     let vault = &vault;
     let calls = (0..8).map(|caller| async move { vault.find_or_create(&number(1), holder(caller, 1), person()).await });
-    let told = tokio::time::timeout(SOON, join_all(calls)).await;
-    for answer in told.expect("every call failed within the time of one") {
+    let results = tokio::time::timeout(SOON, join_all(calls)).await;
+    for answer in results.expect("every call failed within the time of one") {
         assert!(matches!(answer, Err(VaultError::Unavailable(_))), "{answer:?}");
     }
     server.sigcont().await;
