@@ -1,4 +1,4 @@
-//! Access tokens: from text to [`Caller`].
+//! Verifies access tokens and returns the [`Caller`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,74 +9,74 @@ use serde::Deserialize;
 
 use super::caller::{Caller, CallerId, Role};
 use super::issued::{IssuedTokens, TokenId};
-use super::keys::{EnvelopeError, KeyError, Power, TrustedKeys};
+use super::keys::{EnvelopeError, KeyError, KeyKind, TrustedKeys};
 use citycode_service_kit::bounded::Generations;
 use citycode_service_kit::clock::UnixSeconds;
 use citycode_service_kit::peer::PeerKind;
 use citycode_service_kit::problem::Problem;
 
-/// How far the issuer's clock and ours may differ.
+/// How far the issuer's clock and this machine's may differ.
 pub const LEEWAY_SECONDS: i64 = 10;
 
-/// Longest life of an identity provider's token: a day, since we cannot take one back before its expiry.
+/// Longest lifetime of an identity provider's token: a day, because it cannot be revoked before its expiry.
 pub const MAX_LIFETIME_SECONDS: i64 = 86_400;
 
-/// Longest life of a token of an authority that lives as long as one process: ten years, longer than any process.
+/// Longest lifetime of a token of an ephemeral authority: ten years, longer than any process runs.
 pub const LOCAL_MAX_LIFETIME_SECONDS: i64 = 3_650 * 86_400;
 
 /// Roles that one token may carry.
 const MAX_ROLES: usize = 64;
 
-/// Verified tokens remembered: more than the devices of a large site, at some 300 bytes each.
+/// Maximum number of cached verified tokens: more than a large site has devices, at some 300 bytes each.
 const REMEMBERED_TOKENS: usize = 8_192;
 
-/// Why a token is refused. None of the texts repeats anything of the token.
+/// Why a token is refused. No text repeats anything of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No token, or not as `Bearer`.
+    /// There is no token, or it is not sent as `Bearer`.
     #[error("there is no access token")]
     Missing,
-    /// Longer than [`super::MAX_TOKEN_BYTES`].
+    /// It is longer than [`super::MAX_TOKEN_BYTES`].
     #[error("the access token is too long")]
     TooLong,
-    /// Not a JWT, or claims of a wrong shape.
+    /// It is not a JWT, or its claims are malformed.
     #[error("the access token is malformed")]
     Malformed,
-    /// No `kid`, or one that is not trusted.
+    /// It has no `kid`, or one that is not trusted.
     #[error("the access token is signed by a key that is not trusted here")]
     UnknownKey,
     /// `alg` is not the key's.
-    #[error("the access token names another algorithm than its key has")]
+    #[error("the access token has another algorithm than its key")]
     WrongAlgorithm,
-    /// `typ` is of another kind of token.
-    #[error("this is another kind of token than an access token")]
+    /// `typ` is that of another kind of token.
+    #[error("this is not an access token but another kind of token")]
     WrongType,
-    /// The signature is wrong.
-    #[error("the signature of the access token is wrong")]
+    /// The signature is invalid.
+    #[error("the signature of the access token is invalid")]
     BadSignature,
-    /// `iss` is not the one that this key is trusted for.
+    /// `iss` is not the issuer for which this key is trusted.
     #[error("the access token is of another issuer")]
     WrongIssuer,
-    /// `aud` does not name us.
+    /// `aud` does not contain this system's audience.
     #[error("the access token is for another audience")]
     WrongAudience,
     /// `exp` has passed.
     #[error("the access token has expired")]
     Expired,
-    /// `nbf` or `iat` is still to come.
+    /// `nbf` or `iat` is in the future.
     #[error("the access token is not valid yet")]
     NotYetValid,
-    /// It lives longer than allowed.
-    #[error("the access token lives longer than allowed here")]
+    /// Its lifetime is longer than allowed.
+    #[error("the lifetime of the access token is longer than allowed")]
     LivesTooLong,
-    /// A role is badly written or there are too many.
-    #[error("a role in the access token is badly written")]
+    /// A role is malformed, or there are too many.
+    #[error("a role in the access token is malformed")]
     BadRole,
-    /// This machine's lasting authority does not know it, or has revoked it.
-    #[error("the access token was revoked, or is not known as issued by this machine")]
+    /// It is not in the list of this machine's persistent authority, or was revoked there.
+    #[error("the access token was revoked, or was not issued by this machine")]
     Revoked,
-    /// A token for this machine only, from elsewhere.
-    #[error("this access token works on the machine itself only")]
+    /// It is valid on its own machine only, and the call came from another.
+    #[error("this access token is valid on the machine itself only")]
     LocalOnly,
 }
 
@@ -133,7 +133,7 @@ struct Claims {
     local_only: bool,
 }
 
-/// What of a verified token is worth remembering. Its times and place are checked again on every call.
+/// The cached part of a verified token. Its times and the peer are checked again on every call.
 #[derive(Debug, Clone)]
 struct Verified {
     caller: Arc<Caller>,
@@ -142,7 +142,7 @@ struct Verified {
     local_only: bool,
 }
 
-/// Verifies access tokens. Share it in an `Arc`; callable from any thread.
+/// Verifies access tokens. Share it in an `Arc`; it may be used from any thread.
 #[derive(Debug)]
 pub struct AccessTokens {
     audience: String,
@@ -163,7 +163,7 @@ impl AccessTokens {
         }
     }
 
-    /// Takes tokens of this machine's lasting authority too, as long as it has not revoked them.
+    /// Also accepts tokens of this machine's persistent authority, as long as they are not revoked.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -173,27 +173,27 @@ impl AccessTokens {
         Ok(self)
     }
 
-    /// The caller whom this token names, if it holds now and for this peer.
+    /// The caller that this token identifies, if it is valid now and for this peer.
     ///
     /// # Errors
-    /// [`AuthError`]; nothing of the token may be used then.
+    /// [`AuthError`].
     pub fn verify(&self, token: &str, peer: PeerKind, now: UnixSeconds) -> Result<Arc<Caller>, AuthError> {
         if token.len() > super::MAX_TOKEN_BYTES {
             return Err(AuthError::TooLong);
         }
         let digest = digest_of(token);
-        let remembered = self.seen.read().peek(&digest).cloned();
-        let verified = match remembered {
+        let cached = self.seen.read().peek(&digest).cloned();
+        let verified = match cached {
             Some(verified) => verified,
-            None => self.verify_new(token)?,
+            None => self.verify_uncached(token)?,
         };
-        verified.holds(peer, now)?;
+        verified.check_validity(peer, now)?;
         if let Some(id) = verified.caller.issued_token
-            && !self.issued.as_ref().is_some_and(|issued| issued.is_living(id))
+            && !self.issued.as_ref().is_some_and(|issued| issued.is_active(id))
         {
             return Err(AuthError::Revoked);
         }
-        // Moves it among the young as well, so that what is in use is not forgotten.
+        // This also moves it to the young generation, so that a token in use is not evicted.
         self.remember(digest, &verified);
         Ok(verified.caller)
     }
@@ -210,7 +210,7 @@ impl AccessTokens {
         self.verify(token.trim_start(), peer, now)
     }
 
-    /// Completes once the caller's token is revoked; `None` for one that cannot be.
+    /// A future that completes when the caller's token is revoked; `None` for a token that cannot be revoked.
     pub(crate) fn revocation(&self, caller: &Caller) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let id = caller.issued_token?;
         let issued = Arc::clone(self.issued.as_ref()?);
@@ -223,8 +223,8 @@ impl AccessTokens {
         }
     }
 
-    fn verify_new(&self, token: &str) -> Result<Verified, AuthError> {
-        // RFC 9068 §2.1 types access tokens "at+jwt"; many providers still write "JWT" or nothing.
+    fn verify_uncached(&self, token: &str) -> Result<Verified, AuthError> {
+        // RFC 9068 §2.1 defines the type "at+jwt"; many providers still write "JWT" or nothing.
         let types = ["JWT", "at+jwt", "application/at+jwt"];
         let (claims, key) = self.keys.open::<Claims>(token, &types, false)?;
         if claims.iss != key.issuer {
@@ -233,9 +233,9 @@ impl AccessTokens {
         if !claims.aud.names(&self.audience) {
             return Err(AuthError::WrongAudience);
         }
-        let most = match key.power {
-            Power::ThisStart => LOCAL_MAX_LIFETIME_SECONDS,
-            Power::Provider | Power::Issued => MAX_LIFETIME_SECONDS,
+        let most = match key.kind {
+            KeyKind::Ephemeral => LOCAL_MAX_LIFETIME_SECONDS,
+            KeyKind::Provider | KeyKind::Issued => MAX_LIFETIME_SECONDS,
         };
         match claims.exp.checked_sub(claims.iat) {
             Some(lifetime) if lifetime <= 0 => return Err(AuthError::Expired),
@@ -249,14 +249,14 @@ impl AccessTokens {
         for text in &claims.roles {
             roles.extend(Role::parse(text).map_err(|_| AuthError::BadRole)?);
         }
-        let local_admin = key.power == Power::ThisStart && claims.local_only && roles.contains(&Role::Admin);
-        let issued_token = match key.power {
-            Power::Issued if roles.contains(&Role::Admin) => return Err(AuthError::BadRole),
-            Power::Issued => {
+        let local_admin = key.kind == KeyKind::Ephemeral && claims.local_only && roles.contains(&Role::Admin);
+        let issued_token = match key.kind {
+            KeyKind::Issued if roles.contains(&Role::Admin) => return Err(AuthError::BadRole),
+            KeyKind::Issued => {
                 let id = claims.jti.as_deref().and_then(TokenId::parse);
                 Some(id.ok_or(AuthError::Revoked)?)
             }
-            Power::Provider | Power::ThisStart => None,
+            KeyKind::Provider | KeyKind::Ephemeral => None,
         };
         Ok(Verified {
             caller: Arc::new(Caller {
@@ -275,7 +275,7 @@ impl AccessTokens {
 }
 
 impl Verified {
-    fn holds(&self, peer: PeerKind, now: UnixSeconds) -> Result<(), AuthError> {
+    fn check_validity(&self, peer: PeerKind, now: UnixSeconds) -> Result<(), AuthError> {
         if self.local_only && !peer.is_local() {
             return Err(AuthError::LocalOnly);
         }

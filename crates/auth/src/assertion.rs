@@ -1,12 +1,12 @@
-//! An identity provider's word that a person has just been authenticated: a short-lived JWT, good for one act
-//! for one ID number, which a channel hands in together with the request.
+//! Assertions: an identity provider's signed statement that a person was authenticated just now. It is a short-lived
+//! JWT for one act for one ID number, which a channel sends with the request.
 //!
-//! Its `typ` is `citycode-person+jwt`; claims: `iss`, `aud`, `iat`, `exp` (at most 300 s later), `jti`, `method`
-//! (how: a word such as `face`, `pin`, `id_card`), `person`: unpadded base64url of
-//! SHA-256("citycode-person-v1" ‖ jti ‖ ID number). The ID number itself is not in it.
+//! Its `typ` is `citycode-person+jwt`; claims: `iss`, `aud`, `iat`, `exp` (at most 300 s later), `jti`, `method` (a
+//! word such as `face`, `pin`, `id_card`), `person`: unpadded base64url of SHA-256("citycode-person-v1" ‖ jti ‖ ID
+//! number). The ID number itself is not in it.
 //!
-//! That it is good for one act is kept elsewhere: what is checked here names the assertion and says until when it must be
-//! remembered.
+//! Single use is not enforced here: the check returns the assertion's digest and the time until which its use must be
+//! recorded.
 
 use aws_lc_rs::{constant_time, digest};
 use data_encoding::BASE64URL_NOPAD;
@@ -20,7 +20,7 @@ use citycode_service_kit::problem::{Code, Problem};
 pub const MAX_LIFETIME_SECONDS: i64 = 300;
 /// The `typ` of these tokens.
 pub const TYPE: &str = "citycode-person+jwt";
-/// What is hashed before `jti` and ID number.
+/// Domain separator of the hash, before `jti` and ID number.
 const DOMAIN: &[u8] = b"citycode-person-v1";
 /// Longest `jti` and `method`, in bytes.
 const MAX_WORD_BYTES: usize = 128;
@@ -28,19 +28,19 @@ const MAX_WORD_BYTES: usize = 128;
 /// Why an assertion is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionError {
-    /// Not one of ours, not for us, or badly signed.
+    /// Malformed, for another audience, or with an invalid signature.
     #[error("the person's assertion is not valid here")]
     Invalid,
-    /// Past its time.
+    /// It has expired.
     #[error("the person's assertion has expired")]
     Expired,
-    /// From the future, or from before the time of which is known which were used.
-    #[error("the person's assertion is not from the time this service can vouch for")]
+    /// It was issued in the future, or before the time from which uses are recorded.
+    #[error("the person's assertion was issued outside the time for which this service can check its use")]
     OutsideWindow,
-    /// For somebody else.
+    /// It is for another person.
     #[error("the person's assertion is not for this person")]
     AnotherPerson,
-    /// Used before.
+    /// It was used before.
     #[error("the person's assertion was used before")]
     Replayed,
 }
@@ -52,18 +52,18 @@ impl From<AssertionError> for Problem {
     }
 }
 
-/// That a person was authenticated, and by which assertion.
+/// The proof that a person was authenticated by an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonProof {
     /// The identity provider.
     pub issuer: String,
     /// How the person was authenticated.
     pub method: String,
-    /// What names the assertion: SHA-256(`iss` ‖ 0 ‖ `jti`).
+    /// Identifies the assertion: SHA-256(`iss` ‖ 0 ‖ `jti`).
     pub assertion: [u8; 32],
-    /// When it was made.
+    /// The time of issue.
     pub made_at: UnixSeconds,
-    /// From when on it is refused as expired.
+    /// The time from which it is refused as expired.
     pub refused_from: UnixSeconds,
 }
 
@@ -78,7 +78,7 @@ struct Claims {
     method: String,
 }
 
-/// Checks assertions. Callable from any thread.
+/// Checks assertions. It may be used from any thread.
 #[derive(Debug)]
 pub struct Assertions {
     audience: String,
@@ -95,8 +95,8 @@ impl Assertions {
         }
     }
 
-    /// Checks `token` for the person with this ID number (its 18 characters as ASCII, `X` large). Whether it was used
-    /// before is not told here.
+    /// Checks `token` for the person with this ID number (its 18 characters as ASCII, `X` in upper case). It does not
+    /// check whether the assertion was used before.
     ///
     /// # Errors
     /// [`AssertionError`].
@@ -127,7 +127,7 @@ impl Assertions {
     }
 }
 
-/// From when on it is refused as expired.
+/// Checks the times; returns the time from which the assertion is refused as expired.
 fn check_window(iat: i64, exp: i64, now: UnixSeconds) -> Result<UnixSeconds, AssertionError> {
     match exp.checked_sub(iat) {
         Some(1..=MAX_LIFETIME_SECONDS) => {}
@@ -143,7 +143,7 @@ fn check_window(iat: i64, exp: i64, now: UnixSeconds) -> Result<UnixSeconds, Ass
     Ok(UnixSeconds(refused_from))
 }
 
-/// The claim `person` for an ID number: what an identity provider writes.
+/// The claim `person` for an ID number, as an identity provider writes it.
 #[must_use]
 pub fn person_claim(jti: &str, id_number: &[u8]) -> String {
     BASE64URL_NOPAD.encode(&person_digest(jti, id_number))

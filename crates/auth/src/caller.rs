@@ -1,11 +1,11 @@
-//! The caller that a token names, and the roles that say what it may do.
+//! The caller that a token identifies, and its roles, which determine what it may do.
 
 use std::fmt;
 
 use super::issued::TokenId;
 use citycode_service_kit::clock::UnixSeconds;
 
-/// Longest subject, channel, place and device name, in bytes: they stand in log lines and keys.
+/// Longest subject, channel, place and device name, in bytes: they are used in log lines and keys.
 const MAX_NAME_BYTES: usize = 128;
 
 /// One role of one caller. The text forms are those of the claim `roles`.
@@ -19,9 +19,9 @@ pub enum Role {
     HealthAuthority,
     /// `verifier:PLACES:DEVICE`, places separated by commas: verifies at those places, as that device.
     Verifier {
-        /// At which places.
+        /// The places.
         places: Vec<String>,
-        /// As which device.
+        /// The device.
         device: String,
     },
     /// `auditor`: reads histories, verifies at another time, audits.
@@ -30,17 +30,17 @@ pub enum Role {
     Admin,
 }
 
-/// A role of ours that is badly written. Words that are not ours are skipped, not refused: an identity
-/// provider's token carries other programs' roles as well, and an unknown word gives no right.
+/// A malformed role. Unknown words are not errors: an identity provider's token contains other programs' roles as well,
+/// and an unknown word grants no right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a role is badly written; see channel:NAME and verifier:PLACE[,PLACE]:DEVICE")]
+#[error("a role is malformed; see channel:NAME and verifier:PLACE[,PLACE]:DEVICE")]
 pub struct RoleError;
 
 impl Role {
-    /// Reads one word of the claim `roles`; `None` for a word that is not ours.
+    /// Parses one word of the claim `roles`; `None` for an unknown word.
     ///
     /// # Errors
-    /// [`RoleError`] for a word of ours with a missing or ill-formed part.
+    /// [`RoleError`] for a known role with a missing or malformed part.
     pub fn parse(text: &str) -> Result<Option<Self>, RoleError> {
         Ok(Some(match text {
             "officer" => Self::Officer,
@@ -86,17 +86,17 @@ impl fmt::Display for Role {
     }
 }
 
-/// A caller's identity: the subject together with the issuer who vouches for it, so that two issuers' equal
-/// subjects are two callers. Command ids and limits are counted per caller id.
+/// A caller's identity: the issuer and the subject, so that equal subjects of two issuers are two callers. Command ids
+/// and limits are per caller id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallerId(String);
 
 impl CallerId {
-    /// `None` if the subject is empty, longer than 128 bytes or holds anything but visible ASCII.
+    /// `None` if the subject is empty, longer than 128 bytes or contains anything but visible ASCII.
     #[must_use]
     pub fn new(issuer: &str, subject: &str) -> Option<Self> {
         let fits = (1..=MAX_NAME_BYTES).contains(&subject.len()) && subject.bytes().all(|b| b.is_ascii_graphic());
-        // A subject cannot hold a space, so the pair reads back in one way only.
+        // A subject cannot contain a space, so the pair is unambiguous.
         fits.then(|| Self(format!("{issuer} {subject}")))
     }
 
@@ -113,20 +113,20 @@ impl fmt::Display for CallerId {
     }
 }
 
-/// Who calls, with what rights. Only a verified token makes one (and tests, through [`Caller::new`]).
+/// An authenticated caller and its rights. Only a verified token yields one (and tests, through [`Caller::new`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Who.
+    /// Its identity.
     pub id: CallerId,
-    /// With which roles.
+    /// Its roles.
     pub roles: Vec<Role>,
-    /// May ask whether an ID card itself admits.
+    /// Whether it may ask whether an ID card itself admits.
     pub card_reader: bool,
-    /// The admin of this machine, known by the token in the data folder.
+    /// Whether it is the admin of this machine, identified by the token in the data folder.
     pub local_admin: bool,
-    /// The token, where this machine's lasting authority issued it and can revoke it.
+    /// The id of its token, if this machine's persistent authority issued it and can revoke it.
     pub issued_token: Option<TokenId>,
-    /// From this instant on the token holds no more, leeway included: streams end then. None only in tests.
+    /// The time at which its token becomes invalid, including the leeway; streams end then. `None` only in tests.
     pub valid_until: Option<UnixSeconds>,
 }
 
@@ -148,25 +148,25 @@ impl Caller {
         self.roles.iter().any(|role| *role == Role::Admin || wanted(role))
     }
 
-    /// Keys, import, gates, and everything else.
+    /// Whether it may do everything, including keys, import and gates.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.has(|_| false)
     }
 
-    /// May act as this channel.
+    /// Whether it may act as this channel.
     #[must_use]
     pub fn may_channel(&self, name: &str) -> bool {
         self.has(|role| matches!(role, Role::Channel(own) if own == name))
     }
 
-    /// May act as some channel.
+    /// Whether it may act as any channel.
     #[must_use]
     pub fn is_channel(&self) -> bool {
         self.has(|role| matches!(role, Role::Channel(_)))
     }
 
-    /// The channel that this caller is, if it is exactly one: what a request without a channel means.
+    /// The caller's channel, if it has exactly one: the default of a request without a channel.
     #[must_use]
     pub fn only_channel(&self) -> Option<&str> {
         let mut names = self.roles.iter().filter_map(|role| match role {
@@ -179,7 +179,7 @@ impl Caller {
         }
     }
 
-    /// May verify at this place as this device.
+    /// Whether it may verify at this place as this device.
     #[must_use]
     pub fn may_verify(&self, place: &str, device: &str) -> bool {
         self.has(|role| {
@@ -188,8 +188,8 @@ impl Caller {
         })
     }
 
-    /// The device as which this caller verifies at `place`: what a request without a device means. `None` for
-    /// a caller that is no verifier there, admins included.
+    /// The device as which this caller verifies at `place`: the default of a request without a device. `None` for a
+    /// caller that is not a verifier there, including admins.
     #[must_use]
     pub fn device_at(&self, place: &str) -> Option<&str> {
         self.roles.iter().find_map(|role| match role {
@@ -198,31 +198,31 @@ impl Caller {
         })
     }
 
-    /// May ask whether an ID card itself admits.
+    /// Whether it may ask whether an ID card itself admits.
     #[must_use]
     pub fn may_read_cards(&self) -> bool {
         self.card_reader || self.is_admin()
     }
 
-    /// Relates, unrelates, revokes, suspends, reinstates, erases.
+    /// Whether it may relate, unrelate, revoke, suspend, reinstate and erase.
     #[must_use]
     pub fn is_officer(&self) -> bool {
         self.has(|role| *role == Role::Officer)
     }
 
-    /// Sets standing.
+    /// Whether it may set standings.
     #[must_use]
     pub fn is_health_authority(&self) -> bool {
         self.has(|role| *role == Role::HealthAuthority)
     }
 
-    /// Verifies at another time, audits.
+    /// Whether it may verify at another time and audit.
     #[must_use]
     pub fn is_auditor(&self) -> bool {
         self.has(|role| *role == Role::Auditor)
     }
 
-    /// Reads the life of a code.
+    /// Whether it may read the history of a code.
     #[must_use]
     pub fn may_read_history(&self) -> bool {
         self.has(|role| matches!(role, Role::Officer | Role::Auditor))
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_read_back_what_they_write() {
+    fn roles_survive_the_round_trip_through_text() {
         for text in [
             "channel:bank_kiosk",
             "officer",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn badly_written_roles_refuse_and_foreign_ones_give_nothing() {
+    fn malformed_roles_are_refused_and_foreign_ones_grant_nothing() {
         for text in [
             "channel",
             "channel:",

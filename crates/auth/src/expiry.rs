@@ -1,4 +1,4 @@
-//! Streams end when the token that opened them does: a token is looked at once, and a stream may last for days.
+//! Ends streams when the token that opened them expires: a token is verified once, but a stream may last for days.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,39 +13,39 @@ use super::caller::Caller;
 use citycode_service_kit::clock::{Clock, UnixSeconds};
 use citycode_service_kit::problem::{Outcome, Problem};
 
-/// How often the wall clock is looked at: it may be set while a stream is open, so a timer alone would not do.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the wall clock is read. It may be set while a stream is open, so a single timer is not enough.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a stream ended. What was answered stands; nothing that was not answered was done.
+/// The problem that ends such a stream. Answered requests were executed, unanswered ones were not.
 #[must_use]
 pub fn token_expired() -> Problem {
-    Problem::unauthenticated("the access token expired while the stream was open; what was answered stands")
-        .with_fix("Open a new stream with a fresh access token and send what was not answered.")
+    Problem::unauthenticated("the access token expired while the stream was open; the answers so far are valid")
+        .with_fix("Open a new stream with a fresh access token and send the unanswered requests.")
         .with_outcome(Outcome::NotDone)
 }
 
-/// Ends when the caller's token holds no more: at its `exp` and the leeway that every call has.
+/// Completes when the caller's token is no longer valid: at its `exp` plus the leeway that every call has.
 pub async fn expired(caller: Arc<Caller>, clock: Arc<dyn Clock>) {
     let Some(until) = caller.valid_until else {
         return std::future::pending().await;
     };
     while clock.now() < until {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
 /// A stream of requests that ends with [`token_expired`] when its caller's token does.
 pub struct UntilExpired<S> {
-    /// None once it has ended.
+    /// `None` after the end.
     inner: Option<S>,
     valid_until: Option<UnixSeconds>,
     clock: Arc<dyn Clock>,
-    /// Wakes a stream at which nothing arrives.
+    /// Wakes a stream on which nothing arrives.
     expired: BoxFuture<'static, ()>,
 }
 
 impl<S> UntilExpired<S> {
-    /// The requests of `caller`, for as long as its token holds.
+    /// The requests of `caller`, while its token is valid.
     #[must_use]
     pub fn new(inner: S, caller: &Arc<Caller>, clock: &Arc<dyn Clock>) -> Self {
         Self {
@@ -71,8 +71,8 @@ impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Stream for UntilExpired<S> 
             if let Poll::Ready(None) = next {
                 this.inner = None;
             }
-            // The timer only while nothing arrives: each look at it takes from the task's budget (`tokio::task::coop`), and
-            // a busy stream would have to yield after every 128 requests.
+            // The timer is polled only while nothing arrives: each poll uses the task's budget (`tokio::task::coop`),
+            // and a busy stream would have to yield after every 128 requests.
             if next.is_ready() || this.expired.as_mut().poll(context).is_pending() {
                 return next;
             }

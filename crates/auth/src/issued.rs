@@ -1,13 +1,13 @@
-//! Access tokens that this machine's lasting authority has issued, for trials without an identity provider.
+//! Access tokens that this machine's persistent authority has issued, for trials without an identity provider.
 //!
 //! ```text
 //! keys/access-authority.key      signs them
 //! issued-tokens.json   0600      { "version": 1, "tokens": [ { "id", "subject", "roles", "card_reader",
 //!                                  "issued_at", "expires_at", "revoked_at"? } ] }   times in seconds since 1970
 //! ```
-//! The file holds no token. A token counts only while the file knows it: what is not in it, or is revoked in it, is
-//! refused, so that a lost file takes rights away and gives none. It is durable before an answer: a token works after a
-//! crash, and a revocation counts after one. None is an admin's, and none lives longer than [`MAX_LIFETIME_SECONDS`].
+//! The file does not contain the tokens. A token is valid only while its id is in the file and not revoked, so losing
+//! the file removes rights and grants none. The file is durable before an answer: after a crash, issued tokens are
+//! valid and revoked ones are not. No token is an admin's, and none is valid longer than [`MAX_LIFETIME_SECONDS`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,14 +27,14 @@ use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files::{self, FileError, PRIVATE_FILE_MODE};
 
 const VERSION: u32 = 1;
-/// Tokens known at once, expired ones not counted: a trial has gates and desks, a city has an identity provider.
+/// Maximum number of unexpired tokens: a trial has some gates and desks, a city has an identity provider.
 const MAX_TOKENS: usize = 1_000;
 /// Roles of one token.
 const MAX_ROLES: usize = 16;
 /// Random bytes of an id.
 const ID_BYTES: usize = 8;
 
-/// Names one issued token: 16 hex digits. It is no secret.
+/// Identifies one issued token: 16 hex digits. It is not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId([u8; ID_BYTES]);
 
@@ -53,86 +53,87 @@ impl fmt::Display for TokenId {
     }
 }
 
-/// What is known of one issued token.
+/// The record of one issued token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuedToken {
     /// Its [`TokenId`].
     pub id: String,
-    /// To whom.
+    /// The subject.
     pub subject: String,
-    /// With which roles, as in the claim.
+    /// The roles, as in the claim.
     pub roles: Vec<String>,
-    /// May ask whether an ID card itself admits.
+    /// Whether the caller may ask whether an ID card itself admits.
     pub card_reader: bool,
     /// Seconds since 1970.
     pub issued_at: i64,
     /// Seconds since 1970.
     pub expires_at: i64,
-    /// Seconds since 1970, where it was revoked.
+    /// Seconds since 1970, if it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<i64>,
 }
 
 impl IssuedToken {
-    /// Whether nothing accepts it any more because of its age.
+    /// Whether it has expired, including the leeway.
     fn is_over(&self, now: UnixSeconds) -> bool {
         now.0 >= self.expires_at.saturating_add(LEEWAY_SECONDS)
     }
 }
 
-/// What a token is asked for.
+/// A request for a token.
 #[derive(Debug, Clone)]
 pub struct TokenRequest {
-    /// To whom; one is made up where there is none.
+    /// The subject; a new one is created if it is absent.
     pub subject: Option<String>,
-    /// With which roles, as in the claim.
+    /// The roles, as in the claim.
     pub roles: Vec<String>,
-    /// May ask whether an ID card itself admits.
+    /// Whether the caller may ask whether an ID card itself admits.
     pub card_reader: bool,
-    /// For how long.
+    /// The lifetime.
     pub lifetime_seconds: i64,
 }
 
-/// Why no token was issued or revoked.
+/// Why issuing or revoking a token failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuedError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The authority's key file.
+    /// The authority failed.
     #[error(transparent)]
     Authority(#[from] LocalAuthorityError),
     /// The file is damaged.
-    #[error("{0} is no list of issued tokens; remove it, and issue the tokens anew (the old ones die)")]
+    #[error("{0} is not a list of issued tokens; remove it, and issue new tokens (the old ones become invalid)")]
     Damaged(String),
-    /// No role, too many, or one that is none.
-    #[error("{0:?} is no role; see channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor")]
+    /// A word is not a role.
+    #[error("{0:?} is not a role; see channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor")]
     Role(String),
-    /// No role was named, or too many.
-    #[error("a token carries 1 to {MAX_ROLES} roles")]
+    /// There is no role, or there are too many.
+    #[error("a token has 1 to {MAX_ROLES} roles")]
     RoleCount,
-    /// The role admin.
+    /// The role admin was requested.
     #[error("an issued token is never an admin's: the admin is the user who runs the server, on its machine")]
     Admin,
-    /// A lifetime out of range.
-    #[error("a token lives from 1 second to 24 hours")]
+    /// The lifetime is out of range.
+    #[error("the lifetime of a token is 1 second to 24 hours")]
     Lifetime,
-    /// A subject that cannot be one.
+    /// The subject is invalid.
     #[error("a subject is 1 to 128 visible ASCII characters without a space, and not local-admin")]
     Subject,
-    /// Too many tokens.
-    #[error("{MAX_TOKENS} tokens are known and not expired; wait until some have")]
+    /// There are too many tokens.
+    #[error("{MAX_TOKENS} tokens have not expired; wait until some have")]
     TooMany,
 }
 
-/// The tokens that were issued. Share it in an `Arc`; callable from any thread. Issuing and revoking block on the disk.
+/// The issued tokens. Share it in an `Arc`; it may be used from any thread. Issuing and revoking perform blocking file
+/// I/O.
 pub struct IssuedTokens {
     authority: LocalAuthority,
     file: PathBuf,
     known: Mutex<Vec<IssuedToken>>,
-    /// Issued and not revoked; their times are checked by whoever verifies them.
-    living: RwLock<BTreeSet<TokenId>>,
+    /// Tokens that were issued and not revoked; their times are checked at verification.
+    active: RwLock<BTreeSet<TokenId>>,
     revocations: watch::Sender<u64>,
 }
 
@@ -152,7 +153,7 @@ struct Stored {
 }
 
 impl IssuedTokens {
-    /// The tokens of this authority that the file knows; none where there is no file yet.
+    /// Opens the list of this authority's tokens; it is empty if the file does not exist.
     ///
     /// # Errors
     /// [`IssuedError::Damaged`], [`IssuedError::File`].
@@ -167,12 +168,12 @@ impl IssuedTokens {
         } else {
             Vec::new()
         };
-        let living = RwLock::new(living(&known));
+        let active = RwLock::new(active(&known));
         Ok(Self {
             authority,
             file,
             known: Mutex::new(known),
-            living,
+            active,
             revocations: watch::Sender::new(0),
         })
     }
@@ -181,7 +182,7 @@ impl IssuedTokens {
         &self.authority
     }
 
-    /// Issues a token. It is known durably before it is given away.
+    /// Issues a token. Its record is durable before this returns.
     ///
     /// # Errors
     /// [`IssuedError`]; nothing was issued then.
@@ -234,10 +235,10 @@ impl IssuedTokens {
         known.iter().filter(|token| !token.is_over(now)).cloned().collect()
     }
 
-    /// Revokes a token, durably before this returns; again changes nothing. `None` where it is not known or has expired.
+    /// Revokes a token, durably before this returns; repeating it changes nothing. `None` if it is unknown or expired.
     ///
     /// # Errors
-    /// [`IssuedError::File`]; whether the revocation counts after a restart is not known then, now it does not.
+    /// [`IssuedError::File`]; the token is not revoked now then, but may be after a restart.
     pub fn revoke(&self, id: TokenId, now: UnixSeconds) -> Result<Option<IssuedToken>, IssuedError> {
         let mut known = self.known.lock();
         let mut next = known.clone();
@@ -253,15 +254,15 @@ impl IssuedTokens {
     }
 
     /// Whether it was issued here and not revoked.
-    pub(crate) fn is_living(&self, id: TokenId) -> bool {
-        self.living.read().contains(&id)
+    pub(crate) fn is_active(&self, id: TokenId) -> bool {
+        self.active.read().contains(&id)
     }
 
-    /// Completes once it is revoked.
+    /// Completes when it is revoked.
     pub(crate) async fn until_revoked(&self, id: TokenId) {
         let mut revocations = self.revocations.subscribe();
-        while self.is_living(id) {
-            // The sender lives as long as this.
+        while self.is_active(id) {
+            // `self` owns the sender, so this cannot fail.
             let _ = revocations.changed().await;
         }
     }
@@ -273,18 +274,19 @@ impl IssuedTokens {
         };
         let bytes = serde_json::to_vec_pretty(&stored).expect("texts and numbers are JSON");
         files::write_atomic(&self.file, &bytes, PRIVATE_FILE_MODE)?;
-        *self.living.write() = living(&stored.tokens);
+        *self.active.write() = active(&stored.tokens);
         *known = stored.tokens;
         Ok(())
     }
 }
 
-fn living(known: &[IssuedToken]) -> BTreeSet<TokenId> {
-    let living = known.iter().filter(|token| token.revoked_at.is_none());
-    living.filter_map(|token| TokenId::parse(&token.id)).collect()
+fn active(known: &[IssuedToken]) -> BTreeSet<TokenId> {
+    let active = known.iter().filter(|token| token.revoked_at.is_none());
+    active.filter_map(|token| TokenId::parse(&token.id)).collect()
 }
 
-/// The roles, all of ours and none an admin's: a word that an identity provider's token may carry is a mistake here.
+/// Parses the roles. Unknown words are errors here, although they are ignored in an identity provider's token; so is
+/// admin.
 fn roles(texts: &[String]) -> Result<Vec<Role>, IssuedError> {
     if texts.is_empty() || texts.len() > MAX_ROLES {
         return Err(IssuedError::RoleCount);

@@ -1,4 +1,4 @@
-//! The public keys that may sign, each fixed to one issuer, one `kid` and one algorithm.
+//! The trusted public keys, each bound to one issuer, one `kid` and one algorithm.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, P
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::de::DeserializeOwned;
 
-/// Longest token that is looked at, in bytes. A caller with 30 roles stays below 2 kB.
+/// Longest accepted token, in bytes. A caller with 30 roles stays below 2 kB.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
-/// Most keys trusted at once: providers publish two or three.
+/// Maximum number of trusted keys; providers publish two or three.
 const MAX_KEYS: usize = 64;
 
 /// Why a key cannot be trusted.
@@ -19,48 +19,49 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the key file {path}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It is no public key that we know.
-    #[error("{0} is no Ed25519 or P-256 public key in PEM (\"BEGIN PUBLIC KEY\")")]
+    /// The file is not a supported public key.
+    #[error("{0} is not an Ed25519 or P-256 public key in PEM (\"BEGIN PUBLIC KEY\")")]
     NotAPublicKey(String),
-    /// It is no JWKS.
-    #[error("{0} is no JSON Web Key Set")]
+    /// The file is not a JWKS.
+    #[error("{0} is not a JSON Web Key Set")]
     NotAKeySet(String),
-    /// A private key lies where a public one belongs.
-    #[error("{0} holds a private key; give the public one, and treat the private one as stolen")]
+    /// The file contains a private key instead of a public one.
+    #[error("{0} contains a private key; give the public one, and treat the private one as stolen")]
     Private(String),
-    /// A key set without a usable key.
-    #[error("{0} holds no usable key: need a kid, and Ed25519 (EdDSA) or P-256 (ES256)")]
+    /// The key set has no usable key.
+    #[error("{0} contains no usable key: need a kid, and Ed25519 (EdDSA) or P-256 (ES256)")]
     NoUsableKey(String),
     /// Two keys with one `kid`.
     #[error("two trusted keys have the kid {0:?}")]
     DuplicateKid(String),
-    /// Too many.
+    /// There are too many keys.
     #[error("more than {MAX_KEYS} trusted keys")]
     TooMany,
 }
 
-/// One key and what it is fixed to.
+/// One key with its issuer and algorithm.
 #[derive(Clone)]
 pub(crate) struct TrustedKey {
     pub(crate) issuer: String,
     pub(crate) algorithm: Algorithm,
     pub(crate) key: DecodingKey,
-    pub(crate) power: Power,
+    pub(crate) kind: KeyKind,
 }
 
-/// What tokens under a key may say.
+/// What tokens under a key may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Power {
-    /// An identity provider's: any role, for a day at most.
+pub(crate) enum KeyKind {
+    /// A key of an identity provider: any role, for a day at most.
     Provider,
-    /// Of an authority that lives as long as this process: the local admin too, for as long as that.
-    ThisStart,
-    /// Of this machine's lasting authority: only tokens that it knows as issued and not revoked, and never an admin.
+    /// The key of this process's ephemeral authority: also the local admin, with any lifetime.
+    Ephemeral,
+    /// The key of this machine's persistent authority: only tokens in its list that are not revoked, and never an
+    /// admin.
     Issued,
 }
 
@@ -76,7 +77,7 @@ impl std::fmt::Debug for TrustedKeys {
     }
 }
 
-/// What a token's envelope can be wrong in.
+/// The errors of a token's envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EnvelopeError {
     TooLong,
@@ -114,7 +115,7 @@ impl TrustedKeys {
                 issuer: issuer.to_owned(),
                 algorithm,
                 key,
-                power: Power::Provider,
+                kind: KeyKind::Provider,
             },
         )
     }
@@ -131,7 +132,7 @@ impl TrustedKeys {
     /// Ed25519 or P-256. Others, such as RSA keys, are skipped and named in the log.
     ///
     /// # Errors
-    /// [`KeyError`], also when nothing usable is in it or a private key is.
+    /// [`KeyError`], also if the set contains no usable key, or a private one.
     pub fn with_jwks(mut self, issuer: &str, name: &str, json: &[u8]) -> Result<Self, KeyError> {
         let broken = || KeyError::NotAKeySet(name.to_owned());
         let set: serde_json::Value = serde_json::from_slice(json).map_err(|_| broken())?;
@@ -149,7 +150,7 @@ impl TrustedKeys {
                 issuer: issuer.to_owned(),
                 algorithm,
                 key,
-                power: Power::Provider,
+                kind: KeyKind::Provider,
             };
             self = self.with(&kid, trusted)?;
         }
@@ -168,31 +169,31 @@ impl TrustedKeys {
         self.with_jwks(issuer, &path.display().to_string(), &json)
     }
 
-    /// Trusts an authority that this process made for itself ([`super::LocalAuthority::ephemeral`]), the local admin of
-    /// its tokens included. They die with the process, whatever they say themselves.
+    /// Trusts this process's ephemeral authority ([`super::LocalAuthority::ephemeral`]), including its local admin. Its
+    /// tokens become invalid when the process ends, whatever their `exp`.
     ///
     /// # Errors
     /// [`KeyError::DuplicateKid`], [`KeyError::TooMany`].
     pub fn with_local(self, authority: &super::LocalAuthority) -> Result<Self, KeyError> {
-        self.with_authority(authority, Power::ThisStart)
+        self.with_authority(authority, KeyKind::Ephemeral)
     }
 
-    /// Trusts the lasting authority of this machine for tokens that [`super::IssuedTokens`] knows.
+    /// Trusts the persistent authority of this machine for the tokens in [`super::IssuedTokens`].
     ///
     /// # Errors
     /// [`KeyError::DuplicateKid`], [`KeyError::TooMany`].
     pub fn with_issued(self, issued: &super::IssuedTokens) -> Result<Self, KeyError> {
-        self.with_authority(issued.authority(), Power::Issued)
+        self.with_authority(issued.authority(), KeyKind::Issued)
     }
 
-    fn with_authority(self, authority: &super::LocalAuthority, power: Power) -> Result<Self, KeyError> {
+    fn with_authority(self, authority: &super::LocalAuthority, kind: KeyKind) -> Result<Self, KeyError> {
         self.with(
             authority.kid(),
             TrustedKey {
                 issuer: authority.issuer(),
                 algorithm: Algorithm::EdDSA,
                 key: DecodingKey::from_ed_der(authority.public_key()),
-                power,
+                kind,
             },
         )
     }
@@ -207,7 +208,7 @@ impl TrustedKeys {
         Ok(self)
     }
 
-    /// Checks envelope and signature of a JWT and reads its claims; says nothing of issuer, audience or times.
+    /// Checks envelope and signature of a JWT and reads its claims. It does not check issuer, audience and times.
     pub(crate) fn open<C: DeserializeOwned>(
         &self,
         token: &str,
@@ -233,7 +234,7 @@ impl TrustedKeys {
             return Err(EnvelopeError::Malformed);
         }
         let type_fits = match header.typ.as_deref() {
-            // RFC 7515 §4.1.9: media types compare without case.
+            // RFC 7515 §4.1.9: media types are compared without regard to case.
             Some(typ) => types.iter().any(|t| t.eq_ignore_ascii_case(typ)),
             None => !type_needed,
         };
@@ -241,7 +242,7 @@ impl TrustedKeys {
             return Err(EnvelopeError::WrongType);
         }
         let mut validation = Validation::new(trusted.algorithm);
-        // Times need the caller's clock and issuer and audience the key's, so `access` checks them all.
+        // `access` and `assertion` check times, issuer and audience, because those need the clock and the key's issuer.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
@@ -256,7 +257,7 @@ impl TrustedKeys {
     }
 }
 
-/// What we read of a header; where else keys might lie is not read at all.
+/// The fields of a header that are read. Fields that may contain keys are not.
 #[derive(serde::Deserialize)]
 struct HeaderView {
     alg: String,
@@ -278,7 +279,7 @@ fn name_of(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::EdDSA => "EdDSA",
         Algorithm::ES256 => "ES256",
-        // No other algorithm is ever put into a TrustedKey; an empty name equals no header.
+        // A TrustedKey has no other algorithm; the empty name equals no header.
         _ => "",
     }
 }

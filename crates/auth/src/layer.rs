@@ -1,8 +1,9 @@
-//! One tower layer for gRPC and HTTP: it reads `authorization: Bearer`, verifies, and puts the [`Caller`] among
-//! the request's extensions. A token that does not verify ends the call, as a gRPC status or as problem JSON.
+//! The authentication layer (tower) for gRPC and HTTP: it reads `authorization: Bearer`, verifies the token, and
+//! inserts the [`Caller`] into the request's extensions. An invalid token ends the call, with a gRPC status or
+//! problem JSON.
 //!
-//! What a caller may do is not decided here but by each method, which asks for the caller with [`caller`] (gRPC)
-//! or by taking `Arc<Caller>` through [`axum::Extension`] or [`Caller`]'s own extractor (HTTP).
+//! Authorisation is the task of each method, which obtains the caller with [`caller`] (gRPC), [`axum::Extension`] or
+//! [`Caller`]'s own extractor (HTTP).
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -19,19 +20,19 @@ use tower::{Layer, Service};
 
 use super::access::{AccessTokens, AuthError};
 use super::caller::Caller;
-use super::ending::end_stream_when;
+use super::stream_end::end_stream_when;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::peer::PeerKind;
 use citycode_service_kit::problem::Problem;
 use citycode_service_kit::serve::CallHandle;
 
-/// The layer. Put it around a service whose methods need callers, outside of what uses the caller.
+/// The layer. It wraps services whose methods need the caller, and must be outside of all layers that use the caller.
 #[derive(Clone)]
 pub struct Authenticate {
     tokens: Arc<AccessTokens>,
     clock: Arc<dyn Clock>,
     required: bool,
-    /// Paths that need no token where others do.
+    /// Paths that need no token although others do.
     public: &'static [&'static str],
     in_process: bool,
 }
@@ -45,7 +46,7 @@ impl std::fmt::Debug for Authenticate {
 }
 
 impl Authenticate {
-    /// Refuses every call without a valid token, from its head: nothing of its body is read.
+    /// Refuses every call without a valid token by its headers; its body is not read.
     #[must_use]
     pub fn required(tokens: Arc<AccessTokens>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -57,8 +58,8 @@ impl Authenticate {
         }
     }
 
-    /// Lets calls without a token pass, without a caller, for routes of which some are public. A token that is
-    /// there must be valid all the same. Methods that need a caller must ask for it.
+    /// Lets calls without a token pass, without a caller, for services with some public routes. A token, if present,
+    /// must be valid nevertheless. Methods that need a caller must check for it.
     #[must_use]
     pub fn optional(tokens: Arc<AccessTokens>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -67,14 +68,14 @@ impl Authenticate {
         }
     }
 
-    /// Lets calls of these paths pass without a token, as [`Authenticate::optional`] does.
+    /// Lets calls of these paths pass without a token, as [`Authenticate::optional`] does for all.
     #[must_use]
     pub fn but_public(self, public: &'static [&'static str]) -> Self {
         Self { public, ..self }
     }
 
-    /// Counts calls that came over no socket as [`PeerKind::InProcess`]. Only for a service that is reached
-    /// through an in-memory channel behind a face which has authenticated the caller already.
+    /// Counts calls without a socket as [`PeerKind::InProcess`]. Use it only for a service that is called through an
+    /// in-memory channel by an API that has already authenticated the caller.
     #[must_use]
     pub fn in_process(mut self) -> Self {
         self.in_process = true;
@@ -91,7 +92,7 @@ impl Authenticate {
                 Ok(None)
             };
         };
-        // Two headers: another hop may have looked at the other one.
+        // With two headers, another hop may have checked the other one.
         if values.next().is_some() {
             return Err(AuthError::Malformed);
         }
@@ -120,14 +121,14 @@ impl<S> Layer<S> for Authenticate {
     }
 }
 
-/// What [`Authenticate`] makes of a service.
+/// A service wrapped by [`Authenticate`].
 #[derive(Debug, Clone)]
 pub struct AuthenticateService<S> {
     inner: S,
     rules: Authenticate,
 }
 
-/// Keeps the gRPC name of the service inside, so that the wrapped one can be added to routes.
+/// The gRPC name of the inner service, so that the wrapped one can be added to routes.
 impl<S: tonic::server::NamedService> tonic::server::NamedService for AuthenticateService<S> {
     const NAME: &'static str = S::NAME;
 }
@@ -148,7 +149,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // Nothing that a client sent becomes an extension, but a layer outside might have put one.
+        // A client cannot set extensions, but an outer layer might have set one.
         request.extensions_mut().remove::<Arc<Caller>>();
         match self.rules.check(&request) {
             Ok(caller) => {
@@ -193,7 +194,7 @@ fn refusal(headers: &HeaderMap, error: AuthError) -> Response {
 /// The caller of a gRPC request.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` when the call brought no token.
+/// `UNAUTHENTICATED` if the call had no token.
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, Problem> {
     request
         .extensions()
@@ -202,13 +203,13 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, Problem> {
         .ok_or_else(|| AuthError::Missing.into())
 }
 
-/// The caller of an HTTP request on routes where a token is optional.
+/// The caller of an HTTP request on routes with an optional token.
 #[must_use]
 pub fn optional_caller(parts: &Parts) -> Option<Arc<Caller>> {
     parts.extensions.get::<Arc<Caller>>().cloned()
 }
 
-/// Handlers take `caller: Caller`; without a token the call ends as `not_allowed` with status 401.
+/// Lets handlers take `caller: Caller`; without a token the call ends as `not_allowed` with status 401.
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 

@@ -1,20 +1,20 @@
-//! Who calls, and what that caller may do: signed access tokens and the roles in them.
+//! Authentication of callers by signed access tokens, and the roles in them; and of persons by assertions.
 //!
-//! A token is a JWT (RFC 7519) under a key that the configuration names. The key fixes issuer and algorithm;
-//! nothing in the token can change either: `alg` must equal the key's, `kid` must be known, `jwk`, `jku`,
-//! `x5c` and `x5u` are never looked at, `crit` refuses. Verified tokens are remembered by digest, so that the
-//! signature is checked once; times and the peer are checked on every call.
+//! A token is a JWT (RFC 7519) under a key that the configuration names. The key fixes issuer and algorithm; nothing in
+//! the token can change either: `alg` must equal the key's, `kid` must be known, `jwk`, `jku`, `x5c` and `x5u` are
+//! never read, and a token with `crit` is refused. Verified tokens are cached by digest, so that the signature is
+//! checked once; times and the peer are checked on every call.
 
 pub mod assertion;
 
 mod access;
 mod caller;
-mod ending;
 mod expiry;
 mod issued;
 mod keys;
 mod layer;
 mod local;
+mod stream_end;
 
 pub(crate) use access::Audience as AccessAudience;
 pub(crate) use keys::EnvelopeError;

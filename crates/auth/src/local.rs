@@ -1,6 +1,6 @@
-//! An authority of one machine: an Ed25519 key that mints access tokens. `citycode up` has two: one that lives in memory
-//! for as long as it runs and signs the local admin's token, and one in the data folder that signs tokens for trials
-//! ([`super::IssuedTokens`]). Production trusts an identity provider instead.
+//! The token authority of one machine: an Ed25519 key that signs access tokens. `citycode up` has two: an ephemeral
+//! one in memory, which signs the local admin's token, and one in the data folder, which signs tokens for trials
+//! ([`super::IssuedTokens`]). In production an identity provider is trusted instead.
 
 use std::path::Path;
 
@@ -19,46 +19,46 @@ use citycode_service_kit::files::{self, FileError};
 
 /// Name of the key file inside the folder.
 const FILE_NAME: &str = "access-authority.key";
-/// What its one line starts with; the rest is the seed (RFC 8032 §5.1.5, 32 bytes) as unpadded base64url.
+/// The start of the file's only line; the rest is the seed (RFC 8032 §5.1.5, 32 bytes) as unpadded base64url.
 const FILE_PREFIX: &str = "citycode-access-authority-v1 ";
 
 /// The local admin's subject, which no other token of this machine carries.
 pub(super) const LOCAL_ADMIN: &str = "local-admin";
 
-/// Why there is no authority or no token.
+/// Why opening the authority or signing a token failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalAuthorityError {
     /// The key file or its folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
     /// The key file is damaged.
-    #[error("{0} is no access authority key; remove it to have a new one made (tokens under the old one die)")]
+    #[error("{0} is not an access authority key; remove it to have a new one created (its tokens become invalid)")]
     Damaged(String),
-    /// What was asked for would be refused by every verifier.
-    #[error("a token may live 1 to {LOCAL_MAX_LIFETIME_SECONDS} seconds")]
+    /// Every verifier would refuse the requested lifetime.
+    #[error("the lifetime of a token is 1 to {LOCAL_MAX_LIFETIME_SECONDS} seconds")]
     Lifetime,
     /// The library could not sign.
     #[error("the token could not be signed")]
     Sign,
 }
 
-/// What a token is to say.
+/// The content of a token to be signed.
 #[derive(Debug, Clone)]
 pub struct Grant<'a> {
-    /// To whom; visible ASCII, at most 128 bytes.
+    /// The subject; visible ASCII, at most 128 bytes.
     pub subject: &'a str,
-    /// With which roles.
+    /// The roles.
     pub roles: &'a [Role],
-    /// May ask whether an ID card itself admits.
+    /// Whether the caller may ask whether an ID card itself admits.
     pub card_reader: bool,
-    /// Works on this machine only. With the role admin it makes the local admin.
+    /// Whether the token is valid on this machine only. With the role admin it identifies the local admin.
     pub local_only: bool,
-    /// For how long, at most [`LOCAL_MAX_LIFETIME_SECONDS`].
+    /// The lifetime, at most [`LOCAL_MAX_LIFETIME_SECONDS`].
     pub lifetime_seconds: i64,
 }
 
 impl Grant<'_> {
-    /// Signed by an authority under an id (`jti`, RFC 7519 §4.1.7).
+    /// Has an authority sign it with an id (`jti`, RFC 7519 §4.1.7).
     pub(super) fn mint_as(
         &self,
         id: &str,
@@ -83,7 +83,7 @@ struct Claims<'a> {
     local_only: bool,
 }
 
-/// Mints access tokens.
+/// Signs access tokens.
 pub struct LocalAuthority {
     signing: EncodingKey,
     public: Vec<u8>,
@@ -100,10 +100,10 @@ impl std::fmt::Debug for LocalAuthority {
 }
 
 impl LocalAuthority {
-    /// Opens the key in `dir`, or makes folder (0700) and key file (0600) if absent. Blocks on the disk.
+    /// Opens the key in `dir`, or creates folder (0700) and key file (0600) if absent. It performs blocking file I/O.
     ///
     /// # Errors
-    /// [`LocalAuthorityError::File`], also when others may read folder or file.
+    /// [`LocalAuthorityError::File`], also if other users may read folder or file; [`LocalAuthorityError::Damaged`].
     pub fn create_or_open(dir: &Path, entropy: &dyn Entropy) -> Result<Self, LocalAuthorityError> {
         files::create_private_dir(dir)?;
         let path = dir.join(FILE_NAME);
@@ -111,7 +111,7 @@ impl LocalAuthority {
             let seed = Zeroizing::new(entropy.array::<32>());
             let line = Zeroizing::new(format!("{FILE_PREFIX}{}\n", BASE64URL_NOPAD.encode(&*seed)));
             match files::create_private(&path, line.as_bytes()) {
-                // Another process was faster: its key counts, and is read below.
+                // Another process created the file first; its key is read below.
                 Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
@@ -127,7 +127,7 @@ impl LocalAuthority {
         Self::from_seed(&seed).ok_or_else(damaged)
     }
 
-    /// An authority that lives as long as this value, for tests and throw-away stores.
+    /// An authority whose key exists only in memory, for tests and temporary stores.
     #[must_use]
     pub fn ephemeral(entropy: &dyn Entropy) -> Self {
         let seed = Zeroizing::new(entropy.array::<32>());
@@ -148,10 +148,10 @@ impl LocalAuthority {
         })
     }
 
-    /// An authority with a key that lives as long as this value, in this one's name: callers of its tokens are the same
-    /// callers at every start, so that a command id that was sent before a restart is known after it.
+    /// An ephemeral authority with this one's issuer. Callers with its tokens keep their identity across restarts, so
+    /// that a command id that was sent before a restart is recognised after it.
     #[must_use]
-    pub fn of_this_start(&self, entropy: &dyn Entropy) -> Self {
+    pub fn ephemeral_with_same_issuer(&self, entropy: &dyn Entropy) -> Self {
         Self {
             issuer: self.issuer.clone(),
             ..Self::ephemeral(entropy)
@@ -190,7 +190,7 @@ impl LocalAuthority {
         serde_json::json!({ "keys": [key] }).to_string()
     }
 
-    /// Mints a token for `audience`.
+    /// Signs a token for `audience`.
     ///
     /// # Errors
     /// [`LocalAuthorityError::Lifetime`], [`LocalAuthorityError::Sign`].
@@ -232,8 +232,8 @@ impl LocalAuthority {
             .map_err(|_| LocalAuthorityError::Sign)
     }
 
-    /// The local admin's token: every role, on this machine only, for as long as the authority is trusted: the one of
-    /// [`Self::ephemeral`] as long as the process that made it.
+    /// Signs the local admin's token: every role, on this machine only, valid while the authority is trusted. An
+    /// ephemeral authority is trusted only by the process that created it.
     ///
     /// # Errors
     /// [`LocalAuthorityError::Sign`].

@@ -85,11 +85,11 @@ fn refused(token: &str) -> AuthError {
 }
 
 #[test]
-fn a_good_token_names_its_caller() {
+fn a_valid_token_identifies_its_caller() {
     let caller = verify(&signed(&claims())).unwrap();
     assert_eq!(caller.id.as_str(), "https://idp.example kiosk-4");
     assert!(caller.may_channel("kiosk") && !caller.card_reader && !caller.local_admin);
-    assert_eq!(caller.roles.len(), 1, "foreign words give nothing");
+    assert_eq!(caller.roles.len(), 1, "foreign words grant nothing");
     verify(&with(|c| c["aud"] = json!(["other", AUDIENCE]))).unwrap();
     assert!(verify(&with(|c| c["card_reader"] = json!(true))).unwrap().card_reader);
 }
@@ -195,7 +195,7 @@ fn issuer_and_audience_are_those_of_the_configuration() {
 }
 
 #[test]
-fn times_are_checked_with_a_small_leeway_also_for_a_remembered_token() {
+fn times_are_checked_with_a_small_leeway_also_for_a_cached_token() {
     let tokens = tokens();
     let token = signed(&claims());
     let at = |seconds: i64| tokens.verify(&token, PeerKind::Remote, NOW.plus(seconds)).map(drop);
@@ -215,7 +215,7 @@ fn times_are_checked_with_a_small_leeway_also_for_a_remembered_token() {
 }
 
 #[test]
-fn a_token_that_lives_too_long_is_refused_and_extreme_times_do_not_overflow() {
+fn a_token_with_too_long_a_lifetime_is_refused_and_extreme_times_do_not_overflow() {
     let lives = |iat: i64, exp: i64| with(|c| (c["iat"], c["exp"]) = (json!(iat), json!(exp)));
     verify(&lives(NOW.0, NOW.0 + MAX_LIFETIME_SECONDS)).unwrap();
     assert_eq!(
@@ -229,7 +229,7 @@ fn a_token_that_lives_too_long_is_refused_and_extreme_times_do_not_overflow() {
 }
 
 #[test]
-fn huge_and_senseless_tokens_are_refused() {
+fn oversized_and_malformed_tokens_are_refused() {
     assert_eq!(
         refused(&with(|c| c["pad"] = json!("x".repeat(MAX_TOKEN_BYTES)))),
         AuthError::TooLong
@@ -271,7 +271,7 @@ fn es256() -> (Signer, Value) {
 }
 
 #[test]
-fn a_key_set_gives_its_usable_keys_each_with_its_own_algorithm() {
+fn the_usable_keys_of_a_key_set_are_trusted_each_with_its_own_algorithm() {
     let (signer, ec) = es256();
     let ed = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": BASE64URL_NOPAD.encode(&ed25519(1).public)});
     let rsa = json!({"kty": "RSA", "kid": "r1", "n": "AQAB", "e": "AQAB"});
@@ -344,7 +344,7 @@ fn local() -> (LocalAuthority, AccessTokens) {
 }
 
 #[test]
-fn the_local_admin_token_works_on_this_machine_only_also_once_remembered() {
+fn the_local_admin_token_is_valid_on_this_machine_only_also_once_cached() {
     let (authority, tokens) = local();
     let token = authority.mint_local_admin(AUDIENCE, NOW).unwrap();
     let admin = tokens.verify(&token, PeerKind::Loopback, NOW).unwrap();
@@ -357,10 +357,10 @@ fn the_local_admin_token_works_on_this_machine_only_also_once_remembered() {
 }
 
 #[test]
-fn the_local_admin_is_the_same_caller_at_every_start_and_its_token_counts_in_one() {
+fn the_local_admin_is_the_same_caller_after_a_restart_and_its_old_token_is_invalid() {
     let lasting = LocalAuthority::ephemeral(&SeededEntropy::new(1));
     let start = |seed| {
-        let authority = lasting.of_this_start(&SeededEntropy::new(seed));
+        let authority = lasting.ephemeral_with_same_issuer(&SeededEntropy::new(seed));
         let tokens = AccessTokens::new(AUDIENCE, trusted().with_local(&authority).unwrap());
         (authority.mint_local_admin(AUDIENCE, NOW).unwrap(), tokens)
     };
@@ -372,7 +372,7 @@ fn the_local_admin_is_the_same_caller_at_every_start_and_its_token_counts_in_one
 }
 
 #[test]
-fn only_this_machines_authority_makes_a_local_admin_or_a_long_lived_token() {
+fn only_this_machines_authority_can_create_a_local_admin_or_a_long_lived_token() {
     let token = with(|c| (c["local_only"], c["roles"]) = (json!(true), json!(["admin"])));
     let tokens = tokens();
     assert!(!tokens.verify(&token, PeerKind::Loopback, NOW).unwrap().local_admin);
@@ -402,7 +402,7 @@ fn only_this_machines_authority_makes_a_local_admin_or_a_long_lived_token() {
 }
 
 #[test]
-fn the_authoritys_key_is_private_and_comes_back_the_same() {
+fn the_authoritys_key_is_private_and_is_reopened_unchanged() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let keys = dir.path().join("keys");
@@ -430,7 +430,7 @@ fn the_authoritys_key_is_private_and_comes_back_the_same() {
 }
 
 #[test]
-fn peers_are_told_apart_and_what_a_proxy_passed_on_counts_as_remote() {
+fn peers_are_distinguished_and_a_forwarded_request_counts_as_remote() {
     use axum::extract::ConnectInfo;
     let kind = |address: &str| PeerKind::of(address.parse().unwrap());
     for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
@@ -441,7 +441,7 @@ fn peers_are_told_apart_and_what_a_proxy_passed_on_counts_as_remote() {
     }
     let (mut parts, ()) = Request::new(()).into_parts();
     let of = |parts: &http::request::Parts| PeerKind::of_request(&parts.headers, &parts.extensions);
-    assert_eq!(of(&parts), PeerKind::Remote, "not known counts as remote");
+    assert_eq!(of(&parts), PeerKind::Remote, "an unknown origin counts as remote");
     parts
         .extensions
         .insert(ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 5))));
@@ -474,7 +474,7 @@ async fn ask(router: axum::Router, path: &str, headers: &[(&str, &str)]) -> (u16
 }
 
 #[tokio::test]
-async fn the_layer_hands_the_caller_over_or_ends_the_call_as_not_allowed() {
+async fn the_layer_passes_the_caller_on_or_ends_the_call_as_not_allowed() {
     let bearer = format!("Bearer {}", signed(&claims()));
     for layer in [Authenticate::required, Authenticate::optional] {
         let (status, _, body) = ask(layered(layer), "/who", &[("authorization", &bearer)]).await;
@@ -514,14 +514,14 @@ async fn a_refused_grpc_call_gets_a_status_that_carries_the_problem() {
         &[("content-type", "application/grpc")],
     )
     .await;
-    assert_eq!(status, 200, "gRPC errors stand in the trailers");
+    assert_eq!(status, 200, "gRPC errors are in the trailers");
     let status = tonic::Status::from_header_map(&headers).unwrap();
     assert_eq!(status.code(), tonic::Code::Unauthenticated);
     assert_eq!(Problem::from(status).code(), Code::NotAllowed);
 }
 
 #[tokio::test]
-async fn in_process_counts_only_where_there_is_no_socket() {
+async fn in_process_applies_only_without_a_socket() {
     let (authority, tokens) = local();
     let token = format!("Bearer {}", *authority.mint_local_admin(AUDIENCE, NOW).unwrap());
     let layer = Authenticate::required(Arc::new(tokens), Arc::new(ManualClock::at(NOW)));

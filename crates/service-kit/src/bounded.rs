@@ -1,13 +1,13 @@
 //! A map that never holds more than a named number of entries, whatever callers send.
 //!
-//! Two generations: entries that are touched live in the young one; when it is full it becomes the old one
-//! and what was old is forgotten. So an entry is forgotten only after at least half the capacity of other
-//! keys were touched since, every operation is O(1), and nothing has to be swept.
+//! It has two generations. Touched entries are in the young one; when that is full, it becomes the old one and the
+//! previous old one is evicted. An entry is therefore evicted only after at least half the capacity of other keys were
+//! touched, every operation is O(1), and no sweep is needed.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// See the module header.
+/// A bounded map of two generations.
 #[derive(Debug)]
 pub struct Generations<K, V> {
     young: HashMap<K, V>,
@@ -26,7 +26,7 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
         }
     }
 
-    /// Looks without touching.
+    /// Looks an entry up without touching it.
     pub fn peek(&self, key: &K) -> Option<&V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
@@ -36,7 +36,7 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
         self.young.contains_key(key)
     }
 
-    /// The entry of this key, made by `make` if absent, and now among the young.
+    /// The entry of this key, created by `make` if absent; it is in the young generation afterwards.
     pub fn touch(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
         if !self.young.contains_key(key) {
             let value = self.old.remove(key).unwrap_or_else(make);
@@ -48,19 +48,19 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
         self.young.get_mut(key).expect("present before or inserted just now")
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
     }
 
-    /// Entries held, never above the capacity.
+    /// The number of entries, never above the capacity.
     #[must_use]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Whether nothing is held.
+    /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_never_holds_more_than_its_capacity_and_keeps_what_is_touched() {
+    fn the_capacity_is_never_exceeded_and_touched_entries_stay() {
         let mut map = Generations::with_capacity(10);
         for key in 0..1_000_u32 {
             *map.touch(&u32::MAX, || 0) += 1;
             map.touch(&key, || 0);
             assert!(map.len() <= 10, "{}", map.len());
         }
-        assert_eq!(map.peek(&u32::MAX), Some(&1_000), "touched every time, never forgotten");
-        assert_eq!(map.peek(&0), None, "untouched for long, forgotten");
+        assert_eq!(map.peek(&u32::MAX), Some(&1_000), "touched every time, never evicted");
+        assert_eq!(map.peek(&0), None, "not touched for long, evicted");
     }
 }

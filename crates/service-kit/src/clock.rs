@@ -1,7 +1,7 @@
-//! Time as a value: services read it through [`Clock`], so that tests move it by hand and a clock that
-//! jumps back is noticed instead of bringing dead codes back to life.
+//! Time as a value: services read it through [`Clock`], so that tests can move it, and so that a clock that steps
+//! back is detected instead of making expired codes valid again.
 //!
-//! What it leaves out: time zones and calendars (policy's affair) and sleeping (tokio's).
+//! Time zones and calendars (the policy's) and sleeping (tokio's) are not part of it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,25 +20,25 @@ impl UnixSeconds {
     }
 }
 
-/// How far the wall clock may fall behind the monotonic clock before it is no longer believed. NTP slews
-/// and small corrections stay below; a clock set back to revive an expired code does not.
+/// How far the wall clock may fall behind the monotonic clock before it is no longer trusted. NTP slews and small
+/// corrections stay below it; a clock that was set back to make an expired code valid does not.
 pub const STEP_BACK_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// Whether the wall clock can be believed.
+/// Whether the wall clock is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockTrust {
-    /// It moved along with the monotonic clock.
+    /// It advanced with the monotonic clock.
     Trusted,
-    /// It stands this many seconds behind the latest time seen, which is more than
-    /// [`STEP_BACK_TOLERANCE`]. It heals once the wall clock has caught up.
+    /// It is this many seconds behind the latest time seen, which is more than [`STEP_BACK_TOLERANCE`]. It is trusted
+    /// again once it has caught up.
     SteppedBack {
         /// How far it is behind, in whole seconds.
         by_seconds: u64,
     },
 }
 
-/// Where `now` comes from. All methods are cheap, never block and may be called from any thread.
-/// `monotonic` never goes back within one process; `now` may.
+/// The source of the time. All methods are cheap, never block and may be called from any thread. `monotonic` never goes
+/// back within one process; `now` may.
 pub trait Clock: Send + Sync {
     /// Wall time in whole seconds.
     fn now(&self) -> UnixSeconds {
@@ -46,24 +46,24 @@ pub trait Clock: Send + Sync {
     }
     /// Wall time in milliseconds since 1970.
     fn now_millis(&self) -> i64;
-    /// Time since this clock was made; never goes back, and goes on while the machine is suspended.
+    /// Time since this clock was created. It never goes back, and continues while the machine is suspended.
     fn monotonic(&self) -> Duration;
-    /// Whether the wall clock has stepped back since it was last looked at.
+    /// Whether the wall clock has stepped back.
     fn trust(&self) -> ClockTrust {
         self.reading().trust
     }
-    /// All three at once, for whoever decides by them: the clocks are read once.
+    /// All three values from one reading of the clocks, for decisions that use several of them.
     fn reading(&self) -> ClockReading;
 }
 
-/// Both clocks at one moment, and whether they can be believed.
+/// Both clocks at one moment, and whether the wall clock is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
     /// Wall time.
     pub now: UnixSeconds,
     /// Monotonic time of the clock that was read.
     pub monotonic: Duration,
-    /// Whether `now` can be believed.
+    /// Whether `now` is trusted.
     pub trust: ClockTrust,
 }
 
@@ -79,8 +79,7 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     }
 }
 
-/// Remembers the furthest point that wall time has reached, carried on by the monotonic clock.
-/// Without a lock, as every scan looks.
+/// Stores the latest wall time seen, extrapolated by the monotonic clock. It has no lock, because every scan reads it.
 #[derive(Debug)]
 struct StepWatch {
     /// Largest `wall - monotonic` seen, in milliseconds. It only grows.
@@ -107,7 +106,7 @@ impl StepWatch {
         let offset = wall_millis.saturating_sub(elapsed);
         let mut furthest = self.offset_millis.load(Ordering::Relaxed);
         if offset > furthest {
-            // Written only when it grows, so that scans on many cores share the line.
+            // It is written only when it grows, so that scans on many cores share the cache line.
             furthest = self.offset_millis.fetch_max(offset, Ordering::Relaxed).max(offset);
         }
         let behind = furthest.saturating_sub(offset).unsigned_abs();
@@ -121,7 +120,7 @@ impl StepWatch {
     }
 }
 
-/// The operating system's clocks. Made once, in `main`.
+/// The operating system's clocks. `main` creates one.
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Moment,
@@ -150,9 +149,9 @@ impl SystemClock {
     }
 }
 
-/// A moment on the operating system's monotonic clock that counts the time in which the machine is suspended. Linux
-/// has such a clock beside that of [`std::time::Instant`], which rests meanwhile: by it, knowledge from before a night's
-/// suspension would be fresh.
+/// A moment on the monotonic clock that includes the time in which the machine is suspended (`CLOCK_BOOTTIME`). The
+/// clock of [`std::time::Instant`] stops during a suspension, after which a verifier would take its old state for
+/// fresh.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Clone, Copy)]
 struct Moment(Duration);
@@ -169,7 +168,7 @@ impl Moment {
     }
 }
 
-/// A moment on the standard library's monotonic clock: whether that goes on during suspension depends on the system.
+/// A moment on the standard library's monotonic clock. Whether it continues during a suspension depends on the system.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug, Clone, Copy)]
 struct Moment(std::time::Instant);
@@ -209,7 +208,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until a test moves it.
+/// A clock that advances only when a test moves it.
 #[derive(Debug)]
 pub struct ManualClock {
     state: Mutex<Manual>,
@@ -236,7 +235,7 @@ impl ManualClock {
         }
     }
 
-    /// Both clocks move on.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         let mut state = self.state.lock();
         state.monotonic = state.monotonic.saturating_add(by);
@@ -285,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_leapt_ahead_and_came_back_is_not_trusted() {
+    fn a_clock_that_jumped_ahead_and_back_is_not_trusted() {
         let clock = ManualClock::at(UnixSeconds(1_000_000));
         clock.set_wall(UnixSeconds(2_000_000));
         assert_eq!(
             clock.trust(),
             ClockTrust::Trusted,
-            "ahead cannot be told from a late start"
+            "a jump ahead looks like a late start"
         );
         clock.set_wall(UnixSeconds(1_000_000));
         assert_eq!(clock.trust(), ClockTrust::SteppedBack { by_seconds: 1_000_000 });

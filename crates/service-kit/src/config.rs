@@ -1,9 +1,9 @@
-//! One documented TOML file per service, overridden by the environment (`CITYCODE__A__B` for `a.b`), overridden
-//! by flags. Unknown keys are refused, with the line and the nearest known key.
+//! Configuration: one documented TOML file per service, overridden by the environment (`CITYCODE__A__B` for `a.b`),
+//! which is overridden by flags. Unknown keys are refused, with the line and the nearest known key.
 //!
 //! A service's configuration is a plain serde struct with `#[serde(deny_unknown_fields)]` on every level; that
-//! attribute is what refuses. Secrets may come from files: for a key named in [`Sources::secrets`], say
-//! `vault.master_key`, also `vault.master_key_file = "PATH"` or `CITYCODE__VAULT__MASTER_KEY_FILE=PATH`.
+//! attribute causes the refusal. Secrets may be read from files: for a key in [`Sources::secrets`], for example
+//! `vault.master_key`, `vault.master_key_file = "PATH"` or `CITYCODE__VAULT__MASTER_KEY_FILE=PATH` is allowed too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use zeroize::Zeroizing;
 
 use crate::files;
 
-/// What the variables of the environment start with; the rest is the path, joined by `__`.
+/// The prefix of environment variables; the rest is the path, joined by `__`.
 const ENV_PREFIX: &str = "CITYCODE__";
-/// How a known key must resemble an unknown one to be suggested (Jaro-Winkler, 0 to 1).
+/// Minimum similarity of a known key to an unknown one to be suggested (Jaro-Winkler, 0 to 1).
 const NEAR: f64 = 0.75;
 
-/// Where a configuration comes from. Later fields win over earlier ones.
+/// The sources of a configuration. Later fields override earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The file, if one was named. A named file must exist.
     pub file: Option<PathBuf>,
-    /// The environment; [`Sources::from_process`] takes the process's.
+    /// The environment; [`Sources::from_process`] uses the process's.
     pub env: BTreeMap<String, String>,
     /// Dotted key and text of each flag that was given.
     pub flags: Vec<(String, String)>,
@@ -32,15 +32,15 @@ pub struct Sources {
     pub secrets: Vec<String>,
 }
 
-/// Why a configuration is refused. Texts name keys and places, never values of secrets.
+/// Why a configuration is refused. Texts name keys and locations, never values of secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The file of a secret cannot be used.
@@ -49,12 +49,12 @@ pub enum ConfigError {
     /// The file is not TOML.
     #[error("{path}: {message}")]
     Syntax {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Line, column and what is wrong there.
+        /// The line and the error.
         message: String,
     },
-    /// A key that the service does not know.
+    /// An unknown key.
     #[error("{place}: unknown key {key:?}{}", suggestion(.nearest))]
     UnknownKey {
         /// The file with its line, or the environment or flags.
@@ -64,15 +64,15 @@ pub enum ConfigError {
         /// The known key that resembles it most.
         nearest: Option<String>,
     },
-    /// A value of a wrong type or shape, or a missing one.
+    /// A value has a wrong type or shape, or is missing.
     #[error("configuration: {0}")]
     Value(String),
-    /// A secret given twice.
+    /// A secret is given twice.
     #[error("both {0} and {0}_file are given; keep one")]
     SecretTwice(String),
-    /// Right in shape, wrong in sense.
+    /// The values have the right types but are invalid.
     #[error("configuration: {}", .0.join("; "))]
-    Sense(Vec<String>),
+    Invalid(Vec<String>),
 }
 
 fn suggestion(nearest: &Option<String>) -> String {
@@ -82,15 +82,15 @@ fn suggestion(nearest: &Option<String>) -> String {
     }
 }
 
-/// What only the service can judge of its configuration.
-pub trait Sensible {
-    /// Every complaint as one sentence that names the key; empty if all is well.
-    fn complaints(&self) -> Vec<String> {
+/// Validation of a configuration beyond the types of its values.
+pub trait Validate {
+    /// One sentence for each error, which names the key; empty if the configuration is valid.
+    fn validate(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// A text that is a secret: wiped when dropped, never shown by `Debug`.
+/// A secret text. It is zeroized on drop and never shown by `Debug`.
 #[derive(Clone, serde::Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(Zeroizing<String>);
@@ -130,7 +130,7 @@ impl Sources {
         }
     }
 
-    /// Adds a flag if it was given.
+    /// Adds a flag, if given.
     #[must_use]
     pub fn with_flag(mut self, key: &str, value: Option<impl ToString>) -> Self {
         self.flags
@@ -146,11 +146,11 @@ impl Sources {
     }
 }
 
-/// Reads the configuration and lets the service judge it. Blocks on the disk.
+/// Reads and validates the configuration. It performs blocking file I/O.
 ///
 /// # Errors
 /// [`ConfigError`].
-pub fn load<T: DeserializeOwned + Sensible>(sources: &Sources) -> Result<T, ConfigError> {
+pub fn load<T: DeserializeOwned + Validate>(sources: &Sources) -> Result<T, ConfigError> {
     let mut table = BTreeMap::new();
     if let Some(path) = &sources.file {
         table = read_file::<T>(path, &sources.secrets)?;
@@ -172,19 +172,19 @@ pub fn load<T: DeserializeOwned + Sensible>(sources: &Sources) -> Result<T, Conf
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| wrong(&error))?;
-    let complaints = loaded.complaints();
-    if complaints.is_empty() {
+    let errors = loaded.validate();
+    if errors.is_empty() {
         Ok(loaded)
     } else {
-        Err(ConfigError::Sense(complaints))
+        Err(ConfigError::Invalid(errors))
     }
 }
 
-/// What `--check-config` does: reads and judges, starts nothing, and gives the line to print.
+/// Implements `--check-config`: reads and validates the configuration, and returns the line to print.
 ///
 /// # Errors
-/// [`ConfigError`], to be printed instead.
-pub fn check<T: DeserializeOwned + Sensible>(sources: &Sources) -> Result<String, ConfigError> {
+/// [`ConfigError`], which is printed instead.
+pub fn check<T: DeserializeOwned + Validate>(sources: &Sources) -> Result<String, ConfigError> {
     load::<T>(sources)?;
     Ok(match &sources.file {
         Some(path) => format!("{}: the configuration is good", path.display()),
@@ -192,7 +192,7 @@ pub fn check<T: DeserializeOwned + Sensible>(sources: &Sources) -> Result<String
     })
 }
 
-/// Reads the file into dotted keys, once its syntax and keys are found good.
+/// Checks the syntax and keys of the file, and reads it into dotted keys.
 fn read_file<T: DeserializeOwned>(
     path: &Path,
     secrets: &[String],
@@ -205,8 +205,8 @@ fn read_file<T: DeserializeOwned>(
         path: path.to_path_buf(),
         message: format!("line {}: {}", line_of(&text, error.span()), error.message()),
     })?;
-    // toml alone knows lines; it is asked first, and only about unknown keys, because what is missing here
-    // may come from the environment. A secret's `_file` key is no field of the struct: the service never sees it.
+    // Only the toml crate reports lines. It checks for unknown keys only, because missing keys may come from the
+    // environment. A secret's `_file` key is not a field of the struct and is therefore blanked.
     let visible = without_secret_files(&text, secrets);
     if let Err(error) = toml::from_str::<T>(&visible)
         && let Some((key, known)) = unknown_field(error.message())
@@ -222,7 +222,7 @@ fn read_file<T: DeserializeOwned>(
     Ok(leaves)
 }
 
-/// The text with the lines of `…_file` keys of secrets blanked, so that lines keep their numbers.
+/// Blanks the lines of `…_file` keys of secrets, so that the other lines keep their numbers.
 fn without_secret_files(text: &str, secrets: &[String]) -> String {
     let is_secret_file = |line: &str| {
         let key = line.split('=').next().unwrap_or_default().trim();
@@ -237,7 +237,8 @@ fn without_secret_files(text: &str, secrets: &[String]) -> String {
         .join("\n")
 }
 
-/// Tables become dotted keys; anything else, arrays of tables included, is a leaf. An empty table says nothing.
+/// Converts tables to dotted keys; everything else, including arrays of tables, is a leaf. An empty table has no
+/// effect.
 fn flatten(prefix: &str, table: toml::Table, leaves: &mut BTreeMap<String, config::Value>) -> Result<(), ConfigError> {
     for (key, value) in table {
         let dotted = if prefix.is_empty() {
@@ -256,7 +257,7 @@ fn flatten(prefix: &str, table: toml::Table, leaves: &mut BTreeMap<String, confi
     Ok(())
 }
 
-/// One TOML value as the `config` crate's, by way of its own TOML reader.
+/// Converts a TOML value to one of the `config` crate, through that crate's TOML reader.
 fn leaf_value(value: toml::Value) -> Option<config::Value> {
     let mut table = toml::Table::new();
     table.insert("leaf".to_owned(), value);
@@ -268,7 +269,8 @@ fn leaf_value(value: toml::Value) -> Option<config::Value> {
         .ok()
 }
 
-/// A text from environment or flag: a list if written as a TOML list; else a text that becomes what its field needs.
+/// The value of a text from the environment or a flag: a list if it is written as a TOML list, else a string, which is
+/// converted to the type of its field.
 fn from_text(text: &str) -> config::Value {
     let list = text
         .trim_start()
@@ -290,11 +292,11 @@ fn read_secrets(table: &mut BTreeMap<String, config::Value>, secrets: &[String])
         }
         let path = PathBuf::from(
             path.into_string()
-                .map_err(|_| ConfigError::Value(format!("{key}_file is no path")))?,
+                .map_err(|_| ConfigError::Value(format!("{key}_file is not a path")))?,
         );
         let bytes = files::read_private(&path)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| ConfigError::Value(format!("{key}_file is no text")))?;
-        // Editors and `echo` end a file with a line end that is no part of the secret.
+        let text = std::str::from_utf8(&bytes).map_err(|_| ConfigError::Value(format!("{key}_file is not text")))?;
+        // Editors and `echo` append a line end that is not part of the secret.
         let secret = text.strip_suffix('\n').unwrap_or(text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
         table.insert(key.clone(), config::Value::from(secret));
@@ -314,7 +316,7 @@ fn wrong(error: &config::ConfigError) -> ConfigError {
     }
 }
 
-/// Takes serde's "unknown field `x`, expected one of `a`, `b`" apart.
+/// Parses serde's "unknown field `x`, expected one of `a`, `b`".
 fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.split_once("unknown field `")?.1;
     let (key, rest) = rest.split_once('`')?;

@@ -1,8 +1,9 @@
-//! One deadline for a call, from the API that took it to the append: every service that works on it stops when the caller no
-//! longer waits, and says whether the change may have been made.
+//! One deadline for a call, from the API to the append: every service that works on the call stops when the caller no
+//! longer waits, and reports whether the change may have been made.
 //!
-//! Between services it travels as gRPC's own `grpc-timeout`. In a process it is ambient, as the trace is: what begins a
-//! change marks it ([`mark_begun`], or the flag of [`Deadline::begun`]), and what answers for the call reads the mark.
+//! Between services it is passed as gRPC's `grpc-timeout`. Within a process it is task-local, like the trace: code that
+//! begins a change sets a flag ([`mark_begun`], or the flag of [`Deadline::begun`]), and the code that answers the call
+//! reads it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +14,20 @@ use tonic::metadata::MetadataMap;
 
 use crate::problem::{Code, Outcome, Problem};
 
-/// How long a call may take whose caller names no time.
+/// The timeout of a call whose caller sets none.
 pub const DEFAULT: Duration = Duration::from_secs(15);
-/// Longest time that a caller may name.
-const MOST: Duration = Duration::from_secs(60);
+/// Longest timeout that a caller may set.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// A service answers this much before its caller stops waiting, so that the answer arrives: no longer than a tenth.
 const MARGIN: Duration = Duration::from_millis(300);
-/// The header that carries what is left (gRPC over HTTP/2, "Timeout").
+/// The header with the remaining time (gRPC over HTTP/2, "Timeout").
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 tokio::task_local! {
     static CURRENT: Deadline;
 }
 
-/// Until when a call is waited for, and whether a change of it was begun.
+/// The time until which the caller waits, and whether a change was begun.
 #[derive(Debug, Clone)]
 pub struct Deadline {
     at: Instant,
@@ -48,7 +49,7 @@ impl Deadline {
         }
     }
 
-    /// What is left.
+    /// The remaining time.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(now())
@@ -63,60 +64,60 @@ impl Deadline {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the timer's own clock, for how long to wait: nothing is decided or recorded by it"
+    reason = "the timer's own clock, used for waiting only, never for decisions or records"
 )]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// The deadline of the call that this task works on.
+/// The deadline of the current task's call.
 #[must_use]
 pub fn current() -> Option<Deadline> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// From here on the change of this call may have been made.
+/// Records that from here on the change of this call may have been made.
 pub fn mark_begun() {
-    // Outside of a call nobody asks.
+    // Outside of a call there is nothing to record.
     let _ = CURRENT.try_with(|deadline| deadline.begun.store(true, Ordering::Release));
 }
 
-/// Does `work` within this time. What is unfinished then is dropped.
+/// Runs `work` for at most this time; it is dropped if it is unfinished then.
 ///
 /// # Errors
 /// [`Elapsed`].
 pub async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-    let (done, begun) = watched(time, work).await;
+    let (done, begun) = run_with_deadline(time, work).await;
     done.ok_or(Elapsed { begun })
 }
 
-/// What `work` came to, none where the time was over first; and whether it had begun a change.
-async fn watched<T>(time: Duration, work: impl Future<Output = T>) -> (Option<T>, bool) {
+/// The result of `work`, or `None` if the time elapsed first; and whether it had begun a change.
+async fn run_with_deadline<T>(time: Duration, work: impl Future<Output = T>) -> (Option<T>, bool) {
     let deadline = Deadline::after(time);
     let (at, begun) = (deadline.at, deadline.begun());
     let done = tokio::time::timeout_at(at, CURRENT.scope(deadline, work)).await;
     (done.ok(), begun.load(Ordering::Acquire))
 }
 
-/// A service's call that changes something, within the time that its caller waits.
+/// Runs a call that changes something, within the time that its caller waits.
 ///
 /// # Errors
-/// The problem of `work`, with what became of the change; `unavailable` when the time is over.
+/// The problem of `work`, with the outcome of the change; `unavailable` when the time has elapsed.
 pub async fn change<T>(metadata: &MetadataMap, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    change_within(time_of(metadata), work).await
+    change_within(time_limit(metadata), work).await
 }
 
-/// As [`change`], where the caller waits this long.
+/// As [`change`], with an explicit time.
 ///
 /// # Errors
 /// As [`change`].
 pub async fn change_within<T>(time: Duration, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let (done, begun) = watched(time, work).await;
+    let (done, begun) = run_with_deadline(time, work).await;
     let Some(answered) = done else {
         return Err(Elapsed { begun }.into());
     };
     answered.map_err(|problem| {
-        // A failure after the change was begun, by something that does not know of it.
+        // A failure after the change was begun, reported by code that does not know about the change.
         let failed = matches!(problem.code(), Code::Unavailable | Code::Internal);
         if begun && failed && problem.outcome().is_none() {
             problem.with_outcome(Outcome::Unknown)
@@ -126,14 +127,14 @@ pub async fn change_within<T>(time: Duration, work: impl Future<Output = Result<
     })
 }
 
-/// A service's call that changes nothing, within the time that its caller waits.
+/// Runs a call that changes nothing, within the time that its caller waits.
 ///
 /// # Errors
-/// The problem of `work`; `unavailable` when the time is over.
-pub async fn question<T>(metadata: &MetadataMap, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    match within(time_of(metadata), work).await {
-        Ok(answered) => answered.map_err(Problem::of_question),
-        Err(elapsed) => Err(Problem::from(elapsed).of_question()),
+/// The problem of `work`; `unavailable` when the time has elapsed.
+pub async fn query<T>(metadata: &MetadataMap, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    match within(time_limit(metadata), work).await {
+        Ok(answered) => answered.map_err(Problem::of_query),
+        Err(elapsed) => Err(Problem::from(elapsed).of_query()),
     }
 }
 
@@ -150,18 +151,18 @@ impl From<Elapsed> for Problem {
     }
 }
 
-/// How long this call may take here.
-fn time_of(metadata: &MetadataMap) -> Duration {
-    let time = said(metadata.as_ref()).unwrap_or(DEFAULT).min(MOST);
+/// How long this call may take in this service.
+fn time_limit(metadata: &MetadataMap) -> Duration {
+    let time = requested_timeout(metadata.as_ref()).unwrap_or(DEFAULT).min(MAX_TIMEOUT);
     time - MARGIN.min(time / 10)
 }
 
-/// The time that the head of a call gives it; none where it says nothing, or nothing that can be read.
-pub(crate) fn said(headers: &http::HeaderMap) -> Option<Duration> {
+/// The timeout in the header of a call; `None` if it is missing or malformed.
+pub(crate) fn requested_timeout(headers: &http::HeaderMap) -> Option<Duration> {
     parse(headers.get(GRPC_TIMEOUT)?.to_str().ok()?)
 }
 
-/// At most eight digits and a unit.
+/// Parses at most eight digits and a unit.
 fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -179,12 +180,11 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-/// What is left of the current deadline, as [`GRPC_TIMEOUT`] says it to the next service; none where there is no
-/// deadline.
+/// The rest of the current deadline as the value of [`GRPC_TIMEOUT`] for the next service; `None` without a deadline.
 #[must_use]
 pub fn grpc_timeout() -> Option<String> {
     let left = current()?.remaining();
-    // Who passes it on waits a little longer than the one that is asked, so that the answer is heard.
+    // This service waits a little longer than the next one, so that the next one's answer arrives in time.
     let left = left - MARGIN.min(left / 10);
     Some(format!("{}m", left.as_millis().clamp(1, 99_999_999)))
 }
@@ -206,11 +206,11 @@ mod tests {
             ("1000m", Duration::from_millis(900)),
             ("1000000u", Duration::from_millis(900)),
             ("10000000n", Duration::from_millis(9)),
-            ("99999999H", MOST - MARGIN),
-            ("2M", MOST - MARGIN),
+            ("99999999H", MAX_TIMEOUT - MARGIN),
+            ("2M", MAX_TIMEOUT - MARGIN),
             ("0S", Duration::ZERO),
         ] {
-            assert_eq!(time_of(&metadata(text)), expected, "{text}");
+            assert_eq!(time_limit(&metadata(text)), expected, "{text}");
         }
         for none in ["", "S", "10", "123456789S", "-1S", "1.5S", "1s", "十S"] {
             assert_eq!(parse(none), None, "{none}");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_runs_out_of_time_says_whether_the_change_was_begun() {
+    async fn an_elapsed_deadline_reports_whether_the_change_was_begun() {
         let waits = || std::future::pending::<Result<(), Problem>>();
         let time = metadata("5S");
         let before = change(&time, waits()).await.unwrap_err();
@@ -241,12 +241,12 @@ mod tests {
             Err::<(), _>(Problem::new(Code::OnHold, "held"))
         });
         assert_eq!(refused_after.await.unwrap_err().outcome(), Some(Outcome::NotDone));
-        let asked = question(&time, waits()).await.unwrap_err();
+        let asked = query(&time, waits()).await.unwrap_err();
         assert_eq!((asked.code(), asked.outcome()), (Code::Unavailable, None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_passed_on_is_what_is_left() {
+    async fn the_remaining_time_is_passed_on() {
         assert_eq!(grpc_timeout(), None, "outside of a call nothing is passed on");
         let inside = within(Duration::from_secs(15), async {
             tokio::time::advance(Duration::from_secs(5)).await;

@@ -1,10 +1,10 @@
-//! Chance as a value: made in `main`, handed in, so that a seeded simulation is the same run twice.
+//! Randomness as a value: `main` creates the source and passes it in, so that a seeded simulation is reproducible.
 
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 
-/// A source of random bytes. `fill` never blocks for long and never fails: a process whose operating
-/// system gives no randomness must not go on making secrets, so the OS source panics.
+/// A source of random bytes. `fill` never blocks for long and never fails: a process whose operating system provides no
+/// randomness must not create secrets, so the OS source panics.
 pub trait Entropy: Send + Sync {
     /// Overwrites all of `bytes` with random ones.
     fn fill(&self, bytes: &mut [u8]);
@@ -60,7 +60,7 @@ impl Entropy for OsEntropy {
     )]
     fn fill(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes)
-            .expect("the operating system gives randomness once booted; without it no secret may be made");
+            .expect("the operating system provides randomness once booted; without it no secret may be created");
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let first: [u8; 100] = a.array();
         assert_eq!(first, b.array::<100>());
         assert_ne!(first, c.array::<100>());
-        assert_ne!(first, a.array::<100>(), "the stream moves on");
+        assert_ne!(first, a.array::<100>(), "the stream advances");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Files that are whole or absent, and files that nobody else may read.
+//! Files that are written atomically, and files that only their owner may read.
 //!
-//! Everything here blocks; call it at start-up or from a blocking task.
+//! All functions block; call them at startup or from a blocking task.
 
 mod access;
 mod lock;
@@ -16,9 +16,9 @@ use crate::entropy::{Draw as _, Entropy};
 
 /// Mode of files that hold secrets or personal data.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
-/// Mode of folders that hold them.
+/// Mode of folders that hold such files.
 pub const PRIVATE_DIR_MODE: u32 = 0o700;
-/// Mode of files that everybody on the machine may read.
+/// Mode of files that every user of the machine may read.
 pub const PUBLIC_FILE_MODE: u32 = 0o644;
 
 /// Buffer of streamed files: few system calls, little memory.
@@ -27,20 +27,20 @@ const STREAM_BUFFER_BYTES: usize = 1 << 20;
 /// Why a file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system refused.
+    /// An operation failed.
     #[error("cannot {doing} {path}")]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Others can read or write it.
+    /// Other users can read or write it.
     #[error("{path} may be read or changed by others (mode {mode:03o}); run: chmod go= {path}")]
     TooOpen {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -48,25 +48,25 @@ pub enum FileError {
     /// It belongs to another user, who may change it and its mode at any time.
     #[error("{path} belongs to user {owner}, who may read and change it at any time; run: chown {user} {path}")]
     OtherOwner {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
         /// The user of this process.
         user: u32,
     },
-    /// A secret file of another length than its 32 bytes.
+    /// A secret file whose length is not 32 bytes.
     #[error("{path} is not a secret of 32 bytes; put the right file there")]
     WrongLength {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// A secret that other files were made with is not there.
+    /// A secret with which other files were made does not exist.
     #[error(
-        "{path} is missing, and what stands beside it was made with it, so that no new one does; put it back from the backup"
+        "{path} is missing, and other files were made with it, so that a new one cannot replace it; put it back from the backup"
     )]
     Missing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// Another process holds the lock.
@@ -75,14 +75,14 @@ pub enum FileError {
         /// The lock file.
         path: PathBuf,
     },
-    /// Another process holds the lock, and went on holding it.
+    /// Another process held the lock during the whole wait.
     #[error(
-        "the folder {folder} is in use by another process, which has not let go of it within {seconds} s; end that process, or use another folder"
+        "the folder {folder} is in use by another process, which has not released it within {seconds} s; end that process, or use another folder"
     )]
     StillInUse {
-        /// The folder that the lock is for.
+        /// The folder that the lock protects.
         folder: PathBuf,
-        /// How long was waited.
+        /// The duration of the wait.
         seconds: u64,
     },
 }
@@ -95,31 +95,30 @@ fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -
     }
 }
 
-/// Replaces `path` by `bytes` so that a reader, also after a crash, sees the old content or the new, never
-/// a part. The new file has exactly `mode`. Two writers at once: one of the two contents wins whole.
+/// Replaces `path` by `bytes` so that a reader, also after a crash, sees either the old content or the new, never a
+/// part. The new file has exactly `mode`. If two writers race, the content of one of them wins as a whole.
 ///
 /// # Errors
-/// [`FileError::Io`]; the old content then still stands, and no temporary file is left unless removing it
-/// failed too.
+/// [`FileError::Io`]; the old content then remains, and no temporary file is left unless removing it failed too.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = temporary_beside(path);
     let written = write_new(&temporary, bytes, mode)
-        // A crash here leaves the old file and a temporary one, which nobody reads.
+        // A crash here leaves the old file and a temporary one, which is never read.
         .and_then(|()| std::fs::rename(&temporary, path).map_err(io_error("rename onto", path)));
     if let Err(error) = written {
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    // A crash before this may show either content; after it only the new one.
+    // After a crash before this call either content may be there; after it only the new one.
     sync_parent(path)
 }
 
-/// Replaces `path` by what `write` streams out, for files too large for memory; one writer at a time. The new file has
-/// mode 0600 and is durable before it takes the old one's place; a crash leaves the old one, and beside it one
-/// temporary file, which the next attempt overwrites.
+/// Replaces `path` by the output of `write`, for files too large for memory; one writer at a time. The new file has
+/// mode 0600 and is durable before it replaces the old one; a crash leaves the old one and a temporary file, which
+/// the next attempt overwrites.
 ///
 /// # Errors
-/// What `write` or the file system says; the old content then still stands.
+/// The error of `write` or of the file system; the old content then remains.
 pub fn stream_private(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
@@ -136,8 +135,8 @@ pub fn stream_private(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io:
     std::fs::rename(&temporary, path)
 }
 
-/// Creates a file with mode 0600 that must not exist yet (`O_EXCL`, so no planted file or link is followed)
-/// and makes it durable.
+/// Creates a file with mode 0600 that must not exist yet (`O_EXCL`, so that no planted file or link is followed) and
+/// makes it durable.
 ///
 /// # Errors
 /// [`FileError::Io`], with `AlreadyExists` inside if it exists.
@@ -146,32 +145,33 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// Makes a folder, and the missing ones above it, with mode 0700. One that exists must be private already, and this
-/// user's or root's.
+/// Creates a folder, and its missing parents, with mode 0700. An existing folder must be private, and owned by this
+/// user or root.
 ///
 /// # Errors
-/// [`FileError::TooOpen`] for an existing folder that others may enter; [`FileError::OtherOwner`]; [`FileError::Io`].
+/// [`FileError::TooOpen`] for an existing folder that other users may enter; [`FileError::OtherOwner`];
+/// [`FileError::Io`].
 pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     DirBuilder::new()
         .recursive(true)
         .mode(PRIVATE_DIR_MODE)
         .create(path)
         .map_err(io_error("create the folder", path))?;
-    refuse_wider_than_owner(path)
+    require_private(path)
 }
 
-/// Refuses a file or folder that belongs to another user than this one or root, or on which another one has a right; see
+/// Requires that a file or folder is owned by this user or root and that no other user has rights on it; see
 /// [`read_private`] for the one exception.
 ///
 /// # Errors
 /// [`FileError::TooOpen`], [`FileError::OtherOwner`], [`FileError::Io`].
-pub fn refuse_wider_than_owner(path: &Path) -> Result<(), FileError> {
+pub fn require_private(path: &Path) -> Result<(), FileError> {
     let opened = File::open(path).map_err(io_error("open", path))?;
-    access::refuse_others(path, &opened)
+    access::require_private(path, &opened)
 }
 
-/// Reads a secret, refusing one that others may read or change: it is this user's or root's, and on a read-only mount
-/// alone a group may read it, too.
+/// Reads a secret. It must be owned by this user or root, and no other user may read or change it, except that the
+/// group may read it on a read-only mount.
 ///
 /// # Errors
 /// [`FileError::TooOpen`], [`FileError::OtherOwner`], [`FileError::Io`].
@@ -194,8 +194,8 @@ pub fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<[u8; 32]>, FileErro
     bytes.as_slice().try_into().map(zeroize::Zeroizing::new).map_err(wrong)
 }
 
-/// The secret of 32 bytes at `path`. Where there is none it is made, durably, from `first`, which is given only before
-/// anything was made with the secret: one made anew later would be silently another.
+/// Reads the secret of 32 bytes at `path`. If it does not exist, it is created durably from `first`, which the caller
+/// passes only if nothing was made with the secret yet: a secret created later would silently differ.
 ///
 /// # Errors
 /// As [`read_secret`] and [`create_private`]; [`FileError::Missing`].
@@ -218,7 +218,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         .mode(mode)
         .open(path)
         .map_err(io_error("create", path))?;
-    // The umask may have taken bits away that the caller asked for.
+    // The umask may have removed bits that the caller asked for.
     file.set_permissions(Permissions::from_mode(mode))
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| file.sync_all())
@@ -227,7 +227,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 
 fn temporary_beside(path: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU64, Ordering};
-    // Unique among the threads of this process; processes differ by their id.
+    // The counter is unique among the threads of this process; processes differ by their id.
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +242,7 @@ fn sync_parent(path: &Path) -> Result<(), FileError> {
     })
 }
 
-/// Makes durable which names stand in a folder, after one was made, changed or removed.
+/// Makes the entries of a folder durable after one was created, renamed or removed.
 ///
 /// # Errors
 /// [`FileError::Io`].
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_atomic_write_replaces_whole_and_leaves_nothing_beside() {
+    fn an_atomic_write_replaces_the_whole_file_and_leaves_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list");
         write_atomic(&path, b"one, a long one", PUBLIC_FILE_MODE).unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_others_may_read_is_refused_with_what_to_do() {
+    fn a_secret_that_others_may_read_is_refused_with_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         for wide in [0o640, 0o604, 0o620, 0o601] {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_made_once_and_one_of_another_length_is_refused() {
+    fn a_secret_is_created_once_and_one_of_another_length_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("some.key");
         let entropy = crate::entropy::SeededEntropy::new(1);

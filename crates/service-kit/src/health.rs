@@ -1,5 +1,5 @@
-//! Health in three kinds: started (has it come up once), live (should it be restarted) and ready (should it
-//! get calls), over named components, for HTTP and gRPC alike.
+//! Health as three probes: started (has the process been up once), live (should it be restarted otherwise) and ready
+//! (should it receive calls), over named components, for HTTP and gRPC.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::shutdown::Signal;
 
-/// Where one component stands.
+/// The state of one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Not yet up for the first time: neither started nor ready.
+    /// It has not been up yet: neither started nor ready.
     Starting,
-    /// Serving.
+    /// It serves.
     Ready,
-    /// Was up; cannot serve now, may come back by itself.
+    /// It was up and cannot serve now; it may recover by itself.
     NotReady,
-    /// Will not serve again by itself, and a restart does not help: somebody must look. Not ready, and live.
+    /// It will not recover by itself, and a restart does not help: an operator must act. Not ready, but live.
     Stopped,
-    /// Will not come back by itself: not live, restart the process.
+    /// It will not recover by itself, but a restart helps: not live.
     Failed,
 }
 
-/// Which question is asked.
+/// The probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// Has every component been up once?
     Started,
-    /// Has no component failed in a way that a restart mends?
+    /// Has no component failed in a way that a restart repairs?
     Live,
     /// Is every component ready?
     Ready,
@@ -49,7 +49,7 @@ pub struct ComponentReport {
     pub name: String,
     /// Its state.
     pub state: State,
-    /// Why, or how that came, if that is not plain. Nothing personal.
+    /// The reason for the state, if it is not obvious. It contains nothing personal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -90,7 +90,7 @@ struct Entry {
     reason: Option<String>,
 }
 
-/// The handle by which a component tells its state. Dropping it changes nothing.
+/// The handle by which a component sets its state. Dropping it changes nothing.
 #[derive(Debug, Clone)]
 pub struct Component {
     name: String,
@@ -115,8 +115,8 @@ impl HealthRegistry {
         }
     }
 
-    /// Adds a component, starting. Register all of them before the servers start, so that "ready" is never
-    /// said too early. The same name again gives another handle on the same component.
+    /// Adds a component in the state `Starting`. Register all components before the servers start, so that the
+    /// process is not reported as ready too early. The same name again returns another handle to the same component.
     #[must_use]
     pub fn component(&self, name: &str) -> Component {
         self.inner.components.lock().entry(name.to_owned()).or_insert(Entry {
@@ -157,7 +157,7 @@ impl HealthRegistry {
     pub async fn wait_for(&self, probe: Probe) {
         let mut changed = self.inner.changed.subscribe();
         while !self.report(probe).passes() {
-            // The sender lives in `self`, so this cannot fail while we wait.
+            // `self` owns the sender, so this cannot fail while we wait.
             if changed.changed().await.is_err() {
                 return;
             }
@@ -184,8 +184,8 @@ impl HealthRegistry {
             .route("/health/ready", get(answer(Probe::Ready)))
     }
 
-    /// The standard gRPC health service: serving, for the whole server ("") and each named service, as long as
-    /// `ready` passes and `stop` was not pulled. The second part keeps it so; spawn it.
+    /// The standard gRPC health service: `SERVING`, for the whole server ("") and each named service, while `ready`
+    /// passes and `stop` was not triggered. The returned future updates it; spawn it.
     pub fn grpc(
         &self,
         services: &[&'static str],
@@ -216,7 +216,7 @@ impl HealthRegistry {
                 }
                 tokio::select! {
                     change = changed.changed() => if change.is_err() { return },
-                    // Pulled, or nobody is left who could pull it.
+                    // The signal was triggered, or all its triggers were dropped.
                     () = &mut stopped => stopping = true,
                 }
             }
@@ -226,33 +226,33 @@ impl HealthRegistry {
 }
 
 impl Component {
-    /// Serving.
+    /// Sets `Ready`.
     pub fn ready(&self) {
         self.set(State::Ready, None);
     }
 
-    /// Serving, and something is to be known of it by who looks at the listing; nothing personal.
+    /// Sets `Ready` with a note for the listing, which contains nothing personal.
     pub fn ready_saying(&self, what: impl Into<String>) {
         self.set(State::Ready, Some(what.into()));
     }
 
-    /// Cannot serve now; `reason` says why, without anything personal.
+    /// Sets `NotReady`; `reason` contains nothing personal.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(State::NotReady, Some(reason.into()));
     }
 
-    /// Still coming up; `reason` says how far. Whether that was news.
+    /// Sets `Starting`; `reason` describes the progress. Returns whether this changed the state or the reason.
     pub fn starting(&self, reason: impl Into<String>) -> bool {
         self.set(State::Starting, Some(reason.into()))
     }
 
-    /// Will not serve again by itself, and not after a restart either: what it still knows is worth more than a new
-    /// start. `reason` says why, without anything personal.
+    /// Sets `Stopped`: a restart would lose the state that it still serves and would not help. `reason` contains
+    /// nothing personal.
     pub fn stopped(&self, reason: impl Into<String>) {
         self.set(State::Stopped, Some(reason.into()));
     }
 
-    /// Will not come back by itself; a restart helps.
+    /// Sets `Failed`.
     pub fn failed(&self, reason: impl Into<String>) {
         self.set(State::Failed, Some(reason.into()));
     }
@@ -262,13 +262,13 @@ impl Component {
         let Some(entry) = components.get_mut(&self.name) else {
             return false;
         };
-        // What is over stays over, and a late "ready" must not hide it.
-        let is_over = match entry.state {
+        // `Failed` and `Stopped` are final: a late `Ready` must not hide them.
+        let is_final = match entry.state {
             State::Failed => true,
             State::Stopped => state != State::Failed,
             State::Starting | State::Ready | State::NotReady => false,
         };
-        if is_over || (entry.state == state && entry.reason == reason) {
+        if is_final || (entry.state == state && entry.reason == reason) {
             return false;
         }
         entry.started |= state == State::Ready;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_state_answers_the_three_probes_and_says_why() {
+    async fn each_state_answers_the_three_probes_with_its_reason() {
         let health = HealthRegistry::new();
         let (log, keys) = (health.component("log"), health.component("keys"));
         keys.ready();
@@ -322,14 +322,17 @@ mod tests {
         assert_eq!(json["components"][1]["reason"], "the log is 12 s behind");
         log.stopped("the log is damaged at 0/7");
         log.ready();
-        let still = "what it knows it still answers, and a restart mends no log";
-        assert_eq!(statuses(&health).await, [200, 200, 503], "{still}");
+        assert_eq!(
+            statuses(&health).await,
+            [200, 200, 503],
+            "it is live: a restart does not repair the log"
+        );
         let (_, json) = probe(&health, "ready").await;
         assert_eq!(json["components"][1]["state"], "stopped");
         assert_eq!(json["components"][1]["reason"], "the log is damaged at 0/7");
         log.failed("another log identity");
         log.ready();
-        assert_eq!(statuses(&health).await, [200, 503, 503], "failed is for good");
+        assert_eq!(statuses(&health).await, [200, 503, 503], "failed is final");
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
-//! Limits per caller and per key, so that a stolen kiosk or a broken client cannot harvest or flood.
+//! Rate limits per caller and per key, against harvesting and flooding by a stolen kiosk or a broken client.
 //!
-//! Time is handed in (monotonic), nothing personal is kept (keys are ids and keyed hashes), memory is bounded
-//! whatever is sent. What it leaves out: limits across several instances of a service. Each process counts for itself, so
-//! N instances allow N times as much, and a restart begins anew; docs/operations.md ("Default limits") says so of each.
-//! What must hold for a whole city is counted in durable stores (wrong ID cards, uses of assertions).
+//! Time is a parameter (monotonic), nothing personal is stored (keys are ids and keyed hashes), and memory is bounded.
+//! The limits hold per process: N instances of a service allow N times as much, and a restart resets them;
+//! docs/operations.md ("Default limits") states this for each. Limits for a whole city are counted in durable stores
+//! (wrong ID cards, uses of assertions).
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -23,37 +23,37 @@ pub struct Rate {
     pub per_minute: u32,
 }
 
-/// All calls of one caller. A kiosk serves about one person a minute; a counter with its own software
-/// some dozens. An import runs as admin, which services exempt.
+/// All calls of one caller. A kiosk serves about one person a minute, a counter with its own software some dozens. An
+/// import runs as admin, which is exempt.
 pub const PER_CALLER: Rate = Rate {
     burst: 600,
     per_minute: 1_200,
 };
 
-/// Changes to one kind of one holder: a person who prints, loses and prints again stays far below.
+/// Changes to one kind of one holder. A person who prints, loses and reprints codes stays far below it.
 pub const PER_HOLDER_AND_KIND: Rate = Rate {
     burst: 20,
     per_minute: 10,
 };
 
-/// Distinct ID numbers per caller and [`DISTINCT_WINDOW`]: a kiosk busy all hour sees a tenth of it.
+/// Distinct ID numbers per caller and [`DISTINCT_WINDOW`]. A kiosk that is busy all hour uses a tenth of it.
 pub const DISTINCT_PER_CALLER: u32 = 1_000;
 
 /// The window of [`DISTINCT_PER_CALLER`].
 pub const DISTINCT_WINDOW: Duration = Duration::from_secs(3_600);
 
-/// Keys that a limiter remembers: at some 60 bytes each, about 6 MB. Whoever wants to be forgotten early
-/// needs half as many other keys, and keys are authenticated callers or existing holders.
+/// Keys that a limiter stores: at some 60 bytes each, about 6 MB. To evict a key early, an attacker needs half as many
+/// other keys, and keys are authenticated callers or existing holders.
 pub const REMEMBERED_KEYS: usize = 100_000;
 
-/// Callers whose distinct values are remembered; times [`DISTINCT_PER_CALLER`] values of 8 bytes.
+/// Callers whose distinct values are stored: up to [`DISTINCT_PER_CALLER`] values of 8 bytes each.
 pub const REMEMBERED_CALLERS: usize = 4_096;
 
-/// Over a limit.
+/// A limit was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls; try again in {} s", retry_after_seconds(.retry_after))]
 pub struct Limited {
-    /// When one more call would pass, if none comes between.
+    /// Time until one more call would pass, if there is none in between.
     pub retry_after: Duration,
 }
 
@@ -70,7 +70,7 @@ impl From<Limited> for Problem {
 /// Nanoseconds per minute, the common unit of the bucket arithmetic.
 const MINUTE_NANOS: u128 = 60_000_000_000;
 
-/// Token buckets by key. Cheap; callable from any thread.
+/// Token buckets by key. Calls are cheap and allowed from any thread.
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     rate: Rate,
@@ -85,7 +85,7 @@ struct Bucket {
 }
 
 impl<K: Eq + Hash + Clone> RateLimiter<K> {
-    /// A limiter that remembers at most `keys` keys ([`REMEMBERED_KEYS`] is a good default).
+    /// A limiter that stores at most `keys` keys ([`REMEMBERED_KEYS`] is a good default).
     #[must_use]
     pub fn new(rate: Rate, keys: usize) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl<K: Eq + Hash + Clone> RateLimiter<K> {
         }
     }
 
-    /// Counts one call of `key` at `now` (monotonic; an earlier time than before counts as the same).
+    /// Counts one call of `key` at `now` (monotonic; a time before the last one counts as the last one).
     ///
     /// # Errors
     /// [`Limited`] when the bucket is empty; the refused call is not counted.
@@ -118,9 +118,9 @@ impl<K: Eq + Hash + Clone> RateLimiter<K> {
     }
 }
 
-/// How many different values each caller has brought within a window. Values are handed in as keyed 64-bit
-/// hashes, so that nothing personal is kept. The window starts with a caller's first value and is fixed, so
-/// across its edge a caller may bring twice the number.
+/// Limits how many different values each caller uses within a window. Values are keyed 64-bit hashes, so that nothing
+/// personal is stored. The window is fixed and starts with a caller's first value, so a caller may use twice the number
+/// across its end.
 #[derive(Debug)]
 pub struct DistinctLimiter<K> {
     most: u32,
@@ -135,7 +135,7 @@ struct Seen {
 }
 
 impl<K: Eq + Hash + Clone> DistinctLimiter<K> {
-    /// At most `most` different values per caller and `window`; remembers `callers` callers.
+    /// At most `most` different values per caller and `window`; stores `callers` callers.
     #[must_use]
     pub fn new(most: u32, window: Duration, callers: usize) -> Self {
         Self {
@@ -145,10 +145,10 @@ impl<K: Eq + Hash + Clone> DistinctLimiter<K> {
         }
     }
 
-    /// Notes that `caller` brought `value`; a value that it brought in this window before is free.
+    /// Records that `caller` used `value`; a value that was used in this window before is free.
     ///
     /// # Errors
-    /// [`Limited`] until the window ends, when one more new value would be too many.
+    /// [`Limited`] until the window ends, if one more new value would exceed the limit.
     pub fn admit(&self, caller: &K, value: u64, now: Duration) -> Result<(), Limited> {
         let mut callers = self.callers.lock();
         let seen = callers.touch(caller, || Seen {
@@ -178,7 +178,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_bucket_gives_its_burst_then_its_rate_and_says_how_long_to_wait() {
+    fn a_bucket_allows_its_burst_then_its_rate_and_returns_the_time_to_wait() {
         let limiter = RateLimiter::new(
             Rate {
                 burst: 3,
@@ -199,11 +199,11 @@ mod tests {
         }
         limiter
             .admit(&"kiosk", SECOND * 1000)
-            .expect_err("the burst is the most that collects");
+            .expect_err("the bucket never exceeds the burst");
     }
 
     #[test]
-    fn waiting_exactly_as_told_is_enough_and_a_clock_going_back_gives_nothing() {
+    fn waiting_for_the_returned_time_is_enough_and_an_earlier_time_refills_nothing() {
         let limiter = RateLimiter::new(
             Rate {
                 burst: 1,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_value_again_is_free_and_a_new_one_too_many_waits_for_the_window() {
+    fn a_repeated_value_is_free_and_a_new_one_over_the_limit_waits_for_the_window() {
         let limiter = DistinctLimiter::new(2, SECOND * 60, 10);
         limiter.admit(&"a", 1, SECOND).unwrap();
         limiter.admit(&"a", 2, SECOND).unwrap();

@@ -1,9 +1,9 @@
-//! A server's second door, for its own user on the same machine: a Unix socket in a folder that nobody else may enter.
+//! A Unix socket for the server's own user on the same machine, in a folder that no other user may enter.
 //!
-//! It authenticates both sides before a byte is sent. Only the owner of the folder, or root, can have put a socket there,
-//! so a client that finds it in a private folder of its own user talks to that user's server; a port of the loopback
-//! address can be bound by anybody once the server has ended. The server asks the kernel who calls (`SO_PEERCRED`) and
-//! takes its own user and root. Calls over it count as local ([`PeerKind::Loopback`]).
+//! It authenticates both sides before a byte is sent. Only the owner of the folder, or root, can create a socket there,
+//! so a client that finds it in a private folder of its own user is connected to that user's server; a port of the
+//! loopback address can be bound by any user once the server has ended. The server reads the caller's user from the
+//! kernel (`SO_PEERCRED`) and accepts its own user and root. Calls over it count as local ([`PeerKind::Loopback`]).
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -27,12 +27,12 @@ use crate::peer::PeerKind;
 use crate::serve::DRAIN;
 use crate::shutdown::Signal;
 
-/// Longest path that an address of a Unix socket holds, with its final zero (`sun_path`, unix(7)).
+/// Longest path in the address of a Unix socket, with its final zero (`sun_path`, unix(7)).
 const MAX_ADDRESS_BYTES: usize = 108;
-/// How long the last answers may take on their way once every call was answered.
+/// How long the transmission of the last answers may take after every call was answered.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Where a socket is reached: its path, or, where that is too long for an address, a short one through the open folder.
+/// The address of a socket: its path, or, if that is too long, a short path through the open folder.
 #[derive(Debug)]
 pub struct SocketAddress {
     path: PathBuf,
@@ -43,7 +43,7 @@ impl SocketAddress {
     /// The address of the socket at `path`, whose folder exists.
     ///
     /// # Errors
-    /// What the operating system says of the folder.
+    /// The error of opening the folder.
     pub fn of(path: &Path) -> io::Result<Self> {
         if path.as_os_str().as_bytes().len() < MAX_ADDRESS_BYTES {
             return Ok(Self {
@@ -60,26 +60,26 @@ impl SocketAddress {
         })
     }
 
-    /// The path to connect or bind to, good as long as this lives.
+    /// The path to connect or bind to, valid as long as this value exists.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Refuses a folder in which somebody else than this user and root could have put a socket.
+/// Requires a folder in which only this user and root can create a socket.
 ///
 /// # Errors
 /// [`FileError::TooOpen`], [`FileError::OtherOwner`], [`FileError::Io`].
-pub fn refuse_folder_of_others(folder: &Path) -> Result<(), FileError> {
-    files::refuse_wider_than_owner(folder)
+pub fn require_private_folder(folder: &Path) -> Result<(), FileError> {
+    files::require_private(folder)
 }
 
 fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// A socket that is bound and not yet served.
+/// A socket that is bound but not yet served.
 #[derive(Debug)]
 pub struct LocalSocket {
     listener: UnixListener,
@@ -87,13 +87,13 @@ pub struct LocalSocket {
 }
 
 impl LocalSocket {
-    /// Binds a socket of this name in a private folder; one that an earlier process left there is replaced, so the
-    /// caller holds the folder's lock. Inside a tokio runtime.
+    /// Binds a socket of this name in a private folder. It replaces one that an earlier process left there, so the
+    /// caller must hold the folder's lock. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`FileError`]: others may enter the folder, or the file system takes no sockets.
+    /// [`FileError`]: other users may enter the folder, or the file system does not support sockets.
     pub fn bind(folder: &Path, name: &str) -> Result<Self, FileError> {
-        refuse_folder_of_others(folder)?;
+        require_private_folder(folder)?;
         let path = folder.join(name);
         let _ = std::fs::remove_file(&path);
         let bound = SocketAddress::of(&path).and_then(|address| {
@@ -111,8 +111,8 @@ impl LocalSocket {
         }
     }
 
-    /// Serves until `stop`, then lets calls that are not answered yet finish for [`DRAIN`]; streams are cut. The socket's
-    /// file is gone afterwards.
+    /// Serves until `stop`, then lets unanswered calls finish for [`DRAIN`]; streams are aborted. Afterwards the
+    /// socket's file is removed.
     pub async fn serve(self, router: Router, stop: Signal) {
         let Self { listener, path } = self;
         let calls = Arc::new(Calls::default());
@@ -132,7 +132,7 @@ impl LocalSocket {
         tokio::select! {
             ended = served => {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "the local socket ended badly");
+                    tracing::error!(%error, "the local socket failed");
                 }
             }
             () = cut => {}
@@ -141,7 +141,7 @@ impl LocalSocket {
     }
 }
 
-/// The connections of this user and of root; others are closed.
+/// Accepts the connections of this user and of root, and closes others.
 fn own_callers(listener: UnixListener) -> impl futures::Stream<Item = io::Result<UnixStream>> {
     futures::stream::unfold(listener, |listener| async move {
         loop {
@@ -151,10 +151,10 @@ fn own_callers(listener: UnixListener) -> impl futures::Stream<Item = io::Result
                     if user.is_ok_and(|user| user == own_user() || user == 0) {
                         return Some((Ok(stream), listener));
                     }
-                    tracing::warn!("a call of another user on the local socket was refused");
+                    tracing::warn!("a connection of another user to the local socket was refused");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the local socket takes no connection at the moment");
+                    tracing::warn!(%error, "the local socket cannot accept connections at the moment");
                     tokio::time::sleep(FLUSH).await;
                 }
             }
@@ -162,7 +162,7 @@ fn own_callers(listener: UnixListener) -> impl futures::Stream<Item = io::Result
     })
 }
 
-/// The calls that are not answered yet.
+/// The unanswered calls.
 #[derive(Debug, Default)]
 struct Calls {
     open: AtomicUsize,
@@ -181,7 +181,7 @@ impl Calls {
     }
 }
 
-/// Counts down also where the caller goes away before the answer.
+/// Counts an unanswered call until it is dropped, also if the caller disconnects before the answer.
 struct Open(Arc<Calls>);
 
 impl Drop for Open {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_over_it_are_local_also_where_the_path_is_too_long_for_an_address() {
+    async fn calls_are_local_also_if_the_path_is_too_long_for_an_address() {
         let short = tempfile::tempdir().unwrap();
         for folder in [short.path().join("d"), short.path().join("d".repeat(200))] {
             files::create_private_dir(&folder).unwrap();
@@ -233,7 +233,7 @@ mod tests {
             assert!(ask(&path).await.unwrap().ends_with("Loopback"));
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, PRIVATE_FILE_MODE);
-            // One that asks for nothing does not hold up the end.
+            // An idle connection does not delay the shutdown.
             let idle = SocketAddress::of(&path).unwrap();
             let _idle = UnixStream::connect(idle.path()).await.unwrap();
             trigger.pull();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_was_left_behind_is_replaced_and_an_open_folder_is_refused() {
+    async fn a_stale_socket_is_replaced_and_a_folder_open_to_others_is_refused() {
         let around = tempfile::tempdir().unwrap();
         let folder = around.path().join("d");
         files::create_private_dir(&folder).unwrap();

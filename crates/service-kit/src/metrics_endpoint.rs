@@ -1,7 +1,7 @@
-//! The numbers at `/metrics`, in Prometheus' text format.
+//! The metrics at `/metrics`, in Prometheus' text format.
 //!
-//! Names follow `citycode_<service>_<noun>_<unit|total>`; no label names a person or a code. The recorder is
-//! one per process; installing it again, as tests in one process do, gives the same one.
+//! Names have the form `citycode_<service>_<noun>_<unit|total>`; no label identifies a person or a code. There is one
+//! recorder per process; installing it again, as tests do, returns the same one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 
 use crate::shutdown::Signal;
 
-/// Bucket bounds of every histogram in seconds: from below a remembered scan (1 µs) to a stuck call (10 s),
-/// finest where a gate's budget lies.
+/// Bucket bounds of every histogram in seconds: from below a cached scan (1 µs) to a stuck call (10 s), finest around
+/// the time budget of a gate.
 pub const SECONDS_BUCKETS: &[f64] = &[
     1e-6, 2e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0,
@@ -38,13 +38,13 @@ pub const COUNT_BUCKETS: &[f64] = &[
     1_048_576.0,
 ];
 
-/// How often histogram samples are folded into buckets when nobody scrapes, so that they do not pile up.
+/// How often histogram samples are moved into buckets without a scrape, so that they do not accumulate.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long a rendered page answers further requests. Anybody may ask for it, and rendering some hundred series costs a
-/// thousand times what a request costs: without this, eight connections that pipeline requests keep a verifier from
-/// reading its log.
-const PAGE_LIVES: Duration = Duration::from_millis(200);
+/// How long a rendered page is cached. Every client may request it, and rendering some hundred series costs a thousand
+/// times as much as a request: without the cache, eight connections that pipeline requests keep a verifier from reading
+/// its log.
+const PAGE_CACHE_TIME: Duration = Duration::from_millis(200);
 
 static INSTALLED: OnceLock<Result<Metrics, InstallError>> = OnceLock::new();
 
@@ -52,7 +52,7 @@ static INSTALLED: OnceLock<Result<Metrics, InstallError>> = OnceLock::new();
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
-    /// The page that was rendered last, while it lives.
+    /// The page that was rendered last, while it is cached.
     page: Arc<Mutex<Option<Bytes>>>,
 }
 
@@ -62,15 +62,15 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Why there is no recorder.
+/// The recorder could not be installed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot install the metrics recorder: {0}")]
 pub struct InstallError(String);
 
-/// Installs the recorder, or gives the one that is installed.
+/// Installs the recorder, or returns the installed one.
 ///
 /// # Errors
-/// When something else in the process has installed another recorder.
+/// [`InstallError`] if the process has another recorder.
 pub fn install() -> Result<Metrics, InstallError> {
     INSTALLED.get_or_init(build).clone()
 }
@@ -98,7 +98,7 @@ impl Metrics {
         self.handle.render()
     }
 
-    /// What `GET /metrics` answers: rendered at most once in [`PAGE_LIVES`], however many ask.
+    /// The answer to `GET /metrics`, rendered at most once in [`PAGE_CACHE_TIME`].
     async fn page(&self) -> Bytes {
         let mut page = self.page.lock().await;
         if let Some(page) = &*page {
@@ -108,7 +108,7 @@ impl Metrics {
         *page = Some(rendered.clone());
         let kept = Arc::clone(&self.page);
         tokio::spawn(async move {
-            tokio::time::sleep(PAGE_LIVES).await;
+            tokio::time::sleep(PAGE_CACHE_TIME).await;
             kept.lock().await.take();
         });
         rendered
@@ -128,8 +128,8 @@ impl Metrics {
         )
     }
 
-    /// Keeps memory bounded while nobody scrapes, until `stop`. Spawn it once a process.
-    pub async fn keep_up(self, stop: Signal) {
+    /// Bounds the memory of samples without scrapes, until `stop`. Spawn it once per process.
+    pub async fn run_upkeep(self, stop: Signal) {
         let mut tick = tokio::time::interval(UPKEEP_PERIOD);
         let mut stopped = std::pin::pin!(stop.wait());
         loop {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn many_requests_are_answered_by_one_rendering() {
+    async fn many_requests_share_one_rendering() {
         let metrics = install().unwrap();
         let asked = metrics::counter!("citycode_kit_pages_total");
         asked.increment(1);
@@ -155,16 +155,16 @@ mod tests {
         for _ in 0..1_000 {
             assert_eq!(metrics.page().await.as_ptr(), first.as_ptr(), "the same bytes");
         }
-        // The time stands still until the task that ends the page waits for it.
+        // The paused clock must not advance before the task that clears the cache waits for it.
         tokio::task::yield_now().await;
-        tokio::time::advance(PAGE_LIVES).await;
+        tokio::time::advance(PAGE_CACHE_TIME).await;
         tokio::task::yield_now().await;
         let next = metrics.page().await;
         assert!(String::from_utf8_lossy(&next).contains("citycode_kit_pages_total 2"));
     }
 
     #[test]
-    fn installing_twice_gives_the_same_recorder_and_histograms_have_buckets() {
+    fn installing_twice_returns_the_same_recorder_and_histograms_have_buckets() {
         let first = install().unwrap();
         let second = install().unwrap();
         metrics::histogram!("citycode_kit_scan_seconds").record(3e-6);

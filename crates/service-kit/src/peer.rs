@@ -1,4 +1,4 @@
-//! Where a call comes from, as far as the transport can tell.
+//! The origin of a call, as the transport reports it.
 
 use std::net::IpAddr;
 
@@ -7,19 +7,19 @@ use http::{Extensions, HeaderMap};
 use std::net::SocketAddr;
 use tonic::transport::server::TcpConnectInfo;
 
-/// Where a call comes from.
+/// The origin of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerKind {
-    /// This machine, over the loopback interface.
+    /// This machine, over the loopback interface or the local socket.
     Loopback,
-    /// This process, over no socket.
+    /// This process, without a socket.
     InProcess,
-    /// Anywhere else, or not known.
+    /// Any other origin, or an unknown one.
     Remote,
 }
 
 impl PeerKind {
-    /// Whether the call cannot have left this machine.
+    /// Whether the call came from this machine.
     #[must_use]
     pub fn is_local(self) -> bool {
         self != Self::Remote
@@ -35,12 +35,12 @@ impl PeerKind {
         }
     }
 
-    /// What a request's connection says; without any, what an explicit `PeerKind` among the extensions says;
-    /// without that, `Remote`. A request that a proxy on this machine passed on counts as remote.
+    /// The origin of a request by its connection's address; without one, the `PeerKind` among its extensions; without
+    /// either, `Remote`. A request that a proxy on this machine forwarded counts as remote.
     #[must_use]
     pub fn of_request(headers: &HeaderMap, extensions: &Extensions) -> Self {
-        const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-        if PASSED_ON.iter().any(|name| headers.contains_key(*name)) {
+        const FORWARDING_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+        if FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name)) {
             return Self::Remote;
         }
         let address = extensions

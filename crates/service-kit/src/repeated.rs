@@ -1,7 +1,8 @@
-//! A trouble that comes again and again, reported with growing pauses.
+//! Rate limiting of log lines about a repeated failure.
 //!
-//! A loop that tries every few seconds, and fails each time for the same reason, would fill the log with one line and
-//! hide every other. It asks [`Repeated::trouble`] whether to report now, and says [`Repeated::over`] once it worked.
+//! A loop that retries every few seconds, and fails each time for the same reason, would fill the log with one line and
+//! hide all others. It calls [`Repeated::trouble`] after each failure, which returns whether to log it, with growing
+//! pauses between, and [`Repeated::over`] after a success.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,16 +11,16 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock as _, SystemClock};
 
-/// Between the first report and the second of the same trouble; each further pause is twice as long.
+/// Pause between the first and the second report of the same failure; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause: whoever looks at the last hours of a log still sees the trouble.
+/// The longest pause: the failure must appear in the last hours of a log.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
-/// Between two reports at the least, also where the reason changes each time.
+/// The shortest pause between two reports, also if the reason changes each time.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
-/// A trouble that has not come for so long is over, also where nobody said so.
+/// A failure that has not recurred for this long is over, even without a call of [`Repeated::over`].
 const OVER_AFTER: Duration = Duration::from_secs(600);
 
-/// What was reported of one kind of trouble. One for each loop.
+/// The reports about one kind of failure. Each loop has one.
 #[derive(Debug, Default)]
 pub struct Repeated {
     last: Mutex<Option<Last>>,
@@ -29,13 +30,13 @@ pub struct Repeated {
 struct Last {
     reason: String,
     reported: Duration,
-    came: Duration,
+    occurred: Duration,
     pause: Duration,
     unreported: u64,
 }
 
-/// [`Repeated`] for calls, of which thousands meet the same trouble: a static of the place that reports. It reads the
-/// system's clock itself, because nothing but lines of the log depends on it.
+/// [`Repeated`] for calls, of which thousands may fail in the same way; a static beside the code that logs. It reads
+/// the system's clock itself, because only log lines depend on it.
 #[derive(Debug)]
 pub struct RepeatedInCalls {
     repeated: Repeated,
@@ -49,7 +50,7 @@ impl Default for RepeatedInCalls {
 }
 
 impl RepeatedInCalls {
-    /// Nothing was reported yet.
+    /// A state without reports.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -58,42 +59,42 @@ impl RepeatedInCalls {
         }
     }
 
-    /// As [`Repeated::trouble`], now.
+    /// As [`Repeated::trouble`], at the current time.
     pub fn trouble(&self, reason: &str) -> Option<u64> {
         self.repeated.trouble(reason, self.clock.monotonic())
     }
 }
 
 impl Repeated {
-    /// Nothing was reported yet.
+    /// A state without reports.
     #[must_use]
     pub const fn new() -> Self {
         Self { last: Mutex::new(None) }
     }
 
-    /// Notes that it came once more, at `now` of a clock that never goes back. Where it is to be reported now: how
-    /// often it came since the last report without one.
+    /// Records a failure at `now` of a monotonic clock. If it is to be logged, returns how many failures were not
+    /// logged since the last report.
     pub fn trouble(&self, reason: &str, now: Duration) -> Option<u64> {
         let mut last = self.last.lock();
-        let lasts = |known: &&mut Last| now.saturating_sub(known.came) < OVER_AFTER;
+        let lasts = |known: &&mut Last| now.saturating_sub(known.occurred) < OVER_AFTER;
         let Some(known) = last.as_mut().filter(lasts) else {
             *last = Some(Last {
                 reason: reason.to_owned(),
                 reported: now,
-                came: now,
+                occurred: now,
                 pause: FIRST_PAUSE,
                 unreported: 0,
             });
             return Some(0);
         };
-        known.came = now;
-        let is_news = known.reason != reason;
-        let pause = if is_news { SHORTEST_PAUSE } else { known.pause };
+        known.occurred = now;
+        let reason_changed = known.reason != reason;
+        let pause = if reason_changed { SHORTEST_PAUSE } else { known.pause };
         if now.saturating_sub(known.reported) < pause {
             known.unreported += 1;
             return None;
         }
-        known.pause = if is_news {
+        known.pause = if reason_changed {
             FIRST_PAUSE
         } else {
             (known.pause * 2).min(LONGEST_PAUSE)
@@ -103,7 +104,7 @@ impl Repeated {
         Some(std::mem::take(&mut known.unreported))
     }
 
-    /// It worked: the next trouble is reported at once.
+    /// Records a success: the next failure is reported at once.
     pub fn over(&self) {
         *self.last.lock() = None;
     }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trouble_every_five_seconds_is_reported_a_dozen_times_in_six_hours() {
+    fn the_same_failure_every_five_seconds_is_reported_a_dozen_times_in_six_hours() {
         let repeated = Repeated::default();
         let reported: Vec<u64> = (0..6 * 3_600)
             .step_by(5)
@@ -147,6 +148,6 @@ mod tests {
         repeated.over();
         assert_eq!(repeated.trouble("b", at(70)), Some(0));
         assert_eq!(repeated.trouble("b", at(100)), None);
-        assert_eq!(repeated.trouble("b", at(700)), Some(0), "it was over, and came again");
+        assert_eq!(repeated.trouble("b", at(700)), Some(0), "it was over and recurred");
     }
 }

@@ -1,9 +1,8 @@
-//! Servers: gRPC and HTTP on one port or on two, health and reflection beside the services, limits, and an
-//! end that lets the calls in flight finish.
+//! Servers: gRPC and HTTP on one port or on two, with health, reflection, limits, and a graceful shutdown.
 //!
-//! One hyper server speaks HTTP/1.1 and HTTP/2 on each port; gRPC is told apart by its path. Message sizes are
-//! set by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`]. What clients may hold,
-//! and for how long, is said by [`Limits`].
+//! One hyper server serves HTTP/1.1 and HTTP/2 on each port; gRPC calls are routed by their path. Message sizes are set
+//! by each generated service (`max_decoding_message_size`), with [`MAX_GRPC_MESSAGE_BYTES`]. [`Limits`] bounds what
+//! clients may hold, and for how long.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ mod connections;
 mod descriptors;
 mod limits;
 mod outcome;
+mod protocol;
 mod socket;
-mod speak;
 mod throttle;
 
 use axum::Router;
@@ -37,36 +36,36 @@ use calls::CountCalls;
 use connections::Connections;
 pub use descriptors::raise_limit as raise_descriptor_limit;
 pub use limits::{Limits, Network};
-pub use outcome::{LOOK_UPS, QUESTIONS};
+pub use outcome::{READ_ONLY_METHODS, READ_ONLY_POSTS};
 
 use crate::problem::{Code, Problem};
 use crate::shutdown::{Signal, Trigger};
 use crate::tls::{MutualTls, TlsError};
 
-/// Largest gRPC message taken. A request holds some hundred bytes, with an assertion some kilobytes; the longest line
-/// that a portal takes becomes a message of 64 KiB. Each call under way may hold one that has not come to its end.
+/// Largest accepted gRPC message. A request has some hundred bytes, with an assertion some kilobytes; the longest line
+/// that a portal accepts becomes a message of 64 KiB. Each call in flight may hold one incomplete message.
 pub const MAX_GRPC_MESSAGE_BYTES: usize = 128 << 10;
-/// Largest HTTP body taken, unless a route sets another: requests are small; images have a route of their own.
+/// Largest accepted HTTP body, unless a route sets another limit. Requests are small; images have their own route.
 pub const MAX_HTTP_BODY_BYTES: usize = 1 << 20;
-/// Idle connections are asked whether they live, so that a gate behind a dead NAT notices within half a minute.
+/// Interval of HTTP/2 and TCP keep-alive, so that a gate behind a dead NAT notices it within half a minute.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer may take.
+/// Time within which a keep-alive ping must be answered.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long calls in flight may take after the signal to stop; then they are cut. Kubernetes gives 30 s.
+/// How long calls in flight may take after the shutdown signal; then they are aborted. Kubernetes allows 30 s.
 pub const DRAIN: Duration = Duration::from_secs(20);
-/// How long after the signal requests may still come in whose header was there before it: the rest of an ordinary one
-/// is on its way. Whoever sends no more by then is not waited for.
-const REST_OF_REQUESTS: Duration = Duration::from_millis(500);
+/// How long after the signal the body of a request may still arrive whose header arrived before it. The rest of an
+/// ordinary request is already in flight by then.
+const REQUEST_BODY_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a server did not start or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// Binding the address failed.
     #[error("cannot listen on {address}")]
     Bind {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The file descriptor set for reflection is damaged.
@@ -77,7 +76,7 @@ pub enum ServeError {
     Tls(#[from] TlsError),
 }
 
-/// A port that is bound but not yet served: the address is known, and calls wait.
+/// A port that is bound but not yet served: its address is known, and clients that connect wait.
 pub struct Listener {
     incoming: TcpIncoming,
     address: SocketAddr,
@@ -94,7 +93,7 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Binds; port 0 lets the operating system choose. Inside a tokio runtime.
+    /// Binds the address; with port 0 the operating system chooses one. It must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`ServeError::Bind`].
@@ -112,8 +111,8 @@ impl Listener {
         })
     }
 
-    /// Takes only callers with a certificate, and shows its own. HTTP/1.1 is not spoken then: who offers it alone
-    /// (ALPN, RFC 7301) is turned away.
+    /// Enables mutual TLS. HTTP/1.1 is not supported then: a client that offers only HTTP/1.1 (ALPN, RFC 7301) is
+    /// rejected.
     ///
     /// # Errors
     /// [`ServeError::Tls`].
@@ -122,21 +121,21 @@ impl Listener {
         Ok(Self { tls, ..self })
     }
 
-    /// Sets what its clients may hold, and for how long.
+    /// Sets the limits for its clients.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// The address, with the port that was chosen.
+    /// The bound address, with the port that was chosen.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop`, then lets calls in flight finish for [`DRAIN`] and closes every connection that has none.
-    /// A request that has not come to its end half a second later is refused as `unavailable`; a stream is answered as
-    /// far as it came. `router` is what [`app`] makes.
+    /// Serves until `stop`, then closes every connection without a call and lets calls in flight finish for [`DRAIN`].
+    /// A request that is still incomplete half a second later is refused as `unavailable`; a stream is answered up to
+    /// what has arrived. `router` is the result of [`app`].
     pub async fn serve(self, router: Router, stop: Signal) {
         self.serve_draining(router, stop, DRAIN).await;
     }
@@ -152,25 +151,25 @@ impl Listener {
         tracing::info!(%address, "serving");
         tokio::select! {
             () = accept::accept(self.incoming, connections.clone(), self.tls, router, stop) => {}
-            () = connections.clone().keep_looking() => {}
+            () = connections.clone().enforce_time_limits() => {}
         }
         connections.stop();
         tokio::select! {
             () = connections.wait_until_closed() => {}
-            () = connections.clone().keep_looking() => {}
-            () = wind_down(&connections, cut, drain) => {
+            () = connections.clone().enforce_time_limits() => {}
+            () = close_gracefully(&connections, cut, drain) => {
                 if connections.cut() {
-                    tracing::warn!(%address, "calls still in flight were cut");
+                    tracing::warn!(%address, "calls still in flight were aborted");
                 }
             }
         }
     }
 }
 
-/// Closes connections without a call in progress; ends when those with one have had their time.
-async fn wind_down(connections: &Connections, cut: Trigger, drain: Duration) {
+/// Closes connections without a call in progress; returns when the others have used up their time.
+async fn close_gracefully(connections: &Connections, cut: Trigger, drain: Duration) {
     let cutting = async {
-        tokio::time::sleep(REST_OF_REQUESTS).await;
+        tokio::time::sleep(REQUEST_BODY_GRACE).await;
         cut.pull();
         std::future::pending::<()>().await;
     };
@@ -182,24 +181,24 @@ async fn wind_down(connections: &Connections, cut: Trigger, drain: Duration) {
     cut.pull();
 }
 
-/// Puts gRPC services and HTTP routes onto one router. `http` brings its own answer to unknown paths, from
-/// [`with_fallbacks`], so that layers put around it afterwards stand around that answer too. The HTTP routes get
-/// the body limit [`MAX_HTTP_BODY_BYTES`]; a route may set another with its own [`DefaultBodyLimit`].
+/// Combines gRPC services and HTTP routes in one router. `http` already has the fallbacks of [`with_fallbacks`], so
+/// that layers around it also cover the answers to unknown paths. The HTTP routes get the body limit
+/// [`MAX_HTTP_BODY_BYTES`]; a route may set another with its own [`DefaultBodyLimit`].
 pub fn app(grpc: Routes, http: Router) -> Router {
     grpc.into_axum_router()
         .reset_fallback()
         .merge(http.layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES)))
-        // For routes merged in after the fallbacks; those that have one keep it.
+        // For routes that were merged after the fallbacks; routes that have a fallback keep it.
         .method_not_allowed_fallback(wrong_method)
 }
 
-/// Unknown gRPC methods answer `UNIMPLEMENTED`, other unknown paths a `not_found` problem, and a method that a path
-/// does not take a problem with status 405.
+/// Unknown gRPC methods are answered with `UNIMPLEMENTED`, other unknown paths with a `not_found` problem, and a method
+/// that a path does not support with a problem with status 405.
 pub fn with_fallbacks(routes: Router) -> Router {
     routes.method_not_allowed_fallback(wrong_method).fallback(unknown)
 }
 
-/// Adds gRPC server reflection (v1 and the v1alpha that older tools speak) for these encoded file descriptor sets.
+/// Adds gRPC server reflection (v1, and v1alpha for older tools) for these encoded file descriptor sets.
 ///
 /// # Errors
 /// [`ServeError::Descriptors`].
@@ -231,7 +230,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(Code::InvalidRequest, "this path does not take that method").with_status(405)
+    Problem::new(Code::InvalidRequest, "this path does not support that method").with_status(405)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One word to stop, heard by everybody: a [`Signal`] that servers and background tasks wait for.
+//! The shutdown signal of a process: a [`Signal`] for which servers and background tasks wait.
 
 use tokio::sync::watch;
 
@@ -8,28 +8,28 @@ pub struct Signal {
     stopped: watch::Receiver<bool>,
 }
 
-/// The hand that pulls. If it is dropped without a pull, that counts as one.
+/// Triggers the signal. Dropping the last trigger has the same effect as [`Trigger::pull`].
 #[derive(Debug, Clone)]
 pub struct Trigger {
     stop: watch::Sender<bool>,
 }
 
 impl Trigger {
-    /// Asks everybody to stop; again does nothing.
+    /// Triggers the signal. Further calls have no effect.
     pub fn pull(&self) {
         self.stop.send_replace(true);
     }
 }
 
 impl Signal {
-    /// A signal and the hand that pulls it.
+    /// A signal and its trigger.
     #[must_use]
     pub fn channel() -> (Trigger, Self) {
         let (stop, stopped) = watch::channel(false);
         (Trigger { stop }, Self { stopped })
     }
 
-    /// A signal pulled by SIGTERM or SIGINT (Ctrl-C).
+    /// A signal that SIGTERM or SIGINT (Ctrl-C) triggers.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
@@ -52,13 +52,13 @@ impl Signal {
         Ok(this)
     }
 
-    /// Waits until the signal was pulled.
+    /// Waits until the signal is triggered.
     pub async fn wait(mut self) {
-        // An error means that every trigger is gone: nobody could stop us any more, which counts as a stop.
+        // An error means that every trigger was dropped, which counts as a stop: nothing could trigger it any more.
         let _ = self.stopped.wait_for(|stopped| *stopped).await;
     }
 
-    /// Whether it was pulled already.
+    /// Whether it was triggered.
     #[must_use]
     pub fn is_pulled(&self) -> bool {
         *self.stopped.borrow()
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_clone_hears_one_pull_also_afterwards() {
+    async fn one_pull_reaches_every_clone_also_later() {
         let (trigger, signal) = Signal::channel();
         let other = signal.clone();
         assert!(!signal.is_pulled());

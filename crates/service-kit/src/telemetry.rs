@@ -1,9 +1,9 @@
-//! Log lines on standard error, spans to an OTLP collector if one is named, and the W3C trace context that
-//! ties a kiosk's call to the gate's scan.
+//! Log lines on standard error, spans to an OTLP collector if one is configured, and the W3C trace context that links a
+//! kiosk's call to the gate's scan.
 //!
-//! Redaction rule: nothing personal goes into a span, an event or an error's text, at any level. No ID number,
-//! name, phone number or token, also not cut or hashed; a holder is named by its random id, a call by its command
-//! id. There is no filter that would catch a mistake: types that hold personal data do not show it by `Debug`.
+//! Redaction rule: nothing personal appears in a span, an event or an error's text, at any level: no ID number, name,
+//! phone number or token, also not truncated or hashed. A holder is identified by its random id, a call by its command
+//! id. No filter catches mistakes; types that hold personal data do not show it in `Debug`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,25 +23,25 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// Environment variable with the filter, in `tracing-subscriber`'s directives; `info` without it.
 pub const FILTER_ENV: &str = "CITYCODE_LOG";
-/// Environment variable with the collector's address, e.g. `http://localhost:4317`; none, no export.
+/// Environment variable with the collector's address, e.g. `http://localhost:4317`; without it nothing is exported.
 pub const OTLP_ENDPOINT_ENV: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// Longest wait for the collector, at export and at the end.
+/// Longest wait for the collector, at an export and at shutdown.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The one header of the W3C trace context that is passed on. `tracestate` is not: it is vendors' data.
+/// The only header of the W3C trace context that is passed on. `tracestate` is vendor data and is not passed on.
 const TRACEPARENT: &str = "traceparent";
 
-/// How to set telemetry up.
+/// Settings of telemetry.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `service.name` of the spans, e.g. `citycode-issuer`.
     pub service_name: &'static str,
     /// `service.version`.
     pub service_version: &'static str,
-    /// Log lines as JSON objects.
+    /// Whether log lines are JSON objects.
     pub json: bool,
     /// The filter; `info` if absent or malformed.
     pub filter: Option<String>,
-    /// The collector's gRPC address, plain HTTP; TLS is a collector's or sidecar's affair.
+    /// The collector's gRPC address, plain HTTP; TLS is the task of a collector or sidecar.
     pub otlp_endpoint: Option<String>,
 }
 
@@ -63,20 +63,20 @@ impl Settings {
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// Something else in this process has set a subscriber.
+    /// This process already has a subscriber.
     #[error("telemetry is set up already")]
     AlreadySet,
 }
 
-/// Keeps the exporter; call [`Telemetry::shutdown`] at the end or the last spans are lost.
+/// The exporter. Call [`Telemetry::shutdown`] at the end, or the last spans are lost.
 #[derive(Debug)]
 pub struct Telemetry {
     provider: SdkTracerProvider,
 }
 
-/// Sets up logging and tracing for the whole process, once. Inside a tokio runtime if an endpoint is given. A filter
-/// or an endpoint that cannot be used is named in the first line of the log, and done without: a service that is
-/// silent because of a collector's address would be worse than one whose spans are missing.
+/// Sets up logging and tracing for the whole process, once; inside a tokio runtime if an endpoint is given. An unusable
+/// filter or endpoint is logged in the first line and ignored, because a service without logs is worse than one without
+/// spans.
 ///
 /// # Errors
 /// [`TelemetryError`].
@@ -109,14 +109,14 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         tracing::error!(
             variable = OTLP_ENDPOINT_ENV,
             error,
-            "this is no address of a collector; no spans are exported"
+            "this is not the address of a collector; no spans are exported"
         );
     }
     Ok(Telemetry { provider })
 }
 
-/// Context activation would fix a span's parent the moment it is entered, before a handler has read the
-/// caller's `traceparent`; nothing here uses OpenTelemetry's own current context.
+/// Context activation is off: it would fix a span's parent when the span is entered, before a handler has read the
+/// caller's `traceparent`. OpenTelemetry's own current context is not used.
 fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
@@ -126,8 +126,8 @@ where
         .with_context_activation(false)
 }
 
-/// Without an endpoint spans still have ids, so that the trace context reaches the log of events; so with one that
-/// cannot be used, beside what is wrong with it.
+/// Without a usable endpoint spans still have ids, so that the trace context reaches the event log. The second value is
+/// the error of an unusable endpoint.
 fn provider(settings: &Settings) -> (SdkTracerProvider, Option<String>) {
     let resource = Resource::builder()
         .with_service_name(settings.service_name)
@@ -149,7 +149,7 @@ fn provider(settings: &Settings) -> (SdkTracerProvider, Option<String>) {
 }
 
 impl Telemetry {
-    /// Sends what is left, for at most 5 seconds. Needs a multi-threaded runtime that still runs.
+    /// Sends the remaining spans, for at most 5 seconds. It needs a running multi-threaded runtime.
     pub async fn shutdown(self) {
         let flushed = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -164,8 +164,8 @@ pub fn current_traceparent() -> Option<String> {
     traceparent_of(&Span::current().context())
 }
 
-/// Makes the span of this `traceparent` the parent of the current one. Call it before the current span has
-/// children. Says whether it could: not for malformed text, nor without telemetry.
+/// Makes the span of this `traceparent` the parent of the current one. Call it before the current span has children.
+/// Returns false for malformed text and without telemetry.
 pub fn set_parent_from(traceparent: &str) -> bool {
     match context_of(traceparent) {
         Some(context) => Span::current().set_parent(context).is_ok(),
@@ -195,7 +195,7 @@ mod tests {
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    /// A subscriber for this thread alone, so that tests do not meet.
+    /// A subscriber for this thread only, so that tests do not interfere.
     fn with_tracing(test: impl FnOnce()) {
         let (provider, _) = provider(&Settings::default());
         let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_parents_are_not_taken() {
+    fn malformed_parents_are_rejected() {
         with_tracing(|| {
             let span = tracing::info_span!("call");
             let _entered = span.enter();
@@ -232,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn without_telemetry_there_is_no_trace_and_no_harm() {
+    fn without_telemetry_there_is_no_trace() {
         tracing::subscriber::with_default(tracing_subscriber::registry(), || {
             assert_eq!(current_traceparent(), None);
         });
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_is_no_address_is_named_and_done_without() {
+    async fn an_invalid_endpoint_is_reported_and_ignored() {
         let settings = Settings {
             otlp_endpoint: Some("no address at all".into()),
             ..Settings::default()
@@ -249,11 +249,11 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(span_layer(&provider));
         tracing::subscriber::with_default(subscriber, || {
             let _entered = tracing::info_span!("call").entered();
-            assert!(current_traceparent().is_some(), "spans have ids all the same");
+            assert!(current_traceparent().is_some(), "spans have ids nevertheless");
         });
     }
 
-    /// A collector that hands on what it is sent.
+    /// A collector that forwards the requests that it receives.
     struct Collector(tokio::sync::mpsc::Sender<ExportTraceServiceRequest>);
 
     #[tonic::async_trait]

@@ -1,9 +1,9 @@
-//! Certificates between services, both ways: a server takes only callers whose certificate rests on the city's
-//! authority, and a caller takes only the server that has the name of the service it asks for.
+//! Mutual TLS between services: a server accepts only callers with a certificate of the city's authority, and a caller
+//! accepts only a server whose certificate has the name of the requested service.
 //!
-//! Which certificate may do what stands in the certificate (extended key usage, RFC 5280 §4.2.1.12): one for servers
-//! alone cannot call, one for clients alone cannot pose as a service. A certificate says which machine speaks; which
-//! person does is said by the access token, as without.
+//! The extended key usage (RFC 5280 §4.2.1.12) restricts a certificate: one for servers only cannot call, one for
+//! clients only cannot impersonate a service. A certificate authenticates a machine; the access token authenticates
+//! the caller, with or without TLS.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::files::{self, FileError};
 
-/// The one protocol spoken (RFC 7301).
+/// The only supported protocol (ALPN, RFC 7301).
 const HTTP2: &[u8] = b"h2";
 
-/// Where an own certificate and the authority's stand, all PEM.
+/// The files of the own certificate and of the authority's, all PEM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MutualTls {
-    /// The authority on which the others' certificates rest.
+    /// The authority that issued the other side's certificates.
     pub ca_file: PathBuf,
     /// The own certificate.
     pub certificate_file: PathBuf,
@@ -38,21 +38,21 @@ pub enum TlsError {
     /// A certificate cannot be read.
     #[error("the certificate {} cannot be read", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The private key cannot be read, or others may read it.
+    /// The private key cannot be read, or other users may read it.
     #[error("the certificate's private key cannot be used: {0}")]
     Key(#[from] FileError),
-    /// They are no certificates, or do not belong together.
-    #[error("the certificates are refused")]
+    /// A file contains no valid certificate or key, or they do not belong together.
+    #[error("the certificates are invalid")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl MutualTls {
-    /// As a server: who connects must have a certificate of the authority's that is for clients.
+    /// The server configuration: a client must present a client certificate of the authority.
     pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&self.ca_file)? {
@@ -73,7 +73,7 @@ impl MutualTls {
         Ok(Arc::new(config))
     }
 
-    /// As a client of the service `name`, whatever the address under which it is reached.
+    /// The client configuration for the service `name`, independent of its address.
     ///
     /// # Errors
     /// [`TlsError`].

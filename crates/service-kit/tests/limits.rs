@@ -1,5 +1,5 @@
-//! What a server lets its clients hold, over real sockets: each limit with a client that would exceed it, and with one
-//! that must not suffer from it.
+//! The limits on clients of a server, over real sockets: each with a client that would exceed it, and with one that
+//! must not be affected.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -26,7 +26,7 @@ const NOW: UnixSeconds = UnixSeconds(1_790_000_000);
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Limits that no test meets unless it sets one.
+/// Limits that no test reaches unless it sets a lower one.
 fn generous() -> Limits {
     Limits {
         grace: Duration::ZERO,
@@ -43,7 +43,7 @@ fn generous() -> Limits {
 struct Server {
     address: SocketAddr,
     token: String,
-    /// Calls that wait at `/wait`.
+    /// Number of calls that wait at `/wait`.
     waiting: Arc<AtomicUsize>,
     _trigger: Trigger,
 }
@@ -106,14 +106,14 @@ impl Server {
         sending.ready().await.unwrap()
     }
 
-    /// A connection on which one call was answered, with or without the token.
+    /// A connection on which one call was answered, made with or without the token.
     async fn asked(&self, with_token: bool) -> TcpStream {
         let mut stream = self.connect().await;
         self.ask(&mut stream, with_token).await.unwrap();
         stream
     }
 
-    /// Asks and reads the answer, whose body is "here".
+    /// Sends a request and reads the answer, whose body is "here".
     async fn ask(&self, stream: &mut TcpStream, with_token: bool) -> std::io::Result<()> {
         let token = match with_token {
             true => format!("authorization: Bearer {}\r\n", self.token),
@@ -156,7 +156,7 @@ impl Drop for Counted {
 /// Reads until the server ends the connection.
 async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    // A reset is an end too.
+    // A reset ends it as well.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -170,7 +170,7 @@ fn sent(path: &str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn whoever_sends_nothing_or_half_a_head_is_disconnected() {
+async fn a_client_that_sends_nothing_or_a_partial_head_is_disconnected() {
     let server = Server::start(Limits {
         request_head: SHORT,
         ..generous()
@@ -180,16 +180,16 @@ async fn whoever_sends_nothing_or_half_a_head_is_disconnected() {
         stream.write_all(said.as_bytes()).await.unwrap();
         assert_eq!(read_to_end(&mut stream).await, "", "{said:?}");
     }
-    // Also after a request that was whole.
+    // This also holds after a complete request.
     let mut stream = server.asked(true).await;
     stream.write_all(b"GET /he").await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, "");
-    // A connection without a half head is another matter.
+    // A connection without a partial head stays open.
     server.ask(&mut server.asked(false).await, false).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_idle_connection_ends_sooner_where_nobody_has_shown_a_token() {
+async fn an_idle_connection_without_a_token_is_closed_sooner() {
     let server = Server::start(Limits {
         anonymous_idle: SHORT,
         ..generous()
@@ -206,7 +206,7 @@ async fn an_idle_connection_ends_sooner_where_nobody_has_shown_a_token() {
 }
 
 #[tokio::test]
-async fn the_oldest_stranger_makes_room_and_a_caller_with_a_token_stays() {
+async fn the_oldest_anonymous_connection_is_evicted_and_one_with_a_token_stays() {
     let server = Server::start(Limits {
         anonymous_connections: 4,
         ..generous()
@@ -219,13 +219,13 @@ async fn the_oldest_stranger_makes_room_and_a_caller_with_a_token_stays() {
     }
     assert_eq!(read_to_end(&mut first).await, "");
     server.ask(&mut known, true).await.unwrap();
-    // A stranger of now is served, whoever occupies connections.
+    // A new anonymous client is served although others occupy connections.
     server.asked(false).await;
     server.asked(true).await;
 }
 
 #[tokio::test]
-async fn one_address_has_a_share_and_an_idle_connection_goes_before_one_with_a_call() {
+async fn an_address_has_a_limit_and_an_idle_connection_is_evicted_before_one_with_a_call() {
     let server = Server::start(Limits {
         anonymous_connections_per_address: 2,
         ..generous()
@@ -240,7 +240,7 @@ async fn one_address_has_a_share_and_an_idle_connection_goes_before_one_with_a_c
 }
 
 #[tokio::test]
-async fn a_burst_of_callers_behind_one_address_is_let_in() {
+async fn a_burst_of_callers_behind_one_address_is_admitted() {
     let server = Server::start(Limits {
         anonymous_connections_per_address: 2,
         grace: LONG,
@@ -256,7 +256,7 @@ async fn a_burst_of_callers_behind_one_address_is_let_in() {
 }
 
 #[tokio::test]
-async fn a_peer_has_no_share_of_its_address_and_never_idles_out() {
+async fn a_peer_has_no_limit_per_address_and_no_idle_timeout() {
     let server = Server::start(Limits {
         anonymous_connections_per_address: 1,
         anonymous_connections: 1,
@@ -270,7 +270,7 @@ async fn a_peer_has_no_share_of_its_address_and_never_idles_out() {
     for _ in 0..8 {
         others.push(server.asked(false).await);
     }
-    // As long as a stranger's would have lasted, several times.
+    // Several times as long as an anonymous connection may be idle.
     let elsewhere = Server::start(Limits {
         request_head: 3 * SHORT,
         ..generous()
@@ -280,7 +280,7 @@ async fn a_peer_has_no_share_of_its_address_and_never_idles_out() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_come_to_its_end_is_answered_and_forgotten() {
+async fn an_incomplete_request_is_answered_and_dropped() {
     for limits in [
         Limits {
             body_stall: SHORT,
@@ -312,7 +312,7 @@ async fn a_request_that_does_not_come_to_its_end_is_answered_and_forgotten() {
 }
 
 #[tokio::test]
-async fn a_stream_may_pause_and_is_no_incomplete_request() {
+async fn a_stream_may_pause_without_counting_as_an_incomplete_request() {
     let server = Server::start(Limits {
         body_stall: SHORT,
         body: SHORT,
@@ -321,7 +321,7 @@ async fn a_stream_may_pause_and_is_no_incomplete_request() {
     let mut sending = server.http2(65_535).await;
     let (answer, mut body) = sending.send_request(sent("/echo"), false).unwrap();
     let mut answer = answer.await.unwrap().into_body();
-    // Others' requests run into the limit meanwhile.
+    // Requests of others exceed the limit meanwhile.
     let (stalled, _kept) = sending.send_request(sent("/length"), false).unwrap();
     assert_eq!(stalled.await.unwrap().status(), 408);
     body.send_data(Bytes::from_static(b"a scan"), true).unwrap();
@@ -329,7 +329,7 @@ async fn a_stream_may_pause_and_is_no_incomplete_request() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_read_ends_and_the_connection_goes_on() {
+async fn an_unread_answer_is_ended_and_the_connection_stays_open() {
     let server = Server::start(Limits {
         unread: SHORT,
         ..generous()
@@ -338,13 +338,13 @@ async fn an_answer_that_is_not_read_ends_and_the_connection_goes_on() {
         let mut sending = server.http2(window).await;
         let (answer, _) = sending.send_request(ask("/large"), true).unwrap();
         let mut unread = answer.await.unwrap().into_body();
-        // Its window is never opened again.
+        // The flow-control window is never opened again.
         let ended = async {
             loop {
                 match unread.data().await {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return error,
-                    None => panic!("there is no room for the whole answer"),
+                    None => panic!("the whole answer does not fit"),
                 }
             }
         };
@@ -353,19 +353,19 @@ async fn an_answer_that_is_not_read_ends_and_the_connection_goes_on() {
         let (answer, _) = sending.send_request(ask("/nothing"), true).unwrap();
         assert_eq!(answer.await.unwrap().status(), 404);
     }
-    // Over HTTP/1 the connection is the call.
+    // Over HTTP/1 the whole connection is closed.
     let mut stream = server.connect().await;
     for _ in 0..64 {
         let _ = stream.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
     }
-    // Reading would take the answers; that writing fails tells of the end as well.
+    // Reading would consume the answers; a failed write shows the end as well.
     while stream.write_all(b"\r\n").await.is_ok() {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn the_oldest_call_without_a_token_makes_room() {
+async fn the_oldest_call_without_a_token_is_evicted() {
     let server = Server::start(Limits {
         anonymous_calls: 3,
         ..generous()
@@ -378,7 +378,7 @@ async fn the_oldest_call_without_a_token_makes_room() {
     }
     let with_token = Request::get("http://x/wait").header("authorization", format!("Bearer {}", server.token));
     let (known, _) = sending.send_request(with_token.body(()).unwrap(), true).unwrap();
-    // It counts as one without a token for a moment, until its head was judged.
+    // It counts as a call without a token until its header is authenticated.
     let oldest = calls.remove(0).await.unwrap_err();
     assert_eq!(oldest.reason(), Some(h2::Reason::CANCEL), "{oldest}");
     server.until_waiting(3).await;
@@ -391,7 +391,7 @@ async fn the_oldest_call_without_a_token_makes_room() {
     drop(known);
 }
 
-/// A stream of server reflection, whose request a task of the server reads on: its answer has begun.
+/// A stream of server reflection, whose request is read by another task of the server; its answer has begun.
 async fn reflection(sending: &mut SendRequest<Bytes>) -> (h2::RecvStream, h2::SendStream<Bytes>) {
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let mut request = sent(path);
@@ -402,7 +402,7 @@ async fn reflection(sending: &mut SendRequest<Bytes>) -> (h2::RecvStream, h2::Se
 }
 
 #[tokio::test]
-async fn streams_that_a_task_of_their_own_reads_make_room_too() {
+async fn streams_that_another_task_reads_are_evicted_too() {
     let server = Server::start(Limits {
         anonymous_calls: 3,
         ..generous()
@@ -416,21 +416,21 @@ async fn streams_that_a_task_of_their_own_reads_make_room_too() {
         let ended = body.data().await.unwrap().unwrap_err();
         assert_eq!(ended.reason(), Some(h2::Reason::CANCEL), "{ended}");
     }
-    // The newest three go on.
+    // The newest three stay open.
     let mut waiting = streams.iter_mut().map(|(body, _)| Box::pin(body.data()));
     let ended = tokio::time::timeout(SHORT, futures::future::select_all(&mut waiting)).await;
-    assert!(ended.is_err(), "there is room for three");
+    assert!(ended.is_err(), "three are allowed");
 }
 
 #[tokio::test]
-async fn a_stream_without_a_token_holds_no_more_than_its_share_after_its_answer_has_begun() {
+async fn a_stream_without_a_token_stays_within_its_limit_after_its_answer_has_begun() {
     let server = Server::start(Limits {
         anonymous_bytes_per_connection: 64 << 10,
         ..generous()
     });
     let mut sending = server.http2(65_535).await;
     let (mut body, mut sends) = reflection(&mut sending).await;
-    // The head of a message of 1 MiB, and a part of it that is more than the share.
+    // The head of a message of 1 MiB, and a part of it that exceeds the limit.
     let head = [0, 0, 16, 0, 0];
     sends.send_data(Bytes::copy_from_slice(&head), false).unwrap();
     for _ in 0..5 {
@@ -441,7 +441,7 @@ async fn a_stream_without_a_token_holds_no_more_than_its_share_after_its_answer_
 }
 
 #[tokio::test]
-async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
+async fn bodies_and_answers_of_one_connection_stay_within_its_limit() {
     let server = Server::start(Limits {
         anonymous_bytes_per_connection: 64 << 10,
         bytes_per_connection: 3 << 20,
@@ -452,7 +452,7 @@ async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
     assert_eq!(
         answer.await.unwrap().status(),
         503,
-        "a stranger's share is smaller than this answer"
+        "the limit of an anonymous connection is smaller than this answer"
     );
     let mut unread = Vec::new();
     let mut refused = 0;
@@ -463,9 +463,9 @@ async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
         refused += usize::from(answer.status() == 503);
         unread.push(answer);
     }
-    assert_eq!(refused, 2, "three of a megabyte have room");
+    assert_eq!(refused, 2, "three answers of a megabyte fit");
     drop(unread);
-    // What was given up has room again.
+    // Released bytes are available again.
     loop {
         let ask = Request::get("http://x/large").header("authorization", format!("Bearer {}", server.token));
         let (answer, _) = sending.send_request(ask.body(()).unwrap(), true).unwrap();
@@ -476,7 +476,7 @@ async fn bodies_and_answers_of_one_connection_hold_no_more_than_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_descriptors_the_server_waits_and_goes_on_when_there_are_some() {
+async fn without_descriptors_the_server_pauses_and_resumes_when_some_are_free() {
     let metrics = citycode_service_kit::metrics_endpoint::install().unwrap();
     let failures = || {
         let text = metrics.render();
@@ -499,7 +499,7 @@ async fn without_descriptors_the_server_waits_and_goes_on_when_there_are_some() 
     while let Ok(file) = std::fs::File::open("/dev/null") {
         files.push(file);
     }
-    // The client's own end takes the last one; the server's end has none.
+    // The client's end uses the last descriptor; the server's end gets none.
     files.pop();
     let mut client = server.connect().await;
     while failures() < 3 {

@@ -1,10 +1,10 @@
-//! What touches the whole process, and so needs a process of its own: telemetry's global subscriber and signals.
+//! Tests that need a process of their own: telemetry's global subscriber, and signals.
 
 use citycode_service_kit::shutdown::Signal;
 use citycode_service_kit::telemetry::{self, Settings, TelemetryError};
 
 #[test]
-fn telemetry_is_set_up_once_and_logs_and_gives_spans_a_trace_even_where_the_collectors_address_is_none() {
+fn telemetry_is_set_up_once_and_spans_have_a_trace_even_with_an_invalid_collector_address() {
     let settings = Settings {
         service_name: "citycode-test",
         filter: Some("info,h2=off".into()),
@@ -25,7 +25,7 @@ fn telemetry_is_set_up_once_and_logs_and_gives_spans_a_trace_even_where_the_coll
 }
 
 #[tokio::test]
-async fn sigterm_pulls_the_signal() {
+async fn sigterm_triggers_the_signal() {
     let signal = Signal::from_os().expect("handlers are installed");
     assert!(!signal.is_pulled());
     let sent = std::process::Command::new("kill")

@@ -22,6 +22,6 @@ impl AuditService for AuditGrpc {
             let caller = caller(&request)?;
             self.0.history(&caller, message).await
         };
-        Ok(Response::new(deadline::question(metadata, answer).await?))
+        Ok(Response::new(deadline::query(metadata, answer).await?))
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use citycode_service_kit::local_socket::{SocketAddress, refuse_folder_of_others};
+use citycode_service_kit::local_socket::{SocketAddress, require_private_folder};
 use citycode_service_kit::problem::Code;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -69,7 +69,7 @@ impl Client {
     /// A [`Failure`] if others can put a socket where the server's is.
     pub fn of_local(server: &str, local: LocalServer) -> Result<Self, Failure> {
         let folder = local.socket.parent().unwrap_or(Path::new("/"));
-        let trusted = refuse_folder_of_others(folder).map_err(|error| {
+        let trusted = require_private_folder(folder).map_err(|error| {
             let why = root_cause(&error);
             let fix = "make the data folder private (chmod go=) and start 'citycode up' again";
             Failure::local("the local server's socket cannot be trusted", why, fix)

@@ -1,6 +1,6 @@
-//! `Erase`: a person is forgotten (R28). First the codes die in the log, then the vault destroys what leads to the
-//! person. A crash between leaves an erased holder in the log; [`ErasureQueue`] hears of it from the log at the next
-//! start and finishes through the same call. The same queue destroys the names that were corrected (`rename.rs`).
+//! `Erase`: erases a person (R28). First the codes are ended in the log, then the vault destroys the personal data.
+//! After a crash in between, the holder is erased in the log only; [`ErasureQueue`] reads that from the log at the
+//! next start and completes the erasure. The same queue destroys corrected names (`rename.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, watch};
 use crate::Issuer;
 
 impl Issuer {
-    /// Forgets a person. An officer's act.
+    /// Erases a person; only an officer may.
     ///
     /// # Errors
-    /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (then repeat it: it goes on where it was).
+    /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (a repeat continues the erasure).
     pub async fn erase(&self, caller: &Caller, request: &EraseRequest) -> Result<EraseResponse, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
@@ -34,8 +34,8 @@ impl Issuer {
         let now = self.authorizer.now()?;
         let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
         let holder = self.authorizer.holder(&id_number).await?;
-        // What others' codes rest on this person as a family member ends first, while the person is still there: also
-        // what another issuer has just recorded. What one records from now on ends by `orphans`.
+        // Relationships with this person as guardian end first, while the person still exists, including those that
+        // another issuer has just recorded. Those that are recorded from now on are ended by `orphans`.
         let caught_up = self.authorizer.log.catch_up_with_all().await;
         caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
@@ -45,9 +45,9 @@ impl Issuer {
                 .await
             {
                 Ok(()) => begun = true,
-                // Ended in the meantime, or the dependent is gone.
+                // The relationship has ended meanwhile, or the dependent was erased.
                 Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}
-                Err(problem) => return Err(half_done(problem, begun)),
+                Err(problem) => return Err(partially_done(problem, begun)),
             }
         }
         let request_digest = RequestDigest::of("erase").holder(Some(holder));
@@ -55,7 +55,7 @@ impl Issuer {
             self.authorizer
                 .context(caller, &request.command_id, request_digest, "officer;unspecified", now)?;
         let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
-            // Known to the vault and erased in the log: an erasure that was interrupted goes on below.
+            // Erased in the log but still in the vault: an interrupted erasure, which is completed below.
             if state.erased {
                 Ok(Vec::new())
             } else {
@@ -66,40 +66,40 @@ impl Issuer {
             .log
             .execute(holder, &context, &mut decide)
             .await
-            .map_err(|error| half_done(problem_of_execute(error), begun))?;
+            .map_err(|error| partially_done(problem_of_execute(error), begun))?;
         self.authorizer
             .vault
             .erase(holder)
             .await
-            // The log has the erasure, by this call or by one before.
-            .map_err(|error| half_done(problem_of_vault(&error), true))?;
+            // The erasure is in the log, by this call or an earlier one.
+            .map_err(|error| partially_done(problem_of_vault(&error), true))?;
         Ok(EraseResponse {})
     }
 }
 
-/// The problem of an erasure of which a part may be done: relationships have ended, and stay so.
-fn half_done(problem: Problem, begun: bool) -> Problem {
+/// The problem of an erasure that may be partially done: relationships that have ended stay ended.
+fn partially_done(problem: Problem, begun: bool) -> Problem {
     if !begun || problem.code() != Code::Unavailable {
         return problem;
     }
     Problem::outcome_unknown("a part of the erasure was done, and the rest was not")
-        .with_fix("repeat the erasure with the same command id: it goes on where it was")
+        .with_fix("repeat the erasure with the same command id: it continues where it stopped")
 }
 
-/// First pause before a vault that could not be reached is tried again; it doubles up to [`LONGEST_PAUSE`].
+/// First pause before a retry at a vault that could not be reached; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What the log says that the vault has to destroy.
+/// Data that the vault has to destroy because of an event in the log.
 #[derive(Clone, Copy)]
-enum Due {
-    /// Everything of a person.
+enum PendingErasure {
+    /// All data of a person.
     Person(HolderId),
     /// The name before this change.
     Name(HolderId, NameChangeId, Position),
 }
 
-impl Due {
+impl PendingErasure {
     async fn destroy(self, vault: &dyn Vault) -> Result<(), VaultError> {
         match self {
             Self::Person(holder) => vault.erase(holder).await,
@@ -108,8 +108,8 @@ impl Due {
     }
 }
 
-/// Makes a corrected name, which the log has at `position`, the person's in the vault. A vault that has never heard of
-/// the correction is older than it, and keeps the name that it has: that is said in the log of the service.
+/// Activates a corrected name in the vault; the correction is at `position` in the log. A vault without the staged
+/// name is older than the correction and keeps its name, which is logged as a warning.
 ///
 /// # Errors
 /// [`VaultError`].
@@ -123,86 +123,86 @@ pub async fn apply_name(
     if applied == NameApplied::NotStaged {
         tracing::warn!(
             %position,
-            "the vault is older than a correction of a name that the log has, and has the name from before: an officer must \
-             correct the name again"
+            "the vault is older than a name correction in the log and has the previous name: an officer must correct the \
+             name again"
         );
     }
     Ok(applied)
 }
 
-/// Erased holders and corrected names as the log has them, for the vault to forget.
+/// Queue of erased holders and corrected names from the log, whose data the vault has to destroy.
 pub struct ErasureQueue {
-    sender: mpsc::UnboundedSender<Due>,
-    /// How many are in the queue or under way.
-    left: watch::Sender<usize>,
+    sender: mpsc::UnboundedSender<PendingErasure>,
+    /// Number of entries in the queue or in progress.
+    remaining: watch::Sender<usize>,
 }
 
-/// The other end of an [`ErasureQueue`].
-pub struct Erased {
-    receiver: mpsc::UnboundedReceiver<Due>,
-    left: watch::Sender<usize>,
+/// The receiving end of an [`ErasureQueue`].
+pub struct ErasureReceiver {
+    receiver: mpsc::UnboundedReceiver<PendingErasure>,
+    remaining: watch::Sender<usize>,
 }
 
 impl ErasureQueue {
-    /// The queue and its other end, for [`ErasureQueue::finish`].
+    /// The queue and its receiving end, for [`ErasureQueue::finish`].
     #[must_use]
-    pub fn new() -> (Arc<Self>, Erased) {
+    pub fn new() -> (Arc<Self>, ErasureReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let left = watch::Sender::new(0);
+        let remaining = watch::Sender::new(0);
         let queue = Self {
             sender,
-            left: left.clone(),
+            remaining: remaining.clone(),
         };
-        (Arc::new(queue), Erased { receiver, left })
+        (Arc::new(queue), ErasureReceiver { receiver, remaining })
     }
 
-    /// Puts a holder in whom the log calls erased.
-    pub fn forget(&self, holder: HolderId) {
-        self.put(Due::Person(holder));
+    /// Adds a holder who is erased in the log.
+    pub fn enqueue_person(&self, holder: HolderId) {
+        self.enqueue(PendingErasure::Person(holder));
     }
 
-    fn put(&self, due: Due) {
-        self.left.send_modify(|left| *left += 1);
-        // Nobody listens any more only at shutdown; the next start hears of it again.
-        let _ = self.sender.send(due);
+    fn enqueue(&self, pending: PendingErasure) {
+        self.remaining.send_modify(|left| *left += 1);
+        // The receiver is dropped only at shutdown; the next start reads the event again.
+        let _ = self.sender.send(pending);
     }
 
-    /// Whether everybody is forgotten whom the log called erased so far, and every name that was corrected.
+    /// Whether the queue is empty: everything due so far is destroyed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        *self.left.borrow() == 0
+        *self.remaining.borrow() == 0
     }
 
-    /// Waits for that.
+    /// Waits until the queue is empty.
     pub async fn wait_until_done(&self) {
-        let mut left = self.left.subscribe();
-        // The sender is this queue's own.
-        let _ = left.wait_for(|left| *left == 0).await;
+        let mut remaining = self.remaining.subscribe();
+        // `self` owns the sender, so this cannot fail.
+        let _ = remaining.wait_for(|left| *left == 0).await;
     }
 
-    /// Makes the vault forget everything that comes out of the queue, until the queue ends. A vault that cannot be
-    /// reached is tried again; `tell` hears of that, and of none when it is over.
+    /// Destroys the data of all entries of the queue in the vault, until the queue is dropped. If the vault cannot be
+    /// reached, it retries, and calls `report` with the error, and with `None` after a success.
     ///
     /// # Errors
-    /// [`VaultError::Damaged`]; what is left is found again at the next start.
+    /// [`VaultError::Damaged`]; the remaining entries are read again at the next start.
     pub async fn finish(
         vault: Arc<dyn Vault>,
-        mut erased: Erased,
-        tell: impl Fn(Option<&VaultError>) + Send,
+        mut receiver: ErasureReceiver,
+        report: impl Fn(Option<&VaultError>) + Send,
     ) -> Result<(), VaultError> {
-        while let Some(due) = erased.receiver.recv().await {
+        while let Some(pending) = receiver.receiver.recv().await {
             let mut pause = FIRST_PAUSE;
             loop {
-                match due.destroy(&*vault).await {
+                match pending.destroy(&*vault).await {
                     Ok(()) => break,
                     Err(error @ VaultError::Damaged(_)) => return Err(error),
-                    Err(error) => tell(Some(&error)),
+                    Err(error) => report(Some(&error)),
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            tell(None);
-            erased.left.send_modify(|left| *left = left.saturating_sub(1));
+            report(None);
+            receiver.remaining.send_modify(|left| *left = left.saturating_sub(1));
         }
         Ok(())
     }
@@ -215,8 +215,8 @@ impl SystemFold for ErasureQueue {
 
     fn fold_holder(&self, holder: HolderId, event: &Event, position: Position) {
         match event {
-            Event::HolderErased(_) => self.forget(holder),
-            Event::HolderRenamed(renamed) => self.put(Due::Name(holder, renamed.change, position)),
+            Event::HolderErased(_) => self.enqueue_person(holder),
+            Event::HolderRenamed(renamed) => self.enqueue(PendingErasure::Name(holder, renamed.change, position)),
             _ => {}
         }
     }

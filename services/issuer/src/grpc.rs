@@ -1,4 +1,4 @@
-//! The issuer's gRPC API: takes the caller out of the request and calls the command's method; nothing else.
+//! The issuer's gRPC API: obtains the caller from the request and calls the command's method.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::Issuer;
 use crate::import::Import;
 
-/// Rows of one import worked on at once: enough to fill the log's group commits, and a bound on memory.
+/// Rows of one import that are processed concurrently: enough to fill the log's group commits, and a bound on memory.
 const IMPORT_IN_FLIGHT: usize = 1024;
 
 /// The gRPC service of an issuer.
 #[derive(Clone)]
 pub struct IssuerGrpc(pub Arc<Issuer>);
 
-/// `change` or `question`: what a call is, and so what its failures say.
+/// Implements unary methods. `change` or `query` determines whether their failures have an outcome.
 macro_rules! unary {
     ($($(#[$doc:meta])* $kind:ident $method:ident: $request:ident => $response:ident,)+) => {
         #[tonic::async_trait]
@@ -58,20 +58,20 @@ macro_rules! unary {
                 let mut rows = UntilExpired::new(request.into_inner(), &caller, &self.0.authorizer.clock);
                 let first = rows.next().await.transpose()?.and_then(|message| message.part);
                 let Some(proto::import_request::Part::Options(options)) = first else {
-                    return Err(Problem::new(Code::InvalidRequest, "an import begins with its options").into());
+                    return Err(Problem::new(Code::InvalidRequest, "the first message of an import must contain its options").into());
                 };
                 let import = Arc::new(Import::start(Arc::clone(&self.0), caller, options)?);
                 let answers = rows
                     .map(move |message| {
                         let import = Arc::clone(&import);
-                        // A task for each row, so that rows use every core; they are answered in order.
+                        // One task per row, so that rows use every core; they are answered in order.
                         async move {
                             match message?.part {
                                 Some(proto::import_request::Part::Row(row)) => {
                                     let row = tokio::spawn(async move { import.row(row).await });
                                     row.await.map_err(|_| Status::from(Problem::internal()))
                                 }
-                                _ => Err(Problem::new(Code::InvalidRequest, "after the options come rows").into()),
+                                _ => Err(Problem::new(Code::InvalidRequest, "all messages after the options must contain rows").into()),
                             }
                         }
                     })
@@ -89,7 +89,7 @@ unary! {
     change rename: RenameRequest => RenameResponse,
     change issue: IssueRequest => IssueResponse,
     change reprint: ReprintRequest => ReprintResponse,
-    question list_codes: ListCodesRequest => ListCodesResponse,
+    query list_codes: ListCodesRequest => ListCodesResponse,
     change erase: EraseRequest => EraseResponse,
     change rotate_keys: RotateKeysRequest => RotateKeysResponse,
     change compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,

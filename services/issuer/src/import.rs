@@ -1,7 +1,7 @@
-//! `Import`: rows of residents become registered holders with codes, one commit a row.
+//! `Import`: registers the residents of a stream of rows and issues their codes, one commit per row.
 //!
-//! Rows are worked on many at once and answered in their order. A row that went through is in the log before its
-//! answer is sent; running the same file again issues nothing twice, since who has a valid code keeps it.
+//! Rows are processed concurrently and answered in their order. A successful row is in the log before its answer is
+//! sent. Importing the same file again issues nothing twice, because valid codes are left unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use citycode_wire::proto::model;
 
 use crate::Issuer;
 use crate::answer::issued_code;
-use crate::issue::{Birth, newborn};
+use crate::issue::{IssueDecision, issued_code_and_token};
 use crate::register::person_name;
 
-/// How long one row may take, its turn among the others included.
+/// How long one row may take, including its wait for other rows.
 const ROW_WITHIN: Duration = Duration::from_secs(60);
 
-/// One import under way: who, what kind, through which channel.
+/// An import in progress: issuer, caller and options.
 pub(crate) struct Import {
     issuer: Arc<Issuer>,
     caller: Arc<Caller>,
@@ -41,7 +41,8 @@ impl Import {
     /// Starts an import.
     ///
     /// # Errors
-    /// `not_allowed`, `unknown_kind`, `channel_not_allowed`; `invalid_request` for kinds bound to a phone or a guardian.
+    /// `not_allowed`, `unknown_kind`, `channel_not_allowed`; `invalid_request` for kinds bound to a phone or a
+    /// guardian.
     pub(crate) fn start(issuer: Arc<Issuer>, caller: Arc<Caller>, options: ImportOptions) -> Result<Self, Problem> {
         if !caller.is_admin() {
             return Err(Problem::new(Code::NotAllowed, "importing is an admin's act"));
@@ -61,7 +62,7 @@ impl Import {
         })
     }
 
-    /// One row. Never fails as a whole: what is wrong with the row stands in its answer.
+    /// Imports one row. It never returns an error: the problem of a row is part of its answer.
     pub(crate) async fn row(&self, row: ImportRow) -> ImportResponse {
         let line = row.line;
         match deadline::change_within(ROW_WITHIN, self.try_row(&row)).await {
@@ -99,7 +100,7 @@ impl Import {
         let attested = issuer.attested(Actor { channel: Some(channel) }, row.attestation.as_ref())?;
         let found = issuer.find_or_create(&id_number, &name, &attested).await?;
         if authorizer.log.state(found.holder).erased {
-            // An erasure that was interrupted: finish it; the row goes through when it is sent again.
+            // An erasure was interrupted: complete it. The row succeeds when it is sent again.
             authorizer
                 .vault
                 .erase(found.holder)
@@ -124,7 +125,7 @@ impl Import {
             guardian: None,
             person: facts,
         };
-        let birth = Birth {
+        let decision = IssueDecision {
             issuer,
             holder: found.holder,
             id_number: &id_number,
@@ -134,7 +135,7 @@ impl Import {
             token: None,
         };
         let mut decide = RowDecision {
-            birth,
+            decision,
             reissue: self.options.reissue,
         };
         let executed = authorizer
@@ -142,7 +143,7 @@ impl Import {
             .execute(found.holder, &context, &mut decide)
             .await
             .map_err(problem_of_execute)?;
-        let token = decide.birth.token.take();
+        let token = decide.decision.token.take();
         if !executed
             .events
             .iter()
@@ -150,19 +151,19 @@ impl Import {
         {
             return Ok((
                 ImportOutcome::Kept,
-                self.kept_code(found.holder, kind, &person, now).await?,
+                self.existing_code(found.holder, kind, &person, now).await?,
             ));
         }
-        let (issued, token) = newborn(&executed, token, &person)?;
+        let (issued, token) = issued_code_and_token(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(1);
         let print_for = self.options.print.then_some(&person);
         let code = issued_code(issued, kind, token, &authorizer.policy.status_base_uri, print_for);
         Ok((ImportOutcome::Issued, Some(code)))
     }
 
-    /// The code that somebody keeps, where a print of it was asked for: an import that was cut short is completed by
-    /// its repetition, prints included (R6). A code on hold is not printed again (R22).
-    async fn kept_code(
+    /// The person's existing code, if prints were requested: repeating an interrupted import completes it, including
+    /// its prints (R6). A code on hold is not printed again (R22).
+    async fn existing_code(
         &self,
         holder: HolderId,
         kind: &KindPolicy,
@@ -176,15 +177,17 @@ impl Import {
         let slot =
             guardian_right::slot_for(&state, kind, None, now).map_err(citycode_command_auth::problem_of_refusal)?;
         match state.alive(slot, now) {
-            Some(slot) if !slot.held => Ok(Some(self.issuer.code_again(&slot.code, kind, person, true).await?)),
+            Some(slot) if !slot.held => Ok(Some(
+                self.issuer.read_issued_code(&slot.code, kind, person, true).await?,
+            )),
             _ => Ok(None),
         }
     }
 }
 
-/// Registers where need be and issues where none is valid, in one commit.
+/// Registers the person if necessary, and issues a code if none is valid, in one commit.
 struct RowDecision<'a> {
-    birth: Birth<'a>,
+    decision: IssueDecision<'a>,
     reissue: bool,
 }
 
@@ -193,11 +196,11 @@ impl Decide for RowDecision<'_> {
     type Refusal = Problem;
 
     async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
-        self.birth.token = None;
+        self.decision.token = None;
         let mut state = state.clone();
-        let mut events = register_holder::decide(&state, self.birth.holder);
+        let mut events = register_holder::decide(&state, self.decision.holder);
         for event in &events {
-            // The place of the commit is not known yet, and registering does not use it.
+            // The position of the commit is not known yet; the registration does not use it.
             state.apply(
                 event,
                 CommitPosition {
@@ -207,12 +210,12 @@ impl Decide for RowDecision<'_> {
                 now,
             );
         }
-        let slot = guardian_right::slot_for(&state, self.birth.command.kind, None, now)
+        let slot = guardian_right::slot_for(&state, self.decision.command.kind, None, now)
             .map_err(citycode_command_auth::problem_of_refusal)?;
         if !self.reissue && state.alive(slot, now).is_some() {
             return Ok(events);
         }
-        events.extend(self.birth.decide(&state, now).await?);
+        events.extend(self.decision.decide(&state, now).await?);
         Ok(events)
     }
 }

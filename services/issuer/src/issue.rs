@@ -1,8 +1,8 @@
-//! `Issue`: a code is born, and where one was valid it dies in the same instant (R3–R13, R16).
+//! `Issue`: issues a code; a valid code in the same slot is superseded by the same event (R3–R13, R16).
 //!
-//! The token is signed and sealed into the event; it leaves the process only after the append is acknowledged. A
-//! crash before leaves nothing that admits (an unlogged token is refused, R25); a crash after leaves an event from
-//! which a repeat with the same command id takes the same token.
+//! The token is signed and sealed into the event; it leaves the process only after the append is acknowledged. After a
+//! crash before that, no admissible token exists (a token that is not in the log is refused, R25); after a crash later,
+//! a repeat with the same command id returns the token of the event.
 
 use async_trait::async_trait;
 use citycode_auth::Caller;
@@ -28,10 +28,10 @@ use crate::answer::{issued_code, token_context, unseal};
 use crate::{Attested, Issuer};
 
 impl Issuer {
-    /// Issues a code, or a new one in the place of a valid one.
+    /// Issues a code, which replaces a valid one of the same kind.
     ///
     /// # Errors
-    /// Every problem of the contract but those about places.
+    /// Every problem of the API except those about places.
     pub async fn issue(&self, caller: &Caller, request: &IssueRequest) -> Result<IssueResponse, Problem> {
         let now = self.authorizer.now()?;
         let channel = self.authorizer.channel(caller, &request.channel)?;
@@ -77,7 +77,7 @@ impl Issuer {
             guardian,
             person: facts,
         };
-        let mut birth = Birth {
+        let mut decision = IssueDecision {
             issuer: self,
             holder,
             id_number: &parties.id_number,
@@ -89,11 +89,11 @@ impl Issuer {
         let executed = self
             .authorizer
             .log
-            .execute(holder, &context, &mut birth)
+            .execute(holder, &context, &mut decision)
             .await
             .map_err(|error| hidden(problem_of_execute(error)))?;
-        let token = birth.token.take();
-        let (issued, token) = newborn(&executed, token, &person)?;
+        let token = decision.token.take();
+        let (issued, token) = issued_code_and_token(&executed, token, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));
         let print_for = request.print.then_some(&person);
         let code = issued_code(issued, kind, token, &self.authorizer.policy.status_base_uri, print_for);
@@ -116,8 +116,8 @@ impl Issuer {
     }
 }
 
-/// The event of a birth and its token: the one just made, or the stored one of an earlier attempt.
-pub(crate) fn newborn<'a>(
+/// The event of an issue and its token: the new one, or the stored one of an earlier attempt.
+pub(crate) fn issued_code_and_token<'a>(
     executed: &'a Executed,
     fresh: Option<String>,
     person: &PersonFile,
@@ -133,8 +133,8 @@ pub(crate) fn newborn<'a>(
     }
 }
 
-/// The decision of an issue, with what it draws and signs.
-pub(crate) struct Birth<'a> {
+/// The decision of an issue, which draws a status index and signs the token.
+pub(crate) struct IssueDecision<'a> {
     pub(crate) issuer: &'a Issuer,
     pub(crate) holder: HolderId,
     pub(crate) id_number: &'a IdNumber,
@@ -146,7 +146,7 @@ pub(crate) struct Birth<'a> {
 }
 
 #[async_trait]
-impl Decide for Birth<'_> {
+impl Decide for IssueDecision<'_> {
     type Refusal = Problem;
 
     async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
@@ -166,18 +166,18 @@ impl Decide for Birth<'_> {
             status: drawn.await?,
             code_id: CodeId(authorizer.entropy.array()),
         };
-        let birth = issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
-        let (event, token) = self.sign_and_seal(birth)?;
+        let unsigned = issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
+        let (event, token) = self.sign_and_seal(unsigned)?;
         self.token = Some(token);
         Ok(vec![Event::CodeIssued(event)])
     }
 }
 
-impl Birth<'_> {
-    fn sign_and_seal(&self, birth: UnsignedCode) -> Result<(CodeIssued, String), Problem> {
+impl IssueDecision<'_> {
+    fn sign_and_seal(&self, unsigned: UnsignedCode) -> Result<(CodeIssued, String), Problem> {
         let (issuer, authorizer) = (self.issuer, &self.issuer.authorizer);
-        let code = birth.code;
-        let key = issuer.keys.signing_at(birth.issued_at);
+        let code = unsigned.code;
+        let key = issuer.keys.signing_at(unsigned.issued_at);
         let key = key.ok_or_else(|| Problem::new(Code::Unavailable, "no signing key is in use"))?;
         let needs_commitment = authorizer.policy.needs_id_commitment(code.slot.kind);
         let commitment =
@@ -185,8 +185,8 @@ impl Birth<'_> {
         let claims = CodeClaimsToSign {
             code_id: code.code_id,
             kind: code.slot.kind,
-            issued_at: birth.issued_at,
-            expires_at: birth.expires_at,
+            issued_at: unsigned.issued_at,
+            expires_at: unsigned.expires_at,
             status: code.status,
             id_commitment: commitment,
             device_key: self.device_key,
@@ -201,26 +201,26 @@ impl Birth<'_> {
             signed.text.as_bytes(),
         );
         Ok((
-            birth.into_event(key.key_id(), signed.digest, Sealed(sealed)),
+            unsigned.into_event(key.key_id(), signed.digest, Sealed(sealed)),
             signed.text,
         ))
     }
 }
 
-/// The phone's key of a request: 32 bytes are Ed25519, 33 a compressed P-256 point. Kinds that are shown with a
-/// proof need one, others take none.
+/// Parses the phone's key of a request: 32 bytes are Ed25519, 33 a compressed P-256 point. Kinds that are presented
+/// with a proof require one, others refuse it.
 fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Problem> {
     let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail.to_owned());
     if !kind.device_bound {
         return match bytes {
             [] => Ok(None),
-            _ => Err(invalid("this kind is bound to no phone and takes no phone key")),
+            _ => Err(invalid("this kind is not bound to a phone and takes no phone key")),
         };
     }
     let key = match bytes.len() {
         0 => {
             return Err(invalid(
-                "this kind is bound to a phone: the request must bring the phone's public key",
+                "this kind is bound to a phone: the request must contain the phone's public key",
             ));
         }
         32 => DeviceKey::Ed25519(bytes.try_into().expect("32 bytes")),
@@ -232,6 +232,6 @@ fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Prob
     if is_sound_device_key(&key) {
         Ok(Some(key))
     } else {
-        Err(invalid("the phone's key is not a sound public key"))
+        Err(invalid("the phone's key is not a valid public key"))
     }
 }

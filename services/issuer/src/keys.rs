@@ -1,8 +1,8 @@
-//! The signing keys: public halves folded from the log, private halves in a folder of their own.
+//! The signing keys: public keys folded from the log, private keys in a folder.
 //!
-//! A key's file is durable before the log hears of the key, so that a crash between leaves an unused file and never
-//! a key that nobody can sign with. It is called [`NEXT_KEY`] until the log has the key, and there is one at most: an
-//! attempt that the log did not take, and a restart, announce the same key again.
+//! A key's file is durable before its event is appended, so that a crash in between leaves an unused file and never a
+//! key without its private half. The file is called [`NEXT_KEY`] until the event is in the log, and there is at most
+//! one: a failed append and a restart announce the same key again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ pub struct KeyFolder {
     folder: PathBuf,
 }
 
-/// Why private keys cannot be had.
+/// Why private keys cannot be read or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFolderError {
-    /// A file cannot be read or written, or others may read it.
+    /// A file cannot be read or written, or other users may read it.
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder cannot be listed.
@@ -42,7 +42,7 @@ pub enum KeyFolderError {
 }
 
 impl KeyFolder {
-    /// Opens the folder, or makes it.
+    /// Opens the folder, or creates it.
     ///
     /// # Errors
     /// [`KeyFolderError`].
@@ -53,8 +53,8 @@ impl KeyFolder {
         })
     }
 
-    /// A secret of 32 bytes by name. Where there is none it is made from `first`, given only for a new city; without that
-    /// a missing one is refused.
+    /// A secret of 32 bytes by name. A missing one is created from `first`, which is passed only for a new city;
+    /// without it a missing secret is an error.
     ///
     /// # Errors
     /// [`KeyFolderError`].
@@ -70,8 +70,8 @@ impl KeyFolder {
         Ok(IdCheckKey::from_bytes(*self.secret("id-check.key", first)?))
     }
 
-    /// The key under which status lists are named (R29), as [`Self::secret`]. A folder of a release that named no lists has
-    /// none; one that is made anew gives other names, and no name twice.
+    /// The key under which status lists are named (R29), as [`Self::secret`]. Folders of releases before it have
+    /// none; a newly created key yields other names, and no name twice.
     ///
     /// # Errors
     /// [`KeyFolderError`].
@@ -79,14 +79,14 @@ impl KeyFolder {
         Ok(ListNames::new(self.secret("list-names.key", first)?))
     }
 
-    /// Makes the signing key that is announced next; its file is durable when this returns.
-    fn make_next(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFolderError> {
+    /// Creates the signing key that is announced next; its file is durable when this returns.
+    fn create_next(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFolderError> {
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
         files::create_private(&self.folder.join(NEXT_KEY), seed.as_slice())?;
         Ok(SigningKey::from_seed(*seed))
     }
 
-    /// The signing key that was to be announced when the process before this one ended.
+    /// The signing key that the previous process had not announced when it ended.
     fn next(&self) -> Result<Option<SigningKey>, KeyFolderError> {
         let path = self.folder.join(NEXT_KEY);
         if !path.try_exists()? {
@@ -95,16 +95,16 @@ impl KeyFolder {
         Ok(Some(SigningKey::from_seed(*files::read_secret(&path)?)))
     }
 
-    /// Names the file of the next key for good: the log has the key. A crash before leaves it under the name of the next
-    /// key, under which it is loaded as well; then this is done again.
-    fn keep_next(&self, key_id: KeyId) -> Result<(), KeyFolderError> {
+    /// Gives the file of the next key its final name, because the log has the key. After a crash before this, the
+    /// file is loaded under its old name and this is repeated.
+    fn rename_next(&self, key_id: KeyId) -> Result<(), KeyFolderError> {
         let path = self.folder.join(format!("signing-{key_id}.key"));
         std::fs::rename(self.folder.join(NEXT_KEY), path)?;
         Ok(files::sync_folder(&self.folder)?)
     }
 
-    /// Throws the next key away, which the log cannot take.
-    fn drop_next(&self) -> Result<(), KeyFolderError> {
+    /// Deletes the next key, which cannot be added to the log.
+    fn remove_next(&self) -> Result<(), KeyFolderError> {
         std::fs::remove_file(self.folder.join(NEXT_KEY))?;
         Ok(files::sync_folder(&self.folder)?)
     }
@@ -127,13 +127,13 @@ impl KeyFolder {
 pub struct SigningKeys {
     folder: KeyFolder,
     private: RwLock<HashMap<KeyId, Arc<SigningKey>>>,
-    /// The one in [`NEXT_KEY`]. The lock is held while that file is made or renamed.
+    /// The key in [`NEXT_KEY`]. The lock is held while that file is created or renamed.
     next: Mutex<Option<Arc<SigningKey>>>,
     keyring: ArcSwap<Keyring>,
 }
 
 impl SigningKeys {
-    /// Loads the private keys of a folder. The keyring comes from folding the log.
+    /// Loads the private keys of a folder. The keyring is folded from the log.
     ///
     /// # Errors
     /// [`KeyFolderError`].
@@ -152,19 +152,19 @@ impl SigningKeys {
         })
     }
 
-    /// The public keys as folded so far.
+    /// The public keys that were folded so far.
     #[must_use]
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.load_full()
     }
 
-    /// Starts from a keyring that was folded before (a snapshot).
+    /// Replaces the keyring by that of a snapshot.
     pub fn restore(&self, keyring: Keyring) {
         self.keyring.store(Arc::new(keyring));
     }
 
-    /// The key that signs a code issued at `now`: of those whose private half is here the newest whose window is open
-    /// and that is not compromised. Other issuers sign with keys of their own.
+    /// The key that signs a code issued at `now`: the newest of this issuer's own keys that may sign then and is not
+    /// compromised. Other issuers sign with their own keys.
     #[must_use]
     pub fn signing_at(&self, now: Timestamp) -> Option<Arc<SigningKey>> {
         let keyring = self.keyring.load();
@@ -177,49 +177,50 @@ impl SigningKeys {
         private.get(&newest.key_id).cloned()
     }
 
-    /// Whether a key stands here that will go on signing: neither retired, as by a rotation that another issuer was
-    /// asked for, nor compromised.
+    /// Whether this issuer has an active key: neither retired, for example by a rotation at another issuer, nor
+    /// compromised.
     #[must_use]
-    pub fn has_lasting(&self) -> bool {
+    pub fn has_active_key(&self) -> bool {
         let keyring = self.keyring.load();
         let private = self.private.read();
         let mut entries = keyring.entries().iter();
         entries.any(|entry| !entry.compromised && entry.signs_until.is_none() && private.contains_key(&entry.key_id))
     }
 
-    /// The key to announce: one that the log does not have, and the same one until the log has it.
+    /// The key to announce: one that is not in the log, and the same one until it is.
     ///
     /// # Errors
     /// [`KeyFolderError`].
     pub(crate) fn to_announce(&self, entropy: &dyn Entropy) -> Result<Arc<SigningKey>, KeyFolderError> {
         let mut next = self.next.lock();
-        self.settle(&mut next)?;
+        self.finalize(&mut next)?;
         if let Some(key) = &*next {
             return Ok(Arc::clone(key));
         }
-        let key = Arc::new(self.folder.make_next(entropy)?);
+        let key = Arc::new(self.folder.create_next(entropy)?);
         self.private.write().insert(key.key_id(), Arc::clone(&key));
         *next = Some(Arc::clone(&key));
         Ok(key)
     }
 
-    /// Names the file of the next key for good, once the log has the key.
+    /// Gives the file of the next key its final name, if the log has the key.
     ///
     /// # Errors
-    /// [`KeyFolderError`]; it is done by the next call then.
-    pub(crate) fn settle_announced(&self) -> Result<(), KeyFolderError> {
-        self.settle(&mut self.next.lock())
+    /// [`KeyFolderError`]; the next call retries then.
+    pub(crate) fn finalize_announced(&self) -> Result<(), KeyFolderError> {
+        self.finalize(&mut self.next.lock())
     }
 
-    fn settle(&self, next: &mut Option<Arc<SigningKey>>) -> Result<(), KeyFolderError> {
+    fn finalize(&self, next: &mut Option<Arc<SigningKey>>) -> Result<(), KeyFolderError> {
         let keyring = self.keyring.load();
         let Some(key) = next else { return Ok(()) };
         match keyring.get(key.key_id()) {
             None => return Ok(()),
-            Some(entry) if entry.public_key() == key.public_key() => self.folder.keep_next(key.key_id())?,
-            // The id of another issuer's key, once in four billion: the log would not take it, and nothing was signed.
+            Some(entry) if entry.public_key() == key.public_key() => self.folder.rename_next(key.key_id())?,
+            // Another issuer's key has the same id, once in four billion: it cannot be added, and it has signed
+            // nothing.
             Some(_) => {
-                self.folder.drop_next()?;
+                self.folder.remove_next()?;
                 self.private.write().remove(&key.key_id());
             }
         }

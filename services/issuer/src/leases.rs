@@ -1,10 +1,10 @@
-//! Places in status lists: leased from the log in blocks, drawn at random inside a block, never used twice.
+//! Indices of status lists: leased from the log in blocks, drawn at random inside a block, never used twice.
 //!
-//! Leases never expire and never return. A place that went into any append attempt is spent; after a restart the
-//! rest of a block is given up, since nobody knows which of its places were tried.
+//! Leases never expire and are never returned. An index that was part of any append attempt is used up; after a restart
+//! the rest of a block is discarded, because it is not known which of its indices were tried.
 //!
-//! Lists are named by [`ListNames`] where the log demands reader version 2. Before, and in logs of the first release,
-//! names say what the list holds; such lists are not leased from any more once the version was raised.
+//! Lists are named by [`ListNames`] if the log demands reader version 2. Before that, and in logs of the first release,
+//! names reveal what the list contains; no blocks of such lists are leased once the version was raised.
 
 mod leased;
 
@@ -25,26 +25,26 @@ use parking_lot::Mutex;
 use crate::ListNames;
 use leased::Leased;
 
-/// The reader version that names of version 2 came with.
+/// The reader version that introduced names of version 2.
 const NAMED_SINCE: ReaderVersion = ReaderVersion(2);
 
-/// The blocks of one issuer, and how far every list is leased.
+/// The blocks of one issuer, and the leased part of every list.
 pub struct IndexLeases {
-    /// Folded from the log, every issuer's blocks included.
+    /// Folded from the log, with the blocks of all issuers.
     leased: Mutex<Leased>,
-    /// This issuer's block of each kind of list, with the places that were not drawn yet, in no order.
+    /// This issuer's block for each kind of list, with the indices that were not drawn yet, in no order.
     drawable: Mutex<HashMap<ListFacts, Drawable>>,
-    /// One lease at a time: a crowd that finds a block empty shall take one new block, not one each.
+    /// Serialises leases: concurrent calls that find a block empty lease one new block, not one each.
     leasing: tokio::sync::Mutex<()>,
 }
 
 struct Drawable {
     list: ListId,
-    places: Vec<u32>,
+    indices: Vec<u32>,
 }
 
 impl IndexLeases {
-    /// None known yet; new lists are named by `names`.
+    /// A state without leases; new lists are named by `names`.
     #[must_use]
     pub fn new(names: ListNames) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl IndexLeases {
         }
     }
 
-    /// Draws a place for a code of `kind` in `partition` that expires at `expires_at`; leases a block if need be.
+    /// Draws an index for a code of `kind` in `partition` that expires at `expires_at`; leases a block if necessary.
     pub(crate) async fn draw(
         &self,
         log: &HolderLog,
@@ -70,19 +70,21 @@ impl IndexLeases {
             if let Some(status) = self.take(&facts, named, entropy) {
                 return Ok(status);
             }
-            let _turn = self.leasing.lock().await;
+            let _guard = self.leasing.lock().await;
             if self.is_empty(&facts, named) {
                 self.lease(log, entropy, facts, named, now).await?;
             }
         }
     }
 
-    /// A place of this issuer's block. What is left of a block of version 1 is given up once lists are `named`.
+    /// Takes an index of this issuer's block. The rest of a block of version 1 is discarded once lists are `named`.
     fn take(&self, facts: &ListFacts, named: bool, entropy: &Arc<dyn Entropy>) -> Option<StatusRef> {
         let mut drawable = self.drawable.lock();
-        let block = drawable.get_mut(facts).filter(|block| block.fits(named))?;
-        let at = entropy.below(u32::try_from(block.places.len()).expect("a block has 4,096 places"));
-        let index = block.places.swap_remove(usize::try_from(at).expect("below the length"));
+        let block = drawable.get_mut(facts).filter(|block| block.is_usable(named))?;
+        let at = entropy.below(u32::try_from(block.indices.len()).expect("a block has 4,096 indices"));
+        let index = block
+            .indices
+            .swap_remove(usize::try_from(at).expect("below the length"));
         Some(StatusRef {
             list: block.list,
             index,
@@ -90,10 +92,14 @@ impl IndexLeases {
     }
 
     fn is_empty(&self, facts: &ListFacts, named: bool) -> bool {
-        !self.drawable.lock().get(facts).is_some_and(|block| block.fits(named))
+        !self
+            .drawable
+            .lock()
+            .get(facts)
+            .is_some_and(|block| block.is_usable(named))
     }
 
-    /// Takes the next block. A crash after the append leaves a block that nobody draws from.
+    /// Leases the next block. A crash after the append leaves a block that is never used.
     async fn lease(
         &self,
         log: &HolderLog,
@@ -107,7 +113,7 @@ impl IndexLeases {
             .bytes(&[facts.kind.number()])
             .bytes(&facts.retires_at.0.to_be_bytes());
         let context = context(entropy, request_digest, now);
-        // Decided anew where another issuer's lease came first: it may have named the list by then.
+        // Decided again if another issuer's lease was appended first, which may have named the list.
         let next_block = || {
             let leased = self.leased.lock();
             let block = if named {
@@ -121,26 +127,26 @@ impl IndexLeases {
         let leased = log.execute_system(stream, &context, next_block).await;
         let leased = leased.map_err(citycode_command_auth::problem_of_execute)?;
         if let Some(Event::IndexBlockLeased(block)) = leased.events.first() {
-            let places = (block.first_index..block.first_index.saturating_add(block.count)).collect();
+            let indices = (block.first_index..block.first_index.saturating_add(block.count)).collect();
             let list = block.list;
-            self.drawable.lock().insert(facts, Drawable { list, places });
+            self.drawable.lock().insert(facts, Drawable { list, indices });
         }
         Ok(())
     }
 
-    /// The counter of the next list of each partition that has one, ascending: what a mark beside the log keeps, so that
-    /// [`IndexLeases::advance_names`] can go past it where the log was lost in part.
+    /// The counter of the next list of each partition that has one, ascending. The high-water mark stores it, so that
+    /// [`IndexLeases::advance_names`] can skip counters that were used in a lost part of the log.
     #[must_use]
     pub fn next_counters(&self) -> Vec<(Partition, u32)> {
         self.leased.lock().next_counters()
     }
 
-    /// Gives no code a place any more in a list of this partition that was leased before, nor in one that would get a
-    /// counter below `next_counter`: those may have been used in a part of the log that was lost. Durable once it is
-    /// answered. To be called while no issuer serves: blocks in the memory of others are not given up.
+    /// Excludes all lists of this partition that were leased before, and counters below `next_counter`, from further
+    /// use: a lost part of the log may have used them. It is durable on return. Call it while no issuer serves,
+    /// because blocks in the memory of other issuers are not discarded.
     ///
     /// # Errors
-    /// `unavailable` where the log demands no reader of version 2, or takes no appends.
+    /// `unavailable` if the log does not demand reader version 2, or accepts no appends.
     pub async fn advance_names(
         &self,
         log: &HolderLog,
@@ -172,8 +178,8 @@ impl IndexLeases {
 }
 
 impl Drawable {
-    fn fits(&self, named: bool) -> bool {
-        !self.places.is_empty() && self.list.is_version_2() == named
+    fn is_usable(&self, named: bool) -> bool {
+        !self.indices.is_empty() && self.list.is_version_2() == named
     }
 }
 

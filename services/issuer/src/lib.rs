@@ -1,8 +1,9 @@
-//! The issuer: registers residents, records relationships, corrects names, issues and reprints codes, erases people, keeps keys.
+//! The issuer: registers residents, records relationships, corrects names, issues and reprints codes, erases persons,
+//! and manages signing keys.
 //!
-//! It holds the code-signing key and reads and writes the vault; it appends code events. It knows nothing of gates
-//! and publishes no status. One file per command; [`grpc`] is its face, and every command is also a plain method
-//! of [`Issuer`], so that both APIs of the system call one function.
+//! It holds the code-signing key, reads and writes the vault, and appends code events. It has no part in verification
+//! and publishes no status. There is one file per command; [`grpc`] is its API, and every command is also a method of
+//! [`Issuer`], so that both APIs of the system call the same function.
 
 mod answer;
 mod erase;
@@ -29,26 +30,26 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
 
-pub use erase::{Erased, ErasureQueue, apply_name};
+pub use erase::{ErasureQueue, ErasureReceiver, apply_name};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
 pub use leases::IndexLeases;
 pub use list_names::ListNames;
 
-/// The issuer of one process. Cheap to share in an [`Arc`]; every method may be called at the same time.
+/// The issuer of one process. Share it in an [`Arc`]; all methods may be called concurrently.
 pub struct Issuer {
-    /// Who may act for whom.
+    /// Authorises commands, and holds policy, vault and log.
     pub authorizer: Arc<Authorizer>,
     /// The signing keys, folded from the log, and their private halves.
     pub keys: Arc<SigningKeys>,
-    /// Places in status lists.
+    /// Leased indices of status lists.
     pub leases: Arc<IndexLeases>,
-    /// Under which commitments to ID numbers are made (R19).
+    /// The key of commitments to ID numbers (R19).
     pub id_check_key: IdCheckKey,
-    /// Erasures that the log has and the vault may not have yet.
+    /// Erasures that are in the log but possibly not yet in the vault.
     pub erasures: Arc<ErasureQueue>,
 }
 
-/// What a channel attests of a person, checked.
+/// The checked attestation of a channel about a person.
 #[derive(Clone, Default)]
 pub(crate) struct Attested {
     pub(crate) disability: bool,
@@ -56,7 +57,7 @@ pub(crate) struct Attested {
 }
 
 impl Issuer {
-    /// A holder's state with everything in it that was acknowledged by any issuer before this was asked.
+    /// A holder's state, including every commit that any issuer acknowledged before this call.
     ///
     /// # Errors
     /// `unavailable`.
@@ -65,9 +66,9 @@ impl Issuer {
         state.map_err(|error| problem_of_catch_up(&error))
     }
 
-    /// Checks what a channel attests (R12): only channels that the policy names may, and only the policy's groups.
-    /// An act of an admin's own, through no channel, may as well.
-    pub(crate) fn attested(&self, acting: Actor<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
+    /// Checks an attestation (R12): only channels to which the policy grants it may attest, and only the policy's
+    /// groups. An admin without a channel may attest as well.
+    pub(crate) fn attested(&self, actor: Actor<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
         let Some(attestation) = attestation else {
             return Ok(Attested::default());
         };
@@ -75,7 +76,7 @@ impl Issuer {
         if !attestation.disability && group.is_none() {
             return Ok(Attested::default());
         }
-        if acting.channel.is_some_and(|channel| !channel.attests) {
+        if actor.channel.is_some_and(|channel| !channel.attests) {
             let detail = "the policy does not let this channel attest a certificate or a special group";
             return Err(Problem::new(Code::ChannelNotAllowed, detail));
         }

@@ -1,4 +1,4 @@
-//! `ListCodes`: a holder's codes and their state.
+//! `ListCodes`: lists a holder's codes and their states.
 
 use citycode_auth::Caller;
 use citycode_command_auth::{CallerRequest, RequestedParties};
@@ -12,7 +12,7 @@ use citycode_wire::proto::issuer::v1::{CodeState, ListCodesRequest, ListCodesRes
 use crate::Issuer;
 
 impl Issuer {
-    /// The last code of every kind of a holder, or of those alone that one guardian shows. Through a channel, or for an
+    /// The last code of every kind of a holder, or only those of one guardian. Allowed through a channel, and for an
     /// officer, auditor or admin without one.
     ///
     /// # Errors
@@ -44,7 +44,8 @@ impl Issuer {
             (parties.holder, parties.guardian, parties.guardian_is_asserted)
         };
         let state = self.current_state(holder).await?;
-        // A guardian who was proved by an assertion shows no code of a stranger, known or not (R31).
+        // To a guardian who was authenticated by an assertion, an unregistered person looks like an unrelated one
+        // (R31).
         if !state.is_known() && !guardian_is_asserted {
             return Err(Problem::new(
                 Code::NotRegistered,

@@ -1,26 +1,26 @@
-//! Names of status lists that tell nobody what the lists hold (R29).
+//! Names of status lists that do not reveal what the lists contain (R29).
 //!
-//! The list with counter `c` of partition `p` is named by a keyed permutation of the 28 bits `p (8) ‖ c (20)`. Without
-//! the key a name looks like any other: two codes of one holder always stand in lists of one partition, and nothing in
-//! the names of those lists says so.
+//! The name of the list with counter `c` of partition `p` is a keyed permutation of the 28 bits `p (8) ‖ c (20)`.
+//! Without the key names look random: two codes of one holder are always in lists of one partition, and the names of
+//! those lists do not show it.
 //!
 //! The permutation is a balanced Feistel network over two halves of 14 bits (Luby and Rackoff, "How to construct
 //! pseudorandom permutations from pseudorandom functions", SIAM J. Comput. 17(2), 1988) with ten rounds, as many as FF1
-//! of NIST SP 800-38G has; its domain is well above the million that Revision 1 of that document asks for. The
-//! function of a round is the first two bytes of BLAKE3, keyed, of the round's number and the half. 28 bits are the
-//! whole domain, so that no cycle has to be walked.
+//! of NIST SP 800-38G has; its domain is well above the million that Revision 1 of that document requires. The round
+//! function is the first two bytes of keyed BLAKE3 of the round's number and the half. 28 bits are the whole domain, so
+//! no cycle walking is needed.
 
 use citycode_domain::ids::ListId;
 use zeroize::Zeroizing;
 
-/// Lists that a partition can have: the counter has 20 bits.
+/// Maximum number of lists of a partition: the counter has 20 bits.
 pub(crate) const LISTS_OF_A_PARTITION: u32 = 1 << COUNTER_BITS;
 
 const COUNTER_BITS: u32 = 20;
 const HALF_BITS: u32 = ListId::NUMBER_BITS / 2;
 const HALF_MASK: u16 = (1 << HALF_BITS) - 1;
 const ROUNDS: u8 = 10;
-/// Keeps these hashes apart from any other use of the same key.
+/// Domain separator of these hashes.
 const DOMAIN: &[u8] = b"citycode list names v2";
 
 /// The key under which lists are named; every issuer of a city has the same.
@@ -34,7 +34,7 @@ impl ListNames {
         Self(key)
     }
 
-    /// The name of the list with this counter in this partition; `None` where either does not fit its bits.
+    /// The name of the list with this counter in this partition; `None` if either does not fit into its bits.
     #[must_use]
     pub fn name(&self, partition: u16, counter: u32) -> Option<ListId> {
         let partition = u8::try_from(partition).ok()?;
@@ -44,7 +44,7 @@ impl ListNames {
         ListId::from_number(self.permuted((u32::from(partition) << COUNTER_BITS) | counter))
     }
 
-    /// A permutation of the numbers of 28 bits.
+    /// A permutation of the 28-bit numbers.
     fn permuted(&self, number: u32) -> u32 {
         let (mut left, mut right) = ((number >> HALF_BITS) as u16, number as u16 & HALF_MASK);
         for round in 0..ROUNDS {
@@ -74,9 +74,9 @@ mod tests {
         ListNames::new(Zeroizing::new([fill; 32]))
     }
 
-    /// Lists are named so in logs: never edit.
+    /// Logs contain these names: never edit them.
     #[test]
-    fn names_are_these_for_ever() {
+    fn names_do_not_change() {
         let named: Vec<String> = [(0, 0), (0, 1), (1, 0), (255, LISTS_OF_A_PARTITION - 1)]
             .into_iter()
             .map(|(partition, counter)| names(7).name(partition, counter).expect("it fits").to_string())
@@ -87,7 +87,7 @@ mod tests {
     const GOLDEN: [&str; 4] = ["950ebca0", "4f0edc0a", "010add83", "700a554e"];
 
     #[test]
-    fn no_name_is_given_twice_and_what_does_not_fit_has_none() {
+    fn names_are_unique_and_values_out_of_range_have_none() {
         let names = names(1);
         let mut seen = HashSet::new();
         for partition in 0..=255 {
@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(names.name(0, LISTS_OF_A_PARTITION), None);
     }
 
-    /// What a stranger could look for without the key: a bit that lists of one partition share, and differences that
-    /// come more often between lists of one partition than between others.
+    /// What an attacker without the key could look for: a bit that lists of one partition share, and differences that
+    /// occur more often between lists of one partition than between others.
     #[test]
     fn r29_names_of_one_partition_have_no_more_in_common_than_any_others() {
         const LISTS: u32 = 400;
@@ -113,7 +113,7 @@ mod tests {
                     let name = names.name(partition, *counter).expect("it fits");
                     name.0 >> bit & 1 == 1
                 });
-                // Half of them, and six standard deviations (of 10 each) at most to either side.
+                // Half of them, within six standard deviations (of 10 each).
                 let set = set.count();
                 assert!(
                     (140..=260).contains(&set),

@@ -1,4 +1,4 @@
-//! `ListKeys`, `RotateKeys`, `CompromiseKey`: an admin's acts.
+//! `ListKeys`, `RotateKeys`, `CompromiseKey`: management of signing keys by an admin.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use citycode_wire::proto::issuer::v1::{
 
 use crate::{Issuer, KeyFolderError};
 
-/// How long an old key may still sign after a new one came, so that no issuer that hears of it a moment later
-/// signs codes that refuse.
+/// How long an old key may sign after a new one was added, so that an issuer that reads the rotation a moment later
+/// does not sign codes that verifiers refuse.
 const OVERLAP_SECONDS: i64 = 60;
-/// Between two looks whether this issuer has a lasting key: well within the overlap.
-const KEY_CHECK: Duration = Duration::from_secs(5);
-/// A retired key verifies this much longer than its last code lives, so that an expired code is called expired.
-const AFTERLIFE_SECONDS: i64 = 366 * 86_400;
+/// Interval of the check that this issuer has an active key: well within the overlap.
+const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// A retired key verifies this much longer than its last code is valid, so that expired codes are answered as expired.
+const RETIRED_KEY_RETENTION_SECONDS: i64 = 366 * 86_400;
 
 impl Issuer {
-    /// The public keys; nothing secret, for everyone.
+    /// The public keys, for every caller.
     #[must_use]
     pub fn list_keys(&self) -> ListKeysResponse {
         let keyring = self.keys.keyring();
@@ -40,7 +40,7 @@ impl Issuer {
         }
     }
 
-    /// A new key signs from now on.
+    /// Adds a new signing key and retires the active ones.
     ///
     /// # Errors
     /// `not_allowed`, `unavailable`.
@@ -55,7 +55,7 @@ impl Issuer {
         let context = self
             .authorizer
             .context(caller, &request.command_id, request_digest, "admin;unspecified", now)?;
-        // An earlier attempt's key is the answer, and no other is made.
+        // A repeat is answered with the key of the earlier attempt, and no other is created.
         let earlier = self
             .authorizer
             .log
@@ -69,7 +69,7 @@ impl Issuer {
         Ok(RotateKeysResponse { key: self.key(key_id) })
     }
 
-    /// A key may be in other hands: it signs no more, and is marked. What the log knows as issued stays valid (R25).
+    /// Marks a key as compromised: it no longer signs. Codes that are in the log stay valid (R25).
     ///
     /// # Errors
     /// `not_allowed`, `not_found`, `unavailable`.
@@ -82,7 +82,7 @@ impl Issuer {
         let now = self.authorizer.now()?;
         let unknown = || Problem::new(Code::NotFound, "there is no signing key with this id");
         let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
-        // Another issuer may have added it a moment ago.
+        // Another issuer may just have added it.
         let caught_up = self.authorizer.log.catch_up_with(&keys_stream()).await;
         caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         self.keys.keyring().get(key_id).ok_or_else(unknown)?;
@@ -94,14 +94,15 @@ impl Issuer {
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }
 
-    /// Makes sure that this issuer has a key in use; called once the log has been folded. Leaves other issuers' alone.
+    /// Ensures that this issuer has an active key; called once the log has been folded. It does not affect other
+    /// issuers' keys.
     ///
     /// # Errors
     /// `unavailable`.
     pub async fn ensure_signing_key(&self) -> Result<(), Problem> {
         let now = self.authorizer.now()?;
-        if self.keys.has_lasting() {
-            return self.keys.settle_announced().map_err(|error| not_stored(&error));
+        if self.keys.has_active_key() {
+            return self.keys.finalize_announced().map_err(|error| not_stored(&error));
         }
         let context = CommandContext {
             caller: "issuer".into(),
@@ -115,8 +116,8 @@ impl Issuer {
             begun: Begun::default(),
         };
         let first_key = || {
-            // A rotation that this issuer was asked for may have brought one meanwhile.
-            if self.keys.has_lasting() {
+            // A concurrent rotation at this issuer may have added one.
+            if self.keys.has_active_key() {
                 return Ok(Vec::new());
             }
             Ok(vec![self.announcement(now)?])
@@ -124,10 +125,10 @@ impl Issuer {
         self.change_keys(&context, first_key).await.map(drop)
     }
 
-    /// Looks again and again whether this issuer still has a key in use: a rotation retires every issuer's, and each
-    /// makes its own new one within the overlap. Drop the future to stop.
+    /// Checks continuously that this issuer has an active key: a rotation retires the keys of all issuers, and each
+    /// issuer creates a new one within the overlap. Drop the future to stop.
     pub async fn keep_signing_key(&self) {
-        let mut tick = tokio::time::interval(KEY_CHECK);
+        let mut tick = tokio::time::interval(KEY_CHECK_INTERVAL);
         let repeated = Repeated::default();
         loop {
             tick.tick().await;
@@ -136,19 +137,21 @@ impl Issuer {
                 Err(problem) => {
                     let detail = problem.detail();
                     if let Some(unreported) = repeated.trouble(detail, self.authorizer.clock.monotonic()) {
-                        tracing::error!(detail, unreported, "this issuer has no lasting signing key yet");
+                        tracing::error!(detail, unreported, "this issuer has no active signing key yet");
                     }
                 }
             }
         }
     }
 
-    /// A new key, and the end of the windows of all that are in use: decided on the newest keys that the log has, so that
-    /// of two rotations at once the later one retires the earlier one's key, and one key lasts.
+    /// The events of a rotation: a new key, and the retirement of all active ones. It is decided on the newest state of
+    /// the log, so that of two concurrent rotations the later one retires the earlier one's key.
     fn rotation(&self, compromised: Option<KeyId>, now: Timestamp) -> Result<Vec<Event>, Problem> {
         let signs_until = now.plus_seconds(OVERLAP_SECONDS);
         let longest = self.authorizer.policy.longest_validity_seconds();
-        let verifies_until = signs_until.plus_seconds(longest).plus_seconds(AFTERLIFE_SECONDS);
+        let verifies_until = signs_until
+            .plus_seconds(longest)
+            .plus_seconds(RETIRED_KEY_RETENTION_SECONDS);
         let mut events = vec![self.announcement(now)?];
         let keyring = self.keys.keyring();
         let in_use = keyring.entries().iter().filter(|entry| entry.signs_until.is_none());
@@ -163,7 +166,7 @@ impl Issuer {
         Ok(events)
     }
 
-    /// Marks a key that the log has; where it is in use, another one takes its place in the same instant.
+    /// The events that mark a key; an active key is replaced by the same commit.
     fn compromise(&self, key_id: KeyId, now: Timestamp) -> Result<Vec<Event>, Problem> {
         match self.keys.keyring().get(key_id) {
             Some(entry) if entry.compromised => Ok(Vec::new()),
@@ -172,20 +175,20 @@ impl Issuer {
         }
     }
 
-    /// The event that brings this issuer's next key. Its file is durable already.
+    /// The event that adds this issuer's next key, whose file is already durable.
     fn announcement(&self, now: Timestamp) -> Result<Event, Problem> {
         let key = self.keys.to_announce(&*self.authorizer.entropy);
         let added = added(&*key.map_err(|error| not_stored(&error))?, now);
-        // What no reader could fold must not stand in the log.
+        // An event that no reader could fold must not be appended.
         self.keys.keyring().apply(&added).map_err(|error| {
             tracing::error!(%error, "a signing key cannot be added");
-            Problem::new(Code::Unavailable, "the log can take no more signing keys")
-                .with_fix("an operator must look at the issuer's log")
+            Problem::new(Code::Unavailable, "no more signing keys can be added")
+                .with_fix("an operator must check the issuer's log output")
         })?;
         Ok(added)
     }
 
-    /// Appends what is decided on the keys as the log has them, anew after each change of another issuer's.
+    /// Appends what `decide` decides on the current keys; it is called again after each concurrent change.
     async fn change_keys(
         &self,
         context: &CommandContext,
@@ -193,8 +196,8 @@ impl Issuer {
     ) -> Result<Executed, Problem> {
         let executed = self.authorizer.log.execute_system(keys_stream(), context, decide).await;
         let executed = executed.map_err(problem_of_execute)?;
-        if let Err(error) = self.keys.settle_announced() {
-            // It signs all the same, and the next look tries again.
+        if let Err(error) = self.keys.finalize_announced() {
+            // The key signs nevertheless, and the next check retries.
             tracing::error!(%error, "the file of a new signing key could not be renamed");
         }
         Ok(executed)
@@ -231,7 +234,7 @@ fn admin(caller: &Caller) -> Result<(), Problem> {
     if caller.is_admin() {
         Ok(())
     } else {
-        Err(Problem::new(Code::NotAllowed, "keys are an admin's"))
+        Err(Problem::new(Code::NotAllowed, "only an admin may manage keys"))
     }
 }
 

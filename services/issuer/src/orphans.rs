@@ -1,9 +1,9 @@
 //! Relationships that outlived their guardian's erasure (R17, R28).
 //!
-//! An erasure ends the relationships that are recorded when it begins. Another issuer may record one meanwhile, in the
-//! stream of another holder, where nothing hinders it. Whoever folds both commits, in either order, sees a relationship
-//! whose guardian is erased; every issuer ends those that it sees, and with them the family codes that rest on them. A
-//! crash loses nothing: the register finds them again.
+//! An erasure ends the relationships that are recorded when it begins. Another issuer may record one concurrently, in
+//! the event stream of another holder, where nothing prevents it. A register that folds both commits, in either
+//! order, contains a relationship whose guardian is erased. Every issuer ends such relationships, and thereby the
+//! family codes that depend on them. A crash loses nothing: the register finds them again.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use citycode_service_kit::repeated::Repeated;
 
 use crate::Issuer;
 
-/// Between two looks. There is nearly never anything to do, and a look costs nothing then.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of the checks. There is almost never anything to do, and then a check costs nothing.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Issuer {
-    /// Ends every relationship whose guardian is erased, as they come to be known. Call it once the log has been folded;
-    /// drop the future to stop.
+    /// Ends every relationship whose guardian is erased, continuously. Call it once the log has been folded; drop the
+    /// future to stop.
     pub async fn keep_ending_orphaned(&self) {
-        let mut tick = tokio::time::interval(LOOK);
+        let mut tick = tokio::time::interval(CHECK_INTERVAL);
         let repeated = Repeated::default();
         loop {
             tick.tick().await;
@@ -44,11 +44,11 @@ impl Issuer {
         }
     }
 
-    /// Ends every relationship whose guardian is known to be erased. One that cannot be ended, as of a person whose part
-    /// of the log is confined, keeps no other from its end.
+    /// Ends every relationship whose guardian is erased. If one cannot be ended, for example because the person's
+    /// bucket is confined, the others are ended nevertheless.
     ///
     /// # Errors
-    /// The first that came: `unavailable`; what is left is found again by the next call.
+    /// The first error: `unavailable`. The next call retries what is left.
     pub async fn end_orphaned(&self) -> Result<(), Problem> {
         let mut ended = Ok(());
         for (dependent, guardian) in self.authorizer.log.register().orphaned_relationships() {
@@ -69,7 +69,7 @@ impl Issuer {
             begun: Begun::default(),
         };
         let mut decide = PureDecision(|state: &HolderState, now| {
-            // Another issuer may have been first.
+            // Another issuer may have ended it.
             if !state.has_guardian(guardian) {
                 return Ok(Vec::new());
             }

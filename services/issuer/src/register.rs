@@ -1,4 +1,4 @@
-//! `Register`: a resident becomes known (R3, R8). Known and new are answered alike (R31).
+//! `Register`: registers a resident (R3, R8). The answer is the same for new and registered persons (R31).
 
 use citycode_auth::Caller;
 use citycode_command_auth::{Actor, CallerRequest, RequestDigest, problem_of_execute, problem_of_vault};
@@ -15,7 +15,7 @@ use citycode_wire::proto::issuer::v1::{RegisterRequest, RegisterResponse};
 
 use crate::{Attested, Issuer};
 
-/// How often registering meets an erasure under way before it gives up.
+/// How often a registration retries while the person is being erased.
 const MAX_ATTEMPTS: usize = 4;
 
 impl Issuer {
@@ -25,7 +25,7 @@ impl Issuer {
     /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `rate_limited`, `unavailable`.
     pub async fn register(&self, caller: &Caller, request: &RegisterRequest) -> Result<RegisterResponse, Problem> {
         let now = self.authorizer.now()?;
-        // An admin's own act goes through no channel; everybody else's does.
+        // Only an admin may omit the channel.
         let channel = if request.channel.is_empty() && caller.is_admin() {
             None
         } else {
@@ -65,7 +65,7 @@ impl Issuer {
             if !self.authorizer.log.state(found.holder).erased {
                 return Ok(RegisterResponse {});
             }
-            // The log says erased and the vault still knew: finish the erasure, then register anew.
+            // The holder is erased in the log but not in the vault: complete the erasure, then register again.
             self.authorizer
                 .vault
                 .erase(found.holder)

@@ -1,4 +1,5 @@
-//! `Relate` and `Unrelate`: who may act for whom (R13, R17). Both parties through a channel, or an officer.
+//! `Relate` and `Unrelate`: relationships between guardians and dependents (R13, R17). A channel that authenticated
+//! both persons, or an officer, records one; only an officer ends one.
 
 use citycode_auth::Caller;
 use citycode_command_auth::{CallerRequest, RequestDigest, problem_of_execute, problem_of_refusal};
@@ -29,7 +30,7 @@ impl Issuer {
             let dependent = request.dependent_authentication.as_ref().into();
             let guardian = self.authorizer.authenticate(channel, guardian, &guardian_number)?;
             let dependent = self.authorizer.authenticate(channel, dependent, &dependent_number)?;
-            // Neither is used up before both are checked.
+            // Neither assertion is consumed before both are checked.
             let sent = CallerRequest {
                 caller,
                 method: "relate",
@@ -67,7 +68,7 @@ impl Issuer {
         Ok(RelateResponse {})
     }
 
-    /// Ends a relationship; the codes that rest on it die with it.
+    /// Ends a relationship; the codes that depend on it become invalid.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `relationship_unknown`, `unavailable`.

@@ -1,12 +1,12 @@
-//! `Rename`: a person's name is corrected, by an officer, or through a channel that proves by an assertion for whom it
-//! acts. Codes stay as they are, since no token holds a name.
+//! `Rename`: corrects a person's name, by an officer, or through a channel with an assertion of the person. Codes do
+//! not change, because no token contains a name.
 //!
-//! The log tells that a name was corrected and never which: neither a name nor a digest of one stands there (R28). So the
-//! new name is staged in the vault first, then the log takes the change, and then the vault makes the staged name the
-//! person's and destroys the old one. The other order would leave, after a crash, a change in the log whose name is
-//! nowhere. A crash before the append leaves a staged name that shows nowhere and goes with the next correction or the
-//! person; a crash after it is completed by whoever follows the log, at the next start or at once in another issuer
-//! ([`ErasureQueue`](crate::ErasureQueue)), and by the repeat of the command.
+//! The log records that a name was corrected, but neither the name nor a digest of it (R28). The new name is therefore
+//! staged in the vault first, then the change is appended to the log, and then the vault activates the staged name and
+//! destroys the old one. In the other order, a crash could leave a change in the log whose name is lost. A crash before
+//! the append leaves a staged name that is never shown and is deleted with the next correction or the person. After a
+//! crash later, followers of the log complete the change, at the next start or at once in another issuer
+//! ([`ErasureQueue`](crate::ErasureQueue)); so does a repeat of the command.
 
 use async_trait::async_trait;
 use citycode_auth::Caller;
@@ -26,7 +26,7 @@ use citycode_wire::proto::issuer::v1::{RenameRequest, RenameResponse};
 use crate::Issuer;
 use crate::register::person_name;
 
-/// The reader version that the event came with.
+/// The reader version that introduced the event.
 const SINCE: ReaderVersion = ReaderVersion(2);
 
 impl Issuer {
@@ -34,8 +34,8 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `invalid_request` without a reason,
-    /// `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the log may be read by the
-    /// release before.
+    /// `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the previous release may
+    /// read the log.
     pub async fn rename(&self, caller: &Caller, request: &RenameRequest) -> Result<RenameResponse, Problem> {
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
@@ -72,7 +72,7 @@ impl Issuer {
         let holder = authorizer.holder(&id_number).await?;
         let key = authorizer.reason_key(&id_number).await?;
         let (reason, digest) = authorizer.seal_reason(&request.reason, &key)?;
-        // The name is no part of it: the log would hold its digest for good. It is compared in the vault.
+        // The name is not part of the digest, because the log would keep it forever. The vault compares names instead.
         let request_digest = RequestDigest::of("rename").holder(Some(holder)).bytes(&digest);
         let context = authorizer.context(caller, &request.command_id, request_digest, &actor, now)?;
         let mut correction = Correction {
@@ -95,18 +95,18 @@ impl Issuer {
         }
         Err(Problem::new(
             Code::Unavailable,
-            "a name cannot be corrected while services of the release before may read the log",
+            "a name cannot be corrected while services of the previous release may read the log",
         )
         .with_fix("upgrade every service, then run `citycode provision --raise-minimum-reader`")
         .with_outcome(Outcome::NotDone))
     }
 }
 
-/// One correction on its way through vault and log.
+/// One correction in progress.
 struct Correction<'a> {
     vault: &'a dyn Vault,
     holder: HolderId,
-    /// Drawn for this call; a repeat of the command finds that of the first call in the log.
+    /// Drawn for this call; a repeat of the command finds the id of the first call in the log.
     change: NameChangeId,
     name: &'a PersonName,
     reason: Sealed,
@@ -119,7 +119,7 @@ impl Decide for Correction<'_> {
 
     async fn decide(&mut self, state: &HolderState, _now: Timestamp) -> Result<Vec<Event>, Problem> {
         let events = rename_holder::decide(state, self.change, self.reason.clone()).map_err(problem_of_refusal)?;
-        // Again at each decision: behind the names of those whose changes came first.
+        // Staged again at each decision, after the names of changes that were appended first.
         let staged = self.vault.stage_name(self.holder, self.change, self.name).await;
         if !staged.map_err(|error| problem_of_vault(&error))? {
             return Err(problem_of_refusal(Refusal::NotRegistered));
@@ -130,12 +130,12 @@ impl Decide for Correction<'_> {
 }
 
 impl Correction<'_> {
-    /// What becomes of the staged name once the log has answered.
+    /// Activates or discards the staged name, depending on the answer of the log.
     async fn finish(&self, executed: Result<Executed, ExecuteError<Problem>>) -> Result<Executed, Problem> {
         let executed = match executed {
             Ok(executed) => executed,
             Err(error) => {
-                // Of unknown outcome, the change may come into the log yet, and the name is needed then.
+                // If the outcome is unknown, the change may still reach the log, and then the name is needed.
                 if !matches!(error, ExecuteError::Unknown) {
                     self.discard().await;
                 }
@@ -153,7 +153,7 @@ impl Correction<'_> {
         let failed = |error| problem_of_vault(&error);
         let mut applied = self.vault.apply_name(self.holder, in_log).await.map_err(failed)?;
         if applied == NameApplied::NotStaged && !executed.duplicate {
-            // Crowded out by so many corrections at once, between the append and here.
+            // Many concurrent corrections removed the staged name between the append and here.
             self.vault
                 .stage_name(self.holder, in_log, self.name)
                 .await
@@ -166,8 +166,8 @@ impl Correction<'_> {
         Ok(executed)
     }
 
-    /// Refuses a command id that was used for another name. Where the name was corrected again since, nobody can tell any
-    /// more what the earlier one was.
+    /// Refuses a command id that was used for another name. If the name was corrected again since, the earlier name
+    /// is no longer known and the check is skipped.
     async fn compare_with_earlier(&self, change: NameChangeId) -> Result<(), Problem> {
         let person = self.vault.open(self.holder).await;
         let person = person.map_err(|error| problem_of_vault(&error))?;

@@ -1,4 +1,4 @@
-//! `Reprint`: the very same code again, byte for byte, unsealed from the log (R6).
+//! `Reprint`: returns the existing code again, byte for byte, unsealed from the log (R6).
 
 use citycode_auth::Caller;
 use citycode_command_auth::{CallerRequest, RequestedParties, problem_of_execute, problem_of_refusal};
@@ -14,10 +14,10 @@ use crate::Issuer;
 use crate::answer::{issued_code, unseal};
 
 impl Issuer {
-    /// The holder's valid code of a kind, again. No old signing key is needed for it.
+    /// Returns the holder's valid code of a kind again. It needs no old signing key.
     ///
     /// # Errors
-    /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every act for a person.
+    /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every command for a person.
     pub async fn reprint(&self, caller: &Caller, request: &ReprintRequest) -> Result<ReprintResponse, Problem> {
         let now = self.authorizer.now()?;
         let channel = self.authorizer.channel(caller, &request.channel)?;
@@ -36,20 +36,21 @@ impl Issuer {
         };
         let parties = self.authorizer.parties(requested, now).await?;
         let hidden = |problem| parties.mask_unregistered(problem, kind, channel, ChannelAct::Reprint, now);
-        // Of a person whom the city does not know it is the state of nobody, asked for in the same way.
+        // For an unregistered person this is the empty state of a placeholder id, read in the same way (R31).
         let state = self.current_state(parties.holder).await?;
         let code = reprint_code::decide(&state, kind, channel, parties.guardian, now);
         let code = code.map_err(|refusal| hidden(problem_of_refusal(refusal)))?;
         let person = self.authorizer.open_person(parties.holder).await.map_err(hidden)?;
-        let code = self.code_again(&code.code, kind, &person, request.print).await?;
+        let code = self.read_issued_code(&code.code, kind, &person, request.print).await?;
         Ok(ReprintResponse { code: Some(code) })
     }
 
-    /// The token of a living code, read from the log and unsealed. Whether it may be handed out is the caller's to decide.
+    /// Reads the token of a valid code from the log and unseals it. The calling method decides whether it may be
+    /// returned.
     ///
     /// # Errors
-    /// `unavailable` where the log cannot be read or the token cannot be opened.
-    pub(crate) async fn code_again(
+    /// `unavailable` if the log cannot be read or the token cannot be opened.
+    pub(crate) async fn read_issued_code(
         &self,
         code: &HeldCode,
         kind: &KindPolicy,

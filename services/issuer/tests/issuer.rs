@@ -1,5 +1,5 @@
-//! The issuer from outside, over the in-memory log and a real vault: what it lets out, what it refuses, and what a
-//! repeat or a crowd gets.
+//! Tests of the issuer through its public methods, over the in-memory log and a real vault: answers, refusals,
+//! repeats and concurrent calls.
 
 mod fixture;
 mod import_stream;
@@ -8,7 +8,7 @@ mod list_names;
 mod orphans;
 mod overload;
 mod rename;
-mod strangers;
+mod unrelated_guardian;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn lives(codes: &citycode_wire::proto::issuer::v1::ListCodesResponse) -> Vec<(St
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r04_reissuing_gives_a_new_code_and_names_the_one_that_died() {
+async fn r04_reissuing_returns_a_new_code_and_the_id_of_the_superseded_one() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(1).aged(40, TODAY)).await;
     let first = city
@@ -90,11 +90,11 @@ async fn r03_two_hundred_reissues_at_once_leave_one_valid_code() {
     );
     superseded.sort();
     superseded.dedup();
-    assert_eq!(superseded.len(), 200, "every code but the last died once");
+    assert_eq!(superseded.len(), 200, "every code but the last was superseded once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeated_command_id_gets_the_same_code_and_a_reused_one_is_refused() {
+async fn a_repeated_command_id_returns_the_same_code_and_a_reused_one_is_refused() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(3).aged(40, TODAY)).await;
     let request = IssueRequest {
@@ -149,7 +149,7 @@ async fn a_command_id_is_scoped_to_caller_and_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_no_longer_hears_whether_the_change_was_begun() {
+async fn an_elapsed_deadline_reports_whether_the_change_was_begun() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(12).aged(40, TODAY)).await;
     let first = issue("sampling", "app", &person);
@@ -165,7 +165,7 @@ async fn who_waits_no_longer_hears_whether_the_change_was_begun() {
         length
     };
     let before = length().await;
-    // From now on the log takes commits and nobody folds them.
+    // From now on the log accepts commits, but they are not folded.
     city.folding.abort();
     eventually("the fold has ended", Duration::from_secs(5), async || {
         city.folding.is_finished()
@@ -185,7 +185,7 @@ async fn who_waits_no_longer_hears_whether_the_change_was_begun() {
         length().await > before
     })
     .await;
-    // It waits for the turn that the first one holds.
+    // It waits for the permit that the first one holds.
     let waited = call("200m").await;
     assert_eq!(
         (waited.code(), waited.outcome()),
@@ -225,7 +225,7 @@ async fn an_append_of_unknown_outcome_is_repeated_and_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r12_eligibility_is_judged_at_issue_and_attested_only_by_channels_that_may() {
+async fn r12_eligibility_is_checked_at_issue_and_attested_only_by_permitted_channels() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(5);
     let (child, adult, elder) = (
@@ -305,7 +305,7 @@ async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_cod
     city.issuer.relate(&city.admin, &relate).await.expect("related");
     city.issuer.issue(&city.admin, &family).await.expect("issued");
     city.issuer.issue(&city.admin, &sampling).await.expect("issued");
-    // Erasing the guardian ends the relationship and kills the family code, not the child's own sampling code (R1).
+    // Erasing the guardian ends the relationship and the family code, not the child's own sampling code (R1).
     city.issuer
         .erase(
             &city.admin,
@@ -343,7 +343,7 @@ async fn r17_a_family_code_needs_a_relationship_and_r09_a_relatives_sampling_cod
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r06_a_reprint_works_after_the_signing_key_was_rotated_and_compromised() {
+async fn r06_a_reprint_is_possible_after_the_signing_key_was_rotated_and_compromised() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(7).aged(70, TODAY)).await;
     let code = city
@@ -380,7 +380,7 @@ async fn r06_a_reprint_works_after_the_signing_key_was_rotated_and_compromised()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_codes_of_one_guardian_are_that_guardians_only_and_of_a_stranger_there_are_none() {
+async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_person() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(9);
     let child = city.resident(numbers.aged(8, TODAY)).await;
@@ -420,7 +420,7 @@ async fn the_codes_of_one_guardian_are_that_guardians_only_and_of_a_stranger_the
         let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
         assert_eq!(ids, [code_id]);
     }
-    // R31: one who is known and one who is not are answered alike.
+    // R31: the answers for registered and unregistered persons are the same.
     let known = city.resident(numbers.aged(50, TODAY)).await;
     for stranger in [known, numbers.aged(51, TODAY)] {
         let none = city

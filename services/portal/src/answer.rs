@@ -1,4 +1,4 @@
-//! JSON answers, and the shapes that several endpoints share.
+//! JSON answers, and types that several endpoints share.
 
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::problem::{Code, Problem};
@@ -11,16 +11,16 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The body as JSON, written once.
+/// Serialises the body as JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<Response, Problem> {
     let bytes = serde_json::to_vec(value).map_err(|error| {
-        tracing::error!(%error, "an answer could not be written as JSON");
+        tracing::error!(%error, "an answer could not be serialised as JSON");
         Problem::internal()
     })?;
     Ok(json_bytes(bytes))
 }
 
-/// JSON that stands as text already.
+/// An answer with text that is already JSON.
 pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
     let mut response = bytes.into().into_response();
     let kind = HeaderValue::from_static("application/json");
@@ -33,13 +33,13 @@ pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, detail)
 }
 
-/// What a service must have answered and did not.
+/// The problem if a service's answer lacks a required field.
 pub(crate) fn incomplete(service: &'static str) -> Problem {
-    tracing::error!(service, "an answer lacks a field that it must have");
+    tracing::error!(service, "an answer lacks a required field");
     Problem::internal()
 }
 
-/// Bytes as they are, for the description of the API.
+/// Raw bytes, for the description of the API.
 pub(crate) struct Binary;
 
 impl PartialSchema for Binary {
@@ -53,11 +53,11 @@ impl PartialSchema for Binary {
 
 impl ToSchema for Binary {}
 
-/// Nothing to say beyond that it is done.
+/// An empty answer: the change was made.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Done {}
 
-/// An instant in seconds since 1970, written as RFC 3339 in UTC.
+/// A time in seconds since 1970, serialised as RFC 3339 in UTC.
 #[derive(Clone, Copy)]
 pub(crate) struct Instant(pub i64);
 
@@ -65,20 +65,20 @@ impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match jiff::Timestamp::from_second(self.0) {
             Ok(time) => serializer.collect_str(&time),
-            Err(_) => Err(serde::ser::Error::custom("the instant is out of range")),
+            Err(_) => Err(serde::ser::Error::custom("the time is out of range")),
         }
     }
 }
 
-/// How a person was authenticated by the channel at which they ask.
+/// How the channel authenticated the person.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Authentication {
-    /// The channel's word for it, e.g. "face".
+    /// The channel's name of the method, e.g. "face".
     #[schema(example = "id_card_reader")]
     #[serde(default)]
     method: String,
-    /// An identity provider's short-lived, single-use assertion, where the policy needs one.
+    /// An identity provider's short-lived, single-use assertion; needed if the policy requires one.
     #[serde(default)]
     assertion: String,
 }
@@ -89,13 +89,13 @@ impl From<Authentication> for model::Authentication {
     }
 }
 
-/// What the channel attests; none where it says nothing.
+/// The channel's attestation; `None` if it attests nothing.
 pub(crate) fn attestation(disability: bool, group: Option<String>) -> Option<Attestation> {
     let group = group.unwrap_or_default();
     (disability || !group.is_empty()).then_some(Attestation { disability, group })
 }
 
-/// A code as its holder gets it.
+/// An issued code.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CodeAnswer<'a> {
     /// Code id, 16 hex digits.
@@ -104,37 +104,37 @@ pub(crate) struct CodeAnswer<'a> {
     /// Name of its kind in the policy.
     #[schema(example = "offline")]
     kind: &'a str,
-    /// The text inside the QR.
+    /// The text of the QR code.
     token: &'a str,
     /// Valid from.
     #[schema(value_type = String, format = DateTime, example = "2026-11-24T00:00:00Z")]
     issued_at: Instant,
-    /// Dead from.
+    /// Expires at.
     #[schema(value_type = String, format = DateTime, example = "2027-05-23T00:00:00Z")]
     expires_at: Instant,
-    /// The code that died by it.
+    /// The earlier code that it superseded.
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<&'a str>,
-    /// Where its status stands.
+    /// Its entry in a status list.
     status: StatusPlace<'a>,
-    /// Name with its middle hidden, where a print was asked for.
+    /// Name with its middle hidden, if a print was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "张*三")]
     masked_name: Option<&'a str>,
 }
 
-/// A place in a status list.
+/// An entry of a status list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusPlace<'a> {
-    /// The list's URI. It ends with 8 hex digits, by which `/api/v1/status-lists/{list}` serves it.
+    /// The list's URI. It ends with the 8 hex digits under which `/api/v1/status-lists/{list}` serves it.
     #[schema(format = "uri", example = "https://s.example/0000002a")]
     list: &'a str,
-    /// Place in it, from 0.
+    /// Index in the list, from 0.
     index: u32,
 }
 
 impl<'a> CodeAnswer<'a> {
-    /// `None` where the service left its status out.
+    /// `None` if the service's answer lacks the status.
     pub(crate) fn of(code: &'a IssuedCode) -> Option<Self> {
         let status = code.status.as_ref()?;
         Some(Self {

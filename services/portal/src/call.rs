@@ -1,4 +1,4 @@
-//! What of an HTTP call goes on to the services: who calls, under which command id, within which trace.
+//! The parts of an HTTP call that are passed on to the services: the caller's token, the command id and the trace.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use http::request::Parts;
 use tonic::metadata::{Ascii, MetadataValue};
 use uuid::Uuid;
 
-/// The header that names a command (draft-ietf-httpapi-idempotency-key-header).
+/// The header with the command id (draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const TRACEPARENT: &str = "traceparent";
 
-/// A call whose caller has shown who it is. Handlers of everything that is not public take one.
+/// A call whose caller is authenticated. Handlers of all paths that are not public take one.
 pub(crate) struct Call {
     caller: Arc<Caller>,
     authorization: MetadataValue<Ascii>,
     traceparent: Option<MetadataValue<Ascii>>,
     idempotency_key: Option<Uuid>,
-    /// For a command or a scan that has no id of its caller's.
+    /// Draws ids for commands and scans whose caller sets none.
     drawn: [u8; 16],
 }
 
@@ -53,24 +53,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
 }
 
 impl Call {
-    /// Ends when the caller's token holds no more.
+    /// Completes when the caller's token is no longer valid.
     pub(crate) fn expired(&self, clock: &Arc<dyn Clock>) -> impl Future<Output = ()> + Send + use<> {
         expired(Arc::clone(&self.caller), Arc::clone(clock))
     }
 
-    /// Who calls.
+    /// The caller.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The message as a request in the caller's name.
+    /// The message as a gRPC request with the caller's token.
     pub(crate) fn with<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         let metadata = request.metadata_mut();
         if let Some(left) = deadline::grpc_timeout().and_then(|left| left.parse().ok()) {
             metadata.insert(deadline::GRPC_TIMEOUT, left);
         }
-        // From here on another process may do it.
+        // From here on another process may execute it.
         deadline::mark_begun();
         metadata.insert("authorization", self.authorization.clone());
         if let Some(traceparent) = &self.traceparent {
@@ -79,11 +79,10 @@ impl Call {
         request
     }
 
-    /// The command id from header or body, 16 bytes; drawn where neither names one, so that the call may be carried
-    /// twice.
+    /// The command id from header or body, 16 bytes; drawn if neither has one, so that the call may be retried.
     ///
     /// # Errors
-    /// `invalid_request` for what is not a UUID, and where header and body name different ones.
+    /// `invalid_request` if it is not a UUID, or if header and body have different ones.
     pub(crate) fn command_id(&self, body: Option<&str>) -> Result<Vec<u8>, Problem> {
         let in_body = body.map(uuid).transpose()?;
         match (self.idempotency_key, in_body) {
@@ -96,13 +95,13 @@ impl Call {
         }
     }
 
-    /// An id for a scan whose caller names none, so that the call may be carried twice.
+    /// Draws an id for a scan whose caller sets none, so that the call may be retried.
     pub(crate) fn drawn_scan_id(&self) -> String {
         BASE64URL_NOPAD.encode(&self.drawn)
     }
 }
 
-/// A request of a public route: without a caller, within the trace.
+/// A gRPC request for a public route: without a caller, but with the trace.
 pub(crate) fn public<T>(headers: &HeaderMap, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if let Some(traceparent) = traceparent(headers) {
@@ -111,7 +110,7 @@ pub(crate) fn public<T>(headers: &HeaderMap, message: T) -> tonic::Request<T> {
     request
 }
 
-/// Our own span where there is telemetry, else the caller's, so that the trace is not cut.
+/// The `traceparent` of the current span with telemetry, else the caller's, so that the trace is not interrupted.
 fn traceparent(headers: &HeaderMap) -> Option<MetadataValue<Ascii>> {
     match current_traceparent() {
         Some(own) => MetadataValue::try_from(own).ok(),
@@ -130,7 +129,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
             "there is more than one Idempotency-Key",
         ));
     }
-    // The draft writes it as a structured string, in quotes; most callers leave them out.
+    // The draft defines it as a structured string in quotes; most callers omit the quotes.
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text
         .strip_prefix('"')

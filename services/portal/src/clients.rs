@@ -1,4 +1,4 @@
-//! gRPC clients of the services behind, over whatever carries them.
+//! gRPC clients of the services, independent of the transport.
 
 use citycode_service_kit::tls::{MutualTls, TlsError};
 use citycode_wire::proto::audit::v1::audit_service_client::AuditServiceClient;
@@ -11,19 +11,19 @@ use tower::util::BoxCloneSyncService;
 
 use crate::spread::Spread;
 
-/// Carries gRPC calls: a channel to another machine, or the services' own routes in this process.
+/// A transport of gRPC calls: a channel to another machine, or the services' own routes in this process.
 pub type Transport =
     BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, TransportError>;
 
-/// Why a call was not carried.
+/// A call could not be transported.
 #[derive(Debug, thiserror::Error)]
-#[error("the service behind cannot be reached")]
+#[error("the service cannot be reached")]
 pub struct TransportError(#[source] pub(crate) BoxError);
 
-/// Largest answer taken: a whole status list of a million entries, or a long history, with room.
+/// Largest accepted answer: more than a status list of a million entries or a long history needs.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// Clients of the four services. Cheap to clone; each clone may be used at the same time.
+/// Clients of the four services. They are cheap to clone, and clones may be used concurrently.
 #[derive(Clone)]
 pub struct Clients {
     pub(crate) issuer: IssuerServiceClient<Transport>,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Clients {
     }
 }
 
-/// Where the instances of each service are reached, e.g. `http://issuer.citycode:8081`; a name that leads to several
+/// The addresses of each service's instances, e.g. `http://issuer.citycode:8081`; a name that resolves to several
 /// addresses stands for all of them.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
@@ -50,20 +50,20 @@ pub struct Endpoints {
     pub verifier: Vec<String>,
     /// Audit services.
     pub audit: Vec<String>,
-    /// How the portal shows who it is, and whom it takes: addresses are `https://` then. Whatever the address, an
-    /// instance must have a certificate in the name of its service (`issuer`, `revocation`, `verifier`, `audit`).
+    /// Certificates for mutual TLS; addresses are `https://` then. Independent of its address, an instance must have a
+    /// certificate with the name of its service (`issuer`, `revocation`, `verifier`, `audit`).
     pub tls: Option<MutualTls>,
 }
 
-/// Why there are no clients.
+/// Why the clients could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// An address is not one.
-    #[error("the address of the {service} service is not one")]
+    /// An address is invalid.
+    #[error("the address of the {service} service is invalid")]
     Address {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// What is wrong with it.
+        /// The error.
         source: tonic::transport::Error,
     },
     /// The certificates cannot be used.
@@ -72,9 +72,9 @@ pub enum ConnectError {
 }
 
 impl Clients {
-    /// The services are in this process, and no socket lies between: `routes` holds all of them, each wrapped in
+    /// Clients of services in this process, without a socket: `routes` contains all of them, each wrapped in
     /// [`Authenticate::required`](citycode_auth::Authenticate::required) with `.in_process()`.
-    /// A service that is not among them answers `not_found`.
+    /// Calls of a missing service are answered with `not_found`.
     #[must_use]
     pub fn in_process(routes: Routes) -> Self {
         let transport = Transport::new(tower::ServiceExt::<http::Request<tonic::body::Body>>::map_err(
@@ -84,11 +84,11 @@ impl Clients {
         Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
-    /// The services are elsewhere, one or more instances of each: see `spread`. They may start in any order, come and
-    /// go. Inside a tokio runtime.
+    /// Clients of remote services, with one or more instances of each: see `spread`. Instances may start in any
+    /// order, and come and go. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// An address that is not one, or certificates that cannot be used.
+    /// An invalid address, or certificates that cannot be used.
     pub fn connect(endpoints: Endpoints) -> Result<(Self, Reached), ConnectError> {
         let Endpoints {
             issuer,
@@ -118,18 +118,18 @@ impl Clients {
     }
 }
 
-/// Tells which services are reached.
+/// Reports which services are reached.
 pub struct Reached([(&'static str, Spread); 4]);
 
 impl Reached {
-    /// Services of which no instance says that it serves.
+    /// Services without an instance that reports that it serves.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let away = self.0.iter().filter(|(_, service)| !service.is_serving());
         away.map(|(name, _)| *name).collect()
     }
 
-    /// Whether an instance of any service says that it serves.
+    /// Whether an instance of any service reports that it serves.
     #[must_use]
     pub fn reaches_any(&self) -> bool {
         self.0.iter().any(|(_, service)| service.is_serving())

@@ -27,7 +27,7 @@ pub(crate) struct DeviceKeyJwk {
     /// Ignored.
     #[serde(rename = "kid")]
     _kid: Option<String>,
-    /// Ignored: the curve says which algorithm it is for.
+    /// Ignored: the curve determines the algorithm.
     #[serde(rename = "alg")]
     _alg: Option<String>,
     /// Ignored.
@@ -45,8 +45,8 @@ impl DeviceKeyJwk {
     /// 32 bytes of Ed25519, or the 33 bytes of a compressed P-256 point (SEC 1 §2.3.3).
     ///
     /// # Errors
-    /// `invalid_request` for another type of key, or coordinates that are not 32 bytes. Whether the point is
-    /// sound is judged by the issuer.
+    /// `invalid_request` for another type of key, or coordinates that are not 32 bytes. The issuer checks whether the
+    /// point is valid.
     pub(crate) fn raw(&self) -> Result<Vec<u8>, Problem> {
         match (self.kty.as_str(), self.crv.as_str(), &self.y) {
             ("OKP", "Ed25519", None) => Ok(coordinate(&self.x)?.to_vec()),

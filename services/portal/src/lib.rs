@@ -1,20 +1,20 @@
-//! The portal: the only HTTP API. It turns JSON into gRPC calls of issuer, revocation, verifier and audit,
-//! and their answers back into JSON, and knows neither log nor keys nor projections.
+//! The portal: the only HTTP API. It converts JSON to gRPC calls of issuer, revocation, verifier and audit, and their
+//! answers back to JSON. It has no access to the log, keys or projections.
 //!
-//! It decides nothing about codes: who may do what is checked by each service, with the caller's own token that
-//! is passed on. What it checks itself is the shape: sizes, content types, unknown fields, command ids.
+//! It decides nothing about codes: each service authorises the caller, whose own token is passed on. The portal checks
+//! only the form of requests: sizes, content types, unknown fields, command ids.
 //!
-//! | module | does |
+//! | module | content |
 //! |---|---|
 //! | [`clients`] | gRPC clients over any transport: in-process routes, or channels to other machines |
-//! | `api` | one file a family of endpoints |
-//! | `call` | the caller's token, command id and trace context, passed on |
+//! | `api` | one file per family of endpoints |
+//! | `call` | passes on the caller's token, command id and trace context |
 //! | `lines`, `pipeline` | newline-delimited JSON in and out, without holding whole bodies |
 //! | `openapi` | the description at `/openapi.json` and the page at `/docs` |
-//! | `pictures` | what pictures may cost |
+//! | `pictures` | limits on pictures |
 //! | `page` | the page at `/` |
-//! | `spread` | calls over the instances of a service, past those that do not serve |
-//! | `face` | what holds for every answer: headers, spans, panics, time limits |
+//! | `spread` | load balancing over the instances of a service, with failover |
+//! | `middleware` | applies to every answer: headers, spans, panics, time limits |
 
 mod answer;
 mod api;

@@ -1,5 +1,5 @@
-//! Newline-delimited JSON, line by line, without ever holding more than one line. LF, CR and CR LF end a line: JSON has
-//! no bare carriage return inside a value.
+//! Reads newline-delimited JSON without holding more than one line. LF, CR and CR LF end a line: JSON has no bare
+//! carriage return inside a value.
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use bytes::BytesMut;
@@ -10,31 +10,31 @@ use http::header::CONTENT_TYPE;
 
 use crate::answer::invalid;
 
-/// Longest line in bytes: a scan whose every character is escaped, with room. Longer ones are skipped and
-/// answered as a problem.
+/// Longest line in bytes: more than a scan needs whose every character is escaped. Longer lines are skipped and
+/// answered with a problem.
 pub(crate) const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// The lines of a body.
 pub(crate) struct Lines {
     body: BodyDataStream,
     buffer: BytesMut,
-    /// Bytes at the start of `buffer` that hold no line end.
+    /// Bytes at the start of `buffer` that contain no line end.
     searched: usize,
-    /// In a line that is too long; its beginning is gone.
+    /// Inside a line that is too long, whose beginning was discarded.
     skipping: bool,
     ended: bool,
 }
 
 /// One line that is not empty.
 pub(crate) enum Line {
-    /// Its bytes; the line end may follow them.
+    /// Its bytes, possibly with the line end.
     Text(Bytes),
     /// Longer than [`MAX_LINE_BYTES`].
     TooLong,
 }
 
 impl Line {
-    /// What it holds in memory.
+    /// Its size in memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -43,7 +43,7 @@ impl Line {
     }
 }
 
-/// The body ended in the middle.
+/// The body was interrupted.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
 
@@ -51,7 +51,7 @@ impl Lines {
     /// The lines of this body.
     ///
     /// # Errors
-    /// `invalid_request` where the content type says that it is something else.
+    /// `invalid_request` if the content type is another one.
     pub(crate) fn of(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
@@ -68,7 +68,7 @@ impl Lines {
         })
     }
 
-    /// The next line; `None` at the end. Empty ones are passed over, and the last needs no line end.
+    /// The next line; `None` at the end. Empty lines are skipped, and the last one needs no line end.
     pub(crate) async fn next(&mut self) -> Option<Result<Line, BrokenOff>> {
         loop {
             while let Some(line) = self.take_line() {
@@ -94,7 +94,7 @@ impl Lines {
         }
     }
 
-    /// What stands before the next line end in the buffer, with it, if there is one.
+    /// The part of the buffer up to and including the next line end, if there is one.
     fn take_line(&mut self) -> Option<BytesMut> {
         let found = self.buffer[self.searched..]
             .iter()

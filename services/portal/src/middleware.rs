@@ -1,5 +1,5 @@
-//! What holds for every answer: a span and a measure, headers that keep browsers careful, an answer also when a
-//! handler panics, and an end to waiting.
+//! Middleware for every answer: a span and metrics, security headers, an answer when a handler panics, and a time
+//! limit.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
-use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, QUESTIONS, with_fallbacks};
+use citycode_service_kit::serve::{MAX_HTTP_BODY_BYTES, READ_ONLY_POSTS, with_fallbacks};
 use citycode_service_kit::telemetry::set_parent_from;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -21,11 +21,11 @@ use http::{HeaderMap, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
-/// Longest time that one answer may take; streams are not bound by it. A client waits no longer, and a change
-/// whose answer is lost is asked for again under its command id.
+/// Longest time that one answer may take; streams are not bound by it. A change whose answer is lost is repeated with
+/// its command id.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// Routes that answer once get an end to waiting, which goes with the call to the services.
+/// Adds a time limit to routes that answer once; it is passed on to the services with the call.
 pub(crate) async fn within_time(request: Request, next: Next) -> Response {
     let change = is_change(&request);
     match deadline::within(ANSWER_WITHIN, next.run(request)).await {
@@ -35,14 +35,14 @@ pub(crate) async fn within_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether the route is one that may change something.
+/// Whether a call of this route may change something.
 fn is_change(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     request.method() == http::Method::POST
-        && path.is_some_and(|path| path.starts_with("/api/") && !QUESTIONS.contains(&path))
+        && path.is_some_and(|path| path.starts_with("/api/") && !READ_ONLY_POSTS.contains(&path))
 }
 
-/// Says in the problem of every call that changes something what became of the change.
+/// Adds the outcome to the problem of every call that may change something.
 async fn say_outcome(request: Request, next: Next) -> Response {
     let change = is_change(&request);
     let response = next.run(request).await;
@@ -50,8 +50,8 @@ async fn say_outcome(request: Request, next: Next) -> Response {
         return response;
     };
     let said = match (change, problem.outcome()) {
-        (false, _) => problem.clone().of_question(),
-        // An error of our own may have come after the change.
+        (false, _) => problem.clone().of_query(),
+        // An internal error may have occurred after the change.
         (true, None) if problem.code() == Code::Internal => problem.clone().with_outcome(Outcome::Unknown),
         (true, _) => problem.clone().of_change(),
     };
@@ -61,7 +61,7 @@ async fn say_outcome(request: Request, next: Next) -> Response {
     said.into_response()
 }
 
-/// Puts everything around the routes.
+/// Wraps the routes in all layers.
 pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
     with_fallbacks(routes)
         .layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES))
@@ -70,13 +70,13 @@ pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
         .layer(from_fn_with_state(clock, observe))
 }
 
-/// The panic's own text may hold anything, so it goes nowhere; the hook has written where it happened.
+/// The panic's message may contain anything, so it is not returned; the panic hook has logged its location.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     metrics::counter!("citycode_portal_panics_total").increment(1);
     Problem::internal().into_response()
 }
 
-/// One span and one measure a call. Neither knows more than the route's template: no query, no body, no kid.
+/// One span and one set of metrics per call. Both contain only the route's template: no query, body or key id.
 async fn observe(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
     let route = request
         .extensions()
@@ -108,7 +108,7 @@ async fn observe(State(clock): State<Arc<dyn Clock>>, request: Request, next: Ne
     response
 }
 
-/// A caller may send any word as method; only these become a label.
+/// A caller may send any method; only these become a label.
 fn method_name(method: &http::Method) -> &'static str {
     match *method {
         http::Method::GET => "GET",
@@ -118,13 +118,14 @@ fn method_name(method: &http::Method) -> &'static str {
     }
 }
 
-/// Headers for browsers, unless the handler has said otherwise. There is no CORS: pages of others may not call.
+/// Security headers for browsers, unless the handler has set them. There is no CORS: pages of other origins may not
+/// call.
 fn dress(headers: &mut HeaderMap) {
     const DRESS: [(HeaderName, &str); 5] = [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
-        // Answers hold tokens and verdicts; public ones say how long they may be kept.
+        // Answers contain tokens and verdicts and are not cached; handlers of public data set their own lifetime.
         (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ];

@@ -1,5 +1,5 @@
-//! The description of the API, OpenAPI 3.1: made from the handlers, completed with what holds for all of them,
-//! and a page to browse it that loads nothing from elsewhere.
+//! The OpenAPI 3.1 description of the API, which is generated from the handlers and completed with what applies to
+//! all of them, and a page to browse it that loads nothing from other origins.
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
@@ -16,7 +16,7 @@ mod complete;
 
 pub(crate) use complete::finished;
 
-/// What the browsing page may load: its own files, and the pictures that its style sheet holds.
+/// What the browsing page may load: its own files, and the pictures inside its style sheet.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-ancestors 'none'";
 
@@ -27,7 +27,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         description = "Codes are issued, die and are checked. Every error is an RFC 9457 problem with a stable `code`. Times are RFC 3339 in UTC. Unknown fields are refused. ID numbers never stand in a URL.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    // What lines hold is named by no media type.
+    // No media type describes the content of lines.
     components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>)),
     tags(
         (name = "residents", description = "Who is known, and who may act for whom"),

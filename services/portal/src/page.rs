@@ -1,5 +1,5 @@
-//! The page at `/`: what this is and where to go on, in Chinese and, with `?lang=en`, in English. It is static, has no
-//! script, and loads nothing but its own style sheet. The pages for people's screens will take its place.
+//! The page at `/`: a short description with links, in Chinese and, with `?lang=en`, in English. It is static, has no
+//! script, and loads nothing but its own style sheet. Web pages for residents will replace it.
 
 use axum::Router;
 use axum::extract::RawQuery;
@@ -11,12 +11,12 @@ use axum::routing::get;
 const CHINESE: &str = include_str!("page/zh.html");
 const ENGLISH: &str = include_str!("page/en.html");
 const STYLE: &str = include_str!("page/page.css");
-/// Where the style sheet stands: the policy forbids styles inside the page.
+/// The path of the style sheet: the content security policy forbids inline styles.
 const STYLE_PATH: &str = "/page.css";
-/// What the page may load: its style sheet. It sends no form and stands in no frame.
+/// The content security policy: only the style sheet may be loaded; forms and frames are forbidden.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// It changes with a release only.
+/// It changes only with a release.
 const CACHE: &str = "public, max-age=300";
 
 /// `/` and its style sheet.

@@ -1,7 +1,7 @@
-//! What pictures may cost: how many are looked at at once, what they hold in memory, and how many one caller may show.
+//! Limits on pictures: how many are decoded concurrently, how much memory they hold, and how many one caller may send.
 //!
-//! Memory is taken for what has arrived, not for what was announced, so a caller that announces much and sends nothing
-//! keeps nobody else from the room.
+//! Memory is reserved for bytes that have arrived, not for the announced length, so a caller that announces much and
+//! sends nothing does not affect others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,43 +18,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::invalid;
 
-/// Pictures looked at at once, on machines of two cores: each computes for up to two seconds, and one of 40 megapixels
-/// holds 286 MB meanwhile (measured on a debug build). With those that wait a portal is given 1 GiB (`deploy`).
+/// Pictures decoded concurrently, for machines with two cores: each takes up to two seconds, and one of 40 megapixels
+/// holds 286 MB meanwhile (measured on a debug build). Including waiting ones, a portal needs 1 GiB (`deploy`).
 const LOOKED_AT_AT_ONCE: usize = 2;
-/// Mebibytes of pictures that are held as they were sent: eight of the largest, or all that a queue of gates sends.
+/// Mebibytes of undecoded pictures: eight of the largest, or all that a queue of gates sends.
 const ROOM_MEBIBYTES: usize = 128;
-/// What the room is counted in.
+/// The unit in which memory is reserved.
 const MEBIBYTE: usize = 1 << 20;
-/// Largest picture taken: a phone's photograph has a few MB.
+/// Largest accepted picture: a phone's photograph has a few MB.
 pub(crate) const MAX_PICTURE_BYTES: usize = 16 << 20;
-/// How long a picture waits for room: as long as reading one takes.
+/// How long a picture waits for memory: as long as decoding one takes.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(2);
-/// Pictures that one caller may have under way: half of the room at most. A device shows one after another.
+/// Pictures that one caller may have in progress: at most half of the memory. A device sends one after another.
 const UNDER_WAY_PER_CALLER: u32 = 4;
-/// Pictures of one caller: a device at a busy desk shows one every few seconds.
+/// Rate of pictures of one caller: a device at a busy desk sends one every few seconds.
 const PER_CALLER: Rate = Rate {
     burst: 60,
     per_minute: 60,
 };
 
-/// The room for pictures of one portal.
+/// The picture limits of one portal.
 pub(crate) struct Pictures {
     looked_at: Arc<Semaphore>,
     mebibytes: Arc<Semaphore>,
     per_caller: RateLimiter<CallerId>,
-    /// How many each caller has under way; who has none is not in it.
+    /// Number of pictures in progress for each caller; callers without any are not included.
     under_way: Arc<Mutex<HashMap<CallerId, u32>>>,
     clock: Arc<dyn Clock>,
 }
 
-/// A picture that counts as under way for its caller until this is dropped.
+/// A picture that counts as in progress for its caller until this is dropped.
 pub(crate) struct Permit {
     under_way: Arc<Mutex<HashMap<CallerId, u32>>>,
-    /// None where the caller is not counted.
+    /// `None` if the caller is not counted.
     caller: Option<CallerId>,
 }
 
-/// A picture as it was sent, and the room that it takes.
+/// A picture as it was sent, with the memory reserved for it.
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
     _room: Option<OwnedSemaphorePermit>,
@@ -71,7 +71,7 @@ impl Pictures {
         }
     }
 
-    /// Counts a picture of this caller. An admin is not counted, as everywhere.
+    /// Counts a picture of this caller. Admins are exempt, as everywhere.
     ///
     /// # Errors
     /// `rate_limited`: too many in a short time, or too many at once.
@@ -80,10 +80,10 @@ impl Pictures {
             return Ok(self.turn_of(None));
         }
         self.per_caller.admit(&caller.id, self.clock.monotonic())?;
-        let mut under_way = self.under_way.lock().expect("nobody panics while holding it");
+        let mut under_way = self.under_way.lock().expect("no thread panics while holding it");
         let own = under_way.entry(caller.id.clone()).or_default();
         if *own >= UNDER_WAY_PER_CALLER {
-            let detail = format!("this caller has {UNDER_WAY_PER_CALLER} pictures under way already");
+            let detail = format!("this caller has {UNDER_WAY_PER_CALLER} pictures in progress already");
             return Err(Problem::new(Code::RateLimited, detail).with_retry_after(WAIT_FOR_ROOM.as_secs()));
         }
         *own += 1;
@@ -98,16 +98,17 @@ impl Pictures {
         }
     }
 
-    /// The whole body, if it is small enough and there is room for it. Room is taken mebibyte by mebibyte, as it comes.
+    /// Reads the whole body, if it is small enough and memory is available. Memory is reserved per mebibyte as it
+    /// arrives.
     ///
     /// # Errors
-    /// `too_large`, `unavailable` where there is no room, `invalid_request` where the body breaks off.
+    /// `too_large`, `unavailable` if there is no memory, `invalid_request` if the body is interrupted.
     pub(crate) async fn receive(&self, body: Body) -> Result<Received, Problem> {
         let mut bytes = Vec::new();
         let mut room: Option<OwnedSemaphorePermit> = None;
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| invalid("the body broke off"))?;
+            let chunk = chunk.map_err(|_| invalid("the body was interrupted"))?;
             let length = bytes.len() + chunk.len();
             if length > MAX_PICTURE_BYTES {
                 return Err(too_large());
@@ -139,14 +140,14 @@ impl Pictures {
             Err(_) => {
                 let busy = Problem::new(
                     Code::Unavailable,
-                    "too many pictures are being read; nothing was checked",
+                    "too many pictures are being decoded; nothing was checked",
                 );
                 Err(busy.with_retry_after(WAIT_FOR_ROOM.as_secs()))
             }
         }
     }
 
-    /// The right to look at a picture now.
+    /// A permit to decode a picture now.
     pub(crate) async fn look(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.looked_at).acquire_owned().await;
         permit.map_err(|_| Problem::internal())

@@ -1,5 +1,5 @@
-//! A stream of lines answered by a gRPC stream, one answer each, in order. Lines that cannot be sent are answered
-//! here, in their place. Nothing piles up: reading stops while answers are not taken.
+//! Converts a stream of lines to a gRPC stream and its answers to lines, one for each line, in order. Lines that
+//! cannot be sent are answered here, in order. With backpressure: reading stops while answers are not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,31 +19,31 @@ use tracing::Instrument as _;
 use crate::answer::invalid;
 use crate::lines::{BrokenOff, Line, Lines};
 
-/// Lines that were read and are not yet answered: as many as an import works on at once.
+/// Maximum number of lines that were read and are not yet answered: as many as an import processes concurrently.
 const IN_FLIGHT: usize = 1_024;
 /// Bytes of them. Rows of an import have some 150 bytes, so that this many do not slow one down; without this bound a
 /// client that reads no answers would make 1,024 of the longest lines wait, 64 MB.
 const BYTES_IN_FLIGHT: usize = 512 << 10;
-/// What the shortest line counts for: its message and its answer have a size too.
+/// Minimum size for which a line counts: its message and its answer take memory too.
 const LEAST_BYTES: usize = 256;
-/// Answers that go out in one write where so many are ready.
+/// Maximum number of ready answers that are sent in one write.
 const ANSWERS_IN_ONE_WRITE: usize = 64;
 
-/// What became of a line when it was read, and its share of [`BYTES_IN_FLIGHT`].
+/// The result of reading a line, and its share of [`BYTES_IN_FLIGHT`].
 struct Slot {
-    /// The answer, where it was given here. Otherwise the line went on, and the stream's next answer is its answer.
+    /// The answer, if it was given here. Otherwise the line was sent, and the stream's next answer belongs to it.
     answered: Option<Vec<u8>>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// The lines under way.
+/// The lines in progress.
 pub(crate) struct UnderWay {
     slots: mpsc::Receiver<Slot>,
 }
 
-/// Reads lines in a task of its own, which ends with the body or when nobody takes the answers any more. `read`
-/// makes a message of a line, or the answer to a line that cannot be sent. `first` goes before all lines and has no
-/// answer. When `expired` ends no more lines are read, and the last answer says why.
+/// Reads lines in a separate task, which ends with the body or when the answers are dropped. `read` converts a line
+/// to a message, or returns the answer to a line that cannot be sent. `first` is sent before all lines and has no
+/// answer. When `expired` completes, no more lines are read, and the last answer gives the reason.
 pub(crate) fn send_lines<M: Send + 'static>(
     mut lines: Lines,
     first: Option<M>,
@@ -64,7 +64,7 @@ pub(crate) fn send_lines<M: Send + 'static>(
             let line = tokio::select! {
                 biased;
                 () = &mut expired => {
-                    // What was sent on is still answered, then this, and nothing more.
+                    // Lines that were sent are still answered, then this is the last answer.
                     let last = Slot {
                         answered: Some(problem_line(&token_expired())),
                         _room: None,
@@ -107,7 +107,7 @@ pub(crate) fn send_lines<M: Send + 'static>(
 }
 
 impl UnderWay {
-    /// The answers as newline-delimited JSON. When the stream behind fails, a last line `{"problem":…}` says so.
+    /// The answers as newline-delimited JSON. If the gRPC stream fails, the last line is `{"problem":…}`.
     pub(crate) fn answer<A: Send + 'static>(
         self,
         answers: Streaming<A>,
@@ -116,7 +116,7 @@ impl UnderWay {
         let state = Some((self.slots, answers, render));
         let lines = futures::stream::unfold(state, |state| async move {
             let (mut slots, mut answers, render) = state?;
-            // Its room is free again once the answer is there.
+            // Its share is released once the answer is there.
             let slot = slots.recv().await?;
             let line = match slot.answered {
                 Some(line) => Ok(line),
@@ -139,13 +139,13 @@ impl UnderWay {
     }
 }
 
-/// The last answer where the body cannot be read on: its unfinished line is lost. A sender that is still there sees why
-/// the answers end.
+/// The last answer if the body is interrupted: its unfinished line is lost. A connected sender sees why the answers
+/// end.
 fn broken(BrokenOff: BrokenOff) -> Vec<u8> {
-    problem_line(&invalid("the lines broke off: the body could not be read to its end").of_change())
+    problem_line(&invalid("the lines were interrupted: the body could not be read to its end").of_change())
 }
 
-/// The problem at which a stream ends: lines without an answer may have been done, unless it says that they were not.
+/// The problem that ends a stream: lines without an answer may have been executed, unless its outcome is `not_done`.
 fn unanswered(problem: Problem) -> Problem {
     let outcome = problem.outcome().unwrap_or(Outcome::Unknown);
     problem.with_outcome(outcome)

@@ -1,4 +1,4 @@
-//! Puts the routes together.
+//! Combines the routes.
 
 use std::sync::Arc;
 
@@ -14,37 +14,37 @@ use crate::clients::Clients;
 use crate::pictures::Pictures;
 use crate::{api, middleware, openapi, page};
 
-/// What a portal is made of.
+/// The parts of a portal.
 pub struct PortalParts {
-    /// The services behind.
+    /// The clients of the services.
     pub clients: Clients,
-    /// The policy, for `/api/v1/policy` and for which scans need an id of their own: nothing is decided by it here.
+    /// The policy, for `/api/v1/policy` and to determine which scans need an id; the portal decides nothing by it.
     pub policy: Arc<Policy>,
     /// Verifies the callers' tokens.
     pub tokens: Arc<AccessTokens>,
-    /// For the tokens' times and the length of calls.
+    /// The clock for tokens and durations.
     pub clock: Arc<dyn Clock>,
-    /// For the ids of commands whose callers name none.
+    /// The randomness for the ids of commands whose callers set none.
     pub entropy: Arc<dyn Entropy>,
-    /// The access tokens that this machine issues itself, where it does.
+    /// The access tokens that this machine issues itself, if it does.
     pub local_tokens: Option<LocalTokens>,
 }
 
-/// The portal. It holds no state beyond its connections.
+/// The portal. It has no state except its connections.
 pub struct Portal {
     router: Router,
 }
 
-/// What handlers share.
+/// The shared state of handlers.
 pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) policy: Arc<Policy>,
     pub(crate) local_tokens: Option<Arc<LocalTokens>>,
-    /// The policy as it is answered.
+    /// The serialised policy.
     pub(crate) policy_json: Bytes,
-    /// For streams that end with their caller's token.
+    /// The clock for streams that end with their caller's token.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Bounds what pictures cost.
+    /// The limits on pictures.
     pub(crate) pictures: Pictures,
 }
 
@@ -82,13 +82,13 @@ impl Portal {
         }
     }
 
-    /// The routes, complete with headers, spans and problems for unknown paths. Serve it with
-    /// [`citycode_service_kit::serve::app`], or beside other routes on another server.
+    /// The routes, including headers, spans and problems for unknown paths. Serve them with
+    /// [`citycode_service_kit::serve::app`], or with other routes on another server.
     pub fn into_router(self) -> Router {
         self.router
     }
 
-    /// The description of the API as it stands at `/openapi.json`.
+    /// The description of the API as served at `/openapi.json`.
     #[must_use]
     pub fn openapi_json() -> Vec<u8> {
         let (_, description) = api::routes(openapi::start()).split_for_parts();

@@ -1,13 +1,13 @@
-//! Calls spread over the instances of a service.
+//! Load balancing and failover over the instances of a service.
 //!
-//! Each instance's health is watched over its own connection (gRPC health checking protocol, `Watch`), so that one
-//! that is going, starting, frozen or cut from the log gets no more calls while another can take them. A unary call
-//! that an instance could not carry to its end goes to the next: every act has a command id and every scan an id, so
-//! what was done already is answered as it was, and nothing is done twice. Streams are not repeated.
+//! Each instance's health is watched over its own connection (gRPC health checking protocol, `Watch`), so that an
+//! instance that is stopping, starting, frozen or disconnected from the log receives no calls while another can take
+//! them. A unary call that an instance did not complete is retried at the next one: every change has a command id and
+//! every scan an id, so a repeat is answered as the first attempt and nothing is done twice. Streams are not retried.
 //!
-//! Once an instance may have done it without saying so, only a success tells what became of it: another instance
-//! refuses for reasons of its own (its limits, its clock, a log that it does not know to the end), and its refusal
-//! would hide that it was done.
+//! Once an instance may have executed a change without an answer, only a success proves its outcome: another instance
+//! may refuse for its own reasons (its limits, its clock, a register that is not up to date), and that refusal would
+//! hide that the change was made.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,37 +34,37 @@ use outcome::{Outcome, is_look_up, nobody_knows, unreached};
 
 mod outcome;
 
-/// Methods with a stream of requests: they are carried once.
+/// Methods with a stream of requests, which are not retried.
 pub(crate) const STREAMING: [&str; 2] = [
     "/citycode.issuer.v1.IssuerService/Import",
     "/citycode.verifier.v1.VerifierService/VerifyStream",
 ];
-/// Instances that one call is offered to.
+/// Maximum number of instances at which one call is tried.
 const MAX_ATTEMPTS: usize = 3;
-/// A frozen machine is noticed after three of these.
+/// Interval of keep-alive pings; a frozen machine is detected after three of them.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// How long a connection may take to come up: they are in one network.
+/// Timeout of connecting; all instances are in one network.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// Between two looks at where a name leads, and at an instance that did not answer.
+/// Pause before a failed resolution is retried, and before an instance that did not answer is watched again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Between two looks at where names lead.
+/// Interval at which names are resolved again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
-/// Which instance carried a call: in an answer, and in a request that is to go to another.
+/// The instance that served a call: in an answer, and in a request that must go to another instance.
 #[derive(Clone, Debug)]
 pub(crate) struct CarriedBy(Arc<str>);
 
-/// One instance and what is known of it.
+/// One instance and its health.
 struct Instance {
     address: Arc<str>,
     channel: Channel,
     serving: AtomicBool,
 }
 
-/// An instance that is watched for as long as this lives.
+/// An instance that is watched until this is dropped.
 struct Watched {
     instance: Arc<Instance>,
     watch: JoinHandle<()>,
@@ -76,12 +76,12 @@ impl Drop for Watched {
     }
 }
 
-/// All instances of one service. Cheap to clone.
+/// All instances of one service. It is cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Spread {
     instances: Arc<ArcSwap<Vec<Arc<Instance>>>>,
     next: Arc<AtomicUsize>,
-    /// Ends with the last clone.
+    /// The task ends with the last clone.
     _resolving: Arc<Resolving>,
 }
 
@@ -94,9 +94,9 @@ impl Drop for Resolving {
 }
 
 impl Spread {
-    /// Over the instances at these addresses, and at whatever addresses their names lead to from now on.
+    /// Balances over the instances at these addresses, whose names are resolved continuously.
     pub(crate) fn over(addresses: &[String], tls: Option<ClientTlsConfig>) -> Result<Self, tonic::transport::Error> {
-        // Refused now rather than at the first call.
+        // Invalid addresses are refused here rather than at the first call.
         for address in addresses {
             endpoint(address, tls.as_ref())?;
         }
@@ -109,14 +109,14 @@ impl Spread {
         })
     }
 
-    /// Whether an instance has said that it serves.
+    /// Whether an instance reports that it serves.
     pub(crate) fn is_serving(&self) -> bool {
         let all = self.instances.load();
         all.iter().any(|instance| instance.serving.load(Ordering::Acquire))
     }
 
-    /// Instances in the order in which to try them: those that serve, each call beginning with another; the rest
-    /// behind them, since health may be older than the call.
+    /// The instances in the order in which to try them: first those that serve, in round-robin order, then the others,
+    /// because the known health may be outdated.
     fn order(&self) -> Vec<Arc<Instance>> {
         let all = self.instances.load();
         let (mut serving, rest): (Vec<_>, Vec<_>) = all
@@ -135,11 +135,11 @@ impl Spread {
     async fn carry(&self, request: Request) -> Result<Response, TransportError> {
         let mut order = self.order();
         if let Some(CarriedBy(asked)) = request.extensions().get() {
-            // The one that was asked before comes last.
+            // The instance that was tried before comes last.
             order.sort_by_key(|instance| instance.address == *asked);
         }
         if order.is_empty() {
-            // Names are looked up in the first moment of a portal's life.
+            // At startup the names may not be resolved yet.
             tokio::time::sleep(LOOK_EVERY).await;
             order = self.order();
         }
@@ -154,11 +154,11 @@ impl Spread {
             .await
             .map_err(|error| TransportError(error.into()))?
             .to_bytes();
-        // What an instance said says more than that another one was not reached.
+        // The answer of an instance is more informative than that another one was not reached.
         let (mut said, mut failed) = (None, nobody());
         let mut unknown = false;
         for instance in order {
-            // Each attempt has what the ones before it have left.
+            // Each attempt gets the time that the earlier ones have left.
             if let Some(left) = deadline::grpc_timeout().and_then(|left| left.parse().ok()) {
                 parts.headers.insert(deadline::GRPC_TIMEOUT, left);
             }
@@ -238,7 +238,7 @@ impl Instance {
         Ok(response)
     }
 
-    /// Carries it to its end: an instance that dies amid its answer has not answered.
+    /// Sends the call and reads the whole answer: an instance that fails during its answer has not answered.
     async fn carry_whole(&self, request: Request) -> Result<(Response, Outcome), TransportError> {
         let (parts, body) = self.carry(request).await?.into_parts();
         let whole = body.collect().await.map_err(|error| {
@@ -249,7 +249,7 @@ impl Instance {
         Ok((Response::from_parts(parts, Body::new(whole)), outcome))
     }
 
-    /// Watches its health for ever.
+    /// Watches its health; never returns.
     async fn keep_watching(self: Arc<Self>) {
         loop {
             let mut client = HealthClient::new(self.channel.clone());
@@ -259,7 +259,7 @@ impl Instance {
                 while let Ok(Some(answer)) = answers.message().await {
                     let serving = answer.status == ServingStatus::Serving as i32;
                     self.tell(serving);
-                    // A watch that stays open would keep a server that is going from going.
+                    // An open watch would delay the shutdown of the server.
                     if !serving {
                         break;
                     }
@@ -272,7 +272,7 @@ impl Instance {
 
     fn tell(&self, serving: bool) {
         if self.serving.swap(serving, Ordering::AcqRel) != serving {
-            tracing::info!(address = %self.address, serving, "an instance behind");
+            tracing::info!(address = %self.address, serving, "the health of an instance changed");
         }
     }
 }
@@ -286,7 +286,7 @@ fn endpoint(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, to
 }
 
 fn nobody() -> TransportError {
-    TransportError("the name of the service leads nowhere".into())
+    TransportError("the service name resolved to no addresses".into())
 }
 
 async fn keep_resolving(
@@ -302,14 +302,17 @@ async fn keep_resolving(
         for address in &addresses {
             found.extend(resolve(address).await);
         }
-        // A name server that does not answer is no reason to let go of anybody.
+        // If the name server does not answer, the known instances are kept.
         if found.is_empty() {
             continue;
         }
         known.retain(|address, _| {
             let stays = found.contains(address);
             if !stays {
-                tracing::warn!(address, "an instance is gone from where its name leads");
+                tracing::warn!(
+                    address,
+                    "an instance was removed: the service name no longer resolves to its address"
+                );
             }
             stays
         });
@@ -327,7 +330,7 @@ async fn keep_resolving(
     }
 }
 
-/// The address with each IP address that its name leads to.
+/// The address with each IP address to which its name resolves.
 async fn resolve(address: &str) -> Vec<String> {
     let Ok(uri) = address.parse::<Uri>() else {
         return Vec::new();
@@ -340,7 +343,7 @@ async fn resolve(address: &str) -> Vec<String> {
     match tokio::net::lookup_host((host, port)).await {
         Ok(found) => found.map(|found: SocketAddr| format!("{scheme}://{found}")).collect(),
         Err(error) => {
-            tracing::debug!(%error, host, "the name of a service is not known");
+            tracing::debug!(%error, host, "a service name cannot be resolved");
             Vec::new()
         }
     }

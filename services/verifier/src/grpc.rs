@@ -18,8 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::scan::Verifier;
 
-/// Scans of one stream that are worked on at once: the registrations among them share the disk's syncs, and a client
-/// that sends faster than it reads is held back.
+/// Scans of one stream that are processed concurrently: registrations among them share disk syncs, and a client that
+/// sends faster than it reads gets backpressure.
 const IN_FLIGHT: usize = 256;
 
 /// The gRPC service of a verifier.
@@ -57,19 +57,19 @@ impl VerifierService for VerifierGrpc {
 
 type Answered = Result<VerifyResponse, Status>;
 
-/// The scans of one stream, answered in order. Most wait for nothing and are answered as they are read; the others,
-/// registrations among them, wait side by side.
+/// The scans of one stream, answered in order. Most need no I/O and are answered as they are read; the others, such as
+/// registrations, wait concurrently.
 struct Pipeline {
     verifier: Arc<Verifier>,
     caller: Arc<Caller>,
-    /// None once it has ended.
+    /// `None` after the end of the requests.
     scans: Option<UntilExpired<Streaming<VerifyRequest>>>,
     answers: VecDeque<Slot>,
 }
 
 #[expect(
     clippy::large_enum_variant,
-    reason = "nearly all are answered at once; a box for each would cost more than the room"
+    reason = "nearly all are answered at once; a box for each would cost more than the memory"
 )]
 enum Slot {
     Answered(Answered),
@@ -90,7 +90,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes scans while there is room. Gives the first answer that is there at once and has nobody before it.
+    /// Reads scans while fewer than [`IN_FLIGHT`] are in progress. Returns an answer that is available at once if no
+    /// earlier scan is in progress.
     fn read(&mut self, context: &mut Context<'_>) -> Option<Answered> {
         while self.answers.len() < IN_FLIGHT
             && let Some(scans) = &mut self.scans
@@ -116,18 +117,18 @@ impl Pipeline {
     }
 }
 
-/// A scan that cannot be judged is answered in its place, and the stream goes on.
+/// The answer to a scan; the problem of a scan becomes its answer, and the stream continues.
 fn in_stream(answered: Result<VerifyResponse, Problem>, scan: &VerifyRequest) -> VerifyResponse {
     answered.unwrap_or_else(|problem| {
         let problem = problem.of_change();
-        let said = model::Problem {
+        let answer = model::Problem {
             code: problem.code().as_str().to_owned(),
             detail: problem.detail().to_owned(),
             outcome: problem
                 .outcome()
                 .map_or_else(String::new, |outcome| outcome.as_str().to_owned()),
         };
-        problem_answer(&scan.place, said)
+        problem_answer(&scan.place, answer)
     })
 }
 

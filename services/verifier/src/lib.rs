@@ -1,17 +1,17 @@
-//! The verifier: one scan in, one verdict out, from memory.
+//! The verifier: answers each scan with a verdict, from in-memory state.
 //!
-//! It follows the log into a projection of every code's status, remembers tokens whose signature it has checked,
-//! and judges with the domain's one function. It holds no private key of codes; it appends nothing but scan records,
-//! apart from the log.
+//! It folds the log into a projection of every code's status, caches tokens whose signature it has verified, and judges
+//! with one function of the domain. It has no private key of codes, and appends nothing to the event log; scan records
+//! are stored separately.
 //!
-//! | module | does |
+//! | module | content |
 //! |---|---|
-//! | `fold` | the log → status, standing, keyring |
-//! | `memory` | tokens seen, their signature checked |
-//! | [`freshness`] | how old the knowledge surely is |
-//! | [`scan`] | the path of one scan |
-//! | `undelivered` | when a token that the log does not know is forged |
-//! | `wrong_cards` | the limit on cards held against a code |
+//! | `fold` | the fold from the log to status, standings and keyring |
+//! | `memory` | the cache of verified tokens |
+//! | [`freshness`] | the proved age of the state |
+//! | [`scan`] | the request path of one scan |
+//! | `undelivered` | whether a token that is not in the log is forged |
+//! | `wrong_cards` | the limit on ID cards that are tried against a code |
 //! | [`grpc`] | the gRPC API |
 
 mod fold;

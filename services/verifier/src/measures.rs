@@ -1,4 +1,4 @@
-//! What a verifier counts. Handles are kept, as looking one up by name costs more than the scan that it counts.
+//! The metrics of a verifier. Their handles are stored, because looking one up by name costs more than a scan.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use citycode_domain::admission::{Decision, Reason, Verdict};
 use metrics::{Counter, Histogram};
 
-/// The handles of one verifier, taken from the recorder at the first scan: whoever installs one does so before.
+/// The handles of one verifier, obtained at the first scan; the recorder must be installed before.
 #[derive(Default)]
 pub(crate) struct Measures(OnceLock<Handles>);
 

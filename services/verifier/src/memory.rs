@@ -1,8 +1,9 @@
-//! Tokens seen before: their signature need not be checked again.
+//! The cache of verified tokens, whose signature need not be verified again.
 //!
-//! Two generations of a lock-free map: when the young one is full it becomes the old one, and what is asked for
-//! again moves over. What is remembered is that a signature held; expiry and the key's window are looked at every
-//! time, and any change of the keyring begins an empty memory. Proofs are never remembered.
+//! It is a lock-free map of two generations: when the young one is full it becomes the old one, and entries that are
+//! used again move to the young one. Only the validity of the signature is cached; expiry and the key's window are
+//! checked at every scan, and every change of the keyring empties the cache. Proofs of presentations are never
+//! cached.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use arc_swap::ArcSwap;
 use citycode_token::{Keyring, VerifiedClaims};
 use papaya::HashMap;
 
-/// BLAKE3 of what was scanned: the canonical text of a plain token, the token's bytes of a presentation.
+/// BLAKE3 of the scanned token: of the canonical text of a plain token, or of the token's bytes in a presentation.
 pub(crate) type SeenKey = [u8; 32];
 type Map = HashMap<SeenKey, VerifiedClaims, BuildHasherDefault<FirstBytes>>;
 
-/// The hash of a key that is a hash already: its first eight bytes. Only keys of tokens whose signature held are put
-/// into the map, so nobody outside can choose keys that collide.
+/// The hash of a key, which is a hash itself: its first eight bytes. The map contains only keys of tokens with a valid
+/// signature, so an attacker cannot choose colliding keys.
 #[derive(Default)]
 pub(crate) struct FirstBytes(u64);
 
@@ -28,7 +29,7 @@ impl Hasher for FirstBytes {
         }
     }
 
-    /// The length of the key, the same for all.
+    /// The length of the key is constant and not hashed.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -36,10 +37,11 @@ impl Hasher for FirstBytes {
     }
 }
 
-/// Tokens in one generation: two hold what a busy quarter of a city shows in a day, at some 300 bytes each.
+/// Tokens in one generation, at some 300 bytes each: two generations cover the tokens that a busy quarter of a city
+/// scans in a day.
 const GENERATION: usize = 500_000;
 
-/// A keyring and what was verified under it.
+/// A keyring and the tokens that were verified under it.
 pub(crate) struct Seen {
     pub(crate) keyring: Keyring,
     young: Arc<Map>,
@@ -57,7 +59,7 @@ impl Seen {
         }
     }
 
-    /// The claims, if this was seen; no lock, no allocation.
+    /// The claims of a cached token, without a lock or an allocation (unless the entry moves to the young generation).
     pub(crate) fn get(&self, key: &SeenKey) -> Option<VerifiedClaims> {
         if let Some(claims) = self.young.pin().get(key) {
             return Some(*claims);
@@ -76,7 +78,7 @@ impl Seen {
     }
 }
 
-/// The memory of one verifier.
+/// The cache of one verifier.
 pub(crate) struct Memory(ArcSwap<Seen>);
 
 impl Memory {
@@ -91,17 +93,18 @@ impl Memory {
         self.0.load()
     }
 
-    /// Remembers what was verified under `seen`'s keyring. If the keyring has changed since, nobody reads it again.
+    /// Caches a token that was verified under `seen`'s keyring. If the keyring has changed since, the entry is
+    /// dropped with the old generation.
     pub(crate) fn remember(&self, seen: &Arc<Seen>, key: SeenKey, claims: VerifiedClaims) {
         seen.insert(key, claims);
         if seen.count.load(Ordering::Relaxed) >= GENERATION {
             let next = Arc::new(Seen::new(seen.keyring.clone(), Arc::clone(&seen.young)));
-            // Whoever comes second finds the generation turned already.
+            // If two threads race, the second compare-and-swap fails and its generation is dropped.
             self.0.compare_and_swap(seen, next);
         }
     }
 
-    /// Forgets everything: the keyring is another.
+    /// Empties the cache, because the keyring has changed.
     pub(crate) fn change_keyring(&self, keyring: Keyring) {
         self.0.store(Arc::new(Seen::new(keyring, Arc::new(Map::default()))));
     }

@@ -1,4 +1,4 @@
-//! A request to verify: who may ask, what was shown, and the answer with its record.
+//! A request to verify: authorisation, the scan, the answer and its record.
 
 use std::time::Duration;
 
@@ -20,26 +20,26 @@ use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 use crate::scan::{Answer, Scan, Verifier, When};
 use crate::wrong_cards::HeldCard;
 
-/// While the vault or the records take nothing, every scan meets the same trouble.
+/// While the vault or the records do not answer, every scan fails in the same way.
 static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
 static NOT_RECORDED: RepeatedInCalls = RepeatedInCalls::new();
 /// Longest device and scan id in bytes.
 const MAX_NAME_BYTES: usize = 128;
-/// Ages are shown in whole steps of this.
+/// Ages in answers are multiples of this.
 const SHOWN_AGE_STEP_MS: u64 = 500;
-/// How far back a question may lie: what is known now is the status of codes now, and no earlier one. As much as the
-/// asker's clock may be behind, or its question on the way.
+/// How far the requested time may be in the past, since only the current status of codes is known: as much as the
+/// caller's clock may be behind, or the request may take.
 const PAST_TOLERANCE_SECONDS: i64 = 5;
 
-/// Limits against asking for everybody's standing.
+/// Limits against harvesting standings.
 pub(crate) struct CardLimits {
-    /// Different people whose cards a caller reads, beside a code or instead of one.
+    /// Different persons whose cards a caller reads, with a code or instead of one.
     persons: DistinctLimiter<String>,
     hash_key: [u8; 32],
 }
 
 impl CardLimits {
-    /// `secret` is random and of this process: numbers are counted by their keyed hash.
+    /// `secret` is random for each process: numbers are counted by their keyed hash.
     pub(crate) fn new(secret: &[u8; 16]) -> Self {
         Self {
             persons: DistinctLimiter::new(
@@ -67,19 +67,19 @@ fn limited_problem(limited: Limited, detail: &str) -> Problem {
     Problem::new(Code::RateLimited, detail).with_retry_after(seconds)
 }
 
-/// A request whose asker may ask it.
+/// A request whose caller is authorised.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct AuthorizedScan<'a> {
     place: &'a PlacePolicy,
     device: &'a str,
     scan_id: &'a str,
-    /// A question about another time is not recorded.
+    /// A request about another time is not recorded.
     when: When,
-    /// When it was asked.
+    /// The time of the request.
     started: ClockReading,
 }
 
-impl Asked<'_> {
+impl AuthorizedScan<'_> {
     fn is_recorded(&self) -> bool {
         matches!(self.when, When::Now(_))
     }
@@ -93,7 +93,7 @@ impl Asked<'_> {
 /// A request that was judged.
 struct Judged {
     answer: Answer,
-    /// What tells this scan apart from another under the same scan id; of a code, only where the place registers.
+    /// Distinguishes this scan from another with the same scan id; for a code, set only if the place registers.
     shown: ShownBytes,
 }
 
@@ -104,27 +104,27 @@ impl Verifier {
     /// `unknown_place`, `not_allowed`, `past_not_supported`, `invalid_id_number`, `invalid_request`, `rate_limited`,
     /// `unavailable`.
     pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
-        let asked = self.asked(caller, request)?;
+        let asked = self.authorize(caller, request)?;
         let judged = match &request.scan {
             Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
-            _ if request.id_number.is_empty() => self.judged_in_time(caller, asked, shown_text(request)?).await,
+            _ if request.id_number.is_empty() => self.judge_with_wait(caller, asked, shown_text(request)?).await,
             _ => self.shown_code_with_card(caller, asked, request).await?,
         };
         if !asked.registers() {
-            return Ok(self.settle(caller, asked, &judged.answer, request));
+            return Ok(self.record_and_respond(caller, asked, &judged.answer, request));
         }
         self.count(asked, &judged.answer);
         let answer = self.register(asked, judged).await?;
         Ok(self.response(caller, asked.place, &answer, !request.omit_explanation))
     }
 
-    /// Answers a request that waits neither for the vault nor for records; none where it does.
+    /// Answers a request that needs neither the vault nor records; `None` if it does.
     pub(crate) fn verify_at_once(
         &self,
         caller: &Caller,
         request: &VerifyRequest,
     ) -> Option<Result<VerifyResponse, Problem>> {
-        let asked = match self.asked(caller, request) {
+        let asked = match self.authorize(caller, request) {
             Ok(asked) => asked,
             Err(problem) => return Some(Err(problem)),
         };
@@ -135,11 +135,17 @@ impl Verifier {
         if judged.as_ref().is_ok_and(|judged| judged.answer.undelivered) {
             return None;
         }
-        Some(judged.map(|judged| self.settle(caller, asked, &judged.answer, request)))
+        Some(judged.map(|judged| self.record_and_respond(caller, asked, &judged.answer, request)))
     }
 
-    /// The answer where nobody waits for its record.
-    fn settle(&self, caller: &Caller, asked: Asked<'_>, answer: &Answer, request: &VerifyRequest) -> VerifyResponse {
+    /// Records the scan without waiting, and returns the answer.
+    fn record_and_respond(
+        &self,
+        caller: &Caller,
+        asked: AuthorizedScan<'_>,
+        answer: &Answer,
+        request: &VerifyRequest,
+    ) -> VerifyResponse {
         self.count(asked, answer);
         if asked.is_recorded() {
             self.records.note(&note(asked, answer));
@@ -147,8 +153,8 @@ impl Verifier {
         self.response(caller, asked.place, answer, !request.omit_explanation)
     }
 
-    /// Who asks what, where and when.
-    fn asked<'a>(&'a self, caller: &'a Caller, request: &'a VerifyRequest) -> Result<Asked<'a>, Problem> {
+    /// Checks who may verify what, where and for which time.
+    fn authorize<'a>(&'a self, caller: &'a Caller, request: &'a VerifyRequest) -> Result<AuthorizedScan<'a>, Problem> {
         let place = self.policy.place(&request.place).ok_or_else(|| {
             let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
             Problem::new(
@@ -166,11 +172,11 @@ impl Verifier {
         if request.at.is_some() && !(caller.is_auditor() || caller.is_admin()) {
             return Err(Problem::new(
                 Code::NotAllowed,
-                "asking for another time is an auditor's or an admin's",
+                "only an auditor or an admin may verify for another time",
             ));
         }
         let started = self.clock.reading();
-        Ok(Asked {
+        Ok(AuthorizedScan {
             place,
             device,
             scan_id: &request.scan_id,
@@ -179,8 +185,8 @@ impl Verifier {
         })
     }
 
-    /// Counts a scan. A question is none: nobody showed a code anywhere, so it raises no alarm either.
-    fn count(&self, asked: Asked<'_>, answer: &Answer) {
+    /// Counts a scan. A request about another time is not a scan and raises no alarm.
+    fn count(&self, asked: AuthorizedScan<'_>, answer: &Answer) {
         if !asked.is_recorded() {
             return;
         }
@@ -189,7 +195,7 @@ impl Verifier {
         if answer.verdict.reason == Reason::UnknownCode {
             tracing::error!(
                 place = asked.place.name,
-                "ALARM: a token with a good signature that the log does not know"
+                "ALARM: a token with a valid signature is not in the log"
             );
         }
     }
@@ -203,7 +209,7 @@ impl Verifier {
     ) -> Result<&'a str, Problem> {
         let named = request.device.as_str();
         if named.len() > MAX_NAME_BYTES || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let detail = format!("a device is named by at most {MAX_NAME_BYTES} visible ASCII characters");
+            let detail = format!("a device name has at most {MAX_NAME_BYTES} visible ASCII characters");
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         let device = match named {
@@ -227,8 +233,9 @@ impl Verifier {
         }
     }
 
-    /// A code, judged again once it is known to be heard of or forged, where that is known soon.
-    async fn judged_in_time(&self, caller: &Caller, asked: Asked<'_>, text: &str) -> Judged {
+    /// Judges a code. If it is not in the state yet, it is judged again once it is there or proved to be forged, if
+    /// that happens soon.
+    async fn judge_with_wait(&self, caller: &Caller, asked: AuthorizedScan<'_>, text: &str) -> Judged {
         let judged = self.judged(asked, text, None, asked.when);
         match judged.answer.claims.filter(|_| judged.answer.undelivered) {
             Some(claims) if self.heard_of(&caller.id, &claims, asked.started).await => {
@@ -238,19 +245,19 @@ impl Verifier {
         }
     }
 
-    /// A code and the ID card that was read beside it. Whether the card is right is told only while the device has not
-    /// held too many wrong ones against this code.
+    /// Judges a code and the ID card that was read with it. The card is compared only while the device has not
+    /// presented too many wrong ones with this code.
     async fn shown_code_with_card(
         &self,
         caller: &Caller,
-        asked: Asked<'_>,
+        asked: AuthorizedScan<'_>,
         request: &VerifyRequest,
     ) -> Result<Judged, Problem> {
         let text = shown_text(request)?;
         let card = self.id_number(&request.id_number)?;
         self.limits.count_person(caller, &card, asked.started.monotonic)?;
-        let judged = self.judged_in_time(caller, asked, text).await;
-        // Whose card it is comes last (R23): what is refused or cannot be checked already needs no records.
+        let judged = self.judge_with_wait(caller, asked, text).await;
+        // The card is compared last (R23): codes that are refused or cannot be checked need no records.
         if !matches!(
             judged.answer.verdict.decision,
             Decision::Admit | Decision::AdmitAfterIdCheck
@@ -266,9 +273,9 @@ impl Verifier {
             code_id: claims.code_id,
             at: asked.started.now.0,
         };
-        let _turn = self.wrong_cards.turn(&held).await;
+        let _guard = self.wrong_cards.lock(&held).await;
         self.wrong_cards.open(&held).await?;
-        // The records may have taken their time: what was fresh when they were asked need not be so any more.
+        // The records may have answered slowly, so the freshness is read again.
         let judged = self.judged(asked, text, Some(card.as_bytes()), self.when_now(asked.when));
         if judged.answer.verdict.reason == Reason::IdMismatch {
             self.wrong_cards.count(&held).await?;
@@ -279,7 +286,7 @@ impl Verifier {
         Ok(judged)
     }
 
-    fn judged(&self, asked: Asked<'_>, text: &str, id_number: Option<&[u8; 18]>, when: When) -> Judged {
+    fn judged(&self, asked: AuthorizedScan<'_>, text: &str, id_number: Option<&[u8; 18]>, when: When) -> Judged {
         let place = asked.place;
         let answer = self.scan(&Scan {
             place,
@@ -295,7 +302,7 @@ impl Verifier {
         Judged { answer, shown }
     }
 
-    /// The same instant to judge at, on the knowledge of now.
+    /// The same time to judge for, with the freshness of now.
     fn when_now(&self, when: When) -> When {
         let asked = self.clock.reading();
         match when {
@@ -304,7 +311,7 @@ impl Verifier {
         }
     }
 
-    async fn card(&self, caller: &Caller, asked: Asked<'_>, number: &str) -> Result<Judged, Problem> {
+    async fn card(&self, caller: &Caller, asked: AuthorizedScan<'_>, number: &str) -> Result<Judged, Problem> {
         if !caller.may_read_cards() {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -315,11 +322,11 @@ impl Verifier {
         self.limits.count_person(caller, &number, asked.started.monotonic)?;
         let holder = self.vault.find_evenly(&number).await.map_err(|error| {
             if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
-                tracing::error!(%error, unreported, "the vault cannot answer");
+                tracing::error!(%error, unreported, "the vault does not answer");
             }
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
         })?;
-        // The vault may have taken its time: what was fresh when it was asked need not be so any more.
+        // The vault may have answered slowly, so the freshness is read again.
         let when = self.when_now(asked.when);
         Ok(Judged {
             answer: self.scan_id_card(asked.place, number.as_bytes(), holder, when),
@@ -332,16 +339,16 @@ impl Verifier {
         IdNumber::parse(text, today).map_err(|invalid| Problem::new(Code::InvalidIdNumber, invalid.to_string()))
     }
 
-    /// Records the scan where the place registers: durable before the answer, and a repeat is answered as recorded,
-    /// whatever became of the code since (R20).
-    async fn register(&self, asked: Asked<'_>, judged: Judged) -> Result<Answer, Problem> {
+    /// Records the scan at a place that registers: durably before the answer, and a repeat is answered as recorded,
+    /// whatever happened to the code since (R20).
+    async fn register(&self, asked: AuthorizedScan<'_>, judged: Judged) -> Result<Answer, Problem> {
         let Judged { answer, shown } = judged;
         let note = note(asked, &answer);
         let outcome = if answer.verdict.decision == Decision::Admit {
             deadline::mark_begun();
             self.records.register(&note, shown).await.map(Some)
         } else {
-            // Not registered by this scan; but perhaps it is the repeat of one that was.
+            // This scan does not register, but it may be the repeat of one that did.
             let before = if asked.scan_id.is_empty() {
                 Ok(None)
             } else {
@@ -356,8 +363,7 @@ impl Verifier {
             Ok(None | Some(Registered::Now)) => Ok(answer),
             Ok(Some(Registered::Before(record))) => Ok(as_recorded(answer, &record)),
             Ok(Some(Registered::ForAnother)) => {
-                let detail =
-                    "this device has used this scan id for another code or card; give every scan an id of its own";
+                let detail = "this device has used this scan id for another code or card; use a new id for every scan";
                 Err(Problem::new(Code::IdempotencyKeyReused, detail))
             }
             Err(error) => {
@@ -365,7 +371,7 @@ impl Verifier {
                     tracing::error!(%error, unreported, "a registration could not be recorded");
                 }
                 if answer.verdict.decision == Decision::CannotCheck {
-                    // Whether it is the repeat of a registration cannot be told; that it cannot be checked can.
+                    // It may be the repeat of a registration; `cannot_check` is a valid answer in either case.
                     self.records.note(&note);
                     return Ok(answer);
                 }
@@ -382,8 +388,8 @@ impl Verifier {
         }
     }
 
-    /// The answer as the caller may see it: where in the log it rests, and exactly how old that is, are an auditor's or
-    /// an admin's to know. Two codes of one holder are in one partition, and partitions are proved at other instants.
+    /// The answer as the caller may see it. Only auditors and admins see the position and the exact age: both differ
+    /// between partitions, and all codes of a holder are in one partition.
     fn response(&self, caller: &Caller, place: &PlacePolicy, answer: &Answer, explain: bool) -> VerifyResponse {
         let exactly = caller.is_auditor() || caller.is_admin();
         let code = answer.claims.as_ref().and_then(|claims| {
@@ -411,7 +417,7 @@ impl Verifier {
     }
 }
 
-/// The instant to judge at, of a request that names `at` or none.
+/// The time to judge for, of a request with or without `at`.
 fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
     let Some(at) = at else {
         return Ok(When::Now(asked));
@@ -426,24 +432,24 @@ fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
     Ok(When::At { instant, asked })
 }
 
-/// The text of the code that a request shows.
+/// The text of the code in a request.
 fn shown_text(request: &VerifyRequest) -> Result<&str, Problem> {
     match &request.scan {
         Some(Shown::Code(text)) => Ok(text),
         _ => Err(Problem::new(
             Code::InvalidRequest,
-            "the request shows neither a code nor an ID card",
+            "the request contains neither a code nor an ID card",
         )),
     }
 }
 
-/// An age in steps that tell no partition from another.
+/// An age in steps that are too coarse to distinguish partitions.
 fn rounded_up(age_ms: u64) -> u64 {
     age_ms.checked_next_multiple_of(SHOWN_AGE_STEP_MS).unwrap_or(u64::MAX)
 }
 
-/// What is recorded of a scan.
-fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<&'a str> {
+/// The record of a scan.
+fn note<'a>(asked: AuthorizedScan<'a>, answer: &Answer) -> ScanNote<&'a str> {
     ScanNote {
         at: asked.started.now.0,
         place: &asked.place.name,
@@ -456,7 +462,7 @@ fn note<'a>(asked: Asked<'a>, answer: &Answer) -> ScanNote<&'a str> {
     }
 }
 
-/// The answer that was given when the scan was recorded.
+/// The answer that was recorded with the scan.
 fn as_recorded(now: Answer, record: &ScanRecord) -> Answer {
     Answer {
         verdict: record.scan.reason.verdict(),

@@ -1,9 +1,10 @@
-//! Tokens with a good signature that the log does not know: a forgery, or a code that this verifier has not heard of yet.
+//! Tokens with a valid signature that are not in the folded state: forgeries, or codes whose commit this verifier has
+//! not read yet.
 //!
-//! An issuer gives a token away only after the log has taken its birth. So a token that was shown here, and that the log
-//! still does not know by a proof that began later, was never born: no clock is needed for that. Before such a proof a
-//! token is taken for forged only if it says that it was issued long before the knowledge ends, longer than the clock of
-//! an issuer may be behind ([`CLOCK_TOLERANCE_SECONDS`]); otherwise nothing can be said (R24).
+//! An issuer returns a token only after its commit is acknowledged. So if a token was scanned here, and a freshness
+//! proof that began later completes without its commit, the token is forged; this needs no clock. Before such a proof
+//! a token counts as forged only if its time of issue is long before the end of the proved state, by more than an
+//! issuer's clock may be behind ([`CLOCK_TOLERANCE_SECONDS`]); otherwise it cannot be decided (R24).
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,19 +15,21 @@ use parking_lot::Mutex;
 
 use crate::freshness::Known;
 
-/// How far the clock of an issuer may be behind that of a verifier: each may be wrong by an hour, as by a time zone.
+/// How far the clock of an issuer may be behind that of a verifier: each may be wrong by an hour, for example by a
+/// wrong time zone.
 const CLOCK_TOLERANCE_SECONDS: i64 = 2 * 3_600;
-/// Tokens in one generation, of two. Whoever shows more has stolen a signing key; what is forgotten is not admitted either.
+/// Tokens in one of the two generations. More occur only if a signing key was stolen; evicted tokens are not admitted
+/// either.
 const GENERATION: usize = 4_096;
 
-/// When each such token was shown first, and whose scan waits for a proof.
+/// The time of the first scan of each such token, and the callers whose scan waits for a proof.
 #[derive(Default)]
 pub(crate) struct Undelivered {
     shown: Mutex<Generations>,
     waiting: Mutex<HashSet<CallerId>>,
 }
 
-/// The one scan of a caller that waits.
+/// The one waiting scan of a caller.
 pub(crate) struct Waits<'a> {
     waiting: &'a Mutex<HashSet<CallerId>>,
     caller: &'a CallerId,
@@ -45,7 +48,7 @@ struct Generations {
 }
 
 impl Undelivered {
-    /// Begins to wait, unless another scan of this caller does.
+    /// Begins to wait, unless another scan of this caller is waiting.
     pub(crate) fn wait<'a>(&'a self, caller: &'a CallerId) -> Option<Waits<'a>> {
         let begins = self.waiting.lock().insert(caller.clone());
         begins.then_some(Waits {
@@ -54,8 +57,8 @@ impl Undelivered {
         })
     }
 
-    /// Every code of these claims that was issued before this instant would be known. `shown_ms` is when the token was
-    /// shown, on the monotonic clock.
+    /// The time such that a code with these claims would be in the state if it had been issued before it. `shown_ms` is
+    /// the time of the scan, on the monotonic clock.
     pub(crate) fn reaches(
         &self,
         digest: &ClaimsDigest,
@@ -67,7 +70,7 @@ impl Undelivered {
         if issued_at < reaches {
             return reaches;
         }
-        // Whole milliseconds: a proof that began in the same one may have begun before.
+        // Times are whole milliseconds: a proof that began in the same one may have begun before the scan.
         if self.first_shown_ms(digest, shown_ms) < known.proof_began_ms {
             Timestamp(i64::MAX)
         } else {
@@ -105,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_that_began_after_a_token_was_shown_reaches_it_whatever_the_clocks_say() {
+    fn a_proof_that_began_after_a_tokens_scan_decides_independently_of_clocks() {
         let (undelivered, digest) = (Undelivered::default(), ClaimsDigest([1; 32]));
         let issued_at = REACHES.plus_seconds(-600);
         for (proof_began_ms, shown_ms, reached) in [(5, 5, false), (5, 9, false), (6, 9, true), (3, 9, false)] {
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_stored_tokens_is_bounded() {
         let undelivered = Undelivered::default();
         for number in 0..3 * u64::try_from(GENERATION).unwrap() {
             let mut digest = [0; 32];

@@ -1,4 +1,4 @@
-//! A scan of a token seen before allocates nothing, policy, status and verdict included.
+//! A scan of a cached token, including policy, status and verdict, allocates nothing.
 #![expect(unsafe_code, reason = "an allocator that counts can be written no other way")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,23 +15,23 @@ mod city;
 mod slow_vault;
 
 thread_local! {
-    /// Calls by this thread alone: the runtime's other threads are no part of a scan.
+    /// Calls of this thread only: the runtime's other threads are not part of a scan.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: every call is handed on unchanged to the system's allocator.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending has no counter any more, and scans no more either.
+        // A thread that is ending has no counter any more and does not scan.
         let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[tokio::test]
-async fn a_scan_of_a_token_seen_before_allocates_nothing() {
+async fn a_scan_of_a_cached_token_allocates_nothing() {
     let city = city::City::new().await;
     let phone = DeviceSigner::from_seed([4; 32]);
     let paper = city.issue("sampling", 1).await;
@@ -49,7 +49,7 @@ async fn a_scan_of_a_token_seen_before_allocates_nothing() {
     for text in [&paper.text, &shown] {
         let before = CALLS.get();
         assert_eq!(city.reason("sampling_desk", text), Reason::Ok);
-        assert!(CALLS.get() > before, "remembering allocates, so the counter counts");
+        assert!(CALLS.get() > before, "caching allocates, so the counter works");
         let before = CALLS.get();
         for _ in 0..1_000 {
             assert_eq!(city.reason("sampling_desk", text), Reason::Ok);

@@ -47,7 +47,7 @@ fn refused(change: impl FnOnce(&mut Value)) -> AssertionError {
 }
 
 #[test]
-fn an_assertion_holds_until_its_expiry_and_the_leeway_and_names_itself() {
+fn an_assertion_is_valid_until_its_expiry_plus_the_leeway_and_has_a_digest() {
     let token = signed(Some(TYPE), &claims("j1"));
     let proof = assertions().check(&token, PERSON, NOW).unwrap();
     assert_eq!((proof.issuer.as_str(), proof.method.as_str()), (ISSUER, "face"));
@@ -62,7 +62,7 @@ fn an_assertion_holds_until_its_expiry_and_the_leeway_and_names_itself() {
 }
 
 #[test]
-fn the_same_jti_signed_anew_is_the_same_assertion_and_another_jti_another() {
+fn a_jti_signed_again_is_the_same_assertion_and_another_jti_is_another() {
     let named = |claims: &Value| {
         let checked = assertions().check(&signed(Some(TYPE), claims), PERSON, NOW);
         checked.unwrap().assertion
@@ -120,7 +120,7 @@ fn wrong_envelopes_windows_issuers_and_audiences_are_refused() {
 }
 
 #[test]
-fn the_person_claim_has_a_fixed_form_that_providers_can_build() {
+fn the_person_claim_has_a_fixed_form_that_providers_can_compute() {
     // printf 'citycode-person-v1j111010519491231002X' | openssl dgst -sha256 -binary | basenc --base64url
     assert_eq!(
         person_claim("j1", PERSON),

@@ -25,7 +25,7 @@ fn request(roles: &[&str], lifetime_seconds: i64) -> TokenRequest {
 }
 
 #[test]
-fn a_token_works_until_it_is_revoked_also_across_restarts() {
+fn a_token_is_valid_until_it_is_revoked_also_across_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let (issued, tokens) = open(folder.path());
     let entropy = SeededEntropy::new(2);
@@ -45,7 +45,7 @@ fn a_token_works_until_it_is_revoked_also_across_restarts() {
     assert_eq!(
         verify(&tokens, &text, NOW),
         Err(AuthError::Revoked),
-        "although it was remembered"
+        "although it was cached"
     );
     verify(&tokens, &other, NOW).unwrap();
 
@@ -61,14 +61,14 @@ fn a_token_works_until_it_is_revoked_also_across_restarts() {
     assert!(issued.list(later).is_empty());
     assert_eq!(issued.revoke(TokenId::parse(&second.id).unwrap(), later).unwrap(), None);
 
-    // Without the list nothing of it counts.
+    // Without the list the token is invalid.
     std::fs::remove_file(folder.path().join("issued-tokens.json")).unwrap();
     let (_, tokens) = open(folder.path());
     assert_eq!(verify(&tokens, &other, NOW), Err(AuthError::Revoked));
 }
 
 #[test]
-fn no_token_is_an_admins_or_lives_longer_than_a_day() {
+fn no_token_is_an_admins_or_valid_longer_than_a_day() {
     let folder = tempfile::tempdir().unwrap();
     let (issued, tokens) = open(folder.path());
     let entropy = SeededEntropy::new(2);
@@ -93,7 +93,7 @@ fn no_token_is_an_admins_or_lives_longer_than_a_day() {
         assert!(matches!(refused, Err(IssuedError::Subject)), "{subject}");
     }
     assert!(issued.list(NOW).is_empty());
-    // Neither do tokens count that an earlier release signed with the same key.
+    // Tokens that an earlier release signed with the same key are invalid as well.
     let authority = LocalAuthority::create_or_open(&folder.path().join("keys"), &entropy).unwrap();
     let old = authority.mint_local_admin(AUDIENCE, NOW).unwrap();
     assert!(tokens.verify(&old, PeerKind::Loopback, NOW).is_err());
@@ -117,7 +117,7 @@ fn no_token_is_an_admins_or_lives_longer_than_a_day() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_revocation_hears_of_it() {
+async fn waiting_for_a_revocation_completes_when_it_happens() {
     let folder = tempfile::tempdir().unwrap();
     let (issued, tokens) = open(folder.path());
     let (token, text) = issued
@@ -130,7 +130,7 @@ async fn whoever_waits_for_a_revocation_hears_of_it() {
 }
 
 #[test]
-fn a_damaged_list_is_said() {
+fn a_damaged_list_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let authority = || LocalAuthority::ephemeral(&SeededEntropy::new(1));
     let file = folder.path().join("t.json");

@@ -24,8 +24,8 @@ struct Vault {
     master_key: Option<Secret>,
 }
 
-impl Sensible for Sample {
-    fn complaints(&self) -> Vec<String> {
+impl Validate for Sample {
+    fn validate(&self) -> Vec<String> {
         let crowded = self.workers > 100;
         crowded.then(|| "workers is above 100".to_owned()).into_iter().collect()
     }
@@ -49,7 +49,7 @@ fn env(mut sources: Sources, pairs: &[(&str, &str)]) -> Sources {
 }
 
 #[test]
-fn flags_win_over_environment_and_environment_over_file() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = "listen = \"file\"\nworkers = 1\n[vault]\nfolder = \"f\"\ndurable = true\n";
     let sources = env(
@@ -112,7 +112,7 @@ fn an_unknown_key_in_environment_or_flags_is_refused() {
 }
 
 #[test]
-fn broken_syntax_wrong_types_and_absent_files_are_said_where_they_are() {
+fn errors_of_syntax_types_and_missing_files_name_their_location() {
     let dir = tempfile::tempdir().unwrap();
     let text = load::<Sample>(&with_file(dir.path(), "listen = \"x\"\nworkers = \n"))
         .unwrap_err()
@@ -130,7 +130,7 @@ fn broken_syntax_wrong_types_and_absent_files_are_said_where_they_are() {
 }
 
 #[test]
-fn a_secret_comes_from_its_file_without_the_line_end_and_is_never_shown() {
+fn a_secret_is_read_from_its_file_without_the_line_end_and_is_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key");
     crate::files::create_private(&key, b"hunter2\n").unwrap();
@@ -156,7 +156,7 @@ fn a_secret_comes_from_its_file_without_the_line_end_and_is_never_shown() {
 }
 
 #[test]
-fn check_config_judges_the_sense_too() {
+fn check_config_also_validates_values() {
     let dir = tempfile::tempdir().unwrap();
     let good = with_file(dir.path(), "listen = \"x\"\n");
     assert!(check::<Sample>(&good).unwrap().ends_with("the configuration is good"));

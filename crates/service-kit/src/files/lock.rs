@@ -1,4 +1,4 @@
-//! The lock on a folder that one process at a time may use.
+//! The lock of a folder that only one process at a time may use.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use super::{FileError, PRIVATE_FILE_MODE, io_error};
 
-/// How long a process that starts waits for the one before it to let go of their folder. Supervisors restart a process
-/// at once, and the kernel frees the memory of the killed one before it closes its files.
+/// How long a starting process waits until the previous one releases the folder. Supervisors restart a process at once,
+/// and the kernel frees the memory of a killed process before it closes its files.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two attempts.
-const TRY_EVERY: Duration = Duration::from_millis(100);
+/// Pause between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Held as long as this process uses a folder; the operating system lets go of it when the process dies,
-/// however it dies.
+/// A lock that is held while this process uses a folder. The operating system releases it when the process ends, in
+/// whatever way.
 #[derive(Debug)]
 pub struct LockFile {
     _file: File,
 }
 
 impl LockFile {
-    /// Takes the lock at `path`, making the file (0600) if absent. The file itself stays; only the lock counts.
+    /// Takes the lock at `path` and creates the file (0600) if absent. The file stays; only the lock counts.
     ///
     /// # Errors
     /// [`FileError::InUse`] if another process, or another `LockFile` of this one, holds it.
@@ -42,11 +42,11 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock at `path` as [`LockFile::take`], and where another process holds it says so in the log, once,
-    /// and waits up to `patience`. May be dropped while it waits.
+    /// Takes the lock at `path` as [`LockFile::take`] does. If another process holds it, it logs that once and waits
+    /// up to `patience`. The future may be dropped while it waits.
     ///
     /// # Errors
-    /// [`FileError::StillInUse`] with the folder that the lock stands in.
+    /// [`FileError::StillInUse`] with the folder of the lock.
     pub async fn take_when_free(path: &Path, patience: Duration) -> Result<Self, FileError> {
         match Self::take(path) {
             Err(FileError::InUse { .. }) => {}
@@ -54,10 +54,10 @@ impl LockFile {
         }
         let folder = path.parent().unwrap_or(path);
         let seconds = patience.as_secs();
-        tracing::warn!(folder = %folder.display(), seconds, "the folder is in use by another process: waiting for its end");
+        tracing::warn!(folder = %folder.display(), seconds, "the folder is in use by another process: waiting until it ends");
         let waiting = async {
             loop {
-                tokio::time::sleep(TRY_EVERY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 match Self::take(path) {
                     Err(FileError::InUse { .. }) => {}
                     taken => return taken,
@@ -69,8 +69,8 @@ impl LockFile {
             seconds,
         };
         let lock = tokio::time::timeout(patience, waiting).await.map_err(still)??;
-        // A dying process lets go of its files one after the other, and this lock is the first of them.
-        tokio::time::sleep(TRY_EVERY).await;
+        // A process that ends closes its files one after the other, and this lock is the first of them.
+        tokio::time::sleep(RETRY_INTERVAL).await;
         Ok(lock)
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_has_one_holder_and_goes_with_it() {
+    fn a_lock_has_one_holder_and_is_released_on_drop() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = LockFile::take(&path).unwrap();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_that_is_let_go_of_meanwhile_is_taken() {
+    async fn a_lock_that_is_released_meanwhile_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = LockFile::take(&path).unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_that_stays_taken_is_refused_with_its_folder() {
+    async fn the_error_for_a_lock_that_is_not_released_names_the_folder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let _held = LockFile::take(&path).unwrap();

@@ -1,10 +1,10 @@
-//! The stable codes, and what each means to a shell, an HTTP client and a gRPC client.
+//! The stable problem codes with their exit codes, HTTP statuses and gRPC statuses.
 
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, exit $exit:literal, http $http:literal, grpc $grpc:ident, $title:literal, $advice:expr;)+) => {
-        /// A stable problem code. Its text, exit code and statuses are a contract with the outside.
+        /// A stable problem code. Its text, exit code and statuses are part of the public API.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)+
@@ -20,7 +20,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $text,)+ }
             }
 
-            /// The exit code of a client command that meets it.
+            /// The exit code of a client command that fails with it.
             #[must_use]
             pub const fn exit_code(self) -> u8 {
                 match self { $(Self::$variant => $exit,)+ }
@@ -44,7 +44,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $title,)+ }
             }
 
-            /// What to do, where that does not depend on the call.
+            /// The remedy, if it does not depend on the call.
             #[must_use]
             pub const fn advice(self) -> Option<&'static str> {
                 match self { $(Self::$variant => $advice,)+ }
@@ -54,10 +54,10 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The policy gives this kind of code to other people only.
+    /// The policy does not allow this kind of code for this person.
     NotEligible = "not_eligible", exit 3, http 409, grpc FailedPrecondition, "Not eligible",
         Some("Attest what makes the person eligible, at a channel that may, or choose another kind.");
-    /// The policy does not let this channel do this act for this kind.
+    /// The policy does not allow this act for this kind through this channel.
     ChannelNotAllowed = "channel_not_allowed", exit 3, http 403, grpc PermissionDenied, "This channel may not do that",
         Some("Use a channel that the policy names for this act.");
     /// No relationship between guardian and dependent is recorded.
@@ -66,13 +66,13 @@ codes! {
     /// The guardian holds no valid family code for the relative.
     FamilyCodeRequired = "family_code_required", exit 3, http 409, grpc FailedPrecondition, "A valid family code is needed",
         Some("Issue a family code for this relative first.");
-    /// An officer holds the code.
+    /// An officer put a hold on the code.
     OnHold = "on_hold", exit 3, http 409, grpc FailedPrecondition, "The code is on hold",
         Some("An officer has to reinstate it.");
-    /// The ID number breaks GB 11643.
+    /// The ID number does not conform to GB 11643.
     InvalidIdNumber = "invalid_id_number", exit 3, http 422, grpc InvalidArgument, "Not a valid ID number",
         Some("Check the 18 characters against the card.");
-    /// The name has characters that names do not have, or too many.
+    /// The name has characters that are not allowed, or too many.
     InvalidName = "invalid_name", exit 3, http 422, grpc InvalidArgument, "Not a valid name",
         Some("Use letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64.");
     /// The policy has no such kind.
@@ -81,7 +81,7 @@ codes! {
     /// The policy has no such place.
     UnknownPlace = "unknown_place", exit 3, http 422, grpc InvalidArgument, "Unknown place",
         None;
-    /// The command id was used before with another request.
+    /// The command id was used before for another request.
     IdempotencyKeyReused = "idempotency_key_reused", exit 3, http 422, grpc FailedPrecondition, "The command id was used for another request",
         Some("Send a fresh command id with each new request; repeat one only with the very same request.");
     /// The person is not registered.
@@ -90,31 +90,31 @@ codes! {
     /// The person has no valid code of this kind.
     NoValidCode = "no_valid_code", exit 4, http 404, grpc NotFound, "No valid code",
         Some("Issue one first.");
-    /// Something we need cannot be reached or is not ready; nothing is known to have been done.
+    /// A dependency cannot be reached or is not ready; nothing is known to have been done.
     Unavailable = "unavailable", exit 5, http 503, grpc Unavailable, "Unavailable",
         Some("Try again with the same command id.");
-    /// The caller is unknown or has not the right.
+    /// The caller is not authenticated or lacks the right.
     NotAllowed = "not_allowed", exit 6, http 403, grpc PermissionDenied, "Not allowed",
         None;
-    /// Over a limit.
+    /// A rate limit was exceeded.
     RateLimited = "rate_limited", exit 6, http 429, grpc ResourceExhausted, "Too many calls",
         Some("Wait, then try again.");
     /// The request cannot be understood.
     InvalidRequest = "invalid_request", exit 2, http 400, grpc InvalidArgument, "Invalid request",
         None;
-    /// A question about a time that is past.
+    /// A verification for a time in the past.
     PastNotSupported = "past_not_supported", exit 2, http 422, grpc InvalidArgument, "The past cannot be asked about",
         Some("Ask about now or a later time.");
     /// The request is larger than allowed.
     TooLarge = "too_large", exit 1, http 413, grpc OutOfRange, "Too large",
         None;
-    /// The image cannot be read, or holds no code or several.
+    /// The image cannot be read, or contains no code or several.
     UnreadableImage = "unreadable_image", exit 1, http 422, grpc InvalidArgument, "The image cannot be read",
         Some("Send a PNG or JPEG that shows one QR code.");
-    /// No such thing.
+    /// The requested item does not exist.
     NotFound = "not_found", exit 4, http 404, grpc NotFound, "Not found",
         None;
-    /// An error of our own.
+    /// An internal error.
     Internal = "internal", exit 1, http 500, grpc Internal, "Internal error",
         None;
 }

@@ -1,4 +1,5 @@
-//! Problem ↔ gRPC status, problem → HTTP answer, and a JSON body whose rejections are problems.
+//! Conversions between problems and gRPC statuses, from problems to HTTP answers, and a JSON body whose rejections are
+//! problems.
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Json, Request};
@@ -13,9 +14,9 @@ use super::{Code, Outcome, Problem};
 
 /// Metadata key under which a status carries the whole problem as JSON.
 const METADATA_KEY: &str = "citycode-problem-bin";
-/// Metadata key of a problem after which it may have been done all the same.
+/// Metadata key that marks a problem with an unknown outcome.
 const OUTCOME_KEY: &str = "citycode-outcome";
-/// The only value of [`OUTCOME_KEY`], which services of an earlier release send beside a problem without an outcome.
+/// The only value of [`OUTCOME_KEY`]. Services of an earlier release send it with a problem without an outcome.
 const OUTCOME_UNKNOWN: &str = "unknown";
 
 impl From<Problem> for Status {
@@ -32,7 +33,7 @@ impl From<Problem> for Status {
 }
 
 impl Problem {
-    /// Puts the whole problem into a status' metadata, in the place of one that is there.
+    /// Puts the whole problem into a status' metadata, where it replaces an existing one.
     pub(crate) fn put_into(&self, metadata: &mut MetadataMap) {
         if let Ok(json) = serde_json::to_vec(self) {
             metadata.insert_bin(METADATA_KEY, MetadataValue::from_bytes(&json));
@@ -42,7 +43,7 @@ impl Problem {
         }
     }
 
-    /// The problem that a status carries; none in one of the transport or of another implementation.
+    /// The problem that a status carries; `None` for a status of the transport or of another implementation.
     pub(crate) fn carried_by(status: &Status) -> Option<Self> {
         let carried = status
             .metadata()
@@ -70,26 +71,26 @@ impl From<Status> for Problem {
     }
 }
 
-/// A status that is not ours: the transport's, or another implementation's. Its message may name addresses
-/// or worse, so it is not passed on.
+/// The problem for a status of the transport or of another implementation. Its message may contain addresses or
+/// worse, so it is not passed on.
 fn from_bare_status(status: &Status) -> Problem {
     use tonic::Code as Grpc;
     match status.code() {
         Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Cancelled | Grpc::Aborted => {
-            Problem::outcome_unknown("the service behind did not answer")
+            Problem::outcome_unknown("the upstream service did not answer")
         }
-        Grpc::Unauthenticated => Problem::unauthenticated("the caller is not known"),
-        Grpc::PermissionDenied => Problem::new(Code::NotAllowed, "the service behind refused"),
+        Grpc::Unauthenticated => Problem::unauthenticated("the caller is not authenticated"),
+        Grpc::PermissionDenied => Problem::new(Code::NotAllowed, "the upstream service refused"),
         Grpc::ResourceExhausted => Problem::new(
             Code::Unavailable,
-            "the service behind is busy, or a message is too large",
+            "the upstream service is overloaded, or a message is too large",
         ),
         Grpc::InvalidArgument | Grpc::FailedPrecondition => Problem::new(
             Code::InvalidRequest,
-            "the service behind did not understand the request",
+            "the upstream service did not understand the request",
         ),
         Grpc::OutOfRange => Problem::new(Code::TooLarge, "the request is larger than allowed"),
-        Grpc::NotFound | Grpc::Unimplemented => Problem::new(Code::NotFound, "there is no such thing"),
+        Grpc::NotFound | Grpc::Unimplemented => Problem::new(Code::NotFound, "the requested item does not exist"),
         _ => Problem::internal(),
     }
 }
@@ -106,14 +107,14 @@ impl IntoResponse for Problem {
         if self.status == 401 {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // For whoever knows more of the call than this, such as whether it was to change something.
+        // For layers that add to it, for example the outcome of a change.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// `axum::Json` for requests, with problems (`invalid_request`, `too_large`) as rejections. The detail never
-/// repeats the value that was sent, since that may be personal.
+/// `axum::Json` for requests, with problems (`invalid_request`, `too_large`) as rejections. The detail never repeats
+/// the value that was sent, because it may be personal.
 #[derive(Debug)]
 pub struct JsonBody<T>(
     /// The decoded body.
@@ -138,7 +139,7 @@ fn rejected(rejection: &JsonRejection) -> Problem {
     let detail = match rejection {
         JsonRejection::MissingJsonContentType(_) => "the content type is not application/json",
         JsonRejection::JsonSyntaxError(_) => "the body is not JSON",
-        JsonRejection::JsonDataError(_) => "the body lacks a field, has one it should not have, or one of a wrong type",
+        JsonRejection::JsonDataError(_) => "a field of the body is missing, unknown or of a wrong type",
         _ => "the body cannot be read",
     };
     Problem::new(Code::InvalidRequest, detail).with_fix("See /openapi.json for the shape of the request.")

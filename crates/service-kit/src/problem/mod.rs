@@ -1,8 +1,8 @@
-//! RFC 9457 problems: what every face answers when the answer is an error and not a verdict.
+//! RFC 9457 problems: the errors of every API.
 //!
-//! A [`Problem`] travels unchanged: a service turns it into a `tonic::Status` (the whole object as JSON in the
-//! metadata `citycode-problem-bin`), the portal turns that back and answers it as `application/problem+json`,
-//! the client turns its code into an exit code. Texts hold nothing personal.
+//! A [`Problem`] is passed on unchanged: a service converts it to a `tonic::Status` (the whole object as JSON in the
+//! metadata `citycode-problem-bin`), the portal converts that back and answers with `application/problem+json`, and the
+//! client converts its code to an exit code. Texts contain nothing personal.
 
 mod code;
 mod convert;
@@ -12,11 +12,11 @@ pub use convert::JsonBody;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest `detail` and `fix` kept, in characters: together as base64 they stay below the 16 kB of headers
-/// that common gRPC clients accept.
+/// Maximum length of `detail` and `fix` in characters: together, as base64, they stay below the 16 kB of headers that
+/// common gRPC clients accept.
 pub const MAX_TEXT_CHARS: usize = 1_000;
 
-/// An error with a stable code, a sentence on what went wrong and one on what to do.
+/// An error with a stable code, a sentence about the cause and one about the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     #[serde(rename = "type")]
@@ -29,18 +29,18 @@ pub struct Problem {
     fix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
-    /// Only of a call that changes something.
+    /// Present only for a call that changes something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
 }
 
-/// What became of the change that a call asked for, where it was not answered as done.
+/// The outcome of the change that a call requested, if the call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Nothing was changed.
     NotDone,
-    /// It may have been done: the same call with the same command id tells.
+    /// It may have been made; repeating the call with the same command id decides it.
     Unknown,
 }
 
@@ -64,7 +64,7 @@ impl Outcome {
 }
 
 impl Problem {
-    /// A problem with the code's own title, status and advice. `detail` says what was wrong in this call.
+    /// A problem with the code's own title, status and advice. `detail` describes the error of this call.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Problem {
         }
     }
 
-    /// `not_allowed` because nobody has shown who is calling: HTTP 401, gRPC `UNAUTHENTICATED`.
+    /// `not_allowed` because the caller is not authenticated: HTTP 401, gRPC `UNAUTHENTICATED`.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         let mut this = Self::new(Code::NotAllowed, detail);
@@ -87,26 +87,26 @@ impl Problem {
         this.with_fix("Send a valid access token as \"authorization: Bearer TOKEN\".")
     }
 
-    /// `unavailable`, where what was asked for may have been done all the same. It is marked, so that whoever asks
-    /// another instance does not take its refusal for the outcome.
+    /// `unavailable` for a request that may have been executed nevertheless. It is marked as such, so that a client
+    /// that retries at another instance does not take that instance's refusal for the outcome.
     #[must_use]
     pub fn outcome_unknown(detail: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, detail).with_outcome(Outcome::Unknown)
     }
 
-    /// A change of which nobody knows yet whether it was made.
+    /// A change that may or may not have been made.
     #[must_use]
     pub fn change_unknown() -> Self {
-        Self::outcome_unknown("nobody knows yet whether the change was made")
+        Self::outcome_unknown("it is not known whether the change was made")
             .with_fix("repeat the request with the same command id: it will not be done twice")
     }
 
-    /// `internal`: we could not decide. The cause belongs into the log, not into the answer.
+    /// `internal`: the service could not decide. The cause belongs in the log, not in the answer.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(
             Code::Internal,
-            "the service met an error of its own; its log says which",
+            "an internal error occurred; the service's log has the cause",
         )
     }
 
@@ -117,34 +117,34 @@ impl Problem {
         self
     }
 
-    /// Says what became of the change.
+    /// Sets the outcome of the change.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = Some(outcome);
         self
     }
 
-    /// As the problem of a call that changes something: where nothing else is known, nothing was done.
+    /// The problem of a call that changes something: the outcome is `NotDone` unless it is set.
     #[must_use]
     pub fn of_change(mut self) -> Self {
         self.outcome = self.outcome.or(Some(Outcome::NotDone));
         self
     }
 
-    /// As the problem of a call that changes nothing.
+    /// The problem of a call that changes nothing: it has no outcome.
     #[must_use]
-    pub fn of_question(mut self) -> Self {
+    pub fn of_query(mut self) -> Self {
         self.outcome = None;
         self
     }
 
-    /// Replaces the HTTP status where HTTP has a better word than the code's.
+    /// Replaces the HTTP status if HTTP has a more specific one than the code.
     pub(crate) fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    /// Says when to try again (also as HTTP `Retry-After`).
+    /// Sets the time after which to retry (also as HTTP `Retry-After`).
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
@@ -157,13 +157,13 @@ impl Problem {
         self.code
     }
 
-    /// What was wrong in this call.
+    /// The error of this call.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// What to do.
+    /// The remedy.
     #[must_use]
     pub fn fix(&self) -> Option<&str> {
         self.fix.as_deref()
@@ -181,19 +181,19 @@ impl Problem {
         self.status
     }
 
-    /// Seconds to wait before trying again.
+    /// Seconds to wait before a retry.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after_seconds
     }
 
-    /// Whether what was asked for may have been done all the same.
+    /// Whether the requested change may have been made nevertheless.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome == Some(Outcome::Unknown)
     }
 
-    /// What became of the change; none where the call changes nothing, or nobody has said.
+    /// The outcome of the change; `None` if the call changes nothing, or if it was not set.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome
@@ -206,7 +206,7 @@ impl Problem {
     }
 }
 
-/// The line for standard error: what went wrong, what to do, and the code.
+/// The line for standard error: cause, remedy and code.
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.title, self.detail.trim_end_matches('.'))?;

@@ -5,7 +5,7 @@ use tonic::Status;
 use super::*;
 
 #[test]
-fn every_code_goes_through_grpc_and_back_unchanged() {
+fn every_code_survives_the_round_trip_through_grpc() {
     for &code in Code::ALL {
         let problem = Problem::new(code, "孔乙己's case: 「什么」")
             .with_fix("do this")
@@ -24,7 +24,7 @@ fn every_code_goes_through_grpc_and_back_unchanged() {
 }
 
 #[test]
-fn what_became_of_a_change_goes_through_grpc_and_stands_in_the_answer() {
+fn the_outcome_of_a_change_passes_through_grpc_into_the_answer() {
     let problem = Problem::change_unknown();
     let headers = Status::from(problem.clone()).into_http::<()>().into_parts().0.headers;
     let received = Problem::from(Status::from_header_map(&headers).unwrap());
@@ -40,8 +40,8 @@ fn what_became_of_a_change_goes_through_grpc_and_stands_in_the_answer() {
         Some(Outcome::NotDone)
     );
     assert_eq!(Problem::change_unknown().of_change().outcome(), Some(Outcome::Unknown));
-    assert_eq!(Problem::change_unknown().of_question().outcome(), None);
-    // As a service of an earlier release says it: beside the problem, not in it.
+    assert_eq!(Problem::change_unknown().of_query().outcome(), None);
+    // A service of an earlier release sends the outcome beside the problem, not in it.
     let mut earlier = Status::from(Problem::new(Code::Unavailable, "nobody knows"));
     earlier
         .metadata_mut()
@@ -52,7 +52,7 @@ fn what_became_of_a_change_goes_through_grpc_and_stands_in_the_answer() {
 }
 
 #[test]
-fn exit_codes_are_those_of_the_contract() {
+fn exit_codes_are_those_of_the_public_api() {
     let expected = [
         (
             3,
@@ -71,7 +71,7 @@ fn exit_codes_are_those_of_the_contract() {
             count += 1;
         }
     }
-    assert_eq!(count, Code::ALL.len(), "every code stands in the table");
+    assert_eq!(count, Code::ALL.len(), "every code is in the table");
     assert_eq!(Code::parse("nonsense"), None);
 }
 
@@ -98,7 +98,7 @@ async fn an_http_answer_is_problem_json_with_the_stable_code() {
 }
 
 #[test]
-fn a_status_of_somebody_else_becomes_a_problem_without_its_text() {
+fn a_status_of_another_implementation_becomes_a_problem_without_its_text() {
     let problem = Problem::from(Status::unavailable("dial tcp 10.1.2.3:99: refused"));
     assert_eq!(problem.code(), Code::Unavailable);
     assert!(!problem.to_string().contains("10.1.2.3"));
@@ -106,7 +106,7 @@ fn a_status_of_somebody_else_becomes_a_problem_without_its_text() {
 }
 
 #[test]
-fn a_forged_problem_with_an_impossible_status_is_not_believed() {
+fn a_forged_problem_with_an_impossible_status_is_ignored() {
     let mut status = Status::internal("x");
     let json = br#"{"type":"t","title":"t","status":200,"code":"not_found","detail":"d"}"#;
     status
@@ -122,7 +122,7 @@ fn a_very_long_text_is_cut_between_characters() {
 }
 
 #[test]
-fn the_line_for_people_names_what_why_what_to_do_and_the_code() {
+fn the_line_for_people_names_title_cause_remedy_and_code() {
     assert_eq!(
         Problem::new(Code::NotRegistered, "nobody with this number is known.").to_string(),
         "Not registered: nobody with this number is known. Register the person first [not_registered]"

@@ -1,4 +1,4 @@
-//! Takes connections from a listening socket, and waits where the system has no descriptor for another one.
+//! Accepts connections from a listening socket, and pauses while the system has no free descriptor.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::server::TcpIncoming;
 
 use super::connections::Connections;
-use super::speak::{Speaking, speak};
+use super::protocol::{NewConnection, serve_connection};
 use crate::shutdown::Signal;
 
 /// First pause after an error of the operating system that concerns every connection, such as no free descriptor.
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Longest such pause; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes connections until the signal.
+/// Accepts connections until the signal.
 pub(super) async fn accept(
     mut incoming: TcpIncoming,
     connections: Arc<Connections>,
@@ -36,7 +36,7 @@ pub(super) async fn accept(
             accepted = incoming.next() => accepted,
         };
         match accepted {
-            // A listening socket never ends; should it do so, there is nothing left to take.
+            // The stream of a listening socket never ends.
             None => return,
             Some(Ok(stream)) => {
                 pause = PAUSE;
@@ -46,11 +46,11 @@ pub(super) async fn accept(
             Some(Err(error)) => {
                 metrics::counter!("citycode_server_accept_failures_total").increment(1);
                 connections
-                    .said
-                    .warn("no connection can be taken: the operating system has no free descriptor or memory for it");
+                    .log
+                    .warn("connections cannot be accepted: the operating system has no free descriptor or memory");
                 tracing::debug!(%error, "accepting failed");
-                // Whoever holds one without need gives it up.
-                connections.make_room_for_descriptors();
+                // Closing an anonymous connection frees a descriptor.
+                connections.evict_for_descriptors();
                 tokio::select! {
                     () = &mut stopped => return,
                     () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
@@ -60,7 +60,7 @@ pub(super) async fn accept(
     }
 }
 
-/// Whether the error is about the one connection that was to be taken (accept(2)).
+/// Whether the error concerns only the connection that was to be accepted (accept(2)).
 fn concerns_one(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -69,14 +69,14 @@ fn concerns_one(kind: ErrorKind) -> bool {
 }
 
 fn begin(stream: TcpStream, connections: &Arc<Connections>, tls: Option<TlsAcceptor>, router: Router) {
-    // A client that is gone already has no address.
+    // A client that has already disconnected has no address.
     let Ok(remote) = stream.peer_addr() else {
         return;
     };
     let Some(connection) = connections.admit(remote) else {
         return;
     };
-    tokio::spawn(speak(Speaking {
+    tokio::spawn(serve_connection(NewConnection {
         stream,
         connection,
         tls,

@@ -1,4 +1,4 @@
-//! The bodies of requests and answers, counted and bounded.
+//! The bodies of requests and answers, which are counted and bounded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use hyper::body::Incoming;
 use super::call::Call;
 use super::limits::PIECE_BYTES;
 
-/// A request's body. It breaks off when it takes too long, or when bodies hold too much.
+/// A request's body. It fails if it takes too long, or if bodies hold too much memory.
 pub(super) struct RequestBody {
     inner: Incoming,
     call: Arc<Call>,
 }
 
-/// The body breaks off; the answer says why.
+/// The body was ended early; the answer gives the reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the request is not read to its end")]
+#[error("the request body was not read to its end")]
 pub(super) struct BrokenOff;
 
 impl RequestBody {
@@ -86,7 +86,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// A piece of an answer. The call lasts until the connection has handed it to the operating system.
+/// A piece of an answer. It keeps the call alive until the connection has passed it to the operating system.
 pub(super) struct Piece {
     bytes: Bytes,
     _call: Arc<Call>,
@@ -110,10 +110,10 @@ impl Buf for Piece {
     }
 }
 
-/// An answer's body, handed on in small pieces, so that what a client does not read stays here.
+/// An answer's body. It is passed on in small pieces, so that unread bytes stay here, where they are counted.
 pub(super) struct AnswerBody {
     inner: Body,
-    /// What of the inner body's last frame was not handed on yet.
+    /// The part of the inner body's last frame that was not passed on yet.
     rest: Bytes,
     call: Arc<Call>,
 }
@@ -171,7 +171,7 @@ impl HttpBody for AnswerBody {
     }
 }
 
-/// Trailers hold no data: this gives their frame its type alone.
+/// Trailers contain no data; this value only satisfies the frame's type.
 fn unreachable_piece(call: &Arc<Call>) -> Piece {
     Piece {
         bytes: Bytes::new(),

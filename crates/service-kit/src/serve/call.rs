@@ -1,4 +1,4 @@
-//! One call: what it holds, for whom it waits, and its end where it takes too long.
+//! One call: the bytes that it holds, whether it waits for its client, and its end if it takes too long.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::connection::{Closing, Connection};
-use super::connections::Standing;
+use super::connections::ClientClass;
 use super::limits::millis;
 use crate::problem::{Code, Problem};
 
 /// Why a call is refused or ended by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The body of the request did not come in time.
+    /// The body of the request did not arrive in time.
     Incomplete,
-    /// Bodies and answers hold too much.
+    /// Request bodies and unread answers hold too many bytes.
     Bytes,
     /// There are too many calls.
     Calls,
@@ -28,12 +28,12 @@ impl Refusal {
         match self {
             Self::Incomplete => Problem::new(
                 Code::InvalidRequest,
-                "the request did not come to its end in time; nothing was done",
+                "the request was not complete in time; nothing was done",
             )
             .with_status(408),
             Self::Bytes => Problem::new(
                 Code::Unavailable,
-                "requests and unread answers hold all the room that there is; nothing was done",
+                "requests and unread answers hold all the memory that is available; nothing was done",
             )
             .with_retry_after(1),
             Self::Calls => Problem::new(Code::Unavailable, "there are too many calls at once; nothing was done")
@@ -60,20 +60,20 @@ pub(crate) struct Call {
     authenticated: AtomicBool,
     began: u64,
     request: Mutex<RequestState>,
-    /// Since when the client does not take the answer; 0 while it does, or while there is none.
+    /// Since when the client has not read the answer; 0 while it reads, or while there is none.
     unread_since: AtomicU64,
-    /// Bytes counted for it, and in which budget.
+    /// Bytes counted for it, in each of the two budgets.
     held: AtomicUsize,
     held_anonymously: AtomicUsize,
 }
 
-/// How far the request is. Its body has to come in time as long as there is no answer: whoever is answered before
-/// the end of the request streams, and a gate's stream of scans may pause for hours.
+/// The progress of the request. Its body has to arrive in time only until there is an answer: a call that is answered
+/// before the end of its request is a stream, and a gate's stream of scans may pause for hours.
 #[derive(Debug, Default)]
 struct RequestState {
     ended: bool,
     answered: bool,
-    /// Since when the next byte is waited for; 0 while none is.
+    /// Since when the handler has waited for the next byte; 0 while it does not.
     waiting_since: u64,
     waker: Option<Waker>,
     refusal: Option<Refusal>,
@@ -94,12 +94,12 @@ impl Call {
         })
     }
 
-    /// The caller has shown a valid token.
+    /// Records that the caller presented a valid token.
     pub(super) fn authenticate(&self) {
         if !self.authenticated.swap(true, Ordering::SeqCst) {
             let server = &self.connection.server;
             server.authenticated_call(self.id);
-            server.promote(&self.connection, Standing::Authenticated);
+            server.promote(&self.connection, ClientClass::Authenticated);
         }
     }
 
@@ -107,13 +107,13 @@ impl Call {
         !self.authenticated.load(Ordering::SeqCst)
     }
 
-    /// Whether what comes of its request counts: until it is answered, since a stream of scans may go on for hours; and
-    /// always where nobody has shown a token.
+    /// Whether received bytes of its request count. After the answer has begun they do not, because a stream of scans
+    /// may last for hours; without a token they always do.
     pub(super) fn counts_bytes(&self) -> bool {
         self.is_anonymous() || !self.request.lock().answered
     }
 
-    /// There is an answer. Gives why another one is to be sent, if so.
+    /// Records that there is an answer. Returns the reason if a refusal is to be sent instead.
     pub(super) fn has_answer(&self) -> Option<Refusal> {
         let refusal = {
             let mut request = self.request.lock();
@@ -128,7 +128,7 @@ impl Call {
     /// Counts bytes that it holds.
     ///
     /// # Errors
-    /// There is no room for them.
+    /// A budget is exhausted.
     pub(super) fn hold(&self, bytes: usize) -> Result<(), Refusal> {
         let anonymous = self.is_anonymous();
         if !self.connection.hold(bytes) {
@@ -138,8 +138,8 @@ impl Call {
             self.connection.held.fetch_sub(bytes, Ordering::Relaxed);
             self.connection
                 .server
-                .said
-                .warn("a call is refused: requests and unread answers hold too much");
+                .log
+                .warn("a call was refused: requests and unread answers hold too much memory");
             return Err(Refusal::Bytes);
         }
         let held = if anonymous { &self.held_anonymously } else { &self.held };
@@ -147,7 +147,7 @@ impl Call {
         Ok(())
     }
 
-    /// It holds nothing more.
+    /// Releases all bytes that it holds.
     pub(super) fn release(&self) {
         for (held, anonymous) in [(&self.held, false), (&self.held_anonymously, true)] {
             let bytes = held.swap(0, Ordering::Relaxed);
@@ -158,7 +158,7 @@ impl Call {
         }
     }
 
-    /// Why the request cannot be read to its end, if so. Otherwise whoever reads it waits: `waker` is woken then.
+    /// Returns why the request cannot be read to its end, if so. Otherwise `waker` is woken when that happens.
     pub(super) fn wait_for_request(&self, waker: &Waker) -> Option<Refusal> {
         let mut request = self.request.lock();
         if request.refusal.is_none() {
@@ -170,12 +170,12 @@ impl Call {
         request.refusal
     }
 
-    /// A part of the request has come.
+    /// Records that a part of the request arrived.
     pub(super) fn request_goes_on(&self) {
         self.request.lock().waiting_since = 0;
     }
 
-    /// The request has come to its end, or nobody reads it any more.
+    /// Records that the request is complete, or that its body was dropped.
     pub(super) fn request_ended(&self) {
         let mut request = self.request.lock();
         request.ended = true;
@@ -194,18 +194,18 @@ impl Call {
         }
     }
 
-    /// A part of the answer is handed on: it is the client's turn to take it, until more is asked for.
+    /// Records that a part of the answer was passed on: the client has to read it, until more is polled.
     pub(super) fn answered(&self) {
         self.unread_since.store(self.connection.server.now(), Ordering::Relaxed);
     }
 
-    /// The client has taken what there was.
+    /// Records that the client has read all that was passed on.
     pub(super) fn is_read(&self) {
         self.unread_since.store(0, Ordering::Relaxed);
     }
 
-    /// Ends it where it has taken too long.
-    pub(super) fn look(&self, now: u64) {
+    /// Ends the call if it exceeds a time limit.
+    pub(super) fn enforce_time_limits(&self, now: u64) {
         let limits = &self.connection.server.limits;
         let is_over = |since: u64, limit| since != 0 && now.saturating_sub(since) > millis(limit);
         let incomplete = {
@@ -223,19 +223,20 @@ impl Call {
         }
     }
 
-    /// Ends it without an answer: resets the HTTP/2 stream, or closes the HTTP/1 connection, whose only call it is.
+    /// Ends the call without an answer: resets the HTTP/2 stream, or closes the HTTP/1 connection, which has no other
+    /// call.
     pub(super) fn end(&self, why: Closing) {
         match &self.control {
             None => self.connection.close(why),
             Some(control) if control.end() => {
-                // Where a task of its own reads the request, as of server reflection, the stream is not reset before that
-                // task lets go of it.
+                // If another task reads the request, as in server reflection, the stream is reset only when that task
+                // drops the request's body.
                 self.refuse(Refusal::Calls);
                 metrics::counter!("citycode_server_calls_refused_total", "reason" => why.reason()).increment(1);
             }
-            // The last piece of its answer, which nobody reads, lies with the connection itself. A peer's carries
-            // others' calls: there the bytes count until they are read.
-            Some(_) if self.connection.standing() == Standing::Peer => {}
+            // The last piece of the unread answer is already in the connection. A peer's connection carries other
+            // callers' calls and stays open: there the bytes count until they are read.
+            Some(_) if self.connection.class() == ClientClass::Peer => {}
             Some(_) => self.connection.close(why),
         }
     }
@@ -251,8 +252,8 @@ impl Drop for Call {
 
 /// Ends the task that answers one HTTP/2 stream, which resets the stream.
 ///
-/// A task that has not begun yet, or has to end and has not done so yet, holds memory that no limit on calls counts: it is
-/// counted here, on the connection and in all (`stream_backlog`).
+/// A task that has not started, or has to end and has not ended, holds memory that the limit on calls does not count.
+/// It is counted here instead, per connection and in total (`stream_backlog`).
 #[derive(Debug)]
 pub(super) struct Control {
     connection: Arc<Connection>,
@@ -265,12 +266,12 @@ struct ControlState {
     waker: Option<Waker>,
 }
 
-/// How far the task of a stream is.
+/// The stage of a stream's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It was not polled yet.
+    /// It has not been polled.
     Waiting,
-    /// Its call was begun.
+    /// Its call has begun.
     Running,
     /// It has to end.
     Ending,
@@ -284,7 +285,7 @@ impl Stage {
 }
 
 impl Control {
-    /// Of a task that waits for its first turn.
+    /// The control of a task that has not been polled.
     pub(super) fn of(connection: &Arc<Connection>) -> Arc<Self> {
         connection.stream_backlog.fetch_add(1, Ordering::Relaxed);
         connection.server.stream_backlog.fetch_add(1, Ordering::Relaxed);
@@ -309,12 +310,12 @@ impl Control {
         }
     }
 
-    /// Its call begins.
+    /// Records that its call begins.
     pub(super) fn has_begun(&self) {
         self.enter(&mut self.state.lock(), Stage::Running);
     }
 
-    /// Whether there is still a task that ends by this.
+    /// Ends the task; returns whether it was still there.
     fn end(&self) -> bool {
         let mut state = self.state.lock();
         if state.stage == Stage::Ended {
@@ -346,24 +347,24 @@ impl Control {
 }
 
 impl Drop for Control {
-    /// A task that is dropped unfinished, with its runtime or its connection, is no backlog any more.
+    /// A task that is dropped unfinished, with its runtime or its connection, no longer counts as backlog.
     fn drop(&mut self) {
         self.has_ended();
     }
 }
 
-/// What a request carries of its connection, for the layer that authenticates it.
+/// The handle to its call that a request carries, for the layer that authenticates it.
 #[derive(Debug, Clone)]
 pub struct CallHandle(pub(super) Arc<Call>);
 
 impl CallHandle {
-    /// Counts the call and its connection as authenticated: the caller has shown a valid token.
+    /// Counts the call and its connection as authenticated: the caller presented a valid token.
     pub fn authenticate(&self) {
         self.0.authenticate();
     }
 }
 
-/// That this process owes something to a call's client, for the end of the server.
+/// Marks a call as in progress while this process has to do something for it; the shutdown waits for such calls.
 #[derive(Debug)]
 pub(super) struct InProgress {
     connection: Arc<Connection>,
@@ -371,7 +372,7 @@ pub(super) struct InProgress {
 }
 
 impl InProgress {
-    /// Begins a call, for which this process owes an answer.
+    /// Begins a call, which this process has to answer.
     pub(super) fn begin(connection: &Arc<Connection>) -> Self {
         connection.working.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -380,7 +381,7 @@ impl InProgress {
         }
     }
 
-    /// Says whether this process owes something now, or waits for its client.
+    /// Sets whether this process works on the call or waits for its client.
     pub(super) fn set_working(&mut self, working: bool) {
         if working == self.working {
             return;

@@ -1,9 +1,9 @@
-//! The calls of one server: counted on their connection, and at shutdown no longer fed.
+//! Counts the calls of a server on their connections, and ends their request bodies at shutdown.
 //!
-//! A call is in progress while this process owes its client something. What it waits for from the client it does not
-//! owe: shortly after the signal a request's body that has not ended breaks off, so that a call whose request never
-//! comes to its end is refused, and a stream of scans or rows is answered as far as it came and then ends. A health
-//! watch, which has no end of its own, ends too.
+//! A call is in progress while this process has to do something for its client, not while it waits for the client.
+//! Shortly after the shutdown signal, request bodies that have not ended fail: a call whose request is incomplete is
+//! refused, and a stream of scans or rows is answered up to what has arrived and then ends. A health watch, which never
+//! ends by itself, is ended too.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,11 +24,11 @@ use super::is_grpc;
 use crate::problem::{Code, Problem};
 use crate::shutdown::Signal;
 
-/// The one method whose answer has no end: standard gRPC health.
+/// The only method whose answer never ends by itself: standard gRPC health.
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
-const STOPPING: &str = "this service is stopping, and the request had not come to its end";
+const STOPPING: &str = "this service is stopping, and the request was incomplete";
 
-/// Puts [`CountedCalls`] around a service. `cut` says from when on requests that have not ended break off.
+/// Wraps a service in [`CountedCalls`]. `cut` is the signal at which incomplete request bodies fail.
 #[derive(Debug, Clone)]
 pub(super) struct CountCalls {
     pub(super) cut: Arc<Signal>,
@@ -43,12 +43,12 @@ pub(super) struct CountedCalls<S> {
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A request's body, which breaks off at the signal.
+/// A request's body, which fails at the signal.
 struct RequestBody {
     inner: Body,
     cut: Arc<Signal>,
     waiting: Option<Waiting>,
-    /// Told to whoever answers the request.
+    /// Shared with the code that answers the request.
     was_cut: Arc<AtomicBool>,
 }
 
@@ -92,11 +92,11 @@ where
         let grpc = is_grpc(request.headers());
         let ends = (request.uri().path() == WATCH).then(|| waiting(&self.cut));
         let was_cut = Arc::new(AtomicBool::new(false));
-        let (cut, told) = (Arc::clone(&self.cut), Arc::clone(&was_cut));
-        let answering = self.inner.call(request.map(|body| feed(body, cut, told)));
+        let (cut, flag) = (Arc::clone(&self.cut), Arc::clone(&was_cut));
+        let answering = self.inner.call(request.map(|body| cuttable_body(body, cut, flag)));
         Box::pin(async move {
             let answer = answering.await?;
-            // What a handler makes of half a request would blame the client. gRPC passes our status on as it is.
+            // A handler's error about a partial request would blame the client. gRPC passes our status on unchanged.
             let refused = was_cut.load(Ordering::SeqCst) && !grpc && !answer.status().is_success();
             let answer = if refused { stopping().into_response() } else { answer };
             Ok(answer.map(|body| {
@@ -110,7 +110,7 @@ where
     }
 }
 
-fn feed(inner: Body, cut: Arc<Signal>, was_cut: Arc<AtomicBool>) -> Body {
+fn cuttable_body(inner: Body, cut: Arc<Signal>, was_cut: Arc<AtomicBool>) -> Body {
     if inner.is_end_stream() {
         return inner;
     }
@@ -139,7 +139,7 @@ impl HttpBody for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
-        // What has arrived is taken first.
+        // Data that has arrived takes precedence over the signal.
         let polled = Pin::new(&mut this.inner).poll_frame(context);
         if polled.is_ready() {
             return polled;
@@ -170,7 +170,7 @@ impl ResponseBody {
         }
     }
 
-    /// Whether this answer has no end of its own and the signal was pulled.
+    /// Whether this answer never ends by itself and the signal was triggered.
     fn ends_now(&mut self, context: &mut Context<'_>) -> bool {
         let ends = self.ends.as_mut();
         let now = ends.is_some_and(|ends| ends.as_mut().poll(context).is_ready());
@@ -181,10 +181,10 @@ impl ResponseBody {
     }
 }
 
-/// The trailers of a gRPC answer that the stop of this service ends.
+/// The trailers of a gRPC answer that the shutdown ends.
 fn unavailable() -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    // Its text is one that a header takes.
+    // The text is a valid header value, so this cannot fail.
     let _ = Status::unavailable("this service is stopping").add_header(&mut trailers);
     trailers
 }
@@ -200,7 +200,7 @@ impl HttpBody for ResponseBody {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_frame(context);
         match &polled {
-            // It is the client's turn, until this is asked for more.
+            // The client has to read now, until it polls for more.
             Poll::Ready(Some(_)) => this.set_working(false),
             Poll::Ready(None) => this.call = None,
             Poll::Pending if this.ends_now(context) => {

@@ -1,9 +1,7 @@
-//! All connections of one server: who is admitted, who has to go when there are too many, and what they hold
-//! together.
+//! All connections of one server: admission, eviction when there are too many, and what they hold together.
 //!
-//! Nobody is turned away while an anonymous connection is open: the oldest of them makes room, an idle one first. So
-//! a client that occupies connections loses them to the next one that comes, and never keeps callers with a token
-//! out.
+//! No connection is rejected while an anonymous connection is open: the oldest of those is evicted, idle ones first. A
+//! client that occupies connections therefore loses them to new ones, and cannot lock out callers with a token.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -20,26 +18,26 @@ use super::connection::{Closing, Connection};
 use super::limits::Limits;
 use super::throttle::Throttle;
 
-/// Between two looks at the connections, after the signal to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Looks without a byte after which a connection without any call is closed: hyper has said goodbye by then.
-const QUIET_LOOKS_WITHOUT_CALL: u32 = 2;
-/// Looks without a byte after which a connection is closed whose calls wait for their client: one second, so that a
-/// slow network still takes an answer that was begun.
-const QUIET_LOOKS_WITH_CALLS: u32 = 20;
+/// Interval of the checks for quiet connections during shutdown.
+const CLOSE_IDLE_INTERVAL: Duration = Duration::from_millis(50);
+/// Checks without traffic after which a connection without calls is closed: hyper has sent GOAWAY by then.
+const QUIET_CHECKS_WITHOUT_CALL: u32 = 2;
+/// Checks without traffic after which a connection is closed whose calls wait for their client: one second, so that a
+/// begun answer can still cross a slow network.
+const QUIET_CHECKS_WITH_CALLS: u32 = 20;
 
-/// What a connection counts as.
+/// The class of a connection's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// No call on it has shown a valid token.
+pub(super) enum ClientClass {
+    /// No call on the connection has presented a valid token.
     Anonymous,
-    /// A call has.
+    /// A call has presented one.
     Authenticated,
-    /// A service with a certificate, or at a configured address.
+    /// A service with a certificate, or a client at a configured address.
     Peer,
 }
 
-impl Standing {
+impl ClientClass {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
@@ -61,10 +59,10 @@ pub(super) struct Connections {
     next_call: AtomicU64,
     bytes: AtomicUsize,
     anonymous_bytes: AtomicUsize,
-    /// HTTP/2 streams of which the task did not begin yet, or has to end and did not.
+    /// HTTP/2 streams whose task has not started, or has to end and has not ended.
     pub(super) stream_backlog: AtomicUsize,
     all_closed: Notify,
-    pub(super) said: Throttle,
+    pub(super) log: Throttle,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +80,7 @@ struct Counts {
     authenticated: usize,
 }
 
-/// Whose calls count together: an IPv4 address, or an IPv6 network of 64 bits, which is what one household gets.
+/// The unit by which addresses are counted: an IPv4 address, or an IPv6 /64 network, which is what one household gets.
 fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -95,7 +93,7 @@ fn origin(address: IpAddr) -> IpAddr {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the runtime's timer, for time limits alone: nothing is decided by it"
+    reason = "the runtime's timer, used for time limits only, never for decisions"
 )]
 fn instant() -> Instant {
     Instant::now()
@@ -114,60 +112,61 @@ impl Connections {
             anonymous_bytes: AtomicUsize::new(0),
             stream_backlog: AtomicUsize::new(0),
             all_closed: Notify::new(),
-            said: Throttle::default(),
+            log: Throttle::default(),
         })
     }
 
-    /// Milliseconds since this server began; never 0.
+    /// Milliseconds since this server started; never 0.
     pub(super) fn now(&self) -> u64 {
         let passed = instant().saturating_duration_since(self.begun).as_millis();
         u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Takes a connection; where there are too many, one that is open has to go for it. `None` where there is none
-    /// that may.
+    /// Admits a connection; if there are too many, an open one is evicted. `None` if none may be evicted.
     pub(super) fn admit(self: &Arc<Self>, remote: SocketAddr) -> Option<Arc<Connection>> {
         let (limits, origin) = (&self.limits, origin(remote.ip()));
-        let standing = if limits.is_peer(remote.ip()) {
-            Standing::Peer
+        let class = if limits.is_peer(remote.ip()) {
+            ClientClass::Peer
         } else {
-            Standing::Anonymous
+            ClientClass::Anonymous
         };
         let mut open = self.open.lock();
-        if standing == Standing::Anonymous {
+        if class == ClientClass::Anonymous {
             let of_address = open.addresses.get(&origin).map_or(0, |counts| counts.anonymous);
             if of_address >= limits.anonymous_connections_per_address {
-                // Two for one beyond it, so that an address comes back to its share after a burst that was let in.
-                let made = self.make_room(&mut open, Some(origin));
-                if made && of_address > limits.anonymous_connections_per_address {
-                    self.make_room(&mut open, Some(origin));
+                // Above the limit two are evicted for each new one, so that an address returns to its limit after a
+                // burst.
+                let evicted = self.evict_oldest(&mut open, Some(origin));
+                if evicted && of_address > limits.anonymous_connections_per_address {
+                    self.evict_oldest(&mut open, Some(origin));
                 }
             }
             if open.anonymous.len() >= limits.anonymous_connections {
-                self.make_room(&mut open, None);
+                self.evict_oldest(&mut open, None);
             }
         }
-        if open.all.len() >= limits.connections && !self.make_room(&mut open, None) {
+        if open.all.len() >= limits.connections && !self.evict_oldest(&mut open, None) {
             metrics::counter!("citycode_server_connections_closed_total", "reason" => "full").increment(1);
-            self.said
-                .warn("a connection is refused: all that are open are authenticated or peers'");
+            self.log
+                .warn("a connection was refused: all open connections are authenticated or belong to peers");
             return None;
         }
         open.next += 1;
         let id = open.next;
-        let connection = Arc::new(Connection::new(id, remote, origin, standing, self));
+        let connection = Arc::new(Connection::new(id, remote, origin, class, self));
         open.all.insert(id, Arc::clone(&connection));
-        if standing == Standing::Anonymous {
+        if class == ClientClass::Anonymous {
             open.anonymous.insert(id, Arc::clone(&connection));
             open.addresses.entry(origin).or_default().anonymous += 1;
         }
-        metrics::gauge!("citycode_server_connections", "standing" => standing.name()).increment(1.0);
+        metrics::gauge!("citycode_server_connections", "standing" => class.name()).increment(1.0);
         Some(connection)
     }
 
-    /// Closes the oldest anonymous connection, of this origin where one is named: one without a call before the others.
-    /// Of an origin only those go that had time to show a token: all gates of a station may come back at once.
-    fn make_room(&self, open: &mut Open, of: Option<IpAddr>) -> bool {
+    /// Closes the oldest anonymous connection, of the origin `of` if given; connections without a call first. With an
+    /// origin, only connections that had time to present a token are closed: all gates of a station may reconnect at
+    /// once.
+    fn evict_oldest(&self, open: &mut Open, of: Option<IpAddr>) -> bool {
         let now = self.now();
         let candidates = || {
             let all = open.anonymous.values();
@@ -179,33 +178,33 @@ impl Connections {
         let Some(oldest) = found.or_else(|| candidates().next()).cloned() else {
             return false;
         };
-        oldest.close(Closing::MakesRoom);
+        oldest.close(Closing::Evicted);
         self.forget(open, &oldest);
-        self.said
-            .warn("there are too many connections without a token: the oldest makes room for a new one");
+        self.log
+            .warn("there are too many connections without a token: the oldest was closed for a new one");
         true
     }
 
-    /// Frees descriptors where the system has none left.
-    pub(super) fn make_room_for_descriptors(&self) -> bool {
-        self.make_room(&mut self.open.lock(), None)
+    /// Frees a descriptor when the system has none left.
+    pub(super) fn evict_for_descriptors(&self) -> bool {
+        self.evict_oldest(&mut self.open.lock(), None)
     }
 
-    /// A call on it has shown a valid token, or its handshake a certificate.
-    pub(super) fn promote(&self, connection: &Arc<Connection>, to: Standing) {
-        if connection.standing() != Standing::Anonymous {
+    /// Records that a call on the connection presented a valid token, or its handshake a certificate.
+    pub(super) fn promote(&self, connection: &Arc<Connection>, to: ClientClass) {
+        if connection.class() != ClientClass::Anonymous {
             return;
         }
         let mut open = self.open.lock();
-        // It may have had to go, or another call may have been first.
+        // It may have been evicted, or another call may have promoted it.
         if !open.anonymous.contains_key(&connection.id) {
             return;
         }
         let counts = open.addresses.entry(connection.origin).or_default();
-        if to == Standing::Authenticated {
+        if to == ClientClass::Authenticated {
             if counts.authenticated >= self.limits.authenticated_connections_per_address {
                 drop(open);
-                self.said.warn(
+                self.log.warn(
                     "one address has more authenticated connections than the limit: further ones count as anonymous",
                 );
                 return;
@@ -214,12 +213,12 @@ impl Connections {
         }
         counts.anonymous = counts.anonymous.saturating_sub(1);
         open.anonymous.remove(&connection.id);
-        connection.set_standing(to);
-        metrics::gauge!("citycode_server_connections", "standing" => Standing::Anonymous.name()).decrement(1.0);
+        connection.set_class(to);
+        metrics::gauge!("citycode_server_connections", "standing" => ClientClass::Anonymous.name()).decrement(1.0);
         metrics::gauge!("citycode_server_connections", "standing" => to.name()).increment(1.0);
     }
 
-    /// It is closed.
+    /// Removes a connection that was closed.
     pub(super) fn remove(&self, connection: &Arc<Connection>) {
         let mut open = self.open.lock();
         self.forget(&mut open, connection);
@@ -232,37 +231,37 @@ impl Connections {
         if open.all.remove(&connection.id).is_none() {
             return;
         }
-        let standing = connection.standing();
-        metrics::gauge!("citycode_server_connections", "standing" => standing.name()).decrement(1.0);
+        let class = connection.class();
+        metrics::gauge!("citycode_server_connections", "standing" => class.name()).decrement(1.0);
         open.anonymous.remove(&connection.id);
         let Some(counts) = open.addresses.get_mut(&connection.origin) else {
             return;
         };
-        match standing {
-            Standing::Anonymous => counts.anonymous = counts.anonymous.saturating_sub(1),
-            Standing::Authenticated => counts.authenticated = counts.authenticated.saturating_sub(1),
-            Standing::Peer => {}
+        match class {
+            ClientClass::Anonymous => counts.anonymous = counts.anonymous.saturating_sub(1),
+            ClientClass::Authenticated => counts.authenticated = counts.authenticated.saturating_sub(1),
+            ClientClass::Peer => {}
         }
         if counts.anonymous == 0 && counts.authenticated == 0 {
             open.addresses.remove(&connection.origin);
         }
     }
 
-    /// Ends what takes too long, for ever. Drop the future to stop.
-    pub(super) async fn keep_looking(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(self.limits.look_every());
+    /// Enforces the time limits of all connections and calls. It never returns; drop the future to stop.
+    pub(super) async fn enforce_time_limits(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(self.limits.check_interval());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let all: Vec<_> = self.open.lock().all.values().cloned().collect();
             let now = self.now();
             for connection in all {
-                connection.look(now);
+                connection.enforce_time_limits(now);
             }
         }
     }
 
-    /// Asks every connection to end after the calls in progress.
+    /// Starts the graceful shutdown of every connection.
     pub(super) fn stop(&self) {
         let all: Vec<_> = self.open.lock().all.values().cloned().collect();
         for connection in all {
@@ -283,13 +282,13 @@ impl Connections {
         }
     }
 
-    /// After [`Connections::stop`] closes every connection without a call in progress, now and whenever one becomes
-    /// idle. Hyper waits for everything else: a head that never arrives, a client that does not answer the last ping,
-    /// an answer that nobody reads. Never ends.
+    /// After [`Connections::stop`], closes every connection without a call in progress as soon as it is quiet. Hyper
+    /// alone would wait for a head that never arrives, a client that does not answer the last ping, or an unread
+    /// answer. It never returns.
     pub(super) async fn close_idle(&self) {
         let mut seen: HashMap<u64, (u64, u32)> = HashMap::new();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CLOSE_IDLE_INTERVAL).await;
             let open = self.open.lock().all.clone();
             seen.retain(|id, _| open.contains_key(id));
             for (id, connection) in open {
@@ -299,9 +298,9 @@ impl Connections {
                 *quiet = if is_quiet { *quiet + 1 } else { 0 };
                 *last = moved;
                 let enough = if connection.is_idle() {
-                    QUIET_LOOKS_WITHOUT_CALL
+                    QUIET_CHECKS_WITHOUT_CALL
                 } else {
-                    QUIET_LOOKS_WITH_CALLS
+                    QUIET_CHECKS_WITH_CALLS
                 };
                 if *quiet >= enough {
                     connection.close(Closing::Cut);
@@ -310,7 +309,7 @@ impl Connections {
         }
     }
 
-    /// Ends every connection at once. Whether a call was in progress on any of them.
+    /// Closes every connection at once. Returns whether a call was in flight on any of them.
     pub(super) fn cut(&self) -> bool {
         let all: Vec<_> = self.open.lock().all.values().cloned().collect();
         let mut are_cut = false;
@@ -321,8 +320,8 @@ impl Connections {
         are_cut
     }
 
-    /// Counts a call in, and says whether it may be answered. Where there are too many without a token, the oldest of
-    /// them ends for it.
+    /// Counts a new call, and returns whether it may be answered. If there are too many calls, the oldest without a
+    /// token is ended.
     pub(super) fn begin_call(&self, connection: &Arc<Connection>, control: Option<Arc<Control>>) -> (Arc<Call>, bool) {
         let are_too_many = self.calls.fetch_add(1, Ordering::Relaxed) >= self.limits.calls;
         let is_admitted = !are_too_many || self.end_oldest_call();
@@ -346,15 +345,15 @@ impl Connections {
             return false;
         };
         if let Some(call) = call.upgrade() {
-            self.said
-                .warn("there are too many calls without a token: the oldest makes room for a new one");
-            call.end(Closing::MakesRoom);
-            call.connection.makes_room();
+            self.log
+                .warn("there are too many calls without a token: the oldest was ended for a new one");
+            call.end(Closing::Evicted);
+            call.connection.count_eviction();
         }
         true
     }
 
-    /// The call has shown a valid token.
+    /// Records that the call presented a valid token.
     pub(super) fn authenticated_call(&self, id: u64) {
         self.anonymous_calls.lock().remove(&id);
     }
@@ -366,13 +365,13 @@ impl Connections {
         }
     }
 
-    /// Counts bytes that a call holds; whether there was room.
+    /// Counts bytes that a call holds; returns whether they fit into the budget.
     pub(super) fn hold(&self, bytes: usize, anonymous: bool) -> bool {
         let (held, most) = self.budget(anonymous);
         if held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most {
             return true;
         }
-        // What another client leaves unread makes room.
+        // Ending the oldest call without a token frees memory.
         if anonymous && self.end_oldest_call() {
             return true;
         }

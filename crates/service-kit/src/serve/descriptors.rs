@@ -1,9 +1,9 @@
-//! How many files, sockets among them, this process may have open.
+//! The limit on open files and sockets of this process.
 
-/// Raises the soft limit on open descriptors to the hard one. Shells and service managers hand on a soft limit of 1,024
-/// for the sake of programs that use select(2), which nothing here does; a thousand idle clients would use it up.
+/// Raises the soft limit on open descriptors to the hard one. Shells and service managers set a soft limit of 1,024 for
+/// programs that use select(2), which this program does not; a thousand idle clients would exhaust it.
 ///
-/// Gives the limit that holds now.
+/// Returns the limit that is now in effect.
 pub fn raise_limit() -> u64 {
     #[cfg(target_os = "linux")]
     {
@@ -21,21 +21,21 @@ pub fn raise_limit() -> u64 {
             };
             match setrlimit(Resource::Nofile, raised) {
                 Ok(()) => tracing::info!(from = ?current, to = ?maximum, "the limit on open files was raised"),
-                Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
+                Err(error) => tracing::warn!(%error, "the limit on open files could not be raised"),
             }
         }
     }
     limit()
 }
 
-/// The limit that holds now.
+/// The limit in effect.
 #[cfg(target_os = "linux")]
 pub(super) fn limit() -> u64 {
     use rustix::process::{Resource, getrlimit};
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The limit that holds now: not known here.
+/// The limit in effect, which is not known on this system.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn limit() -> u64 {
     u64::MAX

@@ -1,10 +1,10 @@
-//! What a server lets its clients hold, and for how long: the defaults with their reasons, and the configuration's
-//! section `[limits]`.
+//! Limits on what clients may hold on a server, and for how long: the defaults with their reasons, and the
+//! configuration's section `[limits]`.
 //!
-//! A connection is anonymous until a call on it has shown a valid access token; then it is authenticated. A peer is a
-//! connection with a service certificate, or from an address that the configuration names: an ingress, a proxy, or
-//! a portal where the services have no certificates. What anonymous clients may hold is small and is taken from the
-//! oldest of them when it runs out, so that they cannot lock out the others.
+//! A connection is anonymous until a call on it presents a valid access token; then it is authenticated. A peer is a
+//! connection with a service certificate, or from an address that the configuration names: an ingress, a proxy, or a
+//! portal if the services have no certificates. Anonymous clients may hold little, and the oldest of them is evicted
+//! when that is exhausted, so that they cannot lock out the others.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,47 +12,46 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-/// Bytes that an HTTP/2 client may have under way on one stream before the handler has read them: the protocol's own
-/// default (RFC 9113 §6.9.2). Requests are far smaller.
+/// Flow-control window of one HTTP/2 stream: the protocol's default (RFC 9113 §6.9.2). Requests are far smaller.
 pub(super) const STREAM_WINDOW: u32 = (64 << 10) - 1;
-/// The same on one connection. It bounds what clients make the server hold without being read.
+/// Flow-control window of one connection. It bounds the unread bytes that the server holds for its client.
 pub(super) const CONNECTION_WINDOW: u32 = 256 << 10;
 /// The same for peers, which multiplex many callers on one connection.
 pub(super) const PEER_CONNECTION_WINDOW: u32 = 1 << 20;
-/// Header bytes: a token and the trace context have room; more is an attack.
+/// Header bytes: a token and the trace context fit; more is an attack.
 pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Largest read buffer of an HTTP/1 connection: a request head has room twice.
+/// Largest read buffer of an HTTP/1 connection: a request head fits twice.
 pub(super) const HTTP1_BUFFER_BYTES: usize = 32 << 10;
-/// Bytes of an answer that are handed to the connection at once: one HTTP/2 frame. Whatever a client does not read
-/// beyond it stays in the answer's own body, where it is counted.
+/// Bytes of an answer that are passed to the connection at once: one HTTP/2 frame. The rest of an unread answer stays
+/// in its body, where it is counted.
 pub(super) const PIECE_BYTES: usize = 16 << 10;
-/// Descriptors that stay free for files, the log and other servers, whatever clients do.
+/// Descriptors that are reserved for files, the log and other servers.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// The configuration's section `[limits]`. Every key has a default. All count for one process: N instances of a service
-/// allow N times as much, in all and from one address.
+/// The configuration's section `[limits]`. Every key has a default. All limits are per process: N instances of a
+/// service allow N times as much, in total and from one address.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open connections in all. The start lowers it to what the limit on descriptors has room for.
+    /// Open connections in total. At startup it is lowered to what the limit on descriptors allows.
     pub connections: usize,
-    /// Open anonymous connections. One more closes the oldest, an idle one first.
+    /// Open anonymous connections. A further one closes the oldest, idle ones first.
     pub anonymous_connections: usize,
     /// Anonymous connections from one address (IPv6: one /64 network), likewise.
     pub anonymous_connections_per_address: usize,
-    /// How long a new connection is left alone when its address has more than that: a burst of gates that come back
-    /// at once shows its tokens within it. All such connections together are bound by `anonymous_connections`.
+    /// How long a new connection is not closed although its address has more than that: a burst of gates that reconnect
+    /// at once presents its tokens within it. `anonymous_connections` bounds all such connections together.
     #[serde(rename = "grace_seconds", deserialize_with = "seconds")]
     pub grace: Duration,
     /// Authenticated connections from one address: the gates of a station share one. Further ones stay anonymous.
     pub authenticated_connections_per_address: usize,
     /// Calls at once on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub streams_per_connection: u32,
-    /// The same on a peer's connection: a portal carries all its callers over one.
+    /// The same on a peer's connection: a portal multiplexes all its callers over one.
     pub peer_streams_per_connection: u32,
-    /// Calls at once in all.
+    /// Calls at once in total.
     pub calls: usize,
-    /// Calls at once without a valid token in all, health watches among them. One more ends the oldest.
+    /// Calls at once without a valid token in total, including health watches. A further one ends the oldest.
     pub anonymous_calls: usize,
     /// Bytes of request bodies and unread answers that all connections hold.
     pub bytes: usize,
@@ -62,14 +61,14 @@ pub struct Limits {
     pub bytes_per_connection: usize,
     /// The same for one peer's connection.
     pub peer_bytes_per_connection: usize,
-    /// The same for one anonymous connection: public requests have next to no body, a scrape of metrics is the
-    /// largest answer beside status lists.
+    /// The same for one anonymous connection: public requests have almost no body, and the largest answers are status
+    /// lists and metrics.
     pub anonymous_bytes_per_connection: usize,
-    /// How long a new connection may take until its first request is there (TLS handshake, HTTP/2 preface and HTTP/1
-    /// head included), and an HTTP/1 client for each further head.
+    /// How long a new connection may take until its first request has arrived (including TLS handshake, HTTP/2 preface
+    /// and HTTP/1 head), and an HTTP/1 client for each further head.
     #[serde(rename = "request_head_seconds", deserialize_with = "seconds")]
     pub request_head: Duration,
-    /// How long no byte of a request body may come. Bodies of streams are not bound by it.
+    /// How long a request body may pause. Bodies of streams are not bound by it.
     #[serde(rename = "body_stall_seconds", deserialize_with = "seconds")]
     pub body_stall: Duration,
     /// How long the whole body of a request may take. Bodies of streams are not bound by it.
@@ -78,32 +77,32 @@ pub struct Limits {
     /// How long a client may leave an answer unread.
     #[serde(rename = "unread_seconds", deserialize_with = "seconds")]
     pub unread: Duration,
-    /// How long an anonymous connection may have no call.
+    /// How long an anonymous connection may be without a call.
     #[serde(rename = "anonymous_idle_seconds", deserialize_with = "seconds")]
     pub anonymous_idle: Duration,
-    /// The same for an authenticated one: gates pause between trains. Peers are asked whether they live instead.
+    /// The same for an authenticated one: gates pause between trains. Peers have no such limit but keep-alive pings.
     #[serde(rename = "idle_seconds", deserialize_with = "seconds")]
     pub idle: Duration,
-    /// Addresses and networks (`10.1.0.0/16`) of proxies, and of portals where there are no certificates.
+    /// Addresses and networks (`10.1.0.0/16`) of proxies, and of portals if there are no certificates.
     pub peers: Vec<Network>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // A station's gates, kiosks and counters are hundreds; a city's callers come through portals. At some
-            // 40 kB a connection that is a third of a gigabyte, if all of them are used.
+            // A station has hundreds of gates, kiosks and counters; a city's callers use portals. At some 40 kB per
+            // connection this is a third of a gigabyte, if all of them are used.
             connections: 8_192,
-            // As many come back at once after a restart; each is anonymous until its first call.
+            // As many reconnect at once after a restart; each is anonymous until its first call.
             anonymous_connections: 1_024,
-            // More than any browser or monitoring opens.
+            // More than any browser or monitoring system opens.
             anonymous_connections_per_address: 128,
             grace: Duration::from_secs(2),
             authenticated_connections_per_address: 1_024,
-            // A gate has one call under way, an import one stream.
+            // A gate has one call in flight, an import one stream.
             streams_per_connection: 256,
             peer_streams_per_connection: 1_024,
-            // What a server of two cores answers within a second, several times.
+            // Several times what a server with two cores answers within a second.
             calls: 8_192,
             anonymous_calls: 1_024,
             bytes: 256 << 20,
@@ -113,7 +112,7 @@ impl Default for Limits {
             anonymous_bytes_per_connection: 4 << 20,
             request_head: Duration::from_secs(10),
             body_stall: Duration::from_secs(10),
-            // As long as a portal's answer may take.
+            // The longest time that a portal's answer may take.
             body: Duration::from_secs(15),
             unread: Duration::from_secs(30),
             anonymous_idle: Duration::from_secs(60),
@@ -124,7 +123,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Those of a management port: probes and Prometheus come from few places and have no token.
+    /// The limits of a management port: health probes and Prometheus call from few places and have no token.
     #[must_use]
     pub fn of_management(&self) -> Self {
         Self {
@@ -137,9 +136,9 @@ impl Limits {
         }
     }
 
-    /// Every value that makes no sense, as a sentence.
+    /// One sentence for each invalid value.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn validate(&self) -> Vec<String> {
         let zero = [
             ("connections", self.connections == 0),
             ("anonymous_connections", self.anonymous_connections == 0),
@@ -167,12 +166,12 @@ impl Limits {
             .collect()
     }
 
-    /// Whether connections from this address are a peer's.
+    /// Whether connections from this address belong to a peer.
     pub(super) fn is_peer(&self, address: IpAddr) -> bool {
         self.peers.iter().any(|network| network.contains(address))
     }
 
-    /// Lowered to what this many descriptors have room for.
+    /// Lowers the limits to what this many descriptors allow.
     pub(super) fn fitting(mut self, descriptors: u64) -> Self {
         let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2);
         let most = usize::try_from(free).unwrap_or(usize::MAX).max(1);
@@ -181,17 +180,17 @@ impl Limits {
                 wanted = self.connections,
                 most,
                 descriptors,
-                "fewer connections are taken than configured: raise the limit on open files (LimitNOFILE, ulimit -n)"
+                "fewer connections are accepted than configured: raise the limit on open files (LimitNOFILE, ulimit -n)"
             );
             self.connections = most;
-            // Most of what is left is for callers who have shown a token.
+            // Most of the rest is for callers with a token.
             self.anonymous_connections = self.anonymous_connections.min((most / 4).max(1));
         }
         self
     }
 
-    /// How often connections are looked at: often enough that a limit is exceeded by a quarter at most.
-    pub(super) fn look_every(&self) -> Duration {
+    /// Interval at which time limits are checked: short enough that a limit is exceeded by a quarter at most.
+    pub(super) fn check_interval(&self) -> Duration {
         let shortest = [
             self.request_head,
             self.body_stall,
@@ -279,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nought_is_refused_by_its_name() {
+    fn a_limit_of_zero_is_refused_by_its_name() {
         let limits = Limits {
             calls: 0,
             ..Limits::default()
         };
-        assert_eq!(limits.complaints(), ["limits.calls must be at least 1"]);
-        assert!(Limits::default().complaints().is_empty());
+        assert_eq!(limits.validate(), ["limits.calls must be at least 1"]);
+        assert!(Limits::default().validate().is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! What became of a change, in answers that no handler made: a request that cannot be decoded or is too large, a method
-//! that is not there, a caller that is not known, a server without room, or the end of the time that the caller gave.
+//! Adds the outcome of a change to answers that no handler made: the request could not be decoded or was too large, the
+//! method does not exist, the caller is not authenticated, the server is overloaded, or the caller's timeout expired.
 //!
-//! Handlers say it themselves (`deadline::change`); here it is added where nobody has.
+//! Handlers set the outcome themselves (`deadline::change`).
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const LOOK_UPS: [&str; 6] = [
+pub const READ_ONLY_METHODS: [&str; 6] = [
     "/citycode.audit.v1.AuditService/History",
     "/citycode.issuer.v1.IssuerService/ListCodes",
     "/citycode.issuer.v1.IssuerService/ListKeys",
@@ -20,24 +20,24 @@ pub const LOOK_UPS: [&str; 6] = [
     "/citycode.revocation.v1.RevocationService/ListStatusKeys",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
-/// Calls of the JSON API by POST that change nothing. Every other one may.
-pub const QUESTIONS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
+/// POST paths of the JSON API that change nothing. Every other one may.
+pub const READ_ONLY_POSTS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
 
 /// Whether a call may change something.
 pub(super) fn is_change(head: &Parts, grpc: bool) -> bool {
     let path = head.uri.path();
     if grpc {
-        path.starts_with("/citycode.") && !LOOK_UPS.contains(&path)
+        path.starts_with("/citycode.") && !READ_ONLY_METHODS.contains(&path)
     } else {
-        head.method == http::Method::POST && path.starts_with("/api/") && !QUESTIONS.contains(&path)
+        head.method == http::Method::POST && path.starts_with("/api/") && !READ_ONLY_POSTS.contains(&path)
     }
 }
 
-/// The answer to a call that may change something, with what became of the change where it is a failure without that.
+/// Completes the answer to a call that may change something: a failure without an outcome gets one.
 pub(super) fn complete(mut response: Response, grpc: bool) -> Response {
     if !grpc {
-        let said = response.extensions().get::<Problem>();
-        return match said.filter(|problem| problem.outcome().is_none()) {
+        let answered = response.extensions().get::<Problem>();
+        return match answered.filter(|problem| problem.outcome().is_none()) {
             Some(problem) => with_outcome(problem.clone()).into_response(),
             None => response,
         };
@@ -49,7 +49,7 @@ pub(super) fn complete(mut response: Response, grpc: bool) -> Response {
     let problem = match Problem::carried_by(&status) {
         Some(problem) if problem.outcome().is_some() => return response,
         Some(problem) => with_outcome(problem),
-        // The transport's own. Its words are about the form of the request, and hold nothing of it.
+        // The transport's own status. Its text describes the form of the request and contains nothing of it.
         None => {
             let problem = Problem::new(Problem::from(&status).code(), status.message());
             problem.with_outcome(of_bare(status.code()))
@@ -61,7 +61,7 @@ pub(super) fn complete(mut response: Response, grpc: bool) -> Response {
     response
 }
 
-/// A refusal was made before anything was begun; an error of our own may have come after the change.
+/// A refusal occurs before a change is begun; an internal error may have occurred after it.
 fn with_outcome(problem: Problem) -> Problem {
     match problem.code() {
         Code::Internal => problem.with_outcome(Outcome::Unknown),
@@ -84,21 +84,21 @@ fn of_bare(code: tonic::Code) -> Outcome {
     }
 }
 
-/// The answer after the time that a gRPC caller gave its call (gRPC over HTTP/2, "Requests"). Handlers answer before; one
+/// The answer after a gRPC caller's timeout has expired (gRPC over HTTP/2, "Requests"). Handlers answer earlier; one
 /// that did not may have begun its change.
 pub(super) fn expired() -> Response {
-    Status::deadline_exceeded("the time that the caller gave this call is over").into_http::<Body>()
+    Status::deadline_exceeded("the timeout that the caller set for this call has expired").into_http::<Body>()
 }
 
-/// Whether a handler says by this answer that it did what was asked.
+/// Whether a handler reports success by this answer.
 pub(super) fn is_success(response: &Response, grpc: bool) -> bool {
     let failed = || Status::from_header_map(response.headers()).is_some_and(|status| status.code() != tonic::Code::Ok);
     response.status().is_success() && !(grpc && failed())
 }
 
-/// Instead of a success for which there is no room: a change was made, or was made before.
+/// Replaces a successful answer that does not fit into memory: a change was made, or had been made before.
 pub(super) fn no_room(change: bool) -> Problem {
-    let detail = "there is no room for the answer: others leave theirs unread";
+    let detail = "there is no memory for the answer: other clients have not read theirs";
     let problem = Problem::new(Code::Unavailable, detail).with_retry_after(1);
     if change {
         problem.with_outcome(Outcome::Unknown)
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_change_nothing_are_told_from_those_that_may() {
+    fn read_only_calls_are_distinguished_from_those_that_may_change_something() {
         let post = http::Method::POST;
         for (path, grpc, change) in [
             ("/citycode.issuer.v1.IssuerService/Issue", true, true),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_the_transport_gets_an_outcome_and_keeps_its_code_and_words() {
+    fn a_status_of_the_transport_gets_an_outcome_and_keeps_its_code_and_text() {
         for (status, outcome) in [
             (Status::invalid_argument("not protobuf"), Outcome::NotDone),
             (Status::out_of_range("too large"), Outcome::NotDone),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_of_the_json_api_gets_an_outcome_where_it_has_none() {
+    fn a_problem_of_the_json_api_without_an_outcome_gets_one() {
         let busy = Problem::new(Code::Unavailable, "starting").with_retry_after(1);
         let completed = complete(busy.into_response(), false);
         let problem = completed.extensions().get::<Problem>().expect("a problem");

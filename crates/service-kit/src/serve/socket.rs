@@ -1,4 +1,4 @@
-//! A connection's socket, which tells what moves, and bytes that were read before it was known who reads them.
+//! A socket that reports its traffic to its connection, and a stream that replays bytes that were already read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 
-/// A TCP connection that is watched.
+/// A TCP stream whose traffic is recorded.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
@@ -69,7 +69,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A stream whose first bytes were read already.
+/// A stream that first returns bytes that were already read from it.
 #[derive(Debug)]
 pub(super) struct Rewound<S> {
     pub(super) first: Bytes,

@@ -17,7 +17,7 @@ use crate::shutdown::{Signal, Trigger};
 /// Binds a free port, serves, and gives address, trigger and the server's task.
 fn start(router: Router, drain: Duration) -> (SocketAddr, Trigger, tokio::task::JoinHandle<()>) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-    // Room for answers that nobody reads.
+    // Memory for answers that stay unread.
     let listener = listener.limited(Limits {
         anonymous_bytes: usize::MAX,
         anonymous_bytes_per_connection: usize::MAX,
@@ -109,7 +109,7 @@ async fn http1_post(address: SocketAddr, path: &str, head: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_finds_no_room_is_not_said_to_be_not_done() {
+async fn a_change_without_memory_for_its_answer_has_an_unknown_outcome() {
     let large = || async { "x".repeat(100_000) };
     let refuses = || async { Problem::new(Code::OnHold, "y".repeat(100_000)) };
     let router = Router::new()
@@ -147,7 +147,7 @@ async fn a_change_whose_answer_finds_no_room_is_not_said_to_be_not_done() {
 }
 
 #[tokio::test]
-async fn a_time_in_the_words_of_grpc_ends_no_call_of_the_json_api() {
+async fn a_grpc_timeout_header_does_not_end_a_call_of_the_json_api() {
     let slow = || async {
         tokio::task::yield_now().await;
         "done"
@@ -159,7 +159,7 @@ async fn a_time_in_the_words_of_grpc_ends_no_call_of_the_json_api() {
     task.await.unwrap();
 }
 
-/// A route that says when a call has come in and answers when it may.
+/// A route that notifies `entered` for each call and answers after `go_on` is notified.
 fn slow(entered: &Arc<Notify>, go_on: &Arc<Notify>) -> Router {
     let (entered, go_on) = (entered.clone(), go_on.clone());
     Router::new().route(
@@ -179,7 +179,7 @@ async fn a_call_in_flight_is_answered_after_the_signal() {
     let call = tokio::spawn(http1_owned(address));
     entered.notified().await;
     trigger.pull();
-    // The listener is gone at once, while the call goes on.
+    // The listener is closed at once, while the call continues.
     while tokio::net::TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -194,7 +194,7 @@ async fn http1_owned(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_call_without_an_end_is_cut_after_the_drain() {
+async fn a_call_that_never_ends_is_aborted_after_the_drain() {
     let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (address, trigger, task) = start(app(Routes::default(), slow(&entered, &go_on)), Duration::from_millis(1));
     let _call = tokio::spawn(http1_owned(address));
@@ -204,7 +204,7 @@ async fn a_call_without_an_end_is_cut_after_the_drain() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_said_with_its_address() {
+async fn the_error_for_a_port_in_use_names_its_address() {
     let first = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let error = Listener::bind(first.address()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {}", first.address()));
@@ -213,7 +213,7 @@ async fn a_port_in_use_is_said_with_its_address() {
 #[tokio::test]
 async fn a_50_mb_body_and_broken_json_are_problems() {
     let route = post(|JsonBody(value): JsonBody<u8>| async move { value.to_string() });
-    // As a composer does: fallbacks stand around one part of the routes, others are merged in afterwards.
+    // As in the wiring of a service: fallbacks wrap one part of the routes, and others are merged afterwards.
     let late = Router::new().route("/late", get(async || "late"));
     let http = with_fallbacks(Router::new().route("/n", route)).merge(late);
     let app = app(Routes::default(), http);
@@ -283,7 +283,7 @@ async fn many_streams(address: SocketAddr, streams: u32) -> std::io::Result<(usi
 }
 
 #[tokio::test]
-async fn streams_without_a_token_that_outrun_their_tasks_are_reset_and_keep_nobody_out() {
+async fn streams_without_a_token_beyond_the_backlog_are_reset_and_lock_out_no_other_client() {
     let router = Router::new().route("/", get(|| async { "" }));
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = listener.limited(Limits {
@@ -297,11 +297,11 @@ async fn streams_without_a_token_that_outrun_their_tasks_are_reset_and_keep_nobo
     let (answered, reset) = many_streams(address, 200).await.unwrap();
     assert!(answered >= 8, "{answered} answered, {reset} reset");
     assert!(reset >= 100, "{answered} answered, {reset} reset");
-    // A client that goes on and on loses the connection.
+    // A client that continues loses the connection.
     let again = many_streams(address, 2_000);
     let ended = tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
     assert!(ended.is_err(), "{ended:?}");
-    // The backlog is gone with them.
+    // The backlog is empty again.
     assert_eq!(many_streams(address, 1).await.unwrap(), (1, 0));
     assert!(http1(address, "/").await.starts_with("HTTP/1.1 200"));
     trigger.pull();

@@ -1,5 +1,4 @@
-//! Log lines about what clients do, at most one in ten seconds each: an attack must not fill the disk with its own
-//! report.
+//! Log lines about clients, each at most once in ten seconds, so that an attack does not fill the disk with log lines.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,10 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Between two lines of the same text.
+/// Pause between two lines with the same text.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Lines that were written, and how many were left out since.
+/// For each line: when it was last written, and how many were left out since.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     lines: Mutex<HashMap<&'static str, (Instant, u64)>>,
@@ -20,7 +19,7 @@ impl Throttle {
     /// Writes a warning, unless the same one was written a moment ago.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the runtime's timer, for the rate of log lines alone"
+        reason = "the runtime's timer, used only for the rate of log lines"
     )]
     pub(super) fn warn(&self, text: &'static str) {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! How far every list is leased, folded from the log, and what is leased next.
+//! The leased part of every list, folded from the log, and the next block to lease.
 
 use std::collections::HashMap;
 
@@ -15,19 +15,19 @@ use crate::ListNames;
 pub(super) struct Leased {
     names: ListNames,
     lists: HashMap<ListId, List>,
-    /// The list of version 2 from which blocks are leased for codes of these facts.
+    /// The list of version 2 from which blocks are leased for codes with these facts.
     open: HashMap<ListFacts, ListId>,
-    /// The counter of each partition's next list: above every one that the log has.
+    /// The counter of each partition's next list: above every one in the log.
     next_counter: HashMap<u16, u32>,
-    /// Whether it was said that names of the log are another key's.
-    told: bool,
+    /// Whether a warning was logged that the log contains names under another key.
+    mismatch_logged: bool,
 }
 
 struct List {
     facts: ListFacts,
-    /// Of a list of version 2.
+    /// Present for a list of version 2.
     counter: Option<u32>,
-    /// The first place that no block covers yet.
+    /// The first index that is not in a block yet.
     next_free: u32,
 }
 
@@ -38,7 +38,7 @@ impl Leased {
             lists: HashMap::new(),
             open: HashMap::new(),
             next_counter: HashMap::new(),
-            told: false,
+            mismatch_logged: false,
         }
     }
 
@@ -56,10 +56,10 @@ impl Leased {
         all
     }
 
-    /// The next block for codes of these facts: of the list that has room, or of a new one.
+    /// The next block for codes with these facts: of the open list, or of a new one if that is full.
     pub(super) fn next_block(&self, facts: &ListFacts) -> Result<IndexBlockLeased, Problem> {
         if let Some(list) = self.open.get(facts).copied()
-            && let Some(first_index) = self.room(list)
+            && let Some(first_index) = self.next_free_block(list)
         {
             let counter = self.lists.get(&list).and_then(|list| list.counter);
             return Ok(block(list, *facts, counter, first_index));
@@ -67,10 +67,9 @@ impl Leased {
         let mut counter = self.next_counter(facts.partition);
         loop {
             let name = self.names.name(facts.partition, counter);
-            let list = name.ok_or_else(|| {
-                unavailable("every name of a status list that this partition of the log can have was given")
-            })?;
-            // Only names under another key, which was lost, can stand there.
+            let list =
+                name.ok_or_else(|| unavailable("all names of status lists of this partition of the log are used"))?;
+            // An existing name can only have been made under another key, which was lost.
             if !self.lists.contains_key(&list) {
                 return Ok(block(list, *facts, Some(counter), 0));
             }
@@ -78,19 +77,19 @@ impl Leased {
         }
     }
 
-    /// As [`Self::next_block`], with a name that says what the list holds.
+    /// As [`Self::next_block`], with a name that reveals what the list contains.
     pub(super) fn next_block_of_version_1(&self, facts: &ListFacts) -> Result<IndexBlockLeased, Problem> {
         let partition = u8::try_from(facts.partition).map_err(|_| Problem::internal())?;
-        // Any instant within the window.
+        // Any time within the window.
         let expires_at = Timestamp(facts.retires_at.0 - 1);
         (0..=ListId::MAX_GENERATION)
             .filter_map(|generation| ListId::new(partition, facts.kind, expires_at, generation))
-            .find_map(|list| Some(block(list, *facts, None, self.room(list)?)))
+            .find_map(|list| Some(block(list, *facts, None, self.next_free_block(list)?)))
             .ok_or_else(|| unavailable("every status list of this kind and month is full"))
     }
 
-    /// The first place of the list's next block, if it has room for one.
-    fn room(&self, list: ListId) -> Option<u32> {
+    /// The first index of the list's next block, if one fits.
+    fn next_free_block(&self, list: ListId) -> Option<u32> {
         let next_free = self.lists.get(&list).map_or(0, |list| list.next_free);
         (next_free <= MAX_LIST_LEN - BLOCK_LEN).then_some(next_free)
     }
@@ -105,7 +104,7 @@ impl Leased {
         } = *block;
         let end = first_index
             .checked_add(count)
-            .ok_or("a leased block ends past the last place")?;
+            .ok_or("a leased block ends past the last index")?;
         let known = self.lists.entry(list).or_insert(List {
             facts,
             counter,
@@ -119,23 +118,23 @@ impl Leased {
         }
         known.next_free = end;
         if let Some(counter) = counter {
-            self.name_given(list, facts, counter);
+            self.record_name(list, facts, counter);
         }
         Ok(())
     }
 
-    fn name_given(&mut self, list: ListId, facts: ListFacts, counter: u32) {
+    fn record_name(&mut self, list: ListId, facts: ListFacts, counter: u32) {
         let next = self.next_counter.entry(facts.partition).or_default();
         if counter >= *next {
             *next = counter.saturating_add(1);
             self.open.insert(facts, list);
         }
-        if self.names.name(facts.partition, counter) != Some(list) && !self.told {
-            self.told = true;
+        if self.names.name(facts.partition, counter) != Some(list) && !self.mismatch_logged {
+            self.mismatch_logged = true;
             tracing::warn!(
                 %list,
                 "status lists of this log were named under another list-names.key than this issuer's; if no issuer has \
-                 the other key any more, nothing is to be done"
+                 the other key any more, no action is needed"
             );
         }
     }
@@ -181,7 +180,7 @@ mod tests {
         ListFacts::for_code(partition, kind, Timestamp(1_790_000_000 + month * 30 * 86_400)).unwrap()
     }
 
-    /// Takes the next block, as the log gives it to every issuer.
+    /// Leases the next block at all issuers, as the log would.
     fn take(all: &mut [&mut Leased], facts: &ListFacts) -> IndexBlockLeased {
         let block = all[0].next_block(facts).unwrap();
         all.iter_mut().for_each(|leased| leased.lease(&block).unwrap());
@@ -214,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_given_is_never_given_again_also_under_another_key() {
+    fn a_used_name_is_never_used_again_also_under_another_key() {
         let mut old = leased(1);
         let used: Vec<ListId> = (0..50)
             .map(|month| take(&mut [&mut old], &facts(0, month)).list)
             .collect();
-        // Another key would give the first of these names with its own counters.
+        // Another key yields other names for the same counters, one of which may clash.
         let mut new = leased(2);
         let clash = new.names.name(0, 50).unwrap();
         for (counter, list) in (0..).zip(&used) {
@@ -227,12 +226,12 @@ mod tests {
         }
         new.lease(&block(clash, facts(1, 0), Some(0), 0)).unwrap();
         let next = new.next_block(&facts(0, 99)).unwrap();
-        assert_eq!(next.counter, Some(51), "the name of 50 is taken");
+        assert_eq!(next.counter, Some(51), "the name of counter 50 is used");
         assert!(!used.contains(&next.list) && next.list != clash);
     }
 
     #[test]
-    fn lists_of_a_lost_part_of_the_log_are_not_leased_from_again() {
+    fn lists_of_a_lost_part_of_the_log_are_not_used_again() {
         let mut leased = leased(1);
         let before = take(&mut [&mut leased], &facts(0, 0));
         let elsewhere = take(&mut [&mut leased], &facts(1, 0));
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_whose_names_are_all_given_says_so() {
+    fn a_partition_without_free_names_is_unavailable() {
         let mut leased = leased(1);
         leased.advance(&ListNamesAdvanced {
             partition: 0,
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_an_earlier_lease_stops_the_fold() {
+    fn a_block_that_contradicts_an_earlier_lease_stops_the_fold() {
         let mut leased = leased(1);
         let first = take(&mut [&mut leased], &facts(0, 0));
         assert!(leased.lease(&first).unwrap_err().contains("twice"));

@@ -17,7 +17,7 @@ use tonic::Request;
 use crate::fixture::{City, TODAY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_ends_with_its_callers_token_and_a_row_after_that_is_not_done() {
+async fn an_import_ends_with_its_callers_token_and_a_later_row_is_not_imported() {
     let city = City::new().await;
     let mut caller = Caller::new(CallerId::new("test", "importer").expect("an id"), vec![Role::Admin]);
     caller.valid_until = Some(UnixSeconds(city.clock.now().0 + 60));

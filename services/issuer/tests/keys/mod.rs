@@ -1,4 +1,4 @@
-//! Signing keys while the log refuses them, and under rotations at once.
+//! Signing keys while the log accepts no commits, and under concurrent rotations.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use citycode_wire::proto::issuer::v1::{CompromiseKeyRequest, RotateKeysRequest};
 
 use crate::fixture::City;
 
-/// The keys that go on signing, as an issuer knows them.
+/// The active keys, according to an issuer.
 fn lasting(city: &City) -> Vec<String> {
     let keys = city.issuer.list_keys().keys;
     let lasting = keys.into_iter().filter(|key| key.signs_until.is_none());
@@ -27,7 +27,7 @@ async fn has_folded_keys(city: &City) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_log_takes_no_key_one_file_waits_to_be_announced() {
+async fn while_the_log_accepts_no_commits_one_key_file_waits_to_be_announced() {
     let city = City::new().await;
     let first = city.key_files();
     assert_eq!(first.len(), 1);
@@ -39,17 +39,20 @@ async fn while_the_log_takes_no_key_one_file_waits_to_be_announced() {
     ] {
         city.store.fail_next_append(fault);
         if fault == AppendFault::LostAndUnknown {
-            // The repeat of the same bytes is refused.
+            // The retry with the same bytes is refused.
             city.store.fail_next_append(AppendFault::Unavailable);
         }
         let refused = city
             .issuer
             .rotate_keys(&city.admin, &RotateKeysRequest::default())
             .await;
-        assert_eq!(refused.expect_err("the log takes nothing").code(), Code::Unavailable);
+        assert_eq!(
+            refused.expect_err("the log accepts no commits").code(),
+            Code::Unavailable
+        );
         assert_eq!(city.key_files(), [&first[0], "signing-next.key"]);
     }
-    // What a process leaves that ends meanwhile, the next one announces.
+    // If the process ends meanwhile, the next one announces the key.
     let waiting = city.folder.path().join("keys/signing-next.key");
     let seed = std::fs::read(&waiting).expect("a key");
     let again = KeyFolder::open(&city.folder.path().join("keys")).expect("keys");
@@ -62,12 +65,12 @@ async fn while_the_log_takes_no_key_one_file_waits_to_be_announced() {
     let key_id = rotated.expect("rotated").key.expect("a key").key_id;
     assert_eq!(lasting(&city), std::slice::from_ref(&key_id));
     let named = city.folder.path().join(format!("keys/signing-{key_id}.key"));
-    assert_eq!(std::fs::read(named).expect("a key"), seed, "it is the one that waited");
+    assert_eq!(std::fs::read(named).expect("a key"), seed, "it is the key that waited");
     assert_eq!(city.key_files().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_issuer_without_a_key_tries_one_key_until_the_log_takes_it() {
+async fn an_issuer_without_a_key_retries_the_same_key_until_the_log_accepts_it() {
     let one = City::new().await;
     let other = City::beside(Arc::clone(&one.store)).await;
     one.issuer
@@ -78,7 +81,10 @@ async fn an_issuer_without_a_key_tries_one_key_until_the_log_takes_it() {
     for _ in 0..5 {
         other.store.fail_next_append(AppendFault::Unavailable);
         let refused = other.issuer.ensure_signing_key().await;
-        assert_eq!(refused.expect_err("the log takes nothing").code(), Code::Unavailable);
+        assert_eq!(
+            refused.expect_err("the log accepts no commits").code(),
+            Code::Unavailable
+        );
         assert_eq!(other.key_files().len(), 2);
     }
     other.store.fail_next_append(AppendFault::CommittedButUnknown);
@@ -92,9 +98,9 @@ async fn an_issuer_without_a_key_tries_one_key_until_the_log_takes_it() {
     );
 }
 
-/// On one thread, so that every rotation begins before the log is folded further.
+/// The test runs on one thread, so that every rotation begins before the log is folded further.
 #[tokio::test]
-async fn of_rotations_at_once_one_key_lasts() {
+async fn of_concurrent_rotations_one_key_stays_active() {
     let one = City::new().await;
     let other = City::beside(Arc::clone(&one.store)).await;
     let rotations = (0..16).map(|number| {
@@ -117,8 +123,8 @@ async fn of_rotations_at_once_one_key_lasts() {
     }
     answered.sort();
     answered.dedup();
-    assert_eq!(answered.len(), 16, "every one made a key");
-    // The one whose key was retired makes its own, and leaves the other's alone.
+    assert_eq!(answered.len(), 16, "each rotation added a key");
+    // The issuer whose key was retired adds its own and does not affect the other's.
     for city in [&one, &other] {
         city.issuer.ensure_signing_key().await.expect("a key");
     }
@@ -127,7 +133,7 @@ async fn of_rotations_at_once_one_key_lasts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_is_marked_twice_at_once_is_replaced_once() {
+async fn a_key_that_is_marked_twice_concurrently_is_replaced_once() {
     let one = City::new().await;
     let other = City::beside(Arc::clone(&one.store)).await;
     let marked = lasting(&one).remove(0);

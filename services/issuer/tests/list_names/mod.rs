@@ -1,4 +1,4 @@
-//! Names of status lists (R29): what they do not say, that none is given twice, and what becomes of older ones.
+//! Names of status lists (R29): they reveal nothing, are unique, and replace names of version 1.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +27,7 @@ fn list(place: &StatusPlace) -> ListId {
     ListId(u32::from_str_radix(name, 16).expect("hex digits"))
 }
 
-/// The case of the issue: in names of version 1 the first two digits of both lists were the same for every holder.
+/// In names of version 1, the first two digits of both lists were the same for every holder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r29_two_codes_of_one_holder_have_nothing_in_common_in_the_names_of_their_lists() {
     let city = City::new().await;
@@ -41,8 +41,8 @@ async fn r29_two_codes_of_one_holder_have_nothing_in_common_in_the_names_of_thei
         leading_digits_agree += usize::from(sampling.0 >> 24 == offline.0 >> 24);
         pairs.insert((sampling, offline));
     }
-    // What remains (docs/rules.md): who sees both codes of some holder learns which lists are of one partition.
-    assert_eq!(pairs.len(), 4, "one pair of lists a partition");
+    // The remaining leak (docs/rules.md): both codes of one holder show which lists are of one partition.
+    assert_eq!(pairs.len(), 4, "one pair of lists per partition");
     assert_eq!(
         leading_digits_agree, 0,
         "under the key of this test no pair's digits agree"
@@ -50,7 +50,7 @@ async fn r29_two_codes_of_one_holder_have_nothing_in_common_in_the_names_of_thei
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_issuers_with_one_key_lease_at_once_without_a_clash_and_a_restarted_one_goes_on() {
+async fn two_issuers_with_one_key_lease_concurrently_without_conflict_and_a_restarted_one_continues() {
     let first = City::new().await;
     let second = City::beside(first.store.clone()).await;
     let mut drawn = tokio::task::JoinSet::new();
@@ -76,7 +76,7 @@ async fn two_issuers_with_one_key_lease_at_once_without_a_clash_and_a_restarted_
     let person = restarted.resident(IdNumbers::new(62).aged(70, TODAY)).await;
     places.push(issue(&restarted, "sampling", "app", &person).await);
     let unique: HashSet<(ListId, u32)> = places.iter().map(|place| (list(place), place.index)).collect();
-    assert_eq!(unique.len(), places.len(), "a place is used by one code only");
+    assert_eq!(unique.len(), places.len(), "an index is used by one code only");
     let lists: HashSet<ListId> = unique.iter().map(|(list, _)| *list).collect();
     assert!(lists.len() <= 8, "issuers share lists: {}", lists.len());
     let counters = restarted.issuer.leases.next_counters();
@@ -84,7 +84,7 @@ async fn two_issuers_with_one_key_lease_at_once_without_a_clash_and_a_restarted_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_of_the_first_release_gets_old_names_until_it_is_raised_and_its_codes_live_on() {
+async fn a_log_of_the_first_release_has_old_names_until_it_is_raised_and_its_codes_stay_valid() {
     let city = City::on_log_of(ReaderVersion::FIRST).await;
     let person = city.resident(IdNumbers::new(70).aged(70, TODAY)).await;
     let old = issue(&city, "offline", "kiosk", &person).await;
@@ -104,7 +104,7 @@ async fn a_log_of_the_first_release_gets_old_names_until_it_is_raised_and_its_co
     };
     let again = city.issuer.reprint(&city.admin, &request).await.expect("reprinted");
     assert_eq!(again.code.expect("a code").status.expect("a place"), old);
-    // What was left of the old block is given up: the next code of the same kind has a new name, too.
+    // The rest of the old block is discarded: the next code of the same kind has a new name, too.
     let next = issue(&city, "offline", "kiosk", &person).await;
     assert!(list(&next).is_version_2());
 
@@ -116,7 +116,7 @@ async fn a_log_of_the_first_release_gets_old_names_until_it_is_raised_and_its_co
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_that_may_have_been_used_in_a_lost_part_of_the_log_are_passed_over() {
+async fn names_that_may_have_been_used_in_a_lost_part_of_the_log_are_skipped() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(80).aged(70, TODAY)).await;
     let before = issue(&city, "offline", "kiosk", &person).await;
@@ -134,7 +134,7 @@ async fn names_that_may_have_been_used_in_a_lost_part_of_the_log_are_passed_over
         advanced.expect("advanced");
     }
     let after = issue(&city, "offline", "kiosk", &person).await;
-    assert_ne!(list(&after), list(&before), "not even a list that has room");
+    assert_ne!(list(&after), list(&before), "not even a list that is not full");
     let restarted = City::beside(city.store.clone()).await;
     let counters = restarted.issuer.leases.next_counters();
     assert!(counters.iter().all(|(_, next)| *next >= 100), "{counters:?}");

@@ -1,4 +1,4 @@
-//! A relationship that is recorded while its guardian is erased, as by two issuers of which neither waits for the other.
+//! A relationship that is recorded while its guardian is erased, as two issuers may do concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn context(city: &City) -> CommandContext {
     }
 }
 
-/// The log calls a holder erased, by an issuer that knew of no relationship.
+/// Appends the erasure of a holder by an issuer that has not read the relationship.
 async fn erased_elsewhere(city: &City, holder: HolderId) {
     let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
     let erased = city
@@ -72,7 +72,7 @@ async fn family_code(city: &City, child: &str) -> CodeLife {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it() {
+async fn r17_a_family_code_is_ended_although_the_guardians_erasure_had_not_read_it() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(31);
     let guardian = city.resident(numbers.aged(40, TODAY)).await;
@@ -95,7 +95,7 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     let (guardian, other) = (holder(&city, &guardian).await, holder(&city, &other).await);
     erased_elsewhere(&city, guardian).await;
     assert_eq!(family_code(&city, &child).await, CodeLife::Valid);
-    // And one that is recorded after the erasure.
+    // The same applies to one that is recorded after the erasure.
     let mut late = PureDecision(|state: &HolderState, _| relationship::decide_record(state, other, guardian));
     let recorded = city
         .issuer
@@ -118,9 +118,9 @@ async fn r17_a_family_code_dies_with_its_guardian_whose_erasure_did_not_see_it()
     city.issuer.end_orphaned().await.expect("nothing is left to end");
 }
 
-/// A message that is no commit stops the repairs of those whose part of the log it is in, and of nobody else.
+/// A foreign message stops the repairs of holders in its bucket, and of no others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_a_dependent_whose_part_of_the_log_is_confined_keeps_no_other_relationship_from_its_end() {
+async fn r17_a_dependent_in_a_confined_bucket_does_not_delay_the_end_of_other_relationships() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(33);
     let guardian = city.resident(numbers.aged(40, TODAY)).await;
@@ -154,7 +154,7 @@ async fn r17_a_dependent_whose_part_of_the_log_is_confined_keeps_no_other_relati
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_an_erasure_that_stops_halfway_does_not_say_that_nothing_was_done() {
+async fn r28_a_partially_done_erasure_has_an_unknown_outcome() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(32);
     let guardian = city.resident(numbers.aged(40, TODAY)).await;
@@ -187,7 +187,7 @@ async fn r28_an_erasure_that_stops_halfway_does_not_say_that_nothing_was_done() 
         (untouched.code(), untouched.outcome()),
         (Code::Unavailable, Some(Outcome::NotDone))
     );
-    // The end of the relationship is taken, and then nothing more.
+    // The log accepts the end of the relationship and no further commits.
     city.store.fail_next_append(AppendFault::CommittedButUnknown);
     city.store.fail_next_append(AppendFault::Unavailable);
     let halfway = city
@@ -202,5 +202,5 @@ async fn r28_an_erasure_that_stops_halfway_does_not_say_that_nothing_was_done() 
     city.issuer
         .erase(&city.admin, &erase)
         .await
-        .expect("it goes on where it was");
+        .expect("it continues where it stopped");
 }

@@ -1,4 +1,4 @@
-//! A service whose register has no room for more uses of assertions: that says nothing of the caller's rights.
+//! A service whose register of used assertions is full: it is unavailable, and refuses no caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) fn assertion_named(name: &str, id_number: &str, now: i64) -> String {
     encode(&header, &claims, &key).expect("a token")
 }
 
-/// The same issuer, whose channels need assertions; its register, in this folder, has room for so many uses.
+/// The same issuer with channels that need assertions; its register, in this folder, has this capacity.
 pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issuer {
     let x = BASE64URL_NOPAD.encode(pair().public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x}]}).to_string();
@@ -83,7 +83,7 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_overloaded_issuer_is_unavailable_and_refuses_nobody() {
+async fn an_issuer_with_a_full_register_is_unavailable_and_refuses_no_assertion() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(21).aged(40, TODAY)).await;
     let assertion = assertion(&person, city.issuer.authorizer.clock.now().0);
@@ -102,7 +102,7 @@ async fn an_overloaded_issuer_is_unavailable_and_refuses_nobody() {
         (busy.code(), busy.outcome()),
         (Code::Unavailable, Some(Outcome::NotDone))
     );
-    // The assertion was not used up.
+    // The assertion was not consumed.
     let free = with_assertions(&city.issuer, folder.path(), 1);
     free.issue(&city.admin, &request).await.expect("issued");
     let replayed = free.issue(&city.admin, &request).await.expect_err("used up");

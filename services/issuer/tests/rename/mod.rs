@@ -1,4 +1,4 @@
-//! Correcting a name: the log tells that it happened, the vault alone knows which.
+//! Corrections of names: the log records that one happened, only the vault contains the name.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +98,7 @@ impl City {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_token_stays_byte_for_byte_and_new_prints_show_the_new_name() {
+async fn the_token_is_unchanged_and_new_prints_show_the_new_name() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(31).aged(70, TODAY)).await;
     let issue = IssueRequest {
@@ -112,7 +112,7 @@ async fn the_token_stays_byte_for_byte_and_new_prints_show_the_new_name() {
     let issued = issued.code.expect("a code");
     assert_eq!(issued.masked_name.as_deref(), Some("张*三"));
 
-    // As people type it: the look-alike of the dot and the white space around are taken as at registration.
+    // As people type it: a look-alike of the dot and surrounding white space are accepted as at registration.
     city.rename(&rename(&person, "\u{3000}艾力・买买提 "))
         .await
         .expect("corrected");
@@ -136,7 +136,7 @@ async fn the_token_stays_byte_for_byte_and_new_prints_show_the_new_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_a_reason_and_a_registered_person_are_needed() {
+async fn a_name_a_reason_and_a_registered_person_are_required() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(32);
     let person = city.resident(numbers.aged(40, TODAY)).await;
@@ -165,7 +165,7 @@ async fn an_officer_may_and_a_channel_only_with_an_assertion() {
     let others = [
         Role::HealthAuthority,
         Role::Auditor,
-        // The shipped policy asks no assertion of it; this act does.
+        // The shipped policy requires no assertion of this channel; a correction does.
         Role::Channel("app".into()),
     ];
     for role in others {
@@ -173,7 +173,7 @@ async fn an_officer_may_and_a_channel_only_with_an_assertion() {
         let answer = city.issuer.rename(&caller, &rename(&person, "李四")).await;
         assert_eq!(refused(answer), Code::NotAllowed, "{role:?}");
     }
-    // Nor does an officer get past that by naming a channel.
+    // An officer cannot avoid that by naming a channel.
     let through = RenameRequest {
         channel: "app".into(),
         ..rename(&person, "李四")
@@ -184,7 +184,7 @@ async fn an_officer_may_and_a_channel_only_with_an_assertion() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_of_the_release_before_takes_no_correction() {
+async fn a_log_of_the_previous_release_accepts_no_correction() {
     let city = City::on_log_of(ReaderVersion(1)).await;
     let person = city.resident(IdNumbers::new(34).aged(40, TODAY)).await;
     let problem = city.rename(&rename(&person, "张三")).await.expect_err("refused");
@@ -211,13 +211,13 @@ async fn a_repeat_of_the_command_changes_nothing_and_another_request_under_its_i
     };
     assert_eq!(refused(city.rename(&other_reason).await), Code::IdempotencyKeyReused);
     assert_eq!(city.name(&person).await, "张晓三");
-    // After a later correction the earlier command's repeat leaves that one.
+    // After a later correction, a repeat of the earlier command does not change the name.
     city.rename(&command(2, &person, "张小山")).await.expect("corrected");
     city.rename(&command(1, &person, "张晓三")).await.expect("done before");
     assert_eq!((city.renames().await, city.name(&person).await.as_str()), (2, "张小山"));
 }
 
-/// A vault that stops answering right after the log took the change: what a crash there leaves.
+/// A vault that stops answering right after the append, which simulates a crash at that point.
 struct Stopping {
     vault: Arc<dyn Vault>,
     stopped: AtomicBool,
@@ -261,7 +261,7 @@ impl Vault for Stopping {
     }
 }
 
-/// A city whose vault stops between log and name, and the vault.
+/// A city whose vault stops between the append and the activation of the name, and the vault.
 async fn stopping() -> (City, Arc<Stopping>) {
     let before = City::new().await;
     let mut stopping = None;
@@ -290,7 +290,7 @@ async fn a_stop_between_log_and_vault_is_completed_by_the_repeat_of_the_command(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_between_log_and_vault_is_completed_by_whoever_follows_the_log() {
+async fn a_stop_between_log_and_vault_is_completed_by_a_follower_of_the_log() {
     let (mut city, vault) = stopping().await;
     let person = city.resident(IdNumbers::new(37).aged(40, TODAY)).await;
     assert_eq!(
@@ -306,7 +306,7 @@ async fn a_stop_between_log_and_vault_is_completed_by_whoever_follows_the_log() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_append_that_was_surely_not_made_leaves_no_name_behind_and_a_lost_answer_is_found_again() {
+async fn a_failed_append_leaves_no_staged_name_and_a_lost_answer_is_recovered() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(38).aged(40, TODAY)).await;
     city.store.fail_next_append(AppendFault::Unavailable);
@@ -338,7 +338,7 @@ async fn an_append_that_was_surely_not_made_leaves_no_name_behind_and_a_lost_ans
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn corrections_at_two_issuers_at_once_leave_the_name_of_the_last_in_the_log() {
+async fn concurrent_corrections_at_two_issuers_leave_the_name_of_the_last_commit() {
     let first = City::new().await;
     let vault = Arc::clone(&first.issuer.authorizer.vault);
     let second = City::with_vault(Arc::clone(&first.store), |_| vault).await;
@@ -380,7 +380,7 @@ fn vault_of(city: &City) -> &Arc<dyn Vault> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_corrections_amid_an_erasure_bring_nobody_back() {
+async fn r28_corrections_during_an_erasure_restore_no_personal_data() {
     let city = City::new().await;
     let mut numbers = IdNumbers::new(40);
     for _ in 0..10 {
@@ -408,7 +408,7 @@ async fn r28_corrections_amid_an_erasure_bring_nobody_back() {
         }
         assert_eq!(city.holder(&person).await, None);
         assert!(vault_of(&city).open(holder).await.expect("an answer").is_none());
-        // In the log, the erasure is the last that the holder's stream has.
+        // In the log, the erasure is the last event of the holder's stream.
         let state = city.issuer.authorizer.log.state(holder);
         assert!(state.erased);
         let register = RegisterRequest {
@@ -426,11 +426,11 @@ async fn r28_corrections_amid_an_erasure_bring_nobody_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_after_a_correction_todays_keys_open_the_old_name_in_no_older_copy_of_the_file() {
+async fn r28_after_a_correction_the_current_keys_do_not_open_the_old_name_in_older_copies_of_the_file() {
     let city = City::new().await;
     let person = city.resident(IdNumbers::new(41).aged(40, TODAY)).await;
     let (vault, copy) = (city.folder.path().join("vault"), tempfile::tempdir().expect("a folder"));
-    // What freed parts of the database hold: the row from before.
+    // Freed parts of the database still contain the previous row.
     std::fs::copy(vault.join("vault.redb"), copy.path().join("vault.redb")).expect("copied");
     city.rename(&rename(&person, "李四")).await.expect("corrected");
     std::fs::copy(vault.join("vault.keys"), copy.path().join("vault.keys")).expect("copied");
@@ -447,7 +447,7 @@ async fn r28_after_a_correction_todays_keys_open_the_old_name_in_no_older_copy_o
     };
     assert!(
         matches!(opened, Err(VaultError::Damaged(_))),
-        "the old name is still to be had"
+        "the old name can still be read"
     );
     eventually("nothing is in the clear either", PATIENCE, || async {
         let bytes = std::fs::read(vault.join("vault.redb")).expect("the file");

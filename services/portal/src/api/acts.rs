@@ -1,4 +1,4 @@
-//! Loss reports, an officer's acts, and the health authority's word.
+//! Loss reports, acts of officers, and standings set by the health authority.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,10 +13,10 @@ use crate::answer::{Authentication, Done, invalid, json};
 use crate::call::Call;
 use crate::portal::SharedState;
 
-/// The code that an act was about.
+/// The code that was changed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConcernedCode<'a> {
-    /// Code id, 16 hex digits; absent where the hold was lifted but the code has died meanwhile.
+    /// Code id, 16 hex digits; absent if a hold was lifted but the code is no longer valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "9f86d081884c7d65")]
     code_id: Option<&'a str>,
@@ -33,19 +33,19 @@ pub(crate) struct ReportLossBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Where it is reported.
+    /// The channel.
     #[schema(example = "kiosk")]
     channel: String,
     /// ID number of a family member who acts for the holder.
     guardian: Option<String>,
-    /// How the holder, or the guardian where one acts, was authenticated.
+    /// How the acting person (the guardian, if given, else the holder) was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// The holder says that a code is lost; it dies. The code itself is not needed.
+/// Reports a code lost; it becomes invalid. The code itself is not needed.
 #[utoipa::path(post, path = "/api/v1/report-loss", tag = "codes", request_body = ReportLossBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The code that died", body = ConcernedCode)))]
@@ -78,17 +78,17 @@ pub(crate) struct OfficerBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Why, at most 200 characters.
+    /// The reason, at most 200 characters.
     #[schema(example = "reported by the district office")]
     reason: String,
-    /// ID number of the guardian whose code it is, in kinds that are per guardian.
+    /// ID number of the guardian who holds the code, for kinds that are per guardian.
     guardian: Option<String>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// The three acts have messages of the same fields under different names.
+/// The messages of the three acts have the same fields but different types.
 macro_rules! officer_message {
     ($name:ident, $call:expr, $body:expr) => {{
         let body: OfficerBody = $body;
@@ -102,7 +102,7 @@ macro_rules! officer_message {
     }};
 }
 
-/// Kills a code for good.
+/// Revokes a code permanently.
 #[utoipa::path(post, path = "/api/v1/revoke", tag = "officers", request_body = OfficerBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The code that died", body = ConcernedCode)))]
@@ -124,14 +124,14 @@ pub(crate) struct RevokeCodeBody {
     /// Code id, 16 hex digits.
     #[schema(example = "9f86d081884c7d65", pattern = "^[0-9a-f]{16}$")]
     code_id: String,
-    /// Why, at most 200 characters.
-    #[schema(example = "the holder is not known any more")]
+    /// The reason, at most 200 characters.
+    #[schema(example = "the holder is no longer known")]
     reason: String,
     /// Instead of the header Idempotency-Key.
     command_id: Option<String>,
 }
 
-/// Kills a code by its id, where nobody can say any more whose it is.
+/// Revokes a code by its id, if its holder is no longer known.
 #[utoipa::path(post, path = "/api/v1/revoke-code", tag = "officers", request_body = RevokeCodeBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The code that died", body = ConcernedCode)))]
@@ -150,7 +150,7 @@ pub(crate) async fn revoke_code(
     concerned(Some(&answer.get_ref().code_id))
 }
 
-/// Holds a kind of a holder: the code refuses until it is reinstated, and none can be issued.
+/// Puts a hold on a kind of a holder: its code is refused until it is reinstated, and none can be issued.
 #[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The code that is held", body = ConcernedCode)))]
@@ -184,7 +184,7 @@ fn concerned(code_id: Option<&str>) -> Result<Response, Problem> {
     json(&ConcernedCode { code_id })
 }
 
-/// Says a holder's standing.
+/// Sets a holder's standing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"id_number": "11010519491231002X", "standing": "yellow", "reason": "close contact"}))]
@@ -195,7 +195,7 @@ pub(crate) struct StandingBody {
     /// `green`, `yellow` or `red`.
     #[schema(example = "yellow", pattern = "^(green|yellow|red)$")]
     standing: String,
-    /// Why, at most 200 characters.
+    /// The reason, at most 200 characters.
     #[schema(example = "close contact")]
     reason: String,
     /// Instead of the header Idempotency-Key.
@@ -203,7 +203,7 @@ pub(crate) struct StandingBody {
     command_id: Option<String>,
 }
 
-/// The health authority's word; it reaches all of the holder's codes at once and changes no validity.
+/// Sets a holder's standing. It applies to all of the holder's codes at once and does not change their validity.
 #[utoipa::path(post, path = "/api/v1/standing", tag = "officers", request_body = StandingBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The standing is recorded, or was already", body = Done)))]
@@ -213,7 +213,7 @@ pub(crate) async fn standing(
     JsonBody(body): JsonBody<StandingBody>,
 ) -> Result<Response, Problem> {
     let standing =
-        Standing::from_name(&body.standing).ok_or_else(|| invalid("standing is none of green, yellow and red"))?;
+        Standing::from_name(&body.standing).ok_or_else(|| invalid("standing must be green, yellow or red"))?;
     let message = proto::SetStandingRequest {
         command_id: call.command_id(body.command_id.as_deref())?,
         id_number: body.id_number,

@@ -1,4 +1,4 @@
-//! Issue, reprint, and the list of a holder's codes.
+//! Issuing, reprinting, and listing a holder's codes.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::device_key::DeviceKeyJwk;
 use crate::portal::SharedState;
 
-/// Asks for a code.
+/// A request for a code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "channel": "kiosk"}))]
@@ -24,7 +24,7 @@ pub(crate) struct IssueBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Where it is asked.
+    /// The channel.
     #[schema(example = "kiosk")]
     channel: String,
     /// ID number of a family member who acts for the holder.
@@ -36,17 +36,17 @@ pub(crate) struct IssueBody {
     disability: bool,
     /// The channel attests a special group of the policy.
     group: Option<String>,
-    /// Answer also what a print shows: the masked name.
+    /// Whether the answer includes the masked name for a print.
     #[serde(default)]
     print: bool,
-    /// How the holder, or the guardian where one acts, was authenticated.
+    /// How the acting person (the guardian, if given, else the holder) was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// Issues a code, or reissues where one is valid: the earlier one of the kind dies in the same instant.
+/// Issues a code. An earlier valid code of the kind is superseded by it.
 #[utoipa::path(post, path = "/api/v1/issue", tag = "codes", request_body = IssueBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The code that lives now", body = CodeAnswer)))]
@@ -72,7 +72,7 @@ pub(crate) async fn issue(
     code_answer(answer.code.as_ref())
 }
 
-/// Asks for the same code again.
+/// A request for the same code again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X", "channel": "pc"}))]
@@ -83,22 +83,22 @@ pub(crate) struct ReprintBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Where it is asked.
+    /// The channel.
     #[schema(example = "pc")]
     channel: String,
     /// ID number of a family member who acts for the holder.
     guardian: Option<String>,
-    /// Answer also what a print shows: the masked name.
+    /// Whether the answer includes the masked name for a print.
     #[serde(default)]
     print: bool,
-    /// How the holder, or the guardian where one acts, was authenticated.
+    /// How the acting person (the guardian, if given, else the holder) was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// The same code again, byte for byte; nothing changes.
+/// Returns the same code again, byte for byte; nothing changes.
 #[utoipa::path(post, path = "/api/v1/reprint", tag = "codes", request_body = ReprintBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The same code, as it was issued", body = CodeAnswer)))]
@@ -128,7 +128,7 @@ fn code_answer(code: Option<&proto::IssuedCode>) -> Result<Response, Problem> {
     }
 }
 
-/// Asks for a holder's codes.
+/// A request for a holder's codes.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"id_number": "11010519491231002X"}))]
@@ -136,7 +136,7 @@ pub(crate) struct CodesBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Where it is asked.
+    /// The channel.
     channel: Option<String>,
     /// How the person was authenticated.
     authentication: Option<Authentication>,
@@ -145,7 +145,7 @@ pub(crate) struct CodesBody {
 /// A holder's codes.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CodesAnswer<'a> {
-    /// In no order that means anything.
+    /// In no particular order.
     codes: Vec<CodeStateAnswer<'a>>,
 }
 
@@ -158,12 +158,12 @@ pub(crate) struct CodeStateAnswer<'a> {
     /// Name of its kind.
     #[schema(example = "offline")]
     kind: &'a str,
-    /// Whether a guardian holds it; which one is not said.
+    /// Whether a guardian holds it; the answer does not identify the guardian.
     through_guardian: bool,
     /// Valid from.
     #[schema(value_type = String, format = DateTime)]
     issued_at: Instant,
-    /// Dead from.
+    /// Expires at.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Instant,
     /// `valid`, `suspended`, `expired`, `superseded`, `reported_lost`, `revoked`.
@@ -171,7 +171,7 @@ pub(crate) struct CodeStateAnswer<'a> {
     state: &'static str,
 }
 
-/// The holder's codes and their state.
+/// Returns the holder's codes and their states.
 #[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid",
         description = "The question's id: the same question with the same assertion is answered again")),
@@ -186,7 +186,7 @@ pub(crate) async fn codes(
         authentication: body.authentication.map(Into::into),
         id_number: body.id_number,
         guardian_id_number: String::new(),
-        // So that it may be carried twice with one assertion.
+        // The id allows a retry with the same assertion.
         question_id: call.command_id(None)?,
     };
     let mut issuer = shared.clients.issuer.clone();

@@ -1,4 +1,4 @@
-//! The life of a code, as the log has it.
+//! The history of a code in the log.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::answer::{Instant, incomplete, invalid, json};
 use crate::call::Call;
 use crate::portal::{Shared, SharedState};
 
-/// Whose history: either `code_id`, or `kind` and `id_number`.
+/// The code whose history is requested: either `code_id`, or `kind` and `id_number`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "offline", "id_number": "11010519491231002X"}))]
@@ -28,7 +28,7 @@ pub(crate) struct HistoryBody {
     kind: Option<String>,
     /// The holder's ID number.
     id_number: Option<String>,
-    /// ID number of the guardian who shows it, in kinds that are per guardian.
+    /// ID number of the guardian who holds it, for kinds that are per guardian.
     guardian: Option<String>,
 }
 
@@ -39,10 +39,10 @@ pub(crate) struct HistoryAnswer<'a> {
     entries: Vec<HistoryEntryAnswer<'a>>,
 }
 
-/// One event. Nothing personal stands in it.
+/// One event. It contains nothing personal.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HistoryEntryAnswer<'a> {
-    /// Where it stands in the log.
+    /// Its position in the log.
     position: PositionAnswer,
     /// When it was decided.
     #[schema(value_type = String, format = DateTime)]
@@ -50,10 +50,10 @@ pub(crate) struct HistoryEntryAnswer<'a> {
     /// Type of the event.
     #[schema(example = "CodeIssued")]
     event: &'a str,
-    /// Role of who caused it.
+    /// Role of the caller.
     #[schema(example = "channel:kiosk")]
     actor: &'a str,
-    /// Channel through which it was caused.
+    /// Channel of the caller.
     #[serde(skip_serializing_if = "str::is_empty")]
     channel: &'a str,
     /// The code that it concerns.
@@ -63,8 +63,8 @@ pub(crate) struct HistoryEntryAnswer<'a> {
     details: BTreeMap<&'a str, &'a str>,
 }
 
-/// The life of a code. With `kind` and `id_number`: of the holder's code of that kind that is valid or, if none
-/// is, of the last one.
+/// Returns the history of a code. With `kind` and `id_number`: of the holder's valid code of that kind or, if there is
+/// none, of the last one.
 #[utoipa::path(post, path = "/api/v1/history", tag = "audit", request_body = HistoryBody,
     responses((status = 200, description = "The code's life in the order of the log", body = HistoryAnswer)))]
 pub(crate) async fn history(
@@ -100,7 +100,7 @@ pub(crate) async fn history(
     })
 }
 
-/// The log knows no persons, so the issuer is asked, in the caller's name, which code it is.
+/// The log contains no personal data, so the issuer is asked for the code id, with the caller's token.
 async fn code_of(
     shared: &Shared,
     call: &Call,

@@ -1,4 +1,4 @@
-//! Registering and issuing in bulk.
+//! Bulk import: registers residents and issues their codes.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use crate::lines::{Line, Lines};
 use crate::pipeline::send_lines;
 use crate::portal::SharedState;
 
-/// The first line: what holds for all rows.
+/// The first line: the options for all rows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "offline", "channel": "counter"}))]
@@ -28,10 +28,10 @@ pub(crate) struct ImportOptions {
     /// The channel in whose name it is issued.
     #[schema(example = "counter")]
     channel: String,
-    /// Issue anew also to who has a valid code of the kind.
+    /// Whether persons with a valid code of the kind get a new one.
     #[serde(default)]
     reissue: bool,
-    /// Answer also what a print shows.
+    /// Whether the answer includes the data for prints.
     #[serde(default)]
     print: bool,
 }
@@ -41,7 +41,7 @@ pub(crate) struct ImportOptions {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"line": 2, "id_number": "11010519491231002X", "name": "张小三"}))]
 pub(crate) struct ImportRow {
-    /// Line in the caller's file; comes back in the answer.
+    /// Line in the caller's file; it is returned in the answer.
     #[schema(example = 2)]
     line: u64,
     /// Resident ID number.
@@ -57,18 +57,18 @@ pub(crate) struct ImportRow {
     group: Option<String>,
 }
 
-/// What became of a row.
+/// The result of a row.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImportAnswer<'a> {
-    /// The row's line; where it could not be read, the number of the row in this stream, from 1.
+    /// The row's line; if it could not be read, the number of the row in this stream, from 1.
     line: u64,
     /// `issued`, `kept` or `rejected`.
     #[schema(example = "issued")]
     outcome: &'a str,
-    /// The code that was issued; or, where a print was asked for, the one that was kept.
+    /// The issued code; or the existing one, if prints were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<CodeAnswer<'a>>,
-    /// Why it was rejected.
+    /// The reason of the rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<RowProblem<'a>>,
 }
@@ -81,15 +81,15 @@ struct RowProblem<'a> {
     code: &'a str,
     /// One sentence.
     detail: &'a str,
-    /// `not_done`, or `unknown` where the row may have been done: import it again.
+    /// `not_done`, or `unknown` if the row may have been imported: import it again.
     #[serde(skip_serializing_if = "str::is_empty")]
     #[schema(example = "not_done")]
     outcome: &'a str,
 }
 
-/// The first line says what holds for all rows, each further line is a resident; a line of answer each, in order.
-/// A row that cannot be understood is `rejected` and the stream goes on. If the import as a whole fails midway, the
-/// last line is `{"problem":…}` and rows without an answer may or may not have been done: run it again.
+/// The first line contains the options for all rows, each further line is a resident; each row is answered by one
+/// line, in order. A malformed row is `rejected` and the stream continues. If the whole import fails midway, the last
+/// line is `{"problem":…}` and rows without an answer may or may not have been imported: run it again.
 #[utoipa::path(post, path = "/api/v1/import", tag = "codes",
     request_body(content = Binary, content_type = "application/x-ndjson",
         description = "Lines: first `ImportOptions` as JSON, then an `ImportRow` as JSON for each resident"),
@@ -102,7 +102,7 @@ pub(crate) async fn import(
 ) -> Result<Response, Problem> {
     let mut lines = Lines::of(&headers, body)?;
     let Some(Ok(Line::Text(first))) = lines.next().await else {
-        return Err(invalid("an import begins with a line of its options"));
+        return Err(invalid("the first line of an import must contain its options"));
     };
     let options: ImportOptions = serde_json::from_slice(&first)
         .map_err(|_| invalid("the first line is not an import's options: kind, channel, reissue, print"))?;
@@ -131,7 +131,7 @@ fn message(part: Part) -> proto::ImportRequest {
     proto::ImportRequest { part: Some(part) }
 }
 
-/// The row as a message, or its answer where it is none.
+/// The row as a message, or the answer to a malformed row.
 fn row(line: &Line, row_number: u64) -> Result<proto::ImportRequest, Vec<u8>> {
     let Line::Text(text) = line else {
         return Err(rejected(row_number, Code::TooLarge, "the line is longer than allowed"));

@@ -1,4 +1,4 @@
-//! Signing keys: the public side for everyone, rotating and compromising for admins.
+//! Signing keys: the public keys for everyone; rotating keys and marking them as compromised for admins.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -19,20 +19,20 @@ use crate::portal::SharedState;
 
 /// Media type of a COSE_KeySet (RFC 9052 §11.3.2).
 pub(crate) const COSE_KEY_SET: &str = "application/cose-key-set";
-/// Copies of the keys may be used for this long: a rotation overlaps by a minute.
+/// How long copies of the keys may be cached: a rotation overlaps by a minute.
 pub(crate) const KEYS_CACHE: &str = "public, max-age=30";
 
-/// The public keys with their windows.
+/// The public keys with their periods of use.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeySet {
     /// The keys that sign codes.
     keys: Vec<KeyAnswer<'static>>,
-    /// The keys that sign status lists and no codes; absent while the service that holds them does not answer.
+    /// The keys that sign status lists, never codes; absent while the service that has them does not answer.
     #[schema(required = false)]
     status_list_keys: Vec<StatusKeyAnswer>,
 }
 
-/// The issuer's own words, and beside them the status keys.
+/// The issuer's JSON, with the status keys added.
 #[derive(Serialize)]
 struct PublishedKeys {
     keys: Vec<serde_json::Value>,
@@ -40,13 +40,13 @@ struct PublishedKeys {
     status_list_keys: Option<Vec<StatusKeyAnswer>>,
 }
 
-/// What the issuer says.
+/// The issuer's JSON.
 #[derive(Deserialize)]
 struct CodeKeys {
     keys: Vec<serde_json::Value>,
 }
 
-/// A signing key's public side, as a JWK with its windows.
+/// A public signing key, as a JWK with its periods of use.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeyAnswer<'a> {
     /// `OKP`.
@@ -77,12 +77,12 @@ pub(crate) struct KeyAnswer<'a> {
     /// Verifies until; null while it signs.
     #[schema(value_type = Option<String>, format = DateTime)]
     verifies_until: Option<Instant>,
-    /// Whether it may be in other hands.
+    /// Whether it may be compromised.
     compromised: bool,
 }
 
-/// The public keys that sign codes, as a JWK set, or as a COSE_KeySet where `Accept` asks for it. The JWK set has beside
-/// them, in a member of their own, the keys that sign status lists; their COSE_KeySet stands at `/api/v1/status-keys`.
+/// Returns the public keys that sign codes, as a JWK set, or as a COSE_KeySet if `Accept` asks for it. The JWK set also
+/// contains, in a separate member, the keys that sign status lists; their COSE_KeySet is at `/api/v1/status-keys`.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
     responses((status = 200, description = "The public keys", content((KeySet = "application/json"), (Binary = "application/cose-key-set")))))]
 pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
@@ -96,7 +96,7 @@ pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) ->
     let CodeKeys { keys } = serde_json::from_str(&answer.jwks).map_err(|_| incomplete("issuer"))?;
     let kids: Vec<&str> = keys.iter().filter_map(|key| key.get("kid")?.as_str()).collect();
     let status_list_keys = status_keys::beside(&shared, &headers, &kids).await;
-    // What lacks the status keys is not kept.
+    // An answer without the status keys must not be cached.
     let lasting = if status_list_keys.is_some() {
         KEYS_CACHE
     } else {
@@ -106,8 +106,8 @@ pub(crate) async fn list_keys(State(shared): SharedState, headers: HeaderMap) ->
     Ok(([(CACHE_CONTROL, lasting), (VARY, "accept")], response).into_response())
 }
 
-/// Whether the caller would rather have `media_type` than `default` (RFC 9110 §12.5.1): named with a greater weight, or
-/// with the same and first. Who names neither gets the default.
+/// Whether the caller prefers `media_type` to `default` (RFC 9110 §12.5.1): with a greater weight, or with the same
+/// weight and named first. A caller that names neither gets the default.
 pub(crate) fn prefers(headers: &HeaderMap, media_type: &str, default: &str) -> bool {
     let accept = headers
         .get(ACCEPT)
@@ -131,7 +131,7 @@ pub(crate) fn prefers(headers: &HeaderMap, media_type: &str, default: &str) -> b
     }
 }
 
-/// Nothing but, if wanted, the command's id.
+/// An optional command id.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({}))]
@@ -141,7 +141,7 @@ pub(crate) struct KeyActBody {
     command_id: Option<String>,
 }
 
-/// A fresh key signs from now on; the one before it is retired and still verifies.
+/// Adds a new signing key; the previous one is retired and still verifies.
 #[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", request_body = KeyActBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The key that signs from now on", body = KeyAnswer)))]
@@ -158,7 +158,7 @@ pub(crate) async fn rotate(
     key_answer(answer.key.as_ref())
 }
 
-/// A key may be in other hands: it signs no more, and what the log does not know of it is refused.
+/// Marks a key as compromised: it no longer signs, and codes of it that are not in the log are refused.
 #[utoipa::path(post, path = "/api/v1/keys/{kid}/compromise", tag = "keys", request_body = KeyActBody,
     params(("kid" = String, Path, description = "Key id, 8 hex digits"),
         ("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),

@@ -1,4 +1,4 @@
-//! The endpoints, one file a family. A handler reads its body, makes the gRPC message, and renders the answer.
+//! The endpoints, one file per family. A handler reads its body, builds the gRPC message, and renders the answer.
 
 mod acts;
 mod codes;
@@ -28,7 +28,7 @@ pub(crate) use verify::{VerdictAnswer, VerifyBody};
 use crate::middleware::within_time;
 use crate::portal::Shared;
 
-/// All endpoints, with their description on top of `description`.
+/// All endpoints; their descriptions are added to `description`.
 pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<Shared>> {
     let answering_once = OpenApiRouter::with_openapi(description)
         .routes(routes!(residents::register))

@@ -1,4 +1,4 @@
-//! What is data here: kinds, places, channels and their labels, for clients that draw screens.
+//! The policy for clients: kinds, places and channels with their labels.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::answer::json_bytes;
 use crate::portal::SharedState;
 
-/// The policy changes with a new start only.
+/// The policy changes only with a restart.
 const POLICY_CACHE: &str = "public, max-age=60";
 
 /// The policy as clients need it.
@@ -20,18 +20,18 @@ pub(crate) struct PolicyAnswer<'a> {
     /// Short name.
     #[schema(example = "shanghai")]
     name: &'a str,
-    /// What people see.
+    /// The label for people.
     label: LabelAnswer<'a>,
-    /// IANA time zone whose local date counts for ages.
+    /// IANA time zone whose local date determines ages.
     #[schema(example = "Asia/Shanghai")]
     time_zone: &'a str,
     /// The kinds of code.
     kinds: Vec<KindAnswer<'a>>,
     /// The places that check codes.
     places: Vec<NamedAnswer<'a>>,
-    /// The channels that holders ask at.
+    /// The channels through which holders get codes.
     channels: Vec<NamedAnswer<'a>>,
-    /// How a phone's proof is judged.
+    /// The time limits of a phone's proof.
     proof: ProofAnswer,
 }
 
@@ -50,13 +50,13 @@ struct KindAnswer<'a> {
     /// Its name in requests.
     #[schema(example = "offline")]
     name: &'a str,
-    /// What people see.
+    /// The label for people.
     label: LabelAnswer<'a>,
-    /// Validity from issue.
+    /// Validity period from issue.
     validity_seconds: i64,
-    /// Shown by a phone, with a fresh proof by its key.
+    /// Whether it is presented by a phone, with a fresh proof by its key.
     device_bound: bool,
-    /// Meant for paper.
+    /// Whether it is intended for paper.
     on_paper: bool,
 }
 
@@ -66,11 +66,11 @@ struct NamedAnswer<'a> {
     /// Its name in requests.
     #[schema(example = "sentinel")]
     name: &'a str,
-    /// What people see.
+    /// The label for people.
     label: LabelAnswer<'a>,
 }
 
-/// How a phone's proof is judged.
+/// The time limits of a phone's proof.
 #[derive(Serialize, ToSchema)]
 struct ProofAnswer {
     /// How old it may be.
@@ -79,7 +79,7 @@ struct ProofAnswer {
     max_ahead_seconds: i64,
 }
 
-/// The answer's bytes, made once.
+/// The answer's bytes, serialised once.
 pub(crate) fn policy_json(policy: &Policy) -> Bytes {
     let answer = PolicyAnswer {
         name: &policy.name,
@@ -129,7 +129,7 @@ fn label_answer(label: &Label) -> LabelAnswer<'_> {
     }
 }
 
-/// Kinds, places and channels with their labels.
+/// Returns kinds, places and channels with their labels.
 #[utoipa::path(get, path = "/api/v1/policy", tag = "policy",
     responses((status = 200, description = "The policy as clients need it", body = PolicyAnswer)))]
 pub(crate) async fn policy(State(shared): SharedState) -> Response {

@@ -1,4 +1,4 @@
-//! Register, relate, unrelate, rename, erase.
+//! Registering, relating, renaming and erasing persons.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -11,7 +11,7 @@ use crate::answer::{Authentication, Done, attestation, json};
 use crate::call::Call;
 use crate::portal::SharedState;
 
-/// Makes a resident known.
+/// A registration of a resident.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"id_number": "11010519491231002X", "name": "张小三", "channel": "kiosk"}))]
@@ -27,7 +27,7 @@ pub(crate) struct RegisterBody {
     disability: bool,
     /// The channel attests a special group of the policy.
     group: Option<String>,
-    /// Where it is asked; the caller's own channel if absent.
+    /// The channel; the caller's own if absent.
     #[schema(example = "kiosk")]
     channel: Option<String>,
     /// How the person was authenticated.
@@ -37,7 +37,7 @@ pub(crate) struct RegisterBody {
     command_id: Option<String>,
 }
 
-/// A resident becomes known. Again with the same number changes nothing and answers alike.
+/// Registers a resident. Repeating it with the same number changes nothing and has the same answer.
 #[utoipa::path(post, path = "/api/v1/register", tag = "residents", request_body = RegisterBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The person is known now; the same whether it was known before or not", body = Done)))]
@@ -64,13 +64,13 @@ pub(crate) async fn register(
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"guardian": "11010519491231002X", "dependent": "310101201001010012"}))]
 pub(crate) struct RelateBody {
-    /// ID number of who may act.
+    /// ID number of the guardian.
     #[schema(example = "11010519491231002X")]
     guardian: String,
-    /// ID number of who is acted for.
+    /// ID number of the dependent.
     #[schema(example = "310101201001010012")]
     dependent: String,
-    /// Where it is asked; absent where an officer records it.
+    /// The channel; absent if an officer records it.
     channel: Option<String>,
     /// How the guardian was authenticated.
     guardian_authentication: Option<Authentication>,
@@ -108,22 +108,22 @@ pub(crate) async fn relate(
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"guardian": "11010519491231002X", "dependent": "310101201001010012"}))]
 pub(crate) struct UnrelateBody {
-    /// ID number of who may no longer act.
+    /// ID number of the guardian.
     #[schema(example = "11010519491231002X")]
     guardian: String,
-    /// ID number of who was acted for.
+    /// ID number of the dependent.
     #[schema(example = "310101201001010017")]
     dependent: String,
-    /// Where it is asked; absent where an officer ends it.
+    /// The channel; absent if an officer ends it.
     channel: Option<String>,
-    /// How whoever asks was authenticated.
+    /// How the requesting person was authenticated.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// Ends a family relationship and the codes that rest on it.
+/// Ends a family relationship and the codes that depend on it.
 #[utoipa::path(post, path = "/api/v1/unrelate", tag = "residents", request_body = UnrelateBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The relationship has ended, or had already", body = Done)))]
@@ -147,27 +147,27 @@ pub(crate) async fn unrelate(
 /// Corrects a person's name.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"id_number": "11010519491231002X", "name": "张晓三", "reason": "a slip at registration"}))]
+#[schema(example = json!({"id_number": "11010519491231002X", "name": "张晓三", "reason": "a typing error at registration"}))]
 pub(crate) struct RenameBody {
     /// The person's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// The right name: letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
+    /// The correct name: letters, marks, spaces, hyphens, apostrophes and middle dots, at most 64 characters.
     #[schema(example = "张晓三")]
     name: String,
-    /// Why, at most 200 characters.
-    #[schema(example = "a slip at registration")]
+    /// The reason, at most 200 characters.
+    #[schema(example = "a typing error at registration")]
     reason: String,
-    /// Where the person asks; absent where an officer corrects it.
+    /// The channel; absent if an officer corrects it.
     channel: Option<String>,
-    /// How the person was authenticated; through a channel an assertion is needed.
+    /// How the person was authenticated; a channel needs an assertion.
     authentication: Option<Authentication>,
     /// Instead of the header Idempotency-Key.
     #[schema(format = "uuid")]
     command_id: Option<String>,
 }
 
-/// Corrects a person's name. Codes stay as they are, new prints show the new name, and the old one is destroyed.
+/// Corrects a person's name. Codes do not change, new prints show the new name, and the old name is destroyed.
 #[utoipa::path(post, path = "/api/v1/rename", tag = "officers", request_body = RenameBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The person has the new name", body = Done)))]
@@ -189,7 +189,7 @@ pub(crate) async fn rename(
     json(&Done {})
 }
 
-/// Forgets a person.
+/// A request to erase a person.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"id_number": "11010519491231002X"}))]
@@ -197,7 +197,7 @@ pub(crate) struct EraseBody {
     /// The holder's ID number.
     #[schema(example = "11010519491231002X")]
     id_number: String,
-    /// Where the holder asks; absent where an officer orders it.
+    /// The channel; absent if an officer orders it.
     channel: Option<String>,
     /// How the holder was authenticated.
     authentication: Option<Authentication>,
@@ -206,7 +206,7 @@ pub(crate) struct EraseBody {
     command_id: Option<String>,
 }
 
-/// Kills the holder's codes, then destroys what leads to the person. Cannot be undone.
+/// Ends the holder's codes, then destroys the personal data. It cannot be undone.
 #[utoipa::path(post, path = "/api/v1/erase", tag = "residents", request_body = EraseBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
     responses((status = 200, description = "The person is forgotten", body = Done)))]

@@ -1,7 +1,7 @@
-//! The public keys that sign status lists, apart from those that sign codes.
+//! The public keys that sign status lists, separate from those that sign codes.
 //!
-//! They stand in members and sets of their own and carry a `use` of their own, so that who reads code-signing keys
-//! never takes one of these, nor the reverse. A key that is found in both sets is published in neither as a status key.
+//! They are in separate members and sets and have a separate `use`, so that neither kind is mistaken for the other. A
+//! key that is found in both sets is not published as a status key.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::answer::{Binary, incomplete, json};
 use crate::call::public;
 use crate::portal::{Shared, SharedState};
 
-/// The answer with code-signing keys waits no longer for the status keys: codes are checked without them.
+/// How long the answer with code-signing keys waits for the status keys, which are not needed to check codes.
 const WAIT_FOR_STATUS_KEYS: Duration = Duration::from_secs(2);
 
-/// A key that signs status lists and nothing else, as a JWK.
+/// A key that signs only status lists, as a JWK.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusKeyAnswer {
     /// `OKP`.
@@ -68,8 +68,8 @@ impl StatusKeyAnswer {
     }
 }
 
-/// The public keys that sign status lists, as a JWK set, or as a COSE_KeySet where `Accept` asks for it. Their `use` is
-/// `status-list` (in COSE under the label -65538): they sign no codes.
+/// Returns the public keys that sign status lists, as a JWK set, or as a COSE_KeySet if `Accept` asks for it. Their
+/// `use` is `status-list` (in COSE with the label -65538): they do not sign codes.
 #[utoipa::path(get, path = "/api/v1/status-keys", tag = "keys",
     responses((status = 200, description = "The keys that sign status lists", content((StatusKeySet = "application/json"), (Binary = "application/cose-key-set")))))]
 pub(crate) async fn status_keys(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
@@ -84,17 +84,17 @@ pub(crate) async fn status_keys(State(shared): SharedState, headers: HeaderMap) 
     Ok(([(CACHE_CONTROL, KEYS_CACHE), (VARY, "accept")], response).into_response())
 }
 
-/// The status keys for the answer that lists code-signing keys; none where revocation does not answer soon, or where
-/// one of them is a code-signing key.
+/// The status keys for the answer with code-signing keys; `None` if revocation does not answer soon, or if one of
+/// them is a code-signing key.
 pub(crate) async fn beside(shared: &Shared, headers: &HeaderMap, code_kids: &[&str]) -> Option<Vec<StatusKeyAnswer>> {
     let keys = match tokio::time::timeout(WAIT_FOR_STATUS_KEYS, ask(shared, headers)).await {
         Ok(Ok(answer)) => rendered(&answer),
         Ok(Err(problem)) => {
-            tracing::warn!(detail = problem.detail(), "the keys of status lists cannot be had");
+            tracing::warn!(detail = problem.detail(), "the keys of status lists could not be read");
             return None;
         }
         Err(_) => {
-            tracing::warn!("the keys of status lists cannot be had in time");
+            tracing::warn!("the keys of status lists could not be read in time");
             return None;
         }
     };

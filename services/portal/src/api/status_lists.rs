@@ -1,4 +1,4 @@
-//! The public status lists (draft-ietf-oauth-status-list): which there are, and each as CWT or JWT.
+//! The public status lists (draft-ietf-oauth-status-list): their URIs, and each list as CWT or JWT.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -19,7 +19,7 @@ use crate::portal::SharedState;
 
 const STATUS_LIST_CWT: &str = "application/statuslist+cwt";
 const STATUS_LIST_JWT: &str = "application/statuslist+jwt";
-/// The list of lists grows by some a month.
+/// How long the list of URIs may be cached; it grows by a few per month.
 const AGGREGATION_CACHE: &str = "public, max-age=60";
 
 /// Status list aggregation (draft-ietf-oauth-status-list §9.2).
@@ -27,11 +27,11 @@ const AGGREGATION_CACHE: &str = "public, max-age=60";
 pub(crate) struct Aggregation<'a> {
     /// URI of each list that is not retired.
     status_lists: Vec<&'a str>,
-    /// The keys that sign them. They sign no codes.
+    /// The URI of the keys that sign them, which do not sign codes.
     status_list_keys: Vec<StatusKeyAnswer>,
 }
 
-/// The status lists that there are, and the keys that sign them.
+/// Returns the URIs of the status lists and of the keys that sign them.
 #[utoipa::path(get, path = "/api/v1/status-lists", operation_id = "list_status_lists", tag = "keys",
     responses((status = 200, description = "The lists, and the keys that sign them", body = Aggregation)))]
 pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Result<Response, Problem> {
@@ -47,7 +47,7 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
     Ok(([(CACHE_CONTROL, AGGREGATION_CACHE)], response).into_response())
 }
 
-/// One signed status list: a CWT, or a JWT where `Accept` asks for it.
+/// Returns one signed status list: a CWT, or a JWT if `Accept` asks for it.
 #[utoipa::path(get, path = "/api/v1/status-lists/{list}", operation_id = "get_status_list", tag = "keys",
     params(("list" = String, Path, description = "The list, 8 hex digits"),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of the copy that is there")),

@@ -1,5 +1,5 @@
-//! Access tokens of the machine's own authority, for trials. Only a system that runs in one process has such an
-//! authority, and only its local admin, whose calls come from the same machine, has these operations.
+//! Access tokens of the machine's own authority, for trials. Only a system in one process has such an authority, and
+//! only its local admin, whose calls come from the same machine, may use these operations.
 
 use std::sync::Arc;
 
@@ -16,46 +16,46 @@ use utoipa::ToSchema;
 use crate::answer::{Instant, invalid, json};
 use crate::portal::{Shared, SharedState};
 
-/// What tokens are issued with.
+/// The dependencies for issuing tokens.
 pub struct LocalTokens {
     /// The tokens.
     pub issued: Arc<IssuedTokens>,
-    /// For their times.
+    /// The clock for their times.
     pub clock: Arc<dyn Clock>,
-    /// For their ids.
+    /// The randomness for their ids.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// What a token is to be.
+/// A request for a token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenBody {
     /// `channel:NAME`, `officer`, `health_authority`, `verifier:PLACE[,PLACE]:DEVICE`, `auditor`; never `admin`.
     #[schema(min_items = 1, max_items = 16, example = json!(["verifier:sentinel:gate-7"]))]
     roles: Vec<String>,
-    /// Seconds that it lives, at most a day.
+    /// Lifetime in seconds, at most a day.
     #[schema(minimum = 1, maximum = 86_400, example = 28_800)]
     lifetime_seconds: i64,
-    /// Whom it is for, visible ASCII without spaces; one is made up where it is absent.
+    /// The subject, visible ASCII without spaces; one is created if it is absent.
     #[schema(min_length = 1, max_length = 128, example = "gate-7")]
     subject: Option<String>,
-    /// The bearer reads ID cards.
+    /// Whether the bearer reads ID cards.
     #[serde(default)]
     card_reader: bool,
 }
 
-/// Nothing.
+/// An empty body.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NothingBody {}
 
-/// A token that was issued.
+/// An issued token.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenAnswer<'a> {
     /// Its id, 16 hex digits.
     #[schema(example = "0123456789abcdef")]
     id: &'a str,
-    /// Whom it is for.
+    /// The subject.
     #[schema(example = "gate-7")]
     subject: &'a str,
     /// Its roles.
@@ -65,14 +65,14 @@ pub(crate) struct TokenAnswer<'a> {
     /// Issued at.
     #[schema(value_type = String, format = DateTime)]
     issued_at: Instant,
-    /// Refused from.
+    /// Expires at.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Instant,
     /// Revoked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Instant>,
-    /// The token itself, in the answer to issuing it alone.
+    /// The token itself, only in the answer to issuing it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
 }
@@ -99,8 +99,8 @@ impl<'a> TokenAnswer<'a> {
     }
 }
 
-/// Issues an access token for a trial. Only for the local admin of a system in one process; it is known durably before
-/// it is answered.
+/// Issues an access token for a trial; only for the local admin of a system in one process. The token's record is
+/// durable before the answer.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenBody,
     responses((status = 200, description = "The token", body = TokenAnswer)))]
 pub(crate) async fn issue_token(
@@ -121,7 +121,7 @@ pub(crate) async fn issue_token(
     json(&TokenAnswer::of(&issued, Some(&token)))
 }
 
-/// The tokens that were issued and have not expired; the tokens themselves are not kept.
+/// Returns the issued tokens that have not expired, without the tokens themselves, which are not stored.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
     responses((status = 200, description = "The tokens", body = TokensAnswer)))]
 pub(crate) async fn list_tokens(State(shared): SharedState, caller: Caller) -> Result<Response, Problem> {
@@ -142,7 +142,7 @@ pub(crate) async fn revoke_token(
     id: Result<Path<String>, PathRejection>,
     JsonBody(_nothing): JsonBody<NothingBody>,
 ) -> Result<Response, Problem> {
-    let unknown = || Problem::new(Code::NotFound, "no token of this id is known and not expired");
+    let unknown = || Problem::new(Code::NotFound, "there is no unexpired token with this id");
     let (tokens, now) = tokens_of(&shared, &caller)?;
     let id = id.ok().and_then(|Path(id)| TokenId::parse(&id)).ok_or_else(unknown)?;
     let revoked = blocking(move || tokens.issued.revoke(id, now))
@@ -152,12 +152,13 @@ pub(crate) async fn revoke_token(
     json(&TokenAnswer::of(&revoked, None))
 }
 
-/// The tokens, for the local admin alone: that its calls come from this machine was checked with its token.
+/// The tokens, only for the local admin. The verification of its token has checked that the call came from this
+/// machine.
 fn tokens_of(shared: &Shared, caller: &Caller) -> Result<(Arc<LocalTokens>, UnixSeconds), Problem> {
     if !caller.local_admin {
         return Err(Problem::new(
             Code::NotAllowed,
-            "only the admin of the machine itself issues and revokes its tokens",
+            "only the local admin of the machine may issue and revoke its tokens",
         ));
     }
     let tokens = shared.local_tokens.as_ref();

@@ -1,4 +1,4 @@
-//! One scan, one verdict.
+//! Verification of one scan.
 
 use std::time::Duration;
 
@@ -17,8 +17,7 @@ use crate::call::Call;
 use crate::portal::{Shared, SharedState};
 use crate::spread::CarriedBy;
 
-/// How long a second verifier may take to know more than the first one, which said `cannot_check`: a person stands at
-/// the gate.
+/// Timeout of the second verifier after the first one answered `cannot_check`: a person is waiting at the gate.
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// One scan: either `code` or `id_card`.
@@ -31,34 +30,34 @@ pub(crate) struct VerifyBody {
     place: String,
     /// Text of a code, or of a presentation.
     code: Option<String>,
-    /// Number of an ID card shown instead of a code.
+    /// Number of an ID card that is presented instead of a code.
     id_card: Option<String>,
-    /// Number of the ID card read beside the code.
+    /// Number of the ID card that is presented with the code.
     id_number: Option<String>,
-    /// Which device scans; the caller's own if absent.
+    /// The scanning device; the caller's own if absent.
     #[schema(example = "gate-7")]
     device: Option<String>,
-    /// The device's name for this scan: the same twice is one record.
+    /// The device's id for this scan; scans with the same id have one record.
     #[schema(example = "2026-11-24/000123")]
     scan_id: Option<String>,
-    /// What the verdict would be at this time, on what is known now; needs the right to ask, and records nothing. More
+    /// Requests the verdict for this time, on the current state; this needs a right and records nothing. A time more
     /// than 5 s ago is `past_not_supported`.
     #[schema(format = DateTime)]
     at: Option<String>,
 }
 
 impl VerifyBody {
-    /// Every text but the code.
+    /// Every text except the code.
     pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
         let optional = [&self.id_card, &self.id_number, &self.device, &self.scan_id, &self.at];
         let optional = optional.into_iter().filter_map(Option::as_deref);
         std::iter::once(self.place.as_str()).chain(optional)
     }
 
-    /// The message of it.
+    /// The scan as a message.
     ///
     /// # Errors
-    /// `invalid_request`: not exactly one thing shown, or a time that is none.
+    /// `invalid_request` if there is not exactly one of `code` and `id_card`, or if the time is malformed.
     pub(crate) fn into_message(self) -> Result<proto::VerifyRequest, Problem> {
         use proto::verify_request::Scan;
         let scan = match (self.code, self.id_card) {
@@ -85,7 +84,7 @@ impl VerifyBody {
     }
 }
 
-/// Seconds since 1970 of an RFC 3339 time; parts of a second do not count.
+/// Seconds since 1970 of an RFC 3339 time; fractions of a second are dropped.
 fn instant(text: &str) -> Result<i64, Problem> {
     text.parse::<jiff::Timestamp>()
         .map(|time| time.as_millisecond().div_euclid(1000))
@@ -98,49 +97,49 @@ pub(crate) struct VerdictAnswer<'a> {
     /// `admit`, `admit_after_id_check`, `refuse` or `cannot_check`.
     #[schema(example = "admit")]
     decision: &'static str,
-    /// Why.
+    /// The reason.
     #[schema(example = "ok")]
     reason: &'static str,
-    /// Name of the code's kind, where it could be read.
+    /// Name of the code's kind, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "sampling")]
     kind: Option<&'a str>,
-    /// Code id, where it could be read.
+    /// Code id, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "9f86d081884c7d65")]
     code_id: Option<&'a str>,
-    /// The place asked for.
+    /// The place of the request.
     #[schema(example = "sampling_desk")]
     place: &'a str,
-    /// Dead from, where it could be read.
+    /// Expires at, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Instant>,
-    /// `green`, `yellow` or `red`, only where the place rests on it.
+    /// `green`, `yellow` or `red`; present only if the place takes it into account.
     #[serde(skip_serializing_if = "Option::is_none")]
     standing: Option<&'static str>,
-    /// What the verdict rests on.
+    /// The state on which the verdict is based.
     as_of: AsOfAnswer,
     /// The reason in words.
     explanation: ExplanationAnswer<'a>,
 }
 
-/// What a verdict rests on.
+/// The state on which a verdict is based.
 #[derive(Serialize, ToSchema)]
 struct AsOfAnswer {
-    /// Up to where in the log the verdict knows; only in answers to auditors and admins.
+    /// The position up to which the log was folded; only in answers to auditors and admins.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<PositionAnswer>,
-    /// How old that knowledge was; rounded up to 500 for everybody but auditors and admins.
+    /// The age of that state in milliseconds; rounded up to a multiple of 500 except for auditors and admins.
     age_ms: u64,
 }
 
-/// A place in the log.
+/// A position in the log.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PositionAnswer {
     /// Partition, from 0.
     pub(crate) partition: u32,
-    /// Place in it, from 1; 0 where nothing is known.
+    /// Sequence in the partition, from 1; 0 if nothing was folded.
     pub(crate) sequence: u64,
 }
 
@@ -154,7 +153,7 @@ struct ExplanationAnswer<'a> {
 }
 
 impl<'a> VerdictAnswer<'a> {
-    /// `None` where the verifier left out what it must say.
+    /// `None` if the verifier's answer lacks a required field.
     pub(crate) fn of(answer: &'a proto::VerifyResponse) -> Option<Self> {
         let as_of = answer.as_of.as_ref()?;
         let explanation = answer.explanation.as_ref()?;
@@ -181,7 +180,7 @@ impl<'a> VerdictAnswer<'a> {
     }
 }
 
-/// One scan, one verdict. A refusal is an answer, not an error.
+/// Verifies one scan. A refusal is an answer, not an error.
 #[utoipa::path(post, path = "/api/v1/verify", tag = "checking", request_body = VerifyBody,
     responses((status = 200, description = "The verdict; a refusal is one too", body = VerdictAnswer)))]
 pub(crate) async fn verify(
@@ -192,10 +191,10 @@ pub(crate) async fn verify(
     ask(&shared, &call, body.into_message()?).await
 }
 
-/// Asks the verifier and renders its verdict.
+/// Calls the verifier and renders its verdict.
 pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::VerifyRequest) -> Result<Response, Problem> {
-    // The message may be carried to two verifiers, and a scan without an id is another one at each (R20). Where nobody
-    // is registered an id would only make the records longer.
+    // The message may be sent to two verifiers, and without an id each would record another scan (R20). At places
+    // that do not register, an id would only make the records longer.
     let registers = |place: &str| shared.policy.place(place).is_none_or(|place| place.registers);
     if message.scan_id.is_empty() && registers(&message.place) {
         message.scan_id = call.drawn_scan_id();
@@ -205,11 +204,11 @@ pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::Verify
     if answered.get_ref().decision() == proto::Decision::CannotCheck
         && let Some(asked) = answered.extensions().get::<CarriedBy>().cloned()
     {
-        // This one knows too little at the moment, as after a pause that its health has not told of yet; another one
-        // may know. A scan that cannot be checked registers nobody.
+        // This verifier's state is too old, for example after a pause that its health does not reflect yet; another one
+        // may be fresh. A scan that cannot be checked registers nobody, so it may be repeated.
         let mut again = call.with(message);
         again.extensions_mut().insert(asked);
-        // The first answer is a valid one, and holds where the second attempt fails or takes too long.
+        // The first answer is valid, and is returned if the second attempt fails or takes too long.
         let left = deadline::current().map_or(SECOND_ANSWER_WITHIN, |deadline| deadline.remaining() / 2);
         let second = tokio::time::timeout(left.min(SECOND_ANSWER_WITHIN), verifier.verify(again)).await;
         if let Ok(Ok(second)) = second {

@@ -1,4 +1,4 @@
-//! A picture of a code, read here and then checked like any scan.
+//! Verification of a picture of a code, which is decoded here and then verified like any scan.
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -19,7 +19,7 @@ use crate::call::Call;
 use crate::pictures::{MAX_PICTURE_BYTES, Permit, Received, too_large};
 use crate::portal::{Shared, SharedState};
 
-/// Where a picture was taken.
+/// The place and device of a picture.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -27,17 +27,17 @@ pub(crate) struct PictureQuery {
     /// Name of the place in the policy.
     #[param(example = "sentinel")]
     place: String,
-    /// Which device scans; the caller's own if absent.
+    /// The scanning device; the caller's own if absent.
     device: Option<String>,
-    /// The device's name for this scan: the same twice is one record.
+    /// The device's id for this scan; scans with the same id have one record.
     scan_id: Option<String>,
 }
 
-/// The header that carries the ID number of the card beside the code: it may stand in no URL, and the body is the
-/// picture.
+/// The header with the ID number of the card that is presented with the code. URLs must not contain ID numbers, and the
+/// body is the picture.
 const ID_NUMBER: &str = "citycode-id-number";
 
-/// Reads the one QR code in a PNG or JPEG and checks it.
+/// Decodes the only QR code in a PNG or JPEG and verifies it.
 #[utoipa::path(post, path = "/api/v1/verify/image", tag = "checking",
     params(PictureQuery, ("citycode-id-number" = Option<String>, Header, description = "Number of the ID card beside the code")),
     request_body(description = "PNG or JPEG, at most 16 MiB and 40 megapixels",
@@ -52,10 +52,10 @@ pub(crate) async fn verify_image(
 ) -> Result<Response, Problem> {
     // The rejection's own text repeats what was sent.
     let Query(query) =
-        query.map_err(|_| invalid("the query lacks place, or has something beside place, device and scan_id"))?;
+        query.map_err(|_| invalid("the query lacks place, or has a parameter other than place, device and scan_id"))?;
     picture_type(&headers)?;
     let id_number = id_number(&headers)?;
-    // Nothing of the body is read for a caller that may not verify there, or has shown too many pictures.
+    // The body is not read for a caller that may not verify there, or has sent too many pictures.
     may_verify(&shared, call.caller(), &query)?;
     if said_length(&headers).is_some_and(|length| length > MAX_PICTURE_BYTES) {
         return Err(too_large());
@@ -79,7 +79,7 @@ fn id_number(headers: &HeaderMap) -> Result<String, Problem> {
     match headers.get(ID_NUMBER).map(|value| value.to_str()) {
         None => Ok(String::new()),
         Some(Ok(value)) => Ok(value.to_owned()),
-        // What was sent is not repeated.
+        // The value that was sent is not repeated.
         Some(Err(_)) => Err(invalid("the header citycode-id-number is not an ID number")),
     }
 }
@@ -93,13 +93,13 @@ fn picture_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// How long the body says it is, if it does.
+/// The length of the body according to its header, if any.
 fn said_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the caller may verify at this place as this device: the verifier's own rule, asked before anything of the
-/// picture is read, since reading one costs far more than any other scan.
+/// Checks that the caller may verify at this place as this device. The verifier has the same rule; it is applied before
+/// the picture is read, because decoding one costs far more than any other scan.
 fn may_verify(shared: &Shared, caller: &Caller, query: &PictureQuery) -> Result<(), Problem> {
     let place = shared.policy.place(&query.place).ok_or_else(|| {
         let known: Vec<_> = shared.policy.places.iter().map(|place| place.name.as_str()).collect();
@@ -119,8 +119,8 @@ fn may_verify(shared: &Shared, caller: &Caller, query: &PictureQuery) -> Result<
     }
 }
 
-/// Reads on a thread where computing is allowed, a few pictures at a time. What the picture takes is given back when
-/// it was looked at, also where the caller waits no longer.
+/// Decodes on a blocking thread, a few pictures at a time. The picture's memory is released when it was decoded, even
+/// if the caller no longer waits.
 async fn read(shared: &Shared, picture: Received, turn: Permit) -> Result<String, Problem> {
     let permit = shared.pictures.look().await?;
     let read = tokio::task::spawn_blocking(move || {

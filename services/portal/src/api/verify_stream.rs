@@ -1,4 +1,4 @@
-//! Many scans over one call, answered in order.
+//! Verification of a stream of scans, answered in order.
 
 use std::borrow::Cow;
 
@@ -16,9 +16,9 @@ use crate::lines::{Line, Lines};
 use crate::pipeline::{problem_line, send_lines};
 use crate::portal::SharedState;
 
-/// A line a scan in, a line a verdict out, in order; LF, CR or both end a line. A line that cannot be understood or
-/// judged is answered with `{"problem":…}` in its place, and the stream goes on. A code with bytes that are not UTF-8 is
-/// refused as `unreadable`.
+/// Each line of the request is a scan and is answered by one line with its verdict, in order; LF, CR or both end a
+/// line. A line that is malformed or cannot be judged is answered with `{"problem":…}` in order, and the stream
+/// continues. A code with bytes that are not UTF-8 is refused as `unreadable`.
 #[utoipa::path(post, path = "/api/v1/verify/stream", tag = "checking",
     request_body(content = Binary, content_type = "application/x-ndjson",
         description = "Lines, each a `VerifyBody` as JSON"),
@@ -45,8 +45,9 @@ fn scan(line: Line) -> Result<proto::VerifyRequest, Problem> {
     }
 }
 
-/// The scan as JSON. What a scanner read may be no UTF-8: then the code keeps U+FFFD in the place of those bytes, which no
-/// code has, and the verifier says so. A name or a number with such bytes in it could be taken for another one.
+/// Parses a scan. The code that a scanner read may not be UTF-8: such bytes are replaced by U+FFFD, which no code
+/// contains, and the verifier answers `unreadable`. In other fields they are refused, because a name or a number with
+/// replaced bytes could equal another one.
 fn body(line: &[u8]) -> Result<VerifyBody, Problem> {
     let text = String::from_utf8_lossy(line);
     let body = serde_json::from_str::<VerifyBody>(&text)

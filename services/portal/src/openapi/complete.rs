@@ -1,4 +1,4 @@
-//! What the description says beyond the handlers' own words: problems, tokens, the forms of answers.
+//! Completes the description beyond what the handlers declare: problems, tokens, and the formats of answers.
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_service_kit::problem::{Code, Outcome};
@@ -13,13 +13,13 @@ const PUBLIC: [&str; 5] = [
     "/api/v1/policy",
 ];
 
-/// Statuses that any operation may answer beside its own, with what they mean.
+/// Statuses that any operation may return in addition to its own, with their meaning.
 const PROBLEM_STATUSES: [(u16, &str); 11] = [
     (400, "The request cannot be understood, or a value in it is not one"),
     (401, "No valid access token"),
     (403, "The caller, or its channel, may not do that"),
     (404, "Not known, or no valid code"),
-    (405, "The path does not take that method"),
+    (405, "The path does not support that method"),
     (409, "A rule forbids it as things stand"),
     (413, "Larger than allowed"),
     (422, "A value breaks a rule, or the picture cannot be read"),
@@ -31,8 +31,8 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
     ),
 ];
 
-/// Patterns and words of answers, which the handlers' types do not say: (property, what its schema has beside its type).
-/// Requests are left as they are: what they take is wider than what we write.
+/// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).
+/// Requests are not completed, because they accept more than answers contain.
 fn answer_schemas() -> [(&'static str, Value); 8] {
     let hex = |digits: u8| json!({"pattern": format!("^[0-9a-f]{{{digits}}}$")});
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
@@ -78,7 +78,7 @@ pub(crate) fn finished(description: utoipa::openapi::OpenApi) -> Vec<u8> {
     serde_json::to_vec(&document).expect("a tree of strings and numbers")
 }
 
-/// Adds what holds for every operation: problems, and the token unless it is public.
+/// Adds what applies to every operation: problems, and the token unless the operation is public.
 fn complete(path: &str, method: &str, operation: &mut Value) {
     let content = || json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
     let public = PUBLIC.contains(&path) && method == "get";
@@ -100,7 +100,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     }
 }
 
-/// Says of newline-delimited JSON that it is of that kind: no schema describes its lines.
+/// Marks newline-delimited JSON as such; no schema describes its lines.
 fn say_lines(content: &mut Value) {
     const LINES: &str = "application/x-ndjson";
     if let Some(lines) = content.get_mut(LINES) {

@@ -1,9 +1,9 @@
-//! What an attempt at one instance tells of a call, and what is answered where none of them tells.
+//! The outcome of an attempt at one instance, and the answer if no attempt has a definite outcome.
 
 use std::error::Error as _;
 
 use citycode_service_kit::problem::{self, Code, Problem};
-use citycode_service_kit::serve::LOOK_UPS;
+use citycode_service_kit::serve::READ_ONLY_METHODS;
 use http::HeaderMap;
 use http::response::Parts;
 use tonic::Status;
@@ -11,29 +11,29 @@ use tonic::body::Body;
 
 use crate::clients::TransportError;
 
-/// The act that is known by a scan id instead of a command id.
+/// The method whose calls are identified by a scan id instead of a command id.
 pub(super) const VERIFY: &str = "/citycode.verifier.v1.VerifierService/Verify";
 
-/// Whether a method changes nothing: whatever another instance answers is an answer. Every other is an act.
+/// Whether a method changes nothing, so that the answer of any instance is valid. All other methods change something.
 pub(super) fn is_look_up(method: &str) -> bool {
-    LOOK_UPS.contains(&method)
+    READ_ONLY_METHODS.contains(&method)
 }
 
-/// What an attempt tells of the act that it was to do.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
-    /// It is done.
+    /// The change was made.
     Done,
-    /// It was refused.
+    /// The change was refused.
     Refused,
-    /// This instance could not do it, and did not.
+    /// This instance could not make the change, and did not.
     NotDone,
-    /// It may have been done.
+    /// The change may have been made.
     Unknown,
 }
 
 impl Outcome {
-    /// The status stands among the headers where it came before any message, else behind them.
+    /// The status is in the headers if it was sent before any message, else in the trailers.
     pub(super) fn of_answer(answer: &Parts, trailers: Option<&HeaderMap>) -> Self {
         let said = [Some(&answer.headers), trailers];
         match said.into_iter().flatten().find_map(Status::from_header_map) {
@@ -50,7 +50,7 @@ impl Outcome {
         }
     }
 
-    /// Only where no connection came up it is sure that nothing was sent.
+    /// It is certain that nothing was sent only if the connection could not be established.
     pub(super) fn of_error(error: &TransportError) -> Self {
         let mut causes = std::iter::successors(error.source(), |error| (*error).source());
         if causes.any(|cause| cause.is::<tonic::ConnectError>()) {
@@ -61,19 +61,19 @@ impl Outcome {
     }
 }
 
-/// The answer when an instance may have done it and none has said that it did.
+/// The answer if an instance may have made the change and none has confirmed it.
 pub(super) fn nobody_knows(method: &str) -> http::Response<Body> {
     let problem = if method == VERIFY {
-        Problem::outcome_unknown("nobody knows yet whether the scan was registered")
-            .with_fix("send the same scan again under the same scan id: it will not be registered twice")
+        Problem::outcome_unknown("it is not known whether the scan was registered")
+            .with_fix("send the same scan again with the same scan id: it will not be registered twice")
     } else {
         Problem::change_unknown()
     };
     Status::from(problem).into_http()
 }
 
-/// The answer when no instance was reached, so that none can have done anything.
+/// The answer if no instance was reached, so that nothing can have been done.
 pub(super) fn unreached() -> http::Response<Body> {
-    let problem = Problem::new(Code::Unavailable, "no instance of the service behind can be reached");
+    let problem = Problem::new(Code::Unavailable, "no instance of the service can be reached");
     Status::from(problem.with_outcome(problem::Outcome::NotDone)).into_http()
 }

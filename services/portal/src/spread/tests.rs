@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use citycode_service_kit::health::HealthRegistry;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_service_kit::serve::{LOOK_UPS, Listener, app};
+use citycode_service_kit::serve::{Listener, READ_ONLY_METHODS, app};
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use citycode_testkit::eventually;
 use citycode_wire::proto::FILE_DESCRIPTOR_SET;
@@ -214,7 +214,7 @@ async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
             let scan = offered(outcome::VERIFY, &first, &second).await.unwrap_err();
             assert!(scan.is_outcome_unknown() && scan.detail().contains("scan"), "{scan}");
             // Whoever looks something up has lost nothing.
-            assert_eq!(offered(LOOK_UPS[0], &first, &second).await, Err(refusal));
+            assert_eq!(offered(READ_ONLY_METHODS[0], &first, &second).await, Err(refusal));
         }
         let done = Server::start("second", Conduct::Answer).await;
         assert_eq!(offered(ISSUE, &first, &done).await.as_deref(), Ok("second"));
@@ -251,13 +251,13 @@ async fn what_one_instance_said_is_told_where_the_next_is_not_reached() {
     (&mut gone.task).await.unwrap();
     let not_made = Problem::new(Code::Unavailable, "this server's clock stepped back").with_retry_after(7);
     let first = Server::start("first", say(not_made.clone())).await;
-    for path in [ISSUE, LOOK_UPS[0]] {
+    for path in [ISSUE, READ_ONLY_METHODS[0]] {
         assert_eq!(offered(path, &first, &gone).await, Err(not_made.clone()), "{path}");
     }
     // Whoever looks something up has lost nothing by an instance that broke off.
     let unsure = Problem::outcome_unknown("the log does not answer");
     let first = Server::start("first", say(unsure.clone())).await;
-    assert_eq!(offered(LOOK_UPS[0], &first, &gone).await, Err(unsure));
+    assert_eq!(offered(READ_ONLY_METHODS[0], &first, &gone).await, Err(unsure));
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn every_method_that_changes_nothing_is_named() {
             }
         }
     }
-    assert_eq!(looking, LOOK_UPS.map(str::to_owned).into());
+    assert_eq!(looking, READ_ONLY_METHODS.map(str::to_owned).into());
 }
 
 #[test]

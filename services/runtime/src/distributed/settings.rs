@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials, Durability};
 use citycode_jetstream::ClientIdentity;
-use citycode_service_kit::config::{ConfigError, Sensible};
+use citycode_service_kit::config::{ConfigError, Validate};
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;
 use citycode_service_kit::tls::MutualTls;
@@ -166,8 +166,8 @@ impl Default for ServiceSettings {
     }
 }
 
-impl Sensible for ServiceSettings {
-    fn complaints(&self) -> Vec<String> {
+impl Validate for ServiceSettings {
+    fn validate(&self) -> Vec<String> {
         let wrong = [
             (self.snapshot_seconds == 0, "snapshot_seconds must be at least 1"),
             (
@@ -189,7 +189,7 @@ impl Sensible for ServiceSettings {
         ];
         let wrong = wrong.into_iter().filter(|(wrong, _)| *wrong);
         let wrong = wrong.map(|(_, complaint)| complaint.to_owned());
-        wrong.chain(self.limits.complaints()).collect()
+        wrong.chain(self.limits.validate()).collect()
     }
 }
 
@@ -199,7 +199,7 @@ impl ServiceSettings {
         let missing = |missing: bool, key: &str| missing.then(|| format!("{} needs `{key}`", role.program()));
         let portal = role == Role::Portal;
         let services = &self.services;
-        let complaints: Vec<String> = [
+        let errors: Vec<String> = [
             missing(self.identity_provider.is_none(), "identity_provider"),
             missing(!portal && self.log.servers.is_empty(), "log.servers"),
             missing(
@@ -224,10 +224,10 @@ impl ServiceSettings {
         .into_iter()
         .flatten()
         .collect();
-        if complaints.is_empty() {
+        if errors.is_empty() {
             Ok(())
         } else {
-            Err(ConfigError::Sense(complaints).into())
+            Err(ConfigError::Invalid(errors).into())
         }
     }
 

@@ -31,9 +31,9 @@ impl Access {
         clock: &dyn Clock,
     ) -> Result<Self, StartError> {
         let lasting = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
-        let of_this_start = lasting.of_this_start(entropy);
+        let ephemeral = lasting.ephemeral_with_same_issuer(entropy);
         let issued = Arc::new(IssuedTokens::open(lasting, folder.join("issued-tokens.json"))?);
-        let mut trusted = TrustedKeys::new().with_local(&of_this_start)?;
+        let mut trusted = TrustedKeys::new().with_local(&ephemeral)?;
         if let Some(provider) = &settings.identity_provider {
             trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;
         }
@@ -41,7 +41,7 @@ impl Access {
         Ok(Self {
             tokens: Arc::new(tokens),
             issued,
-            admin_token: of_this_start.mint_local_admin(AUDIENCE, clock.now())?,
+            admin_token: ephemeral.mint_local_admin(AUDIENCE, clock.now())?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use citycode_auth::TrustedKeys;
 use citycode_event_store::LogId;
-use citycode_service_kit::config::Sensible;
+use citycode_service_kit::config::Validate;
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
@@ -110,15 +110,15 @@ impl Settings {
     }
 }
 
-impl Sensible for Settings {
-    fn complaints(&self) -> Vec<String> {
-        let mut complaints = self.limits.complaints();
+impl Validate for Settings {
+    fn validate(&self) -> Vec<String> {
+        let mut errors = self.limits.validate();
         if self.snapshot_seconds == 0 {
-            complaints.push("snapshot_seconds must be at least 1".to_owned());
+            errors.push("snapshot_seconds must be at least 1".to_owned());
         }
         if self.scan_retention_days == 0 {
-            complaints.push("scan_retention_days must be at least 1".to_owned());
+            errors.push("scan_retention_days must be at least 1".to_owned());
         }
-        complaints
+        errors
     }
 }

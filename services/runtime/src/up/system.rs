@@ -13,7 +13,7 @@ use citycode_auth::{AccessTokens, IssuedTokens};
 use citycode_command_auth::Authorizer;
 use citycode_domain::policy::Policy;
 use citycode_holder_log::HolderLog;
-use citycode_issuer::{Erased, ErasureQueue, Issuer};
+use citycode_issuer::{ErasureQueue, ErasureReceiver, Issuer};
 use citycode_log_folds::SystemFold;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::health::{HealthRegistry, Probe};
@@ -288,7 +288,7 @@ struct Holders {
     register: FollowedRegister,
     recorder: Arc<Recorder>,
     erasures: Arc<ErasureQueue>,
-    erased: Erased,
+    erased: ErasureReceiver,
 }
 
 impl Holders {

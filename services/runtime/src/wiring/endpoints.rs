@@ -82,7 +82,7 @@ pub fn audit(audit: &Arc<Audit>, authenticate: &Authenticate) -> AuthenticateSer
 pub fn metrics_routes(stopped: &Signal) -> Router {
     match metrics_endpoint::install() {
         Ok(metrics) => {
-            tokio::spawn(metrics.clone().keep_up(stopped.clone()));
+            tokio::spawn(metrics.clone().run_upkeep(stopped.clone()));
             metrics.routes()
         }
         Err(error) => {

@@ -7,7 +7,7 @@ use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
 use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, foreign};
-use citycode_issuer::{Erased, ErasureQueue};
+use citycode_issuer::{ErasureQueue, ErasureReceiver};
 use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::clock::Clock;
@@ -195,16 +195,16 @@ pub async fn follow_index(
 /// erasures were applied to it. A snapshot of the register is saved whatever the vault could forget by then, and from
 /// its end on the log names those before it no more; nor does it where an older vault was put in its place. Forgetting
 /// again whom a vault does not know costs it one look.
-pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, Erased) {
+pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, ErasureReceiver) {
     let (queue, other_end) = ErasureQueue::new();
     for holder in register.erased() {
-        queue.forget(holder);
+        queue.enqueue_person(holder);
     }
     (queue, other_end)
 }
 
 /// Destroys in the vault whom the log calls erased.
-pub fn spawn_erasures(vault: Arc<dyn Vault>, erased: Erased, health: Component) -> JoinHandle<()> {
+pub fn spawn_erasures(vault: Arc<dyn Vault>, erased: ErasureReceiver, health: Component) -> JoinHandle<()> {
     health.ready();
     tokio::spawn(async move {
         let repeated = RepeatedInCalls::new();

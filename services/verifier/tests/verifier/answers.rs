@@ -1,4 +1,4 @@
-//! What an answer shows of the log, and to whom.
+//! What answers reveal about the log, and to which callers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::city::{City, LI, WANG, caller, card, desk, request, words};
 impl City {
     async fn as_of(&self, caller: &Caller, request: VerifyRequest) -> AsOf {
         let answer = self.verify(caller, request).await.expect("an answer");
-        answer.as_of.expect("what it rests on")
+        answer.as_of.expect("the state of the verdict")
     }
 }
 
-/// Who may read cards besides verifying.
+/// A caller that may read cards as well as verify.
 fn reader() -> Caller {
     Caller {
         card_reader: true,
@@ -26,7 +26,7 @@ fn reader() -> Caller {
 }
 
 #[tokio::test]
-async fn r29_where_in_the_log_a_verdict_rests_is_shown_to_auditors_and_admins_alone() {
+async fn r29_the_position_of_a_verdict_is_shown_only_to_auditors_and_admins() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     city.prove().await;
@@ -34,7 +34,7 @@ async fn r29_where_in_the_log_a_verdict_rests_is_shown_to_auditors_and_admins_al
     let requests = [
         request("sentinel", &code.text, ""),
         request("sampling_desk", &code.text, "scan-1"),
-        // The repeat is answered as it was recorded.
+        // The repeat is answered as recorded.
         request("sampling_desk", &code.text, "scan-1"),
         request("sampling_desk", "none of ours", ""),
         card("staffed", WANG, ""),
@@ -54,7 +54,7 @@ async fn r29_where_in_the_log_a_verdict_rests_is_shown_to_auditors_and_admins_al
 }
 
 #[tokio::test]
-async fn r31_a_card_of_an_unknown_person_is_answered_as_one_of_a_known_person() {
+async fn r31_cards_of_unregistered_and_registered_persons_are_answered_alike() {
     let city = City::new().await;
     city.know(WANG).await;
     let [known, unknown] = [WANG, LI].map(|number| card("staffed", number, ""));
@@ -69,7 +69,7 @@ async fn r31_a_card_of_an_unknown_person_is_answered_as_one_of_a_known_person() 
     });
     let [known, unknown] = shapes;
     assert_eq!(known.await, unknown.await);
-    // Not always the same partition: they lie in all, as those of known people do.
+    // The positions are spread over the partitions, like those of registered persons.
     let mut partitions = BTreeSet::new();
     for serial in 1..32 {
         let body = format!("31010119900101{serial:03}");

@@ -1,4 +1,4 @@
-//! ID cards: beside a code, instead of one, and as something that a machine would search through.
+//! ID cards: presented with a code, instead of one, and in a search for a holder's number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::city::{City, Code, LI, WANG, caller, card, desk, holder_stream, request, words};
 
-/// A paper code and a card beside it, at one of two devices of a staffed place.
+/// A paper code presented with a card, at one of two devices of a staffed place.
 fn beside(code: &Code, number: &str, device: &str) -> VerifyRequest {
     let mut request = request("staffed", &code.text, "");
     request.id_number = number.into();
@@ -22,7 +22,7 @@ fn beside(code: &Code, number: &str, device: &str) -> VerifyRequest {
     request
 }
 
-/// Who verifies at a staffed place as either device.
+/// A caller that verifies at a staffed place as either device.
 fn either() -> Caller {
     caller(&["verifier:staffed:gate-1", "verifier:staffed:gate-2"])
 }
@@ -36,7 +36,7 @@ async fn says(verifier: &Verifier, request: &VerifyRequest) -> String {
 }
 
 #[tokio::test]
-async fn r19_a_search_for_the_number_behind_a_code_is_stopped_and_learns_nothing_from_being_stopped() {
+async fn r19_a_search_for_a_holders_number_is_blocked_without_revealing_anything() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
     let (right, wrong) = (beside(&code, WANG, "gate-1"), beside(&code, LI, "gate-1"));
@@ -53,7 +53,7 @@ async fn r19_a_search_for_the_number_behind_a_code_is_stopped_and_learns_nothing
     let of_right = city.verifier.verify(&either(), &right).await.unwrap_err();
     assert_eq!(of_right, city.verifier.verify(&either(), &wrong).await.unwrap_err());
     assert_eq!(of_right.retry_after_seconds(), Some(900));
-    // Nobody locks a stranger's code, nor the device.
+    // Neither the code at other devices nor the device for other codes is blocked.
     assert_eq!(says(&city.verifier, &beside(&code, WANG, "gate-2")).await, "Ok");
     let other = city.issue("offline", 2).await;
     assert_eq!(says(&city.verifier, &beside(&other, WANG, "gate-1")).await, "Ok");
@@ -71,7 +71,7 @@ async fn r19_wrong_cards_are_counted_by_all_verifiers_together_and_after_a_resta
     let wrong = beside(&code, LI, "gate-1");
     let others = [city.another_verifier().await, city.another_verifier().await];
     let verifiers = [&city.verifier, &others[0], &others[1]];
-    // At once, so that no verifier has heard of what the others count.
+    // Concurrently, so that no verifier has read what the others count.
     let attempts = (0..30).map(|attempt| says(verifiers[attempt % 3], &wrong));
     let answers = futures::future::join_all(attempts).await;
     let answered = answers.iter().filter(|answer| *answer == "IdMismatch").count();
@@ -93,7 +93,7 @@ async fn r19_wrong_cards_are_counted_by_all_verifiers_together_and_after_a_resta
 }
 
 #[tokio::test]
-async fn r19_a_search_across_the_edge_of_two_periods_gets_no_more() {
+async fn r19_a_search_across_the_boundary_of_two_periods_gets_no_more_answers() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
     let wrong = beside(&code, LI, "gate-1");
@@ -110,7 +110,7 @@ async fn r19_a_search_across_the_edge_of_two_periods_gets_no_more() {
 }
 
 #[tokio::test]
-async fn r19_a_search_by_many_devices_raises_one_alarm_and_questions_raise_none() {
+async fn r19_a_search_by_many_devices_raises_one_alarm_and_requests_for_other_times_raise_none() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let rendered = recorder.handle();
     let _installed = metrics::set_default_local_recorder(&recorder);
@@ -147,7 +147,7 @@ async fn r19_a_search_by_many_devices_raises_one_alarm_and_questions_raise_none(
     }
 }
 
-/// Records that cannot be reached.
+/// Scan records that cannot be reached.
 struct Away;
 
 #[tonic::async_trait]
@@ -165,9 +165,9 @@ impl ScanRecords for Away {
     async fn flush(&self) {}
 }
 
-/// R23, R24: an answer that needs no records is given where the records are away.
+/// R23, R24: an answer that needs no records is returned while the records are unavailable.
 #[tokio::test]
-async fn r23_what_is_refused_or_cannot_be_checked_needs_no_records() {
+async fn r23_refusals_and_cannot_check_need_no_records() {
     let city = City::new().await;
     let (alive, dead) = (city.issue("offline", 1).await, city.issue("offline", 2).await);
     let revoked = CodeRevoked {
@@ -202,7 +202,7 @@ async fn r27_a_malformed_number_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_card_alone_is_read_only_by_who_may_read_cards() {
+async fn only_callers_with_the_right_may_verify_a_card_alone() {
     let city = City::new().await;
     let refused = city.verify(&desk(), card("staffed", WANG, "")).await.unwrap_err();
     assert_eq!(refused.code(), ProblemCode::NotAllowed);
@@ -232,7 +232,7 @@ async fn r31_a_card_reader_cannot_harvest_a_city() {
                 Ok(_) => asked += 1,
                 Err(problem) => {
                     assert_eq!(problem.code(), ProblemCode::RateLimited);
-                    assert!(asked >= 500, "a busy checkpoint is not stopped: {asked}");
+                    assert!(asked >= 500, "a busy checkpoint is not limited: {asked}");
                     return;
                 }
             }

@@ -1,5 +1,5 @@
 //! A city with one verifier over the in-memory log: real events, real tokens, a clock that the test moves.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+#![expect(clippy::unwrap_used, reason = "a failure of the fixture fails the test")]
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use citycode_wire::verdict;
 
 use crate::slow_vault::SlowVault;
 
-/// When every test begins: the day of the city's questions.
+/// The start of every test.
 pub(crate) const START: i64 = 1_661_904_000;
 /// The two examples printed in GB 11643-1999.
 pub(crate) const WANG: &str = "11010519491231002X";
@@ -42,7 +42,7 @@ const LOG_ID: [u8; 16] = [7; 16];
 const PARTITIONS: u16 = 2;
 const BUCKETS: u32 = 64;
 
-/// A code that was signed, whether or not the log knows it.
+/// A code that was signed, whether or not it is in the log.
 pub(crate) struct Code {
     pub(crate) text: String,
     pub(crate) issued: CodeIssued,
@@ -76,7 +76,7 @@ fn id_check_key() -> IdCheckKey {
 }
 
 impl City {
-    /// A city whose log knows one signing key, and a verifier that has proved itself fresh.
+    /// A city whose log contains one signing key, and a verifier whose freshness is proved.
     pub(crate) async fn new() -> Self {
         let layout = Layout::new(PARTITIONS, BUCKETS).unwrap();
         let store = MemoryEventStore::new(LogId(LOG_ID), layout);
@@ -134,7 +134,7 @@ impl City {
         self.verifier_with(Arc::clone(&self.records) as _).await
     }
 
-    /// Another verifier of the city, with records of its own.
+    /// Another verifier of the city, with the given records.
     pub(crate) async fn verifier_with(&self, records: Arc<dyn ScanRecords>) -> Arc<Verifier> {
         let parts = VerifierParts {
             policy: Arc::clone(&self.policy),
@@ -171,7 +171,7 @@ impl City {
             ..
         } = self;
         following.abort();
-        // Whoever holds the verifier holds the files of records and vault.
+        // The verifier holds the files of records and vault open.
         let _ = following.await;
         drop((verifier, vault, records));
         for file in ["scans/scans.redb", "vault/vault.redb"] {
@@ -192,17 +192,17 @@ impl City {
             .unwrap();
     }
 
-    /// One probe of the log while a partition is silent: the others are proved.
+    /// One probe of the log while a partition does not answer: the others are proved.
     pub(crate) fn prove_others(&self) {
         let freshness = Arc::clone(self.verifier.freshness());
         let mut probe = Box::pin(freshness.probe(&self.store, &self.progress, &*self.clock));
         let polled = probe
             .as_mut()
             .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        assert!(polled.is_pending(), "it ends with the silent one");
+        assert!(polled.is_pending(), "it waits for the partition that does not answer");
     }
 
-    /// Nobody folds any more: the network is cut.
+    /// Stops the follower, as if the network were interrupted.
     pub(crate) fn stop_following(&self) {
         self.following.abort();
     }
@@ -220,7 +220,7 @@ impl City {
         self.append_at(stream, event, self.now()).await
     }
 
-    /// The same by a writer whose clock says something else.
+    /// As `append`, by a writer with another clock.
     pub(crate) async fn append_at(&self, stream: &str, event: &Event, decided_at: Timestamp) -> Position {
         let number = self.commands.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let commit = commit_of(StreamName::new(stream).unwrap(), event, number, decided_at.0);
@@ -230,7 +230,7 @@ impl City {
         }
     }
 
-    /// Appends, and waits until the verifier knows.
+    /// Appends, and waits until the verifier has folded the commit.
     pub(crate) async fn tell(&self, stream: &str, event: Event) {
         let position = self.append(stream, &event).await;
         self.progress.wait_for(position).await.unwrap();
@@ -245,7 +245,7 @@ impl City {
         self.tell("keys", Event::SigningKeyAdded(added)).await;
     }
 
-    /// Signs a code of a kind at this place of its list, for WANG where the kind commits to a number.
+    /// Signs a code of a kind at this index of its list, for WANG if the kind commits to an ID number.
     pub(crate) fn sign(&self, kind: &str, number: u32, phone: Option<&DeviceSigner>) -> Code {
         self.sign_by(&self.key, kind, number, phone)
     }
@@ -304,7 +304,7 @@ impl City {
         }
     }
 
-    /// Signs a code of another holder and lets the log know it.
+    /// Signs a code of another holder and appends it to the log.
     pub(crate) async fn issue_to(&self, holder: HolderId, kind: &str, number: u32) -> Code {
         let code = self.sign_for(holder, &self.key, kind, number, None);
         self.tell(&stream_of(holder), Event::CodeIssued(code.issued.clone()))
@@ -312,7 +312,7 @@ impl City {
         code
     }
 
-    /// Signs a code and lets the log know it.
+    /// Signs a code and appends it to the log.
     pub(crate) async fn issue(&self, kind: &str, number: u32) -> Code {
         let code = self.sign(kind, number, None);
         self.tell(&holder_stream(), Event::CodeIssued(code.issued.clone()))
@@ -327,7 +327,7 @@ impl City {
         code
     }
 
-    /// What the phone shows now.
+    /// The presentation that the phone shows now.
     pub(crate) fn shown(&self, code: &Code, phone: &DeviceSigner) -> String {
         present(&code.text, phone, self.now(), None).unwrap()
     }
@@ -359,7 +359,7 @@ impl City {
         self.scan(place, text).verdict.reason
     }
 
-    /// The vault knows the person with this number.
+    /// Adds the person with this number to the vault.
     pub(crate) async fn know(&self, number: &str) {
         let number = IdNumber::parse(number, citycode_policy_file::local_date(&self.policy, self.now())).unwrap();
         let person = Person {
@@ -375,14 +375,14 @@ impl City {
     }
 }
 
-/// Waits until the writer's thread has let go of the file. A lock, not a time, is waited for.
+/// Waits until the writer's thread has released the file's lock.
 async fn released(path: &std::path::Path) {
     let path = path.to_owned();
     let wait = move || std::fs::File::open(path).unwrap().lock().unwrap();
     tokio::task::spawn_blocking(wait).await.unwrap();
 }
 
-/// The holder of every code here.
+/// The holder of every code in these tests.
 pub(crate) const HOLDER: HolderId = HolderId([0xAB; 16]);
 
 pub(crate) fn holder_stream() -> String {
@@ -393,7 +393,7 @@ pub(crate) fn stream_of(holder: HolderId) -> String {
     format!("holder-{holder}")
 }
 
-/// A holder in a partition.
+/// A holder whose events are in this partition.
 pub(crate) fn holder_in(partition: Partition) -> HolderId {
     let mut holders = (0..=u8::MAX).map(|number| HolderId([number; 16]));
     holders
@@ -421,7 +421,7 @@ pub(crate) fn desk() -> Caller {
     caller(&["verifier:sampling_desk,staffed,sentinel:desk-1"])
 }
 
-/// One scan of a code as a device sends it.
+/// One scan of a code, as a device sends it.
 pub(crate) fn request(place: &str, text: &str, scan_id: &str) -> VerifyRequest {
     VerifyRequest {
         place: place.into(),

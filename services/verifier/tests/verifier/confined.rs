@@ -1,5 +1,5 @@
-//! What may be said of a code that the log does not know: a foreign message may have been its birth, and one scan of a
-//! caller waits for the proof.
+//! Codes that are not in the log: a foreign message may have been their issue, and one scan of a caller waits for the
+//! proof.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl City {
 }
 
 #[tokio::test]
-async fn r25_a_code_whose_birth_may_be_a_foreign_message_is_no_forgery() {
+async fn r25_a_code_whose_issue_may_be_a_foreign_message_is_not_called_forged() {
     let city = City::new().await;
     let here = partition_of(&holder_stream());
     let elsewhere = holder_in(Partition(1 - here.0));
@@ -35,7 +35,7 @@ async fn r25_a_code_whose_birth_may_be_a_foreign_message_is_no_forgery() {
     city.clock.advance(Duration::from_millis(1));
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &unknown.text), Reason::UnknownCode);
-    // Another holder of the partition: the birth may have been of anybody who is in the bucket.
+    // Another holder of the partition: the issue may have been for any holder in the bucket.
     city.confine(HOLDER).await;
     city.prove().await;
     let verdict = city.scan("sampling_desk", &unknown.text).verdict;
@@ -46,11 +46,11 @@ async fn r25_a_code_whose_birth_may_be_a_foreign_message_is_no_forgery() {
     assert_eq!(
         city.reason("sampling_desk", &forged.text),
         Reason::UnknownCode,
-        "its list is of a partition in which nothing is confined"
+        "its list is of a partition without a confined bucket"
     );
 }
 
-/// Otherwise each forged token would hold up the scans behind it in the stream.
+/// Otherwise each forged token would delay the scans behind it in the stream.
 #[tokio::test]
 async fn one_scan_of_a_caller_waits_and_the_next_is_answered_at_once() {
     let city = City::new().await;
@@ -70,6 +70,6 @@ async fn one_scan_of_a_caller_waits_and_the_next_is_answered_at_once() {
     assert_eq!(first.await, (Decision::Refuse, Reason::UnknownCode));
     assert!(
         futures::poll!(std::pin::pin!(ask(3))).is_pending(),
-        "nobody waits any more"
+        "no scan waits any more"
     );
 }

@@ -1,4 +1,4 @@
-//! Keys: forged codes, windows, and what a change does to the memory of tokens seen.
+//! Keys: forged codes, periods of use, and the effect of a change on the cache of tokens.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use citycode_token::SigningKey;
 use crate::city::{City, START};
 
 #[tokio::test]
-async fn r25_a_good_signature_on_what_the_log_does_not_know_refuses() {
+async fn r25_a_valid_signature_on_a_code_that_is_not_in_the_log_is_refused() {
     let city = City::new().await;
     let known = city.issue("sampling", 1).await;
     let forged = city.sign("sampling", 2, None);
@@ -18,7 +18,7 @@ async fn r25_a_good_signature_on_what_the_log_does_not_know_refuses() {
     assert_eq!(
         city.reason("sampling_desk", &forged.text),
         Reason::TooStale,
-        "it may have been born a moment ago"
+        "it may just have been issued"
     );
     city.clock.advance(Duration::from_millis(1));
     city.prove().await;
@@ -26,7 +26,7 @@ async fn r25_a_good_signature_on_what_the_log_does_not_know_refuses() {
     let dressed_up = city.sign("sampling", 1, None);
     assert_ne!(
         dressed_up.text, known.text,
-        "issued two seconds later: other claims at a known place"
+        "issued two seconds later: other claims at a used index"
     );
     city.clock.advance(Duration::from_secs(2));
     city.prove().await;
@@ -38,7 +38,7 @@ async fn r25_a_good_signature_on_what_the_log_does_not_know_refuses() {
 }
 
 #[tokio::test]
-async fn r25_what_the_log_knows_stays_valid_when_its_key_is_compromised() {
+async fn r25_codes_in_the_log_stay_valid_when_their_key_is_compromised() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok);
@@ -50,7 +50,7 @@ async fn r25_what_the_log_knows_stays_valid_when_its_key_is_compromised() {
 }
 
 #[tokio::test]
-async fn a_token_remembered_is_refused_once_its_key_verifies_no_more() {
+async fn a_cached_token_is_refused_once_its_key_no_longer_verifies() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok, "and remembered");
@@ -75,7 +75,7 @@ async fn a_token_remembered_is_refused_once_its_key_verifies_no_more() {
 }
 
 #[tokio::test]
-async fn a_token_issued_outside_its_keys_window_refuses_though_it_was_seen_before_the_window_closed() {
+async fn a_token_issued_outside_its_keys_period_is_refused_although_it_was_cached_before() {
     let city = City::new().await;
     city.clock.advance(Duration::from_secs(100));
     city.prove().await;

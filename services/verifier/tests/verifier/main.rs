@@ -1,15 +1,15 @@
-//! The rules that a verifier keeps, through the function that both APIs call and through the scan below it.
+//! Tests of the verifier's rules, through the method that both APIs call and through the scan function.
 
 mod answers;
 mod cards;
 mod city;
 mod confined;
+mod freshness;
 mod keys;
-mod knowledge;
-mod order;
+mod other_times;
 mod places;
-mod questions;
 mod registrations;
+mod reissue_race;
 mod slow_vault;
 mod snapshots;
 mod streams;

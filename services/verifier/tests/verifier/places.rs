@@ -1,4 +1,4 @@
-//! What each place accepts, and the order in which reasons speak.
+//! What each place accepts, and the precedence of reasons.
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{
@@ -28,7 +28,7 @@ async fn r18_the_sentinel_never_admits_a_paper_code_whatever_its_state() {
 }
 
 #[tokio::test]
-async fn r19_paper_admits_at_staff_only_with_the_holders_card() {
+async fn r19_paper_is_admitted_at_a_staffed_place_only_with_the_holders_card() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
     let bare = city.scan("staffed", &code.text).verdict;
@@ -42,7 +42,7 @@ async fn r19_paper_admits_at_staff_only_with_the_holders_card() {
 }
 
 #[tokio::test]
-async fn r21_standing_counts_where_the_place_rests_on_it_and_changes_no_validity() {
+async fn r21_standing_matters_only_at_places_that_require_it_and_changes_no_validity() {
     let city = City::new().await;
     let phone = DeviceSigner::from_seed([4; 32]);
     let code = city.issue_live(1, &phone).await;
@@ -72,12 +72,12 @@ async fn r21_standing_counts_where_the_place_rests_on_it_and_changes_no_validity
     assert_eq!(
         stranger.verdict.reason,
         Reason::Ok,
-        "unknown to the city counts as green"
+        "without a standing a person counts as green"
     );
 }
 
 #[tokio::test]
-async fn r22_a_held_code_refuses_until_reinstated_and_a_revoked_one_for_good() {
+async fn r22_a_code_on_hold_is_refused_until_reinstated_and_a_revoked_one_permanently() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let held = CodeSuspended {
@@ -103,7 +103,7 @@ async fn r22_a_held_code_refuses_until_reinstated_and_a_revoked_one_for_good() {
 }
 
 #[tokio::test]
-async fn r23_the_first_reason_speaks() {
+async fn r23_the_first_reason_takes_precedence() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     assert_eq!(city.reason("sentinel", "HELLO"), Reason::Unreadable);
@@ -124,14 +124,10 @@ async fn r23_the_first_reason_speaks() {
     assert_eq!(
         city.reason("sentinel", &code.text),
         Reason::KindNotAcceptedHere,
-        "before death speaks"
+        "before the end of the code"
     );
     city.clock.advance(std::time::Duration::from_secs(31 * 86_400));
-    assert_eq!(
-        city.reason("sentinel", &code.text),
-        Reason::Expired,
-        "before the kind speaks"
-    );
+    assert_eq!(city.reason("sentinel", &code.text), Reason::Expired, "before the kind");
 }
 
 #[tokio::test]
@@ -147,7 +143,7 @@ async fn r16_a_live_code_needs_a_fresh_proof_every_time() {
     assert_eq!(
         city.reason("sampling_desk", &shown),
         Reason::StaleProof,
-        "a screenshot dies by itself"
+        "a screenshot expires by itself"
     );
     let thief = DeviceSigner::from_seed([5; 32]);
     let forged = city.shown(&code, &thief);
@@ -157,7 +153,7 @@ async fn r16_a_live_code_needs_a_fresh_proof_every_time() {
 }
 
 #[tokio::test]
-async fn an_unknown_place_names_the_known_ones_and_a_strangers_device_may_not_ask() {
+async fn the_error_for_an_unknown_place_lists_the_places_and_a_foreign_device_may_not_verify() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let unknown = city
@@ -181,7 +177,7 @@ async fn an_unknown_place_names_the_known_ones_and_a_strangers_device_may_not_as
 }
 
 #[tokio::test]
-async fn another_time_is_an_auditors_question() {
+async fn only_an_auditor_may_verify_for_another_time() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let mut later = request("sampling_desk", &code.text, "what-if");

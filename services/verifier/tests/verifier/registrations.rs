@@ -1,4 +1,4 @@
-//! Registration records at a sampling desk (R20), and what stands in the files.
+//! Registration records at a sampling desk (R20), and the content of their files.
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
@@ -25,7 +25,7 @@ async fn r20_the_same_scan_sent_twice_is_one_record_and_answers_as_recorded_also
         .await
         .unwrap();
     assert_eq!(words(&again), (Decision::Admit, Reason::Ok), "as recorded");
-    assert_eq!(again.as_of, first.as_of, "and on what it rested then");
+    assert_eq!(again.as_of, first.as_of, "and based on the same state");
     let city = city.restart().await;
     let again = city
         .verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
@@ -39,7 +39,7 @@ async fn r20_the_same_scan_sent_twice_is_one_record_and_answers_as_recorded_also
     assert_eq!(
         words(&fresh),
         (Decision::Refuse, Reason::Revoked),
-        "another scan is judged anew"
+        "another scan is judged again"
     );
 }
 
@@ -71,12 +71,12 @@ async fn r20_a_scan_id_used_for_another_code_or_another_card_registers_nobody() 
     assert_eq!(
         li.unwrap_err().code(),
         ProblemCode::IdempotencyKeyReused,
-        "another person would be told that they are registered, and are not"
+        "another person would appear to be registered and would not be"
     );
 }
 
 #[tokio::test]
-async fn r20_one_record_that_cannot_be_read_stops_no_other_registration() {
+async fn r20_an_unreadable_record_does_not_affect_other_registrations() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     city.verify(&desk(), request("sampling_desk", &code.text, "scan-1"))
@@ -95,13 +95,13 @@ async fn r20_one_record_that_cannot_be_read_stops_no_other_registration() {
     assert_eq!(
         damaged.unwrap_err().code(),
         ProblemCode::Unavailable,
-        "never a success that is not known"
+        "never an unproved success"
     );
     assert_eq!(words(&sound.unwrap()), (Decision::Admit, Reason::Ok));
 }
 
 #[tokio::test]
-async fn r28_no_id_number_stands_in_the_files_of_records() {
+async fn r28_the_files_of_records_contain_no_id_number() {
     let city = City::new().await;
     let code = city.issue("offline", 1).await;
     let mut reader = desk();
@@ -133,11 +133,11 @@ async fn r28_no_id_number_stands_in_the_files_of_records() {
             }
         }
     }
-    assert!(files >= 2, "records and a key were looked at");
+    assert!(files >= 2, "records and a key were checked");
 }
 
 #[tokio::test]
-async fn every_scan_is_found_again_in_the_records_of_its_day() {
+async fn every_scan_is_in_the_records_of_its_day() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let desk = desk();
@@ -194,6 +194,6 @@ async fn r20_retention_destroys_the_days_records_and_key() {
     assert_eq!(
         words(&again),
         (Decision::Admit, Reason::Ok),
-        "forgotten, so a scan like any other"
+        "its record is destroyed, so it is a new scan"
     );
 }

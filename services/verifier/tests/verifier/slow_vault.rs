@@ -1,4 +1,4 @@
-//! A vault that takes its time to answer, on the clock of the test.
+//! A vault that answers slowly, on the clock of the test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use citycode_service_kit::clock::ManualClock;
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};
 
-/// The embedded vault, whose look-ups move the clock on.
+/// The embedded vault with look-ups that advance the clock.
 pub(crate) struct SlowVault {
     vault: EmbeddedVault,
     clock: Arc<ManualClock>,
@@ -19,7 +19,7 @@ pub(crate) struct SlowVault {
 }
 
 impl SlowVault {
-    /// One that answers at once.
+    /// A vault that answers at once.
     pub(crate) fn new(vault: EmbeddedVault, clock: Arc<ManualClock>) -> Self {
         Self {
             vault,

@@ -1,4 +1,4 @@
-//! Snapshots save a replay and never change an answer.
+//! Snapshots shorten the replay and never change an answer.
 
 use citycode_domain::admission::Reason;
 use citycode_domain::time::Timestamp;
@@ -9,9 +9,9 @@ use citycode_verifier::{Scan, When};
 use crate::city::{City, Code, START};
 
 impl City {
-    /// What is said, on what is proved known now, of the time when the code was new.
+    /// The reason of a verdict for the time when the code was new, on the current state.
     async fn reason_then(&self, code: &Code) -> Reason {
-        // A proof that begins at the same instant as the last is none that is newer.
+        // A proof that begins at the same time as the last one is not newer.
         self.clock.advance(std::time::Duration::from_millis(1));
         self.prove().await;
         let scan = Scan {
@@ -28,7 +28,7 @@ impl City {
 }
 
 #[tokio::test]
-async fn a_snapshot_gives_the_same_answers_and_following_goes_on_behind_it() {
+async fn a_snapshot_yields_the_same_answers_and_the_follower_continues_after_it() {
     let city = City::new().await;
     let (before, path) = (city.issue("sampling", 1).await, city.folder.path().join("status"));
     city.verifier.save_snapshot(&path).unwrap();
@@ -39,7 +39,7 @@ async fn a_snapshot_gives_the_same_answers_and_following_goes_on_behind_it() {
 }
 
 #[tokio::test]
-async fn a_damaged_snapshot_is_thrown_away_and_the_log_replayed() {
+async fn a_damaged_snapshot_is_discarded_and_the_log_replayed() {
     let city = City::new().await;
     let (code, path) = (city.issue("sampling", 1).await, city.folder.path().join("status"));
     city.verifier.save_snapshot(&path).unwrap();
@@ -67,7 +67,11 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
 
     city.clock.set_wall(due);
     city.verifier.save_snapshot(&path).unwrap();
-    assert_eq!(city.verifier.status().lists(), [list], "the log has not come so far");
+    assert_eq!(
+        city.verifier.status().lists(),
+        [list],
+        "the log has not reached that time"
+    );
     let later = city.issue("sampling", 2).await;
     let lived = later.issued.code.status.list;
     city.clock.set_wall(due.plus(-60));
@@ -79,13 +83,13 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     city.verifier.save_snapshot(&path).unwrap();
     assert_eq!(city.verifier.status().lists(), [lived]);
     let city = city.restart().await;
-    assert_eq!(city.verifier.status().lists(), [lived], "the snapshot was taken");
+    assert_eq!(city.verifier.status().lists(), [lived], "the snapshot was used");
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Expired);
     assert_eq!(city.reason("sampling_desk", &later.text), Reason::Ok);
     assert_eq!(
         city.reason_then(&code).await,
         Reason::TooStale,
-        "no alarm: it may well have been issued"
+        "no alarm: it may have been issued"
     );
 
     city.clock.set_wall(UnixSeconds(START));
@@ -93,7 +97,7 @@ async fn a_list_retires_long_after_its_codes_and_an_expired_code_is_refused_as_b
     assert_eq!(
         city.verifier.status().lists(),
         [list, lived],
-        "what a clock retired that was ahead comes back from the log"
+        "a list that a fast clock retired is restored from the log"
     );
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::Ok);
 }

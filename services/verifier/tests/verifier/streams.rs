@@ -1,4 +1,4 @@
-//! A pipelined stream of scans: one answer each, in the order of the scans, whichever of them wait.
+//! A pipelined stream of scans: one answer for each, in the order of the scans, even if some of them wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tonic::Request;
 
 use crate::city::{City, desk, request};
 
-/// More than are worked on at once.
+/// More than are processed concurrently.
 const SCANS: usize = 700;
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn registrations_that_wait_and_scans_that_do_not_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_callers_token_once_what_was_sent_is_answered() {
+async fn a_stream_ends_with_its_callers_token_after_its_scans_are_answered() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     let mut caller = desk();

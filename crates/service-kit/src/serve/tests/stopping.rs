@@ -1,4 +1,4 @@
-//! What the end of a server waits for, and what it does not.
+//! What the shutdown of a server waits for, and what it does not wait for.
 
 use axum::body::Bytes;
 use futures::StreamExt as _;
@@ -10,9 +10,9 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use super::*;
 
-/// A drain that no test sits out: what waits for it never ends.
+/// A drain time longer than any test: a test that waits for it never ends.
 const LONG: Duration = Duration::from_secs(86_400);
-/// More than any socket's buffers take, so that an answer of it stays unread.
+/// More than fits into any socket's buffers, so that an answer of this size stays unread.
 const LARGE: usize = 64 << 20;
 
 async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -23,7 +23,7 @@ async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
 
 async fn all(mut socket: TcpStream) -> String {
     let mut answer = Vec::new();
-    // A connection that was closed may end by a reset; what came before it counts.
+    // A connection that was closed may end with a reset; the bytes before it count.
     let _ = socket.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -33,7 +33,7 @@ async fn channel(address: SocketAddr) -> tonic::transport::Channel {
     endpoint.connect().await.unwrap()
 }
 
-/// The routes of these tests: a body of JSON, an answer that nobody reads, health and reflection.
+/// The routes of these tests: a JSON body, an answer that stays unread, health and reflection.
 fn everything(health: &HealthRegistry, stop: Signal) -> Router {
     let (server, follow) = health.grpc(&[], stop);
     tokio::spawn(follow);
@@ -89,7 +89,7 @@ async fn connections_without_a_call_in_progress_do_not_delay_the_end() {
     health_trigger.pull();
 }
 
-/// Answers each chunk of the body once it may.
+/// Answers each chunk of the body after `go_on` is notified.
 fn echo_when(entered: &Arc<Notify>, go_on: &Arc<Notify>) -> Router {
     let (entered, go_on) = (entered.clone(), go_on.clone());
     let answer = move |body: Body| async move {
@@ -108,14 +108,14 @@ fn echo_when(entered: &Arc<Notify>, go_on: &Arc<Notify>) -> Router {
 }
 
 #[tokio::test]
-async fn what_a_stream_has_sent_is_answered_and_then_the_stream_ends() {
+async fn a_streams_received_messages_are_answered_and_then_the_stream_ends() {
     let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (address, trigger, task) = start(app(Routes::default(), echo_when(&entered, &go_on)), LONG);
     let head = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let stream = sent(address, format!("{head}5\r\nfirst\r\n").as_bytes()).await;
     entered.notified().await;
     trigger.pull();
-    // The listener is gone at once; the scan that was sent is still worked on.
+    // The listener is closed at once; the message that was sent is still processed.
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Questions about a later time: answered on what is known now, never about the past, and nothing is counted of them.
+//! Requests for another time: answered on the current state, never for the past, and never counted.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use crate::city::{City, WANG, caller, card, desk, request, words};
 
 impl City {
-    /// Asks about a time so many seconds from now.
+    /// A request for a time this many seconds from now.
     fn question(&self, text: &str, seconds_from_now: i64) -> VerifyRequest {
         let mut question = request("sampling_desk", text, "");
         question.at = Some(self.now().plus_seconds(seconds_from_now).0);
@@ -44,12 +44,12 @@ async fn a_time_more_than_5_s_ago_is_not_answered_with_the_status_of_now() {
     assert_eq!(
         of_a_gate.code(),
         ProblemCode::NotAllowed,
-        "who may not ask is told so first"
+        "the missing right is reported first"
     );
 }
 
 #[tokio::test]
-async fn r25_a_question_counts_in_no_scan_and_no_alarm() {
+async fn r25_a_request_for_another_time_counts_as_no_scan_and_raises_no_alarm() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let rendered = recorder.handle();
     let _installed = metrics::set_default_local_recorder(&recorder);
@@ -79,7 +79,7 @@ async fn r25_a_question_counts_in_no_scan_and_no_alarm() {
 }
 
 #[tokio::test]
-async fn r24_a_question_about_a_code_that_is_not_folded_yet_cannot_be_answered() {
+async fn r24_a_request_for_another_time_for_a_code_that_is_not_folded_yet_cannot_be_checked() {
     let city = City::new().await;
     city.clock.advance(Duration::from_secs(3));
     let newborn = city.sign("sampling", 1, None);
@@ -89,7 +89,7 @@ async fn r24_a_question_about_a_code_that_is_not_folded_yet_cannot_be_answered()
 }
 
 #[tokio::test]
-async fn r24_a_question_rests_on_knowledge_as_old_as_a_scan_does() {
+async fn r24_a_request_for_another_time_has_the_same_age_limit_as_a_scan() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     city.clock.advance(Duration::from_secs(61));

@@ -1,5 +1,5 @@
-//! Speaks HTTP on one connection: TLS where it is wanted, HTTP/1.1 or HTTP/2 as the client begins, and an end when
-//! the connection has to.
+//! Serves HTTP on one connection: TLS if configured, HTTP/1.1 or HTTP/2 by the client's first bytes, and a graceful end
+//! when the connection has to be closed.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 use super::bodies::{AnswerBody, RequestBody};
 use super::call::{Call, CallHandle, Control, Refusal};
 use super::connection::Connection;
-use super::connections::Standing;
+use super::connections::ClientClass;
 use super::limits::{
     CONNECTION_WINDOW, HTTP1_BUFFER_BYTES, MAX_HEADER_BYTES, PEER_CONNECTION_WINDOW, PIECE_BYTES, STREAM_WINDOW,
 };
@@ -36,57 +36,57 @@ use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, is_grpc, outcome};
 use crate::deadline;
 use crate::problem::Problem;
 
-/// What every HTTP/2 client sends first (RFC 9113 §3.4).
+/// The client connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client has to end a connection that it was asked to end, when nothing is under way.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a client may take to close an idle connection after GOAWAY.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
     /// Set while the task of one HTTP/2 stream runs.
     static CONTROL: Arc<Control>;
 }
 
-/// What is needed to speak with a client.
-pub(super) struct Speaking {
+/// An accepted connection and what is needed to serve it.
+pub(super) struct NewConnection {
     pub(super) stream: TcpStream,
     pub(super) connection: Arc<Connection>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) router: Router,
 }
 
-/// Speaks until the connection ends.
-pub(super) async fn speak(speaking: Speaking) {
-    let Speaking {
+/// Serves the connection until it ends.
+pub(super) async fn serve_connection(new: NewConnection) {
+    let NewConnection {
         stream,
         connection,
         tls,
         router,
-    } = speaking;
+    } = new;
     let socket = Socket {
         stream,
         connection: Arc::clone(&connection),
     };
-    let spoken = async {
+    let served = async {
         match tls {
             None => serve(socket, &connection, router).await,
             Some(tls) => {
-                // Bounded by the limit for the first request.
-                let shaken = tokio::select! {
-                    shaken = tls.accept(socket) => shaken,
+                // The time limit for the first request bounds the handshake.
+                let handshake = tokio::select! {
+                    handshake = tls.accept(socket) => handshake,
                     () = connection.wait_for_end() => return,
                 };
-                let Ok(stream) = shaken else {
+                let Ok(stream) = handshake else {
                     metrics::counter!("citycode_server_connections_closed_total", "reason" => "handshake").increment(1);
                     return;
                 };
-                // Only certificates of the city's authority come so far.
-                connection.server.promote(&connection, Standing::Peer);
+                // The handshake succeeds only with a certificate of the city's authority.
+                connection.server.promote(&connection, ClientClass::Peer);
                 serve(stream, &connection, router).await;
             }
         }
     };
     tokio::select! {
-        () = spoken => {}
+        () = served => {}
         () = connection.wait_for_abrupt_end() => {}
     }
     connection.server.remove(&connection);
@@ -97,8 +97,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = tokio::select! {
-        begun = beginning(&mut stream) => begun,
-        // Asked to stop before anything was asked.
+        begun = read_preface(&mut stream) => begun,
+        // The connection was closed before a request arrived.
         () = connection.wait_for_end() => return,
     };
     let Ok(first) = begun else {
@@ -108,16 +108,16 @@ where
     let io = TokioIo::new(Rewound { first, rest: stream });
     if is_http2 {
         connection.speaks_http2();
-        let spoken = pin!(http2_server(connection).serve_connection(io, answering(connection, router)));
-        until_end(spoken, |spoken| spoken.graceful_shutdown(), connection).await;
+        let served = pin!(http2_server(connection).serve_connection(io, http_service(connection, router)));
+        drive_to_end(served, |served| served.graceful_shutdown(), connection).await;
     } else {
-        let spoken = pin!(http1_server().serve_connection(io, answering(connection, router)));
-        until_end(spoken, |spoken| spoken.graceful_shutdown(), connection).await;
+        let served = pin!(http1_server().serve_connection(io, http_service(connection, router)));
+        drive_to_end(served, |served| served.graceful_shutdown(), connection).await;
     }
 }
 
-/// What the client sends first, as far as it tells which protocol it speaks.
-async fn beginning<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Bytes> {
+/// Reads the client's first bytes until they determine the protocol.
+async fn read_preface<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Bytes> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
         let room = (PREFACE.len() - first.len()) as u64;
@@ -128,31 +128,31 @@ async fn beginning<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Byte
     Ok(first.into())
 }
 
-/// Speaks to the end. When the connection has to end, the client hears of it, and calls in progress are waited for.
-async fn until_end<C>(
-    mut spoken: std::pin::Pin<&mut C>,
-    say_goodbye: impl Fn(std::pin::Pin<&mut C>),
+/// Serves to the end. When the connection has to be closed, it is shut down gracefully and calls in flight may finish.
+async fn drive_to_end<C>(
+    mut served: std::pin::Pin<&mut C>,
+    shut_down: impl Fn(std::pin::Pin<&mut C>),
     connection: &Connection,
 ) where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     tokio::select! {
-        ended = &mut spoken => return told(ended, connection),
+        ended = &mut served => return log_error(ended, connection),
         () = connection.wait_for_end() => {}
     }
-    say_goodbye(spoken.as_mut());
+    shut_down(served.as_mut());
     loop {
-        match tokio::time::timeout(FAREWELL, &mut spoken).await {
-            Ok(ended) => return told(ended, connection),
+        match tokio::time::timeout(CLOSE_TIMEOUT, &mut served).await {
+            Ok(ended) => return log_error(ended, connection),
             Err(_) if connection.is_idle() => return,
             Err(_) => {}
         }
     }
 }
 
-fn told(ended: Result<(), hyper::Error>, connection: &Connection) {
+fn log_error(ended: Result<(), hyper::Error>, connection: &Connection) {
     if let Err(error) = ended {
-        tracing::debug!(%error, id = connection.id, "a connection ended badly");
+        tracing::debug!(%error, id = connection.id, "a connection ended with an error");
     }
 }
 
@@ -160,20 +160,20 @@ fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
-        // The connection's own limit counts for a head that was begun; an idle one is another matter.
+        // `Connection` enforces the limit for a head that was begun; hyper's would also close idle connections.
         .header_read_timeout(None)
         .max_buf_size(HTTP1_BUFFER_BYTES);
     server
 }
 
-fn http2_server(connection: &Arc<Connection>) -> http2::Builder<EachStream> {
+fn http2_server(connection: &Arc<Connection>) -> http2::Builder<StreamExecutor> {
     let limits = &connection.server.limits;
-    let (streams, window) = if connection.standing() == Standing::Peer {
+    let (streams, window) = if connection.class() == ClientClass::Peer {
         (limits.peer_streams_per_connection, PEER_CONNECTION_WINDOW)
     } else {
         (limits.streams_per_connection, CONNECTION_WINDOW)
     };
-    let mut server = http2::Builder::new(EachStream {
+    let mut server = http2::Builder::new(StreamExecutor {
         connection: Arc::clone(connection),
     });
     server
@@ -190,21 +190,22 @@ fn http2_server(connection: &Arc<Connection>) -> http2::Builder<EachStream> {
 
 /// Runs each HTTP/2 stream as a task that can be ended, which resets the stream.
 ///
-/// Clients without a token may open streams faster than their tasks get a turn. Beyond a backlog as large as the limit on
-/// their calls, a connection without a token that has more than its part of it has further streams reset at once.
+/// Clients without a token may open streams faster than their tasks are polled. Once the backlog is as large as the
+/// limit on their calls, further streams of a connection without a token that exceeds its share of it are reset at
+/// once.
 #[derive(Debug, Clone)]
-struct EachStream {
+struct StreamExecutor {
     connection: Arc<Connection>,
 }
 
-impl<F> Executor<F> for EachStream
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
         if self.connection.has_too_many_streams() {
-            // Dropped, the stream is reset.
-            self.connection.makes_room();
+            // Dropping the stream resets it.
+            self.connection.count_eviction();
             return Refusal::Calls.count();
         }
         let control = Control::of(&self.connection);
@@ -226,7 +227,7 @@ where
     }
 }
 
-fn answering(
+fn http_service(
     connection: &Arc<Connection>,
     router: Router,
 ) -> impl hyper::service::Service<
@@ -247,8 +248,8 @@ async fn answer(
     let (parts, incoming) = request.into_parts();
     let grpc = is_grpc(&parts.headers);
     let change = outcome::is_change(&parts, grpc);
-    let asked = CallKind { grpc, change };
-    let (response, call) = answer_or_refuse(connection, router, (parts, incoming), asked).await;
+    let kind = CallKind { grpc, change };
+    let (response, call) = answer_or_refuse(connection, router, (parts, incoming), kind).await;
     let response = if change {
         outcome::complete(response, grpc)
     } else {
@@ -281,14 +282,14 @@ async fn answer_or_refuse(
     if !is_admitted {
         connection
             .server
-            .said
-            .warn("a call is refused: there are too many at once");
+            .log
+            .warn("a call was refused: there are too many at once");
         return (refused(Refusal::Calls, grpc), call);
     }
     parts.extensions.insert(ConnectInfo::<SocketAddr>(connection.remote));
     parts.extensions.insert(CallHandle(Arc::clone(&call)));
-    // It is a header of gRPC, and its end is answered as gRPC says.
-    let within = deadline::said(&parts.headers).filter(|_| grpc);
+    // `grpc-timeout` is a header of gRPC; other requests ignore it.
+    let within = deadline::requested_timeout(&parts.headers).filter(|_| grpc);
     let body = Body::new(RequestBody::new(incoming, Arc::clone(&call)));
     let answer = router.oneshot(Request::from_parts(parts, body));
     let answered = match within {
@@ -302,7 +303,7 @@ async fn answer_or_refuse(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    // What a handler makes of half a request would blame something else.
+    // A handler's error about a partial request would give a wrong reason.
     if let Some(refusal) = call.has_answer() {
         return (refused(refusal, grpc), call);
     }
@@ -310,8 +311,8 @@ async fn answer_or_refuse(
     (response, call)
 }
 
-/// The answer, where there is room to keep it until it is read. The handler is done by then: where it succeeded, a change
-/// may have been made. A refusal is small, and is answered as it is.
+/// Returns the answer if memory is available to hold it until it is read. The handler has finished: if it succeeded, a
+/// change may have been made. A refusal is small and is returned unchanged.
 fn with_room(response: Response<Body>, call: &Call, kind: CallKind) -> Response<Body> {
     let exact = response.body().size_hint().exact().unwrap_or_default();
     let exact = usize::try_from(exact).unwrap_or(usize::MAX);

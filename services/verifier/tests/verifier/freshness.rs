@@ -1,4 +1,4 @@
-//! What a verdict rests on (R24): knowledge that is proved, and a clock that can be believed.
+//! Freshness (R24): the proved age of the state, and a trusted clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use crate::city::{City, Code, START, WANG, card, desk, holder_in, holder_stream, partition_of, request, wang, words};
 
 #[tokio::test]
-async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_refuses() {
+async fn r24_a_state_older_than_the_places_limit_yields_cannot_check_and_dead_codes_are_still_refused() {
     let city = City::new().await;
     let (alive, dead) = (city.issue("sampling", 1).await, city.issue("sampling", 2).await);
     let revoked = CodeRevoked {
@@ -40,7 +40,7 @@ async fn r24_past_the_places_limit_it_cannot_check_and_what_is_dead_it_still_ref
 }
 
 #[tokio::test]
-async fn r24_knowledge_that_grew_old_while_the_vault_was_asked_admits_nobody() {
+async fn r24_a_state_that_becomes_stale_during_the_vaults_answer_admits_nobody() {
     let city = City::new().await;
     let mut reader = desk();
     reader.card_reader = true;
@@ -56,7 +56,7 @@ async fn r24_knowledge_that_grew_old_while_the_vault_was_asked_admits_nobody() {
 }
 
 #[tokio::test]
-async fn r24_a_code_issued_later_than_the_knowledge_reaches_cannot_be_checked() {
+async fn r24_a_code_issued_after_the_proved_state_cannot_be_checked() {
     let city = City::new().await;
     city.clock.advance(Duration::from_secs(3));
     let newborn = city.sign("sampling", 1, None);
@@ -70,10 +70,10 @@ async fn r24_a_code_issued_later_than_the_knowledge_reaches_cannot_be_checked() 
     assert_eq!(city.reason("sampling_desk", &newborn.text), Reason::Ok);
 }
 
-/// How far knowledge reaches is proved on the verifier's own clock: a writer whose clock is ahead must not make it
-/// call a code forged that it has just not heard of.
+/// The age of the state is proved on the verifier's own clock: a writer whose clock is ahead must not make it call a
+/// code forged whose commit it has not read yet.
 #[tokio::test]
-async fn r24_a_writer_whose_clock_is_ahead_makes_nobody_elses_codes_unknown() {
+async fn r24_a_writer_whose_clock_is_ahead_does_not_make_other_codes_unknown() {
     let city = City::new().await;
     city.clock.advance(Duration::from_secs(3));
     let other = city.sign("sampling", 1, None);
@@ -90,9 +90,9 @@ async fn r24_a_writer_whose_clock_is_ahead_makes_nobody_elses_codes_unknown() {
     );
 }
 
-/// An issuer whose clock is behind dates its codes before the knowledge of a verifier ends, which has not heard of them yet.
+/// An issuer whose clock is behind dates its codes before the proved state of a verifier, which has not read them yet.
 #[tokio::test]
-async fn r24_a_newborn_code_of_an_issuer_whose_clock_is_behind_is_no_forgery() {
+async fn r24_a_new_code_of_an_issuer_whose_clock_is_behind_is_not_called_forged() {
     let city = City::new().await;
     let (newborn, forged) = (city.sign("sampling", 1, None), city.sign("sampling", 2, None));
     for behind in [1, 600, 3_600] {
@@ -106,7 +106,7 @@ async fn r24_a_newborn_code_of_an_issuer_whose_clock_is_behind_is_no_forgery() {
             (Decision::CannotCheck, Reason::TooStale)
         );
     }
-    // A proof that began before it was shown says nothing of it, whenever it ends.
+    // A proof that began before the scan does not cover it, whenever it ends.
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &forged.text), Reason::TooStale);
     city.tell(&holder_stream(), Event::CodeIssued(newborn.issued.clone()))
@@ -126,9 +126,9 @@ async fn r24_a_newborn_code_of_an_issuer_whose_clock_is_behind_is_no_forgery() {
     );
 }
 
-/// A scan waits for the next proof, and then tells a newborn code from a forged one.
+/// A scan waits for the next proof, which distinguishes a new code from a forged one.
 #[tokio::test]
-async fn r25_a_scan_of_a_code_that_was_not_heard_of_waits_for_the_proof_that_tells() {
+async fn r25_a_scan_of_an_unknown_code_waits_for_the_proof_that_decides() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let rendered = recorder.handle();
     let _installed = metrics::set_default_local_recorder(&recorder);
@@ -149,7 +149,7 @@ async fn r25_a_scan_of_a_code_that_was_not_heard_of_waits_for_the_proof_that_tel
     };
     let (said, ()) = tokio::join!(ask(&newborn), proof(Some(&newborn)));
     assert_eq!(said, (Decision::Admit, Reason::Ok));
-    // Nobody proves anything: it is answered all the same.
+    // Without a proof it is answered nevertheless.
     assert_eq!(ask(&forged).await, (Decision::CannotCheck, Reason::TooStale));
     let alarms = || {
         rendered
@@ -163,7 +163,7 @@ async fn r25_a_scan_of_a_code_that_was_not_heard_of_waits_for_the_proof_that_tel
 }
 
 #[tokio::test]
-async fn r24_nothing_is_proved_while_nobody_follows() {
+async fn r24_nothing_is_proved_while_the_log_is_not_followed() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     city.prove().await;
@@ -179,14 +179,14 @@ async fn r24_nothing_is_proved_while_nobody_follows() {
     tokio::pin!(probe);
     assert!(
         futures::poll!(probe.as_mut()).is_pending(),
-        "the log is further than the fold: no proof"
+        "the log is ahead of the fold: no proof"
     );
     assert_eq!(city.reason("sampling_desk", &code.text), Reason::TooStale);
 }
 
-/// A virtual machine that was moved, whose clocks all stood still until its wall clock was set right.
+/// A virtual machine that was migrated, whose clocks were all stopped until its wall clock was corrected.
 #[tokio::test]
-async fn r24_what_was_proved_before_the_wall_clock_leapt_ahead_is_as_old_as_the_leap_says() {
+async fn r24_a_jump_of_the_wall_clock_adds_to_the_age_of_earlier_proofs() {
     let city = City::new().await;
     let code = city.issue("sampling", 1).await;
     city.clock.advance(Duration::from_secs(1));
@@ -204,7 +204,7 @@ async fn r24_what_was_proved_before_the_wall_clock_leapt_ahead_is_as_old_as_the_
     assert_eq!(
         city.reason("sampling_desk", &code.text),
         Reason::Ok,
-        "a new proof heals"
+        "a new proof resets the age"
     );
 }
 
@@ -271,17 +271,17 @@ async fn r24_a_partition_that_cannot_be_proved_makes_only_its_own_codes_cannot_c
     assert_eq!(
         (card.verdict.reason, card.age_ms),
         (Reason::TooStale, 61_000),
-        "a card is as old as the oldest partition, whoever it is"
+        "the age for a card is that of the oldest partition"
     );
     let unreadable = city.scan("sampling_desk", "no code of ours");
-    assert_eq!(unreadable.age_ms, 61_000, "and so is what is of no list");
+    assert_eq!(unreadable.age_ms, 61_000, "as it is for a code without a list");
     city.store.silence(silent, false);
     city.prove().await;
     assert_eq!(city.reason("sampling_desk", &stale.text), Reason::Ok);
 }
 
 #[tokio::test]
-async fn r24_every_verdict_rests_on_the_partition_of_the_signing_keys_too() {
+async fn r24_every_verdict_also_depends_on_the_partition_of_the_signing_keys() {
     let city = City::new().await;
     let (of_keys, other) = of_keys_and_another();
     let code = city.issue_to(holder_in(other), "sampling", 1).await;
@@ -293,6 +293,6 @@ async fn r24_every_verdict_rests_on_the_partition_of_the_signing_keys_too() {
     assert_eq!(
         (unchecked.verdict.reason, unchecked.age_ms),
         (Reason::TooStale, 61_000),
-        "its key may be compromised since"
+        "its key may have been compromised since"
     );
 }

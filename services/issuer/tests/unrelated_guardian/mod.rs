@@ -1,4 +1,4 @@
-//! What a guardian, proved by an assertion, makes the city do for a person of whom it is no relative (R31).
+//! The work that a guardian, authenticated by an assertion, causes for a person to whom it is not related (R31).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ impl Vault for Counting {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r31_a_stranger_is_refused_as_an_unknown_person_is_before_the_record_is_opened() {
+async fn r31_unrelated_and_unregistered_persons_are_refused_alike_before_the_record_is_opened() {
     let store = Arc::new(MemoryEventStore::new(
         LogId([1; 16]),
         Layout::new(4, 256).expect("a layout"),
@@ -114,7 +114,7 @@ async fn r31_a_stranger_is_refused_as_an_unknown_person_is_before_the_record_is_
     assert_eq!(refusals[0].code(), Code::RelationshipUnknown);
     assert_eq!(opened(), before, "neither record is opened");
 
-    // A repeat is answered as the command was, also when the right to it is gone since.
+    // A repeat is answered as the command was, even if the right to it has ended since.
     let first = issuer
         .issue(&city.admin, &family("j3", &child, 3))
         .await

@@ -1,4 +1,4 @@
-//! Reissuing while scans run (R3, R4): once the newborn has admitted, the dying one never does again.
+//! Reissuing during scans (R3, R4): once the new code was admitted, the old one never is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use crate::city::{City, holder_stream};
 const REISSUES: u32 = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn r04_no_scan_of_an_old_code_admits_after_one_of_the_new_did() {
+async fn r04_an_old_code_is_never_admitted_after_the_new_one_was() {
     let city = Arc::new(City::new().await);
     let mut codes = Vec::new();
     for number in 0..REISSUES {
@@ -47,7 +47,7 @@ async fn r04_no_scan_of_an_old_code_admits_after_one_of_the_new_did() {
     for code in codes.iter() {
         city.tell(&holder_stream(), Event::CodeIssued(code.issued.clone()))
             .await;
-        // Every code is seen alive before it dies, so that the race is run each time.
+        // Every code is admitted before it is superseded, so that each iteration exercises the race.
         let number = code.issued.code.status.index;
         while admitted.load(Ordering::Relaxed) < number && scanners.iter().all(|thread| !thread.is_finished()) {
             tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! Ends a stream of answers when the right to it ends: gRPC by its trailers, lines of JSON by a last `{"problem":…}`.
+//! Ends a stream of answers when the caller loses the right to it: gRPC with trailers, JSON lines with a last line
+//! `{"problem":…}`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,14 +14,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::access::AuthError;
 use citycode_service_kit::problem::Problem;
 
-/// How the answers of a stream are written.
+/// The encoding of a stream's answers.
 #[derive(Clone, Copy)]
 enum Form {
     Grpc,
     JsonLines,
 }
 
-/// Makes a stream end with `error` once `end` completes. Answers that are no streams are whole and stay as they are.
+/// Makes a stream end with `error` once `end` completes. Answers that are not streams are returned unchanged.
 pub(super) fn end_stream_when(
     end: impl Future<Output = ()> + Send + 'static,
     error: AuthError,
@@ -38,7 +39,7 @@ pub(super) fn end_stream_when(
         return response;
     };
     response.map(|inner| {
-        Body::new(Ending {
+        Body::new(EndingBody {
             inner: Some(inner),
             end: Box::pin(end),
             error,
@@ -47,7 +48,7 @@ pub(super) fn end_stream_when(
     })
 }
 
-struct Ending {
+struct EndingBody {
     /// `None` once it has ended.
     inner: Option<Body>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -55,7 +56,7 @@ struct Ending {
     form: Form,
 }
 
-impl Ending {
+impl EndingBody {
     fn last_frame(&self) -> Frame<Bytes> {
         let problem = Problem::from(self.error);
         match self.form {
@@ -65,7 +66,7 @@ impl Ending {
                 let trailers: HeaderMap = of_grpc.map(|(name, value)| (name.clone(), value.clone())).collect();
                 Frame::trailers(trailers)
             }
-            // Every frame holds whole lines, so the last line stands on its own.
+            // Every frame contains whole lines, so this is a line of its own.
             Form::JsonLines => {
                 let mut line = serde_json::json!({ "problem": problem }).to_string();
                 line.push('\n');
@@ -75,7 +76,7 @@ impl Ending {
     }
 }
 
-impl HttpBody for Ending {
+impl HttpBody for EndingBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -86,9 +87,9 @@ impl HttpBody for Ending {
         if self.inner.is_none() {
             return Poll::Ready(None);
         }
-        // First, so that a stream that always has an answer ready ends too.
+        // Polled first, so that a stream that always has an answer ready ends too.
         if self.end.as_mut().poll(context).is_ready() {
-            // Dropping what makes the answers ends the work on them.
+            // Dropping the inner body ends the work on its answers.
             self.inner = None;
             return Poll::Ready(Some(Ok(self.last_frame())));
         }
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_grpc_stream_ends_with_its_status_also_where_it_always_has_an_answer() {
+    async fn a_grpc_stream_that_always_has_an_answer_ready_ends_with_its_status() {
         let busy = futures::stream::repeat_with(|| Ok::<_, std::io::Error>("x"));
         let busy = ([(CONTENT_TYPE, "application/grpc")], Body::from_stream(busy)).into_response();
         let response = end_stream_when(std::future::ready(()), AuthError::Revoked, busy);
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_whole_stays_as_it_is() {
+    async fn an_answer_that_is_not_a_stream_is_unchanged() {
         let whole = ([(CONTENT_TYPE, "application/json")], "{}").into_response();
         let response = end_stream_when(std::future::ready(()), AuthError::Revoked, whole);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
