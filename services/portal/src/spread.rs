@@ -145,7 +145,7 @@ impl Spread {
         }
         let streaming = STREAMING.contains(&request.uri().path());
         if streaming {
-            let first = order.into_iter().next().ok_or_else(nobody)?;
+            let first = order.into_iter().next().ok_or_else(no_address)?;
             return first.carry(request).await;
         }
         let (mut parts, body) = request.into_parts();
@@ -155,7 +155,7 @@ impl Spread {
             .map_err(|error| TransportError(error.into()))?
             .to_bytes();
         // The answer of an instance is more informative than that another one was not reached.
-        let (mut said, mut failed) = (None, nobody());
+        let (mut said, mut failed) = (None, no_address());
         let mut unknown = false;
         for instance in order {
             // Each attempt gets the time that the earlier ones have left.
@@ -285,7 +285,7 @@ fn endpoint(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, to
     }
 }
 
-fn nobody() -> TransportError {
+fn no_address() -> TransportError {
     TransportError("the service name resolved to no addresses".into())
 }
 

@@ -1,4 +1,4 @@
-//! Real servers on loopback ports, stopped and started under calls.
+//! Tests with real servers on loopback ports, which are stopped and started during calls.
 use std::collections::BTreeSet;
 
 use citycode_service_kit::health::HealthRegistry;
@@ -14,14 +14,14 @@ use tonic::service::Routes;
 
 use super::*;
 
-/// What an instance does with every call.
+/// How an instance reacts to every call.
 #[derive(Clone)]
 enum Conduct {
-    /// Answer with its own name.
+    /// It answers with its own name.
     Answer,
-    /// Say this.
+    /// It answers with this problem.
     Say(Status),
-    /// Break off amid the answer.
+    /// It disconnects in the middle of the answer.
     Break,
 }
 
@@ -85,7 +85,7 @@ async fn ask(spread: &Spread, path: &str) -> Option<String> {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn calls_go_to_all_that_serve_and_past_those_that_do_not() {
+async fn calls_go_to_all_instances_that_serve_and_to_no_others() {
     let (first, second) = (
         Server::start("first", Conduct::Answer).await,
         Server::start("second", Conduct::Answer).await,
@@ -114,7 +114,7 @@ async fn calls_go_to_all_that_serve_and_past_those_that_do_not() {
     .await;
     first.stop.pull();
     first.task.await.unwrap();
-    // Not one call fails while an instance goes.
+    // No call fails while an instance stops.
     for _ in 0..50 {
         assert!(ask(&spread, "/a.B/C").await.is_some());
     }
@@ -145,7 +145,7 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
+async fn a_call_that_must_go_to_another_instance_does() {
     let (first, second) = (
         Server::start("first", Conduct::Answer).await,
         Server::start("second", Conduct::Answer).await,
@@ -169,7 +169,7 @@ async fn a_call_that_is_to_go_elsewhere_goes_elsewhere() {
 
 const ISSUE: &str = "/citycode.issuer.v1.IssuerService/Issue";
 
-/// What comes of a call that is offered to the first of two instances and then to the second: a name or a problem.
+/// The result of a call that is tried at the first of two instances and then at the second: a name or a problem.
 async fn offered(path: &str, first: &Server, second: &Server) -> Result<String, Problem> {
     let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
     eventually("both are known", PATIENCE, || async {
@@ -193,7 +193,7 @@ fn say(problem: Problem) -> Conduct {
 }
 
 #[tokio::test]
-async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
+async fn an_unknown_outcome_is_not_hidden_by_the_refusal_of_another_instance() {
     let not_made = Problem::new(Code::Unavailable, "the change was not made");
     for may_have_done in [
         Conduct::Break,
@@ -213,7 +213,7 @@ async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
             assert_eq!(act, Err(Problem::change_unknown()), "before {refusal}");
             let scan = offered(outcome::VERIFY, &first, &second).await.unwrap_err();
             assert!(scan.is_outcome_unknown() && scan.detail().contains("scan"), "{scan}");
-            // Whoever looks something up has lost nothing.
+            // A read-only call has no outcome to lose.
             assert_eq!(offered(READ_ONLY_METHODS[0], &first, &second).await, Err(refusal));
         }
         let done = Server::start("second", Conduct::Answer).await;
@@ -228,7 +228,7 @@ async fn what_may_have_been_done_is_not_hidden_by_what_another_instance_says() {
 }
 
 #[tokio::test]
-async fn what_was_surely_not_done_hides_no_refusal() {
+async fn a_change_that_was_not_made_does_not_hide_a_refusal() {
     let refusal = Problem::new(Code::NotRegistered, "nobody");
     let second = Server::start("second", say(refusal.clone())).await;
     let not_made = Problem::new(Code::Unavailable, "the change was not made");
@@ -245,7 +245,7 @@ async fn what_was_surely_not_done_hides_no_refusal() {
 }
 
 #[tokio::test]
-async fn what_one_instance_said_is_told_where_the_next_is_not_reached() {
+async fn the_answer_of_one_instance_is_returned_if_the_next_is_not_reached() {
     let mut gone = Server::start("gone", Conduct::Answer).await;
     gone.stop.pull();
     (&mut gone.task).await.unwrap();
@@ -254,16 +254,16 @@ async fn what_one_instance_said_is_told_where_the_next_is_not_reached() {
     for path in [ISSUE, READ_ONLY_METHODS[0]] {
         assert_eq!(offered(path, &first, &gone).await, Err(not_made.clone()), "{path}");
     }
-    // Whoever looks something up has lost nothing by an instance that broke off.
+    // A read-only call has no outcome to lose if an instance disconnects.
     let unsure = Problem::outcome_unknown("the log does not answer");
     let first = Server::start("first", say(unsure.clone())).await;
     assert_eq!(offered(READ_ONLY_METHODS[0], &first, &gone).await, Err(unsure));
 }
 
 #[test]
-fn every_method_that_changes_nothing_is_named() {
+fn every_read_only_method_is_listed() {
     let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
-    // A change has a name of its own, so that it may be repeated.
+    // A change has a command id or scan id, so that it may be retried.
     let is_change = |input: &str| {
         let mut messages = set.file.iter().flat_map(|file| {
             let package = file.package();
@@ -290,7 +290,7 @@ fn every_method_that_changes_nothing_is_named() {
 }
 
 #[test]
-fn every_method_with_a_stream_of_requests_is_named() {
+fn every_method_with_a_stream_of_requests_is_listed() {
     let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
     let mut streaming = BTreeSet::new();
     for file in &set.file {

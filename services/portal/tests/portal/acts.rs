@@ -1,4 +1,4 @@
-//! Loss reports, an officer's acts, standing.
+//! Loss reports, acts of officers, and standings.
 
 use citycode_wire::proto::model::v1::Standing;
 use citycode_wire::proto::revocation::v1::{
@@ -12,7 +12,7 @@ use crate::harness::City;
 const CODE_ID: &str = "9f86d081884c7d65";
 
 #[tokio::test]
-async fn r15_a_loss_report_needs_the_person_and_answers_the_code_that_died() {
+async fn r15_a_loss_report_needs_the_person_and_returns_the_code_that_was_ended() {
     let city = City::new();
     city.fakes.ready(ReportLossResponse {
         code_id: CODE_ID.into(),
@@ -52,14 +52,14 @@ officer_acts! {
 }
 
 #[tokio::test]
-async fn reinstating_where_no_code_lives_any_more_answers_without_one() {
+async fn reinstating_without_a_valid_code_answers_without_a_code_id() {
     let city = City::new();
     let body = json!({"kind": "offline", "id_number": "N", "reason": "because"});
     assert_eq!(city.post("/api/v1/reinstate", body).await.ok(), json!({}));
 }
 
 #[tokio::test]
-async fn r21_each_word_of_standing_is_its_own_value_and_others_are_refused() {
+async fn r21_each_standing_has_its_own_value_and_others_are_refused() {
     let city = City::new();
     for (word, value) in [
         ("green", Standing::Green),

@@ -1,4 +1,4 @@
-//! What holds for every call: who calls, command ids, errors, shapes of bodies, paths, headers.
+//! Tests that apply to every call: callers, command ids, errors, the form of bodies, paths, headers.
 
 use axum::body::Body;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::fakes::Conduct;
 use crate::harness::City;
 
-/// Every route that changes something, with a body that it takes.
+/// Every route that changes something, with a valid body.
 fn changes() -> Vec<(&'static str, Value)> {
     let person = json!({"kind": "k", "id_number": "N", "channel": "c"});
     let officer = json!({"kind": "k", "id_number": "N", "reason": "r"});
@@ -40,7 +40,7 @@ fn changes() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Every route that asks, with a body that it takes.
+/// Every read-only POST route, with a valid body.
 fn questions() -> Vec<(&'static str, Value)> {
     vec![
         ("/api/v1/codes", json!({"id_number": "N"})),
@@ -76,7 +76,7 @@ async fn without_a_valid_token_nothing_but_public_paths_answers() {
 }
 
 #[tokio::test]
-async fn the_callers_own_token_and_trace_go_on_to_the_service() {
+async fn the_callers_own_token_and_trace_are_passed_on_to_the_service() {
     let city = City::new();
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = city
@@ -125,7 +125,7 @@ async fn a_command_id_comes_from_header_or_body_and_both_must_agree() {
 }
 
 #[tokio::test]
-async fn every_change_passes_its_command_id_on_or_refuses_a_bad_one() {
+async fn every_change_passes_its_command_id_on_or_refuses_an_invalid_one() {
     let city = City::new();
     for (path, body) in changes() {
         let answer = city.post_under(path, "nonsense", body).await;
@@ -159,7 +159,7 @@ async fn a_services_problem_arrives_unchanged() {
 }
 
 #[tokio::test]
-async fn a_transports_failure_becomes_unavailable_and_its_text_stays_inside() {
+async fn a_failure_of_the_transport_becomes_unavailable_without_its_text() {
     let city = City::new();
     let failure = Status::unavailable("tcp connect 10.1.2.3:99 refused");
     city.fakes.conduct(Conduct::Fail(failure));
@@ -170,7 +170,7 @@ async fn a_transports_failure_becomes_unavailable_and_its_text_stays_inside() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_in_an_internal_problem_and_the_portal_lives_on() {
+async fn a_panic_becomes_an_internal_problem_and_the_portal_continues() {
     let city = City::new();
     city.fakes.conduct(Conduct::Panic);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
@@ -182,7 +182,7 @@ async fn a_panic_ends_in_an_internal_problem_and_the_portal_lives_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_never_answers_is_given_up() {
+async fn a_call_to_a_service_that_never_answers_times_out() {
     let city = City::new();
     city.fakes.conduct(Conduct::Hang);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
@@ -200,7 +200,7 @@ async fn a_service_that_never_answers_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_on_was_not_done() {
+async fn a_change_that_was_never_passed_on_is_not_done() {
     let city = City::new();
     let never = futures::stream::pending::<Result<axum::body::Bytes, std::convert::Infallible>>();
     let request = city
@@ -216,7 +216,7 @@ async fn what_was_never_sent_on_was_not_done() {
 }
 
 #[tokio::test]
-async fn bodies_of_a_wrong_shape_are_refused_without_repeating_them() {
+async fn malformed_bodies_are_refused_without_repeating_them() {
     let city = City::new();
     for (path, good) in all() {
         let mut unknown = good.clone();
@@ -255,7 +255,7 @@ async fn a_field_given_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn hostile_text_is_passed_on_as_it_is_for_the_rules_to_judge() {
+async fn hostile_text_is_passed_on_unchanged_and_judged_by_the_services() {
     let city = City::new();
     let name = "\u{202e}\u{0}'; DROP TABLE--\u{1f600}\\n";
     let body = json!({"id_number": "", "name": name});
@@ -278,7 +278,7 @@ async fn unknown_paths_and_wrong_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn every_answer_keeps_browsers_careful_and_no_other_site_may_call() {
+async fn every_answer_has_security_headers_and_no_other_origin_may_call() {
     let city = City::new();
     city.fakes.ready(crate::fakes::verdict());
     let preflight = Request::options("/api/v1/verify")

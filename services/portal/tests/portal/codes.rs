@@ -1,4 +1,4 @@
-//! Issue, reprint, the list of codes, and a code's history.
+//! Issuing, reprinting, the list of codes, and a code's history.
 
 use citycode_wire::proto::audit::v1::history_request::Subject;
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, HistoryResponse};
@@ -21,7 +21,7 @@ fn code_json() -> Value {
 }
 
 #[tokio::test]
-async fn issue_sends_every_field_and_answers_the_shape_of_the_contract() {
+async fn issue_sends_every_field_and_answers_as_the_api_specifies() {
     let city = City::new();
     city.fakes.ready(IssueResponse { code: Some(code()) });
     let body = json!({
@@ -41,7 +41,7 @@ async fn issue_sends_every_field_and_answers_the_shape_of_the_contract() {
 }
 
 #[tokio::test]
-async fn a_p256_key_arrives_as_a_compressed_point_and_a_private_one_not_at_all() {
+async fn a_p256_key_is_sent_as_a_compressed_point_and_a_private_key_is_refused() {
     let city = City::new();
     city.fakes.ready(IssueResponse { code: Some(code()) });
     // RFC 7517 appendix A.1; its y ends in 0x23, which is odd.
@@ -75,7 +75,7 @@ async fn absent_parts_of_a_code_are_left_out_and_a_masked_name_is_shown() {
 }
 
 #[tokio::test]
-async fn an_answer_that_lacks_what_it_must_have_is_our_error_not_an_empty_code() {
+async fn an_answer_without_a_required_field_is_an_internal_error_not_an_empty_code() {
     let city = City::new();
     let body = json!({"kind": "offline", "id_number": "N", "channel": "pc"});
     for path in ["/api/v1/issue", "/api/v1/reprint"] {
@@ -96,7 +96,7 @@ fn state(code_id: &str, kind: &str, through_guardian: bool, issued_at: i64, life
 }
 
 #[tokio::test]
-async fn codes_are_listed_with_the_words_of_their_states() {
+async fn codes_are_listed_with_the_names_of_their_states() {
     let city = City::new();
     let words = [
         "valid",
@@ -159,7 +159,7 @@ async fn a_history_by_code_id_is_rendered_entry_by_entry() {
 }
 
 #[tokio::test]
-async fn a_history_by_person_asks_for_the_living_code_of_the_kind_and_keeps_the_person_from_the_log() {
+async fn a_history_by_person_uses_the_valid_code_of_the_kind_and_sends_no_personal_data_to_audit() {
     let city = City::new();
     let codes = vec![
         state("1111111111111111", "offline", false, 300, CodeLife::Revoked),
@@ -175,7 +175,7 @@ async fn a_history_by_person_asks_for_the_living_code_of_the_kind_and_keeps_the_
 }
 
 #[tokio::test]
-async fn a_history_of_a_kind_never_had_is_no_valid_code_and_half_a_question_is_none() {
+async fn a_history_without_a_code_is_no_valid_code_and_an_incomplete_request_is_refused() {
     let city = City::new();
     let none = city.post("/api/v1/history", json!({"kind": "offline", "id_number": "N"}));
     assert_eq!(none.await.problem(), (404, "no_valid_code".into()));

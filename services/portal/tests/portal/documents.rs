@@ -1,4 +1,4 @@
-//! The description and the page to browse it.
+//! The OpenAPI description and the page to browse it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::City;
 
-/// Every operation of the agreed API, and whether it is for everyone.
+/// Every operation of the API, and whether it is public.
 const OPERATIONS: [(&str, &str, bool); 29] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
@@ -50,7 +50,7 @@ async fn description() -> Value {
 }
 
 #[tokio::test]
-async fn the_description_is_openapi_3_1_and_names_exactly_the_agreed_operations() {
+async fn the_description_is_openapi_3_1_and_lists_exactly_these_operations() {
     let document = description().await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     let mut described = BTreeSet::new();
@@ -63,7 +63,7 @@ async fn the_description_is_openapi_3_1_and_names_exactly_the_agreed_operations(
 }
 
 #[tokio::test]
-async fn every_operation_says_who_may_call_what_it_answers_and_how_it_fails() {
+async fn every_operation_declares_its_security_answers_and_problems() {
     let document = description().await;
     let mut ids = BTreeSet::new();
     for (method, path, public) in OPERATIONS {
@@ -101,7 +101,7 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere_and_every_request_refuses_what_it_does_not_know() {
+async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
     let document = description().await;
     let mut found = Vec::new();
     references(&document, &mut found);
@@ -119,13 +119,13 @@ async fn every_reference_leads_somewhere_and_every_request_refuses_what_it_does_
 }
 
 #[tokio::test]
-async fn every_described_operation_is_really_there() {
+async fn every_described_operation_exists() {
     let city = City::new();
     for (method, path, public) in OPERATIONS {
         let path = path.replace("{kid}", "0badc0de").replace("{list}", "0000002a");
         let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
         let status = city.send(request.body(Body::empty()).unwrap()).await.status;
-        // Without a token: for everyone, or there but closed. The fakes' empty status list is an error of theirs.
+        // Without a token it is public, or it exists but is refused. The fakes' empty status list is their error.
         let fits = if public {
             ![401, 404, 405].contains(&status)
         } else {
@@ -136,7 +136,7 @@ async fn every_described_operation_is_really_there() {
 }
 
 #[tokio::test]
-async fn the_page_loads_nothing_from_elsewhere_and_everything_from_here() {
+async fn the_page_loads_everything_from_its_own_origin() {
     let city = City::new();
     let page = city.get("/docs/", &[]).await;
     assert_eq!(page.status, 200);
@@ -160,7 +160,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_everything_from_here() {
 }
 
 #[tokio::test]
-async fn a_stale_token_does_not_keep_anyone_from_the_description() {
+async fn the_description_is_served_also_with_an_expired_token() {
     let city = City::new();
     for path in ["/openapi.json", "/docs/"] {
         let answer = city.get(path, &[("authorization", "Bearer stale")]).await;

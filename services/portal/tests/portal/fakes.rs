@@ -1,4 +1,4 @@
-//! All four services, recording every message and answering what a test has laid ready.
+//! Fakes of all four services, which record every message and return prepared answers.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use citycode_wire::verdict::problem_answer;
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-/// The services. Clones are the same ones.
+/// The fake services. Clones share their state.
 #[derive(Clone, Default)]
 pub(crate) struct Fakes(Arc<Mutex<Inner>>);
 
@@ -30,19 +30,19 @@ struct Inner {
     conduct: Conduct,
 }
 
-/// What the services do with a call.
+/// How the services react to a call.
 #[derive(Default, Clone)]
 pub(crate) enum Conduct {
-    /// Answer.
+    /// They answer.
     #[default]
     Answer,
-    /// Refuse with this.
+    /// They refuse with this problem.
     Refuse(Problem),
-    /// Fail as another's transport does.
+    /// They fail with a status of the transport.
     Fail(Status),
-    /// Never answer.
+    /// They never answer.
     Hang,
-    /// Panic.
+    /// They panic.
     Panic,
 }
 
@@ -53,7 +53,7 @@ struct Seen {
 }
 
 impl Fakes {
-    /// Lays an answer ready for calls that answer with this type; without one they answer with empty fields.
+    /// Prepares the answer of calls that answer with this type; without one they answer with empty fields.
     pub(crate) fn ready<A: Clone + Send + 'static>(&self, answer: A) {
         self.inner().ready.insert(TypeId::of::<A>(), Box::new(answer));
     }
@@ -62,7 +62,7 @@ impl Fakes {
         self.inner().conduct = conduct;
     }
 
-    /// The only message of this type that has arrived since it was last asked for.
+    /// The only message of this type that has arrived since the last call of this method.
     pub(crate) fn asked<Q: 'static>(&self) -> Q {
         let mut inner = self.inner();
         let (wanted, others) = std::mem::take(&mut inner.seen)
@@ -75,7 +75,7 @@ impl Fakes {
         *seen.message.downcast().expect("its type was looked at")
     }
 
-    /// How many calls have arrived and were not asked for.
+    /// Number of calls that have arrived and were not taken by `asked`.
     pub(crate) fn calls(&self) -> usize {
         self.inner().seen.len()
     }
@@ -251,7 +251,7 @@ fn streamed(scan: &verifier::VerifyRequest) -> verifier::VerifyResponse {
     }
 }
 
-/// A code as the issuer answers it.
+/// A code as the issuer returns it.
 pub(crate) fn code() -> issuer::IssuedCode {
     issuer::IssuedCode {
         code_id: "9f86d081884c7d65".into(),
@@ -268,7 +268,7 @@ pub(crate) fn code() -> issuer::IssuedCode {
     }
 }
 
-/// A verdict as the verifier answers it.
+/// A verdict as the verifier returns it.
 pub(crate) fn verdict() -> verifier::VerifyResponse {
     verifier::VerifyResponse {
         decision: verifier::Decision::AdmitAfterIdCheck.into(),

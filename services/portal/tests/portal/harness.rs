@@ -1,4 +1,4 @@
-//! A portal over the fakes, as `citycode up` composes it, called without a socket.
+//! A portal over the fakes, as `citycode up` builds it, called without a socket.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::fakes::Fakes;
 
 const NOW: UnixSeconds = UnixSeconds(1_661_911_200);
 
-/// The services, and a portal before them.
+/// The fake services and their portal.
 pub(crate) struct City {
     pub(crate) fakes: Fakes,
     /// An admin's token.
@@ -35,7 +35,7 @@ pub(crate) struct City {
     router: Router,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -48,7 +48,7 @@ impl City {
         Self::build(None)
     }
 
-    /// A portal before services that are reached elsewhere.
+    /// A portal with these clients.
     pub(crate) fn before(clients: Clients) -> Self {
         Self::build(Some(clients))
     }
@@ -61,7 +61,7 @@ impl City {
         let manual = Arc::new(ManualClock::at(NOW));
         let clock: Arc<dyn Clock> = Arc::clone(&manual) as Arc<dyn Clock>;
         let token = mint(&authority, "tester", &[Role::Admin]);
-        // The services verify again what the portal passes on.
+        // The services verify the token again that the portal passes on.
         let inside = Authenticate::optional(Arc::clone(&tokens), Arc::clone(&clock)).in_process();
         let services = Routes::new(inside.layer(IssuerServiceServer::new(fakes.clone())))
             .add_service(inside.layer(RevocationServiceServer::new(fakes.clone())))
@@ -84,18 +84,18 @@ impl City {
         }
     }
 
-    /// A request in the admin's name.
+    /// A request with the admin's token.
     pub(crate) fn request(&self, method: &str, path: &str) -> http::request::Builder {
         request_with(&self.token, method, path)
     }
 
-    /// A request in the name of a caller with these roles.
+    /// A request with the token of a caller with these roles.
     pub(crate) fn request_of(&self, subject: &str, roles: &[&str], method: &str, path: &str) -> http::request::Builder {
         let roles: Vec<Role> = roles.iter().map(|role| Role::parse(role).unwrap().unwrap()).collect();
         request_with(&mint(&self.authority, subject, &roles), method, path)
     }
 
-    /// The response, its body unread.
+    /// The response with its body unread.
     pub(crate) async fn open(&self, request: Request<Body>) -> http::Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
@@ -109,7 +109,7 @@ impl City {
         }
     }
 
-    /// Sends JSON in the admin's name.
+    /// Sends JSON with the admin's token.
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         let request = self.request("POST", path).header("content-type", "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
@@ -124,7 +124,7 @@ impl City {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// Asks for a public path, without a token.
+    /// Requests a public path without a token.
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
@@ -139,14 +139,14 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("the answer is JSON")
     }
 
-    /// The answer's JSON, once it is sure that it is no problem.
+    /// The answer's JSON; asserts that it is not a problem.
     pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{:?}", self.body);
         assert_eq!(self.header("content-type"), "application/json");
         self.json()
     }
 
-    /// Status and stable code, once it is sure that it is a problem in every respect.
+    /// Status and stable code; asserts that it is a well-formed problem.
     pub(crate) fn problem(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let problem = self.json();
@@ -173,7 +173,7 @@ impl Answer {
     }
 }
 
-/// A token of an hour.
+/// A token that is valid for an hour.
 fn mint(authority: &LocalAuthority, subject: &str, roles: &[Role]) -> String {
     let grant = Grant {
         subject,

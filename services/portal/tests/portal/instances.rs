@@ -1,4 +1,4 @@
-//! Services of two instances each, on loopback ports.
+//! Services with two instances each, on loopback ports.
 
 use citycode_portal::{Clients, Endpoints};
 use citycode_service_kit::problem::{Code, Problem};
@@ -13,12 +13,12 @@ use tonic::service::Routes;
 use crate::fakes::{Conduct, Fakes, verdict};
 use crate::harness::City;
 
-/// A portal before two verifiers of which neither says how it is: the first of the two is asked first. They serve
-/// until their triggers are gone.
+/// A portal with two verifiers without a health service: the first of the two is tried first. They serve until their
+/// triggers are dropped.
 fn city_with_two_verifiers() -> (City, [Fakes; 2], [Trigger; 2]) {
     let bind = || Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut listeners = [bind(), bind()];
-    // That is the order of their addresses.
+    // The order is that of their addresses.
     listeners.sort_by_key(|listener| listener.address().to_string());
     let addresses = listeners
         .each_ref()
@@ -41,7 +41,7 @@ fn city_with_two_verifiers() -> (City, [Fakes; 2], [Trigger; 2]) {
 }
 
 #[tokio::test]
-async fn r20_a_scan_without_an_id_is_the_same_scan_at_the_verifier_that_is_asked_next() {
+async fn r20_a_scan_without_an_id_is_the_same_scan_at_the_next_verifier() {
     let (city, [first, second], _serving) = city_with_two_verifiers();
     first.conduct(Conduct::Fail(Status::unavailable("it went amid the scan")));
     second.ready(verdict());
@@ -57,9 +57,9 @@ async fn r20_a_scan_without_an_id_is_the_same_scan_at_the_verifier_that_is_asked
     assert_ne!(ids[0], ids[2], "another call is another scan");
 }
 
-/// R24: a verifier that knows too little is an answer, whatever becomes of asking another one.
+/// R24: `cannot_check` is a valid answer, whatever the second verifier does.
 #[tokio::test]
-async fn r24_cannot_check_is_answered_where_the_second_verifier_fails() {
+async fn r24_cannot_check_is_returned_if_the_second_verifier_fails() {
     let (city, [first, second], _serving) = city_with_two_verifiers();
     let cannot_check = VerifyResponse {
         decision: Decision::CannotCheck.into(),

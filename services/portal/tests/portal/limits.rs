@@ -1,4 +1,4 @@
-//! Sizes: what is too large is refused before it is read.
+//! Size limits: bodies that are too large are refused before they are read.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::harness::City;
 
 const MEBIBYTE: usize = 1 << 20;
 
-/// A body of 50 MiB, and how many of its mebibytes were taken.
+/// A body of 50 MiB, and the number of its mebibytes that were read.
 fn fifty_mebibytes() -> (Body, Arc<AtomicUsize>) {
     let taken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&taken);
@@ -35,7 +35,7 @@ async fn fifty_megabytes_of_json_are_refused_after_the_first_few() {
 }
 
 #[tokio::test]
-async fn a_picture_that_says_it_has_fifty_megabytes_is_not_read_at_all() {
+async fn a_picture_with_a_content_length_of_fifty_megabytes_is_not_read() {
     let city = City::new();
     let (body, taken) = fifty_mebibytes();
     let request = city
@@ -48,7 +48,7 @@ async fn a_picture_that_says_it_has_fifty_megabytes_is_not_read_at_all() {
 }
 
 #[tokio::test]
-async fn a_picture_of_unsaid_length_is_read_up_to_its_limit() {
+async fn a_picture_without_a_content_length_is_read_up_to_the_limit() {
     let city = City::new();
     let (body, taken) = fifty_mebibytes();
     let request = city
@@ -60,7 +60,7 @@ async fn a_picture_of_unsaid_length_is_read_up_to_its_limit() {
 }
 
 #[tokio::test]
-async fn a_body_just_within_the_limit_is_taken() {
+async fn a_body_just_within_the_limit_is_accepted() {
     let city = City::new();
     let name = "n".repeat(MEBIBYTE - 100);
     let body = json!({"id_number": "N", "name": name});

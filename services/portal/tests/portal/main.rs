@@ -1,5 +1,5 @@
-//! The portal over services that only record what they are asked: each endpoint's mapping both ways, and what holds
-//! for all of them. One file a family of endpoints.
+//! Tests of the portal over fake services that record their calls: each endpoint's mapping in both directions, and what
+//! applies to all of them. One file per family of endpoints.
 
 #![expect(
     clippy::unwrap_used,

@@ -3,7 +3,7 @@
 use crate::harness::City;
 
 #[tokio::test]
-async fn the_first_page_is_chinese_and_english_on_request_and_leads_on() {
+async fn the_first_page_is_chinese_or_english_on_request_and_has_links() {
     let city = City::new();
     for (path, language, word) in [
         ("/", "zh-CN", "最初的几条命令"),
@@ -51,7 +51,7 @@ async fn the_first_page_loads_its_own_style_sheet_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_first_page_is_for_reading_only() {
+async fn the_first_page_supports_only_get() {
     let city = City::new();
     let answer = city.post("/", serde_json::json!({})).await;
     assert_eq!(answer.problem(), (405, "invalid_request".into()));

@@ -1,4 +1,4 @@
-//! A picture of a code.
+//! Verification of pictures of codes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ async fn show(city: &City, query: &str, kind: &str, picture: Vec<u8>) -> Answer 
 }
 
 #[tokio::test]
-async fn the_text_in_a_picture_is_checked_like_a_scan() {
+async fn the_text_in_a_picture_is_verified_like_a_scan() {
     let city = City::new();
     city.fakes.ready(verdict());
     let query = "?place=sentinel&device=gate-7&scan_id=s%2F1";
@@ -39,7 +39,7 @@ async fn the_text_in_a_picture_is_checked_like_a_scan() {
 }
 
 #[tokio::test]
-async fn the_number_of_the_card_beside_the_code_comes_in_a_header() {
+async fn the_number_of_the_card_is_sent_in_a_header() {
     let city = City::new();
     city.fakes.ready(verdict());
     let ask = |value: &'static [u8]| {
@@ -56,7 +56,7 @@ async fn the_number_of_the_card_beside_the_code_comes_in_a_header() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_of_a_code_is_said_so() {
+async fn a_body_that_is_not_a_picture_of_a_code_is_refused_with_the_reason() {
     let city = City::new();
     let mut cut = picture("TOKEN:TEXT");
     cut.truncate(cut.len() / 2);
@@ -85,7 +85,7 @@ async fn another_content_type_a_missing_place_and_a_number_in_the_url_are_refuse
 }
 
 #[tokio::test]
-async fn more_pictures_than_are_read_at_once_wait_their_turn() {
+async fn more_pictures_than_are_decoded_concurrently_wait() {
     let city = City::new();
     city.fakes.ready(verdict());
     let shown = (0..6).map(|_| show(&city, "?place=sentinel", "image/png", picture("TOKEN:TEXT")));
@@ -95,7 +95,7 @@ async fn more_pictures_than_are_read_at_once_wait_their_turn() {
     assert_eq!(city.fakes.calls(), 6);
 }
 
-/// A body that sends this many mebibytes and then neither more nor an end; tells when all of them were taken.
+/// A body that sends this many mebibytes and then stalls; notifies when all of them were read.
 fn stalled(mebibytes: usize) -> (Body, Arc<Notify>) {
     let all_taken = Arc::new(Notify::new());
     let telling = Arc::clone(&all_taken);
@@ -118,7 +118,7 @@ fn picture_of(request: http::request::Builder, body: Body) -> http::Request<Body
 const IMAGE: &str = "/api/v1/verify/image?place=sentinel";
 
 #[tokio::test]
-async fn what_pictures_hold_has_an_end_and_who_finds_no_room_is_told_when_to_come_again() {
+async fn the_memory_of_pictures_is_bounded_and_further_ones_are_unavailable_with_retry_after() {
     let city = Arc::new(City::new());
     city.fakes.ready(verdict());
     let mut waiting = JoinSet::new();
@@ -140,7 +140,7 @@ async fn what_pictures_hold_has_an_end_and_who_finds_no_room_is_told_when_to_com
 }
 
 #[tokio::test]
-async fn uploads_that_announce_much_and_send_nothing_take_no_room_from_others() {
+async fn uploads_that_announce_much_and_send_nothing_reserve_no_memory() {
     let city = Arc::new(City::new());
     city.fakes.ready(verdict());
     let mut waiting = JoinSet::new();
@@ -159,7 +159,7 @@ async fn uploads_that_announce_much_and_send_nothing_take_no_room_from_others() 
 }
 
 #[tokio::test]
-async fn nothing_of_a_picture_is_read_for_a_caller_that_may_not_verify_there() {
+async fn a_picture_is_not_read_for_a_caller_that_may_not_verify_there() {
     let city = City::new();
     for (roles, path, expected) in [
         (vec![], IMAGE, (403, "not_allowed")),
@@ -191,7 +191,7 @@ async fn nothing_of_a_picture_is_read_for_a_caller_that_may_not_verify_there() {
 }
 
 #[tokio::test]
-async fn one_caller_has_few_pictures_under_way_and_few_in_a_minute() {
+async fn the_pictures_of_one_caller_are_limited_at_once_and_per_minute() {
     let city = Arc::new(City::new());
     city.fakes.ready(verdict());
     let gate = |number: u32| {
@@ -212,7 +212,7 @@ async fn one_caller_has_few_pictures_under_way_and_few_in_a_minute() {
     waiting.shutdown().await;
     city.send(picture_of(gate(1), code())).await.ok();
 
-    // What is no picture counts too: it is the sending that costs.
+    // Bodies that are not pictures count too, because reading them is the cost.
     for _ in 1..60 {
         let answer = city.send(picture_of(gate(2), Body::from("GIF89a"))).await;
         assert_eq!(answer.problem(), (422, "unreadable_image".into()));

@@ -1,4 +1,4 @@
-//! What everyone may read: keys, status lists, the policy; and an admin's acts on keys.
+//! Public data: keys, status lists, the policy; and an admin's changes of keys.
 
 use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysResponse, SigningKey,
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::harness::City;
 
 #[tokio::test]
-async fn keys_are_a_jwk_set_or_a_cose_key_set_as_asked() {
+async fn keys_are_a_jwk_set_or_a_cose_key_set_as_requested() {
     let city = City::new();
     city.fakes.ready(ListKeysResponse {
         keys: Vec::new(),
@@ -51,7 +51,7 @@ fn status_key(kid: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn status_keys_stand_in_a_set_of_their_own() {
+async fn status_keys_are_in_a_separate_set() {
     let city = City::new();
     city.fakes.ready(status_keys("5747a7ce"));
     let answer = city.get("/api/v1/status-keys", &[]).await;
@@ -95,7 +95,7 @@ fn key() -> SigningKey {
 }
 
 #[tokio::test]
-async fn r25_rotating_and_compromising_answer_the_key() {
+async fn r25_rotating_and_compromising_return_the_key() {
     let city = City::new();
     city.fakes.ready(RotateKeysResponse { key: Some(key()) });
     city.fakes.ready(CompromiseKeyResponse { key: Some(key()) });
@@ -112,7 +112,7 @@ async fn r25_rotating_and_compromising_answer_the_key() {
 }
 
 #[tokio::test]
-async fn status_lists_are_named_by_their_uris() {
+async fn status_lists_are_listed_by_their_uris() {
     let city = City::new();
     let list = |uri: &str| StatusListSummary {
         list: "0000002a".into(),
@@ -141,7 +141,7 @@ fn status_list(not_modified: bool) -> GetStatusListResponse {
 }
 
 #[tokio::test]
-async fn a_status_list_says_its_type_its_tag_and_how_long_it_may_be_kept() {
+async fn a_status_list_has_a_type_an_etag_and_a_cache_lifetime() {
     let city = City::new();
     city.fakes.ready(status_list(false));
     let answer = city.get("/api/v1/status-lists/0000002a", &[]).await;
@@ -160,7 +160,7 @@ async fn a_status_list_says_its_type_its_tag_and_how_long_it_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_copy_that_still_holds_is_not_sent_again() {
+async fn a_copy_that_is_still_valid_is_not_sent_again() {
     let city = City::new();
     city.fakes.ready(status_list(true));
     let tag = [("if-none-match", "\"7-41\"")];
@@ -173,7 +173,7 @@ async fn a_copy_that_still_holds_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_lists_name_is_not_found_without_asking() {
+async fn a_malformed_list_name_is_not_found_without_a_call() {
     let city = City::new();
     for name in ["2a", "0000002g", "0000002a0", "%ff%ff%ff%ff", "..%2f..%2fx"] {
         let answer = city.get(&format!("/api/v1/status-lists/{name}"), &[]).await;
@@ -183,7 +183,7 @@ async fn what_is_no_lists_name_is_not_found_without_asking() {
 }
 
 #[tokio::test]
-async fn the_policy_tells_kinds_places_and_channels_with_their_labels() {
+async fn the_policy_lists_kinds_places_and_channels_with_their_labels() {
     let city = City::new();
     let answer = city.get("/api/v1/policy", &[]).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Register, relate, unrelate, erase.
+//! Registering, relating and erasing persons.
 
 use citycode_wire::proto::issuer::v1::{Attestation, EraseRequest, RegisterRequest, RelateRequest, UnrelateRequest};
 use citycode_wire::proto::model::v1::Authentication;
@@ -41,7 +41,7 @@ async fn register_sends_every_field_and_answers_an_empty_object() {
 }
 
 #[tokio::test]
-async fn register_with_the_least_attests_nothing() {
+async fn register_without_optional_fields_attests_nothing() {
     let city = City::new();
     let body = json!({"id_number": "11010519491231002X", "name": "张小三"});
     city.post("/api/v1/register", body).await.ok();
@@ -74,7 +74,7 @@ async fn r17_relate_sends_both_parties_and_how_each_was_authenticated() {
 }
 
 #[tokio::test]
-async fn r17_unrelate_keeps_guardian_and_dependent_apart() {
+async fn r17_unrelate_does_not_swap_guardian_and_dependent() {
     let city = City::new();
     let body = json!({"guardian": "G", "dependent": "D"});
     assert_eq!(city.post("/api/v1/unrelate", body).await.ok(), json!({}));
@@ -90,7 +90,7 @@ async fn r28_erase_names_the_holder() {
     assert!(city.fakes.asked::<EraseRequest>().id_number == "N");
 }
 
-/// The id of a command whose caller named none, which is the portal's to draw.
+/// Checks the id of a command whose caller set none: the portal has drawn it.
 fn drawn(command_id: &[u8]) -> Vec<u8> {
     assert_eq!(command_id.len(), 16);
     command_id.to_vec()

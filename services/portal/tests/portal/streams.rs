@@ -1,4 +1,4 @@
-//! Newline-delimited JSON, both ways at once.
+//! Newline-delimited JSON in both directions concurrently.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn row(line: u64, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn scans_are_answered_in_order_and_a_bad_line_in_its_place() {
+async fn scans_and_malformed_lines_are_answered_in_order() {
     let city = City::new();
     let lines = [
         scan("staffed", "1"),
@@ -70,7 +70,7 @@ async fn scans_are_answered_in_order_and_a_bad_line_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_carriage_return_ends_a_line_and_both_end_one() {
+async fn cr_and_cr_lf_each_end_one_line() {
     let city = City::new();
     let scans = ["1", "2", "3"].map(|code| scan("staffed", code));
     for end in ["\n", "\r", "\r\n", "\r\r\n"] {
@@ -84,7 +84,7 @@ async fn a_carriage_return_ends_a_line_and_both_end_one() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_utf8_stay_in_their_line() {
+async fn bytes_that_are_not_utf8_affect_only_their_line() {
     let city = City::new();
     let line = |field: &str, value: &[u8]| {
         let begin = format!(r#"{{"place":"staffed","code":"c","{field}":""#).into_bytes();
@@ -129,7 +129,7 @@ async fn bytes_that_are_not_utf8_stay_in_their_line() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_ends_the_answers_with_why() {
+async fn an_interrupted_body_ends_the_answers_with_the_reason() {
     let city = City::new();
     let pieces = [
         Ok(scan("staffed", "1") + "\n{\"place\""),
@@ -143,7 +143,7 @@ async fn a_body_that_breaks_off_ends_the_answers_with_why() {
 }
 
 #[tokio::test]
-async fn lines_may_be_cut_anywhere() {
+async fn lines_may_be_split_anywhere() {
     let city = City::new();
     let text = format!("{}\n{}\n", scan("staffed", "一"), scan("staffed", "二"));
     let bytes = text
@@ -159,7 +159,7 @@ async fn lines_may_be_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn each_answer_comes_before_the_next_line_is_sent() {
+async fn each_answer_arrives_before_the_next_line_is_sent() {
     let city = City::new();
     let (sender, receiver) = mpsc::channel::<Result<Bytes, Infallible>>(1);
     let request = city
@@ -179,7 +179,7 @@ async fn each_answer_comes_before_the_next_line_is_sent() {
 }
 
 #[tokio::test]
-async fn lines_are_not_read_while_nobody_takes_the_answers() {
+async fn lines_are_not_read_while_the_answers_are_not_read() {
     let city = City::new();
     let taken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&taken);
@@ -193,13 +193,13 @@ async fn lines_are_not_read_while_nobody_takes_the_answers() {
         .header("content-type", "application/x-ndjson");
     let request = request.body(Body::from_stream(endless)).unwrap();
     let response = city.open(request).await;
-    // Everything runs on this one thread: in so many turns an unbounded reader would have taken a million.
+    // Everything runs on this one thread: in this many polls an unbounded reader would have read a million.
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
     }
     let held = taken.load(Ordering::Relaxed);
     assert!((1..10_000).contains(&held), "{held}");
-    // Taking answers lets it go on.
+    // Reading answers lets it continue.
     let mut frames = response.into_body().into_data_stream();
     while taken.load(Ordering::Relaxed) < held + 2_000 {
         frames.next().await.unwrap().unwrap();
@@ -229,7 +229,7 @@ async fn an_import_sends_options_and_rows_and_answers_each_in_order() {
 }
 
 #[tokio::test]
-async fn what_a_channel_attests_goes_with_its_row() {
+async fn the_attestation_of_a_row_is_passed_on_with_it() {
     let city = City::new();
     let attested = r#"{"line":2,"id_number":"N","name":"n","disability":true,"group":"veterans"}"#;
     let answer = send(&city, "/api/v1/import", format!("{OPTIONS}\n{attested}")).await;
@@ -239,7 +239,7 @@ async fn what_a_channel_attests_goes_with_its_row() {
 }
 
 #[tokio::test]
-async fn a_bad_row_is_rejected_in_its_place_with_its_line_and_the_import_goes_on() {
+async fn a_malformed_row_is_rejected_in_order_with_its_line_and_the_import_continues() {
     let city = City::new();
     let text = [
         OPTIONS,
@@ -257,7 +257,7 @@ async fn a_bad_row_is_rejected_in_its_place_with_its_line_and_the_import_goes_on
         .iter()
         .map(|answer| (answer["line"].as_u64().unwrap(), answer["outcome"].as_str().unwrap()))
         .collect();
-    // Where the line cannot be read, it is the number of the row in this stream.
+    // If the line cannot be read, it is the number of the row in this stream.
     let expected = [
         (2, "issued"),
         (33, "rejected"),
@@ -273,7 +273,7 @@ async fn a_bad_row_is_rejected_in_its_place_with_its_line_and_the_import_goes_on
 }
 
 #[tokio::test]
-async fn an_import_that_breaks_off_says_so_in_its_last_line() {
+async fn an_import_that_fails_midway_ends_with_a_problem() {
     let city = City::new();
     let text = [OPTIONS, &row(2, "a"), &row(3, "break"), &row(4, "b")].join("\n");
     let answers = send(&city, "/api/v1/import", text).await.lines();
@@ -284,7 +284,7 @@ async fn an_import_that_breaks_off_says_so_in_its_last_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_its_callers_token_and_says_so() {
+async fn a_stream_ends_with_its_callers_token_and_gives_the_reason() {
     for (path, first, line) in [
         ("/api/v1/verify/stream", String::new(), scan("staffed", "1")),
         ("/api/v1/import", format!("{OPTIONS}\n"), row(2, "a")),
@@ -309,7 +309,7 @@ async fn a_stream_ends_with_its_callers_token_and_says_so() {
             Some(serde_json::from_slice::<Value>(&frame).unwrap())
         };
         assert!(next().await.unwrap().get("problem").is_none(), "{path}");
-        // Its hour is over, and the leeway too. Nobody sends anything.
+        // The token's hour and the leeway have passed. Nothing is sent.
         city.clock.advance(Duration::from_secs(3_600 + 10));
         let last = next().await.expect("the stream says why it ends");
         assert_eq!(last["problem"]["code"], "not_allowed", "{path}");

@@ -1,4 +1,4 @@
-//! One scan.
+//! Verification of one scan.
 
 use citycode_wire::proto::model::v1::Standing;
 use citycode_wire::proto::verifier::v1::verify_request::Scan;
@@ -9,7 +9,7 @@ use crate::fakes::verdict;
 use crate::harness::City;
 
 #[tokio::test]
-async fn a_scan_sends_every_field_and_answers_the_shape_of_the_contract() {
+async fn a_scan_sends_every_field_and_answers_as_the_api_specifies() {
     let city = City::new();
     city.fakes.ready(verdict());
     let body = json!({
@@ -33,7 +33,7 @@ async fn a_scan_sends_every_field_and_answers_the_shape_of_the_contract() {
 }
 
 #[tokio::test]
-async fn r20_a_scan_id_is_drawn_where_the_place_may_register_and_the_caller_names_none() {
+async fn r20_a_scan_id_is_drawn_if_the_place_registers_and_the_caller_sets_none() {
     let city = City::new();
     city.fakes.ready(verdict());
     for (place, named, drawn) in [
@@ -55,7 +55,7 @@ async fn r20_a_scan_id_is_drawn_where_the_place_may_register_and_the_caller_name
 }
 
 #[tokio::test]
-async fn what_the_verifier_could_not_say_is_left_out() {
+async fn fields_that_the_verifier_omits_are_omitted() {
     let city = City::new();
     city.fakes.ready(VerifyResponse {
         decision: Decision::Refuse.into(),
@@ -76,7 +76,7 @@ async fn what_the_verifier_could_not_say_is_left_out() {
 }
 
 #[tokio::test]
-async fn every_reason_and_decision_of_the_contract_has_its_word() {
+async fn every_reason_and_decision_has_its_name() {
     const REASONS: &str = "ok unreadable bad_signature not_yet_valid expired kind_not_accepted_here unknown_code \
         superseded reported_lost revoked suspended standing_yellow standing_red stale_proof missing_proof \
         id_check_required id_mismatch too_stale clock_untrusted double_use";
@@ -95,7 +95,7 @@ async fn every_reason_and_decision_of_the_contract_has_its_word() {
 }
 
 #[tokio::test]
-async fn r29_an_answer_says_where_in_the_log_it_rests_only_where_the_verifier_does() {
+async fn r29_an_answer_contains_the_position_only_if_the_verifiers_does() {
     let city = City::new();
     let mut without = verdict();
     without.as_of = Some(citycode_wire::proto::verifier::v1::AsOf {
@@ -109,7 +109,7 @@ async fn r29_an_answer_says_where_in_the_log_it_rests_only_where_the_verifier_do
 }
 
 #[tokio::test]
-async fn an_answer_without_a_verdict_never_looks_like_one() {
+async fn an_answer_without_a_verdict_is_a_problem() {
     let city = City::new();
     for answer in [
         VerifyResponse::default(),
@@ -143,7 +143,7 @@ async fn an_id_card_is_sent_as_a_card() {
 }
 
 #[tokio::test]
-async fn a_scan_shows_exactly_one_thing_at_a_real_time() {
+async fn a_scan_has_exactly_one_of_code_and_card_and_a_valid_time() {
     let city = City::new();
     for body in [
         json!({"place": "p"}),
