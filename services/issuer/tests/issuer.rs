@@ -177,8 +177,8 @@ async fn an_elapsed_deadline_reports_whether_the_change_was_begun() {
             .metadata_mut()
             .insert("grpc-timeout", time.parse().expect("a header"));
         request.extensions_mut().insert(Arc::clone(&city.admin));
-        let face = IssuerGrpc(Arc::clone(&city.issuer));
-        async move { Problem::from(face.issue(request).await.expect_err("nobody folds")) }
+        let api = IssuerGrpc(Arc::clone(&city.issuer));
+        async move { Problem::from(api.issue(request).await.expect_err("nobody folds")) }
     };
     let appended = tokio::spawn(call("5S"));
     eventually("the commit stands in the log", Duration::from_secs(5), async || {

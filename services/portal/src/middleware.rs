@@ -49,16 +49,16 @@ async fn say_outcome(request: Request, next: Next) -> Response {
     let Some(problem) = response.extensions().get::<Problem>() else {
         return response;
     };
-    let said = match (change, problem.outcome()) {
+    let completed = match (change, problem.outcome()) {
         (false, _) => problem.clone().of_query(),
         // An internal error may have occurred after the change.
         (true, None) if problem.code() == Code::Internal => problem.clone().with_outcome(Outcome::Unknown),
         (true, _) => problem.clone().of_change(),
     };
-    if said.outcome() == problem.outcome() {
+    if completed.outcome() == problem.outcome() {
         return response;
     }
-    said.into_response()
+    completed.into_response()
 }
 
 /// Wraps the routes in all layers.

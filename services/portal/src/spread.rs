@@ -155,7 +155,7 @@ impl Spread {
             .map_err(|error| TransportError(error.into()))?
             .to_bytes();
         // The answer of an instance is more informative than that another one was not reached.
-        let (mut said, mut failed) = (None, no_address());
+        let (mut last_answer, mut failed) = (None, no_address());
         let mut unknown = false;
         for instance in order {
             // Each attempt gets the time that the earlier ones have left.
@@ -172,7 +172,7 @@ impl Spread {
             };
             match carried {
                 Ok((response, Outcome::Done)) => return Ok(response),
-                Ok((response, _)) => said = Some(response),
+                Ok((response, _)) => last_answer = Some(response),
                 Err(error) => failed = error,
             }
             match outcome {
@@ -186,7 +186,7 @@ impl Spread {
         if unknown && !is_look_up(method) {
             return Ok(nobody_knows(method));
         }
-        match said {
+        match last_answer {
             Some(response) => Ok(response),
             None if unknown => Err(failed),
             None => Ok(unreached()),
