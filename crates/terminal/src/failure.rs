@@ -1,4 +1,4 @@
-//! What a command that failed says: one line for people, a problem object (RFC 9457) for programs, an exit code.
+//! How a failed command reports: one line for people, a problem object (RFC 9457) for programs, an exit code.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,9 +14,9 @@ use crate::output::{Format, Output};
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a command that a rule refused, or of a verdict that does not admit.
 pub const EXIT_REFUSED: u8 = 3;
-/// Exit code of a command that could not find out.
+/// Exit code of a command that could not be decided or carried out.
 pub const EXIT_UNAVAILABLE: u8 = 5;
-/// Code of what went wrong on this machine: a file, a picture, a font.
+/// Code of a failure on this machine: a file, a picture, a font.
 const LOCAL: &str = "local";
 
 /// Why a command failed.
@@ -31,12 +31,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The command line asks for something that makes no sense; nothing was done.
+    /// The command line is invalid; nothing was done.
     pub fn usage(why: impl fmt::Display, fix: &str) -> Self {
         Self::of_code(Code::InvalidRequest, "wrong usage", why, Some(fix))
     }
 
-    /// Something of this machine failed, e.g. a file.
+    /// A resource of this machine failed, e.g. a file.
     pub fn local(what: impl fmt::Display, why: impl fmt::Display, fix: &str) -> Self {
         Self {
             what: what.to_string(),
@@ -53,11 +53,11 @@ impl Failure {
         Self::local(
             format_args!("cannot {doing} {}", path.display()),
             why,
-            "check the path, its rights and the space on the disk",
+            "check the path, its permissions and the free disk space",
         )
     }
 
-    /// One of the stable codes, met on this side.
+    /// A failure with one of the stable codes that this program detected itself.
     pub fn of_code(code: Code, what: impl fmt::Display, why: impl fmt::Display, fix: Option<&str>) -> Self {
         Self {
             what: what.to_string(),
@@ -69,7 +69,8 @@ impl Failure {
         }
     }
 
-    /// The problem object that a server answered. A code that this program does not know yet exits by its status.
+    /// From the problem object of a server. A code that is unknown to this version determines the exit code by its
+    /// HTTP status.
     pub fn from_problem(problem: Value) -> Self {
         let text = |key: &str| problem.get(key).and_then(Value::as_str).map(str::to_owned);
         let status = problem.get("status").and_then(Value::as_u64).unwrap_or(500);
@@ -85,13 +86,13 @@ impl Failure {
         }
     }
 
-    /// The failure of what was to be done on this machine with a code that the server has issued.
+    /// A failure on this machine after the server issued the code, e.g. while its picture was written.
     #[must_use]
     pub fn after_issue(self, code: &Value) -> Self {
         let failed = Self {
             what: format!("the code was issued, but {}", uncapitalised(&self.what)),
             fix: Some(
-                "mend that and get the same code with 'citycode reprint', or issue it anew where its kind has no reprint"
+                "fix the cause and get the same code with 'citycode reprint', or issue a new one if its kind has no reprint"
                     .to_owned(),
             ),
             exit: 1,
@@ -107,39 +108,39 @@ impl Failure {
         }
     }
 
-    /// An earlier attempt was sent and its answer lost: that this one could not do it, or was over a limit or under a token
-    /// that no longer holds, says nothing of that one.
+    /// Corrects the outcome if an earlier attempt was sent and its answer was lost. A refusal of the later attempt for
+    /// lack of service, a rate limit or an expired token does not show whether the earlier attempt succeeded.
     #[must_use]
     pub fn after_a_lost_answer(mut self) -> Self {
-        let says_nothing = [Code::Unavailable, Code::Internal, Code::RateLimited, Code::NotAllowed];
-        let could_not = says_nothing.iter().any(|code| self.exit == code.exit_code());
+        let inconclusive = [Code::Unavailable, Code::Internal, Code::RateLimited, Code::NotAllowed];
+        let is_inconclusive = inconclusive.iter().any(|code| self.exit == code.exit_code());
         if let Some(problem) = self
             .problem
             .as_mut()
-            .filter(|problem| could_not && problem.get("outcome").is_some())
+            .filter(|problem| is_inconclusive && problem.get("outcome").is_some())
         {
             problem["outcome"] = json!(Outcome::Unknown.as_str());
         }
         self
     }
 
-    /// What became of the change, where a server said that.
+    /// The outcome of the change, if the server stated one.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let outcome = self.problem.as_ref().and_then(|problem| problem.get("outcome"));
         outcome.and_then(Value::as_str).and_then(Outcome::parse)
     }
 
-    /// Says what to do about what became of the change that this command asked for.
+    /// Replaces the advice by one that fits the outcome of the requested change.
     #[must_use]
     pub fn of_command(mut self, command_id: Option<Uuid>) -> Self {
         let fix = match (self.outcome(), command_id) {
             (Some(Outcome::Unknown), Some(id)) => {
                 format!(
-                    "it may have been done: run the same command again with --command-id {id}, which does nothing twice"
+                    "it may have been done: run the same command again with --command-id {id}, which has no second effect"
                 )
             }
-            // Where a rule refused, that nothing was done goes without saying.
+            // A refusal by a rule already implies that nothing was changed.
             (Some(Outcome::NotDone), _) if self.exit == EXIT_UNAVAILABLE => {
                 format!(
                     "nothing was changed, {}",
@@ -167,7 +168,7 @@ impl Failure {
         &self.code
     }
 
-    /// Why, in a sentence.
+    /// The reason, as a sentence.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
@@ -201,7 +202,8 @@ impl Failure {
         })
     }
 
-    /// Says it on standard error, and on standard output where a program listens; gives the exit code.
+    /// Prints it on standard error, and as a problem object on standard output if JSON was requested. Returns the exit
+    /// code.
     pub fn report(&self, output: Output) -> u8 {
         let _ = writeln!(std::io::stderr(), "{}", self.line());
         if output.format != Format::Table && !output.is_complete() {
@@ -211,7 +213,7 @@ impl Failure {
     }
 }
 
-/// Says what is wrong with a command line, or prints the help that it asked for; gives the exit code.
+/// Reports an invalid command line, or prints the requested help. Returns the exit code.
 pub fn report_usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     use clap::error::ErrorKind;
     match error.kind() {
@@ -226,38 +228,39 @@ pub fn report_usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         _ => {}
     }
     let failure = usage_failure(&error.to_string());
-    failure.report(Output::new(asked_format(arguments)))
+    failure.report(Output::new(requested_format(arguments)))
 }
 
-/// clap says several lines: the error, hints, and the usage. The first two make one line; `--help` has the third.
+/// clap prints several lines: the error, hints, and the usage. The first two are joined to one line; the usage is
+/// left to `--help`.
 fn usage_failure(text: &str) -> Failure {
-    let told: Vec<&str> = text
+    let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let why = told.join(" ");
+    let why = lines.join(" ");
     Failure::usage(
         why.trim_start_matches("error: "),
         "see the command with --help for its flags and examples",
     )
 }
 
-fn asked_format(arguments: &[OsString]) -> Format {
-    let asked = |value: &str| match value {
+fn requested_format(arguments: &[OsString]) -> Format {
+    let parse = |value: &str| match value {
         "json" => Some(Format::Json),
         "ndjson" => Some(Format::Ndjson),
         _ => None,
     };
     let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
     let joined = texts.iter().find_map(|text| text.strip_prefix("--output="));
-    let apart = texts
+    let separate = texts
         .iter()
         .position(|text| *text == "--output")
         .and_then(|at| texts.get(at + 1))
         .copied();
-    joined.or(apart).and_then(asked).unwrap_or(Format::Table)
+    joined.or(separate).and_then(parse).unwrap_or(Format::Table)
 }
 
 /// The text of the innermost source: the outer errors of an HTTP client only repeat the address.
@@ -279,12 +282,13 @@ fn exit_of_status(status: u64) -> u8 {
     }
 }
 
-/// What came from elsewhere may hold line ends or terminal commands: neither may reach the line.
+/// Text from outside may contain line ends or terminal control sequences; both are replaced by spaces.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A sentence that is to stand inside another: without its full stop, and small, unless it starts with a name.
+/// Prepares a sentence for use inside another: removes its full stop and lowercases its first letter, unless it starts
+/// with an acronym.
 fn uncapitalised(text: &str) -> String {
     let text = text.trim().trim_end_matches('.');
     let mut chars = text.chars();

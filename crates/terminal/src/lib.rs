@@ -1,5 +1,5 @@
-//! What the programs of citycode print: data on standard output, one line about a failure on standard error, and an exit
-//! code. It knows no command and no service.
+//! Terminal output of the programs: data on standard output, one line about a failure on standard error, and an exit
+//! code. This crate does not depend on any command or service.
 //!
 //! | module | does |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Data on standard output: a table for people, JSON for programs. Talk goes to standard error, see [`note`].
+//! Data on standard output: a table for people, JSON for programs. Messages go to standard error, see [`note`].
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Whether the one JSON value of this process was printed, or begun.
+/// Whether printing of the one JSON value of this process has started.
 static VALUE_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// In which form data is printed.
+/// The format in which data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -24,20 +24,20 @@ pub enum Format {
     Ndjson,
 }
 
-/// Where data goes, and how it looks there.
+/// The format of data on standard output.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// The form asked for.
+    /// The requested format.
     pub format: Format,
     /// Whether colours may be used: on a terminal, unless `NO_COLOR` is set (no-color.org).
     pub coloured: bool,
 }
 
-/// A line of a table about one thing: what, value.
+/// A row of a table about one object: name and value.
 pub type Fact = (&'static str, String);
 
 impl Output {
-    /// For this process's standard output.
+    /// An output to this process's standard output.
     #[must_use]
     pub fn new(format: Format) -> Self {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -47,7 +47,7 @@ impl Output {
         }
     }
 
-    /// Prints one thing: as JSON, or as a table of its `facts`.
+    /// Prints one object: as JSON, or as a table of its `facts`.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
@@ -62,7 +62,7 @@ impl Output {
         self.lines(&table.trim_fmt())
     }
 
-    /// Prints a list: as one JSON value, as one line of JSON an entry, or as a table.
+    /// Prints a list: as one JSON value, as one line of JSON per entry, or as a table.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
@@ -87,7 +87,7 @@ impl Output {
         }
     }
 
-    /// Prints one JSON value, indented unless lines were asked for.
+    /// Prints one JSON value, indented unless [`Format::Ndjson`] was requested.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
@@ -100,22 +100,22 @@ impl Output {
         self.lines(&text)
     }
 
-    /// Whether standard output takes nothing more: with [`Format::Json`] it is exactly one value.
+    /// Whether nothing more may be printed: with [`Format::Json`], standard output is exactly one value.
     #[must_use]
     pub fn is_complete(self) -> bool {
         self.format == Format::Json && VALUE_PRINTED.load(Ordering::Relaxed)
     }
 
-    /// Prints values as they come, see [`Sequence`].
+    /// Prints values as they arrive, see [`Sequence`].
     #[must_use]
     pub fn sequence(self) -> Sequence {
         Sequence {
             output: self,
-            begun: false,
+            started: false,
         }
     }
 
-    /// Prints text as it is, with a line end, and flushes it.
+    /// Prints text unchanged, with a line end, and flushes it.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
@@ -124,10 +124,10 @@ impl Output {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}")
             .and_then(|()| out.flush())
-            .map_err(|error| Failure::local("cannot write to standard output", error, "give it a reader that stays"))
+            .map_err(|error| Failure::local("cannot write to standard output", error, "keep its reader open"))
     }
 
-    /// `text` in a colour (an SGR number, ECMA-48 8.3.117), where colours may be used.
+    /// `text` in a colour (an SGR number, ECMA-48 8.3.117), if colours may be used.
     #[must_use]
     pub fn colour(self, text: &str, sgr: u8) -> String {
         if self.coloured {
@@ -138,15 +138,15 @@ impl Output {
     }
 }
 
-/// Values printed as they come, a line each. With [`Format::Json`] they are the elements of one array, whose lines
-/// begin with `[` or `,`.
+/// Values printed as they arrive, one per line. With [`Format::Json`] they are the elements of one array, whose lines
+/// start with `[` or `,`.
 pub struct Sequence {
     output: Output,
-    begun: bool,
+    started: bool,
 }
 
 impl Sequence {
-    /// Prints a value; in a table `row` is what stands for it.
+    /// Prints a value; a table contains its `row` instead.
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written.
@@ -155,7 +155,7 @@ impl Sequence {
             Format::Table => self.output.lines(&row()),
             Format::Ndjson => self.output.lines(&value.to_string()),
             Format::Json => {
-                let before = if std::mem::replace(&mut self.begun, true) {
+                let before = if std::mem::replace(&mut self.started, true) {
                     ','
                 } else {
                     '['
@@ -165,8 +165,8 @@ impl Sequence {
         }
     }
 
-    /// Ends it. A failure that ended it is an element too, as `{"problem":…}`; with [`Format::Ndjson`] the caller's
-    /// report prints it.
+    /// Ends the sequence. With [`Format::Json`], a failure that ended it becomes the last element, as `{"problem":…}`;
+    /// with [`Format::Ndjson`] the caller's report prints it.
     ///
     /// # Errors
     /// The failure, or [`Failure`] if standard output cannot be written.
@@ -175,13 +175,13 @@ impl Sequence {
             if let Err(failure) = &ended {
                 self.add(&serde_json::json!({ "problem": failure.problem() }), String::new)?;
             }
-            self.output.lines(if self.begun { "]" } else { "[]" })?;
+            self.output.lines(if self.started { "]" } else { "[]" })?;
         }
         ended
     }
 }
 
-/// A bar for work of so many parts, on a terminal only; it counts `what`.
+/// A progress bar for `parts` units of `what`; hidden unless standard error is a terminal.
 #[must_use]
 pub fn progress(parts: u64, what: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -193,22 +193,22 @@ pub fn progress(parts: u64, what: &str) -> ProgressBar {
     ProgressBar::new(parts).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Writes one line to standard output and flushes it: what a supervisor or a script waits for.
+/// Writes one line to standard output and flushes it; supervisors and scripts wait for such lines.
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
 pub fn say(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let said = writeln!(out, "{line}").and_then(|()| out.flush());
-    said.map_err(|error| Failure::local("cannot write to standard output", error, "give it a reader that stays"))
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.map_err(|error| Failure::local("cannot write to standard output", error, "keep its reader open"))
 }
 
-/// Says something to the person, on standard error.
+/// Prints a message for people on standard error.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "citycode: {text}");
 }
 
-/// What a server sent may hold terminal commands; they become visible marks.
+/// Replaces control characters of a server's text, which could command the terminal, by U+FFFD.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn without_leave_there_is_no_colour() {
+    fn colours_are_used_only_if_enabled() {
         let plain = Output {
             format: Format::Table,
             coloured: false,

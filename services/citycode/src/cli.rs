@@ -1,4 +1,4 @@
-//! The commands, as clap reads them. Each command's flags stand with the command.
+//! The commands, as clap parses them. Each command's flags are defined in the command's module.
 
 use citycode_operator::{
     archive::ArchiveArgs, log::LogArgs, migrate::MigrateArgs, provision::ProvisionArgs, secrets::SecretsArgs,
@@ -36,14 +36,14 @@ Exit codes:
   0  done, or admitted
   1  failed
   2  wrong usage
-  3  refused: a verdict that does not admit, or an act that a rule forbids
-  4  not found: nobody registered, no valid code
+  3  refused: a verdict that does not admit, or a change that a rule forbids
+  4  not found: no such person is registered, or there is no valid code
   5  unavailable, or cannot check
   6  not allowed
 
-Data goes to standard output, talk to standard error. NO_COLOR switches colours off.";
+Data goes to standard output, messages to standard error. NO_COLOR switches colours off.";
 
-/// A city's QR codes: issued once, killed at once, checked anywhere.
+/// A city's QR codes: issue them, revoke them at once, check them anywhere.
 #[derive(Parser)]
 #[command(name = "citycode", version, about, after_help = EXIT_CODES, arg_required_else_help = true, propagate_version = false)]
 pub struct Cli {
@@ -53,7 +53,7 @@ pub struct Cli {
     pub(crate) connection: Connection,
 }
 
-/// What every command understands.
+/// Flags of every command.
 #[derive(clap::Args)]
 pub struct Connection {
     /// How data is printed.
@@ -66,10 +66,10 @@ pub struct Connection {
         hide_possible_values = false
     )]
     pub output: Format,
-    /// The server to talk to.
+    /// The server's URL.
     #[arg(long, global = true, env = "CITYCODE_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     pub server: String,
-    /// The access token; without it CITYCODE_TOKEN_FILE, or the local admin's on the machine that ran `up`.
+    /// The access token; default: the one in CITYCODE_TOKEN_FILE, or the local admin's on the machine that runs `up`.
     #[arg(
         long,
         global = true,
@@ -78,10 +78,10 @@ pub struct Connection {
         hide_env_values = true
     )]
     pub token: Option<String>,
-    /// A file that holds the access token.
+    /// A file that contains the access token.
     #[arg(long, global = true, env = "CITYCODE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<std::path::PathBuf>,
-    /// Names this attempt of a command that changes something; sent again it has no second effect.
+    /// The idempotency key of a change; a repetition with the same id has no second effect.
     #[arg(long, global = true, value_name = "UUID")]
     pub command_id: Option<uuid::Uuid>,
 }
@@ -92,59 +92,59 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Show everything on a throw-away store: issue, write pictures, read them back, compare every verdict with the rules.
     Demo(DemoArgs),
-    /// Move an event log to another engine, or keep an archive of it: every position and hash as it was.
+    /// Move an event log to another engine, or archive it; every position and hash is preserved.
     Migrate(MigrateArgs),
-    /// Make every key, credential and certificate that a city on NATS servers needs.
+    /// Create every key, credential and certificate that a city on NATS servers needs.
     Secrets(SecretsArgs),
-    /// Make event log and vault on NATS servers, for services that run apart; what stands there is checked and kept.
+    /// Create event log and vault on NATS servers for distributed services; existing ones are checked and left alone.
     Provision(ProvisionArgs),
-    /// What an operator does to the vault on NATS servers.
+    /// Operate the vault on NATS servers.
     Vault(VaultArgs),
-    /// Keep an independent, verified copy of a log that lives, for as long as this runs.
+    /// Follow a log in use and keep an independent, verified copy of it until stopped.
     Archive(ArchiveArgs),
-    /// Bring a log back from an archive onto servers or into a folder that has none, every position and hash as it was.
+    /// Restore a log from an archive to servers or a folder without one; every position and hash is preserved.
     Restore(MigrateArgs),
-    /// Look at a position of the log, and declare that a message there is no commit.
+    /// Inspect a position of the log, and declare that the message there is not a commit.
     Log(LogArgs),
-    /// Make a resident known.
+    /// Register a resident.
     Register(RegisterArgs),
     /// Record a family relationship.
     Relate(RelateArgs),
-    /// End a family relationship; the family codes that rest on it die.
+    /// End a family relationship; the family codes that depend on it are revoked.
     Unrelate(RelateArgs),
-    /// Issue a code, or reissue it where one is valid (the earlier one dies in the same instant).
+    /// Issue a code; a valid earlier one is superseded in the same instant.
     Issue(IssueArgs),
-    /// Show what the phone shows now: the code with a fresh proof.
+    /// Print what the phone displays now: the code with a fresh proof.
     Present(PresentArgs),
     /// Get the same code again, byte for byte.
     Reprint(ReprintArgs),
     /// Report a code lost: it is dead at once.
     ReportLoss(ReportLossArgs),
-    /// Officer: end a code for good.
+    /// Officer: revoke a code permanently.
     Revoke(RevokeArgs),
-    /// Officer: hold a code until it is reinstated.
+    /// Officer: suspend a code until it is reinstated.
     Suspend(OfficerArgs),
-    /// Officer: let a held code work again.
+    /// Officer: end the hold of a suspended code.
     Reinstate(OfficerArgs),
-    /// Officer: correct a person's name; codes stay as they are, new prints show the new name.
+    /// Officer: correct a person's name; codes are unchanged, new prints show the new name.
     Rename(RenameArgs),
     /// Health authority: set a holder's standing.
     Standing(StandingArgs),
     /// List a holder's codes and their state.
     Codes(CodesArgs),
-    /// Forget a person: kill the codes, then destroy what leads to the person. Cannot be undone.
+    /// Erase a person: revoke the codes, then destroy the personal data. Cannot be undone.
     Erase(EraseArgs),
     /// Check a scan at a place: one verdict.
     Verify(VerifyArgs),
     /// Register residents from a CSV file and issue a code to each.
     Import(ImportArgs),
-    /// Show the life of a code as the log has it.
+    /// Show the history of a code from the event log.
     History(HistoryArgs),
     /// Signing keys.
     Keys(KeysArgs),
-    /// Access tokens of this machine's own authority, for trials: for the local admin only.
+    /// Access tokens of this machine's own authority, for trials; local admin only.
     Tokens(TokensArgs),
-    /// Find what is wrong with this set-up.
+    /// Diagnose this setup.
     Doctor,
     /// Print a completion script, e.g. `citycode completions bash > ~/.local/share/bash-completion/completions/citycode`.
     Completions(CompletionsArgs),
@@ -152,7 +152,7 @@ pub(crate) enum Command {
     Version,
 }
 
-/// For `completions`.
+/// The shell that `completions` takes.
 pub(crate) type CompletionShell = Shell;
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flag_is_sound_and_every_command_has_help_and_client_commands_examples() {
+    fn flags_are_consistent_and_commands_have_help_and_examples() {
         let mut command = Cli::command();
         command.build();
         command.clone().debug_assert();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_of_the_contract_are_taken() {
+    fn the_commands_of_the_contract_parse() {
         let lines = [
             "up --data d --listen 127.0.0.1:0 --policy p.toml",
             "demo",
@@ -212,8 +212,8 @@ mod tests {
             "codes --id-number N --output json --server http://127.0.0.1:1 --token T",
         ];
         for line in lines {
-            let taken = Cli::try_parse_from(format!("citycode {line}").split(' '));
-            assert!(taken.is_ok(), "{line}: {}", taken.err().unwrap());
+            let parsed = Cli::try_parse_from(format!("citycode {line}").split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
         }
         for line in [
             "verify --place P",

@@ -1,8 +1,8 @@
-//! HTTP to a running system: the caller's token, time limits, and repeating what is safe to repeat.
+//! HTTP client of a running system: the caller's token, time limits, and safe retries.
 //!
-//! A call is repeated only where the connection failed, never after an answer, and always with the same
-//! `Idempotency-Key` and the same bytes: so it is done once, whatever was lost. Plain `http://` only; across machines
-//! a proxy that ends TLS stands between. Which calls go through a proxy of the environment is [`crate::route`]'s.
+//! A call is retried only if the connection failed, never after an answer, and always with the same `Idempotency-Key`
+//! and the same bytes, so that it takes effect at most once. Only plain `http://` is supported; between machines a
+//! proxy terminates TLS. [`crate::route`] decides which calls go through a proxy of the environment.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::route::Route;
 use citycode_runtime::local_token::LocalServer;
 use citycode_terminal::failure::{Failure, root_cause};
 
-/// Where `citycode up` listens unless told otherwise.
+/// The default address of `citycode up`.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
-/// A server that does not take a connection within this is taken as not there.
+/// Time limit for connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Longest wait for the answer of one call: a server under load answers or refuses long before.
+/// Longest wait for the answer of one call; a server under load answers or refuses long before.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-/// How often a call whose connection failed is repeated, and the pause before each time.
-const REPEATS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// The pause before each retry of a call whose connection failed.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// How to get an access token.
+/// Advice on how to get an access token.
 const TOKEN_ADVICE: &str = "give an access token with --token, CITYCODE_TOKEN or CITYCODE_TOKEN_FILE; the user who runs \
                             'citycode up' on this machine needs none";
 
@@ -38,16 +38,16 @@ pub struct Client {
     http: reqwest::Client,
     server: Url,
     route: Route,
-    /// Kept open: the address may go through it.
+    /// Stays open because the client's socket path may go through its file descriptor.
     _socket: Option<SocketAddress>,
     token: Option<Zeroizing<String>>,
 }
 
-/// A call's fate, when it has no answer of ours.
+/// Why a call has no answer.
 enum Lost {
-    /// The connection failed; nothing came back.
+    /// The connection failed without an answer.
     Connection(reqwest::Error),
-    /// For good.
+    /// A failure that is not retried.
     Final(Failure),
 }
 
@@ -55,18 +55,18 @@ impl Client {
     /// A client of the server at this URL, e.g. `http://127.0.0.1:8080`.
     ///
     /// # Errors
-    /// A usage [`Failure`] if the URL is none, or not `http://`.
+    /// A usage [`Failure`] if the URL is invalid or not `http://`.
     pub fn new(server: &str, token: Option<Zeroizing<String>>) -> Result<Self, Failure> {
         let server = server_url(server)?;
         let route = Route::to(&server);
         Self::build(server, route, None, token)
     }
 
-    /// A client of a server that this user runs on this machine. Everything goes over the server's socket, where nobody
-    /// else can stand in for it, the local admin's token first of all.
+    /// A client of a server that this user runs on this machine. All calls go over the server's Unix socket, because no
+    /// other user can impersonate the server there and receive the local admin's token.
     ///
     /// # Errors
-    /// A [`Failure`] if others can put a socket where the server's is.
+    /// A [`Failure`] if other users can replace the server's socket.
     pub fn of_local(server: &str, local: LocalServer) -> Result<Self, Failure> {
         let folder = local.socket.parent().unwrap_or(Path::new("/"));
         let trusted = require_private_folder(folder).map_err(|error| {
@@ -114,28 +114,28 @@ impl Client {
         self.server.as_str().trim_end_matches('/')
     }
 
-    /// How calls get to the server.
+    /// The route of calls to the server.
     #[must_use]
     pub fn route(&self) -> &Route {
         &self.route
     }
 
-    /// The token that is sent along, if any.
+    /// The token that each call carries, if any.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_ref().map(|token| token.as_str())
     }
 
-    /// Posts a JSON body and takes the JSON answer. With a command id the call is the same call however often it is
-    /// sent; without one it must be one that changes nothing.
+    /// Posts a JSON body and returns the JSON answer. With a command id the call is idempotent; a call without one must
+    /// not change anything.
     ///
     /// # Errors
-    /// [`Failure`]: the server's problem, or why there was no answer.
+    /// [`Failure`]: the server's problem, or the reason for a missing answer.
     pub async fn post(&self, path: &str, body: &Value, command_id: Option<Uuid>) -> Result<Value, Failure> {
         self.refuse_without_token().await?;
         let bytes = Bytes::from(body.to_string());
-        let mut pauses = REPEATS.iter();
-        // Whether an attempt was sent of which no answer came.
+        let mut pauses = RETRY_PAUSES.iter();
+        // Whether an attempt was sent and its answer was lost.
         let mut may_be_done = false;
         loop {
             match self.post_once(path, bytes.clone(), command_id).await {
@@ -178,7 +178,7 @@ impl Client {
         Ok((answer, date))
     }
 
-    /// Gets a path's status only, e.g. of a health check, and the `Date` of the answer.
+    /// Gets only the HTTP status of a path, e.g. of a health check, and the `Date` of the answer.
     ///
     /// # Errors
     /// [`Failure`] if there was no answer.
@@ -188,8 +188,8 @@ impl Client {
         Ok((response.status(), header_text(response.headers(), DATE.as_str())))
     }
 
-    /// Begins a call whose body and answer are lines of JSON that flow at the same time. No time limit: it ends
-    /// when the body does. Not repeated.
+    /// Starts a call whose body and answer are concurrent streams of JSON lines. It has no time limit: it ends when the
+    /// body ends. It is not retried.
     ///
     /// # Errors
     /// As [`Self::post`].
@@ -208,15 +208,15 @@ impl Client {
             Err(Lost::Connection(error)) => Err(self.unreachable(&error, None)),
             Ok(_) => Err(Failure::of_code(
                 Code::Internal,
-                "the server's answer makes no sense",
-                "it is no stream",
+                "the server's answer is invalid",
+                "it is not a stream",
                 None,
             )),
         }
     }
 
-    /// Every call with a body needs a token. Without one nothing of the body is sent: it may hold ID numbers, and whoever
-    /// listens there is not known. Whether a server is there at all is asked first, which explains more.
+    /// Every call with a body needs a token. Without one the body is not sent: it may contain ID numbers, and the server
+    /// is not authenticated. The server is contacted first, because a connection error is the better explanation.
     async fn refuse_without_token(&self) -> Result<(), Failure> {
         if self.token.is_some() {
             return Ok(());
@@ -224,7 +224,7 @@ impl Client {
         self.status("/api/v1/policy").await?;
         Err(Failure::of_code(
             Code::NotAllowed,
-            "the server needs to know who calls",
+            "the server requires authentication",
             "there is no access token",
             Some(TOKEN_ADVICE),
         ))
@@ -269,20 +269,20 @@ impl Client {
         match value {
             Some(value) if status.is_success() => Ok(value),
             Some(Value::Object(problem)) if problem.contains_key("code") => Err(Lost::Final(self.refused(problem))),
-            _ => Err(Lost::Final(self.no_answer_of_ours(status))),
+            _ => Err(Lost::Final(self.not_citycode(status))),
         }
     }
 
-    /// Without a token the advice is how to get one.
+    /// If there is no token, the advice is how to get one.
     fn refused(&self, mut problem: Map<String, Value>) -> Failure {
-        let unknown_caller = problem.get("status").and_then(Value::as_u64) == Some(401);
-        if unknown_caller && self.token.is_none() {
+        let unauthenticated = problem.get("status").and_then(Value::as_u64) == Some(401);
+        if unauthenticated && self.token.is_none() {
             problem.insert("fix".into(), TOKEN_ADVICE.into());
         }
         Failure::from_problem(Value::Object(problem))
     }
 
-    fn no_answer_of_ours(&self, status: StatusCode) -> Failure {
+    fn not_citycode(&self, status: StatusCode) -> Failure {
         let code = match status.as_u16() {
             404 | 405 => Code::NotFound,
             401 | 403 => Code::NotAllowed,
@@ -304,24 +304,24 @@ impl Client {
         let fix = match command_id {
             _ if error.is_connect() && self.route.advice().is_some() => self.route.advice().unwrap_or_default(),
             _ if error.is_connect() => "start it with 'citycode up' or name another with --server".to_owned(),
-            // It may have been done: only the same id asks for the same act.
-            Some(id) => format!("whether it was done is not known: run the same again with --command-id {id}"),
+            // The change may have been made: only the same id identifies the same change.
+            Some(id) => format!("it may have been done: run the same command again with --command-id {id}"),
             None => "try again".to_owned(),
         };
         Failure::of_code(Code::Unavailable, what, root_cause(error), Some(&fix))
     }
 }
 
-/// The URL of a server, under which paths are joined.
+/// Parses the base URL of a server.
 fn server_url(server: &str) -> Result<Url, Failure> {
     let fix = "give one like http://127.0.0.1:8080 with --server or CITYCODE_SERVER";
     let mut server: Url = server
         .parse()
-        .map_err(|error| Failure::usage(format_args!("the server's address is no URL: {error}"), fix))?;
+        .map_err(|error| Failure::usage(format_args!("the server's address is not a URL: {error}"), fix))?;
     if server.scheme() != "http" || server.host_str().is_none() {
-        return Err(Failure::usage("this program speaks plain http:// only", fix));
+        return Err(Failure::usage("this program supports plain http:// only", fix));
     }
-    // Relative paths are joined behind a prefix, if the server stands behind one.
+    // With a trailing slash, relative paths are joined below a path prefix.
     if !server.path().ends_with('/') {
         let path = format!("{}/", server.path());
         server.set_path(&path);

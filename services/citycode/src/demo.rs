@@ -1,7 +1,7 @@
-//! The tour of `citycode demo`: a throw-away system, real pictures, and every verdict beside what the rules say.
+//! The tour of `citycode demo`: a temporary system, real pictures, and each verdict compared with the rules.
 //!
-//! Everything goes over the HTTP API of a system that this process runs on a free port; scans are of pictures that
-//! were written to files and read back.
+//! All steps use the HTTP API of a system that this process runs on a free port; the scanned pictures are written to
+//! files and read back.
 
 mod tour;
 
@@ -22,7 +22,7 @@ use citycode_runtime::up::{Settings, Surroundings, System};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Output, note};
 
-/// Runs the tour. Exit code 0 if every verdict is as the rules say, 1 otherwise.
+/// Runs the tour. Exit code 0 if every verdict agrees with the rules, 1 otherwise.
 pub(crate) async fn run(
     out: Option<PathBuf>,
     output: Output,
@@ -31,9 +31,9 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let store = tempfile::tempdir().map_err(|error| {
         Failure::local(
-            "cannot make a throw-away store",
+            "cannot create a temporary store",
             error,
-            "make room in the temporary folder",
+            "free some space in the temporary folder",
         )
     })?;
     let out = match out {
@@ -53,7 +53,7 @@ pub(crate) async fn run(
         entropy: Arc::clone(&entropy),
     };
     let system = System::start(settings, surroundings).await;
-    let system = system.map_err(|error| Failure::local("the throw-away system does not start", error, "try again"))?;
+    let system = system.map_err(|error| Failure::local("the temporary system does not start", error, "try again"))?;
     let toured = async {
         let tour = Guide::new(&system, &out, clock, entropy).await?;
         tour::walk(&tour).await
@@ -103,7 +103,7 @@ fn report(findings: &[Finding], output: Output, out: &Path) -> Result<u8, Failur
         &["question", "scanned", "expected", "got", ""],
         rows.collect(),
     )?;
-    note(format_args!("pictures and the print sheet stand in {}", out.display()));
+    note(format_args!("pictures and the print sheet are in {}", out.display()));
     if wrong > 0 {
         note(format_args!("{wrong} verdicts differ from the rules"));
     }
@@ -140,7 +140,7 @@ impl Guide {
         })
     }
 
-    /// A made-up resident of this age, registered.
+    /// Registers an invented resident of this age.
     pub(crate) async fn resident(&self, name: &str, age: i64) -> Result<String, Failure> {
         let year = 1970 + self.clock.now().0 / 31_556_952 - age;
         let body = format!("310101{year:04}0101{:03}", self.entropy.below(1000));
@@ -163,7 +163,7 @@ impl Guide {
         uuid::Builder::from_random_bytes(self.entropy.array()).into_uuid()
     }
 
-    /// Issues a code and writes its picture; gives the picture's path.
+    /// Issues a code and writes its picture; returns the picture's path.
     pub(crate) async fn issue(&self, name: &str, request: Value) -> Result<PathBuf, Failure> {
         let code = self.post("issue", request).await?;
         self.paint(name, &code)
@@ -181,7 +181,7 @@ impl Guide {
         Ok(path)
     }
 
-    /// Issues a code that is bound to a phone; gives the phone and the token.
+    /// Issues a code that is bound to a phone; returns the phone and the token.
     pub(crate) async fn issue_to_phone(&self, name: &str, mut request: Value) -> Result<(Phone, String), Failure> {
         let phone = Phone::at(&self.folder.join(format!("{name}.phone.json")));
         let command_id = self.id();
@@ -189,11 +189,11 @@ impl Guide {
         request["device_key"] = phone.key_for(command_id, &kind, &*self.entropy)?;
         let code = self.client.post("/api/v1/issue", &request, Some(command_id)).await?;
         let code: IssuedCode = serde_json::from_value(code).map_err(|error| crate::commands::unexpected(&error))?;
-        phone.keep(command_id, &code.code_id, &code.token)?;
+        phone.record_code(command_id, &code.code_id, &code.token)?;
         Ok((phone, code.token))
     }
 
-    /// What a phone shows so many seconds ago, as a picture.
+    /// A picture of what the phone displayed `seconds_ago`.
     pub(crate) fn show(&self, name: &str, phone: &(Phone, String), seconds_ago: i64) -> Result<PathBuf, Failure> {
         let at = citycode_domain::time::Timestamp(self.clock.now().0 - seconds_ago);
         let text = phone.0.present(&phone.1, at)?;
@@ -202,7 +202,7 @@ impl Guide {
         Ok(path)
     }
 
-    /// Reads a picture back and asks for the verdict at a place.
+    /// Reads a picture back and requests the verdict at a place.
     pub(crate) async fn scan(&self, picture: &Path, place: &str, more: Value) -> Result<String, Failure> {
         let code = crate::commands::verify::read_image(picture).await?;
         let mut request = json!({ "place": place, "code": code });

@@ -1,18 +1,18 @@
 //! The command line of citycode.
 //!
-//! Its client commands know the outside contract only: the JSON API, exit codes, pictures and print sheets. They
-//! share no code with the services; what they say of an error is what the server said of it.
+//! The client commands depend only on the public contract: the JSON API, exit codes, pictures and print sheets. They
+//! share no code with the services, and report an error in the server's words.
 //!
 //! | module | does |
 //! |---|---|
 //! | [`cli`] | the commands, their flags and help |
-//! | `commands` | one file a command |
-//! | [`client`] | HTTP: token, time limits, repeating what is safe to repeat |
-//! | [`phone`] | a file that stands in for a phone's key store |
+//! | `commands` | one file per command |
+//! | [`client`] | HTTP client: token, time limits, safe retries |
+//! | [`phone`] | a file used as a phone's key store |
 //! | [`picture`] | codes as PNG, SVG and print sheet |
-//! | [`residents`] | CSV files of residents, in and out |
-//! | [`scan_lines`] | what scanners write, cut into scans |
-//! | [`route`] | which calls go through a proxy of the environment |
+//! | [`residents`] | CSV files of residents and of rejected rows |
+//! | [`scan_lines`] | splits the output of scanners into scans |
+//! | [`route`] | decides which calls go through a proxy of the environment |
 
 pub mod cli;
 pub mod client;
@@ -36,7 +36,7 @@ use clap::Parser as _;
 use citycode_terminal::failure::{Failure, report_usage};
 use citycode_terminal::output::Output;
 
-/// Runs one command line and says how the process is to end. Prints; reads the environment.
+/// Runs one command line and returns the exit code. Prints; reads the environment.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
@@ -53,7 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let clock = Arc::new(SystemClock::new());
     let ended = runtime.block_on(commands::run(cli, output, clock, Arc::new(OsEntropy)));
-    // A thread may still wait for standard input; nothing depends on it any more.
+    // A thread may still block on standard input; nothing depends on it any more.
     runtime.shutdown_background();
     ExitCode::from(match ended {
         Ok(code) => code,

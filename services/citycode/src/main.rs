@@ -1,4 +1,4 @@
-//! The program `citycode`. It makes the clock and the runtime and hands over to the library.
+//! The program `citycode`.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! A file that stands in for a phone's key store, so that live and family codes can be tried without a phone.
+//! A file used as a phone's key store, so that live and family codes can be tried without a phone.
 //!
 //! ```text
 //! 0600 { "version": 1, "keys": [ { "command_id", "kind", "seed": base64url, "code_id"?, "token_sha256"? } ] }
 //! ```
-//! Each issue draws a key of its own (R29). It is written before the code is asked for: a crash in between loses
-//! no code, because the same command id finds the same key again. Keys of dead codes stay; they open nothing.
+//! Each issue draws a new key (R29). The key is written before the code is requested, so that a crash in between loses
+//! no code: the same command id finds the same key again. Keys of dead codes are kept; they give no access.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use citycode_terminal::failure::Failure;
 
 const VERSION: u32 = 1;
-const NOT_OURS: &str = "give another file, or a new one: it is made if absent";
+const ANOTHER_FILE: &str = "give another file, or a new one: it is created if absent";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,14 +51,14 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// The key store at `path`; the file is made by [`Self::key_for`].
+    /// The key store at `path`; [`Self::key_for`] creates the file.
     #[must_use]
     pub fn at(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// The public key for the code that this command asks for, as a JWK (RFC 8037): drawn and stored now, or found
-    /// again if the command was begun before.
+    /// The public key for the code that this command requests, as a JWK (RFC 8037): drawn and stored now, or the stored
+    /// one if the command is repeated.
     ///
     /// # Errors
     /// [`Failure`] if the file cannot be used.
@@ -82,16 +82,16 @@ impl Phone {
             }
         };
         let DeviceKey::Ed25519(public) = self.signer(entry)?.device_key() else {
-            unreachable!("a signer of this crate's is Ed25519");
+            unreachable!("every signer in this file is Ed25519");
         };
         Ok(json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64URL_NOPAD.encode(&public)}))
     }
 
-    /// Notes which code the command gave, so that [`Self::present`] finds its key.
+    /// Records the code that the command issued, so that [`Self::present`] finds its key.
     ///
     /// # Errors
     /// [`Failure`] if the file cannot be used.
-    pub fn keep(&self, command_id: Uuid, code_id: &str, token: &str) -> Result<(), Failure> {
+    pub fn record_code(&self, command_id: Uuid, code_id: &str, token: &str) -> Result<(), Failure> {
         let _lock = self.lock()?;
         let mut store = self.read(false)?;
         let digest = token_digest(token)?;
@@ -102,7 +102,7 @@ impl Phone {
         self.write(&store)
     }
 
-    /// Forgets the key of a command that gave no code and never will, so that attempts that were refused leave nothing.
+    /// Removes the key of a refused command, which issued no code and never will.
     ///
     /// # Errors
     /// [`Failure`] if the file cannot be used.
@@ -117,10 +117,10 @@ impl Phone {
         Ok(())
     }
 
-    /// What the phone shows at this moment.
+    /// The presentation that the phone displays at `time`.
     ///
     /// # Errors
-    /// [`Failure`] if the file cannot be used, holds no key for this token, or the token is none.
+    /// [`Failure`] if the file cannot be used or contains no key for this token, or if the token is invalid.
     pub fn present(&self, token: &str, time: Timestamp) -> Result<String, Failure> {
         let store = self.read(false)?;
         let digest = token_digest(token)?;
@@ -131,8 +131,8 @@ impl Phone {
         let entry = found.ok_or_else(|| {
             Failure::local(
                 "cannot present this code",
-                format_args!("{} holds no key for it", self.path.display()),
-                "give the file that it was issued with, or issue it again with --phone",
+                format_args!("{} contains no key for it", self.path.display()),
+                "give the file with which it was issued, or issue it again with --phone",
             )
         })?;
         present(token, &self.signer(entry)?, time, None)
@@ -155,7 +155,7 @@ impl Phone {
         }
         let bytes = files::read_private(&self.path).map_err(|error| self.unusable(&error))?;
         let store: Store =
-            serde_json::from_slice(&bytes).map_err(|_| self.damaged("it is no key store of this program"))?;
+            serde_json::from_slice(&bytes).map_err(|_| self.damaged("it is not a key store of this program"))?;
         if store.version != VERSION {
             return Err(self.damaged("it was written by another version of this program"));
         }
@@ -167,7 +167,7 @@ impl Phone {
         files::write_atomic(&self.path, &bytes, files::PRIVATE_FILE_MODE).map_err(|error| self.unusable(&error))
     }
 
-    /// Two commands at once must not lose each other's keys. Waits for the other; the file beside stays.
+    /// Locks the store, so that concurrent commands do not lose each other's keys. Blocks; the lock file is not removed.
     fn lock(&self) -> Result<File, Failure> {
         let mut name = self.path.clone().into_os_string();
         name.push(".lock");
@@ -186,7 +186,7 @@ impl Phone {
         Failure::local(
             format_args!("cannot use the key store {}", self.path.display()),
             citycode_terminal::failure::root_cause(error),
-            NOT_OURS,
+            ANOTHER_FILE,
         )
     }
 
@@ -194,14 +194,18 @@ impl Phone {
         Failure::local(
             format_args!("cannot use the key store {}", self.path.display()),
             why,
-            NOT_OURS,
+            ANOTHER_FILE,
         )
     }
 }
 
 fn token_digest(token: &str) -> Result<String, Failure> {
-    let scan = Scan::read(token)
-        .map_err(|_| Failure::usage("the text is no token", "give the text inside the QR, CC1:… or CC1P:…"))?;
+    let scan = Scan::read(token).map_err(|_| {
+        Failure::usage(
+            "the text is not a token",
+            "give the text inside the QR, CC1:… or CC1P:…",
+        )
+    })?;
     Ok(HEXLOWER.encode(&scan.cwt_digest().0))
 }
 
@@ -214,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r29_each_command_has_a_key_of_its_own_and_a_repeated_one_finds_it_again() {
+    fn r29_each_command_has_its_own_key_and_a_repetition_finds_it_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("phone.json");
         let (phone, entropy) = (Phone::at(&path), SeededEntropy::new(1));
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_refused_leaves_no_key_and_takes_no_other_ones() {
+    fn only_the_key_of_a_refused_command_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let (phone, entropy) = (Phone::at(&dir.path().join("phone.json")), SeededEntropy::new(1));
         let (refused, unsure) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_something_else_is_not_overwritten() {
+    fn a_file_that_is_no_key_store_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("phone.json");
         files::create_private(&path, b"{\"precious\":1}").unwrap();
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_cannot_be_presented() {
+    fn an_invalid_token_cannot_be_presented() {
         let dir = tempfile::tempdir().unwrap();
         let phone = Phone::at(&dir.path().join("phone.json"));
         phone

@@ -15,10 +15,10 @@ use citycode_terminal::output::note;
 
 pub use prepared::PreparedFile;
 
-/// Characters of a made-up token after its prefix: those of a real one.
-const MADE_UP_TOKEN_LENGTH: usize = 270;
+/// Characters of the trial token after its prefix, as many as in a real one.
+const TRIAL_TOKEN_LENGTH: usize = 270;
 
-/// An issued code, as the JSON API tells it.
+/// An issued code, as in the JSON API.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct IssuedCode {
     /// The code's id.
@@ -29,20 +29,20 @@ pub struct IssuedCode {
     pub token: String,
     /// When it was issued, RFC 3339.
     pub issued_at: String,
-    /// When it dies by itself, RFC 3339.
+    /// When it expires, RFC 3339.
     pub expires_at: String,
-    /// The holder's masked name; told only where it will be printed.
+    /// The holder's masked name; present only if a print was requested.
     #[serde(default)]
     pub masked_name: Option<String>,
 }
 
 impl IssuedCode {
-    /// A code of this kind that nobody has, as long as real ones: what is tried with it is tried for them.
-    fn made_up(kind: &str) -> Self {
+    /// A trial code of this kind that is as long as real ones, so that drawing it tests drawing them.
+    fn trial(kind: &str) -> Self {
         Self {
             code_id: "0".repeat(16),
             kind: kind.to_owned(),
-            token: format!("{TOKEN_PREFIX}{}", "0".repeat(MADE_UP_TOKEN_LENGTH)),
+            token: format!("{TOKEN_PREFIX}{}", "0".repeat(TRIAL_TOKEN_LENGTH)),
             issued_at: "2022-08-31T00:00:00Z".to_owned(),
             expires_at: "2023-02-27T00:00:00Z".to_owned(),
             masked_name: Some("张*三".to_owned()),
@@ -50,19 +50,19 @@ impl IssuedCode {
     }
 }
 
-/// The form of a picture, told by the file's extension.
+/// The format of a picture, chosen by the file's extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureFormat {
     /// Pixels, for a screen.
     Png,
-    /// Lines, for a page of the web.
+    /// Vector graphics, for a web page.
     Svg,
     /// A print sheet (A4).
     Pdf,
 }
 
 impl PictureFormat {
-    /// The form that a file's name asks for.
+    /// The format for a file's extension.
     ///
     /// # Errors
     /// A usage [`Failure`] for another extension.
@@ -76,7 +76,7 @@ impl PictureFormat {
             Some("svg") => Ok(Self::Svg),
             Some("pdf") => Ok(Self::Pdf),
             _ => Err(Failure::usage(
-                format_args!("{} has no extension that says what to write", path.display()),
+                format_args!("{} has no known extension, which selects the format", path.display()),
                 "name the file .png or .svg for a screen, .pdf for a print sheet",
             )),
         }
@@ -93,14 +93,14 @@ impl PictureFormat {
     }
 }
 
-/// Draws codes; holds the fonts, which are loaded once.
+/// Draws codes; contains the fonts, which are loaded once.
 pub struct Painter {
     policy: PolicyView,
     fonts: Fonts,
 }
 
 impl Painter {
-    /// A painter with the words of `policy`. `font` names a font file; without one the machine's are searched.
+    /// A painter with the texts of `policy`. `font` names a font file; without one the machine's fonts are searched.
     ///
     /// # Errors
     /// [`Failure`] if the named font cannot be used.
@@ -110,13 +110,13 @@ impl Painter {
             Failure::local(
                 "cannot use the font",
                 error,
-                "name another with --font, or leave it out",
+                "name another font with --font, or omit the flag",
             )
         })?;
         Ok(Self { policy, fonts })
     }
 
-    /// Draws a code and replaces the file at `path` by it, whole or not at all. The file is for its owner alone.
+    /// Draws a code and atomically replaces the file at `path`. Only the owner can read the file.
     ///
     /// # Errors
     /// [`Failure`] if it cannot be drawn or written.
@@ -125,14 +125,14 @@ impl Painter {
         self.fill(file, format, code)
     }
 
-    /// Tries everything that can fail on this machine before a code of this kind is issued: the folder, the space, the
-    /// fonts, and the drawing of a made-up code. The file at `path` stays as it is until [`Self::fill`].
+    /// Tests everything that can fail on this machine before a code of this kind is issued: the folder, the disk space,
+    /// the fonts, and the drawing of a trial code. The file at `path` is unchanged until [`Self::fill`].
     ///
     /// # Errors
-    /// [`Failure`] with what would have failed after the code was issued.
+    /// [`Failure`] that would otherwise occur after the code was issued.
     pub fn prepare(&self, path: &Path, format: PictureFormat, kind: &str) -> Result<PreparedFile, Failure> {
         let mut file = PreparedFile::beside(path)?;
-        let (trial, _) = self.picture(format, &IssuedCode::made_up(kind))?;
+        let (trial, _) = self.picture(format, &IssuedCode::trial(kind))?;
         file.reserve(&trial)?;
         Ok(file)
     }
@@ -147,7 +147,7 @@ impl Painter {
         file.finish(&picture)
     }
 
-    /// Tries whether pictures of this kind can be written into a folder.
+    /// Tests whether pictures of this kind can be written into a folder.
     ///
     /// # Errors
     /// As [`Self::prepare`].
@@ -157,7 +157,7 @@ impl Painter {
         self.prepare(&path, format, kind).map(drop)
     }
 
-    /// What a kind is printed as: a sheet for paper, a picture for a screen.
+    /// The format of a kind: a sheet for paper, a picture for a screen.
     #[must_use]
     pub fn format_for(&self, kind: &str) -> PictureFormat {
         if self.policy.kind(kind).on_paper {
@@ -172,7 +172,7 @@ impl Painter {
             return self.sheet(code);
         }
         let kind = self.policy.kind(&code.kind);
-        // What a phone shows is gone in a minute; what stays must say until when it counts.
+        // A presentation of a phone is valid for a minute; a fixed picture must show its expiry.
         let until = (!kind.device_bound).then(|| self.policy.local(&code.expires_at, "%Y-%m-%d %H:%M"));
         let texts = until.map(|until| (format!("有效期至 {until}"), format!("valid until {until}")));
         let caption = texts.as_ref().map(|(text, ascii)| Caption {
@@ -195,14 +195,14 @@ impl Painter {
     }
 }
 
-/// Writes what a phone shows now: without an expiry, for a screen only.
+/// Writes a picture of a presentation: without an expiry, for a screen only.
 ///
 /// # Errors
 /// [`Failure`] if it cannot be drawn or written.
 pub fn write_presentation(path: &Path, format: PictureFormat, text: &str) -> Result<(), Failure> {
     if format == PictureFormat::Pdf {
         return Err(Failure::usage(
-            "what a phone shows is dead before it is printed",
+            "a presentation of a phone expires before it is printed",
             "name the file .png or .svg",
         ));
     }
@@ -218,7 +218,7 @@ fn screen(text: &str, caption: Option<&Caption<'_>>, format: PictureFormat) -> R
 }
 
 fn cannot_draw(error: impl std::fmt::Display) -> Failure {
-    Failure::local("cannot draw the code", error, "check that the token is whole")
+    Failure::local("cannot draw the code", error, "check that the token is complete")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the client knows of the server's policy: words, time zone, which kinds go on paper.
+//! The part of the server's policy that the client uses: texts, time zone, which kinds are printed on paper.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,26 +15,26 @@ pub struct Words {
     pub en: String,
 }
 
-/// A kind of code, as `GET /api/v1/policy` tells it.
+/// A kind of code, as in `GET /api/v1/policy`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct KindView {
     /// Its name, e.g. `sampling`.
     pub name: String,
-    /// What people call it.
+    /// Its label for people.
     #[serde(default)]
     pub label: Words,
     /// Whether it is bound to a phone's key.
     #[serde(default)]
     pub device_bound: bool,
-    /// Whether it goes on paper.
+    /// Whether it is printed on paper.
     #[serde(default)]
     pub on_paper: bool,
 }
 
-/// The policy; what this program does not know of it is passed over.
+/// The policy; unknown fields are ignored.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct PolicyView {
-    /// What people call the system.
+    /// The system's label for people.
     #[serde(default)]
     pub label: Words,
     /// Name of its time zone in the IANA database.
@@ -46,7 +46,7 @@ pub struct PolicyView {
 }
 
 impl PolicyView {
-    /// The kind of this name; one that the policy does not tell is taken as fixed, not on paper.
+    /// The kind of this name; an unknown kind is treated as fixed and not on paper.
     #[must_use]
     pub fn kind(&self, name: &str) -> KindView {
         let known = self.kinds.iter().find(|kind| kind.name == name).cloned();
@@ -61,19 +61,19 @@ impl PolicyView {
         })
     }
 
-    /// The policy's time zone; UTC where it names none that this program knows.
+    /// The policy's time zone; UTC if it is unknown.
     #[must_use]
     pub fn zone(&self) -> TimeZone {
         TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC)
     }
 
-    /// `2022-08-31 10:30:05 CST`: a time of the JSON API for people; one that is none stays as it is.
+    /// `2022-08-31 10:30:05 CST`: a time of the JSON API for people; an unparsable text is returned unchanged.
     #[must_use]
     pub fn local_time(&self, time: &str) -> String {
         self.local(time, "%Y-%m-%d %H:%M:%S %Z")
     }
 
-    /// A time of the JSON API in the policy's zone, by jiff's strftime; one that is none stays as it is.
+    /// A time of the JSON API in the policy's zone, by jiff's strftime; an unparsable text is returned unchanged.
     #[must_use]
     pub fn local(&self, time: &str, format: &str) -> String {
         time.parse::<Timestamp>().map_or_else(
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_with_more_than_we_know_is_read() {
+    fn unknown_fields_of_a_policy_are_ignored() {
         let policy: PolicyView = serde_json::from_str(
             r#"{"name":"x","time_zone":"Europe/Zurich","kinds":[{"name":"bus","label":{"zh":"车","en":"bus"},"validity_seconds":5,"device_bound":true,"on_paper":false}],"new":1}"#,
         )

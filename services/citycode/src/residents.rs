@@ -1,6 +1,6 @@
-//! Files of residents on the disk: reading one, and the file of rejected rows beside it.
+//! Files of residents: reads one, and writes the file of rejected rows next to it.
 //!
-//! What stands in them is `citycode_residents_file`'s; here are paths, rights and what a failure says.
+//! `citycode_residents_file` defines their content; this module handles paths, permissions and failures.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use citycode_terminal::failure::Failure;
 
 pub use citycode_residents_file::{BadRow, DecidedBy, Resident, ResidentsFile};
 
-/// Reads a whole file; `encoding` is what the caller says that it is in.
+/// Reads a whole file; `encoding` is the one that the caller states.
 ///
 /// # Errors
-/// The file cannot be read, is too large, in no known encoding, or without the columns.
+/// The file cannot be read, is too large, has an unknown encoding, or lacks the columns.
 pub fn read(path: &Path, encoding: Option<&'static Encoding>) -> Result<ResidentsFile, Failure> {
     let size = std::fs::metadata(path)
         .map_err(|error| Failure::file("read", path, error))?
@@ -42,7 +42,7 @@ pub fn encoding(label: &str) -> Result<&'static Encoding, String> {
     })
 }
 
-/// The file of rejected rows beside an import: mode 0600, formulas neutralised.
+/// The file of rejected rows next to an imported file: mode 0600, formulas neutralised.
 pub struct Rejects {
     path: PathBuf,
     columns: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Rejects {
 }
 
 impl Rejects {
-    /// `FILE.rejected.csv` beside `import`, whose columns it keeps; made with the first rejected row.
+    /// `FILE.rejected.csv` next to `import`, with the same columns; created with the first rejected row.
     #[must_use]
     pub fn beside(import: &Path, columns: Vec<String>) -> Self {
         let mut name = import.file_stem().unwrap_or_default().to_owned();
@@ -65,16 +65,16 @@ impl Rejects {
         }
     }
 
-    /// Where it stands.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Tries whether the file could be written, before rows are sent that may be rejected.
+    /// Checks that the file can be written, before rows are sent that may be rejected.
     ///
     /// # Errors
-    /// It could not.
+    /// It cannot be written.
     pub fn try_place(&self) -> Result<(), Failure> {
         PreparedFile::beside(&self.path).map(drop)
     }
@@ -90,7 +90,7 @@ impl Rejects {
         Ok(())
     }
 
-    /// Ends a run: where it rejected nothing, the rejects of an earlier one are removed, since nothing in them is open.
+    /// Ends a run. If it rejected nothing, the rejects of an earlier run are removed, because they are resolved.
     ///
     /// # Errors
     /// They cannot be removed.
@@ -113,7 +113,7 @@ impl Rejects {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                // An old file with wider rights must not lend them to the new one.
+                // The new file must not inherit wider permissions of an old one.
                 let _ = std::fs::remove_file(&self.path);
                 let mut file = std::fs::File::options()
                     .write(true)

@@ -1,8 +1,8 @@
-//! How calls get to a server: directly, or through a proxy that the environment names.
+//! The route of calls to a server: directly, or through a proxy that the environment names.
 //!
-//! A server on this machine is always called directly: a proxy would read the local admin's token and ID numbers, and
-//! could not reach that server anyway. `localhost` is pinned to the loopback addresses, whatever a resolver says.
-//! For other servers `HTTP_PROXY`, `http_proxy`, `ALL_PROXY`, `all_proxy` and `NO_PROXY` count as for other programs.
+//! A server on this machine is always called directly: a proxy could read the local admin's token and ID numbers, and
+//! could not reach that server anyway. `localhost` is pinned to the loopback addresses, independent of the resolver.
+//! For other servers `HTTP_PROXY`, `http_proxy`, `ALL_PROXY`, `all_proxy` and `NO_PROXY` have their usual meaning.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,8 @@ use reqwest::{ClientBuilder, Url};
 
 /// Variables that name a proxy for `http://`.
 const PROXY_VARIABLES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-/// How calls get to one server. Displayed, it is what a sentence about the server goes on with: nothing, or
+
+/// The route of calls to one server. Its display text follows the server's name in a sentence: it is empty, or
 /// ` through the proxy …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -21,11 +22,11 @@ pub enum Route {
     Loopback,
     /// The server is this user's own and is called over its socket.
     LocalSocket,
-    /// No proxy of the environment is meant for the server.
+    /// The environment names no proxy for the server.
     Direct,
     /// Through a proxy.
     Proxy {
-        /// The proxy, without a password that its variable may hold.
+        /// The proxy, without a password that its variable may contain.
         proxy: String,
         /// The server's host, for `NO_PROXY`.
         host: String,
@@ -36,10 +37,10 @@ impl Route {
     /// The route to this server. Reads the environment.
     #[must_use]
     pub fn to(server: &Url) -> Self {
-        Self::by(server, &Matcher::from_env())
+        Self::with_proxies(server, &Matcher::from_env())
     }
 
-    fn by(server: &Url, proxies: &Matcher) -> Self {
+    fn with_proxies(server: &Url, proxies: &Matcher) -> Self {
         if !loopback_addresses(server).is_empty() {
             return Self::Loopback;
         }
@@ -62,7 +63,7 @@ impl Route {
         }
     }
 
-    /// Makes a client go this way.
+    /// Configures a client for this route.
     pub(crate) fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
         match self {
             Self::Loopback => {
@@ -75,23 +76,23 @@ impl Route {
         }
     }
 
-    /// What to do where a call through a proxy failed.
+    /// What to do if a call through a proxy failed.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Loopback | Self::LocalSocket | Self::Direct => None,
             Self::Proxy { proxy, host } => Some(format!(
-                "check that the proxy {proxy} is right and passes it on, or call the server directly with NO_PROXY={host}"
+                "check that the proxy {proxy} is correct and forwards calls, or call the server directly with NO_PROXY={host}"
             )),
         }
     }
 
-    /// Whether the route is as it should be, and what it is, for `doctor`.
+    /// Whether the route is acceptable, and its description, for `doctor`.
     pub(crate) fn finding(&self, server: &str) -> (bool, String) {
         match self {
-            Self::Loopback if named() => (
+            Self::Loopback if proxy_is_named() => (
                 true,
-                format!("{server} is on this machine and is called directly, whatever the proxy variables say"),
+                format!("{server} is on this machine and is called directly, despite the proxy variables"),
             ),
             Self::LocalSocket => (true, format!("{server} is called over its socket in the data folder")),
             Self::Loopback | Self::Direct => (true, format!("{server} is called directly")),
@@ -99,7 +100,7 @@ impl Route {
                 false,
                 format!(
                     "calls to {server} go through the proxy {proxy}, which can read access tokens and ID numbers: set \
-                     NO_PROXY={host}, unless it is meant to stand between"
+                     NO_PROXY={host}, unless this is intended"
                 ),
             ),
         }
@@ -115,7 +116,7 @@ impl fmt::Display for Route {
     }
 }
 
-fn named() -> bool {
+fn proxy_is_named() -> bool {
     PROXY_VARIABLES
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
@@ -127,11 +128,11 @@ mod tests {
 
     fn route(server: &str, proxy: &str, no_proxy: &str) -> Route {
         let proxies = Matcher::builder().all(proxy.to_owned()).no(no_proxy.to_owned()).build();
-        Route::by(&server.parse().unwrap(), &proxies)
+        Route::with_proxies(&server.parse().unwrap(), &proxies)
     }
 
     #[test]
-    fn a_server_on_this_machine_is_called_directly_whatever_proxy_is_named() {
+    fn a_server_on_this_machine_is_called_directly_despite_a_proxy() {
         for server in [
             "http://127.0.0.1:8080",
             "http://127.9.9.9",
@@ -153,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_named_without_its_password_and_no_proxy_counts() {
+    fn a_proxy_is_shown_without_its_password_and_no_proxy_is_honoured() {
         let through = route("http://city.example:8080/x", "http://user:secret@proxy:3128", "");
         assert_eq!(through.to_string(), " through the proxy http://proxy:3128");
         assert!(through.advice().unwrap().contains("NO_PROXY=city.example"));
-        let (fine, said) = through.finding("http://city.example:8080");
-        assert!(!fine && !said.contains("secret"), "{said}");
+        let (acceptable, finding) = through.finding("http://city.example:8080");
+        assert!(!acceptable && !finding.contains("secret"), "{finding}");
         assert_eq!(
             route("http://city.example", "http://proxy:3128", "city.example"),
             Route::Direct

@@ -1,19 +1,19 @@
-//! What scanners and pipes write, cut into scans: one a line, whatever the bytes are.
+//! Splits the output of scanners and pipes into scans, one per line.
 //!
 //! ```text
 //! LINE END   = LF / CR / CR LF
 //! UTF-16     = byte order mark FF FE or FE FF at the very start, else the bytes are UTF-8
 //! ```
-//! No bytes end the reading. A line that is not UTF-8 keeps its place with U+FFFD in it, which no code has, so that it is
-//! answered as unreadable; so does a line that is longer than [`MAX_LINE_BYTES`]. A line of a scanner's framing alone
-//! (STX, ETX, NUL and the like) is no scan; framing around a scan is the server's to strip, for every caller alike.
+//! No input is an error. A line that is not UTF-8 is still a scan and contains U+FFFD, which no code contains, so that it
+//! is answered as unreadable; the same holds for a line longer than [`MAX_LINE_BYTES`]. A line that consists only of a
+//! scanner's framing (STX, ETX, NUL and the like) is not a scan. The server strips the framing around a scan.
 
 use citycode_token::is_framing;
 
-/// Longest line that is kept, in bytes. The largest QR symbol holds 7,089 digits (ISO/IEC 18004).
+/// Longest complete line in bytes. The largest QR symbol contains 7,089 digits (ISO/IEC 18004).
 pub const MAX_LINE_BYTES: usize = 8_192;
 
-/// Cuts bytes into scans. Give it the input piece by piece with [`Self::push`], then call [`Self::finish`].
+/// Splits bytes into scans. The caller passes the input in pieces to [`Self::push`], then calls [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct ScanLines {
     encoding: Encoding,
@@ -28,26 +28,26 @@ enum Encoding {
     /// Nothing was read.
     #[default]
     Unknown,
-    /// The first byte of what may be a mark.
-    Begun(u8),
-    /// Bytes as they are.
+    /// The first byte of a possible byte order mark.
+    PartialMark(u8),
+    /// Unconverted bytes.
     Utf8,
-    /// Units of two bytes; the first of a unit, where the second is still to come.
+    /// Units of two bytes; `half` is the first byte of an incomplete unit.
     Utf16 { little_endian: bool, half: Option<u8> },
 }
 
 impl ScanLines {
-    /// Takes a piece of the input and gives each scan that ends in it to `take`.
+    /// Takes a piece of the input and passes each scan that ends in it to `take`.
     pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(String)) {
         for byte in bytes {
             self.byte(*byte, &mut take);
         }
     }
 
-    /// The last line, where no line end follows it.
+    /// Ends the input. Passes the last line to `take` if no line end follows it.
     pub fn finish(&mut self, mut take: impl FnMut(String)) {
         match self.encoding {
-            Encoding::Begun(first) => self.text_byte(first, &mut take),
+            Encoding::PartialMark(first) => self.text_byte(first, &mut take),
             Encoding::Utf16 { half: Some(_), .. } => self.line.push(0xFF),
             _ => {}
         }
@@ -56,7 +56,7 @@ impl ScanLines {
         }
     }
 
-    /// Whether lines had zero bytes inside, as text in UTF-16 without a byte order mark has.
+    /// Whether lines contained zero bytes, like text in UTF-16 without a byte order mark.
     #[must_use]
     pub fn looks_like_utf16(&self) -> bool {
         self.zeros_inside
@@ -64,18 +64,18 @@ impl ScanLines {
 
     fn byte(&mut self, byte: u8, take: &mut impl FnMut(String)) {
         match self.encoding {
-            Encoding::Unknown if byte == 0xFF || byte == 0xFE => self.encoding = Encoding::Begun(byte),
+            Encoding::Unknown if byte == 0xFF || byte == 0xFE => self.encoding = Encoding::PartialMark(byte),
             Encoding::Unknown => {
                 self.encoding = Encoding::Utf8;
                 self.text_byte(byte, take);
             }
-            Encoding::Begun(first) if first ^ byte == 1 => {
+            Encoding::PartialMark(first) if first ^ byte == 1 => {
                 self.encoding = Encoding::Utf16 {
                     little_endian: first == 0xFF,
                     half: None,
                 }
             }
-            Encoding::Begun(first) => {
+            Encoding::PartialMark(first) => {
                 self.encoding = Encoding::Utf8;
                 self.text_byte(first, take);
                 self.text_byte(byte, take);
@@ -94,7 +94,7 @@ impl ScanLines {
                 } else {
                     u16::from_be_bytes([first, byte])
                 };
-                // No code has a character of two units.
+                // No code contains a surrogate pair, so one becomes two replacement characters.
                 let character = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
                 let mut encoded = [0; 4];
                 for byte in character.encode_utf8(&mut encoded).bytes() {
@@ -117,7 +117,7 @@ impl ScanLines {
         let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
         match byte {
             b'\n' if after_cr => {}
-            // A scanner that ends its lines with CR is answered at once: nobody waits for a line feed.
+            // CR ends a line at once, so that a scanner that sends only CR is answered without waiting for LF.
             b'\n' | b'\r' => self.end_line(take),
             _ if self.line.len() < MAX_LINE_BYTES => self.line.push(byte),
             _ => self.too_long = true,
@@ -142,7 +142,7 @@ impl ScanLines {
 mod tests {
     use super::*;
 
-    /// The scans in these bytes, given in pieces of this size.
+    /// The scans in these bytes, passed in pieces of this size.
     fn scans(bytes: &[u8], piece: usize) -> Vec<String> {
         let (mut lines, mut found) = (ScanLines::default(), Vec::new());
         for piece in bytes.chunks(piece) {
@@ -166,21 +166,21 @@ mod tests {
     }
 
     #[test]
-    fn a_carriage_return_gives_the_line_at_once() {
+    fn a_carriage_return_ends_the_line_at_once() {
         let (mut lines, mut found) = (ScanLines::default(), Vec::new());
         lines.push(b"A\r", |scan| found.push(scan));
         assert_eq!(found, ["A"]);
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_keep_their_line_and_end_nothing() {
+    fn a_line_that_is_not_utf8_is_a_scan_and_does_not_end_the_input() {
         assert_scans(b"A\nGR\xF6sse\nB\n", &["A", "GR\u{FFFD}sse", "B"]);
         assert_scans(b"\xFF\nA\n", &["\u{FFFD}", "A"]);
         assert_scans(b"\xFF", &["\u{FFFD}"]);
     }
 
     #[test]
-    fn utf16_with_a_mark_is_read_and_without_one_is_noticed() {
+    fn utf16_is_decoded_with_a_mark_and_detected_without() {
         for (mark, bytes) in [
             ([0xFF, 0xFE], u16::to_le_bytes as fn(u16) -> [u8; 2]),
             ([0xFE, 0xFF], u16::to_be_bytes),
@@ -194,16 +194,16 @@ mod tests {
         assert!(lines.looks_like_utf16());
         let mut lines = ScanLines::default();
         lines.push(b"\0CC1\0\n", |_| {});
-        assert!(!lines.looks_like_utf16(), "NUL as framing is none");
+        assert!(!lines.looks_like_utf16(), "NUL as framing is not UTF-16");
     }
 
     #[test]
-    fn framing_without_a_scan_is_none() {
+    fn a_line_of_framing_only_is_not_a_scan() {
         assert_scans(b"\x02A\n\x03\x02B\n\x03", &["\x02A", "\x03\x02B"]);
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_cut_and_marked() {
+    fn a_line_that_is_too_long_is_truncated_and_marked() {
         let long = [vec![b'A'; MAX_LINE_BYTES + 1], b"\nB".to_vec()].concat();
         let found = scans(&long, 1_000);
         assert_eq!(found.len(), 2);

@@ -1,8 +1,8 @@
-//! `citycode log`: what stands at a position of the log, and the declaration that a message there is no commit.
+//! `citycode log`: inspects a position of the log, and declares that the message there is not a commit.
 //!
-//! A foreign message confines its bucket (crates/event-store/src/foreign.rs). It may be a commit that was damaged, a
-//! revocation for example, so only a person ends that, once it is known that no commit stood there: the archive, the
-//! snapshots of followers and the commits after it are asked, and each can refuse.
+//! A foreign message confines its bucket (crates/event-store/src/foreign.rs). It may be a damaged commit, for example a
+//! revocation, so only an operator can declare it, after it was shown that there was no commit at this position. The
+//! archive, the snapshots of followers and the later commits are checked, and each can refuse the declaration.
 
 mod declare;
 mod evidence;
@@ -31,14 +31,14 @@ use citycode_terminal::output::Output;
 )]
 pub struct LogArgs {
     #[command(subcommand)]
-    act: LogAct,
+    command: LogCommand,
 }
 
 #[derive(Subcommand)]
-enum LogAct {
-    /// Show what stands at a position, and what the archive has there.
+enum LogCommand {
+    /// Show the message at a position, and the archive's message there.
     Inspect(InspectArgs),
-    /// Declare that a message is no commit and was none: all followers skip it, and its bucket takes appends again.
+    /// Declare that a message is not and was not a commit: followers skip it, and its bucket accepts appends again.
     DeclareForeign(declare::DeclareArgs),
 }
 
@@ -48,16 +48,16 @@ struct InspectArgs {
     place: Place,
 }
 
-/// A position and where to look for it.
+/// A position and the log and archive to read it from.
 #[derive(Args)]
 struct Place {
-    /// Partition and sequence, as logs and health name them, e.g. 07/1523.
+    /// Partition and sequence, as log lines and health reports print them, e.g. 07/1523.
     #[arg(value_name = "PP/SEQ")]
     position: ArgPosition,
-    /// The log: NATS servers (nats://HOST:PORT, several with commas), or a folder that no process has open.
+    /// The log: NATS servers (nats://HOST:PORT, separated by commas), or a folder that no process has open.
     #[arg(long, value_name = "PLACE", env = "CITYCODE_LOG")]
     log: String,
-    /// The archive of the log: its folder, while no `citycode archive` has it open.
+    /// The folder of the log's archive, which no `citycode archive` may have open.
     #[arg(long, value_name = "PLACE")]
     archive: Option<String>,
     #[command(flatten)]
@@ -72,14 +72,15 @@ impl FromStr for ArgPosition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let said = || "a position is PP/SEQ: the partition in decimal and the sequence from 1, e.g. 07/1523".to_owned();
-        let (partition, sequence) = text.split_once('/').ok_or_else(said)?;
-        let partition = partition.parse().map_err(|_| said())?;
+        let invalid =
+            || "a position is PP/SEQ: the partition in decimal and the sequence from 1, e.g. 07/1523".to_owned();
+        let (partition, sequence) = text.split_once('/').ok_or_else(invalid)?;
+        let partition = partition.parse().map_err(|_| invalid())?;
         let sequence = sequence
             .parse()
             .ok()
             .filter(|sequence| *sequence > 0)
-            .ok_or_else(said)?;
+            .ok_or_else(invalid)?;
         Ok(Self(Position {
             partition: Partition(partition),
             sequence: Sequence(sequence),
@@ -87,14 +88,14 @@ impl FromStr for ArgPosition {
     }
 }
 
-/// Shows a position of the log, or declares a message there foreign.
+/// Shows the message at a position of the log, or declares it foreign.
 ///
 /// # Errors
-/// [`Failure`] with what to do.
+/// [`Failure`] with advice.
 pub async fn run(args: &LogArgs, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
-    match &args.act {
-        LogAct::Inspect(args) => inspect(args, output).await,
-        LogAct::DeclareForeign(args) => declare::run(args, output, clock).await,
+    match &args.command {
+        LogCommand::Inspect(args) => inspect(args, output).await,
+        LogCommand::DeclareForeign(args) => declare::run(args, output, clock).await,
     }
 }
 
@@ -107,7 +108,7 @@ impl Place {
         self.reach.open_at(&self.log, None, api).await
     }
 
-    /// The archive, of this very log.
+    /// Opens the archive, which must be of this log.
     async fn open_archive(&self, log: &dyn EventStore) -> Result<Option<Arc<dyn EventStore>>, Failure> {
         let Some(place) = &self.archive else {
             return Ok(None);
@@ -130,14 +131,14 @@ impl Place {
 fn unreadable(error: &dyn std::fmt::Display) -> Failure {
     Failure::of_code(
         Code::Unavailable,
-        "the log cannot be read there",
+        "the log cannot be read at this position",
         error,
-        Some("a damaged log is brought back from its archive; servers that do not answer are asked again"),
+        Some("restore a damaged log from its archive; if servers do not answer, run the command again"),
     )
 }
 
-/// What stands at the position; a copy of an earlier commit is found to be foreign by its whole bucket.
-async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<RecordedCommit>, Failure> {
+/// The message at the position. A copy of an earlier commit is recognised as foreign by reading the whole bucket.
+async fn message_at(store: &dyn EventStore, position: Position) -> Result<Option<RecordedCommit>, Failure> {
     let read = store.read_at(position).await.map_err(|error| unreadable(&error))?;
     let Some(recorded) = read else {
         return Ok(None);
@@ -151,9 +152,9 @@ async fn stands(store: &dyn EventStore, position: Position) -> Result<Option<Rec
     Ok(Some(copy.unwrap_or(recorded)))
 }
 
-/// Where the declaration stands that names this message, if one does.
+/// The position of the declaration of this message, if there is one.
 async fn declared_at(store: &dyn EventStore, message: &RecordedCommit) -> Result<Option<Position>, Failure> {
-    // Followers pass over it as it is, and a day has thousands of them.
+    // Followers ignore foreign messages in heartbeat buckets, and these buckets are too long to be searched.
     if store.layout().is_heartbeat_bucket(message.bucket) {
         return Ok(None);
     }
@@ -177,7 +178,7 @@ async fn declared_at(store: &dyn EventStore, message: &RecordedCommit) -> Result
     Ok(None)
 }
 
-fn described(recorded: Option<&RecordedCommit>) -> Value {
+fn as_json(recorded: Option<&RecordedCommit>) -> Value {
     match recorded {
         None => json!({ "stands": "nothing" }),
         Some(RecordedCommit {
@@ -202,12 +203,12 @@ fn described(recorded: Option<&RecordedCommit>) -> Value {
     }
 }
 
-fn said(described: &Value) -> String {
-    let text = |name: &str| described[name].as_str().unwrap_or_default().to_owned();
+fn as_text(message: &Value) -> String {
+    let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
     match text("stands").as_str() {
         "foreign" => format!(
             "a foreign message of {} bytes in bucket {}: {}; digest {}",
-            described["bytes"],
+            message["bytes"],
             text("bucket"),
             text("reason"),
             text("digest")
@@ -215,31 +216,31 @@ fn said(described: &Value) -> String {
         "commit" => format!(
             "a commit of bucket {}: {}; hash {}",
             text("bucket"),
-            described["events"],
+            message["events"],
             text("digest")
         ),
-        _ => "nothing: it ends before".to_owned(),
+        _ => "nothing, because it ends before this position".to_owned(),
     }
 }
 
 async fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
     let position = args.place.position();
     let log = args.place.open_log(LOG_READERS_API).await?;
-    let found = stands(&*log, position).await?;
+    let found = message_at(&*log, position).await?;
     let declared = match &found {
         Some(message) if message.foreign.is_some() => declared_at(&*log, message).await?,
         _ => None,
     };
-    let (here, mut whole) = (described(found.as_ref()), json!({ "position": position.to_string() }));
-    let mut facts = vec![("position", position.to_string()), ("the log has", said(&here))];
+    let (here, mut whole) = (as_json(found.as_ref()), json!({ "position": position.to_string() }));
+    let mut facts = vec![("position", position.to_string()), ("the log has", as_text(&here))];
     whole["log"] = here;
     if let Some(at) = declared {
         whole["declared_at"] = json!(at.to_string());
         facts.push(("declared at", at.to_string()));
     }
     if let Some(archive) = args.place.open_archive(&*log).await? {
-        let there = described(stands(&*archive, position).await?.as_ref());
-        facts.push(("the archive has", said(&there)));
+        let there = as_json(message_at(&*archive, position).await?.as_ref());
+        facts.push(("the archive has", as_text(&there)));
         whole["archive"] = there;
     }
     output.thing(&whole, &facts)

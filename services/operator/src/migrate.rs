@@ -1,8 +1,8 @@
-//! `citycode migrate`: an event log moves to another engine, every position and hash as it was, and is compared whole
-//! in the end. Done again, it goes on where it ended; so it also keeps an archive of a log that lives.
+//! `citycode migrate`: copies an event log to another engine, preserves every position and hash, and compares the whole
+//! log at the end. A repeated run continues where the last one ended, so it can also archive a log in use.
 //!
-//! What it leaves out: the vault and the keys. They are files of the data folder and are copied as files, apart; into the
-//! vault of a city on servers people go by `citycode vault import`.
+//! It does not copy the vault and the keys: those are files of the data folder and are copied separately as files, and
+//! `citycode vault import` moves people into the vault of a city on servers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,47 +25,47 @@ use citycode_terminal::output::{Output, progress};
 /// Flags of `migrate`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log moves. Into a folder, copy the folders `keys`, `vault` and `scans` beside it; onto servers, the people follow by `citycode vault import`. Nobody else may write to the target.\nOn servers with the accounts of `citycode secrets` a log is read by the user `archive` and written by the user `restore` (--nkey-file)."
+    after_help = "Examples:\n  citycode migrate --from ~/.local/share/citycode --to nats://10.0.0.1,nats://10.0.0.2 --monitor http://10.0.0.1:8222 --monitor http://10.0.0.2:8222\n  citycode migrate --from nats://10.0.0.1 --to /backup/log --unproven\n\nOnly the event log is copied. For a target folder, copy the folders `keys`, `vault` and `scans` next to it; for servers, move the people with `citycode vault import`. Nothing else may write to the target.\nOn servers with the accounts of `citycode secrets`, the user `archive` reads a log and the user `restore` writes one (--nkey-file)."
 )]
 pub struct MigrateArgs {
     #[command(flatten)]
     places: Places,
 }
 
-/// Two places of a log, and how to reach them.
+/// The source and target of a log, and how to connect to them.
 #[derive(Args)]
 pub(crate) struct Places {
-    /// The log that is: a data folder, a log's folder, or NATS servers (nats://HOST:PORT, several with commas).
+    /// The source: a data folder, a log's folder, or NATS servers (nats://HOST:PORT, separated by commas).
     #[arg(long, value_name = "PLACE")]
     from: String,
-    /// Where it goes; made there if absent.
+    /// The target; created if absent.
     #[arg(long, value_name = "PLACE")]
     to: String,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// How to reach a log on servers.
+/// How to connect to a log on servers.
 #[derive(Args)]
 pub(crate) struct Reach {
-    /// How many NATS servers keep a copy of each partition.
+    /// Replicas of each partition.
     #[arg(long, default_value_t = 3)]
     replicas: u8,
-    /// Monitoring of a NATS server, which says whether it flushes before it acknowledges; one flag for each.
+    /// Monitoring URL of a NATS server, which shows whether it flushes before it acknowledges; one flag per server.
     #[arg(long, value_name = "URL", conflicts_with = "unproven")]
     monitor: Vec<String>,
-    /// Use NATS servers that do not prove to flush before they acknowledge.
+    /// Accept NATS servers without proof that they flush before they acknowledge.
     #[arg(long)]
     unproven: bool,
-    /// The NKEY seed of the NATS user: of those that `citycode secrets` makes, `archive` reads a log and `restore` writes
-    /// one.
+    /// The NKEY seed of the NATS user; of the users that `citycode secrets` creates, `archive` reads a log and `restore`
+    /// writes one.
     #[arg(long, value_name = "FILE")]
     nkey_file: Option<PathBuf>,
-    /// Certificates that the NATS servers' rest on (PEM).
+    /// Root certificates of the NATS servers (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Where the user's account has the JetStream API; as `citycode secrets` sets it up, unless said: a log is read by
-    /// a user who only reads, and written by one of the account that keeps it.
+    /// Prefix of the JetStream API in the user's account; default: as `citycode secrets` sets it up, where the source is
+    /// read by a reader's account and the target is written by a user of the log's account.
     #[arg(long, value_name = "PREFIX")]
     api: Option<String>,
 }
@@ -73,9 +73,9 @@ pub(crate) struct Reach {
 /// Copies a log to another engine, or restores it from an archive.
 ///
 /// # Errors
-/// [`Failure`] with what to do.
+/// [`Failure`] with advice.
 pub async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
-    let telemetry = show_warnings();
+    let telemetry = log_warnings();
     let moved = move_whole(args, output).await;
     if let Ok(telemetry) = telemetry {
         telemetry.shutdown().await;
@@ -83,9 +83,9 @@ pub async fn run(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
     moved
 }
 
-/// What servers say beside their answers, a permission that this user lacks among it: they do not answer what they
-/// refuse, so the failure itself can only tell that no answer came.
-fn show_warnings() -> Result<telemetry::Telemetry, telemetry::TelemetryError> {
+/// Enables the log of warnings. A NATS server does not answer a request for which the user lacks the permission, but
+/// reports a permissions violation, which is only logged; the failure itself is a missing answer.
+fn log_warnings() -> Result<telemetry::Telemetry, telemetry::TelemetryError> {
     let mut settings = telemetry::Settings::from_process("citycode-migrate", env!("CARGO_PKG_VERSION"));
     settings.filter.get_or_insert_with(|| "warn".to_owned());
     telemetry::init(&settings)
@@ -97,8 +97,8 @@ async fn move_whole(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
         let heads = store.heads().await.map_err(|error| failed(&CopyError::Read(error)))?;
         Ok::<_, Failure>(heads.commits())
     };
-    let left = commits(&source).await?.saturating_sub(commits(&target).await?);
-    let bar = progress(left, "commits");
+    let missing = commits(&source).await?.saturating_sub(commits(&target).await?);
+    let bar = progress(missing, "commits");
     let counted = bar.clone();
     let copied = copy::copy(&source, &target, move |_| counted.inc(1)).await;
     let reached = copied.map_err(|error| failed(&error))?;
@@ -109,19 +109,19 @@ async fn move_whole(args: &MigrateArgs, output: Output) -> Result<(), Failure> {
     bar.finish_and_clear();
     let whole = json!({
         "log_id": source.log_id().to_string(),
-        "copied": left,
+        "copied": missing,
         "commits": reached.commits(),
         "partitions": reached.partitions(),
     });
     let facts = [
         ("log", source.log_id().to_string()),
-        ("copied now", left.to_string()),
-        ("the same on both sides", format!("{} commits", reached.commits())),
+        ("copied now", missing.to_string()),
+        ("equal in both logs", format!("{} commits", reached.commits())),
     ];
     output.thing(&whole, &facts)
 }
 
-/// What a log that is made for a copy takes over from its source.
+/// Properties that a newly created target takes from its source.
 #[derive(Clone, Copy)]
 pub(crate) struct New {
     log_id: LogId,
@@ -130,7 +130,7 @@ pub(crate) struct New {
 }
 
 impl Places {
-    /// Both logs; the second is made where it is absent.
+    /// Opens both logs; the target is created if it is absent.
     pub(crate) async fn open(&self) -> Result<(Arc<dyn EventStore>, Arc<dyn EventStore>), Failure> {
         let source = self.reach.open_at(&self.from, None, LOG_READERS_API).await?;
         let new = New {
@@ -144,8 +144,8 @@ impl Places {
 }
 
 impl Reach {
-    /// The log at a place; made as the source is where a new one is given and none is there. A user with a seed has the
-    /// JetStream API at `api`, unless a flag says otherwise.
+    /// Opens the log at a place. If it is absent and `new` is given, it is created with these properties. `api` is the
+    /// prefix of the JetStream API for a user with a seed, unless a flag overrides it.
     pub(crate) async fn open_at(
         &self,
         place: &str,
@@ -157,9 +157,9 @@ impl Reach {
         }
         let folder = log_folder(Path::new(place));
         if new.is_some() {
-            // As `up` makes its own: sealed or not, a city's log is nobody else's to read.
-            let made = citycode_service_kit::files::create_private_dir(&folder);
-            made.map_err(|error| Failure::file("make", &folder, error))?;
+            // The folder is private, like the one of `up`: no other user may read a city's log, even if it is sealed.
+            let created = citycode_service_kit::files::create_private_dir(&folder);
+            created.map_err(|error| Failure::file("make", &folder, error))?;
         }
         let config = embedded::Config {
             create: new.map(|new| embedded::NewLog {
@@ -201,15 +201,15 @@ impl Reach {
                 layout: new.layout,
                 minimum_reader: new.minimum_reader,
             };
-            let made = jetstream::provision(&config, &new).await;
-            made.map_err(|error| cannot_open(place, &error))?;
+            let provisioned = jetstream::provision(&config, &new).await;
+            provisioned.map_err(|error| cannot_open(place, &error))?;
         }
         let opened = jetstream::JetStreamEventStore::open(&config).await;
         Ok(Arc::new(opened.map_err(|error| cannot_open(place, &error))?))
     }
 }
 
-/// The folder itself, or its `log` where it is a data folder of `up`.
+/// The folder itself, or its folder `log` if it is a data folder of `up`.
 fn log_folder(folder: &Path) -> PathBuf {
     let inner = folder.join("log");
     if inner.join("manifest").exists() {
@@ -224,14 +224,14 @@ fn cannot_open(place: &str, error: &dyn std::fmt::Display) -> Failure {
         Code::Unavailable,
         format_args!("the log at {place} cannot be used"),
         error,
-        Some("mend that and run it again; what was copied stands"),
+        Some("fix the cause and run it again; it continues after the copied commits"),
     )
 }
 
 pub(crate) fn failed(error: &CopyError) -> Failure {
     Failure::local(
-        "the log was not moved whole",
+        "the log was not copied completely",
         error,
-        "mend that and run it again; what was copied stands",
+        "fix the cause and run it again; it continues after the copied commits",
     )
 }

@@ -1,6 +1,6 @@
-//! `citycode provision`: the event log, the vault, the streams of scan records, the register of used assertions and the
-//! places of shared snapshots of a city are made on its NATS servers, before its services start. Of the city's keys it
-//! needs those of scan records and of the register alone: the first issuer puts the vault's into it.
+//! `citycode provision`: creates a city's event log, vault, streams of scan records, register of used assertions and
+//! stores of shared snapshots on its NATS servers, before its services start. It needs only the keys of the scan records
+//! and of the register: the first issuer writes the vault's keys into the vault.
 
 mod lost;
 
@@ -32,61 +32,61 @@ use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{self, Output};
 
-/// What whoever provisioned a city with accounts is told.
+/// Note after the provisioning of a city with accounts.
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
-    vault-provision.nk, scans-provision.nk): take them off this machine until the next time. Whoever has them while a \
-    stream is missing may make it as they like.";
-/// How far clocks of the city's machines may be apart so that a register that is made beside a log that stood before takes
-/// nothing that another machine may have taken already.
-const CLOCKS_APART_SECONDS: i64 = 60;
-/// What whoever provisioned a city without a register is told.
-const NO_REGISTER: &str = "No register of used assertions was made: the folder `keys` has no assertion-uses.key, and no \
-    [assertion_provider] is configured here. Before a channel asks for assertions: `citycode secrets`, the new accounts.conf \
-    to the servers, and this again.";
-/// Its name to the servers.
+    vault-provision.nk, scans-provision.nk): remove them from this machine until the next run. While a stream is \
+    missing, a thief of these seeds could create it with other settings.";
+/// Largest clock difference between the city's machines at which a register that is created for an existing log accepts
+/// no assertion that another machine may have accepted already.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
+/// Note after the provisioning of a city without a register.
+const NO_REGISTER: &str = "No register of used assertions was created: the folder `keys` has no assertion-uses.key, and \
+    no [assertion_provider] is configured here. Before a channel requires assertions: run `citycode secrets`, install the \
+    new accounts.conf on the servers, and run this again.";
+/// The client name in the servers' monitoring.
 const CLIENT: &str = "citycode provision";
 
 /// Flags of `provision`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file is of the same form as the services': [log], [vault], [scans] and `keys` count. Safe to run at every start."
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file has the same format as the services'; [log], [vault], [scans] and `keys` are used. Safe to run at every start."
 )]
 pub struct ProvisionArgs {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
-    /// Partitions of a new log, fixed for ever.
+    /// Partitions of a new log; they cannot be changed later.
     #[arg(long, default_value_t = 16)]
     partitions: u16,
-    /// Pages of each table of a new vault, fixed for ever; a power of two.
+    /// Pages of each table of a new vault, a power of two; they cannot be changed later.
     #[arg(long, default_value_t = 65_536)]
     vault_pages: u32,
-    /// Make no vault.
+    /// Create no vault.
     #[arg(long)]
     no_vault: bool,
-    /// Buckets of each day's registrations in new scan records, fixed for ever; a power of two.
+    /// Buckets of each day's registrations in new scan records, a power of two; they cannot be changed later.
     #[arg(long, default_value_t = 4_096)]
     scan_buckets: u32,
-    /// Make an empty vault although the log has commits: the one that was is lost and has no backup. The first issuer
-    /// suspends every living code before it serves anybody. LOGID, the log's identity, confirms it.
+    /// Create an empty vault although the log has commits, because the vault is lost and has no backup. The first issuer
+    /// suspends every live code before it serves calls. LOGID, the log's identity, confirms it.
     #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
     begin_anew: Option<BeginAnew>,
-    /// Make an empty vault although the log has commits: `citycode vault import` brings its people next. No issuer serves
-    /// before that.
+    /// Create an empty vault although the log has commits, because `citycode vault import` imports its people next. No
+    /// issuer serves calls before that.
     #[arg(long, conflicts_with = "no_vault")]
     import_follows: bool,
-    /// Make no register of used assertions: for servers where no channel needs one, by accounts that give it no room.
+    /// Create no register of used assertions, for servers whose accounts do not allow its stream.
     #[arg(long)]
     no_assertions: bool,
-    /// Make no streams of scan records.
+    /// Create no streams of scan records.
     #[arg(long)]
     no_scans: bool,
-    /// Make nothing, and have the log demand programs of this release: an older program refuses it by name from then
-    /// on. Do it once every service, and the archive, runs this release; the new kinds of events are not written
-    /// before. With accounts, as the user `upgrade`.
+    /// Create nothing, and raise the log's minimum reader version to this release: older programs then refuse to open the
+    /// log. Do it once every service and the archive run this release; new kinds of events are not written before. With
+    /// accounts, as the user `upgrade`.
     #[arg(long)]
     raise_minimum_reader: bool,
-    /// Seconds to wait for servers that are not there yet, or have no leader.
+    /// Seconds to wait for servers that are not up yet or have no leader.
     #[arg(long, default_value_t = 60)]
     wait: u64,
 }
@@ -94,7 +94,7 @@ pub struct ProvisionArgs {
 /// Creates what a city needs on NATS servers, and checks what exists.
 ///
 /// # Errors
-/// [`Failure`] with what to do.
+/// [`Failure`] with advice.
 pub async fn run(
     args: &ProvisionArgs,
     output: Output,
@@ -104,10 +104,7 @@ pub async fn run(
     let settings = config::load::<ServiceSettings>(&Sources::from_process(args.config.clone()));
     let settings = settings.map_err(|error| StartError::Config(error).into_failure())?;
     if settings.log.servers.is_empty() {
-        return Err(not_made(
-            "nothing says where the servers are",
-            "name them in `log.servers`",
-        ));
+        return Err(not_made("the servers are not configured", "name them in `log.servers`"));
     }
     let log = settings.log.log(CLIENT).map_err(StartError::into_failure)?;
     if args.raise_minimum_reader {
@@ -145,11 +142,11 @@ pub async fn run(
             if is_new {
                 "now"
             } else {
-                "before; it was checked and kept"
+                "before; it was checked and is unchanged"
             }
             .to_owned(),
         ),
-        ("read by programs of version", demanded(minimum_reader)),
+        ("minimum reader version", demanded(minimum_reader)),
     ];
     if settings.log.nkey_file.is_some() {
         output::note(SEEDS_NO_LONGER_NEEDED);
@@ -162,16 +159,16 @@ async fn provision_log(
     log: &jetstream::Config,
     new: &jetstream::NewLog,
 ) -> Result<(LogId, ReaderVersion), Failure> {
-    let made = patiently(
+    let made = retried(
         args.wait,
         || jetstream::provision(log, new),
         jetstream::ProvisionError::may_pass,
     )
     .await;
-    let log_id = made.map_err(|error| unavailable("the event log was not made", &error))?;
-    // Opened as a service will open it, so that what would keep one from starting is said now.
+    let log_id = made.map_err(|error| unavailable("the event log was not created", &error))?;
+    // The log is opened as a service opens it, so that an error that would prevent its start is reported now.
     let opened = jetstream::JetStreamEventStore::open(log).await;
-    let store = opened.map_err(|error| unavailable("the event log was made and cannot be used", &error))?;
+    let store = opened.map_err(|error| unavailable("the event log was created and cannot be used", &error))?;
     Ok((log_id, store.minimum_reader()))
 }
 
@@ -180,13 +177,13 @@ async fn provision_snapshots(args: &ProvisionArgs, log: &jetstream::Config) -> R
         let (connection, replicas) = (&log.connection, log.replicas);
         let provision = || citycode_shared_snapshot::provision(connection, kind, replicas);
         let may_pass = citycode_shared_snapshot::ProvisionError::may_pass;
-        let made = patiently(args.wait, provision, may_pass).await;
-        made.map_err(|error| unavailable("the place of shared snapshots was not made", &error))?;
+        let made = retried(args.wait, provision, may_pass).await;
+        made.map_err(|error| unavailable("the store of shared snapshots was not created", &error))?;
     }
     Ok(())
 }
 
-/// Raises a log that stands, and makes nothing.
+/// Raises the minimum reader version of an existing log, and creates nothing.
 async fn raise_minimum_reader(log: &jetstream::Config, output: Output) -> Result<(), Failure> {
     let opened = jetstream::JetStreamEventStore::open(log).await;
     let store = opened.map_err(|error| unavailable("the event log cannot be used", &error))?;
@@ -197,18 +194,17 @@ async fn raise_minimum_reader(log: &jetstream::Config, output: Output) -> Result
             Code::Unavailable,
             format_args!("the log's minimum reader version was not raised"),
             error,
-            Some("ask as a user who may change the log's streams (of `citycode secrets`: `upgrade`), and run it again"),
+            Some(
+                "run it again as a user with permission to change the log's streams (of `citycode secrets`: `upgrade`)",
+            ),
         )
     })?;
     let log_id = store.log_id().to_string();
     let whole = json!({ "log_id": log_id, "minimum_reader": now.0, "before": before.0 });
-    output.thing(
-        &whole,
-        &[("log", log_id), ("read by programs of version", demanded(now))],
-    )
+    output.thing(&whole, &[("log", log_id), ("minimum reader version", demanded(now))])
 }
 
-/// The version that the log demands, and what to do where it can be raised.
+/// The log's minimum reader version, and the next step if it can be raised.
 fn demanded(minimum_reader: ReaderVersion) -> String {
     if minimum_reader < ReaderVersion::CURRENT {
         return format!("{minimum_reader} and later; once all services run this release: --raise-minimum-reader");
@@ -235,15 +231,15 @@ async fn provision_vault(
         origin,
     };
     let provision = || vault::provision(&config, &new);
-    let made = patiently(args.wait, provision, vault::OpenError::may_pass).await;
-    made.map_err(|error| unavailable("the vault was not made", &error))
+    let made = retried(args.wait, provision, vault::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the vault was not created", &error))
 }
 
-/// Whether there is a register. One beside a log that stood before takes no assertions of the time before it: services of
-/// an earlier release remembered for themselves which were used.
+/// Creates the register, and returns whether there is one. A register for an existing log accepts no assertions from
+/// before its creation, because services of an earlier release recorded locally which were used.
 ///
-/// A city that was made before there was a register has neither its key nor room for it. Where no provider is named either
-/// that is no mistake.
+/// A city from before the introduction of registers has neither the key nor permission for the stream; this is not an
+/// error unless a provider is configured.
 async fn provision_assertions(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
@@ -263,17 +259,17 @@ async fn provision_assertions(
         replicas: log.replicas,
         log_id: log_id.0,
     };
-    // Drawn and looked up at each attempt: assertions are taken elsewhere while this one waits.
+    // The time is read at each attempt, because other machines accept assertions while this one waits.
     let provision = async || {
-        let beginning = clock.now().plus(LEEWAY_SECONDS + CLOCKS_APART_SECONDS).0;
+        let start = clock.now().plus(LEEWAY_SECONDS + MAX_CLOCK_SKEW_SECONDS).0;
         let new = NewRegister {
             id: entropy.array(),
-            takes_from: if is_new { 0 } else { beginning },
+            takes_from: if is_new { 0 } else { start },
         };
         uses::provision(&config, &key, &new).await
     };
-    let made = patiently(args.wait, provision, uses::OpenError::may_pass).await;
-    made.map_err(|error| unavailable("the register of used assertions was not made", &error))?;
+    let made = retried(args.wait, provision, uses::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the register of used assertions was not created", &error))?;
     Ok(true)
 }
 
@@ -301,26 +297,26 @@ async fn provision_scans(
     let entropy = Arc::clone(entropy);
     let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let today = day_of(clock.now().0).map_err(|error| not_made(error, "set the clock"))?;
-    // On servers with accounts its user may make the stream of keys alone; the days are made by audit services.
-    let keys_alone = servers.nkey_file.is_some();
-    let provision = async || match keys_alone {
+    // On servers with accounts this user may create only the stream of keys; audit services create the days' streams.
+    let keys_only = servers.nkey_file.is_some();
+    let provision = async || match keys_only {
         true => keeper::provision_keys(&config, &new, &secrets).await,
         false => keeper::provision(&config, &new, &secrets, random.clone(), today).await,
     };
-    let made = patiently(args.wait, provision, scans::OpenError::may_pass).await;
-    made.map_err(|error| unavailable("the streams of scan records were not made", &error))
+    let made = retried(args.wait, provision, scans::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the streams of scan records were not created", &error))
 }
 
-/// A secret of the city's by its file's name.
+/// A secret of the city, by its file name.
 fn secret(settings: &ServiceSettings, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let folder = settings.keys.as_ref();
     let folder =
-        folder.ok_or_else(|| not_made("nothing says where the city's keys are", "name their folder in `keys`"))?;
+        folder.ok_or_else(|| not_made("the folder of the city's keys is not configured", "name it in `keys`"))?;
     files::read_secret(&folder.join(name)).map_err(|error| StartError::File(error).into_failure())
 }
 
-/// Tries once a second, as long as waiting may help; no attempt begins once so many seconds are over.
-async fn patiently<T, E: std::fmt::Display>(
+/// Retries once a second while the error may be transient; no attempt starts after `seconds`.
+async fn retried<T, E: std::fmt::Display>(
     seconds: u64,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
     may_pass: impl Fn(&E) -> bool,
@@ -331,7 +327,7 @@ async fn patiently<T, E: std::fmt::Display>(
         let ended = attempt().await;
         let is_over = seconds == 0 || futures::poll!(&mut deadline).is_ready();
         match ended {
-            Err(error) if may_pass(&error) && !is_over => tracing::info!(%error, "waiting"),
+            Err(error) if may_pass(&error) && !is_over => tracing::info!(%error, "waiting for the servers"),
             ended => return ended,
         }
         tokio::time::sleep(second).await;
@@ -339,7 +335,7 @@ async fn patiently<T, E: std::fmt::Display>(
 }
 
 fn not_made(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
-    Failure::local("nothing was made", why, what_to_do)
+    Failure::local("nothing was created", why, what_to_do)
 }
 
 fn unavailable(what: &str, error: &dyn std::fmt::Display) -> Failure {
@@ -347,6 +343,6 @@ fn unavailable(what: &str, error: &dyn std::fmt::Display) -> Failure {
         Code::Unavailable,
         format_args!("{what}"),
         error,
-        Some("mend that and run it again; what was made stands"),
+        Some("fix the cause and run it again; it is idempotent"),
     )
 }

@@ -1,26 +1,26 @@
-//! `citycode secrets`: every key, credential and certificate that a city on NATS servers needs, made in one folder.
+//! `citycode secrets`: creates every key, credential and certificate that a city on NATS servers needs, in one folder.
 //!
 //! ```text
-//! DIR/                      0700, every file with something secret in it 0600
-//!   nats/USER.nk            NKEY seed of each NATS user; restore.nk, upgrade.nk and vault-backup.nk are no service's
-//!   nats/verifier-N.nk      with --instances: a seed for each verifier, so that none can crowd out another
-//!   nats/accounts.conf      accounts, users' public keys and permissions: what servers include; nothing secret
-//!   tls/ca.pem ca.key       a certification authority for this city alone
-//!   tls/nats.pem nats.key   the NATS servers' certificate, for all hosts that were named
+//! DIR/                      0700, every file with a secret 0600
+//!   nats/USER.nk            NKEY seed of each NATS user; no service uses restore.nk, upgrade.nk and vault-backup.nk
+//!   nats/verifier-N.nk      with --instances: a seed for each verifier, so that none can exhaust another's share
+//!   nats/accounts.conf      accounts, users' public keys and permissions, included by the servers; nothing secret
+//!   tls/ca.pem ca.key       a certification authority for this city only
+//!   tls/nats.pem nats.key   the NATS servers' certificate, for all named hosts
 //!   tls/services-ca.pem services-ca.key      an authority for certificates between services
-//!   tls/SERVICE.pem SERVICE.key              issuer, revocation, verifier, audit: they may be called
-//!   tls/CLIENT.pem CLIENT.key                portal, and whoever else was named: they may call
+//!   tls/SERVICE.pem SERVICE.key              server certificates of issuer, revocation, verifier, audit
+//!   tls/CLIENT.pem CLIENT.key                client certificates of the portal and other named clients
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
-//!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for snapshots
-//!                           that instances share; list-names.key: how issuers name status lists;
-//!                           assertion-uses.key: how used assertions are registered
-//!                           of the master key: vault-revocation.key vault-index.key, for services that need less of
-//!                           the vault
+//!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for shared
+//!                           snapshots; list-names.key: for the names of status lists; assertion-uses.key: for the
+//!                           register of used assertions
+//!                           derived from the master key: vault-revocation.key vault-index.key, for services that
+//!                           need only a part of the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
 //!                           admin.token, new at each run
 //! ```
-//! What stands there is kept: run again it completes what is missing, and says which it made. A city with an identity
-//! provider or certificates of its own uses those instead.
+//! Existing files are not changed: a repeated run creates missing files and reports which. A city with its own identity
+//! provider or certificates uses those instead.
 
 mod accounts;
 mod tls;
@@ -63,39 +63,39 @@ const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
 /// Flags of `secrets`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nKeep the folder off the servers that need only a part of it: docs/operations.md says who needs what. No machine of the city needs nats/restore.nk, nats/upgrade.nk or nats/vault-backup.nk; the seeds of `citycode provision` are needed while it runs and no longer."
+    after_help = "Example:\n  citycode secrets --dir secrets --host nats-1 --host nats-2 --host nats-3\n\nCopy to each server only the files that it needs: docs/operations.md lists them. No machine of the city needs nats/restore.nk, nats/upgrade.nk or nats/vault-backup.nk; the seeds of `citycode provision` are needed only while it runs."
 )]
 pub struct SecretsArgs {
-    /// The folder; made if absent.
+    /// The folder; created if absent.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// A name or address under which NATS servers are reached, for their certificate; one flag for each.
+    /// A name or address of the NATS servers, for their certificate; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     host: Vec<String>,
-    /// Who calls services, for a certificate each where services ask for one; one flag for each.
+    /// A client of the services, which gets a client certificate for mutual TLS; one flag for each.
     #[arg(long, value_name = "NAME", default_values_t = ["portal".to_owned()])]
     client: Vec<String>,
-    /// Partitions of the log, as `citycode provision` is told; what NATS users may is said by the streams' names.
-    /// Remembered in nats/accounts.conf; 16 at first.
+    /// Partitions of the log, as for `citycode provision`; permissions of NATS users contain the streams' names.
+    /// Recorded in nats/accounts.conf; default for a new folder: 16.
     #[arg(long, value_name = "N", overrides_with = "partitions")]
     partitions: Option<u16>,
-    /// Verifiers that get a seed of their own, nats/verifier-1.nk and on: a stolen one then keeps no other from proving
-    /// that it is fresh. Remembered likewise; without it all share nats/verifier.nk.
+    /// Number of verifiers with their own seed, nats/verifier-1.nk and so on, so that a thief of one seed cannot
+    /// prevent other verifiers from proving their freshness. Recorded likewise; default: all share nats/verifier.nk.
     #[arg(long, value_name = "N")]
     instances: Option<u16>,
-    /// Days that scan records are kept, as `scan_retention_days` of the audit services: their account may have streams
-    /// for no more. Remembered likewise; 30 at first.
+    /// Retention of scan records in days, as `scan_retention_days` of the audit services; it limits the streams of their
+    /// account. Recorded likewise; default for a new folder: 30.
     #[arg(long, value_name = "DAYS")]
     scan_retention_days: Option<u16>,
-    /// Also make the master key that comes next, `keys/vault-master.next.key`, and what is derived from it: see
-    /// `citycode vault rotate-master`.
+    /// Also create the next master key, `keys/vault-master.next.key`, and the keys derived from it: see `citycode vault
+    /// rotate-master`.
     #[arg(long)]
     next_master: bool,
 }
 
-/// Files that were made, and those that stood there.
+/// Created files, and those that existed before.
 #[derive(Default)]
-struct Made {
+struct Files {
     new: Vec<String>,
     kept: Vec<String>,
 }
@@ -103,14 +103,14 @@ struct Made {
 /// Writes the keys, credentials and certificates of a city into a new folder.
 ///
 /// # Errors
-/// [`Failure`] with what to do.
+/// [`Failure`] with advice.
 pub fn run(
     args: &SecretsArgs,
     output: Output,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(), Failure> {
-    let mut made = Made::default();
+    let mut made = Files::default();
     folder(&args.dir)?;
     let conf = args.dir.join("nats/accounts.conf");
     let shape = args.shape(&conf)?;
@@ -130,7 +130,7 @@ pub fn run(
     }
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
-    // Without a secret, and always the users' that stand there.
+    // The file contains no secret and is always rewritten, so that it matches the existing seeds.
     let written = files::write_atomic(
         &conf,
         accounts::conf(&users, &shape).as_bytes(),
@@ -157,10 +157,10 @@ pub fn run(
 }
 
 impl SecretsArgs {
-    /// What this city's accounts name: as told now, else as the run before was told.
+    /// The shape of the city: from the flags, else from the previous run.
     fn shape(&self, conf: &Path) -> Result<Shape, Failure> {
         let before = match std::fs::read_to_string(conf) {
-            Ok(text) => Shape::remembered(&text),
+            Ok(text) => Shape::recorded(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Shape::default(),
             Err(error) => return Err(Failure::file("read", conf, error)),
         };
@@ -169,15 +169,15 @@ impl SecretsArgs {
             instances: self.instances.unwrap_or(before.instances),
             scan_retention_days: self.scan_retention_days.unwrap_or(before.scan_retention_days),
         };
-        match shape.complaint() {
+        match shape.problem() {
             None => Ok(shape),
-            Some(complaint) => Err(Failure::local("nothing was made", complaint, "choose another number")),
+            Some(problem) => Err(Failure::local("nothing was created", problem, "choose another number")),
         }
     }
 }
 
-impl Made {
-    /// A private file, made if there is none: whole or absent.
+impl Files {
+    /// Atomically creates a private file if it does not exist.
     fn file(&mut self, path: &Path, make: impl FnOnce() -> Result<Vec<u8>, Failure>) -> Result<(), Failure> {
         let name = path.display().to_string();
         if path.exists() {
@@ -191,7 +191,7 @@ impl Made {
         Ok(())
     }
 
-    /// What services get that need less of the vault than its master key opens.
+    /// Derives the keys for services that need only a part of the vault from the master key.
     fn of_master(&mut self, keys: &Path, which: &str) -> Result<(), Failure> {
         let path = keys.join(format!("vault-master{which}.key"));
         let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
@@ -203,7 +203,7 @@ impl Made {
         })
     }
 
-    /// Seeds of all users; their public keys by name.
+    /// Creates the seeds of all users, and returns the users with their public keys.
     fn users(
         &mut self,
         folder_of_seeds: &Path,
@@ -218,7 +218,7 @@ impl Made {
                 let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.array());
                 let user = KeyPair::new_from_raw(KeyPairType::User, *seed).and_then(|pair| pair.seed());
                 user.map(String::into_bytes)
-                    .map_err(|error| Failure::local("no NKEY was made", error, "report this"))
+                    .map_err(|error| Failure::local("no NKEY was created", error, "report this"))
             })?;
             let seed = files::read_private(&path).map_err(|error| Failure::file("read", &path, error))?;
             let seed = Zeroizing::new(String::from_utf8_lossy(&seed).trim().to_owned());
@@ -229,8 +229,8 @@ impl Made {
         Ok(users)
     }
 
-    /// The public half of the key that signs shared snapshots stands first in the list that readers get. Others stay
-    /// behind it, so that what an older key signed is taken until somebody removes its line.
+    /// Puts the public half of the key that signs shared snapshots first in the readers' list. Older keys stay in it, so
+    /// that their snapshots are accepted until an operator removes the line.
     fn snapshot_signers(&mut self, keys: &Path) -> Result<(), Failure> {
         let (secret, list) = (keys.join(SNAPSHOT_SIGNING), keys.join(SNAPSHOT_SIGNERS));
         let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;
@@ -252,11 +252,17 @@ impl Made {
     }
 
     fn access(&mut self, path: &Path, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::local("no access authority was made", error, "mend that");
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::local(
+                "no access authority was created",
+                error,
+                "fix the cause and run it again",
+            )
+        };
         let authority = LocalAuthority::create_or_open(path, entropy).map_err(|error| failed(&error))?;
         self.file(&path.join("jwks.json"), || Ok(authority.jwks().into_bytes()))?;
         self.file(&path.join("issuer"), || Ok(authority.issuer().into_bytes()))?;
-        // New each time: it lives as long as services let any token live.
+        // The token is new at each run; it has the longest lifetime that services accept.
         let grant = Grant {
             subject: "operator",
             roles: &[Role::Admin],

@@ -1,4 +1,4 @@
-//! `citycode vault`: what an operator does to the vault on NATS servers.
+//! `citycode vault`: operations on the vault on NATS servers.
 
 mod backup;
 mod import;
@@ -21,7 +21,7 @@ use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Output, progress};
 
-/// Its name to the servers.
+/// The client name in the servers' monitoring.
 const CLIENT: &str = "citycode vault";
 
 /// Flags of `vault`.
@@ -31,49 +31,49 @@ const CLIENT: &str = "citycode vault";
 )]
 pub struct VaultArgs {
     #[command(subcommand)]
-    what: What,
+    command: VaultCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Put another master key in the place of the one that is: every page is written anew under it.
+enum VaultCommand {
+    /// Replace the master key: every page is rewritten under the next one.
     RotateMaster(RotateArgs),
-    /// Copy the vault, sealed as it is, from its servers into a new folder; it may be in use meanwhile.
+    /// Copy the sealed vault from its servers into a new folder; it may be in use meanwhile.
     BackUp(backup::BackUpArgs),
-    /// Bring the vault of a backup onto servers that have none.
+    /// Restore the vault from a backup to servers without one.
     BringBack(backup::BringBackArgs),
-    /// After a restore: find the codes whose holder the vault does not know, and suspend them. No issuer may run.
+    /// After a restore: suspend the codes of holders who are not in the vault. No issuer may run.
     SuspendUnknown(unknown::UnknownArgs),
-    /// Take over everybody from the data folder of a `citycode up` whose log moved to the servers.
+    /// Import all people from the data folder of a `citycode up` whose log was moved to the servers.
     Import(import::ImportArgs),
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Before: `citycode secrets --next-master`, give every service its `vault-….next.key` beside the key it has, and restart them.\nThe folder `keys` of the configuration holds vault-master.key and vault-master.next.key; the NATS user is an issuer's of the vault.\nCut short, run it again: it goes on. After: move each .next.key to its place and restart the services."
+    after_help = "Before: run `citycode secrets --next-master`, give every service its `vault-….next.key` next to its current key, and restart the services.\nThe folder `keys` of the configuration contains vault-master.key and vault-master.next.key; the NATS user is `vault-issuer`.\nIf it is interrupted, run it again: it continues. After: rename each .next.key to replace the current key, and restart the services."
 )]
 struct RotateArgs {
-    /// The configuration file (TOML), of the services' form.
+    /// The configuration file (TOML), in the services' format.
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
 }
 
-/// Runs one of the commands on the vault.
+/// Runs a command on the vault.
 ///
 /// # Errors
-/// [`Failure`] with what to do.
+/// [`Failure`] with advice.
 pub async fn run(
     args: &VaultArgs,
     output: Output,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(), Failure> {
-    match &args.what {
-        What::SuspendUnknown(args) => unknown::run(args, output, clock, entropy).await,
-        What::RotateMaster(args) => rotate(args, output, entropy).await,
-        What::BackUp(args) => backup::back_up(args, output).await,
-        What::BringBack(args) => backup::bring_back(args, output).await,
-        What::Import(args) => import::run(args, output, entropy).await,
+    match &args.command {
+        VaultCommand::SuspendUnknown(args) => unknown::run(args, output, clock, entropy).await,
+        VaultCommand::RotateMaster(args) => rotate(args, output, entropy).await,
+        VaultCommand::BackUp(args) => backup::back_up(args, output).await,
+        VaultCommand::BringBack(args) => backup::bring_back(args, output).await,
+        VaultCommand::Import(args) => import::run(args, output, entropy).await,
     }
 }
 
@@ -94,7 +94,7 @@ fn vault_config(settings: &ServiceSettings) -> Result<VaultConfig, Failure> {
 async fn rotate(args: &RotateArgs, output: Output, entropy: &Arc<dyn Entropy>) -> Result<(), Failure> {
     let settings = settings(args.config.as_deref())?;
     let folder = settings.keys.as_ref();
-    let folder = folder.ok_or_else(|| not_rotated("nothing says where the keys are", "name their folder in `keys`"))?;
+    let folder = folder.ok_or_else(|| not_rotated("the folder of the keys is not configured", "name it in `keys`"))?;
     let key = |name: &str| {
         let path = folder.join(name);
         let key = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
@@ -108,19 +108,19 @@ async fn rotate(args: &RotateArgs, output: Output, entropy: &Arc<dyn Entropy>) -
     let entropy = Arc::clone(entropy);
     let random: citycode_vault::FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let vault = JetStreamVault::open(&config, &keys, random).await;
-    let vault = vault.map_err(|error| not_rotated(error, "mend that and run it again"))?;
+    let vault = vault.map_err(|error| not_rotated(error, "fix the cause and run it again"))?;
     let bar = progress(vault.pages(), "pages");
     let counted = bar.clone();
     let rotated = vault.rotate(move || counted.inc(1)).await;
-    let written = rotated.map_err(|error| not_rotated(error, "run it again: it goes on where it was"))?;
+    let written = rotated.map_err(|error| not_rotated(error, "run it again: it continues where it stopped"))?;
     bar.finish_and_clear();
     let whole = json!({ "pages": vault.pages(), "written_anew": written });
     let facts = [
         ("pages", vault.pages().to_string()),
-        ("written anew", written.to_string()),
+        ("rewritten", written.to_string()),
         (
-            "now",
-            "move each .next.key to its place, and restart the services".to_owned(),
+            "next step",
+            "rename each .next.key to replace the current key, and restart the services".to_owned(),
         ),
     ];
     output.thing(&whole, &facts)
@@ -129,7 +129,7 @@ async fn rotate(args: &RotateArgs, output: Output, entropy: &Arc<dyn Entropy>) -
 fn not_rotated(why: impl std::fmt::Display, what_to_do: &str) -> Failure {
     Failure::of_code(
         Code::Unavailable,
-        format_args!("the master key was not replaced everywhere"),
+        format_args!("the master key was not replaced on every page"),
         why,
         Some(what_to_do),
     )

@@ -1,9 +1,9 @@
-//! The services as processes of their own, on a log of NATS servers: `citycode-issuer`, `citycode-revocation`,
+//! The services as separate processes, on an event log on NATS servers: `citycode-issuer`, `citycode-revocation`,
 //! `citycode-verifier`, `citycode-audit` and `citycode-portal`, any number of each, started in any order.
 //!
-//! Each answers `/health/…` and `/metrics` from its first moment, waits for what is not there yet, and says in its
-//! health what it waits for. Asked to stop it says so in its health first, so that callers go elsewhere, then lets
-//! calls in flight finish, writes its snapshots and goes.
+//! Each serves `/health/…` and `/metrics` from its start, waits for unavailable dependencies, and reports in its health
+//! what it waits for. On a signal to stop, it first reports "not ready" in its health, so that callers use other
+//! instances, then lets calls in flight finish, writes its snapshots and exits.
 
 mod assertions;
 mod audit;
@@ -52,12 +52,12 @@ use citycode_terminal::failure::{self, Failure};
 use citycode_terminal::output::{Format, Output};
 use listeners::Listeners;
 
-/// Which service a process is.
+/// The service of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Registers, issues, reprints, erases; holds a signing key.
+    /// Registers, issues, reprints, erases; has a signing key.
     Issuer,
-    /// Losses, holds, standing; publishes status lists.
+    /// Takes loss reports, holds and standings; publishes status lists.
     Revocation,
     /// Judges scans.
     Verifier,
@@ -80,7 +80,7 @@ impl Role {
         }
     }
 
-    /// Its name among the city's services.
+    /// Its short name, as in addresses and metrics.
     const fn name(self) -> &'static str {
         match self {
             Self::Issuer => "issuer",
@@ -93,13 +93,11 @@ impl Role {
 
     const fn about(self) -> &'static str {
         match self {
-            Self::Issuer => {
-                "Registers residents, issues and reprints codes, erases people; holds a signing key of its own"
-            }
-            Self::Revocation => "Takes losses, holds and standing; builds and signs the status lists",
+            Self::Issuer => "Registers residents, issues and reprints codes, erases people; has its own signing key",
+            Self::Revocation => "Takes loss reports, holds and standings; builds and signs the status lists",
             Self::Verifier => "Judges scans from memory and records them",
             Self::Audit => "Reads the whole log and answers auditors",
-            Self::Portal => "The JSON API and the pages, over the other services",
+            Self::Portal => "Serves the JSON API and the web pages, and calls the other services",
         }
     }
 }
@@ -110,29 +108,29 @@ struct ServiceArgs {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
-    /// Where to listen, HTTP and gRPC; port 0 takes a free one.
+    /// Address to listen on, for HTTP and gRPC; port 0 takes a free port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Only say whether the configuration is in order.
+    /// Check the configuration and exit.
     #[arg(long)]
     check_config: bool,
 }
 
-/// What a service is made of once it has started.
+/// The parts of a started service.
 pub(crate) struct Service {
     /// Its gRPC services.
     pub(crate) router: axum::Router,
-    /// What is written down for the next start.
+    /// Snapshots for the next start.
     pub(crate) snapshots: Vec<Arc<dyn Snapshot>>,
-    /// What runs beside the calls.
+    /// Background tasks.
     pub(crate) tasks: Vec<JoinHandle<()>>,
-    /// What must outlive the tasks: the lock on the folder of its state.
-    pub(crate) kept: Option<Box<dyn std::any::Any + Send>>,
-    /// Gives the reason why it may not serve any longer, if it finds one.
+    /// The lock on the state folder, which must outlive the tasks.
+    pub(crate) state_lock: Option<Box<dyn std::any::Any + Send>>,
+    /// Receives the reason if the service must not serve any longer.
     pub(crate) ended: Option<oneshot::Receiver<StartError>>,
 }
 
-/// Runs the program of a service and says how the process is to end. Reads the environment.
+/// Runs the program of a service and returns its exit code. Reads the environment.
 #[must_use]
 pub fn main(role: Role) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -182,13 +180,13 @@ async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
         telemetry.shutdown().await;
     }
     match served {
-        // It was asked to stop before it was up: that is no failure.
+        // A signal to stop during startup is not a failure.
         Ok(()) | Err(StartError::Interrupted) => Ok(()),
         Err(error) => Err(error.into_failure()),
     }
 }
 
-/// From the first answer to a health check to the last call in flight.
+/// Runs from the first answer to a health check to the last call in flight.
 async fn serve(
     role: Role,
     settings: &ServiceSettings,
@@ -236,14 +234,14 @@ async fn serve(
         task.abort();
     }
     for task in tasks {
-        // That it was aborted is its error.
+        // The only error is the abort above.
         let _ = task.await;
     }
-    drop(service.kept);
+    drop(service.state_lock);
     ended
 }
 
-/// Waits for the reason of a service's own to end; for ever where there is none.
+/// Waits until the service reports a reason to end; pending forever if it never does.
 async fn reason_to_end(ended: Option<oneshot::Receiver<StartError>>) -> StartError {
     if let Some(ended) = ended
         && let Ok(error) = ended.await
@@ -269,14 +267,14 @@ async fn open(
     }
 }
 
-/// A service's gRPC routes with reflection, ready to stand behind [`Listeners`].
+/// A service's gRPC routes with reflection, for [`Listeners::serve`].
 fn grpc_router(routes: Routes) -> Result<axum::Router, StartError> {
-    let described = citycode_service_kit::serve::with_reflection(routes, &[citycode_wire::proto::FILE_DESCRIPTOR_SET])?;
+    let reflected = citycode_service_kit::serve::with_reflection(routes, &[citycode_wire::proto::FILE_DESCRIPTOR_SET])?;
     let http = citycode_service_kit::serve::with_fallbacks(axum::Router::new());
-    Ok(citycode_service_kit::serve::app(described, http).layer(axum::middleware::from_fn(traced)))
+    Ok(citycode_service_kit::serve::app(reflected, http).layer(axum::middleware::from_fn(traced)))
 }
 
-/// A span of this service's own within the trace of who called.
+/// Answers a call in a span that continues the caller's trace.
 async fn traced(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
     let parent = request.headers().get("traceparent").cloned();
     let span = tracing::info_span!("call", method = request.uri().path());

@@ -1,13 +1,13 @@
-//! How a client on the machine that ran `up` finds that server and is its admin: a note per user and server.
+//! Lets a client on the machine of `up` find the server's socket and the local admin's token: a note per user and server.
 //!
 //! ```text
 //! $XDG_STATE_HOME (or ~/.local/state) /citycode/servers/HOST_PORT.json   0600
 //!     { "server": "http://127.0.0.1:8080", "admin_token_file": "/…/admin.token", "socket": "/…/admin.sock" }
 //! ```
-//! The note holds no secret, only where the secret stands. The token is sent over the socket alone
-//! ([`citycode_service_kit::local_socket`]): once `up` has ended, anybody on the machine can bind its port, but nobody
-//! else can put a socket into its folder. Note, token and socket are gone when `up` ends; what a crash leaves of them
-//! leads to a socket that nobody serves, and to a token that no later start accepts.
+//! The note contains the paths of the token and the socket, but no secret. The token is sent only over the socket
+//! ([`citycode_service_kit::local_socket`]): once `up` has ended, any user of the machine can bind its port, but no other
+//! user can create a socket in its folder. Note, token and socket are removed when `up` ends; if a crash leaves them, the
+//! socket has no server, and no later start accepts the token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// The name that means this machine (RFC 6761 §6.3).
+/// The name of the loopback interface (RFC 6761 §6.3).
 pub const LOCALHOST: &str = "localhost";
-/// The same with the root's dot, which a resolver would look up.
+/// The same as a fully qualified name, which a resolver would look up.
 pub const LOCALHOST_ROOTED: &str = "localhost.";
-/// Port of a `http://` address that names none.
+/// Default port of a `http://` URL.
 const HTTP_PORT: u16 = 80;
 
 #[derive(Serialize, Deserialize)]
@@ -36,12 +36,12 @@ struct Note {
 pub struct LocalServer {
     /// The local admin's token.
     pub token: Zeroizing<String>,
-    /// The socket that it is sent over.
+    /// The server's socket.
     pub socket: PathBuf,
 }
 
-/// Remembers where token and socket of the server at `addr` stand. Does nothing for an address that is not loopback
-/// (0.0.0.0 and :: are reached over loopback too), or where the user has no home.
+/// Writes the note with the paths of the token and socket of the server at `addr`. Does nothing if the address is not
+/// reachable over loopback (0.0.0.0 and :: are), or if the user has no home directory.
 ///
 /// # Errors
 /// [`FileError`] if the note cannot be written.
@@ -49,7 +49,7 @@ pub fn remember(addr: SocketAddr, token_file: &Path, socket: &Path) -> Result<()
     folder().map_or(Ok(()), |folder| remember_in(&folder, addr, token_file, socket))
 }
 
-/// Takes the note away, unless another server has meanwhile put its own in the place.
+/// Removes the note, unless another server has replaced it meanwhile.
 pub fn forget(addr: SocketAddr, token_file: &Path) {
     if let Some(folder) = folder() {
         forget_in(&folder, addr, token_file);
@@ -62,7 +62,7 @@ pub fn find(server: &str) -> Option<LocalServer> {
     find_in(&folder()?, server)
 }
 
-/// The loopback addresses that this server's name stands for; none where it is not on this machine.
+/// The loopback addresses of this server's host name; none if it is not on this machine.
 #[must_use]
 pub fn loopback_addresses(server: &Url) -> Vec<SocketAddr> {
     let port = server.port().unwrap_or(HTTP_PORT);
@@ -74,7 +74,7 @@ pub fn loopback_addresses(server: &Url) -> Vec<SocketAddr> {
         literal
             .filter(|ip| {
                 let ip = ip.to_canonical();
-                // The unspecified address reaches this machine, too.
+                // Connecting to the unspecified address reaches this machine, too.
                 ip.is_loopback() || ip.is_unspecified()
             })
             .into_iter()
@@ -93,8 +93,8 @@ fn folder() -> Option<PathBuf> {
     Some(state.join("citycode/servers"))
 }
 
-/// The loopback address at which a server that listens on `addr` is called, if there is one.
-fn called_at(addr: SocketAddr) -> Option<SocketAddr> {
+/// The loopback address of a server that listens on `addr`, if there is one.
+fn loopback_of(addr: SocketAddr) -> Option<SocketAddr> {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -104,7 +104,7 @@ fn called_at(addr: SocketAddr) -> Option<SocketAddr> {
 }
 
 fn remember_in(folder: &Path, addr: SocketAddr, token_file: &Path, socket: &Path) -> Result<(), FileError> {
-    let Some(addr) = called_at(addr) else {
+    let Some(addr) = loopback_of(addr) else {
         return Ok(());
     };
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -119,7 +119,7 @@ fn remember_in(folder: &Path, addr: SocketAddr, token_file: &Path, socket: &Path
 }
 
 fn forget_in(folder: &Path, addr: SocketAddr, token_file: &Path) {
-    let Some(addr) = called_at(addr) else {
+    let Some(addr) = loopback_of(addr) else {
         return;
     };
     let path = folder.join(file_name(addr));
@@ -131,7 +131,7 @@ fn forget_in(folder: &Path, addr: SocketAddr, token_file: &Path) {
 
 fn find_in(folder: &Path, server: &str) -> Option<LocalServer> {
     let addresses = loopback_addresses(&Url::parse(server).ok()?);
-    addresses.into_iter().filter_map(called_at).find_map(|addr| {
+    addresses.into_iter().filter_map(loopback_of).find_map(|addr| {
         let note = read(&folder.join(file_name(addr)))?;
         let token = files::read_private(&note.admin_token_file).ok()?;
         let token = std::str::from_utf8(&token).ok()?.trim();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_taken_away_by_whoever_wrote_it_and_an_older_one_is_not_used() {
+    fn only_its_server_removes_a_note_and_a_note_without_socket_is_ignored() {
         let (dir, notes) = set_up("127.0.0.1:8080");
         let addr = "127.0.0.1:8080".parse().unwrap();
         forget_in(&notes, addr, &dir.path().join("another.token"));
@@ -211,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_noted_for_an_address_that_others_reach() {
+    fn no_note_is_written_for_an_address_other_than_loopback() {
         let (_dir, notes) = set_up("192.0.2.7:8080");
         assert!(!notes.exists());
     }
 
     #[test]
-    fn the_note_is_private_and_one_that_others_may_change_is_not_believed() {
+    fn the_note_is_private_and_one_that_others_can_write_is_ignored() {
         let (_dir, notes) = set_up("0.0.0.0:8080");
         let note = notes.join("127.0.0.1_8080.json");
         assert_eq!(std::fs::metadata(&note).unwrap().permissions().mode() & 0o777, 0o600);

@@ -11,13 +11,13 @@ mod folder_manifest;
 mod local_admin;
 mod loss_journal;
 mod losses;
+mod mark_keeper;
 mod marks;
 mod parts;
 mod recovery;
 mod settings;
 mod stopped;
 mod system;
-mod watch;
 
 pub use arguments::UpArgs;
 pub use begin_anew::BeginAnew;
@@ -42,10 +42,10 @@ use crate::local_token;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::say;
 
-/// Runs the system until it is asked to stop. Prints `ready http://ADDR` once it serves.
+/// Runs the system until a signal to stop. Prints `ready http://ADDR` once it serves.
 ///
 /// # Errors
-/// A [`Failure`] with the reason why it did not start.
+/// A [`Failure`] if it did not start.
 pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
     let settings = load(args).map_err(StartError::into_failure)?;
     if args.check_config {
@@ -58,17 +58,17 @@ pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failur
         env!("CARGO_PKG_VERSION"),
     ));
     raise_descriptor_limit();
-    let asked_to_stop = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
+    let stopped = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
     let system = tokio::select! {
         started = System::start(settings, surroundings) => started.map_err(StartError::into_failure)?,
-        () = asked_to_stop.clone().wait() => return Err(StartError::Interrupted.into_failure()),
+        () = stopped.clone().wait() => return Err(StartError::Interrupted.into_failure()),
     };
     let (address, token_file) = (system.address, system.admin_token_file.clone());
     if let Err(error) = local_token::remember(address, &token_file, system.admin_socket()) {
-        tracing::warn!(%error, "clients on this machine will not find the admin token by themselves");
+        tracing::warn!(%error, "clients on this machine will not find the admin token automatically");
     }
     say(&format!("ready http://{}", system.address))?;
-    asked_to_stop.wait().await;
+    stopped.wait().await;
     local_token::forget(address, &token_file);
     system.stop().await;
     if let Ok(telemetry) = telemetry {

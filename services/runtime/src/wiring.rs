@@ -1,5 +1,5 @@
-//! What `up` and the services apart are both put together from: folds that follow the log, their snapshots, and the
-//! services behind authentication.
+//! Common parts of `up` and the distributed services: projections that follow the log, their snapshots, and the services
+//! with authentication.
 
 pub mod endpoints;
 pub mod following;
@@ -28,7 +28,7 @@ use serde::Deserialize;
 
 use citycode_terminal::failure::Failure;
 
-/// What services are started with, beside their settings.
+/// The sources of time and randomness with which services are started.
 #[derive(Clone)]
 pub struct Surroundings {
     /// The clock.
@@ -38,14 +38,14 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The randomness as engines take it.
+    /// The randomness as a function, as engines need it.
     pub fn fill_random(&self) -> citycode_vault::FillRandom {
         let entropy = Arc::clone(&self.entropy);
         Arc::new(move |bytes| entropy.fill(bytes))
     }
 }
 
-/// An identity provider: its name in `iss`, and where its public keys stand.
+/// An identity provider: its name in `iss`, and the file of its public keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityProvider {
@@ -55,13 +55,13 @@ pub struct IdentityProvider {
     pub jwks_file: std::path::PathBuf,
 }
 
-/// Why a system or a service does not start. Each says what is wrong and what to do.
+/// Why a system or a service does not start.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's sentence says what it is")]
+#[expect(missing_docs, reason = "each variant's error text explains it")]
 pub enum StartError {
     #[error("the configuration is refused: {0}")]
     Config(#[from] config::ConfigError),
-    #[error("the configuration is in order, but not what it names: {}", .0.join("; "))]
+    #[error("the configuration is valid, but files that it names are not: {}", .0.join("; "))]
     NamedFiles(Vec<String>),
     #[error("the policy is refused: {0}")]
     Policy(#[from] citycode_policy_file::PolicyFileError),
@@ -69,9 +69,9 @@ pub enum StartError {
     Folder(#[from] crate::up::DataFolderError),
     #[error("the data folder cannot be used: {0}")]
     Part(#[from] crate::up::PartError),
-    #[error("the folder of this service's state cannot be used: {0}")]
+    #[error("the state folder of this service cannot be used: {0}")]
     State(#[from] crate::distributed::StateFolderError),
-    #[error("there is no home folder to keep data in: name a folder with --data")]
+    #[error("there is no home folder for the data: name a folder with --data")]
     NoHome,
     #[error("the event log cannot be used: {0}")]
     Open(#[from] citycode_event_store_embedded::OpenError),
@@ -87,9 +87,9 @@ pub enum StartError {
     Keys(#[from] citycode_issuer::KeyFolderError),
     #[error(transparent)]
     File(#[from] citycode_service_kit::files::FileError),
-    #[error("the master key file must hold exactly 32 bytes")]
+    #[error("the master key file must contain exactly 32 bytes")]
     MasterKeyLength,
-    #[error("{} holds no list of public keys: put the one there that `citycode secrets` made", .0.display())]
+    #[error("{} contains no list of public keys: replace it by the one that `citycode secrets` created", .0.display())]
     SnapshotSigners(std::path::PathBuf),
     #[error(transparent)]
     Authority(#[from] citycode_auth::LocalAuthorityError),
@@ -102,7 +102,7 @@ pub enum StartError {
     #[error("the vault cannot be used: {0}")]
     OpenVault(citycode_vault::jetstream::OpenError),
     #[error(
-        "the part `vault` is older than the event log: {0}. Bring back the newest backup of the vault; if this is the newest, \
+        "the part `vault` is older than the event log: {0}. Restore the newest backup of the vault; if this is the newest, \
          stop every issuer and run `citycode vault suspend-unknown` (docs/operations/city.md, \"Restoring from the archive\")"
     )]
     VaultOlder(String),
@@ -114,28 +114,28 @@ pub enum StartError {
     Serve(#[from] citycode_service_kit::serve::ServeError),
     #[error("the address of a service cannot be used: {0}")]
     Connect(#[from] citycode_portal::ConnectError),
-    #[error("no signing key could be made: {}", .0.detail())]
+    #[error("no signing key could be created: {}", .0.detail())]
     FirstKey(citycode_service_kit::problem::Problem),
     #[error("{0}")]
     Verifier(String),
-    #[error("the system's signals cannot be heard: {0}")]
+    #[error("signals of the operating system cannot be received: {0}")]
     Signals(std::io::Error),
     #[error("stopped while starting")]
     Interrupted,
 }
 
 impl StartError {
-    /// What a person at the terminal gets.
+    /// The failure to print at the terminal.
     pub fn into_failure(self) -> Failure {
         let interrupted = matches!(self, Self::Interrupted);
-        // What lies beneath says why, e.g. that the address is in use.
-        let beneath = std::iter::successors(std::error::Error::source(&self), |error| error.source());
-        let why = beneath.fold(self.to_string(), |said, error| {
+        // The sources explain the cause, e.g. that the address is in use.
+        let sources = std::iter::successors(std::error::Error::source(&self), |error| error.source());
+        let why = sources.fold(self.to_string(), |text, error| {
             let more = error.to_string();
-            if said.contains(&more) {
-                said
+            if text.contains(&more) {
+                text
             } else {
-                format!("{said}: {more}")
+                format!("{text}: {more}")
             }
         });
         Failure::local(
@@ -144,7 +144,7 @@ impl StartError {
             if interrupted {
                 "start it again"
             } else {
-                "mend that and start again"
+                "fix the cause and start again"
             },
         )
     }

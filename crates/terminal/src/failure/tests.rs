@@ -23,7 +23,7 @@ fn every_code_of_the_contract_has_its_exit_code() {
 }
 
 #[test]
-fn a_code_of_a_later_server_exits_by_its_status() {
+fn an_unknown_code_exits_by_its_http_status() {
     for (status, exit) in [(403, 6), (429, 6), (404, 4), (503, 5), (409, 1), (500, 1)] {
         let failure = Failure::from_problem(json!({"code": "of_tomorrow", "status": status}));
         assert_eq!(failure.exit(), exit, "{status}");
@@ -32,7 +32,7 @@ fn a_code_of_a_later_server_exits_by_its_status() {
 }
 
 #[test]
-fn the_line_says_what_why_what_to_do_and_the_code_on_one_line() {
+fn the_line_has_title_reason_fix_and_code() {
     let failure = Failure::from_problem(json!({
         "title": "Not registered", "detail": "Nobody is registered\nunder \u{1b}[31mthis number.",
         "fix": "Register the person first.", "code": "not_registered", "status": 404,
@@ -44,7 +44,7 @@ fn the_line_says_what_why_what_to_do_and_the_code_on_one_line() {
 }
 
 #[test]
-fn a_name_at_the_start_of_a_sentence_keeps_its_capital() {
+fn an_acronym_at_the_start_of_a_sentence_keeps_its_capitals() {
     assert_eq!(uncapitalised("JSON is broken."), "JSON is broken");
     assert_eq!(uncapitalised("A code"), "a code");
     assert_eq!(uncapitalised("姓名"), "姓名");
@@ -52,7 +52,7 @@ fn a_name_at_the_start_of_a_sentence_keeps_its_capital() {
 }
 
 #[test]
-fn the_problem_object_of_a_server_is_handed_on_unchanged() {
+fn the_problem_object_of_a_server_is_passed_on_unchanged() {
     let problem = json!({"code": "on_hold", "title": "T", "detail": "D", "status": 409, "more": [1]});
     assert_eq!(Failure::from_problem(problem.clone()).problem(), problem);
     let own = Failure::usage("no such thing", "see --help").problem();
@@ -63,7 +63,7 @@ fn the_problem_object_of_a_server_is_handed_on_unchanged() {
 }
 
 #[test]
-fn what_clap_says_in_many_lines_is_one_line() {
+fn a_multi_line_clap_error_becomes_one_line() {
     let failure = usage_failure(
         "error: the following required arguments were not provided:\n  --kind <KIND>\n  --channel <C>\n\nUsage: citycode issue --kind <KIND>\n\nFor more information, try '--help'.\n",
     );
@@ -75,8 +75,8 @@ fn what_clap_says_in_many_lines_is_one_line() {
 }
 
 #[test]
-fn the_asked_format_is_known_even_when_the_rest_is_wrong() {
-    let of = |line: &str| asked_format(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+fn the_requested_format_is_found_in_an_invalid_command_line() {
+    let of = |line: &str| requested_format(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
     assert_eq!(of("citycode issue --output json"), Format::Json);
     assert_eq!(of("citycode --output=ndjson"), Format::Ndjson);
     assert_eq!(of("citycode --output"), Format::Table);
@@ -84,7 +84,7 @@ fn the_asked_format_is_known_even_when_the_rest_is_wrong() {
 }
 
 #[test]
-fn the_line_says_what_to_do_about_what_became_of_a_change() {
+fn the_advice_depends_on_the_outcome_of_the_change() {
     let id = Uuid::from_bytes([7; 16]);
     let failure = |outcome: &str, code: &str| {
         let problem =
@@ -93,7 +93,7 @@ fn the_line_says_what_to_do_about_what_became_of_a_change() {
     };
     let unknown = failure("unknown", "unavailable");
     let line = "citycode: T: D, it may have been done: run the same command again with \
-                --command-id 07070707-0707-0707-0707-070707070707, which does nothing twice [unavailable]";
+                --command-id 07070707-0707-0707-0707-070707070707, which has no second effect [unavailable]";
     assert_eq!(unknown.line(), line);
     assert!(unknown.problem()["fix"].as_str().unwrap().contains("--command-id"));
     assert_eq!(unknown.problem()["outcome"], "unknown");
@@ -107,7 +107,7 @@ fn the_line_says_what_to_do_about_what_became_of_a_change() {
 }
 
 #[test]
-fn what_a_later_attempt_is_refused_for_says_nothing_of_one_whose_answer_was_lost() {
+fn an_inconclusive_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
     let refused = |code: &str, status: u16| {
         Failure::from_problem(json!({
             "code": code, "title": "T", "detail": "D", "status": status, "outcome": "not_done",
@@ -127,7 +127,7 @@ fn what_a_later_attempt_is_refused_for_says_nothing_of_one_whose_answer_was_lost
             "{code}"
         );
     }
-    // A rule speaks of what the log has.
+    // A rule decides on the state of the log, which includes the earlier attempt.
     let by_a_rule = refused("on_hold", 409).after_a_lost_answer();
     assert_eq!(by_a_rule.outcome(), Some(Outcome::NotDone));
 }

@@ -14,7 +14,7 @@ pub(crate) struct CodesArgs {
     /// The holder's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// The channel that asks; none for officers and admins.
+    /// The requesting channel; none for officers and admins.
     #[arg(long)]
     channel: Option<String>,
 }
@@ -34,7 +34,7 @@ pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failu
     .await
 }
 
-/// Prints a list of objects, a column for each key: times in the policy's zone, a place in the log as
+/// Prints a list of objects with a column for each key: times in the policy's zone, a position in the log as
 /// `partition/sequence`.
 pub(super) async fn print_list(session: &Session, answer: &Value, key: &str, columns: &[&str]) -> Result<(), Failure> {
     let entries = answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -43,8 +43,8 @@ pub(super) async fn print_list(session: &Session, answer: &Value, key: &str, col
         Some(Value::String(text)) if is_time(column) => calendar.local_time(text),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
-        Some(place) if column == "position" => {
-            let number = |part: &str| place.get(part).map(Value::to_string).unwrap_or_default();
+        Some(position) if column == "position" => {
+            let number = |part: &str| position.get(part).map(Value::to_string).unwrap_or_default();
             format!("{}/{}", number("partition"), number("sequence"))
         }
         Some(other) => other.to_string(),
@@ -56,7 +56,7 @@ pub(super) async fn print_list(session: &Session, answer: &Value, key: &str, col
     session.output.list(answer, &entries, columns, rows)
 }
 
-/// By their names in the JSON API.
+/// Whether a column is a time, by its name in the JSON API.
 fn is_time(column: &str) -> bool {
     column.ends_with("_at") || column.ends_with("_from") || column.ends_with("_until")
 }

@@ -10,7 +10,7 @@ use citycode_terminal::output::{Format, Output};
 /// Flags of `completions`.
 #[derive(Args)]
 pub(crate) struct CompletionsArgs {
-    /// For which shell.
+    /// The shell.
     #[arg(value_enum)]
     shell: CompletionShell,
 }

@@ -14,7 +14,7 @@ use citycode_terminal::output::Output;
 #[derive(Args)]
 #[command(after_help = "Example:\n  citycode demo --out pictures/")]
 pub(crate) struct DemoArgs {
-    /// Where the pictures go; a new folder under the temporary one without it.
+    /// Folder for the pictures; default: a new folder in the temporary directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

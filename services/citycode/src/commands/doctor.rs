@@ -1,4 +1,4 @@
-//! `citycode doctor`: finds what is wrong with a set-up.
+//! `citycode doctor`: diagnoses a setup.
 
 use citycode_service_kit::problem::Code;
 use reqwest::StatusCode;
@@ -7,15 +7,15 @@ use serde_json::json;
 use super::{DONE, Session};
 use citycode_terminal::failure::Failure;
 
-/// A clock further off than this makes live codes refuse.
+/// With a greater clock difference, live codes are refused.
 const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 5;
 
 pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings: Vec<(String, bool, String)> = Vec::new();
     match session.client.status("/health/ready").await {
         Ok((status, date)) => {
-            let (ok, said) = server(session, status).await;
-            findings.push(("server".into(), ok, said));
+            let (ok, finding) = server(session, status).await;
+            findings.push(("server".into(), ok, finding));
             let theirs = date
                 .and_then(|date| jiff::fmt::rfc2822::parse(&date).ok())
                 .map(|date| date.timestamp().as_second());
@@ -31,12 +31,12 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         }
         Err(failure) => findings.push(("server".into(), false, failure.line())),
     }
-    let (direct, said) = session.client.route().finding(session.client.server());
-    findings.push(("proxy".into(), direct, said));
-    let (accepted, said) = token(session).await;
-    findings.push(("token".into(), accepted, said));
+    let (direct, finding) = session.client.route().finding(session.client.server());
+    findings.push(("proxy".into(), direct, finding));
+    let (accepted, finding) = token(session).await;
+    findings.push(("token".into(), accepted, finding));
     let fonts = citycode_qr::Fonts::load(&citycode_qr::FontChoice::Search);
-    let (ok, said) = match &fonts {
+    let (ok, finding) = match &fonts {
         Ok(fonts) => (
             fonts.notice().is_none(),
             fonts
@@ -47,26 +47,26 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         ),
         Err(error) => (false, error.to_string()),
     };
-    findings.push(("fonts".into(), ok, said));
-    let all_well = findings.iter().all(|(_, ok, _)| *ok);
+    findings.push(("fonts".into(), ok, finding));
+    let all_ok = findings.iter().all(|(_, ok, _)| *ok);
     let entries: Vec<_> = findings
         .iter()
-        .map(|(what, ok, said)| json!({ "check": what, "ok": ok, "finding": said }))
+        .map(|(what, ok, finding)| json!({ "check": what, "ok": ok, "finding": finding }))
         .collect();
     let rows = findings
         .iter()
-        .map(|(what, ok, said)| vec![what.clone(), if *ok { "ok" } else { "WRONG" }.into(), said.clone()]);
+        .map(|(what, ok, finding)| vec![what.clone(), if *ok { "ok" } else { "WRONG" }.into(), finding.clone()]);
     session.output.list(
         &json!({ "checks": entries }),
         &entries,
         &["check", "", "finding"],
         rows.collect(),
     )?;
-    Ok(if all_well { DONE } else { 1 })
+    Ok(if all_ok { DONE } else { 1 })
 }
 
-/// The portal of a city tells its health on a management port that callers do not reach, so a server that knows of no
-/// health is asked something that everybody may ask.
+/// A distributed portal serves its health endpoints on a management port that callers do not reach. If the health
+/// endpoint is not found, this requests the policy instead, which needs no authentication.
 async fn server(session: &Session, health: StatusCode) -> (bool, String) {
     let server = session.client.server();
     if health != StatusCode::NOT_FOUND {
@@ -74,15 +74,15 @@ async fn server(session: &Session, health: StatusCode) -> (bool, String) {
     }
     match session.client.status("/api/v1/policy").await {
         Ok((status, _)) if status.is_success() => {
-            let said = format!("{server} answers; its health is told on its management port");
-            (true, said)
+            let finding = format!("{server} answers; its health endpoints are on its management port");
+            (true, finding)
         }
-        Ok((status, _)) => (false, format!("{server} is no citycode: it answers {status}")),
+        Ok((status, _)) => (false, format!("{server} is not a citycode server: it answers {status}")),
         Err(failure) => (false, failure.line()),
     }
 }
 
-/// Tries the token on a question that asks for nothing: a caller who is known is told so, anybody else is not let in.
+/// Tries the token with an empty request: a valid token gets `invalid_request`, an invalid one is refused earlier.
 async fn token(session: &Session) -> (bool, String) {
     if session.client.token().is_none() {
         let advice = "no access token: give --token, or run on the machine and as the user of `citycode up`";

@@ -16,7 +16,7 @@ pub(crate) struct EraseArgs {
     /// The person's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failu
     if !args.yes && !confirmed()? {
         return Err(Failure::local(
             "nothing was erased",
-            "the question was not answered with yes",
+            "the confirmation was not answered with yes",
             "answer yes, or give --yes",
         ));
     }
@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failu
         .change(
             "/api/v1/erase",
             body,
-            "forgotten: every code died, and nothing leads to the person any more",
+            "erased: every code is revoked, and the personal data is destroyed",
         )
         .await
 }
@@ -43,7 +43,7 @@ pub(crate) async fn run(session: &Session, args: &EraseArgs) -> Result<(), Failu
 fn confirmed() -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
-            "erasing cannot be undone, and nobody can be asked here",
+            "erasing cannot be undone, and standard input is not a terminal for the confirmation",
             "give --yes",
         ));
     }

@@ -1,4 +1,4 @@
-//! The flags by which a channel names a holder's code of a kind: `issue`, `reprint`, `report-loss`.
+//! The flags with which a channel names a holder's code: `issue`, `reprint`, `report-loss`.
 
 use clap::Args;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::id_number::IdNumberArg;
 use super::{maybe_number, number, text};
 use citycode_terminal::failure::Failure;
 
-/// Whose code of which kind, and who asks.
+/// The holder, the kind of code, and the requesting channel.
 #[derive(Args)]
 pub(crate) struct HoldersCode {
     /// The kind of code, e.g. live, family, sampling, offline.
@@ -16,7 +16,7 @@ pub(crate) struct HoldersCode {
     /// The holder's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// The channel that asks.
+    /// The requesting channel.
     #[arg(long)]
     channel: String,
     /// ID number of a family member who acts for the holder.
@@ -25,10 +25,10 @@ pub(crate) struct HoldersCode {
 }
 
 impl HoldersCode {
-    /// Its parts of a request's body. Reads standard input or files where the flags say so.
+    /// The fields of a request's body. Reads standard input or files if the flags name them.
     ///
     /// # Errors
-    /// An ID number that is missing or cannot be read.
+    /// An ID number is missing or cannot be read.
     pub(crate) fn parts(&self) -> Result<[(&'static str, Option<Value>); 4], Failure> {
         Ok([
             ("kind", text(&self.kind)),

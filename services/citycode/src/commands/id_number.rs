@@ -1,8 +1,8 @@
-//! ID numbers as flags take them: as they are, from standard input, or from a file.
+//! ID numbers in flags: literal, from standard input, or from a file.
 //!
-//! The command line of a process is seen by every user of the machine, so each flag that takes an ID number takes `-`
-//! (the next line of standard input) and `@FILE` (the first line of a file) too, and one that is missing is asked for on
-//! a terminal. Whether it is a number that exists is the server's to say.
+//! Every user of the machine can see the command line of a process. Each flag for an ID number therefore also accepts
+//! `-` (the next line of standard input) and `@FILE` (the first line of a file), and on a terminal a missing number is
+//! prompted for. The server validates the number.
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use std::str::FromStr;
 
 use citycode_terminal::failure::Failure;
 
-/// Longest line that is read: an ID number has 18 characters, and what is longer is another kind of file.
+/// Longest line that is read: an ID number has 18 characters, so a longer line is from another kind of file.
 const MAX_LINE_BYTES: u64 = 1_024;
-const FORMS: &str = "give the number, - to read it from standard input, or @FILE; on a terminal it is asked for";
+const FORMS: &str = "give the number, - to read it from standard input, or @FILE; on a terminal it is prompted for";
 
-/// What stands after a flag for an ID number.
+/// The value of a flag for an ID number.
 #[derive(Clone)]
 pub(crate) enum IdNumberArg {
     /// The number.
@@ -30,7 +30,7 @@ impl FromStr for IdNumberArg {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.strip_prefix('@') {
-            Some("") => return Err("after @ the name of a file is missing"),
+            Some("") => return Err("the file name after @ is missing"),
             Some(path) => Self::File(path.into()),
             None if text == "-" => Self::StandardInput,
             None => Self::Given(text.to_owned()),
@@ -39,7 +39,7 @@ impl FromStr for IdNumberArg {
 }
 
 impl IdNumberArg {
-    /// Whether it takes a line of standard input.
+    /// Whether it is read from standard input.
     pub(crate) fn is_standard_input(&self) -> bool {
         matches!(self, Self::StandardInput)
     }
@@ -53,7 +53,7 @@ impl IdNumberArg {
     }
 }
 
-/// The number of a flag that must be there; on a terminal a missing one is asked for. Blocks.
+/// The number of a required flag; on a terminal a missing one is prompted for. Blocks.
 pub(crate) fn required(flag: &str, given: Option<&IdNumberArg>) -> Result<String, Failure> {
     match given {
         Some(given) => given.read(flag),
@@ -62,12 +62,12 @@ pub(crate) fn required(flag: &str, given: Option<&IdNumberArg>) -> Result<String
     }
 }
 
-/// The number of a flag that may be left out. Blocks.
+/// The number of an optional flag. Blocks.
 pub(crate) fn optional(flag: &str, given: Option<&IdNumberArg>) -> Result<Option<String>, Failure> {
     given.map(|given| given.read(flag)).transpose()
 }
 
-/// The next line that is not empty, so that several flags can each take one.
+/// Reads the next non-empty line, so that several flags can each read one.
 fn from_standard_input(flag: &str) -> Result<String, Failure> {
     let mut input = std::io::stdin().lock();
     if std::io::stdin().is_terminal() {
@@ -111,16 +111,16 @@ fn from_file(flag: &str, path: &Path) -> Result<String, Failure> {
         }
     }
     Err(Failure::usage(
-        format_args!("{} for {flag} holds no number", path.display()),
+        format_args!("{} for {flag} contains no number", path.display()),
         FORMS,
     ))
 }
 
-/// A line without white space around it. What is no UTF-8 is refused here, where the reason is known.
+/// Trims a line. Refuses other encodings than UTF-8 here, where the error can name the cause.
 fn text(flag: &str, line: &[u8]) -> Result<String, Failure> {
     let refuse = |why| {
-        let why = format!("what was read for {flag} {why}");
-        Failure::usage(why, "save or send it as UTF-8, one number a line")
+        let why = format!("the text for {flag} {why}");
+        Failure::usage(why, "save or send it as UTF-8, one number per line")
     };
     if line.starts_with(&[0xFF, 0xFE]) || line.starts_with(&[0xFE, 0xFF]) {
         return Err(refuse("is UTF-16"));
@@ -141,7 +141,7 @@ mod tests {
     const WANG: &str = "11010519491231002X";
 
     #[test]
-    fn a_file_gives_its_first_line_whatever_ends_it() {
+    fn a_file_yields_its_first_line_with_any_line_ending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("number");
         for text in [
@@ -154,9 +154,9 @@ mod tests {
             assert_eq!(from_file("--id-number", &path).unwrap(), WANG, "{text:?}");
         }
         let utf16: Vec<u8> = "\u{feff}1".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for (bytes, said) in [
-            (b"".to_vec(), "holds no number"),
-            (b"\n\n".to_vec(), "holds no number"),
+        for (bytes, reason) in [
+            (b"".to_vec(), "contains no number"),
+            (b"\n\n".to_vec(), "contains no number"),
             (b"1\xFF".to_vec(), "not UTF-8"),
             (utf16, "UTF-16"),
             (vec![b'1'; 5_000], "longer than any ID number"),
@@ -164,7 +164,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let failure = from_file("--guardian", &path).unwrap_err();
             assert!(
-                failure.why().contains(said) && failure.why().contains("--guardian"),
+                failure.why().contains(reason) && failure.why().contains("--guardian"),
                 "{}",
                 failure.line()
             );

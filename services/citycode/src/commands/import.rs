@@ -1,4 +1,4 @@
-//! `citycode import`: a CSV of residents becomes issued codes. Running it again issues nothing twice.
+//! `citycode import`: issues codes to the residents of a CSV file. A repeated import issues nothing twice.
 
 mod prints;
 
@@ -18,30 +18,30 @@ use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{note, progress};
 use prints::Prints;
 
-/// Rows on the way to the server at once.
+/// Rows in flight to the server; a chunk of the request body has a sixteenth of them.
 const ROWS_AHEAD: usize = 4096;
 
 /// Flags of `import`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv, which can be imported once it is corrected.\n\nExit code 0 where any row was issued or kept, 1 where every row was rejected; `rejected` in the summary counts them."
+    after_help = "Example:\n  citycode import residents.csv --kind offline --channel pc --out prints/\n\nColumns: id_number,name[,disability,group]. Bad rows go into FILE.rejected.csv, which can be imported once it is corrected.\n\nExit code 0 if any row was issued or kept, 1 if every row was rejected; `rejected` in the summary counts them."
 )]
 pub(crate) struct ImportArgs {
-    /// The CSV file. Its encoding is told by its byte order mark, or named, or else is UTF-8 or GB18030.
+    /// The CSV file. Its encoding is that of its byte order mark, or --encoding, or else UTF-8 or GB18030.
     file: PathBuf,
-    /// The file's encoding where it has no byte order mark, as web standards name it: gb18030, big5, shift_jis, …
+    /// The encoding of a file without a byte order mark, as web standards name it: gb18030, big5, shift_jis, …
     #[arg(long, value_name = "NAME", value_parser = residents::encoding)]
     encoding: Option<&'static Encoding>,
     /// The kind of code.
     #[arg(long)]
     kind: String,
-    /// The channel in whose name it happens.
+    /// The channel on whose behalf the codes are issued.
     #[arg(long)]
     channel: String,
-    /// Replace valid codes too; without it who has one keeps it.
+    /// Replace valid codes too; by default a valid code is kept.
     #[arg(long)]
     reissue: bool,
-    /// Print into this folder each new code, and each kept one that has no print there.
+    /// Write into this folder a print of each new code, and of each kept code without a print there.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
     let file = residents::read(&args.file, args.encoding)?;
     if file.decided_by == DecidedBy::Content && file.encoding.name() != "UTF-8" {
         note(format_args!(
-            "the file was read as {}: it has no byte order mark and is not UTF-8; say --encoding if it is another",
+            "the file was read as {}: it has no byte order mark and is not UTF-8; give --encoding if it is another",
             file.encoding.name()
         ));
     }
@@ -84,8 +84,8 @@ pub(crate) async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Fail
 
 /// An import under way.
 struct Import {
-    /// Rows that were never sent, until the first answer shows that the import as a whole is under way: an import
-    /// that fails as a whole writes nothing.
+    /// Invalid rows, which are never sent. They are written to the rejects only after the first answer, because an
+    /// import that fails as a whole writes nothing.
     unsent_bad: Vec<BadRow>,
     by_line: HashMap<u64, Resident>,
     rejects: Rejects,
@@ -142,13 +142,13 @@ impl Import {
             Some("issued") => self.issued += 1,
             Some("kept") => self.kept += 1,
             _ => {
-                let said = |key: &str| {
+                let text = |key: &str| {
                     answer
                         .pointer(&format!("/problem/{key}"))
                         .and_then(Value::as_str)
                         .unwrap_or_default()
                 };
-                let reason = format!("{} [{}]", said("detail"), said("code"));
+                let reason = format!("{} [{}]", text("detail"), text("code"));
                 let fields = self.by_line.get(&line).map(|row| row.fields.as_slice());
                 return self.rejects.add(line, &reason, fields.unwrap_or_default());
             }
@@ -176,11 +176,11 @@ impl Import {
             return Err(Failure::local(
                 "not every print could be written",
                 format_args!(
-                    "{}; {missing} codes live without a print ({})",
+                    "{}; {missing} codes are valid but have no print ({})",
                     why.why(),
                     self.counts()
                 ),
-                "make room, then run the same command again: it prints what is missing and issues nothing twice",
+                "free some disk space, then run the same command again: it writes the missing prints and issues nothing twice",
             ));
         }
         let summary = json!({
@@ -196,7 +196,7 @@ impl Import {
             ("encoding", encoding.to_owned()),
         ];
         session.output.thing(&summary, &facts)?;
-        // Nothing could be done at all: a script should notice.
+        // Scripts must notice if every row was rejected.
         Ok(if self.issued + self.kept == 0 && self.rejects.count > 0 {
             1
         } else {
@@ -217,7 +217,7 @@ impl Import {
             "the import was interrupted",
             format_args!("{} ({})", failure.why(), self.counts()),
             Some(
-                "what was answered stands; run the same command again: nothing is issued twice, and prints that are missing are written",
+                "answered rows are done; run the same command again: nothing is issued twice, and missing prints are written",
             ),
         )
     }
@@ -235,7 +235,7 @@ fn lines(options: Value, rows: Vec<Resident>) -> impl futures::Stream<Item = Res
         ]);
         Bytes::from(format!("{row}\n"))
     });
-    // Many rows to a chunk: a chunk for each row would cost more than the row.
+    // A chunk contains many rows, because a chunk per row would cost more than the row.
     first
         .chain(rest)
         .ready_chunks(ROWS_AHEAD / 16)

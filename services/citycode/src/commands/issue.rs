@@ -19,8 +19,8 @@ use citycode_terminal::failure::{EXIT_USAGE, Failure};
 )]
 pub(crate) struct IssueArgs {
     #[command(flatten)]
-    whose: HoldersCode,
-    /// The file that stands in for the phone's key store; made if absent.
+    code: HoldersCode,
+    /// The file used as the phone's key store; created if absent.
     #[arg(long, value_name = "FILE")]
     phone: Option<PathBuf>,
     /// The channel has seen the disability certificate.
@@ -35,15 +35,15 @@ pub(crate) struct IssueArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failure> {
-    // The new code kills the old print, so what can fail on this machine is tried first.
+    // The new code supersedes the old print, so everything that can fail on this machine is tried first.
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
-    let mut parts = args.whose.parts()?.to_vec();
-    let picture = session.prepare_picture(args.out.as_deref(), &args.whose.kind).await?;
+    let mut parts = args.code.parts()?.to_vec();
+    let picture = session.prepare_picture(args.out.as_deref(), &args.code.kind).await?;
     let command_id = session.command_id();
     let phone = args.phone.as_deref().map(Phone::at);
     let key = phone
         .as_ref()
-        .map(|phone| phone.key_for(command_id, &args.whose.kind, &*session.entropy))
+        .map(|phone| phone.key_for(command_id, &args.code.kind, &*session.entropy))
         .transpose()?;
     parts.extend([
         ("device_key", key),
@@ -61,33 +61,33 @@ pub(crate) async fn run(session: &Session, args: &IssueArgs) -> Result<(), Failu
     let code = match issued {
         Ok(code) => code,
         Err(failure) => {
-            // Under an id that was just drawn there is no earlier attempt that may have given a code for the key.
-            let for_good = session.command_id.is_none() && failure.outcome() == Some(Outcome::NotDone);
-            if let Some(phone) = phone.filter(|_| for_good) {
+            // A newly drawn command id has no earlier attempt that may have issued a code for the key.
+            let key_is_unused = session.command_id.is_none() && failure.outcome() == Some(Outcome::NotDone);
+            if let Some(phone) = phone.filter(|_| key_is_unused) {
                 phone.forget(command_id)?;
             }
             return Err(without_phone(session, args, failure).await);
         }
     };
-    let kept = phone.map_or(Ok(()), |phone| {
+    let stored = phone.map_or(Ok(()), |phone| {
         let issued = super::issued(&code)?;
-        phone.keep(command_id, &issued.code_id, &issued.token)
+        phone.record_code(command_id, &issued.code_id, &issued.token)
     });
-    session.deliver(&code, picture, kept).await
+    session.deliver(&code, picture, stored).await
 }
 
-/// What to say instead where the kind needs a phone and none was named.
+/// Replaces the failure by a better explanation if the kind needs a phone and none was named.
 async fn without_phone(session: &Session, args: &IssueArgs, failure: Failure) -> Failure {
     if args.phone.is_some() || failure.exit() != EXIT_USAGE {
         return failure;
     }
     match session.policy().await {
-        Ok(policy) if policy.kind(&args.whose.kind).device_bound => Failure::usage(
+        Ok(policy) if policy.kind(&args.code.kind).device_bound => Failure::usage(
             format_args!(
                 "codes of the kind {} are bound to a phone's key, and no phone was named",
-                args.whose.kind
+                args.code.kind
             ),
-            "add --phone FILE, which stands in for the phone's key store and is made if absent",
+            "add --phone FILE, which is used as the phone's key store and is created if absent",
         ),
         _ => failure,
     }

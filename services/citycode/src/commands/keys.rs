@@ -11,16 +11,16 @@ use citycode_terminal::failure::Failure;
 #[derive(Args)]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
-    act: KeysAct,
+    command: KeysCommand,
 }
 
 #[derive(Subcommand)]
-enum KeysAct {
-    /// List the public keys with their windows.
+enum KeysCommand {
+    /// List the public keys with their validity periods.
     List,
-    /// A new key signs from now on; the old one goes on verifying.
+    /// Sign with a new key from now on; the old key still verifies.
     Rotate,
-    /// Mark a key compromised: it signs no more. What the log knows as issued stays valid.
+    /// Mark a key compromised: it no longer signs. Codes that the log contains as issued stay valid.
     Compromise {
         /// The key's id, 8 hex digits.
         kid: String,
@@ -28,8 +28,8 @@ enum KeysAct {
 }
 
 pub(crate) async fn run(session: &Session, args: &KeysArgs) -> Result<(), Failure> {
-    match &args.act {
-        KeysAct::List => {
+    match &args.command {
+        KeysCommand::List => {
             let answer = session.client.get("/api/v1/keys").await?;
             print_list(
                 session,
@@ -39,12 +39,12 @@ pub(crate) async fn run(session: &Session, args: &KeysArgs) -> Result<(), Failur
             )
             .await
         }
-        KeysAct::Rotate => {
+        KeysCommand::Rotate => {
             session
                 .change("/api/v1/keys/rotate", json!({}), "a new key signs")
                 .await
         }
-        KeysAct::Compromise { kid } => {
+        KeysCommand::Compromise { kid } => {
             let well_formed = kid.len() == 8 && kid.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !well_formed {
                 return Err(Failure::usage(
@@ -56,7 +56,7 @@ pub(crate) async fn run(session: &Session, args: &KeysArgs) -> Result<(), Failur
                 .change(
                     &format!("/api/v1/keys/{kid}/compromise"),
                     json!({}),
-                    "marked compromised; it signs no more",
+                    "marked compromised; it no longer signs",
                 )
                 .await
         }

@@ -1,4 +1,4 @@
-//! The commands, one file each. A command takes its flags, talks to the server, prints, and says the exit code.
+//! The commands, one file each. A command takes its flags, calls the server, prints, and returns the exit code.
 
 pub(crate) mod codes;
 pub(crate) mod completions;
@@ -43,29 +43,29 @@ use citycode_runtime::local_token;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Format, Output};
 
-/// Exit code of what was done.
+/// Exit code of success.
 const DONE: u8 = 0;
 
-/// A picture that can be written once the code is there.
+/// A picture that can be written once the code is issued.
 pub(crate) struct Picture {
     painter: Painter,
     format: PictureFormat,
     file: PreparedFile,
 }
 
-/// What every client command works with.
+/// The dependencies of every client command.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) output: Output,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// The id that the command line names for its change.
+    /// The command id given on the command line.
     command_id: Option<Uuid>,
-    /// Asked for once.
+    /// Fetched at most once.
     policy: tokio::sync::OnceCell<PolicyView>,
 }
 
-/// Runs one command; the exit code.
+/// Runs one command and returns the exit code.
 pub(crate) async fn run(
     cli: Cli,
     output: Output,
@@ -84,10 +84,10 @@ pub(crate) async fn run(
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
-            let said = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+            let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
             return match output.format {
                 Format::Table => output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))),
-                Format::Json | Format::Ndjson => output.object(&said),
+                Format::Json | Format::Ndjson => output.object(&version),
             }
             .map(|()| DONE);
         }
@@ -138,10 +138,10 @@ pub(crate) async fn run(
     .map(|()| DONE)
 }
 
-/// A token that was given goes where it was told to go; the local admin's only to the server whose token it is.
+/// A given token is sent to the given server; the local admin's token is sent only to the server that wrote it.
 fn client(cli: &Cli) -> Result<Client, Failure> {
     let server = &cli.connection.server;
-    // `present` takes the code's token under the same flag, and asks no server.
+    // `present` uses the same flag for the code's token, and calls no server.
     if matches!(cli.command, Command::Present(_)) {
         return Client::new(server, None);
     }
@@ -167,13 +167,13 @@ fn given_token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Fai
 }
 
 impl Session {
-    /// A command id: the one given, or a random one (UUID version 4), so that a repeat after a lost connection is safe.
+    /// The given command id, or a random one (UUID version 4), so that a retry after a lost connection is safe.
     pub(crate) fn command_id(&self) -> Uuid {
         self.command_id
             .unwrap_or_else(|| uuid::Builder::from_random_bytes(self.entropy.array()).into_uuid())
     }
 
-    /// Sends a change and prints what came back, or that it was done.
+    /// Sends a change and prints the answer; a table shows `done` and the code.
     pub(crate) async fn change(&self, path: &str, body: Value, done: &str) -> Result<(), Failure> {
         let answer = self.client.post(path, &body, Some(self.command_id())).await?;
         let mut facts = vec![("done", done.to_owned())];
@@ -183,7 +183,7 @@ impl Session {
         self.output.thing(&answer, &facts)
     }
 
-    /// Tries everything on this machine that a picture of a code needs, before the code is asked for.
+    /// Checks everything on this machine that a picture of a code needs, before the code is requested.
     pub(crate) async fn prepare_picture(&self, out: Option<&Path>, kind: &str) -> Result<Option<Picture>, Failure> {
         let Some(out) = out else {
             return Ok(None);
@@ -194,15 +194,15 @@ impl Session {
         Ok(Some(Picture { painter, format, file }))
     }
 
-    /// Prints a code that was issued or reprinted, after its picture. `kept` is what else was to be done with it on this
-    /// machine. Where that or the picture fails, the failure says that the code is there, and how to get it again.
+    /// Prints an issued or reprinted code, after its picture is written. `stored` is the result of storing the code on
+    /// this machine. If that or the picture fails, the failure states that the code is issued and how to get it again.
     pub(crate) async fn deliver(
         &self,
         code: &Value,
         picture: Option<Picture>,
-        kept: Result<(), Failure>,
+        stored: Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let painted = kept.and_then(|()| match picture {
+        let painted = stored.and_then(|()| match picture {
             Some(picture) => picture.painter.fill(picture.file, picture.format, &issued(code)?),
             None => Ok(()),
         });
@@ -223,15 +223,15 @@ impl Session {
 
     /// The server's policy.
     pub(crate) async fn policy(&self) -> Result<PolicyView, Failure> {
-        let asked = self.policy.get_or_try_init(async || {
+        let fetched = self.policy.get_or_try_init(async || {
             let policy = self.client.get("/api/v1/policy").await?;
             serde_json::from_value(policy).map_err(|error| unexpected(&error))
         });
-        asked.await.cloned()
+        fetched.await.cloned()
     }
 
-    /// For the times of a table: in the policy's zone, as people read them. Other forms keep UTC; so does a table for
-    /// which the policy cannot be had.
+    /// For the times in a table, which are in the policy's zone. Other formats use UTC; so does a table if the policy
+    /// cannot be fetched.
     pub(crate) async fn calendar(&self) -> PolicyView {
         match self.output.format {
             Format::Table => self.policy().await.unwrap_or_default(),
@@ -257,20 +257,20 @@ impl Session {
     }
 }
 
-/// An answer as the code that it should be.
+/// Parses an answer as an issued code.
 pub(crate) fn issued(code: &Value) -> Result<IssuedCode, Failure> {
     serde_json::from_value(code.clone()).map_err(|error| unexpected(&error))
 }
 
 pub(crate) fn unexpected(error: &dyn std::fmt::Display) -> Failure {
     Failure::local(
-        "the server's answer is not understood",
+        "the server's answer cannot be parsed",
         error,
-        "is the server of another version?",
+        "check whether the server has another version",
     )
 }
 
-/// A JSON object of what is there; absent parts stand in no field.
+/// A JSON object of the parts that are present; absent parts have no field.
 pub(crate) fn body(parts: &[(&str, Option<Value>)]) -> Value {
     let present = parts
         .iter()
@@ -288,12 +288,12 @@ pub(crate) fn maybe(value: Option<&String>) -> Option<Value> {
     value.map(|value| Value::from(value.as_str()))
 }
 
-/// The ID number of a flag that must be there, as a part of a body.
+/// The ID number of a required flag, as a part of a body.
 pub(crate) fn number(flag: &str, given: Option<&IdNumberArg>) -> Result<Option<Value>, Failure> {
     id_number::required(flag, given).map(|number| Some(Value::from(number)))
 }
 
-/// The ID number of a flag that may be left out, as a part of a body.
+/// The ID number of an optional flag, as a part of a body.
 pub(crate) fn maybe_number(flag: &str, given: Option<&IdNumberArg>) -> Result<Option<Value>, Failure> {
     Ok(id_number::optional(flag, given)?.map(Value::from))
 }

@@ -6,7 +6,7 @@ use super::id_number::IdNumberArg;
 use super::{Session, body, maybe_number, number, text};
 use citycode_terminal::failure::Failure;
 
-/// Flags of an officer's act.
+/// Flags of `suspend` and `reinstate`.
 #[derive(Args)]
 #[command(after_help = "Example:\n  citycode suspend --kind offline --id-number @number.txt --reason 核实身份")]
 pub(crate) struct OfficerArgs {
@@ -16,7 +16,7 @@ pub(crate) struct OfficerArgs {
     /// The holder's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// Why; stands sealed in the log.
+    /// The reason; it is stored in the log, sealed.
     #[arg(long)]
     reason: String,
     /// For family codes: ID number of the family member.
@@ -36,13 +36,13 @@ pub(crate) struct RevokeArgs {
     /// The holder's ID number.
     #[arg(long, value_name = "N, - or @FILE", conflicts_with = "code_id")]
     id_number: Option<IdNumberArg>,
-    /// Why; stands sealed in the log where the holder is known.
+    /// The reason; it is stored in the log, sealed, if the holder is known.
     #[arg(long)]
     reason: String,
     /// For family codes: ID number of the family member.
     #[arg(long, value_name = "N, - or @FILE", conflicts_with = "code_id")]
     guardian: Option<IdNumberArg>,
-    /// The code, 16 hex digits, where nobody can say any more whose it is.
+    /// The code, 16 hex digits, if its holder is not known any more.
     #[arg(long, conflicts_with = "kind")]
     code_id: Option<String>,
 }
@@ -63,7 +63,7 @@ pub(crate) async fn revoke(session: &Session, args: &RevokeArgs) -> Result<(), F
             ("/api/v1/revoke", body)
         }
     };
-    session.change(path, body, "revoked, for good").await
+    session.change(path, body, "revoked permanently").await
 }
 
 pub(crate) async fn run(session: &Session, args: &OfficerArgs, what: &str) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ pub(crate) async fn run(session: &Session, args: &OfficerArgs, what: &str) -> Re
         ("guardian", maybe_number("--guardian", args.guardian.as_ref())?),
     ]);
     let done = match what {
-        "suspend" => "on hold until it is reinstated",
+        "suspend" => "suspended until it is reinstated",
         _ => "reinstated",
     };
     session.change(&format!("/api/v1/{what}"), body, done).await

@@ -1,4 +1,4 @@
-//! `citycode present`: what the phone shows now. Needs no server.
+//! `citycode present`: what a phone displays now. Needs no server.
 
 use std::path::PathBuf;
 
@@ -11,20 +11,20 @@ use crate::phone::Phone;
 use crate::picture::{PictureFormat, write_presentation};
 use citycode_terminal::failure::Failure;
 
-/// How long a proof counts (R16).
+/// How long a proof is valid (R16).
 const FRESH_SECONDS: i64 = 60;
 
 /// Flags of `present`.
 #[derive(Args)]
 #[command(after_help = "Example:\n  citycode present --token \"$TOKEN\" --phone phone.json --out now.png")]
 pub(crate) struct PresentArgs {
-    /// The token, as `issue` printed it. An access token goes into CITYCODE_TOKEN here.
+    /// The code's token, as `issue` printed it. This command does not use an access token.
     #[arg(long, value_name = "TEXT")]
     token: String,
-    /// The file that stands in for the phone's key store.
+    /// The file used as the phone's key store.
     #[arg(long, value_name = "FILE")]
     phone: PathBuf,
-    /// The time of the proof; now without it.
+    /// The time of the proof; default: now.
     #[arg(long, value_name = "RFC3339")]
     at: Option<jiff::Timestamp>,
     /// Also write a picture (.png, .svg).
@@ -41,7 +41,7 @@ pub(crate) fn run(session: &Session, args: &PresentArgs) -> Result<(), Failure> 
     let presentation = Phone::at(&args.phone).present(&args.token, time)?;
     let until = jiff::Timestamp::from_second(time.0.saturating_add(FRESH_SECONDS));
     let until = until
-        .map_err(|error| Failure::usage(error, "give a time of this era"))?
+        .map_err(|error| Failure::usage(error, "give a time before the year 10000"))?
         .to_string();
     let answer = json!({ "presentation": presentation, "fresh_until": until });
     if let (Some(out), Some(format)) = (&args.out, format) {

@@ -23,7 +23,7 @@ pub(crate) struct RegisterArgs {
     /// The channel attests this special group of the policy.
     #[arg(long)]
     group: Option<String>,
-    /// The channel that registers.
+    /// The registering channel.
     #[arg(long)]
     channel: Option<String>,
 }

@@ -15,10 +15,10 @@ pub(crate) struct RelateArgs {
     /// ID number of the family member who acts.
     #[arg(long, value_name = "N, - or @FILE")]
     guardian: Option<IdNumberArg>,
-    /// ID number of the relative whom the codes stand for.
+    /// ID number of the relative for whom the codes are issued.
     #[arg(long, value_name = "N, - or @FILE")]
     dependent: Option<IdNumberArg>,
-    /// The channel at which both are present; none for an officer.
+    /// The channel where both are present; none for an officer.
     #[arg(long)]
     channel: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session, args: &RelateArgs, what: &str) -> Res
     let done = if what == "relate" {
         "related"
     } else {
-        "the relationship ended, and the codes that rest on it"
+        "the relationship is ended, and the codes that depend on it are revoked"
     };
     session.change(&format!("/api/v1/{what}"), body, done).await
 }

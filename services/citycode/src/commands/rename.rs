@@ -13,10 +13,10 @@ pub(crate) struct RenameArgs {
     /// The person's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// The right name.
+    /// The correct name.
     #[arg(long)]
     name: String,
-    /// Why; stands sealed in the log.
+    /// The reason; it is stored in the log, sealed.
     #[arg(long)]
     reason: String,
 }
@@ -27,6 +27,6 @@ pub(crate) async fn run(session: &Session, args: &RenameArgs) -> Result<(), Fail
         ("name", text(&args.name)),
         ("reason", text(&args.reason)),
     ]);
-    let done = "the name is corrected; codes stay as they are, and new prints show the new name";
+    let done = "the name is corrected; codes are unchanged, and new prints show the new name";
     session.change("/api/v1/rename", body, done).await
 }

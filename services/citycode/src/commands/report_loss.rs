@@ -11,16 +11,16 @@ use citycode_terminal::failure::Failure;
 #[command(after_help = "Example:\n  citycode report-loss --kind offline --id-number @number.txt --channel kiosk")]
 pub(crate) struct ReportLossArgs {
     #[command(flatten)]
-    whose: HoldersCode,
+    code: HoldersCode,
 }
 
 pub(crate) async fn run(session: &Session, args: &ReportLossArgs) -> Result<(), Failure> {
-    let body = body(&args.whose.parts()?);
+    let body = body(&args.code.parts()?);
     session
         .change(
             "/api/v1/report-loss",
             body,
-            "reported lost: every print of it is dead; other kinds are untouched",
+            "reported lost: the code and every print of it are dead; other kinds are unchanged",
         )
         .await
 }

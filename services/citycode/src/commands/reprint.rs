@@ -17,7 +17,7 @@ use citycode_terminal::failure::Failure;
 )]
 pub(crate) struct ReprintArgs {
     #[command(flatten)]
-    whose: HoldersCode,
+    code: HoldersCode,
     /// Also write a picture (.png, .svg) or a print sheet (.pdf).
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -25,8 +25,8 @@ pub(crate) struct ReprintArgs {
 
 pub(crate) async fn run(session: &Session, args: &ReprintArgs) -> Result<(), Failure> {
     let format = args.out.as_deref().map(PictureFormat::of).transpose()?;
-    let mut parts = args.whose.parts()?.to_vec();
-    let picture = session.prepare_picture(args.out.as_deref(), &args.whose.kind).await?;
+    let mut parts = args.code.parts()?.to_vec();
+    let picture = session.prepare_picture(args.out.as_deref(), &args.code.kind).await?;
     let print = (format == Some(PictureFormat::Pdf)).then_some(Value::Bool(true));
     parts.push(("print", print));
     let code = session

@@ -16,7 +16,7 @@ pub(crate) struct StandingArgs {
     /// The new standing.
     #[arg(long, value_parser = ["green", "yellow", "red"])]
     set: String,
-    /// Why; stands sealed in the log.
+    /// The reason; it is stored in the log, sealed.
     #[arg(long)]
     reason: String,
 }
@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &StandingArgs) -> Result<(), Fa
         .change(
             "/api/v1/standing",
             body,
-            "the standing is set, for every valid code of the person",
+            "the standing is set for every valid code of the person",
         )
         .await
 }

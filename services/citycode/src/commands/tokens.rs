@@ -1,4 +1,4 @@
-//! `citycode tokens`: access tokens for trials, of the authority of the machine that runs `up`.
+//! `citycode tokens`: access tokens for trials, issued by the authority of the machine that runs `up`.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -10,20 +10,20 @@ use citycode_terminal::failure::Failure;
 /// Flags of `tokens`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode tokens issue --role verifier:sentinel,staffed:gate-7 --for 8h > gate-7.token\n  citycode tokens issue --role channel:kiosk --role officer --for 30m --subject desk-3 --output json\n  citycode tokens revoke 0123456789abcdef\n\nRoles: channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor. Never admin, at most 24 hours.\nOnly where `up` runs, by the user who runs it."
+    after_help = "Examples:\n  citycode tokens issue --role verifier:sentinel,staffed:gate-7 --for 8h > gate-7.token\n  citycode tokens issue --role channel:kiosk --role officer --for 30m --subject desk-3 --output json\n  citycode tokens revoke 0123456789abcdef\n\nRoles: channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor. Never admin, at most 24 hours.\nAvailable only on the machine where `up` runs, to the user who runs it."
 )]
 pub(crate) struct TokensArgs {
     #[command(subcommand)]
-    act: TokensAct,
+    command: TokensCommand,
 }
 
 #[derive(Subcommand)]
-enum TokensAct {
-    /// Issue a token; a table shows it alone on standard output.
+enum TokensCommand {
+    /// Issue a token; with table output, standard output is the token alone.
     Issue(IssueTokenArgs),
     /// List the tokens that have not expired.
     List,
-    /// Revoke a token: it is refused from now on, and its open streams end.
+    /// Revoke a token: it is refused from now on, and its open streams are closed.
     Revoke {
         /// The token's id, 16 hex digits; `citycode tokens list` shows it.
         id: String,
@@ -35,10 +35,10 @@ struct IssueTokenArgs {
     /// A role; may be given several times.
     #[arg(long, required = true)]
     role: Vec<String>,
-    /// How long it lives, e.g. 8h, 30m, 1h30m; at most 24h.
+    /// Validity period, e.g. 8h, 30m, 1h30m; at most 24h.
     #[arg(long = "for", value_name = "DURATION")]
     lifetime: jiff::SignedDuration,
-    /// Whom it is for; one is made up without it.
+    /// The subject; default: a generated one.
     #[arg(long)]
     subject: Option<String>,
     /// The bearer reads ID cards: `verify --id-card`.
@@ -47,14 +47,14 @@ struct IssueTokenArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &TokensArgs) -> Result<(), Failure> {
-    match &args.act {
-        TokensAct::Issue(args) => issue(session, args).await,
-        TokensAct::List => {
+    match &args.command {
+        TokensCommand::Issue(args) => issue(session, args).await,
+        TokensCommand::List => {
             let answer = session.client.get("/api/v1/tokens").await?;
             let columns = ["id", "subject", "roles", "issued_at", "expires_at", "revoked_at"];
             print_list(session, &answer, "tokens", &columns).await
         }
-        TokensAct::Revoke { id } => {
+        TokensCommand::Revoke { id } => {
             let well_formed = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !well_formed {
                 return Err(Failure::usage(
@@ -63,7 +63,9 @@ pub(crate) async fn run(session: &Session, args: &TokensArgs) -> Result<(), Fail
                 ));
             }
             let path = format!("/api/v1/tokens/{}/revoke", id.to_ascii_lowercase());
-            session.change(&path, json!({}), "revoked; its open streams end").await
+            session
+                .change(&path, json!({}), "revoked; its open streams are closed")
+                .await
         }
     }
 }
@@ -86,6 +88,6 @@ async fn issue(session: &Session, args: &IssueTokenArgs) -> Result<(), Failure> 
         text("subject"),
         session.calendar().await.local_time(text("expires_at"))
     ));
-    // Alone on standard output, so that it goes into a file as it is.
+    // The token is alone on standard output, so that it can be redirected into a token file.
     session.output.lines(text("token"))
 }

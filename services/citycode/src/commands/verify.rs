@@ -19,7 +19,7 @@ use citycode_terminal::output::Format;
 /// Flags of `verify`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number @number.txt\n  citycode verify --place sampling_desk --id-card @number.txt\n  zbarcam --raw | citycode verify --place sentinel -\n\nExit code of one verdict: 0 admit, 3 refuse or only after an ID check, 5 cannot check. With `-`: 0 where every\nline got a verdict, else the code of the first problem; 1 where standard input cannot be read. Lines end with LF, CR\nor both; a line that is no UTF-8 is refused as unreadable. With --output json the answers are one array."
+    after_help = "Examples:\n  citycode verify --place sentinel --image photo.jpg\n  citycode verify --place staffed --code \"$TOKEN\" --id-number @number.txt\n  citycode verify --place sampling_desk --id-card @number.txt\n  zbarcam --raw | citycode verify --place sentinel -\n\nExit code of one verdict: 0 admit, 3 refuse or only after an ID check, 5 cannot check. With `-`: 0 if every line\ngot a verdict, else the code of the first problem; 1 if standard input cannot be read. Lines end with LF, CR\nor both; a line that is not UTF-8 is refused as unreadable. With --output json the answers are one array."
 )]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(false).args(["code", "image", "id_card", "lines"])))]
 #[group(skip)]
@@ -27,7 +27,7 @@ pub(crate) struct VerifyArgs {
     /// The place, e.g. sentinel, staffed, sampling_desk.
     #[arg(long)]
     place: String,
-    /// What the scanner read.
+    /// The text that the scanner read.
     #[arg(long, value_name = "TEXT")]
     code: Option<String>,
     /// A photograph or screenshot (PNG, JPEG).
@@ -36,19 +36,19 @@ pub(crate) struct VerifyArgs {
     /// The ID card itself, without a code.
     #[arg(long, value_name = "N, - or @FILE")]
     id_card: Option<IdNumberArg>,
-    /// `-` reads one scan a line from standard input.
+    /// `-` reads one scan per line from standard input.
     #[arg(value_name = "-", value_parser = ["-"])]
     lines: Option<String>,
     /// The number on the ID card that was shown with the code.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
-    /// The device that scans.
+    /// The scanning device.
     #[arg(long)]
     device: Option<String>,
-    /// The device's own name for this scan; sent again it is one record.
+    /// The device's id of this scan; a repetition with the same id is stored once.
     #[arg(long)]
     scan_id: Option<String>,
-    /// What the verdict would be at a later time, on what is known now; an auditor's or an admin's, and records nothing.
+    /// Predict the verdict at a later time from the current state; for auditors and admins, stores no scan record.
     #[arg(long, value_name = "RFC3339")]
     at: Option<jiff::Timestamp>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
     if args.lines.is_some() {
         if args.id_number.as_ref().is_some_and(IdNumberArg::is_standard_input) {
-            let why = "standard input gives the scans, so it cannot give the ID number too";
+            let why = "standard input contains the scans, so the ID number cannot be read from it too";
             return Err(Failure::usage(why, "give --id-number @FILE"));
         }
         return lines::run(session, args).await;
@@ -89,7 +89,7 @@ fn request(args: &VerifyArgs, code: Option<&String>) -> Result<Value, Failure> {
     ]))
 }
 
-/// The text of the one symbol in a picture, read on this machine.
+/// Decodes the text of the only symbol in a picture, on this machine.
 pub(crate) async fn read_image(path: &std::path::Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, error))?;
     let read = tokio::task::spawn_blocking(move || citycode_qr::read_image(&bytes)).await;
@@ -97,7 +97,7 @@ pub(crate) async fn read_image(path: &std::path::Path) -> Result<String, Failure
     read.map_err(|error| Failure::of_code(Code::UnreadableImage, "the picture cannot be used", error, None))
 }
 
-/// Admitted 0, refused or only after an ID check 3, cannot check 5.
+/// 0 for admit, 3 for refuse or admit after an ID check, 5 for cannot check.
 fn exit_code(verdict: &Value) -> u8 {
     match verdict.get("decision").and_then(Value::as_str) {
         Some("admit") => DONE,
@@ -106,7 +106,7 @@ fn exit_code(verdict: &Value) -> u8 {
     }
 }
 
-/// A decision as a sign and words, and the colour for them.
+/// The symbol, words and colour of a decision.
 fn sign(decision: &str) -> (&'static str, u8) {
     match decision {
         "admit" => ("✔ ADMIT", 32),
@@ -159,7 +159,7 @@ pub(crate) fn json_lines(response: reqwest::Response) -> impl futures::Stream<It
                         Code::Unavailable,
                         "the connection was lost",
                         root_cause(&error),
-                        Some("run it again: what was answered stands"),
+                        Some("run the command again; what was answered is done"),
                     );
                     return Some((Err(failure), None));
                 }

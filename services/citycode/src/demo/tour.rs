@@ -1,4 +1,4 @@
-//! The steps: the ten questions that the city was really asked, then the rest that can be seen at a gate.
+//! The steps of the tour: ten questions that residents asked the city, then further verdicts at a gate.
 
 use std::path::Path;
 
@@ -58,7 +58,7 @@ pub(super) async fn walk(guide: &Guide) -> Result<Vec<Finding>, Failure> {
     Ok(tour.findings)
 }
 
-/// Questions 1 to 5 and 7 to 10: a person of seventy with every kind but the family code.
+/// Questions 1 to 5 and 7 to 10: a person aged seventy with every kind except the family code.
 async fn elder(tour: &mut Tour<'_>) -> Result<(), Failure> {
     let guide = tour.guide;
     let person = guide.resident("张小三", 70).await?;
@@ -119,7 +119,7 @@ async fn elder(tour: &mut Tour<'_>) -> Result<(), Failure> {
     later_and_lost(tour, &person, &first, &second, &paper).await
 }
 
-/// Questions 7 to 10: what time, renewing, losing and applying again do.
+/// Questions 7 to 10: the effects of time, renewal, loss and a new application.
 async fn later_and_lost(
     tour: &mut Tour<'_>,
     person: &str,
@@ -166,7 +166,7 @@ async fn later_and_lost(
     applied_again(tour, person, &offline, &later).await
 }
 
-/// Question 10: every new application kills the print before it and has its full term.
+/// Question 10: every new application supersedes the earlier print and has its full validity period.
 async fn applied_again(
     tour: &mut Tour<'_>,
     person: &str,
@@ -248,7 +248,7 @@ async fn child(tour: &mut Tour<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What gates and officers see besides.
+/// Verdicts after acts of officers, the health authority and erasure.
 async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
     let guide = tour.guide;
     let person = guide.resident("王建国", 65).await?;
@@ -280,7 +280,7 @@ async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
         .await?;
     guide.post("reinstate", reason("offline")).await?;
     tour.scan("… reinstated", &paper, "sampling_desk", OK).await?;
-    word_of_the_authority(tour, &person, &phone).await?;
+    standings(tour, &person, &phone).await?;
     guide.post("revoke", reason("offline")).await?;
     tour.scan("a revoked code", &paper, "sampling_desk", "refuse / revoked")
         .await?;
@@ -305,12 +305,8 @@ async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The health authority's word, at a gate and at the sampling desk (R21).
-async fn word_of_the_authority(
-    tour: &mut Tour<'_>,
-    person: &str,
-    phone: &(crate::phone::Phone, String),
-) -> Result<(), Failure> {
+/// The standing set by the health authority, at a gate and at the sampling desk (R21).
+async fn standings(tour: &mut Tour<'_>, person: &str, phone: &(crate::phone::Phone, String)) -> Result<(), Failure> {
     let guide = tour.guide;
     for (standing, expected) in [
         ("red", "refuse / standing_red"),

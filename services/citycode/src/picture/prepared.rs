@@ -1,6 +1,6 @@
-//! A file that is tried before it is needed: what is written into it takes the old one's place at once, or not at all.
+//! A file whose creation is tested before its content exists. Its content atomically replaces an existing file.
 //!
-//! The trial stands beside the file under a name of its own and holds the space; dropped it is gone.
+//! A temporary file in the same folder reserves the space; it is removed on drop.
 
 use std::fs::Metadata;
 use std::io::{Seek as _, Write as _};
@@ -11,10 +11,10 @@ use tempfile::NamedTempFile;
 
 use citycode_terminal::failure::Failure;
 
-/// The bit of a folder in which everybody renames and removes only what is theirs (`S_ISVTX`).
+/// The sticky bit (`S_ISVTX`): in such a folder only the owner of a file may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// A file that can be written.
+/// A file that was shown to be writable.
 #[derive(Debug)]
 pub struct PreparedFile {
     path: PathBuf,
@@ -25,7 +25,7 @@ impl PreparedFile {
     /// Prepares to write the file at `path`, mode 0600.
     ///
     /// # Errors
-    /// [`Failure`]: the folder takes no file, or what stands at `path` cannot be replaced.
+    /// [`Failure`] if no file can be created in the folder, or the file at `path` cannot be replaced.
     pub fn beside(path: &Path) -> Result<Self, Failure> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -44,19 +44,19 @@ impl PreparedFile {
         })
     }
 
-    /// Takes the space for these bytes on the disk.
+    /// Reserves disk space for these bytes.
     ///
     /// # Errors
-    /// [`Failure`] where there is none.
+    /// [`Failure`] if there is not enough.
     pub fn reserve(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.write(bytes)
             .map_err(|error| Failure::file("write", &self.path, error))
     }
 
-    /// Writes the file, durably, and puts it in the place of what stood there.
+    /// Writes the content durably and replaces the file at the path.
     ///
     /// # Errors
-    /// [`Failure`]; the old file then still stands.
+    /// [`Failure`]; the old file is then unchanged.
     pub fn finish(mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.reserve(bytes)?;
         self.temporary
@@ -65,7 +65,7 @@ impl PreparedFile {
             .map_err(|error| Failure::file("write", &self.path, error.error))
     }
 
-    /// Over what was reserved, whose space is given back only then.
+    /// Overwrites the reserved space before the file is truncated, so that the space is never released in between.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let file = self.temporary.as_file_mut();
         file.rewind()?;
@@ -75,14 +75,14 @@ impl PreparedFile {
     }
 }
 
-/// A rename onto it would fail, or would destroy what is no file of the user's.
+/// Refuses a path onto which a rename would fail, or where it would destroy something other than the user's file.
 fn refuse_irreplaceable(path: &Path, old: &Metadata, folder: &Metadata, own: u32) -> Result<(), Failure> {
     if !old.is_file() && !old.is_symlink() {
-        return Err(Failure::file("write", path, "it is no regular file"));
+        return Err(Failure::file("write", path, "it is not a regular file"));
     }
-    let theirs = own != 0 && old.uid() != own && folder.uid() != own;
-    if folder.mode() & STICKY != 0 && theirs {
-        return Err(Failure::file("write", path, "it belongs to somebody else"));
+    let foreign = own != 0 && old.uid() != own && folder.uid() != own;
+    if folder.mode() & STICKY != 0 && foreign {
+        return Err(Failure::file("write", path, "it belongs to another user"));
     }
     Ok(())
 }

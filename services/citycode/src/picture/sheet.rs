@@ -1,4 +1,4 @@
-//! The words of a print sheet.
+//! The texts of a print sheet.
 
 use citycode_qr::{Label, LabelledValue, Section, SheetContent, SheetDate};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::IssuedCode;
 use crate::policy_view::{PolicyView, Words};
 
-/// What stands on the sheet for this code.
+/// The content of the sheet for this code.
 pub(super) fn content(code: &IssuedCode, policy: &PolicyView) -> SheetContent {
     let kind = policy.kind(&code.kind);
     let both = |time: &str| {
@@ -75,7 +75,7 @@ fn label(words: &Words) -> Label {
     Label::new(words.zh.clone(), words.en.clone())
 }
 
-/// The day of issue in the policy's zone; a time that is none gives a date that the printer refuses.
+/// The day of issue in the policy's zone; an unparsable time yields a date that the printer refuses.
 fn date(issued_at: &str, policy: &PolicyView) -> SheetDate {
     let none = SheetDate {
         year: 0,

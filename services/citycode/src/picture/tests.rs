@@ -26,7 +26,7 @@ fn code(kind: &str) -> IssuedCode {
 }
 
 #[test]
-fn another_extension_is_wrong_usage() {
+fn an_unknown_extension_is_a_usage_error() {
     for name in ["a.gif", "a", "a.png.txt", ".png"] {
         assert_eq!(PictureFormat::of(Path::new(name)).unwrap_err().exit(), 2, "{name}");
     }
@@ -44,7 +44,7 @@ fn a_written_picture_reads_back_to_the_token_and_is_private() {
 }
 
 #[test]
-fn r07_a_fixed_image_says_until_when_and_a_live_one_does_not() {
+fn r07_a_fixed_image_shows_its_expiry_and_a_live_one_does_not() {
     let painter = Painter::new(policy(), None).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let height = |kind: &str| {
@@ -76,7 +76,7 @@ fn a_sheet_is_a_pdf_and_a_presentation_never_is() {
 }
 
 #[test]
-fn words_of_the_sheet_are_the_policys() {
+fn the_sheet_uses_the_texts_of_the_policy() {
     let content = sheet::content(&code("offline"), &policy());
     assert_eq!(content.kind.zh, "离线随申码");
     assert_eq!(content.expiry.value.zh, "2026年12月25日 00:30");
@@ -92,7 +92,7 @@ fn words_of_the_sheet_are_the_policys() {
 }
 
 #[test]
-fn a_prepared_file_changes_nothing_until_it_is_filled_and_leaves_nothing_behind() {
+fn a_prepared_file_changes_nothing_until_it_is_filled_and_is_removed_on_drop() {
     let dir = tempfile::tempdir().unwrap();
     let painter = Painter::new(policy(), None).unwrap();
     let path = dir.path().join("a.svg");
@@ -103,13 +103,13 @@ fn a_prepared_file_changes_nothing_until_it_is_filled_and_leaves_nothing_behind(
     let prepared = painter.prepare(&path, PictureFormat::Svg, "sampling").unwrap();
     painter.fill(prepared, PictureFormat::Svg, &code("sampling")).unwrap();
     let written = std::fs::read_to_string(&path).unwrap();
-    assert!(written.trim_end().ends_with("</svg>"), "nothing of the trial is left");
+    assert!(written.trim_end().ends_with("</svg>"), "nothing of the trial remains");
     assert_eq!(names(), 1);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
-fn where_nothing_can_be_written_preparing_fails() {
+fn preparing_an_unwritable_path_fails() {
     let dir = tempfile::tempdir().unwrap();
     let painter = Painter::new(policy(), None).unwrap();
     std::fs::create_dir(dir.path().join("folder.png")).unwrap();
@@ -120,5 +120,5 @@ fn where_nothing_can_be_written_preparing_fails() {
         assert_eq!(failure.exit(), 1, "{}", failure.line());
     }
     let device = painter.prepare(Path::new("/dev/null"), PictureFormat::Png, "sampling");
-    assert!(device.unwrap_err().why().contains("no regular file"));
+    assert!(device.unwrap_err().why().contains("not a regular file"));
 }

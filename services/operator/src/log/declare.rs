@@ -18,31 +18,31 @@ use super::{Place, declared_at, evidence, stands, unreadable};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 
-/// Who declares, for the log.
+/// Actor of the declaration's commit.
 const ACTOR: &str = "operator";
 /// Longest reason in characters.
 const MAX_REASON: usize = 200;
-/// Digits in a row that may be a number of a person.
+/// A run of at least so many digits may be a phone or ID number.
 const MANY_DIGITS: usize = 11;
-/// Repeats of an append whose fate is unknown; each waits as long as the engine does.
-const MAX_REPEATS: usize = 4;
-/// The reader version that knows declarations.
-const KNOWS_DECLARATIONS: ReaderVersion = ReaderVersion(2);
+/// Attempts at an append with unknown outcome; each waits for the engine's time limit.
+const MAX_ATTEMPTS: usize = 4;
+/// The first reader version that supports declarations.
+const DECLARATIONS_SINCE: ReaderVersion = ReaderVersion(2);
 
 #[derive(Args)]
 pub(super) struct DeclareArgs {
     #[command(flatten)]
     place: Place,
-    /// Why it is known to be no commit, at most 200 characters. It stands in the log for ever: nothing personal.
+    /// Why it is certainly not a commit, at most 200 characters. It stays in the log forever: nothing personal.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// A snapshot of a follower (`projections/status` or `projections/register` in a state folder); several flags.
+    /// A snapshot of a follower (`projections/status` or `projections/register` in a state folder); repeatable.
     #[arg(long, value_name = "FILE")]
     snapshot: Vec<PathBuf>,
-    /// There is no archive that could be asked.
+    /// There is no archive.
     #[arg(long, conflicts_with = "archive")]
     no_archive: bool,
-    /// The archive ends before the position, and what it would have there is known from elsewhere.
+    /// The archive ends before the position, and other evidence shows that there was no commit.
     #[arg(long, requires = "archive")]
     archive_is_behind: bool,
 }
@@ -51,10 +51,10 @@ pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -
     check(args)?;
     let position = args.place.position();
     let log = args.place.open_log(OWN_API).await?;
-    if log.minimum_reader() < KNOWS_DECLARATIONS {
+    if log.minimum_reader() < DECLARATIONS_SINCE {
         return Err(Failure::usage(
             format_args!(
-                "the log demands reader version {}, and declarations came with 2",
+                "the log's minimum reader version is {}, and declarations need 2",
                 log.minimum_reader()
             ),
             "upgrade all services, then run: citycode provision --raise-minimum-reader",
@@ -62,11 +62,11 @@ pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -
     }
     let message = foreign_at(&*log, position).await?;
     if let Some(at) = declared_at(&*log, &message).await? {
-        return told(&message, at, output);
+        return print(&message, at, output);
     }
-    evidence::ask_archive(&args.place, args.archive_is_behind, &*log, &message).await?;
+    evidence::check_archive(&args.place, args.archive_is_behind, &*log, &message).await?;
     for snapshot in &args.snapshot {
-        evidence::ask_snapshot(snapshot, &*log, &message)?;
+        evidence::check_snapshot(snapshot, &*log, &message)?;
     }
     let tail = log
         .bucket_tail(message.bucket)
@@ -74,16 +74,17 @@ pub(super) async fn run(args: &DeclareArgs, output: Output, clock: &dyn Clock) -
         .map_err(|error| unreadable(&error))?;
     let commit = declaration(&message, &args.reason, clock.now().0);
     let at = append(&*log, commit, tail).await?;
-    // Whoever still has a writer's credential may have published between the two: then it follows no commit.
+    // The holder of a leaked writer's credential may have published between reading the tail and the append; then the
+    // declaration does not follow its bucket's last commit and has no effect.
     if declared_at(&*log, &message).await? != Some(at) {
         return Err(Failure::of_code(
             Code::Unavailable,
-            format_args!("the declaration at {at} took no effect: it does not follow its bucket's last commit"),
-            "something else was stored in its bucket meanwhile",
-            Some("take the leaked credential away, then declare the messages of the bucket again"),
+            format_args!("the declaration at {at} has no effect: it does not follow its bucket's last commit"),
+            "another message was stored in its bucket meanwhile",
+            Some("revoke the leaked credential, then declare the messages of the bucket again"),
         ));
     }
-    told(&message, at, output)
+    print(&message, at, output)
 }
 
 fn check(args: &DeclareArgs) -> Result<(), Failure> {
@@ -92,20 +93,20 @@ fn check(args: &DeclareArgs) -> Result<(), Failure> {
     if length == 0 || length > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(Failure::usage(
             format_args!("a reason is one line of 1 to {MAX_REASON} characters, not {length}"),
-            "say in one line why the message is known to be no commit",
+            "explain in one line why the message is certainly not a commit",
         ));
     }
     let digits = reason.split(|character: char| !character.is_ascii_digit());
     if digits.map(str::len).max().unwrap_or(0) >= MANY_DIGITS {
         return Err(Failure::usage(
-            "the reason has a number as long as a person's",
-            "leave it out: the reason stands in the log for ever, in the clear",
+            "the reason contains a number that may be a phone or ID number",
+            "omit it: the reason stays in the log forever, unencrypted",
         ));
     }
     if args.place.archive.is_none() && !args.no_archive {
         return Err(Failure::usage(
-            "nobody was named who could prove that a commit stood there",
-            "name the archive (--archive), or say that there is none (--no-archive)",
+            "there is no evidence that the position never had a commit",
+            "name the archive (--archive), or state that there is none (--no-archive)",
         ));
     }
     Ok(())
@@ -113,24 +114,24 @@ fn check(args: &DeclareArgs) -> Result<(), Failure> {
 
 /// The foreign message at the position.
 async fn foreign_at(log: &dyn EventStore, position: Position) -> Result<RecordedCommit, Failure> {
-    match stands(log, position).await? {
+    match message_at(log, position).await? {
         Some(message) if log.layout().is_heartbeat_bucket(message.bucket) => Err(Failure::usage(
             format_args!("{position} is in the heartbeat bucket {}", message.bucket),
-            "nothing is declared there: readers ignore every message that is not a heartbeat",
+            "a declaration is not needed there: readers ignore every message that is not a heartbeat",
         )),
         Some(message) if message.foreign.is_some() => Ok(message),
         Some(_) => Err(Failure::usage(
-            format_args!("a valid commit stands at {position}"),
-            "only a message that is no commit can be declared: citycode log inspect",
+            format_args!("the message at {position} is a valid commit"),
+            "only a message that is not a commit can be declared: citycode log inspect",
         )),
         None => Err(Failure::usage(
             format_args!("the log ends before {position}"),
-            "take the position from health or from a service's log",
+            "take the position from a health report or a service's log",
         )),
     }
 }
 
-/// The same for the same message, so that asking again finds it.
+/// The declaration of a message. Its command id depends only on the message, so that a repetition finds it.
 fn declaration(message: &RecordedCommit, reason: &str, now: i64) -> NewCommit {
     let stream = foreign::stream(message.bucket);
     let sequence = message.position.sequence.0;
@@ -161,14 +162,14 @@ fn declaration(message: &RecordedCommit, reason: &str, now: i64) -> NewCommit {
     }
 }
 
-/// A crash after it leaves a declaration that was not shown: the same command finds it.
+/// Appends the declaration. If the process crashes after the append, the same command finds the declaration.
 async fn append(log: &dyn EventStore, commit: NewCommit, tail: BucketTail) -> Result<Position, Failure> {
-    let again = "run the same command again; it changes nothing twice";
-    for _ in 0..MAX_REPEATS {
+    let again = "run the same command again; it is idempotent";
+    for _ in 0..MAX_ATTEMPTS {
         match log.append_at(commit.clone(), tail).await {
             Ok(AppendOutcome::Appended { position, .. }) => return Ok(position),
             Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
-                let why = "something else was stored in its bucket meanwhile";
+                let why = "another message was stored in its bucket meanwhile";
                 return Err(Failure::of_code(
                     Code::Unavailable,
                     "nothing was declared",
@@ -187,16 +188,16 @@ async fn append(log: &dyn EventStore, commit: NewCommit, tail: BucketTail) -> Re
             }
         }
     }
-    let why = "the servers do not say what became of it";
+    let why = "the servers did not acknowledge it in time";
     Err(Failure::of_code(
         Code::Unavailable,
-        "whether it is declared is not known",
+        "the outcome of the declaration is unknown",
         why,
         Some(again),
     ))
 }
 
-fn told(message: &RecordedCommit, at: Position, output: Output) -> Result<(), Failure> {
+fn print(message: &RecordedCommit, at: Position, output: Output) -> Result<(), Failure> {
     let (position, bucket) = (message.position.to_string(), message.bucket.to_string());
     let whole = json!({
         "position": position,

@@ -1,34 +1,34 @@
-//! What `provision` does not make, because it was lost: an event log beside a vault, and a vault beside a log with commits.
-//! Both would be used silently: the first forgets every code, the second lets everybody register a second time.
+//! Lost parts, which `provision` refuses to create: an event log if there is a vault, and a vault if the log has commits.
+//! Both would be used silently: the empty log lacks every code, the empty vault lets every person register twice.
 
 use citycode_event_store::{EventStore as _, LogId};
 use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};
 use citycode_vault::jetstream::{self as vault, ExistingVault, Origin, VaultConfig};
 
-use super::{CLIENT, ProvisionArgs, not_made, patiently, unavailable};
+use super::{CLIENT, ProvisionArgs, not_made, retried, unavailable};
 use citycode_runtime::distributed::ServiceSettings;
 use citycode_runtime::up::Part;
 use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
 
-/// The log that stands on the servers.
-struct StandingLog {
+/// The existing log on the servers.
+struct ExistingLog {
     log_id: LogId,
-    /// Whether somebody may be registered: nothing is committed to a log before its vault stands.
+    /// Whether people may be registered: nothing is committed to a log before its vault exists.
     has_commits: bool,
 }
 
-/// Refuses to make what was lost, and says what a vault is made for, if one is. Asks, and changes nothing.
+/// Refuses to create a lost part, and returns the origin of a vault that is created. Reads only.
 ///
 /// # Errors
-/// A [`Failure`] that names the part and what to do.
+/// A [`Failure`] that names the part and the next step.
 pub(super) async fn refuse(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
     log: &jetstream::Config,
 ) -> Result<Origin, Failure> {
-    // Servers that are not up yet must not count as servers that have nothing.
-    let opened = patiently(
+    // Servers that are not up yet must not be mistaken for empty ones.
+    let opened = retried(
         args.wait,
         || JetStreamEventStore::open(log),
         jetstream::OpenError::may_pass,
@@ -38,22 +38,22 @@ pub(super) async fn refuse(
         Ok(store) => {
             let heads = store.heads().await;
             let heads = heads.map_err(|error| unavailable("the event log cannot be read", &error))?;
-            Some(StandingLog {
+            Some(ExistingLog {
                 log_id: store.log_id(),
                 has_commits: heads.commits() > 0,
             })
         }
         Err(jetstream::OpenError::NoLog) => None,
-        // Its making was cut short; one with commits is refused where it is made.
+        // Its creation was interrupted; `jetstream::provision` refuses a log with commits.
         Err(jetstream::OpenError::PartitionMissing(_)) if args.begin_anew.is_none() => return Ok(Origin::NewLog),
         Err(error) => return Err(unavailable("the event log cannot be used", &error)),
     };
-    let vault = standing_vault(args, settings).await?;
+    let vault = existing_vault(args, settings).await?;
     let lost = match (&found, &vault) {
         (None, Some(vault)) => return Err(log_lost(LogId(vault.log_id))),
         (None, None) => None,
         (Some(log), Some(vault)) if vault.log_id != log.log_id.0 => return Err(foreign_vault(log.log_id, vault)),
-        // One that is being begun anew, or imported into, is empty until an issuer or the import comes.
+        // A vault that is recreated after a loss, or imported into, is empty until an issuer or the import fills it.
         (Some(log), Some(vault)) => {
             let emptied = vault.is_empty && log.has_commits && vault.origin == Origin::NewLog;
             emptied.then_some(log)
@@ -69,13 +69,10 @@ pub(super) async fn refuse(
                 "--begin-anew vault={}: the servers' log is another one ({here})",
                 anew.log_id
             );
-            Err(not_made(
-                why,
-                "name the log of these servers, or leave --begin-anew out",
-            ))
+            Err(not_made(why, "name the log of these servers, or omit --begin-anew"))
         }
         (Some(_), None) => Err(not_made(
-            "--begin-anew vault: the part `vault` is not lost, so it is not begun anew",
+            "--begin-anew vault: the part `vault` is not lost, so it is not recreated",
             "run `citycode provision` without --begin-anew",
         )),
         (_, Some(log)) if vault.is_some() => Err(vault_emptied(log.log_id)),
@@ -86,8 +83,8 @@ pub(super) async fn refuse(
     }
 }
 
-/// The vault that stands, if one does. Who makes none need not reach its servers.
-async fn standing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Result<Option<ExistingVault>, Failure> {
+/// The existing vault, if any. With --no-vault, its servers need not be reachable.
+async fn existing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Result<Option<ExistingVault>, Failure> {
     let servers = settings.vault();
     let connection = match servers.connection(CLIENT) {
         Err(_) if args.no_vault => return Ok(None),
@@ -99,17 +96,17 @@ async fn standing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Res
         expected_log_id: None,
     };
     let wait = if args.no_vault { 0 } else { args.wait };
-    match patiently(wait, || vault::existing_vault(&config), vault::OpenError::may_pass).await {
+    match retried(wait, || vault::existing_vault(&config), vault::OpenError::may_pass).await {
         Err(_) if args.no_vault => Ok(None),
-        standing => standing.map_err(|error| unavailable("the vault cannot be asked about", &error)),
+        existing => existing.map_err(|error| unavailable("the vault cannot be inspected", &error)),
     }
 }
 
 fn log_lost(log_id: LogId) -> Failure {
     let why =
-        format!("the part `log` is missing: the servers have the vault of the event log {log_id}, and not that log");
-    let fix = "restore it from its archive (docs/operations/city.md, \"Restoring from the archive\"); where there is no \
-               archive, the city begins again: have the vault's stream KV_CC_VAULT deleted too, and give every service \
+        format!("the part `log` is missing: the servers have the vault of the event log {log_id}, but not that log");
+    let fix = "restore it from its archive (docs/operations/city.md, \"Restoring from the archive\"); if there is no \
+               archive, the city starts from scratch: delete the vault's stream KV_CC_VAULT too, and give every service \
                an empty state folder";
     not_made(why, fix)
 }
@@ -117,17 +114,17 @@ fn log_lost(log_id: LogId) -> Failure {
 fn foreign_vault(log_id: LogId, vault: &ExistingVault) -> Failure {
     let other = LogId(vault.log_id);
     let why = format!("the part `vault` belongs to the event log {other}, and the servers have the log {log_id}");
-    let fix = "bring the log of that vault back from its archive, or have the vault's stream KV_CC_VAULT deleted and bring \
-               back the vault of this log (docs/operations/city.md)";
+    let fix = "restore the log of that vault from its archive, or delete the vault's stream KV_CC_VAULT and restore the \
+               vault of this log (docs/operations/city.md)";
     not_made(why, fix)
 }
 
 fn vault_lost(log_id: LogId) -> Failure {
     let why = format!("the part `vault` is missing, and the event log {log_id} has commits");
     let fix = format!(
-        "bring it back from its backup (`citycode vault bring-back`; --no-vault makes the rest meanwhile). If there is \
-         none, --begin-anew vault={log_id} makes an empty one, and every living code is suspended; if `citycode vault \
-         import` comes next, say --import-follows"
+        "restore it from its backup (`citycode vault bring-back`; --no-vault creates the rest meanwhile). If there is \
+         none, --begin-anew vault={log_id} creates an empty one, and every live code is suspended; if `citycode vault \
+         import` comes next, give --import-follows"
     );
     not_made(why, &fix)
 }
@@ -135,20 +132,20 @@ fn vault_lost(log_id: LogId) -> Failure {
 fn vault_emptied(log_id: LogId) -> Failure {
     let why = format!("the part `vault` is empty, and the event log {log_id} has commits");
     let fix = format!(
-        "have its stream KV_CC_VAULT deleted (docs/operations/city.md, \"The vault's backup\"), then bring the vault back \
-         from its backup; if there is none, run it with --begin-anew vault={log_id}"
+        "delete its stream KV_CC_VAULT (docs/operations/city.md, \"The vault's backup\"), then restore the vault from \
+         its backup; if there is none, run it with --begin-anew vault={log_id}"
     );
     not_made(why, &fix)
 }
 
 fn not_on_servers(part: Part) -> Failure {
-    let why = format!("--begin-anew {part}: on servers only the part `vault` can be begun anew");
+    let why = format!("--begin-anew {part}: on servers only the part `vault` can be recreated");
     let fix = match part {
         Part::Log => {
-            "restore the log from its archive (docs/operations/city.md); where there is no archive, have the vault's \
-             stream KV_CC_VAULT deleted, and the city begins again"
+            "restore the log from its archive (docs/operations/city.md); if there is no archive, delete the vault's \
+             stream KV_CC_VAULT, and the city starts from scratch"
         }
-        _ => "leave it out: streams of scan records that are missing are made",
+        _ => "omit it: missing streams of scan records are created",
     };
     not_made(why, fix)
 }

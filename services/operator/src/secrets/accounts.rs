@@ -1,44 +1,46 @@
-//! Accounts and users of the NATS servers, and what each user may: as little as its work needs.
+//! Accounts and users of the NATS servers, with the least permissions that each user needs.
 //!
-//! | user | account | publishes | listens to |
+//! | user | account | publishes | subscribes to |
 //! |---|---|---|---|
-//! | provision | LOG | makes and inspects the streams of partitions, snapshots and used assertions, by name | its answers |
-//! | upgrade | LOG | inspects and changes the streams of partitions; no service's | its answers |
+//! | provision | LOG | creates and inspects the streams of partitions, snapshots and used assertions, by name | its answers |
+//! | upgrade | LOG | inspects and changes the streams of partitions; not used by services | its answers |
 //! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; used assertions, `cc.assertion.v1.*.*`; reads the log | its answers, nonces, their lists, the tail |
-//! | restore | LOG | makes the streams of partitions, reads the log, commits: moves a whole log here; no service's | its answers, the tail |
-//! | verifier, audit, archive | one each | what LOG gives to readers, under `cc.log`; nonces | its answers, their lists, the tail |
-//! | vault-provision | VAULT | makes and inspects its stream | its answers |
+//! | restore | LOG | creates the streams of partitions, reads the log, commits: copies a whole log; not used by services | its answers, the tail |
+//! | verifier, audit, archive | one each | the exports of LOG for readers, under `cc.log`; nonces | its answers, their lists, the tail |
+//! | vault-provision | VAULT | creates and inspects its stream | its answers |
 //! | vault-issuer | VAULT | reads, writes and overwrites pages | its answers |
-//! | vault-backup | VAULT | takes the vault as it is, brings it back where there is none; no service's | its answers |
-//! | vault-revocation, vault-verifier | one each | asks for pages of the index, under `cc.vault` | its answers |
-//! | scans-provision | SCANS | makes and inspects the stream of the days' keys | its answers |
+//! | vault-backup | VAULT | backs up the vault, restores it if there is none; not used by services | its answers |
+//! | vault-revocation, vault-verifier | one each | reads pages of the index, under `cc.vault` | its answers |
+//! | scans-provision | SCANS | creates and inspects the stream of the days' keys | its answers |
 //! | scans-verifier | SCANS | records, `cc.scan.v1.>` and `cc.reg.v1.>`; reads them | its answers |
-//! | scans-keeper | SCANS | makes, reads and deletes streams, makes and overwrites keys; no record | its answers |
-//! | sys | SYS | asks for the servers' monitoring, for `nats` on the command line | its answers |
+//! | scans-keeper | SCANS | creates, reads and deletes streams, creates and overwrites keys; no records | its answers |
+//! | sys | SYS | reads the servers' monitoring, for the command line tool `nats` | its answers |
 //!
-//! Streams are named one by one. The exceptions are the days of scan records: a wildcard stands for a whole token, and a
-//! day's number is a part of one. The servers cannot restrict what a request says, so each account that keeps streams may
-//! have as many as are provisioned (`max_streams`), and what is left is in docs/operations/city.md, seed by seed.
+//! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token, and
+//! a day's number is only a part of one. The servers cannot restrict the content of a request, so each account with
+//! streams is limited to the number of provisioned ones (`max_streams`). docs/operations/city.md lists the remaining
+//! risks of each seed.
 //!
-//! `restore` and `vault-backup` move whole streams. Both can break what they move (a commit that is none; a snapshot that is
-//! delivered onto a page, as nobody can say where a server may send its chunks), so no service has them. Whoever may
-//! change a stream's settings can have it forget its messages, so `upgrade` is no service's either.
+//! `restore` and `vault-backup` transfer whole streams. Both can destroy data (by a message that is not a commit, or by a
+//! stream snapshot whose chunks are delivered to a page's subject, because the target of chunks cannot be restricted), so
+//! no service uses them. A user with permission to change a stream's settings can make it drop its messages, so no
+//! service uses `upgrade` either.
 //!
-//! Revocation also publishes shared snapshots ([`citycode_shared_snapshot`]), which stand in LOG. Those of the status are
-//! read by verifier and revocation; those of the register by issuer and revocation.
+//! Revocation services also publish shared snapshots ([`citycode_shared_snapshot`]) in the account LOG. Verifiers and
+//! revocation services read those of the status; issuers and revocation services read those of the register.
 //!
-//! `answers` arrive under a prefix that the user's public key is part of
-//! ([`citycode_jetstream::inbox_prefix`]), so that no user can listen to another's.
+//! `answers` arrive under a prefix that contains the user's public key ([`citycode_jetstream::inbox_prefix`]), so that no
+//! user can subscribe to another's answers.
 //!
 //! **Nonces** (docs/decisions/0009 and what supersedes it) are published to `cc.echo.v2.ROLE.INSTANCE`, where INSTANCE is
-//! the user's public key: writers share their room for nonces fairly between roles and instances, and nobody speaks for
-//! another's. `cc.echo.v1` is that of programs before this release.
+//! the user's public key: writers divide their capacity for nonces fairly between roles and instances, and no user can
+//! publish in another's name. Programs of earlier releases use `cc.echo.v1`.
 //!
-//! **Why readers live in accounts of their own:** the servers send the answer to a question wherever the question says,
-//! and a consumer delivers wherever its maker says, whatever the user may publish. In the account that keeps the streams
-//! that place could be the log. A reader's account has no streams; its few questions cross into the other account by
-//! imports, the answers come back by a way that the servers choose, and end in the reader's own account, where nothing
-//! is kept. See docs/decisions/0014.
+//! **Why readers have separate accounts:** a server sends the answer to a request to any reply subject, and a consumer
+//! delivers to any subject, regardless of the user's permissions to publish. In the account with the streams, such a
+//! subject could be one of the log. A reader's account has no streams. Its requests reach the other account through
+//! imports, and the answers return on subjects that the servers choose and end in the reader's own account, where nothing
+//! is stored. See docs/decisions/0014.
 
 mod conf;
 mod shape;
@@ -82,27 +84,27 @@ const TAIL: &str = "cc.tail.v1.*";
 const VAULT: &str = "KV_CC_VAULT";
 const SCAN_KEYS: &str = "CC_SCAN_KEYS";
 
-/// Uses of assertions, written by those who take assertions.
+/// Uses of assertions, written by the services that accept assertions.
 const ASSERTIONS: &str = citycode_assertion_uses::jetstream::SUBJECTS;
 /// Their stream.
 const ASSERTION_USES: &str = citycode_assertion_uses::jetstream::STREAM;
 
-/// Reading a stream: where it stands, a message from its leader, messages from whoever is near.
+/// Requests that read a stream: its state, a message from its leader, messages from any replica.
 const READ: [&str; 3] = ["STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET"];
 const MAKE: [&str; 2] = ["STREAM.CREATE", "STREAM.INFO"];
-/// Monitoring of the servers that tells no subject and no client's questions, and changes nothing.
+/// Monitoring endpoints that reveal no subjects and no subscriptions of clients, and change nothing.
 const MONITORING: [&str; 9] = [
     "IDZ", "STATSZ", "VARZ", "CONNZ", "ROUTEZ", "JSZ", "HEALTHZ", "RAFTZ", "ACCOUNTZ",
 ];
 
-/// A user: whose work it does, and its name, which is another where instances have seeds of their own.
+/// A user: its role, and its name, which differs from the role if instances have their own seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) name: String,
     role: &'static str,
 }
 
-/// What a user may publish, and what it may listen to beside its answers.
+/// The subjects that a user may publish, and those it may subscribe to in addition to its answers.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Permissions {
     publish: Vec<String>,
@@ -136,7 +138,7 @@ fn account(role: &str) -> String {
     }
 }
 
-/// Each of these requests for each of these streams.
+/// The subjects of each of these requests for each of these streams.
 fn requests(api: &str, verbs: &[&str], streams: &[String]) -> Vec<String> {
     let each = |stream: &String| {
         verbs
@@ -157,7 +159,7 @@ fn snapshot_stream(kind: ProjectionKind) -> String {
     format!("OBJ_{}", bucket(kind))
 }
 
-/// The streams of shared snapshots that a role starts from.
+/// The streams of shared snapshots that a role uses.
 fn snapshots(role: &str) -> Vec<String> {
     let kinds: &[ProjectionKind] = match role {
         "revocation" | "provision" | "upgrade" => &[ProjectionKind::Status, ProjectionKind::Register],
@@ -203,7 +205,7 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
             )
         }
         _ => {
-            // Uses are asked for at the leader alone: who lags knows too few.
+            // Uses are read only from the leader, because a lagging replica lacks the latest ones.
             let uses = requests(OWN_API, &READ[..2], &[ASSERTION_USES.to_owned()]);
             let written = [COMMITS, NONCE_LISTS, ASSERTIONS].map(str::to_owned).to_vec();
             let mut publish = [made(&READ), uses, written].concat();
@@ -229,7 +231,7 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
     let streams = [log_streams(shape), snapshots(role)].concat();
     let mut publish = requests(LOG_READERS_API, &READ, &streams);
     if role == "archive" {
-        // For operators who look: that they stand and how large they are, not what is in them.
+        // Operators may inspect that the streams exist and their size, but not their content.
         let kinds = [ProjectionKind::Status, ProjectionKind::Register].map(snapshot_stream);
         publish.extend(requests(LOG_READERS_API, &READ[..1], &kinds));
     }
@@ -240,17 +242,17 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
     }
 }
 
-/// What the vault is, and pages of the index alone; to revocation services, the page of keys that reasons are sealed
-/// with. Only questions that name their page in the subject: of the others nobody could say which page they ask for.
+/// Requests for the vault's stream info and for pages of the index; for revocation services also for the page of keys
+/// that seal reasons. Only requests with the page in the subject are allowed, because permissions cannot restrict others.
 fn vault_pages(api: &str, with_reasons: bool) -> Vec<String> {
-    let mut asked = vec![
+    let mut subjects = vec![
         format!("{api}.STREAM.INFO.{VAULT}"),
         format!("{api}.DIRECT.GET.{VAULT}.$KV.CC_VAULT.i.*"),
     ];
     if with_reasons {
-        asked.push(format!("{api}.DIRECT.GET.{VAULT}.$KV.CC_VAULT.r.keys"));
+        subjects.push(format!("{api}.DIRECT.GET.{VAULT}.$KV.CC_VAULT.r.keys"));
     }
-    asked
+    subjects
 }
 
 fn of_vault(role: &str) -> Permissions {
@@ -262,10 +264,10 @@ fn of_vault(role: &str) -> Permissions {
             publish.push("$KV.CC_VAULT.>".into());
             publish
         }
-        // The server's chunks are acknowledged, and sent to a place that it names.
+        // A backup acknowledges the server's chunks; a restore sends chunks to a subject that the server names.
         _ => {
-            let asked = ["STREAM.INFO", "STREAM.SNAPSHOT", "STREAM.RESTORE"];
-            let mut publish = requests(OWN_API, &asked, &stream);
+            let verbs = ["STREAM.INFO", "STREAM.SNAPSHOT", "STREAM.RESTORE"];
+            let mut publish = requests(OWN_API, &verbs, &stream);
             publish.extend([
                 format!("$JS.SNAPSHOT.ACK.{VAULT}.>"),
                 format!("$JS.SNAPSHOT.RESTORE.{VAULT}.*"),
@@ -287,10 +289,10 @@ fn of_scans(role: &str) -> Permissions {
             let records = ["cc.scan.v1.>", "cc.reg.v1.>"].map(str::to_owned).to_vec();
             [requests(OWN_API, &READ, &any), records].concat()
         }
-        // Lists streams and keys, makes a key where there is none, and destroys days.
+        // The keeper lists streams and keys, creates missing keys, and destroys days.
         _ => {
-            let asked = [&MAKE[..], &READ[1..], &["STREAM.DELETE"]].concat();
-            let mut publish = requests(OWN_API, &asked, &any);
+            let verbs = [&MAKE[..], &READ[1..], &["STREAM.DELETE"]].concat();
+            let mut publish = requests(OWN_API, &verbs, &any);
             publish.extend([
                 format!("{OWN_API}.STREAM.NAMES"),
                 format!("{OWN_API}.STREAM.MSG.DELETE.{SCAN_KEYS}"),
@@ -305,11 +307,11 @@ fn of_scans(role: &str) -> Permissions {
     }
 }
 
-/// By the verb: under the same beginning stand requests that reload, kick out and shut down.
+/// Monitoring requests by name, because the same prefix includes requests that reload, disconnect clients and shut down.
 fn of_system() -> Permissions {
-    let asked = MONITORING.map(|verb| format!("$SYS.REQ.SERVER.*.{verb}"));
+    let monitoring = MONITORING.map(|verb| format!("$SYS.REQ.SERVER.*.{verb}"));
     let mut publish = vec!["$SYS.REQ.SERVER.PING".to_owned()];
-    publish.extend(asked);
+    publish.extend(monitoring);
     Permissions {
         publish,
         subscribe: Vec::new(),

@@ -1,7 +1,8 @@
-//! Two certification authorities for one city: of its NATS servers, and of its services, so that no server's
-//! certificate opens a service. ECDSA on P-256, by the library's words.
+//! Two certification authorities for one city: one for its NATS servers and one for its services, so that a NATS
+//! server's certificate is not accepted by a service. Keys are ECDSA on P-256, the library's default.
 //!
-//! A service's certificate is for servers alone and a caller's for clients alone, so neither can stand in for the other.
+//! A service's certificate has only server authentication and a client's only client authentication as extended key
+//! usage, so neither can be used as the other.
 
 use std::path::Path;
 
@@ -12,19 +13,20 @@ use rcgen::{
     date_time_ymd,
 };
 
-use super::{Made, folder};
+use super::{Files, folder};
 use citycode_terminal::failure::Failure;
 
-/// Years that a certificate lives: the authority's, and a server's.
+/// Validity of an authority's certificate, in years.
 const CA_YEARS: i16 = 10;
+/// Validity of other certificates, in years.
 const SERVER_YEARS: i16 = 2;
 
-/// Who is called, by the name that callers ask for.
+/// The called services, by the host name in their certificate.
 const SERVICES: [&str; 4] = ["issuer", "revocation", "verifier", "audit"];
 
-/// Makes what is missing in the folder. `clients` are the names of those who call services.
+/// Creates missing keys and certificates in the folder. `clients` are the names of the services' clients.
 pub(super) fn make(
-    made: &mut Made,
+    made: &mut Files,
     path: &Path,
     hosts: &[String],
     clients: &[String],
@@ -32,7 +34,7 @@ pub(super) fn make(
 ) -> Result<(), Failure> {
     folder(path)?;
     let servers = Authority::open(made, path, "ca", "citycode", clock)?;
-    // Servers are each other's clients on their routes.
+    // NATS servers are clients of each other on their cluster routes.
     let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     servers.certify(made, "nats", "citycode NATS", hosts, &both)?;
     let services = Authority::open(made, path, "services-ca", "citycode services", clock)?;
@@ -42,9 +44,9 @@ pub(super) fn make(
     }
     for name in clients {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            let why = format!("{name:?} is not of letters, digits and hyphens");
+            let why = format!("{name:?} contains characters other than letters, digits and hyphens");
             return Err(Failure::local(
-                "no certificate was made",
+                "no certificate was created",
                 why,
                 "choose another name for --client",
             ));
@@ -55,7 +57,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// An authority and the folder in which it signs.
+/// An authority and the folder of its certificates.
 struct Authority<'a> {
     folder: &'a Path,
     params: CertificateParams,
@@ -64,9 +66,9 @@ struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// The one whose files have this name, made if it is not there.
+    /// Opens the authority with this file name, or creates it.
     fn open(
-        made: &mut Made,
+        made: &mut Files,
         folder: &'a Path,
         file: &str,
         common_name: &str,
@@ -88,10 +90,10 @@ impl<'a> Authority<'a> {
         })
     }
 
-    /// Makes a key and its certificate for these names and purposes, where there are none.
+    /// Creates a key and its certificate for these names and purposes, if they do not exist.
     fn certify(
         &self,
-        made: &mut Made,
+        made: &mut Files,
         file: &str,
         common_name: &str,
         names: &[String],
@@ -104,7 +106,7 @@ impl<'a> Authority<'a> {
             let mut params = CertificateParams::new(names).map_err(failed)?;
             params.distinguished_name.push(DnType::CommonName, common_name);
             params.extended_key_usages = purposes.to_vec();
-            lives(&mut params, self.clock, SERVER_YEARS);
+            set_validity(&mut params, self.clock, SERVER_YEARS);
             let issuer = Issuer::from_params(&self.params, &self.pair);
             let signed = params.signed_by(&pair, &issuer).map_err(failed)?;
             Ok(signed.pem().into_bytes())
@@ -114,7 +116,7 @@ impl<'a> Authority<'a> {
 
 fn failed(error: rcgen::Error) -> Failure {
     Failure::local(
-        "no certificate was made",
+        "no certificate was created",
         error,
         "check the names of --host and --client",
     )
@@ -125,12 +127,12 @@ fn authority(common_name: &str, clock: &dyn Clock) -> Result<CertificateParams, 
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    lives(&mut params, clock, CA_YEARS);
+    set_validity(&mut params, clock, CA_YEARS);
     Ok(params)
 }
 
-/// From the first day of this year on, so that a server whose clock is a little behind takes it.
-fn lives(params: &mut CertificateParams, clock: &dyn Clock, years: i16) {
+/// Validity starts on the first day of this year, so that a server whose clock is slightly behind accepts it.
+fn set_validity(params: &mut CertificateParams, clock: &dyn Clock, years: i16) {
     let now = jiff::Timestamp::from_second(clock.now().0).unwrap_or_default();
     let year = jiff::tz::Offset::UTC.to_datetime(now).year();
     params.not_before = date_time_ymd(i32::from(year), 1, 1);
@@ -139,7 +141,7 @@ fn lives(params: &mut CertificateParams, clock: &dyn Clock, years: i16) {
 
 fn new_key() -> Result<Vec<u8>, Failure> {
     let pair = KeyPair::generate();
-    let pair = pair.map_err(|error| Failure::local("no key was made", error, "report this"))?;
+    let pair = pair.map_err(|error| Failure::local("no key was created", error, "report this"))?;
     Ok(pair.serialize_pem().into_bytes())
 }
 

@@ -1,11 +1,11 @@
-//! `citycode vault back-up` and `bring-back`: the vault as two files, as its servers give it.
+//! `citycode vault back-up` and `bring-back`: back up the vault to two files in the servers' format, and restore it.
 //!
 //! ```text
 //! FOLDER/           0700, both files 0600
-//!   stream.tar.s2   the pages, sealed as they are on the servers; opens with the master key of its time
-//!   backup.json     what the stream was; written last, so that a folder without it is no backup
+//!   stream.tar.s2   the sealed pages; they open with the master key at the time of the backup
+//!   backup.json     the stream's configuration and state; written last, so that a folder without it is not a backup
 //! ```
-//! The names are those of `nats stream backup`.
+//! The file names are those of `nats stream backup`.
 
 use std::path::{Path, PathBuf};
 
@@ -25,23 +25,23 @@ pub(super) const DESCRIPTION: &str = "backup.json";
 
 #[derive(Args)]
 #[command(
-    after_help = "The NATS user is `vault-backup`, of the secrets that `citycode secrets` makes (`nkey_file` under [vault]). Nothing is opened: no key is needed."
+    after_help = "The NATS user is `vault-backup` of the secrets that `citycode secrets` creates (`nkey_file` under [vault]). The vault stays sealed, so no key is needed."
 )]
 pub(super) struct BackUpArgs {
-    /// The configuration file (TOML), of the services' form; [vault] and [log] count.
+    /// The configuration file (TOML), in the services' format; [vault] and [log] are used.
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
-    /// A folder that has no backup yet; made if absent.
+    /// A folder without a backup; created if absent.
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Before `citycode provision`, which makes an empty vault where there is none. Then start an issuer first: it erases again whom the log calls erased since."
+    after_help = "Run it before `citycode provision`, which creates an empty vault if there is none. Then start an issuer first: it applies again the erasures that the log recorded after the backup."
 )]
 pub(super) struct BringBackArgs {
-    /// The configuration file (TOML), of the services' form; [vault] and [log] count.
+    /// The configuration file (TOML), in the services' format; [vault] and [log] are used.
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
     /// The folder of a backup.
@@ -53,20 +53,20 @@ pub(super) async fn back_up(args: &BackUpArgs, output: Output) -> Result<(), Fai
     let config = vault_config(&settings(args.config.as_deref())?)?;
     files::create_private_dir(&args.to).map_err(|error| Failure::file("make", &args.to, error))?;
     let path = args.to.join(PAGES);
-    // Nothing that stands is written over: it may be somebody's only backup.
+    // An existing file is not overwritten: it may be the only backup.
     files::create_private(&path, &[]).map_err(|error| Failure::file("make", &path, error))?;
     let opened = tokio::fs::OpenOptions::new().write(true).open(&path).await;
     let mut file = opened.map_err(|error| Failure::file("open", &path, error))?;
     let taken = vault::back_up(&config, &mut file).await;
     let description = taken.map_err(|error| failed("the vault was not backed up", &error))?;
-    // A crash before the description stands leaves pages that nobody takes for a backup.
+    // A crash before the description is written leaves a folder that is not accepted as a backup.
     let durable = file.sync_all().await;
     durable.map_err(|error| Failure::file("write", &path, error))?;
     let text = json!({ "config": description.config, "state": description.state }).to_string();
     let file = args.to.join(DESCRIPTION);
     let written = files::create_private(&file, text.as_bytes());
     written.map_err(|error| Failure::file("write", &file, error))?;
-    tell(&args.to, &description, "backed up to", output)
+    print(&args.to, &description, "backed up to", output)
 }
 
 pub(super) async fn bring_back(args: &BringBackArgs, output: Output) -> Result<(), Failure> {
@@ -75,9 +75,9 @@ pub(super) async fn bring_back(args: &BringBackArgs, output: Output) -> Result<(
     let path = args.from.join(PAGES);
     let opened = tokio::fs::File::open(&path).await;
     let mut file = opened.map_err(|error| Failure::file("open", &path, error))?;
-    let brought = vault::bring_back(&config, &description, &mut file).await;
-    brought.map_err(|error| failed("the vault was not brought back", &error))?;
-    tell(&args.from, &description, "brought back from", output)
+    let restored = vault::bring_back(&config, &description, &mut file).await;
+    restored.map_err(|error| failed("the vault was not restored", &error))?;
+    print(&args.from, &description, "restored from", output)
 }
 
 pub(super) fn read(path: &Path) -> Result<Description, Failure> {
@@ -93,7 +93,7 @@ pub(super) fn read(path: &Path) -> Result<Description, Failure> {
     })
 }
 
-fn tell(folder: &Path, description: &Description, what: &'static str, output: Output) -> Result<(), Failure> {
+fn print(folder: &Path, description: &Description, what: &'static str, output: Output) -> Result<(), Failure> {
     let messages = description
         .state
         .get("messages")
@@ -105,6 +105,6 @@ fn tell(folder: &Path, description: &Description, what: &'static str, output: Ou
 }
 
 fn failed(what: &str, error: &vault::BackupError) -> Failure {
-    let fix = "mend that and run it again; a folder without backup.json is no backup and may be removed";
+    let fix = "fix the cause and run it again; a folder without backup.json is not a backup and may be removed";
     Failure::of_code(Code::Unavailable, format_args!("{what}"), error, Some(fix))
 }

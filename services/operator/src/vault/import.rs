@@ -1,7 +1,7 @@
-//! `citycode vault import`: the people of a `citycode up` that outgrew its machine, into the vault of the city on servers.
+//! `citycode vault import`: imports the people of a `citycode up` into the vault of a city on servers.
 //!
-//! Everybody keeps holder and key, so that codes and their seals in the log, which moved by `citycode migrate`, are what
-//! they were. The folder is only read. Cut short, it is done again and goes on.
+//! Holder ids and keys are preserved, so that codes and sealed data in the log, which `citycode migrate` copies, remain
+//! valid. The folder is only read. An interrupted import continues when it is run again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,29 +24,29 @@ use super::{settings, vault_config};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Output, progress};
 
-/// People under way at once: more than one server's answers take. Two of one page wait for each other.
-const AT_ONCE: usize = 32;
+/// People imported concurrently, enough to hide the latency of the servers. Two people of one page are serialised.
+const CONCURRENT: usize = 32;
 
 #[derive(Args)]
 #[command(
-    after_help = "Before: the log moved to the servers (`citycode migrate`), `citycode provision` made the vault, and no issuer runs. The folder `keys` of the configuration holds the city's vault-master.key; the NATS user is `vault-issuer`.\nAfter: start an issuer first; it erases whom the log calls erased."
+    after_help = "Before: copy the log to the servers (`citycode migrate`), create the vault with `citycode provision`, and stop every issuer. The folder `keys` of the configuration contains the city's vault-master.key; the NATS user is `vault-issuer`.\nAfter: start an issuer first; it applies the erasures in the log."
 )]
 pub(super) struct ImportArgs {
-    /// The configuration file (TOML), of the services' form; [vault], [log] and `keys` count.
+    /// The configuration file (TOML), in the services' format; [vault], [log] and `keys` are used.
     #[arg(long, value_name = "FILE", env = "CITYCODE_CONFIG")]
     config: Option<PathBuf>,
-    /// The data folder of the `citycode up` that was, which no longer runs.
+    /// The data folder of the former `citycode up`, which must not be running.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// That `up`'s own master key, where it does not stand in its folder `keys`.
+    /// The master key of that data folder, if it is not in its folder `keys`.
     #[arg(long, value_name = "FILE")]
     master_key_file: Option<PathBuf>,
 }
 
-/// What came of everybody.
+/// The number of people by result.
 #[derive(Default)]
-struct Counted {
-    here: u64,
+struct Counts {
+    imported: u64,
     erased: u64,
     other_holder: u64,
 }
@@ -56,7 +56,7 @@ pub(super) async fn run(args: &ImportArgs, output: Output, entropy: &Arc<dyn Ent
     let entropy = Arc::clone(entropy);
     let random: FillRandom = Arc::new(move |bytes| entropy.fill(bytes));
     let lock = args.from.join("in-use");
-    let _alone = LockFile::take(&lock).map_err(|error| Failure::file("use", &args.from, error))?;
+    let _lock = LockFile::take(&lock).map_err(|error| Failure::file("use", &args.from, error))?;
     let log_id = log_of(&args.from)?;
     let config = VaultConfig {
         expected_log_id: Some(log_id),
@@ -71,29 +71,30 @@ pub(super) async fn run(args: &ImportArgs, output: Output, entropy: &Arc<dyn Ent
     };
     let keys = settings.keys.as_ref();
     let keys =
-        keys.ok_or_else(|| not_imported(&"nothing says where the city's keys are: name their folder in `keys`"))?;
+        keys.ok_or_else(|| not_imported(&"the folder of the city's keys is not configured: name it in `keys`"))?;
     let keys = VaultKeys::only(VaultKey::Master(secret(&keys.join("vault-master.key"))?));
     let to = JetStreamVault::open(&config, &keys, random).await;
     let to = to.map_err(|error| not_imported(&error))?;
-    // Before and after: a crash in between leaves people whom nobody has looked at, and so may an issuer that ran.
+    // The mark is removed before and after the import, so that the next issuer applies all erasures of the log even if
+    // the import crashed or an issuer ran meanwhile.
     to.forget_mark().await.map_err(|error| not_imported(&error))?;
     let bar = progress(holders.len() as u64, "people");
     let mut taken = futures::stream::iter(holders)
         .map(|holder| take(&from, &to, holder))
-        .buffer_unordered(AT_ONCE);
-    let mut counted = Counted::default();
-    while let Some(one) = taken.next().await {
-        match one.map_err(|error| not_imported(&error))? {
-            Some(TakenOver::Here) => counted.here += 1,
-            Some(TakenOver::OtherHolder) => counted.other_holder += 1,
-            Some(TakenOver::Erased) | None => counted.erased += 1,
+        .buffer_unordered(CONCURRENT);
+    let mut counts = Counts::default();
+    while let Some(result) = taken.next().await {
+        match result.map_err(|error| not_imported(&error))? {
+            Some(TakenOver::Here) => counts.imported += 1,
+            Some(TakenOver::OtherHolder) => counts.other_holder += 1,
+            Some(TakenOver::Erased) | None => counts.erased += 1,
         }
         bar.inc(1);
     }
     drop(taken);
     to.forget_mark().await.map_err(|error| not_imported(&error))?;
     bar.finish_and_clear();
-    tell(&counted, output)
+    print(&counts, output)
 }
 
 async fn take(
@@ -107,7 +108,7 @@ async fn take(
     to.take_over(holder, &person).await.map(Some)
 }
 
-/// The identity of the folder's log: the servers' vault must be of the same.
+/// The identity of the folder's log; the servers' vault must belong to the same log.
 fn log_of(folder: &Path) -> Result<[u8; 16], Failure> {
     let log = folder.join("log");
     let opened = embedded_log::EmbeddedEventStore::open(&log, &embedded_log::Config::default());
@@ -119,7 +120,7 @@ fn open_folder(args: &ImportArgs, random: FillRandom, log_id: &[u8; 16]) -> Resu
     let folder = args.from.join("vault");
     let standard = args.from.join("keys").join("vault-master.key");
     let master = secret(args.master_key_file.as_deref().unwrap_or(&standard))?;
-    // Of the log beside it, and never made: an empty one would be imported as if nobody were registered.
+    // A missing vault is not created, because an empty one would be imported as if no one were registered.
     EmbeddedVault::open_for_log(&folder, &master, random, log_id, ForLog::Adopt)
         .map_err(|error| Failure::file("use the vault in", &folder, error))
 }
@@ -128,18 +129,18 @@ fn secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     files::read_secret(path).map_err(|error| Failure::file("read", path, error))
 }
 
-fn tell(counted: &Counted, output: Output) -> Result<(), Failure> {
-    let Counted {
-        here,
+fn print(counts: &Counts, output: Output) -> Result<(), Failure> {
+    let Counts {
+        imported,
         erased,
         other_holder,
-    } = counted;
-    let whole = json!({ "people": here, "erased": erased, "another_holder": other_holder });
+    } = counts;
+    let whole = json!({ "people": imported, "erased": erased, "another_holder": other_holder });
     let facts = [
-        ("people taken over", here.to_string()),
-        ("erased here, and left so", erased.to_string()),
+        ("people imported", imported.to_string()),
+        ("skipped: erased on the servers", erased.to_string()),
         (
-            "registered here as another holder, and left so",
+            "skipped: registered on the servers as another holder",
             other_holder.to_string(),
         ),
     ];
@@ -149,8 +150,8 @@ fn tell(counted: &Counted, output: Output) -> Result<(), Failure> {
 fn not_imported(why: &dyn std::fmt::Display) -> Failure {
     Failure::of_code(
         Code::Unavailable,
-        format_args!("the people were not all taken over"),
+        format_args!("not all people were imported"),
         why,
-        Some("mend that and run it again: it goes on where it was"),
+        Some("fix the cause and run it again: it continues where it stopped"),
     )
 }

@@ -1,4 +1,4 @@
-//! The register of used assertions, as issuers and revocation services know it.
+//! The register of used assertions, for issuers and revocation services.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, assertion_verifier};
 
-/// The key under which uses are registered.
+/// The file of the key with which uses are registered.
 pub const KEY: &str = "assertion-uses.key";
 
-/// Takes assertions of the configured provider. The register is looked at once now, so that an operator hears of what is
-/// wrong with it before anybody is refused.
+/// Accepts assertions of the configured provider. The register is checked once at startup, so that the log reports a
+/// problem before a caller is refused.
 pub(super) fn open(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
@@ -30,10 +30,13 @@ pub(super) fn open(
     };
     let uses = JetStreamAssertionUses::new(config, UsesKey::new(dependencies.secret(KEY)?));
     let uses = Arc::new(uses);
-    let looking = Arc::clone(&uses);
+    let checked = Arc::clone(&uses);
     tokio::spawn(async move {
-        if let Err(error) = looking.check().await {
-            tracing::error!(%error, "THE REGISTER OF USED ASSERTIONS CANNOT BE USED: acts that need an assertion are unavailable");
+        if let Err(error) = checked.check().await {
+            tracing::error!(
+                %error,
+                "THE REGISTER OF USED ASSERTIONS CANNOT BE USED: acts that need an assertion are unavailable"
+            );
         }
     });
     Ok(Some(assertion_verifier(provider, uses)?))

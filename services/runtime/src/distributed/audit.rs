@@ -32,7 +32,7 @@ pub(super) async fn open(
         router: grpc_router(Routes::new(endpoints::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),
         tasks: vec![follower, dependencies.keep_scans(settings, surroundings, health)?],
-        kept: Some(Box::new(dependencies.state)),
+        state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

@@ -1,4 +1,5 @@
-//! What every service apart stands on: its state, the policy, callers' keys, the log and the vault, waited for.
+//! The dependencies of every distributed service: its state, the policy, callers' keys, the log and the vault. Opening
+//! waits until they are available.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,14 +26,15 @@ use super::{Role, policy};
 use crate::wiring::measured::MeasuredLog;
 use crate::wiring::{StartError, Surroundings};
 
-/// Between two looks for servers that are not there yet.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Heartbeats come no oftener than so often in the limit of the tightest place.
+/// Pause between two attempts to reach unavailable servers.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// At most so many heartbeats are written within the age limit of the strictest place.
 const HEARTBEATS_PER_LIMIT: u32 = 3;
-/// How long a writer leaves a reader's question to the others and to ordinary commits; each draws its own.
+/// How long a writer waits for other writers or ordinary commits to answer a freshness probe; each instance draws its own
+/// duration, so that one heartbeat usually answers for all.
 const PATIENCE_MS: std::ops::Range<u32> = 50..300;
 
-/// Opened, and nothing running yet.
+/// Opened dependencies; no task is running yet.
 pub(super) struct Dependencies {
     pub(super) state: StateFolder,
     pub(super) policy: Arc<Policy>,
@@ -45,7 +47,7 @@ pub(super) struct Dependencies {
 }
 
 impl Role {
-    /// The log's servers, as this role knows them: readers live in accounts of their own.
+    /// The log's servers for this role: readers have separate accounts.
     pub(super) fn servers_of_log(self, settings: &ServiceSettings) -> Servers {
         match self {
             Self::Issuer | Self::Revocation => settings.log.clone(),
@@ -55,7 +57,7 @@ impl Role {
 }
 
 impl Dependencies {
-    /// Waits for servers and for a log on them; refuses what no waiting mends.
+    /// Waits for the servers and the log; fails if waiting cannot help.
     pub(super) async fn open(
         role: Role,
         settings: &ServiceSettings,
@@ -76,7 +78,7 @@ impl Dependencies {
             match JetStreamEventStore::open(&config).await {
                 Ok(store) => break Arc::new(store),
                 Err(OpenError::NoLog) if known.is_some() => wait_for(&component, &LogMissing(known)).await,
-                // `citycode provision` may be about to make it.
+                // `citycode provision` may be about to create it.
                 Err(error) if error.may_pass() || matches!(error, OpenError::NoLog) => {
                     wait_for(&component, &error).await;
                 }
@@ -87,7 +89,7 @@ impl Dependencies {
             }
         };
         component.ready();
-        state.remember(store.log_id())?;
+        state.record_log(store.log_id())?;
         let log = MeasuredLog::around(store.clone(), &surroundings.clock);
         let identity = citycode_log_folds::identity_of(&*log);
         Ok(Self {
@@ -111,13 +113,12 @@ impl Dependencies {
         self.keys.as_ref().expect("validated before")
     }
 
-    /// A secret of the city's by its file's name. Nothing is made here: two instances that made their own would not
-    /// understand each other.
+    /// A secret of the city, by its file name. A missing one is not created, because all instances need the same.
     pub(super) fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, StartError> {
         Ok(files::read_secret(&self.keys_folder().join(name))?)
     }
 
-    /// Answers verifiers who prove that they are fresh: a writer's duty.
+    /// Answers the freshness probes of readers, a duty of every writer.
     pub(super) fn answer_probes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
         let limit = Duration::from_millis(self.policy.tightest_knowledge_age_ms());
         let spread = PATIENCE_MS.end - PATIENCE_MS.start;
@@ -131,12 +132,12 @@ impl Dependencies {
         };
         tokio::spawn(async move {
             let reason = store.answer_probes(answers).await;
-            tracing::error!(reason, "VERIFIERS' QUESTIONS ARE NOT ANSWERED by this service");
+            tracing::error!(reason, "FRESHNESS PROBES ARE NOT ANSWERED by this service");
         })
     }
 
-    /// The least of the vault's keys that this service can do its work with; and, while the master key is replaced,
-    /// the one that comes.
+    /// The vault's key with the least access that this service needs and, during a rotation of the master key, the next
+    /// one.
     fn vault_keys(&self, role: Role) -> Result<VaultKeys, StartError> {
         let name = match role {
             Role::Issuer => "vault-master",
@@ -157,7 +158,7 @@ impl Dependencies {
         })
     }
 
-    /// The vault, waited for.
+    /// Opens the vault; waits until it is available.
     pub(super) async fn vault(
         &self,
         role: Role,
@@ -190,7 +191,7 @@ impl Dependencies {
             let sweeping = Arc::clone(&vault);
             tokio::spawn(async move {
                 if let Err(error) = sweeping.sweep().await {
-                    tracing::error!(%error, "superseded pages of the vault stay until the next start");
+                    tracing::error!(%error, "superseded pages of the vault remain until the next start");
                 }
             });
         }
@@ -199,7 +200,7 @@ impl Dependencies {
 }
 
 impl Dependencies {
-    /// Where scan records are, for this service.
+    /// The connection to the scan records, for this service.
     pub(super) fn scans_config(&self, role: Role, settings: &ServiceSettings) -> Result<ScansConfig, StartError> {
         let servers = settings.scans();
         Ok(ScansConfig {
@@ -209,7 +210,8 @@ impl Dependencies {
         })
     }
 
-    /// The records of this verifier, waited for: without them no desk could be answered.
+    /// Opens the scan records; waits until they are available, because sampling desks are answered only after a record
+    /// is stored.
     pub(super) async fn scan_records(
         &self,
         settings: &ServiceSettings,
@@ -230,14 +232,14 @@ impl Dependencies {
         }
     }
 
-    /// Makes each day's streams and key before the day comes, and destroys them at retention, in a task of its own.
+    /// Spawns the task that creates each day's streams and key in advance and destroys them after the retention period.
     pub(super) fn keep_scans(
         &self,
         settings: &ServiceSettings,
         surroundings: &Surroundings,
         health: &HealthRegistry,
     ) -> Result<JoinHandle<()>, StartError> {
-        let keeping = Retention {
+        let retention = Retention {
             config: self.scans_config(Role::Audit, settings)?,
             secrets: KeeperSecrets {
                 records: self.secret("scan-records.key")?,
@@ -247,11 +249,11 @@ impl Dependencies {
             surroundings: surroundings.clone(),
             component: health.component("scan-records"),
         };
-        Ok(tokio::spawn(keeping.run()))
+        Ok(tokio::spawn(retention.run()))
     }
 }
 
-/// Whose tokens are taken.
+/// Accepts the access tokens of the configured identity provider.
 pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, StartError> {
     let provider = settings.identity_provider.as_ref();
     let provider = provider.expect("validated before");
@@ -259,23 +261,23 @@ pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, St
     Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
 }
 
-/// A log that this instance knows is not on the servers. Answers of servers that come up may say so for a moment.
+/// The log of this instance's state is not on the servers. Servers may report this for a moment while they start.
 struct LogMissing(Option<LogId>);
 
 impl std::fmt::Display for LogMissing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the part `log` is missing: the servers have no event log")?;
         if let Self(Some(log_id)) = self {
-            write!(f, ", and this instance knows {log_id}")?;
+            write!(f, ", and the state of this instance is of the log {log_id}")?;
         }
         f.write_str("; restore it from its archive (docs/operations/city.md, \"Restoring from the archive\")")
     }
 }
 
-/// Says once what is waited for, in the log and in health.
+/// Reports an error in the health and once in the log, and pauses before the next attempt.
 pub(super) async fn wait_for(component: &Component, error: &dyn std::fmt::Display) {
     if component.starting(format!("waiting: {error}")) {
-        tracing::warn!(%error, "waiting");
+        tracing::warn!(%error, "waiting for a dependency");
     }
-    tokio::time::sleep(LOOK_EVERY).await;
+    tokio::time::sleep(RETRY_EVERY).await;
 }

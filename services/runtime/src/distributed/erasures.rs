@@ -1,18 +1,19 @@
-//! Erasures and the vault's mark: a vault that was restored from a backup has people in it whom the log calls erased, and
-//! names that were corrected since. What is said of erasures below holds for those names too.
+//! Erasures and the vault's mark. A vault that was restored from a backup contains people whom the log records as
+//! erased, and outdated names. The statements about erasures below apply to name corrections too.
 //!
-//! The vault notes up to where in the log erasures were applied to it, and the note comes back with a backup. An issuer
-//! that knows the log further than its vault says, from its own snapshot, reads the log's erasures in between again and
-//! applies them before it serves anybody. While it runs it moves the mark on with each snapshot, and only from where it
-//! left it: where the mark stands before that, somebody put an older vault in place, and the same is done at once.
+//! The vault's mark is the log position up to which erasures were applied to the vault; it is part of a backup. If an
+//! issuer's snapshot of the log is beyond the mark at startup, the issuer reads the erasures between them again and
+//! applies them before it serves calls. A running issuer advances the mark with each snapshot by compare-and-swap from
+//! the mark that it wrote last. If the mark is behind that, an older vault was restored meanwhile, and the issuer applies
+//! the erasures at once.
 //!
-//! People whom the log registered since the mark and the vault does not know would register again and hold two valid codes.
-//! No issuer serves beside such a vault, and one that finds it while it runs ends. A vault that was begun anew because the
-//! one before was lost knows nobody; the first issuer suspends every living code and then moves the mark.
-//! An issuer that runs and opened the one before writes nothing into it, and ends at its next snapshot.
+//! People whom the log registered since the mark and who are not in the vault could register again and have two valid
+//! codes. No issuer serves with such a vault, and a running issuer that detects it ends. A vault that was recreated after
+//! a loss is empty; the first issuer suspends every live code and then moves the mark. A running issuer that opened the
+//! lost vault writes nothing into the new one, and ends at its next snapshot.
 //!
-//! A crash between applying and noting leaves the mark behind what was applied: the next start applies some erasures
-//! again, which changes nothing.
+//! A crash between applying erasures and moving the mark leaves the mark behind. The next start applies some erasures
+//! again, which is idempotent.
 
 use std::sync::Arc;
 
@@ -31,32 +32,32 @@ use crate::wiring::snapshots::Snapshot;
 use crate::wiring::unknown_holders::{self, End, Whose};
 use crate::wiring::{StartError, Surroundings, vault_age};
 
-/// What an issuer finds out about its vault before it folds the log.
+/// The state of the vault, which an issuer determines before it folds the log.
 pub(super) enum VaultAge {
-    /// It was begun anew, and no issuer has suspended the living codes yet.
+    /// The vault was recreated after a loss, and no issuer has suspended the live codes yet.
     BegunAnew,
-    /// Whoever the log erased up to here is erased in it, and whoever it registered is known.
+    /// Erasures and registrations of the log up to this position are in the vault.
     Marked(LogPosition),
 }
 
 impl VaultAge {
-    /// Looks at the vault, and brings it to where this issuer's snapshot of the log is.
+    /// Inspects the vault, and applies erasures up to the position of this issuer's snapshot.
     ///
     /// # Errors
     /// [`StartError::VaultOlder`], [`StartError`].
     pub(super) async fn find(
         vault: &Arc<JetStreamVault>,
         log: &Arc<dyn EventStore>,
-        known: &LogPosition,
+        snapshot: &LogPosition,
     ) -> Result<Self, StartError> {
         if vault.origin() == Origin::BegunAnew && vault.erased_up_to().await?.is_none() {
             return Ok(Self::BegunAnew);
         }
         let vault: Arc<dyn Vault> = vault.clone();
-        apply_again(&vault, log, known).await.map(Self::Marked)
+        apply_again(&vault, log, snapshot).await.map(Self::Marked)
     }
 
-    /// Compares the vault with what was folded since, before anybody is served; where the mark is then.
+    /// Compares the vault with the commits folded since, before calls are served. Returns the resulting mark.
     ///
     /// # Errors
     /// [`StartError::VaultOlder`], [`StartError`].
@@ -67,16 +68,16 @@ impl VaultAge {
         folded: &LogPosition,
         surroundings: &Surroundings,
     ) -> Result<LogPosition, StartError> {
-        let Self::Marked(left) = self else {
+        let Self::Marked(mark) = self else {
             return suspend_living_codes(vault, log, folded, surroundings).await;
         };
-        refuse_older(&**log.store(), vault, left.clone(), folded).await?;
-        Ok(left.clone())
+        refuse_older(&**log.store(), vault, mark.clone(), folded).await?;
+        Ok(mark.clone())
     }
 }
 
-/// Suspends every living code of people whom the vault does not know. Another issuer may do the same meanwhile, or serve
-/// already: who registered there is known.
+/// Suspends every live code of people who are not in the vault. Another issuer may do the same concurrently, or serve
+/// already; people who registered there are in the vault.
 async fn suspend_living_codes(
     vault: &dyn Vault,
     log: &HolderLog,
@@ -84,11 +85,14 @@ async fn suspend_living_codes(
     surroundings: &Surroundings,
 ) -> Result<LogPosition, StartError> {
     let now = Timestamp(surroundings.clock.now().0);
-    tracing::warn!("THE VAULT WAS BEGUN ANEW: every code that lives is suspended before anybody is served");
+    tracing::warn!("THE VAULT WAS RECREATED AFTER A LOSS: every live code is suspended before calls are served");
     let people = unknown_holders::unknown_people(vault, log, now).await?;
     let codes = unknown_holders::codes_to_end(log, Whose::Of(&people), End::Suspended, now);
     let suspended = unknown_holders::end_codes(log, codes, End::Suspended, surroundings).await?;
-    tracing::warn!(suspended, "every code that lived when the vault was lost is suspended");
+    tracing::warn!(
+        suspended,
+        "every code that was live when the vault was lost is suspended"
+    );
     if vault.note_erased_up_to(None, &sequences(folded)).await? {
         return Ok(folded.clone());
     }
@@ -96,11 +100,11 @@ async fn suspend_living_codes(
     position(noted.as_deref(), folded)
 }
 
-/// Applies again what the log erased after the vault's mark and up to `known`, and moves the mark there; where it then
-/// stands.
+/// Applies again the erasures of the log between the vault's mark and `known`, and moves the mark there. Returns the
+/// resulting mark.
 ///
 /// # Errors
-/// [`StartError`]: neither log nor vault may be unreachable for this, since nobody is served before.
+/// [`StartError`], also if the log or the vault is unreachable, because calls are served only after this succeeded.
 async fn apply_again(
     vault: &Arc<dyn Vault>,
     log: &Arc<dyn EventStore>,
@@ -110,9 +114,7 @@ async fn apply_again(
         let noted = vault.erased_up_to().await.map_err(StartError::Vault)?;
         let mark = position(noted.as_deref(), known)?;
         if !mark.reaches(known) {
-            tracing::warn!(
-                "THE VAULT IS OLDER than this service's knowledge of the log: erasures since are applied again"
-            );
+            tracing::warn!("THE VAULT IS OLDER than this service's state of the log: later erasures are applied again");
             refuse_older(&**log, &**vault, mark.clone(), known).await?;
         }
         let reached = later_of(&mark, known);
@@ -120,12 +122,12 @@ async fn apply_again(
         if moved.map_err(StartError::Vault)? {
             return Ok(reached);
         }
-        // Another issuer moved it meanwhile: what it says now is looked at.
+        // Another issuer moved the mark meanwhile; it is read again.
     }
 }
 
-/// Applies erasures of the log between `mark` and `known` to the vault, and refuses one that lacks people whom the log
-/// registered there: they would register again and hold two valid codes.
+/// Applies the erasures of the log between `mark` and `known` to the vault. Refuses a vault that lacks people whom the
+/// log registered in between, because they could register again and have two valid codes.
 ///
 /// # Errors
 /// [`StartError::VaultOlder`], [`StartError`].
@@ -139,39 +141,40 @@ async fn refuse_older(
     unknown.what().map_or(Ok(()), |what| Err(StartError::VaultOlder(what)))
 }
 
-/// Moves the vault's mark on; taken like a snapshot, before the register's, which so never says more than the mark.
+/// Advances the vault's mark. It is saved like a snapshot, before the register's, so that the register's snapshot is
+/// never ahead of the mark.
 pub(super) struct ErasureMark {
     pub(super) vault: Arc<dyn Vault>,
-    /// The same vault, for what it alone can tell.
+    /// The same vault, for the check of its identity, which the trait lacks.
     pub(super) on_servers: Arc<JetStreamVault>,
     pub(super) log: Arc<dyn EventStore>,
     pub(super) queue: Arc<ErasureQueue>,
     pub(super) progress: Progress,
-    /// Where this issuer left it.
-    pub(super) left: Mutex<LogPosition>,
-    /// Ends the service where the vault lacks people of the log, or is another one.
+    /// The mark that this issuer wrote last.
+    pub(super) mark: Mutex<LogPosition>,
+    /// Ends the service if the vault lacks people of the log, or is another one.
     pub(super) end: Mutex<Option<oneshot::Sender<StartError>>>,
 }
 
 #[async_trait]
 impl Snapshot for ErasureMark {
     async fn save(&self) {
-        match self.check_and_move_on().await {
+        match self.check_and_advance().await {
             Ok(()) => {}
-            Err(error) if is_for_good(&error) => {
+            Err(error) if is_permanent(&error) => {
                 tracing::error!(%error, "ANOTHER VAULT WAS PUT IN PLACE: this service ends");
                 if let Some(end) = self.end.lock().take() {
-                    // Nobody listens where it ends already.
+                    // The receiver is gone if the service is ending already.
                     let _ = end.send(error);
                 }
             }
-            Err(error) => tracing::warn!(%error, "the vault's mark of erasures stays where it was"),
+            Err(error) => tracing::warn!(%error, "the vault's mark of erasures was not advanced"),
         }
     }
 }
 
-/// Whether what stands is not the vault that this service opened, or not as new: no other attempt mends that.
-fn is_for_good(error: &StartError) -> bool {
+/// Whether the current vault is not the one that this service opened, or is older; a retry cannot help then.
+fn is_permanent(error: &StartError) -> bool {
     use VaultError::{Damaged, OtherKey, OtherVault};
     matches!(
         error,
@@ -180,35 +183,35 @@ fn is_for_good(error: &StartError) -> bool {
 }
 
 impl ErasureMark {
-    /// First, whether the vault is the one that was opened: an erasure that waits for another one never is done.
-    async fn check_and_move_on(&self) -> Result<(), StartError> {
+    /// Checks first that the vault is the one that was opened: erasures queued for another vault would never finish.
+    async fn check_and_advance(&self) -> Result<(), StartError> {
         self.on_servers.check_identity().await.map_err(StartError::Vault)?;
-        // In this order: what was folded up to there is in the queue, or was.
+        // The position is read before the queue: erasures folded up to it are in the queue, or are applied already.
         let folded = self.progress.position();
         if !self.queue.is_done() {
             return Ok(());
         }
-        let left = self.left.lock().clone();
-        if folded != left {
-            let reached = self.move_on(&left, &folded).await?;
-            *self.left.lock() = reached;
+        let mark = self.mark.lock().clone();
+        if folded != mark {
+            let reached = self.advance(&mark, &folded).await?;
+            *self.mark.lock() = reached;
         }
         Ok(())
     }
 
-    async fn move_on(&self, left: &LogPosition, folded: &LogPosition) -> Result<LogPosition, StartError> {
-        let reached = later_of(left, folded);
+    async fn advance(&self, last: &LogPosition, folded: &LogPosition) -> Result<LogPosition, StartError> {
+        let reached = later_of(last, folded);
         let moved = self
             .vault
-            .note_erased_up_to(Some(&sequences(left)), &sequences(&reached))
+            .note_erased_up_to(Some(&sequences(last)), &sequences(&reached))
             .await;
         if moved.map_err(StartError::Vault)? {
             return Ok(reached);
         }
         let noted = self.vault.erased_up_to().await.map_err(StartError::Vault)?;
         let mark = position(noted.as_deref(), folded)?;
-        if mark.reaches(left) {
-            // Another issuer moved it on.
+        if mark.reaches(last) {
+            // Another issuer advanced it.
             let reached = later_of(&mark, folded);
             let moved = self
                 .vault
@@ -224,7 +227,7 @@ impl ErasureMark {
     }
 }
 
-/// A mark as a point of this log; none is its beginning.
+/// A mark as a position of this log; an absent mark is the start of the log.
 fn position(noted: Option<&[u64]>, known: &LogPosition) -> Result<LogPosition, StartError> {
     let partitions = known.partitions();
     let sequences = match noted {

@@ -37,13 +37,13 @@ pub(super) async fn open(
     let register = writer::register(&dependencies, settings, surroundings, health).await?;
     let component = health.component("erasures");
     let reaches = register.snapshot.reaches();
-    let age = patiently(&component, || VaultAge::find(&on_servers, &dependencies.log, &reaches)).await?;
+    let age = retried(&component, || VaultAge::find(&on_servers, &dependencies.log, &reaches)).await?;
     let refolded: Vec<Arc<dyn SystemFold>> = vec![signing.clone(), leases.clone()];
-    let kept_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
+    let folded_erasures = Some(erasures.clone() as Arc<dyn SystemFold>);
     let folds = writer::Folds {
         register,
         refolded,
-        erasures: kept_erasures,
+        erasures: folded_erasures,
     };
     let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let mut tasks = vec![
@@ -51,10 +51,10 @@ pub(super) async fn open(
         spawn_erasures(Arc::clone(&vault), erased, component.clone()),
         dependencies.answer_probes(surroundings),
     ];
-    reach_the_present(&writer.progress, &erasures, stopped).await?;
+    wait_until_caught_up(&writer.progress, &erasures, stopped).await?;
     let folded = writer.progress.position();
     let settle = || age.settle(&*vault, &writer.authorizer.log, &folded, surroundings);
-    let left = patiently(&component, settle).await?;
+    let settled = retried(&component, settle).await?;
     let (end, ended) = oneshot::channel();
     let mark = ErasureMark {
         vault,
@@ -62,7 +62,7 @@ pub(super) async fn open(
         log: Arc::clone(&dependencies.log),
         queue: Arc::clone(&erasures),
         progress: writer.progress.clone(),
-        left: Mutex::new(left),
+        mark: Mutex::new(settled),
         end: Mutex::new(Some(end)),
     };
     writer.starting.caught_up(&writer.progress.position());
@@ -76,20 +76,24 @@ pub(super) async fn open(
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let keeping = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
-    let ending = Arc::clone(&issuer);
-    tasks.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
+    let orphans = Arc::clone(&issuer);
+    tasks.push(tokio::spawn(async move { orphans.keep_ending_orphaned().await }));
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::issuer(&issuer, &authenticate)))?,
         snapshots: vec![Arc::new(mark), Arc::new(writer.snapshot)],
         tasks,
-        kept: Some(Box::new(dependencies.state)),
+        state_lock: Some(Box::new(dependencies.state)),
         ended: Some(ended),
     })
 }
 
-/// Waits until the log is folded, and whom it called erased on the way is forgotten: nobody is served before.
-async fn reach_the_present(progress: &Progress, erasures: &ErasureQueue, stopped: &Signal) -> Result<(), StartError> {
+/// Waits until the log is folded and its erasures are applied; calls are served only afterwards.
+async fn wait_until_caught_up(
+    progress: &Progress,
+    erasures: &ErasureQueue,
+    stopped: &Signal,
+) -> Result<(), StartError> {
     tokio::select! {
         reached = async {
             progress.wait_until_live().await.map_err(StartError::Follow)?;
@@ -100,8 +104,8 @@ async fn reach_the_present(progress: &Progress, erasures: &ErasureQueue, stopped
     }
 }
 
-/// Tries as long as the vault does not answer.
-async fn patiently<T>(
+/// Retries while the vault does not answer.
+async fn retried<T>(
     component: &Component,
     mut attempt: impl AsyncFnMut() -> Result<T, StartError>,
 ) -> Result<T, StartError> {

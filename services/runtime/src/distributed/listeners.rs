@@ -1,9 +1,9 @@
-//! The ports of a service: health and numbers from the first moment, the service once it is there, and an end that
-//! callers see coming.
+//! The ports of a service: health and metrics from the start, calls once the service has started, and an announced
+//! shutdown.
 //!
-//! Callers are taken on the one port, with certificates where the settings say so; probes and Prometheus ask on the
-//! management port, which stands for itself or, where there is none, on the callers' port too. gRPC health answers on
-//! both: portals watch it over the connection on which they call.
+//! Callers use one port, with mutual TLS if configured. Health probes and Prometheus use the management port, or the
+//! callers' port if no management port is configured. gRPC health answers on both, because portals watch it over the
+//! connection on which they call.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::Role;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, endpoints, metric_list};
 
-/// Names under which gRPC health answers: every service's, so that a caller may ask for the one it wants.
+/// The service names for which gRPC health answers: those of all services, because a caller asks for the one it needs.
 const SERVICES: [&str; 4] = [
     endpoints::ISSUER,
     endpoints::REVOCATION,
@@ -32,7 +32,7 @@ const SERVICES: [&str; 4] = [
     endpoints::AUDIT,
 ];
 
-/// The ports, open.
+/// The open ports.
 pub(super) struct Listeners {
     url: String,
     health: HealthRegistry,
@@ -43,10 +43,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens, and answers who asks how it goes. gRPC health says "not serving" from the instant of `stopped`.
+    /// Listens, and answers health checks. gRPC health reports "not serving" as soon as `stopped` is signalled.
     pub(super) fn open(role: Role, settings: &ServiceSettings, stopped: &Signal) -> Result<Self, StartError> {
         let listener = Listener::bind(settings.listen)?;
-        // A portal's own callers are people behind the city's ingress: its certificate is for what it calls.
+        // A portal's callers arrive through the city's ingress; its certificate is only for the services that it calls.
         let tls = settings.tls.as_ref().filter(|_| role != Role::Portal);
         let url = format!(
             "{}://{}",
@@ -64,10 +64,10 @@ impl Listeners {
         let inner = Arc::new(OnceLock::new());
         let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
         tokio::spawn(keep_health);
-        // Installed by now: what a recorder is not there for is not counted.
-        let numbers = endpoints::metrics_routes(stopped);
+        // This installs the recorder, before which metrics would be lost.
+        let metrics = endpoints::metrics_routes(stopped);
         metric_list::register(metric_list::of(role));
-        let told = health.routes().merge(numbers);
+        let management_routes = health.routes().merge(metrics);
         let calls = {
             let inner = Arc::clone(&inner);
             move |request: Request| forward(Arc::clone(&inner), request)
@@ -75,11 +75,11 @@ impl Listeners {
         let (stop, ending) = Signal::channel();
         let mut servers = Vec::new();
         let http = match settings.management {
-            None => told,
+            None => management_routes,
             Some(address) => {
                 let management = Listener::bind(address)?.limited(settings.limits.of_management());
-                tracing::info!(address = %management.address(), "health and numbers are told");
-                let router = app(Routes::new(grpc_health.clone()), with_fallbacks(told));
+                tracing::info!(address = %management.address(), "serving health and metrics");
+                let router = app(Routes::new(grpc_health.clone()), with_fallbacks(management_routes));
                 servers.push(tokio::spawn(management.serve(router, ending.clone())));
                 Router::new()
             }
@@ -97,7 +97,7 @@ impl Listeners {
         })
     }
 
-    /// Where callers are taken.
+    /// The callers' URL.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -106,14 +106,14 @@ impl Listeners {
         &self.health
     }
 
-    /// Calls go to the service from now on.
+    /// Forwards calls to the service from now on.
     pub(super) fn serve(&self, router: Router) {
-        // Only the first counts, and there is but one.
+        // This is called once, so the cell is empty.
         let _ = self.inner.set(router);
         self.serving.ready();
     }
 
-    /// Waits until every part has been ready once, or until the signal.
+    /// Waits until every component is ready, or until the signal.
     pub(super) async fn wait_until_ready(&self, stopped: &Signal) {
         tokio::select! {
             () = self.health.wait_for(Probe::Ready) => {}
@@ -121,7 +121,7 @@ impl Listeners {
         }
     }
 
-    /// Says that it is going, leaves callers `drain` to notice, and lets calls in flight finish.
+    /// Reports "not ready", gives callers `drain` to react, and lets calls in flight finish.
     pub(super) async fn close(self, drain: Duration) {
         self.serving.not_ready("shutting down");
         tokio::time::sleep(drain).await;
@@ -149,7 +149,7 @@ fn starting(request: &Request) -> Response {
     let problem = Problem::new(Code::Unavailable, why).with_retry_after(1);
     let kind = request.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-        // Nothing was begun, so a portal may try another instance and still say what became of the change.
+        // The call was not started, so a portal may try another instance, and the outcome stays known.
         tonic::Status::from(problem.with_outcome(Outcome::NotDone)).into_http::<axum::body::Body>()
     } else {
         problem.into_response()

@@ -1,4 +1,4 @@
-//! The files that a configuration names, looked into before anything starts (`--check-config`).
+//! Checks the files that a configuration names (`--check-config`).
 
 use std::fs::File;
 use std::path::Path;
@@ -7,36 +7,36 @@ use super::settings::{Servers, ServiceSettings};
 use super::{Role, dependencies, policy};
 use crate::wiring::StartError;
 
-/// Opens what this service would open at its start: policy, keys of the identity provider, seeds, certificates.
-/// What lies in `keys` is asked for at the start alone, by name.
+/// Opens the files that this service opens at its start: policy, keys of the identity provider, seeds, certificates. Files
+/// in `keys` are not checked.
 ///
 /// # Errors
-/// [`StartError::NamedFiles`], with all that is wrong.
+/// [`StartError::NamedFiles`] with all problems.
 pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartError> {
-    let mut wrong = Vec::new();
+    let mut problems = Vec::new();
     if let Err(error) = policy::read(settings) {
-        wrong.push(format!("policy: {error}"));
+        problems.push(format!("policy: {error}"));
     }
     if let Err(error) = dependencies::access(settings) {
-        wrong.push(error.to_string());
+        problems.push(error.to_string());
     }
-    let places = [
+    let connections = [
         ("log", role != Role::Portal, settings.log.clone()),
         ("vault", !matches!(role, Role::Portal | Role::Audit), settings.vault()),
         ("scans", matches!(role, Role::Verifier | Role::Audit), settings.scans()),
     ];
-    for (name, _, servers) in places.iter().filter(|(_, used, _)| *used) {
-        wrong.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));
+    for (name, _, servers) in connections.iter().filter(|(_, used, _)| *used) {
+        problems.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));
     }
     if let Some(tls) = &settings.tls
         && let Err(error) = tls.client_of(role.program())
     {
-        wrong.push(format!("tls: {error}"));
+        problems.push(format!("tls: {error}"));
     }
-    if wrong.is_empty() {
+    if problems.is_empty() {
         Ok(())
     } else {
-        Err(StartError::NamedFiles(wrong))
+        Err(StartError::NamedFiles(problems))
     }
 }
 

@@ -1,7 +1,8 @@
-//! The policy of a service apart: the file of its settings, or Shanghai's.
+//! The policy of a distributed service: the configured file, or Shanghai's policy.
 //!
-//! Every service of a city must have the same, and nothing carries it from one to the other: a verifier with another
-//! one is ready and answers by other rules. So each tells which it has, and an alert rings where two are told.
+//! All services of a city must have the same policy, but each reads its own copy: a verifier with another policy would
+//! be ready and answer by other rules. Each service therefore exports a digest of its policy as a metric, and an alert
+//! fires if digests differ.
 
 use std::sync::Arc;
 
@@ -13,24 +14,24 @@ use sha2::{Digest as _, Sha256};
 use super::settings::ServiceSettings;
 use crate::wiring::StartError;
 
-/// Bytes of the digest that are told: enough to tell two files apart.
-const TOLD_BYTES: usize = 8;
+/// Bytes of the exported digest, enough to distinguish files.
+const DIGEST_BYTES: usize = 8;
 
-/// The checked policy and the digest of its text (SHA-256, the beginning of it in hexadecimal digits).
+/// The validated policy and the digest of its text (a prefix of its SHA-256 in hexadecimal digits).
 ///
 /// # Errors
-/// It cannot be read, or is refused.
+/// It cannot be read, or is invalid.
 pub(super) fn read(settings: &ServiceSettings) -> Result<(Policy, String), PolicyFileError> {
     let text = match &settings.policy {
         Some(path) => citycode_policy_file::read_text(path)?,
         None => citycode_policy_file::SHANGHAI.to_owned(),
     };
     let digest = Sha256::digest(text.as_bytes());
-    let told = HEXLOWER.encode(digest.get(..TOLD_BYTES).expect("a digest has 32 bytes"));
-    Ok((citycode_policy_file::parse(&text)?, told))
+    let digest = HEXLOWER.encode(digest.get(..DIGEST_BYTES).expect("a digest has 32 bytes"));
+    Ok((citycode_policy_file::parse(&text)?, digest))
 }
 
-/// The policy, told in the log and as a number.
+/// Reads the policy, and reports its name and digest in the log and as a metric.
 ///
 /// # Errors
 /// As [`read`].
@@ -39,7 +40,7 @@ pub(super) fn open(settings: &ServiceSettings) -> Result<Arc<Policy>, StartError
     tracing::info!(
         policy = policy.name,
         digest,
-        "the policy: every service of a city has the same"
+        "policy loaded; every service of a city must have the same"
     );
     metrics::gauge!("citycode_policy_info", "policy" => policy.name.clone(), "digest" => digest).set(1.0);
     Ok(Arc::new(policy))
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_file_has_the_same_digest_wherever_it_lies_and_another_has_another() {
+    fn the_digest_depends_only_on_the_content_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let digest = |text: Option<&str>| {
             let policy = text.map(|text| {

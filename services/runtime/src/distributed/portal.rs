@@ -10,11 +10,11 @@ use super::settings::ServiceSettings;
 use super::{Service, dependencies, policy};
 use crate::wiring::{StartError, Surroundings};
 
-/// Between two looks at which services are reached.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How many looks a portal waits for all services before it is ready with those that there are: names are looked up
-/// and connections come up in that time.
-const LOOKS_FOR_ALL: u32 = 15;
+/// Period of the check which services are reachable.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
+/// For so many checks a portal waits for all services before it is ready with the reachable ones, so that names are
+/// resolved and connections are established.
+const CHECKS_FOR_ALL: u32 = 15;
 
 pub(super) fn open(
     settings: &ServiceSettings,
@@ -30,8 +30,8 @@ pub(super) fn open(
         tls: settings.tls.clone(),
     })?;
     let services = health.component("services");
-    services.starting("an instance of any service is waited for");
-    let reaching = tokio::spawn(keep_telling(reached, services));
+    services.starting("waiting for an instance of any service");
+    let reporting = tokio::spawn(report_reached(reached, services));
     let portal = Portal::new(PortalParts {
         clients,
         policy: policy::open(settings)?,
@@ -43,38 +43,36 @@ pub(super) fn open(
     Ok(Service {
         router: portal.into_router(),
         snapshots: Vec::new(),
-        tasks: vec![reaching],
-        kept: None,
+        tasks: vec![reporting],
+        state_lock: None,
         ended: None,
     })
 }
 
-/// Ready once any service is reached, and from then on: a portal without audit still takes scans, and one without
-/// anybody is no better replaced by another. Which are missing stands in health and in the log.
-async fn keep_telling(reached: Reached, component: Component) {
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    let (mut looks, mut is_ready, mut before) = (0, false, Vec::new());
+/// Reports the portal as ready once any service is reachable, and from then on: a portal without audit services still
+/// accepts scans, and another portal would not reach more services. Missing services are reported in the health and in
+/// the log.
+async fn report_reached(reached: Reached, component: Component) {
+    let mut tick = tokio::time::interval(CHECK_EVERY);
+    let (mut checks, mut is_ready, mut before) = (0, false, Vec::new());
     loop {
         tick.tick().await;
-        looks = LOOKS_FOR_ALL.min(looks + 1);
+        checks = CHECKS_FOR_ALL.min(checks + 1);
         let missing = reached.missing();
-        is_ready |= missing.is_empty() || (looks == LOOKS_FOR_ALL && reached.reaches_any());
+        is_ready |= missing.is_empty() || (checks == CHECKS_FOR_ALL && reached.reaches_any());
         if !is_ready {
             continue;
         }
         if missing.is_empty() {
             component.ready();
         } else {
-            component.ready_saying(format!("no instance answers of: {}", missing.join(", ")));
+            component.ready_saying(format!("no instance answers of {}", missing.join(", ")));
         }
         if missing != before {
             if missing.is_empty() {
-                tracing::info!("every service is reached again");
+                tracing::info!("every service is reachable");
             } else {
-                tracing::warn!(
-                    missing = missing.join(", "),
-                    "calls to these services are not answered now"
-                );
+                tracing::warn!(missing = missing.join(", "), "services are not reachable");
             }
             before = missing;
         }

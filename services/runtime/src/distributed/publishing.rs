@@ -1,8 +1,9 @@
-//! Revocation services publish snapshots for every instance that comes up later.
+//! Revocation services publish shared snapshots for instances that start later.
 //!
-//! None leads. Each looks, at moments of its own, at what stands there, and publishes where the same snapshot has stood
-//! for too long since this instance first saw it (no clock of another's is believed), or where what stands there is of no
-//! use. Of two that publish at once the servers take one. What a crash leaves is removed by whoever looks next.
+//! There is no leader. Each instance checks the published snapshot at random intervals, and publishes a new one if the
+//! same snapshot has been there for too long since this instance first saw it (clocks of other machines are not trusted),
+//! or if it is unusable. If two instances publish at once, the servers accept one. The next check of any instance removes
+//! the remains of a crash.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -27,12 +28,12 @@ use super::shared_snapshot::{self, name_of, sequences};
 use crate::wiring::snapshots::SnapshotFile;
 use crate::wiring::{StartError, Surroundings};
 
-/// The first look comes within so many milliseconds after the start; each instance draws its own moment.
-const FIRST_LOOK_MS: u32 = 3_000;
-/// Looks in the time that a snapshot stands: it is replaced at most a quarter of that late.
-const LOOKS: u32 = 4;
-/// Chunks of a replaced snapshot stay for so long for whoever began to fetch it; a slow network takes minutes.
-const LONGEST_KEEP: Duration = Duration::from_secs(300);
+/// The first check happens within so many milliseconds after the start; each instance draws its own delay.
+const FIRST_CHECK_MS: u32 = 3_000;
+/// Checks per publishing period: a snapshot is replaced at most a quarter of the period late.
+const CHECKS_PER_PERIOD: u32 = 4;
+/// Chunks of a replaced snapshot remain for so long for instances that are fetching it; a slow network takes minutes.
+const LONGEST_GRACE: Duration = Duration::from_secs(300);
 
 /// Publishes one kind of snapshots.
 struct Publisher {
@@ -46,13 +47,13 @@ struct Publisher {
     surroundings: Surroundings,
     every: Duration,
     shared: Option<SharedSnapshots>,
-    /// Sequence of what stands there, and when this instance first saw it.
+    /// Sequence of the published snapshot, and when this instance first saw it.
     seen: Option<(u64, Duration)>,
 }
 
-/// Why a turn came to nothing; the next one tries again.
+/// Why a check failed; the next one tries again.
 #[derive(Debug, thiserror::Error)]
-enum TurnError {
+enum CheckError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -65,10 +66,10 @@ enum TurnError {
     Publish(#[from] PublishError),
 }
 
-/// A task for each snapshot; none where this service was not given the keys.
+/// Spawns a publisher for each snapshot for which this service has the keys.
 ///
 /// # Errors
-/// A key that is there cannot be read, or is none.
+/// An existing key cannot be read, or is invalid.
 pub(super) fn spawn(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
@@ -79,7 +80,7 @@ pub(super) fn spawn(
     if !dependencies.keys_folder().join(shared_snapshot::SIGNING).exists() {
         tracing::warn!(
             missing = shared_snapshot::SIGNING,
-            "no snapshots are published: this service was not given the key"
+            "no snapshots are published: this service does not have the key"
         );
         return Ok(tasks);
     }
@@ -90,7 +91,7 @@ pub(super) fn spawn(
         };
         if !keys.signers.contains(&signing.public_key()) {
             tracing::error!(
-                "{} IS NOT IN {}: nobody would take a snapshot",
+                "{} IS NOT IN {}: readers would refuse its snapshots",
                 shared_snapshot::SIGNING,
                 shared_snapshot::SIGNERS
             );
@@ -117,29 +118,29 @@ pub(super) fn spawn(
 impl Publisher {
     async fn run(mut self) {
         let projection = name_of(self.kind);
-        let between = self.every / LOOKS;
-        let mut pause = Duration::from_millis(u64::from(self.surroundings.entropy.below(FIRST_LOOK_MS)));
+        let between = self.every / CHECKS_PER_PERIOD;
+        let mut pause = Duration::from_millis(u64::from(self.surroundings.entropy.below(FIRST_CHECK_MS)));
         pause = pause.min(between);
         let repeated = Repeated::default();
         loop {
             tokio::time::sleep(pause).await;
-            match self.turn().await {
+            match self.check().await {
                 Ok(()) => repeated.over(),
                 Err(error) => {
                     metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection)
                         .increment(1);
                     let now = self.surroundings.clock.monotonic();
                     if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
-                        tracing::warn!(%error, projection, unreported, "no snapshot was shared; what stands there stays");
+                        tracing::warn!(%error, projection, unreported, "no snapshot was published; the earlier one remains");
                     }
                 }
             }
-            // Three quarters to five quarters of the time between two looks: instances drift apart.
+            // The pause varies by a quarter in both directions, so that instances do not stay synchronised.
             pause = between * (750 + self.surroundings.entropy.below(500)) / 1_000;
         }
     }
 
-    async fn turn(&mut self) -> Result<(), TurnError> {
+    async fn check(&mut self) -> Result<(), CheckError> {
         let shared = match &self.shared {
             Some(shared) => shared.clone(),
             None => {
@@ -147,38 +148,34 @@ impl Publisher {
                 self.shared.insert(connected).clone()
             }
         };
-        let standing = shared.current().await?;
-        if self.is_due(&shared, &standing).await? {
-            self.publish(&shared, standing.sequence()).await?;
+        let published = shared.current().await?;
+        if self.is_due(&shared, &published).await? {
+            self.publish(&shared, published.sequence()).await?;
         }
-        let removed = shared.sweep(LONGEST_KEEP.min(self.every)).await?;
+        let removed = shared.sweep(LONGEST_GRACE.min(self.every)).await?;
         if removed > 0 {
-            tracing::debug!(
-                removed,
-                projection = name_of(self.kind),
-                "objects that nobody needs were removed"
-            );
+            tracing::debug!(removed, projection = name_of(self.kind), "unused objects were removed");
         }
         Ok(())
     }
 
-    async fn is_due(&mut self, shared: &SharedSnapshots, standing: &Published) -> Result<bool, TurnError> {
+    async fn is_due(&mut self, shared: &SharedSnapshots, published: &Published) -> Result<bool, CheckError> {
         let projection = name_of(self.kind);
-        let (found, sequence) = match standing {
+        let (found, sequence) = match published {
             Published::Nothing => return Ok(true),
             Published::Refused { why, .. } => {
-                tracing::error!(%why, projection, "THE SHARED SNAPSHOT IS NOT OURS: it is replaced");
+                tracing::error!(%why, projection, "THE SHARED SNAPSHOT IS NOT FROM THIS CITY: it is replaced");
                 return Ok(true);
             }
             Published::Signed { found, sequence } => (found, *sequence),
         };
         let heads = self.log.heads().await?;
         if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {
-            tracing::warn!(%why, projection, "the shared snapshot is of no use: it is replaced");
+            tracing::warn!(%why, projection, "the shared snapshot is unusable: it is replaced");
             return Ok(true);
         }
         if !shared.is_whole(found).await? {
-            tracing::warn!(projection, "the shared snapshot has lost a part: it is replaced");
+            tracing::warn!(projection, "the shared snapshot is incomplete: it is replaced");
             return Ok(true);
         }
         let now = self.surroundings.clock.monotonic();
@@ -188,7 +185,7 @@ impl Publisher {
                 tracing::info!(
                     projection,
                     commits = found.statement.commits(),
-                    "a shared snapshot stands there"
+                    "there is a shared snapshot"
                 );
                 self.seen = Some((sequence, now));
                 Ok(false)
@@ -196,12 +193,12 @@ impl Publisher {
         }
     }
 
-    async fn publish(&self, shared: &SharedSnapshots, replaces: u64) -> Result<(), TurnError> {
+    async fn publish(&self, shared: &SharedSnapshots, replaces: u64) -> Result<(), CheckError> {
         let (projection, clock) = (name_of(self.kind), &self.surroundings.clock);
-        let begun = clock.monotonic();
+        let start = clock.monotonic();
         self.snapshot.save().await;
         let new = NewSnapshot {
-            // Who saves the next one puts another file in its place; this one stays as it is.
+            // The next save replaces the file by a rename, so the open file does not change.
             file: File::open(self.snapshot.file())?,
             identity: self.identity,
             signing: &self.signing,
@@ -210,17 +207,17 @@ impl Publisher {
             replaces,
         };
         let (committed, statement) = shared.publish(new).await?;
-        let seconds = clock.monotonic().saturating_sub(begun).as_secs_f64();
+        let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
         let (commits, bytes) = (statement.commits(), statement.length);
         match committed {
             Committed::Now => {
                 metrics::counter!("citycode_shared_snapshots_published_total", "projection" => projection).increment(1);
-                tracing::info!(projection, commits, bytes, seconds, "a snapshot is shared");
+                tracing::info!(projection, commits, bytes, seconds, "published a shared snapshot");
             }
             Committed::Conflict => {
                 tracing::info!(
                     projection,
-                    "another instance shared a snapshot meanwhile; this one is dropped"
+                    "another instance published a snapshot meanwhile; this one is discarded"
                 );
             }
         }

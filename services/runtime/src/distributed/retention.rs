@@ -1,5 +1,5 @@
-//! An audit service's second work: the days of scan records. Each is made the day before it comes, and destroyed, its
-//! key first, once it was kept as long as it may be. Any number of audit services may do it at the same time.
+//! The second task of audit services: the retention of scan records by day. Each day's streams are created a day in
+//! advance and destroyed, the key first, after the retention period. Any number of audit services may run it at once.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use citycode_service_kit::repeated::Repeated;
 
 use crate::wiring::Surroundings;
 
-/// Between two rounds. A day is made from midnight of the day before on.
+/// Pause between two rounds. A day is created in the first round of the day before.
 const ROUND_EVERY: Duration = Duration::from_secs(60);
-/// After a round that did not come to its end.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Pause after a failed round.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) struct Retention {
     pub(super) config: ScansConfig,
@@ -26,7 +26,7 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    /// For good. Auditors are answered meanwhile, whatever becomes of it.
+    /// Runs forever. Auditors are answered independently of its result.
     pub(super) async fn run(self) {
         let mut keeper: Option<ScanKeeper> = None;
         let repeated = Repeated::default();
@@ -39,11 +39,11 @@ impl Retention {
                 }
                 Err(reason) => {
                     if let Some(unreported) = repeated.trouble(&reason, self.surroundings.clock.monotonic()) {
-                        tracing::warn!(reason, unreported, "the days of scan records are not kept");
+                        tracing::warn!(reason, unreported, "the retention of scan records does not run");
                     }
                     self.component
-                        .ready_saying(format!("DAYS OF SCAN RECORDS ARE NOT KEPT: {reason}"));
-                    AGAIN_AFTER
+                        .ready_saying(format!("RETENTION OF SCAN RECORDS DOES NOT RUN: {reason}"));
+                    RETRY_AFTER
                 }
             };
             tokio::time::sleep(pause).await;
@@ -59,18 +59,18 @@ impl Retention {
             }
         };
         let now = self.surroundings.clock.reading();
-        // What is destroyed stays destroyed: not by a clock that nobody believes.
+        // Destruction is final, so it needs a trusted clock.
         if now.trust != ClockTrust::Trusted {
             return Err("this server's clock stepped back".into());
         }
         let today = day_of(now.now.0).map_err(|error| error.to_string())?;
-        let kept = keeper.keep(today, self.retention_days).await;
-        let kept = kept.map_err(|error| error.to_string())?;
-        for day in kept.made {
-            tracing::info!(day, "the streams of a day of scan records were made");
+        let changed = keeper.keep(today, self.retention_days).await;
+        let changed = changed.map_err(|error| error.to_string())?;
+        for day in changed.made {
+            tracing::info!(day, "the streams of a day of scan records were created");
         }
-        for day in kept.destroyed {
-            tracing::info!(day, "a day of scan records was destroyed, its key and its streams");
+        for day in changed.destroyed {
+            tracing::info!(day, "the key and the streams of a day of scan records were destroyed");
         }
         Ok(())
     }

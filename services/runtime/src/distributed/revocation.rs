@@ -40,7 +40,7 @@ pub(super) async fn open(
     let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
-    let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::fetch(&dependencies, settings, surroundings, health, kind, &file).await?;
     let layout = dependencies.log.layout();
     let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, layout, &surroundings.clock);
     starting.loaded(&status.reaches());
@@ -68,8 +68,8 @@ pub(super) async fn open(
         progress,
         store: Arc::clone(&dependencies.log),
     };
-    let (lists, cutting) = publish_lists(followed, key, &dependencies.policy, &surroundings.clock).await;
-    tasks.push(cutting);
+    let (lists, building) = publish_lists(followed, key, &dependencies.policy, &surroundings.clock).await;
+    tasks.push(building);
     let revocation = Arc::new(Revocation {
         authorizer: writer.authorizer,
         lists,
@@ -79,7 +79,7 @@ pub(super) async fn open(
         router: grpc_router(Routes::new(endpoints::revocation(&revocation, &authenticate)))?,
         snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),
         tasks,
-        kept: Some(Box::new(dependencies.state)),
+        state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

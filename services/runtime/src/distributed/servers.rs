@@ -1,7 +1,7 @@
-//! How the NATS servers are, as their own monitoring tells every service that has its addresses.
+//! The health of the NATS servers, from their monitoring endpoints.
 //!
-//! Prometheus cannot read that monitoring, and the services know whom they depend on: so they say it among their
-//! numbers. Each service sees for itself, which tells a dead server from a cut road.
+//! Prometheus cannot read the JSON of these endpoints, so each service exports it among its metrics. Each service
+//! measures independently, which distinguishes a failed server from a network partition.
 
 mod streams;
 
@@ -12,35 +12,39 @@ use std::time::Duration;
 use citycode_scan_records::DAY_SECONDS;
 use citycode_service_kit::clock::Clock;
 use serde_json::Value;
-use streams::Standing;
+use streams::Streams;
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a server's monitoring may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Period of the measurement.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Time limit of a request to a server's monitoring.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// Looks at these servers' monitoring for ever. Drop the future to stop.
+/// Measures these servers forever. Drop the future to stop.
 pub(super) async fn keep_measuring(monitors: Vec<String>, clock: Arc<dyn Clock>) {
-    // The servers stand in the service's own network: a proxy of the environment is not asked about them.
-    let Ok(client) = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build() else {
-        tracing::error!("there is no HTTP client: NATS servers are not measured");
+    // The servers are in the service's own network, so a proxy of the environment is not used.
+    let Ok(client) = reqwest::Client::builder().timeout(TIME_LIMIT).no_proxy().build() else {
+        tracing::error!("the HTTP client cannot be created: NATS servers are not measured");
         return;
     };
-    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut tick = tokio::time::interval(MEASURE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known_foreign = BTreeMap::new();
     loop {
         tick.tick().await;
-        let looks = monitors.iter().map(|monitor| measure(&client, monitor));
-        let told: Vec<Value> = futures::future::join_all(looks).await.into_iter().flatten().collect();
+        let measured = monitors.iter().map(|monitor| measure(&client, monitor));
+        let reports: Vec<Value> = futures::future::join_all(measured)
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
         let mut most = BTreeMap::new();
-        for (replica, lag) in told.iter().flat_map(lags) {
+        for (replica, lag) in reports.iter().flat_map(lags) {
             let known = most.entry(replica).or_insert(0.0_f64);
             *known = known.max(lag);
         }
-        if !told.is_empty() {
+        if !reports.is_empty() {
             let today = clock.now().0.div_euclid(DAY_SECONDS);
-            known_foreign = compare_streams(&told, today, &known_foreign);
+            known_foreign = compare_streams(&reports, today, &known_foreign);
         }
         for (replica, lag) in most {
             metrics::gauge!("citycode_nats_replica_lag_messages", "replica" => replica).set(lag);
@@ -48,54 +52,55 @@ pub(super) async fn keep_measuring(monitors: Vec<String>, clock: Arc<dyn Clock>)
     }
 }
 
-/// Tells of streams that nobody provisioned, aloud once for each, and of how many messages stand in the others.
+/// Exports the number of foreign streams and of messages in the provisioned ones, and logs each foreign stream once.
 fn compare_streams(
-    told: &[Value],
+    reports: &[Value],
     today: i64,
     known: &BTreeMap<String, &'static str>,
 ) -> BTreeMap<String, &'static str> {
-    let mut standing = Standing::default();
-    for told in told {
-        standing.take(told, today);
+    let mut streams = Streams::default();
+    for report in reports {
+        streams.add(report, today);
     }
-    for (stream, why) in standing
+    for (stream, why) in streams
         .foreign
         .iter()
         .filter(|(stream, _)| !known.contains_key(*stream))
     {
-        tracing::error!(stream, why, "A STREAM STANDS ON THE SERVERS THAT WAS NOT PROVISIONED");
+        tracing::error!(stream, why, "A STREAM ON THE SERVERS WAS NOT PROVISIONED");
     }
-    let foreign = u32::try_from(standing.foreign.len()).unwrap_or(u32::MAX);
+    let foreign = u32::try_from(streams.foreign.len()).unwrap_or(u32::MAX);
     metrics::gauge!("citycode_nats_foreign_streams").set(f64::from(foreign));
-    for (group, messages) in standing.messages() {
+    for (group, messages) in streams.messages() {
         metrics::gauge!("citycode_nats_stored_messages", "streams" => group.label()).set(messages);
     }
-    standing.foreign
+    streams.foreign
 }
 
-/// What this server tells of its streams; the rest goes to the recorder.
+/// Exports the metrics of a server, and returns its report of streams.
 async fn measure(client: &reqwest::Client, monitor: &str) -> Option<Value> {
     let base = monitor.trim_end_matches('/');
-    // The host names the server, so that one that is down has a name too.
+    // The label is the host of the URL, so that it is known for a server that is down too.
     let server = base.rsplit("//").next().unwrap_or(base).to_owned();
     let healthy = client.get(format!("{base}/healthz")).send().await;
     let healthy = healthy.is_ok_and(|answer| answer.status().is_success());
     metrics::gauge!("citycode_nats_healthy", "server" => server.clone()).set(f64::from(u8::from(healthy)));
-    let told = ask(client, &format!("{base}/jsz?accounts=true&streams=true&config=true")).await?;
+    let report = get(client, &format!("{base}/jsz?accounts=true&streams=true&config=true")).await?;
     let number = |value: &Value| value.as_f64().unwrap_or_default();
-    metrics::gauge!("citycode_nats_stored_bytes", "server" => server.clone()).set(number(&told["storage"]));
-    metrics::gauge!("citycode_nats_store_limit_bytes", "server" => server).set(number(&told["config"]["max_storage"]));
-    Some(told)
+    metrics::gauge!("citycode_nats_stored_bytes", "server" => server.clone()).set(number(&report["storage"]));
+    metrics::gauge!("citycode_nats_store_limit_bytes", "server" => server)
+        .set(number(&report["config"]["max_storage"]));
+    Some(report)
 }
 
-async fn ask(client: &reqwest::Client, url: &str) -> Option<Value> {
+async fn get(client: &reqwest::Client, url: &str) -> Option<Value> {
     let answer = client.get(url).send().await.ok()?;
     answer.error_for_status().ok()?.json().await.ok()
 }
 
-fn lags(told: &Value) -> Vec<(String, f64)> {
+fn lags(report: &Value) -> Vec<(String, f64)> {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-    let accounts = list(told, "account_details");
+    let accounts = list(report, "account_details");
     let streams = accounts.iter().flat_map(|account| list(account, "stream_detail"));
     let replicas = streams.flat_map(|stream| list(&stream["cluster"], "replicas"));
     let lag = |replica: Value| {

@@ -1,4 +1,4 @@
-//! What a service is told: a TOML file and the environment over it (`CITYCODE__LOG__REPLICAS=3`).
+//! The settings of a distributed service: a TOML file, overridden by the environment (`CITYCODE__LOG__REPLICAS=3`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,60 +15,61 @@ use serde::Deserialize;
 use super::Role;
 use crate::wiring::{IdentityProvider, StartError};
 
-/// Address and port unless told otherwise: this machine only.
+/// The default address, reachable from this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-/// Of a city: three servers keep a copy of everything.
+/// The default number of replicas.
 const DEFAULT_REPLICAS: u8 = 3;
 
-/// Where the accounts that `citycode secrets` makes for readers have the API of the log's account.
+/// Prefix of the log's JetStream API in the readers' accounts that `citycode secrets` creates.
 pub const LOG_READERS_API: &str = "cc.log";
-/// The same of the vault's.
+/// Prefix of the vault's JetStream API in these accounts.
 pub const VAULT_READERS_API: &str = "cc.vault";
 
-/// Everything that can be set. An unknown key is refused; a key that this service has no use for is left alone, so
-/// that all services of a city may share one file.
+/// All settings. An unknown key is refused; a key that this service does not use is ignored, so that all services of a
+/// city can share one file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServiceSettings {
-    /// Where to listen, for HTTP and gRPC alike.
+    /// Address to listen on, for both HTTP and gRPC.
     pub listen: SocketAddr,
-    /// Where health and numbers are told, in plain HTTP and gRPC health, to probes and Prometheus; on `listen` too
-    /// where nothing is said here. An inner address: whoever reaches it may read them.
+    /// Address of the health endpoints (HTTP and gRPC) and of `/metrics`, in plain text; `listen` serves them if it is
+    /// not set. It should be an internal address, because it needs no authentication.
     pub management: Option<SocketAddr>,
-    /// Certificates between services: calls are taken from clients of this authority alone, and a portal calls only
-    /// services that it knows. Needs `management`, as probes have no certificate.
+    /// Mutual TLS between services: only clients with a certificate of this authority may call, and a portal calls only
+    /// services with one. Needs `management`, because probes have no certificate.
     pub tls: Option<MutualTls>,
-    /// The policy file; Shanghai's without it.
+    /// The policy file; default: Shanghai's policy.
     pub policy: Option<PathBuf>,
-    /// The folder of this instance's own state: snapshots, an issuer's signing keys, the auditors' index. No two
-    /// processes share one.
+    /// The folder of this instance's state: snapshots, an issuer's signing keys, the audit index. Two processes cannot
+    /// share one.
     pub state: Option<PathBuf>,
-    /// The folder of the city's secrets that this service may have, 32 bytes and mode 0600 each: of the vault's keys
-    /// one (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`, `assertion-uses.key`,
-    /// `status-signing.key`, `scan-records.key`, `scan-archive.key`; and those of shared snapshots: `snapshot-signing.pub`,
-    /// `status-snapshot.key`, `register-snapshot.key`, and revocation's `snapshot-signing.key`.
+    /// The folder of the city's secrets that this service needs, 32 bytes and mode 0600 each: one of the vault's keys
+    /// (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
+    /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`; and for shared snapshots
+    /// `snapshot-signing.pub`, `status-snapshot.key`, `register-snapshot.key`, and for revocation services
+    /// `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
-    /// Whose access tokens are taken.
+    /// The issuer of accepted access tokens.
     pub identity_provider: Option<IdentityProvider>,
-    /// Whose assertions that a person was authenticated are taken, each once in the whole city.
+    /// The issuer of accepted assertions that a person was authenticated; each assertion is accepted once in the city.
     pub assertion_provider: Option<IdentityProvider>,
     /// The event log.
     pub log: Servers,
-    /// The vault; what is not said of it is as for the log.
+    /// The vault; unset values are those of the log.
     pub vault: Servers,
-    /// The records of scans; what is not said of them is as for the log.
+    /// The scan records; unset values are those of the log.
     pub scans: Servers,
-    /// Where the portal finds the others.
+    /// The addresses of the other services, for the portal.
     pub services: Services,
     /// Seconds between snapshots of the projections.
     pub snapshot_seconds: u64,
     /// Snapshots that instances share through the servers.
     pub shared_snapshots: SharedSnapshotSettings,
-    /// Days that scan records are kept.
+    /// Retention of scan records in days.
     pub scan_retention_days: u16,
-    /// Seconds between "no more calls, please" and the end of listening.
+    /// Seconds between the report "not ready" and the end of listening.
     pub drain_seconds: u64,
-    /// What clients may hold, and for how long.
+    /// Limits of clients' connections and requests.
     pub limits: Limits,
 }
 
@@ -76,10 +77,10 @@ pub struct ServiceSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SharedSnapshotSettings {
-    /// Start from one where it spares reading much of the log. Without it an instance starts from its own snapshot,
-    /// or reads the whole log.
+    /// Whether an instance starts from a shared snapshot if that avoids replaying much of the log. Otherwise it starts
+    /// from its own snapshot, or replays the whole log.
     pub start_from: bool,
-    /// Seconds that one stands before a revocation service publishes the next.
+    /// Seconds after which a revocation service replaces a shared snapshot.
     pub publish_seconds: u64,
 }
 
@@ -87,14 +88,14 @@ impl Default for SharedSnapshotSettings {
     fn default() -> Self {
         Self {
             start_from: true,
-            // At a thousand commits a second a new verifier then reads less than a million from the log, some four
-            // seconds; and a city's two snapshots, some 2 GB, cost the servers little more than 2 MB a second.
+            // At a thousand commits per second, a new verifier then replays less than a million commits, in about four
+            // seconds; and a city's two snapshots, about 2 GB, cost the servers little more than 2 MB/s.
             publish_seconds: 900,
         }
     }
 }
 
-/// NATS servers, and who this service is to them.
+/// NATS servers, and this service's credentials.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Servers {
@@ -102,24 +103,24 @@ pub struct Servers {
     pub servers: Vec<String>,
     /// The NKEY seed of this service's user.
     pub nkey_file: Option<PathBuf>,
-    /// Certificates that the servers' rest on (PEM).
+    /// The servers' root certificates (PEM).
     pub ca_file: Option<PathBuf>,
-    /// This service's own certificate (PEM), where the servers ask for one.
+    /// This service's client certificate (PEM), if the servers require one.
     pub certificate_file: Option<PathBuf>,
     /// Its private key (PEM).
     pub certificate_key_file: Option<PathBuf>,
-    /// How many servers keep a copy; 3 without it.
+    /// Number of replicas; default: 3.
     pub replicas: Option<u8>,
-    /// Monitoring of every server, which says whether it flushes before it acknowledges.
+    /// Monitoring URL of every server, which shows whether it flushes before it acknowledges.
     pub monitors: Vec<String>,
-    /// Use servers that do not prove to flush before they acknowledge.
+    /// Whether to accept servers without proof that they flush before they acknowledge.
     pub unproven_durability: bool,
-    /// Where this service's account has the JetStream API, if not where `citycode secrets` puts it.
+    /// Prefix of the JetStream API in this service's account; default: as `citycode secrets` configures it.
     pub api: Option<String>,
 }
 
-/// Addresses of the services behind a portal, e.g. `["http://issuer-1:8081", "http://issuer-2:8081"]`. A name that
-/// leads to several addresses stands for all of them.
+/// Addresses of the services that a portal calls, e.g. `["http://issuer-1:8081", "http://issuer-2:8081"]`. If a name
+/// resolves to several addresses, all of them are used.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Services {
@@ -134,8 +135,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Whether every address is of the scheme that goes with certificates, or without.
-    fn all_speak(&self, tls: bool) -> bool {
+    /// Whether every address has the scheme for `tls`.
+    fn all_have_scheme(&self, tls: bool) -> bool {
         let scheme = if tls { "https://" } else { "http://" };
         let all = [&self.issuer, &self.revocation, &self.verifier, &self.audit];
         all.into_iter().flatten().all(|address| address.starts_with(scheme))
@@ -194,7 +195,7 @@ impl Validate for ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// Refuses what this service cannot start without.
+    /// Checks that the settings that this service needs are present.
     pub(super) fn validate(&self, role: Role) -> Result<(), StartError> {
         let missing = |missing: bool, key: &str| missing.then(|| format!("{} needs `{key}`", role.program()));
         let portal = role == Role::Portal;
@@ -217,7 +218,7 @@ impl ServiceSettings {
                 "management (probes have no certificate)",
             ),
             missing(
-                portal && !services.all_speak(self.tls.is_some()),
+                portal && !services.all_have_scheme(self.tls.is_some()),
                 "services at https:// addresses with [tls], at http:// addresses without",
             ),
         ]
@@ -243,19 +244,19 @@ impl ServiceSettings {
         Duration::from_secs(self.drain_seconds)
     }
 
-    /// The vault's servers, with the log's words where it has none of its own.
+    /// The vault's servers, with the log's values where unset.
     pub fn vault(&self) -> Servers {
         self.vault.or(&self.log)
     }
 
-    /// Those of scan records, likewise.
+    /// The scan records' servers, likewise.
     pub fn scans(&self) -> Servers {
         self.scans.or(&self.log)
     }
 }
 
 impl Servers {
-    /// Itself, with another's words where it has none of its own.
+    /// These settings, with the log's values where unset.
     fn or(&self, log: &Self) -> Self {
         let (own, log) = (self.clone(), log.clone());
         Self {
@@ -279,7 +280,7 @@ impl Servers {
         }
     }
 
-    /// These servers as a service knows them that only reads there: one with a seed lives in a reader's account.
+    /// These servers for a service that only reads there: with a seed, its user is in a reader's account.
     pub(super) fn of_reader(mut self, api: &str) -> Self {
         if self.api.is_none() && self.nkey_file.is_some() {
             self.api = Some(api.to_owned());
@@ -287,10 +288,10 @@ impl Servers {
         self
     }
 
-    /// A connection under a name that the servers show.
+    /// The configuration of a connection; the servers' monitoring shows `client_name`.
     ///
     /// # Errors
-    /// The seed's file cannot be read, or others may read it.
+    /// The seed's file cannot be read, or other users may read it.
     pub fn connection(&self, client_name: &str) -> Result<Connection, StartError> {
         let mut connection = Connection::new(self.servers.clone(), client_name);
         if let Some(path) = &self.nkey_file {
@@ -307,7 +308,7 @@ impl Servers {
         Ok(connection)
     }
 
-    /// The log as it must be.
+    /// The configuration of the log.
     ///
     /// # Errors
     /// As [`Servers::connection`].

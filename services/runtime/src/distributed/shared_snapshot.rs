@@ -1,7 +1,8 @@
-//! Starting from a snapshot that revocation shares through the log's servers, where that spares reading much of the log.
+//! Starts from a shared snapshot, which revocation services publish on the log's servers, if that avoids replaying much
+//! of the log.
 //!
-//! Nothing here keeps a service from starting: what cannot be had or is refused is said, and the instance starts from
-//! its own snapshot, or reads the whole log.
+//! No failure here prevents the start of a service: an unavailable or refused snapshot is logged, and the instance starts
+//! from its own snapshot, or replays the whole log.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,15 +23,15 @@ use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, Surroundings};
 
-/// An own snapshot that is so many commits behind costs as much time as fetching a whole city's: a verifier reads some
-/// 270,000 commits a second, and fetches a hundred million codes in two or three (docs/benchmarks.md).
+/// Replaying so many commits takes as long as fetching the snapshot of a whole city: a verifier replays about 270,000
+/// commits per second, and fetches a hundred million codes in two or three seconds (docs/benchmarks.md).
 const WORTH_FETCHING: u64 = 500_000;
-/// A snapshot may be replaced while it is fetched; so often the next one is tried.
+/// Attempts to fetch, because a snapshot may be replaced while it is fetched.
 const ATTEMPTS: usize = 3;
 
-/// The public keys that snapshots may be signed with, a line of hexadecimal digits each.
+/// File of the accepted public keys of signers, one per line in hexadecimal digits.
 pub(super) const SIGNERS: &str = "snapshot-signing.pub";
-/// Revocation's, to sign them with.
+/// File of the signing key of revocation services.
 pub(super) const SIGNING: &str = "snapshot-signing.key";
 
 /// The projection's name in logs, metrics and health.
@@ -48,17 +49,17 @@ const fn seal_file(kind: ProjectionKind) -> &'static str {
     }
 }
 
-/// The keys of a kind's snapshots; none, and a word in the log, where this service was not given them.
+/// The keys of a kind's snapshots; none, with a warning in the log, if this service does not have them.
 ///
 /// # Errors
-/// A key that is there cannot be read, or is none.
+/// An existing key cannot be read, or is invalid.
 pub(super) fn keys(dependencies: &Dependencies, kind: ProjectionKind) -> Result<Option<SnapshotKeys>, StartError> {
     let folder = dependencies.keys_folder();
     for name in [SIGNERS, seal_file(kind)] {
         if !folder.join(name).exists() {
             tracing::warn!(
                 missing = name,
-                "no snapshots are shared with this service: it was not given their keys"
+                "shared snapshots are not used: this service does not have their keys"
             );
             return Ok(None);
         }
@@ -77,22 +78,22 @@ pub(super) fn keys(dependencies: &Dependencies, kind: ProjectionKind) -> Result<
     }))
 }
 
-/// How an instance came up, for its log and its health.
+/// The progress of a start, for the log, metrics and health.
 pub(super) struct Starting {
     kind: ProjectionKind,
     clock: Arc<dyn Clock>,
     component: Component,
-    begun: std::time::Duration,
+    started_at: std::time::Duration,
     fetched: Option<Statement>,
     loaded: u64,
     origin: String,
 }
 
-/// Brings a shared snapshot to `file`, if there is one that is worth it.
+/// Fetches a shared snapshot to `file` if that is worth it.
 ///
 /// # Errors
-/// The keys that this service was given cannot be read, or its seed.
-pub(super) async fn bring(
+/// The keys or the seed of this service cannot be read.
+pub(super) async fn fetch(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
     surroundings: &Surroundings,
@@ -105,7 +106,7 @@ pub(super) async fn bring(
     let clock = Arc::clone(&surroundings.clock);
     let mut starting = Starting {
         kind,
-        begun: clock.monotonic(),
+        started_at: clock.monotonic(),
         clock,
         component,
         fetched: None,
@@ -137,9 +138,9 @@ async fn fetch_if_worth(
     let own = own_commits(shared.kind(), dependencies.identity, file.to_owned()).await;
     let mut failed = None;
     for _ in 0..ATTEMPTS {
-        match fetch(dependencies, shared, own.as_deref(), file, component).await {
+        match fetch_once(dependencies, shared, own.as_deref(), file, component).await {
             Ok(fetched) => return fetched,
-            // It may have been replaced, and its chunks removed, meanwhile.
+            // The snapshot may have been replaced and its chunks removed meanwhile.
             Err(error @ FetchError::Refused(Refusal::Truncated)) => failed = Some(error),
             Err(error) => {
                 failed = Some(error);
@@ -151,15 +152,15 @@ async fn fetch_if_worth(
     match error {
         FetchError::Refused(why) => {
             metrics::counter!("citycode_shared_snapshots_refused_total", "projection" => projection).increment(1);
-            tracing::error!(%why, projection, "SHARED SNAPSHOT REFUSED: what this instance has itself, and the log, count instead");
+            tracing::error!(%why, projection, "SHARED SNAPSHOT REFUSED: the own snapshot and the log are used instead");
         }
         error => tracing::warn!(%error, projection, "no shared snapshot was fetched"),
     }
     None
 }
 
-/// One attempt; nothing where there is none, or where the own one is near enough.
-async fn fetch(
+/// One attempt; none if there is no shared snapshot or the own one is recent enough.
+async fn fetch_once(
     dependencies: &Dependencies,
     shared: &SharedSnapshots,
     own: Option<&[u64]>,
@@ -169,18 +170,18 @@ async fn fetch(
     let projection = name_of(shared.kind());
     let found = match shared.current().await? {
         Published::Nothing => {
-            tracing::info!(projection, "no snapshot is shared yet");
+            tracing::info!(projection, "there is no shared snapshot yet");
             return Ok(None);
         }
         Published::Refused { why, .. } => return Err(why.into()),
         Published::Signed { found, .. } => found,
     };
     let statement = &found.statement;
-    // Asked after the statement was read: what it knows was in the log before.
+    // The heads are read after the statement, so an honest statement cannot be ahead of them.
     match dependencies.log.heads().await {
         Ok(heads) => statement.check(shared.kind(), &dependencies.identity, &sequences(&heads))?,
         Err(error) => {
-            tracing::warn!(%error, projection, "where the log ends is not known, so no shared snapshot is used");
+            tracing::warn!(%error, projection, "the log's heads cannot be read, so no shared snapshot is used");
             return Ok(None);
         }
     }
@@ -189,10 +190,7 @@ async fn fetch(
         pairs.map(|(shared, own)| shared.saturating_sub(*own)).sum()
     };
     if own.is_some_and(|own| behind(own) < WORTH_FETCHING) {
-        tracing::info!(
-            projection,
-            "this instance's own snapshot is near enough to the shared one"
-        );
+        tracing::info!(projection, "this instance's own snapshot is recent enough");
         return Ok(None);
     }
     component.starting(format!("fetching the shared snapshot of {} bytes", statement.length));
@@ -200,7 +198,7 @@ async fn fetch(
     Ok(Some(found.statement))
 }
 
-/// How far the own snapshot goes; none where there is none, or it is damaged.
+/// The position of the own snapshot; none if it is missing or damaged.
 async fn own_commits(kind: ProjectionKind, identity: LogIdentity, file: PathBuf) -> Option<Vec<u64>> {
     let checking = tokio::task::spawn_blocking(move || {
         let points = snapshot::check(kind, &identity, File::open(file).ok()?).ok()?;
@@ -214,7 +212,7 @@ pub(super) fn sequences(position: &LogPosition) -> Vec<u64> {
 }
 
 impl Starting {
-    /// The projection stands as of `position`; the log is followed from there.
+    /// Records that the projection was loaded at `position`, from where the log is followed.
     pub(super) fn loaded(&mut self, position: &LogPosition) {
         let shared = self
             .fetched
@@ -226,7 +224,7 @@ impl Starting {
                 let made = jiff::Timestamp::from_second(statement.made_at).unwrap_or_default();
                 format!("the snapshot shared at {made}")
             }
-            None if self.loaded == 0 => "the log's beginning".into(),
+            None if self.loaded == 0 => "the start of the log".into(),
             None => "its own snapshot".into(),
         };
         let (projection, seconds) = (name_of(self.kind), self.seconds());
@@ -238,12 +236,12 @@ impl Starting {
             "starting from a snapshot or the log"
         );
         self.component.starting(format!(
-            "started from {}, {} commits, in {seconds:.2} s; reading on",
+            "loaded {}, {} commits, in {seconds:.2} s; replaying the log",
             self.origin, self.loaded
         ));
     }
 
-    /// The head of the log was reached.
+    /// Records that the head of the log was reached.
     pub(super) fn caught_up(&self, position: &LogPosition) {
         let (projection, seconds) = (name_of(self.kind), self.seconds());
         let tail = position.commits().saturating_sub(self.loaded);
@@ -251,23 +249,23 @@ impl Starting {
         metrics::gauge!("citycode_start_seconds", &labels).set(seconds);
         metrics::gauge!("citycode_start_snapshot_commits", &labels).set(self.loaded as f64);
         metrics::gauge!("citycode_start_tail_commits", &labels).set(tail as f64);
-        let said = format!(
+        let summary = format!(
             "started from {}, {} commits, and {tail} more from the log, in {seconds:.2} s",
             self.origin, self.loaded
         );
-        tracing::info!(projection, "{said}");
-        self.component.ready_saying(said);
+        tracing::info!(projection, "{summary}");
+        self.component.ready_saying(summary);
     }
 
-    /// The log could not be followed to its head.
+    /// Records that the log could not be followed to its head.
     pub(super) fn stopped(&self, error: &FollowError) {
         let (projection, origin, loaded) = (name_of(self.kind), &self.origin, self.loaded);
-        let said = format!("started from {origin}, {loaded} commits; the log cannot be followed further: {error}");
-        tracing::error!(projection, "{said}");
-        self.component.stopped(said);
+        let summary = format!("started from {origin}, {loaded} commits; the log cannot be followed further: {error}");
+        tracing::error!(projection, "{summary}");
+        self.component.stopped(summary);
     }
 
     fn seconds(&self) -> f64 {
-        self.clock.monotonic().saturating_sub(self.begun).as_secs_f64()
+        self.clock.monotonic().saturating_sub(self.started_at).as_secs_f64()
     }
 }

@@ -1,12 +1,12 @@
-//! The folder of one instance's own state, and which log it belongs to.
+//! The state folder of one instance, which belongs to one log.
 //!
 //! ```text
 //! DIR/              0700
-//!   in-use          lock, held as long as the process lives
-//!   log-id          identity of the log; another one is refused
-//!   projections/    snapshots; can be thrown away
+//!   in-use          lock, held while the process runs
+//!   log-id          identity of the log; another log is refused
+//!   projections/    snapshots; can be deleted
 //!   keys/           an issuer's signing keys, 0600
-//!   audit/          the auditors' index; can be thrown away
+//!   audit/          the audit index; can be deleted
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 const LOG_ID: &str = "log-id";
 
-/// Why a folder of state cannot be used.
+/// Why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFolderError {
-    /// A file or folder of it.
+    /// A file or folder in it cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its note of the log is no identity.
-    #[error("{0} holds no identity of a log: restore it, or give this instance an empty folder")]
+    /// Its record of the log is not an identity.
+    #[error("{0} contains no identity of a log: restore it, or give this instance an empty folder")]
     NotAnIdentity(PathBuf),
-    /// It belongs to another log than the servers have.
+    /// It belongs to another log than the one on the servers.
     #[error(
         "the part `state` in {} belongs to the event log {known}, and the servers have the log {found}: give this instance \
          its own folder or an empty one; if the servers should have {known}, restore that log from its archive",
@@ -36,21 +36,21 @@ pub enum StateFolderError {
     OtherLog {
         /// The folder.
         path: PathBuf,
-        /// The log that it belongs to.
+        /// The log to which it belongs.
         known: LogId,
         /// The log on the servers.
         found: LogId,
     },
 }
 
-/// An open folder; other processes are kept out as long as it lives.
+/// An open folder, locked against other processes until it is dropped.
 pub(super) struct StateFolder {
     path: PathBuf,
     _lock: LockFile,
 }
 
 impl StateFolder {
-    /// Opens a folder, or makes it. One that another process still holds is waited for ([`files::LOCK_PATIENCE`]).
+    /// Opens or creates a folder. Waits while another process holds its lock ([`files::LOCK_PATIENCE`]).
     ///
     /// # Errors
     /// [`StateFolderError`]; nothing in the folder was changed.
@@ -66,7 +66,7 @@ impl StateFolder {
         })
     }
 
-    /// A place in the folder.
+    /// The path of an entry of the folder.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -84,7 +84,7 @@ impl StateFolder {
         }
     }
 
-    /// Whether an earlier start left something in it.
+    /// Whether an earlier start left state in it.
     fn was_used(&self) -> bool {
         let has_entries = |name: &str| {
             let entries = std::fs::read_dir(self.join(name));
@@ -93,7 +93,7 @@ impl StateFolder {
         ["keys", "projections", "audit"].into_iter().any(has_entries)
     }
 
-    /// The log that this instance knows; none at its first start.
+    /// The log of this instance; none at its first start.
     ///
     /// # Errors
     /// [`StateFolderError`].
@@ -109,12 +109,12 @@ impl StateFolder {
             .ok_or(StateFolderError::NotAnIdentity(path))
     }
 
-    /// Remembers the log at the first start. A crash before leaves none, and the next start is the first. A folder that was
-    /// used and does not say whose it is belongs to this log from now on, unless its snapshots are of another one.
+    /// Records the log at the first start. After a crash before this, the next start is the first one. A used folder
+    /// without a record belongs to this log from now on, unless its snapshots are of another log.
     ///
     /// # Errors
     /// [`StateFolderError`].
-    pub(super) fn remember(&self, log_id: LogId) -> Result<(), StateFolderError> {
+    pub(super) fn record_log(&self, log_id: LogId) -> Result<(), StateFolderError> {
         if self.log_id()?.is_none() {
             let snapshots = ["projections/register", "projections/status"].map(|name| self.join(name));
             let mut of_snapshots = snapshots.iter().filter_map(|path| log_of_snapshot(path));
@@ -131,7 +131,7 @@ impl StateFolder {
     }
 }
 
-/// The log that a snapshot is of; none where there is no snapshot. Its header is checked where it is loaded.
+/// The log of a snapshot; none if there is no snapshot. Loading checks the header.
 fn log_of_snapshot(path: &Path) -> Option<LogId> {
     let file = std::fs::File::open(path).ok()?;
     log_of(file).map(LogId)

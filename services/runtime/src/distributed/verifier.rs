@@ -27,7 +27,7 @@ pub(super) async fn open(
     let records = dependencies.scan_records(settings, surroundings, health).await?;
     let (folder, policy) = (dependencies.state.path(), &dependencies.policy);
     let (kind, file) = (ProjectionKind::Status, folder.join("projections/status"));
-    let mut starting = shared_snapshot::bring(&dependencies, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::fetch(&dependencies, settings, surroundings, health, kind, &file).await?;
     let verifying = Verifying::open(
         folder,
         policy,
@@ -42,8 +42,8 @@ pub(super) async fn open(
     let tasks = verifying.follow(&dependencies.log, health, surroundings, policy);
     match verifying.progress().wait_until_live().await {
         Ok(()) => starting.caught_up(&verifying.progress().position()),
-        // Not ready, with the reason in health; asked all the same, it refuses what it knows to be dead, and cannot
-        // check the rest (R24).
+        // The service is not ready, with the reason in its health. If it is called nevertheless, it refuses codes that it
+        // has as dead, and cannot check others (R24).
         Err(error) => starting.stopped(&error),
     }
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
@@ -51,7 +51,7 @@ pub(super) async fn open(
         router: grpc_router(Routes::new(endpoints::verifier(&verifying.verifier, &authenticate)))?,
         snapshots: vec![Arc::new(verifying)],
         tasks,
-        kept: Some(Box::new(dependencies.state)),
+        state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })
 }

@@ -29,17 +29,17 @@ pub(super) struct Writer {
     pub(super) starting: Starting,
 }
 
-/// What follows the log beside the register.
+/// The projections that follow the log.
 pub(super) struct Folds {
-    /// The register to go on from.
+    /// The register, from its snapshot.
     pub(super) register: StartingRegister,
-    /// What a snapshot does not hold.
+    /// Projections that are not in the snapshot and are folded from the start of the log.
     pub(super) refolded: Vec<Arc<dyn SystemFold>>,
-    /// What is not folded twice.
+    /// The queue of erasures, which is folded only from the snapshot on.
     pub(super) erasures: Option<Arc<dyn SystemFold>>,
 }
 
-/// The register as this instance left it, or as a shared snapshot has it.
+/// The register from this instance's own snapshot or from a shared one.
 pub(super) struct StartingRegister {
     pub(super) snapshot: RegisterSnapshot,
     starting: Starting,
@@ -56,13 +56,13 @@ pub(super) async fn register(
         ProjectionKind::Register,
         dependencies.state.join("projections/register"),
     );
-    let mut starting = shared_snapshot::bring(dependencies, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::fetch(dependencies, settings, surroundings, health, kind, &file).await?;
     let snapshot = RegisterSnapshot::open(file, dependencies.identity);
     starting.loaded(&snapshot.reaches());
     Ok(StartingRegister { snapshot, starting })
 }
 
-/// Follows the log with the register, from its snapshot on, and with what else folds it.
+/// Follows the log from the register's snapshot on, with all projections, and opens the desk.
 pub(super) async fn open(
     dependencies: &Dependencies,
     folds: Folds,
@@ -90,7 +90,7 @@ pub(super) async fn open(
         &surroundings.clock,
     )
     .await?;
-    // No verifier stands in this process: what is acknowledged is in the log, and verifiers say how far they are.
+    // There is no verifier in this process, so an acknowledgement needs only the log; verifiers prove their own freshness.
     let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
     let assertions = assertions::open(dependencies, settings)?;
     let authorizer = open_authorizer(&dependencies.policy, vault, log, assertions, surroundings);

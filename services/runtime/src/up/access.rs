@@ -1,4 +1,4 @@
-//! Whose access tokens `citycode up` takes: the local admin's, those for trials, and an identity provider's.
+//! The access tokens that `citycode up` accepts: the local admin's, those for trials, and an identity provider's.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::data_folder::DataFolder;
 use super::settings::Settings;
 use crate::wiring::StartError;
 
-/// Whose tokens are taken, and the local admin's own.
+/// The accepted tokens, and the local admin's own.
 pub(super) struct Access {
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) issued: Arc<IssuedTokens>,
@@ -19,8 +19,8 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The local admin's token is signed by an authority that lives as long as this process, so no later start takes it;
-    /// tokens for trials by the lasting one.
+    /// The local admin's token is signed by an authority that exists only in this process, so no later start accepts it;
+    /// tokens for trials are signed by the persistent authority.
     ///
     /// # Errors
     /// [`StartError`]: keys or the list of issued tokens cannot be used.
@@ -30,9 +30,9 @@ impl Access {
         entropy: &dyn Entropy,
         clock: &dyn Clock,
     ) -> Result<Self, StartError> {
-        let lasting = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
-        let ephemeral = lasting.ephemeral_with_same_issuer(entropy);
-        let issued = Arc::new(IssuedTokens::open(lasting, folder.join("issued-tokens.json"))?);
+        let persistent = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
+        let ephemeral = persistent.ephemeral_with_same_issuer(entropy);
+        let issued = Arc::new(IssuedTokens::open(persistent, folder.join("issued-tokens.json"))?);
         let mut trusted = TrustedKeys::new().with_local(&ephemeral)?;
         if let Some(provider) = &settings.identity_provider {
             trusted = trusted.with_jwks_file(&provider.issuer, &provider.jwks_file)?;

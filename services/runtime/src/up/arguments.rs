@@ -14,25 +14,25 @@ use super::{BeginAnew, parse_log_id};
     after_help = "Example:\n  citycode up --data /var/lib/citycode --listen 127.0.0.1:8080 --policy policies/shanghai.toml"
 )]
 pub struct UpArgs {
-    /// The data folder; without it one in the user's data directory.
+    /// The data folder; default: a folder in the user's data directory.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where to listen, HTTP and gRPC; port 0 takes a free one.
+    /// Address to listen on, for HTTP and gRPC; port 0 takes a free port.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// The policy file; without it Shanghai's.
+    /// The policy file; default: Shanghai's policy.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// A configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only say whether the configuration is in order.
+    /// Check the configuration and exit.
     #[arg(long)]
     pub check_config: bool,
-    /// Start once although a part of the data folder is lost: `vault`, `log` or `scans`, with the log's identity.
+    /// Recreate a lost part of the data folder, once: `vault`, `log` or `scans`, with the log's identity.
     #[arg(long, value_name = "PART=LOGID")]
     pub begin_anew: Vec<BeginAnew>,
-    /// Start once although changes of the log are lost, and undo what that makes unsafe; with the log's identity.
+    /// Start once although the log lost changes, and revoke what became unsafe; with the log's identity.
     #[arg(long, value_name = "LOGID", value_parser = log_id)]
     pub accept_loss: Option<LogId>,
 }

@@ -15,11 +15,11 @@ use crate::wiring::{StartError, assertion_verifier};
 /// The file.
 const FILE: &str = "assertion-uses.redb";
 
-/// Takes assertions of the configured provider.
+/// Accepts assertions of the configured provider.
 ///
-/// A register that is made beside a log that stood before takes none of the time before it: an earlier start, of a release
-/// that remembered uses in memory alone, may have taken them. Clocks of provider and machine differ by the leeway, and an
-/// assertion may have been taken in this very second.
+/// A register that is created for an existing log accepts no assertions from before its creation, because an earlier
+/// start of a release that recorded uses only in memory may have accepted them. Clocks of provider and machine may differ
+/// by the leeway, and an assertion may have been accepted in the current second.
 ///
 /// # Errors
 /// [`StartError`]: the provider's keys or the register cannot be used.

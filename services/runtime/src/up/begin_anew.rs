@@ -1,8 +1,8 @@
-//! `--begin-anew PART=LOGID`: a part that is lost is begun anew, once, and what its loss makes unsafe is undone first.
+//! `--begin-anew PART=LOGID`: recreates a lost part, once; what its loss makes unsafe is revoked before calls are served.
 //!
-//! The order makes each step repeatable: what is left of the part is set aside, then the manifest records that the part
-//! is being begun, then it is made. A crash before the manifest leaves a missing part, which the next start refuses; a
-//! crash after it leaves a start that goes on without the flag.
+//! The order makes each step repeatable: the remains of the part are set aside, then the manifest records that the part
+//! is being recreated, then it is created. A crash before the manifest is written leaves a missing part, which the next
+//! start refuses; after a crash later, the next start continues without the flag.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,12 +20,12 @@ use zeroize::Zeroizing;
 use super::folder_manifest::{Part, parse_log_id};
 use super::parts::{Opening, PartError, UNKNOWN};
 
-/// A part to begin anew, and the log of the folder, which confirms it.
+/// A part to recreate, and the log of the folder, which confirms it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BeginAnew {
-    /// Which part.
+    /// The part.
     pub part: Part,
-    /// The folder's log; for the part `log` the one that was lost.
+    /// The folder's log; for the part `log`, the lost one.
     pub log_id: LogId,
 }
 
@@ -45,55 +45,55 @@ impl FromStr for BeginAnew {
     }
 }
 
-/// What the parts are opened with, to see whether one is whole.
+/// What is needed to open the parts, to check whether one is intact.
 pub(super) struct Openers<'a> {
     pub(super) entropy: &'a std::sync::Arc<dyn Entropy>,
-    /// None where the key is lost, too.
+    /// None if the key is lost, too.
     pub(super) master: Option<&'a Zeroizing<[u8; 32]>>,
-    /// The identity of the log that takes the place of a lost one.
+    /// The identity of the log that replaces a lost one.
     pub(super) new_log: LogId,
 }
 
-/// Begins the parts anew that are named, unless one of them is whole.
+/// Starts recreating the named parts, unless one of them is intact.
 ///
 /// # Errors
-/// [`PartError`]; then nothing was changed, or the part is missing now, and the call is repeated.
+/// [`PartError`]; then nothing was changed, or the part is set aside, and the call can be repeated.
 pub(super) fn begin(
     folder: &Path,
     opening: &mut Opening,
-    asked: &[BeginAnew],
+    requested: &[BeginAnew],
     openers: &Openers<'_>,
 ) -> Result<(), PartError> {
     let log_id = opening.manifest.log_id;
-    for BeginAnew { part, log_id: given } in asked {
+    for BeginAnew { part, log_id: given } in requested {
         let part = *part;
         if *given != log_id {
             let log_id = Some(log_id).filter(|id| *id != UNKNOWN);
             let given = *given;
             return Err(PartError::OtherLogNamed { part, given, log_id });
         }
-        if opening.first || opening.manifest.is_beginning(part) || is_whole(folder, part, log_id, openers)? {
-            return Err(PartError::Whole { part });
+        if opening.first || opening.manifest.is_beginning(part) || is_intact(folder, part, log_id, openers)? {
+            return Err(PartError::Intact { part });
         }
         if part == Part::Log {
             check_neighbours(folder, log_id)?;
         }
     }
-    for BeginAnew { part, .. } in asked {
+    for BeginAnew { part, .. } in requested {
         set_aside(folder, *part)?;
-        tracing::warn!(%part, log = %log_id, "A PART OF THE DATA FOLDER IS BEGUN ANEW, as --begin-anew asks");
+        tracing::warn!(%part, log = %log_id, "RECREATING A PART OF THE DATA FOLDER, as requested by --begin-anew");
         opening.manifest.beginning.push(*part);
         if *part == Part::Log {
             opening.manifest.log_id = openers.new_log;
         }
     }
-    if !asked.is_empty() {
+    if !requested.is_empty() {
         opening.manifest.write(folder)?;
     }
     Ok(())
 }
 
-fn is_whole(folder: &Path, part: Part, log_id: LogId, openers: &Openers<'_>) -> Result<bool, PartError> {
+fn is_intact(folder: &Path, part: Part, log_id: LogId, openers: &Openers<'_>) -> Result<bool, PartError> {
     let unusable = |why: String| Err(PartError::Unusable { part, why });
     match part {
         Part::Keys => Ok(true),
@@ -121,11 +121,11 @@ fn is_whole(folder: &Path, part: Part, log_id: LogId, openers: &Openers<'_>) -> 
                 Err(scans::OpenForLogError::Records(error)) => unusable(error.to_string()),
             }
         }
-        Part::Log => is_whole_log(folder, log_id),
+        Part::Log => is_intact_log(folder, log_id),
     }
 }
 
-fn is_whole_log(folder: &Path, log_id: LogId) -> Result<bool, PartError> {
+fn is_intact_log(folder: &Path, log_id: LogId) -> Result<bool, PartError> {
     let files = ["log/manifest", "log/log.redb"];
     if files
         .iter()
@@ -149,12 +149,12 @@ fn is_whole_log(folder: &Path, log_id: LogId) -> Result<bool, PartError> {
         ) => Ok(false),
         Err(error) => Err(PartError::Unusable {
             part: Part::Log,
-            why: format!("{error}; if it is lost for good, move the folder `log` away first"),
+            why: format!("{error}; if it cannot be recovered, move the folder `log` away first"),
         }),
     }
 }
 
-/// A log that is begun anew takes vault and scan records over: they must be of the log that was lost.
+/// A recreated log takes over vault and scan records, so they must belong to the lost log.
 fn check_neighbours(folder: &Path, lost: LogId) -> Result<(), PartError> {
     for (part, file) in [(Part::Vault, "vault/vault.redb"), (Part::Scans, "scans/scans.redb")] {
         let path = folder.join(file);
@@ -177,7 +177,7 @@ fn check_neighbours(folder: &Path, lost: LogId) -> Result<(), PartError> {
     Ok(())
 }
 
-/// Moves what is left of a part out of the way, under a name that is free. Nothing is deleted.
+/// Renames the remains of a part to a free name. Nothing is deleted.
 fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
     let path = folder.join(part.name());
     let unusable = |error: std::io::Error| PartError::Unusable {
@@ -190,7 +190,7 @@ fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
         Err(error) => return Err(unusable(error)),
     };
     if is_empty {
-        // Made again with the rights that it must have.
+        // The folder is created again with the required permissions.
         return match std::fs::remove_dir(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
             _ => Ok(()),
@@ -198,21 +198,22 @@ fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
     }
     let aside = free_name(folder, part.name());
     std::fs::rename(&path, &aside).map_err(unusable)?;
-    tracing::warn!(%part, to = %aside.display(), "what was left of it was set aside");
+    tracing::warn!(%part, to = %aside.display(), "the remains of the part were set aside");
     Ok(())
 }
 
 fn free_name(folder: &Path, name: &str) -> PathBuf {
     let names = (1u32..).map(|number| folder.join(format!("{name}.set-aside-{number}")));
     let mut free = names.filter(|path| !path.exists());
-    free.next().expect("a folder does not hold four billion")
+    free.next().expect("a folder has fewer than four billion entries")
 }
 
-/// While a log is begun anew: its signing keys sign no more, its list names are given no more, and what was derived from the lost one goes.
+/// While a log is recreated: retires the signing keys and the key of list names of the lost log, and deletes the state
+/// that was derived from it.
 ///
 /// # Errors
-/// [`PartError`]; repeating it goes on.
-pub(super) fn leave_the_lost_log(folder: &Path) -> Result<(), PartError> {
+/// [`PartError`]; a repeated call continues.
+pub(super) fn retire_lost_log(folder: &Path) -> Result<(), PartError> {
     let keys = folder.join("keys");
     let retired = keys.join("retired");
     files::create_private_dir(&retired)?;
@@ -225,7 +226,7 @@ pub(super) fn leave_the_lost_log(folder: &Path) -> Result<(), PartError> {
     for entry in std::fs::read_dir(&keys).map_err(failed(Part::Keys))? {
         let entry = entry.map_err(failed(Part::Keys))?;
         let name = entry.file_name();
-        // The key that names status lists goes with them: another one gives other names.
+        // The key of list names is retired too, so that the new log's status lists have other names.
         if name.to_string_lossy().starts_with("signing-") || name == "list-names.key" {
             std::fs::rename(entry.path(), retired.join(&name)).map_err(failed(Part::Keys))?;
         }

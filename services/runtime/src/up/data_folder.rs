@@ -1,21 +1,21 @@
-//! The data folder of `citycode up`: what stands where, who may read it, and which log it belongs to.
+//! The data folder of `citycode up`: its layout, its permissions, and the log to which it belongs.
 //!
 //! ```text
 //! DIR/                    0700
-//!   in-use                lock, held as long as the process lives
-//!   manifest.toml         which log it belongs to, and which parts must be there; see `folder_manifest`
-//!   policy                name of the policy that the log was made under
-//!   admin.token           0600, the local admin's access token, while a process serves: no later start takes it
-//!   admin.sock            0600, the socket over which clients of the same user are served, while a process serves
-//!   issued-tokens.json    0600, which access tokens for trials were issued and revoked
+//!   in-use                lock, held while the process runs
+//!   manifest.toml         the log to which it belongs, and the required parts; see `folder_manifest`
+//!   policy                name of the policy under which the log was created
+//!   admin.token           0600, the local admin's access token, while a process serves; no later start accepts it
+//!   admin.sock            0600, the socket for clients of the same user, while a process serves
+//!   issued-tokens.json    0600, issued and revoked access tokens for trials
 //!   keys/                 0700; signing keys, ID-check key, vault master key, access authority: 0600 each; all but an
-//!                         issuer's signing key and the access authority are made with a new log, and never again
+//!                         issuer's signing key and the access authority are created with a new log and never again
 //!   log/                  the event log
 //!   vault/                the vault
-//!   PART.set-aside-N/     what was left of a part that was begun anew
-//!   projections/          snapshots; can be thrown away
+//!   PART.set-aside-N/     the remains of a part that was recreated after a loss
+//!   projections/          snapshots; can be deleted
 //!   scans/                scan and sampling records, sealed by day
-//!   audit/                the auditors' index; can be thrown away
+//!   audit/                the audit index; can be deleted
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -27,35 +27,35 @@ use citycode_service_kit::files::{self, FileError, LockFile};
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
-    /// A file or folder of it.
+    /// A file or folder in it cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The log in it.
+    /// The log in it cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
-    /// The log in it demands an older reader version than this program's, and could not be raised.
-    #[error("the event log in the data folder cannot be raised to this release")]
+    /// The minimum reader version of the log in it could not be raised to this program's.
+    #[error("the minimum reader version of the event log in the data folder cannot be raised to this release")]
     Raise(#[from] RaiseError),
-    /// It was made under another policy, whose kinds and places are others.
+    /// It was created under another policy, with other kinds and places.
     #[error(
-        "the data folder was made under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)"
+        "the data folder was created under the policy `{found}`, not `{wanted}`: use another folder (--data), or that policy (--policy)"
     )]
     OtherPolicy {
-        /// As the folder has it.
+        /// The folder's policy.
         found: String,
-        /// As asked for.
+        /// The requested policy.
         wanted: String,
     },
 }
 
-/// An open data folder; other processes are kept out as long as it lives.
+/// An open data folder, locked against other processes until it is dropped.
 pub(super) struct DataFolder {
     path: PathBuf,
     _lock: LockFile,
 }
 
 impl DataFolder {
-    /// Opens a folder, or makes it; its parts are not looked at yet. One that another process still holds is waited for
+    /// Opens or creates a folder, without its parts. Waits while another process holds its lock
     /// ([`files::LOCK_PATIENCE`]).
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl DataFolder {
         })
     }
 
-    /// Makes the folders of the parts that are not there, once it is known that they may be made.
+    /// Creates missing folders of parts, after it was checked that they may be created.
     ///
     /// # Errors
     /// [`FileError`].
@@ -97,14 +97,15 @@ impl DataFolder {
         &self.path
     }
 
-    /// A place in the folder.
+    /// The path of an entry of the folder.
     #[must_use]
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Opens the event log `log_id`, or makes it where it may be made. One of an earlier release is raised to this one,
-    /// which the earlier release refuses by name from then on; nobody else uses a folder that is locked. Blocks its thread.
+    /// Opens the event log `log_id`, or creates it if `make` is set. The minimum reader version of a log of an earlier
+    /// release is raised, so that the earlier release refuses the log from then on; this is safe, because no other process
+    /// uses a locked folder. Blocks its thread.
     ///
     /// # Errors
     /// [`DataFolderError`].
@@ -121,15 +122,15 @@ impl DataFolder {
             tracing::info!(
                 %before,
                 now = %ReaderVersion::CURRENT,
-                "the event log demands programs of this release from now on; an older one refuses it"
+                "raised the minimum reader version of the event log; older programs refuse it from now on"
             );
         }
         Ok(store)
     }
 }
 
-/// Where `citycode up` keeps its data unless told otherwise: `$XDG_DATA_HOME/citycode`, or the same below
-/// `~/.local/share` (XDG Base Directory Specification).
+/// The default data folder of `citycode up`: `$XDG_DATA_HOME/citycode`, or the same below `~/.local/share` (XDG Base
+/// Directory Specification).
 #[must_use]
 pub(super) fn default_path() -> Option<PathBuf> {
     let absolute = |name: &str| {

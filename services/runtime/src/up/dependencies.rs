@@ -1,4 +1,4 @@
-//! What `citycode up` stands on: the data folder and what is opened from it, before anything runs.
+//! The dependencies of `citycode up`: the data folder and its parts, opened before any task runs.
 
 use std::sync::Arc;
 
@@ -27,11 +27,11 @@ use super::settings::Settings;
 use crate::wiring::measured::MeasuredLog;
 use crate::wiring::{StartError, Surroundings};
 
-/// What everything stands on: folder, policy, keys, log and vault, opened and not yet running.
+/// The opened dependencies: folder, policy, keys, log, vault and scan records. No task is running yet.
 pub(super) struct Dependencies {
     pub(super) folder: DataFolder,
     pub(super) manifest: FolderManifest,
-    /// Its parts were made by this very start.
+    /// Whether this start created the parts.
     pub(super) first: bool,
     pub(super) policy: Arc<Policy>,
     pub(super) access: Access,
@@ -47,7 +47,7 @@ pub(super) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Opens everything; what may not be made is refused before anything is made.
+    /// Opens everything. All reasons for a refusal are checked before anything is created.
     ///
     /// # Errors
     /// [`StartError`].
@@ -59,15 +59,15 @@ impl Dependencies {
         });
         let path = settings.data.clone().or_else(super::data_folder::default_path);
         let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name).await?;
-        let (mut opening, new_log) = look_at(&folder, settings, &entropy)?;
+        let (mut opening, new_log) = inspect(&folder, settings, &entropy)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
-        // Before the log is made: a crash in between leaves secrets that nothing was made with, and they are taken then.
+        // Secrets are created before the log; after a crash in between, the next start uses these secrets.
         let first = opening.first.then_some(&*entropy);
         let id_check_key = keys.id_check_key(first)?;
         let status_key = SigningKey::from_seed(*keys.secret("status-signing.key", first)?);
         parts::check_key_marks(folder.path(), &opening)?;
         let master = begin_anew(&folder, settings, &keys, &entropy, (&mut opening, new_log))?;
-        // Where it is missing, as in a folder of a release that had none: no name is given twice by that.
+        // A folder of an earlier release lacks this key; creating it is safe, because no list was named with it before.
         let names = keys.list_names(Some(&*entropy))?;
         let assertion_uses_key = keys.secret("assertion-uses.key", Some(&*entropy))?;
         LocalAdmin::clear(&folder);
@@ -77,8 +77,8 @@ impl Dependencies {
         let store = MeasuredLog::around(Arc::new(store), &clock);
         let identity = citycode_log_folds::identity_of(&*store);
         let vault = open_vault(&folder, &opening, &master, surroundings)?;
-        let how = opening.how(folder.path(), Part::Scans);
-        let records = EmbeddedScanRecords::open_for_log(&folder.join("scans"), Arc::clone(&entropy), &log_id.0, how);
+        let mode = opening.mode_of(folder.path(), Part::Scans);
+        let records = EmbeddedScanRecords::open_for_log(&folder.join("scans"), Arc::clone(&entropy), &log_id.0, mode);
         let records = records.map_err(|error| match error {
             scan_records::OpenForLogError::Binding(error) => {
                 parts::refused(Part::Scans, folder.path(), log_id, error).into()
@@ -107,8 +107,8 @@ impl Dependencies {
     }
 }
 
-/// What stands in the folder, before anything is made in it; and the identity of a log that is made.
-fn look_at(
+/// Inspects the folder before anything is created in it. Also returns the identity for a new log.
+fn inspect(
     folder: &DataFolder,
     settings: &Settings,
     entropy: &Arc<dyn Entropy>,
@@ -117,13 +117,13 @@ fn look_at(
     let marks = settings.marks.clone().or_else(marks::default_folder);
     let opening = parts::inspect(folder.path(), new_log, &settings.once.begin_anew, marks.as_deref())?;
     if opening.first {
-        // Before the first part is made: a crash among them leaves a first start to complete, not parts that are missing.
+        // The manifest is written before the first part, so that a crash leaves an incomplete first start, not lost parts.
         opening.manifest.write(folder.path())?;
     }
     Ok((opening, new_log))
 }
 
-/// Begins the parts anew that the flags name, and gives the vault's master key.
+/// Starts recreating the parts that the flags name, and returns the vault's master key.
 fn begin_anew(
     folder: &DataFolder,
     settings: &Settings,
@@ -131,7 +131,7 @@ fn begin_anew(
     entropy: &Arc<dyn Entropy>,
     (opening, new_log): (&mut Opening, LogId),
 ) -> Result<Zeroizing<[u8; 32]>, StartError> {
-    let asked = &settings.once.begin_anew;
+    let requested = &settings.once.begin_anew;
     let first = opening.first.then_some(&**entropy);
     let known = master_key(settings, keys, first);
     let openers = Openers {
@@ -139,13 +139,13 @@ fn begin_anew(
         master: known.as_ref().ok(),
         new_log,
     };
-    begin_anew::begin(folder.path(), opening, asked, &openers)?;
+    begin_anew::begin(folder.path(), opening, requested, &openers)?;
     if opening.manifest.is_beginning(Part::Log) {
-        begin_anew::leave_the_lost_log(folder.path())?;
+        begin_anew::retire_lost_log(folder.path())?;
     }
     folder.make_folders()?;
     match known {
-        // The vault that it opened is gone.
+        // The lost key's vault is recreated, so a new key is created for it.
         Err(_) if opening.manifest.is_beginning(Part::Vault) => master_key(settings, keys, Some(&**entropy)),
         known => known,
     }
@@ -173,8 +173,8 @@ fn open_vault(
     surroundings: &Surroundings,
 ) -> Result<Arc<dyn Vault>, StartError> {
     let (path, log_id) = (folder.join("vault"), opening.manifest.log_id);
-    let how = opening.how(folder.path(), Part::Vault);
-    match EmbeddedVault::open_for_log(&path, master, surroundings.fill_random(), &log_id.0, how) {
+    let mode = opening.mode_of(folder.path(), Part::Vault);
+    match EmbeddedVault::open_for_log(&path, master, surroundings.fill_random(), &log_id.0, mode) {
         Ok(vault) => Ok(Arc::new(vault)),
         Err(OpenForLogError::Binding(error)) => Err(parts::refused(Part::Vault, folder.path(), log_id, error).into()),
         Err(error @ OpenForLogError::Torn { .. }) => {

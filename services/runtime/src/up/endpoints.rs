@@ -1,4 +1,4 @@
-//! Both APIs on one port: gRPC services behind authentication, the portal over the same services without a socket.
+//! Both APIs on one port: gRPC services with authentication, and the portal, which calls the same services in process.
 
 use std::sync::Arc;
 

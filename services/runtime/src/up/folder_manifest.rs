@@ -1,15 +1,15 @@
-//! The data folder's manifest: which log the folder belongs to, and which parts must stand in it.
+//! The data folder's manifest: the log to which the folder belongs, and the parts that it must contain.
 //!
 //! ```text
 //! # comment lines
 //! format = 1
 //! log_id = "32 hex digits"
-//! parts = ["log", "vault", "scans", "keys"]    empty until the first start has made them all
-//! beginning = ["vault"]                        parts that are being begun anew; empty otherwise
+//! parts = ["log", "vault", "scans", "keys"]    empty until the first start has created all of them
+//! beginning = ["vault"]                        parts that are being recreated after a loss; empty otherwise
 //! [key_marks]                                  8 hex digits of a hash of each key that must stay the same
 //! "id-check.key" = "0a1b2c3d"
 //! ```
-//! It is replaced whole (temporary file, sync, rename, sync of the folder), so a crash leaves the old one or the new one.
+//! It is replaced atomically (temporary file, sync, rename, sync of the folder), so a crash leaves the old or the new one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,13 @@ const FORMAT: u32 = 1;
 const COMMENT: &str = "# Which log this data folder belongs to, and which parts must stand in it. citycode writes this file.\n\
                        # Back it up and restore it together with the parts.\n";
 
-/// A part of the data folder that nothing else brings back.
+/// A part of the data folder that cannot be derived from others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The event log.
     Log,
-    /// Who is who.
+    /// The sealed personal data.
     Vault,
     /// Scan and sampling records.
     Scans,
@@ -43,7 +43,7 @@ impl Part {
     /// All of them.
     pub(super) const ALL: [Self; 4] = [Self::Log, Self::Vault, Self::Scans, Self::Keys];
 
-    /// Its name on the command line, and of its folder.
+    /// Its name on the command line and the name of its folder.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,16 +68,16 @@ pub enum ManifestError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It is not one, or of a later release.
-    #[error("{} cannot be used ({why}): restore it from the backup that the parts beside it come from", path.display())]
+    #[error("{} cannot be used ({why}): restore it from the same backup as the parts", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// What the file says.
+/// The fields of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -93,16 +93,16 @@ struct Text {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct FolderManifest {
     pub(super) log_id: LogId,
-    /// Empty until the first start has made all of them.
+    /// Empty until the first start has created all of them.
     pub(super) parts: Vec<Part>,
-    /// Parts that are being begun anew.
+    /// Parts that are being recreated after a loss.
     pub(super) beginning: Vec<Part>,
-    /// A mark of each key that must stay the same, by the name of its file; empty in older folders.
+    /// A hash prefix of each key that must stay the same, by file name; empty in older folders.
     pub(super) key_marks: BTreeMap<String, String>,
 }
 
 impl FolderManifest {
-    /// A folder whose parts are being made for the first time.
+    /// The manifest of a folder whose parts are being created for the first time.
     pub(super) fn first(log_id: LogId) -> Self {
         Self {
             log_id,
@@ -112,7 +112,7 @@ impl FolderManifest {
         }
     }
 
-    /// Whether the first start made every part.
+    /// Whether the first start created every part.
     pub(super) fn is_complete(&self) -> bool {
         !self.parts.is_empty()
     }
@@ -149,7 +149,7 @@ impl FolderManifest {
         }))
     }
 
-    /// Puts it in place, durably.
+    /// Replaces the file durably.
     pub(super) fn write(&self, folder: &Path) -> Result<(), ManifestError> {
         let text = Text {
             format: FORMAT,
@@ -165,7 +165,7 @@ impl FolderManifest {
     }
 }
 
-/// The identity of a log from its 32 hex digits.
+/// Parses the 32 hex digits of a log's identity.
 #[must_use]
 pub(crate) fn parse_log_id(text: &str) -> Option<LogId> {
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;

@@ -1,5 +1,5 @@
-//! What makes the user who runs `up` its admin: a token that this start alone accepts, and the socket that it is sent over.
-//! Both are there as long as the system serves.
+//! Admin access for the user who runs `up`: a token that only this start accepts, and the socket over which it is sent.
+//! Both exist while the system serves.
 
 use std::path::PathBuf;
 
@@ -24,15 +24,15 @@ pub(super) struct LocalAdmin {
 }
 
 impl LocalAdmin {
-    /// Takes away what an earlier start left if it was killed.
+    /// Removes the files of an earlier start that was killed.
     pub(super) fn clear(folder: &DataFolder) {
         for name in [TOKEN, SOCKET] {
             let _ = std::fs::remove_file(folder.join(name));
         }
     }
 
-    /// Puts the token into its file and serves on the socket until `stopped`. Where the file system takes no socket, the
-    /// token still works for whoever names its file.
+    /// Writes the token's file and serves on the socket until `stopped`. If the file system does not support sockets,
+    /// clients must name the token's file.
     ///
     /// # Errors
     /// [`FileError`] if the token cannot be written.
@@ -57,7 +57,7 @@ impl LocalAdmin {
         })
     }
 
-    /// Waits for the calls over the socket and takes the token away. The signal to stop was given.
+    /// Removes the token and waits for the calls over the socket, after the signal to stop.
     pub(super) async fn end(self) {
         let _ = std::fs::remove_file(&self.token_file);
         if let Some(serving) = self.serving

@@ -1,14 +1,15 @@
-//! What must survive a restore, beside the mark: which places of status lists were leased, which keys were marked as
-//! compromised, and who was erased. An older log would lease the same places again, trust the key, and know the person.
+//! A journal next to the mark of the facts that must survive the restore of an older log: leased indices of status lists,
+//! compromised keys, and erased holders. The older log would lease the same indices again, trust the key, and contain the
+//! person.
 //!
 //! ```text
 //! one line each      event <version> <type> <payload in hex> <check>
 //!                    erased <holder, 32 hex digits> <check>
 //! check              the first 8 hex digits of SHA-256 of the line before it
 //! ```
-//! Lines are only ever appended, and synced before the mark moves past them. A line that a crash cut short fails its check
-//! and is left out; what it said is written again at the next start. The mark says how many lines there were and what
-//! they hash to, so that a journal which is missing, older or cut short is not believed.
+//! The file is append-only, and lines are synced before the mark moves past them. A line truncated by a crash fails its
+//! check and is ignored; the next start writes it again. The mark contains the number of lines and their hash, so that a
+//! missing, older or truncated journal is detected.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -57,7 +58,7 @@ impl Entry {
         })
     }
 
-    /// The event of a line that holds one that this release reads.
+    /// The event of the line, if this release can decode it.
     pub(super) fn event(&self) -> Option<Event> {
         match self {
             Self::Event {
@@ -70,7 +71,7 @@ impl Entry {
     }
 
     fn to_line(&self) -> String {
-        let said = match self {
+        let text = match self {
             Self::Event {
                 version,
                 type_name,
@@ -78,16 +79,16 @@ impl Entry {
             } => format!("event {version} {type_name} {}", HEXLOWER.encode(payload)),
             Self::Erased(holder) => format!("erased {}", HolderId(*holder)),
         };
-        let check = check_of(&said);
-        format!("{said} {check}\n")
+        let check = check_of(&text);
+        format!("{text} {check}\n")
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let (said, check) = line.rsplit_once(' ')?;
-        if check != check_of(said) {
+        let (text, check) = line.rsplit_once(' ')?;
+        if check != check_of(text) {
             return None;
         }
-        let mut words = said.split(' ');
+        let mut words = text.split(' ');
         match words.next()? {
             "event" => Some(Self::Event {
                 version: words.next()?.parse().ok()?,
@@ -100,13 +101,13 @@ impl Entry {
     }
 }
 
-fn check_of(said: &str) -> String {
-    let mut digest = HEXLOWER.encode(&Sha256::digest(said));
+fn check_of(text: &str) -> String {
+    let mut digest = HEXLOWER.encode(&Sha256::digest(text));
     digest.truncate(CHECK_DIGITS);
     digest
 }
 
-/// Every entry of a journal in the order of the file; nothing where there is no file.
+/// Every entry of a journal in the order of the file; empty if there is no file.
 ///
 /// # Errors
 /// The file system's.
@@ -118,28 +119,28 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<Entry>> {
     }
 }
 
-/// What a mark says of the journal beside it: that it begins with so many lines of this hash.
+/// The mark's record of the journal: it starts with so many lines of this hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct JournalSeal {
-    /// Lines that are whole.
+    /// Number of complete lines.
     pub(super) lines: u64,
-    /// SHA-256 of them, each with its line end.
+    /// SHA-256 of these lines, each with its line end.
     pub(super) digest: [u8; 32],
 }
 
 impl JournalSeal {
-    /// Whether a journal holds at least what the mark says. It may hold more: lines are written before the mark.
-    pub(super) fn is_kept_by(&self, journal: &[Entry]) -> bool {
-        let Some(beginning) = usize::try_from(self.lines).ok().and_then(|lines| journal.get(..lines)) else {
+    /// Whether a journal starts with the recorded lines. It may have more, because lines are written before the mark.
+    pub(super) fn is_prefix_of(&self, journal: &[Entry]) -> bool {
+        let Some(prefix) = usize::try_from(self.lines).ok().and_then(|lines| journal.get(..lines)) else {
             return false;
         };
         let mut sealing = Sealing::default();
-        sealing.add(beginning);
+        sealing.add(prefix);
         sealing.seal() == *self
     }
 }
 
-/// The seal of a journal that grows.
+/// The seal of a journal, updated incrementally.
 #[derive(Clone, Default)]
 pub(super) struct Sealing {
     lines: u64,
@@ -147,7 +148,7 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// Takes in lines that were appended.
+    /// Adds appended lines.
     pub(super) fn add(&mut self, entries: &[Entry]) {
         for entry in entries {
             self.lines += 1;
@@ -163,7 +164,7 @@ impl Sealing {
     }
 }
 
-/// Adds lines, durably. A line that a crash cut short before is ended first.
+/// Appends lines durably, after a line end that terminates a truncated line of an earlier crash.
 ///
 /// # Errors
 /// The file system's.
@@ -182,33 +183,33 @@ pub(super) fn append(path: &Path, entries: &[Entry]) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// Gathers what belongs into the journal from the log, as it is folded.
+/// Collects the entries of the journal while the log is folded.
 #[derive(Default)]
 pub(super) struct Recorder {
-    gathered: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<Entry>>,
 }
 
 impl Recorder {
-    /// Everything gathered since this was last asked.
+    /// Removes and returns the collected entries.
     pub(super) fn take(&self) -> Vec<Entry> {
-        std::mem::take(&mut *self.gathered.lock())
+        std::mem::take(&mut *self.entries.lock())
     }
 
-    /// Puts back what could not be written.
+    /// Puts back entries that could not be written.
     pub(super) fn put_back(&self, entries: Vec<Entry>) {
-        self.gathered.lock().extend(entries);
+        self.entries.lock().extend(entries);
     }
 }
 
 impl SystemFold for Recorder {
     fn fold_system(&self, event: &Event, _position: Position) -> Result<(), String> {
-        self.gathered.lock().extend(Entry::of(event));
+        self.entries.lock().extend(Entry::of(event));
         Ok(())
     }
 
     fn fold_holder(&self, holder: HolderId, event: &Event, _position: Position) {
         if matches!(event, Event::HolderErased(_)) {
-            self.gathered.lock().push(Entry::Erased(holder.0));
+            self.entries.lock().push(Entry::Erased(holder.0));
         }
     }
 }
@@ -220,7 +221,7 @@ mod tests {
     use citycode_domain::ids::KeyId;
 
     #[test]
-    fn a_journal_is_read_as_written_without_a_line_that_was_cut_short() {
+    fn a_journal_is_read_as_written_without_a_truncated_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
         assert!(read(&path).expect("none").is_empty());
@@ -239,14 +240,14 @@ mod tests {
         let mut sealing = Sealing::default();
         sealing.add(&entries);
         let seal = sealing.seal();
-        assert!(seal.is_kept_by(&read_back), "it went on");
-        assert!(!seal.is_kept_by(&read_back[1..]) && !seal.is_kept_by(&[]));
+        assert!(seal.is_prefix_of(&read_back), "later lines are allowed");
+        assert!(!seal.is_prefix_of(&read_back[1..]) && !seal.is_prefix_of(&[]));
         let text = std::fs::read_to_string(&path).expect("a text");
         for length in 0..text.len() {
-            std::fs::write(&path, &text[..length]).expect("cut");
-            let cut = read(&path).expect("read");
-            assert!(read_back.starts_with(&cut), "{length} bytes");
-            assert_eq!(seal.is_kept_by(&cut), cut.len() >= 2, "{length} bytes");
+            std::fs::write(&path, &text[..length]).expect("truncated");
+            let truncated = read(&path).expect("read");
+            assert!(read_back.starts_with(&truncated), "{length} bytes");
+            assert_eq!(seal.is_prefix_of(&truncated), truncated.len() >= 2, "{length} bytes");
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Changes that the log lost: found at the start, and, where the operator accepts the loss, made safe before anybody is
-//! served.
+//! Lost changes of the log: detected at startup and, if the operator accepts the loss, made safe before calls are served.
 //!
-//! What is lost cannot be brought back. What it makes unsafe can be undone: codes born in the lost period are revoked by
-//! their places in the status lists, those places are never leased again, keys that were marked as compromised are
-//! marked again, and whoever was erased is erased again. Losses that were reported, suspensions and standings of the
-//! period are gone; the documents say so.
+//! Lost changes cannot be recovered, but their unsafe consequences can be prevented: codes issued in the lost period are
+//! revoked by their indices in the status lists, those indices are never leased again, compromised keys are marked again,
+//! and erased holders are erased again. Loss reports, suspensions and standings of the period are lost, as documented in
+//! docs/operations.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,12 +32,12 @@ use super::marks::Mark;
 use crate::wiring::vault_age::instant;
 use crate::wiring::{StartError, Surroundings};
 
-/// Changes that something has seen and the log does not hold.
+/// Changes that another part contains and the log lacks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Loss {
-    /// What has seen them.
+    /// The part that contains them.
     pub(super) newer: String,
-    /// How many and from when to when, for a person.
+    /// Their number and period, for people.
     pub(super) what: String,
 }
 
@@ -54,7 +53,7 @@ impl Loss {
     }
 }
 
-/// Whether the log holds everything up to the mark.
+/// Compares the log with the mark.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -64,19 +63,19 @@ pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: Strin
     let mut since = None;
     for point in &mark.points {
         let head = heads.sequence(point.partition);
-        let place = |sequence| Position {
+        let at = |sequence| Position {
             partition: point.partition,
             sequence,
         };
         if head >= point.sequence {
-            let there = store.read_at(place(point.sequence)).await?;
-            if there.is_some_and(|commit| commit.hash.0 == point.hash) {
+            let found = store.read_at(at(point.sequence)).await?;
+            if found.is_some_and(|commit| commit.hash.0 == point.hash) {
                 continue;
             }
             other = true;
         } else {
             missing += point.sequence.0 - head.0;
-            let last = store.read_at(place(head)).await?;
+            let last = store.read_at(at(head)).await?;
             since = since.max(last.map(|commit| commit.commit.decided_at));
         }
         until = until.max(point.decided_at);
@@ -87,7 +86,7 @@ pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: Strin
     let until = instant(until);
     let what = match (other, since) {
         (true, _) => format!(
-            "it went on differently: what stands at the mark's place is not what the mark names, of changes up to {until}"
+            "it diverged: the commit at a position of the mark is not the recorded one, for changes up to {until}"
         ),
         (false, Some(since)) => format!(
             "{missing} changes made between {} and {until} are not in it",
@@ -98,21 +97,21 @@ pub(super) async fn below_mark(store: &dyn EventStore, mark: &Mark, newer: Strin
     Ok(Some(Loss { newer, what }))
 }
 
-/// Whether the scan records were written as far as the mark says.
-pub(super) fn scans_below_mark(there: Extent, known: Extent, newer: String) -> Option<Loss> {
-    if there.writes >= known.writes {
+/// Compares the scan records with the mark.
+pub(super) fn scans_below_mark(found: Extent, marked: Extent, newer: String) -> Option<Loss> {
+    if found.writes >= marked.writes {
         return None;
     }
-    let days = civil::Date::constant(1970, 1, 1).checked_add(Span::new().days(known.day));
+    let days = civil::Date::constant(1970, 1, 1).checked_add(Span::new().days(marked.day));
     let day = days.map_or_else(|_| "an unknown day".to_owned(), |day| day.to_string());
     let what = format!(
         "the records of {} writes, the last of {day}, are not in it",
-        known.writes - there.writes
+        marked.writes - found.writes
     );
     Some(Loss { newer, what })
 }
 
-/// Whether the vault or a snapshot has seen more of the log than it holds.
+/// Whether the vault or a snapshot is ahead of the log.
 ///
 /// # Errors
 /// [`StartError`].
@@ -123,39 +122,39 @@ pub(super) async fn below_neighbours(
     vault: &dyn Vault,
 ) -> Result<Option<Loss>, StartError> {
     let heads = store.heads().await?;
-    let ahead = |seen: &[u64]| -> u64 {
-        let pairs = heads.iter().zip(seen);
-        pairs.map(|((_, head), seen)| seen.saturating_sub(head.0)).sum()
+    let ahead = |folded: &[u64]| -> u64 {
+        let pairs = heads.iter().zip(folded);
+        pairs.map(|((_, head), folded)| folded.saturating_sub(head.0)).sum()
     };
     let marked = vault.erased_up_to().await?.unwrap_or_default();
     let snapshots = [
         (ProjectionKind::Register, "register"),
         (ProjectionKind::Status, "status"),
     ];
-    let mut seen = vec![("the vault".to_owned(), marked)];
+    let mut witnesses = vec![("the vault".to_owned(), marked)];
     for (kind, name) in snapshots {
         let path = folder.join("projections").join(name);
         let Ok(file) = std::fs::File::open(&path) else {
             continue;
         };
-        // One that is foreign or damaged is thrown away where it is loaded.
+        // A foreign or damaged snapshot is discarded when it is loaded.
         if let Ok(points) = snapshot::points(kind, identity, std::io::BufReader::new(file)) {
             let sequences = points.iter().map(|point| point.sequence).collect();
-            seen.push((format!("the snapshot {}", path.display()), sequences));
+            witnesses.push((format!("the snapshot {}", path.display()), sequences));
         }
     }
-    let found = seen.into_iter().find(|(_, seen)| ahead(seen) > 0);
-    Ok(found.map(|(newer, seen)| Loss {
+    let found = witnesses.into_iter().find(|(_, folded)| ahead(folded) > 0);
+    Ok(found.map(|(newer, folded)| Loss {
         newer,
-        what: format!("{} changes are not in it", ahead(&seen)),
+        what: format!("{} changes are not in it", ahead(&folded)),
     }))
 }
 
-/// Takes away what knows more than the log does: snapshots and index, and the vault's mark past the log's end.
+/// Removes derived state that is ahead of the log: snapshots and audit index. Moves the vault's mark back to the log's end.
 ///
 /// # Errors
 /// [`StartError`].
-pub(super) async fn forget_what_was_lost(
+pub(super) async fn discard_state_ahead(
     folder: &DataFolder,
     store: &dyn EventStore,
     vault: &dyn Vault,
@@ -168,17 +167,17 @@ pub(super) async fn forget_what_was_lost(
     folder.make_folders()?;
     let heads = store.heads().await?;
     if let Some(marked) = vault.erased_up_to().await? {
-        let kept = heads.iter().zip(&marked).map(|((_, head), marked)| head.0.min(*marked));
-        let kept: Vec<u64> = kept.collect();
-        vault.note_erased_up_to(Some(&marked), &kept).await?;
+        let lowered = heads.iter().zip(&marked).map(|((_, head), marked)| head.0.min(*marked));
+        let lowered: Vec<u64> = lowered.collect();
+        vault.note_erased_up_to(Some(&marked), &lowered).await?;
     }
     Ok(())
 }
 
-/// What was done about a loss.
+/// The measures taken for a loss.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Closed {
-    /// Status lists in which places were revoked.
+    /// Status lists in which indices were revoked.
     pub(super) lists: u64,
     /// Holders who were erased again.
     pub(super) erased: u64,
@@ -186,7 +185,7 @@ pub(super) struct Closed {
     pub(super) keys: u64,
 }
 
-/// Makes a loss safe. Repeating it after a crash goes on.
+/// Makes a loss safe. If it is repeated after a crash, it continues.
 pub(super) struct Closing<'a> {
     pub(super) log: &'a HolderLog,
     pub(super) vault: &'a Arc<dyn Vault>,
@@ -195,7 +194,7 @@ pub(super) struct Closing<'a> {
 }
 
 impl Closing<'_> {
-    /// `in_log` is what the log holds of journal entries, `journal` what stands beside the mark.
+    /// `in_log` are the journal entries in the log, `journal` those next to the mark.
     ///
     /// # Errors
     /// [`StartError`].
@@ -227,8 +226,8 @@ impl Closing<'_> {
         Ok(closed)
     }
 
-    /// Leases every place up to the end of the last block that was ever leased, and revokes those that no code of this
-    /// log has: codes of the lost period stand there, some perhaps in blocks that were leased before it.
+    /// Leases every index up to the end of the last block that was ever leased, and revokes those without a code in this
+    /// log: codes of the lost period have these indices, possibly in blocks that were leased before the period.
     async fn revoke_list(&self, last: IndexBlockLeased, leased: u32) -> Result<(), StartError> {
         let mut events = Vec::new();
         let through = end(&last);
@@ -295,7 +294,7 @@ fn leases(events: impl Iterator<Item = Event>) -> BTreeMap<ListId, IndexBlockLea
     last
 }
 
-/// One past the last place of a block.
+/// The index after the last one of a block.
 fn end(block: &IndexBlockLeased) -> u32 {
     block.first_index.saturating_add(block.count)
 }

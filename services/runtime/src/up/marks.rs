@@ -1,18 +1,19 @@
-//! The high-water mark: how far the log was known to reach, kept outside what a backup restores.
+//! The high-water mark of the log and the scan records, stored outside the data folder so that a restore does not revert
+//! it.
 //!
-//! A log that was restored from a backup looks whole: nothing in it says that it once was longer. The mark does. It is
-//! written at most once a second and only says what is durable in the log by then, so that no crash puts it ahead.
+//! A log that was restored from a backup looks complete, and only the mark shows that it was longer. The mark is written
+//! at most once a second and only for durable commits, so that a crash never leaves it ahead of the log.
 //!
 //! ```text
-//! MARKS/LOGID            the mark, replaced whole
+//! MARKS/LOGID            the mark, replaced atomically
 //!     citycode mark
 //!     format 1
 //!     log_id <32 hex digits>
-//!     journal <lines> <SHA-256 of these lines, 64 hex digits>     what the journal begins with; not in older marks
-//!     scans <writes> <newest day, days since 1970>     how far scan records were written; not in older marks
-//!     partition <number> <sequence> <hash, 64 hex digits> <decided at, Unix seconds>     one for each that has a commit
+//!     journal <lines> <SHA-256 of these lines, 64 hex digits>     the journal's first lines; not in older marks
+//!     scans <writes> <newest day, days since 1970>     extent of the scan records; not in older marks
+//!     partition <number> <sequence> <hash, 64 hex digits> <decided at, Unix seconds>     for each one with a commit
 //!     checksum <64 hex digits: SHA-256 of all lines before this one>
-//! MARKS/LOGID.journal    what must survive a restore; see `loss_journal`
+//! MARKS/LOGID.journal    facts that must survive a restore; see `loss_journal`
 //! ```
 
 use std::fmt::Write as _;
@@ -33,7 +34,7 @@ const CHECKSUM: &str = "checksum ";
 const JOURNAL: &str = "journal ";
 const SCANS: &str = "scans ";
 
-/// Where marks are kept unless told otherwise: `$XDG_STATE_HOME/citycode/marks`, or the same below `~/.local/state`.
+/// The default folder of marks: `$XDG_STATE_HOME/citycode/marks`, or the same below `~/.local/state`.
 #[must_use]
 pub(super) fn default_folder() -> Option<PathBuf> {
     let absolute = |name: &str| {
@@ -55,28 +56,28 @@ pub(super) struct MarkPoint {
     pub(super) decided_at: i64,
 }
 
-/// How far a log was known to reach.
+/// The high-water mark of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Mark {
     pub(super) log_id: LogId,
-    /// Ascending by partition; those without a commit are left out.
+    /// Ascending by partition; partitions without a commit are omitted.
     pub(super) points: Vec<MarkPoint>,
-    /// What the journal beside it holds at least.
+    /// The first lines of the journal.
     pub(super) journal: Option<JournalSeal>,
-    /// How far scan records were written.
+    /// The extent of the scan records.
     pub(super) scans: Option<Extent>,
 }
 
 impl Mark {
-    /// The mark at `position` of a log; everything up to there must be durable.
+    /// The mark at `position` of a log; everything up to it must be durable.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(super) async fn at(store: &dyn EventStore, position: &LogPosition) -> Result<Self, ReadError> {
         let mut points = Vec::new();
         for (partition, sequence) in position.iter() {
-            let place = Position { partition, sequence };
-            if let Some(commit) = store.read_at(place).await? {
+            let at = Position { partition, sequence };
+            if let Some(commit) = store.read_at(at).await? {
                 points.push(MarkPoint {
                     partition,
                     sequence,
@@ -93,7 +94,7 @@ impl Mark {
         })
     }
 
-    /// Reads a mark; none where there is no file, or one that is damaged or of another log, which the log says.
+    /// Reads a mark; none if there is no file, or, with a warning, if it is damaged or of another log.
     pub(super) fn read(path: &Path, log_id: LogId) -> Option<Self> {
         let text = std::fs::read_to_string(path).ok()?;
         let mark = Self::parse(&text).filter(|mark| mark.log_id == log_id);
@@ -150,7 +151,7 @@ impl Mark {
         format!("{body}{CHECKSUM}{checksum}\n")
     }
 
-    /// Puts it in place, durably.
+    /// Replaces the file durably.
     ///
     /// # Errors
     /// [`FileError`].
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_as_written_and_no_flipped_byte_passes() {
+    fn a_mark_is_read_as_written_and_a_flipped_byte_is_detected() {
         let mark = Mark {
             log_id: LogId([7; 16]),
             points: vec![MarkPoint {

@@ -1,7 +1,7 @@
-//! Which parts of a data folder are there, and what the start may do about those that are not.
+//! Checks which parts of a data folder exist, and decides which of the missing ones the start may create.
 //!
-//! Everything is looked at before anything is made: a vault that is silently made anew beside a log with holders would
-//! register the same people a second time, each with a second valid code.
+//! Everything is inspected before anything is created: with a silently recreated vault, people who are registered in the
+//! log could register a second time and get a second valid code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,96 +17,96 @@ use super::begin_anew::BeginAnew;
 use super::folder_manifest::{FolderManifest, ManifestError, Part, parse_log_id};
 use super::marks::Mark;
 
-/// Why the parts of a data folder do not fit together.
+/// Why the parts of a data folder cannot be used together.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
-    /// The folder's manifest.
+    /// The folder's manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A file of the folder.
+    /// A file of the folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is not there.
+    /// A part is missing.
     #[error(
         "the part `{part}` of this data folder is missing or empty ({}): restore it from the backup{}",
         path.display(), begin_anew_hint(*part, log_id)
     )]
     Missing {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// Which file of it.
+        /// The missing file.
         path: PathBuf,
-        /// The folder's log, where it is known.
+        /// The folder's log, if it is known.
         log_id: Option<LogId>,
     },
-    /// It belongs to another log.
+    /// A part belongs to another log.
     #[error(
-        "the part `{part}` in {} belongs to another log than {log_id} ({why}): put the part of this folder in its place{}",
+        "the part `{part}` in {} belongs to another log than {log_id} ({why}): replace it by the part of this folder{}",
         path.display(), begin_anew_hint(*part, &Some(*log_id))
     )]
     Foreign {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// Where it stands.
+        /// Its path.
         path: PathBuf,
         /// The folder's log.
         log_id: LogId,
-        /// What it says of itself.
+        /// The evidence.
         why: String,
     },
-    /// It is older than another part has seen.
+    /// A part is older than another part or the mark.
     #[error(
-        "the part `{part}` is older than {newer}: {what}. Put the newest copy of `{part}` in its place; if there is none, \
-         `citycode up --accept-loss {log_id}` starts once and deals with what is missing (docs/operations.md, \"Restoring a data folder\")"
+        "the part `{part}` is older than {newer}: {what}. Replace it by the newest copy of `{part}`; if there is none, \
+         `citycode up --accept-loss {log_id}` starts once and makes the loss safe (docs/operations.md, \"Restoring a data folder\")"
     )]
     Older {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// What knows more than it.
+        /// The newer part or mark.
         newer: String,
-        /// What is missing, from when to when.
+        /// The missing changes and their period.
         what: String,
         /// The folder's log.
         log_id: LogId,
     },
-    /// Its files are copies of different times.
+    /// The files of a part are copies from different times.
     #[error(
-        "the part `{part}` is not of one time ({why}): put all files of the newest copy of `{part}` in its place{}",
+        "the files of the part `{part}` are copies from different times ({why}): replace all of them by the newest copy of `{part}`{}",
         begin_anew_hint(*part, &Some(*log_id))
     )]
     Torn {
-        /// Which part.
+        /// The part.
         part: Part,
         /// The folder's log.
         log_id: LogId,
-        /// Which file is older.
+        /// The older file.
         why: String,
     },
     /// `--begin-anew` names another log.
-    #[error("--begin-anew {part}={given}: the log of this data folder is {}", known(log_id))]
+    #[error("--begin-anew {part}={given}: the log of this data folder is {}", log_text(log_id))]
     OtherLogNamed {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// The log that was named.
+        /// The named log.
         given: LogId,
-        /// The folder's log, where it is known.
+        /// The folder's log, if it is known.
         log_id: Option<LogId>,
     },
-    /// `--begin-anew` where nothing is to be begun anew.
-    #[error("--begin-anew {part}: the part `{part}` is whole, so it is not begun anew; start without --begin-anew")]
-    Whole {
-        /// Which part.
+    /// `--begin-anew` names a part that is not lost.
+    #[error("--begin-anew {part}: the part `{part}` is intact, so it is not recreated; start without --begin-anew")]
+    Intact {
+        /// The part.
         part: Part,
     },
-    /// `--accept-loss` where nothing is lost, or for another log.
+    /// `--accept-loss` although nothing is lost, or for another log.
     #[error("--accept-loss: {0}; start without --accept-loss")]
     NothingLost(String),
-    /// A part could not be looked at, or set aside.
+    /// A part cannot be inspected or set aside.
     #[error("the part `{part}` cannot be used: {why}")]
     Unusable {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -118,33 +118,33 @@ fn begin_anew_hint(part: Part, log_id: &Option<LogId>) -> String {
     let log_id = log_id.map_or_else(|| LogId([0; 16]).to_string(), |log_id| log_id.to_string());
     format!(
         "; if there is no backup, `citycode up --begin-anew {part}={log_id}` starts once without it \
-         (docs/operations.md, \"A part of the data folder is lost\", says what that costs)"
+         (see docs/operations.md, \"A part of the data folder is lost\", for the consequences)"
     )
 }
 
-fn known(log_id: &Option<LogId>) -> String {
-    log_id.map_or_else(|| format!("not known; name it {}", LogId([0; 16])), |id| id.to_string())
+fn log_text(log_id: &Option<LogId>) -> String {
+    log_id.map_or_else(|| format!("unknown; give {}", LogId([0; 16])), |id| id.to_string())
 }
 
-/// What the start may do with each part.
+/// The parts of a data folder, and what the start may do with each.
 #[derive(Clone, Debug)]
 pub(super) struct Opening {
-    /// What the manifest says, or will say once everything is open.
+    /// The manifest, or the one that will be written once everything is open.
     pub(super) manifest: FolderManifest,
-    /// Secrets are made only then: nothing was made with those that are missing.
+    /// Whether this is the first start. Only then are missing secrets created, because no data depends on them yet.
     pub(super) first: bool,
-    /// Made before there were manifests.
+    /// Whether the folder is of an earlier release without manifests.
     pub(super) adopted: bool,
 }
 
 impl Opening {
-    /// Whether the log may be made, with the manifest's identity.
+    /// Whether the log may be created, with the manifest's identity.
     pub(super) fn makes_log(&self) -> bool {
         self.first || self.manifest.is_beginning(Part::Log)
     }
 
-    /// How a part beside the log is opened.
-    pub(super) fn how(&self, folder: &Path, part: Part) -> ForLog {
+    /// How a part other than the log is opened.
+    pub(super) fn mode_of(&self, folder: &Path, part: Part) -> ForLog {
         if self.first || self.manifest.is_beginning(part) {
             ForLog::Make
         } else if self.manifest.is_beginning(Part::Log) {
@@ -152,7 +152,7 @@ impl Opening {
         } else if !self.adopted {
             ForLog::Keep
         } else if part == Part::Scans && !has(folder, part) {
-            // Records do not move with a log; the folder may be one that `citycode migrate` made.
+            // The folder may have been created by `citycode migrate`, which does not copy scan records.
             ForLog::Make
         } else {
             ForLog::Adopt
@@ -160,7 +160,7 @@ impl Opening {
     }
 }
 
-/// The files that make a part.
+/// The files of a part.
 fn files_of(folder: &Path, part: Part) -> Vec<PathBuf> {
     let names: &[&str] = match part {
         Part::Log => &["log/manifest", "log/log.redb"],
@@ -181,7 +181,7 @@ fn has(folder: &Path, part: Part) -> bool {
     files_of(folder, part).iter().any(|path| path.exists())
 }
 
-/// Whether the folder holds what is only made once a log stands.
+/// Whether the folder contains files that are only created after the log.
 fn has_traces_of_a_log(folder: &Path) -> bool {
     let signing = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("signing-");
     let entries = std::fs::read_dir(folder.join("keys"));
@@ -191,11 +191,11 @@ fn has_traces_of_a_log(folder: &Path) -> bool {
     signing || derived || has(folder, Part::Vault) || has(folder, Part::Scans)
 }
 
-/// Looks at every part of the folder, and says what the start may do with it. `new_log` is the identity of a log that is
-/// made, if one is; `marks` the folder of marks.
+/// Inspects every part of the folder, and decides what the start may do with it. `new_log` is the identity for a new log;
+/// `marks` is the folder of marks.
 ///
 /// # Errors
-/// [`PartError`]. Nothing is made or changed.
+/// [`PartError`]. Nothing is created or changed.
 pub(super) fn inspect(
     folder: &Path,
     new_log: LogId,
@@ -221,8 +221,8 @@ pub(super) fn inspect(
     Ok(opening)
 }
 
-/// A folder without a manifest may be one of an earlier release, or a log that was copied alone: scan records are demanded
-/// of it only where the mark of its log says that there were some.
+/// A folder without a manifest may be of an earlier release, or contain a log that was copied alone. It must have scan
+/// records only if the mark of its log records some.
 fn check_presence(
     folder: &Path,
     opening: &Opening,
@@ -231,8 +231,8 @@ fn check_presence(
 ) -> Result<(), PartError> {
     let manifest = &opening.manifest;
     for part in Part::ALL {
-        let begun = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
-        let Some(path) = missing_file(folder, part).filter(|_| !begun) else {
+        let recreated = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
+        let Some(path) = missing_file(folder, part).filter(|_| !recreated) else {
             continue;
         };
         if opening.adopted && part == Part::Scans && !scans_were_written(marks, manifest.log_id) {
@@ -244,17 +244,17 @@ fn check_presence(
     Ok(())
 }
 
-/// Whether the mark of this log says how far scan records were written.
+/// Whether the mark of this log records scan records.
 fn scans_were_written(marks: Option<&Path>, log_id: LogId) -> bool {
     let mark = marks.and_then(|marks| Mark::read(&marks.join(log_id.to_string()), log_id));
     mark.is_some_and(|mark| mark.scans.is_some())
 }
 
-/// Stands for the identity of a lost log that nothing in the folder tells.
+/// Placeholder for the identity of a lost log that cannot be determined from the folder.
 pub(super) const UNKNOWN: LogId = LogId([0; 16]);
 const REGISTER_SNAPSHOT: &str = "projections/register";
 
-/// What the manifest of a folder would say that was made by an earlier release.
+/// The manifest for a folder of an earlier release, or for a new one.
 fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, PartError> {
     let complete = |log_id| FolderManifest {
         log_id,
@@ -280,7 +280,7 @@ fn before_manifests(folder: &Path, new_log: LogId) -> Result<FolderManifest, Par
     Ok(FolderManifest::first(new_log))
 }
 
-/// The identity of a log that is not there, as the rest of the folder has it.
+/// The identity of a missing log, from the rest of the folder.
 fn lost_log(folder: &Path) -> Option<LogId> {
     let in_keys = std::fs::read_to_string(folder.join(KEYS_LOG_ID)).ok();
     let in_snapshot = || {
@@ -290,13 +290,13 @@ fn lost_log(folder: &Path) -> Option<LogId> {
     in_keys.and_then(|text| parse_log_id(text.trim())).or_else(in_snapshot)
 }
 
-/// In the folder of keys: the log that they belong to.
+/// File with the identity of the keys' log.
 const KEYS_LOG_ID: &str = "keys/log-id";
 
 fn check_keys(folder: &Path, manifest: &FolderManifest) -> Result<(), PartError> {
     let path = folder.join(KEYS_LOG_ID);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        // Keys of a backup that an earlier release made do not say whose they are.
+        // Backups of earlier releases do not record the log of their keys.
         return Ok(());
     };
     if parse_log_id(text.trim()) == Some(manifest.log_id) || manifest.is_beginning(Part::Log) {
@@ -310,11 +310,12 @@ fn check_keys(folder: &Path, manifest: &FolderManifest) -> Result<(), PartError>
     })
 }
 
-/// Keys of which another city's would be taken without a word: nothing that they made says whose they are.
+/// Keys whose replacement by another city's would not be detected otherwise, because data made with them does not
+/// identify them.
 const MARKED_KEYS: [&str; 2] = ["id-check.key", "status-signing.key"];
 
-/// A mark of each of these keys: the first 8 hex digits of SHA-256 of its name and its 32 random bytes, which tell
-/// nothing of it.
+/// A hash prefix of each of these keys: the first 8 hex digits of SHA-256 of its name and its 32 random bytes. It reveals
+/// nothing useful about the key.
 fn key_marks(folder: &Path) -> Result<BTreeMap<String, String>, PartError> {
     let mark = |name: &str| {
         let key = files::read_secret(&folder.join("keys").join(name))?;
@@ -324,7 +325,7 @@ fn key_marks(folder: &Path) -> Result<BTreeMap<String, String>, PartError> {
     MARKED_KEYS.into_iter().map(mark).collect()
 }
 
-/// Refuses keys that are not those that the folder was made with.
+/// Refuses keys other than those with which the folder was created.
 ///
 /// # Errors
 /// [`PartError::Foreign`].
@@ -335,8 +336,8 @@ pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), Pa
     }
     let found = key_marks(folder)?;
     let other = found.iter().find(|(name, mark)| {
-        let known = manifest.key_marks.get(*name);
-        known.is_some_and(|known| known != *mark)
+        let recorded = manifest.key_marks.get(*name);
+        recorded.is_some_and(|recorded| recorded != *mark)
     });
     let Some((name, _)) = other else {
         return Ok(());
@@ -345,12 +346,12 @@ pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), Pa
         part: Part::Keys,
         path: folder.join("keys").join(name),
         log_id: manifest.log_id,
-        why: "it is not the key that this folder was made with".into(),
+        why: "it is not the key with which this folder was created".into(),
     })
 }
 
-/// Records everything that is open now: from here on each part must be there. A vault that is begun anew stays noted
-/// until every living code is suspended, and scan records that are until the mark knows them.
+/// Records in the manifest that all parts exist, so that they are required from now on. A recreated vault stays recorded
+/// until every live code is suspended, and recreated scan records until the mark is written.
 ///
 /// # Errors
 /// [`PartError`].
@@ -370,12 +371,12 @@ pub(super) fn complete(folder: &Path, opening: &mut Opening) -> Result<(), PartE
         manifest.write(folder)?;
     }
     if opening.adopted {
-        tracing::info!(log = %manifest.log_id, "this data folder was made by an earlier release: its manifest was written");
+        tracing::info!(log = %manifest.log_id, "this data folder is of an earlier release: its manifest was written");
     }
     Ok(())
 }
 
-/// A refusal of a part beside the log, in the words of this folder.
+/// The error for a part that does not fit the log.
 pub(super) fn refused(part: Part, folder: &Path, log_id: LogId, error: BindingError) -> PartError {
     let path = folder.join(part.name());
     match error {

@@ -1,4 +1,4 @@
-//! The order in which a start finds out what is lost, and makes it safe before anybody is served.
+//! Detects lost data at startup, and makes the loss safe before calls are served.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use super::dependencies::Dependencies;
 use super::folder_manifest::Part;
 use super::loss_journal::{self, Recorder};
 use super::losses::{self, Closing, Loss};
+use super::mark_keeper::{MarkFiles, MarkKeeper};
 use super::marks::{self, Mark};
 use super::settings::Settings;
-use super::watch::{MarkFiles, MarkKeeper};
 use crate::wiring::unknown_holders::{End, Whose, codes_to_end, end_codes};
 use crate::wiring::{StartError, Surroundings, vault_age};
 
-/// What is known before anything is folded.
-pub(super) struct Found {
-    /// The log of which the operator gives up what was lost.
+/// The findings before the log is folded.
+pub(super) struct Findings {
+    /// The log whose loss the operator accepts.
     accepted: Option<LogId>,
-    /// What the log lost, accepted.
+    /// The accepted loss of the log.
     log_loss: Option<Loss>,
-    /// Scan records are older than the mark, accepted.
+    /// Whether scan records are older than the mark and this is accepted.
     scans_lost: bool,
-    /// Where the mark is kept; none where there is no folder for it.
+    /// The files of the mark; none if there is no folder for it.
     marks: Option<MarkFiles>,
 }
 
-/// What runs by the time that a loss is made safe.
+/// The running parts with which a loss is made safe.
 pub(super) struct Live<'a> {
     pub(super) dependencies: &'a mut Dependencies,
     pub(super) log: &'a HolderLog,
@@ -40,11 +40,11 @@ pub(super) struct Live<'a> {
     pub(super) surroundings: &'a Surroundings,
 }
 
-/// Compares the log with its mark, and with what vault and snapshots have seen of it.
+/// Compares the log with its mark and with the positions of the vault and snapshots, and the scan records with the mark.
 ///
 /// # Errors
-/// [`PartError::Older`] where it lacks something and the operator did not accept that; [`StartError`].
-pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Result<Found, StartError> {
+/// [`PartError::Older`] if changes are missing and the operator did not accept that; [`StartError`].
+pub(super) async fn inspect(dependencies: &Dependencies, settings: &Settings) -> Result<Findings, StartError> {
     let log_id = dependencies.store.log_id();
     let accepted = settings.once.accept_loss;
     if let Some(named) = accepted.filter(|named| *named != log_id) {
@@ -60,9 +60,7 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
             loss = losses::below_mark(&*dependencies.store, mark, newer(files)).await?;
         }
         _ if dependencies.first => {}
-        _ => tracing::warn!(
-            "there is no mark of how far this log reached: whether it was restored from an older copy cannot be told"
-        ),
+        _ => tracing::warn!("there is no mark of this log: a restore from an older copy cannot be detected"),
     }
     if loss.is_none() {
         loss = losses::below_neighbours(
@@ -81,16 +79,16 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
             check_journal(files, mark)?;
         }
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
-        losses::forget_what_was_lost(&dependencies.folder, &*dependencies.store, &*dependencies.vault).await?;
+        losses::discard_state_ahead(&dependencies.folder, &*dependencies.store, &*dependencies.vault).await?;
     }
-    let known = mark.as_ref().and_then(|mark| mark.scans);
-    // Records that are begun anew have less than the mark knows until it is written again.
-    let known = known.filter(|_| !dependencies.manifest.is_beginning(Part::Scans));
-    let lost = match (known, &files) {
-        (Some(known), Some(files)) => {
-            let there = dependencies.records.extent();
-            let there = there.map_err(|error| StartError::Verifier(error.to_string()))?;
-            losses::scans_below_mark(there, known, newer(files))
+    let marked = mark.as_ref().and_then(|mark| mark.scans);
+    // Recreated records are behind the mark until it is written again.
+    let marked = marked.filter(|_| !dependencies.manifest.is_beginning(Part::Scans));
+    let lost = match (marked, &files) {
+        (Some(marked), Some(files)) => {
+            let found = dependencies.records.extent();
+            let found = found.map_err(|error| StartError::Verifier(error.to_string()))?;
+            losses::scans_below_mark(found, marked, newer(files))
         }
         _ => None,
     };
@@ -98,9 +96,9 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
         if accepted.is_none() {
             return Err(lost.clone().refusal(Part::Scans, log_id).into());
         }
-        tracing::warn!(than = %lost.newer, what = %lost.what, "SCAN RECORDS ARE OLDER, and the loss is accepted by --accept-loss: the records that are missing are gone");
+        tracing::warn!(than = %lost.newer, what = %lost.what, "SCAN RECORDS ARE OLDER, and the loss is accepted by --accept-loss: missing records are lost");
     }
-    Ok(Found {
+    Ok(Findings {
         accepted,
         log_loss: loss,
         scans_lost: lost.is_some(),
@@ -108,52 +106,54 @@ pub(super) async fn look(dependencies: &Dependencies, settings: &Settings) -> Re
     })
 }
 
-/// Refuses to accept a loss without the journal that says who was erased and what was leased in the lost period.
+/// Refuses to accept a loss without the journal of erasures and leases in the lost period.
 fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
     let file = files.journal.display();
     let journal = loss_journal::read(&files.journal).map_err(|error| StartError::Log(format!("{file}: {error}")))?;
-    let Some(seal) = mark.journal.filter(|seal| !seal.is_kept_by(&journal)) else {
+    let Some(seal) = mark.journal.filter(|seal| !seal.is_prefix_of(&journal)) else {
         return Ok(());
     };
     Err(StartError::Log(format!(
-        "nothing was changed: the journal {file} is not the one that the mark beside it knows: it should begin with {} \
-         certain lines and has {}. It says who was erased and which list places were used in the lost period: without it, \
-         erased people would come back. Bring it back as it was; if it is lost for good, remove the mark too, start, and \
-         erase by hand whoever was erased since the backup",
+        "nothing was changed: the journal {file} does not match its mark: it must begin with {} lines that the mark \
+         recorded, and has {} lines. It records the erased people and the used indices of status lists in the lost \
+         period: without it, erased people would reappear. Restore the journal; if it cannot be recovered, remove the \
+         mark too, start, and repeat the erasures since the backup",
         seal.lines,
         journal.len()
     )))
 }
 
-/// Suspends living codes; how many.
+/// Suspends live codes, and returns their number.
 async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
     let codes = codes_to_end(log, whose, End::Suspended, Timestamp(surroundings.clock.now().0));
     end_codes(log, codes, End::Suspended, surroundings).await
 }
 
-/// A folder that is configured must be there; without the standard one the system runs, and says so.
+/// The files of the mark. A configured folder must be usable; without the default folder the system runs without a mark,
+/// and logs a warning.
 fn mark_files(configured: Option<&PathBuf>, log_id: LogId) -> Result<Option<MarkFiles>, StartError> {
     if let Some(folder) = configured {
         return Ok(Some(MarkFiles::open(folder, log_id)?));
     }
     let Some(folder) = marks::default_folder() else {
-        tracing::warn!("there is no home folder: no mark of how far the log reaches is kept; name a folder in `marks`");
+        tracing::warn!("there is no home folder: no mark of the log is written; name a folder in `marks`");
         return Ok(None);
     };
     match MarkFiles::open(&folder, log_id) {
         Ok(files) => Ok(Some(files)),
         Err(error) => {
-            tracing::warn!(%error, "no mark of how far the log reaches is kept; name another folder in `marks`");
+            tracing::warn!(%error, "no mark of the log is written; name another folder in `marks`");
             Ok(None)
         }
     }
 }
 
-impl Found {
-    /// Makes safe what was lost, once everything is folded; the mark is kept from then on.
+impl Findings {
+    /// Makes a loss safe once everything is folded, and writes the mark.
     ///
     /// # Errors
-    /// [`PartError`] where the vault is older and that is not accepted, or nothing was lost; [`StartError`].
+    /// [`PartError`] if the vault is older and this is not accepted, or if a loss is accepted and nothing is lost;
+    /// [`StartError`].
     pub(super) async fn finish(self, live: Live<'_>) -> Result<Option<Arc<MarkKeeper>>, StartError> {
         let lost_people = self.compare_vault(&live).await?;
         if self.log_loss.is_some() {
@@ -186,25 +186,25 @@ impl Found {
         Ok(keeper)
     }
 
-    /// Suspends the codes of people whom the vault does not know: all, where it was begun anew; else those who registered
-    /// after what it holds. Whether there were such people.
+    /// Suspends the codes of people who are not in the vault: all people if it was recreated, else those who registered
+    /// after its mark. Returns whether there were any of the latter.
     async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
         let Live { dependencies, log, .. } = live;
         if dependencies.manifest.is_beginning(Part::Vault) {
             let suspended = suspend(log, Whose::All, live.surroundings).await?;
             tracing::warn!(
                 suspended,
-                "the vault was begun anew: every code that lived is suspended"
+                "the vault was recreated after a loss: every live code is suspended"
             );
             return Ok(false);
         }
-        // A vault without a mark was just made or taken over, and is believed.
+        // A vault without a mark was just created or adopted from an earlier release, and is trusted.
         let Some(marked) = dependencies.vault.erased_up_to().await? else {
             return Ok(false);
         };
         let mark = LogPosition::from_sequences(marked.into_iter().map(Sequence).collect());
-        let known = live.progress.position();
-        let unknown = vault_age::compare(&*dependencies.store, &*dependencies.vault, mark, &known).await?;
+        let folded = live.progress.position();
+        let unknown = vault_age::compare(&*dependencies.store, &*dependencies.vault, mark, &folded).await?;
         let Some(what) = unknown.what() else {
             return Ok(false);
         };
@@ -218,7 +218,7 @@ impl Found {
         tracing::warn!(
             suspended,
             what = %loss.what,
-            "THE VAULT IS OLDER than the log, and the loss is accepted: codes of people whom it does not know are suspended"
+            "THE VAULT IS OLDER than the log, and the loss is accepted: codes of people who are not in it are suspended"
         );
         Ok(true)
     }
@@ -233,8 +233,8 @@ impl Found {
         };
         if journal.is_empty() {
             tracing::warn!(
-                "nothing beside the mark says which status lists were used in the lost period: codes of lists that began in \
-                 it may share their places with new ones"
+                "there is no journal of the status lists used in the lost period: codes of lists that began in it may share \
+                 their indices with new codes"
             );
         }
         let in_log = live.recorder.take();
@@ -251,7 +251,7 @@ impl Found {
             lists = closed.lists,
             erased = closed.erased,
             keys = closed.keys,
-            "what was lost is made safe: codes born in it are revoked, people erased in it are erased again"
+            "the loss is made safe: codes issued in the lost period are revoked, people erased in it are erased again"
         );
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What `citycode up` can be told: a TOML file, the environment over it (`CITYCODE__A__B`), flags over both.
+//! The settings of `citycode up`: a TOML file, overridden by the environment (`CITYCODE__A__B`), overridden by flags.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,45 +13,44 @@ use serde::Deserialize;
 use super::begin_anew::BeginAnew;
 use crate::wiring::{IdentityProvider, StartError};
 
-/// Port and address unless told otherwise: this machine only.
+/// The default address, reachable from this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
-/// Everything that can be set. Every key has a default; an unknown key is refused.
+/// All settings. Every key has a default; an unknown key is refused.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where to listen, for HTTP and gRPC alike.
+    /// Address to listen on, for both HTTP and gRPC.
     pub listen: SocketAddr,
-    /// The data folder; a folder under the user's data directory without it.
+    /// The data folder; default: a folder in the user's data directory.
     pub data: Option<PathBuf>,
-    /// The policy file; Shanghai's without it.
+    /// The policy file; default: Shanghai's policy.
     pub policy: Option<PathBuf>,
-    /// The vault's master key, 32 bytes, mode 0600; in the data folder's `keys/` without it.
+    /// The vault's master key, 32 bytes, mode 0600; default: in the data folder's `keys/`.
     pub master_key_file: Option<PathBuf>,
     /// Seconds between snapshots of the projections.
     pub snapshot_seconds: u64,
-    /// Days that scan records are kept.
+    /// Retention of scan records in days.
     pub scan_retention_days: u16,
-    /// The folder of marks, which say how far each log was known to reach; outside of what a backup restores.
-    /// `$XDG_STATE_HOME/citycode/marks` without it.
+    /// The folder of high-water marks, which must not be part of a backup; default: `$XDG_STATE_HOME/citycode/marks`.
     pub marks: Option<PathBuf>,
-    /// Whose access tokens are taken besides this machine's own.
+    /// The issuer of accepted access tokens, in addition to this machine's own.
     pub identity_provider: Option<IdentityProvider>,
-    /// Whose assertions that a person was authenticated are taken, each once.
+    /// The issuer of accepted assertions that a person was authenticated; each assertion is accepted once.
     pub assertion_provider: Option<IdentityProvider>,
-    /// What clients may hold, and for how long.
+    /// Limits of clients' connections and requests.
     pub limits: Limits,
-    /// What this one start is told to do about lost data; never a setting.
+    /// Instructions about lost data for this start only; never from a file.
     #[serde(skip)]
     pub once: Once,
 }
 
-/// What a start is told to do about lost data. Flags alone say so: in a file they would do it again.
+/// Instructions about lost data for one start. They come only from flags, because a file would repeat them.
 #[derive(Clone, Debug, Default)]
 pub struct Once {
-    /// Parts of the data folder to begin anew.
+    /// Parts of the data folder to recreate.
     pub begin_anew: Vec<BeginAnew>,
-    /// The log whose lost changes are given up.
+    /// The log whose loss of changes is accepted.
     pub accept_loss: Option<LogId>,
 }
 
@@ -74,10 +73,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Looks into the files that are named: what is missing there would else be said at the start.
+    /// Checks the named files, so that their problems are reported before a start.
     ///
     /// # Errors
-    /// [`StartError::NamedFiles`], with all of them.
+    /// [`StartError::NamedFiles`] with all problems.
     pub(crate) fn check_named_files(&self) -> Result<(), StartError> {
         let policy = self
             .policy
@@ -94,7 +93,7 @@ impl Settings {
                 .err()
                 .map(|error| format!("{}: {error}", provider.jwks_file.display()))
         });
-        let wrong: Vec<String> = [
+        let problems: Vec<String> = [
             policy.and_then(Result::err).map(|error| error.to_string()),
             master.and_then(Result::err).map(|error| error.to_string()),
         ]
@@ -102,10 +101,10 @@ impl Settings {
         .chain(keys)
         .flatten()
         .collect();
-        if wrong.is_empty() {
+        if problems.is_empty() {
             Ok(())
         } else {
-            Err(StartError::NamedFiles(wrong))
+            Err(StartError::NamedFiles(problems))
         }
     }
 }

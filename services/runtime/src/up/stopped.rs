@@ -1,5 +1,5 @@
-//! The data folder of a `citycode up` that does not run, for a command that repairs something in it. It is opened as a
-//! start opens it, with every check, and nobody is served.
+//! The data folder of a stopped `citycode up`, for a command that repairs it. It is opened with the same checks as at
+//! startup, but no calls are served.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::{PartError, recovery};
 use crate::wiring::snapshots::RegisterSnapshot;
 use crate::wiring::{StartError, Surroundings};
 
-/// An open folder; other processes are kept out as long as it lives.
+/// An open folder, locked against other processes until it is dropped.
 pub struct StoppedSystem {
     dependencies: Dependencies,
 }
 
 impl StoppedSystem {
-    /// Opens the folder `data`, by the configuration file of its `up`.
+    /// Opens the folder `data`, with the configuration file of its `up`.
     ///
     /// # Errors
-    /// [`StartError`]: what keeps `up` from starting, but for a vault that is older than the log.
+    /// [`StartError`], as at the start of `up`, except for a vault that is older than the log.
     pub async fn open(
         config: Option<PathBuf>,
         data: &std::path::Path,
@@ -39,17 +39,17 @@ impl StoppedSystem {
         };
         let Some(manifest) = manifest.filter(FolderManifest::is_complete) else {
             let why = format!(
-                "{} is no data folder that `citycode up` of this release has used",
+                "{} is not a data folder that `citycode up` of this release has used",
                 data.display()
             );
             return Err(unusable(&why).into());
         };
         if manifest.is_beginning(Part::Vault) {
-            let why = "it is being begun anew: start `citycode up`, which suspends every living code";
+            let why = "it is being recreated after a loss: start `citycode up`, which suspends every live code";
             return Err(unusable(why).into());
         }
         let dependencies = Dependencies::open(&settings, surroundings).await?;
-        recovery::look(&dependencies, &settings).await?;
+        recovery::inspect(&dependencies, &settings).await?;
         Ok(Self { dependencies })
     }
 
@@ -65,7 +65,7 @@ impl StoppedSystem {
         Arc::clone(&self.dependencies.vault)
     }
 
-    /// The register as the last start left it.
+    /// The register from the last snapshot.
     pub fn register(&self) -> RegisterSnapshot {
         RegisterSnapshot::open(
             self.dependencies.folder.join("projections/register"),

@@ -1,7 +1,7 @@
 //! The whole system in one process: issuer, revocation, verifier, audit and portal over the embedded log.
 //!
-//! The order of starting matters and stands in [`System::start`]: folder, keys, log, folds from their snapshots,
-//! followers, then endpoints; the port answers only when every fold has reached the log's head and a key is in use.
+//! The order of the start matters: folder, keys, log, projections from their snapshots, followers, then endpoints. The
+//! port answers only when every projection has reached the log's head and a signing key is in use.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,14 +37,14 @@ use crate::wiring::verifying::{Verifying, keep_records};
 use crate::wiring::writing::{open_authorizer, publish_lists};
 use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
 
-/// How long the start waits for every part to have been ready once, the first proof of freshness among them.
-const FIRST_PROOF: Duration = Duration::from_secs(10);
+/// How long the start waits until every component is ready, including the first proof of freshness.
+const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running system.
 pub struct System {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// Where the local admin's token stands.
+    /// The file of the local admin's token.
     pub admin_token_file: PathBuf,
     local_admin: LocalAdmin,
     stop: Trigger,
@@ -52,7 +52,7 @@ pub struct System {
     parts: Parts,
 }
 
-/// What lives as long as the system.
+/// The parts of a running system.
 pub(super) struct Parts {
     pub(super) policy: Arc<Policy>,
     pub(super) issuer: Arc<Issuer>,
@@ -65,7 +65,7 @@ pub(super) struct Parts {
     pub(super) verifying: Verifying,
     snapshots: Vec<Arc<dyn Snapshot>>,
     followers: Vec<JoinHandle<()>>,
-    /// Its lock is let go of last (fields are dropped in this order): who waits for it finds every store closed.
+    /// Its lock is released last (fields are dropped in this order), when every store is closed.
     pub(super) folder: DataFolder,
 }
 
@@ -73,7 +73,7 @@ impl System {
     /// Starts everything and returns once it serves.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; then nothing keeps running.
     pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Self, StartError> {
         let listener = Listener::bind(settings.listen)?;
         let address = listener.address();
@@ -105,12 +105,12 @@ impl System {
         &self.parts.health
     }
 
-    /// The socket over which the local admin is served.
+    /// The socket of the local admin.
     pub(super) fn admin_socket(&self) -> &Path {
         &self.local_admin.socket
     }
 
-    /// Ends it: calls in flight finish, snapshots are written, the log is closed, and the folder is free again.
+    /// Stops it: calls in flight finish, snapshots are written, the log is closed, and the folder is unlocked.
     pub async fn stop(self) {
         let Self {
             stop,
@@ -128,10 +128,10 @@ impl System {
         let followers = std::mem::take(&mut parts.followers);
         followers.iter().for_each(JoinHandle::abort);
         for follower in followers {
-            // Each holds the store until it has really ended; that it was aborted is its error.
+            // A follower owns a reference to the store until it has ended; its only error is the abort.
             let _ = follower.await;
         }
-        // The log's writer finishes what is queued before the folder is given free; that blocks its thread.
+        // Dropping the log waits for its queued appends before the folder is unlocked, and blocks its thread.
         let closed = tokio::task::spawn_blocking(move || drop(parts)).await;
         if closed.is_err() {
             tracing::error!("closing the store panicked");
@@ -162,8 +162,8 @@ impl Parts {
             store: Arc::clone(&dependencies.store),
         };
         let (policy, clock) = (&dependencies.policy, &surroundings.clock);
-        let (lists, cutting) = publish_lists(followed, dependencies.status_key, policy, clock).await;
-        followers.push(cutting);
+        let (lists, building) = publish_lists(followed, dependencies.status_key, policy, clock).await;
+        followers.push(building);
         let issuer = Issuer {
             authorizer: Arc::clone(&authorizer),
             keys: dependencies.signing,
@@ -173,10 +173,10 @@ impl Parts {
         };
         let issuer = Arc::new(issuer);
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
-        let ending = Arc::clone(&issuer);
-        followers.push(tokio::spawn(async move { ending.keep_ending_orphaned().await }));
-        // What failed meanwhile says so in health; it does not keep the others from answering.
-        let _ = tokio::time::timeout(FIRST_PROOF, health.wait_for(Probe::Started)).await;
+        let orphans = Arc::clone(&issuer);
+        followers.push(tokio::spawn(async move { orphans.keep_ending_orphaned().await }));
+        // A component that is not ready by then is reported in the health, and does not prevent the others from answering.
+        let _ = tokio::time::timeout(READY_LIMIT, health.wait_for(Probe::Started)).await;
         Ok(Self {
             folder: dependencies.folder,
             policy: dependencies.policy,
@@ -194,7 +194,7 @@ impl Parts {
     }
 }
 
-/// Everything is folded, and what was lost is made safe; nobody is served yet.
+/// The state in which everything is folded and losses are made safe, before calls are served.
 struct Recovered {
     dependencies: Dependencies,
     authorizer: Arc<Authorizer>,
@@ -213,7 +213,7 @@ impl Recovered {
         stopped: &Signal,
     ) -> Result<Self, StartError> {
         let mut dependencies = Dependencies::open(settings, surroundings).await?;
-        let found = recovery::look(&dependencies, settings).await?;
+        let findings = recovery::inspect(&dependencies, settings).await?;
         let holders = Holders::follow(&dependencies, surroundings, health).await?;
         let (folder, policy, store, vault) = (
             &dependencies.folder,
@@ -250,7 +250,7 @@ impl Recovered {
             reached = live => reached.map_err(StartError::Follow)?,
             () = stopped.clone().wait() => return Err(StartError::Interrupted),
         }
-        let marks = found.finish(Live {
+        let marks = findings.finish(Live {
             dependencies: &mut dependencies,
             log: &authorizer.log,
             progress: &writing,
@@ -258,7 +258,7 @@ impl Recovered {
             surroundings,
         });
         let marks = marks.await?;
-        followers.extend(marks.iter().map(|marks| tokio::spawn(Arc::clone(marks).keep())));
+        followers.extend(marks.iter().map(|marks| tokio::spawn(Arc::clone(marks).keep_saving())));
         let vault_mark = VaultMark {
             vault: Arc::clone(&dependencies.vault),
             queue: Arc::clone(&holders.erasures),
@@ -282,7 +282,7 @@ impl Recovered {
     }
 }
 
-/// The register of holders, followed, and what hears of the log with it.
+/// The register of holders and the other projections of its follower.
 struct Holders {
     snapshot: RegisterSnapshot,
     register: FollowedRegister,
@@ -306,8 +306,8 @@ impl Holders {
             recorder.clone(),
         ];
         let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
-        let keeper: Arc<dyn SystemFold> = erasures.clone();
-        let register = follow_register(&dependencies.store, &snapshot, refolded, Some(keeper), issuing, clock).await?;
+        let erasing: Arc<dyn SystemFold> = erasures.clone();
+        let register = follow_register(&dependencies.store, &snapshot, refolded, Some(erasing), issuing, clock).await?;
         Ok(Self {
             snapshot,
             register,

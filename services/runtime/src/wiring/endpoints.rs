@@ -1,4 +1,4 @@
-//! The services' gRPC APIs behind authentication, and what every port serves beside them.
+//! The services' gRPC APIs with authentication, and the metrics endpoint.
 
 use std::sync::Arc;
 
@@ -39,13 +39,13 @@ const PUBLIC: [&str; 4] = [
     "/citycode.revocation.v1.RevocationService/ListStatusKeys",
 ];
 
-/// How the callers of every service are authenticated: from the head of a call, so that nobody without a token makes
-/// a service read and decode a body.
+/// The authentication of all callers, from the headers of a call, so that a service reads and decodes no body of an
+/// unauthenticated caller.
 pub fn authenticate(tokens: &Arc<AccessTokens>, clock: &Arc<dyn Clock>) -> Authenticate {
     Authenticate::required(Arc::clone(tokens), Arc::clone(clock)).but_public(&PUBLIC)
 }
 
-/// The issuer.
+/// The issuer's gRPC service.
 pub fn issuer(
     issuer: &Arc<Issuer>,
     authenticate: &Authenticate,
@@ -54,7 +54,7 @@ pub fn issuer(
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
-/// Revocation, as [`issuer`].
+/// The revocation service's gRPC service.
 pub fn revocation(
     revocation: &Arc<Revocation>,
     authenticate: &Authenticate,
@@ -63,7 +63,7 @@ pub fn revocation(
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
-/// A verifier, as [`issuer`].
+/// The verifier's gRPC service.
 pub fn verifier(
     verifier: &Arc<Verifier>,
     authenticate: &Authenticate,
@@ -72,13 +72,13 @@ pub fn verifier(
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
-/// Audit, as [`issuer`].
+/// The audit service's gRPC service.
 pub fn audit(audit: &Arc<Audit>, authenticate: &Authenticate) -> AuthenticateService<AuditServiceServer<AuditGrpc>> {
     let server = AuditServiceServer::new(AuditGrpc(Arc::clone(audit)));
     authenticate.layer(server.max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES))
 }
 
-/// `/metrics`, kept up until the signal; nothing where there is no recorder.
+/// Serves `/metrics` and maintains the recorder until the signal; no routes if there is no recorder.
 pub fn metrics_routes(stopped: &Signal) -> Router {
     match metrics_endpoint::install() {
         Ok(metrics) => {

@@ -1,8 +1,8 @@
-//! How far each projection lies behind the log: in events, in the seconds it took to get there, and since when it was
-//! not seen to have everything.
+//! The lag of each projection behind the log: in commits, in seconds to catch up, and as the time since it was last
+//! complete.
 //!
-//! What a verifier may rely on is proved elsewhere (its freshness); this is for the operator, from what the log says
-//! of its heads, and covers the projections that prove nothing: registers, status, the auditors' index.
+//! These metrics are for operators and rely on the heads that the log reports; they cover the projections without a proof
+//! of freshness: register, status, audit index. Verdicts depend on the verifier's proof of freshness instead.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
 use citycode_service_kit::clock::Clock;
 
-/// Between two looks, and the longest wait of one: as often as Prometheus asks, and nothing beside a city's load.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Period and time limit of a measurement: as frequent as Prometheus scrapes, and negligible compared with a city's load.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// One projection's lag.
 pub struct Lag {
@@ -22,7 +22,7 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Of the projection of this name.
+    /// The lag of the projection with this name.
     pub(crate) fn of(projection: &'static str, clock: &Arc<dyn Clock>) -> Self {
         Self {
             projection,
@@ -30,38 +30,38 @@ impl Lag {
         }
     }
 
-    /// The projection's name among the numbers.
+    /// The projection's name in metrics.
     pub(crate) fn projection(&self) -> &'static str {
         self.projection
     }
 
-    /// Measures for ever. Drop the future to stop.
+    /// Measures forever. Drop the future to stop.
     pub(crate) async fn keep_measuring(self, store: &dyn EventStore, progress: &Progress) -> Infallible {
         let events = metrics::histogram!("citycode_projection_lag_events", "projection" => self.projection);
         let seconds = metrics::histogram!("citycode_projection_lag_seconds", "projection" => self.projection);
         let age = metrics::gauge!("citycode_projection_age_seconds", "projection" => self.projection);
-        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut tick = tokio::time::interval(MEASURE_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut had_everything = self.clock.monotonic();
+        let mut complete_at = self.clock.monotonic();
         loop {
             tick.tick().await;
-            let asked = self.clock.monotonic();
-            let look = async {
+            let start = self.clock.monotonic();
+            let measurement = async {
                 let heads = store.heads().await.ok()?;
-                let told = self.clock.monotonic();
+                let heads_at = self.clock.monotonic();
                 let behind = heads.commits().saturating_sub(progress.position().commits());
                 events.record(behind as f64);
                 progress.wait_for_all(&heads).await.ok()?;
-                seconds.record(self.since(told));
+                seconds.record(self.since(heads_at));
                 Some(())
             };
-            if tokio::time::timeout(LOOK_EVERY, look).await == Ok(Some(())) {
-                had_everything = asked;
+            if tokio::time::timeout(MEASURE_EVERY, measurement).await == Ok(Some(())) {
+                complete_at = start;
             } else {
-                // It is behind by at least as long as it was not seen to have everything.
-                seconds.record(self.since(had_everything));
+                // The time since it was last complete is the best available lower bound.
+                seconds.record(self.since(complete_at));
             }
-            age.set(self.since(had_everything));
+            age.set(self.since(complete_at));
         }
     }
 

@@ -1,7 +1,7 @@
-//! The log with a watch beside it: how long each append takes until it is answered, and how it ended.
+//! A wrapper of the log that measures the duration and outcome of each append.
 //!
-//! It stands around whichever engine serves, so that both are measured alike, repeats apart: a writer that sends the
-//! same bytes again after an unknown outcome appends twice here. Reading is not measured.
+//! It wraps any engine, so that both are measured alike. A retry after an unknown outcome is measured as a separate
+//! append. Reads are not measured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) struct MeasuredLog {
 }
 
 impl MeasuredLog {
-    /// Around this log. The recorder of numbers must be installed.
+    /// Wraps this log. The metrics recorder must be installed before.
     pub(crate) fn around(log: Arc<dyn EventStore>, clock: &Arc<dyn Clock>) -> Arc<dyn EventStore> {
         let of = |outcome: &'static str| metrics::histogram!("citycode_log_append_seconds", "outcome" => outcome);
         Arc::new(Self {
@@ -72,17 +72,17 @@ impl EventStore for MeasuredLog {
     }
 
     async fn append_at(&self, commit: NewCommit, expected: BucketTail) -> Answer {
-        let begun = self.clock.monotonic();
+        let start = self.clock.monotonic();
         let answer = self.log.append_at(commit, expected).await;
-        self.record(&answer, self.clock.monotonic().saturating_sub(begun));
+        self.record(&answer, self.clock.monotonic().saturating_sub(start));
         answer
     }
 
     async fn append_many(&self, appends: Vec<(NewCommit, BucketTail)>) -> Vec<Answer> {
-        let begun = self.clock.monotonic();
+        let start = self.clock.monotonic();
         let answers = self.log.append_many(appends).await;
-        // They are answered together, so each took as long as all.
-        let took = self.clock.monotonic().saturating_sub(begun);
+        // They are answered together, so each took as long as the whole call.
+        let took = self.clock.monotonic().saturating_sub(start);
         answers.iter().for_each(|answer| self.record(answer, took));
         answers
     }

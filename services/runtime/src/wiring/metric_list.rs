@@ -1,9 +1,8 @@
-//! Every metric that a process of the city exports at `/metrics`: one list, which the documentation and the sources are
-//! compared with by tests.
+//! The list of every metric that a process exports at `/metrics`. Tests compare it with the documentation and the sources.
 //!
-//! Counters and histograms are there from the start, at nought: a rate over a series that begins with its first event
-//! misses that event, and an alarm on it never rings. Gauges appear with their first value, since nought would lie.
-//! No label names a person or a code; all values of a label are few and known.
+//! Counters and histograms are initialised to zero, because a rate over a series that starts with its first event misses
+//! that event, so that an alert on it does not fire. Gauges appear with their first value, because zero would be wrong.
+//! No label identifies a person or a code; labels have few values, which are known in advance.
 
 use citycode_service_kit::metrics_endpoint;
 
@@ -78,7 +77,7 @@ impl Metric {
 
 use Kind::{Counter, Gauge, Histogram};
 
-/// All of them.
+/// All metrics.
 pub(crate) const ALL: &[Metric] = &[
     metric(
         "citycode_auth_refused_total",
@@ -450,7 +449,7 @@ pub(crate) const ALL: &[Metric] = &[
     ),
 ];
 
-/// `citycode up` shows these: everything but what NATS servers and the archive have.
+/// The metrics of `citycode up`: all except those about NATS servers and the archive.
 pub const OF_ONE_PROCESS: &[Part] = &[
     Part::Every,
     Part::Serving,
@@ -463,7 +462,7 @@ pub const OF_ONE_PROCESS: &[Part] = &[
     Part::Portal,
 ];
 
-/// What the process of a service apart shows.
+/// The metrics of a distributed service.
 pub const fn of(role: Role) -> &'static [Part] {
     use Part::{Every, Follower, OfACity, OnServers, Serving, Snapshots, Starting, Writer};
     match role {
@@ -504,8 +503,8 @@ pub const fn of(role: Role) -> &'static [Part] {
     }
 }
 
-/// Describes the metrics of these parts and initialises to zero those that have known labels. Installs the recorder where there
-/// is none yet.
+/// Describes the metrics of these parts, and initialises to zero those with known labels. Installs the recorder if there is
+/// none yet.
 pub fn register(parts: &[Part]) {
     if let Err(error) = metrics_endpoint::install() {
         tracing::warn!(%error, "there are no metrics");
@@ -518,11 +517,11 @@ pub fn register(parts: &[Part]) {
             Gauge => metrics::describe_gauge!(name, help),
             Histogram => metrics::describe_histogram!(name, help),
         }
-        begin(metric);
+        initialise(metric);
     }
 }
 
-fn begin(metric: &Metric) {
+fn initialise(metric: &Metric) {
     let name = metric.name;
     match (metric.kind, metric.labels) {
         (Counter, []) => metrics::counter!(name).increment(0),

@@ -1,4 +1,4 @@
-//! The prints of an import: one file a code, written once.
+//! The prints of an import: one file per code, written once.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,30 +9,30 @@ use citycode_terminal::failure::Failure;
 /// A folder of prints.
 pub(super) struct Prints {
     folder: PathBuf,
-    /// The folders that this import made, the innermost first.
-    made: Vec<PathBuf>,
+    /// The folders that this import created, the innermost first.
+    created: Vec<PathBuf>,
     painter: Painter,
-    /// Codes that have a print: files stand whole or not at all.
+    /// Codes that have a print; files are written atomically, so each is complete.
     printed: HashSet<String>,
-    /// Codes that live without one, since their print could not be written.
+    /// Valid codes whose print could not be written.
     pub(super) missing: u64,
-    /// Why the first of them could not.
+    /// The first failure to write a print.
     pub(super) first_failure: Option<Failure>,
 }
 
 impl Prints {
-    /// Opens or makes the folder, and tries whether a print of this kind can be written into it.
+    /// Opens or creates the folder, and checks that a print of this kind can be written into it.
     ///
     /// # Errors
-    /// [`Failure`]: it cannot.
+    /// [`Failure`] if it cannot.
     pub(super) fn into_folder(folder: &Path, kind: &str, painter: Painter) -> Result<Self, Failure> {
         let missing = folder.ancestors();
         let missing = missing.take_while(|above| !above.as_os_str().is_empty() && !above.exists());
-        let made = missing.map(Path::to_path_buf).collect();
+        let created = missing.map(Path::to_path_buf).collect();
         std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, error))?;
         let prints = Self {
             folder: folder.to_owned(),
-            made,
+            created,
             painter,
             printed: printed_codes(folder)?,
             missing: 0,
@@ -47,8 +47,8 @@ impl Prints {
         }
     }
 
-    /// Writes the print of a code that has none. A failure is remembered and counted: the code lives, and those after
-    /// it must be counted too.
+    /// Writes the print of a code that has none. A failure is counted and does not stop the import, because the code is
+    /// issued already and later answers must be processed.
     pub(super) fn write(&mut self, line: u64, code: &IssuedCode) {
         if self.printed.contains(&code.code_id) {
             return;
@@ -66,16 +66,16 @@ impl Prints {
         }
     }
 
-    /// Leaves nothing behind of an import that failed before any row was answered.
+    /// Removes the created folders of an import that failed before any row was answered.
     pub(super) fn abandon(&self) {
-        for folder in &self.made {
-            // Only an empty folder is removed; whatever else stands in it is not ours.
+        for folder in &self.created {
+            // This removes only an empty folder, so files of others are safe.
             let _ = std::fs::remove_dir(folder);
         }
     }
 }
 
-/// Ids of the codes whose prints stand in a folder, by the files' names.
+/// Ids of the codes with prints in a folder, from the file names.
 fn printed_codes(folder: &Path) -> Result<HashSet<String>, Failure> {
     let failed = |error| Failure::file("read", folder, error);
     let mut codes = HashSet::new();

@@ -12,9 +12,9 @@ use crate::scan_lines::ScanLines;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Sequence, note, printable};
 
-/// Lines on the way to the server at once.
+/// Lines queued to be sent to the server.
 const LINES_AHEAD: usize = 256;
-/// Standard input is read in pieces of at most so many bytes.
+/// Size of one read from standard input, in bytes.
 const READ_BYTES: usize = 16 << 10;
 
 /// Sends every line of standard input and prints every answer, in order.
@@ -26,12 +26,12 @@ pub(super) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Fail
 
 async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequence) -> Result<u8, Failure> {
     let (lines, to_send) = tokio::sync::mpsc::channel::<Bytes>(LINES_AHEAD);
-    let (tell_end, mut input_ended) = tokio::sync::oneshot::channel();
+    let (input_end, mut input_ended) = tokio::sync::oneshot::channel();
     let template = request(args, None)?;
     tokio::spawn(async move {
         let read = read_scans(&template, &lines).await;
-        // Before the body of the call ends, and with it the answers.
-        let _ = tell_end.send(read);
+        // This is sent before the body of the call ends, and with it the answers.
+        let _ = input_end.send(read);
         drop(lines);
     });
     let body = futures::stream::unfold(to_send, |mut lines| async move {
@@ -56,7 +56,7 @@ async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequen
     let Ok(read) = input_ended.try_recv() else {
         return Err(stopped_answering(
             first_problem,
-            "it ended the stream while scans were still coming",
+            "it ended the stream while scans were still being sent",
         ));
     };
     if answered < read.scans {
@@ -64,7 +64,7 @@ async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequen
         return Err(stopped_answering(first_problem, &why));
     }
     if read.looks_like_utf16 {
-        note("lines of standard input have zero bytes inside: is it UTF-16 without a byte order mark? Send UTF-8");
+        note("lines of standard input contain zero bytes and may be UTF-16 without a byte order mark; send UTF-8");
     }
     if let Some(error) = read.error {
         let fix = "give it a pipe or a file; the scans before it were answered";
@@ -82,19 +82,19 @@ async fn answer_lines(session: &Session, args: &VerifyArgs, printed: &mut Sequen
     }
 }
 
-/// A problem among the answers says best why a stream ended early.
+/// A problem among the answers explains best why a stream ended early.
 fn stopped_answering(problem: Option<Failure>, why: &str) -> Failure {
     problem.unwrap_or_else(|| Failure::of_code(Code::Unavailable, "the server stopped answering", why, None))
 }
 
-/// What was read of standard input.
+/// The result of reading standard input.
 struct Read {
     scans: u64,
     looks_like_utf16: bool,
     error: Option<std::io::Error>,
 }
 
-/// Makes a line of the call of each scan on standard input, until it ends or nobody takes them any more.
+/// Sends a request line for each scan on standard input, until the input ends or the receiver is dropped.
 async fn read_scans(template: &Value, lines: &tokio::sync::mpsc::Sender<Bytes>) -> Read {
     let (mut input, mut buffer) = (tokio::io::stdin(), vec![0; READ_BYTES]);
     let (mut scans, mut found, mut cut) = (0, Vec::new(), ScanLines::default());
@@ -132,12 +132,12 @@ async fn read_scans(template: &Value, lines: &tokio::sync::mpsc::Sender<Bytes>) 
     }
 }
 
-/// Why a scan of a stream got no verdict.
+/// The problem because of which a scan got no verdict.
 fn problem_of(answer: &Value) -> Option<&Value> {
     answer.get("problem").filter(|problem| !problem.is_null())
 }
 
-/// One answer of many, for people: sign and words, reason, code; or why there is no verdict.
+/// One line of a table: the decision, reason and code, or the reason for a missing verdict.
 fn line(session: &Session, answer: &Value) -> String {
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     match problem_of(answer) {

@@ -1,4 +1,4 @@
-//! The text of `accounts.conf`: what NATS servers include.
+//! The text of `accounts.conf`, which NATS servers include.
 
 use std::fmt::Write as _;
 
@@ -10,32 +10,32 @@ use super::{
     vault_pages,
 };
 
-/// Something that an account gives to readers in other accounts: they ask, or listen.
-struct Given {
-    /// As the account that has it knows it.
+/// An export of an account to readers in other accounts: a service, or a stream of messages.
+struct Export {
+    /// The subject in the exporting account.
     subject: String,
-    /// As its readers ask for it.
-    asked: String,
-    what: What,
-    /// To which reader alone; to all where nothing is said.
+    /// The subject in the importing account.
+    local: String,
+    kind: ExportKind,
+    /// The only importing account; none if all may import it.
     to: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum ExportKind {
     Service,
-    /// Many messages answer one question.
-    ServiceOfMany,
+    /// A service that answers one request with several messages.
+    StreamingService,
     Stream,
 }
 
-impl Given {
-    fn new(subject: &str, what: What) -> Self {
-        let asked = subject.replacen(OWN_API, LOG_READERS_API, 1);
+impl Export {
+    fn new(subject: &str, kind: ExportKind) -> Self {
+        let local = subject.replacen(OWN_API, LOG_READERS_API, 1);
         Self {
             subject: subject.to_owned(),
-            asked,
-            what,
+            local,
+            kind,
             to: None,
         }
     }
@@ -45,45 +45,49 @@ impl Given {
     }
 }
 
-/// What LOG gives: questions that change nothing, the tail, and the readers' nonces for the writers. Which streams a reader
-/// may ask for stands in its user's permissions.
-fn given_of_log() -> Vec<Given> {
-    let mut given: Vec<Given> = READ
+/// Exports of LOG: read requests, the tail, and the readers' nonces for the writers. The permissions of a reader's user
+/// restrict the streams.
+fn exports_of_log() -> Vec<Export> {
+    let mut exports: Vec<Export> = READ
         .iter()
         .map(|verb| {
-            let many = *verb == "DIRECT.GET";
-            let what = if many { What::ServiceOfMany } else { What::Service };
-            Given::new(&format!("{OWN_API}.{verb}.*"), what)
+            let streaming = *verb == "DIRECT.GET";
+            let kind = if streaming {
+                ExportKind::StreamingService
+            } else {
+                ExportKind::Service
+            };
+            Export::new(&format!("{OWN_API}.{verb}.*"), kind)
         })
         .collect();
-    given.push(Given::new(PROBES_V1, What::Service));
-    given.extend(["verifier", "audit", "archive"].map(|role| Given {
+    exports.push(Export::new(PROBES_V1, ExportKind::Service));
+    exports.extend(["verifier", "audit", "archive"].map(|role| Export {
         to: Some(account(role)),
-        ..Given::new(&probes(role, "*"), What::Service)
+        ..Export::new(&probes(role, "*"), ExportKind::Service)
     }));
-    given.extend([TAIL, NONCE_LISTS].map(|subject| Given::new(subject, What::Stream)));
-    given
+    exports.extend([TAIL, NONCE_LISTS].map(|subject| Export::new(subject, ExportKind::Stream)));
+    exports
 }
 
-fn given_of_vault() -> Vec<Given> {
+fn exports_of_vault() -> Vec<Export> {
     let to_all = vault_pages(OWN_API, false);
-    let pages = vault_pages(OWN_API, true).into_iter().map(|subject| Given {
-        asked: subject.replacen(OWN_API, VAULT_READERS_API, 1),
+    let pages = vault_pages(OWN_API, true).into_iter().map(|subject| Export {
+        local: subject.replacen(OWN_API, VAULT_READERS_API, 1),
         to: (!to_all.contains(&subject)).then(|| account("vault-revocation")),
         subject,
-        what: What::Service,
+        kind: ExportKind::Service,
     });
     pages.collect()
 }
 
-/// One account: its users, what it gives to which others, what it has of others.
+/// An account: its users, and the accounts that import from it.
 struct Account {
     name: String,
     users: String,
     readers: Vec<String>,
 }
 
-/// The file that servers include. Users and their public keys; nothing secret.
+/// The text of the file for these users and their public keys. It contains no secret.
 pub(in crate::secrets) fn conf(users: &[(User, String)], shape: &Shape) -> String {
     let mut accounts: Vec<Account> = Vec::new();
     for (user, public_key) in users {
@@ -96,10 +100,7 @@ pub(in crate::secrets) fn conf(users: &[(User, String)], shape: &Shape) -> Strin
             });
             if let Some((owner, _)) = name.split_once('_') {
                 let owner = accounts.iter_mut().find(|known| known.name == owner);
-                owner
-                    .expect("owners stand before their readers")
-                    .readers
-                    .push(name.clone());
+                owner.expect("owners precede their readers").readers.push(name.clone());
             }
             accounts.len() - 1
         });
@@ -111,13 +112,13 @@ pub(in crate::secrets) fn conf(users: &[(User, String)], shape: &Shape) -> Strin
     );
     for Account { name, users, readers } in &accounts {
         let streams = shape.max_streams(name).map(|most| {
-            format!("    # As many streams as are provisioned: whoever may make one makes no other.\n    jetstream: {{ max_streams: {most} }}\n")
+            format!("    # The number of provisioned streams: a thief of a seed cannot create others.\n    jetstream: {{ max_streams: {most} }}\n")
         });
         let shared = match (name.as_str(), name.split_once('_')) {
-            ("LOG", _) => gives(&given_of_log(), readers),
-            ("VAULT", _) => gives(&given_of_vault(), readers),
-            (reader, Some(("LOG", _))) => has(&given_of_log(), reader, "LOG"),
-            (reader, Some((owner, _))) => has(&given_of_vault(), reader, owner),
+            ("LOG", _) => exporting(&exports_of_log(), readers),
+            ("VAULT", _) => exporting(&exports_of_vault(), readers),
+            (reader, Some(("LOG", _))) => importing(&exports_of_log(), reader, "LOG"),
+            (reader, Some((owner, _))) => importing(&exports_of_vault(), reader, owner),
             _ => String::new(),
         };
         let streams = streams.unwrap_or_default();
@@ -138,38 +139,38 @@ fn user_entry(user: &User, public_key: &str, shape: &Shape) -> String {
     )
 }
 
-/// The part of an account that keeps streams.
-fn gives(given: &[Given], readers: &[String]) -> String {
+/// The exports of an account with streams.
+fn exporting(exports: &[Export], readers: &[String]) -> String {
     let mut text = "    exports: [\n".to_owned();
-    for one in given {
+    for export in exports {
         let to: Vec<&str> = readers
             .iter()
             .map(String::as_str)
-            .filter(|reader| one.is_for(reader))
+            .filter(|reader| export.is_for(reader))
             .collect();
-        let (kind, how) = match one.what {
-            What::Service => ("service", ""),
-            What::ServiceOfMany => ("service", ", response_type: stream"),
-            What::Stream => ("stream", ""),
+        let (kind, response) = match export.kind {
+            ExportKind::Service => ("service", ""),
+            ExportKind::StreamingService => ("service", ", response_type: stream"),
+            ExportKind::Stream => ("stream", ""),
         };
-        let (subject, to) = (&one.subject, to.join(", "));
-        let _ = writeln!(text, "      {{ {kind}: {subject:?}{how}, accounts: [{to}] }}");
+        let (subject, to) = (&export.subject, to.join(", "));
+        let _ = writeln!(text, "      {{ {kind}: {subject:?}{response}, accounts: [{to}] }}");
     }
     text + "    ]\n"
 }
 
-/// The part of an account that only reads.
-fn has(given: &[Given], reader: &str, owner: &str) -> String {
+/// The imports of a reader's account.
+fn importing(exports: &[Export], reader: &str, owner: &str) -> String {
     let mut text = "    imports: [\n".to_owned();
-    for Given {
-        subject, asked, what, ..
-    } in given.iter().filter(|one| one.is_for(reader))
+    for Export {
+        subject, local, kind, ..
+    } in exports.iter().filter(|export| export.is_for(reader))
     {
-        let _ = match what {
-            What::Stream => writeln!(text, "      {{ stream: {{ account: {owner}, subject: {subject:?} }} }}"),
-            What::Service | What::ServiceOfMany => writeln!(
+        let _ = match kind {
+            ExportKind::Stream => writeln!(text, "      {{ stream: {{ account: {owner}, subject: {subject:?} }} }}"),
+            ExportKind::Service | ExportKind::StreamingService => writeln!(
                 text,
-                "      {{ service: {{ account: {owner}, subject: {subject:?} }}, to: {asked:?} }}"
+                "      {{ service: {{ account: {owner}, subject: {subject:?} }}, to: {local:?} }}"
             ),
         };
     }

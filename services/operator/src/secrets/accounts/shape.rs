@@ -1,28 +1,28 @@
-//! What of a city its accounts name, and how it is remembered between two runs of `citycode secrets`.
+//! The properties of a city on which its accounts depend, and their record between two runs of `citycode secrets`.
 
 use citycode_event_store::Layout;
 
-/// The line of `accounts.conf` that says it begins so.
+/// Prefix of the line of `accounts.conf` that records them.
 const LINE: &str = "# Of this city: ";
-/// Streams of shared snapshots, beside those of partitions.
+/// Streams of shared snapshots, in addition to those of partitions.
 const SNAPSHOT_STREAMS: u32 = 2;
 /// The stream of used assertions.
 const ASSERTION_STREAMS: u32 = 1;
-/// Streams of a day: scans, registrations.
-const STREAMS_OF_DAY: u32 = 2;
-/// Days that stand beside those that are kept: today, and the one that is made a day ahead.
-const DAYS_BESIDE: u32 = 2;
-/// More seeds than any city has verifiers, and few enough that every server reads them at its start.
-const MOST_INSTANCES: u16 = 1_024;
+/// Streams per day: scans and registrations.
+const STREAMS_PER_DAY: u32 = 2;
+/// Days with streams in addition to the retention period: today, and the next day, which is created in advance.
+const EXTRA_DAYS: u32 = 2;
+/// More seeds than any city has verifiers, and few enough for every server to load at startup.
+const MAX_INSTANCES: u16 = 1_024;
 
-/// What of a city its accounts name.
+/// The properties of a city on which its accounts depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::secrets) struct Shape {
     /// Partitions of the log.
     pub(in crate::secrets) partitions: u16,
-    /// Verifiers that have a seed of their own; 0 where all share one.
+    /// Verifiers with their own seed; 0 if all share one.
     pub(in crate::secrets) instances: u16,
-    /// Days that scan records are kept.
+    /// Retention of scan records in days.
     pub(in crate::secrets) scan_retention_days: u16,
 }
 
@@ -37,14 +37,14 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// As an `accounts.conf` says that was written before; the default where it says nothing.
-    pub(in crate::secrets) fn remembered(conf: &str) -> Self {
+    /// The shape recorded in an existing `accounts.conf`, with defaults for missing values.
+    pub(in crate::secrets) fn recorded(conf: &str) -> Self {
         let mut shape = Self::default();
-        let told = conf.lines().find_map(|line| line.strip_prefix(LINE));
-        for (name, value) in told
+        let line = conf.lines().find_map(|line| line.strip_prefix(LINE));
+        for (name, value) in line
             .into_iter()
-            .flat_map(|told| told.split(", "))
-            .filter_map(|one| one.split_once(' '))
+            .flat_map(|line| line.split(", "))
+            .filter_map(|property| property.split_once(' '))
         {
             let Ok(value) = value.parse() else {
                 continue;
@@ -59,7 +59,7 @@ impl Shape {
         shape
     }
 
-    /// The line by which it is remembered.
+    /// The line that records it.
     pub(super) fn line(&self) -> String {
         let Self {
             partitions,
@@ -69,24 +69,24 @@ impl Shape {
         format!("{LINE}partitions {partitions}, instances {instances}, scan_retention_days {scan_retention_days}")
     }
 
-    /// What is wrong with it.
-    pub(in crate::secrets) fn complaint(&self) -> Option<String> {
+    /// Why it is invalid, if it is.
+    pub(in crate::secrets) fn problem(&self) -> Option<String> {
         if let Err(error) = Layout::new(self.partitions, Layout::default().buckets_per_partition()) {
             return Some(error.to_string());
         }
-        if self.instances > MOST_INSTANCES {
-            return Some(format!("--instances is at most {MOST_INSTANCES}"));
+        if self.instances > MAX_INSTANCES {
+            return Some(format!("--instances is at most {MAX_INSTANCES}"));
         }
         (self.scan_retention_days == 0).then(|| "--scan-retention-days is at least 1".to_owned())
     }
 
-    /// Streams that stand in an account once everything is provisioned; none where the account keeps no streams.
+    /// The number of streams in a completely provisioned account; none if the account has no streams.
     pub(super) fn max_streams(&self, account: &str) -> Option<u32> {
         match account {
             "LOG" => Some(u32::from(self.partitions) + SNAPSHOT_STREAMS + ASSERTION_STREAMS),
             "VAULT" => Some(1),
-            // The days' keys, and the days.
-            "SCANS" => Some(1 + STREAMS_OF_DAY * (u32::from(self.scan_retention_days) + DAYS_BESIDE)),
+            // One stream contains the days' keys.
+            "SCANS" => Some(1 + STREAMS_PER_DAY * (u32::from(self.scan_retention_days) + EXTRA_DAYS)),
             _ => None,
         }
     }

@@ -7,11 +7,11 @@ fn published(role: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_may_write_what_is_its_own_and_nothing_else() {
+fn each_user_may_write_only_its_own_subjects() {
     for role in USERS {
         let publish = published(role);
         let may = |begins: &str| publish.iter().any(|subject| subject.starts_with(begins));
-        let asks = |verb: &str| publish.iter().any(|subject| subject.contains(verb));
+        let requests = |verb: &str| publish.iter().any(|subject| subject.contains(verb));
         assert_eq!(
             may("cc.ev"),
             ["issuer", "revocation", "restore"].contains(&role),
@@ -21,22 +21,22 @@ fn each_may_write_what_is_its_own_and_nothing_else() {
         assert_eq!(may("$KV"), role == "vault-issuer", "{role}");
         assert_eq!(may("$O."), role == "revocation", "{role}");
         assert_eq!(may("cc.reg"), role == "scans-verifier", "{role}");
-        let makes = role.ends_with("provision") || ["restore", "scans-keeper"].contains(&role);
-        assert_eq!(asks("STREAM.CREATE"), makes, "{role}");
-        assert_eq!(asks("STREAM.UPDATE"), role == "upgrade", "{role}");
-        assert_eq!(asks("STREAM.SNAPSHOT"), role == "vault-backup", "{role}");
-        assert_eq!(asks("STREAM.DELETE"), role == "scans-keeper", "{role}");
+        let creates = role.ends_with("provision") || ["restore", "scans-keeper"].contains(&role);
+        assert_eq!(requests("STREAM.CREATE"), creates, "{role}");
+        assert_eq!(requests("STREAM.UPDATE"), role == "upgrade", "{role}");
+        assert_eq!(requests("STREAM.SNAPSHOT"), role == "vault-backup", "{role}");
+        assert_eq!(requests("STREAM.DELETE"), role == "scans-keeper", "{role}");
         assert_eq!(may("$SYS"), role == "sys", "{role}");
-        assert!(!asks("CONSUMER"), "{role}");
-        let wild = publish
+        assert!(!requests("CONSUMER"), "{role}");
+        let wildcard = publish
             .iter()
             .any(|subject| subject.starts_with(OWN_API) && subject.ends_with('*'));
-        assert_eq!(wild, ["scans-verifier", "scans-keeper"].contains(&role), "{role}");
+        assert_eq!(wildcard, ["scans-verifier", "scans-keeper"].contains(&role), "{role}");
     }
 }
 
 #[test]
-fn a_nonce_is_published_by_one_role_and_one_instance_alone() {
+fn nonces_are_published_only_under_the_own_role_and_key() {
     for role in ["verifier", "audit", "archive", "revocation"] {
         let nonces: Vec<String> = published(role)
             .into_iter()
@@ -61,7 +61,7 @@ fn a_nonce_is_published_by_one_role_and_one_instance_alone() {
 }
 
 #[test]
-fn readers_share_no_account_with_a_stream_and_none_with_each_other() {
+fn each_reader_has_its_own_account_without_streams() {
     let readers = ["verifier", "audit", "archive", "vault-revocation", "vault-verifier"];
     for reader in readers {
         let sharing = USERS.iter().filter(|role| account(role) == account(reader));
@@ -72,7 +72,7 @@ fn readers_share_no_account_with_a_stream_and_none_with_each_other() {
 }
 
 #[test]
-fn an_account_has_room_for_the_streams_that_are_provisioned() {
+fn accounts_are_limited_to_the_provisioned_streams() {
     let shape = Shape {
         partitions: 4,
         instances: 2,
@@ -94,25 +94,25 @@ fn an_account_has_room_for_the_streams_that_are_provisioned() {
         ]
     );
     assert!(conf.contains("# verifier-2\n"), "{conf}");
-    assert_eq!(Shape::remembered(&conf), shape);
+    assert_eq!(Shape::recorded(&conf), shape);
 }
 
 #[test]
-fn what_is_not_remembered_is_as_at_first() {
+fn unrecorded_properties_have_their_defaults() {
     assert_eq!(
-        Shape::remembered("# Made by an earlier release\naccounts {\n"),
+        Shape::recorded("# Made by an earlier release\naccounts {\n"),
         Shape::default()
     );
     assert_eq!(
-        Shape::remembered("# Of this city: partitions x, later 3"),
+        Shape::recorded("# Of this city: partitions x, later 3"),
         Shape::default()
     );
-    assert!(Shape::default().complaint().is_none());
+    assert!(Shape::default().problem().is_none());
     for partitions in [0, 257] {
         let shape = Shape {
             partitions,
             ..Shape::default()
         };
-        assert!(shape.complaint().is_some());
+        assert!(shape.problem().is_some());
     }
 }

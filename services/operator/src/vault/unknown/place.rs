@@ -1,4 +1,4 @@
-//! Where the log and the restored vault are: on servers, or in the data folder of a `citycode up`.
+//! The log and the restored vault: on servers, or in the data folder of a `citycode up`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use citycode_runtime::wiring::snapshots::RegisterSnapshot;
 use citycode_runtime::wiring::{StartError, Surroundings};
 use citycode_terminal::failure::Failure;
 
-/// A log and its vault, which is at least as new as the backup that was named.
+/// A log and its vault, which is at least as new as the given backup.
 pub(super) struct Place {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) vault: Arc<dyn Vault>,
-    /// Where folding begins.
+    /// The snapshot from which folding starts.
     pub(super) register: RegisterSnapshot,
-    /// Keeps other processes out of a data folder.
+    /// Holds the lock on a data folder.
     _system: Option<StoppedSystem>,
 }
 
@@ -38,7 +38,7 @@ impl Place {
     }
 }
 
-/// Refuses a vault that is not the one of the backup, or older.
+/// The refusal of a vault that is not the one of the backup, or is older.
 fn not_of_backup(folder: &Path) -> Failure {
     let why = format!(
         "the part `vault` is not the one of the backup {}, or is older than it",
@@ -54,7 +54,7 @@ async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<P
     let settings = settings(args.config.as_deref())?;
     if settings.log.servers.is_empty() {
         let fix = "name them in `log.servers`, or a data folder with --data";
-        return Err(refused("nothing says where the servers are", fix));
+        return Err(refused("the servers are not configured", fix));
     }
     let config = settings.log.log(CLIENT).map_err(StartError::into_failure)?;
     let opened = JetStreamEventStore::open(&config).await;
@@ -69,7 +69,7 @@ async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<P
         return Err(not_of_backup(&args.backup));
     }
     let keys = settings.keys.as_ref();
-    let keys = keys.ok_or_else(|| refused("nothing says where the city's keys are", "name their folder in `keys`"))?;
+    let keys = keys.ok_or_else(|| refused("the folder of the city's keys is not configured", "name it in `keys`"))?;
     let path = keys.join("vault-master.key");
     let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
     let keys = VaultKeys::only(VaultKey::Master(master));
@@ -87,10 +87,10 @@ async fn in_folder(data: &Path, args: &UnknownArgs, surroundings: &Surroundings)
     let of_vault = if of_vault.is_dir() { &of_vault } else { &args.backup };
     let copy = copy_of(of_vault).map_err(|error| Failure::file("use the vault of the backup", of_vault, error))?;
     let system = StoppedSystem::open(args.config.clone(), data, surroundings).await;
-    let system = system.map_err(|error| refused(error, "mend that and run it again"))?;
+    let system = system.map_err(|error| refused(error, "fix the cause and run it again"))?;
     let (store, vault) = (system.store(), system.vault());
-    let stands = vault.erased_up_to().await.map_err(|error| failed(&error))?;
-    if copy.log_id != Some(store.log_id().0) || !copy.is_reached_by(stands.as_deref()) {
+    let mark = vault.erased_up_to().await.map_err(|error| failed(&error))?;
+    if copy.log_id != Some(store.log_id().0) || !copy.is_reached_by(mark.as_deref()) {
         return Err(not_of_backup(&args.backup));
     }
     Ok(Place {

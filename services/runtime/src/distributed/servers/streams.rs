@@ -1,15 +1,15 @@
-//! Which streams stand on the servers: whether all were provisioned, and how many messages are in them.
+//! The streams on the servers: whether all were provisioned, and the number of their messages.
 //!
-//! The servers cannot restrict what a request to make a stream says. So what stands is compared with what
-//! `citycode provision` and the audit services make: by account and name, and by what could move messages from one stream
-//! to another (mirror, sources, republishing, subjects).
+//! The servers cannot restrict the content of a request to create a stream. The existing streams are therefore compared
+//! with those that `citycode provision` and the audit services create: by account and name, and by the settings that can
+//! copy messages from one stream to another (mirror, sources, republishing, subjects).
 
 use std::collections::BTreeMap;
 
 use citycode_assertion_uses::jetstream as uses;
 use serde_json::{Value, json};
 
-/// What the streams of a city are, by group; the label of a number.
+/// A group of a city's streams; the label of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     Log,
@@ -30,7 +30,7 @@ impl Group {
         }
     }
 
-    /// The account in which `citycode secrets` has it.
+    /// The account of the group in the configuration by `citycode secrets`.
     const fn account(self) -> &'static str {
         match self {
             Self::Log | Self::Snapshots | Self::Assertions => "LOG",
@@ -40,30 +40,30 @@ impl Group {
     }
 }
 
-/// What servers have told of their streams.
+/// The streams that the servers report.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
-    /// Messages of each provisioned stream, the most that a server has.
+pub(super) struct Streams {
+    /// Messages of each provisioned stream, the maximum over the servers.
     messages: BTreeMap<String, (Group, f64)>,
-    /// Streams that nobody provisioned, and why they are taken for such.
+    /// Streams that were not provisioned, and the reason for this classification.
     pub(super) foreign: BTreeMap<String, &'static str>,
 }
 
-impl Standing {
-    /// Takes in what one server says, `/jsz` with accounts, streams and settings.
-    pub(super) fn take(&mut self, told: &Value, today: i64) {
+impl Streams {
+    /// Adds the report of a server, `/jsz` with accounts, streams and settings.
+    pub(super) fn add(&mut self, report: &Value, today: i64) {
         let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-        for account in list(told, "account_details") {
+        for account in list(report, "account_details") {
             let name = account["name"].as_str().unwrap_or_default();
             for stream in list(&account, "stream_detail") {
-                self.take_stream(name, &stream, today);
+                self.add_stream(name, &stream, today);
             }
         }
     }
 
-    fn take_stream(&mut self, account: &str, stream: &Value, today: i64) {
+    fn add_stream(&mut self, account: &str, stream: &Value, today: i64) {
         let name = stream["name"].as_str().unwrap_or_default();
-        match judge(account, name, &stream["config"], today) {
+        match classify(account, name, &stream["config"], today) {
             Ok(group) => {
                 let messages = stream["state"]["messages"].as_f64().unwrap_or_default();
                 let known = self.messages.entry(name.to_owned()).or_insert((group, 0.0));
@@ -85,32 +85,32 @@ impl Standing {
     }
 }
 
-/// The group of a stream that was provisioned, or why it was not.
-fn judge(account: &str, name: &str, config: &Value, today: i64) -> Result<Group, &'static str> {
-    let (group, subjects) = provisioned(name, config, today).ok_or("its name is none of this city's streams'")?;
+/// The group of a provisioned stream, or the reason why a stream is foreign.
+fn classify(account: &str, name: &str, config: &Value, today: i64) -> Result<Group, &'static str> {
+    let (group, subjects) = provisioned(name, config, today).ok_or("its name is not one of a provisioned stream")?;
     let has_accounts = [Group::Log, Group::Vault, Group::Scans]
         .iter()
         .any(|group| group.account() == account);
     if has_accounts && group.account() != account {
-        return Err("it stands in another account than that of its name");
+        return Err("it is in the wrong account for its name");
     }
     if !config["mirror"].is_null() || config["sources"].as_array().is_some_and(|sources| !sources.is_empty()) {
         return Err("it copies another stream");
     }
     if !config["subject_transform"].is_null() || config["subjects"] != subjects {
-        return Err("it takes other subjects than its name says");
+        return Err("it has the wrong subjects for its name");
     }
     let tail = name.strip_prefix("CC_EV_").map(
         |partition| json!({ "src": format!("cc.ev.v1.{partition}.*"), "dest": format!("cc.tail.v1.{partition}") }),
     );
     // The tail may be missing: see docs/operations.md.
     if !config["republish"].is_null() && Some(&config["republish"]) != tail.as_ref() {
-        return Err("it publishes what it takes elsewhere");
+        return Err("it republishes to other subjects");
     }
     Ok(group)
 }
 
-/// The group and the subjects of a stream, by its name.
+/// The group and the expected subjects of a stream, by its name.
 fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)> {
     if let Some(partition) = name.strip_prefix("CC_EV_") {
         let number: u16 = partition.parse().ok()?;
@@ -123,7 +123,7 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
     }
     let day = |prefix: &str, subject: &str| {
         let day = name.strip_prefix(prefix)?;
-        // A clock may be ahead: a day is made a day before it comes.
+        // A day is created a day in advance, by a service whose clock may be ahead.
         let is_one = day
             .parse::<i64>()
             .is_ok_and(|number| number <= today + 2 && number.to_string() == day);
@@ -137,7 +137,7 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
                 json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]),
             ))
         }
-        // Which register it is stands in its subject.
+        // The subject contains the id of the register, which is not known here.
         uses::STREAM => {
             let subjects = config["subjects"].as_array()?.iter().map(Value::as_str);
             uses::register_of(&subjects.collect::<Option<Vec<_>>>()?)?;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_provisioned_is_known_with_accounts_and_without() {
+    fn provisioned_streams_are_recognised_with_and_without_accounts() {
         for (account, name, config, group) in [
             ("LOG", "CC_EV_03", partition("03"), Group::Log),
             ("$G", "CC_EV_00", partition("00"), Group::Log),
@@ -203,12 +203,12 @@ mod tests {
                 Group::Scans,
             ),
         ] {
-            assert_eq!(judge(account, name, &config, TODAY), Ok(group), "{name}");
+            assert_eq!(classify(account, name, &config, TODAY), Ok(group), "{name}");
         }
     }
 
     #[test]
-    fn what_a_thief_makes_is_none_of_them() {
+    fn streams_of_an_attacker_are_foreign() {
         let with = |mut config: Value, key: &str, value: Value| {
             config[key] = value;
             config
@@ -252,20 +252,20 @@ mod tests {
             ),
             ("SCANS", "CC_SCANS_20400", subjects(&["cc.scan.v1.20400.*"])),
         ] {
-            assert!(judge(account, name, &config, TODAY).is_err(), "{account} {name}");
+            assert!(classify(account, name, &config, TODAY).is_err(), "{account} {name}");
         }
     }
 
     #[test]
-    fn messages_are_the_most_that_a_server_has_of_each_stream() {
-        let told = |messages: u64| {
+    fn messages_of_a_stream_are_the_maximum_over_the_servers() {
+        let report = |messages: u64| {
             let stream = json!({ "name": "CC_EV_00", "config": partition("00"), "state": { "messages": messages } });
             json!({ "account_details": [{ "name": "LOG", "stream_detail": [stream, { "name": "THIEF", "config": {} }] }] })
         };
-        let mut standing = Standing::default();
-        standing.take(&told(7), TODAY);
-        standing.take(&told(5), TODAY);
-        assert_eq!(standing.messages(), BTreeMap::from([(Group::Log, 7.0)]));
-        assert_eq!(standing.foreign.keys().collect::<Vec<_>>(), ["LOG/THIEF"]);
+        let mut streams = Streams::default();
+        streams.add(&report(7), TODAY);
+        streams.add(&report(5), TODAY);
+        assert_eq!(streams.messages(), BTreeMap::from([(Group::Log, 7.0)]));
+        assert_eq!(streams.foreign.keys().collect::<Vec<_>>(), ["LOG/THIEF"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Retention the mark and the journal beside it while the system runs.
+//! Updates the mark and its journal while the system runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use super::marks::Mark;
 use crate::wiring::StartError;
 use crate::wiring::snapshots::Snapshot;
 
-/// Between two looks whether the log has moved: what a mark may lack after a crash, and how often the disk is bothered.
+/// Period of the updates: a mark may be this much behind after a crash, and the disk is written at most this often.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Where the mark and the journal of one log stand.
+/// The files of the mark and the journal of one log.
 #[derive(Clone, Debug)]
 pub(super) struct MarkFiles {
     pub(super) mark: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct MarkFiles {
 }
 
 impl MarkFiles {
-    /// Those of a log in a folder of marks; the folder is made.
+    /// The files of a log in a folder of marks, which is created if absent.
     ///
     /// # Errors
     /// [`FileError`].
@@ -52,17 +52,17 @@ pub(super) struct MarkKeeper {
     state: Mutex<State>,
 }
 
-/// What stands in the files by now.
+/// The current content of the files.
 struct State {
-    /// How far the mark says that the log reaches.
+    /// The log position of the mark.
     written: LogPosition,
-    /// How far it says that scan records were written.
+    /// The extent of scan records in the mark.
     scans: Extent,
-    /// Of the journal; none where an append failed, of which nobody knows how much was written.
+    /// The seal of the journal; none after a failed append, which may have written a part of its lines.
     sealing: Option<Sealing>,
 }
 
-/// The seal of a journal as it stands in its file.
+/// Computes the seal of the journal from its file.
 fn sealing_of(files: &MarkFiles) -> std::io::Result<Sealing> {
     let mut sealing = Sealing::default();
     sealing.add(&loss_journal::read(&files.journal)?);
@@ -70,10 +70,10 @@ fn sealing_of(files: &MarkFiles) -> std::io::Result<Sealing> {
 }
 
 impl MarkKeeper {
-    /// Adds to the journal what it lacks of what the log holds, and writes the mark. From then on they are moved on.
+    /// Adds missing entries of the log to the journal, and writes the mark.
     ///
     /// # Errors
-    /// [`StartError`]: a system that keeps no mark must not seem to keep one.
+    /// [`StartError`]; a system that cannot write a mark must not appear to have one.
     pub(super) async fn establish(
         files: MarkFiles,
         recorder: Arc<Recorder>,
@@ -86,17 +86,17 @@ impl MarkKeeper {
         let scans = records
             .extent()
             .map_err(|error| StartError::Verifier(error.to_string()))?;
-        let said = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
-        let written = loss_journal::read(&files.journal).map_err(said)?;
+        let failed = |error: std::io::Error| StartError::Log(format!("{}: {error}", files.journal.display()));
+        let written = loss_journal::read(&files.journal).map_err(failed)?;
         let mut sealing = Sealing::default();
         sealing.add(&written);
-        let known: BTreeSet<Entry> = written.into_iter().collect();
-        let gathered = recorder.take().into_iter();
-        let gathered = gathered.chain(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
-        let lacking: BTreeSet<Entry> = gathered.filter(|entry| !known.contains(entry)).collect();
-        let lacking: Vec<Entry> = lacking.into_iter().collect();
-        loss_journal::append(&files.journal, &lacking).map_err(said)?;
-        sealing.add(&lacking);
+        let written: BTreeSet<Entry> = written.into_iter().collect();
+        let recorded = recorder.take().into_iter();
+        let recorded = recorded.chain(erased.into_iter().map(|holder| Entry::Erased(holder.0)));
+        let missing: BTreeSet<Entry> = recorded.filter(|entry| !written.contains(entry)).collect();
+        let missing: Vec<Entry> = missing.into_iter().collect();
+        loss_journal::append(&files.journal, &missing).map_err(failed)?;
+        sealing.add(&missing);
         let mut mark = Mark::at(&**store, &position).await?;
         mark.journal = Some(sealing.seal());
         mark.scans = Some(scans);
@@ -115,8 +115,8 @@ impl MarkKeeper {
         }))
     }
 
-    /// Moves the mark once a second while the log or the scan records move, for ever. Drop the future to stop.
-    pub(super) async fn keep(self: Arc<Self>) {
+    /// Updates the mark once a second while the log or the scan records advance, forever. Drop the future to stop.
+    pub(super) async fn keep_saving(self: Arc<Self>) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -125,7 +125,7 @@ impl MarkKeeper {
         }
     }
 
-    async fn move_to(&self, position: LogPosition, scans: Extent, state: &mut State) -> Result<(), String> {
+    async fn advance_to(&self, position: LogPosition, scans: Extent, state: &mut State) -> Result<(), String> {
         let mark = Mark::at(&*self.store, &position).await;
         let mut mark = mark.map_err(|error| error.to_string())?;
         let (files, recorder, sealing) = (self.files.clone(), Arc::clone(&self.recorder), state.sealing.take());
@@ -134,7 +134,7 @@ impl MarkKeeper {
                 Some(sealing) => sealing,
                 None => sealing_of(&files).map_err(|error| error.to_string())?,
             };
-            // The journal first: a mark never says more than the journal beside it.
+            // The journal is written first, so that the mark is never ahead of it.
             let entries = recorder.take();
             if let Err(error) = loss_journal::append(&files.journal, &entries) {
                 recorder.put_back(entries);
@@ -157,15 +157,15 @@ impl MarkKeeper {
 impl Snapshot for MarkKeeper {
     async fn save(&self) {
         let mut state = self.state.lock().await;
-        // What is folded is durable, and what was folded up to there was gathered before.
+        // Folded commits are durable, and the recorder received their entries before the position advanced.
         let position = self.progress.position();
-        let moved = match self.records.extent() {
+        let advanced = match self.records.extent() {
             Ok(scans) if state.written == position && state.scans == scans => return,
-            Ok(scans) => self.move_to(position, scans, &mut state).await,
+            Ok(scans) => self.advance_to(position, scans, &mut state).await,
             Err(error) => Err(error.to_string()),
         };
-        if let Err(error) = moved {
-            tracing::warn!(%error, "the mark of how far the log reaches was not moved; a restore may go unnoticed");
+        if let Err(error) = advanced {
+            tracing::warn!(%error, "the mark of the log was not updated; the restore of an older copy may go undetected");
         }
     }
 }
