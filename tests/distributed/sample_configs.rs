@@ -15,11 +15,11 @@ async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernet
             command.arg("--check-config").arg("--config").arg(deploy.join(file));
             let checked = Process::output(&mut command).await.expect("it runs");
             let said = String::from_utf8_lossy(&checked.stderr);
-            // What it names lies in a container: that much is said, and nothing else.
+            // The named files exist only in a container, so exactly these are reported.
             let what = format!("{} with {file}: {said}", program.display());
             assert!(!checked.status.success(), "{what}");
             assert!(
-                said.contains("the configuration is in order, but not what it names"),
+                said.contains("the configuration is valid, but files that it names are not"),
                 "{what}"
             );
             assert!(said.contains("/run/secrets/jwks.json"), "{what}");

@@ -1,4 +1,5 @@
-//! Channels that act for a person only with an identity provider's assertion, as the shipped policy shows it in comments.
+//! Channels that act for a person only with an identity provider's assertion, as the shipped policy shows it in
+//! comments.
 
 use std::path::Path;
 
@@ -256,7 +257,7 @@ async fn the_log_names_the_channels_that_act_without_an_assertion() {
     let line = line.unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains("pc, counter"), "{line}");
     assert!(!line.contains("kiosk"), "{line}");
-    assert!(!said.contains("they can act for nobody"), "{said}");
+    assert!(!said.contains("they cannot act for any person"), "{said}");
     drop(city.folder);
 }
 

@@ -58,7 +58,7 @@ async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
 
     let second = Server::start(&data).await;
     assert!(
-        second.process.said().contains("demands programs of this release"),
+        second.process.said().contains("raised the minimum reader version"),
         "{}",
         second.process.said()
     );
@@ -66,7 +66,7 @@ async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
     assert_eq!(std::fs::read_to_string(&manifest).expect("a text"), current);
     let third = Server::start(&data).await;
     assert!(
-        !third.process.said().contains("demands programs of this release"),
+        !third.process.said().contains("raised the minimum reader version"),
         "{}",
         third.process.said()
     );

@@ -43,7 +43,7 @@ async fn repeating_an_import_prints_what_is_missing_and_issues_nothing_twice() {
     assert!(written < ROWS, "the disk was too large for this test");
     let detail = said["detail"].as_str().unwrap();
     let counted = format!(
-        "{} codes live without a print ({ROWS} issued, 0 kept, 0 rejected so far)",
+        "{} codes are valid but have no print ({ROWS} issued, 0 kept, 0 rejected so far)",
         ROWS - written
     );
     assert!(detail.contains(&counted), "{detail}");

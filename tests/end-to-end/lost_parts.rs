@@ -226,10 +226,20 @@ async fn a_folder_of_an_earlier_release_is_adopted_once_and_not_without_its_vaul
 
     let server = city.started(&[]).await;
     assert_eq!(server.decision(&city.codes[0]).await, "admit/ok");
-    assert!(server.process.said().contains("made by an earlier release"));
+    assert!(
+        server
+            .process
+            .said()
+            .contains("this data folder is of an earlier release")
+    );
     server.stop().await;
     assert_eq!(city.log_id(), log_id);
     let server = city.started(&[]).await;
-    assert!(!server.process.said().contains("made by an earlier release"));
+    assert!(
+        !server
+            .process
+            .said()
+            .contains("this data folder is of an earlier release")
+    );
     server.stop().await;
 }

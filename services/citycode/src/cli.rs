@@ -90,7 +90,8 @@ pub struct Connection {
 pub(crate) enum Command {
     /// Run the whole system in this process, on a store in one folder.
     Up(UpArgs),
-    /// Show everything on a throw-away store: issue, write pictures, read them back, compare every verdict with the rules.
+    /// Show everything on a throw-away store: issue, write pictures, read them back, compare every verdict with the
+    /// rules.
     Demo(DemoArgs),
     /// Move an event log to another engine, or archive it; every position and hash is preserved.
     Migrate(MigrateArgs),
@@ -146,7 +147,8 @@ pub(crate) enum Command {
     Tokens(TokensArgs),
     /// Diagnose this setup.
     Doctor,
-    /// Print a completion script, e.g. `citycode completions bash > ~/.local/share/bash-completion/completions/citycode`.
+    /// Print a completion script, e.g. `citycode completions bash >
+    /// ~/.local/share/bash-completion/completions/citycode`.
     Completions(CompletionsArgs),
     /// Print the version.
     Version,

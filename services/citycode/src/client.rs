@@ -215,8 +215,9 @@ impl Client {
         }
     }
 
-    /// Every call with a body needs a token. Without one the body is not sent: it may contain ID numbers, and the server
-    /// is not authenticated. The server is contacted first, because a connection error is the better explanation.
+    /// Every call with a body needs a token. Without one the body is not sent: it may contain ID numbers, and the
+    /// server is not authenticated. The server is contacted first, because a connection error is the better
+    /// explanation.
     async fn refuse_without_token(&self) -> Result<(), Failure> {
         if self.token.is_some() {
             return Ok(());

@@ -167,7 +167,8 @@ impl Phone {
         files::write_atomic(&self.path, &bytes, files::PRIVATE_FILE_MODE).map_err(|error| self.unusable(&error))
     }
 
-    /// Locks the store, so that concurrent commands do not lose each other's keys. Blocks; the lock file is not removed.
+    /// Locks the store, so that concurrent commands do not lose each other's keys. Blocks; the lock file is not
+    /// removed.
     fn lock(&self) -> Result<File, Failure> {
         let mut name = self.path.clone().into_os_string();
         name.push(".lock");

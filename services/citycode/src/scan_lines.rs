@@ -4,9 +4,9 @@
 //! LINE END   = LF / CR / CR LF
 //! UTF-16     = byte order mark FF FE or FE FF at the very start, else the bytes are UTF-8
 //! ```
-//! No input is an error. A line that is not UTF-8 is still a scan and contains U+FFFD, which no code contains, so that it
-//! is answered as unreadable; the same holds for a line longer than [`MAX_LINE_BYTES`]. A line that consists only of a
-//! scanner's framing (STX, ETX, NUL and the like) is not a scan. The server strips the framing around a scan.
+//! No input is an error. A line that is not UTF-8 is still a scan and contains U+FFFD, which no code contains, so that
+//! it is answered as unreadable; the same holds for a line longer than [`MAX_LINE_BYTES`]. A line that consists only of
+//! a scanner's framing (STX, ETX, NUL and the like) is not a scan. The server strips the framing around a scan.
 
 use citycode_token::is_framing;
 

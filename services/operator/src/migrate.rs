@@ -57,15 +57,15 @@ pub(crate) struct Reach {
     /// Accept NATS servers without proof that they flush before they acknowledge.
     #[arg(long)]
     unproven: bool,
-    /// The NKEY seed of the NATS user; of the users that `citycode secrets` creates, `archive` reads a log and `restore`
-    /// writes one.
+    /// The NKEY seed of the NATS user; of the users that `citycode secrets` creates, `archive` reads a log and
+    /// `restore` writes one.
     #[arg(long, value_name = "FILE")]
     nkey_file: Option<PathBuf>,
     /// Root certificates of the NATS servers (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Prefix of the JetStream API in the user's account; default: as `citycode secrets` sets it up, where the source is
-    /// read by a reader's account and the target is written by a user of the log's account.
+    /// Prefix of the JetStream API in the user's account; default: as `citycode secrets` sets it up, where the source
+    /// is read by a reader's account and the target is written by a user of the log's account.
     #[arg(long, value_name = "PREFIX")]
     api: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! `citycode provision`: creates a city's event log, vault, streams of scan records, register of used assertions and
-//! stores of shared snapshots on its NATS servers, before its services start. It needs only the keys of the scan records
-//! and of the register: the first issuer writes the vault's keys into the vault.
+//! stores of shared snapshots on its NATS servers, before its services start. It needs only the keys of the scan
+//! records and of the register: the first issuer writes the vault's keys into the vault.
 
 mod lost;
 
@@ -67,8 +67,8 @@ pub struct ProvisionArgs {
     /// Buckets of each day's registrations in new scan records, a power of two; they cannot be changed later.
     #[arg(long, default_value_t = 4_096)]
     scan_buckets: u32,
-    /// Create an empty vault although the log has commits, because the vault is lost and has no backup. The first issuer
-    /// suspends every live code before it serves calls. LOGID, the log's identity, confirms it.
+    /// Create an empty vault although the log has commits, because the vault is lost and has no backup. The first
+    /// issuer suspends every live code before it serves calls. LOGID, the log's identity, confirms it.
     #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
     begin_anew: Option<BeginAnew>,
     /// Create an empty vault although the log has commits, because `citycode vault import` imports its people next. No
@@ -81,9 +81,9 @@ pub struct ProvisionArgs {
     /// Create no streams of scan records.
     #[arg(long)]
     no_scans: bool,
-    /// Create nothing, and raise the log's minimum reader version to this release: older programs then refuse to open the
-    /// log. Do it once every service and the archive run this release; new kinds of events are not written before. With
-    /// accounts, as the user `upgrade`.
+    /// Create nothing, and raise the log's minimum reader version to this release: older programs then refuse to open
+    /// the log. Do it once every service and the archive run this release; new kinds of events are not written before.
+    /// With accounts, as the user `upgrade`.
     #[arg(long)]
     raise_minimum_reader: bool,
     /// Seconds to wait for servers that are not up yet or have no leader.

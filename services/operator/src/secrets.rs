@@ -83,8 +83,8 @@ pub struct SecretsArgs {
     /// prevent other verifiers from proving their freshness. Recorded likewise; default: all share nats/verifier.nk.
     #[arg(long, value_name = "N")]
     instances: Option<u16>,
-    /// Retention of scan records in days, as `scan_retention_days` of the audit services; it limits the streams of their
-    /// account. Recorded likewise; default for a new folder: 30.
+    /// Retention of scan records in days, as `scan_retention_days` of the audit services; it limits the streams of
+    /// their account. Recorded likewise; default for a new folder: 30.
     #[arg(long, value_name = "DAYS")]
     scan_retention_days: Option<u16>,
     /// Also create the next master key, `keys/vault-master.next.key`, and the keys derived from it: see `citycode vault
@@ -229,8 +229,8 @@ impl Files {
         Ok(users)
     }
 
-    /// Puts the public half of the key that signs shared snapshots first in the readers' list. Older keys stay in it, so
-    /// that their snapshots are accepted until an operator removes the line.
+    /// Puts the public half of the key that signs shared snapshots first in the readers' list. Older keys stay in it,
+    /// so that their snapshots are accepted until an operator removes the line.
     fn snapshot_signers(&mut self, keys: &Path) -> Result<(), Failure> {
         let (secret, list) = (keys.join(SNAPSHOT_SIGNING), keys.join(SNAPSHOT_SIGNERS));
         let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;

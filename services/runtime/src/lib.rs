@@ -1,5 +1,5 @@
-//! Runs the services of citycode: all of them in one process on an embedded store, or each in a separate process on NATS
-//! servers.
+//! Runs the services of citycode: all of them in one process on an embedded store, or each in a separate process on
+//! NATS servers.
 //!
 //! | module | does |
 //! |---|---|

@@ -1,13 +1,14 @@
-//! Lets a client on the machine of `up` find the server's socket and the local admin's token: a note per user and server.
+//! Lets a client on the machine of `up` find the server's socket and the local admin's token: a note per user and
+//! server.
 //!
 //! ```text
 //! $XDG_STATE_HOME (or ~/.local/state) /citycode/servers/HOST_PORT.json   0600
 //!     { "server": "http://127.0.0.1:8080", "admin_token_file": "/…/admin.token", "socket": "/…/admin.sock" }
 //! ```
 //! The note contains the paths of the token and the socket, but no secret. The token is sent only over the socket
-//! ([`citycode_service_kit::local_socket`]): once `up` has ended, any user of the machine can bind its port, but no other
-//! user can create a socket in its folder. Note, token and socket are removed when `up` ends; if a crash leaves them, the
-//! socket has no server, and no later start accepts the token.
+//! ([`citycode_service_kit::local_socket`]): once `up` has ended, any user of the machine can bind its port, but no
+//! other user can create a socket in its folder. Note, token and socket are removed when `up` ends; if a crash leaves
+//! them, the socket has no server, and no later start accepts the token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};

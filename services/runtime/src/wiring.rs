@@ -1,5 +1,5 @@
-//! Common parts of `up` and the distributed services: projections that follow the log, their snapshots, and the services
-//! with authentication.
+//! Common parts of `up` and the distributed services: projections that follow the log, their snapshots, and the
+//! services with authentication.
 
 pub mod endpoints;
 pub mod following;

@@ -77,9 +77,9 @@ async fn of_several_revocation_services_one_publishes() {
         all.iter().all(|service| {
             let said = service.said();
             let looked = [
-                "a snapshot is shared",
-                "another instance shared",
-                "a shared snapshot stands",
+                "published a shared snapshot",
+                "another instance published",
+                "there is a shared snapshot",
             ];
             looked.iter().map(|words| said.matches(words).count()).sum::<usize>() >= 2
         })

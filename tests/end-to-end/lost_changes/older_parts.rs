@@ -105,7 +105,9 @@ async fn r28_a_vault_whose_files_are_of_two_times_is_refused() {
         let what = format!("{file} is older than {other}");
         let anew = format!("--begin-anew vault={}", city.log_id());
         assert!(
-            said.contains("the part `vault` is not of one time") && said.contains(&what) && said.contains(&anew),
+            said.contains("the files of the part `vault` are copies from different times")
+                && said.contains(&what)
+                && said.contains(&anew),
             "{said}"
         );
         std::fs::copy(newest.join(file), vault.join(file)).expect("the newest copy");

@@ -14,7 +14,7 @@ use citycode_service_kit::problem::Code;
 use clap::Args;
 use serde_json::json;
 
-use super::{Place, declared_at, evidence, stands, unreadable};
+use super::{Place, declared_at, evidence, message_at, unreadable};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 

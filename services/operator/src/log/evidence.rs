@@ -6,7 +6,7 @@ use std::path::Path;
 use citycode_event_store::{EventStore, RecordedCommit};
 use citycode_projection::foreign::{Witness, witness};
 
-use super::{Place, stands, unreadable};
+use super::{Place, message_at, unreadable};
 use citycode_log_folds::identity_of;
 use citycode_terminal::failure::Failure;
 

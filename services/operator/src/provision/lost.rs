@@ -1,5 +1,6 @@
-//! Lost parts, which `provision` refuses to create: an event log if there is a vault, and a vault if the log has commits.
-//! Both would be used silently: the empty log lacks every code, the empty vault lets every person register twice.
+//! Lost parts, which `provision` refuses to create: an event log if there is a vault, and a vault if the log has
+//! commits. Both would be used silently: the empty log lacks every code, the empty vault lets every person register
+//! twice.
 
 use citycode_event_store::{EventStore as _, LogId};
 use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};

@@ -16,31 +16,31 @@
 //! | scans-keeper | SCANS | creates, reads and deletes streams, creates and overwrites keys; no records | its answers |
 //! | sys | SYS | reads the servers' monitoring, for the command line tool `nats` | its answers |
 //!
-//! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token, and
-//! a day's number is only a part of one. The servers cannot restrict the content of a request, so each account with
+//! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token,
+//! and a day's number is only a part of one. The servers cannot restrict the content of a request, so each account with
 //! streams is limited to the number of provisioned ones (`max_streams`). docs/operations/city.md lists the remaining
 //! risks of each seed.
 //!
-//! `restore` and `vault-backup` transfer whole streams. Both can destroy data (by a message that is not a commit, or by a
-//! stream snapshot whose chunks are delivered to a page's subject, because the target of chunks cannot be restricted), so
-//! no service uses them. A user with permission to change a stream's settings can make it drop its messages, so no
-//! service uses `upgrade` either.
+//! `restore` and `vault-backup` transfer whole streams. Both can destroy data (by a message that is not a commit, or by
+//! a stream snapshot whose chunks are delivered to a page's subject, because the target of chunks cannot be
+//! restricted), so no service uses them. A user with permission to change a stream's settings can make it drop its
+//! messages, so no service uses `upgrade` either.
 //!
 //! Revocation services also publish shared snapshots ([`citycode_shared_snapshot`]) in the account LOG. Verifiers and
 //! revocation services read those of the status; issuers and revocation services read those of the register.
 //!
-//! `answers` arrive under a prefix that contains the user's public key ([`citycode_jetstream::inbox_prefix`]), so that no
-//! user can subscribe to another's answers.
+//! `answers` arrive under a prefix that contains the user's public key ([`citycode_jetstream::inbox_prefix`]), so that
+//! no user can subscribe to another's answers.
 //!
-//! **Nonces** (docs/decisions/0009 and what supersedes it) are published to `cc.echo.v2.ROLE.INSTANCE`, where INSTANCE is
-//! the user's public key: writers divide their capacity for nonces fairly between roles and instances, and no user can
-//! publish in another's name. Programs of earlier releases use `cc.echo.v1`.
+//! **Nonces** (docs/decisions/0009 and what supersedes it) are published to `cc.echo.v2.ROLE.INSTANCE`, where INSTANCE
+//! is the user's public key: writers divide their capacity for nonces fairly between roles and instances, and no user
+//! can publish in another's name. Programs of earlier releases use `cc.echo.v1`.
 //!
 //! **Why readers have separate accounts:** a server sends the answer to a request to any reply subject, and a consumer
 //! delivers to any subject, regardless of the user's permissions to publish. In the account with the streams, such a
 //! subject could be one of the log. A reader's account has no streams. Its requests reach the other account through
-//! imports, and the answers return on subjects that the servers choose and end in the reader's own account, where nothing
-//! is stored. See docs/decisions/0014.
+//! imports, and the answers return on subjects that the servers choose and end in the reader's own account, where
+//! nothing is stored. See docs/decisions/0014.
 
 mod conf;
 mod shape;
@@ -243,7 +243,8 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
 }
 
 /// Requests for the vault's stream info and for pages of the index; for revocation services also for the page of keys
-/// that seal reasons. Only requests with the page in the subject are allowed, because permissions cannot restrict others.
+/// that seal reasons. Only requests with the page in the subject are allowed, because permissions cannot restrict
+/// others.
 fn vault_pages(api: &str, with_reasons: bool) -> Vec<String> {
     let mut subjects = vec![
         format!("{api}.STREAM.INFO.{VAULT}"),
@@ -307,7 +308,8 @@ fn of_scans(role: &str) -> Permissions {
     }
 }
 
-/// Monitoring requests by name, because the same prefix includes requests that reload, disconnect clients and shut down.
+/// Monitoring requests by name, because the same prefix includes requests that reload, disconnect clients and shut
+/// down.
 fn of_system() -> Permissions {
     let monitoring = MONITORING.map(|verb| format!("$SYS.REQ.SERVER.*.{verb}"));
     let mut publish = vec!["$SYS.REQ.SERVER.PING".to_owned()];

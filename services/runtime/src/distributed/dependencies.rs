@@ -30,8 +30,8 @@ use crate::wiring::{StartError, Surroundings};
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// At most so many heartbeats are written within the age limit of the strictest place.
 const HEARTBEATS_PER_LIMIT: u32 = 3;
-/// How long a writer waits for other writers or ordinary commits to answer a freshness probe; each instance draws its own
-/// duration, so that one heartbeat usually answers for all.
+/// How long a writer waits for other writers or ordinary commits to answer a freshness probe; each instance draws its
+/// own duration, so that one heartbeat usually answers for all.
 const PATIENCE_MS: std::ops::Range<u32> = 50..300;
 
 /// Opened dependencies; no task is running yet.

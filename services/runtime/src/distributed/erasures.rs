@@ -4,13 +4,13 @@
 //! The vault's mark is the log position up to which erasures were applied to the vault; it is part of a backup. If an
 //! issuer's snapshot of the log is beyond the mark at startup, the issuer reads the erasures between them again and
 //! applies them before it serves calls. A running issuer advances the mark with each snapshot by compare-and-swap from
-//! the mark that it wrote last. If the mark is behind that, an older vault was restored meanwhile, and the issuer applies
-//! the erasures at once.
+//! the mark that it wrote last. If the mark is behind that, an older vault was restored meanwhile, and the issuer
+//! applies the erasures at once.
 //!
 //! People whom the log registered since the mark and who are not in the vault could register again and have two valid
-//! codes. No issuer serves with such a vault, and a running issuer that detects it ends. A vault that was recreated after
-//! a loss is empty; the first issuer suspends every live code and then moves the mark. A running issuer that opened the
-//! lost vault writes nothing into the new one, and ends at its next snapshot.
+//! codes. No issuer serves with such a vault, and a running issuer that detects it ends. A vault that was recreated
+//! after a loss is empty; the first issuer suspends every live code and then moves the mark. A running issuer that
+//! opened the lost vault writes nothing into the new one, and ends at its next snapshot.
 //!
 //! A crash between applying erasures and moving the mark leaves the mark behind. The next start applies some erasures
 //! again, which is idempotent.

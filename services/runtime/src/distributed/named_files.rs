@@ -7,8 +7,8 @@ use super::settings::{Servers, ServiceSettings};
 use super::{Role, dependencies, policy};
 use crate::wiring::StartError;
 
-/// Opens the files that this service opens at its start: policy, keys of the identity provider, seeds, certificates. Files
-/// in `keys` are not checked.
+/// Opens the files that this service opens at its start: policy, keys of the identity provider, seeds, certificates.
+/// Files in `keys` are not checked.
 ///
 /// # Errors
 /// [`StartError::NamedFiles`] with all problems.

@@ -66,7 +66,7 @@ async fn report_reached(reached: Reached, component: Component) {
         if missing.is_empty() {
             component.ready();
         } else {
-            component.ready_saying(format!("no instance answers of {}", missing.join(", ")));
+            component.ready_saying(format!("no instance answers of: {}", missing.join(", ")));
         }
         if missing != before {
             if missing.is_empty() {

@@ -1,9 +1,9 @@
 //! Revocation services publish shared snapshots for instances that start later.
 //!
 //! There is no leader. Each instance checks the published snapshot at random intervals, and publishes a new one if the
-//! same snapshot has been there for too long since this instance first saw it (clocks of other machines are not trusted),
-//! or if it is unusable. If two instances publish at once, the servers accept one. The next check of any instance removes
-//! the remains of a crash.
+//! same snapshot has been there for too long since this instance first saw it (clocks of other machines are not
+//! trusted), or if it is unusable. If two instances publish at once, the servers accept one. The next check of any
+//! instance removes the remains of a crash.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Starts from a shared snapshot, which revocation services publish on the log's servers, if that avoids replaying much
 //! of the log.
 //!
-//! No failure here prevents the start of a service: an unavailable or refused snapshot is logged, and the instance starts
-//! from its own snapshot, or replays the whole log.
+//! No failure here prevents the start of a service: an unavailable or refused snapshot is logged, and the instance
+//! starts from its own snapshot, or replays the whole log.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -42,8 +42,8 @@ pub(super) async fn open(
     let tasks = verifying.follow(&dependencies.log, health, surroundings, policy);
     match verifying.progress().wait_until_live().await {
         Ok(()) => starting.caught_up(&verifying.progress().position()),
-        // The service is not ready, with the reason in its health. If it is called nevertheless, it refuses codes that it
-        // has as dead, and cannot check others (R24).
+        // The service is not ready, with the reason in its health. If it is called nevertheless, it refuses codes that
+        // it has as dead, and cannot check others (R24).
         Err(error) => starting.stopped(&error),
     }
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);

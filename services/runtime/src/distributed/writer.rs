@@ -62,7 +62,7 @@ pub(super) async fn register(
     Ok(StartingRegister { snapshot, starting })
 }
 
-/// Follows the log from the register's snapshot on, with all projections, and opens the desk.
+/// Follows the log from the register's snapshot on, with all projections, and opens the authorizer.
 pub(super) async fn open(
     dependencies: &Dependencies,
     folds: Folds,
@@ -90,7 +90,8 @@ pub(super) async fn open(
         &surroundings.clock,
     )
     .await?;
-    // There is no verifier in this process, so an acknowledgement needs only the log; verifiers prove their own freshness.
+    // There is no verifier in this process, so an acknowledgement needs only the log; verifiers prove their own
+    // freshness.
     let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
     let assertions = assertions::open(dependencies, settings)?;
     let authorizer = open_authorizer(&dependencies.policy, vault, log, assertions, surroundings);

@@ -19,8 +19,8 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The local admin's token is signed by an authority that exists only in this process, so no later start accepts it;
-    /// tokens for trials are signed by the persistent authority.
+    /// The local admin's token is signed by an authority that exists only in this process, so no later start accepts
+    /// it; tokens for trials are signed by the persistent authority.
     ///
     /// # Errors
     /// [`StartError`]: keys or the list of issued tokens cannot be used.

@@ -18,8 +18,8 @@ const FILE: &str = "assertion-uses.redb";
 /// Accepts assertions of the configured provider.
 ///
 /// A register that is created for an existing log accepts no assertions from before its creation, because an earlier
-/// start of a release that recorded uses only in memory may have accepted them. Clocks of provider and machine may differ
-/// by the leeway, and an assertion may have been accepted in the current second.
+/// start of a release that recorded uses only in memory may have accepted them. Clocks of provider and machine may
+/// differ by the leeway, and an assertion may have been accepted in the current second.
 ///
 /// # Errors
 /// [`StartError`]: the provider's keys or the register cannot be used.

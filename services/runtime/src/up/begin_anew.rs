@@ -1,4 +1,5 @@
-//! `--begin-anew PART=LOGID`: recreates a lost part, once; what its loss makes unsafe is revoked before calls are served.
+//! `--begin-anew PART=LOGID`: recreates a lost part, once; what its loss makes unsafe is revoked before calls are
+//! served.
 //!
 //! The order makes each step repeatable: the remains of the part are set aside, then the manifest records that the part
 //! is being recreated, then it is created. A crash before the manifest is written leaves a missing part, which the next

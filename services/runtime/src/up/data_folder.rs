@@ -104,8 +104,8 @@ impl DataFolder {
     }
 
     /// Opens the event log `log_id`, or creates it if `make` is set. The minimum reader version of a log of an earlier
-    /// release is raised, so that the earlier release refuses the log from then on; this is safe, because no other process
-    /// uses a locked folder. Blocks its thread.
+    /// release is raised, so that the earlier release refuses the log from then on; this is safe, because no other
+    /// process uses a locked folder. Blocks its thread.
     ///
     /// # Errors
     /// [`DataFolderError`].

@@ -117,7 +117,8 @@ fn inspect(
     let marks = settings.marks.clone().or_else(marks::default_folder);
     let opening = parts::inspect(folder.path(), new_log, &settings.once.begin_anew, marks.as_deref())?;
     if opening.first {
-        // The manifest is written before the first part, so that a crash leaves an incomplete first start, not lost parts.
+        // The manifest is written before the first part, so that a crash leaves an incomplete first start, not lost
+        // parts.
         opening.manifest.write(folder.path())?;
     }
     Ok((opening, new_log))

@@ -9,7 +9,8 @@
 //! [key_marks]                                  8 hex digits of a hash of each key that must stay the same
 //! "id-check.key" = "0a1b2c3d"
 //! ```
-//! It is replaced atomically (temporary file, sync, rename, sync of the folder), so a crash leaves the old or the new one.
+//! It is replaced atomically (temporary file, sync, rename, sync of the folder), so a crash leaves the old or the new
+//! one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

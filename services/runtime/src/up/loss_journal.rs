@@ -1,6 +1,6 @@
-//! A journal next to the mark of the facts that must survive the restore of an older log: leased indices of status lists,
-//! compromised keys, and erased holders. The older log would lease the same indices again, trust the key, and contain the
-//! person.
+//! A journal next to the mark of the facts that must survive the restore of an older log: leased indices of status
+//! lists, compromised keys, and erased holders. The older log would lease the same indices again, trust the key, and
+//! contain the person.
 //!
 //! ```text
 //! one line each      event <version> <type> <payload in hex> <check>
@@ -8,8 +8,8 @@
 //! check              the first 8 hex digits of SHA-256 of the line before it
 //! ```
 //! The file is append-only, and lines are synced before the mark moves past them. A line truncated by a crash fails its
-//! check and is ignored; the next start writes it again. The mark contains the number of lines and their hash, so that a
-//! missing, older or truncated journal is detected.
+//! check and is ignored; the next start writes it again. The mark contains the number of lines and their hash, so that
+//! a missing, older or truncated journal is detected.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -1,9 +1,10 @@
-//! Lost changes of the log: detected at startup and, if the operator accepts the loss, made safe before calls are served.
+//! Lost changes of the log: detected at startup and, if the operator accepts the loss, made safe before calls are
+//! served.
 //!
-//! Lost changes cannot be recovered, but their unsafe consequences can be prevented: codes issued in the lost period are
-//! revoked by their indices in the status lists, those indices are never leased again, compromised keys are marked again,
-//! and erased holders are erased again. Loss reports, suspensions and standings of the period are lost, as documented in
-//! docs/operations.md.
+//! Lost changes cannot be recovered, but their unsafe consequences can be prevented: codes issued in the lost period
+//! are revoked by their indices in the status lists, those indices are never leased again, compromised keys are marked
+//! again, and erased holders are erased again. Loss reports, suspensions and standings of the period are lost, as
+//! documented in docs/operations.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -150,7 +151,8 @@ pub(super) async fn below_neighbours(
     }))
 }
 
-/// Removes derived state that is ahead of the log: snapshots and audit index. Moves the vault's mark back to the log's end.
+/// Removes derived state that is ahead of the log: snapshots and audit index. Moves the vault's mark back to the log's
+/// end.
 ///
 /// # Errors
 /// [`StartError`].
@@ -226,8 +228,8 @@ impl Closing<'_> {
         Ok(closed)
     }
 
-    /// Leases every index up to the end of the last block that was ever leased, and revokes those without a code in this
-    /// log: codes of the lost period have these indices, possibly in blocks that were leased before the period.
+    /// Leases every index up to the end of the last block that was ever leased, and revokes those without a code in
+    /// this log: codes of the lost period have these indices, possibly in blocks that were leased before the period.
     async fn revoke_list(&self, last: IndexBlockLeased, leased: u32) -> Result<(), StartError> {
         let mut events = Vec::new();
         let through = end(&last);

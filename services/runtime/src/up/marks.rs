@@ -1,8 +1,8 @@
-//! The high-water mark of the log and the scan records, stored outside the data folder so that a restore does not revert
-//! it.
+//! The high-water mark of the log and the scan records, stored outside the data folder so that a restore does not
+//! revert it.
 //!
-//! A log that was restored from a backup looks complete, and only the mark shows that it was longer. The mark is written
-//! at most once a second and only for durable commits, so that a crash never leaves it ahead of the log.
+//! A log that was restored from a backup looks complete, and only the mark shows that it was longer. The mark is
+//! written at most once a second and only for durable commits, so that a crash never leaves it ahead of the log.
 //!
 //! ```text
 //! MARKS/LOGID            the mark, replaced atomically

@@ -1,7 +1,7 @@
 //! Checks which parts of a data folder exist, and decides which of the missing ones the start may create.
 //!
-//! Everything is inspected before anything is created: with a silently recreated vault, people who are registered in the
-//! log could register a second time and get a second valid code.
+//! Everything is inspected before anything is created: with a silently recreated vault, people who are registered in
+//! the log could register a second time and get a second valid code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -191,7 +191,8 @@ fn has_traces_of_a_log(folder: &Path) -> bool {
     signing || derived || has(folder, Part::Vault) || has(folder, Part::Scans)
 }
 
-/// Inspects every part of the folder, and decides what the start may do with it. `new_log` is the identity for a new log;
+/// Inspects every part of the folder, and decides what the start may do with it. `new_log` is the identity for a new
+/// log;
 /// `marks` is the folder of marks.
 ///
 /// # Errors
@@ -314,8 +315,8 @@ fn check_keys(folder: &Path, manifest: &FolderManifest) -> Result<(), PartError>
 /// identify them.
 const MARKED_KEYS: [&str; 2] = ["id-check.key", "status-signing.key"];
 
-/// A hash prefix of each of these keys: the first 8 hex digits of SHA-256 of its name and its 32 random bytes. It reveals
-/// nothing useful about the key.
+/// A hash prefix of each of these keys: the first 8 hex digits of SHA-256 of its name and its 32 random bytes. It
+/// reveals nothing useful about the key.
 fn key_marks(folder: &Path) -> Result<BTreeMap<String, String>, PartError> {
     let mark = |name: &str| {
         let key = files::read_secret(&folder.join("keys").join(name))?;
@@ -350,8 +351,8 @@ pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), Pa
     })
 }
 
-/// Records in the manifest that all parts exist, so that they are required from now on. A recreated vault stays recorded
-/// until every live code is suspended, and recreated scan records until the mark is written.
+/// Records in the manifest that all parts exist, so that they are required from now on. A recreated vault stays
+/// recorded until every live code is suspended, and recreated scan records until the mark is written.
 ///
 /// # Errors
 /// [`PartError`].

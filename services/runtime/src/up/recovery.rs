@@ -40,7 +40,8 @@ pub(super) struct Live<'a> {
     pub(super) surroundings: &'a Surroundings,
 }
 
-/// Compares the log with its mark and with the positions of the vault and snapshots, and the scan records with the mark.
+/// Compares the log with its mark and with the positions of the vault and snapshots, and the scan records with the
+/// mark.
 ///
 /// # Errors
 /// [`PartError::Older`] if changes are missing and the operator did not accept that; [`StartError`].
@@ -129,8 +130,8 @@ async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings)
     end_codes(log, codes, End::Suspended, surroundings).await
 }
 
-/// The files of the mark. A configured folder must be usable; without the default folder the system runs without a mark,
-/// and logs a warning.
+/// The files of the mark. A configured folder must be usable; without the default folder the system runs without a
+/// mark, and logs a warning.
 fn mark_files(configured: Option<&PathBuf>, log_id: LogId) -> Result<Option<MarkFiles>, StartError> {
     if let Some(folder) = configured {
         return Ok(Some(MarkFiles::open(folder, log_id)?));

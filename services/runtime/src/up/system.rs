@@ -175,7 +175,8 @@ impl Parts {
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
         let orphans = Arc::clone(&issuer);
         followers.push(tokio::spawn(async move { orphans.keep_ending_orphaned().await }));
-        // A component that is not ready by then is reported in the health, and does not prevent the others from answering.
+        // A component that is not ready by then is reported in the health, and does not prevent the others from
+        // answering.
         let _ = tokio::time::timeout(READY_LIMIT, health.wait_for(Probe::Started)).await;
         Ok(Self {
             folder: dependencies.folder,

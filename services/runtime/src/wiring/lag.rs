@@ -1,8 +1,8 @@
 //! The lag of each projection behind the log: in commits, in seconds to catch up, and as the time since it was last
 //! complete.
 //!
-//! These metrics are for operators and rely on the heads that the log reports; they cover the projections without a proof
-//! of freshness: register, status, audit index. Verdicts depend on the verifier's proof of freshness instead.
+//! These metrics are for operators and rely on the heads that the log reports; they cover the projections without a
+//! proof of freshness: register, status, audit index. Verdicts depend on the verifier's proof of freshness instead.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
 use citycode_service_kit::clock::Clock;
 
-/// Period and time limit of a measurement: as frequent as Prometheus scrapes, and negligible compared with a city's load.
+/// Period and time limit of a measurement: as frequent as Prometheus scrapes, and negligible compared with a city's
+/// load.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// One projection's lag.

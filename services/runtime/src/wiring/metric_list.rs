@@ -1,8 +1,9 @@
-//! The list of every metric that a process exports at `/metrics`. Tests compare it with the documentation and the sources.
+//! The list of every metric that a process exports at `/metrics`. Tests compare it with the documentation and the
+//! sources.
 //!
-//! Counters and histograms are initialised to zero, because a rate over a series that starts with its first event misses
-//! that event, so that an alert on it does not fire. Gauges appear with their first value, because zero would be wrong.
-//! No label identifies a person or a code; labels have few values, which are known in advance.
+//! Counters and histograms are initialised to zero, because a rate over a series that starts with its first event
+//! misses that event, so that an alert on it does not fire. Gauges appear with their first value, because zero would be
+//! wrong. No label identifies a person or a code; labels have few values, which are known in advance.
 
 use citycode_service_kit::metrics_endpoint;
 
@@ -503,8 +504,8 @@ pub const fn of(role: Role) -> &'static [Part] {
     }
 }
 
-/// Describes the metrics of these parts, and initialises to zero those with known labels. Installs the recorder if there is
-/// none yet.
+/// Describes the metrics of these parts, and initialises to zero those with known labels. Installs the recorder if
+/// there is none yet.
 pub fn register(parts: &[Part]) {
     if let Err(error) = metrics_endpoint::install() {
         tracing::warn!(%error, "there are no metrics");

@@ -1,4 +1,4 @@
-//! What an operator asks of a folder of state: how much room its disk has, and how old its snapshots are.
+//! Metrics of a state folder: the free space of its disk and the age of its snapshots.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,23 +6,23 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use citycode_service_kit::clock::Clock;
 
-/// Between two looks: disks fill in minutes at the fastest.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Snapshots, by their files' names in `projections/`.
+/// Period of the measurement: a disk takes at least minutes to fill up.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// Snapshots, by their file names in `projections/`.
 const SNAPSHOTS: [&str; 2] = ["register", "status"];
 
-/// Measures the folder for ever. Drop the future to stop.
+/// Measures the folder forever. Drop the future to stop.
 pub(crate) async fn keep_measuring(folder: PathBuf, clock: Arc<dyn Clock>) {
-    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut tick = tokio::time::interval(MEASURE_EVERY);
     loop {
         tick.tick().await;
         let (folder, now_ms) = (folder.clone(), clock.now_millis());
-        // A disk that hangs blocks a thread, not the service.
+        // A hanging disk blocks only a thread of the blocking pool.
         if tokio::task::spawn_blocking(move || measure(&folder, now_ms))
             .await
             .is_err()
         {
-            tracing::error!("measuring the folder of state panicked");
+            tracing::error!("measuring the state folder panicked");
         }
     }
 }

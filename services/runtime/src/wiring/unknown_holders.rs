@@ -1,6 +1,6 @@
-//! Codes of people whom the vault does not know: such a person may register again, so the codes that live are suspended or
-//! revoked first. Otherwise the same person would hold two valid ones, and a loss report would reach only one (R3). A
-//! family code rests on its guardian too, who would get another one as a new holder.
+//! Ends codes of people who are not in the vault. Such a person can register again, so their live codes are suspended
+//! or revoked first. Otherwise the same person would have two valid codes, and a loss report would affect only one
+//! (R3). A family code depends on its guardian too, who would get another one as a new holder.
 
 use std::collections::HashSet;
 
@@ -18,17 +18,17 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::vault_age::unknown_among;
 use super::{StartError, Surroundings};
 
-/// Holders whose codes are ended at once: enough that commits share syncs.
-const AT_ONCE: usize = 256;
-/// Codes that a message names.
-const MOST_NAMED: usize = 16;
+/// Holders whose codes are ended concurrently, enough for commits to share syncs.
+const CONCURRENT: usize = 256;
+/// Codes that an error message names.
+const MAX_NAMED: usize = 16;
 
-/// What becomes of a code.
+/// How a code is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// It refuses, and an officer may let it live again.
+    /// It is suspended, and an officer can reinstate it.
     Suspended,
-    /// It is dead for good.
+    /// It is revoked permanently.
     Revoked,
 }
 
@@ -39,12 +39,12 @@ impl End {
     }
 }
 
-/// Whose codes are meant.
+/// The people whose codes are ended.
 #[derive(Clone, Copy, Debug)]
 pub enum Whose<'a> {
-    /// Everybody's.
+    /// All people.
     All,
-    /// Those that rest on one of these people, as holder or as guardian.
+    /// These people, as holders or as guardians.
     Of(&'a HashSet<HolderId>),
 }
 
@@ -60,7 +60,7 @@ impl Whose<'_> {
     }
 }
 
-/// Living codes of one holder.
+/// Live codes of one holder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HoldersCodes {
     holder: HolderId,
@@ -68,28 +68,28 @@ pub struct HoldersCodes {
     pub codes: Vec<CodeId>,
 }
 
-/// The living codes that an ending would change. It is repeatable: what ended is not found again.
+/// The live codes that `end` would change. Codes that are ended already are not returned again.
 pub fn codes_to_end(log: &HolderLog, whose: Whose<'_>, end: End, now: Timestamp) -> Vec<HoldersCodes> {
     let holders = log.register().holders().into_iter();
     let found = holders.filter_map(|holder| {
         let (state, _) = log.register().get(holder)?;
         let slots = state.all_alive(now);
-        let meant = slots.filter(|slot| whose.includes(holder, slot) && end.changes(slot));
-        let codes: Vec<CodeId> = meant.map(|slot| slot.code.code_id).collect();
+        let affected = slots.filter(|slot| whose.includes(holder, slot) && end.changes(slot));
+        let codes: Vec<CodeId> = affected.map(|slot| slot.code.code_id).collect();
         (!codes.is_empty()).then_some(HoldersCodes { holder, codes })
     });
     found.collect()
 }
 
-/// How many codes live.
+/// The number of live codes.
 pub fn living_codes(log: &HolderLog, now: Timestamp) -> u64 {
     let holders = log.register().holders().into_iter();
     let of_each = holders.filter_map(|holder| Some(log.register().get(holder)?.0.all_alive(now).count() as u64));
     of_each.sum()
 }
 
-/// The people, holders of living codes or guardians of such, whom the vault does not know. A person is in the vault before
-/// the log names them, so nobody is missed who registers meanwhile.
+/// The holders and guardians of live codes who are not in the vault. A person is stored in the vault before the log
+/// registers them, so concurrent registrations are not reported.
 ///
 /// # Errors
 /// [`VaultError`].
@@ -111,12 +111,12 @@ pub async fn unknown_people(
     unknown_among(vault, people).await
 }
 
-/// Ends these codes; one that ended meanwhile stays so. How many were ended. Where a message that is no commit confines
-/// a holder's part of the log, every other code is ended all the same.
+/// Ends these codes, and returns how many were ended; codes that ended meanwhile are skipped. If a foreign message
+/// confines a holder's bucket, all other codes are ended nevertheless.
 ///
 /// # Errors
-/// [`StartError::Log`]; some may be ended by then. It names the codes that are confined: nobody may serve while they can
-/// live again beside a second one of the same person (R3).
+/// [`StartError::Log`]; some codes may be ended by then. It names the confined codes: no calls may be served while
+/// these could become valid again in addition to a second code of the same person (R3).
 pub async fn end_codes(
     log: &HolderLog,
     codes: Vec<HoldersCodes>,
@@ -124,10 +124,10 @@ pub async fn end_codes(
     surroundings: &Surroundings,
 ) -> Result<u64, StartError> {
     let ended = futures::stream::iter(codes).map(|codes| end_codes_of(log, codes, end, surroundings));
-    let mut ended = ended.buffer_unordered(AT_ONCE);
+    let mut ended = ended.buffer_unordered(CONCURRENT);
     let (mut count, mut confined) = (0, Vec::new());
-    while let Some(one) = ended.try_next().await? {
-        match one {
+    while let Some(result) = ended.try_next().await? {
+        match result {
             Ended::Codes(more) => count += more,
             Ended::Confined(position, codes) => confined.push((position, codes)),
         }
@@ -138,23 +138,23 @@ pub async fn end_codes(
     }
 }
 
-/// What became of one holder's codes.
+/// The result for one holder's codes.
 enum Ended {
-    /// So many were ended.
+    /// The number of ended codes.
     Codes(u64),
-    /// A message that is no commit confines them.
+    /// A foreign message confines their bucket.
     Confined(Position, Vec<CodeId>),
 }
 
 fn still_alive(position: Position, confined: &[(Position, Vec<CodeId>)]) -> String {
     let codes = confined.iter().flat_map(|(_, codes)| codes);
     let codes: Vec<String> = codes.map(ToString::to_string).collect();
-    let (named, count) = (codes[..codes.len().min(MOST_NAMED)].join(", "), codes.len());
-    let more = if count > MOST_NAMED { " and others" } else { "" };
+    let (named, count) = (codes[..codes.len().min(MAX_NAMED)].join(", "), codes.len());
+    let more = if count > MAX_NAMED { " and others" } else { "" };
     format!(
-        "{count} codes could not be ended, {named}{more}: a message that is no commit stands in their part of the log, the \
-         first at {position}; every other code was ended. Look at it with citycode log inspect {position}, end it with \
-         citycode log declare-foreign, and then do this again"
+        "{count} codes could not be ended, {named}{more}: foreign messages confine their buckets in the log, the first at \
+         {position}; every other code was ended. Inspect it with citycode log inspect {position}, declare it with \
+         citycode log declare-foreign, and then repeat this"
     )
 }
 
@@ -182,12 +182,12 @@ async fn end_codes_of(
     }
 }
 
-/// The key under which a reason would be sealed was lost with the person, so none is given.
+/// The events that end these codes. They have no reason, because the key that would seal it was lost with the person.
 fn endings(state: &HolderState, codes: &[CodeId], end: End, now: Timestamp) -> Vec<Event> {
-    let meant = state
+    let affected = state
         .all_alive(now)
         .filter(|slot| codes.contains(&slot.code.code_id) && end.changes(slot));
-    meant
+    affected
         .map(|slot| {
             let (code, reason) = (slot.code_ref(), Sealed::default());
             match end {

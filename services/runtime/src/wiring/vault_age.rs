@@ -1,5 +1,6 @@
-//! Whether the vault is as new as the log. A vault that was restored from an older backup lacks people whom the log has:
-//! they would register again and hold two valid codes. It also holds people whom the log calls erased.
+//! Compares the vault with the log. A vault that was restored from an older backup lacks people whom the log
+//! registered, who could register again and have two valid codes. It also contains people whom the log records as
+//! erased.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,22 +18,22 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::StartError;
 use super::snapshots::Snapshot;
 
-/// Holders that are looked up at once: on servers each look is a round trip.
-const AT_ONCE: usize = 64;
+/// Holders that are looked up concurrently; on servers each look-up is a round trip.
+const CONCURRENT: usize = 64;
 
-/// What the log has and the vault does not.
+/// Changes of the log that the vault lacks.
 #[derive(Default, Debug)]
 pub struct Unknown {
-    /// Holders whom the log registered and the vault does not know.
+    /// Holders whom the log registered and who are not in the vault.
     pub holders: Vec<HolderId>,
-    /// Corrections of names that the vault lost: it has the name from before, and an officer must correct it again.
+    /// Positions of lost name corrections: the vault has the earlier name, and an officer must correct it again.
     pub old_names: Vec<Position>,
-    /// When the first and the last of them registered, Unix seconds.
+    /// When the first and the last of the holders registered, in Unix seconds.
     between: Option<(i64, i64)>,
 }
 
 impl Unknown {
-    /// How many they are and when they registered, for a person; none where the vault knows everybody.
+    /// The number of the holders and when they registered, for people; none if there are no such holders.
     pub fn what(&self) -> Option<String> {
         let (first, last) = self.between?;
         let (count, first, last) = (self.holders.len(), instant(first), instant(last));
@@ -42,12 +43,12 @@ impl Unknown {
     }
 }
 
-/// Unix seconds as a person reads them.
+/// Unix seconds as text for people.
 pub fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |instant| instant.to_string())
 }
 
-/// Those of these people whom the vault does not know.
+/// Those of these people who are not in the vault.
 ///
 /// # Errors
 /// [`VaultError`].
@@ -55,19 +56,19 @@ pub async fn unknown_among(
     vault: &dyn Vault,
     people: impl IntoIterator<Item = HolderId>,
 ) -> Result<HashSet<HolderId>, VaultError> {
-    let looks = futures::stream::iter(people).map(|person| async move {
+    let lookups = futures::stream::iter(people).map(|person| async move {
         let known = vault.open(person).await?.is_some();
         Ok::<_, VaultError>((!known).then_some(person))
     });
-    let unknown = looks.buffer_unordered(AT_ONCE);
+    let unknown = lookups.buffer_unordered(CONCURRENT);
     unknown
         .try_filter_map(|person| std::future::ready(Ok(person)))
         .try_collect()
         .await
 }
 
-/// Erases in the vault whom the log erased after `mark` and up to `known`, applies the names that it corrected there, and
-/// finds whom the log registered there and the vault does not know.
+/// Applies the erasures and name corrections of the log between `mark` and `known` to the vault, and finds the people
+/// whom the log registered there and who are not in the vault.
 ///
 /// # Errors
 /// [`StartError`].
@@ -80,23 +81,24 @@ pub async fn compare(
     if mark.reaches(known) {
         return Ok(Unknown::default());
     }
-    let said = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
-    // A log that went back never comes to there, and says so.
+    let failed = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
+    // This fails if the log ends before `known`; the loop below would never end then.
     drop(
         store
             .subscribe_to_all(known.clone())
             .await
-            .map_err(|error| said(&error))?,
+            .map_err(|error| failed(&error))?,
     );
     let mut subscription = store
         .subscribe_to_all(mark.clone())
         .await
-        .map_err(|error| said(&error))?;
+        .map_err(|error| failed(&error))?;
     let (mut reached, mut unknown) = (mark, Unknown::default());
     let mut erased = HashSet::new();
     let (mut registered, mut renamed) = (Vec::new(), Vec::new());
     while !reached.reaches(known) {
-        let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.map_err(|error| said(&error))? else {
+        let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.map_err(|error| failed(&error))?
+        else {
             continue;
         };
         for commit in commits {
@@ -104,7 +106,7 @@ pub async fn compare(
             let Some(holder) = holder_of(&commit.commit.stream).filter(|_| known.includes(commit.position)) else {
                 continue;
             };
-            for event in folded_events(&commit).map_err(|error| said(&error))? {
+            for event in folded_events(&commit).map_err(|error| failed(&error))? {
                 match event {
                     Event::HolderRegistered(_) => registered.push((holder, commit.commit.decided_at)),
                     Event::HolderErased(_) => {
@@ -129,7 +131,7 @@ pub async fn compare(
     let strangers = unknown_among(vault, people).await?;
     registered.retain(|(holder, _)| strangers.contains(holder));
     for (holder, at) in registered {
-        // Another issuer may have erased the person since.
+        // Another issuer may have erased the person meanwhile.
         if !is_erased(store, holder).await? {
             unknown.holders.push(holder);
             let (first, last) = unknown.between.unwrap_or((at, at));
@@ -150,35 +152,35 @@ async fn is_erased(store: &dyn EventStore, holder: HolderId) -> Result<bool, Sta
     Ok(false)
 }
 
-/// Moves the vault's mark on with each snapshot.
+/// Advances the vault's mark with each snapshot.
 pub struct VaultMark {
     /// The vault that records the mark.
     pub vault: Arc<dyn Vault>,
-    /// Erasures that the vault has not carried out yet: the mark stays before the oldest of them.
+    /// Erasures that are not applied to the vault yet; the mark is not advanced while there are any.
     pub queue: Arc<ErasureQueue>,
-    /// How far the log was folded.
+    /// The position up to which the log is folded.
     pub progress: Progress,
 }
 
 #[async_trait]
 impl Snapshot for VaultMark {
     async fn save(&self) {
-        // In this order: who was erased up to there is in the queue, or was.
+        // The position is read before the queue: erasures folded up to it are in the queue, or are applied already.
         let folded = self.progress.position();
         if !self.queue.is_done() {
             return;
         }
         let reached: Vec<u64> = folded.iter().map(|(_, sequence)| sequence.0).collect();
-        let moved = async {
+        let advanced = async {
             let before = self.vault.erased_up_to().await?;
             if before.as_ref() == Some(&reached) {
                 return Ok(true);
             }
             self.vault.note_erased_up_to(before.as_deref(), &reached).await
         };
-        match moved.await {
+        match advanced.await {
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the vault's mark of how new it is stays where it was"),
+            Err(error) => tracing::warn!(%error, "the vault's mark was not advanced"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The verifier: opened from its snapshot, kept fresh; and the retention of one process's records.
+//! Opens the verifier from its snapshot, follows the log and proves freshness; and the retention of scan records of
+//! `up`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use super::lag::Lag;
 use super::snapshots::{Snapshot, save_blocking};
 use super::{StartError, Surroundings};
 
-/// Between two looks for records past their retention.
+/// Period of the check for records past their retention.
 const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// What the verifier is made of here. Cheap to clone.
+/// The verifier with its projection and snapshot. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Verifying {
     pub(crate) verifier: Arc<Verifier>,
@@ -34,7 +35,7 @@ pub(crate) struct Verifying {
     progress: Progress,
     fold: Arc<Mutex<Option<VerifierFold>>>,
     snapshot: PathBuf,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    saving: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Verifying {
@@ -67,7 +68,7 @@ impl Verifying {
             progress: Progress::new(&from),
             fold,
             snapshot,
-            turn: Arc::default(),
+            saving: Arc::default(),
         })
     }
 
@@ -75,7 +76,7 @@ impl Verifying {
         &self.progress
     }
 
-    /// Follows the log and proves freshness, each in a task of its own.
+    /// Spawns a task that follows the log and a task that proves freshness.
     pub(crate) fn follow(
         &self,
         store: &Arc<dyn EventStore>,
@@ -100,11 +101,11 @@ impl Snapshot for Verifying {
     async fn save(&self) {
         self.records.flush().await;
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
-        save_blocking("status of codes", &self.turn, move || verifier.save_snapshot(&path)).await;
+        save_blocking("status of codes", &self.saving, move || verifier.save_snapshot(&path)).await;
     }
 }
 
-/// The records of this process as the verifier takes them, and the task that destroys those past their retention.
+/// The scan records of this process for the verifier, and the task that destroys those past their retention.
 pub(crate) fn keep_records(
     records: Arc<EmbeddedScanRecords>,
     surroundings: &Surroundings,

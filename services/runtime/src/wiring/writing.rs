@@ -22,7 +22,7 @@ pub(crate) fn open_authorizer(
     surroundings: &Surroundings,
 ) -> Arc<Authorizer> {
     let Surroundings { clock, entropy } = surroundings.clone();
-    tell_channels(policy, assertions.is_some());
+    report_channels(policy, assertions.is_some());
     Arc::new(Authorizer {
         policy: Arc::clone(policy),
         vault: Arc::clone(vault),
@@ -34,8 +34,8 @@ pub(crate) fn open_authorizer(
     })
 }
 
-/// Says at the start which channels may act for anybody, and which can do nothing yet.
-fn tell_channels(policy: &Policy, has_provider: bool) {
+/// Logs at startup which channels may act for any person, and which cannot act yet.
+fn report_channels(policy: &Policy, has_provider: bool) {
     let named = |needs_assertion: bool| {
         let channels = policy.channels.iter();
         let channels = channels.filter(|channel| channel.needs_assertion == needs_assertion);
@@ -48,15 +48,15 @@ fn tell_channels(policy: &Policy, has_provider: bool) {
     if !without.is_empty() {
         tracing::warn!(
             channels = without,
-            "these channels act without an assertion: whoever has such a channel's access token may act for anybody. \
-             The policy can ask them for one (needs_assertion)"
+            "these channels act without an assertion: a bearer of such a channel's access token may act for any person. \
+             The policy can require assertions (needs_assertion)"
         );
     }
     let with = named(true);
     if !with.is_empty() && !has_provider {
         tracing::error!(
             channels = with,
-            "these channels need assertions and no assertion_provider is configured: they can act for nobody"
+            "these channels need assertions and no assertion_provider is configured: they cannot act for any person"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! The streams on the servers: whether all were provisioned, and the number of their messages.
 //!
 //! The servers cannot restrict the content of a request to create a stream. The existing streams are therefore compared
-//! with those that `citycode provision` and the audit services create: by account and name, and by the settings that can
-//! copy messages from one stream to another (mirror, sources, republishing, subjects).
+//! with those that `citycode provision` and the audit services create: by account and name, and by the settings that
+//! can copy messages from one stream to another (mirror, sources, republishing, subjects).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The list against the sources and against the documentation.
+//! Compares the list with the sources and the documentation.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The Rust files of all crates and services, tests apart.
+/// The Rust files of all crates and services, except tests.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -22,7 +22,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Kind and name of each metric that a source gives to the recorder.
+/// Kind and name of each metric that the sources record.
 fn recorded() -> BTreeSet<(&'static str, String)> {
     let mut files = Vec::new();
     sources(&root().join("crates"), &mut files);
@@ -41,7 +41,7 @@ fn recorded() -> BTreeSet<(&'static str, String)> {
                 let Some(name) = after.trim_start().strip_prefix('"') else {
                     assert!(
                         file.ends_with("metric_list.rs"),
-                        "{}: a name that is no literal",
+                        "{}: the name is not a literal",
                         file.display()
                     );
                     continue;
@@ -61,7 +61,7 @@ fn kind(metric: &Metric) -> &'static str {
     }
 }
 
-fn shown_by(part: Part) -> &'static str {
+fn exported_by(part: Part) -> &'static str {
     match part {
         Part::Every => "every service",
         Part::Serving => "every service, archive",
@@ -80,7 +80,7 @@ fn shown_by(part: Part) -> &'static str {
 }
 
 #[test]
-fn the_list_holds_exactly_what_the_sources_record() {
+fn the_list_contains_exactly_the_recorded_metrics() {
     let listed: BTreeSet<_> = ALL
         .iter()
         .map(|metric| (kind(metric), metric.name.to_owned()))
@@ -122,7 +122,7 @@ fn the_documentation_lists_them_all() {
         .iter()
         .map(|metric| {
             let labels = metric.labels.join(", ");
-            let (name, of, help) = (metric.name, shown_by(metric.of), metric.help);
+            let (name, of, help) = (metric.name, exported_by(metric.of), metric.help);
             format!("| `{name}` | {} | {labels} | {of} | {help} |", kind(metric))
         })
         .collect();
@@ -135,18 +135,22 @@ fn the_documentation_lists_them_all() {
 }
 
 #[test]
-fn counters_and_histograms_are_there_from_the_start() {
+fn counters_and_histograms_are_initialised() {
     register(OF_ONE_PROCESS);
-    let shown = metrics_endpoint::install().unwrap().render();
-    let begun = ALL
+    let exported = metrics_endpoint::install().unwrap().render();
+    let initialised = ALL
         .iter()
         .filter(|metric| OF_ONE_PROCESS.contains(&metric.of) && metric.kind != Gauge);
-    for metric in begun.filter(|metric| metric.labels.is_empty() || !metric.known.is_empty()) {
-        assert!(shown.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+    for metric in initialised.filter(|metric| metric.labels.is_empty() || !metric.known.is_empty()) {
+        assert!(
+            exported.contains(&format!("# HELP {} ", metric.name)),
+            "{}",
+            metric.name
+        );
         let sample = if metric.kind == Histogram { "_count" } else { "" };
         assert!(
-            shown.contains(&format!("\n{}{sample}", metric.name)),
-            "{}:\n{shown}",
+            exported.contains(&format!("\n{}{sample}", metric.name)),
+            "{}:\n{exported}",
             metric.name
         );
     }
