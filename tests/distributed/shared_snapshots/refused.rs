@@ -71,7 +71,7 @@ async fn what_revocation_did_not_sign_for_this_log_is_refused_and_the_log_read()
             "{name}: {heard}"
         );
         let said = started(&new, "status").await;
-        assert!(said.starts_with("started from the log's beginning"), "{name}: {said}");
+        assert!(said.starts_with("started from an empty state"), "{name}: {said}");
         let of_new = town.portal(&format!("portal-{name}"), &new).await;
         town.agree(&of_whole, &of_new).await;
     }

@@ -24,7 +24,7 @@ async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judge
     assert!(
         started(&whole, "status")
             .await
-            .starts_with("started from the log's beginning")
+            .starts_with("started from an empty state")
     );
     // Everything that happened was in the snapshot: of the tail, which has heartbeats alone, no event was folded.
     assert_eq!(

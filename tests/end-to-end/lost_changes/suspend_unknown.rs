@@ -55,7 +55,7 @@ async fn r03_the_last_step_of_a_restore_suspends_codes_of_people_whom_the_vault_
         .await;
     city.is_not_suspended(&city.aside("nothing"), &[], "is missing or empty")
         .await;
-    city.is_not_suspended(&backup, &[], "say --count 1").await;
+    city.is_not_suspended(&backup, &[], "give --count 1").await;
     let listed = city.is_suspended(&backup.join("vault"), &["--dry-run"]).await;
     let codes = json!([code["code_id"]]);
     assert_eq!((&listed["codes"], &listed["ended"]), (&codes, &json!(0)));

@@ -224,7 +224,7 @@ impl Starting {
                 let made = jiff::Timestamp::from_second(statement.made_at).unwrap_or_default();
                 format!("the snapshot shared at {made}")
             }
-            None if self.loaded == 0 => "the start of the log".into(),
+            None if self.loaded == 0 => "an empty state".into(),
             None => "its own snapshot".into(),
         };
         let (projection, seconds) = (name_of(self.kind), self.seconds());
