@@ -1,4 +1,4 @@
-//! An archive that follows a living city, and a city that comes back from it on other servers.
+//! An archive that follows a city in use, and a city that is restored from it on other servers.
 
 use citycode_test_support::program;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::disaster_recovery::{succeeded, vault};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers() {
+async fn an_archive_follows_the_city_and_restores_its_log_on_other_servers() {
     let mut city = City::on_one().await;
     city.provision().await;
     let archive = city.folder.path().join("archive");
@@ -23,7 +23,7 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     let words: Vec<&str> = ["archive", "--every", "1"].into_iter().chain(places).collect();
     let following = async || Running::start(&program("citycode"), &words, DEADLINE).await;
     let archiving = following().await.expect("it starts");
-    let (code, old) = live(&city, "before").await;
+    let (code, old) = issue_twice(&city, "before").await;
     eventually("something is archived", PATIENCE, || async {
         archiving.said().contains("archived")
     })
@@ -32,10 +32,10 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     let older = city.folder.path().join("older").display().to_string();
     let words = ["migrate", "--from", &to, "--to", &older];
     citycode_json(&words).await.expect("it is copied");
-    // The next run goes on where this one ended, after it has compared what stands there.
+    // The next run continues where this one ended, after it compared the existing archive.
     let archiving = following().await.expect("it starts again");
     assert!(archiving.url().starts_with("archive of "), "{}", archiving.url());
-    let (last, _) = live(&city, "after").await;
+    let (last, _) = issue_twice(&city, "after").await;
     let caught_up = async || {
         let words = [
             "migrate",
@@ -59,7 +59,7 @@ async fn an_archive_follows_the_city_and_brings_its_log_back_onto_other_servers(
     eventually("the rest is taken and compared", PATIENCE, caught_up).await;
     went_back(&older, &to).await;
 
-    // The archive has the log alone: the vault has a backup of its own.
+    // The archive contains only the log; the vault has a separate backup.
     let backup = city.folder.path().join("vault").display().to_string();
     succeeded(&vault(&city, &["back-up", "--to", &backup]).await);
     let server = NatsServer::start().await;
@@ -96,7 +96,7 @@ async fn codes_are_what_they_were(city: &City, codes: [(&String, &str); 3]) {
     }
 }
 
-/// An archive ends, and says so, when it starts on a log that has less than it.
+/// The archive command fails if it starts on a log that is shorter than the archive.
 async fn went_back(source: &str, archive: &str) {
     let words = ["archive", "--from", source, "--to", archive];
     let started = Running::start(&program("citycode"), &words, DEADLINE).await;
@@ -110,7 +110,7 @@ async fn went_back(source: &str, archive: &str) {
 }
 
 #[tokio::test]
-async fn an_archive_that_waits_for_a_silent_server_goes_when_it_is_told_to() {
+async fn an_archive_that_waits_for_a_silent_server_stops_on_sigterm() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let source = format!("nats://{}", silent.local_addr().expect("an address"));
     let folder = tempfile::tempdir().expect("a folder");
@@ -118,7 +118,7 @@ async fn an_archive_that_waits_for_a_silent_server_goes_when_it_is_told_to() {
     let mut command = tokio::process::Command::new(program("citycode"));
     command.args(["archive", "--from", &source, "--to", &archive, "--unproven"]);
     let mut archiving = Process::start(&mut command).expect("it starts");
-    // From its first call on it knows what the signal means.
+    // The signal handler is installed before the first connection.
     let called = tokio::time::timeout(DEADLINE, silent.accept()).await;
     let _says_nothing = called.expect("it calls").expect("a connection");
     archiving.sigterm();
@@ -147,8 +147,8 @@ impl Portal {
     }
 }
 
-/// A life with services that come and go: the code that is valid in the end, and one that died.
-async fn live(city: &City, name: &str) -> (String, String) {
+/// Issues two codes with newly started services: returns the valid code and the superseded one.
+async fn issue_twice(city: &City, name: &str) -> (String, String) {
     let portal = Portal::start(city, name).await;
     let id_number = IdNumbers::new(name.len() as u64).born(date(1950, 5, 5));
     city.register(portal.portal.url(), &id_number).await;

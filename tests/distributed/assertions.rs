@@ -1,5 +1,5 @@
-//! An assertion that a person was authenticated is used once in the whole city, whichever instance takes it, through
-//! deaths of instances and of the servers that keep the register.
+//! An assertion that a person was authenticated is accepted once in the whole city, by whichever instance, despite
+//! crashes of instances and of the servers with the register.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::nats_permissions::{ask_as_allowed, thief};
 use citycode_test_support::{ISSUER, Provider};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Nobody listens there; what is not asked for needs no service.
-const NOBODY: &str = "http://127.0.0.1:1";
+/// An address without a listener, for services that the test does not call.
+const UNUSED: &str = "http://127.0.0.1:1";
 
-/// Two issuers, each behind a portal of its own, and a revocation service behind both.
+/// Two issuers, each with its own portal, and a revocation service that both portals use.
 struct Town {
     city: City,
     provider: Provider,
@@ -43,7 +43,7 @@ impl Town {
         std::fs::write(&policy, asking).expect("a file");
         std::fs::write(&keys, provider.jwks()).expect("a file");
         let asks = format!("policy = {policy:?}\n[assertion_provider]\nissuer = {ISSUER:?}\njwks_file = {keys:?}\n");
-        // The first issuer puts the vault's keys into it; until then nobody else comes up.
+        // The first issuer writes the vault's keys; other services wait for them.
         let mut issuers = Vec::new();
         for name in ["issuer-1", "issuer-2"] {
             issuers.push(city.start(&issuer(), name, &asks).await);
@@ -51,7 +51,7 @@ impl Town {
         let revocation = city.start(&revocation(), "revocation", &asks).await;
         let mut portals = Vec::new();
         for (name, issuing) in ["portal-1", "portal-2"].into_iter().zip(&issuers) {
-            let services = behind(&[issuing.url()], &[revocation.url()], &[NOBODY], &[NOBODY]);
+            let services = behind(&[issuing.url()], &[revocation.url()], &[UNUSED], &[UNUSED]);
             let services = format!("policy = {policy:?}\n{services}");
             portals.push(city.start(&portal(), name, &services).await);
         }
@@ -109,12 +109,12 @@ fn code_id(answer: &(u16, Value)) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_assertion_is_used_once_in_the_city_whichever_instance_takes_it_and_whoever_dies() {
+async fn an_assertion_is_accepted_once_in_the_city_by_any_instance_despite_crashes() {
     let mut town = Town::of(City::secured().await).await;
     let assertion = town.assertion("j1");
     let first = town.act(0, "issue", &assertion, &command(1)).await;
     let born = code_id(&first).to_owned();
-    // The same request is no second use: it is answered as before, by another issuer too.
+    // A repetition of the same request is not a second use: it gets the same answer, from another issuer too.
     for portal in [0, 1] {
         let again = town.act(portal, "issue", &assertion, &command(1)).await;
         assert_eq!(code_id(&again), born);
@@ -122,7 +122,7 @@ async fn an_assertion_is_used_once_in_the_city_whichever_instance_takes_it_and_w
         // Another request under the same command id, at another kind of service.
         replayed(&town.act(portal, "report-loss", &assertion, &command(1)).await);
     }
-    // Of two requests at the same moment one is done.
+    // Of two concurrent requests, exactly one succeeds.
     for round in 10..16 {
         let assertion = town.assertion(&format!("j{round}"));
         let (one, other) = (command(round), command(round + 100));
@@ -135,13 +135,13 @@ async fn an_assertion_is_used_once_in_the_city_whichever_instance_takes_it_and_w
         code_id(&done);
         replayed(&refused);
     }
-    // Who took it dies at once.
+    // The issuer that accepted the assertion is killed immediately afterwards.
     let assertion = town.assertion("j2");
     let born = code_id(&town.act(0, "issue", &assertion, &command(3)).await).to_owned();
     town.issuers.remove(0).kill_9().await;
     replayed(&town.act(1, "issue", &assertion, &command(4)).await);
     assert_eq!(code_id(&town.act(1, "issue", &assertion, &command(3)).await), born);
-    // Nothing of the assertion or the person stands in the register.
+    // The register contains no data of the assertion or the person.
     let client = thief(&town.city, "issuer").await;
     let get = "$JS.API.STREAM.MSG.GET.CC_ASSERTION_USES";
     let told = ask_as_allowed(&client, get, r#"{"seq":1}"#).await;
@@ -160,12 +160,12 @@ async fn an_assertion_is_used_once_in_the_city_whichever_instance_takes_it_and_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_register_does_not_answer_no_assertion_is_taken_and_the_same_request_succeeds_later() {
+async fn no_assertion_is_accepted_while_the_register_does_not_answer_and_a_retry_succeeds_later() {
     let mut town = Town::of(City::on_one().await).await;
     let assertion = town.assertion("j1");
     let born = code_id(&town.act(0, "issue", &assertion, &command(1)).await).to_owned();
     let waiting = town.assertion("j2");
-    // All servers are gone.
+    // All servers are down.
     town.city.server_mut().kill9().await;
     unavailable(&town.act(0, "issue", &waiting, &command(2)).await);
     town.city.server_mut().restart().await;
@@ -174,14 +174,14 @@ async fn while_the_register_does_not_answer_no_assertion_is_taken_and_the_same_r
     let again = town.act(1, "issue", &waiting, &command(2)).await;
     assert_ne!(code_id(&again), born);
     replayed(&town.act(1, "issue", &assertion, &command(3)).await);
-    // The register alone is gone.
+    // Only the register is missing.
     delete_register(&town.city).await;
     for path in ["issue", "report-loss"] {
         unavailable(&town.act(0, path, &town.assertion("j3"), &command(4)).await);
     }
     let at_pc = json!({ "kind": "offline", "channel": "pc", "id_number": town.resident });
     town.city.post(town.portals[0].url(), "issue", at_pc).await;
-    // A register that is made anew knows nothing of the time before, and takes nothing of it.
+    // A recreated register lacks earlier uses, and accepts no assertions from before its creation.
     town.city.provision().await;
     let late = town.act(0, "issue", &assertion, &command(5)).await;
     assert_eq!(late.0, 403, "{}", late.1);
@@ -193,7 +193,7 @@ async fn while_the_register_does_not_answer_no_assertion_is_taken_and_the_same_r
         "{}",
         late.1
     );
-    // Issuers that looked at the one before take those of the time after it. Nobody waits here for that time to come.
+    // Running issuers accept assertions again with a new register whose start time is in the past.
     delete_register(&town.city).await;
     make_register(&town.city, 0).await;
     for (portal, jti, serial) in [(0, "j4", 6), (1, "j5", 8)] {
@@ -227,7 +227,7 @@ async fn make_register(city: &City, takes_from: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_city_without_the_registers_key_and_without_a_provider_is_provisioned_without_a_register() {
+async fn without_the_registers_key_and_a_provider_no_register_is_provisioned() {
     let city = City::on_one().await;
     std::fs::remove_file(city.secret("keys/assertion-uses.key")).expect("it is there");
     city.provision().await;

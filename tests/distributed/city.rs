@@ -11,7 +11,7 @@ use citycode_testkit::{NatsCluster, NatsServer, Process, Running, StartError, ev
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Starting on a loaded machine of two cores.
+/// Time limit for a start on a loaded machine with two cores.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// NATS, one server or three.
@@ -36,22 +36,22 @@ impl Nats {
     }
 }
 
-/// A folder with everything but the processes, and how to start those.
+/// The files of a city, and functions that start its processes.
 pub(crate) struct City {
     pub(crate) folder: TempDir,
     nats: Option<Nats>,
     urls: Vec<String>,
     monitors: Vec<String>,
     secured: bool,
-    /// Where spans go, for a test that looks at them.
+    /// The OTLP endpoint for spans, if a test inspects them.
     pub(crate) collector: Option<String>,
-    /// More of a service's environment, by the service's name; for a test that gives it another clock.
+    /// Additional environment variables by the service's name, for a test that changes its clock.
     pub(crate) environment: BTreeMap<String, Vec<(String, String)>>,
     token: String,
     http: reqwest::Client,
 }
 
-/// One instance of each service, and the portal before them.
+/// One instance of each service, and a portal that uses them.
 pub(crate) struct Services {
     pub(crate) issuer: Running,
     pub(crate) revocation: Running,
@@ -61,7 +61,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Those that use the servers.
+    /// The services that use the NATS servers.
     pub(crate) fn on_servers(&self) -> [&Running; 4] {
         [&self.issuer, &self.revocation, &self.verifier, &self.audit]
     }
@@ -78,7 +78,7 @@ impl Services {
         (issuer, [revocation, verifier, audit, portal])
     }
 
-    /// Asks each to end, the issuer first: the vault's mark goes with its snapshot.
+    /// Stops each service; the issuer first, because its snapshot advances the vault's mark.
     pub(crate) async fn stop(self) {
         let (issuer, others) = self.issuer_and_others();
         for service in [issuer].into_iter().chain(others) {
@@ -88,30 +88,30 @@ impl Services {
 }
 
 impl City {
-    /// On a server without accounts.
+    /// A city on one server without accounts.
     pub(crate) async fn on_one() -> Self {
         let folder = secrets().await;
         Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
     }
 
-    /// The same, with secrets that were made by a clock of this environment.
+    /// The same, with secrets created under the clock of this environment.
     pub(crate) async fn on_one_with_older_secrets(clock: &[(String, String)]) -> Self {
         let folder = secrets_by(&[], clock).await;
         Self::on(folder, Nats::One(Box::new(NatsServer::start().await)), false)
     }
 
-    /// On three servers without accounts.
+    /// A city on three servers without accounts.
     pub(crate) async fn on_three() -> Self {
         let folder = secrets().await;
         Self::on(folder, Nats::Three(NatsCluster::start().await), false)
     }
 
-    /// On a server that takes TLS alone, and nobody but the users of the accounts that `secrets` made.
+    /// A city on a server that accepts only TLS and the users of the accounts that `secrets` created.
     pub(crate) async fn secured() -> Self {
         Self::secured_with(&[]).await
     }
 
-    /// The same, where `secrets` was told more.
+    /// The same, with more flags of `secrets`.
     pub(crate) async fn secured_with(more: &[&str]) -> Self {
         let folder = secrets_by(more, &[]).await;
         let configured = configured(&folder.path().join("secrets"));
@@ -134,7 +134,7 @@ impl City {
         }
     }
 
-    /// Whether its servers take none but the users of its accounts.
+    /// Whether its servers accept only the users of its accounts.
     pub(crate) fn is_secured(&self) -> bool {
         self.secured
     }
@@ -174,7 +174,7 @@ impl City {
         )
     }
 
-    /// The server that it was made on, to be killed and started again.
+    /// The only server, to be killed and restarted.
     pub(crate) fn server_mut(&mut self) -> &mut NatsServer {
         match &mut self.nats {
             Some(Nats::One(server)) => server,
@@ -182,7 +182,7 @@ impl City {
         }
     }
 
-    /// The server that it was made on.
+    /// The only server.
     pub(crate) fn server(&self) -> &NatsServer {
         match &self.nats {
             Some(Nats::One(server)) => server,
@@ -190,30 +190,30 @@ impl City {
         }
     }
 
-    /// An empty server that takes the same users as the one that it was made on.
+    /// An empty server that accepts the same users.
     pub(crate) async fn empty_server(&self) -> NatsServer {
         NatsServer::start_configured(&configured(&self.secret(""))).await
     }
 
-    /// From now on it lives on another server; the old one ends.
+    /// Uses another server from now on; the old one is stopped.
     pub(crate) fn move_to(&mut self, server: NatsServer) {
         (self.urls, self.monitors) = (vec![server.url()], vec![server.monitor_url()]);
         self.nats = Some(Nats::One(Box::new(server)));
     }
 
-    /// The servers, to be killed and started again by whoever takes them.
+    /// Passes the servers to the caller, to be killed and restarted.
     pub(crate) fn take_nats(&mut self) -> Nats {
         self.nats.take().expect("they are taken once")
     }
 
-    /// The configuration of a command that is no service, as a user of the servers.
+    /// The configuration of a command, as a user of the servers.
     pub(crate) fn config_of(&self, user: &str) -> PathBuf {
         let config = self.folder.path().join(format!("{user}.toml"));
         std::fs::write(&config, self.config(user, &self.urls)).expect("a file");
         config
     }
 
-    /// Makes log and vault by the command line.
+    /// Runs `citycode provision`.
     pub(crate) async fn provision(&self) {
         let config = self.config_of("provision");
         let words = ["provision", "--partitions", "4", "--vault-pages", "64", "--config"].map(AsRef::as_ref);
@@ -221,13 +221,13 @@ impl City {
         citycode(&words).await;
     }
 
-    /// Starts a service under a name of its own, whose state it finds again under the same name.
+    /// Starts a service with the state folder of this name.
     pub(crate) async fn start(&self, program: &Path, name: &str, more: &str) -> Running {
         self.launch(program, name, free_port(), &self.urls, more).await
     }
 
-    /// Starts one instance of each service and a portal before them, under names that end so. The issuer comes first: it
-    /// puts the keys into a new vault, and brings an older one to where the log is.
+    /// Starts one instance of each service and a portal that uses them, with this suffix of their names. The issuer is
+    /// first: it writes the keys into a new vault, and applies later erasures to an older one.
     pub(crate) async fn start_all(&self, name_ends: &str) -> Services {
         let name = |service: &str| format!("{service}{name_ends}");
         let issuer = self.start(&issuer(), &name("issuer"), "").await;
@@ -244,11 +244,11 @@ impl City {
         }
     }
 
-    /// The same on a port that is known beforehand, with servers reached at `urls`.
+    /// The same on a given port, with servers at `urls`.
     pub(crate) async fn launch(&self, program: &Path, name: &str, port: u16, urls: &[String], more: &str) -> Running {
         eventually_some("the service starts", 2 * DEADLINE, || async {
             match self.try_launch(program, name, port, urls, more).await {
-                // While nobody listened on it, it was given to somebody's outgoing connection.
+                // An outgoing connection of another process took the port meanwhile.
                 Err(StartError::Ended { said, .. }) if said.contains("Address already in use") => None,
                 started => Some(started.expect("the service starts")),
             }
@@ -256,20 +256,20 @@ impl City {
         .await
     }
 
-    /// Writes down what a service is started with.
+    /// Writes the configuration of a service.
     pub(crate) fn write_config(&self, program: &Path, name: &str, urls: &[String], more: &str) -> PathBuf {
         let user = program.file_name().and_then(OsStr::to_str).expect("a name");
         let common = self.config(user.trim_start_matches("citycode-"), urls);
         let state = self.folder.path().join("state").join(name);
         std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
         let config = self.folder.path().join(format!("{name}.toml"));
-        // Keys of no table stand before the first.
+        // Top-level keys must precede the first table.
         let (keys, tables) = more.split_at(more.find('[').unwrap_or(more.len()));
         std::fs::write(&config, format!("state = {state:?}\n{keys}{common}\n{tables}")).expect("a file");
         config
     }
 
-    /// The same for one that may not come up.
+    /// The same for a service that may not start.
     pub(crate) async fn try_launch(
         &self,
         program: &Path,
@@ -301,7 +301,7 @@ impl City {
         &self.urls
     }
 
-    /// For a reader of the log in the test itself.
+    /// The configuration for a reader of the log in the test.
     pub(crate) fn log(&self) -> Config {
         let monitors = self.monitors.clone();
         Config {
@@ -310,12 +310,12 @@ impl City {
         }
     }
 
-    /// Where a service keeps its own state.
+    /// The state folder of a service.
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.folder.path().join("state").join(name)
     }
 
-    /// Starts a service that reaches its servers by another address.
+    /// Starts a service that reaches its servers at another address.
     pub(crate) async fn start_via_proxy(&self, program: &Path, name: &str, address: &str) -> Running {
         self.launch(program, name, free_port(), &[address.to_owned()], "").await
     }
@@ -365,8 +365,7 @@ impl City {
     }
 }
 
-/// The value of the first series of a metric that a service exports, or of the one that is named with its labels; not a
-/// number where it is absent.
+/// The value of a metric of a service (the first series, or the one named with its labels); NaN if it is absent.
 pub(crate) async fn metric(service: &Running, name: &str) -> f64 {
     let answer = reqwest::get(format!("{}/metrics", service.url())).await;
     let text = answer.expect("an answer").text().await.expect("text");
@@ -377,8 +376,8 @@ pub(crate) async fn metric(service: &Running, name: &str) -> f64 {
     value.unwrap_or(f64::NAN)
 }
 
-/// Waits until a verifier can register scans and count wrong ID cards. It is ready before: the audit service makes the
-/// streams of a new city's first day, and a verifier looks for them once a second.
+/// Waits until a verifier can register scans and count wrong ID cards. It is ready earlier, because the audit service
+/// creates the streams of a new city's first day, and a verifier checks for them once a second.
 pub(crate) async fn registers(verifier: &Running) {
     eventually("the verifier opens the day's registrations", 2 * DEADLINE, || async {
         metric(verifier, "citycode_verifier_record_open_days").await >= 1.0
@@ -386,7 +385,7 @@ pub(crate) async fn registers(verifier: &Running) {
     .await;
 }
 
-/// What a server is told so that it takes TLS alone, and nobody but these secrets' users.
+/// The configuration of a server that accepts only TLS and the users of these secrets.
 fn configured(secrets: &Path) -> String {
     format!(
         "{}\ntls {{ cert_file: {:?}, key_file: {:?} }}\n",
@@ -396,7 +395,7 @@ fn configured(secrets: &Path) -> String {
     )
 }
 
-/// A folder with everything that `citycode secrets` makes.
+/// A folder with everything that `citycode secrets` creates.
 pub(crate) async fn secrets() -> TempDir {
     secrets_by(&[], &[]).await
 }
@@ -411,7 +410,7 @@ async fn secrets_by(more: &[&str], clock: &[(String, String)]) -> TempDir {
     folder
 }
 
-/// Runs the command line, which must succeed: what it printed.
+/// Runs the command line, which must succeed, and returns its output.
 pub(crate) async fn citycode(words: &[&OsStr]) -> Vec<u8> {
     citycode_by(words, &[]).await
 }
@@ -446,7 +445,7 @@ pub(crate) fn portal() -> PathBuf {
     program("citycode-portal")
 }
 
-/// What a portal is told of the services behind it.
+/// The configuration of the services that a portal uses.
 pub(crate) fn behind(issuers: &[&str], revocations: &[&str], verifiers: &[&str], audits: &[&str]) -> String {
     format!(
         "[services]\nissuer = {issuers:?}\nrevocation = {revocations:?}\nverifier = {verifiers:?}\naudit = {audits:?}\n"

@@ -1,5 +1,5 @@
-//! Services whose clocks are ten minutes off (libfaketime under the process): what they then say, and that no clock
-//! makes anybody believe in knowledge that is not there.
+//! Services whose clocks are ten minutes off (by libfaketime): their verdicts, and that a wrong clock never makes an
+//! outdated state appear fresh.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,17 +19,17 @@ const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const AHEAD: &str = "+600";
 const BEHIND: &str = "-600";
 const SAYS_WITHIN: Duration = Duration::from_secs(30);
-/// Past the limit of the place that asks the most.
+/// Longer than the age limit of the strictest place.
 const BLIND_WITHIN: Duration = Duration::from_secs(20);
 
-/// The environment of a process whose wall clock is off by so many seconds, and whose monotonic clock is right.
+/// The environment of a process whose wall clock is off by `seconds` and whose monotonic clock is correct.
 fn off_by(seconds: &str) -> Vec<(String, String)> {
     let mut environment = faked();
     environment.push(("FAKETIME".into(), seconds.into()));
     environment
 }
 
-/// The same for a clock that is set while the process runs, by what stands in the file.
+/// The same for a clock that is set by the content of a file while the process runs.
 fn set_by(file: &Path) -> Vec<(String, String)> {
     let mut environment = faked();
     environment.push(("FAKETIME_TIMESTAMP_FILE".into(), file.display().to_string()));
@@ -41,7 +41,7 @@ fn faked() -> Vec<(String, String)> {
     let there = Path::new(LIBRARY).is_file();
     assert!(
         there,
-        "libfaketime is not there (`cargo xtask tools`); nothing was tested"
+        "libfaketime is not installed (`cargo xtask tools`); nothing was tested"
     );
     let settings = [
         ("LD_PRELOAD", LIBRARY),
@@ -52,15 +52,15 @@ fn faked() -> Vec<(String, String)> {
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// One city, three clocks: an issuer, a verifier and a portal to them for each.
+/// A city with three clocks, and an issuer, a verifier and a portal for each.
 struct ThreeClocks {
     city: City,
-    /// To issuer and verifier whose clocks are right, ahead and behind, in this order.
+    /// Portals of the issuers and verifiers with the correct clock, the one ahead and the one behind, in this order.
     portals: Vec<Running>,
-    /// The verifiers' ways to the log.
+    /// The verifiers' connections to the log.
     proxies: Vec<NatsProxy>,
     others: Vec<Running>,
-    /// Which of the others are the verifiers.
+    /// Indices of the verifiers in `others`.
     verifiers: Vec<usize>,
 }
 
@@ -68,7 +68,7 @@ const CLOCKS: [&str; 3] = ["right", "ahead", "behind"];
 
 impl ThreeClocks {
     async fn start() -> Self {
-        // Tokens for callers are an hour old: a service whose clock is behind takes them too.
+        // Access tokens are an hour old, so that a service whose clock is behind accepts them too.
         let mut city = City::on_one_with_older_secrets(&off_by("-3600")).await;
         for (clock, offset) in [("ahead", AHEAD), ("behind", BEHIND)] {
             for service in ["issuer", "verifier"] {
@@ -104,10 +104,10 @@ impl ThreeClocks {
         }
     }
 
-    /// What the verifiers with a right clock, one ahead and one behind say in the end.
-    async fn come_to_say(&self, token: &str, wanted: [&str; 3]) {
+    /// Waits for these verdicts of the verifiers with the correct clock, the one ahead and the one behind.
+    async fn wait_for_verdicts(&self, token: &str, wanted: [&str; 3]) {
         for (portal, wanted) in self.portals.iter().zip(wanted) {
-            comes_to_say(&self.city, portal, "staffed", token, wanted).await;
+            wait_for_verdict(&self.city, portal, "staffed", token, wanted).await;
         }
     }
 
@@ -116,8 +116,8 @@ impl ThreeClocks {
     }
 }
 
-/// Until a portal's verifier says this of a code.
-async fn comes_to_say(city: &City, portal: &Running, place: &str, code: &str, wanted: &str) {
+/// Waits until a portal's verifier has this verdict on a code.
+async fn wait_for_verdict(city: &City, portal: &Running, place: &str, code: &str, wanted: &str) {
     let last = Mutex::new(String::new());
     let asking = eventually("a verifier says what it should", SAYS_WITHIN, || async {
         let said = city.decision(portal.url(), place, code).await;
@@ -142,7 +142,7 @@ fn issued_at(code: &Value) -> jiff::Timestamp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r7_r23_a_clock_ten_minutes_off_is_seen_in_what_begins_and_ends_and_in_nothing_else() {
+async fn r7_r23_a_clock_ten_minutes_off_affects_only_validity_periods() {
     let clocks = ThreeClocks::start().await;
     let (admits, early) = ("admit_after_id_check/id_check_required", "refuse/not_yet_valid");
     let mut numbers = IdNumbers::new(81);
@@ -150,26 +150,26 @@ async fn r7_r23_a_clock_ten_minutes_off_is_seen_in_what_begins_and_ends_and_in_n
     for (portal, id_number) in [(RIGHT, &first), (RIGHT, &second), (AT_BEHIND, &third)] {
         clocks.city.register(clocks.portals[portal].url(), id_number).await;
     }
-    // Half-open from the instant of issue, on each one's own clock (R7).
+    // The half-open validity period starts at the instant of issue, on the clock of each verifier (R7).
     let right = clocks.issue(RIGHT, &first).await;
-    clocks.come_to_say(token(&right), [admits, admits, early]).await;
+    clocks.wait_for_verdicts(token(&right), [admits, admits, early]).await;
     let ahead = clocks.issue(AT_AHEAD, &second).await;
-    clocks.come_to_say(token(&ahead), [early, admits, early]).await;
+    clocks.wait_for_verdicts(token(&ahead), [early, admits, early]).await;
     let behind = clocks.issue(AT_BEHIND, &third).await;
-    clocks.come_to_say(token(&behind), [admits, admits, admits]).await;
-    // Whoever decides next decides no earlier than what stands there, whatever its clock says; and R4 holds.
+    clocks.wait_for_verdicts(token(&behind), [admits, admits, admits]).await;
+    // The next decision is not dated before the previous one, even with a wrong clock; and R4 holds.
     for (portal, id_number, before) in [(RIGHT, &second, &ahead), (AT_BEHIND, &first, &right)] {
         let after = clocks.issue(portal, id_number).await;
         assert!(issued_at(&after) >= issued_at(before), "{after} after {before}");
         assert_eq!(after["supersedes"], before["code_id"]);
     }
-    // Death comes through the log and by no clock.
+    // Codes die by the log, independent of clocks.
     let superseded = clocks.issue(AT_BEHIND, &third).await;
-    clocks.come_to_say(token(&behind), ["refuse/superseded"; 3]).await;
+    clocks.wait_for_verdicts(token(&behind), ["refuse/superseded"; 3]).await;
     let lost = json!({ "id_number": third, "kind": "offline", "channel": "kiosk" });
     clocks.city.post(clocks.portals[RIGHT].url(), "report-loss", lost).await;
     clocks
-        .come_to_say(token(&superseded), ["refuse/reported_lost"; 3])
+        .wait_for_verdicts(token(&superseded), ["refuse/reported_lost"; 3])
         .await;
     let reader = JetStreamEventStore::open(&clocks.city.log())
         .await
@@ -183,15 +183,15 @@ async fn r7_r23_a_clock_ten_minutes_off_is_seen_in_what_begins_and_ends_and_in_n
     assert_eq!(check(&run), Vec::new());
 }
 
-/// R24: how old knowledge is, each measures on its own monotonic clock.
+/// R24: each verifier measures the age of its state on its own monotonic clock.
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
+async fn r24_a_wrong_clock_does_not_make_the_state_appear_fresher() {
     let clocks = ThreeClocks::start().await;
     let id_number = IdNumbers::new(82).born(date(1950, 5, 5));
     clocks.city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
     let code = clocks.issue(AT_BEHIND, &id_number).await;
     clocks
-        .come_to_say(token(&code), ["admit_after_id_check/id_check_required"; 3])
+        .wait_for_verdicts(token(&code), ["admit_after_id_check/id_check_required"; 3])
         .await;
     for portal in &clocks.portals {
         let asked = json!({ "place": "staffed", "code": token(&code) });
@@ -207,44 +207,48 @@ async fn r24_no_clock_makes_knowledge_fresher_than_it_is() {
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     clocks.city.post(clocks.portals[RIGHT].url(), "report-loss", lost).await;
     let blind = async {
-        clocks.come_to_say(token(&code), ["cannot_check/too_stale"; 3]).await;
+        clocks
+            .wait_for_verdicts(token(&code), ["cannot_check/too_stale"; 3])
+            .await;
     };
     tokio::time::timeout(BLIND_WITHIN, blind)
         .await
-        .expect("past the limit none of them lets anybody in");
+        .expect("beyond the limit no verifier admits");
     clocks.proxies.iter().for_each(NatsProxy::open);
-    clocks.come_to_say(token(&code), ["refuse/reported_lost"; 3]).await;
+    clocks
+        .wait_for_verdicts(token(&code), ["refuse/reported_lost"; 3])
+        .await;
 }
 
-/// R24, R25: a code of an issuer whose clock is behind is dated before the knowledge of every verifier ends, also where it
-/// was not heard of yet. That is no forgery, and raises no alarm.
+/// R24, R25: a code of an issuer whose clock is behind is dated before the end of every verifier's state, even if the
+/// verifier has not folded it yet. It is not a forgery and raises no alarm.
 #[tokio::test(flavor = "multi_thread")]
-async fn r25_a_newborn_code_of_an_issuer_whose_clock_is_behind_raises_no_alarm() {
+async fn r25_a_new_code_of_an_issuer_whose_clock_is_behind_raises_no_alarm() {
     let clocks = ThreeClocks::start().await;
     let id_number = IdNumbers::new(85).born(date(1950, 5, 5));
     clocks.city.register(clocks.portals[AT_BEHIND].url(), &id_number).await;
-    // So that every verifier's knowledge is fresh, and knows the list.
+    // After this, every verifier's state is fresh and contains the list.
     let known = clocks.issue(AT_BEHIND, &id_number).await;
     let admits = "admit_after_id_check/id_check_required";
-    clocks.come_to_say(token(&known), [admits; 3]).await;
+    clocks.wait_for_verdicts(token(&known), [admits; 3]).await;
     clocks.proxies.iter().for_each(NatsProxy::close);
-    let newborn = clocks.issue(AT_BEHIND, &id_number).await;
+    let new_code = clocks.issue(AT_BEHIND, &id_number).await;
     for portal in &clocks.portals {
-        let said = clocks.city.decision(portal.url(), "staffed", token(&newborn)).await;
+        let said = clocks.city.decision(portal.url(), "staffed", token(&new_code)).await;
         assert_eq!(said, "cannot_check/too_stale", "{}", portal.url());
     }
     clocks.proxies.iter().for_each(NatsProxy::open);
-    clocks.come_to_say(token(&newborn), [admits; 3]).await;
+    clocks.wait_for_verdicts(token(&new_code), [admits; 3]).await;
     for verifier in &clocks.verifiers {
         let alarms = metric(&clocks.others[*verifier], "citycode_verifier_unknown_codes_total").await;
         assert!(alarms == 0.0, "{alarms} alarms");
     }
 }
 
-/// R16: a proof is fresh on the verifier's clock, so a verifier that is off by more than the proof's life admits no
-/// live code; and a clock that is set back under a running service is not believed until it is right again.
+/// R16: a proof is judged by the verifier's clock, so a verifier whose clock is off by more than a proof's validity
+/// admits no live code.
 #[tokio::test(flavor = "multi_thread")]
-async fn r16_a_proof_is_judged_by_the_clock_of_who_sees_it_and_a_clock_set_back_is_not_believed() {
+async fn r16_a_proof_is_judged_by_the_verifiers_clock() {
     let clocks = ThreeClocks::start().await;
     let city = &clocks.city;
     let id_number = IdNumbers::new(83).born(date(1990, 5, 5));
@@ -276,12 +280,12 @@ async fn r16_a_proof_is_judged_by_the_clock_of_who_sees_it_and_a_clock_set_back_
         let words = ["present", "--token", token(&code), "--phone", phone, "--output", "json"];
         let shown: Value = serde_json::from_slice(&citycode(&words.map(AsRef::as_ref)).await).expect("JSON");
         let shown = shown["presentation"].as_str().expect("a presentation");
-        comes_to_say(city, portal, "sentinel", shown, wanted).await;
+        wait_for_verdict(city, portal, "sentinel", shown, wanted).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_set_back_ten_minutes_under_running_services_is_not_believed_until_it_is_right() {
+async fn a_clock_set_back_under_running_services_is_not_trusted_until_it_is_correct() {
     let mut city = City::on_one_with_older_secrets(&off_by("-3600")).await;
     let clock = city.folder.path().join("clock");
     std::fs::write(&clock, "+0").expect("a file");
@@ -294,7 +298,7 @@ async fn a_clock_set_back_ten_minutes_under_running_services_is_not_believed_unt
     let id_number = IdNumbers::new(84).born(date(1950, 5, 5));
     city.register(portal.url(), &id_number).await;
     let code = city.issue(portal.url(), &id_number, "offline").await;
-    let says = async |wanted: &str| comes_to_say(&city, portal, "staffed", token(&code), wanted).await;
+    let says = async |wanted: &str| wait_for_verdict(&city, portal, "staffed", token(&code), wanted).await;
     says("admit_after_id_check/id_check_required").await;
     std::fs::write(&clock, BEHIND).expect("a file");
     says("cannot_check/clock_untrusted").await;

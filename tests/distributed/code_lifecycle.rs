@@ -1,4 +1,4 @@
-//! A life in a city of separate processes.
+//! The lifecycle of codes in a city of separate processes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codes_are_issued_checked_reissued_lost_and_looked_up_across_processes() {
+async fn codes_are_issued_checked_reissued_reported_lost_and_audited_across_processes() {
     let city = City::on_one().await;
     city.provision().await;
     let issuers = [

@@ -1,4 +1,4 @@
-//! Two issuers of one city at once: rotations of keys, and erasures of people whom the other one has just related.
+//! Two concurrent issuers of one city: key rotations, and erasures of people whom the other issuer has just related.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A city with two issuers, each with a portal of its own; the first one's commits go over a proxy.
+/// A city with two issuers, each with its own portal; a proxy can hold back the first one's commits.
 struct TwoIssuers {
     city: City,
-    doors: [Running; 2],
+    portals: [Running; 2],
     proxy: NatsProxy,
     _services: Vec<Running>,
 }
@@ -36,25 +36,28 @@ impl TwoIssuers {
         let revocation = city.start(&revocation(), "revocation", "").await;
         let verifier = city.start(&verifier(), "verifier", "").await;
         let audit = city.start(&audit(), "audit", "").await;
-        let door = async |name: &str, issuer: &Running| {
+        let portal_of = async |name: &str, issuer: &Running| {
             let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
             city.start(&portal(), name, &services).await
         };
-        let doors = [door("portal-0", &first).await, door("portal-1", &second).await];
+        let portals = [
+            portal_of("portal-0", &first).await,
+            portal_of("portal-1", &second).await,
+        ];
         Self {
             city,
-            doors,
+            portals,
             proxy,
             _services: vec![first, second, revocation, verifier, audit],
         }
     }
 
     fn url(&self, issuer: usize) -> &str {
-        self.doors[issuer].url()
+        self.portals[issuer].url()
     }
 
-    /// The keys that go on signing, as an issuer knows them.
-    async fn lasting(&self, issuer: usize) -> Vec<String> {
+    /// The keys without an end of signing, as an issuer reports them.
+    async fn signing_keys(&self, issuer: usize) -> Vec<String> {
         let url = format!("{}/api/v1/keys", self.url(issuer));
         let answer = reqwest::get(url)
             .await
@@ -71,7 +74,7 @@ impl TwoIssuers {
         lasting
     }
 
-    /// The keys whose private half an issuer has.
+    /// The keys whose private part an issuer has.
     fn held(&self, issuer: usize) -> Vec<String> {
         let keys = self.city.state(&format!("issuer-{issuer}")).join("keys");
         let entries = std::fs::read_dir(keys).expect("a folder");
@@ -91,7 +94,7 @@ impl TwoIssuers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_rotations_at_two_issuers_at_once_each_issuer_has_one_lasting_key() {
+async fn after_concurrent_rotations_each_issuer_has_one_signing_key() {
     let two = TwoIssuers::start().await;
     for _ in 0..3 {
         let rotations = (0..8).map(|number| two.city.post(two.url(number % 2), "keys/rotate", json!({})));
@@ -100,12 +103,12 @@ async fn of_rotations_at_two_issuers_at_once_each_issuer_has_one_lasting_key() {
             "each issuer has one lasting key, and all know both",
             PATIENCE,
             async || {
-                let lasting = two.lasting(0).await;
+                let lasting = two.signing_keys(0).await;
                 let of = |issuer: usize| {
                     let held = two.held(issuer);
                     lasting.iter().filter(|key| held.contains(key)).count()
                 };
-                lasting == two.lasting(1).await && lasting.len() == 2 && (of(0), of(1)) == (1, 1)
+                lasting == two.signing_keys(1).await && lasting.len() == 2 && (of(0), of(1)) == (1, 1)
             },
         )
         .await;
@@ -124,7 +127,7 @@ async fn r17_r28_no_relationship_outlives_the_erasure_of_its_guardian_at_another
         people.push((guardian, child));
     }
     let (last_guardian, last_child) = people.pop().expect("six pairs");
-    // Erased by the one issuer in the same moment in which the other has acknowledged the family code.
+    // The guardian is erased by one issuer immediately after the other acknowledged the family code.
     for (number, (guardian, child)) in (0u8..).zip(&people) {
         let both = json!({ "guardian": guardian, "dependent": child });
         city.post(two.url(0), "relate", both).await;
@@ -141,7 +144,7 @@ async fn r17_r28_no_relationship_outlives_the_erasure_of_its_guardian_at_another
             "it was acknowledged before the erasure"
         );
     }
-    // The relationship is under way while the guardian is erased.
+    // The relationship's commit is in flight while the guardian is erased.
     two.proxy.set(Traffic::Hold);
     let both = json!({ "guardian": last_guardian, "dependent": last_child });
     let relating = city.call(two.url(0), "relate", &both);

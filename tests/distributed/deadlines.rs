@@ -1,5 +1,5 @@
-//! A NATS server that stops amid changes: every change is answered within the time of its call, and what the answer says of
-//! the change is true.
+//! A NATS server that stops during changes: every change is answered within the deadline of its call, and the outcome
+//! in the answer is correct.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use crate::city::City;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The portal gives a call 15 s; on a loaded machine an answer may be late, and one that never comes is never in time.
-const NEVER: Duration = Duration::from_secs(120);
+/// The portal's deadline is 15 s; on a loaded machine an answer may be late.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const PEOPLE: usize = 8;
-/// So many codes are issued before the server stops, so that the calls under way have come to many points.
+/// Codes issued before the server stops, so that the calls in flight are in various states.
 const BEFORE: usize = 40;
 
-/// What one person was told.
-struct Told {
+/// The last answers that one person got.
+struct Answers {
     id_number: String,
-    /// The code of the last change that was answered; none where the server stopped before the first answer.
+    /// The code of the last acknowledged change; none if the server stopped before the first answer.
     last: Option<String>,
-    /// The command that was not.
+    /// The command that failed.
     command_id: String,
     problem: Value,
 }
@@ -37,12 +37,12 @@ struct Life {
 
 impl Life {
     async fn call(&self, path: &str, body: &Value) -> (u16, Value) {
-        let answer = tokio::time::timeout(NEVER, self.city.call(&self.portal, path, body)).await;
+        let answer = tokio::time::timeout(ANSWER_LIMIT, self.city.call(&self.portal, path, body)).await;
         answer.expect("an answer comes").expect("an answer")
     }
 
     /// Issues one code after the other, until the server stops.
-    async fn live(self: Arc<Self>, id_number: String, seed: usize) -> Told {
+    async fn live(self: Arc<Self>, id_number: String, seed: usize) -> Answers {
         let mut last = None;
         for number in 0_usize.. {
             let command_id = format!("00000000-0000-4000-{seed:04}-{number:012}");
@@ -54,7 +54,7 @@ impl Life {
                     self.stopped.load(Ordering::SeqCst),
                     "before the server stopped: {answer}"
                 );
-                return Told {
+                return Answers {
                     id_number,
                     last,
                     command_id,
@@ -106,7 +106,7 @@ async fn a_server_that_stops_leaves_no_change_unanswered_and_no_answer_untrue() 
     for living in lives {
         told.push(living.await.expect("a life ends"));
     }
-    for Told { problem, .. } in &told {
+    for Answers { problem, .. } in &told {
         assert_eq!(problem["code"], "unavailable", "{problem}");
         let outcome = problem["outcome"].as_str();
         assert!(matches!(outcome, Some("not_done" | "unknown")), "{problem}");
@@ -121,7 +121,7 @@ async fn a_server_that_stops_leaves_no_change_unanswered_and_no_answer_untrue() 
         life.call("register", &person).await.0 == 200 && life.call("issue", &order).await.0 == 200
     })
     .await;
-    for Told {
+    for Answers {
         id_number,
         last,
         command_id,

@@ -1,4 +1,4 @@
-//! Who can keep an operator from declaring a damaged commit foreign, and what archives keep of a foreign message.
+//! The evidence that prevents an operator from declaring a damaged commit foreign, and foreign messages in archives.
 
 use std::fs::File;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn genuine_before(position: Position) -> Position {
     Position { sequence, ..position }
 }
 
-/// A register that has folded a commit at `position`, and everything before.
+/// A register that has folded every position up to and including `position`.
 fn register_past(store: &dyn EventStore, position: Position, file: &Path) {
     let layout = store.layout();
     let identity = LogIdentity {
@@ -95,7 +95,7 @@ fn register_past(store: &dyn EventStore, position: Position, file: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_and_archives_keep_the_place() {
+async fn a_declaration_is_refused_if_an_archive_or_snapshot_has_a_commit_and_archives_keep_the_position() {
     let city = City::on_one().await;
     city.provision().await;
     let store = JetStreamEventStore::open(&city.log()).await.expect("the log opens");
@@ -104,7 +104,7 @@ async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_an
     let bucket = store.layout().bucket_of(&commit(0).stream);
     let (_, tail) = append(&store, 1, BucketTail::EMPTY).await;
 
-    // This archive took a commit there that is damaged on the servers since.
+    // This archive has the commit, which was damaged on the servers afterwards.
     let (proof, honest) = (place("proof"), place("honest"));
     migrate(&servers, &proof).await;
     let short = place("short");
@@ -143,7 +143,7 @@ async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_an
     let unproved = declare_with(&city, foreign, &[]).await;
     assert!(unproved.0 == 2 && unproved.1.contains("--no-archive"), "{unproved:?}");
 
-    // This one has seen what everybody sees.
+    // This archive has the foreign message.
     migrate(&servers, &honest).await;
     let (exit, said) = declare_with(&city, foreign, &["--archive", &honest]).await;
     assert_eq!(exit, 0, "{said}");
@@ -152,7 +152,7 @@ async fn a_declaration_is_refused_where_an_archive_or_a_snapshot_has_a_commit_an
     migrate(&servers, &honest).await;
     let other = NatsServer::start().await;
     migrate(&honest, &other.url()).await;
-    // Compared whole by the command; it goes on there as it did here.
+    // The command compared the whole log; the restored log accepts appends like the original.
     let config = citycode_event_store_jetstream::Config {
         connection: citycode_event_store_jetstream::Connection {
             servers: vec![other.url()],

@@ -1,5 +1,5 @@
-//! A city whose servers are lost is built anew on empty ones, by the users that `citycode secrets` makes for that: as the
-//! operators' handbook tells it, on servers that take nobody else.
+//! A city whose servers are lost is rebuilt on empty ones, by the users that `citycode secrets` creates for this
+//! purpose and by the steps of docs/operations/city.md, on servers that accept no other users.
 
 use citycode_test_support::program;
 use std::process::{Output, Stdio};
@@ -15,7 +15,7 @@ use crate::nats_permissions::{ask, ask_as_allowed, messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The words that move a log as a user of the servers.
+/// The arguments of a command that copies a log as a user of the servers.
 fn moving(city: &City, from: &str, to: &str, user: &str, server: &NatsServer) -> Vec<String> {
     let seed = city.secret(&format!("nats/{user}.nk")).display().to_string();
     let ca = city.secret("tls/ca.pem").display().to_string();
@@ -25,14 +25,15 @@ fn moving(city: &City, from: &str, to: &str, user: &str, server: &NatsServer) ->
     words.into_iter().chain(more).map(str::to_owned).collect()
 }
 
-/// Moves a log; what the command printed.
+/// Copies a log, and returns the command's output.
 async fn moved(words: &[String]) -> Value {
     let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
     serde_json::from_slice(&citycode(&words).await).expect("JSON")
 }
 
-/// A user who may make streams and write no commit: the servers do not answer it, and the command shows what they say.
-async fn is_told_what_it_lacks(words: &[String]) {
+/// For a user who may create streams but not write commits, the servers do not answer, and the command logs their
+/// permissions violation.
+async fn logs_the_missing_permission(words: &[String]) {
     let mut command = tokio::process::Command::new(program("citycode"));
     command.args(words).stderr(Stdio::piped());
     let mut moving = Process::start(&mut command).expect("it starts");
@@ -65,7 +66,7 @@ impl Life {
     }
 }
 
-/// Backs the vault up, or brings it back, as the user that is for it.
+/// Backs up or restores the vault, as the user for this purpose.
 pub(crate) async fn vault(city: &City, what: &[&str]) -> Output {
     let config = city.config_of("backup");
     let config = ["--config".as_ref(), config.as_os_str()];
@@ -82,8 +83,8 @@ fn token(code: &Value) -> &str {
     code["token"].as_str().expect("a code")
 }
 
-/// The last step: no issuer starts before the codes of people whom the vault does not know are suspended.
-async fn ends_codes_of_the_forgotten(city: &City, backup: &str, lost: &Value) {
+/// The last step: no issuer starts before the codes of people who are not in the vault are suspended.
+async fn suspends_codes_of_unknown_people(city: &City, backup: &str, lost: &Value) {
     let started = city
         .try_launch(&issuer(), "issuer-too-early", free_port(), city.urls(), "")
         .await;
@@ -100,7 +101,7 @@ async fn ends_codes_of_the_forgotten(city: &City, backup: &str, lost: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
+async fn a_city_is_rebuilt_on_empty_servers_by_the_users_for_this_purpose() {
     let mut city = City::secured().await;
     city.provision().await;
     let mut numbers = IdNumbers::new(21);
@@ -128,7 +129,7 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     assert!(!over.status.success(), "it puts one over another");
 
     let empty = city.empty_server().await;
-    is_told_what_it_lacks(&moving(&city, &archive, &empty.url(), "provision", &empty)).await;
+    logs_the_missing_permission(&moving(&city, &archive, &empty.url(), "provision", &empty)).await;
     let restored = moved(&moving(&city, &archive, &empty.url(), "restore", &empty)).await;
     assert_eq!(
         (&restored["commits"], &restored["log_id"]),
@@ -137,7 +138,7 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
     city.move_to(empty);
     succeeded(&vault(&city, &["bring-back", "--from", &backup]).await);
     city.provision().await;
-    ends_codes_of_the_forgotten(&city, &backup, &lost).await;
+    suspends_codes_of_unknown_people(&city, &backup, &lost).await;
     let life = Life::start(&city, "after").await;
     for (code, wanted) in [(&code, "admit"), (&old, "refuse"), (&lost, "refuse/suspended")] {
         eventually("its codes are what they were", PATIENCE, || async {
@@ -155,7 +156,7 @@ async fn a_city_is_rebuilt_on_empty_servers_by_the_users_that_are_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_servers_give_their_vault_and_take_it_back() {
+async fn the_vault_of_three_servers_is_backed_up_and_restored() {
     let city = City::on_three().await;
     city.provision().await;
     let backup = city.folder.path().join("vault").display().to_string();
@@ -169,13 +170,13 @@ async fn three_servers_give_their_vault_and_take_it_back() {
     assert_eq!(deleted["success"], true, "{deleted}");
     succeeded(&vault(&city, &["bring-back", "--from", &backup]).await);
     assert_eq!(messages(&client, "KV_CC_VAULT").await, before);
-    // It opens: without its keys an issuer would refuse what stands there, or wait.
+    // The vault opens; without its keys an issuer would refuse it or wait.
     let issuing = city.start(&issuer(), "issuer", "").await;
     assert!(issuing.terminate(DEADLINE).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_backs_the_vault_up_changes_and_deletes_nothing_that_stands_there() {
+async fn the_backup_user_cannot_change_or_delete_an_existing_vault() {
     let city = City::secured().await;
     city.provision().await;
     let client = thief(&city, "vault-backup").await;
@@ -208,7 +209,7 @@ async fn who_backs_the_vault_up_changes_and_deletes_nothing_that_stands_there() 
         (&after["config"], &after["state"]),
         (&before["config"], &before["state"])
     );
-    // Nobody else has the whole vault, or puts another in its place.
+    // No other user can read the whole vault or replace it.
     for user in [
         "vault-issuer",
         "vault-provision",
@@ -226,7 +227,7 @@ async fn who_backs_the_vault_up_changes_and_deletes_nothing_that_stands_there() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_moves_a_log_changes_and_deletes_nothing_that_stands_there() {
+async fn the_restore_user_cannot_change_or_delete_an_existing_log() {
     let city = City::secured().await;
     city.provision().await;
     let client = thief(&city, "restore").await;
@@ -265,7 +266,7 @@ async fn who_moves_a_log_changes_and_deletes_nothing_that_stands_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_operators_are_told_to_ask_by_the_nats_command_line_is_answered() {
+async fn the_documented_requests_of_the_nats_command_line_are_answered() {
     let city = City::secured().await;
     city.provision().await;
     let _issuer = city.start(&issuer(), "issuer", "").await;

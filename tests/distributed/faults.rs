@@ -1,4 +1,4 @@
-//! Services killed in the middle of what they do, and cut from their servers; afterwards the checker.
+//! Services that are killed during their work or cut off from their servers; afterwards the checker verifies the run.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use crate::city::{City, audit, behind, issuer, portal, revocation, verifier};
 use crate::observations::{Chronicle, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_issuers_killed_amid_appends_and_verifiers_amid_replay_leave_nothing_half() {
+async fn heavy_killed_issuers_and_verifiers_leave_no_partial_changes() {
     let seed = 61;
     let mut draw = Draw::new(seed);
     let city = Arc::new(City::on_one().await);
     city.provision().await;
-    // On ports of their own: who comes again is found where it was.
+    // The ports are fixed, so that a restarted issuer has the same address.
     let ports = [free_port(), free_port()];
-    let come = async |number: usize| {
+    let start = async |number: usize| {
         let name = format!("issuer-{number}");
         city.launch(&issuer(), &name, ports[number], city.urls(), "").await
     };
-    let mut issuers = vec![come(0).await, come(1).await];
+    let mut issuers = vec![start(0).await, start(1).await];
     let revocation = city.start(&revocation(), "revocation", "").await;
     let audit = city.start(&audit(), "audit", "").await;
     let watching = city.start(&verifier(), "verifier-0", "").await;
@@ -36,25 +36,25 @@ async fn heavy_issuers_killed_amid_appends_and_verifiers_amid_replay_leave_nothi
     ];
     let chronicle = Chronicle::begin(&city, &[&portals[0], &portals[1]], seed).await;
     chronicle.progress(40).await;
-    // It has a snapshot of what was until now.
+    // Its snapshot contains the commits up to now.
     drop(dying.kill_9().await);
     for number in [0, 1, 1, 0] {
         chronicle.progress(10 + draw.below(30)).await;
         drop(issuers.remove(number).kill_9().await);
-        issuers.insert(number, come(number).await);
+        issuers.insert(number, start(number).await);
     }
     chronicle.progress(20).await;
-    let dying = killed_amid_replay(&city, "verifier-1").await;
+    let dying = killed_during_replay(&city, "verifier-1").await;
     chronicle.progress(20).await;
     chronicle
         .end(vec![("verifier-0", watching), ("verifier-1", dying)])
         .await;
 }
 
-/// A verifier that has read something of what it missed, and not all, is killed, and comes again.
-async fn killed_amid_replay(city: &City, name: &str) -> Running {
+/// Kills a verifier that has replayed a part of the missed commits, and restarts it.
+async fn killed_during_replay(city: &City, name: &str) -> Running {
     let proxy = NatsProxy::to(&city.urls()[0], "cc.ev.").await;
-    // One commit or two at a time, fewer than are written meanwhile.
+    // The bandwidth allows one or two commits at a time, fewer than are written meanwhile.
     proxy.throttle(512);
     let port = free_port();
     let via_proxy = [proxy.address().to_owned()];
@@ -68,7 +68,7 @@ async fn killed_amid_replay(city: &City, name: &str) -> Running {
         _ = starting => panic!("it read the whole log by so narrow a proxy"),
         () = amid => {}
     }
-    // Dropped, it was killed.
+    // Dropping the future killed the process.
     city.start(&verifier(), name, "").await
 }
 
@@ -84,7 +84,7 @@ async fn folded(metrics: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal() {
+async fn heavy_services_cut_off_from_their_servers_under_load_lose_nothing_and_recover() {
     let seed = 62;
     let mut draw = Draw::new(seed);
     let city = Arc::new(City::on_one().await);
@@ -125,7 +125,7 @@ async fn heavy_services_cut_from_their_servers_under_load_lose_nothing_and_heal(
     for proxy in &proxies {
         proxy.open();
     }
-    // All of them at once: nobody can do or prove anything.
+    // All of them at once: no service can write or prove freshness.
     chronicle.progress(20).await;
     for proxy in &proxies {
         proxy.close();

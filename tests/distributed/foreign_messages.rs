@@ -1,5 +1,5 @@
-//! Messages in the log that are no commit: their buckets alone are confined, at verifiers and at writers, before and after
-//! restarts, until an operator declares them. What verifiers know to be dead stays refused (R24).
+//! Foreign messages in the log: only their buckets are confined, at verifiers and at writers, before and after
+//! restarts, until an operator declares the messages. Codes that verifiers have as dead are still refused (R24).
 
 use citycode_test_support::program;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::city::{City, Services, verifier};
 const PATIENCE: Duration = Duration::from_secs(60);
 const PLACE: &str = "staffed";
 
-/// Everything that stands in the log now.
+/// The whole current log.
 async fn whole_log(city: &City) -> Vec<RecordedCommit> {
     let store = JetStreamEventStore::open(&city.log()).await.expect("the log opens");
     let heads = store.heads().await.expect("heads");
@@ -52,7 +52,7 @@ async fn buckets_with_codes(city: &City) -> BTreeSet<BucketId> {
         .collect()
 }
 
-/// Publishes as somebody who stole a writer's credential; where it stands then.
+/// Publishes a message with a writer's credential, and returns its position.
 pub(crate) async fn publish(city: &City, bucket: BucketId, payload: Vec<u8>) -> Position {
     let thief = async_nats::connect(city.urls()).await.expect("a connection");
     let stored = thief.request(format!("cc.ev.v1.{bucket}"), payload.into()).await;
@@ -64,7 +64,7 @@ pub(crate) async fn publish(city: &City, bucket: BucketId, payload: Vec<u8>) -> 
     }
 }
 
-/// What readiness says of the verifier's part: status, state and reason.
+/// The readiness of the verifier's component: HTTP status, state and reason.
 async fn readiness(address: &str) -> Option<(u16, String)> {
     let answer = reqwest::get(format!("{address}/health/ready")).await.ok()?;
     let status = answer.status().as_u16();
@@ -74,7 +74,7 @@ async fn readiness(address: &str) -> Option<(u16, String)> {
     Some((status, format!("{}: {}", found["state"], found["reason"])))
 }
 
-/// A command on the log; its exit code and what it said.
+/// Runs a `citycode log` command; returns its exit code and output.
 pub(crate) async fn log_command(city: &City, act: &str, position: Position, more: &[&str]) -> (i32, String) {
     let mut command = tokio::process::Command::new(program("citycode"));
     let urls = city.urls().join(",");
@@ -97,7 +97,7 @@ pub(crate) async fn declare_with(city: &City, position: Position, more: &[&str])
     log_command(city, "declare-foreign", position, &flags).await
 }
 
-/// A verifier in the place of this one, on the port that the portal knows.
+/// Replaces a verifier by another one on the same port.
 async fn verifier_instead(city: &City, of: Running, name: &str) -> Running {
     let (_, port) = of.url().rsplit_once(':').expect("a port");
     let port = port.parse().expect("a number");
@@ -109,7 +109,7 @@ fn token(code: &Value) -> String {
     code["token"].as_str().expect("a code").to_owned()
 }
 
-/// A person with a dead and a living code, and the bucket of the log in which they are.
+/// A person with a dead and a live code, and their bucket of the log.
 struct Person {
     id_number: String,
     dead: String,
@@ -133,7 +133,7 @@ async fn person(city: &City, portal: &str, seed: u64) -> Person {
     }
 }
 
-/// As it is while the bucket of `struck` is confined.
+/// Checks the state while the bucket of `struck` is confined.
 async fn only_one_bucket_is_confined(city: &City, services: &Services, struck: &Person, other: &Person) {
     let portal = services.portal.url();
     let decides = async |code: &str, decision: &str| city.decision(portal, PLACE, code).await.starts_with(decision);
@@ -150,12 +150,12 @@ async fn only_one_bucket_is_confined(city: &City, services: &Services, struck: &
     .await;
 }
 
-/// How an offline code is asked for.
+/// The request of an offline code.
 fn order(person: &Person) -> Value {
     json!({ "id_number": person.id_number, "kind": "offline", "channel": "kiosk" })
 }
 
-/// No code is issued in the confined bucket, and the answer says why without a position (R29).
+/// No code is issued in the confined bucket, and the answer gives the reason without a position (R29).
 async fn writers_refuse(city: &City, portal: &str, struck: &Person, position: Position) {
     let (status, refused) = city.call(portal, "issue", &order(struck)).await.expect("an answer");
     assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
@@ -167,8 +167,8 @@ async fn writers_refuse(city: &City, portal: &str, struck: &Person, position: Po
     );
 }
 
-/// A verifier from its snapshot after the declarations, and one that has seen nothing yet, judge as before.
-async fn restarts_know_the_declarations(city: &City, mut services: Services, dead: &str, living: &str) {
+/// A verifier restarted from its snapshot after the declarations, and a new one, judge as before.
+async fn restarts_apply_the_declarations(city: &City, mut services: Services, dead: &str, living: &str) {
     let portal = services.portal.url().to_owned();
     for name in ["verifier", "newcomer"] {
         services.verifier = verifier_instead(city, services.verifier, name).await;
@@ -183,7 +183,7 @@ async fn restarts_know_the_declarations(city: &City, mut services: Services, dea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
+async fn a_foreign_message_confines_only_its_bucket_until_it_is_declared() {
     let city = City::on_one().await;
     city.provision().await;
     let mut services = city.start_all("").await;
@@ -205,7 +205,7 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     })
     .await;
 
-    // A copy of a genuine commit of that bucket, from before its last.
+    // A copy of a valid commit of that bucket, which is not its last one.
     let all = whole_log(&city).await;
     let genuine = all
         .iter()
@@ -214,7 +214,7 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     let (copied, _) = codec::encode(&genuine.commit, &genuine.previous_hash).expect("bytes");
     let second = publish(&city, struck.bucket, copied.to_vec()).await;
 
-    // From its snapshot, which has the message or not.
+    // The snapshot may or may not contain the message.
     services.verifier = verifier_instead(&city, services.verifier, "verifier").await;
     only_one_bucket_is_confined(&city, &services, &struck, &other).await;
 
@@ -252,5 +252,5 @@ async fn a_foreign_message_confines_its_bucket_alone_until_it_is_declared() {
     .await;
 
     let living = next["token"].as_str().expect("a code");
-    restarts_know_the_declarations(&city, services, &struck.live, living).await;
+    restarts_apply_the_declarations(&city, services, &struck.live, living).await;
 }

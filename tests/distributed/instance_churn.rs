@@ -1,5 +1,5 @@
-//! Services come and go: in any order, killed, frozen, asked to leave, cut from their servers. Nobody at a portal
-//! notices as long as one instance of each is left, and no verdict claims to be fresher than it is.
+//! Services are started in any order, killed, frozen, stopped and cut off from their servers. Callers of a portal are
+//! not affected while one instance of each service is left, and no verdict claims to be fresher than it is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ async fn services_started_before_their_servers_and_their_log_wait_for_both() {
                 .launch(program, &format!("service-{at}"), port, city_ref.urls(), "")
                 .await
         });
-    // All of them answer who asks for their health, and say what they wait for.
+    // All of them answer health checks and report what they wait for.
     let until_all_wait_for = async |what: &str| {
         for port in ports {
             let url = format!("http://127.0.0.1:{port}/health/ready");
@@ -70,7 +70,7 @@ async fn services_started_before_their_servers_and_their_log_wait_for_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_portal_that_starts_while_audit_is_away_takes_scans_and_says_who_is_missing() {
+async fn a_portal_that_starts_without_audit_accepts_scans_and_reports_the_missing_service() {
     let city = City::on_one().await;
     city.provision().await;
     let issuer = city.start(&issuer(), "issuer", "").await;
@@ -105,7 +105,7 @@ async fn a_portal_that_starts_while_audit_is_away_takes_scans_and_says_who_is_mi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
+async fn callers_are_not_affected_when_instances_are_killed_frozen_and_stopped() {
     let city = Arc::new(City::on_one().await);
     city.provision().await;
     let mut issuers = Vec::new();
@@ -156,7 +156,7 @@ async fn nobody_notices_that_instances_are_killed_frozen_and_asked_to_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_city_on_three_servers_outlives_the_death_of_each_in_turn() {
+async fn a_city_on_three_servers_survives_the_crash_of_each_in_turn() {
     let mut city = City::on_three().await;
     city.provision().await;
     let issuers = [
@@ -201,7 +201,7 @@ async fn a_city_on_three_servers_outlives_the_death_of_each_in_turn() {
     stop.store(true, Ordering::SeqCst);
     for person in people {
         let life = person.await.expect("no panic");
-        // An election may be felt; then it is said, and the repeat of the same command is answered.
+        // An election may cause a 503; the retry of the same command succeeds.
         assert!(
             life.failures.iter().all(|failure| failure.contains("503")),
             "{:?}",
@@ -211,16 +211,16 @@ async fn a_city_on_three_servers_outlives_the_death_of_each_in_turn() {
     }
 }
 
-/// What one person did and was told.
+/// The codes and failures of one person.
 struct Life {
     id_number: String,
-    /// Every code that was handed over, in order.
+    /// Every acknowledged code, in order.
     codes: Vec<String>,
-    /// Calls that were not answered as they should be; each was repeated with its command id until it was.
+    /// Failed calls; each was retried with its command id until it succeeded.
     failures: Vec<String>,
 }
 
-/// Reissues and shows codes until told to stop.
+/// Reissues and presents codes until `stop` is set.
 async fn live(city: &City, portal: &str, person: u64, stop: &AtomicBool, done: &AtomicU64) -> Life {
     let id_number = IdNumbers::new(100 + person).born(date(1950, 5, 5));
     city.register(portal, &id_number).await;
@@ -254,7 +254,7 @@ async fn live(city: &City, portal: &str, person: u64, stop: &AtomicBool, done: &
     }
 }
 
-/// Of all codes that a person was given the last one lives and no other, and the log has each exactly once.
+/// Of all codes of a person only the last one is valid, and the log contains each exactly once.
 async fn check(city: &City, portal: &str, life: &Life) {
     let (newest, older) = life.codes.split_last().expect("some codes");
     eventually("the newest lives", PATIENCE, || async {
@@ -262,7 +262,7 @@ async fn check(city: &City, portal: &str, life: &Life) {
     })
     .await;
     for code in older.iter().rev().take(3) {
-        // A machine with too much to do may say that it cannot check; it never says that this one lives.
+        // An overloaded verifier may answer that it cannot check, but it never admits this code.
         eventually("the others are dead", PATIENCE, || async {
             let decision = city.decision(portal, "staffed", code).await;
             assert!(!decision.starts_with("admit"), "{decision}");
@@ -271,7 +271,7 @@ async fn check(city: &City, portal: &str, life: &Life) {
         .await;
     }
     let asked = json!({ "id_number": life.id_number, "kind": "offline" });
-    // It holds all that was acknowledged before, or is `unavailable` while the audit's fold is behind.
+    // The history contains all acknowledged changes, or is `unavailable` while the audit's projection is behind.
     let history = eventually_some("the history is whole", PATIENCE, || async {
         let (status, answer) = city.call(portal, "history", &asked).await?;
         assert!(status == 200 || status == 503, "{status} {answer}");
@@ -291,7 +291,7 @@ async fn check(city: &City, portal: &str, life: &Life) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_itself() {
+async fn r24_a_verifier_cut_off_from_the_log_cannot_check_and_recovers_automatically() {
     let city = City::on_one().await;
     city.provision().await;
     let server = city.server();
@@ -315,7 +315,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
         eventually("both admit", PATIENCE, || decides(portal, "admit")).await;
     }
     proxy.close();
-    // The code dies while the verifier cannot hear of it.
+    // The code dies while the verifier cannot receive the commit.
     let lost = json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" });
     city.post(of_both.url(), "report-loss", lost).await;
     let said = Mutex::new(Vec::new());
@@ -337,7 +337,7 @@ async fn r24_a_verifier_cut_from_the_log_says_that_it_cannot_check_and_heals_by_
         before.iter().all(|decision| decision.starts_with("admit")),
         "{before:?}, then {last}"
     );
-    // Callers of both are led to the one that knows.
+    // A portal with both verifiers routes calls to the fresh one.
     eventually("the other one answers all", PATIENCE, || async {
         let mut all = true;
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! A city whose services run apart: real processes of every service on real NATS servers, used through the portals.
+//! A distributed city: real processes of every service on real NATS servers, used through the portals.
 
 mod archive;
 mod assertions;

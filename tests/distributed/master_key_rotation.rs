@@ -1,4 +1,4 @@
-//! The vault's master key is replaced in a living city, by the steps of docs/operations.md.
+//! The vault's master key is rotated online, by the steps of docs/operations/city.md.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Life {
         self.services.stop().await;
     }
 
-    /// Everything that looks into the vault: the issuer's pages, revocation's reasons, the verifier's index.
+    /// Uses everything that reads the vault: the issuer's pages, revocation's reasons, the verifier's index.
     async fn knows(&self, city: &City, id_number: &str) {
         let door = self.services.portal.url();
         city.issue(door, id_number, "offline").await;
@@ -41,7 +41,7 @@ impl Life {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_master_key_takes_over_while_the_city_lives() {
+async fn the_master_key_is_rotated_online() {
     let city = City::secured().await;
     city.provision().await;
     let mut numbers = IdNumbers::new(4);

@@ -1,5 +1,5 @@
-//! A city on NATS whose log is of the first release: it goes on as that release did until the log is raised, by the command
-//! that an operator runs; then its services write the new names of lists, without a restart.
+//! A city on NATS with a log of the first release: its services write like that release until an operator raises the
+//! log's minimum reader version; then they write the new names of lists, without a restart.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::city::{City, behind, citycode, portal, verifier};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// As a log was made before there were reader versions above 1.
+/// Lowers the minimum reader version to 1, as in a log of the first release.
 async fn lower(client: &Client) {
     for partition in 0..4 {
         let stream = format!("CC_EV_{partition:02}");
@@ -28,14 +28,14 @@ async fn lower(client: &Client) {
     }
 }
 
-/// Whether a code's list has a name that says nothing of it: the digit of the kind is 0.
+/// Whether a code's list has a name that reveals nothing: the digit of the kind is 0.
 fn is_new_name(code: &Value) -> bool {
     let list = code["status"]["list"].as_str().expect("a list");
     list.as_bytes()[list.len() - 6] == b'0'
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
+async fn the_minimum_reader_version_is_raised_online() {
     let city = City::on_one().await;
     city.provision().await;
     lower(&async_nats::connect(city.urls()).await.expect("a connection")).await;
@@ -77,7 +77,7 @@ async fn a_log_of_the_first_release_is_raised_while_its_city_lives() {
     city.register(door.url(), &third).await;
     let new = city.issue(door.url(), &third, "offline").await;
     assert!(is_new_name(&new), "{new}");
-    // A verifier that ran on, and one that starts now: both know both lists.
+    // A verifier that kept running and one that starts now both have both lists.
     let later = city.start(&verifier(), "verifier-2", "").await;
     let others = behind(
         &[services.issuer.url()],

@@ -1,5 +1,5 @@
-//! What an operator sees: every number, every alarm's expression and every dashboard's, asked of a real Prometheus
-//! that scrapes a city of real processes on three servers after some of everything has happened.
+//! Every metric and every expression of alerts and dashboards, evaluated by a real Prometheus that scrapes a city of
+//! real processes on three servers under some load.
 
 use citycode_test_support::program;
 use std::collections::BTreeSet;
@@ -33,10 +33,7 @@ fn dashboards() -> Vec<(String, String)> {
             for target in panel["targets"].as_array().expect("targets") {
                 let expression = target["expr"].as_str().expect("an expression");
                 let expression = expression.replace("$__rate_interval", RATE_INTERVAL);
-                assert!(
-                    !expression.contains('$'),
-                    "{title}: a variable that nothing here fills: {expression}"
-                );
+                assert!(!expression.contains('$'), "{title}: an unknown variable: {expression}");
                 expressions.push((title.clone(), expression));
             }
         }
@@ -44,7 +41,7 @@ fn dashboards() -> Vec<(String, String)> {
     expressions
 }
 
-/// The names of numbers in an expression.
+/// The names of metrics in an expression.
 fn names(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words
@@ -52,7 +49,7 @@ fn names(expression: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Name, kind and labels of every number, as documented; the documentation is compared with the sources elsewhere.
+/// Name, kind and labels of every documented metric; another test compares the documentation with the sources.
 fn documented() -> Vec<(String, String, BTreeSet<String>)> {
     let documented = std::fs::read_to_string(deploy("../docs/metrics.md")).expect("the list");
     let rows = documented.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -78,7 +75,7 @@ struct Observed {
     _processes: Vec<Running>,
 }
 
-/// A city that has lived a little, and a Prometheus that has seen it.
+/// A city with some activity, and a Prometheus that scrapes it.
 async fn observed(city: &City) -> Observed {
     city.provision().await;
     let mut processes = vec![
@@ -91,7 +88,7 @@ async fn observed(city: &City) -> Observed {
     let [issuer_url, revocation_url, verifier_url, audit_url] = [&urls[0], &urls[1], &urls[2], &urls[3]];
     let services = behind(&[issuer_url], &[revocation_url], &[verifier_url], &[audit_url]);
     let portal = city.start(&portal(), "portal", &services).await;
-    let numbers = format!("127.0.0.1:{}", free_port());
+    let metrics = format!("127.0.0.1:{}", free_port());
     let (from, to) = (
         city.urls().join(","),
         city.folder.path().join("archive").display().to_string(),
@@ -104,7 +101,7 @@ async fn observed(city: &City) -> Observed {
         &to,
         "--unproven",
         "--metrics",
-        &numbers,
+        &metrics,
     ];
     processes.push(
         Running::start(&program("citycode"), &words, DEADLINE)
@@ -119,7 +116,7 @@ async fn observed(city: &City) -> Observed {
         ("verifier", target(verifier_url)),
         ("audit", target(audit_url)),
         ("portal", target(portal.url())),
-        ("archive", vec![numbers]),
+        ("archive", vec![metrics]),
     ];
     let prometheus = Prometheus::start(city.folder.path(), &deploy("prometheus/rules.yml"), &jobs).await;
     let id_number = IdNumbers::new(7).born(date(1950, 5, 5));
@@ -142,7 +139,7 @@ async fn observed(city: &City) -> Observed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_every_number_alarm_and_dashboard_stands_in_a_real_prometheus() {
+async fn heavy_every_metric_alert_and_dashboard_works_in_a_real_prometheus() {
     let city = City::on_three().await;
     let seen = observed(&city).await;
     let prometheus = &seen.prometheus;
@@ -177,7 +174,7 @@ async fn heavy_every_number_alarm_and_dashboard_stands_in_a_real_prometheus() {
     for rule in rules {
         assert!(matches!(rule["health"].as_str(), Some("ok" | "unknown")), "{rule}");
         let expression = rule["query"].as_str().expect("an expression");
-        // That it is empty is as it should be; that nobody could ever fill it is not.
+        // An empty result is expected, but every metric of the expression must exist.
         prometheus.query(expression).await;
         for name in names(expression) {
             assert!(
@@ -190,11 +187,15 @@ async fn heavy_every_number_alarm_and_dashboard_stands_in_a_real_prometheus() {
     let all_series = prometheus
         .ask("series?match[]=%7B__name__=~%22citycode_.%2B%22%7D")
         .await;
-    nobody_is_named(all_series.as_array().expect("series"), &documented, &seen);
+    labels_are_documented_and_impersonal(all_series.as_array().expect("series"), &documented, &seen);
 }
 
-/// Labels are those that are documented, and say nothing of a person or a code.
-fn nobody_is_named(all: &[Value], documented: &[(String, String, BTreeSet<String>)], seen: &Observed) {
+/// Labels are documented and contain no data of a person or a code.
+fn labels_are_documented_and_impersonal(
+    all: &[Value],
+    documented: &[(String, String, BTreeSet<String>)],
+    seen: &Observed,
+) {
     assert!(all.len() > 100, "they were read");
     let said = Value::from(all.to_vec()).to_string();
     let of_a_code = ["token", "code_id"].map(|key| seen.code[key].as_str().expect("a word"));

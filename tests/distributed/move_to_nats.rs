@@ -1,5 +1,5 @@
-//! A `citycode up` that outgrew its machine goes on as a city on servers, by the steps of docs/operations.md: log, people
-//! and keys move, codes and whom they belong to stay what they were.
+//! A `citycode up` is moved to NATS servers, by the steps of docs/operations.md: log, people and keys are copied, and
+//! codes and their holders are unchanged.
 
 use citycode_test_support::program;
 use std::ffi::OsStr;
@@ -28,7 +28,7 @@ async fn run(words: &[&dyn AsRef<OsStr>]) -> Value {
     serde_json::from_slice(&citycode(&words).await).expect("JSON")
 }
 
-/// How a code is asked for.
+/// The request of a code.
 fn order(id_number: &str) -> Value {
     json!({ "id_number": id_number, "kind": "offline", "channel": "kiosk" })
 }
@@ -75,7 +75,7 @@ async fn moves(city: &City, data: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_and_codes_of_one_process_live_on_in_a_city() {
+async fn people_and_codes_of_up_are_moved_to_a_distributed_city() {
     let city = City::secured_with(&["--partitions", "16"]).await;
     let data = city.folder.path().join("up");
     let up = [
@@ -111,7 +111,7 @@ async fn people_and_codes_of_one_process_live_on_in_a_city() {
         .await;
     }
     registers(verifying).await;
-    // The ID check rests on the key that was carried over, a reprint on the holder's own.
+    // The ID check uses the copied key, a reprint uses the holder's key.
     let card = json!({ "place": "staffed", "code": token(&code), "id_number": stays });
     let verdict = city.post(door.url(), "verify", card).await;
     assert_eq!(verdict["decision"], "admit", "{verdict}");

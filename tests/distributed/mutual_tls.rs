@@ -1,4 +1,4 @@
-//! Certificates between services, both ways: strangers are refused, the portal works, probes still ask.
+//! Mutual TLS between services: unknown clients are refused, the portal works, and health probes still work.
 
 use citycode_test_support::program;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::city::{City, audit, behind, issuer, portal, revocation, secrets, veri
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a service is told so that it shows this certificate and takes the authority's.
+/// The configuration of a service with this certificate.
 fn certified(city: &City, certificate: &str, management: u16) -> String {
     let file = |name: &str| city.secret(&format!("tls/{name}"));
     format!(
@@ -26,13 +26,13 @@ fn certified(city: &City, certificate: &str, management: u16) -> String {
     )
 }
 
-/// Who a caller says that it is.
+/// The client certificate of a caller.
 fn identity(tls: &Path, name: &str) -> Identity {
     let read = |end: &str| std::fs::read(tls.join(format!("{name}.{end}"))).expect("a file");
     Identity::from_pem(read("pem"), read("key"))
 }
 
-/// gRPC health of what stands at this address, asked for as `service`; none where no answer came.
+/// gRPC health of the server at this address, expected to be `service`; none if there is no answer.
 async fn health(url: &str, service: &str, ca: Option<&Path>, own: Option<Identity>) -> Option<i32> {
     let mut endpoint = Endpoint::from_shared(url.to_owned()).expect("an address");
     if let Some(ca) = ca {
@@ -49,7 +49,7 @@ async fn health(url: &str, service: &str, ca: Option<&Path>, own: Option<Identit
 const SERVING: Option<i32> = Some(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_certificates_strangers_are_refused_the_portal_works_and_probes_still_ask() {
+async fn with_mutual_tls_unknown_clients_are_refused_and_the_portal_and_probes_work() {
     let city = City::on_one().await;
     city.provision().await;
     let programs = [issuer(), revocation(), verifier(), audit()];
@@ -104,13 +104,13 @@ async fn with_certificates_strangers_are_refused_the_portal_works_and_probes_sti
             assert_eq!(answer.status(), 200, "{name}: {path}");
         }
         let answer = reqwest::get(format!("{base}/api/v1/keys")).await.expect("an answer");
-        assert_eq!(answer.status(), 404, "{name}: nothing else is told there");
+        assert_eq!(answer.status(), 404, "{name}: nothing else is served there");
     }
-    // The portal's own port tells people nothing of its health.
+    // The portal's public port does not serve its health or metrics.
     let answer = reqwest::get(format!("{}/metrics", portal.url()))
         .await
         .expect("an answer");
-    assert_eq!(answer.status(), 404, "numbers are told on the management port");
+    assert_eq!(answer.status(), 404, "metrics are served on the management port");
     let mut doctor = tokio::process::Command::new(program("citycode"));
     doctor.args(["doctor", "--output", "json", "--server", portal.url()]);
     let doctor = Process::output(&mut doctor).await;

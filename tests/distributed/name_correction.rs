@@ -1,5 +1,5 @@
-//! Correcting a name in a city of processes: every issuer prints the new one, no version of the person's page from before
-//! stands on the server's disk, and an issuer that starts completes what a crash left half done.
+//! Correcting a name in a distributed city: every issuer prints the new name, no earlier version of the person's page
+//! remains on the server's disk, and a starting issuer completes a correction that a crash interrupted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,14 +57,14 @@ async fn pages(city: &City) -> Vec<Vec<u8>> {
     }
 }
 
-/// Whether any 24 bytes of it stand in a file below the folder.
-fn stands(folder: &Path, wanted: &[u8]) -> bool {
+/// Whether any 24 bytes of it are in a file below the folder.
+fn is_on_disk(folder: &Path, wanted: &[u8]) -> bool {
     std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
         let path = entry.path();
         if path.is_dir() {
-            return stands(&path, wanted);
+            return is_on_disk(&path, wanted);
         }
-        // The server works meanwhile, and may take a file away.
+        // The running server may remove a file meanwhile.
         let bytes = std::fs::read(&path).unwrap_or_default();
         let mut runs = wanted.chunks_exact(24);
         runs.any(|run| bytes.windows(24).any(|window| window == run))
@@ -77,7 +77,7 @@ async fn print(city: &City, portal: &str, id_number: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no_disk() {
+async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_is_on_no_disk() {
     let city = City::on_one().await;
     city.provision().await;
     let issuers = [
@@ -97,7 +97,7 @@ async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no
     let before = pages(&city).await;
     let disk = city.server().store_folder();
     assert!(
-        before.iter().all(|page| stands(&disk, page)),
+        before.iter().all(|page| is_on_disk(&disk, page)),
         "the test looks in the right place"
     );
 
@@ -105,11 +105,14 @@ async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no
     city.post(door.url(), "rename", rename).await;
 
     let after = pages(&city).await;
-    // The person's page, and that of the vault's mark where an issuer moved it meanwhile.
+    // The person's page, and the page of the vault's mark if an issuer advanced it meanwhile.
     let gone: Vec<_> = before.iter().filter(|page| !after.contains(page)).collect();
     assert!(!gone.is_empty(), "the person's page was written anew");
     for page in gone {
-        assert!(!stands(&disk, page), "the page with the old name stands on the disk");
+        assert!(
+            !is_on_disk(&disk, page),
+            "the page with the old name stands on the disk"
+        );
     }
     for _ in 0..4 {
         let again = print(&city, door.url(), &person).await;
@@ -122,7 +125,7 @@ async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no
     let history = city.post(door.url(), "history", asked).await;
     assert!(history.to_string().contains("HolderRenamed"), "{history}");
 
-    // A crash between log and vault: the name is staged, the log has the change, and every issuer is gone.
+    // A crash between log and vault: the name is staged, the log has the change, and no issuer runs.
     for issuing in issuers {
         issuing.kill_9().await;
     }
@@ -139,12 +142,15 @@ async fn r28_a_corrected_name_is_printed_everywhere_and_the_old_one_stands_on_no
     let commit = commit_of(holder_stream(holder), &renamed, 1, 1_800_000_000);
     log.append_to_stream(commit, StreamState::Any).await.expect("appended");
     let issuing = city.start(&issuer(), "issuer-1", "").await;
-    // Ready: nothing is waited for from here on.
+    // The issuer is ready, so no waiting is needed from here on.
     let file = vault.open(holder).await.expect("it answers").expect("a person");
     assert!(*file.name == "李五" && file.named_by() == Some(change) && !file.has_staged_name());
     let after = pages(&city).await;
     for page in staged.iter().filter(|page| !after.contains(page)) {
-        assert!(!stands(&disk, page), "the page with the name before stands on the disk");
+        assert!(
+            !is_on_disk(&disk, page),
+            "the page with the name before stands on the disk"
+        );
     }
     let door = city
         .start(&portal(), "another portal", &services(&[issuing.url()]))

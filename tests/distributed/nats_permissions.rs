@@ -1,5 +1,5 @@
-//! Security on the bus: the users that `citycode secrets` made, on a server with TLS and nothing but their permissions.
-//! What each service must do works, as the service itself does it; what its credential must not do the server refuses.
+//! Permissions of the NATS users that `citycode secrets` creates, on a server with TLS. Each service works with its
+//! credential, and the server refuses everything else that the credential must not do.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::city::{City, audit, issuer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the server drops is never answered; long enough on a machine that is not busy for what it does not.
+/// Time after which a request counts as dropped; an idle machine answers faster.
 const NO_ANSWER: Duration = Duration::from_millis(300);
 
-/// A client with a user's seed, as whoever stole it would connect.
+/// A client with a user's seed, as a thief would connect.
 pub(crate) async fn thief(city: &City, user: &str) -> Client {
     let seed = std::fs::read_to_string(city.secret(&format!("nats/{user}.nk"))).expect("a seed");
     let seed = seed.trim().to_owned();
@@ -29,36 +29,36 @@ pub(crate) async fn thief(city: &City, user: &str) -> Client {
         .expect("the server takes it")
 }
 
-/// The answer to a request of the JetStream API; none where the server lets it through to nobody.
+/// The answer to a request of the JetStream API; none if the server drops it.
 pub(crate) async fn ask(client: &Client, subject: &str, body: &str) -> Option<Value> {
     serde_json::from_slice(&answer(client, subject, body).await?.payload).ok()
 }
 
-/// The answer to a question that the client may ask, however busy the machine is.
+/// The answer to an allowed request, independent of the machine's load.
 pub(crate) async fn ask_as_allowed(client: &Client, subject: &str, body: &str) -> Value {
     let answer = answer_as_allowed(client, subject, body).await;
     serde_json::from_slice(&answer.payload).expect("the server answers in JSON")
 }
 
-/// Any answer; none where the server lets the question through to nobody.
+/// Any answer; none if the server drops the request.
 pub(crate) async fn answer(client: &Client, subject: &str, body: &str) -> Option<Message> {
     let asked = client.request(subject.to_owned(), body.to_owned().into());
     let answer = tokio::time::timeout(NO_ANSWER, asked).await.ok()?.ok()?;
     (answer.status != Some(StatusCode::NO_RESPONDERS)).then_some(answer)
 }
 
-/// As [`ask_as_allowed`], whatever the answer is.
+/// As [`ask_as_allowed`], for any answer.
 pub(crate) async fn answer_as_allowed(client: &Client, subject: &str, body: &str) -> Message {
     let what = format!("an answer to {subject}");
     eventually_some(&what, PATIENCE, || answer(client, subject, body)).await
 }
 
-/// Has an audit service make the days of scan records; which day today is.
+/// Has an audit service create the days of scan records; returns today's number.
 pub(crate) async fn make_days(city: &City) -> i64 {
     let today = SystemClock::new().now().0 / DAY_SECONDS;
     let _auditing = city.start(&audit(), "audit-that-makes-days", "").await;
     let keeper = thief(city, "scans-keeper").await;
-    // It is made last.
+    // This stream is created last.
     let tomorrow = format!("$JS.API.STREAM.INFO.CC_REGISTERED_{}", today + 1);
     eventually("the days of records are made", PATIENCE, || async {
         let info = ask(&keeper, &tomorrow, "").await;
@@ -68,19 +68,19 @@ pub(crate) async fn make_days(city: &City) -> i64 {
     today
 }
 
-/// Messages in a stream, as a user sees it who may look.
+/// Messages in a stream, for a user with permission to inspect it.
 pub(crate) async fn messages(client: &Client, stream: &str) -> u64 {
     messages_by(client, "$JS.API", stream).await
 }
 
-/// The same of a user who asks under another prefix.
+/// The same for a user with another API prefix.
 async fn messages_by(client: &Client, api: &str, stream: &str) -> u64 {
     let info = ask_as_allowed(client, &format!("{api}.STREAM.INFO.{stream}"), "").await;
     info["state"]["messages"].as_u64().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_than_their_service() {
+async fn a_city_works_with_least_permissions() {
     let city = City::secured().await;
     city.provision().await;
     let services = city.start_all("").await;
@@ -94,7 +94,7 @@ async fn a_city_lives_on_least_permissions_and_stolen_credentials_do_no_more_tha
     let desk = json!({ "place": "sampling_desk", "code": code, "device": "desk-1", "scan_id": "scan-1" });
     let registers = async || match city.call(portal.url(), "verify", &desk).await {
         Some((200, verdict)) => verdict["decision"] == "admit",
-        // The audit service is about to make the day's streams.
+        // The audit service may not have created the day's streams yet.
         _ => false,
     };
     eventually("it registers", PATIENCE, registers).await;
@@ -149,7 +149,7 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
             }
         }
     }
-    // Nobody of the log's account sees the vault, and nobody of the vault's sees the log.
+    // No user of the log's account sees the vault, and no user of the vault's account sees the log.
     for user in ["issuer", "revocation", "verifier", "provision"] {
         let seen = ask(&thief(&city, user).await, "$JS.API.STREAM.INFO.KV_CC_VAULT", "").await;
         assert!(
@@ -162,7 +162,7 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
         seen.is_none_or(|seen| seen["error"]["err_code"] == 10_059),
         "the vault's user sees the log"
     );
-    // Of the vault's users the issuer's alone changes pages.
+    // Of the vault's users only the issuer's can change pages.
     let vault = thief(&city, "vault-issuer").await;
     let pages = messages(&vault, "KV_CC_VAULT").await;
     for reader in ["vault-revocation", "vault-verifier", "vault-provision"] {
@@ -179,7 +179,7 @@ async fn readers_cannot_write_writers_cannot_change_streams_and_accounts_do_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifiers_credential_writes_records_and_neither_makes_nor_destroys_a_day_or_its_key() {
+async fn a_verifiers_credential_writes_records_and_cannot_create_or_destroy_a_day_or_its_key() {
     let city = City::secured().await;
     city.provision().await;
     let today = make_days(&city).await;
@@ -218,7 +218,7 @@ async fn a_verifiers_credential_writes_records_and_neither_makes_nor_destroys_a_
             .is_none(),
         "it made a key"
     );
-    // What it is for: its own records, and what answers a repeat.
+    // Its permissions are for its own records and for answering repetitions.
     let written = ask_as_allowed(&verifier, &format!("cc.scan.v1.{today}.0000"), "no chunk").await;
     assert_eq!(written["stream"], scans.as_str());
     let get = format!("$JS.API.STREAM.MSG.GET.{registered}");
@@ -230,7 +230,7 @@ async fn a_verifiers_credential_writes_records_and_neither_makes_nor_destroys_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_keeps_the_days_of_records_writes_none_and_no_other_account_sees_them() {
+async fn the_keeper_of_scan_records_writes_none_and_no_other_account_sees_them() {
     let city = City::secured().await;
     city.provision().await;
     let today = make_days(&city).await;
@@ -254,10 +254,10 @@ async fn who_keeps_the_days_of_records_writes_none_and_no_other_account_sees_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_looks_holders_up_is_told_of_the_vaults_index_alone_and_asks_for_no_page_but_by_its_name() {
+async fn readers_of_the_vault_get_only_pages_of_the_index_by_subject() {
     let city = City::secured().await;
     city.provision().await;
-    // It puts the vault's pages of keys there.
+    // The issuer writes the vault's pages of keys.
     let _issuer = city.start(&issuer(), "issuer", "").await;
     let page_of = |table: &str| format!("cc.vault.DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.{table}");
     for (reader, may) in [
@@ -289,7 +289,7 @@ async fn who_looks_holders_up_is_told_of_the_vaults_index_alone_and_asks_for_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_are_refused_and_nobody_listens_to_anothers_answers() {
+async fn unknown_users_are_refused_and_no_user_receives_anothers_answers() {
     let city = City::secured().await;
     city.provision().await;
     let nobody = ConnectOptions::new()
@@ -308,7 +308,7 @@ async fn strangers_are_refused_and_nobody_listens_to_anothers_answers() {
     let stranger = nkeys::KeyPair::new_user().seed().expect("a seed");
     let other = ConnectOptions::with_nkey(stranger).add_root_certificates(city.secret("tls/ca.pem"));
     assert!(other.connect(city.urls()).await.is_err(), "a user of no account");
-    // A verifier that listens for the issuer's answers, and for readers' questions, hears nothing.
+    // A verifier that subscribes to the issuer's answers and to readers' requests receives nothing.
     let (verifier, issuer) = (thief(&city, "verifier").await, thief(&city, "issuer").await);
     let mut heard = Vec::new();
     for subject in ["_INBOX_>", ">", "_INBOX.>", "cc.ev.>", "cc.echo.v1"] {

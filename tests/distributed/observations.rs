@@ -1,4 +1,4 @@
-//! What residents and those who scan them are told, written down for the checker.
+//! Records the answers to residents and the verdicts on their codes for the checker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,18 +18,18 @@ use tokio::task::JoinHandle;
 use crate::city::{City, DEADLINE};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// At the place where codes are shown, Shanghai's policy allows this age of knowledge.
+/// The place of the scans; Shanghai's policy allows this age of the state there.
 const PLACE: &str = "staffed";
 const LIMIT_MS: u64 = 10_000;
-/// People; several residents act for each, at several portals.
+/// People; several residents act for each of them, at several portals.
 const PEOPLE: u64 = 4;
 const RESIDENTS: u64 = 6;
-/// A resident who hears nothing for so long asks again, or goes away.
-const GIVES_UP: Duration = Duration::from_secs(20);
-/// Between two acts of a resident.
+/// A resident without an answer for this long retries or gives up.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
+/// Pause between two commands of a resident.
 const PACE: Duration = Duration::from_millis(10);
 const SHOWN: usize = 24;
-/// A run says something only if so many acts were done, and so many people let in.
+/// A run is meaningful only with so many acknowledged commands and admitted scans.
 const ENOUGH_DONE: u64 = 50;
 const ENOUGH_ADMITTED: u64 = 20;
 
@@ -38,14 +38,14 @@ struct Common {
     portals: Vec<String>,
     clock: SystemClock,
     people: Vec<String>,
-    /// Tokens with their codes, in the order in which they were handed over.
+    /// Tokens in the order of their acknowledgement.
     codes: Mutex<Vec<String>>,
     stop: AtomicBool,
     done: AtomicU64,
     admitted: AtomicU64,
 }
 
-/// Residents and scans, going on until the end.
+/// Residents and scans, which run until [`Chronicle::end`].
 pub(crate) struct Chronicle {
     common: Arc<Common>,
     seed: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Chronicle {
 }
 
 impl Chronicle {
-    /// Residents register and begin.
+    /// Registers the residents and starts.
     pub(crate) async fn begin(city: &Arc<City>, portals: &[&Running], seed: u64) -> Self {
         let mut numbers = IdNumbers::new(seed);
         let common = Arc::new(Common {
@@ -79,7 +79,7 @@ impl Chronicle {
         }
     }
 
-    /// Until so many more acts were done.
+    /// Waits for so many more acknowledged commands.
     pub(crate) async fn progress(&self, acts: u64) {
         let wanted = self.common.done.load(Ordering::SeqCst) + acts;
         let what = format!("seed {}: people go on", self.seed);
@@ -89,8 +89,8 @@ impl Chronicle {
         .await;
     }
 
-    /// Once the day was something everybody comes home; verifiers, which come with their names, see all and write it
-    /// down; the checker finds nothing.
+    /// Stops the residents after enough commands; the named verifiers fold the whole log and write their snapshots; the
+    /// checker must find nothing.
     pub(crate) async fn end(self, verifiers: Vec<(&str, Running)>) {
         let what = format!("seed {}: enough is done, and enough let in", self.seed);
         eventually(&what, PATIENCE, || async {
@@ -134,7 +134,7 @@ impl Chronicle {
     }
 }
 
-/// Says what the run was.
+/// Prints a summary of the run.
 fn summarise(run: &Run, seed: u64) {
     let of = |wanted: fn(&Answer) -> bool| {
         let attempts = run.commands.iter().flat_map(|command| &command.attempts);
@@ -165,7 +165,7 @@ async fn live(common: Arc<Common>, seed: u64) -> (Vec<Command>, Vec<SeenVerdict>
     (commands, verdicts)
 }
 
-/// One command, asked until it is answered or until its resident has enough.
+/// Sends one command until it is answered or its resident gives up.
 async fn act(common: &Common, draw: &mut Draw) -> Command {
     let mut command = Command::new(CommandId(draw.bytes()));
     let (id_number, loses) = (draw.pick(&common.people).clone(), draw.below(5) == 0);
@@ -177,7 +177,7 @@ async fn act(common: &Common, draw: &mut Draw) -> Command {
     loop {
         let portal = draw.pick(&common.portals).clone();
         let invoked_at = common.clock.monotonic();
-        let asked = tokio::time::timeout(GIVES_UP, common.city.call(&portal, path, &order)).await;
+        let asked = tokio::time::timeout(GIVE_UP_AFTER, common.city.call(&portal, path, &order)).await;
         let answer = understand(common, loses, asked.ok().flatten());
         command.attempts.push(Attempt {
             invoked_at,
@@ -224,7 +224,7 @@ fn understand(common: &Common, loses: bool, answer: Option<(u16, Value)>) -> Ans
     }
 }
 
-/// A scan of a code of the newest, dead or alive; nothing where no verdict comes.
+/// Scans one of the newest codes, dead or alive; none if there is no verdict.
 async fn scan(common: &Common, draw: &mut Draw) -> Option<SeenVerdict> {
     let token = {
         let codes = common.codes.lock();
@@ -234,7 +234,7 @@ async fn scan(common: &Common, draw: &mut Draw) -> Option<SeenVerdict> {
     let portal = draw.pick(&common.portals).clone();
     let asked_at = common.clock.monotonic();
     let asked = json!({ "place": PLACE, "code": token });
-    let asked = tokio::time::timeout(GIVES_UP, common.city.call(&portal, "verify", &asked)).await;
+    let asked = tokio::time::timeout(GIVE_UP_AFTER, common.city.call(&portal, "verify", &asked)).await;
     let Ok(Some((200, verdict))) = asked else {
         return None;
     };

@@ -1,5 +1,5 @@
-//! Readers that ask much keep no verifier from proving that its knowledge is fresh: four hundred connections with a
-//! credential that may only read, and two hundred honest readers.
+//! Many freshness probes do not prevent a verifier from proving its freshness: four hundred connections with a stolen
+//! credential of a reader, and two hundred honest readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,37 +12,38 @@ use crate::city::{City, issuer, metric, revocation, verifier};
 use crate::nats_permissions::{messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(180);
-/// As a verifier asks.
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// Of one partition: each is a third of the tightest limit after the one before, so knowledge would be too old by then.
+/// The period of a verifier's probes.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Heartbeats of one partition to wait for. They are a third of the strictest limit apart, so that the state would be
+/// too old by then.
 const HEARTBEATS: u64 = 5;
 
-/// Connections that ask as a user, each as another reader every time.
-async fn askers(city: &City, role: &'static str, count: u64) -> JoinSet<()> {
+/// Connections that send probes as a user, each with a new nonce every time.
+async fn probing_clients(city: &City, role: &'static str, count: u64) -> JoinSet<()> {
     let seed = std::fs::read_to_string(city.secret(&format!("nats/{role}.nk"))).expect("a seed");
     let key = nkeys::KeyPair::from_seed(seed.trim()).expect("a seed").public_key();
     let mut asking = JoinSet::new();
     for number in 0..count {
         let (client, subject) = (thief(city, role).await, format!("cc.echo.v2.{role}.{key}"));
-        asking.spawn(ask_for_ever(client, subject, number));
+        asking.spawn(probe_forever(client, subject, number));
     }
     asking
 }
 
-async fn ask_for_ever(client: Client, subject: String, asker: u64) {
-    let mut tick = tokio::time::interval(ASK_EVERY);
+async fn probe_forever(client: Client, subject: String, asker: u64) {
+    let mut tick = tokio::time::interval(PROBE_EVERY);
     for round in 0_u64.. {
         tick.tick().await;
         let nonce = [&asker.to_be_bytes()[..], &asker.to_be_bytes(), &round.to_be_bytes()].concat();
         let sent = client.publish(subject.clone(), nonce.into()).await;
-        // As programs before this release asked.
+        // The probe of earlier releases.
         let number = format!("asker{asker}.{round:x}");
         sent.and(client.publish("cc.echo.v1", number.into()).await)
             .expect("it is connected");
     }
 }
 
-/// Waits for some heartbeats; the greatest age of the verifier's knowledge meanwhile, in seconds.
+/// Waits for some heartbeats; returns the greatest age of the verifier's state meanwhile, in seconds.
 async fn oldest(log: &Client, verifier: &Running) -> f64 {
     let until = messages(log, "CC_EV_00").await + HEARTBEATS;
     let oldest_ms = AtomicU64::new(0);
@@ -57,7 +58,7 @@ async fn oldest(log: &Client, verifier: &Running) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_r24_neither_four_hundred_strangers_nor_two_hundred_readers_make_a_gate_stale() {
+async fn heavy_r24_a_flood_of_probes_does_not_make_a_verifier_stale() {
     let city = City::secured().await;
     city.provision().await;
     let _issuer = city.start(&issuer(), "issuer", "").await;
@@ -65,13 +66,13 @@ async fn heavy_r24_neither_four_hundred_strangers_nor_two_hundred_readers_make_a
     let verifier = city.start(&verifier(), "verifier", "").await;
     let log = thief(&city, "issuer").await;
     let quiet = oldest(&log, &verifier).await;
-    let flood = askers(&city, "archive", 400).await;
+    let flood = probing_clients(&city, "archive", 400).await;
     let flooded = oldest(&log, &verifier).await;
     drop(flood);
-    let readers = askers(&city, "verifier", 200).await;
+    let readers = probing_clients(&city, "verifier", 200).await;
     let many = oldest(&log, &verifier).await;
     drop(readers);
     eprintln!("oldest knowledge: {quiet:.1} s in quiet, {flooded:.1} s flooded by 400, {many:.1} s among 200 readers");
     let stale = metric(&verifier, "citycode_verifier_stale_total").await;
-    assert!(stale.abs() < 0.5, "its knowledge got too old {stale} times");
+    assert!(stale.abs() < 0.5, "its state became too old {stale} times");
 }

@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes a city of processes, asked over its API.
+//! A real Prometheus that scrapes a distributed city, queried over its API.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use citycode_testkit::{Process, eventually, free_port};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Starting, and reading rules.
+/// Time limit for starting and loading the rules.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Ends with the test, by its process id.
+/// A process that is killed at the end of the test.
 pub(crate) struct Prometheus {
     _process: Process,
     url: String,
@@ -18,8 +18,8 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// The program of the `PATH` (Debian's package `prometheus`: `cargo xtask tools` installs it), with these rules,
-    /// scraping `jobs` once a second.
+    /// Starts the program from the `PATH` (Debian's package `prometheus`, which `cargo xtask tools` installs) with
+    /// these rules; it scrapes `jobs` once a second.
     pub(crate) async fn start(folder: &Path, rules: &Path, jobs: &[(&str, Vec<String>)]) -> Self {
         let jobs: String = jobs
             .iter()
@@ -52,7 +52,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// The data of an answer of its API; panics with its complaint.
+    /// The data of an answer of its API; panics with its error.
     pub(crate) async fn ask(&self, path: &str) -> Value {
         let answer = self.http.get(format!("{}/api/v1/{path}", self.url)).send().await;
         let mut answer: Value = answer.expect("an answer").json().await.expect("JSON");
@@ -70,7 +70,7 @@ impl Prometheus {
     }
 }
 
-/// Percent-encoded (RFC 3986 §2.1), all but what is unreserved.
+/// Percent-encodes all but unreserved characters (RFC 3986 §2.1).
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),

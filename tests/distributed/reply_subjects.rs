@@ -1,5 +1,6 @@
-//! Aimed answers: the servers send what they answer wherever the question says, and a consumer delivers wherever its maker
-//! says. Whoever has a reader's seed can so hit nothing but its own account: neither log nor vault, and no other reader.
+//! Reply subjects as an attack: the servers send an answer to any reply subject, and a consumer delivers to any
+//! subject. With a reader's seed, this reaches only the reader's own account: neither the log, nor the vault, nor
+//! another reader.
 
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use crate::city::{City, issuer};
 use crate::nats_permissions::{ask, messages, thief};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Long enough for an answer on one machine to come where it was aimed at.
+/// Long enough for an answer to arrive at its reply subject on one machine.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 const LOG_READERS: [&str; 3] = ["verifier", "audit", "archive"];
 const VAULT_READERS: [&str; 2] = ["vault-verifier", "vault-revocation"];
-/// Every question that any reader may ask, of each partition, and some that none may.
-const QUESTIONS: [(&str, &str); 8] = [
+/// Every request that a reader may send, for each partition, and some that none may send.
+const REQUESTS: [(&str, &str); 8] = [
     ("STREAM.INFO.CC_EV_*", ""),
     ("STREAM.MSG.GET.CC_EV_*", r#"{"seq":1}"#),
     ("DIRECT.GET.CC_EV_*", r#"{"seq":1}"#),
@@ -29,10 +30,10 @@ const QUESTIONS: [(&str, &str); 8] = [
     ("DIRECT.GET.KV_CC_VAULT.$KV.CC_VAULT.i.keys", ""),
 ];
 
-/// Asks everything in every way, to be answered at `target`.
-async fn aim(client: &Client, target: &str) {
+/// Sends all requests with `target` as the reply subject.
+async fn request_with_reply_to(client: &Client, target: &str) {
     for api in ["$JS.API", "cc.log", "cc.vault"] {
-        let everywhere = QUESTIONS.iter().flat_map(|(question, body)| {
+        let everywhere = REQUESTS.iter().flat_map(|(question, body)| {
             let of = move |partition| (question.replace('*', &format!("0{partition}")), *body);
             (0..if question.contains('*') { 4 } else { 1 }).map(of)
         });
@@ -42,7 +43,7 @@ async fn aim(client: &Client, target: &str) {
                 .publish_with_reply(subject.clone(), target.to_owned(), body.into())
                 .await
                 .expect("it is connected");
-            // The server's tracing, too, sends where it is told.
+            // The destination of the server's message tracing is chosen by the client, too.
             let mut traced = HeaderMap::new();
             traced.insert("Nats-Trace-Dest", target);
             let sent = client.publish_with_reply_and_headers(subject, target.to_owned(), traced, body.into());
@@ -70,7 +71,7 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
     };
     let before = count().await;
     assert!(before > 0, "there is something to answer with");
-    // Those who could be hit listen where they may.
+    // Possible victims subscribe to the subjects that they may.
     let mut hit = Vec::new();
     for user in LOG_READERS.iter().chain(&["issuer"]) {
         let client = thief(&city, user).await;
@@ -84,16 +85,18 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
         let client = thief(&city, user).await;
         let inbox = client.new_inbox();
         let mut own = client.subscribe(inbox.clone()).await.expect("it may ask");
-        aim(&client, &inbox).await;
+        request_with_reply_to(&client, &inbox).await;
         let answered = tokio::time::timeout(PATIENCE, own.next()).await;
-        answered.expect("aiming does send answers").expect("an answer");
+        answered
+            .expect("answers are sent to the reply subject")
+            .expect("an answer");
         for target in [
             "cc.ev.v1.00.0000",
             "cc.ev.v1.00.0001",
             "$KV.CC_VAULT.p.0000",
             "$KV.CC_VAULT.i.0000",
         ] {
-            aim(&client, target).await;
+            request_with_reply_to(&client, target).await;
         }
         let target = "cc.ev.v1.00.0000";
         let consumer = format!(
@@ -111,8 +114,8 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
         }
         for (of, inbox, _, _) in &hit {
             if of != user {
-                aim(&client, inbox).await;
-                aim(&client, "cc.tail.v1.00").await;
+                request_with_reply_to(&client, inbox).await;
+                request_with_reply_to(&client, "cc.tail.v1.00").await;
             }
         }
     }
@@ -121,7 +124,7 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
         .expect_err("a while");
     assert_eq!(count().await, before, "something was written");
     for (of, _, mut heard, _client) in hit {
-        // What its own role asked for with its own seed may be here; what others did, not.
+        // Answers to the requests of its own seed may arrive, but not those of other users.
         while let Some(Some(message)) = heard.next().now_or_never() {
             assert_eq!(message.subject.as_str(), "cc.tail.v1.00", "{of} was hit: {message:?}");
             assert!(LOG_READERS.contains(&of), "{of} was hit: {message:?}");
@@ -130,7 +133,7 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifier_whose_own_seed_was_stolen_goes_on_while_the_thief_aims_at_it() {
+async fn a_verifier_keeps_working_while_a_thief_of_its_seed_sends_answers_to_it() {
     let city = City::secured().await;
     city.provision().await;
     let services = city.start_all("").await;
@@ -141,7 +144,7 @@ async fn a_verifier_whose_own_seed_was_stolen_goes_on_while_the_thief_aims_at_it
     let stolen = tokio::spawn(async move {
         loop {
             for partition in 0..4 {
-                aim(&thief, &format!("cc.tail.v1.0{partition}")).await;
+                request_with_reply_to(&thief, &format!("cc.tail.v1.0{partition}")).await;
             }
         }
     });

@@ -1,4 +1,4 @@
-//! The configuration that is given to operators is one that every program takes.
+//! Every program accepts the sample configurations in `deploy`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use citycode_testkit::Process;
 use crate::city::{City, audit, issuer, portal, revocation, verifier};
 
 #[tokio::test]
-async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernetes() {
+async fn every_program_accepts_the_sample_configurations() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     for file in ["compose/city.toml", "kubernetes/base/city.toml"] {
         for program in [issuer(), revocation(), verifier(), audit(), portal()] {
@@ -28,7 +28,7 @@ async fn every_program_takes_the_configuration_of_the_containers_and_of_kubernet
 }
 
 #[tokio::test]
-async fn a_configuration_whose_files_are_there_is_in_order_and_one_that_lacks_a_seed_is_told_so() {
+async fn the_check_of_a_configuration_names_missing_files() {
     let city = City::secured().await;
     let check = async |policy: &str| {
         let program = verifier();

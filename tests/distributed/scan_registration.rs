@@ -1,4 +1,4 @@
-//! R20 in a city of processes: the same scan through portals that spread calls over verifiers is one record.
+//! R20 in a distributed city: the same scan through portals that balance calls over verifiers is stored once.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::city::{City, audit, behind, issuer, portal, registers, revocation, ve
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Everything that stands registered today and beside it, wherever midnight is.
+/// The registrations of yesterday, today and tomorrow, because midnight may pass during the test.
 async fn registrations(city: &City) -> Vec<ScanRecord> {
     let config = ScansConfig {
         connection: citycode_jetstream::Connection::new(city.urls().to_vec(), "test"),
@@ -42,7 +42,8 @@ fn scan(code: &str, scan_id: &str) -> Value {
     json!({ "place": "sampling_desk", "device": "desk-1", "code": code, "scan_id": scan_id })
 }
 
-/// A city on three servers with two verifiers, two portals, and the codes of two people that both verifiers know.
+/// A city on three servers with two verifiers, two portals, and the codes of two people, which both verifiers have
+/// folded.
 struct Places {
     city: City,
     issuer: Running,
@@ -103,7 +104,7 @@ impl Places {
         }
     }
 
-    /// The first person's code dies, and both verifiers know.
+    /// Reports the first person's code lost, and waits until both verifiers refuse it.
     async fn report_loss(&self) {
         let portal = self.portals[0].url();
         let lost = json!({ "id_number": self.first_person, "kind": "offline", "channel": "kiosk" });
@@ -121,7 +122,7 @@ impl Places {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_a_scan_sent_to_two_verifiers_and_after_the_death_of_one_is_one_record_with_one_answer() {
+async fn r20_a_scan_sent_to_two_verifiers_and_after_a_crash_of_one_is_stored_once_with_one_answer() {
     let places = Places::open().await;
     let (city, codes) = (&places.city, &places.codes);
     let [first, second] = [places.portals[0].url(), places.portals[1].url()];
@@ -137,7 +138,7 @@ async fn r20_a_scan_sent_to_two_verifiers_and_after_the_death_of_one_is_one_reco
         );
     }
     places.report_loss().await;
-    // One after the other, at one verifier and the other: as it was recorded, though the code is dead now.
+    // Sequential repetitions at both verifiers get the recorded answer, although the code is dead now.
     for portal in [first, second, first, second] {
         let again = city.post(portal, "verify", scan(&codes[0], "at-once")).await;
         assert_eq!(again["decision"], "admit", "{again}");
@@ -151,7 +152,7 @@ async fn r20_a_scan_sent_to_two_verifiers_and_after_the_death_of_one_is_one_reco
             "{reused}"
         );
     }
-    // One of them dies; the other knows what it recorded.
+    // One verifier crashes; the other one has its records.
     let [died, lives] = places.verifiers;
     drop(died);
     for call in 0..20 {

@@ -1,4 +1,4 @@
-//! A server whose folder was put back to what it was before: everybody who knew more refuses it, and says so.
+//! A server whose folder is replaced by an older copy: services with a newer state refuse it and report the reason.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::city::{City, DEADLINE, audit, behind, issuer, portal, revocation, verifier};
 use crate::observations::PATIENCE;
 
-/// What a service says of itself.
+/// The readiness of a service: status and report.
 async fn health(url: &str) -> String {
     let Ok(answer) = reqwest::get(format!("{url}/health/ready")).await else {
         return String::new();
@@ -21,7 +21,7 @@ async fn health(url: &str) -> String {
     )
 }
 
-/// Whether it says that the log is not the one that it knew.
+/// Whether it reports that the log went back.
 fn refuses(health: &str) -> bool {
     let reasons = ["seen before", "WENT BACK", "went back"];
     health.starts_with("503") && reasons.iter().any(|reason| health.contains(reason))
@@ -39,7 +39,7 @@ async fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more() {
+async fn an_older_copy_of_the_log_is_refused_by_services_with_a_newer_state() {
     let mut city = City::on_one().await;
     city.provision().await;
     let (store, aside) = (city.server().store_folder(), city.folder.path().join("older"));
@@ -60,7 +60,7 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
     city.server_mut().kill9().await;
     copy(&store, &aside).await;
     city.server_mut().restart().await;
-    // Without them the copy that is put back below would have all that it should.
+    // These commits are missing in the older copy that is restored below.
     let mut token = String::new();
     for _ in 0..3 {
         eventually("people are served again", PATIENCE, || async {
@@ -101,19 +101,19 @@ async fn a_log_put_back_to_an_older_copy_is_refused_by_everybody_who_knew_more()
         decision.starts_with("cannot_check") || decision.contains("503")
     })
     .await;
-    // Nor does one that comes again with what it wrote down.
+    // A service that restarts from its snapshot refuses the log, too.
     for (program, name, running) in [
         (verifier(), "verifier", verifier_running),
         (issuer(), "issuer", issuer_running),
         (revocation(), "revocation", revocation_running),
     ] {
         drop(running.kill_9().await);
-        comes_again_and_refuses(&city, &program, name).await;
+        restarts_and_refuses(&city, &program, name).await;
     }
     assert!(portal.terminate(DEADLINE).await.success());
 }
 
-/// A service that stopped working on a log says so once, however often it is asked and however often it tries.
+/// A service that stopped using a log reports it once, regardless of the number of calls and retries.
 async fn is_reported_once(city: &City, portal: &str, writers: [&Running; 2]) {
     let order = json!({ "id_number": "11010519491231002X", "kind": "offline", "channel": "kiosk" });
     for _ in 0..100 {
@@ -130,7 +130,7 @@ async fn is_reported_once(city: &City, portal: &str, writers: [&Running; 2]) {
     }
 }
 
-/// The server's folder is what it was once.
+/// Replaces the server's folder by the older copy.
 async fn put_back(city: &mut City, store: &Path, aside: &Path) {
     city.server_mut().kill9().await;
     std::fs::remove_dir_all(store).expect("the folder goes");
@@ -138,8 +138,8 @@ async fn put_back(city: &mut City, store: &Path, aside: &Path) {
     city.server_mut().restart().await;
 }
 
-/// Whether it ends with the reason, or lives and says it in its health.
-async fn comes_again_and_refuses(city: &City, program: &Path, name: &str) {
+/// Checks that a restarted service ends with the reason, or reports it in its health.
+async fn restarts_and_refuses(city: &City, program: &Path, name: &str) {
     let port = citycode_testkit::free_port();
     let url = format!("http://127.0.0.1:{port}");
     let starting = city.try_launch(program, name, port, city.urls(), "");

@@ -1,5 +1,5 @@
-//! Snapshots that instances share: published by one revocation service of several, taken by whoever comes up later,
-//! refused where they are not what revocation signed; and in none of this a verdict differs from what the log says.
+//! Shared snapshots: one of several revocation services publishes them, instances that start later use them, and
+//! snapshots that revocation did not sign are refused. In all cases the verdicts agree with the log.
 
 mod killed;
 mod made_up;
@@ -23,13 +23,13 @@ use crate::city::City;
 use crate::nats_permissions::thief;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Often, so that a test sees several.
+/// A short period, so that a test sees several snapshots.
 const OFTEN: &str = "[shared_snapshots]\npublish_seconds = 2\n";
-/// Once: the next one is an hour away.
+/// A period of an hour, so that only one snapshot is published.
 const ONCE: &str = "[shared_snapshots]\npublish_seconds = 3600\n";
 const NOT_FROM_SHARED: &str = "[shared_snapshots]\nstart_from = false\n";
 
-/// The place of a kind's snapshots, as revocation's user has it.
+/// The store of a kind's snapshots, as revocation's user.
 async fn place(city: &City, kind: ProjectionKind) -> SharedSnapshots {
     let mut connection = Connection::new(city.urls().to_vec(), "test");
     if city.is_secured() {
@@ -55,9 +55,9 @@ fn signing(city: &City) -> SigningKey {
     SigningKey::from_seed(*seed)
 }
 
-/// What stands there, once something does.
+/// Waits for a shared snapshot; returns its statement and sequence.
 async fn standing(place: &SharedSnapshots) -> (Statement, u64) {
-    eventually("a snapshot is shared", PATIENCE, || async {
+    eventually("there is a shared snapshot", PATIENCE, || async {
         matches!(place.current().await, Ok(Published::Signed { .. }))
     })
     .await;
@@ -67,10 +67,10 @@ async fn standing(place: &SharedSnapshots) -> (Statement, u64) {
     }
 }
 
-/// Waits until a snapshot stands there that knows all that the log has now.
+/// Waits for a snapshot that contains everything in the current log.
 async fn standing_of_now(city: &City, place: &SharedSnapshots) -> Statement {
     let heads = heads(city).await;
-    eventually("a snapshot knows it all", PATIENCE, || async {
+    eventually("a snapshot is up to date", PATIENCE, || async {
         let (statement, _) = standing(place).await;
         statement.points.iter().zip(&heads).all(|(point, head)| point >= head)
     })
@@ -98,7 +98,7 @@ async fn client(city: &City) -> async_nats::Client {
     }
 }
 
-/// What a service says in its health of how it started.
+/// The report of a service's start in its health.
 async fn started(service: &Running, projection: &str) -> String {
     let answer = reqwest::get(format!("{}/health/ready", service.url()))
         .await

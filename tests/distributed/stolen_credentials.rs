@@ -1,6 +1,6 @@
-//! What each credential of `citycode secrets` may ask of the servers. Every request of the JetStream API and of the system
-//! account that a server of 2.15 knows, and every subject that something of the city stands on, is tried with every
-//! credential: what a server lets through is compared with a table. Then what is let through is used as a thief would.
+//! The permissions of each credential of `citycode secrets`. Every request of the JetStream API and of the system
+//! account of a server 2.15, and every subject of the city, is tried with every credential; the permitted ones are
+//! compared with a table. Then the permitted requests are used as a thief would use them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use requests::{everything, listened};
 use table::{LISTENS, PUBLISHES, Place};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of the client's queue of events, which forgets what is beyond it, less than a half.
-const AT_A_TIME: usize = 50;
+/// Less than half of the client's queue of events, which drops events when it is full.
+const BATCH: usize = 50;
 
-/// A thief's connection, and what the server said that it may not.
+/// A thief's connection, and the permissions violations that the server reported.
 pub(crate) struct Prober {
     client: Client,
     refused: Arc<Mutex<BTreeSet<String>>>,
@@ -52,20 +52,20 @@ impl Prober {
         Self { client, refused }
     }
 
-    /// Waits until the server has refused `last`, which was asked last and is allowed to nobody.
-    async fn heard_all_until(&self, last: &str) {
+    /// Waits until the server has refused `last`, which was sent last and is permitted to no user.
+    async fn wait_for_refusal_of(&self, last: &str) {
         eventually("the server has judged all of them", PATIENCE, || async {
             self.refused.lock().contains(last)
         })
         .await;
     }
 
-    /// Those of the subjects to which the server takes what this client publishes. What is published is no request, and
-    /// is expected where no stream is: no stream takes it.
+    /// The subjects on which the server accepts messages of this client. The messages are not valid requests, and carry
+    /// an expectation that no stream fulfils, so that no stream stores them.
     async fn publishes(&self, subjects: &[String]) -> BTreeSet<String> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Sequence", "999999999");
-        for (round, some) in subjects.chunks(AT_A_TIME).enumerate() {
+        for (round, some) in subjects.chunks(BATCH).enumerate() {
             for subject in some {
                 let sent = self
                     .client
@@ -77,21 +77,21 @@ impl Prober {
                 .publish(last.clone(), "".into())
                 .await
                 .expect("it is connected");
-            self.heard_all_until(&last).await;
+            self.wait_for_refusal_of(&last).await;
         }
         self.taken(subjects)
     }
 
-    /// Those of the subjects to which the server lets this client listen.
+    /// The subjects to which the server lets this client subscribe.
     async fn listens(&self, subjects: &[String]) -> BTreeSet<String> {
-        // What it may not publish it may well listen to.
+        // Refusals of publishing do not count for subscriptions.
         self.refused.lock().clear();
         let mut listening = Vec::new();
         for subject in subjects {
             listening.push(self.client.subscribe(subject.clone()).await.expect("it is connected"));
         }
         listening.push(self.client.subscribe("thief.last").await.expect("it is connected"));
-        self.heard_all_until("thief.last").await;
+        self.wait_for_refusal_of("thief.last").await;
         self.taken(subjects)
     }
 
@@ -104,7 +104,7 @@ impl Prober {
     }
 }
 
-/// All streams of the servers, with their settings and how much is in them.
+/// All streams of the servers, with their settings and number of messages.
 async fn standing(city: &City) -> Value {
     let url = format!(
         "{}/jsz?accounts=true&streams=true&config=true",
@@ -140,7 +140,7 @@ async fn city_with_days() -> (City, Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_credential_may_ask_what_its_work_needs_and_nothing_else_of_all_that_a_server_answers() {
+async fn each_credential_has_exactly_the_permissions_of_the_table() {
     let (city, place) = city_with_days().await;
     let before = standing(&city).await;
     let users: Vec<String> = std::fs::read_dir(city.secret("nats"))
@@ -164,8 +164,8 @@ async fn each_credential_may_ask_what_its_work_needs_and_nothing_else_of_all_tha
     assert_eq!(standing(&city).await, before, "something was changed");
 }
 
-/// What a stolen seed that makes streams asks for: copies, streams that publish into others, others' names.
-fn makings(name: &str) -> [Value; 5] {
+/// Malicious requests to create streams: copies, streams that publish into others, others' names.
+fn malicious_streams(name: &str) -> [Value; 5] {
     [
         json!({ "name": name, "subjects": ["cc.steal"], "republish": { "src": "cc.steal", "dest": "cc.ev.v1.00.0000" } }),
         json!({ "name": name, "mirror": { "name": "KV_CC_VAULT" } }),
@@ -176,7 +176,7 @@ fn makings(name: &str) -> [Value; 5] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seeds_that_make_streams_make_no_other_and_change_none_that_stands() {
+async fn seeds_that_create_streams_create_no_others_and_change_no_existing_ones() {
     let (city, place) = city_with_days().await;
     let before = standing(&city).await;
     for (user, streams) in [
@@ -196,7 +196,7 @@ async fn seeds_that_make_streams_make_no_other_and_change_none_that_stands() {
     ] {
         let client = thief(&city, user).await;
         for stream in streams {
-            for making in makings(stream) {
+            for making in malicious_streams(stream) {
                 let made =
                     ask_as_allowed(&client, &format!("$JS.API.STREAM.CREATE.{stream}"), &making.to_string()).await;
                 assert!(
@@ -213,9 +213,9 @@ async fn seeds_that_make_streams_make_no_other_and_change_none_that_stands() {
     let brought = ask_as_allowed(&backup, "$JS.API.STREAM.RESTORE.KV_CC_VAULT", &request.to_string()).await;
     assert!(
         brought["error"]["code"].as_u64().is_some(),
-        "put over one that stands: {brought}"
+        "restored over an existing one: {brought}"
     );
-    // One that keeps the days makes and destroys them, so it can make what it likes, as long as there is room.
+    // The keeper of scan records creates and destroys days, so it can create any stream up to its account's limit.
     let keeper = thief(&city, "scans-keeper").await;
     let mut made = 0;
     let refused = loop {
@@ -228,21 +228,21 @@ async fn seeds_that_make_streams_make_no_other_and_change_none_that_stands() {
         made += 1;
     };
     assert_eq!(refused["error"]["err_code"], 10_027, "{refused}");
-    // Days for which there is room, less those that stand, and the keys.
+    // The limit of streams, less the existing days and the stream of keys.
     assert_eq!(made, 1 + 2 * (3 + 2) - (1 + 2 * 2), "{place:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stolen_seed_can_destroy_is_no_more_than_the_handbook_says() {
+async fn a_stolen_seed_can_destroy_no_more_than_documented() {
     let (city, place) = city_with_days().await;
     let log = thief(&city, "issuer").await;
     let before = messages(&log, "CC_EV_00").await;
-    // Revocation purges snapshots, which come again, and nothing of the log.
+    // Revocation can purge snapshots, which are published again, and nothing of the log.
     let revocation = thief(&city, "revocation").await;
     let purged = ask_as_allowed(&revocation, "$JS.API.STREAM.PURGE.OBJ_CC_STATUS_SNAPSHOTS", "").await;
     assert_eq!(purged["success"], true, "{purged}");
     assert!(ask(&revocation, "$JS.API.STREAM.PURGE.CC_EV_00", "").await.is_none());
-    // Who asks for monitoring does not administer.
+    // The monitoring user cannot administer the servers.
     let sys = thief(&city, "sys").await;
     let told = ask_as_allowed(&sys, "$SYS.REQ.SERVER.PING.JSZ", "").await;
     assert_eq!(told["data"]["streams"].as_u64(), Some(4 + 2 + 1 + 1 + 1 + 4), "{told}");
@@ -255,7 +255,7 @@ async fn what_a_stolen_seed_can_destroy_is_no_more_than_the_handbook_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_nobody_provisioned_shows_in_the_numbers_and_in_the_log() {
+async fn a_foreign_stream_appears_in_metrics_and_in_the_log() {
     let (city, _) = city_with_days().await;
     let auditing = city.start(&audit(), "audit", "").await;
     let shown = async |wanted: &str| {

@@ -1,5 +1,5 @@
-//! One trace from a person's request through the issuer and the log into each verifier's projection, as a real OTLP
-//! receiver sees it.
+//! One trace from a person's request through the issuer and the log to each verifier's projection, received by a real
+//! OTLP receiver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Trace, service and name.
 type Seen = (Vec<u8>, String, String);
 
-/// Every span that came.
+/// Every received span.
 #[derive(Clone, Default)]
 struct Receiver(Arc<Mutex<BTreeSet<Seen>>>);
 

@@ -1,5 +1,5 @@
-//! A vault that is brought back from a backup has people in it whom the log calls erased since: an issuer whose own
-//! snapshots know the log further forgets them again before it serves anybody.
+//! A vault that is restored from a backup contains people whom the log erased since. An issuer whose snapshot of the
+//! log is newer erases them again before it serves calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::city::{City, DEADLINE, Services, behind, issuer, portal};
 const PATIENCE: Duration = Duration::from_secs(30);
 const STREAM: &str = "KV_CC_VAULT";
 
-/// Every message of the vault's stream and what the stream is, as a backup takes them.
+/// The configuration and every message of the vault's stream, as in a backup.
 async fn back_up(client: &Client) -> (Value, Vec<api::StoredMessage>) {
     let info = api::stream_info(client, STREAM).await.expect("the vault");
     let (mut messages, mut from) = (Vec::new(), 1);
@@ -34,7 +34,7 @@ async fn back_up(client: &Client) -> (Value, Vec<api::StoredMessage>) {
     }
 }
 
-async fn bring_back(client: &Client, (config, messages): &(Value, Vec<api::StoredMessage>)) {
+async fn restore(client: &Client, (config, messages): &(Value, Vec<api::StoredMessage>)) {
     let _: Value = api::ask(client, &format!("STREAM.DELETE.{STREAM}"), &Value::Null)
         .await
         .expect("it may");
@@ -60,14 +60,14 @@ async fn vault(city: &City) -> JetStreamVault {
     JetStreamVault::open(&config, &keys, random).await.expect("it opens")
 }
 
-/// The holder of an ID number, as the vault has it now.
-async fn knows(city: &City, id_number: &str) -> Option<HolderId> {
+/// The current holder of an ID number in the vault.
+async fn find_holder(city: &City, id_number: &str) -> Option<HolderId> {
     let number = IdNumber::parse(id_number, date(2026, 1, 1)).expect("a number");
     vault(city).await.find(&number).await.expect("it answers")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_erased_before_it_serves() {
+async fn r28_erasures_are_applied_to_a_restored_vault_before_calls_are_served() {
     let city = City::on_one().await;
     city.provision().await;
     let client = async_nats::connect(city.urls().to_vec()).await.expect("a connection");
@@ -92,20 +92,20 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
     for number in [&goes, &goes_later] {
         city.post(door.url(), "erase", json!({ "id_number": number })).await;
     }
-    assert!(knows(&city, &goes).await.is_none());
-    // It goes with a snapshot that knows the erasures.
+    assert!(find_holder(&city, &goes).await.is_none());
+    // It stops with a snapshot that contains the erasures.
     assert!(issuing.terminate(DEADLINE).await.success());
 
-    bring_back(&client, &backup).await;
+    restore(&client, &backup).await;
     for number in [&goes, &goes_later] {
-        assert!(knows(&city, number).await.is_some(), "the backup has them");
+        assert!(find_holder(&city, number).await.is_some(), "the backup has them");
     }
     let issuing = city.start(&issuer(), "issuer", "").await;
-    // Ready: nothing is waited for from here on.
+    // The issuer is ready, so no waiting is needed from here on.
     for number in [&goes, &goes_later] {
-        assert!(knows(&city, number).await.is_none());
+        assert!(find_holder(&city, number).await.is_none());
     }
-    assert!(knows(&city, &stays).await.is_some());
+    assert!(find_holder(&city, &stays).await.is_some());
     assert!(issuing.said().contains("THE VAULT IS OLDER"), "{}", issuing.said());
     let noted = vault(&city)
         .await
@@ -115,8 +115,8 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
         .expect("a mark");
     assert!(noted.iter().sum::<u64>() >= 5, "{noted:?}");
 
-    // Also under a running issuer: it notices when it would move the mark on.
-    bring_back(&client, &backup).await;
+    // A running issuer detects it when it advances the mark.
+    restore(&client, &backup).await;
     let services = behind(
         &[issuing.url()],
         &[revoking.url()],
@@ -125,7 +125,8 @@ async fn r28_a_vault_that_was_brought_back_forgets_again_whom_the_log_calls_eras
     );
     let door = city.start(&portal(), "another portal", &services).await;
     city.register(door.url(), &numbers.born(date(1953, 5, 5))).await;
-    let forgotten = async || knows(&city, &goes).await.is_none() && knows(&city, &goes_later).await.is_none();
-    eventually("they are forgotten again", PATIENCE, forgotten).await;
-    assert!(knows(&city, &stays).await.is_some());
+    let forgotten =
+        async || find_holder(&city, &goes).await.is_none() && find_holder(&city, &goes_later).await.is_none();
+    eventually("they are erased again", PATIENCE, forgotten).await;
+    assert!(find_holder(&city, &stays).await.is_some());
 }

@@ -1,4 +1,4 @@
-//! A vault that was lost, or brought back and lacks people whom the log registered since: no issuer serves beside it before
+//! A vault that was lost, or restored without the people whom the log registered since: no issuer serves with it before
 //! their codes are suspended.
 
 mod second_time;
@@ -43,7 +43,7 @@ impl Life {
     }
 }
 
-/// Runs `citycode` as a user of the servers: whether it succeeded, and what it said.
+/// Runs `citycode` as a user of the servers; returns whether it succeeded, and its output.
 async fn citycode_as(city: &City, user: &str, words: &[&str]) -> (bool, String) {
     let config = city.config_of(user);
     let mut command = tokio::process::Command::new(program("citycode"));
@@ -62,7 +62,7 @@ async fn succeeds(city: &City, user: &str, words: &[&str]) -> String {
     said
 }
 
-/// It fails, and says all of this.
+/// Checks that a command fails with all of these reasons.
 async fn is_refused(city: &City, user: &str, words: &[&str], reasons: &[&str]) {
     let (done, said) = citycode_as(city, user, words).await;
     let says_all = reasons.iter().all(|reason| said.contains(reason));
@@ -94,7 +94,7 @@ fn token(code: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
+async fn r03_people_who_are_missing_in_a_restored_vault_get_no_second_valid_code() {
     let city = City::on_one().await;
     city.provision().await;
     let mut numbers = IdNumbers::new(29);
@@ -112,7 +112,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
     city.post(life.services.portal.url(), "rename", rename).await;
     succeeds(&city, "backup", &["vault", "back-up", "--to", &newer]).await;
 
-    // Beneath an issuer that runs: it ends once it finds it.
+    // The vault is restored under a running issuer, which ends once it detects it.
     restore_vault(&city, &backup).await;
     life.issue(&city, &known).await;
     let (issuing, others) = life.services.issuer_and_others();
@@ -122,7 +122,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
     for service in others {
         assert!(service.terminate(DEADLINE).await.success());
     }
-    // One that has its snapshots, and one that reads the whole log.
+    // An issuer with snapshots, and one that replays the whole log.
     for name in ["issuer", "another-issuer"] {
         let reasons = ["the part `vault` is older", "1 people registered", "suspend-unknown"];
         issuer_is_refused(&city, name, &reasons).await;
@@ -131,7 +131,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
     let with = |more: &[&'static str]| [&step[..], more].concat();
     let of_newer = ["vault", "suspend-unknown", "--backup", &newer, "--count", "1"];
     is_refused(&city, "issuer", &of_newer, &["is older than it"]).await;
-    is_refused(&city, "issuer", &step, &["1 of 2 living codes", "--count 1"]).await;
+    is_refused(&city, "issuer", &step, &["1 of 2 live codes", "--count 1"]).await;
     is_refused(&city, "issuer", &with(&["--count", "0"]), &["--count 1"]).await;
     let listed = succeeds(&city, "issuer", &with(&["--dry-run"])).await;
     let listed: Value = serde_json::from_str(&listed).expect("JSON");
@@ -139,7 +139,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
         (&listed["codes"], &listed["ended"]),
         (&json!([lost["code_id"]]), &json!(0))
     );
-    // At most: what is left of a run that was cut short may be fewer.
+    // The count is an upper limit, because an interrupted run may have suspended some.
     let done = succeeds(&city, "issuer", &with(&["--count", "2"])).await;
     let done: Value = serde_json::from_str(&done).expect("JSON");
     assert_eq!((&done["codes"], &done["ended"]), (&json!([lost["code_id"]]), &json!(1)));
@@ -165,7 +165,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
     life.is_decided(&city, &kept, "refuse/superseded").await;
     life.stop().await;
     city.start(&issuer(), "issuer", "").await.terminate(DEADLINE).await;
-    // Those that are suspended are revoked once that is asked for.
+    // Suspended codes are revoked with --revoke.
     let revoked = succeeds(&city, "issuer", &with(&["--revoke", "--count", "1"])).await;
     assert!(revoked.contains(lost["code_id"].as_str().expect("an id")), "{revoked}");
     let life = Life::start(&city).await;
@@ -174,7 +174,7 @@ async fn r03_nobody_whom_a_restored_vault_forgot_gets_a_second_valid_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_suspended() {
+async fn r03_a_lost_vault_is_recreated_once_and_every_live_code_is_suspended_first() {
     let city = City::on_one().await;
     city.provision().await;
     let person = IdNumbers::new(30).born(date(1950, 5, 5));
@@ -183,7 +183,7 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
     let old = life.issue(&city, &person).await;
     life.is_decided(&city, &old, "admit_after_id_check/id_check_required")
         .await;
-    // One issuer runs on beneath what follows.
+    // One issuer keeps running during the next steps.
     let (issuing, others) = life.services.issuer_and_others();
     for service in others {
         assert!(service.terminate(DEADLINE).await.success());
@@ -232,7 +232,7 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
     }
     refused(&[], &["the part `log` is missing", log_id.trim(), "archive"]).await;
     refused(&["--no-vault"], &["the part `log` is missing"]).await;
-    // The city begins again, but for what is forgotten.
+    // Deleting log and vault is not enough to start from scratch: scan records and state folders are refused.
     delete_stream(&city, "KV_CC_VAULT").await;
     refused(&[], &["the part `scans` belongs to another event log"]).await;
     issuer_is_refused(&city, "issuer", &["the part `state`", log_id.trim()]).await;
@@ -242,7 +242,7 @@ async fn r03_a_lost_vault_is_begun_anew_once_and_only_when_every_living_code_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_folder_of_another_log_is_refused_and_one_that_does_not_say_whose_it_is_is_adopted_once() {
+async fn a_state_folder_of_another_log_is_refused_and_one_without_a_record_is_adopted_once() {
     let city = City::on_one().await;
     city.provision().await;
     let running = city.start(&issuer(), "issuer", "").await;
@@ -261,7 +261,7 @@ async fn a_state_folder_of_another_log_is_refused_and_one_that_does_not_say_whos
     std::fs::write(&note, format!("{other}\n")).expect("it is written");
     let reasons = ["the part `state`", other.as_str(), log_id.trim(), "an empty one"];
     issuer_is_refused(&city, "issuer", &reasons).await;
-    // A folder that says nothing, with a snapshot of another log.
+    // A folder without a record, with a snapshot of another log.
     std::fs::remove_file(&note).expect("it is there");
     let snapshot = city.state("issuer").join("projections/register");
     let mut bytes = std::fs::read(&snapshot).expect("a snapshot");

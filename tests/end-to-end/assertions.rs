@@ -1,5 +1,4 @@
-//! Channels that act for a person only with an identity provider's assertion, as the shipped policy shows it in
-//! comments.
+//! Channels that may act for a person only with an identity provider's assertion (`needs_assertion` in the policy).
 
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use crate::commands::out;
 use crate::server::{Server, binary};
 use citycode_test_support::{ISSUER, Provider};
 
-/// A server whose app and terminals need assertions, and the provider whose assertions it takes.
+/// A server whose app and terminals need assertions, and the provider of the assertions.
 struct Asserting {
     server: Server,
     provider: Provider,
@@ -42,7 +41,7 @@ impl Asserting {
         }
     }
 
-    /// The process is killed, something is done to its data folder, and another is started on it.
+    /// Kills the process, changes its data folder, and restarts it.
     async fn restarted(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self {
             server,
@@ -60,7 +59,7 @@ impl Asserting {
         }
     }
 
-    /// A registered resident, by the year of birth.
+    /// Registers a resident with this year of birth.
     async fn resident(&mut self, year: i16) -> String {
         let id_number = self.numbers.born(date(year, 5, 5));
         let person = json!({ "id_number": id_number, "name": "张小三", "channel": "counter" });
@@ -81,7 +80,7 @@ impl Asserting {
         self.server.call(path, body).await.expect("an answer")
     }
 
-    /// A call in the name of a channel alone.
+    /// A call with a token of this channel only.
     async fn call_as(&self, channel: &str, path: &str, body: &Value) -> (u16, Value) {
         let mut command = tokio::process::Command::new(binary());
         command
@@ -131,7 +130,7 @@ fn refused(answer: &(u16, Value), why: &str) {
 }
 
 #[tokio::test]
-async fn a_channel_that_needs_assertions_acts_only_for_who_was_authenticated_and_once() {
+async fn a_channel_that_needs_assertions_acts_only_for_the_authenticated_person_and_once() {
     let mut city = Asserting::start().await;
     let (holder, other) = (city.resident(1950).await, city.resident(1951).await);
     refused(&city.issue_at_kiosk(&holder, "").await, "not valid");
@@ -142,7 +141,7 @@ async fn a_channel_that_needs_assertions_acts_only_for_who_was_authenticated_and
     refused(&city.issue_at_kiosk(&holder, &late).await, "expired");
     let early = city.provider.assertion_made("j3", &holder, -30);
     refused(&city.issue_at_kiosk(&holder, &early).await, "not from the time");
-    // What was refused is not used up.
+    // A refused assertion is not used up.
     let own = city.provider.assertion("j1", &holder);
     let (status, code) = city.issue_at_kiosk(&holder, &own).await;
     assert_eq!(status, 200, "{code}");
@@ -155,13 +154,13 @@ async fn a_channel_that_needs_assertions_acts_only_for_who_was_authenticated_and
             .await
             .starts_with("admit")
     );
-    // A channel of which the policy asks none goes on as before.
+    // A channel that needs no assertion is not affected.
     let at_pc = json!({ "kind": "offline", "channel": "pc", "id_number": other });
     assert_eq!(city.call("issue", &at_pc).await.0, 200);
 }
 
 #[tokio::test]
-async fn a_restart_forgets_no_use_and_answers_the_same_request_as_before() {
+async fn uses_of_assertions_survive_a_restart_and_a_repetition_gets_the_same_answer() {
     let mut city = Asserting::start().await;
     let holder = city.resident(1950).await;
     let assertion = city.provider.assertion("j1", &holder);
@@ -177,7 +176,7 @@ async fn a_restart_forgets_no_use_and_answers_the_same_request_as_before() {
     assert_eq!(city.call("issue", &with_command(1)).await, (200, code));
     refused(&city.call("issue", &with_command(2)).await, "used before");
     refused(&city.call("report-loss", &with_command(1)).await, "used before");
-    // Without the register nothing of the time before is taken.
+    // After a loss of the register, no assertion from before is accepted.
     for lost in ["assertion-uses.redb", "keys/assertion-uses.key"] {
         let city = Asserting::start().await;
         let city = city
@@ -193,7 +192,7 @@ async fn a_restart_forgets_no_use_and_answers_the_same_request_as_before() {
 }
 
 #[tokio::test]
-async fn an_assertion_is_worth_nothing_to_a_channel_that_the_caller_is_not() {
+async fn an_assertion_does_not_let_a_caller_act_as_another_channel() {
     let mut city = Asserting::start().await;
     let holder = city.resident(1950).await;
     let assertion = city.provider.assertion("j1", &holder);
@@ -207,7 +206,7 @@ async fn an_assertion_is_worth_nothing_to_a_channel_that_the_caller_is_not() {
 }
 
 #[tokio::test]
-async fn a_guardian_who_acts_shows_the_guardians_assertion_and_learns_nothing_of_strangers() {
+async fn a_guardian_needs_the_guardians_assertion_and_learns_nothing_about_strangers() {
     let mut city = Asserting::start().await;
     let (guardian, child, stranger) = (
         city.resident(1980).await,
@@ -220,12 +219,12 @@ async fn a_guardian_who_acts_shows_the_guardians_assertion_and_learns_nothing_of
     let body = by_guardian(at_kiosk(&child, &childs), &guardian);
     refused(&city.call("issue", &body).await, "not for this person");
     let guardians = city.provider.assertion("guardian", &guardian);
-    // It is the guardian's word: it does not make the guardian the holder.
+    // The guardian's assertion does not authenticate the holder.
     refused(&city.issue_at_kiosk(&child, &guardians).await, "not for this person");
     let body = by_guardian(at_kiosk(&child, &guardians), &guardian);
     let (status, code) = city.call("issue", &body).await;
     assert_eq!(status, 200, "{code}");
-    // A known stranger and a number that nobody has are answered alike (R31).
+    // A registered stranger and an unregistered number get the same answer (R31).
     for (serial, (path, kind, channel)) in [
         ("issue", "offline", "kiosk"),
         ("report-loss", "offline", "kiosk"),
@@ -262,12 +261,12 @@ async fn the_log_names_the_channels_that_act_without_an_assertion() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_corrects_a_name_only_with_the_persons_own_assertion_whatever_the_policy_asks_of_it() {
+async fn a_channel_corrects_a_name_only_with_the_persons_own_assertion_regardless_of_the_policy() {
     let mut asserting = Asserting::start().await;
     let (person, other) = (asserting.resident(1950).await, asserting.resident(1951).await);
     let issue = json!({ "id_number": person, "kind": "offline", "channel": "pc", "print": true });
     let code = asserting.server.post("issue", issue).await;
-    // The policy asks no assertion of this channel for anything else.
+    // The policy requires no assertion of this channel for other commands.
     let rename = |assertion: &str| {
         json!({
             "id_number": person, "name": "张晓三四", "reason": "登记笔误", "channel": "pc",

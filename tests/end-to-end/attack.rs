@@ -1,5 +1,5 @@
-//! Clients without a token, and one with a stolen one, who try to make a running `citycode up` hold memory,
-//! connections and descriptors: it stays small, answers everybody else meanwhile, and is as before afterwards.
+//! Attacks on memory, connections and descriptors of a running `citycode up`, by clients without a token and with a
+//! stolen one: its resource use stays bounded, other callers are served meanwhile, and the resources are released.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::server::Server;
 
 const TODAY: jiff::civil::Date = jiff::civil::date(2026, 1, 1);
-/// For what the server has to do on a loaded machine of two cores.
+/// Time limit on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// What an attack may add to the memory of the server.
-const MOST_ADDED: u64 = 96 << 20;
+/// The largest growth of the server's memory under an attack.
+const MAX_GROWTH: u64 = 96 << 20;
 
 impl Server {
     fn address(&self) -> SocketAddr {
@@ -40,18 +40,18 @@ impl Server {
         std::fs::read_dir(folder).expect("it runs").count()
     }
 
-    /// A caller with a token is served, as is a probe without one.
+    /// Checks that a caller with a token and a health probe without one are served.
     async fn serves(&self, person: u64) {
         self.register(&IdNumbers::new(person).aged(40, TODAY)).await;
         let ready = self.get_text("/health/ready").await;
         assert!(ready.contains("\"status\":\"ok\""), "{ready}");
     }
 
-    /// It holds no more than an attack may add.
+    /// Checks that the memory grew by no more than the limit.
     fn stays_small(&self, before: u64) {
         let added = self.memory().saturating_sub(before);
         eprintln!("the attack made it hold {} MB more", added >> 20);
-        assert!(added < MOST_ADDED, "the attack made it hold {} MB more", added >> 20);
+        assert!(added < MAX_GROWTH, "the attack made it hold {} MB more", added >> 20);
     }
 
     async fn gets_descriptors_back(&self, before: usize) {
@@ -62,7 +62,7 @@ impl Server {
     }
 }
 
-/// An HTTP/2 connection of an attacker, whose streams have this window.
+/// An attacker's HTTP/2 connection with this window for streams.
 async fn http2(address: SocketAddr, window: u32) -> SendRequest<Bytes> {
     let socket = TcpStream::connect(address).await.expect("a connection");
     let mut client = h2::client::Builder::new();
@@ -100,7 +100,7 @@ async fn stalled_calls_without_a_token_are_refused_from_their_heads() {
             body.reserve_capacity(message.len());
             let all_sent = async {
                 body.send_data(message.into(), false)?;
-                // The window of the stream opens as the server takes what was sent.
+                // The server enlarges the stream's window as it reads.
                 while body.capacity() == 0 {
                     let more = futures::future::poll_fn(|context| body.poll_capacity(context)).await;
                     more.transpose()?;
@@ -108,7 +108,7 @@ async fn stalled_calls_without_a_token_are_refused_from_their_heads() {
                 Ok::<_, h2::Error>(())
             };
             let all_sent = async {
-                // A refused stream takes no more, and has its answer.
+                // A refused stream accepts no more data and has its answer.
                 if all_sent.await.is_err() {
                     futures::future::pending::<()>().await;
                 }
@@ -147,7 +147,7 @@ async fn twenty_thousand_health_watches_are_not_held() {
     for _ in 0..CONNECTIONS {
         let mut sending = http2(server.address(), 65_535).await;
         for _ in 0..WATCHES {
-            // A server may end this connection for the sake of others.
+            // The server may close this connection to make room for others.
             let Ok(ready) = sending.clone().ready().await else {
                 break;
             };
@@ -185,7 +185,7 @@ async fn twenty_thousand_health_watches_are_not_held() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_reads_are_bounded_whatever_the_window() {
+async fn unread_answers_are_bounded_for_any_window() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data")).await;
     server.serves(1).await;
@@ -211,7 +211,7 @@ async fn answers_that_nobody_reads_are_bounded_whatever_the_window() {
             }
         }
     }
-    // All of them were asked: the last one has its head, or was refused.
+    // All requests were processed once the last one has its headers or was refused.
     let (last, _) = held.last_mut().expect("there are some");
     let _ = tokio::time::timeout(DEADLINE, last)
         .await
@@ -224,7 +224,7 @@ async fn answers_that_nobody_reads_are_bounded_whatever_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_that_reads_no_answers_is_held_back_early() {
+async fn a_caller_that_reads_no_answers_is_throttled_early() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data")).await;
     server.serves(1).await;
@@ -237,7 +237,7 @@ async fn a_caller_that_reads_no_answers_is_held_back_early() {
             server.token.trim()
         );
         stream.write_all(head.as_bytes()).await.expect("sent");
-        // Lines just within the limit, until no more are taken.
+        // Lines just within the limit, until the server accepts no more.
         let mut line = format!("{{\"place\":\"{}\",\"code\":\"A\"}}\n", "x".repeat(60 << 10));
         line = format!("{:x}\r\n{line}\r\n", line.len());
         for _ in 0..2_000 {
@@ -256,10 +256,10 @@ async fn a_caller_that_reads_no_answers_is_held_back_early() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_silent_connections_keep_nobody_out() {
+async fn a_thousand_idle_connections_do_not_block_other_callers() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    // As few descriptors as a shell gives.
+    // The default limit of descriptors of a shell.
     let words = ["prlimit", "--nofile=1024:1024", "--"].map(str::to_owned);
     let server = Server::start_by(&words, &data, &data.join("admin.token")).await;
     server.serves(1).await;
@@ -269,7 +269,7 @@ async fn a_thousand_silent_connections_keep_nobody_out() {
         for said in ["", "GET /health", "PRI * HTTP/2.0\r\n"] {
             for _ in 0..40 {
                 let socket = TcpSocket::new_v4().expect("a socket");
-                // Each from one of eleven addresses.
+                // The connections come from eleven addresses.
                 socket
                     .bind(([127, 0, 0, host], 0).into())
                     .expect("loopback is a network");
@@ -290,7 +290,7 @@ async fn a_thousand_silent_connections_keep_nobody_out() {
         server.process.said().contains("makes room for a new one"),
         "the log tells of it"
     );
-    // The server itself ends the rest, whose clients send nothing.
+    // The server closes the remaining idle connections.
     for stream in &mut silent {
         let mut rest = [0; 64];
         while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {}

@@ -1,5 +1,5 @@
-//! What commands say and how they exit, run as their user runs them.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! Output and exit codes of commands.
+#![expect(clippy::unwrap_used, reason = "a failed fixture fails the test")]
 
 use std::process::{Output, Stdio};
 
@@ -11,7 +11,7 @@ use crate::server::{Server, binary};
 
 pub(crate) const WANG: &str = "11010519491231002X";
 
-/// A server of its own that knows WANG, and the command line against it.
+/// A server on which WANG is registered, and the command line as its client.
 pub(crate) struct Client {
     pub(crate) server: Server,
     pub(crate) folder: tempfile::TempDir,
@@ -103,7 +103,7 @@ pub(crate) fn talk(run: &Output) -> String {
 }
 
 #[tokio::test]
-async fn verify_answers_each_line_and_exits_by_the_first_that_got_no_verdict() {
+async fn verify_answers_each_line_and_exits_by_the_first_problem() {
     let client = Client::new().await;
     let code = client.sampling_code().await;
     let (token, code_id) = (code["token"].as_str().unwrap(), code["code_id"].as_str().unwrap());
@@ -142,7 +142,7 @@ async fn verify_answers_each_line_and_exits_by_the_first_that_got_no_verdict() {
 }
 
 #[tokio::test]
-async fn tables_show_the_citys_time_and_places_in_the_log_and_json_stays_utc() {
+async fn tables_show_local_times_and_log_positions_and_json_uses_utc() {
     let client = Client::new().await;
     let code = client.sampling_code().await;
     assert!(code["expires_at"].as_str().unwrap().ends_with('Z'));
@@ -161,7 +161,7 @@ async fn tables_show_the_citys_time_and_places_in_the_log_and_json_stays_utc() {
 }
 
 #[tokio::test]
-async fn a_phone_that_is_missing_is_asked_for() {
+async fn a_missing_phone_flag_is_explained() {
     let client = Client::new().await;
     let run = client
         .run(

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of an import: what was acknowledged is there, and nobody has two valid codes.
+//! `kill -9` during an import: every acknowledged code is in the log, and no person has two valid codes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MOMENTS: usize = 50;
 const PEOPLE: usize = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_at_fifty_moments_of_an_import_loses_no_acknowledged_code_and_leaves_no_two_valid() {
+async fn kill_9_during_imports_loses_no_acknowledged_code_and_leaves_no_two_valid_codes() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut numbers = IdNumbers::new(12);
@@ -41,7 +41,7 @@ async fn kill_9_at_fifty_moments_of_an_import_loses_no_acknowledged_code_and_lea
         let decision = server.decision(token).await;
         assert_ne!(decision, "refuse/unknown_code", "an acknowledged code is in the log");
         let newest = last[person] == *token;
-        // A newer one may have been made durable without an answer; then every acknowledged one is superseded.
+        // A newer code may be durable without an acknowledgement; then every acknowledged one is superseded.
         assert!(
             decision == "refuse/superseded" || (newest && decision == "admit/ok"),
             "{decision}"
@@ -61,7 +61,7 @@ async fn kill_9_at_fifty_moments_of_an_import_loses_no_acknowledged_code_and_lea
     }
 }
 
-/// Imports everybody, replacing codes, and stops listening after so many answers; gives what was acknowledged.
+/// Imports all people, replacing codes, and stops reading after so many answers; returns the acknowledged codes.
 async fn import_until(server: &Server, people: &[String], stop_after: usize) -> Vec<(usize, String)> {
     let mut lines = format!("{}\n", json!({ "kind": "offline", "channel": "pc", "reissue": true }));
     for (line, person) in people.iter().enumerate() {

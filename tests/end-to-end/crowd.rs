@@ -1,4 +1,4 @@
-//! Many at once: whatever happens, one valid code, and no scan that sees two.
+//! Concurrent reissues: there is always one valid code, and no scan admits an old code after the new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::server::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r03_r04_two_hundred_reissues_at_once_leave_one_valid_code_and_no_scan_sees_the_old_after_the_new() {
+async fn r03_r04_concurrent_reissues_leave_one_valid_code_and_no_scan_admits_the_old_after_the_new() {
     let data = tempfile::tempdir().expect("a folder");
     let server = Arc::new(Server::start(&data.path().join("data")).await);
     let person = IdNumbers::new(11).aged(40, jiff::civil::date(2026, 1, 1));
@@ -20,8 +20,8 @@ async fn r03_r04_two_hundred_reissues_at_once_leave_one_valid_code_and_no_scan_s
         .expect("a token")
         .to_owned();
 
-    // One pair of scanners: the first code, and the one that comes next. Once the new one was admitted, the old one
-    // is never admitted again.
+    // One scanner checks the first code, another one the next code. Once the new code was admitted, the old one is
+    // never admitted again.
     let born = Arc::new(AtomicBool::new(false));
     let (watched, seen_born, old) = (Arc::clone(&server), Arc::clone(&born), first.clone());
     let watch_old = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! `citycode doctor` tries what it finds.
+//! `citycode doctor` tests the access token.
 
 use citycode_testkit::Process;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::server::{Server, binary};
 
 #[tokio::test]
-async fn a_token_is_called_good_only_if_the_server_accepts_it() {
+async fn a_token_is_reported_as_ok_only_if_the_server_accepts_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data")).await;
     let good = std::fs::read_to_string(folder.path().join("data/admin.token")).unwrap();

@@ -1,14 +1,14 @@
-//! Data folders as files: copies of them, and what their manifest says.
+//! Copies of data folders, and the log's identity in their manifest.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// A folder that only its owner may read, as a data folder is.
+/// Creates a folder that only its owner may read, like a data folder.
 pub(crate) fn private_folder(folder: &Path) {
     std::fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder");
 }
 
-/// Copies a folder with all that is in it to a place where nothing is.
+/// Copies a folder recursively to a path that does not exist.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     private_folder(to);
     for entry in std::fs::read_dir(from).expect("a folder") {
@@ -22,7 +22,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// The identity of a data folder's log, as its manifest has it.
+/// The identity of a data folder's log, from its manifest.
 pub(crate) fn log_id(data: &Path) -> String {
     let text = std::fs::read_to_string(data.join("manifest.toml")).expect("a manifest");
     let line = text.lines().find_map(|line| line.strip_prefix("log_id = \""));

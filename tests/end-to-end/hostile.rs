@@ -1,5 +1,5 @@
-//! What machines and strangers do to a running system: a full disk, a second process, a folder of another release,
-//! bodies without end, a clock that jumps back. A clear answer, nothing lost, the process alive.
+//! Faults and attacks on a running system: a full disk, a second process, a folder of another release, endless bodies,
+//! a clock that jumps back. The answer is clear, nothing is lost, and the process survives.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::server::{Server, binary};
 const TODAY: jiff::civil::Date = jiff::civil::date(2026, 1, 1);
 
 #[tokio::test]
-async fn a_second_process_on_the_folder_is_refused_and_the_first_goes_on() {
+async fn a_second_process_on_the_folder_is_refused_and_the_first_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let first = Server::start(&data).await;
@@ -28,7 +28,7 @@ async fn a_second_process_on_the_folder_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn a_folder_of_another_release_is_refused_and_left_as_it_is() {
+async fn a_folder_of_another_release_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     Server::start(&data).await.stop().await;
@@ -45,7 +45,7 @@ async fn a_folder_of_another_release_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
+async fn the_minimum_reader_version_of_an_older_log_is_raised_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     Server::start(&data).await.stop().await;
@@ -73,7 +73,7 @@ async fn the_log_of_an_earlier_release_is_raised_once_and_for_good() {
     third.stop().await;
 }
 
-/// `up` that is expected to end.
+/// Runs `up`, which is expected to fail.
 async fn up(data: &Path) -> std::process::Output {
     let mut command = tokio::process::Command::new(binary());
     command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(data);
@@ -83,7 +83,7 @@ async fn up(data: &Path) -> std::process::Output {
 }
 
 #[tokio::test]
-async fn bodies_of_fifty_megabytes_are_refused_before_they_are_read_and_the_server_lives() {
+async fn bodies_of_fifty_megabytes_are_refused_before_they_are_read_and_the_server_survives() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data")).await;
     for (path, content_type) in [
@@ -104,7 +104,7 @@ async fn bodies_of_fifty_megabytes_are_refused_before_they_are_read_and_the_serv
     server.register(&IdNumbers::new(2).aged(40, TODAY)).await;
 }
 
-/// Sends a head and then 50 MB, or as much as is taken; what came back.
+/// Sends headers and then up to 50 MB; returns the answer.
 async fn send_without_end(server: &Server, head: &str, chunked: bool) -> String {
     let address = server.process.url().trim_start_matches("http://").to_owned();
     let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -146,7 +146,7 @@ async fn a_clock_that_jumps_back_stops_changes_and_verdicts_until_it_is_right_ag
     let running = Running::start(21).await;
     let register = json!({ "id_number": running.number(0), "name": "王小明" });
     let issue = json!({ "kind": "sampling", "id_number": running.number(0), "channel": "app" });
-    // Past the moment from which the admin's token is valid, however far the clock jumps below.
+    // The clock advances first, so that the admin's token stays valid after the jump back below.
     running.wait(86_400).await;
     running.post("register", &register, None).await;
     let (status, code) = running.post("issue", &issue, None).await;
@@ -169,7 +169,7 @@ async fn a_clock_that_jumps_back_stops_changes_and_verdicts_until_it_is_right_ag
     running.stop().await;
 }
 
-/// A file system of its own size, in a mount namespace that lives as long as this.
+/// A small file system in a mount namespace, which is removed on drop.
 struct SmallDisk {
     holder: Process,
     folder: PathBuf,
@@ -205,7 +205,7 @@ impl SmallDisk {
         self.holder.id().to_string()
     }
 
-    /// The words that run a program on this disk.
+    /// The command prefix that runs a program on this disk.
     fn inside(&self) -> Vec<String> {
         let words = [
             "nsenter",
@@ -219,13 +219,13 @@ impl SmallDisk {
         words.map(str::to_owned).to_vec()
     }
 
-    /// The folder as this process sees it.
+    /// The folder's path from this process.
     fn seen(&self) -> PathBuf {
         let inside = self.folder.strip_prefix("/").expect("an absolute path");
         Path::new("/proc").join(self.pid()).join("root").join(inside)
     }
 
-    /// Fills what is free, to the last page.
+    /// Fills the free space to the last page.
     fn fill(&self) {
         let mut ballast = std::fs::File::create(self.seen().join("ballast")).expect("a file");
         let page = [0u8; 4_096];
@@ -238,7 +238,7 @@ impl SmallDisk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_changes_goes_on_scanning_and_loses_nothing() {
+async fn on_a_full_disk_changes_are_refused_scans_continue_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = SmallDisk::mount(folder.path(), 48).await;
     let data = disk.folder.join("data");
@@ -261,7 +261,7 @@ async fn a_full_disk_refuses_changes_goes_on_scanning_and_loses_nothing() {
     let verdict = server.post("verify", shown.clone()).await;
     assert_eq!(
         verdict["reason"], "id_check_required",
-        "what is known is still judged: {verdict}"
+        "scans are still judged: {verdict}"
     );
     let registration = json!({ "place": "sampling_desk", "code": last["token"] });
     let (status, said) = server.call("verify", &registration).await.expect("an answer");
@@ -272,7 +272,7 @@ async fn a_full_disk_refuses_changes_goes_on_scanning_and_loses_nothing() {
     );
     assert!(
         server.get_text("/metrics").await.contains("citycode_"),
-        "the process is alive and says how it is"
+        "the process is alive and serves metrics"
     );
     let (status, said) = server.call("issue", &issue).await.expect("an answer");
     assert_eq!((status, &said["code"]), (503, &json!("unavailable")), "{said}");

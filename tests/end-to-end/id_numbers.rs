@@ -1,4 +1,4 @@
-//! ID numbers that stand on no command line: every flag that takes one reads standard input and files too.
+//! ID numbers outside the command line: every flag that takes one also reads standard input and files.
 
 use citycode_testkit::Process;
 use serde_json::Value;
@@ -54,7 +54,7 @@ async fn every_command_reads_its_numbers_from_standard_input_and_files() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_missing_or_unreadable_is_said_and_nothing_is_sent() {
+async fn a_missing_or_unreadable_number_is_reported_and_nothing_is_sent() {
     let client = Client::new().await;
     for args in [
         &["codes"][..],
@@ -82,9 +82,9 @@ async fn a_number_that_is_missing_or_unreadable_is_said_and_nothing_is_sent() {
     assert_eq!((run.status.code(), out(&run).as_str()), (Some(2), ""), "{}", talk(&run));
 }
 
-/// `script` gives the command a terminal of its own.
+/// `script` provides the terminal.
 #[tokio::test]
-async fn on_a_terminal_a_missing_number_is_asked_for() {
+async fn on_a_terminal_a_missing_number_is_prompted_for() {
     let client = Client::new().await;
     let binary = crate::server::binary().display().to_string();
     let asked = format!("{binary} codes --server {}", client.server.process.url());

@@ -1,4 +1,4 @@
-//! `citycode import` with the files that offices really send, on disks that fill up, and done again.
+//! `citycode import` with realistic files, on disks that fill up, and repeated.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::commands::{Client, WANG, talk};
 
-/// ID numbers of people who are over 60.
+/// ID numbers of people over 60.
 fn id_numbers(count: usize) -> Vec<String> {
     let mut numbers = IdNumbers::new(11);
     (0..count).map(|_| numbers.born(date(1948, 1, 1))).collect()
@@ -25,7 +25,7 @@ fn prints(folder: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn repeating_an_import_prints_what_is_missing_and_issues_nothing_twice() {
+async fn a_repeated_import_writes_missing_prints_and_issues_nothing_twice() {
     const ROWS: usize = 40;
     let client = Client::new().await;
     let file = client.folder.path().join("q.csv").display().to_string();
@@ -63,13 +63,13 @@ async fn repeating_an_import_prints_what_is_missing_and_issues_nothing_twice() {
 }
 
 #[tokio::test]
-async fn rejects_keep_their_columns_are_imported_once_corrected_and_go_with_a_clean_run() {
+async fn rejects_keep_their_columns_can_be_imported_after_correction_and_are_removed_by_a_clean_run() {
     let client = Client::new().await;
     let folder = client.folder.path();
     let file = folder.join("people.csv").display().to_string();
     let numbers = id_numbers(3);
     let (one, two, three) = (&numbers[0], &numbers[1], &numbers[2]);
-    // The bytes of 张 with the last one lost, and a number that is none; the rest is as it should be.
+    // The bytes of 张 without the last one, and an invalid number; the other rows are valid.
     let rows = [
         format!("id_number;name;remark\n{WANG};王小明;\n{one};").as_bytes(),
         b"\xE5\xBC;front desk\n",
@@ -118,7 +118,7 @@ async fn rejects_keep_their_columns_are_imported_once_corrected_and_go_with_a_cl
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_says_why_and_nothing_is_written() {
+async fn a_refused_file_is_explained_and_nothing_is_written() {
     let client = Client::new().await;
     let folder = client.folder.path();
     let out = folder.join("prints").display().to_string();
@@ -142,7 +142,7 @@ async fn a_file_that_is_refused_says_why_and_nothing_is_written() {
             talk(&run)
         );
     }
-    // The file is well, but the server refuses the import as a whole: its bad row is not written down either.
+    // The file is readable, but the server refuses the import as a whole, so its invalid row is not written either.
     let file = folder.join("d.csv").display().to_string();
     std::fs::write(&file, format!("id_number,name\n{WANG},王小明\n2\n")).unwrap();
     let run = client

@@ -1,5 +1,5 @@
-//! The local admin's token: it goes to the server that this user runs and to nobody else, and dies with that server.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! The local admin's token: it is sent only to the server that this user runs, and becomes invalid with that server.
+#![expect(clippy::unwrap_used, reason = "a failed fixture fails the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -14,7 +14,7 @@ use crate::server::{Server, binary};
 
 const WANG: &str = "11010519491231002X";
 
-/// A user with a state folder of its own, whose `up` and clients these are.
+/// A user with a separate state folder, who runs `up` and clients.
 struct User {
     folder: tempfile::TempDir,
 }
@@ -53,7 +53,7 @@ impl User {
     }
 }
 
-/// Whoever listens in the server's place, and what was sent to it.
+/// Listens at the server's address, and returns the received requests.
 async fn impostor(address: &str) -> mpsc::UnboundedReceiver<String> {
     let listener = TcpListener::bind(address).await.unwrap();
     let (tell, told) = mpsc::unbounded_channel();
@@ -85,7 +85,7 @@ async fn a_client_of_the_same_user_is_the_admin_until_the_server_ends() {
         .run(&url.replace("127.0.0.1", "localhost"), &["codes", "--id-number", WANG])
         .await;
     assert!(run.status.success(), "{}", said(&run));
-    // Another user's client finds nothing.
+    // Another user's client finds no token.
     let stranger = User::new();
     let run = stranger.run(&url, &["codes", "--id-number", WANG]).await;
     assert_eq!(run.status.code(), Some(6), "{}", said(&run));
@@ -108,14 +108,14 @@ async fn a_client_of_the_same_user_is_the_admin_until_the_server_ends() {
 }
 
 #[tokio::test]
-async fn after_a_crash_nothing_is_sent_to_whoever_took_the_port_and_the_token_is_dead() {
+async fn after_a_crash_nothing_is_sent_to_another_listener_and_the_token_is_invalid() {
     let user = User::new();
     let server = user.up(&user.data()).await;
     let (url, token) = (server.process.url().to_owned(), server.token.clone());
     drop(server.process.kill_9().await);
     assert!(
         user.data().join("admin.token").exists() && user.notes() == 1,
-        "nobody tidied up"
+        "the files remain after the crash"
     );
 
     let mut told = impostor(url.trim_start_matches("http://")).await;
@@ -145,7 +145,7 @@ async fn after_a_crash_nothing_is_sent_to_whoever_took_the_port_and_the_token_is
 }
 
 #[tokio::test]
-async fn it_works_where_the_folders_path_is_too_long_for_a_socket_and_not_where_others_may_enter() {
+async fn a_long_folder_path_works_and_a_folder_open_to_others_is_refused() {
     let user = User::new();
     let data = user.folder.path().join("d".repeat(120));
     let server = user.up(&data).await;
@@ -161,7 +161,7 @@ async fn it_works_where_the_folders_path_is_too_long_for_a_socket_and_not_where_
 }
 
 #[tokio::test]
-async fn an_open_stream_over_the_socket_does_not_hold_up_the_end() {
+async fn an_open_stream_over_the_socket_does_not_delay_the_stop() {
     let user = User::new();
     let server = user.up(&user.data()).await;
     let mut command = tokio::process::Command::new("env");
@@ -176,7 +176,7 @@ async fn an_open_stream_over_the_socket_does_not_hold_up_the_end() {
     stdin.write_all(b"x\n").await.unwrap();
     let mut answer = vec![0; 16];
     stdout.read_exact(&mut answer).await.unwrap();
-    // Far below the time that calls in flight are given; the command ends although its input goes on.
+    // The limit is far below the time for calls in flight; the command ends although its input stays open.
     tokio::time::timeout(Duration::from_secs(15), server.stop())
         .await
         .expect("it ends");

@@ -1,5 +1,5 @@
-//! An older copy of the data folder in the place of the newest one: the start notices, says what is missing, and makes
-//! it safe once the operator accepts the loss. No crash looks like one.
+//! An older copy of the data folder replaces the newest one: the start detects it, reports what is missing, and makes
+//! it safe once the operator accepts the loss. A crash is never mistaken for a loss.
 
 mod older_parts;
 mod suspend_unknown;
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use crate::folders::{self, copy_folder};
 use crate::server::{Server, binary};
 
-/// Starting on a loaded machine of two cores.
+/// Time limit for a start on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Kills in the gate. `CITYCODE_TEST_KILLS` asks for another number, by hand.
+/// Number of kills; `CITYCODE_TEST_KILLS` overrides it.
 const KILLS: usize = 12;
 
-/// A data folder whose marks stand beside it, as an operator configures it.
+/// A data folder with its marks next to it, as an operator configures it.
 struct City {
     folder: tempfile::TempDir,
     data: PathBuf,
@@ -80,7 +80,7 @@ impl City {
         }
     }
 
-    /// A backup as the documents say: the folder without what is derived.
+    /// A backup as documented: the folder without derived state.
     fn back_up(&self, to: &Path) {
         copy_folder(&self.data, to);
         for derived in ["projections", "audit"] {
@@ -103,8 +103,7 @@ fn token(code: &Value) -> &str {
     code["token"].as_str().expect("a token")
 }
 
-/// A journal that is missing, empty or without its last lines names nobody who was erased: it is refused, and changes
-/// nothing.
+/// A journal that is missing, empty or truncated may lack erased people: the loss is refused, and nothing changes.
 async fn no_loss_is_accepted_without_the_journal(city: &City) {
     let journal = city.aside("marks").join(format!("{}.journal", city.log_id()));
     let whole = std::fs::read_to_string(&journal).expect("a journal");
@@ -126,7 +125,7 @@ async fn no_loss_is_accepted_without_the_journal(city: &City) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_no_erased_person_back() {
+async fn a_restored_backup_is_refused_and_once_accepted_no_lost_code_is_valid_and_no_erased_person_reappears() {
     let city = City::new();
     let mut numbers = IdNumbers::new(71);
     let day = jiff::civil::date(2026, 1, 1);
@@ -180,7 +179,7 @@ async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_
     server.register(&late).await;
     let again = issue(&server, &late).await;
     assert_eq!(server.decision(token(&again)).await, "admit/ok");
-    assert_ne!(again["status"], in_lost_period["status"], "no place is used twice");
+    assert_ne!(again["status"], in_lost_period["status"], "no index is used twice");
     server.stop().await;
 
     assert!(city.refused(&flags).await.contains("nothing is lost"));
@@ -191,7 +190,7 @@ async fn a_restored_backup_is_refused_and_once_accepted_brings_no_lost_code_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vault_of_an_older_backup_is_refused_and_once_accepted_leaves_nobody_two_valid_codes() {
+async fn an_older_vault_is_refused_and_once_accepted_no_person_has_two_valid_codes() {
     let city = City::new();
     let person = IdNumbers::new(72).aged(40, jiff::civil::date(2026, 1, 1));
     city.start().await.stop().await;
@@ -234,7 +233,7 @@ async fn a_vault_of_an_older_backup_is_refused_and_once_accepted_leaves_nobody_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_went_on_from_a_copy_is_refused_and_a_missing_mark_is_said() {
+async fn a_diverged_log_is_refused_and_a_missing_mark_is_reported() {
     let city = City::new();
     let person = IdNumbers::new(73).aged(40, jiff::civil::date(2026, 1, 1));
     let server = city.start().await;
@@ -252,7 +251,7 @@ async fn a_log_that_went_on_from_a_copy_is_refused_and_a_missing_mark_is_said() 
     let (marks, aside) = (city.aside("marks"), city.aside("marks-aside"));
     std::fs::rename(&marks, &aside).expect("lost");
     city.restore(&copy);
-    // Without a mark it cannot be told, and the copy goes on.
+    // Without a mark the older copy is not detected and accepts commits.
     let server = city.start().await;
     assert!(server.process.said().contains("there is no mark"));
     issue(&server, &person).await;
@@ -268,7 +267,7 @@ async fn a_log_that_went_on_from_a_copy_is_refused_and_a_missing_mark_is_said() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_kill_9_is_taken_for_a_loss() {
+async fn kill_9_is_not_mistaken_for_a_loss() {
     let asked = std::env::var("CITYCODE_TEST_KILLS")
         .ok()
         .and_then(|kills| kills.parse().ok());
@@ -294,7 +293,7 @@ async fn no_kill_9_is_taken_for_a_loss() {
                 answered += 1;
             }
         }
-        // Some changes are under way when it dies.
+        // Some changes are in flight when the process is killed.
         let pending = people.iter().map(|person| {
             let request = json!({ "kind": "sampling", "id_number": person, "channel": "app" });
             let server = &server;

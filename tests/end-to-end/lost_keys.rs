@@ -1,4 +1,4 @@
-//! A secret of the data folder that was lost: nothing is put in its place behind anybody's back.
+//! A lost secret of the data folder is not silently recreated.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use citycode_testkit::{Running, StartError};
 
 use crate::server::{Server, binary};
 
-/// Starting on a loaded machine of two cores.
+/// Time limit for a start on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_is_missing_beside_a_log_is_asked_for_and_not_made_anew() {
+async fn a_missing_secret_of_an_existing_log_is_reported_and_not_recreated() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     Server::start(&data).await.stop().await;
@@ -27,7 +27,7 @@ async fn a_secret_that_is_missing_beside_a_log_is_asked_for_and_not_made_anew() 
         assert!(!key.exists(), "{name} was made anew");
         std::fs::rename(&aside, &key).expect("it is found");
     }
-    // With everything in its place again it starts; a signing key it makes itself.
+    // With the secrets restored it starts; a missing signing key is created.
     for entry in std::fs::read_dir(data.join("keys")).expect("a folder").flatten() {
         let name = entry.file_name().display().to_string();
         if name.starts_with("signing-") {

@@ -1,5 +1,5 @@
-//! A part of the data folder that is lost, emptied, or of another folder: the start stops and names it, and only
-//! `--begin-anew` goes on, once.
+//! A part of the data folder is lost, empty, or of another folder: the start is refused and names it, and only
+//! `--begin-anew` starts, once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::folders::{self, copy_folder};
 use crate::server::{Server, binary};
 
-/// Starting on a loaded machine of two cores.
+/// Time limit for a start on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A folder with one resident who has a code of each of two kinds, stopped as an operator stops it.
+/// The folder of a stopped system with one resident, who has codes of two kinds.
 struct City {
     _folder: tempfile::TempDir,
     data: PathBuf,
@@ -45,7 +45,7 @@ impl City {
         folders::log_id(&self.data)
     }
 
-    /// What a start says that must not succeed.
+    /// The error of a start, which must fail.
     async fn refused(&self, flags: &[&str]) -> String {
         refused(&self.data, flags).await
     }
@@ -88,7 +88,7 @@ fn remove(path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vault_that_is_lost_is_not_made_anew_and_nobody_gets_a_second_valid_code() {
+async fn a_lost_vault_is_not_silently_recreated_and_no_person_gets_a_second_valid_code() {
     let city = City::with_one_resident().await;
     let vault = city.data.join("vault");
     for lost in ["vault/vault.redb", "vault/vault.keys", "vault"] {
@@ -123,7 +123,7 @@ async fn a_vault_that_is_lost_is_not_made_anew_and_nobody_gets_a_second_valid_co
     assert_eq!(server.decision(&new).await, "admit/ok");
     server.stop().await;
     let said = city.refused(&["--begin-anew", &anew]).await;
-    assert!(said.contains("is whole"), "the flag works once: {said}");
+    assert!(said.contains("is intact"), "the flag works once: {said}");
     let server = city.started(&[]).await;
     assert_eq!(server.decision(&new).await, "admit/ok");
     assert_eq!(server.decision(&city.codes[0]).await, "refuse/suspended");
@@ -131,7 +131,7 @@ async fn a_vault_that_is_lost_is_not_made_anew_and_nobody_gets_a_second_valid_co
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_lost_is_not_begun_anew_and_its_keys_sign_no_more() {
+async fn a_lost_log_is_not_silently_recreated_and_its_signing_keys_are_retired() {
     let city = City::with_one_resident().await;
     let lost = city.log_id();
     let signing = |folder: &str| -> Vec<String> {
@@ -165,7 +165,7 @@ async fn a_log_that_is_lost_is_not_begun_anew_and_its_keys_sign_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_refused() {
+async fn lost_scan_records_are_detected_and_parts_of_another_folder_are_refused() {
     let city = City::with_one_resident().await;
     remove(&city.data.join("scans"));
     std::fs::create_dir(city.data.join("scans")).expect("emptied");
@@ -173,7 +173,7 @@ async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_
     assert!(said.contains("the part `scans`"), "{said}");
     let anew = format!("scans={}", city.log_id());
     city.started(&["--begin-anew", &anew]).await.stop().await;
-    assert!(city.refused(&["--begin-anew", &anew]).await.contains("is whole"));
+    assert!(city.refused(&["--begin-anew", &anew]).await.contains("is intact"));
 
     let other = City::with_one_resident().await;
     for part in ["log", "vault", "scans", "keys"] {
@@ -194,7 +194,7 @@ async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_
         assert!(said.contains("the part `keys`") && said.contains(key), "{said}");
         std::fs::write(&own, kept).expect("back");
     }
-    // Records without the key of their day are lost records.
+    // Records without the key of their day are lost.
     let server = city.started(&[]).await;
     assert_eq!(server.decision(&city.codes[0]).await, "admit/ok");
     server.stop().await;
@@ -209,7 +209,7 @@ async fn scan_records_that_are_lost_are_noticed_and_parts_of_another_folder_are_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_an_earlier_release_is_adopted_once_and_not_without_its_vault() {
     let city = City::with_one_resident().await;
-    // As the release before made it: no manifest, and stores that do not say whose they are cannot be told from these.
+    // A folder of an earlier release has no manifest and no identity of the log in `keys`.
     let log_id = city.log_id();
     remove(&city.data.join("manifest.toml"));
     remove(&city.data.join("keys/log-id"));

@@ -1,4 +1,4 @@
-//! The system from outside: the real binary, its HTTP API, its files, and `kill -9`.
+//! End-to-end tests: the real binary, its HTTP API, its files, and `kill -9`.
 
 mod assertions;
 mod attack;

@@ -1,6 +1,6 @@
-//! The rules once more, as a model of a page or two, and the running system beside it: the same random commands over
-//! the JSON API, restarts and days that pass among them, must be answered alike, and every code ever issued must be
-//! judged alike. Then many callers at once, where only what holds in every order is asked for.
+//! A small reference model of the rules, compared with the running system: the same random commands over the JSON API,
+//! with restarts and passing days, must get the same answers, and every code ever issued must get the same verdicts.
+//! Then concurrent callers, where only the invariants of every order are checked.
 
 mod city;
 pub(crate) mod system;
@@ -13,10 +13,10 @@ use serde_json::Value;
 use city::{Act, Answer, City, KINDS, PEOPLE, PLACES};
 use system::Running;
 
-/// Commands in a life; every seed is a life.
+/// Commands per seed.
 const COMMANDS: usize = 120;
 
-/// A command by chance. Most make sense, some do not.
+/// A random command; most are valid, some are not.
 fn act(draw: &mut Draw) -> Act {
     let person = draw.below(PEOPLE as u64) as usize;
     let other = draw.below(PEOPLE as u64) as usize;
@@ -102,14 +102,14 @@ async fn live(seed: u64) {
                 let (answer, said) = running.act(act, command).await;
                 assert_eq!(answer, expected, "{said}\n{}", told());
                 city.learn(act, &said, running.now(), command);
-                // What changes nothing leaves no trace, and a repeat of it is decided anew.
+                // A command without an effect is not recorded, so its repetition is decided again.
                 let changes = matches!(act, Act::Issue { .. } | Act::ReportLoss { .. } | Act::Revoke { .. });
                 if answer == Answer::Done && changes {
                     last = Some((command, act, answer, said));
                 }
             }
         }
-        // Now and then a caller that lost the answer asks again: the same answer, and nothing happens twice.
+        // Sometimes a caller that lost the answer retries, and gets the same answer without a second effect.
         if draw.below(6) == 0
             && let Some((command, act, answer, said)) = &last
             && !city.was_erased_since(*act, *command)
@@ -148,16 +148,16 @@ async fn live(seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_system_answers_as_the_model_does_whatever_happens() {
+async fn the_system_answers_like_the_model() {
     for seed in [1, 2, 3, 4] {
         live(seed).await;
     }
 }
 
-/// R3, R4 in every order: afterwards each slot has at most one code that is not dead, the one that `codes` names; it
-/// was acknowledged, and each acknowledged code that died says why.
+/// R3, R4 in every order: afterwards each slot has at most one code that is not dead, which `codes` lists and which was
+/// acknowledged, and each dead acknowledged code has a reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_at_once_leave_at_most_one_valid_code_of_a_kind_and_no_code_unexplained() {
+async fn concurrent_callers_leave_at_most_one_valid_code_of_a_kind_and_dead_codes_have_a_reason() {
     for seed in [11, 12] {
         let running = Running::start(seed).await;
         for person in 0..PEOPLE {
@@ -193,7 +193,7 @@ async fn callers_at_once_leave_at_most_one_valid_code_of_a_kind_and_no_code_unex
     }
 }
 
-/// One of several callers who act for the same person; gives the codes that it was acknowledged.
+/// One of several callers who act for the same person; returns its acknowledged codes.
 async fn call(running: &Running, seed: u64, caller: u64) -> Vec<city::Code> {
     let mut draw = Draw::new(seed * 100 + caller);
     let mut issued = Vec::new();

@@ -1,5 +1,5 @@
-//! A city's log moves onto a real NATS server and back into a new folder, by the command an operator runs; the city
-//! goes on from there.
+//! A city's log is copied to a real NATS server and back to a new folder by `citycode migrate`; the city continues
+//! there.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ async fn moved(args: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_city_moves_onto_a_server_and_back_and_its_codes_live_on() {
+async fn a_log_is_copied_to_a_server_and_back_and_its_codes_stay_valid() {
     let folder = tempfile::tempdir().expect("a folder");
     let (here, there) = (folder.path().join("here"), folder.path().join("there"));
     let (from, to) = (here.display().to_string(), there.display().to_string());
@@ -40,7 +40,7 @@ async fn a_city_moves_onto_a_server_and_back_and_its_codes_live_on() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("in use"),
-        "a log that lives in a process: {said}"
+        "the log is in use: {said}"
     );
     server.stop().await;
 
@@ -50,7 +50,7 @@ async fn a_city_moves_onto_a_server_and_back_and_its_codes_live_on() {
     let first = moved(&onto).await;
     assert!(first["commits"].as_u64() >= Some(4), "{first}");
     assert_eq!(first["copied"], first["commits"]);
-    assert_eq!(moved(&onto).await["copied"], 0, "done again, nothing is left to do");
+    assert_eq!(moved(&onto).await["copied"], 0, "a repetition copies nothing");
 
     private_folder(&there);
     for part in ["keys", "vault", "scans"] {

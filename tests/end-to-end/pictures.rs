@@ -1,4 +1,5 @@
-//! `--out`: what can fail on this machine is tried before a code is issued, and standard output stays one JSON value.
+//! `--out`: everything that can fail on this machine is tried before a code is issued, and standard output stays one
+//! JSON value.
 
 use citycode_testkit::Process;
 use serde_json::Value;
@@ -12,7 +13,7 @@ async fn codes(client: &Client) -> Value {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_keeps_the_old_print_alive() {
+async fn if_the_file_cannot_be_written_the_old_print_stays_valid() {
     let client = Client::new().await;
     let folder = client.folder.path();
     let good = folder.join("ok.pdf").display().to_string();
@@ -45,7 +46,7 @@ async fn a_file_that_cannot_be_written_keeps_the_old_print_alive() {
 }
 
 #[tokio::test]
-async fn what_a_phone_shows_is_printed_only_once_its_picture_stands() {
+async fn a_presentation_is_printed_only_after_its_picture_is_written() {
     let client = Client::new().await;
     let phone = client.folder.path().join("phone.json").display().to_string();
     let live = [
@@ -63,7 +64,7 @@ async fn what_a_phone_shows_is_printed_only_once_its_picture_stands() {
     let token = code["token"].as_str().unwrap();
     let picture = client.folder.path().join("now.png").display().to_string();
     for (out, exit) in [(picture.as_str(), 0), ("/nonexistent/now.png", 1), ("now.pdf", 2)] {
-        // No server is asked: there is none at this address.
+        // No server is called: there is none at this address.
         let mut command = tokio::process::Command::new(crate::server::binary());
         command
             .args(["present", "--phone", &phone, "--out", out, "--output", "json"])

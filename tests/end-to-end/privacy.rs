@@ -1,4 +1,4 @@
-//! The canary: a person with a marked name and number leaves neither anywhere in the clear (R28).
+//! A canary test: the name and ID number of a person appear nowhere unencrypted (R28).
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::server::Server;
 const NAME: &str = "金丝雀雀雀";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_neither_name_nor_number_stands_in_any_file_log_line_metric_or_error() {
+async fn r28_neither_name_nor_number_appears_in_any_file_log_line_metric_or_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = Server::start(&data).await;
@@ -61,7 +61,7 @@ async fn r28_neither_name_nor_number_stands_in_any_file_log_line_metric_or_error
         let bytes = std::fs::read(&file).expect("a file of the data folder");
         for (what, secret) in [("number", number.as_str()), ("name", NAME), ("token", token.as_str())] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            assert!(!found, "{} holds the {what}", file.display());
+            assert!(!found, "{} contains the {what}", file.display());
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Proxy variables of the environment: a server on this machine is called directly, and an error says where a proxy
-//! stood between.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! Proxy variables of the environment: a server on this machine is called directly, and an error names the proxy of a
+//! failed call.
+#![expect(clippy::unwrap_used, reason = "a failed fixture fails the test")]
 
 use std::process::Output;
 
@@ -14,7 +14,7 @@ use crate::server::{Server, binary};
 
 const WANG: &str = "11010519491231002X";
 
-/// A proxy that answers 502 and tells what it was asked.
+/// A proxy that answers 502 and records the requests.
 struct Proxy {
     url: String,
     asked: mpsc::UnboundedReceiver<String>,
@@ -56,7 +56,7 @@ async fn run(server: &str, token: &str, proxy: (&str, &str), args: &[&str]) -> O
 }
 
 #[tokio::test]
-async fn a_server_on_this_machine_is_called_directly_whatever_the_proxy_variables_say() {
+async fn a_server_on_this_machine_is_called_directly_despite_proxy_variables() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data")).await;
     server.register(WANG).await;
@@ -87,7 +87,7 @@ async fn a_server_on_this_machine_is_called_directly_whatever_the_proxy_variable
 }
 
 #[tokio::test]
-async fn an_error_behind_a_proxy_names_the_proxy_and_doctor_says_that_there_is_one() {
+async fn the_error_of_a_call_through_a_proxy_names_it_and_doctor_reports_it() {
     let proxy = Proxy::start().await;
     let nobody = format!("http://user:secret@127.0.0.1:{}", free_port());
     for (url, shown) in [

@@ -1,4 +1,4 @@
-//! Correcting a name in one process: by command line and API, through a crash, and what stands in files afterwards.
+//! Correcting a name with `up`: by command line and API, through a crash, and the content of files afterwards.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::commands::{Client, WANG, talk};
 use crate::server::Server;
 
-/// What a crash between log and vault leaves, made with the parts themselves.
+/// Creates the state after a crash between log and vault.
 async fn leave_half_done(data: &Path, name: &str) -> HolderId {
     let master = files::read_secret(&data.join("keys/vault-master.key")).expect("a key");
     let random: citycode_vault::FillRandom = Arc::new(|bytes| OsEntropy.fill(bytes));
@@ -41,32 +41,32 @@ async fn leave_half_done(data: &Path, name: &str) -> HolderId {
     holder
 }
 
-fn holds(folder: &Path, secret: &str) -> bool {
+fn contains(folder: &Path, secret: &str) -> bool {
     std::fs::read_dir(folder).expect("a folder").any(|entry| {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            return holds(&path, secret);
+            return contains(&path, secret);
         }
         let bytes = std::fs::read(&path).expect("a file");
         bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
     })
 }
 
-/// What a resident with a sampling code asks for to get the same print again.
+/// The request of a reprint of the sampling code.
 fn reprint() -> Value {
     json!({ "kind": "sampling", "id_number": WANG, "channel": "app", "print": true })
 }
 
-/// The same token again, and the masked name on a print of it.
+/// Reprints the code, checks its token, and returns the masked name.
 async fn printed(server: &Server, code: &Value) -> String {
     let again = server.post("reprint", reprint()).await;
     assert_eq!(again["token"], code["token"], "the token stays as it is");
     again["masked_name"].as_str().expect("a masked name").to_owned()
 }
 
-/// Corrects the name twice, by the command line and by the API, and tries what must be refused.
+/// Corrects the name by the command line and by the API, and tries requests that must be refused.
 async fn correct_by_command_line_and_api(client: &Client, code: &Value) {
-    // The ID number from standard input, as on a machine with other users.
+    // The ID number is read from standard input, because other users can see the command line.
     let words = [
         "rename",
         "--id-number",
@@ -103,7 +103,7 @@ async fn correct_by_command_line_and_api(client: &Client, code: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_corrected_by_command_line_and_api_and_a_crash_after_the_log_is_completed_at_the_start() {
+async fn a_name_is_corrected_by_command_line_and_api_and_a_start_completes_an_interrupted_correction() {
     let client = Client::new().await;
     let data = client.folder.path().join("data");
     let code = client.server.post("issue", reprint()).await;
@@ -118,21 +118,21 @@ async fn a_name_is_corrected_by_command_line_and_api_and_a_crash_after_the_log_i
     assert_eq!(printed(&server, &code).await, "王*明");
     let issue = json!({ "kind": "offline", "id_number": WANG, "channel": "kiosk", "print": true });
     assert_eq!(server.post("issue", issue).await["masked_name"], "王*明");
-    // Registered again under another name, nothing changes.
+    // A repeated registration under another name changes nothing.
     let first = json!({ "id_number": WANG, "name": "李四", "channel": "kiosk" });
     server.post("register", first).await;
     assert_eq!(printed(&server, &code).await, "王*明");
     let more = server.process.said();
     server.stop().await;
     for name in ["王小明", "王晓鸣", "王明", "王启明", "李四"] {
-        assert!(!holds(&data, name), "{name} stands on the disk");
+        assert!(!contains(&data, name), "{name} stands on the disk");
         assert!(!said.contains(name) && !more.contains(name), "{name} was said");
     }
     drop(folder);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_amid_corrections_leaves_a_name_that_the_repeat_of_the_last_command_settles() {
+async fn after_kill_9_during_a_correction_a_retry_of_the_command_completes_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let number = WANG;
@@ -150,7 +150,7 @@ async fn kill_9_amid_corrections_leaves_a_name_that_the_repeat_of_the_last_comma
         let running = server.take().expect("it runs");
         let id = format!("00000000-0000-4000-8000-00000000000{round}");
         let body = json!({ "id_number": number, "name": name, "reason": "笔误", "command_id": id });
-        // It is killed at whatever moment the correction has reached when so many questions were answered.
+        // The process is killed after this many answered requests, at varying stages of the correction.
         let (_, ()) = tokio::join!(running.call("rename", &body), async {
             for _ in 0..round {
                 running.call("codes", &json!({ "id_number": number })).await;

@@ -1,4 +1,4 @@
-//! A process that starts while the one before it still goes, and one that is asked to stop while clients idle.
+//! A process that starts while the previous one still ends, and one that is stopped while clients are idle.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,12 +12,12 @@ const ROUNDS: usize = 10;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_system_is_started_again_at_once_ten_times() {
+async fn a_killed_system_can_be_restarted_immediately() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut server = Server::start(&data).await;
     for _ in 0..ROUNDS {
-        // As a supervisor does: the kernel may still be clearing up after the killed one.
+        // Like a supervisor: the kernel may still be cleaning up the killed process.
         server.process.sigkill();
         let next = Server::start(&data).await;
         server = next;
@@ -26,7 +26,7 @@ async fn a_killed_system_is_started_again_at_once_ten_times() {
     server.stop().await;
 }
 
-/// `up` on this folder, until it says that it waits; with what it says from then on.
+/// Starts `up` on this folder and waits until it reports that it waits; returns its later output.
 async fn waiting(data: &std::path::Path) -> (Process, tokio::io::Lines<BufReader<tokio::process::ChildStderr>>) {
     let mut command = tokio::process::Command::new(binary());
     command
@@ -45,7 +45,7 @@ async fn waiting(data: &std::path::Path) -> (Process, tokio::io::Lines<BufReader
 }
 
 #[tokio::test]
-async fn a_folder_that_another_system_uses_is_waited_for_and_then_refused_by_name() {
+async fn a_start_waits_for_a_folder_in_use_and_then_fails() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = Server::start(&data).await;
@@ -58,7 +58,7 @@ async fn a_folder_that_another_system_uses_is_waited_for_and_then_refused_by_nam
     assert_eq!(refused.wait().await.code(), Some(1), "{last}");
     let named = format!("the folder {} is in use by another process", data.display());
     assert!(last.contains(&named) && last.contains("use another folder"), "{last}");
-    // One that waits takes the folder as soon as the other has ended.
+    // A waiting process takes the folder as soon as the other one has ended.
     let (mut next, _said) = waiting(&data).await;
     server.stop().await;
     let mut ready = String::new();
@@ -68,7 +68,7 @@ async fn a_folder_that_another_system_uses_is_waited_for_and_then_refused_by_nam
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_a_system_that_is_asked_to_stop() {
+async fn idle_connections_do_not_delay_a_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data")).await;
     let address = server.process.url().trim_start_matches("http://").to_owned();
@@ -89,7 +89,7 @@ async fn idle_connections_do_not_hold_a_system_that_is_asked_to_stop() {
     assert_eq!(&answered, b"HTTP/1.1 200");
     let process = server.process;
     process.sigterm();
-    // Whoever has to cut calls says so, after the whole drain.
+    // A server that has to abort calls after the drain period logs it.
     let mut rest = Vec::new();
     let _ = half.read_to_end(&mut rest).await;
     eventually("it is gone", DEADLINE, || async {

@@ -1,5 +1,5 @@
-//! `citycode verify -`: every line of standard input is answered, whatever its bytes are.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! `citycode verify -`: every line of standard input is answered, for any bytes.
+#![expect(clippy::unwrap_used, reason = "a failed fixture fails the test")]
 
 use std::process::Stdio;
 
@@ -45,7 +45,7 @@ async fn a_line_that_is_not_utf8_is_refused_and_the_lines_after_it_are_answered(
 }
 
 #[tokio::test]
-async fn line_ends_and_framing_of_scanners_and_utf16_are_understood() {
+async fn line_ends_and_framing_of_scanners_and_utf16_are_supported() {
     let client = Client::new().await;
     let code = client.sampling_code().await;
     let token = code["token"].as_str().unwrap();
@@ -78,7 +78,7 @@ async fn line_ends_and_framing_of_scanners_and_utf16_are_understood() {
 }
 
 #[tokio::test]
-async fn input_that_cannot_be_read_ends_with_a_message_and_not_with_success() {
+async fn unreadable_input_is_an_error() {
     let client = Client::new().await;
     let folder = std::fs::File::open(client.folder.path()).unwrap();
     let run = Process::output(client.command(&ASK).stdin(Stdio::from(folder)))
@@ -89,7 +89,7 @@ async fn input_that_cannot_be_read_ends_with_a_message_and_not_with_success() {
 }
 
 #[tokio::test]
-async fn with_json_the_answers_are_one_value_also_where_they_end_in_a_failure() {
+async fn with_json_the_answers_are_one_value_even_after_a_failure() {
     let client = Client::new().await;
     let code = client.sampling_code().await;
     let token = code["token"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! A real `citycode up` on a folder of its own, and calls to its API as the local admin.
+//! A real `citycode up` on its own folder, and calls to its API as the local admin.
 
 use citycode_test_support::program;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use citycode_testkit::Running;
 use serde_json::{Value, json};
 
-/// Starting on a loaded machine of two cores.
+/// Time limit for a start on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn binary() -> PathBuf {
@@ -25,12 +25,13 @@ impl Server {
         Self::start_by(&[], data, &data.join("admin.token")).await
     }
 
-    /// With more flags of `up`.
+    /// Starts it with more flags of `up`.
     pub(crate) async fn start_with_flags(data: &Path, flags: &[&str]) -> Self {
         Self::start_words(&[], data, flags, &data.join("admin.token")).await
     }
 
-    /// Started by other words, e.g. in another namespace; `token` is where this process finds the admin's token then.
+    /// Starts it with a command prefix, e.g. in another namespace; `token` is the path of the admin's token for this
+    /// process.
     pub(crate) async fn start_by(words: &[String], data: &Path, token: &Path) -> Self {
         Self::start_words(words, data, &[], token).await
     }
@@ -52,7 +53,7 @@ impl Server {
         }
     }
 
-    /// Ends it as an operator does.
+    /// Stops it like an operator.
     pub(crate) async fn stop(self) {
         let ended = self.process.terminate(DEADLINE).await;
         assert!(ended.success(), "{ended}");

@@ -1,5 +1,5 @@
-//! `citycode tokens`: a gate's or an officer's token for a trial, from this machine's own authority.
-#![expect(clippy::unwrap_used, reason = "what a test is built on may fail it")]
+//! `citycode tokens`: access tokens for trials, e.g. of a gate or an officer, from this machine's own authority.
+#![expect(clippy::unwrap_used, reason = "a failed fixture fails the test")]
 
 use std::process::{Output, Stdio};
 
@@ -26,7 +26,7 @@ async fn with_token(client: &Client, token: &str, args: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_token_does_what_its_roles_may_until_it_is_revoked() {
+async fn a_token_has_the_permissions_of_its_roles_until_it_is_revoked() {
     let client = Client::new().await;
     let code = client.sampling_code().await;
     let code = code["token"].as_str().unwrap();
@@ -45,7 +45,7 @@ async fn a_token_does_what_its_roles_may_until_it_is_revoked() {
         let run = with_token(&client, token, refused).await;
         assert_eq!(run.status.code(), Some(6), "{refused:?}: {}", talk(&run));
     }
-    // A table is the token alone, to be put into a file.
+    // With table output, standard output is the token alone.
     let run = client
         .run("", &["tokens", "issue", "--role", "officer", "--for", "30m"])
         .await;
@@ -63,7 +63,7 @@ async fn a_token_does_what_its_roles_may_until_it_is_revoked() {
         .collect();
     assert_eq!(subjects[0], "gate-7");
     assert_eq!(subjects.len(), 2);
-    assert!(!known.to_string().contains(token), "tokens themselves are not kept");
+    assert!(!known.to_string().contains(token), "tokens themselves are not stored");
     let revoked = client.json(&["tokens", "revoke", id]).await;
     assert!(revoked["revoked_at"].is_string(), "{revoked}");
     assert_eq!(with_token(&client, token, &verify).await.status.code(), Some(6));
@@ -72,7 +72,7 @@ async fn a_token_does_what_its_roles_may_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_revocation_ends_a_stream_that_is_open() {
+async fn a_revocation_ends_an_open_stream() {
     let client = Client::new().await;
     let issued = client.json(&[&GATE[..], &["gate-7"]].concat()).await;
     let (id, token) = (issued["id"].as_str().unwrap(), issued["token"].as_str().unwrap());
@@ -89,7 +89,7 @@ async fn a_revocation_ends_a_stream_that_is_open() {
     let answer = answers.next_line().await.unwrap().unwrap();
     assert!(answer.contains("unreadable"), "{answer}");
     client.json(&["tokens", "revoke", id]).await;
-    // The gate sends nothing more: the server ends the stream by itself.
+    // The gate sends nothing more; the server ends the stream.
     let last: Value = serde_json::from_str(&answers.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!(last["problem"]["code"], "not_allowed", "{last}");
     assert!(
@@ -102,7 +102,7 @@ async fn a_revocation_ends_a_stream_that_is_open() {
 }
 
 #[tokio::test]
-async fn what_no_token_may_be_is_refused() {
+async fn invalid_roles_and_lifetimes_are_refused() {
     let client = Client::new().await;
     for (role, lifetime, exit) in [
         ("admin", "1h", 2),

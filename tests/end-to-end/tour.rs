@@ -1,4 +1,4 @@
-//! The command line as people use it: the tour, and the exit codes.
+//! The tour of `citycode demo`, and the exit codes of commands.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use citycode_testkit::{IdNumbers, Process};
 use crate::server::{Server, binary};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ten_questions_are_answered_as_the_rules_say_from_real_pictures() {
+async fn the_tour_answers_the_ten_questions_by_the_rules() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("pictures");
     let mut command = tokio::process::Command::new(binary());
@@ -33,7 +33,7 @@ async fn the_ten_questions_are_answered_as_the_rules_say_from_real_pictures() {
     assert!(out.join("offline-1.pdf").exists() && out.join("sampling-1.png").exists());
 }
 
-/// Command lines in their order, and how each ends. ELDER, ADULT, STRANGER and PNG stand for what the test makes.
+/// Command lines in order, with their exit codes. ELDER, ADULT, STRANGER and PNG are replaced by values of the test.
 const STEPS: &[(&str, i32)] = &[
     ("register --id-number ELDER --name 张三 --channel kiosk", 0),
     ("register --id-number ADULT --name 李四", 0),

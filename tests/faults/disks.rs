@@ -8,11 +8,11 @@ use citycode_testkit::{NatsCluster, NatsServer, SlowDisk, SmallDisk};
 use crate::servers::{alone, cluster};
 use crate::town::Town;
 
-/// As slow as a disk that turns and has much to do.
+/// The delay of a busy rotating disk.
 const SLOW: Duration = Duration::from_millis(40);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_a_full_disk_refuses_and_loses_nothing_and_room_mends_it() {
+async fn heavy_a_full_disk_refuses_writes_loses_nothing_and_recovers() {
     let (seed, disk) = (41, SmallDisk::mount(48));
     let mut server = NatsServer::start_on(disk.path().join("store")).await;
     let config: Config = alone(&server);
@@ -20,12 +20,12 @@ async fn heavy_a_full_disk_refuses_and_loses_nothing_and_room_mends_it() {
     for _ in 0..2 {
         town.progress(60).await;
         disk.fill();
-        town.goes_blind().await;
+        town.becomes_stale().await;
         assert!(server.said().contains("no space left"), "{}", server.said());
         disk.free();
-        // The server takes itself out of service when its disk is full, and stays so.
+        // A NATS server disables JetStream when its disk is full, until it is restarted.
         server.restart().await;
-        town.sees_again().await;
+        town.becomes_fresh().await;
     }
     town.progress(60).await;
     town.end().await;

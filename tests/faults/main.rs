@@ -1,7 +1,7 @@
-//! Faults that are really done, and afterwards the checker: what everybody was told against the whole log.
+//! Real faults, and afterwards a checker that compares all answers with the whole log.
 //!
-//! Each test is a town on real NATS servers under load, and something that happens to its servers, its network, its
-//! disks or its messages. What happens to services as processes of their own stands in `tests/distributed`.
+//! Each test runs a town on real NATS servers under load and injects a fault into its servers, network, disks or
+//! messages. Faults of services as separate processes are in `tests/distributed`.
 
 mod disks;
 mod messages;

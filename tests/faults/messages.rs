@@ -1,4 +1,4 @@
-//! Messages that come twice, or late: the expectation that each carries keeps them out.
+//! Duplicated and delayed messages: the expectation in each prevents a second append.
 
 use citycode_domain::event::{Event, Sealed, StandingChanged};
 use citycode_domain::standing::Standing;
@@ -12,10 +12,10 @@ use citycode_testkit::{NatsProxy, NatsServer, Traffic, commit_of, eventually};
 use crate::servers::alone;
 use crate::town::{PATIENCE, Town};
 
-/// Where commits are published.
+/// Prefix of the subjects of commits.
 const COMMITS: &str = "cc.ev.";
 
-fn by(proxy: &NatsProxy, config: &Config) -> Config {
+fn through(proxy: &NatsProxy, config: &Config) -> Config {
     Config {
         connection: Connection {
             servers: vec![proxy.address().to_owned()],
@@ -26,13 +26,13 @@ fn by(proxy: &NatsProxy, config: &Config) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_every_message_twice_is_every_commit_once() {
+async fn heavy_duplicated_messages_are_appended_once() {
     let seed = 51;
     let server = NatsServer::start().await;
     let config = alone(&server);
     let proxy = NatsProxy::to(&server.url(), COMMITS).await;
     proxy.set(Traffic::Duplicate);
-    let town = Town::start_by(&config, &[by(&proxy, &config)], seed).await;
+    let town = Town::start_by(&config, &[through(&proxy, &config)], seed).await;
     town.progress(300).await;
     assert!(
         proxy.duplicated() > 300,
@@ -42,7 +42,7 @@ async fn heavy_every_message_twice_is_every_commit_once() {
     town.end().await;
 }
 
-/// The health authority's word of somebody.
+/// A commit with a change of standing.
 fn commit(stream: &StreamName, number: u8) -> NewCommit {
     let event = Event::StandingChanged(StandingChanged {
         standing: Standing::Green,
@@ -57,15 +57,15 @@ fn commit(stream: &StreamName, number: u8) -> NewCommit {
     }
 }
 
-/// Its client gave up, somebody else wrote, and only then the message arrives, each of its repeats.
+/// The client gave up, another writer appended, and only then the message and its retries arrive.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
+async fn a_message_that_arrives_after_another_append_to_its_bucket_is_refused() {
     let server = NatsServer::start().await;
     let config = alone(&server);
     let new = NewLog::new(LogId([5; 16]), Layout::new(1, 64).expect("a layout"));
     provision(&config, &new).await.expect("the log is made");
     let proxy = NatsProxy::to(&server.url(), COMMITS).await;
-    let late = JetStreamEventStore::open(&by(&proxy, &config))
+    let late = JetStreamEventStore::open(&through(&proxy, &config))
         .await
         .expect("the log opens");
     let direct = JetStreamEventStore::open(&config).await.expect("the log opens");
@@ -83,7 +83,7 @@ async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
     assert!(matches!(moved_on, Ok(AppendOutcome::Appended { .. })), "{moved_on:?}");
     proxy.set(Traffic::Forward);
     assert!(proxy.release().await > 1, "they are on their way");
-    // Whoever asks now by the same proxy asks behind them.
+    // A request through the same proxy arrives after them.
     let again = late.append_at(commit(&stream, 2), tail).await;
     assert!(
         matches!(again, Ok(AppendOutcome::WrongExpectedVersion { .. })),
@@ -94,7 +94,7 @@ async fn a_message_that_comes_after_the_bucket_moved_on_is_kept_out() {
     })
     .await;
     let mut command = Command::new(CommandId([2; 16]));
-    // The last word on it is "not done", and nothing else is left on the way.
+    // The final answer is "not done", and no message is in flight any more.
     command.attempts.push(Attempt {
         invoked_at: std::time::Duration::ZERO,
         answered_at: std::time::Duration::ZERO,

@@ -1,4 +1,4 @@
-//! Servers that die, stop where they stand, or lose the lead.
+//! Servers that crash, freeze, or lose the leadership.
 
 use citycode_event_store_jetstream::{Config, Durability};
 use citycode_testkit::{Draw, NatsCluster, NatsServer, eventually};
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::town::{PATIENCE, Town};
 
-/// For a cluster, with its durability proved.
+/// The configuration for a cluster with proved durability.
 pub(crate) fn cluster(cluster: &NatsCluster) -> Config {
     let monitors = cluster.monitor_urls();
     Config::new(cluster.urls(), "test", Durability::SyncAlways { monitors })
 }
 
-/// For a server that stands alone, with its durability proved.
+/// The configuration for a single server with proved durability.
 pub(crate) fn alone(server: &NatsServer) -> Config {
     let durability = Durability::SyncAlways {
         monitors: vec![server.monitor_url()],
@@ -23,14 +23,14 @@ pub(crate) fn alone(server: &NatsServer) -> Config {
     }
 }
 
-/// Asks the JetStream API as an operator would; nothing where no answer comes.
+/// A request of the JetStream API; none if there is no answer.
 pub(crate) async fn ask(config: &Config, verb: &str) -> Option<Value> {
     let client = async_nats::connect(config.connection.servers.clone()).await.ok()?;
     let answer = client.request(format!("$JS.API.{verb}"), "".into()).await.ok()?;
     serde_json::from_slice(&answer.payload).ok()
 }
 
-/// Drawn once for all: which servers, in which order.
+/// The servers in a random order.
 fn shuffled(draw: &mut Draw) -> [usize; 3] {
     let mut order = [0, 1, 2];
     for last in (1..order.len()).rev() {
@@ -56,10 +56,10 @@ async fn heavy_servers_killed_in_turn_and_two_at_once_lose_nothing() {
     for server in [first, second] {
         servers.servers_mut()[server].kill9().await;
     }
-    town.goes_blind().await;
+    town.becomes_stale().await;
     // One of two is a majority of three again.
     servers.servers_mut()[second].restart().await;
-    town.sees_again().await;
+    town.becomes_fresh().await;
     town.progress(60).await;
     servers.servers_mut()[first].restart().await;
     town.progress(60).await;
@@ -82,11 +82,11 @@ async fn heavy_servers_stopped_in_turn_and_two_at_once_lose_nothing() {
     for server in [first, second] {
         servers.servers()[server].sigstop().await;
     }
-    town.goes_blind().await;
+    town.becomes_stale().await;
     for server in [first, second] {
         servers.servers()[server].sigcont().await;
     }
-    town.sees_again().await;
+    town.becomes_fresh().await;
     town.progress(60).await;
     town.end().await;
 }

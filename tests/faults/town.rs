@@ -1,6 +1,6 @@
-//! A small town in this process: writers as issuers and revocation services are inside (register, decision, append,
-//! fold), watchers as verifiers are inside (fold of the status, proved freshness), residents who issue, reissue, lose
-//! and revoke codes through all writers at once. Whatever anybody is told is written down for the checker.
+//! A small town in this process: writers with the core of issuers and revocation services (register, decision, append,
+//! fold), watchers with the core of verifiers (status projection, proved freshness), and residents who issue, reissue,
+//! lose and revoke codes through all writers concurrently. All answers are recorded for the checker.
 
 mod resident;
 mod watcher;
@@ -28,9 +28,9 @@ use resident::{context, live};
 use watcher::Watcher;
 use writer::Writer;
 
-/// Elections on a busy machine of two cores.
+/// Time limit, e.g. for an election on a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// As old as a watcher's knowledge may be when it lets somebody in.
+/// The largest age of a watcher's state at which it admits.
 const LIMIT: Duration = Duration::from_secs(3);
 const PARTITIONS: u16 = 2;
 const HOLDERS: usize = 8;
@@ -38,15 +38,15 @@ const WRITERS: usize = 2;
 const WATCHERS: usize = 2;
 /// Residents at each writer.
 const RESIDENTS: u64 = 3;
-/// Between two commands of a resident, and between two scans at a watcher.
+/// Pause between two commands of a resident, and between two scans at a watcher.
 const PACE: Duration = Duration::from_millis(20);
-/// Of all codes the newest are shown, dead ones among them.
+/// The number of newest codes that are presented, including dead ones.
 const SHOWN: usize = 48;
-/// A run says something only if so many commands were done, and so many people let in.
+/// A run is meaningful only with so many acknowledged commands and admitted scans.
 const ENOUGH_DONE: u64 = 100;
 const ENOUGH_ADMITTED: u64 = 20;
 
-/// A code as somebody shows it.
+/// A presented code.
 #[derive(Clone, Copy)]
 struct Shown {
     code_id: CodeId,
@@ -54,7 +54,7 @@ struct Shown {
     digest: ClaimsDigest,
 }
 
-/// What residents and watchers share.
+/// State shared by residents and watchers.
 struct Common {
     clock: SystemClock,
     holders: Vec<HolderId>,
@@ -65,7 +65,7 @@ struct Common {
     admitted: AtomicU64,
 }
 
-/// The town, going about its day.
+/// A running town.
 pub(crate) struct Town {
     config: Config,
     seed: u64,
@@ -76,12 +76,12 @@ pub(crate) struct Town {
 }
 
 impl Town {
-    /// Makes the log, and goes about its day from then on. `ways` are how writers reach the servers, one after the
-    /// other; watchers and the checker reach them as `config` says.
+    /// Creates the log and starts the town. Writers connect with `ways`, in turn; watchers and the checker connect with
+    /// `config`.
     pub(crate) async fn start_by(config: &Config, ways: &[Config], seed: u64) -> Self {
         let mut draw = Draw::new(seed);
         let new = NewLog::new(LogId(draw.bytes()), Layout::new(PARTITIONS, 64).expect("a layout"));
-        // Servers that just came up may answer late.
+        // Servers that have just started may answer late.
         eventually_some("the log is made", PATIENCE, || async {
             provision(config, &new).await.ok()
         })
@@ -131,12 +131,12 @@ impl Town {
         }
     }
 
-    /// As [`Town::start_by`], where all reach the servers alike.
+    /// As [`Town::start_by`], with the same connection for all.
     pub(crate) async fn start(config: &Config, seed: u64) -> Self {
         Self::start_by(config, std::slice::from_ref(config), seed).await
     }
 
-    /// Until so many more commands were acknowledged.
+    /// Waits for so many more acknowledged commands.
     pub(crate) async fn progress(&self, commands: u64) {
         let wanted = self.common.done.load(Ordering::SeqCst) + commands;
         let what = format!("seed {}: the town goes on", self.seed);
@@ -146,19 +146,19 @@ impl Town {
         .await;
     }
 
-    /// Until no watcher lets anybody in, because none can prove what it knows.
-    pub(crate) async fn goes_blind(&self) {
-        let what = format!("seed {}: watchers know that they cannot know", self.seed);
+    /// Waits until no watcher admits, because none can prove its freshness.
+    pub(crate) async fn becomes_stale(&self) {
+        let what = format!("seed {}: watchers are stale", self.seed);
         eventually(&what, PATIENCE, || async { self.ages().all(|age| age > LIMIT) }).await;
     }
 
-    /// Until every watcher has proved that it knows everything.
-    pub(crate) async fn sees_again(&self) {
-        let what = format!("seed {}: watchers prove what they know", self.seed);
+    /// Waits until every watcher has proved its freshness.
+    pub(crate) async fn becomes_fresh(&self) {
+        let what = format!("seed {}: watchers prove their freshness", self.seed);
         eventually(&what, PATIENCE, || async { self.ages().all(|age| age <= LIMIT) }).await;
     }
 
-    /// How old each watcher's knowledge of each partition is.
+    /// The age of each watcher's state of each partition.
     fn ages(&self) -> impl Iterator<Item = Duration> {
         let now = self.common.clock.reading();
         let all = self
@@ -168,10 +168,9 @@ impl Town {
         all.map(move |(watcher, partition)| Duration::from_millis(watcher.freshness.of(partition, &now).age_ms))
     }
 
-    /// The day ends once it was something: everybody comes home, watchers see everything, and the checker finds
-    /// nothing.
+    /// Stops the town after enough commands: watchers fold the whole log, and the checker must find nothing.
     pub(crate) async fn end(self) {
-        self.sees_again().await;
+        self.becomes_fresh().await;
         let what = format!("seed {}: enough is done, and enough let in", self.seed);
         eventually(&what, PATIENCE, || async {
             self.common.done.load(Ordering::SeqCst) >= ENOUGH_DONE
@@ -215,7 +214,7 @@ impl Town {
     }
 }
 
-/// Says what the run was, and makes sure that watchers did not judge by what they knew at the beginning alone.
+/// Prints a summary of the run, and checks that watchers judged at many positions of the log.
 fn summarise(run: &Run, seed: u64) {
     let answers = run.commands.iter().flat_map(|command| &command.attempts);
     let mut counts = [0; 4];
@@ -238,7 +237,7 @@ fn summarise(run: &Run, seed: u64) {
     assert!(positions.len() > 20, "watchers saw little: {}", positions.len());
 }
 
-/// Servers amid an election answer late.
+/// Opens the log; servers during an election answer late.
 async fn opened(config: &Config) -> JetStreamEventStore {
     eventually_some("the log opens", PATIENCE, || async {
         JetStreamEventStore::open(config).await.ok()

@@ -40,9 +40,9 @@ const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these 
 /// no assertion that another machine may have accepted already.
 const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
 /// Note after the provisioning of a city without a register.
-const NO_REGISTER: &str = "No register of used assertions was created: the folder `keys` has no assertion-uses.key, and \
-    no [assertion_provider] is configured here. Before a channel requires assertions: run `citycode secrets`, install the \
-    new accounts.conf on the servers, and run this again.";
+const NO_REGISTER: &str = "No register of used assertions was created: the folder `keys` has no assertion-uses.key, \
+    and no [assertion_provider] is configured here. Before a channel requires assertions: run `citycode secrets`, \
+    install the new accounts.conf on the servers, and run this again.";
 /// The client name in the servers' monitoring.
 const CLIENT: &str = "citycode provision";
 

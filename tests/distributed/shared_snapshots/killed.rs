@@ -1,4 +1,4 @@
-//! A publisher that dies amid its work.
+//! A publisher that is killed during an upload.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use super::{NOT_FROM_SHARED, OFTEN, ONCE, PATIENCE, client, heads, place, standi
 use crate::city::{City, revocation, verifier};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is_swept() {
+async fn a_publisher_killed_during_an_upload_leaves_the_earlier_snapshot_and_its_chunks_are_removed() {
     let mut town = Town::on(City::on_one().await, ONCE).await;
     let whole = town.city.start(&verifier(), "verifier-whole", NOT_FROM_SHARED).await;
     let of_whole = town.portal("portal-whole", &whole).await;
     town.live(&of_whole).await;
     let place = place(&town.city, ProjectionKind::Status).await;
     let (before, sequence) = standing(&place).await;
-    // A second one has much more to upload: codes that nobody issued, in its own snapshot.
+    // A second publisher has a much larger upload: invented codes in its own snapshot.
     let identity = LogIdentity {
         log_id: before.log_id,
         partitions: 4,
@@ -38,7 +38,7 @@ async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is
     .await;
     let large = made_up(town.city.folder.path(), &identity, 4, 1_000);
     std::fs::rename(large, state.join("status")).expect("it is moved");
-    // The last message, by which what was uploaded takes the other's place, stays on its proxy.
+    // The proxy holds back the last message, which would replace the earlier snapshot.
     let proxy = NatsProxy::to(&town.city.urls()[0], "$O.CC_STATUS_SNAPSHOTS.M.").await;
     proxy.set(Traffic::Hold);
     let via_proxy = [proxy.address().to_owned()];
@@ -67,7 +67,7 @@ async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is
     };
     let rest = tokio::time::timeout(PATIENCE, amid).await.expect("it begins to upload");
     drop(doomed.kill_9().await);
-    // The one before stands, and whoever comes up takes it.
+    // The earlier snapshot remains, and a new instance uses it.
     let (after, same) = standing(&place).await;
     assert_eq!((&after, same), (&before, sequence), "it had not come to its end");
     assert!(chunks().await.contains_key(&rest));
@@ -79,7 +79,7 @@ async fn a_publisher_killed_amid_an_upload_leaves_the_one_before_and_its_rest_is
     );
     let of_new = town.portal("portal-new", &new).await;
     town.agree(&of_whole, &of_new).await;
-    // The next one that looks sweeps.
+    // The next check of any publisher removes the chunks.
     let _third = town.city.start(&revocation(), "revocation-3", OFTEN).await;
     eventually("its rest is gone", PATIENCE, || async {
         !chunks().await.contains_key(&rest)

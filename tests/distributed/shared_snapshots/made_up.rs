@@ -1,4 +1,4 @@
-//! Snapshots that no revocation service of the city made.
+//! Forged snapshots, which no revocation service of the city created.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use citycode_domain::time::Timestamp;
 use citycode_projection::status::{self, FingerprintKey};
 use citycode_projection::{BucketTail, Commit, LogIdentity};
 
-/// Places of a block: a snapshot holds whole ones.
+/// Indices per block; a snapshot contains whole blocks.
 const BLOCK: u32 = 4_096;
 
-/// Another's snapshot of this very log, or of what it says is this log. Each code costs it a block of 15 kB.
+/// A forged snapshot of the log with this identity. Each code takes a block of 15 kB.
 pub(super) fn made_up(folder: &Path, identity: &LogIdentity, sequence: u64, codes: u32) -> PathBuf {
     let (mut writer, _) = status::new(identity.partitions, FingerprintKey([7; 16]));
     for at in 1..=sequence {
         let first = u32::try_from(at - 1).expect("few") * codes;
-        let events: Vec<Event> = (first..first + codes).map(|code| born(code * BLOCK)).collect();
+        let events: Vec<Event> = (first..first + codes).map(|code| issued(code * BLOCK)).collect();
         let commit = Commit {
             position: CommitPosition {
                 partition: 0,
@@ -43,7 +43,7 @@ pub(super) fn made_up(folder: &Path, identity: &LogIdentity, sequence: u64, code
     path
 }
 
-fn born(index: u32) -> Event {
+fn issued(index: u32) -> Event {
     let kind = CodeKind::new(4).expect("4 is a kind");
     // In 2100: the list must not have retired when the test runs.
     let expires_at = Timestamp(4_102_444_800);

@@ -1,4 +1,4 @@
-//! Who may write and read shared snapshots.
+//! Permissions to write and read shared snapshots.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::city::City;
 use crate::nats_permissions::{answer, answer_as_allowed, thief};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_revocation_writes_snapshots_and_nobody_reads_those_of_others() {
+async fn only_revocation_writes_snapshots_and_only_their_users_read_them() {
     let city = City::secured().await;
     city.provision().await;
     let revocation = thief(&city, "revocation").await;
@@ -33,7 +33,7 @@ async fn nobody_but_revocation_writes_snapshots_and_nobody_reads_those_of_others
                 "stream_name": format!("OBJ_{bucket}"),
                 "config": { "ack_policy": "none", "deliver_subject": client.new_inbox() },
             });
-            // Readers ask from accounts of their own.
+            // Readers have separate accounts.
             let own = ["issuer", "provision"].contains(&user);
             for (api, may) in [("$JS.API", may && own), ("cc.log", may && !own)] {
                 for verb in ["STREAM.MSG.GET", "DIRECT.GET"] {

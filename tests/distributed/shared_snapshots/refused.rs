@@ -1,4 +1,4 @@
-//! What is refused.
+//! Snapshots that are refused.
 
 use std::fs::File;
 
@@ -15,7 +15,7 @@ use super::{NOT_FROM_SHARED, ONCE, PATIENCE, client, place, signing, standing, s
 use crate::city::{City, revocation, verifier};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_revocation_did_not_sign_for_this_log_is_refused_and_the_log_read() {
+async fn a_snapshot_that_revocation_did_not_sign_for_this_log_is_refused_and_the_log_is_replayed() {
     let mut town = Town::on(City::on_one().await, ONCE).await;
     let whole = town.city.start(&verifier(), "verifier-whole", NOT_FROM_SHARED).await;
     let of_whole = town.portal("portal-whole", &whole).await;
@@ -75,7 +75,7 @@ async fn what_revocation_did_not_sign_for_this_log_is_refused_and_the_log_read()
         let of_new = town.portal(&format!("portal-{name}"), &new).await;
         town.agree(&of_whole, &of_new).await;
     }
-    // A revocation service that comes up replaces what is of no use.
+    // A starting revocation service replaces an unusable snapshot.
     let second = town.city.start(&revocation(), "revocation-2", ONCE).await;
     eventually("it is replaced", PATIENCE, || async {
         standing(&place).await.0.salt != [5; 16]

@@ -1,4 +1,4 @@
-//! Coming up from a shared snapshot.
+//! Starting from a shared snapshot.
 
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_testkit::{IdNumbers, eventually};
@@ -9,7 +9,7 @@ use super::{NOT_FROM_SHARED, OFTEN, ONCE, PATIENCE, place, standing_of_now, star
 use crate::city::{City, behind, issuer, metric, portal, revocation, verifier};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judges_as_one_that_read_everything() {
+async fn a_verifier_started_from_the_shared_snapshot_judges_like_one_that_replayed_the_whole_log() {
     let mut town = Town::on(City::secured().await, OFTEN).await;
     let second = town.city.start(&revocation(), "revocation-2", OFTEN).await;
     let whole = town.city.start(&verifier(), "verifier-whole", NOT_FROM_SHARED).await;
@@ -26,7 +26,7 @@ async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judge
             .await
             .starts_with("started from an empty state")
     );
-    // Everything that happened was in the snapshot: of the tail, which has heartbeats alone, no event was folded.
+    // The snapshot contains all events: the tail has only heartbeats, so no event was folded.
     assert_eq!(
         metric(&new, "citycode_verifier_folded_events_total").await,
         0.0,
@@ -38,7 +38,7 @@ async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judge
     assert!(taken > 10.0 && tail < taken, "{taken} commits taken, {tail} read");
     let of_new = town.portal("portal-new", &new).await;
     town.agree(&of_whole, &of_new).await;
-    // And it goes on: what happens now reaches it.
+    // It folds later commits.
     let id_number = IdNumbers::new(77).born(date(1950, 5, 5));
     town.city.register(of_new.url(), &id_number).await;
     for _ in 0..2 {
@@ -47,7 +47,7 @@ async fn a_new_verifier_starts_from_the_shared_snapshot_reads_the_tail_and_judge
     }
     town.agree(&of_whole, &of_new).await;
 
-    // A new issuer starts from the register's, and knows whom it may issue what.
+    // A new issuer starts from the shared register, which contains the holders.
     let place = super::place(&town.city, ProjectionKind::Register).await;
     standing_of_now(&town.city, &place).await;
     let new_issuer = town.city.start(&issuer(), "issuer-new", "").await;
@@ -72,8 +72,8 @@ async fn of_several_revocation_services_one_publishes() {
         town.city.start(&revocation(), "revocation-3", ONCE).await,
     ];
     let all = [&town.revocation, &others[0], &others[1]];
-    // Each has looked: it shared one, came too late to, or saw one standing there.
-    eventually("each has looked for both", PATIENCE, || async {
+    // Each has checked: it published a snapshot, was too late, or found an existing one.
+    eventually("each has checked both", PATIENCE, || async {
         all.iter().all(|service| {
             let said = service.said();
             let looked = [

@@ -1,4 +1,4 @@
-//! A city of processes whose verifiers each test starts itself.
+//! A distributed city without verifiers, which each test starts itself.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::PATIENCE;
 use crate::city::{City, audit, behind, issuer, portal, revocation};
 
-/// A city with one of each but verifiers, which each test starts itself.
+/// A city with one instance of each service except verifiers.
 pub(super) struct Town {
     pub(super) city: City,
     pub(super) issuer: Running,
@@ -43,7 +43,7 @@ impl Town {
         self.city.start(&portal(), name, &services).await
     }
 
-    /// Some people with codes: valid, superseded, lost, and one of somebody who was erased.
+    /// Creates people with codes: valid, superseded, lost, and one of an erased person.
     pub(super) async fn live(&mut self, portal: &Running) {
         for person in 0..4 {
             let id_number = IdNumbers::new(200 + person).born(date(1950, 5, 5));
@@ -73,7 +73,7 @@ impl Town {
         verdicts
     }
 
-    /// Both answer alike in the end: a machine with too much to do may say for a while that it cannot check.
+    /// Waits until the verdicts of both agree; an overloaded machine may answer for a while that it cannot check.
     pub(super) async fn agree(&self, one: &Running, other: &Running) {
         eventually("their verdicts are the same", PATIENCE, || async {
             let (one, other) = (self.verdicts(one).await, self.verdicts(other).await);

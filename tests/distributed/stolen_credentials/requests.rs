@@ -1,4 +1,5 @@
-//! Everything that a server of 2.15 answers (`server/jetstream_api.go`, `server/events.go`), and every subject of the city.
+//! Every request that a server 2.15 answers (`server/jetstream_api.go`, `server/events.go`), and every subject of the
+//! city.
 
 use super::table::Place;
 
@@ -18,7 +19,7 @@ const OF_STREAM: [&str; 13] = [
     "STREAM.CANCEL_MOVE",
     "STREAM.LEADER.STEPDOWN",
 ];
-/// The same with more behind the stream's name.
+/// The same with more tokens after the stream's name.
 const OF_STREAM_AND_MORE: [&str; 18] = [
     "DIRECT.GET.*",
     "DIRECT.GET.*.$KV.CC_VAULT.i.0000",
@@ -53,7 +54,7 @@ const OF_ACCOUNT: [&str; 11] = [
     "ACCOUNT.STREAM.MOVE.LOG.CC_EV_00",
     "ACCOUNT.STREAM.CANCEL_MOVE.LOG.CC_EV_00",
 ];
-/// What the system account answers; `SERVER` stands for the server's id.
+/// Requests of the system account; `SERVER` stands for the server's id.
 const OF_SYSTEM: [&str; 59] = [
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.SERVER.PING.IDZ",
@@ -115,7 +116,7 @@ const OF_SYSTEM: [&str; 59] = [
     "$NRG.P.group",
     "$JSC.SI.LOG.CC_EV_00",
 ];
-/// Where things of the city stand, and what the servers use between themselves.
+/// Subjects of the city, and subjects that the servers use internally.
 const OF_CITY: [&str; 30] = [
     "cc.ev.v1.00.0001",
     "cc.ev.v1.03.ffff",
@@ -149,7 +150,7 @@ const OF_CITY: [&str; 30] = [
     "_INBOX_KEY.x",
 ];
 
-/// Streams that are asked about: each that stands, one partition too many, and one that nobody heard of.
+/// The streams of the requests: the existing ones, one partition too many, and an unknown one.
 fn streams(place: &Place) -> Vec<String> {
     let fixed = [
         "CC_EV_00",
@@ -187,7 +188,7 @@ pub(super) fn everything(place: &Place, key: &str) -> Vec<String> {
     all
 }
 
-/// What is listened to.
+/// All subjects of tried subscriptions.
 pub(super) fn listened(key: &str) -> Vec<String> {
     let subjects = [
         ">",

@@ -1,8 +1,8 @@
-//! What each credential may publish and listen to; everything else that is tried is refused.
+//! The subjects that each credential may publish and subscribe to; everything else that is tried is refused.
 
 use std::collections::BTreeSet;
 
-/// What is not known before a city stands.
+/// Properties that are known only once a city runs.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) today: i64,
@@ -10,14 +10,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Subjects with the day, the server and the user's own key in them.
+    /// Inserts the day, the server and the user's key into subjects.
     pub(super) fn fill(&self, subjects: &[&str], key: &str) -> Vec<String> {
         let today = self.today.to_string();
         let fill = |subject: &&str| {
             let server = subject.replace(".SERVER.SERVER.", &format!(".SERVER.{}.", self.server));
             server.replace("KEY", key).replace("TODAY", &today)
         };
-        // The stream of keys has the word in its name.
+        // The name of the stream of keys contains the placeholder KEY.
         let keeps = |subject: &&str| subject.contains("CC_SCAN_KEYS");
         let filled = subjects.iter().map(|subject| {
             if keeps(subject) {
@@ -29,7 +29,7 @@ impl Place {
         filled.collect()
     }
 
-    /// A line of the table: `{EV}` stands for each partition, `{ANY}` for each stream that is asked about.
+    /// Expands a row of the table: `{EV}` stands for each partition, `{ANY}` for each stream of the requests.
     pub(super) fn expand(&self, line: &[&str], key: &str) -> BTreeSet<String> {
         let partitions = ["CC_EV_00", "CC_EV_01", "CC_EV_02", "CC_EV_03"]
             .map(str::to_owned)

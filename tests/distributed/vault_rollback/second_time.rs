@@ -1,5 +1,5 @@
-//! A vault that was restored under an earlier release, whose issuers served beside it: somebody registered a second time, and
-//! the last step finds the first codes all the same.
+//! A vault that was restored under an earlier release, whose issuers served with it: a person registered a second time,
+//! and the last step finds the first codes nevertheless.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{City, Life, restore_vault, succeeds};
 
-/// Moves the vault's mark to the log's end, as issuers of the release before did whoever was missing in it.
+/// Moves the vault's mark to the log's end, as issuers of the earlier release did even if people were missing.
 async fn mark_as_whole(city: &City) {
     let store = JetStreamEventStore::open(&city.log()).await.expect("the log");
     let heads = store.heads().await.expect("an answer");
@@ -25,7 +25,7 @@ async fn mark_as_whole(city: &City) {
     };
     let master = std::fs::read(city.secret("keys/vault-master.key")).expect("a key");
     let master = VaultKey::Master(Zeroizing::new(master.try_into().expect("32 bytes")));
-    // Nothing is sealed by this test but a mark.
+    // This test seals only a mark, so constant randomness is safe.
     let random = Arc::new(|bytes: &mut [u8]| bytes.fill(7));
     let vault = JetStreamVault::open(&config, &VaultKeys::only(master), random).await;
     let vault = vault.expect("the vault");
@@ -36,7 +36,7 @@ async fn mark_as_whole(city: &City) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r03_who_registered_again_beside_an_older_vault_keeps_one_valid_code() {
+async fn r03_a_person_who_registered_again_after_a_restore_keeps_one_valid_code() {
     let city = City::on_one().await;
     city.provision().await;
     let person = IdNumbers::new(31).born(date(1950, 5, 5));

@@ -1,4 +1,4 @@
-//! One part of the folder is an older copy, or is gone together with the manifest that would demand it.
+//! One part of the folder is an older copy, or is missing together with the manifest that requires it.
 
 use citycode_testkit::IdNumbers;
 use serde_json::json;
@@ -39,8 +39,8 @@ async fn r20_older_scan_records_are_refused_until_the_loss_is_accepted() {
     let said = city
         .refused(&["--begin-anew", &format!("scans={}", city.log_id())])
         .await;
-    assert!(said.contains("is whole"), "{said}");
-    // The newest copy is taken as it is.
+    assert!(said.contains("is intact"), "{said}");
+    // The newest copy is accepted.
     std::fs::remove_dir_all(&scans).expect("removed");
     copy_folder(&newest, &scans);
     city.start().await.stop().await;
@@ -57,7 +57,7 @@ async fn r20_older_scan_records_are_refused_until_the_loss_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_scan_records_that_vanish_with_the_manifest_are_missed() {
+async fn r20_scan_records_that_are_lost_with_the_manifest_are_detected() {
     let city = City::new();
     let person = IdNumbers::new(77).aged(40, jiff::civil::date(2026, 1, 1));
     let server = city.start().await;
@@ -75,13 +75,13 @@ async fn r20_scan_records_that_vanish_with_the_manifest_are_missed() {
     );
     assert!(!city.data.join("scans/scans.redb").exists(), "records were made");
     city.start_with(&["--begin-anew", &anew]).await.stop().await;
-    // Records that were begun anew have less than the mark knew, and are no loss any more.
+    // Recreated records have fewer writes than the old mark, which is not a loss any more.
     city.start().await.stop().await;
     scan_once(&city, token(&code)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_a_vault_whose_files_are_of_two_times_is_refused() {
+async fn r28_a_vault_whose_files_are_from_different_times_is_refused() {
     let city = City::new();
     let mut numbers = IdNumbers::new(78);
     let day = jiff::civil::date(2026, 1, 1);

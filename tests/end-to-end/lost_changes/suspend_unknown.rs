@@ -1,4 +1,5 @@
-//! `citycode vault suspend-unknown` on the data folder of a `citycode up`: the last step after an older vault was restored.
+//! `citycode vault suspend-unknown` on the data folder of a `citycode up`: the last step after an older vault was
+//! restored.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::folders::copy_folder;
 use crate::server::binary;
 
 impl City {
-    /// Runs the step: whether it succeeded, and what it said.
+    /// Runs the command; returns whether it succeeded, and its output.
     async fn suspend_unknown(&self, backup: &Path, more: &[&str]) -> (bool, String) {
         let mut command = tokio::process::Command::new(binary());
         command
@@ -36,7 +37,7 @@ impl City {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r03_the_last_step_of_a_restore_suspends_codes_of_people_whom_the_vault_does_not_know() {
+async fn r03_the_last_step_of_a_restore_suspends_codes_of_people_who_are_not_in_the_vault() {
     let city = City::new();
     let person = IdNumbers::new(74).aged(40, jiff::civil::date(2026, 1, 1));
     let (backup, newer) = (city.aside("backup"), city.aside("newer"));

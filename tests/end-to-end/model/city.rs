@@ -1,11 +1,12 @@
-//! The rules, written from their text and not from the code: who is known, what each holder has, what each code says.
+//! The reference model, written from the text of the rules and not from the code: registered people, their codes, and
+//! the verdict on each code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use citycode_testkit::Draw;
 use serde_json::Value;
 
-/// Holders: of 40, of 70 and of 10 years.
+/// Holders, aged 40, 70 and 10.
 pub(crate) const PEOPLE: usize = 3;
 pub(crate) const KINDS: [&str; 4] = ["live", "family", "sampling", "offline"];
 pub(crate) const PLACES: [&str; 3] = ["sentinel", "staffed", "sampling_desk"];
@@ -72,7 +73,7 @@ pub(crate) enum Act {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
     Done,
-    /// With the stable code of the problem.
+    /// Refused, with the stable code of the problem.
     Refused(String),
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Code {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
     pub(crate) token: String,
-    /// Seed of the phone that it is bound to.
+    /// Seed of the phone to which it is bound.
     pub(crate) phone: [u8; 32],
     person: usize,
     expires_at: i64,
@@ -90,7 +91,7 @@ pub(crate) struct Code {
 
 #[derive(Clone, Default, Debug)]
 struct Slot {
-    /// The last code, whether it lives or not.
+    /// The last code, alive or dead.
     code: Option<usize>,
     held: bool,
 }
@@ -106,7 +107,7 @@ struct Holder {
 pub(crate) struct City {
     holders: BTreeMap<usize, Holder>,
     codes: Vec<Code>,
-    /// The command that erased each person last.
+    /// The last command that erased each person.
     erased: BTreeMap<usize, u128>,
 }
 
@@ -114,7 +115,7 @@ fn refused(code: &str) -> Answer {
     Answer::Refused(code.to_owned())
 }
 
-/// What each channel may do (product rules, the first table).
+/// What each channel may do (the first table in docs/rules.md).
 fn may(channel: &str, act: &str, kind: &str) -> bool {
     match channel {
         "app" => matches!(
@@ -180,7 +181,7 @@ impl City {
         (count > 0).then(|| draw.below(count) as usize)
     }
 
-    /// Whether somebody whom the act names has been erased since: a repeat then meets another person, or none.
+    /// Whether a person of the act has been erased since; a repetition would then concern another person, or none.
     pub(crate) fn was_erased_since(&self, act: Act, command: u128) -> bool {
         let people: Vec<usize> = match act {
             Act::Register { person } | Act::Standing { person, .. } | Act::Erase { person } => vec![person],
@@ -198,7 +199,7 @@ impl City {
             .any(|person| self.erased.get(person).is_some_and(|at| *at > command))
     }
 
-    /// What the rules say to an act. [`City::learn`] makes it so.
+    /// The answer to an act by the rules. [`City::learn`] applies it.
     pub(crate) fn decide(&self, act: Act, now: i64) -> Answer {
         match self.rule(act, now) {
             Ok(()) => Answer::Done,
@@ -311,7 +312,7 @@ impl City {
             .filter(|number| self.codes[*number].death.is_none() && now < self.codes[*number].expires_at)
     }
 
-    /// Takes up what was done; `said` is the answer to it.
+    /// Applies an act that was done; `said` is its answer.
     pub(crate) fn learn(&mut self, act: Act, said: &Value, now: i64, command: u128) {
         if self.decide(act, now) != Answer::Done {
             return;

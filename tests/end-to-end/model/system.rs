@@ -1,4 +1,4 @@
-//! The real thing in this process, on a real folder and port, by a clock that the test moves.
+//! The real system in this process, on a real folder and port, with a clock that the test controls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl Running {
         self.fresh().await;
     }
 
-    /// Once the verifier has proved anew what it knows: by this clock a day passed since it last did.
+    /// Waits until the verifier has proved its freshness again after the clock advanced.
     async fn fresh(&self) {
         eventually("the verifier is fresh", Duration::from_secs(30), || async {
             let body = json!({ "place": "sentinel", "code": "none of ours" });
@@ -117,7 +117,7 @@ impl Running {
         &self.numbers[person]
     }
 
-    /// Moves the wall clock alone.
+    /// Moves only the wall clock.
     pub(crate) fn set_clock_by(&self, seconds: i64) {
         self.clock.set_wall(self.clock.now().plus(seconds));
     }
@@ -138,7 +138,7 @@ impl Running {
         (status, answer.json().await.expect("JSON"))
     }
 
-    /// Sends an act; the answer, and what was said in it.
+    /// Sends an act; returns the answer and its JSON.
     pub(crate) async fn act(&self, act: Act, command: u128) -> (Answer, Value) {
         let number = |person: usize| json!(self.numbers[person]);
         let whose = |kind: &str, person: usize, guardian: Option<usize>| {
@@ -225,7 +225,7 @@ impl Running {
         (word("decision"), word("reason"))
     }
 
-    /// What the system says a person has.
+    /// A person's codes as the system reports them.
     pub(crate) async fn codes(&self, person: usize) -> Vec<Value> {
         let (status, said) = self
             .post("codes", &json!({ "id_number": self.numbers[person] }), None)
@@ -235,7 +235,7 @@ impl Running {
     }
 }
 
-/// As a JWK (RFC 8037).
+/// The public key as a JWK (RFC 8037).
 fn public_key(signer: &DeviceSigner) -> Value {
     match signer.device_key() {
         citycode_domain::claims::DeviceKey::Ed25519(key) => {

@@ -1,4 +1,4 @@
-//! Who issues, reissues, loses and revokes codes.
+//! Residents, who issue, reissue, lose and revoke codes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,8 +17,8 @@ use citycode_testkit::checker::{Answer, Attempt, Command};
 
 use super::{Common, PACE, Shown};
 
-/// A resident who hears nothing for so long goes away.
-const GIVES_UP: Duration = Duration::from_secs(20);
+/// A resident gives up without an answer after this time.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 const VALID_SECONDS: i64 = 30 * 86_400;
 
 pub(super) fn context(command_id: CommandId, common: &Common) -> CommandContext {
@@ -33,7 +33,7 @@ pub(super) fn context(command_id: CommandId, common: &Common) -> CommandContext 
     }
 }
 
-/// A resident's life: every command with all that was said to it.
+/// Runs a resident; returns every command with all its answers.
 pub(super) async fn live(log: Arc<HolderLog>, common: Arc<Common>, seed: u64) -> Vec<Command> {
     let (mut draw, mut pace) = (Draw::new(seed), tokio::time::interval(PACE));
     let mut commands = Vec::new();
@@ -55,7 +55,7 @@ pub(super) async fn live(log: Arc<HolderLog>, common: Arc<Common>, seed: u64) ->
                     common.done.fetch_add(1, Ordering::SeqCst);
                     break;
                 }
-                // Some ask again under the same id, others go away for good.
+                // Some retry with the same id, others give up.
                 Answer::Unknown | Answer::NotDone if draw.below(3) > 0 => {}
                 _ => break,
             }
@@ -82,8 +82,8 @@ async fn ask(
     let mut decision =
         PureDecision(|state: &HolderState, now| decide(state, choice, now, partition, common, &mut draw).ok_or(()));
     let executing = log.execute(holder, context, &mut decision);
-    // Who goes away undoes nothing: the outcome is unknown.
-    let Ok(executed) = tokio::time::timeout(GIVES_UP, executing).await else {
+    // Giving up undoes nothing: the outcome is unknown.
+    let Ok(executed) = tokio::time::timeout(GIVE_UP_AFTER, executing).await else {
         return Answer::Unknown;
     };
     match executed {
@@ -111,7 +111,7 @@ async fn ask(
     }
 }
 
-/// The events of a command; none where there is nothing to act on.
+/// The events of a command; none if there is no code to act on.
 fn decide(
     state: &HolderState,
     choice: u64,
@@ -121,7 +121,7 @@ fn decide(
     draw: &mut Draw,
 ) -> Option<Vec<Event>> {
     let kind = CodeKind::new(1 + u8::try_from(choice % 3).expect("small")).expect("a kind");
-    // The third kind is had through guardians, one code for each.
+    // The third kind is issued through guardians, one code for each.
     let guardian = (kind.number() == 3).then(|| common.holders[usize::try_from(choice % 2).expect("small")]);
     let slot = Slot { kind, guardian };
     let alive = state.alive(slot, now).map(|alive| alive.code_ref());
@@ -160,7 +160,7 @@ fn birth(
             code_id: CodeId(draw.bytes()),
             status: StatusRef {
                 list: ListId::new(partition, slot.kind, expires_at, 0).expect("a list"),
-                // A place put into any attempt is spent.
+                // Each attempt uses up an index.
                 index: common.places.fetch_add(1, Ordering::SeqCst),
             },
         },

@@ -1,4 +1,4 @@
-//! Who follows the log and judges what is shown.
+//! Watchers, which follow the log and judge presented codes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::{Common, LIMIT, PACE, PARTITIONS, SHOWN, Shown, opened};
 
-/// A verifier, as it is inside.
+/// The core of a verifier.
 pub(super) struct Watcher {
     pub(super) progress: Progress,
     pub(super) freshness: Arc<Freshness>,
@@ -53,9 +53,9 @@ impl Watcher {
         let (writer, reader) = status::new(PARTITIONS, FingerprintKey(draw.bytes()));
         let status = Arc::new(Mutex::new(writer));
         let progress = Progress::new(&LogPosition::start(PARTITIONS));
-        let (mut fold, followed, told) = (StatusFold(Arc::clone(&status)), Arc::clone(&store), progress.clone());
+        let (mut fold, followed, folded) = (StatusFold(Arc::clone(&status)), Arc::clone(&store), progress.clone());
         tokio::spawn(async move {
-            let error = follow(&*followed, &mut fold, &told).await;
+            let error = follow(&*followed, &mut fold, &folded).await;
             eprintln!("a watcher stopped following: {error}");
         });
         let freshness = Arc::new(Freshness::new(store.layout()));
@@ -74,7 +74,7 @@ impl Watcher {
     }
 }
 
-/// The town's one clock, as services are handed theirs.
+/// The town's clock as the clock of services.
 struct CommonClock(Arc<Common>);
 
 impl Clock for CommonClock {
@@ -91,7 +91,7 @@ impl Clock for CommonClock {
     }
 }
 
-/// Scans, as a verifier judges them: first how old its knowledge is, then what it knows.
+/// Judges scans like a verifier: the age of the state is read before the state.
 async fn judge(
     verifier: String,
     reader: StatusReader,
@@ -107,7 +107,7 @@ async fn judge(
         };
         let reading = common.clock.reading();
         let asked_at = reading.monotonic;
-        // A list that is not known yet admits nobody, and no partition answered.
+        // A code of a list that is not folded yet has no verdict.
         let Some(facts) = reader.facts(shown.status.list) else {
             continue;
         };

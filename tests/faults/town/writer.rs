@@ -1,4 +1,4 @@
-//! Who writes to the log.
+//! Writers of the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::{Common, LIMIT, PARTITIONS, opened};
 
-/// An issuer and a revocation service in one, as they are inside.
+/// The core of an issuer and a revocation service.
 pub(super) struct Writer {
     pub(super) log: Arc<HolderLog>,
     pub(super) tasks: Vec<JoinHandle<()>>,
@@ -26,9 +26,9 @@ impl Writer {
         let register = Arc::new(HolderRegister::new(PARTITIONS));
         let progress = Progress::new(&LogPosition::start(PARTITIONS));
         let mut fold = RegisterFold::new(Arc::clone(&register), Vec::new());
-        let (followed, told) = (Arc::clone(&store), progress.clone());
+        let (followed, folded) = (Arc::clone(&store), progress.clone());
         let following = tokio::spawn(async move {
-            let error = follow(&*followed, &mut fold, &told).await;
+            let error = follow(&*followed, &mut fold, &folded).await;
             eprintln!("a writer stopped following: {error}");
         });
         let (answering, clock) = (Arc::clone(&store), Arc::clone(common));

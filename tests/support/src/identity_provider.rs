@@ -1,4 +1,4 @@
-//! An identity provider that a test speaks for: its public keys, and assertions that it signs.
+//! A test identity provider: its public keys, and assertions signed by it.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use citycode_auth::assertion::{TYPE, person_claim};
@@ -13,26 +13,26 @@ pub const ISSUER: &str = "https://provider.example/";
 pub struct Provider(Ed25519KeyPair);
 
 impl Provider {
-    /// A provider whose key is the same in every test.
+    /// A provider with the same key in every test.
     #[must_use]
     pub fn new() -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a seed"))
     }
 
-    /// Its public keys, as `jwks_file` has them.
+    /// Its public keys in the format of `jwks_file`.
     #[must_use]
     pub fn jwks(&self) -> String {
         let x = BASE64URL_NOPAD.encode(self.0.public_key().as_ref());
         json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x }] }).to_string()
     }
 
-    /// That this person was authenticated by face just now.
+    /// An assertion that this person was authenticated by face just now.
     #[must_use]
     pub fn assertion(&self, jti: &str, id_number: &str) -> String {
         self.assertion_made(jti, id_number, 0)
     }
 
-    /// That this person was authenticated so many seconds ago; it is good for two minutes.
+    /// An assertion that this person was authenticated `seconds_ago`; it is valid for two minutes.
     #[must_use]
     pub fn assertion_made(&self, jti: &str, id_number: &str, seconds_ago: i64) -> String {
         let made = SystemClock::new().now().0 - seconds_ago;

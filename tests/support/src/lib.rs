@@ -1,4 +1,4 @@
-//! What the system tests share: the programs under test, and an identity provider that a test signs for.
+//! Shared fixtures of the system tests: the programs under test, and a test identity provider.
 
 mod identity_provider;
 mod program;

@@ -1,13 +1,13 @@
-//! Where the programs under test are: tests of another package get no path to them from cargo.
+//! Finds the programs under test, because cargo gives a test no path to the programs of another package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The program `name` that was built beside this test, as `cargo build --workspace --bins --tests` puts it there.
+/// The program `name` in the target folder of this test, where `cargo build --workspace --bins --tests` puts it.
 ///
 /// # Panics
-/// If there is none, or if one of its sources was changed after it was built: a test of an old program proves nothing.
+/// If it is missing, or if one of its sources was changed after it was built: a test of an old program proves nothing.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
@@ -35,7 +35,7 @@ fn newer_source(dependencies: &Path, built: SystemTime) -> Option<PathBuf> {
     let mut sources = sources.split_ascii_whitespace().map(PathBuf::from);
     sources.find(|source| {
         let modified = fs::metadata(source).and_then(|file| file.modified());
-        // A source that is gone was changed, too.
+        // A removed source counts as changed.
         modified.map_or(true, |modified| modified > built)
     })
 }

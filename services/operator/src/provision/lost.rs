@@ -107,8 +107,8 @@ fn log_lost(log_id: LogId) -> Failure {
     let why =
         format!("the part `log` is missing: the servers have the vault of the event log {log_id}, but not that log");
     let fix = "restore it from its archive (docs/operations/city.md, \"Restoring from the archive\"); if there is no \
-               archive, the city starts from scratch: delete the vault's stream KV_CC_VAULT too, and give every service \
-               an empty state folder";
+               archive, the city starts from scratch: delete the vault's stream KV_CC_VAULT too, and give every \
+               service an empty state folder";
     not_made(why, fix)
 }
 
