@@ -65,7 +65,7 @@ async fn killed_during_replay(city: &City, name: &str) -> Running {
         folded(&metrics).await > 0
     });
     tokio::select! {
-        _ = starting => panic!("it read the whole log by so narrow a proxy"),
+        _ = starting => panic!("it read the whole log through the throttled proxy"),
         () = amid => {}
     }
     // Dropping the future killed the process.
