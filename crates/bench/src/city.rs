@@ -20,7 +20,7 @@ use citycode_wire::proto::issuer::v1::IssueRequest;
 use futures::StreamExt as _;
 use zeroize::Zeroizing;
 
-use crate::issue::city::{Client, Ground, IssuerUp, random};
+use crate::issue::city::{Client, Dependencies, IssuerUp, random};
 use crate::replay::StatusFold;
 use crate::report::{Figure, Goal, Report};
 use crate::{Scale, folder};
@@ -81,24 +81,24 @@ async fn measure(
         replicas: u8::try_from(servers.len())?,
         ..jetstream::Config::new(servers.to_vec(), "bench", Durability::Unproven)
     };
-    let ground = ground(&config, partitions).await?;
-    let up = IssuerUp::start(folder.path(), &ground).await?;
+    let dependencies = dependencies(&config, partitions).await?;
+    let up = IssuerUp::start(folder.path(), &dependencies).await?;
     let client = up.client().await?;
     let people: Vec<Person> = citycode_testkit::City::new(42, jiff::civil::date(2022, 8, 31), &[])
         .take(scale.of(PEOPLE) as usize)
         .collect();
     crate::issue::import(client.clone(), &people).await?;
     let (rate, _) = issue(&client, &people, scale.of(ISSUES), IN_FLIGHT, None).await?;
-    report.push(Figure::new(names[0], rate, "codes/s").asked(Goal::AtLeast(WANTED)));
+    report.push(Figure::new(names[0], rate, "codes/s").goal(Goal::AtLeast(WANTED)));
     let half = rate.min(WANTED) / 2.0;
     let (_, mut waits) = issue(&client, &people, scale.of(ISSUES) / 2, IN_FLIGHT, Some(half)).await?;
     let p99 = quantile(&mut waits, 0.99);
-    report.push(Figure::new(names[1], p99.as_secs_f64() * 1e3, "ms").asked(Goal::AtMost(50.0)));
+    report.push(Figure::new(names[1], p99.as_secs_f64() * 1e3, "ms").goal(Goal::AtMost(50.0)));
     propagate(report, scale, &config, &client, &people, names[2]).await?;
     up.stop().await
 }
 
-async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
+async fn dependencies(config: &jetstream::Config, partitions: u16) -> Result<Dependencies> {
     let log_id = LogId(OsEntropy.array());
     let layout = Layout::new(partitions, Layout::default().buckets_per_partition())?;
     jetstream::provision(config, &jetstream::NewLog::new(log_id, layout)).await?;
@@ -118,7 +118,7 @@ async fn ground(config: &jetstream::Config, partitions: u16) -> Result<Ground> {
     };
     vault::provision(&vault_config, &new).await?;
     let vault = JetStreamVault::open(&vault_config, &master, random()).await?;
-    Ok(Ground {
+    Ok(Dependencies {
         store: Arc::new(store),
         vault: Arc::new(vault),
         with_status: false,
@@ -205,8 +205,8 @@ async fn propagate(
         bare.push(subscribers.round().await?);
     }
     let (ours, bare) = (quantile(&mut ours, 0.99), quantile(&mut bare, 0.99));
-    let figure = Figure::new(name, ours.as_secs_f64() * 1e3, "ms").asked(Goal::AtMost(50.0));
-    report.push(figure.beside(bare.as_secs_f64() * 1e3));
+    let figure = Figure::new(name, ours.as_secs_f64() * 1e3, "ms").goal(Goal::AtMost(50.0));
+    report.push(figure.reference(bare.as_secs_f64() * 1e3));
     report.note(format!(
         "{name}: p99 from the acknowledgement until all {VERIFIERS} verifiers have folded it, one question for the heads included; beside it the p99 of a bare message to {VERIFIERS} subscribers"
     ));

@@ -38,8 +38,8 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let people: Vec<Person> = citycode_testkit::City::new(42, jiff::civil::date(2022, 8, 31), &[])
         .take(scale.of(ROWS) as usize)
         .collect();
-    let (ground, vault) = city::embedded(folder.path())?;
-    let up = IssuerUp::start(folder.path(), &ground).await?;
+    let (dependencies, vault) = city::embedded(folder.path())?;
+    let up = IssuerUp::start(folder.path(), &dependencies).await?;
     let client = up.client().await?;
     let seconds = import(client.clone(), &people).await?;
     let (unary, in_flight) = (
@@ -49,16 +49,16 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let vault_batches = vault.batches();
     up.stop().await?;
     // The files are closed once all references are dropped.
-    drop((ground, vault));
+    drop((dependencies, vault));
     let limit = bare::measure(folder.path(), people.len() as u64, vault_batches)?;
     let codes = people.len() as f64;
     report.push(
         Figure::new("import_rate", codes / seconds, "codes/s")
-            .beside(codes / limit.seconds)
-            .asked(Goal::RatioAtLeast(0.5))
-            .asked(Goal::AtLeast(5_000.0)),
+            .reference(codes / limit.seconds)
+            .goal(Goal::RatioAtLeast(0.5))
+            .goal(Goal::AtLeast(5_000.0)),
     );
-    report.push(Figure::new("issue_unary", unary, "codes/s").beside(limit.single_commits_a_second));
+    report.push(Figure::new("issue_unary", unary, "codes/s").reference(limit.single_commits_a_second));
     report.push(Figure::new("issue_unary_64_in_flight", in_flight, "codes/s"));
     report.note(format!(
         "import: {codes} rows in {seconds:.2} s, in {} log and {vault_batches} vault transactions; bare redb writes the same {:.0} MB of rows in as many in {:.2} s",

@@ -57,7 +57,7 @@ fn status_size(report: &mut Report, scale: Scale) -> Result<()> {
     let resident = (allocation::resident_bytes() - resident) / codes as f64;
     let read = read_codes(&reader, codes)?;
     drop(writer);
-    report.push(Figure::new("bytes_per_code_100m", bytes, "bytes").asked(Goal::AtMost(4.0)));
+    report.push(Figure::new("bytes_per_code_100m", bytes, "bytes").goal(Goal::AtMost(4.0)));
     report.push(Figure::new("resident_bytes_per_code_100m", resident, "bytes"));
     report.push(Figure::new("lookup_100m", read, "ns"));
     Ok(())
@@ -76,7 +76,7 @@ fn register_size(report: &mut Report, scale: Scale) -> Result<()> {
         ensure!(known.is_some_and(|(state, _)| state.registered), "a holder is missing");
     }
     let read = start.elapsed().as_nanos() as f64 / reads as f64;
-    report.push(Figure::new("register_bytes_per_holder", bytes, "bytes").asked(Goal::AtMost(160.0)));
+    report.push(Figure::new("register_bytes_per_holder", bytes, "bytes").goal(Goal::AtMost(160.0)));
     report.push(Figure::new("register_resident_bytes_per_holder", resident, "bytes"));
     report.push(Figure::new("register_read_10m", read, "ns"));
     Ok(())
@@ -110,7 +110,7 @@ fn start_from_snapshot(report: &mut Report, scale: Scale) -> Result<()> {
         .map(|point| point.sequence)
         .sum();
     ensure!(issued >= holders * 4, "the snapshot lost commits");
-    report.push(Figure::new("start_from_snapshot_10m", seconds, "s").asked(Goal::AtMost(2.0)));
+    report.push(Figure::new("start_from_snapshot_10m", seconds, "s").goal(Goal::AtMost(2.0)));
     report.push(Figure::new("start_from_snapshot_10m_status_only", status_seconds, "s"));
     Ok(())
 }

@@ -94,10 +94,10 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
     let [plain_rate, plain_single, plain_open] = kill_and_open(false, commits)?;
     let [quick_rate, quick_single, quick_open] = kill_and_open(true, commits)?;
     report.push(Figure::new("open_after_kill_plain", plain_open, "s"));
-    report.push(Figure::new("open_after_kill_quick_repair", quick_open, "s").beside(plain_open));
+    report.push(Figure::new("open_after_kill_quick_repair", quick_open, "s").reference(plain_open));
     report.push(Figure::new("batched_rate_plain", plain_rate, "rows/s"));
-    report.push(Figure::new("batched_rate_quick_repair", quick_rate, "rows/s").beside(plain_rate));
+    report.push(Figure::new("batched_rate_quick_repair", quick_rate, "rows/s").reference(plain_rate));
     report.push(Figure::new("single_commit_plain", plain_single, "ms"));
-    report.push(Figure::new("single_commit_quick_repair", quick_single, "ms").beside(plain_single));
+    report.push(Figure::new("single_commit_quick_repair", quick_single, "ms").reference(plain_single));
     Ok(())
 }

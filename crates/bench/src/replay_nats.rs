@@ -88,8 +88,8 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     };
     let bare = median(&mut bare);
     for (name, mut rates) in [("replay_verifier", ours), ("replay_verifier_apart", ours_apart)] {
-        let figure = Figure::new(name, median(&mut rates), "commits/s").beside(bare);
-        report.push(figure.asked(Goal::RatioAtLeast(0.6)));
+        let figure = Figure::new(name, median(&mut rates), "commits/s").reference(bare);
+        report.push(figure.goal(Goal::RatioAtLeast(0.6)));
     }
     report.note(format!(
         "{commits} commits of four events for three, tokens of 280 sealed bytes, in 16 partitions"

@@ -65,14 +65,14 @@ impl Figure {
     }
 
     /// Sets the reference, measured in the same run and in the same unit.
-    pub(crate) fn beside(mut self, reference: f64) -> Self {
+    pub(crate) fn reference(mut self, reference: f64) -> Self {
         self.reference = Some(rounded(reference));
         self.ratio = Some(rounded(self.value / reference));
         self
     }
 
     /// Adds a goal; all goals must hold.
-    pub(crate) fn asked(mut self, goal: Goal) -> Self {
+    pub(crate) fn goal(mut self, goal: Goal) -> Self {
         let words = goal.words();
         self.goal = Some(match self.goal.take() {
             Some(before) => format!("{before} and {words}"),

@@ -88,7 +88,7 @@ async fn measure(
     }
     let [plain, roles] = rates;
     for ((name, plain), roles) in names.into_iter().zip(plain).zip(roles) {
-        report.push(Figure::new(name, median(roles), "1/s").beside(median(plain)));
+        report.push(Figure::new(name, median(roles), "1/s").reference(median(plain)));
     }
     Ok(())
 }

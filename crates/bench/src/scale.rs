@@ -144,7 +144,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
         rounds.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let (rate, micros) = rounds[ROUNDS / 2];
         let alone = *alone.get_or_insert(rate);
-        report.push(Figure::new(name, rate, "1/s").beside(alone));
+        report.push(Figure::new(name, rate, "1/s").reference(alone));
         report.push(Figure::new(time, micros, "us"));
     }
     report.note(format!(

@@ -77,7 +77,7 @@ fn one_scan(report: &mut Report, scale: Scale, gate: &Gate) -> Result<()> {
         ("scan_live_seen", median(live), median(limit), Goal::RatioAtMost(1.2)),
     ];
     for (name, value, limit, goal) in figures {
-        report.push(Figure::new(name, value, "µs").beside(limit).asked(goal));
+        report.push(Figure::new(name, value, "µs").reference(limit).goal(goal));
     }
     Ok(())
 }

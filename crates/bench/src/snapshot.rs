@@ -267,7 +267,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     }
     writer.abort();
     let resident = tell(report, shared, own);
-    report.push(Figure::new("snapshot_bytes_per_code", bytes as f64 / codes as f64, "bytes").asked(Goal::AtMost(4.0)));
+    report.push(Figure::new("snapshot_bytes_per_code", bytes as f64 / codes as f64, "bytes").goal(Goal::AtMost(4.0)));
     let resident = resident * 1e6 / codes as f64;
     report.push(Figure::new("resident_bytes_per_code", resident, "bytes"));
     report.push(Figure::new("publish_100m", publish_seconds, "s"));
@@ -283,11 +283,11 @@ fn tell(report: &mut Report, mut shared: Vec<Started>, mut own: Vec<Started>) ->
         report.note(format!("{name}, from its start until it is ready: {}", all.join(", ")));
     }
     let (shared_median, own_median) = (shared[ROUNDS / 2].ready_seconds, own[ROUNDS / 2].ready_seconds);
-    report.push(Figure::new("ready_from_shared_100m", shared_median, "s").asked(Goal::AtMost(5.0)));
-    report.push(Figure::new("ready_from_own_file_100m", own_median, "s").asked(Goal::AtMost(5.0)));
+    report.push(Figure::new("ready_from_shared_100m", shared_median, "s").goal(Goal::AtMost(5.0)));
+    report.push(Figure::new("ready_from_own_file_100m", own_median, "s").goal(Goal::AtMost(5.0)));
     let most = |of: fn(&Started) -> f64| shared.iter().chain(&own).map(of).fold(0.0, f64::max);
     let resident = most(|one| one.resident_mb);
-    report.push(Figure::new("verifier_resident_100m", resident, "MB").asked(Goal::AtMost(600.0)));
-    report.push(Figure::new("verifier_peak_resident_100m", most(|one| one.peak_mb), "MB").asked(Goal::AtMost(600.0)));
+    report.push(Figure::new("verifier_resident_100m", resident, "MB").goal(Goal::AtMost(600.0)));
+    report.push(Figure::new("verifier_peak_resident_100m", most(|one| one.peak_mb), "MB").goal(Goal::AtMost(600.0)));
     resident
 }

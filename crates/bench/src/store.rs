@@ -79,13 +79,13 @@ async fn measure(
     }
     let (ours, bare, single) = (median(ours), median(bare), median(single));
     let figure = Figure::new(names[0], ours, "1/s")
-        .beside(bare)
-        .asked(Goal::RatioAtLeast(0.7));
+        .reference(bare)
+        .goal(Goal::RatioAtLeast(0.7));
     report.push(figure);
-    let single = Figure::new(names[1], ours, "1/s").beside(single);
+    let single = Figure::new(names[1], ours, "1/s").reference(single);
     // Group commit is measured on a single server only.
     report.push(if names[0] == "append_1_always" {
-        single.asked(Goal::RatioAtLeast(3.0))
+        single.goal(Goal::RatioAtLeast(3.0))
     } else {
         single
     });

@@ -54,7 +54,7 @@ impl Snapshot {
 
     pub(crate) fn read_at(&self, position: Position) -> Result<Option<RecordedCommit>, ReadError> {
         if position.partition.0 >= self.layout.partitions() {
-            return Err(ReadError::NoSuchPlace);
+            return Err(ReadError::NotInLayout);
         }
         if position.sequence == Sequence::START || !self.heads.includes(position) {
             return Ok(None);

@@ -205,7 +205,7 @@ impl Shared {
         if self.layout.contains(bucket) {
             Ok(())
         } else {
-            Err(ReadError::NoSuchPlace)
+            Err(ReadError::NotInLayout)
         }
     }
 }

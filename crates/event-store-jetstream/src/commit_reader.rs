@@ -280,7 +280,7 @@ impl CommitReader {
         if partition.0 < self.connection.layout().partitions() {
             Ok(())
         } else {
-            Err(ReadError::NoSuchPlace)
+            Err(ReadError::NotInLayout)
         }
     }
 
@@ -288,7 +288,7 @@ impl CommitReader {
         if self.connection.layout().contains(bucket) {
             Ok(())
         } else {
-            Err(ReadError::NoSuchPlace)
+            Err(ReadError::NotInLayout)
         }
     }
 }

@@ -223,7 +223,7 @@ impl History for Shared {
         let commits = state
             .partitions
             .get(usize::from(partition.0))
-            .ok_or(ReadError::NoSuchPlace)?;
+            .ok_or(ReadError::NotInLayout)?;
         let index = |sequence: Sequence| usize::try_from(sequence.0).unwrap_or(usize::MAX).min(commits.len());
         Ok(commits[index(after)..index(up_to)].to_vec())
     }
@@ -279,7 +279,7 @@ impl EventStore for MemoryEventStore {
         let commits = state
             .partitions
             .get(usize::from(position.partition.0))
-            .ok_or(ReadError::NoSuchPlace)?;
+            .ok_or(ReadError::NotInLayout)?;
         let index = usize::try_from(position.sequence.0)
             .ok()
             .and_then(|sequence| sequence.checked_sub(1));
@@ -290,7 +290,7 @@ impl EventStore for MemoryEventStore {
 
     async fn read_bucket(&self, bucket: BucketId, after: Revision) -> Result<Vec<RecordedCommit>, ReadError> {
         if !self.shared.layout.contains(bucket) {
-            return Err(ReadError::NoSuchPlace);
+            return Err(ReadError::NotInLayout);
         }
         let state = self.shared.state.lock();
         let commits = state.buckets.get(&bucket).into_iter().flatten();
@@ -302,7 +302,7 @@ impl EventStore for MemoryEventStore {
 
     async fn bucket_tail(&self, bucket: BucketId) -> Result<BucketTail, ReadError> {
         if !self.shared.layout.contains(bucket) {
-            return Err(ReadError::NoSuchPlace);
+            return Err(ReadError::NotInLayout);
         }
         Ok(self.shared.state.lock().tail(&self.shared.layout, bucket))
     }

@@ -96,7 +96,7 @@ pub enum ReadError {
     },
     /// The log has no such partition or bucket.
     #[error("the log has no such partition or bucket")]
-    NoSuchPlace,
+    NotInLayout,
     /// The store was closed.
     #[error("the event store is closed")]
     Closed,
@@ -207,7 +207,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The last sequence of one partition.
     async fn head(&self, partition: Partition) -> Result<Sequence, ReadError> {
         if partition.0 >= self.layout().partitions() {
-            return Err(ReadError::NoSuchPlace);
+            return Err(ReadError::NotInLayout);
         }
         Ok(self.heads().await?.sequence(partition))
     }

@@ -39,7 +39,7 @@ pub(crate) struct IssuerUp {
 }
 
 /// The dependencies of an issuer.
-pub(crate) struct Ground {
+pub(crate) struct Dependencies {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) vault: Arc<dyn Vault>,
     /// Whether a status projection in this process must fold a change before it is acknowledged, as in `up`.
@@ -47,7 +47,7 @@ pub(crate) struct Ground {
 }
 
 /// New embedded engines in a folder; also returns the vault with its own type, for its figures.
-pub(crate) fn embedded(folder: &Path) -> Result<(Ground, Arc<EmbeddedVault>)> {
+pub(crate) fn embedded(folder: &Path) -> Result<(Dependencies, Arc<EmbeddedVault>)> {
     let new_log = NewLog::new(LogId(OsEntropy.array()), Layout::default());
     let config = Config {
         create: Some(new_log),
@@ -56,12 +56,12 @@ pub(crate) fn embedded(folder: &Path) -> Result<(Ground, Arc<EmbeddedVault>)> {
     let store = EmbeddedEventStore::open(&folder.join("log"), &config)?;
     let master = Zeroizing::new(OsEntropy.array());
     let vault = Arc::new(EmbeddedVault::open(&folder.join("vault"), &master, random())?);
-    let ground = Ground {
+    let dependencies = Dependencies {
         store: Arc::new(store),
         vault: vault.clone(),
         with_status: true,
     };
-    Ok((ground, vault))
+    Ok((dependencies, vault))
 }
 
 pub(crate) fn random() -> citycode_vault::FillRandom {
@@ -70,13 +70,13 @@ pub(crate) fn random() -> citycode_vault::FillRandom {
 
 impl IssuerUp {
     /// Starts an issuer with a new log and a new vault; its keys are in `folder`.
-    pub(crate) async fn start(folder: &Path, ground: &Ground) -> Result<Self> {
+    pub(crate) async fn start(folder: &Path, dependencies: &Dependencies) -> Result<Self> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let Ground {
+        let Dependencies {
             store,
             vault,
             with_status,
-        } = ground;
+        } = dependencies;
         let layout = store.layout();
         let key_folder = KeyFolder::open(&folder.join("keys"))?;
         let leases = Arc::new(IndexLeases::new(key_folder.list_names(Some(&*entropy))?));

@@ -83,8 +83,8 @@ pub(super) async fn run(report: &mut Report, scale: Scale) -> Result<()> {
         ("verify_stream_seen", streamed, stream_limit, 0.5),
     ];
     for (name, value, limit, goal) in figures {
-        let figure = Figure::new(name, median(value), "1/s").beside(median(limit));
-        report.push(figure.asked(Goal::RatioAtLeast(goal)));
+        let figure = Figure::new(name, median(value), "1/s").reference(median(limit));
+        report.push(figure.goal(Goal::RatioAtLeast(goal)));
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
                 ..position
             })
             .await,
-        Err(ReadError::NoSuchPlace)
+        Err(ReadError::NotInLayout)
     );
     let no_bucket = BucketId {
         partition: Partition(0),
@@ -75,10 +75,10 @@ pub async fn reads_past_the_head_are_empty(factory: &dyn EngineFactory) {
     };
     assert_eq!(
         store.read_bucket(no_bucket, Revision::EMPTY).await,
-        Err(ReadError::NoSuchPlace)
+        Err(ReadError::NotInLayout)
     );
-    assert_eq!(store.bucket_tail(no_bucket).await, Err(ReadError::NoSuchPlace));
-    assert_eq!(store.head(no_partition).await, Err(ReadError::NoSuchPlace));
+    assert_eq!(store.bucket_tail(no_bucket).await, Err(ReadError::NotInLayout));
+    assert_eq!(store.head(no_partition).await, Err(ReadError::NotInLayout));
 }
 
 /// Each commit of a bucket carries the hash of the previous one, and its own hash is that of its bytes.
