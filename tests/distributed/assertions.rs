@@ -189,7 +189,7 @@ async fn no_assertion_is_accepted_while_the_register_does_not_answer_and_a_retry
         late.1["detail"]
             .as_str()
             .expect("a detail")
-            .contains("not from the time"),
+            .contains("outside the time"),
         "{}",
         late.1
     );

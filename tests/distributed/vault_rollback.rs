@@ -208,7 +208,8 @@ async fn r03_a_lost_vault_is_recreated_once_and_every_live_code_is_suspended_fir
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     succeeds(&city, "provision", &words).await;
     let (status, said) = issuing.ended(DEADLINE).await;
-    let names = said.contains("ANOTHER VAULT WAS PUT IN PLACE") && said.contains("another vault stands");
+    let names =
+        said.contains("ANOTHER VAULT WAS PUT IN PLACE") && said.contains("another vault than the one that was opened");
     assert!(!status.success() && names, "{said}");
     refused(&["--begin-anew", &anew], &["the part `vault` is not lost"]).await;
     city.provision().await;

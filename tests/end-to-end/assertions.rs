@@ -140,7 +140,7 @@ async fn a_channel_that_needs_assertions_acts_only_for_the_authenticated_person_
     let late = city.provider.assertion_made("j2", &holder, 131);
     refused(&city.issue_at_kiosk(&holder, &late).await, "expired");
     let early = city.provider.assertion_made("j3", &holder, -30);
-    refused(&city.issue_at_kiosk(&holder, &early).await, "not from the time");
+    refused(&city.issue_at_kiosk(&holder, &early).await, "outside the time");
     // A refused assertion is not used up.
     let own = city.provider.assertion("j1", &holder);
     let (status, code) = city.issue_at_kiosk(&holder, &own).await;
@@ -187,7 +187,7 @@ async fn uses_of_assertions_survive_a_restart_and_a_repetition_gets_the_same_ans
             "id_number": "11010519491231002X", "name": "王小明", "channel": "kiosk",
             "authentication": { "assertion": assertion },
         });
-        refused(&city.call("register", &person).await, "not from the time");
+        refused(&city.call("register", &person).await, "outside the time");
     }
 }
 

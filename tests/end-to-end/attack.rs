@@ -287,7 +287,7 @@ async fn a_thousand_idle_connections_do_not_block_other_callers() {
         "the oldest made room"
     );
     assert!(
-        server.process.said().contains("makes room for a new one"),
+        server.process.said().contains("the oldest was closed for a new one"),
         "the log tells of it"
     );
     // The server closes the remaining idle connections.

@@ -36,7 +36,7 @@ async fn a_snapshot_that_revocation_did_not_sign_for_this_log_is_refused_and_the
     let cases = [
         ("forged", &identity, 1, &forger, "revocation did not sign it"),
         ("foreign", &foreign, 1, &ours, "it belongs to another log"),
-        ("ahead", &identity, 9_000, &ours, "and the log ends at"),
+        ("ahead", &identity, 9_000, &ours, "but the log ends at"),
         ("unsigned", &identity, 1, &ours, "it has no valid statement"),
         ("truncated", &identity, 1, &ours, "the object is truncated"),
     ];
