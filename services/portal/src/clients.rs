@@ -6,19 +6,9 @@ use citycode_wire::proto::issuer::v1::issuer_service_client::IssuerServiceClient
 use citycode_wire::proto::revocation::v1::revocation_service_client::RevocationServiceClient;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use tonic::service::Routes;
-use tower::BoxError;
-use tower::util::BoxCloneSyncService;
 
 use crate::spread::Spread;
-
-/// A transport of gRPC calls: a channel to another machine, or the services' own routes in this process.
-pub type Transport =
-    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, TransportError>;
-
-/// A call could not be transported.
-#[derive(Debug, thiserror::Error)]
-#[error("the service cannot be reached")]
-pub struct TransportError(#[source] pub(crate) BoxError);
+use crate::transport::{Transport, TransportError};
 
 /// Largest accepted answer: more than a status list of a million entries or a long history needs.
 const MAX_ANSWER_BYTES: usize = 16 << 20;

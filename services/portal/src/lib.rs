@@ -14,6 +14,7 @@
 //! | `pictures` | limits on pictures |
 //! | `page` | the page at `/` |
 //! | `spread` | load balancing over the instances of a service, with failover |
+//! | `transport` | the type of a transport of gRPC calls, and its error |
 //! | `middleware` | applies to every answer: headers, spans, panics, time limits |
 
 mod answer;
@@ -29,7 +30,9 @@ mod pictures;
 mod pipeline;
 mod portal;
 mod spread;
+mod transport;
 
 pub use api::LocalTokens;
-pub use clients::{Clients, ConnectError, Endpoints, Reached, Transport};
+pub use clients::{Clients, ConnectError, Endpoints, Reached};
 pub use portal::{Portal, PortalParts};
+pub use transport::{Transport, TransportError};

@@ -29,7 +29,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tower::{Service, ServiceExt as _};
 
-use crate::clients::TransportError;
+use crate::transport::TransportError;
 use outcome::{Outcome, is_look_up, nobody_knows, unreached};
 
 mod outcome;

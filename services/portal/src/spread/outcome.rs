@@ -9,7 +9,7 @@ use http::response::Parts;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::clients::TransportError;
+use crate::transport::TransportError;
 
 /// The method whose calls are identified by a scan id instead of a command id.
 pub(super) const VERIFY: &str = "/citycode.verifier.v1.VerifierService/Verify";
