@@ -1,6 +1,6 @@
 //! The connection to one log: its identity, how far it was seen, and whether this client may still use it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::{Layout, LogId, Partition, Position, ReadError, ReaderVersion, Sequence, SubscriptionError};
@@ -9,7 +9,6 @@ use citycode_jetstream::api::{self, ApiError, StreamInfo};
 use parking_lot::Mutex;
 
 use crate::manifest::{Manifest, ManifestInvalid};
-use crate::minimum_reader::MinimumReader;
 use crate::names;
 
 /// Attempts, over 24 s, before a head below a seen sequence is accepted as a rollback: a newly elected leader may not
@@ -31,6 +30,27 @@ pub(crate) enum PartitionError {
     WentBack { head: Sequence, seen: Sequence },
     /// It cannot be read.
     Read(ReadError),
+}
+
+/// The minimum of partition 0, as this client last saw it.
+struct MinimumReader(AtomicU32);
+
+impl MinimumReader {
+    fn new(version: ReaderVersion) -> Self {
+        Self(AtomicU32::new(version.0))
+    }
+
+    fn get(&self) -> ReaderVersion {
+        ReaderVersion(self.0.load(Ordering::Acquire))
+    }
+
+    /// Records a partition's minimum. Only partition 0 counts, because it is raised last; an outdated answer has no
+    /// effect.
+    fn see(&self, partition: Partition, version: ReaderVersion) {
+        if partition == Partition(0) {
+            self.0.fetch_max(version.0, Ordering::AcqRel);
+        }
+    }
 }
 
 /// One client's connection to one log.

@@ -1,7 +1,6 @@
-//! The log's minimum reader version: cached, watched and raised.
+//! Watches and raises the log's minimum reader version, which [`LogConnection`] caches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use citycode_event_store::{Partition, RaiseError, ReaderVersion};
@@ -12,27 +11,6 @@ use crate::names;
 
 /// Between two checks whether another process raised it. That happens once for each release, and nothing waits for it.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-
-/// The minimum of partition 0, as this client last saw it.
-pub(crate) struct MinimumReader(AtomicU32);
-
-impl MinimumReader {
-    pub(crate) fn new(version: ReaderVersion) -> Self {
-        Self(AtomicU32::new(version.0))
-    }
-
-    pub(crate) fn get(&self) -> ReaderVersion {
-        ReaderVersion(self.0.load(Ordering::Acquire))
-    }
-
-    /// Records a partition's minimum. Only partition 0 counts, because it is raised last; an outdated answer has no
-    /// effect.
-    pub(crate) fn see(&self, partition: Partition, version: ReaderVersion) {
-        if partition == Partition(0) {
-            self.0.fetch_max(version.0, Ordering::AcqRel);
-        }
-    }
-}
 
 /// Checks partition 0 regularly until its minimum is this program's version or the log is closed.
 pub(crate) fn watch(connection: &Arc<LogConnection>) {
