@@ -20,6 +20,8 @@ use citycode_service_kit::telemetry;
 use citycode_vault::{HolderKey, PersonFile, Vault};
 use citycode_wire::proto::model::v1 as proto;
 
+use citycode_wire::limits::METHOD;
+
 use crate::digest::RequestDigest;
 use crate::problems::problem_of_vault;
 use crate::single_use::{AssertionVerifier, AuthenticatedPerson};
@@ -28,8 +30,6 @@ use crate::single_use::{AssertionVerifier, AuthenticatedPerson};
 static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
 /// AEAD context of sealed reasons: nothing else that is sealed under the same key can be opened as a reason.
 const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
-/// Maximum length of the name of an authentication method.
-const MAX_METHOD_BYTES: usize = 32;
 
 /// How a channel authenticated the person, as the request states it.
 #[derive(Clone, Copy, Default)]
@@ -217,9 +217,11 @@ impl Authorizer {
     ) -> Result<AuthenticatedPerson, Problem> {
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         let method = authentication.method;
-        if method.len() > MAX_METHOD_BYTES || !method.bytes().all(word) {
-            let detail =
-                format!("an authentication method consists of at most {MAX_METHOD_BYTES} characters a-z, 0-9, - and _");
+        if method.len() > METHOD.max || !method.bytes().all(word) {
+            let detail = format!(
+                "an authentication method consists of at most {} characters a-z, 0-9, - and _",
+                METHOD.max
+            );
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         if !channel.needs_assertion {

@@ -3,6 +3,7 @@
 //! - [`proto`]: messages and gRPC stubs, generated from `proto/` at build time.
 //! - [`codec`]: protobuf over gRPC.
 //! - [`event`]: an event of the domain ↔ (type name, version, bytes) of the log.
+//! - [`limits`]: how long fields of requests may be.
 //! - [`request`]: the parts of requests for which the domain has types.
 //! - [`verdict`]: responses to scans.
 //! - [`answer`]: codes, keys and standings in responses.
@@ -13,6 +14,7 @@
 pub mod answer;
 pub mod codec;
 pub mod event;
+pub mod limits;
 pub mod proto;
 mod redacted;
 pub mod request;

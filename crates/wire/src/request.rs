@@ -13,10 +13,8 @@ use citycode_domain::reason::InvalidReason;
 use crate::proto::audit::v1 as audit;
 use crate::proto::verifier::v1 as verifier;
 
-/// Longest name of a kind, place, channel, group, device or method in bytes: a policy's names are far shorter.
+/// Longest name of a kind, place, channel or group in bytes: the names of a policy are far shorter.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Longest name of a scan in bytes: room for two UUIDs and a device.
-pub const MAX_SCAN_ID_BYTES: usize = 128;
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
 /// Longest assertion of an identity provider in bytes: what HTTP servers take as one header.

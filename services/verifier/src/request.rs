@@ -13,6 +13,7 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
+use citycode_wire::limits::{DEVICE, SCAN_ID};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
@@ -23,8 +24,6 @@ use crate::wrong_cards::HeldCard;
 /// While the vault or the records do not answer, every scan fails in the same way.
 static NO_VAULT: RepeatedInCalls = RepeatedInCalls::new();
 static NOT_RECORDED: RepeatedInCalls = RepeatedInCalls::new();
-/// Longest device and scan id in bytes.
-const MAX_NAME_BYTES: usize = 128;
 /// Ages in answers are multiples of this.
 const SHOWN_AGE_STEP_MS: u64 = 500;
 /// How far the requested time may be in the past, since only the current status of codes is known: as much as the
@@ -163,11 +162,8 @@ impl Verifier {
             )
         })?;
         let device = self.device(caller, place, request)?;
-        if request.scan_id.len() > MAX_NAME_BYTES {
-            return Err(Problem::new(
-                Code::InvalidRequest,
-                format!("a scan id has at most {MAX_NAME_BYTES} bytes"),
-            ));
+        if request.scan_id.len() > SCAN_ID.max {
+            return Err(Problem::new(Code::InvalidRequest, format!("a scan id has {SCAN_ID}")));
         }
         if request.at.is_some() && !(caller.is_auditor() || caller.is_admin()) {
             return Err(Problem::new(
@@ -208,8 +204,8 @@ impl Verifier {
         request: &'a VerifyRequest,
     ) -> Result<&'a str, Problem> {
         let named = request.device.as_str();
-        if named.len() > MAX_NAME_BYTES || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let detail = format!("a device name has at most {MAX_NAME_BYTES} visible ASCII characters");
+        if named.len() > DEVICE.max || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let detail = format!("a device name has at most {} visible ASCII characters", DEVICE.max);
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
         let device = match named {
