@@ -317,15 +317,11 @@ impl Authorizer {
 
     /// Seals a reason under a key that is erased with the person, and returns it with its digest, which is part of the
     /// request digest.
-    ///
-    /// # Errors
-    /// `invalid_request`.
-    pub fn seal_reason(&self, reason: &str, key: &HolderKey) -> Result<(Sealed, [u8; 32]), Problem> {
-        let reason =
-            ActReason::parse(reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+    #[must_use]
+    pub fn seal_reason(&self, reason: &ActReason, key: &HolderKey) -> (Sealed, [u8; 32]) {
         let words = reason.as_str().as_bytes();
         let sealed = key.seal(REASON_CONTEXT, self.entropy.array(), words);
-        Ok((Sealed(sealed), key.digest(words)))
+        (Sealed(sealed), key.digest(words))
     }
 
     /// The personal data of a holder.
@@ -342,26 +338,20 @@ impl Authorizer {
     }
 
     /// The context of a command for the log. `actor` is the role in which the caller acts and the authentication
-    /// method; a digest of the caller's id is appended, so that an auditor can distinguish callers.
-    ///
-    /// # Errors
-    /// `invalid_request` for a command id that is not 16 bytes.
+    /// method; a digest of the caller's id is appended, so that an auditor can distinguish callers. A command id is drawn
+    /// where the request has none.
+    #[must_use]
     pub fn context(
         &self,
         caller: &Caller,
-        command_id: &[u8],
+        command_id: Option<CommandId>,
         meaning: RequestDigest,
         actor: &str,
         now: Timestamp,
-    ) -> Result<CommandContext, Problem> {
-        let command_id = if command_id.is_empty() {
-            CommandId(self.entropy.array())
-        } else {
-            let wrong = || Problem::new(Code::InvalidRequest, "a command id is a UUID of 16 bytes");
-            CommandId::from_slice(command_id).ok_or_else(wrong)?
-        };
+    ) -> CommandContext {
+        let command_id = command_id.unwrap_or_else(|| CommandId(self.entropy.array()));
         let caller_digest = blake3::hash(caller.id.as_str().as_bytes()).to_hex();
-        Ok(CommandContext {
+        CommandContext {
             caller: caller.id.as_str().to_owned(),
             command_id,
             request_digest: meaning.finish(),
@@ -369,7 +359,7 @@ impl Authorizer {
             trace_context: telemetry::current_traceparent(),
             now,
             begun: deadline::current().map_or_else(Begun::default, |deadline| Begun::of(deadline.begun())),
-        })
+        }
     }
 }
 

@@ -5,16 +5,14 @@
 
 mod officer;
 
-pub use officer::{OfficerAct, StandingAct};
+pub use officer::{OfficerAct, RevokeCodeAct, StandingAct};
 
 use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};
-use citycode_domain::reason::InvalidReason;
+use citycode_domain::reason::{ActReason, InvalidReason};
 
 use crate::proto::audit::v1 as audit;
 use crate::proto::verifier::v1 as verifier;
 
-/// Longest name of a kind, place, channel or group in bytes: the names of a policy are far shorter.
-pub const MAX_NAME_BYTES: usize = 64;
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
 /// Longest assertion of an identity provider in bytes: what HTTP servers take as one header.
@@ -84,6 +82,14 @@ pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, InvalidRequest> {
     CommandId::from_slice(bytes)
         .map(Some)
         .ok_or(InvalidRequest::new("command_id", wrong))
+}
+
+/// The reason of an officer's act.
+///
+/// # Errors
+/// Empty, too long, or with characters that must not stand in a line of text.
+pub fn reason(text: &str) -> Result<ActReason, InvalidRequest> {
+    ActReason::parse(text).map_err(|invalid| InvalidRequest::new("reason", FieldFault::Reason(invalid)))
 }
 
 /// A code id from its 16 hex digits.

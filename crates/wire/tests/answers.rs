@@ -149,13 +149,13 @@ fn r22_an_officers_action_names_a_reason() {
         fault(OfficerAct::try_from(bad)),
         ("command_id", FieldFault::WrongLength { bytes: 16 })
     );
-    let bad = revocation::v1::RevokeRequest {
+    let unknown = revocation::v1::RevokeRequest {
         kind: "k".repeat(65),
         ..good
     };
-    assert_eq!(
-        fault(OfficerAct::try_from(bad)),
-        ("kind", FieldFault::TooLong { max: 64 })
+    assert!(
+        OfficerAct::try_from(unknown).is_ok(),
+        "only the policy knows the names of kinds"
     );
 }
 

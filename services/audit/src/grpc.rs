@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use citycode_auth::caller;
 use citycode_service_kit::deadline;
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{HistoryRequest, HistoryResponse};
+use citycode_wire::request::HistorySubject;
 use tonic::{Request, Response, Status};
 
 use crate::Audit;
@@ -20,7 +22,9 @@ impl AuditService for AuditGrpc {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {
             let caller = caller(&request)?;
-            self.0.history(&caller, message).await
+            let subject = HistorySubject::try_from(message);
+            let subject = subject.map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+            self.0.history(&caller, subject).await
         };
         Ok(Response::new(deadline::query(metadata, answer).await?))
     }

@@ -12,8 +12,9 @@ use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, HistoryResponse, history_request::Subject};
+use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryResponse};
 use citycode_wire::proto::model::v1::Position;
+use citycode_wire::request::HistorySubject;
 
 use crate::index::IndexReader;
 
@@ -40,18 +41,16 @@ impl Audit {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_request`, `not_found`, `unavailable`.
-    pub async fn history(&self, caller: &Caller, request: &HistoryRequest) -> Result<HistoryResponse, Problem> {
+    pub async fn history(&self, caller: &Caller, subject: HistorySubject<'_>) -> Result<HistoryResponse, Problem> {
         if !caller.may_read_history() {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "only an auditor, an officer or an admin may read histories",
             ));
         }
-        let Some(Subject::CodeId(text)) = &request.subject else {
+        let HistorySubject::Code(code_id) = subject else {
             return Err(Problem::new(Code::InvalidRequest, "a history requires a code id"));
         };
-        let invalid = || Problem::new(Code::InvalidRequest, "a code id is 16 hex digits");
-        let code_id = CodeId::from_hex(text).ok_or_else(invalid)?;
         let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
         let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
         let partition_of = |holder| self.store.layout().bucket_of(&holder_stream(holder)).partition;

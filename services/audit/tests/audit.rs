@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use citycode_audit::grpc::AuditGrpc;
 use citycode_audit::{Audit, AuditIndex};
 use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::event::{
@@ -16,8 +17,9 @@ use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, NewCommit, StreamState};
 use citycode_log_folds::holder_stream;
-use citycode_service_kit::problem::Code;
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_testkit::commit_of;
+use citycode_wire::proto::audit::v1::audit_service_server::AuditService as _;
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryRequest, history_request::Subject};
 
 const START: i64 = 1_661_904_000;
@@ -110,7 +112,7 @@ async fn append_histories(store: &MemoryEventStore) {
 }
 
 struct Running {
-    audit: Audit,
+    audit: Arc<Audit>,
     following: tokio::task::JoinHandle<()>,
 }
 
@@ -128,7 +130,10 @@ impl Running {
         let following = tokio::spawn(async move {
             follow(&*store, &mut index, &progress).await;
         });
-        Self { audit, following }
+        Self {
+            audit: Arc::new(audit),
+            following,
+        }
     }
 
     async fn stop(self) {
@@ -146,8 +151,11 @@ impl Running {
     async fn history(&self, role: Role, code_id: &str) -> Result<Vec<HistoryEntry>, Code> {
         let caller = Caller::new(CallerId::new("test", "somebody").expect("an id"), vec![role]);
         let subject = Some(Subject::CodeId(code_id.into()));
-        let answer = self.audit.history(&caller, &HistoryRequest { subject }).await;
-        answer.map(|answer| answer.entries).map_err(|problem| problem.code())
+        let mut request = tonic::Request::new(HistoryRequest { subject });
+        request.extensions_mut().insert(Arc::new(caller));
+        let answer = AuditGrpc(Arc::clone(&self.audit)).history(request).await;
+        let answer = answer.map(|answer| answer.into_inner().entries);
+        answer.map_err(|status| Problem::from(status).code())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use citycode_auth::Caller;
 use citycode_command_auth::{
-    RequestDigest, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault,
+    RequestDigest, command_id, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault,
 };
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
@@ -31,6 +31,7 @@ impl Issuer {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
         }
+        let command_id = command_id(&request.command_id)?;
         let now = self.authorizer.now()?;
         let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
         let holder = self.authorizer.holder(&id_number).await?;
@@ -40,10 +41,7 @@ impl Issuer {
         caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
         for dependent in self.authorizer.log.register().dependents_of(holder) {
-            match self
-                .end_relationship(caller, &request.command_id, holder, dependent, now)
-                .await
-            {
+            match self.end_relationship(caller, command_id, holder, dependent, now).await {
                 Ok(()) => begun = true,
                 // The relationship has ended meanwhile, or the dependent was erased.
                 Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}
@@ -51,9 +49,9 @@ impl Issuer {
             }
         }
         let request_digest = RequestDigest::of("erase").holder(Some(holder));
-        let context =
-            self.authorizer
-                .context(caller, &request.command_id, request_digest, "officer;unspecified", now)?;
+        let context = self
+            .authorizer
+            .context(caller, command_id, request_digest, "officer;unspecified", now);
         let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
             // Erased in the log but still in the vault: an interrupted erasure, which is completed below.
             if state.erased {

@@ -117,7 +117,7 @@ impl Import {
             .word(&channel.name)
             .holder(Some(found.holder));
         let actor = format!("channel:{};import", channel.name);
-        let context = authorizer.context(caller, &[], request_digest, &actor, now)?;
+        let context = authorizer.context(caller, None, request_digest, &actor, now);
         let facts = issuer.facts(&id_number, &person, &attested, now);
         let command = IssueCode {
             kind,

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use citycode_auth::Caller;
 use citycode_command_auth::{
-    Actor, CallerRequest, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal,
+    Actor, CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute, problem_of_refusal,
 };
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
@@ -65,7 +65,7 @@ impl Issuer {
         let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = self
             .authorizer
-            .context(caller, &request.command_id, request_digest, &actor, now)?;
+            .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
         self.authorizer
             .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::Issue, &context)
             .await?;

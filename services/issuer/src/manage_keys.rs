@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use citycode_auth::Caller;
-use citycode_command_auth::{RequestDigest, problem_of_execute};
+use citycode_command_auth::{RequestDigest, command_id, problem_of_execute};
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
@@ -52,9 +52,13 @@ impl Issuer {
         admin(caller)?;
         let now = self.authorizer.now()?;
         let request_digest = RequestDigest::of("rotate_keys");
-        let context = self
-            .authorizer
-            .context(caller, &request.command_id, request_digest, "admin;unspecified", now)?;
+        let context = self.authorizer.context(
+            caller,
+            command_id(&request.command_id)?,
+            request_digest,
+            "admin;unspecified",
+            now,
+        );
         // A repeat is answered with the key of the earlier attempt, and no other is created.
         let earlier = self
             .authorizer
@@ -87,9 +91,13 @@ impl Issuer {
         caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         self.keys.keyring().get(key_id).ok_or_else(unknown)?;
         let request_digest = RequestDigest::of("compromise_key").bytes(&key_id.0);
-        let context = self
-            .authorizer
-            .context(caller, &request.command_id, request_digest, "admin;unspecified", now)?;
+        let context = self.authorizer.context(
+            caller,
+            command_id(&request.command_id)?,
+            request_digest,
+            "admin;unspecified",
+            now,
+        );
         self.change_keys(&context, || self.compromise(key_id, now)).await?;
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }

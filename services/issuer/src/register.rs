@@ -1,7 +1,7 @@
 //! `Register`: registers a resident (R3, R8). The answer is the same for new and registered persons (R31).
 
 use citycode_auth::Caller;
-use citycode_command_auth::{Actor, CallerRequest, RequestDigest, problem_of_execute, problem_of_vault};
+use citycode_command_auth::{Actor, CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_vault};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::register_holder;
@@ -52,9 +52,9 @@ impl Issuer {
         for _ in 0..MAX_ATTEMPTS {
             let found = self.find_or_create(&id_number, &name, &attested).await?;
             let request_digest = RequestDigest::of("register").holder(Some(found.holder));
-            let context = self
-                .authorizer
-                .context(caller, &request.command_id, request_digest, &actor, now)?;
+            let context =
+                self.authorizer
+                    .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
             let mut decide =
                 PureDecision(|state: &_, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder)));
             self.authorizer

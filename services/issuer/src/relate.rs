@@ -2,8 +2,8 @@
 //! both persons, or an officer, records one; only an officer ends one.
 
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestDigest, problem_of_execute, problem_of_refusal};
-use citycode_domain::ids::HolderId;
+use citycode_command_auth::{CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_refusal};
+use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::relationship;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::PureDecision;
@@ -56,7 +56,7 @@ impl Issuer {
             .holder(Some(dependent));
         let context = self
             .authorizer
-            .context(caller, &request.command_id, request_digest, &actor, now)?;
+            .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
         let mut decide = PureDecision(|state: &_, _now| {
             relationship::decide_record(state, dependent, guardian).map_err(problem_of_refusal)
         });
@@ -84,7 +84,7 @@ impl Issuer {
         let dependent_number = self.authorizer.id_number(caller, &request.dependent_id_number, now)?;
         let guardian = self.authorizer.holder(&guardian_number).await?;
         let dependent = self.authorizer.holder(&dependent_number).await?;
-        self.end_relationship(caller, &request.command_id, guardian, dependent, now)
+        self.end_relationship(caller, command_id(&request.command_id)?, guardian, dependent, now)
             .await?;
         Ok(UnrelateResponse {})
     }
@@ -92,7 +92,7 @@ impl Issuer {
     pub(crate) async fn end_relationship(
         &self,
         caller: &Caller,
-        command_id: &[u8],
+        command_id: Option<CommandId>,
         guardian: HolderId,
         dependent: HolderId,
         now: Timestamp,
@@ -102,7 +102,7 @@ impl Issuer {
             .holder(Some(dependent));
         let context = self
             .authorizer
-            .context(caller, command_id, request_digest, "officer;unspecified", now)?;
+            .context(caller, command_id, request_digest, "officer;unspecified", now);
         let mut decide =
             PureDecision(|state: &_, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal));
         self.authorizer

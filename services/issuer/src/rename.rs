@@ -10,7 +10,10 @@
 
 use async_trait::async_trait;
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestDigest, problem_of_execute, problem_of_refusal, problem_of_vault};
+use citycode_command_auth::{
+    CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_refusal, problem_of_request,
+    problem_of_vault,
+};
 use citycode_domain::event::{Event, Sealed};
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
@@ -22,6 +25,7 @@ use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_vault::{NameApplied, Vault};
 use citycode_wire::proto::issuer::v1::{RenameRequest, RenameResponse};
+use citycode_wire::request::reason;
 
 use crate::Issuer;
 use crate::register::person_name;
@@ -52,6 +56,7 @@ impl Issuer {
             Some(authorizer.channel(caller, &request.channel)?)
         };
         let name = person_name(&request.name)?;
+        let reason = reason(&request.reason).map_err(problem_of_request)?;
         let id_number = authorizer.id_number(caller, &request.id_number, now)?;
         self.check_reader_version()?;
         let actor = match channel {
@@ -71,10 +76,10 @@ impl Issuer {
         };
         let holder = authorizer.holder(&id_number).await?;
         let key = authorizer.reason_key(&id_number).await?;
-        let (reason, digest) = authorizer.seal_reason(&request.reason, &key)?;
+        let (reason, digest) = authorizer.seal_reason(&reason, &key);
         // The name is not part of the digest, because the log would keep it forever. The vault compares names instead.
         let request_digest = RequestDigest::of("rename").holder(Some(holder)).bytes(&digest);
-        let context = authorizer.context(caller, &request.command_id, request_digest, &actor, now)?;
+        let context = authorizer.context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
         let mut correction = Correction {
             vault: &*authorizer.vault,
             holder,

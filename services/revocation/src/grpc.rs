@@ -1,8 +1,9 @@
-//! The revocation service's gRPC API.
+//! The revocation service's gRPC API: takes the caller out of a request, parses its fields, and passes a command on.
 
 use std::sync::Arc;
 
 use citycode_auth::caller;
+use citycode_command_auth::problem_of_request;
 use citycode_service_kit::deadline;
 use citycode_wire::proto::revocation::v1 as proto;
 use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;
@@ -14,10 +15,30 @@ use crate::Revocation;
 #[derive(Clone)]
 pub struct RevocationGrpc(pub Arc<Revocation>);
 
+/// Parsed methods take a command that [`citycode_wire::request`] makes of the message; the others take the message.
 macro_rules! unary {
-    ($($method:ident: $request:ident => $response:ident,)+) => {
+    (
+        parsed { $($parsed:ident: $parsed_request:ident => $parsed_response:ident,)+ }
+        message { $($method:ident: $request:ident => $response:ident,)+ }
+    ) => {
         #[tonic::async_trait]
         impl RevocationService for RevocationGrpc {
+            $(
+                async fn $parsed(
+                    &self,
+                    request: Request<proto::$parsed_request>,
+                ) -> Result<Response<proto::$parsed_response>, Status> {
+                    let caller = caller(&request);
+                    let (metadata, _, message) = request.into_parts();
+                    let answer = async {
+                        let caller = caller?;
+                        let command = message.try_into().map_err(problem_of_request)?;
+                        self.0.$parsed(&caller, command).await
+                    };
+                    Ok(Response::new(deadline::change(&metadata, answer).await?))
+                }
+            )+
+
             $(
                 async fn $method(
                     &self,
@@ -57,10 +78,14 @@ macro_rules! unary {
 }
 
 unary! {
-    report_loss: ReportLossRequest => ReportLossResponse,
-    revoke: RevokeRequest => RevokeResponse,
-    revoke_code: RevokeCodeRequest => RevokeCodeResponse,
-    suspend: SuspendRequest => SuspendResponse,
-    reinstate: ReinstateRequest => ReinstateResponse,
-    set_standing: SetStandingRequest => SetStandingResponse,
+    parsed {
+        revoke: RevokeRequest => RevokeResponse,
+        revoke_code: RevokeCodeRequest => RevokeCodeResponse,
+        suspend: SuspendRequest => SuspendResponse,
+        reinstate: ReinstateRequest => ReinstateResponse,
+        set_standing: SetStandingRequest => SetStandingResponse,
+    }
+    message {
+        report_loss: ReportLossRequest => ReportLossResponse,
+    }
 }

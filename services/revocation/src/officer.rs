@@ -8,47 +8,21 @@ use citycode_domain::policy::GuardianPolicy;
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::revocation::v1::{
-    ReinstateRequest, ReinstateResponse, RevokeRequest, RevokeResponse, SuspendRequest, SuspendResponse,
-};
+use citycode_wire::proto::revocation::v1::{ReinstateResponse, RevokeResponse, SuspendResponse};
+use citycode_wire::request::OfficerAct;
 
 use crate::{Revocation, request_digest};
 
 /// The domain's decision on a command: state, slot, sealed reason, now → events or a refusal.
 type Decide = fn(&HolderState, Slot, Sealed, Timestamp) -> Result<Vec<Event>, Refusal>;
 
-/// The common fields of an officer's commands.
-struct Command<'a> {
-    method: &'static str,
-    command_id: &'a [u8],
-    kind: &'a str,
-    id_number: &'a str,
-    guardian_id_number: &'a str,
-    reason: &'a str,
-}
-
-macro_rules! command {
-    ($method:literal, $request:expr) => {
-        Command {
-            method: $method,
-            command_id: &$request.command_id,
-            kind: &$request.kind,
-            id_number: &$request.id_number,
-            guardian_id_number: &$request.guardian_id_number,
-            reason: &$request.reason,
-        }
-    };
-}
-
 impl Revocation {
     /// Revokes a code permanently.
     ///
     /// # Errors
     /// `not_allowed`, `not_registered`, `no_valid_code`, `invalid_request` without a reason, `unavailable`.
-    pub async fn revoke(&self, caller: &Caller, request: &RevokeRequest) -> Result<RevokeResponse, Problem> {
-        let code_id = self
-            .execute(caller, command!("revoke", request), revoke_code::decide)
-            .await?;
+    pub async fn revoke(&self, caller: &Caller, act: OfficerAct) -> Result<RevokeResponse, Problem> {
+        let code_id = self.execute(caller, "revoke", act, revoke_code::decide).await?;
         Ok(RevokeResponse {
             code_id: code_id.unwrap_or_default(),
         })
@@ -58,10 +32,9 @@ impl Revocation {
     ///
     /// # Errors
     /// As [`Revocation::revoke`].
-    pub async fn suspend(&self, caller: &Caller, request: &SuspendRequest) -> Result<SuspendResponse, Problem> {
-        let code_id = self
-            .execute(caller, command!("suspend", request), officer_hold::decide_suspend)
-            .await?;
+    pub async fn suspend(&self, caller: &Caller, act: OfficerAct) -> Result<SuspendResponse, Problem> {
+        let decide = officer_hold::decide_suspend;
+        let code_id = self.execute(caller, "suspend", act, decide).await?;
         Ok(SuspendResponse {
             code_id: code_id.unwrap_or_default(),
         })
@@ -71,29 +44,35 @@ impl Revocation {
     ///
     /// # Errors
     /// As [`Revocation::revoke`].
-    pub async fn reinstate(&self, caller: &Caller, request: &ReinstateRequest) -> Result<ReinstateResponse, Problem> {
-        let code_id = self
-            .execute(caller, command!("reinstate", request), officer_hold::decide_reinstate)
-            .await?;
+    pub async fn reinstate(&self, caller: &Caller, act: OfficerAct) -> Result<ReinstateResponse, Problem> {
+        let decide = officer_hold::decide_reinstate;
+        let code_id = self.execute(caller, "reinstate", act, decide).await?;
         Ok(ReinstateResponse { code_id })
     }
 
     /// Executes a command; returns the code that it changed, or the holder's current code if it changed nothing.
-    async fn execute(&self, caller: &Caller, command: Command<'_>, decide: Decide) -> Result<Option<String>, Problem> {
+    async fn execute(
+        &self,
+        caller: &Caller,
+        method: &'static str,
+        act: OfficerAct,
+        decide: Decide,
+    ) -> Result<Option<String>, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "only an officer may do this"));
         }
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
-        let kind = authorizer.kind(command.kind)?;
+        let kind = authorizer.kind(&act.kind)?;
         let per_guardian = kind.guardian == GuardianPolicy::PerGuardian;
-        if !per_guardian && !command.guardian_id_number.is_empty() {
+        if !per_guardian && act.guardian_id_number.is_some() {
             let detail = format!("codes of the kind {} have no guardian; omit the guardian", kind.name);
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
-        let id_number = authorizer.id_number(caller, command.id_number, now)?;
+        let id_number = authorizer.id_number(caller, &act.id_number, now)?;
         let holder = authorizer.holder(&id_number).await?;
-        let guardian = authorizer.guardian(caller, command.guardian_id_number, now).await?;
+        let guardian = act.guardian_id_number.as_deref().unwrap_or_default();
+        let guardian = authorizer.guardian(caller, guardian, now).await?;
         if per_guardian && guardian.is_none() {
             return Err(problem_of_refusal(Refusal::GuardianNeeded));
         }
@@ -102,9 +81,9 @@ impl Revocation {
             guardian,
         };
         let key = authorizer.reason_key(&id_number).await?;
-        let (reason, digest) = authorizer.seal_reason(command.reason, &key)?;
-        let request_digest = request_digest(command.method, &kind.name, [Some(holder), guardian], &digest);
-        let context = authorizer.context(caller, command.command_id, request_digest, "officer;unspecified", now)?;
+        let (reason, digest) = authorizer.seal_reason(&act.reason, &key);
+        let request_digest = request_digest(method, &kind.name, [Some(holder), guardian], &digest);
+        let context = authorizer.context(caller, act.command_id, request_digest, "officer;unspecified", now);
         let mut decide = PureDecision(|state: &HolderState, now| {
             decide(state, slot, reason.clone(), now).map_err(problem_of_refusal)
         });
@@ -113,7 +92,7 @@ impl Revocation {
             .execute(holder, &context, &mut decide)
             .await
             .map_err(problem_of_execute)?;
-        metrics::counter!("citycode_revocation_officer_acts_total", "act" => command.method)
+        metrics::counter!("citycode_revocation_officer_acts_total", "act" => method)
             .increment(u64::from(executed.is_new()));
         let changed = executed.events.iter().find_map(|event| match event {
             Event::CodeRevoked(revoked) => Some(Some(revoked.code.code_id)),

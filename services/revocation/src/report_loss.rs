@@ -1,7 +1,9 @@
 //! `ReportLoss`: the holder reports a code as lost. This requires the person, not the code (R14, R15).
 
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal};
+use citycode_command_auth::{
+    CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute, problem_of_refusal,
+};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
@@ -46,7 +48,7 @@ impl Revocation {
             .holder(Some(holder))
             .holder(guardian);
         let actor = format!("channel:{};{}", channel.name, parties.method);
-        let context = authorizer.context(caller, &request.command_id, request_digest, &actor, now)?;
+        let context = authorizer.context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
         authorizer
             .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::ReportLoss, &context)
             .await?;

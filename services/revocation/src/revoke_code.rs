@@ -10,10 +10,10 @@ use citycode_command_auth::{RequestDigest, problem_of_execute, problem_of_refusa
 use citycode_domain::event::Sealed;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
-use citycode_domain::reason::ActReason;
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::revocation::v1::{RevokeCodeRequest, RevokeCodeResponse};
+use citycode_wire::proto::revocation::v1::RevokeCodeResponse;
+use citycode_wire::request::RevokeCodeAct;
 
 use crate::Revocation;
 
@@ -21,19 +21,12 @@ impl Revocation {
     /// Revokes a code permanently, regardless of its holder.
     ///
     /// # Errors
-    /// `not_allowed`, `invalid_request` for an invalid id or without a reason, `no_valid_code` if the log has no valid
-    /// code with this id, `unavailable`.
-    pub async fn revoke_code(
-        &self,
-        caller: &Caller,
-        request: &RevokeCodeRequest,
-    ) -> Result<RevokeCodeResponse, Problem> {
+    /// `not_allowed`, `no_valid_code` if the log has no valid code with this id, `unavailable`.
+    pub async fn revoke_code(&self, caller: &Caller, act: RevokeCodeAct) -> Result<RevokeCodeResponse, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "only an officer may do this"));
         }
-        let invalid_id = || Problem::new(Code::InvalidRequest, "a code id has 16 hex digits");
-        let code_id = CodeId::from_hex(&request.code_id).ok_or_else(invalid_id)?;
-        ActReason::parse(&request.reason).map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+        let code_id = act.code_id;
         let now = self.authorizer.now()?;
         let holder = match self.holder_of(code_id).await? {
             Some(holder) => holder,
@@ -46,9 +39,9 @@ impl Revocation {
             }
         };
         let request_digest = RequestDigest::of("revoke_code").bytes(&code_id.0);
-        let context =
-            self.authorizer
-                .context(caller, &request.command_id, request_digest, "officer;unspecified", now)?;
+        let context = self
+            .authorizer
+            .context(caller, act.command_id, request_digest, "officer;unspecified", now);
         let mut decide = PureDecision(|state: &HolderState, now| {
             let slot = state.slots.iter().find(|slot| slot.code.code_id == code_id);
             let slot = slot.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?.slot;

@@ -5,8 +5,8 @@ use citycode_command_auth::{problem_of_execute, problem_of_refusal};
 use citycode_domain::lifecycle::{HolderState, change_standing};
 use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::answer;
-use citycode_wire::proto::revocation::v1::{SetStandingRequest, SetStandingResponse};
+use citycode_wire::proto::revocation::v1::SetStandingResponse;
+use citycode_wire::request::StandingAct;
 
 use crate::{Revocation, request_digest};
 
@@ -15,11 +15,7 @@ impl Revocation {
     ///
     /// # Errors
     /// `not_allowed`, `not_registered`, `invalid_request` without a reason or standing, `unavailable`.
-    pub async fn set_standing(
-        &self,
-        caller: &Caller,
-        request: &SetStandingRequest,
-    ) -> Result<SetStandingResponse, Problem> {
+    pub async fn set_standing(&self, caller: &Caller, act: StandingAct) -> Result<SetStandingResponse, Problem> {
         if !(caller.is_health_authority() || caller.is_admin()) {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -28,20 +24,19 @@ impl Revocation {
         }
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
-        let standing = answer::standing(request.standing)
-            .ok_or_else(|| Problem::new(Code::InvalidRequest, "a standing is green, yellow or red"))?;
-        let id_number = authorizer.id_number(caller, &request.id_number, now)?;
+        let standing = act.standing;
+        let id_number = authorizer.id_number(caller, &act.id_number, now)?;
         let holder = authorizer.holder(&id_number).await?;
         let key = authorizer.reason_key(&id_number).await?;
-        let (reason, digest) = authorizer.seal_reason(&request.reason, &key)?;
+        let (reason, digest) = authorizer.seal_reason(&act.reason, &key);
         let request_digest = request_digest("set_standing", standing.name(), [Some(holder), None], &digest);
         let context = authorizer.context(
             caller,
-            &request.command_id,
+            act.command_id,
             request_digest,
             "health_authority;unspecified",
             now,
-        )?;
+        );
         let mut decide = PureDecision(|state: &HolderState, now| {
             change_standing::decide(state, standing, reason.clone(), now).map_err(problem_of_refusal)
         });

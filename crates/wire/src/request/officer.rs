@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use citycode_domain::ids::CommandId;
+use citycode_domain::ids::{CodeId, CommandId};
 use citycode_domain::reason::ActReason;
 use citycode_domain::standing::Standing;
 
-use super::{FieldFault, InvalidRequest, MAX_NAME_BYTES, command_id, needed};
+use super::{FieldFault, InvalidRequest, code_id, command_id, reason};
 use crate::answer;
 use crate::proto::revocation::v1;
 
@@ -52,8 +52,13 @@ impl fmt::Debug for StandingAct {
     }
 }
 
-fn reason(text: &str) -> Result<ActReason, InvalidRequest> {
-    ActReason::parse(text).map_err(|invalid| InvalidRequest::new("reason", FieldFault::Reason(invalid)))
+/// The end of a code that an officer names by its id (R22).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RevokeCodeAct {
+    /// The caller's name for this attempt; none where the server draws one.
+    pub command_id: Option<CommandId>,
+    /// The code.
+    pub code_id: CodeId,
 }
 
 macro_rules! officer_act {
@@ -69,7 +74,6 @@ macro_rules! officer_act {
                     guardian_id_number,
                     reason: words,
                 } = request;
-                needed("kind", &kind, MAX_NAME_BYTES)?;
                 Ok(Self {
                     command_id: command_id(&command)?,
                     kind,
@@ -99,6 +103,24 @@ impl TryFrom<v1::SetStandingRequest> for StandingAct {
             id_number,
             standing: answer::standing(standing).ok_or(InvalidRequest::new("standing", FieldFault::UnknownValue))?,
             reason: reason(&words)?,
+        })
+    }
+}
+
+/// The reason is checked and not kept: the key under which it would be sealed is the holder's.
+impl TryFrom<v1::RevokeCodeRequest> for RevokeCodeAct {
+    type Error = InvalidRequest;
+
+    fn try_from(request: v1::RevokeCodeRequest) -> Result<Self, InvalidRequest> {
+        let v1::RevokeCodeRequest {
+            command_id: command,
+            code_id: code,
+            reason: words,
+        } = request;
+        reason(&words)?;
+        Ok(Self {
+            command_id: command_id(&command)?,
+            code_id: code_id("code_id", &code)?,
         })
     }
 }

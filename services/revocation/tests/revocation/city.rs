@@ -22,12 +22,16 @@ use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
 use citycode_log_folds::{RegisterFold, events_of, holder_stream, projected};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{FingerprintKey, StatusReader, StatusWriter};
+use citycode_revocation::grpc::RevocationGrpc;
 use citycode_revocation::{Followed, Revocation, StatusLists};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Draw as _, Entropy, SeededEntropy};
+use citycode_service_kit::problem::Problem;
 use citycode_token::SigningKey;
 use citycode_vault::Person;
 use citycode_vault::embedded::EmbeddedVault;
+use citycode_wire::proto::revocation::v1 as proto;
+use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;
 
 /// The time at which every test starts.
 pub(crate) const START: i64 = 1_661_904_000;
@@ -38,8 +42,47 @@ pub(crate) const BASE_URI: &str = "https://s.example/";
 
 const PARTITIONS: u16 = 2;
 
+/// The service behind its gRPC API, called with a caller that was authenticated already.
+pub(crate) struct Edge(RevocationGrpc);
+
+impl std::ops::Deref for Edge {
+    type Target = Revocation;
+
+    fn deref(&self) -> &Revocation {
+        &self.0.0
+    }
+}
+
+macro_rules! edge {
+    ($($method:ident: $request:ident => $response:ident,)+) => {
+        impl Edge {
+            $(
+                pub(crate) async fn $method(
+                    &self,
+                    caller: &Arc<Caller>,
+                    message: &proto::$request,
+                ) -> Result<proto::$response, Problem> {
+                    let mut request = tonic::Request::new(message.clone());
+                    request.extensions_mut().insert(Arc::clone(caller));
+                    let answer = RevocationService::$method(&self.0, request).await;
+                    Ok(answer?.into_inner())
+                }
+            )+
+        }
+    };
+}
+
+edge! {
+    report_loss: ReportLossRequest => ReportLossResponse,
+    revoke: RevokeRequest => RevokeResponse,
+    revoke_code: RevokeCodeRequest => RevokeCodeResponse,
+    suspend: SuspendRequest => SuspendResponse,
+    reinstate: ReinstateRequest => ReinstateResponse,
+    set_standing: SetStandingRequest => SetStandingResponse,
+}
+
 pub(crate) struct City {
-    pub(crate) revocation: Revocation,
+    pub(crate) revocation: Edge,
     pub(crate) store: Arc<MemoryEventStore>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) status: StatusReader,
@@ -80,10 +123,10 @@ impl City {
         let key = SigningKey::from_seed([4; 32]);
         let lists = StatusLists::new(followed, key, BASE_URI.into(), Arc::clone(&clock) as _);
         Self {
-            revocation: Revocation {
+            revocation: Edge(RevocationGrpc(Arc::new(Revocation {
                 authorizer: Arc::new(authorizer),
                 lists: Arc::new(lists),
-            },
+            }))),
             store,
             clock,
             status,
