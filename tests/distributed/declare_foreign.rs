@@ -5,10 +5,8 @@ use std::path::Path;
 
 use citycode_domain::ids::CommitPosition;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, NewCommit, Position, RequestDigest, StreamName,
-    message_id,
-};
+use citycode_event_store::conformance::sample_commit;
+use citycode_event_store::{AppendOutcome, BucketTail, EventStore, NewCommit, Position, StreamName};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore};
 use citycode_event_store_jetstream::JetStreamEventStore;
 use citycode_projection::register::HolderRegister;
@@ -20,23 +18,7 @@ use crate::foreign_messages::{declare_with, log_command, publish};
 
 fn commit(number: u8) -> NewCommit {
     let stream = StreamName::new(&format!("holder-{:032x}", 7)).expect("a name");
-    let command_id = CommandId([number; 16]);
-    NewCommit {
-        message_id: message_id("test", &stream, &command_id),
-        stream,
-        events: vec![EventData {
-            event_type: "Told".into(),
-            version: 1,
-            payload: vec![number; 10].into(),
-        }],
-        request_digest: RequestDigest([1; 32]),
-        command_id,
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 1_780_000_000,
-        trace_context: None,
-    }
+    sample_commit(stream, number.into(), vec![number; 10])
 }
 
 async fn append(store: &dyn EventStore, number: u8, expected: BucketTail) -> (Position, BucketTail) {

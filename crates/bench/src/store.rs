@@ -9,10 +9,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::{Client, HeaderMap};
-use bytes::Bytes;
+use citycode_event_store::conformance::sample_commit;
 use citycode_event_store::{
-    AppendOutcome, BucketTail, CommandId, CommitHash, EventData, EventStore as _, Layout, LogId, NewCommit,
-    RequestDigest, StreamName, codec, message_id,
+    AppendOutcome, BucketTail, CommitHash, EventStore as _, Layout, LogId, NewCommit, StreamName, codec,
 };
 use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, NewLog, provision};
 use citycode_testkit::{NatsCluster, NatsServer, NatsSync};
@@ -122,22 +121,9 @@ impl Commits {
 }
 
 fn commit(stream: StreamName, number: u64) -> NewCommit {
-    let command_id = CommandId(u128::from(number).to_be_bytes());
     NewCommit {
-        message_id: message_id("bench", &stream, &command_id),
-        stream,
-        events: vec![EventData {
-            event_type: "CodeIssued".into(),
-            version: 1,
-            payload: Bytes::from(vec![7; PAYLOAD_BYTES]),
-        }],
-        request_digest: RequestDigest([1; 32]),
-        command_id,
         actor: "channel:app;import;0123abcd".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
+        ..sample_commit(stream, number, vec![7; PAYLOAD_BYTES])
     }
 }
 

@@ -13,10 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
+use citycode_event_store::conformance::sample_commit;
 use citycode_event_store::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RequestDigest,
-    StreamName, SubscriptionBatch, message_id,
+    AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, StreamName, SubscriptionBatch,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 
@@ -28,24 +27,7 @@ fn commit(number: u64, payload_bytes: usize) -> NewCommit {
         u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     ));
     let stream = stream.unwrap();
-    let mut command_id = CommandId([0; 16]);
-    command_id.0[..8].copy_from_slice(&number.to_be_bytes());
-    NewCommit {
-        stream,
-        events: vec![EventData {
-            event_type: "CodeIssued".into(),
-            version: 1,
-            payload: Bytes::from(vec![u8::try_from(number % 251).unwrap(); payload_bytes]),
-        }],
-        message_id: message_id("bench", &stream, &command_id),
-        request_digest: RequestDigest([1; 32]),
-        command_id,
-        actor: "bench".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
-    }
+    sample_commit(stream, number, vec![u8::try_from(number % 251).unwrap(); payload_bytes])
 }
 
 async fn append_all(store: &Arc<EmbeddedEventStore>, commits: u64, payload_bytes: usize) -> f64 {

@@ -241,9 +241,9 @@ impl PartitionReader {
 
 #[cfg(test)]
 mod tests {
+    use citycode_event_store::conformance::sample_commit;
     use citycode_event_store::{
-        BucketTail, CommandId, EventData, EventStore as _, Layout, LogId, LogPosition, NewCommit, RequestDigest,
-        StreamName, SubscriptionBatch, message_id,
+        BucketTail, EventStore as _, Layout, LogId, LogPosition, NewCommit, StreamName, SubscriptionBatch,
     };
     use citycode_testkit::NatsServer;
     use futures::future::join_all;
@@ -258,23 +258,7 @@ mod tests {
 
     fn commit(number: u64) -> NewCommit {
         let stream = StreamName::new(&format!("holder-{number}")).expect("a name");
-        let command_id = CommandId(u128::from(number).to_be_bytes());
-        NewCommit {
-            message_id: message_id("test", &stream, &command_id),
-            stream,
-            events: vec![EventData {
-                event_type: "Tested".into(),
-                version: 1,
-                payload: vec![7; 64].into(),
-            }],
-            request_digest: RequestDigest([1; 32]),
-            command_id,
-            actor: "test".into(),
-            causation_id: None,
-            correlation_id: None,
-            decided_at: 0,
-            trace_context: None,
-        }
+        sample_commit(stream, number, vec![7; 64])
     }
 
     /// Commits that were gathered but not delivered when the connection was lost are neither lost nor delivered twice.

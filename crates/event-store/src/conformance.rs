@@ -81,17 +81,18 @@ fn stream(number: u64) -> StreamName {
     StreamName::new(&format!("holder-{number:032x}")).expect("a valid name")
 }
 
-/// A commit with the command id `command` and one event that contains it.
-fn commit(stream: StreamName, command: u64) -> NewCommit {
+/// A commit for tests: one event with this payload, decided at a fixed time. `number` determines its command id, and with
+/// the stream its message id.
+#[must_use]
+pub fn sample_commit(stream: StreamName, number: u64, payload: impl Into<Bytes>) -> NewCommit {
     let mut command_id = CommandId([0; 16]);
-    command_id.0[8..].copy_from_slice(&command.to_be_bytes());
-    let payload = Bytes::from(format!("payload of command {command}").repeat(8));
+    command_id.0[8..].copy_from_slice(&number.to_be_bytes());
     NewCommit {
         stream,
         events: vec![EventData {
             event_type: "ThingHappened".into(),
             version: 1,
-            payload,
+            payload: payload.into(),
         }],
         message_id: message_id("conformance", &stream, &command_id),
         request_digest: RequestDigest([7; 32]),
@@ -102,6 +103,11 @@ fn commit(stream: StreamName, command: u64) -> NewCommit {
         decided_at: 1_661_904_000,
         trace_context: None,
     }
+}
+
+/// A commit whose event contains the number of its command.
+fn commit(stream: StreamName, command: u64) -> NewCommit {
+    sample_commit(stream, command, format!("payload of command {command}").repeat(8))
 }
 
 /// Appends and expects success; returns the position and the bucket's new tail.

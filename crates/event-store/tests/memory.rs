@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use citycode_event_store::conformance::{self, EngineFactory};
+use citycode_event_store::conformance::{self, EngineFactory, sample_commit};
 use citycode_event_store::memory::{AppendFault, MemoryEventStore};
 use citycode_event_store::{
-    AppendError, AppendOutcome, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
-    ReaderVersion, RequestDigest, Revision, StreamName, StreamState, SubscriptionMessage, live, message_id,
+    AppendError, AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, ReaderVersion, Revision,
+    StreamName, StreamState, SubscriptionMessage, live,
 };
 
 struct Memory;
@@ -31,25 +31,7 @@ async fn the_memory_engine_conforms() {
 }
 
 fn commit(command: u16) -> NewCommit {
-    let stream = StreamName::new("keys").unwrap();
-    let mut command_id = CommandId([0; 16]);
-    command_id.0[..2].copy_from_slice(&command.to_be_bytes());
-    NewCommit {
-        stream,
-        events: vec![EventData {
-            event_type: "KeyAdded".into(),
-            version: 1,
-            payload: Default::default(),
-        }],
-        message_id: message_id("test", &stream, &command_id),
-        request_digest: RequestDigest([0; 32]),
-        command_id,
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
-    }
+    sample_commit(StreamName::new("keys").unwrap(), command.into(), "")
 }
 
 #[tokio::test]

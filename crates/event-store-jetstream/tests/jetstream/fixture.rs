@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use citycode_event_store::{CommandId, EventData, NewCommit, RequestDigest, StreamName, message_id};
+use citycode_event_store::conformance::sample_commit;
+use citycode_event_store::{NewCommit, StreamName};
 use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, NewLog, provision};
 use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
 use serde_json::Value;
@@ -67,22 +68,5 @@ pub(crate) async fn delete_all_partitions(config: &Config) {
 /// A commit with one event; `number` determines its payload and message id.
 pub(crate) fn commit(stream: &str, number: u64) -> NewCommit {
     let stream = StreamName::new(stream).expect("a name");
-    let mut command = [0; 16];
-    command[..8].copy_from_slice(&number.to_be_bytes());
-    NewCommit {
-        message_id: message_id("test", &stream, &CommandId(command)),
-        stream,
-        events: vec![EventData {
-            event_type: "Tested".into(),
-            version: 1,
-            payload: number.to_be_bytes().to_vec().into(),
-        }],
-        request_digest: RequestDigest([1; 32]),
-        command_id: CommandId(command),
-        actor: "test".into(),
-        causation_id: None,
-        correlation_id: None,
-        decided_at: 0,
-        trace_context: None,
-    }
+    sample_commit(stream, number, number.to_be_bytes().to_vec())
 }
