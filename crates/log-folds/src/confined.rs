@@ -1,10 +1,9 @@
-//! Buckets of the log in which a foreign message stands, and what cannot be checked for it.
+//! Buckets of the log that contain a foreign message, and the codes that cannot be checked because of it.
 //!
-//! The message may be a change that was damaged, a revocation or a birth for example. So the codes of its bucket are
-//! refused where they are known to be dead, and are `cannot_check` else; the holders of the bucket are as their codes are.
-//! A code that the log does not know is no forgery while a bucket of its partition is confined: its birth may be the
-//! message. If it stands in the bucket of signing keys, every code is `cannot_check`, because it may have been the word
-//! that a key is compromised.
+//! The message may be a damaged commit, for example a revocation or an issue. So the codes of its bucket are refused if they
+//! are dead in the state, and are `cannot_check` otherwise; the same holds for the holders of the bucket. A code that is not
+//! in the log is not called forged while a bucket of its partition is confined, because the message may be its issue. In the
+//! bucket of the signing keys the message may have marked a key as compromised, so every code is `cannot_check`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,21 +18,21 @@ use citycode_wire::event;
 use crate::commit::{commit_position, foreign_message};
 use crate::streams::keys_stream;
 
-/// What cannot be checked. Replaced as a whole when it changes, so that scans take no lock.
+/// The codes that cannot be checked. It is replaced as a whole when it changes, so that scans take no lock.
 #[derive(Clone, Default)]
 pub struct Confined {
     buckets: BTreeMap<BucketId, HashSet<StatusRef>>,
     keys: bool,
     leases: bool,
-    /// Where a bucket is confined that holders may be in.
-    births: BTreeSet<Partition>,
+    /// Partitions with a confined bucket that may contain holders.
+    with_holders: BTreeSet<Partition>,
 }
 
 impl Confined {
-    /// With one bucket more, whose commits these are.
+    /// This, and one more bucket, which has these commits.
     ///
     /// # Errors
-    /// A sentence, where an event of a commit cannot be read.
+    /// A sentence if an event of a commit cannot be decoded.
     pub fn with(&self, bucket: BucketId, commits: &[RecordedCommit], layout: &Layout) -> Result<Self, String> {
         let mut codes = HashSet::new();
         for data in commits.iter().flat_map(|commit| &commit.commit.events) {
@@ -47,29 +46,29 @@ impl Confined {
         }
         let mut next = self.clone();
         next.buckets.insert(bucket, codes);
-        next.look(layout);
+        next.update(layout);
         Ok(next)
     }
 
-    /// With those buckets alone that are confined still.
+    /// Only those of the buckets that are still confined.
     #[must_use]
     pub fn only(&self, still: &[BucketId], layout: &Layout) -> Self {
         let mut next = self.clone();
         next.buckets.retain(|bucket, _| still.contains(bucket));
-        next.look(layout);
+        next.update(layout);
         next
     }
 
-    fn look(&mut self, layout: &Layout) {
+    fn update(&mut self, layout: &Layout) {
         self.keys = self.buckets.contains_key(&layout.bucket_of(&keys_stream()));
         let is_of_leases = |bucket: &BucketId| *bucket == layout.lease_bucket(bucket.partition);
         self.leases = self.buckets.keys().any(is_of_leases);
         let reserved_from = layout.buckets_per_partition() - RESERVED_BUCKETS;
         let with_holders = self.buckets.keys().filter(|id| u32::from(id.bucket) < reserved_from);
-        self.births = with_holders.map(|id| id.partition).collect();
+        self.with_holders = with_holders.map(|id| id.partition).collect();
     }
 
-    /// Every code of these buckets.
+    /// Every code of the confined buckets.
     #[must_use]
     pub fn codes(&self) -> HashSet<StatusRef> {
         self.buckets.values().flatten().copied().collect()
@@ -81,19 +80,19 @@ impl Confined {
         self.buckets.contains_key(&bucket)
     }
 
-    /// Whether nothing that is not known to be dead can be said of this code.
+    /// Whether this code cannot be checked unless it is dead in the state.
     #[must_use]
     pub fn has_code(&self, status: StatusRef) -> bool {
         self.keys || self.buckets.values().any(|codes| codes.contains(&status))
     }
 
-    /// Whether the foreign message may have been the birth of a code that the log does not know. A list is of one
-    /// partition; of a list that is not known it may be any, and the message may have been its lease.
+    /// Whether a foreign message may be the issue of a code that is not in the log. A status list belongs to one partition;
+    /// a list that is not known may belong to any, and the message may be its lease.
     #[must_use]
-    pub fn may_hide_birth(&self, partition: Option<Partition>) -> bool {
+    pub fn may_hide_issue(&self, partition: Option<Partition>) -> bool {
         match partition {
-            Some(partition) => self.births.contains(&partition),
-            None => self.leases || !self.births.is_empty(),
+            Some(partition) => self.with_holders.contains(&partition),
+            None => self.leases || !self.with_holders.is_empty(),
         }
     }
 }
@@ -108,7 +107,7 @@ pub(crate) fn status_continuity(writer: &StatusWriter, commit: &RecordedCommit) 
     }
 }
 
-/// The confined buckets as the status has them.
+/// The confined buckets in the state.
 pub(crate) fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
     let partitions = (0..).map_while(|number| writer.foreign(number).map(|foreign| (Partition(number), foreign)));
     let buckets = partitions
@@ -119,7 +118,7 @@ pub(crate) fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
 /// Folds a foreign message into the status.
 ///
 /// # Errors
-/// A sentence, where it cannot be folded.
+/// A sentence if it cannot be folded.
 pub(crate) fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -> Result<(), String> {
     let Some(message) = &commit.foreign else {
         return Ok(());

@@ -1,12 +1,12 @@
-//! How old the verifier's knowledge surely is (R24): proved, not claimed, and for each partition of the log on its own.
+//! The proved age of the verifier's state (R24), for each partition of the log separately.
 //!
-//! A probe asks the log for points that surely include everything acknowledged before, and waits until the fold has
-//! reached them ([`EventStore::prove_heads`]): then everything that was in a partition when the probe began is known,
-//! whatever any wall clock says. In one process the engine itself answers; over a network a number comes back through
-//! the log, and the answer of a server that was cut off proves nothing.
+//! A probe asks the log for positions that include every commit acknowledged before, and waits until the fold has reached
+//! them ([`EventStore::prove_heads`]): then the state includes everything that was in a partition when the probe began,
+//! independently of wall clocks. In one process the engine itself answers; over a network a nonce returns through the log,
+//! and the answer of a server that is cut off from the others proves nothing.
 //!
-//! A verdict on a code rests on two partitions: that of its holder, and that of the signing keys. A partition that
-//! cannot be proved, as one without a leader, makes only its own codes `cannot_check`.
+//! A verdict on a code is based on two partitions: that of its holder and that of the signing keys. A partition that cannot
+//! be proved, for example because it has no leader, makes only its own codes `cannot_check`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,43 +25,43 @@ pub use watch::FreshnessWatch;
 
 mod watch;
 
-/// Between two probes: a tenth of the tightest place's limit in Shanghai's policy, well below any other.
+/// The interval of probes: a tenth of the strictest place's limit in Shanghai's policy, and well below any other.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a probe may take: twice the tightest place's limit; what it proved after that would let nobody in.
+/// The time limit of a probe: twice the strictest place's limit. A later proof would be too old to admit anybody.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How far wall time may run ahead of monotonic time after a proof began before the rest counts as age: as much as a
-/// clock may step back and be believed. Readings are of whole seconds, so a second more or less.
+/// How far the wall clock may run ahead of the monotonic clock after a proof began before the excess counts as age: as much
+/// as a trusted clock may step back. Readings are in whole seconds, so the limit is exact to a second.
 const LEAP_TOLERANCE_MS: u64 = STEP_BACK_TOLERANCE.as_secs() * 1000;
 
-/// Nothing was proved yet.
+/// There is no proof yet.
 const NEVER: u64 = u64::MAX;
 
-/// What the last probes proved, by partition. Shared between the probing task and every scan.
+/// The latest proof of each partition. It is shared between the probing task and all scans.
 #[derive(Debug)]
 pub struct Freshness {
     partitions: Box<[Proof]>,
-    /// Of the stream of signing keys.
+    /// The partition of the signing keys.
     keys: Partition,
-    /// Told of every proof.
+    /// Notified when a proof completes.
     proofs: Notify,
 }
 
-/// How much of the log, or of a part of it, is surely known.
+/// How fresh the state of the log, or of some of its partitions, is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
-    /// Milliseconds since everything in it was surely known; the greatest number before the first proof.
+    /// Milliseconds since the state was proved to be complete; `u64::MAX` before the first proof.
     pub age_ms: u64,
-    /// When the proof began on this verifier's wall clock: what an issuer with the same clock wrote before is known.
+    /// Start of the proof on this verifier's wall clock: the state includes what an issuer with the same clock wrote before.
     pub reaches: Timestamp,
-    /// When the proof began on this verifier's monotonic clock: what was acknowledged to anybody before is known. 0
-    /// before the first proof.
+    /// Start of the proof on this verifier's monotonic clock: the state includes everything that was acknowledged before.
+    /// 0 before the first proof.
     pub proof_began_ms: u64,
 }
 
 impl Known {
-    /// Of both parts: what is older counts.
+    /// The freshness of both together, which is that of the older one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -72,11 +72,11 @@ impl Known {
     }
 }
 
-/// What the last probe proved of one partition.
+/// The latest proof of one partition.
 #[derive(Debug)]
 struct Proof {
     proved_at_ms: AtomicU64,
-    /// Wall time less monotonic time when that proof began.
+    /// Wall clock minus monotonic clock when that proof began.
     offset_ms: AtomicI64,
     reaches: AtomicI64,
 }
@@ -92,11 +92,11 @@ impl Default for Proof {
 }
 
 impl Proof {
-    /// The age on both clocks. Where wall time has leapt ahead of monotonic time since the proof began, the machine may
-    /// have stood still without counting, as a virtual one does that is moved; then the leap is age too. A wall clock
-    /// makes knowledge older, never younger.
+    /// The age by both clocks. If the wall clock has leapt ahead of the monotonic clock since the proof began, the machine
+    /// may have been paused without counting the time, as a virtual machine is when it is moved; then the leap counts as
+    /// age. The wall clock can only increase the age.
     fn known(&self, reading: &ClockReading) -> Known {
-        // First: an offset that is newer than this is of a newer proof, by which knowledge is younger.
+        // Read first: an offset that is stored after this belongs to a newer proof, whose age is less.
         let proved_at_ms = self.proved_at_ms.load(Ordering::Acquire);
         let age_ms = match proved_at_ms {
             NEVER => u64::MAX,
@@ -113,7 +113,7 @@ impl Proof {
         }
     }
 
-    /// Of probes that end in another order than they began the newest counts. One task probes, and many scans read.
+    /// If probes end in a different order than they began, the newest counts. One task writes, and many scans read.
     fn prove(&self, began: &ClockReading) {
         self.reaches.fetch_max(began.now.0, Ordering::AcqRel);
         let at_ms = millis(began.monotonic);
@@ -126,7 +126,7 @@ impl Proof {
 }
 
 impl Freshness {
-    /// Of a log with this layout, of which nothing is proved yet.
+    /// For a log with this layout, without any proof yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         let partitions = std::iter::repeat_with(Proof::default).take(usize::from(layout.partitions()));
@@ -137,11 +137,11 @@ impl Freshness {
         }
     }
 
-    /// Waits until what a verdict on a code of this partition rests on, of the whole log where it is not known of which
-    /// one, is proved by a proof that began after `shown_ms` of the monotonic clock.
+    /// Waits for a proof that began after `shown_ms` of the monotonic clock and covers the partitions on which a verdict on a
+    /// code of this partition is based; all partitions if the code's is unknown.
     pub(crate) async fn proved_after(&self, partition: Option<Partition>, shown_ms: u64, clock: &dyn Clock) {
         loop {
-            // Before the look, so that no proof is missed.
+            // Registered before the check, so that no proof is missed.
             let mut next = std::pin::pin!(self.proofs.notified());
             next.as_mut().enable();
             let reading = clock.reading();
@@ -153,7 +153,7 @@ impl Freshness {
         }
     }
 
-    /// Of one partition; what is known of the oldest where the log has no such one.
+    /// The freshness of one partition; that of the oldest if the log has no such partition.
     #[must_use]
     pub fn of(&self, partition: Partition, reading: &ClockReading) -> Known {
         match self.partitions.get(usize::from(partition.0)) {
@@ -162,20 +162,20 @@ impl Freshness {
         }
     }
 
-    /// Of the partition of the signing keys.
+    /// The freshness of the partition of the signing keys.
     #[must_use]
     pub fn of_keys(&self, reading: &ClockReading) -> Known {
         self.of(self.keys, reading)
     }
 
-    /// Of the whole log, for what rests on no partition in particular, or must not show on which it rests.
+    /// The freshness of the whole log, for answers that depend on no particular partition or must not reveal theirs.
     #[must_use]
     pub fn oldest(&self, reading: &ClockReading) -> Known {
         let known = self.partitions.iter().map(|proof| proof.known(reading));
         known.reduce(Known::and).expect("a log has a partition")
     }
 
-    /// The partitions of which what is known is older than this.
+    /// The partitions whose state is older than this limit.
     fn stale(&self, limit_ms: u64, reading: &ClockReading) -> Vec<Partition> {
         let all = (0..).map(Partition).zip(&self.partitions);
         all.filter(|(_, proof)| proof.known(reading).age_ms > limit_ms)
@@ -183,15 +183,15 @@ impl Freshness {
             .collect()
     }
 
-    /// Whether no code at all can be checked while these are stale.
-    fn nothing_left(&self, stale: &[Partition]) -> bool {
+    /// Whether no code can be checked while these partitions are stale.
+    fn no_code_can_be_checked(&self, stale: &[Partition]) -> bool {
         stale.len() == self.partitions.len() || stale.contains(&self.keys)
     }
 
-    /// One probe: takes the time, asks for the heads, waits for the fold of each.
+    /// One probe: reads the clocks, asks for the heads, and waits until each is folded.
     ///
     /// # Errors
-    /// A sentence, where the log or the follower does not answer; what was proved before stays.
+    /// A sentence if the log or the follower does not answer; earlier proofs remain.
     pub async fn probe(&self, store: &dyn EventStore, progress: &Progress, clock: &dyn Clock) -> Result<(), String> {
         let began = clock.reading();
         let prove = |partition: Partition| {
@@ -204,9 +204,8 @@ impl Freshness {
         caught_up.map_err(|error| error.to_string())
     }
 
-    /// Probes for ever, one beginning each [`PROBE_INTERVAL`] whether or not those before have ended, and says when
-    /// knowledge is no longer fresh enough for the place that asks the most (`limit`), and when it is again. Drop the
-    /// future to stop.
+    /// Probes forever; a probe begins every [`PROBE_INTERVAL`], whether or not the ones before have ended. Reports when the
+    /// state becomes too old for the strictest place, and when it is fresh again. Drop the future to stop.
     pub async fn keep_probing(
         self: Arc<Self>,
         store: Arc<dyn EventStore>,
@@ -220,7 +219,7 @@ impl Freshness {
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    watch.look(&self, &clock.reading());
+                    watch.check(&self, &clock.reading());
                     probes.push(async {
                         let probe = self.probe(&*store, &progress, &*clock);
                         tokio::time::timeout(PROBE_PATIENCE, probe).await
@@ -228,9 +227,9 @@ impl Freshness {
                 }
                 Some(ended) = probes.next() => {
                     if let Ok(Err(reason)) = ended {
-                        watch.hear(reason);
+                        watch.set_reason(reason);
                     }
-                    watch.look(&self, &clock.reading());
+                    watch.check(&self, &clock.reading());
                 }
             }
         }
@@ -242,7 +241,7 @@ fn offset_ms(reading: &ClockReading) -> i64 {
     wall_ms.saturating_sub(i64::try_from(millis(reading.monotonic)).unwrap_or(i64::MAX))
 }
 
-/// Whole milliseconds, as proofs are dated.
+/// Whole milliseconds, the unit of proofs.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
 }

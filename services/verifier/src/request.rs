@@ -234,7 +234,7 @@ impl Verifier {
     async fn judge_with_wait(&self, caller: &Caller, asked: AuthorizedScan<'_>, text: &str) -> Judged {
         let judged = self.judged(asked, text, None, asked.when);
         match judged.answer.claims.filter(|_| judged.answer.undelivered) {
-            Some(claims) if self.heard_of(&caller.id, &claims, asked.started).await => {
+            Some(claims) if self.proved_since(&caller.id, &claims, asked.started).await => {
                 self.judged(asked, text, None, self.when_now(asked.when))
             }
             _ => judged,

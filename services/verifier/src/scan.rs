@@ -33,28 +33,28 @@ use crate::measures::Measures;
 use crate::undelivered::Undelivered;
 use crate::wrong_cards::WrongCards;
 
-/// Room for every code without a proof, and for most with one.
+/// Stack buffer for the text of a scan: large enough for every code without a proof, and for most with one.
 const SHORT_SCAN_BYTES: usize = 384;
 
-/// How long a scan waits until a code that the log does not know is proved to be none. In one process a proof comes every
-/// half second, over a network within four seconds at most; a person stands at the gate meanwhile.
-const HEARS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a scan of a code that is not in the log waits for the proof that it is forged. In one process a proof completes
+/// every half second, over a network within four seconds; a person is waiting at the gate.
+const PROOF_WAIT: Duration = Duration::from_secs(1);
 
-/// What a verifier is made of.
+/// The dependencies of a verifier.
 pub struct VerifierParts {
     /// The policy.
     pub policy: Arc<Policy>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Who is who, for ID cards only.
+    /// Maps ID numbers to holders; used for ID cards only.
     pub vault: Arc<dyn Vault>,
-    /// Under which commitments to ID numbers were made.
+    /// The key of the commitments to ID numbers in codes.
     pub id_check_key: IdCheckKey,
-    /// Where scan records go.
+    /// The store of scan records.
     pub records: Arc<dyn ScanRecords>,
-    /// A random key for fingerprints, of this verifier's own.
+    /// A random key for fingerprints; every verifier has its own.
     pub fingerprint_key: [u8; 16],
-    /// Which log is followed.
+    /// The identity of the log.
     pub identity: LogIdentity,
 }
 
@@ -72,18 +72,18 @@ pub struct Verifier {
     undelivered: Undelivered,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
-    /// By number, so that no scan searches.
+    /// Indexed by the number of the kind, so that a scan need not search.
     kinds: [Option<Box<KindPolicy>>; CodeKind::MAX as usize + 1],
 }
 
 /// One scan of a code.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan<'a> {
-    /// Where.
+    /// The place of the scan.
     pub place: &'a PlacePolicy,
-    /// What the scanner read.
+    /// The text that the scanner read.
     pub text: &'a str,
-    /// The number on the ID card that was shown with it, 18 characters in their one spelling.
+    /// The number of the ID card that was read with it: 18 characters, normalised.
     pub id_number: Option<&'a [u8; 18]>,
     /// The instant to judge at.
     pub when: When,
@@ -92,13 +92,13 @@ pub struct Scan<'a> {
 /// The instant of a verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
-    /// A passage, now: knowledge counts by its age on this clock.
+    /// A passage now: the age of the state is measured on this clock.
     Now(ClockReading),
-    /// A question about a later time, on what is known now: knowledge counts by its age when it was asked, too.
+    /// A query about another time, answered from the current state: the age of the state is that at the time of the query.
     At {
-        /// The time that is asked about.
+        /// The time in question.
         instant: Timestamp,
-        /// When it was asked.
+        /// The time of the query.
         asked: ClockReading,
     },
 }
@@ -113,7 +113,7 @@ impl When {
         }
     }
 
-    /// When it was asked.
+    /// When the scan or query arrived.
     fn asked(self) -> ClockReading {
         match self {
             Self::Now(asked) | Self::At { asked, .. } => asked,
@@ -121,26 +121,26 @@ impl When {
     }
 }
 
-/// What a scan is answered, and what that rests on.
+/// The answer to a scan, and the state on which it is based.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
-    /// The code, where the token is one of ours.
+    /// The claims of the code, if the token was issued by this city.
     pub claims: Option<CodeClaims>,
-    /// The holder's standing, where the place rests on it.
+    /// The holder's standing, if it counts at the place.
     pub standing: Option<Standing>,
-    /// The commit up to which the code's partition is known.
+    /// The last folded commit of the code's partition.
     pub position: CommitPosition,
-    /// Age of the knowledge in milliseconds.
+    /// The age of the state in milliseconds.
     pub age_ms: u64,
-    /// Whether the next proof tells whether this is a code that was not heard of yet, or none.
+    /// Whether the next proof decides between a code that is not folded yet and a forged one.
     pub undelivered: bool,
 }
 
 impl Verifier {
-    /// A verifier that starts from a snapshot file, if there is one that can be used; its fold; and where to follow
-    /// on. Keys before that point are read from their stream.
+    /// A verifier that starts from a snapshot file if a usable one exists; its fold; and the position from which to
+    /// follow the log. Signing keys before that position are read from their stream.
     ///
     /// # Errors
     /// The log cannot be read, or its keys cannot be folded.
@@ -187,30 +187,31 @@ impl Verifier {
         Ok((Arc::new(verifier), VerifierFold::new(folded), from))
     }
 
-    /// What the last probe of the log proved; keep it probing.
+    /// The freshness of the state; the caller must keep it probing.
     #[must_use]
     pub fn freshness(&self) -> &Arc<Freshness> {
         &self.freshness
     }
 
-    /// The projection, for publishing status lists.
+    /// The projection, from which status lists are published.
     #[must_use]
     pub fn status(&self) -> &StatusReader {
         self.folded.status.reader()
     }
 
-    /// Writes a snapshot of the projection, without what expired long ago. Blocks its thread.
+    /// Writes a snapshot of the projection, without lists whose codes expired long ago. Blocks its thread.
     ///
     /// # Errors
-    /// What the file system says; the old snapshot stands then.
+    /// An error of the file system; the previous snapshot remains.
     pub fn save_snapshot(&self, path: &Path) -> std::io::Result<()> {
         self.folded.status.save(path, self.clock.reading())
     }
 
-    /// Judges one scan of a code. No lock, and for a token seen before no allocation, unless the log does not know it.
+    /// Judges one scan of a code. It takes no lock, and for a token that was seen before it does not allocate, unless the
+    /// code is not in the log.
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
-        // Each age is taken before what it is the age of is read: what is then found is at least as new.
+        // The age is read before the state, so that the state is at least as new as its age says.
         let of_keys = self.freshness.of_keys(&scan.when.asked());
         let without_code = |reason: Reason| self.without_code(reason, scan.when);
         let (claims, proof, compromised) = match self.read(scan) {
@@ -221,7 +222,7 @@ impl Verifier {
         let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
             return without_code(Reason::Unreadable);
         };
-        // A list that is not known yet may be of any partition.
+        // A list that is not folded yet may belong to any partition.
         let facts = self.folded.status.reader().facts(claims.status.list);
         let of_code = match facts {
             Some(facts) => self.freshness.of(Partition(facts.partition), &scan.when.asked()),
@@ -242,14 +243,14 @@ impl Verifier {
         let mut knowledge = knowledge(surely, scan.when);
         let age_ms = knowledge.age_ms;
         knowledge.key_compromised = compromised;
-        // After the status: who reads one from before the foreign message finds it valid as of then.
+        // Read after the status: a status from before the foreign message is valid as of that position.
         let confined = self.folded.status.uncertain();
         if confined.has_code(claims.status) {
             knowledge.age_ms = u64::MAX;
         }
         let mut undelivered = false;
         if known.status == Status::NeverIssued {
-            let may_be_hidden = confined.may_hide_birth(facts.map(|facts| Partition(facts.partition)));
+            let may_be_hidden = confined.may_hide_issue(facts.map(|facts| Partition(facts.partition)));
             knowledge.reaches = if may_be_hidden || self.is_forgotten(&claims) {
                 Timestamp(i64::MIN)
             } else {
@@ -285,23 +286,23 @@ impl Verifier {
         }
     }
 
-    /// Waits for a proof that began after a code was shown, by which the code is known or forged; or does not wait longer
-    /// than [`HEARS_WITHIN`], nor than half of what is left to the caller. Whether there is one. While a scan of a caller
-    /// waits, no other one of that caller does: those behind it in a stream are answered after it.
-    pub(crate) async fn heard_of(&self, caller: &CallerId, claims: &CodeClaims, shown: ClockReading) -> bool {
+    /// Waits for a proof that began after a code was shown, which decides whether the code is folded or forged; at most
+    /// [`PROOF_WAIT`], and at most half of the caller's remaining time. Returns whether there is such a proof. At most one
+    /// scan of a caller waits: the scans behind it in a stream are answered after it.
+    pub(crate) async fn proved_since(&self, caller: &CallerId, claims: &CodeClaims, shown: ClockReading) -> bool {
         let Some(_waits) = self.undelivered.wait(caller) else {
             return false;
         };
-        let left = deadline::current().map_or(HEARS_WITHIN, |deadline| deadline.remaining() / 2);
+        let left = deadline::current().map_or(PROOF_WAIT, |deadline| deadline.remaining() / 2);
         let facts = self.folded.status.reader().facts(claims.status.list);
         let partition = facts.map(|facts| Partition(facts.partition));
         let proved = self
             .freshness
             .proved_after(partition, millis(shown.monotonic), &*self.clock);
-        tokio::time::timeout(left.min(HEARS_WITHIN), proved).await.is_ok()
+        tokio::time::timeout(left.min(PROOF_WAIT), proved).await.is_ok()
     }
 
-    /// What is said where no code of ours was read. It rests on no partition in particular.
+    /// The answer if no code of this city was read. It depends on no particular partition.
     fn without_code(&self, reason: Reason, when: When) -> Answer {
         Answer {
             verdict: reason.verdict(),
@@ -318,9 +319,9 @@ impl Verifier {
 
     /// Judges an ID card shown instead of a code.
     ///
-    /// The person may be known or not (R31): `found` is none for a person unknown to the city, who counts as green
-    /// (R21). Then another holder, whom nobody is, stands in for the person, and everything is done and answered as for
-    /// a person who is known. The age is that of the oldest partition, since which one a person is in would show in it.
+    /// `found` is `None` for a person who is not registered, who counts as green (R21). To hide that (R31), the work and the
+    /// answer are the same as for a registered person: a placeholder holder id, which no holder has, takes the place of the
+    /// person's. The age is that of the oldest partition, because an exact age would reveal the person's partition.
     #[must_use]
     pub fn scan_id_card(
         &self,
@@ -340,7 +341,7 @@ impl Verifier {
         let standing = self.folded.status.reader().standing_of(holder);
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
-        // Of the partition in which the holder's standing is set.
+        // The partition of the holder's event stream, in which the standing is set.
         let partition = bucket.partition.0;
         let position = CommitPosition {
             partition,
@@ -361,8 +362,8 @@ impl Verifier {
         }
     }
 
-    /// Whether nothing is known any more of the time in which a code of these claims lived: its list retired, and an
-    /// issuer puts no code into a list that retires before the code expires.
+    /// Whether the state of a code with these claims was dropped: its list is retired, and issuers never put a code into
+    /// a list that retires before the code expires.
     fn is_forgotten(&self, claims: &CodeClaims) -> bool {
         let list = claims.status.list;
         let facts = self.folded.status.reader().facts(list);
@@ -378,10 +379,10 @@ impl Verifier {
         self.kinds[usize::from(kind.number())].as_deref()
     }
 
-    /// The claims of a scan, from memory where its token was seen before, and what its proof is worth.
+    /// The claims of a scan, from memory if its token was seen before, and the state of its proof.
     fn read(&self, scan: &Scan<'_>) -> Result<(VerifiedClaims, ProofState, bool), TokenError> {
         let now = scan.when.instant();
-        // Clearing the longest buffer for a code of paper would take a tenth of the scan.
+        // Zeroing the longest buffer would take a tenth of the time of an ordinary scan.
         let (mut short, mut long) = ([0u8; SHORT_SCAN_BYTES], None);
         let buffer = if scan.text.len() <= SHORT_SCAN_BYTES {
             &mut short[..]
@@ -422,14 +423,14 @@ fn covered(keyring: &citycode_token::Keyring, claims: &VerifiedClaims, now: Time
     keyring.covers(claims.key_id, claims.issued_at, now)
 }
 
-/// What a verdict rests on where this much is known.
+/// The knowledge on which a verdict is based.
 fn knowledge(known: Known, when: When) -> Knowledge {
     Knowledge {
         age_ms: known.age_ms,
         reaches: known.reaches,
         clock_trusted: match when {
             When::Now(reading) => reading.trust == ClockTrust::Trusted,
-            // Whoever asks about a time names it; this clock does not tell it.
+            // A query names its time, so this clock does not matter.
             When::At { .. } => true,
         },
         whole_log: true,

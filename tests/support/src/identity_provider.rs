@@ -12,6 +12,12 @@ pub const ISSUER: &str = "https://provider.example/";
 /// A provider with one key.
 pub struct Provider(Ed25519KeyPair);
 
+impl Default for Provider {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Provider {
     /// A provider with the same key in every test.
     #[must_use]

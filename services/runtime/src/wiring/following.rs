@@ -20,12 +20,12 @@ use super::StartError;
 use super::lag::Lag;
 use super::snapshots::RegisterSnapshot;
 
-/// The projection that scans look at, as [`Lag`] names it.
+/// The name of the projection that scans read, in [`Lag`].
 const VERIFIER: &str = "verifier";
-/// Confined buckets that health names.
+/// The number of confined buckets that health names.
 const MOST_NAMED: usize = 8;
 
-/// Follows the log in a task of its own, tells health how it goes, and measures how far behind it is.
+/// Follows the log in a task of its own, reports its state to health, and measures its lag.
 pub fn spawn_follower(
     store: &Arc<dyn EventStore>,
     fold: impl Fold + 'static,
@@ -42,13 +42,13 @@ pub fn spawn_follower(
             never = lag.keep_measuring(&*store, &progress) => match never {},
         };
         metrics::counter!("citycode_followers_stopped_total").increment(1);
-        tracing::error!(%error, "FOLLOWING THE LOG STOPPED: what is known only gets older from here");
-        // No restart mends a log. Whoever only reads still answers by what it knows (R24).
+        tracing::error!(%error, "FOLLOWING THE LOG STOPPED: the projection is not updated any more");
+        // A restart does not repair a log. A verifier goes on answering from its state until that is too old (R24).
         health.stopped(error.to_string());
     })
 }
 
-/// A fold that tells of foreign messages: in the log, among the numbers, and in health.
+/// A fold that reports foreign messages in log lines, metrics and health.
 struct Reported<F> {
     fold: F,
     health: Component,
@@ -69,8 +69,8 @@ impl<F: Fold> Reported<F> {
         }
     }
 
-    /// What is confined, in health: the rest goes on.
-    fn tell(&self) {
+    /// Reports confined buckets in health; all other buckets are served.
+    fn report(&self) {
         let confined = self.fold.confined();
         metrics::gauge!("citycode_log_confined_buckets", "projection" => self.projection)
             .set(u32::try_from(confined.len()).map_or(f64::MAX, f64::from));
@@ -86,7 +86,7 @@ impl<F: Fold> Reported<F> {
                 confined.len(),
                 buckets.join(", ")
             );
-            // No code can be checked while a key may have been marked compromised.
+            // The foreign message may have marked a key as compromised, so no code can be checked.
             if self.projection == VERIFIER && confined.contains(&self.keys) {
                 self.health.not_ready(said);
             } else {
@@ -104,12 +104,12 @@ impl<F: Fold> Fold for Reported<F> {
             tracing::error!(
                 position = %commit.position, bucket = %commit.bucket, digest = %message.digest, bytes = message.length,
                 reason = %message.reason,
-                "A FOREIGN MESSAGE STANDS IN THE LOG: its bucket is confined until somebody declares it"
+                "A FOREIGN MESSAGE IS IN THE LOG: its bucket is confined until an operator declares it"
             );
-            self.tell();
+            self.report();
         } else if foreign::is_declarations(&commit.commit.stream) {
             tracing::warn!(position = %commit.position, bucket = %commit.bucket, "a foreign message was declared");
-            self.tell();
+            self.report();
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl<F: Fold> Fold for Reported<F> {
     fn caught_up(&mut self, position: &LogPosition) {
         self.fold.caught_up(position);
         self.live = true;
-        self.tell();
+        self.report();
     }
 }
 
@@ -147,8 +147,8 @@ pub struct FollowedRegister {
     pub follower: JoinHandle<()>,
 }
 
-/// The register from its snapshot, followed from there on. `refolded` keep what a snapshot does not hold (keys,
-/// leases), `erasures` what is not folded twice.
+/// The register from its snapshot, followed from its position on. `refolded` hold state that a snapshot does not contain
+/// (keys, leases) and are folded from the beginning; `erasures` are not folded twice.
 pub async fn follow_register(
     store: &Arc<dyn EventStore>,
     snapshot: &RegisterSnapshot,
@@ -170,7 +170,7 @@ pub async fn follow_register(
     })
 }
 
-/// The auditors' index, followed from where it stands.
+/// The auditors' index, followed from its position on.
 pub async fn follow_index(
     store: &Arc<dyn EventStore>,
     folder: &Path,
@@ -191,10 +191,10 @@ pub async fn follow_index(
     Ok((audit, spawn_follower(store, index, &progress, health, lag)))
 }
 
-/// A queue in which everybody stands already whom a register calls erased, for a vault that keeps no mark of how far
-/// erasures were applied to it. A snapshot of the register is saved whatever the vault could forget by then, and from
-/// its end on the log names those before it no more; nor does it where an older vault was put in its place. Forgetting
-/// again whom a vault does not know costs it one look.
+/// A queue that starts with every holder whom the register has as erased, for a vault that has no mark of the erasures
+/// that were applied to it. A snapshot of the register is saved even if the vault did not carry out all erasures by then,
+/// and the log after it does not repeat them; nor does it if an older vault was put in place. Erasing a holder whom the
+/// vault does not have costs one lookup.
 pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, ErasureReceiver) {
     let (queue, other_end) = ErasureQueue::new();
     for holder in register.erased() {
@@ -203,31 +203,31 @@ pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, ErasureR
     (queue, other_end)
 }
 
-/// Destroys in the vault whom the log calls erased.
+/// Erases in the vault every holder whom the log has as erased.
 pub fn spawn_erasures(vault: Arc<dyn Vault>, erased: ErasureReceiver, health: Component) -> JoinHandle<()> {
     health.ready();
     tokio::spawn(async move {
         let repeated = RepeatedInCalls::new();
-        let tell = |trouble: Option<&VaultError>| match trouble {
+        let report = |trouble: Option<&VaultError>| match trouble {
             Some(error) => {
                 if let Some(unreported) = repeated.trouble(&error.to_string()) {
-                    tracing::error!(%error, unreported, "an erased person or an old name could not be forgotten yet; it is tried again");
+                    tracing::error!(%error, unreported, "the data of an erased person or an old name could not be deleted yet; it is tried again");
                 }
                 health.not_ready(format!(
-                    "an erased person or an old name could not be forgotten yet: {error}"
+                    "the data of an erased person or an old name could not be deleted yet: {error}"
                 ));
             }
             None => health.ready(),
         };
-        if let Err(error) = ErasureQueue::finish(vault, erased, tell).await {
-            tracing::error!(%error, "erased persons could not be forgotten; the next start goes on with it");
+        if let Err(error) = ErasureQueue::finish(vault, erased, report).await {
+            tracing::error!(%error, "the data of erased persons could not be deleted; the next start continues");
             health.failed(error.to_string());
         }
     })
 }
 
-/// Folds what a snapshot of the register does not hold, up to where following goes on: keys and leases. They are
-/// few, and each has a stream that is read in one go.
+/// Folds the state that a snapshot of the register does not contain, up to the snapshot's position: keys and leases. Those
+/// events are few, and their buckets are read whole.
 async fn refold_system(
     store: &dyn EventStore,
     from: &LogPosition,

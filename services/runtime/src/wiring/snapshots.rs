@@ -1,6 +1,6 @@
 //! Snapshots of projections: taken while a process runs and at its end, used at the next start.
 //!
-//! A snapshot that is damaged, foreign or newer is thrown away, said loudly, and the log replayed.
+//! A snapshot that is damaged, of another log or of a newer version is discarded with a log line, and the log is replayed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use citycode_service_kit::files;
 use citycode_service_kit::shutdown::Signal;
 use tokio::sync::Mutex;
 
-/// Something that can be written down for the next start.
+/// State that is written to disk for the next start.
 #[async_trait]
 pub trait Snapshot: Send + Sync {
-    /// Writes it beside the old one and then in its place. A crash leaves the old one; so does a failure, which is
-    /// said in the log.
+    /// Writes it beside the previous one and then replaces that atomically. A crash leaves the previous one; so does a
+    /// failure, which is logged.
     async fn save(&self);
 }
 
-/// One that stands in a file, which others may be given.
+/// A snapshot in a file, which may be published to other instances.
 pub trait SnapshotFile: Snapshot {
-    /// Where it stands.
+    /// The path of the file.
     fn file(&self) -> &Path;
 }
 
-/// Saves all of them every so often, for ever, until the signal. The last time is the caller's.
+/// Saves all snapshots at this interval until the signal. The caller saves them once more at the end.
 pub async fn keep_saving(snapshots: Vec<Arc<dyn Snapshot>>, every: Duration, stopped: Signal) {
     let mut tick = tokio::time::interval(every);
     tick.tick().await;
@@ -41,7 +41,7 @@ pub async fn keep_saving(snapshots: Vec<Arc<dyn Snapshot>>, every: Duration, sto
     }
 }
 
-/// Saves all of them.
+/// Saves all snapshots, one after the other.
 pub async fn save_all(snapshots: &[Arc<dyn Snapshot>]) {
     for snapshot in snapshots {
         snapshot.save().await;
@@ -58,7 +58,7 @@ pub async fn save_blocking(
     let _writing = writing.lock().await;
     match tokio::task::spawn_blocking(write).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, what, "no snapshot was written; the old one stands"),
+        Ok(Err(error)) => tracing::warn!(%error, what, "no snapshot was written; the previous one remains"),
         Err(_) => tracing::error!(what, "writing a snapshot panicked"),
     }
 }

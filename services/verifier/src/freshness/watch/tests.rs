@@ -35,7 +35,7 @@ impl Watched {
         for partition in proved {
             self.freshness.partitions[usize::from(*partition)].prove(&reading);
         }
-        self.watch.look(&self.freshness, &reading);
+        self.watch.check(&self.freshness, &reading);
     }
 
     fn says(&self) -> (bool, String) {
