@@ -55,6 +55,21 @@ async fn request_with_reply_to(client: &Client, target: &str) {
     client.flush().await.expect("it is connected");
 }
 
+/// Checks that a reader can neither create a consumer that delivers into the log, nor list or delete consumers.
+async fn assert_no_consumer_is_allowed(client: &Client, user: &str) {
+    let consumer = r#"{"stream_name":"CC_EV_00","config":{"deliver_subject":"cc.ev.v1.00.0000","deliver_policy":"all","ack_policy":"none"}}"#;
+    for api in ["$JS.API", "cc.log"] {
+        for verb in [
+            "CONSUMER.CREATE.CC_EV_00",
+            "CONSUMER.DELETE.CC_EV_00.x",
+            "CONSUMER.NAMES.CC_EV_00",
+        ] {
+            let done = ask(client, &format!("{api}.{verb}"), consumer).await;
+            assert!(done.is_none(), "{user} {api}.{verb}: {done:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_reader() {
     let city = City::secured().await;
@@ -98,20 +113,7 @@ async fn a_readers_seed_puts_nothing_into_log_or_vault_and_reaches_no_other_read
         ] {
             request_with_reply_to(&client, target).await;
         }
-        let target = "cc.ev.v1.00.0000";
-        let consumer = format!(
-            r#"{{"stream_name":"CC_EV_00","config":{{"deliver_subject":"{target}","deliver_policy":"all","ack_policy":"none"}}}}"#
-        );
-        for api in ["$JS.API", "cc.log"] {
-            for verb in [
-                "CONSUMER.CREATE.CC_EV_00",
-                "CONSUMER.DELETE.CC_EV_00.x",
-                "CONSUMER.NAMES.CC_EV_00",
-            ] {
-                let done = ask(&client, &format!("{api}.{verb}"), &consumer).await;
-                assert!(done.is_none(), "{user} {api}.{verb}: {done:?}");
-            }
-        }
+        assert_no_consumer_is_allowed(&client, user).await;
         for (of, inbox, _, _) in &hit {
             if of != user {
                 request_with_reply_to(&client, inbox).await;
