@@ -63,7 +63,7 @@ async fn check_answers_of_a_crowd(config: &Config) {
         assert!(matches!(outcome, AppendOutcome::Appended { duplicate: false, .. }));
     }
     // The third has the same message id but another request digest.
-    commits[2].request_digest = RequestDigest([7; 32]);
+    commits[2].request_digest = RequestDigest([8; 32]);
     let appends = commits
         .iter()
         .cloned()
