@@ -160,7 +160,7 @@ async fn writers_refuse(city: &City, portal: &str, struck: &Person, position: Po
     let (status, refused) = city.call(portal, "issue", &order(struck)).await.expect("an answer");
     assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
     assert_eq!(refused["outcome"], "not_done", "{refused}");
-    assert!(refused["detail"].to_string().contains("no commit"), "{refused}");
+    assert!(refused["detail"].to_string().contains("not a commit"), "{refused}");
     assert!(
         !refused.to_string().contains(&position.to_string()),
         "no position: {refused}"

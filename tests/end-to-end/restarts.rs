@@ -98,5 +98,5 @@ async fn idle_connections_do_not_delay_a_stop() {
     .await;
     let (status, said) = process.ended(DEADLINE).await;
     assert!(status.success(), "{status}");
-    assert!(said.contains("stopping") && !said.contains("were cut"), "{said}");
+    assert!(said.contains("stopping") && !said.contains("were aborted"), "{said}");
 }
