@@ -46,7 +46,7 @@ async fn services_started_before_their_servers_and_their_log_wait_for_both() {
         }
     };
     let (services, ()) = tokio::join!(join_all(starting), async {
-        until_all_wait_for("waiting: no NATS server takes the connection").await;
+        until_all_wait_for("waiting: no NATS server accepts the connection").await;
         server.sigcont().await;
         until_all_wait_for("waiting: the servers have no event log").await;
         city_ref.provision().await;
