@@ -159,6 +159,9 @@ async fn a_verifier_keeps_working_while_a_thief_of_its_seed_sends_answers_to_it(
     stolen.abort();
     for service in services.on_servers() {
         let said = service.said();
-        assert!(!said.contains("damaged") && !said.contains("reading restarts"), "{said}");
+        assert!(
+            !said.contains("damaged") && !said.contains("reading restarts"),
+            "{said}"
+        );
     }
 }
