@@ -34,7 +34,7 @@ struct Town {
 impl Town {
     async fn of(city: City) -> Self {
         city.provision().await;
-        let provider = Provider::new();
+        let provider = Provider::default();
         let (policy, keys) = (
             city.folder.path().join("policy.toml"),
             city.folder.path().join("idp.json"),

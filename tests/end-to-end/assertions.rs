@@ -22,7 +22,7 @@ struct Asserting {
 impl Asserting {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let provider = Provider::new();
+        let provider = Provider::default();
         let policy = SHANGHAI.replace("\n# needs_assertion = true\n", "\nneeds_assertion = true\n");
         let keys = folder.path().join("provider.json");
         let config = format!("[assertion_provider]\nissuer = {ISSUER:?}\njwks_file = {keys:?}\n");

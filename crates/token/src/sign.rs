@@ -56,7 +56,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A signed code. `Debug` does not show the text, because whoever has the text can use the code.
+/// A signed code. `Debug` does not show the text, because anybody who has the text can use the code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedToken {
     /// The text in the QR code.

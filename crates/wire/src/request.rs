@@ -1,7 +1,7 @@
-//! The parts of requests for which the domain has types, checked; and how long the others may be.
+//! Parses the parts of requests for which the domain has types; [`crate::limits`] bounds the others.
 //!
-//! ID numbers and names stay texts here: to judge them needs the local date and is the domain's. Names of
-//! kinds, places and channels stay texts as well, since only a policy knows them.
+//! ID numbers and names of persons stay texts here, because the domain checks them and needs the local date for that.
+//! Names of kinds, places and channels stay texts as well, because only a policy defines them.
 
 mod officer;
 
@@ -15,10 +15,6 @@ use crate::proto::verifier::v1 as verifier;
 
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
-/// Longest assertion of an identity provider in bytes: what HTTP servers take as one header.
-pub const MAX_ASSERTION_BYTES: usize = 8_192;
-/// Longest key of a phone in bytes: a COSE_Key of P-256 takes 77.
-pub const MAX_DEVICE_KEY_BYTES: usize = 256;
 
 /// Why a request cannot be taken. Says nothing of what stood in the field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -36,12 +32,6 @@ pub enum FieldFault {
     /// Needed and empty or absent.
     #[error("is needed and was not given")]
     Missing,
-    /// Longer than it may be.
-    #[error("has at most {max} bytes")]
-    TooLong {
-        /// The limit in bytes.
-        max: usize,
-    },
     /// Not of the one length that it has.
     #[error("has exactly {bytes} bytes")]
     WrongLength {
@@ -120,25 +110,6 @@ pub fn list_id(field: &'static str, text: &str) -> Result<ListId, InvalidRequest
     KeyId::from_hex(text)
         .map(|bytes| ListId(u32::from_be_bytes(bytes.0)))
         .ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
-}
-
-/// A text that must be there and within `max` bytes.
-///
-/// # Errors
-/// Empty, or longer.
-pub fn needed<'a>(field: &'static str, text: &'a str, max: usize) -> Result<&'a str, InvalidRequest> {
-    optional(field, text, max)?.ok_or(InvalidRequest::new(field, FieldFault::Missing))
-}
-
-/// A text within `max` bytes; empty means none.
-///
-/// # Errors
-/// Longer.
-pub fn optional<'a>(field: &'static str, text: &'a str, max: usize) -> Result<Option<&'a str>, InvalidRequest> {
-    if text.len() > max {
-        return Err(InvalidRequest::new(field, FieldFault::TooLong { max }));
-    }
-    Ok((!text.is_empty()).then_some(text))
 }
 
 /// What was shown at a place. Personal where it is a card: `Debug` does not show it.

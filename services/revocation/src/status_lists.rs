@@ -30,6 +30,7 @@ use citycode_wire::proto::revocation::v1::{
     GetStatusListRequest, GetStatusListResponse, ListStatusKeysResponse, ListStatusListsResponse, StatusKey,
     StatusListSummary,
 };
+use citycode_wire::request;
 
 /// The time between two updates. An external verifier sees a revocation within this time and the list's time to live.
 pub const TICK: Duration = Duration::from_secs(10);
@@ -248,13 +249,9 @@ impl StatusLists {
     pub fn get(&self, request: &GetStatusListRequest) -> Result<GetStatusListResponse, Problem> {
         let format = Format::parse(&request.media_type)?;
         let unknown = || Problem::new(Code::NotFound, "there is no status list of this name");
-        let well_formed = request.list.len() == 8 && request.list.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let list = well_formed
-            .then(|| u32::from_str_radix(&request.list, 16).ok())
-            .flatten()
-            .ok_or_else(unknown)?;
+        let list = request::list_id("list", &request.list).map_err(|_| unknown())?;
         let current = self.current()?;
-        let signed = current.lists.get(&ListId(list)).ok_or_else(unknown)?;
+        let signed = current.lists.get(&list).ok_or_else(unknown)?;
         self.check_expiry(signed.at)?;
         let etag = format.entity_tag(signed);
         let not_modified = matches_tag(&request.if_none_match, &etag);

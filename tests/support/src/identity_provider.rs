@@ -13,18 +13,13 @@ pub const ISSUER: &str = "https://provider.example/";
 pub struct Provider(Ed25519KeyPair);
 
 impl Default for Provider {
+    /// A provider whose key is the same in every test.
     fn default() -> Self {
-        Self::new()
+        Self(Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a seed"))
     }
 }
 
 impl Provider {
-    /// A provider with the same key in every test.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a seed"))
-    }
-
     /// Its public keys in the format of `jwks_file`.
     #[must_use]
     pub fn jwks(&self) -> String {
