@@ -9,7 +9,6 @@ use citycode_projection::ApplyError;
 use citycode_projection::register::HolderRegister;
 
 use crate::commit::{commit_position, folded_events, foreign_message, projected};
-use crate::streams::holder_of;
 
 /// A projection of events that do not belong to a holder, such as leases and keys. It is called in the order of
 /// each partition.
@@ -71,7 +70,8 @@ impl Fold for RegisterFold {
             };
         }
         let events = folded_events(commit).map_err(|error| error.to_string())?;
-        let holder = holder_of(&commit.commit.stream);
+        let projected = projected(commit, &events);
+        let holder = projected.holder;
         if holder.is_none() && !self.has(commit.position) {
             // System folds come first: code that reads a bucket's tail from the register then finds everything
             // up to it in them, so a lease is never decided on a newer tail with older leases.
@@ -81,7 +81,7 @@ impl Fold for RegisterFold {
                     .try_for_each(|keeper| keeper.fold_system(event, commit.position))?;
             }
         }
-        match self.register.apply(&projected(commit, &events)) {
+        match self.register.apply(&projected) {
             Ok(()) => {}
             Err(ApplyError::AlreadyApplied { .. }) => return Ok(()),
             Err(error) => return Err(error.to_string()),

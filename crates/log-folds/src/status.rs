@@ -6,17 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use citycode_domain::event::Event;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Continuity;
 use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit, Sequence, foreign};
 use citycode_projection::status::{self, Alarm, FingerprintKey, StatusReader, StatusWriter};
-use citycode_projection::{ApplyError, LogIdentity};
+use citycode_projection::{ApplyError, Commit, LogIdentity};
 use citycode_service_kit::clock::{ClockReading, ClockTrust};
 use citycode_service_kit::files;
 use parking_lot::Mutex;
 
-use crate::commit::projected;
 use crate::confined::{Confined, confined_buckets, fold_foreign, status_continuity};
 use crate::snapshot::BUFFER_BYTES;
 
@@ -115,19 +113,24 @@ impl FoldedStatus {
         Ok(())
     }
 
-    /// Folds a commit, whose events these are, or the foreign message in its place. The alarms that it raised; none at
-    /// all where it was folded before.
+    /// Folds the foreign message at the position of `recorded`, if there is one.
     ///
     /// # Errors
-    /// A sentence, where it cannot be folded; following must stop then.
-    pub fn fold(&self, commit: &RecordedCommit, events: &[Event]) -> Result<Option<Vec<Alarm>>, String> {
-        if commit.foreign.is_some() {
-            return fold_foreign(&mut self.writer.lock(), commit).map(|()| Some(Vec::new()));
-        }
-        let applied = self.writer.lock().apply(&projected(commit, events));
+    /// A sentence if it cannot be folded; following must stop then.
+    pub fn fold_foreign(&self, recorded: &RecordedCommit) -> Result<(), String> {
+        fold_foreign(&mut self.writer.lock(), recorded)
+    }
+
+    /// Folds a commit, given as recorded and as [`crate::projected`] makes it. Returns the alarms that it raised, or `None`
+    /// if it was folded before.
+    ///
+    /// # Errors
+    /// A sentence if it cannot be folded; following must stop then.
+    pub fn fold(&self, recorded: &RecordedCommit, commit: &Commit<'_>) -> Result<Option<Vec<Alarm>>, String> {
+        let applied = self.writer.lock().apply(commit);
         match applied {
             Ok(alarms) => {
-                if foreign::is_declarations(&commit.commit.stream) {
+                if foreign::is_declarations(&recorded.commit.stream) {
                     self.release_declared();
                 }
                 Ok(Some(alarms))

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use citycode_domain::event::Event;
 use citycode_event_store::follow::{Continuity, Fold};
 use citycode_event_store::{BucketId, LogPosition, RecordedCommit};
-use citycode_log_folds::{FoldedStatus, folded_events, holder_of};
+use citycode_log_folds::{FoldedStatus, folded_events, projected};
 use citycode_service_kit::telemetry::set_parent_from;
 use citycode_token::Keyring;
 
@@ -73,7 +73,7 @@ impl Fold for VerifierFold {
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         if commit.foreign.is_some() {
-            return self.folded.status.fold(commit, &[]).map(drop);
+            return self.folded.status.fold_foreign(commit);
         }
         let trace = commit.commit.trace_context.as_deref().filter(|_| self.live);
         let _traced = trace.map(|parent| {
@@ -82,10 +82,11 @@ impl Fold for VerifierFold {
             span
         });
         let events = folded_events(commit).map_err(|error| error.to_string())?;
-        if holder_of(&commit.commit.stream).is_none() {
+        let projected = projected(commit, &events);
+        if projected.holder.is_none() {
             events.iter().try_for_each(|event| self.folded.fold_key_event(event))?;
         }
-        if let Some(alarms) = self.folded.status.fold(commit, &events)? {
+        if let Some(alarms) = self.folded.status.fold(commit, &projected)? {
             for alarm in alarms {
                 metrics::counter!("citycode_verifier_alarms_total").increment(1);
                 tracing::error!(?alarm, position = %commit.position, "ALARM: protocol violation in the event log");

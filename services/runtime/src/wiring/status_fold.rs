@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Continuity, Fold};
 use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit};
-use citycode_log_folds::{FoldedStatus, folded_events};
+use citycode_log_folds::{FoldedStatus, folded_events, projected};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_service_kit::clock::Clock;
@@ -88,11 +88,11 @@ impl Fold for StatusFold {
     }
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
-        let events = match &commit.foreign {
-            Some(_) => Vec::new(),
-            None => folded_events(commit).map_err(|error| error.to_string())?,
-        };
-        for alarm in self.0.fold(commit, &events)?.into_iter().flatten() {
+        if commit.foreign.is_some() {
+            return self.0.fold_foreign(commit);
+        }
+        let events = folded_events(commit).map_err(|error| error.to_string())?;
+        for alarm in self.0.fold(commit, &projected(commit, &events))?.into_iter().flatten() {
             metrics::counter!("citycode_revocation_alarms_total").increment(1);
             tracing::error!(?alarm, position = %commit.position, "ALARM: protocol violation in the event log");
         }
