@@ -21,6 +21,7 @@ pub mod foreign;
 pub mod heartbeat;
 mod layout;
 pub mod live;
+pub mod measured;
 pub mod memory;
 mod position;
 mod reader_version;

@@ -4,7 +4,6 @@
 pub mod endpoints;
 pub mod following;
 pub(crate) mod lag;
-pub(crate) mod measured;
 pub mod metric_list;
 pub mod snapshots;
 pub(crate) mod state_metrics;
@@ -20,7 +19,9 @@ use citycode_assertion_uses::AssertionUses;
 use citycode_auth::assertion::Assertions;
 use citycode_auth::{AUDIENCE, TrustedKeys};
 use citycode_command_auth::AssertionVerifier;
+use citycode_event_store::EventStore;
 use citycode_event_store::follow::FollowError;
+use citycode_event_store::measured::MeasuredLog;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::config;
 use citycode_service_kit::entropy::Entropy;
@@ -148,6 +149,12 @@ impl StartError {
             },
         )
     }
+}
+
+/// Measures the appends to this log. The metrics recorder must be installed before.
+pub(crate) fn measured(log: Arc<dyn EventStore>, clock: &Arc<dyn Clock>) -> Arc<dyn EventStore> {
+    let clock = Arc::clone(clock);
+    Arc::new(MeasuredLog::new(log, move || clock.monotonic()))
 }
 
 /// Verifies assertions of this provider and registers each use in this register.

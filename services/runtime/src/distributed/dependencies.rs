@@ -23,8 +23,7 @@ use super::retention::Retention;
 use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use super::{Role, policy};
-use crate::wiring::measured::MeasuredLog;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{StartError, Surroundings, measured};
 
 /// Pause between two attempts to reach unavailable servers.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +89,7 @@ impl Dependencies {
         };
         component.ready();
         state.record_log(store.log_id())?;
-        let log = MeasuredLog::around(store.clone(), &surroundings.clock);
+        let log = measured(store.clone(), &surroundings.clock);
         let identity = citycode_log_folds::identity_of(&*log);
         Ok(Self {
             state,

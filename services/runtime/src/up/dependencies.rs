@@ -24,8 +24,7 @@ use super::local_admin::LocalAdmin;
 use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
-use crate::wiring::measured::MeasuredLog;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{StartError, Surroundings, measured};
 
 /// The opened dependencies: folder, policy, keys, log, vault and scan records. No task is running yet.
 pub(super) struct Dependencies {
@@ -74,7 +73,7 @@ impl Dependencies {
         let access = Access::open(settings, &folder, &*entropy, &*clock)?;
         let log_id = opening.manifest.log_id;
         let store = open_log(&folder, &opening)?;
-        let store = MeasuredLog::around(Arc::new(store), &clock);
+        let store = measured(Arc::new(store), &clock);
         let identity = citycode_log_folds::identity_of(&*store);
         let vault = open_vault(&folder, &opening, &master, surroundings)?;
         let mode = opening.mode_of(folder.path(), Part::Scans);
