@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// Every file of the interface, below `proto/`.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "citycode/model/v1/model.proto",
     "citycode/events/v1/events.proto",
     "citycode/events/v2/events.proto",
     "citycode/events/v2/foreign.proto",
     "citycode/events/v2/people.proto",
     "citycode/events/v2/recovery.proto",
+    "citycode/events/v3/audit.proto",
     "citycode/issuer/v1/issuer.proto",
     "citycode/revocation/v1/revocation.proto",
     "citycode/verifier/v1/verifier.proto",
@@ -58,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Replay slices the payload instead of copying each id out of it.
         .bytes(".citycode.events.v1")
         .bytes(".citycode.events.v2")
+        .bytes(".citycode.events.v3")
         .skip_debug(REDACTED)
         .codec_path("crate::codec::WireCodec")
         .emit_rerun_if_changed(false)

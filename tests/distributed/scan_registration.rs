@@ -166,7 +166,7 @@ async fn r20_a_scan_sent_to_two_verifiers_and_after_a_crash_of_one_is_stored_onc
     let mut ids: Vec<String> = registrations(city)
         .await
         .into_iter()
-        .map(|record| record.scan.scan_id)
+        .map(|record| record.scan.scan_id.to_string())
         .collect();
     ids.retain(|id| !id.is_empty());
     ids.sort();

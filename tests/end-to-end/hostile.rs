@@ -34,7 +34,11 @@ async fn a_folder_of_another_release_is_refused_and_unchanged() {
     Server::start(&data).await.stop().await;
     let manifest = data.join("log/manifest");
     let before = std::fs::read_to_string(&manifest).expect("a text");
-    let after = before.replacen("minimum_reader 2\n", "minimum_reader 99\n", 1);
+    let after = before.replacen(
+        &format!("minimum_reader {}\n", citycode_event_store::ReaderVersion::CURRENT),
+        "minimum_reader 99\n",
+        1,
+    );
     assert_ne!(before, after);
     std::fs::write(&manifest, &after).expect("written");
     let refused = up(&data).await;
@@ -52,7 +56,11 @@ async fn the_minimum_reader_version_of_an_older_log_is_raised_once() {
     let manifest = data.join("log/manifest");
     let current = std::fs::read_to_string(&manifest).expect("a text");
     let (body, _) = current.split_once("checksum").expect("it ends with one");
-    let body = body.replacen("minimum_reader 2\n", "minimum_reader 1\n", 1);
+    let body = body.replacen(
+        &format!("minimum_reader {}\n", citycode_event_store::ReaderVersion::CURRENT),
+        "minimum_reader 1\n",
+        1,
+    );
     let checksum = blake3::hash(body.as_bytes());
     std::fs::write(&manifest, format!("{body}checksum {checksum}\n")).expect("written");
 

@@ -105,6 +105,7 @@ impl City {
                 sequence: 1_000_000,
             },
             age_ms: 40,
+            basis: None,
         }
     }
 

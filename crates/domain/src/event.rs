@@ -7,7 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, StatusRef};
+use crate::ids::{
+    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, PolicyDigest, ScanWriterId,
+    StatusRef,
+};
 use crate::standing::Standing;
 use crate::time::Timestamp;
 
@@ -220,6 +223,38 @@ pub struct ForeignMessageDeclared {
     pub reason: String,
 }
 
+/// A service started to use a policy. Recorded verdicts are recomputed under the policy that their records name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyAdopted {
+    /// SHA-256 of the text.
+    pub digest: PolicyDigest,
+    /// The whole policy file.
+    pub text: String,
+}
+
+/// Digests of batches of scan records that were sealed since the last such event. A record that is removed, added or
+/// rewritten afterwards does not agree with them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScanBatchesSealed {
+    /// At most one for each writer and day.
+    pub batches: Vec<ScanBatches>,
+}
+
+/// Consecutive batches of one writer and day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScanBatches {
+    /// The day of the records, in days since 1970-01-01 (UTC).
+    pub day: u32,
+    /// The process that wrote them.
+    pub writer: ScanWriterId,
+    /// Number of the first batch among the writer's batches of the day, from 1.
+    pub first: u64,
+    /// Number of batches, at least 1.
+    pub count: u32,
+    /// BLAKE3 over the BLAKE3 digests of the sealed batches, in order.
+    pub digest: [u8; 32],
+}
+
 /// A signing key was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyAdded {
@@ -272,6 +307,8 @@ pub enum Event {
     IndexRangeRevoked(IndexRangeRevoked),
     ListNamesAdvanced(ListNamesAdvanced),
     ForeignMessageDeclared(ForeignMessageDeclared),
+    PolicyAdopted(PolicyAdopted),
+    ScanBatchesSealed(ScanBatchesSealed),
     SigningKeyAdded(SigningKeyAdded),
     SigningKeyRetired(SigningKeyRetired),
     SigningKeyCompromised(SigningKeyCompromised),
@@ -297,6 +334,8 @@ impl Event {
             Self::IndexRangeRevoked(_) => "IndexRangeRevoked",
             Self::ListNamesAdvanced(_) => "ListNamesAdvanced",
             Self::ForeignMessageDeclared(_) => "ForeignMessageDeclared",
+            Self::PolicyAdopted(_) => "PolicyAdopted",
+            Self::ScanBatchesSealed(_) => "ScanBatchesSealed",
             Self::SigningKeyAdded(_) => "SigningKeyAdded",
             Self::SigningKeyRetired(_) => "SigningKeyRetired",
             Self::SigningKeyCompromised(_) => "SigningKeyCompromised",

@@ -73,6 +73,14 @@ byte_id!(
     HolderId, 16
 );
 byte_id!(
+    /// A policy: SHA-256 of its file's text.
+    PolicyDigest, 32
+);
+byte_id!(
+    /// A process that writes scan records: 8 random bytes. Zero in the records of one process's folder.
+    ScanWriterId, 8
+);
+byte_id!(
     /// One code: 64 random bits, the `cti` claim of its token.
     CodeId, 8
 );

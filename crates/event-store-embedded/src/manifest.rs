@@ -161,12 +161,12 @@ mod tests {
 
     #[test]
     fn a_log_of_a_later_version_is_distinguished_from_a_damaged_one() {
-        let later = "citycode event log\nformat 3\nminimum_reader 3\nwhatever comes then\n";
+        let later = "citycode event log\nformat 9\nminimum_reader 9\nwhatever comes then\n";
         assert!(matches!(
             Manifest::from_text(later),
             Err(OpenError::OtherVersion {
-                format: 3,
-                minimum_reader: ReaderVersion(3),
+                format: 9,
+                minimum_reader: ReaderVersion(9),
             })
         ));
     }

@@ -94,12 +94,15 @@ fn another_identity_or_version_is_an_error_and_leaves_the_folder_unchanged() {
     let answer = EmbeddedEventStore::open(folder.path(), &other);
     assert!(matches!(answer, Err(OpenError::OtherLog { .. })));
 
-    let later = manifest.replace("minimum_reader 2", "minimum_reader 3");
+    let later = manifest.replace(
+        &format!("minimum_reader {}", ReaderVersion::CURRENT),
+        "minimum_reader 9",
+    );
     std::fs::write(folder.path().join("manifest"), later).unwrap();
     assert!(matches!(
         open(folder.path()),
         Err(OpenError::OtherVersion {
-            minimum_reader: ReaderVersion(3),
+            minimum_reader: ReaderVersion(9),
             ..
         })
     ));

@@ -136,12 +136,12 @@ mod tests {
             assert!(Manifest::from_metadata(&without, Partition(0)).is_err(), "{key}");
         }
         let mut later = metadata;
-        later.insert("citycode.minimum_reader".into(), "3".into());
+        later.insert("citycode.minimum_reader".into(), "9".into());
         assert_eq!(
             Manifest::from_metadata(&later, Partition(0)),
             Err(ManifestInvalid::OtherVersion {
                 format: 1,
-                minimum_reader: ReaderVersion(3)
+                minimum_reader: ReaderVersion(9)
             })
         );
     }

@@ -15,8 +15,9 @@ pub struct ReaderVersion(pub u32);
 impl ReaderVersion {
     /// The version of the first release: event payloads of `citycode.events.v1`.
     pub const FIRST: Self = Self(1);
-    /// The version of this program, which also reads the payloads of `citycode.events.v2`. The minimum of new logs.
-    pub const CURRENT: Self = Self(2);
+    /// The version of this program, which also reads the payloads of `citycode.events.v2` and `citycode.events.v3`. The
+    /// minimum of new logs.
+    pub const CURRENT: Self = Self(3);
 }
 
 impl fmt::Display for ReaderVersion {

@@ -11,5 +11,7 @@
 mod append;
 mod execute;
 mod locks;
+mod policies;
 
 pub use execute::{Begun, CommandContext, Decide, ExecuteError, Executed, HolderLog, PureDecision};
+pub use policies::is_auditable;

@@ -12,6 +12,24 @@ pub fn keys_stream() -> StreamName {
     StreamName::new("keys").expect("a valid stream name")
 }
 
+/// The stream of policies that services adopted.
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn policies_stream() -> StreamName {
+    StreamName::new("policies").expect("a valid stream name")
+}
+
+/// The stream of digests of scan records.
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn scan_batches_stream() -> StreamName {
+    StreamName::new("scan-batches").expect("a valid stream name")
+}
+
 const HOLDER_PREFIX: &str = "holder-";
 
 /// The stream of a holder: `holder-` and 32 hex digits.

@@ -10,6 +10,7 @@
 mod calendar;
 mod duration;
 mod error;
+mod file;
 mod sections;
 mod table;
 
@@ -21,6 +22,7 @@ use toml::de::DeTable;
 
 pub use calendar::local_date;
 pub use error::{PolicyFileError, Problem};
+pub use file::PolicyFile;
 
 /// The policy of Shanghai, which is the default.
 pub const SHANGHAI: &str = include_str!("../../../policies/shanghai.toml");

@@ -8,6 +8,7 @@
 //! scans.redb   table scans-5       (day:u32, sequence:u64) → sealed chunk
 //!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
 //!              table extent-1      () → writes:u64, newest day:u32
+//!              table recorded-1    day:u32 → the last batch whose digest is in the log:u64
 //!              table log-1         the log of the records; see `citycode_vault::log_binding`
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
@@ -21,11 +22,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use citycode_domain::event::ScanBatches;
 use citycode_service_kit::entropy::Entropy;
 use citycode_vault::log_binding::{BindingError, ForLog};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use crate::chunk::Chunk;
 use crate::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords, ShownBytes, count_dropped, day_of, failed};
 use store::{Registration, Store, scan_name};
 
@@ -57,7 +60,7 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     /// By day; nearly always one.
-    chunks: BTreeMap<u32, Vec<u8>>,
+    chunks: BTreeMap<u32, Chunk>,
     bytes: usize,
     /// Number of scans in the chunks.
     scans: u64,
@@ -74,6 +77,19 @@ pub struct Extent {
     /// The newest day with a written record, in days since 1970 (UTC).
     pub day: u32,
 }
+
+/// One sealed batch.
+pub struct Batch {
+    /// Its number among the batches of its day, from 1.
+    pub number: u64,
+    /// BLAKE3 of its sealed bytes.
+    pub digest: [u8; 32],
+    /// Its records, in the order of writing; the error if it was changed, or its key is destroyed.
+    pub records: Result<Vec<ScanRecord>, RecordsError>,
+}
+
+/// Most batches that one call returns.
+pub const BATCHES_AT_ONCE: usize = 64;
 
 /// Why the scan records of a log were not opened.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +154,52 @@ impl EmbeddedScanRecords {
     /// # Errors
     /// [`RecordsError`], also if a record was changed.
     pub fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
-        self.shared.store.day(day)
+        let mut records = Vec::new();
+        let mut after = 0;
+        loop {
+            let batches = self.batches(day, after)?;
+            let Some(last) = batches.last() else {
+                return Ok(records);
+            };
+            after = last.number;
+            for batch in batches {
+                records.extend(batch.records?);
+            }
+        }
+    }
+
+    /// The next sealed batches of a day after batch number `after`, at most [`BATCHES_AT_ONCE`] of them; empty after the
+    /// last one. Batches are numbered from 1. Blocks its thread.
+    ///
+    /// # Errors
+    /// [`RecordsError`] if the file cannot be read. A batch that cannot be opened has the error in its place.
+    pub fn batches(&self, day: u32, after: u64) -> Result<Vec<Batch>, RecordsError> {
+        self.shared.store.batches(day, after, BATCHES_AT_ONCE)
+    }
+
+    /// The days of which there are batches, ascending.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn days(&self) -> Result<Vec<u32>, RecordsError> {
+        self.shared.store.days()
+    }
+
+    /// The batches whose digests were not marked as recorded in the log, at most one entry for each day and writer.
+    /// Blocks its thread.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn unrecorded(&self) -> Result<Vec<ScanBatches>, RecordsError> {
+        self.shared.store.unrecorded()
+    }
+
+    /// Marks batches whose digests are durable in the log. Blocks its thread.
+    ///
+    /// # Errors
+    /// [`RecordsError`]; they are returned by [`Self::unrecorded`] again.
+    pub fn mark_recorded(&self, batches: &[ScanBatches]) -> Result<(), RecordsError> {
+        self.shared.store.mark_recorded(batches)
     }
 
     /// Destroys records and keys of days before `first_kept` (days since 1970).
@@ -162,10 +223,10 @@ impl ScanRecords for EmbeddedScanRecords {
         }
         waiting.scans += 1;
         let chunk = waiting.chunks.entry(day);
-        let chunk = chunk.or_insert_with(|| Vec::with_capacity(URGENT_BYTES + URGENT_BYTES / 8));
-        let before = chunk.len();
-        note.write_to_chunk(None, chunk);
-        let added = chunk.len() - before;
+        let chunk = chunk.or_insert_with(|| Chunk::with_capacity(URGENT_BYTES + URGENT_BYTES / 8));
+        let before = chunk.bytes().len();
+        chunk.push(note, None);
+        let added = chunk.bytes().len() - before;
         let was_urgent = waiting.bytes >= URGENT_BYTES;
         waiting.bytes += added;
         if waiting.bytes >= URGENT_BYTES && !was_urgent {

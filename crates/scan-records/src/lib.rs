@@ -9,6 +9,7 @@
 //! [`ScanRecords`] is the port; [`embedded::EmbeddedScanRecords`] is the engine of one process,
 //! [`jetstream::JetStreamScanRecords`] that of a city's verifiers on NATS servers (decision 12).
 
+mod chunk;
 pub mod embedded;
 pub mod jetstream;
 mod record;
@@ -16,7 +17,7 @@ mod record;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-pub use record::{ScanNote, ScanRecord};
+pub use record::{Basis, ScanNote, ScanRecord, ShownEvidence};
 
 /// Seconds of a UTC day.
 pub const DAY_SECONDS: i64 = 86_400;
@@ -76,6 +77,29 @@ pub trait ScanRecords: Send + Sync + 'static {
 /// [`RecordsError`] for instants before 1970.
 pub fn day_of(at: i64) -> Result<u32, RecordsError> {
     u32::try_from(at.div_euclid(DAY_SECONDS)).map_err(failed)
+}
+
+/// The digest of consecutive sealed batches, as [`citycode_domain::event::ScanBatches`] has it: BLAKE3 over the BLAKE3
+/// digests of the batches, in order.
+#[derive(Default)]
+pub struct BatchesDigest(blake3::Hasher);
+
+impl BatchesDigest {
+    /// Adds the next batch by its sealed bytes.
+    pub fn add(&mut self, sealed: &[u8]) {
+        self.add_digest(blake3::hash(sealed).as_bytes());
+    }
+
+    /// Adds the next batch by its digest.
+    pub fn add_digest(&mut self, digest: &[u8; 32]) {
+        self.0.update(digest);
+    }
+
+    /// The digest of all batches so far.
+    #[must_use]
+    pub fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
 }
 
 fn count_dropped(records: u64) {

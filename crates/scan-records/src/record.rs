@@ -1,21 +1,30 @@
-//! One recorded scan, and its encoding.
+//! One recorded scan, and the encoding of a single record, version 1.
 //!
 //! ```text
 //! number  LEB128, least significant first, at most 10 bytes
 //! text    length:number bytes
 //! record  second of the day:number partition:number sequence:number age_ms:number reason:number (of the protocol)
 //!         code id:text (8 bytes or none) shown:text (32 bytes or none) place:text device:text scan id:text
-//! chunk   records of one day, in order, each as length:number and record
-//! dated   day (since 1970, UTC):number record
+//! single  record, or 86,400:number and a chunk of version 2 with one record
+//! dated   day (since 1970, UTC):number single
 //! ```
-//! A city's gates write a million of these per second; an ordinary one has some forty bytes.
+//! A record of version 1 lacks the basis of its verdict. A single record is written in version 2 if it has a basis;
+//! programs that know only version 1 refuse it, because no day has a second 86,400. Chunks are in `chunk.rs`.
 
-use citycode_domain::admission::Reason;
-use citycode_domain::ids::{CodeId, CommitPosition};
+use std::sync::Arc;
+
+use citycode_domain::admission::{IdCheck, ProofState, Reason};
+use citycode_domain::ids::{CodeId, CommitPosition, PolicyDigest};
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
 
 use citycode_wire::verdict::{reason, reason_value};
 
+use crate::chunk::{Chunk, read_chunk};
 use crate::{DAY_SECONDS, RecordsError, day_of, failed};
+
+/// The second of the day that marks a single record of version 2.
+const VERSION_2_MARK: u64 = DAY_SECONDS.unsigned_abs();
 
 /// What is recorded of one scan, with borrowed or owned texts. It contains no ID number and no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,36 +45,101 @@ pub struct ScanNote<T> {
     pub position: CommitPosition,
     /// Age of the knowledge, in milliseconds.
     pub age_ms: u64,
+    /// What is needed to recompute the verdict; `None` in records of earlier releases, and in entries that are not
+    /// verdicts.
+    pub basis: Option<Basis>,
+}
+
+/// What a verdict was based on and the log does not contain. The verdict can be recomputed from it and the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Basis {
+    /// The policy under which the scan was judged.
+    pub policy: PolicyDigest,
+    /// What was shown, and what was checked on it.
+    pub shown: ShownEvidence,
+    /// The last commit that changed the signing keys, as a sequence of their partition; 0 if there was none.
+    pub keys_sequence: u64,
+    /// Age of the knowledge of the partition of the signing keys, in milliseconds.
+    pub keys_age_ms: u64,
+    /// Age of the knowledge of the code's or the holder's partition, in milliseconds.
+    pub code_age_ms: u64,
+    /// Whether a foreign message confined the code's or the holder's bucket, so that nothing could be proved about it.
+    pub confined: bool,
+    /// Whether the verifier's clock was trusted.
+    pub clock_trusted: bool,
+    /// How far the knowledge reached, if the code was not in the log as far as it was known: every code issued before
+    /// this instant was known.
+    pub reaches: Option<Timestamp>,
+}
+
+impl Basis {
+    /// Age of the knowledge, which is that of the older partition. A verdict without a code depends on no signing key.
+    #[must_use]
+    pub fn age_ms(&self) -> u64 {
+        match self.shown {
+            ShownEvidence::Code { .. } => self.code_age_ms.max(self.keys_age_ms),
+            ShownEvidence::Unread | ShownEvidence::Card { .. } => self.code_age_ms,
+        }
+    }
+}
+
+/// What was shown at a scan. It never contains a number or a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShownEvidence {
+    /// No code of this city could be read.
+    Unread,
+    /// A code with a valid signature.
+    Code {
+        /// The first 16 bytes of the digest of its claims.
+        claims: [u8; 16],
+        /// The result of checking the phone's proof.
+        proof: ProofState,
+        /// The result of comparing the ID card that was read with it.
+        id_check: IdCheck,
+    },
+    /// An ID card on its own.
+    Card {
+        /// The standing that was used.
+        standing: Standing,
+    },
 }
 
 /// A recorded scan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScanRecord {
-    /// The scan.
-    pub scan: ScanNote<String>,
+    /// The scan. The texts of places and devices are shared by the records of a chunk.
+    pub scan: ScanNote<Arc<str>>,
     /// HMAC of what was shown under the day's key; only for registrations.
     pub shown: Option<[u8; 32]>,
 }
 
 impl ScanNote<&str> {
     /// Copies the borrowed texts.
-    pub(crate) fn into_owned(self) -> ScanNote<String> {
+    pub(crate) fn into_owned(self) -> ScanNote<Arc<str>> {
         ScanNote {
             at: self.at,
-            place: self.place.to_owned(),
-            device: self.device.to_owned(),
-            scan_id: self.scan_id.to_owned(),
+            place: self.place.into(),
+            device: self.device.into(),
+            scan_id: self.scan_id.into(),
             code_id: self.code_id,
             reason: self.reason,
             position: self.position,
             age_ms: self.age_ms,
+            basis: self.basis,
         }
     }
 }
 
 impl<T: AsRef<str>> ScanNote<T> {
-    /// Appends the encoding; `shown` as in [`ScanRecord::shown`].
+    /// Appends the encoding of a single record; `shown` as in [`ScanRecord::shown`].
     pub(crate) fn write(&self, shown: Option<&[u8; 32]>, bytes: &mut Vec<u8>) {
+        if self.basis.is_some() {
+            write_number(VERSION_2_MARK, bytes);
+            let mut chunk = Chunk::default();
+            chunk.push(self, shown);
+            bytes.extend_from_slice(chunk.bytes());
+            return;
+        }
         let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
         let reason = u64::from(reason_value(self.reason) as u32);
         let CommitPosition { partition, sequence } = self.position;
@@ -85,31 +159,14 @@ impl<T: AsRef<str>> ScanNote<T> {
         self.write(shown, bytes);
         Ok(())
     }
-
-    /// Appends it to a chunk.
-    pub(crate) fn write_to_chunk(&self, shown: Option<&[u8; 32]>, chunk: &mut Vec<u8>) {
-        let start = chunk.len();
-        // Nearly every record is shorter than 128 bytes, so that its length takes one byte; a longer record is
-        // moved.
-        chunk.push(0);
-        self.write(shown, chunk);
-        let length = chunk.len() - start - 1;
-        if length < 0x80 {
-            chunk[start] = length as u8;
-        } else {
-            let record = chunk.split_off(start + 1);
-            chunk.truncate(start);
-            write_text(&record, chunk);
-        }
-    }
 }
 
-fn write_text(text: &[u8], bytes: &mut Vec<u8>) {
+pub(crate) fn write_text(text: &[u8], bytes: &mut Vec<u8>) {
     write_number(text.len() as u64, bytes);
     bytes.extend_from_slice(text);
 }
 
-fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
+pub(crate) fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -118,10 +175,10 @@ fn write_number(mut number: u64, bytes: &mut Vec<u8>) {
 }
 
 /// The remaining bytes.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
@@ -137,25 +194,36 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.number()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(bytes)
     }
 
-    fn text(&mut self) -> Option<String> {
-        String::from_utf8(self.bytes()?.to_vec()).ok()
+    pub(crate) fn text(&mut self) -> Option<Arc<str>> {
+        std::str::from_utf8(self.bytes()?).ok().map(Arc::from)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
     }
 }
 
 impl ScanRecord {
-    /// Parses a record of a day (days since 1970, UTC).
+    /// Parses a single record of a day (days since 1970, UTC).
     pub(crate) fn read(day: u32, bytes: &[u8]) -> Result<Self, RecordsError> {
-        Self::parse(day, bytes).ok_or_else(|| failed("a record has an unknown format"))
+        let mut reader = Reader(bytes);
+        if reader.number() == Some(VERSION_2_MARK) {
+            let [record] = <[Self; 1]>::try_from(read_chunk(day, reader.0)?).map_err(|_| unknown_format())?;
+            return Ok(record);
+        }
+        Self::read_version_1(day, bytes).ok_or_else(unknown_format)
     }
 
-    fn parse(day: u32, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read_version_1(day: u32, bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let second = i64::try_from(reader.number()?)
             .ok()
@@ -183,106 +251,19 @@ impl ScanRecord {
             reason,
             position,
             age_ms,
+            basis: None,
         };
         reader.0.is_empty().then_some(Self { scan, shown })
     }
 
-    /// Parses a record with its day.
+    /// Parses a single record with its day.
     pub(crate) fn read_dated(bytes: &[u8]) -> Result<Self, RecordsError> {
         let mut reader = Reader(bytes);
         let day = reader.number().and_then(|day| u32::try_from(day).ok());
-        Self::read(day.ok_or_else(|| failed("a record has an unknown format"))?, reader.0)
-    }
-
-    /// Parses the records of a chunk, in order.
-    pub(crate) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<Self>, RecordsError> {
-        let mut reader = Reader(chunk);
-        let mut records = Vec::new();
-        while !reader.0.is_empty() {
-            let record = reader.bytes().ok_or_else(|| failed("a chunk has an unknown format"))?;
-            records.push(Self::read(day, record)?);
-        }
-        Ok(records)
+        Self::read(day.ok_or_else(unknown_format)?, reader.0)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START_DAY: u32 = 19_235;
-
-    fn note() -> ScanNote<&'static str> {
-        ScanNote {
-            at: 1_661_904_000,
-            place: "sampling_desk",
-            device: "desk-1",
-            scan_id: "7",
-            code_id: Some(CodeId([0xAB; 8])),
-            reason: Reason::Ok,
-            position: CommitPosition {
-                partition: 3,
-                sequence: 9,
-            },
-            age_ms: 12,
-        }
-    }
-
-    #[test]
-    fn every_reason_and_the_longest_texts_and_numbers_read_back() {
-        let long = "长".repeat(2_000);
-        for reason in Reason::ALL {
-            let note = ScanNote {
-                scan_id: long.as_str(),
-                reason,
-                position: CommitPosition {
-                    partition: u16::MAX,
-                    sequence: u64::MAX,
-                },
-                age_ms: u64::MAX,
-                ..note()
-            };
-            let mut chunk = Vec::new();
-            note.write_to_chunk(None, &mut chunk);
-            note.write_to_chunk(None, &mut chunk);
-            let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
-            assert_eq!(
-                records.into_iter().map(|record| record.scan).collect::<Vec<_>>(),
-                [note.into_owned(), note.into_owned()]
-            );
-        }
-    }
-
-    #[test]
-    fn a_chunk_reads_back_and_a_damaged_one_is_refused_without_panic() {
-        let mut chunk = Vec::new();
-        note().write_to_chunk(Some(&[5; 32]), &mut chunk);
-        ScanNote {
-            code_id: None,
-            scan_id: "",
-            reason: Reason::Unreadable,
-            ..note()
-        }
-        .write_to_chunk(None, &mut chunk);
-        let records = ScanRecord::read_chunk(START_DAY, &chunk).expect("reads");
-        assert_eq!(records.len(), 2);
-        assert_eq!(
-            (&records[0].scan, records[0].shown),
-            (&note().into_owned(), Some([5; 32]))
-        );
-        assert_eq!(
-            (records[1].scan.code_id, records[1].scan.reason),
-            (None, Reason::Unreadable)
-        );
-        for length in 0..chunk.len() {
-            let cut = ScanRecord::read_chunk(START_DAY, &chunk[..length]);
-            assert!(cut.map_or(true, |records| records.len() < 2), "truncated to {length}");
-        }
-        for at in 0..chunk.len() {
-            let mut damaged = chunk.clone();
-            damaged[at] ^= 0xFF;
-            // Parsing terminates whatever the bytes are.
-            let _ = ScanRecord::read_chunk(START_DAY, &damaged);
-        }
-    }
+pub(crate) fn unknown_format() -> RecordsError {
+    failed("a record has an unknown format")
 }

@@ -19,13 +19,15 @@ use bytes::Bytes;
 use citycode_domain::event::Event;
 use prost::Message;
 
-use crate::proto::events::{v1, v2};
+use crate::proto::events::{v1, v2, v3};
 use to_domain::{FromPayload, Sealing};
 
 /// The version of every type except those below.
 const VERSION: u16 = 1;
 /// The version of types and fields that need reader version 2; written only to logs that require it.
 const VERSION_2: u16 = 2;
+/// The version of types that need reader version 3; written only to logs that require it.
+const VERSION_3: u16 = 3;
 
 /// Why bytes of the log are not an event. Each of these stops a reader: it must not skip what it cannot read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -80,6 +82,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         | Event::IndexRangeRevoked(_)
         | Event::ListNamesAdvanced(_)
         | Event::ForeignMessageDeclared(_) => VERSION_2,
+        Event::PolicyAdopted(_) | Event::ScanBatchesSealed(_) => VERSION_3,
         _ => VERSION,
     };
     let payload = match event {
@@ -101,6 +104,8 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::IndexRangeRevoked(event) => v2::IndexRangeRevoked::from(event).encode_to_vec(),
         Event::ListNamesAdvanced(event) => v2::ListNamesAdvanced::from(event).encode_to_vec(),
         Event::ForeignMessageDeclared(event) => v2::ForeignMessageDeclared::from(event).encode_to_vec(),
+        Event::PolicyAdopted(event) => v3::PolicyAdopted::from(event).encode_to_vec(),
+        Event::ScanBatchesSealed(event) => v3::ScanBatchesSealed::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
         Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
@@ -150,6 +155,8 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "IndexRangeRevoked" => raw.read_at::<v2::IndexRangeRevoked>("IndexRangeRevoked", VERSION_2),
         "ListNamesAdvanced" => raw.read_at::<v2::ListNamesAdvanced>("ListNamesAdvanced", VERSION_2),
         "ForeignMessageDeclared" => raw.read_at::<v2::ForeignMessageDeclared>("ForeignMessageDeclared", VERSION_2),
+        "PolicyAdopted" => raw.read_at::<v3::PolicyAdopted>("PolicyAdopted", VERSION_3),
+        "ScanBatchesSealed" => raw.read_at::<v3::ScanBatchesSealed>("ScanBatchesSealed", VERSION_3),
         "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
         "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
         "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),

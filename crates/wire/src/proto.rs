@@ -29,6 +29,10 @@ pub mod events {
     pub mod v2 {
         include!(concat!(env!("OUT_DIR"), "/citycode.events.v2.rs"));
     }
+    /// Version 3, used only if the log's manifest requires readers of version 3.
+    pub mod v3 {
+        include!(concat!(env!("OUT_DIR"), "/citycode.events.v3.rs"));
+    }
 }
 package!(
     /// Registering and issuing.

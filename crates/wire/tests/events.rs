@@ -8,16 +8,17 @@ use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
-    StandingChanged,
+    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, StatusRef,
+    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, PolicyDigest, ScanWriterId,
+    StatusRef,
 };
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_wire::event::{self, DecodeEventError, encode};
-use citycode_wire::proto::events::{v1, v2};
+use citycode_wire::proto::events::{v1, v2, v3};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -147,7 +148,7 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 8] {
+fn other_events() -> [Named; 10] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
@@ -200,7 +201,30 @@ fn other_events() -> [Named; 8] {
             "SigningKeyCompromised.v1",
             Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
         ),
+        (
+            "PolicyAdopted.v3",
+            Event::PolicyAdopted(PolicyAdopted {
+                digest: PolicyDigest([0x50; 32]),
+                text: "name = \"上海\"\n".to_owned(),
+            }),
+        ),
+        (
+            "ScanBatchesSealed.v3",
+            Event::ScanBatchesSealed(ScanBatchesSealed {
+                batches: vec![scan_batches(19_235, 1), scan_batches(19_236, 300)],
+            }),
+        ),
     ]
+}
+
+fn scan_batches(day: u32, first: u64) -> ScanBatches {
+    ScanBatches {
+        day,
+        writer: ScanWriterId([0x57; 8]),
+        first,
+        count: 299,
+        digest: [0xd1; 32],
+    }
 }
 
 fn list_events() -> [Named; 4] {
@@ -275,7 +299,12 @@ fn golden_bytes_of_every_version_decode_to_their_events() {
         let text = fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}; write {}", path.display(), hex(&encode(event).2)));
         let bytes = unhex(text.trim());
-        let version = if name.contains(".v2") { 2 } else { 1 };
+        let (_, version) = name.rsplit_once(".v").expect("a version");
+        let version = version
+            .split('.')
+            .next()
+            .and_then(|digits| digits.parse().ok())
+            .expect("a version");
         assert_eq!(decode(event.type_name(), version, &bytes).as_ref(), Ok(event), "{name}");
         assert_eq!(encode(event), (event.type_name(), version, bytes), "{name}");
     }
@@ -303,7 +332,13 @@ fn unknown_types_and_versions_are_errors() {
             })
         );
     }
-    for (type_name, version) in [("IndexBlockLeased", 3), ("ListNamesAdvanced", 1), ("HolderRenamed", 1)] {
+    for (type_name, version) in [
+        ("IndexBlockLeased", 3),
+        ("ListNamesAdvanced", 1),
+        ("HolderRenamed", 1),
+        ("PolicyAdopted", 2),
+        ("ScanBatchesSealed", 1),
+    ] {
         assert_eq!(
             decode(type_name, version, &[]),
             Err(DecodeEventError::UnknownVersion { type_name, version })
@@ -489,6 +524,23 @@ fn any_codes() -> impl Strategy<Value = Vec<CodeRef>> {
     prop::collection::vec(any_code(), 0..8)
 }
 
+fn any_scan_batches() -> impl Strategy<Value = ScanBatches> {
+    (
+        any::<u32>(),
+        any::<[u8; 8]>(),
+        1..u64::MAX / 2,
+        1..=u32::MAX,
+        any::<[u8; 32]>(),
+    )
+        .prop_map(|(day, writer, first, count, digest)| ScanBatches {
+            day,
+            writer: ScanWriterId(writer),
+            first,
+            count,
+            digest,
+        })
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let holder = || any::<[u8; 16]>().prop_map(HolderId);
     let key = || any::<[u8; 4]>().prop_map(KeyId);
@@ -538,6 +590,14 @@ fn any_event() -> impl Strategy<Value = Event> {
             })
         }),
         key().prop_map(|key_id| Event::SigningKeyCompromised(SigningKeyCompromised { key_id })),
+        (any::<[u8; 32]>(), ".{0,200}").prop_map(|(digest, text)| {
+            Event::PolicyAdopted(PolicyAdopted {
+                digest: PolicyDigest(digest),
+                text,
+            })
+        }),
+        prop::collection::vec(any_scan_batches(), 1..5)
+            .prop_map(|batches| Event::ScanBatchesSealed(ScanBatchesSealed { batches })),
     ]
 }
 
@@ -571,10 +631,48 @@ proptest! {
         like in any_event(),
         bytes in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             if let Ok(event) = decode(like.type_name(), version, &bytes) {
                 prop_assert_eq!(&encode(&event).2, &bytes);
             }
         }
     }
+}
+
+#[test]
+fn batches_of_scans_that_are_empty_or_out_of_range_are_refused() {
+    let message = |change: fn(&mut v3::ScanBatches)| {
+        let mut batches = v3::ScanBatches {
+            day: 19_235,
+            writer: vec![0x57; 8].into(),
+            first: 1,
+            count: 1,
+            digest: vec![0xd1; 32].into(),
+        };
+        change(&mut batches);
+        v3::ScanBatchesSealed { batches: vec![batches] }.encode_to_vec()
+    };
+    assert!(decode("ScanBatchesSealed", 3, &message(|_| {})).is_ok());
+    let refused: [(fn(&mut v3::ScanBatches), &str); 5] = [
+        (|batches| batches.first = 0, "batches.first"),
+        (|batches| batches.count = 0, "batches.first"),
+        (|batches| batches.first = u64::MAX, "batches.first"),
+        (|batches| batches.writer = vec![1; 7].into(), "batches.writer"),
+        (|batches| batches.digest = vec![1; 31].into(), "batches.digest"),
+    ];
+    for (change, expected) in refused {
+        let Err(DecodeEventError::Malformed { field, .. }) = decode("ScanBatchesSealed", 3, &message(change)) else {
+            panic!("{expected} was accepted");
+        };
+        assert_eq!(field, expected);
+    }
+    assert!(decode("ScanBatchesSealed", 3, &[]).is_err(), "no batches");
+    let long = v3::PolicyAdopted {
+        digest: vec![0x50; 32].into(),
+        text: "x".repeat(64 * 1024 + 1),
+    };
+    assert!(
+        decode("PolicyAdopted", 3, &long.encode_to_vec()).is_err(),
+        "a policy over its limit"
+    );
 }

@@ -185,6 +185,8 @@ impl Audit {
             | Event::IndexRangeRevoked(_)
             | Event::ListNamesAdvanced(_)
             | Event::ForeignMessageDeclared(_)
+            | Event::PolicyAdopted(_)
+            | Event::ScanBatchesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,

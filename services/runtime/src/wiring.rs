@@ -5,6 +5,8 @@ pub mod endpoints;
 pub mod following;
 pub(crate) mod lag;
 pub mod metric_list;
+pub(crate) mod policy;
+pub(crate) mod scan_batches;
 pub mod snapshots;
 pub(crate) mod state_metrics;
 pub(crate) mod status_fold;

@@ -1,9 +1,11 @@
 //! The log, folded into what scans look at.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use citycode_domain::event::Event;
+use citycode_domain::ids::PolicyDigest;
 use citycode_event_store::follow::{Continuity, Fold};
 use citycode_event_store::{BucketId, LogPosition, RecordedCommit};
 use citycode_log_folds::{FoldedStatus, folded_events, projected};
@@ -17,26 +19,43 @@ pub(crate) struct Folded {
     pub(crate) status: FoldedStatus,
     pub(crate) memory: Memory,
     keyring: ArcSwap<Keyring>,
+    /// The policy of this verifier, and whether it is in the log.
+    policy: PolicyDigest,
+    policy_in_log: AtomicBool,
 }
 
 impl Folded {
-    /// Without any signing key yet: a snapshot holds none.
-    pub(crate) fn new(status: FoldedStatus) -> Self {
+    /// Without any signing key or policy yet: a snapshot holds none. `secret` is random for each process.
+    pub(crate) fn new(status: FoldedStatus, policy: PolicyDigest, secret: &[u8; 16]) -> Self {
         Self {
             status,
-            memory: Memory::new(),
+            memory: Memory::new(secret),
             keyring: ArcSwap::from_pointee(Keyring::new()),
+            policy,
+            policy_in_log: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn fold_key_event(&self, event: &Event) -> Result<(), String> {
+    /// Folds an event of a system stream at a sequence of its partition.
+    pub(crate) fn fold_system_event(&self, event: &Event, sequence: u64) -> Result<(), String> {
+        if let Event::PolicyAdopted(adopted) = event {
+            if adopted.digest == self.policy {
+                self.policy_in_log.store(true, Ordering::Release);
+            }
+            return Ok(());
+        }
         let keyring = self.keyring.load();
         let next = keyring.apply(event).map_err(|error| error.to_string())?;
         if !next.is_same(&keyring) {
-            self.memory.change_keyring(next.clone());
+            self.memory.change_keyring(next.clone(), sequence);
             self.keyring.store(Arc::new(next));
         }
         Ok(())
+    }
+
+    /// Whether the policy of this verifier is in the log, so that its verdicts can be recomputed.
+    pub(crate) fn has_policy_in_log(&self) -> bool {
+        self.policy_in_log.load(Ordering::Acquire)
     }
 }
 
@@ -84,7 +103,9 @@ impl Fold for VerifierFold {
         let events = folded_events(commit).map_err(|error| error.to_string())?;
         let projected = projected(commit, &events);
         if projected.holder.is_none() {
-            events.iter().try_for_each(|event| self.folded.fold_key_event(event))?;
+            let sequence = commit.position.sequence.0;
+            let mut events = events.iter();
+            events.try_for_each(|event| self.folded.fold_system_event(event, sequence))?;
         }
         if let Some(alarms) = self.folded.status.fold(commit, &projected)? {
             for alarm in alarms {

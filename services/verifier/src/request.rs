@@ -147,7 +147,7 @@ impl Verifier {
     ) -> VerifyResponse {
         self.count(asked, answer);
         if asked.is_recorded() {
-            self.records.note(&note(asked, answer));
+            self.records.note(&self.note(asked, answer));
         }
         self.response(caller, asked.place, answer, !request.omit_explanation)
     }
@@ -179,6 +179,21 @@ impl Verifier {
             when: when(request.at, started)?,
             started,
         })
+    }
+
+    /// The record of a scan.
+    fn note<'a>(&self, asked: AuthorizedScan<'a>, answer: &Answer) -> ScanNote<&'a str> {
+        ScanNote {
+            at: asked.started.now.0,
+            place: &asked.place.name,
+            device: asked.device,
+            scan_id: asked.scan_id,
+            code_id: answer.claims.map(|claims| claims.code_id),
+            reason: answer.verdict.reason,
+            position: answer.position,
+            age_ms: answer.age_ms,
+            basis: self.recorded_basis(answer),
+        }
     }
 
     /// Counts a scan. A request about another time is not a scan and raises no alarm.
@@ -339,7 +354,7 @@ impl Verifier {
     /// whatever happened to the code since (R20).
     async fn register(&self, asked: AuthorizedScan<'_>, judged: Judged) -> Result<Answer, Problem> {
         let Judged { answer, shown } = judged;
-        let note = note(asked, &answer);
+        let note = self.note(asked, &answer);
         let outcome = if answer.verdict.decision == Decision::Admit {
             deadline::mark_begun();
             self.records.register(&note, shown).await.map(Some)
@@ -442,20 +457,6 @@ fn shown_text(request: &VerifyRequest) -> Result<&str, Problem> {
 /// An age in steps that are too coarse to distinguish partitions.
 fn rounded_up(age_ms: u64) -> u64 {
     age_ms.checked_next_multiple_of(SHOWN_AGE_STEP_MS).unwrap_or(u64::MAX)
-}
-
-/// The record of a scan.
-fn note<'a>(asked: AuthorizedScan<'a>, answer: &Answer) -> ScanNote<&'a str> {
-    ScanNote {
-        at: asked.started.now.0,
-        place: &asked.place.name,
-        device: asked.device,
-        scan_id: asked.scan_id,
-        code_id: answer.claims.map(|claims| claims.code_id),
-        reason: answer.verdict.reason,
-        position: answer.position,
-        age_ms: answer.age_ms,
-    }
 }
 
 /// The answer that was recorded with the scan.

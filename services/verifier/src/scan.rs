@@ -9,16 +9,17 @@ use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
 };
 use citycode_domain::claims::CodeClaims;
-use citycode_domain::ids::{CodeKind, CommitPosition, HolderId};
+use citycode_domain::ids::{CodeKind, CommitPosition, HolderId, PolicyDigest};
 use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision};
-use citycode_log_folds::{FoldedStatus, holder_stream, keys_stream};
+use citycode_log_folds::{FoldedStatus, events_of, holder_stream, keys_stream, policies_stream};
+use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
-use citycode_scan_records::ScanRecords;
+use citycode_scan_records::{Basis, ScanRecords, ShownEvidence};
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_service_kit::deadline;
 use citycode_token::{
@@ -30,6 +31,7 @@ use citycode_vault::Vault;
 use crate::fold::{Folded, VerifierFold};
 use crate::freshness::{Freshness, Known, millis};
 use crate::measures::Measures;
+use crate::memory::Seen;
 use crate::undelivered::Undelivered;
 use crate::wrong_cards::WrongCards;
 
@@ -43,7 +45,7 @@ const PROOF_WAIT: Duration = Duration::from_secs(1);
 /// The dependencies of a verifier.
 pub struct VerifierParts {
     /// The policy.
-    pub policy: Arc<Policy>,
+    pub policy: PolicyFile,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Maps ID numbers to holders; used for ID cards only.
@@ -61,6 +63,7 @@ pub struct VerifierParts {
 /// A verifier. Share it in an [`Arc`]; scans take no lock.
 pub struct Verifier {
     pub(crate) policy: Arc<Policy>,
+    policy_digest: PolicyDigest,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) records: Arc<dyn ScanRecords>,
@@ -136,6 +139,8 @@ pub struct Answer {
     pub age_ms: u64,
     /// Whether the next proof decides between a code that is not folded yet and a forged one.
     pub undelivered: bool,
+    /// What the verdict is based on beside the log.
+    pub basis: Basis,
 }
 
 impl Verifier {
@@ -153,24 +158,24 @@ impl Verifier {
         let now = Timestamp(parts.clock.now().0);
         let status = FoldedStatus::open(snapshot, parts.identity, key, now, store.layout());
         let from = status.reaches();
-        let folded = Folded::new(status);
-        let keys = store
-            .read_stream(&keys_stream(), Revision::EMPTY)
-            .await
-            .map_err(|error| error.to_string())?;
-        for commit in keys.iter().filter(|commit| from.includes(commit.position)) {
-            for data in &commit.commit.events {
-                let event = citycode_wire::event::decode(&data.event_type, data.version, &data.payload);
-                folded.fold_key_event(&event.map_err(|error| error.to_string())?)?;
+        let folded = Folded::new(status, parts.policy.digest, &parts.fingerprint_key);
+        for stream in [keys_stream(), policies_stream()] {
+            let commits = store.read_stream(&stream, Revision::EMPTY).await;
+            let commits = commits.map_err(|error| error.to_string())?;
+            for commit in commits.iter().filter(|commit| from.includes(commit.position)) {
+                for event in events_of(commit).map_err(|error| error.to_string())? {
+                    folded.fold_system_event(&event, commit.position.sequence.0)?;
+                }
             }
         }
         let folded = Arc::new(folded);
         let mut kinds = [const { None }; CodeKind::MAX as usize + 1];
-        for kind in &parts.policy.kinds {
+        for kind in &parts.policy.policy.kinds {
             kinds[usize::from(kind.kind.number())] = Some(Box::new(kind.clone()));
         }
         let verifier = Self {
-            policy: parts.policy,
+            policy: parts.policy.policy,
+            policy_digest: parts.policy.digest,
             limits: crate::request::CardLimits::new(&parts.fingerprint_key),
             wrong_cards: WrongCards::new(Arc::clone(&parts.records)),
             measures: Measures::default(),
@@ -214,21 +219,23 @@ impl Verifier {
         // The age is read before the state, so that the state is at least as new as its age says.
         let of_keys = self.freshness.of_keys(&scan.when.asked());
         let without_code = |reason: Reason| self.without_code(reason, scan.when);
-        let (claims, proof, compromised) = match self.read(scan) {
+        let read = match self.read(scan) {
             Ok(read) => read,
             Err(TokenError::Unreadable) => return without_code(Reason::Unreadable),
             Err(TokenError::BadSignature) => return without_code(Reason::BadSignature),
         };
+        let claims = &read.claims;
         let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
             return without_code(Reason::Unreadable);
         };
+        let asked = scan.when.asked();
         // A list that is not folded yet may belong to any partition.
-        let facts = self.folded.status.reader().facts(claims.status.list);
-        let of_code = match facts {
-            Some(facts) => self.freshness.of(Partition(facts.partition), &scan.when.asked()),
-            None => self.freshness.oldest(&scan.when.asked()),
+        let age_of = |partition: Option<u16>| match partition {
+            Some(partition) => self.freshness.of(Partition(partition), &asked),
+            None => self.freshness.oldest(&asked),
         };
-        let known = self.folded.status.reader().lookup(claims.status, &claims.digest);
+        let reader = self.folded.status.reader();
+        let (known, of_code) = reader.lookup_after(claims.status, &claims.digest, age_of);
         let id_check = match (scan.id_number, claims.id_commitment) {
             (Some(number), Some(commitment)) => {
                 if id_commitment_matches(commitment, &self.id_check_key, claims.code_id, number) {
@@ -242,16 +249,17 @@ impl Verifier {
         let surely = of_keys.and(of_code);
         let mut knowledge = knowledge(surely, scan.when);
         let age_ms = knowledge.age_ms;
-        knowledge.key_compromised = compromised;
+        knowledge.key_compromised = read.key_compromised;
         // Read after the status: a status from before the foreign message is valid as of that position.
         let confined = self.folded.status.uncertain();
-        if confined.has_code(claims.status) {
+        let is_confined = confined.has_code(claims.status);
+        if is_confined {
             knowledge.age_ms = u64::MAX;
         }
-        let mut undelivered = false;
+        let (mut undelivered, mut reaches) = (false, None);
         if known.status == Status::NeverIssued {
-            let may_be_hidden = confined.may_hide_issue(facts.map(|facts| Partition(facts.partition)));
-            knowledge.reaches = if may_be_hidden || self.is_forgotten(&claims) {
+            let may_be_hidden = confined.may_hide_issue(known.partition.map(Partition));
+            knowledge.reaches = if may_be_hidden || self.is_forgotten(claims) {
                 Timestamp(i64::MIN)
             } else {
                 let (shown_ms, issued_at) = (millis(scan.when.asked().monotonic), claims.issued_at);
@@ -259,12 +267,13 @@ impl Verifier {
                 undelivered = knowledge.age_ms <= scan.place.max_knowledge_age_ms && issued_at >= reaches;
                 reaches
             };
+            reaches = Some(knowledge.reaches);
         }
         let evidence = Evidence {
-            claims: &claims,
+            claims,
             kind,
             status: known.status,
-            proof,
+            proof: read.proof,
             id_check,
         };
         let verdict = judge(&evidence, scan.place, &knowledge, scan.when.instant());
@@ -278,11 +287,25 @@ impl Verifier {
         };
         Answer {
             verdict,
-            claims: Some(*claims),
+            claims: Some(**claims),
             standing,
             position,
             age_ms,
             undelivered: undelivered && verdict.reason == Reason::TooStale,
+            basis: Basis {
+                policy: self.policy_digest,
+                shown: ShownEvidence::Code {
+                    claims: *claims.digest.0.first_chunk().expect("a digest has 32 bytes"),
+                    proof: read.proof,
+                    id_check,
+                },
+                keys_sequence: read.keys_sequence,
+                keys_age_ms: of_keys.age_ms,
+                code_age_ms: of_code.age_ms,
+                confined: is_confined,
+                clock_trusted: knowledge.clock_trusted,
+                reaches,
+            },
         }
     }
 
@@ -304,6 +327,7 @@ impl Verifier {
 
     /// The answer if no code of this city was read. It depends on no particular partition.
     fn without_code(&self, reason: Reason, when: When) -> Answer {
+        let knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
         Answer {
             verdict: reason.verdict(),
             claims: None,
@@ -312,8 +336,23 @@ impl Verifier {
                 partition: 0,
                 sequence: 0,
             },
-            age_ms: self.freshness.oldest(&when.asked()).age_ms,
+            age_ms: knowledge.age_ms,
             undelivered: false,
+            basis: self.basis_without_code(ShownEvidence::Unread, &knowledge, false),
+        }
+    }
+
+    /// The basis of a verdict on something else than a code of this city.
+    fn basis_without_code(&self, shown: ShownEvidence, knowledge: &Knowledge, confined: bool) -> Basis {
+        Basis {
+            policy: self.policy_digest,
+            shown,
+            keys_sequence: self.folded.memory.load().keys_sequence,
+            keys_age_ms: 0,
+            code_age_ms: knowledge.age_ms,
+            confined,
+            clock_trusted: knowledge.clock_trusted,
+            reaches: None,
         }
     }
 
@@ -335,10 +374,12 @@ impl Verifier {
         let mut knowledge = knowledge(self.freshness.oldest(&when.asked()), when);
         let age_ms = knowledge.age_ms;
         let bucket = self.bucket_of(holder);
-        if self.folded.status.uncertain().has(bucket) {
+        let confined = self.folded.status.uncertain().has(bucket);
+        let standing = self.folded.status.reader().standing_of(holder);
+        let basis = self.basis_without_code(ShownEvidence::Card { standing }, &knowledge, confined);
+        if confined {
             knowledge.age_ms = u64::MAX;
         }
-        let standing = self.folded.status.reader().standing_of(holder);
         let verdict = judge_id_card(IdCardEvidence { standing }, place, &knowledge);
         let standing = place.standing_counts.then_some(standing);
         // The partition of the holder's event stream, in which the standing is set.
@@ -359,6 +400,7 @@ impl Verifier {
             position,
             age_ms,
             undelivered: false,
+            basis,
         }
     }
 
@@ -379,8 +421,20 @@ impl Verifier {
         self.kinds[usize::from(kind.number())].as_deref()
     }
 
+    /// The basis of an answer for its record; `None` if the policy is not in the log, without which nothing can be
+    /// recomputed.
+    pub(crate) fn recorded_basis(&self, answer: &Answer) -> Option<Basis> {
+        self.folded.has_policy_in_log().then_some(answer.basis)
+    }
+
+    /// Whether the policy of this verifier is in the log.
+    #[must_use]
+    pub fn has_policy_in_log(&self) -> bool {
+        self.folded.has_policy_in_log()
+    }
+
     /// The claims of a scan, from memory if its token was seen before, and the state of its proof.
-    fn read(&self, scan: &Scan<'_>) -> Result<(VerifiedClaims, ProofState, bool), TokenError> {
+    fn read(&self, scan: &Scan<'_>) -> Result<ReadScan, TokenError> {
         let now = scan.when.instant();
         // Zeroing the longest buffer would take a tenth of the time of an ordinary scan.
         let (mut short, mut long) = ([0u8; SHORT_SCAN_BYTES], None);
@@ -393,7 +447,7 @@ impl Verifier {
         let seen = self.folded.memory.load();
         if canonical.starts_with(PRESENTATION_PREFIX.as_bytes()) {
             let read = citycode_token::Scan::read_canonical(canonical)?;
-            let key = *blake3::hash(read.cwt()).as_bytes();
+            let key = self.folded.memory.key_of(read.cwt());
             let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, now)) {
                 Some(claims) => claims,
                 None => {
@@ -403,9 +457,9 @@ impl Verifier {
                 }
             };
             let proof = check_proof(&claims, read.proof(), now, &self.policy.proof, None);
-            return Ok((claims, proof, seen.keyring.is_compromised(claims.key_id)));
+            return Ok(ReadScan::new(&seen, claims, proof));
         }
-        let key = *blake3::hash(canonical).as_bytes();
+        let key = self.folded.memory.key_of(canonical);
         let claims = match seen.get(&key).filter(|claims| covered(&seen.keyring, claims, now)) {
             Some(claims) => claims,
             None => {
@@ -415,7 +469,27 @@ impl Verifier {
                 claims
             }
         };
-        Ok((claims, ProofState::Absent, seen.keyring.is_compromised(claims.key_id)))
+        Ok(ReadScan::new(&seen, claims, ProofState::Absent))
+    }
+}
+
+/// A scan whose token has a valid signature.
+struct ReadScan {
+    claims: VerifiedClaims,
+    proof: ProofState,
+    key_compromised: bool,
+    /// The last commit that changed the keyring with which it was checked.
+    keys_sequence: u64,
+}
+
+impl ReadScan {
+    fn new(seen: &Seen, claims: VerifiedClaims, proof: ProofState) -> Self {
+        Self {
+            claims,
+            proof,
+            key_compromised: seen.keyring.is_compromised(claims.key_id),
+            keys_sequence: seen.keys_sequence,
+        }
     }
 }
 

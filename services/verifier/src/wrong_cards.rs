@@ -205,6 +205,7 @@ fn note<'a>(card: &HeldCard<'a>, device: &'a str, name: &'a str) -> ScanNote<&'a
             sequence: 0,
         },
         age_ms: 0,
+        basis: None,
     }
 }
 

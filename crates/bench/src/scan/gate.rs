@@ -12,6 +12,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, StreamName, StreamState};
+use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::clock::{Clock, SystemClock};
@@ -61,7 +62,7 @@ impl Gate {
         let folder = folder::temporary()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?);
+        let policy = PolicyFile::open(None)?;
         let random = Arc::clone(&entropy);
         let master = zeroize::Zeroizing::new([1; 32]);
         let vault = EmbeddedVault::open(
@@ -71,7 +72,7 @@ impl Gate {
         )?;
         let layout = store.layout();
         let parts = VerifierParts {
-            policy: Arc::clone(&policy),
+            policy: policy.clone(),
             clock: Arc::clone(&clock),
             vault: Arc::new(vault),
             id_check_key: IdCheckKey::from_bytes([2; 32]),
@@ -98,6 +99,7 @@ impl Gate {
             .await
             .map_err(anyhow::Error::msg)?;
         let component = citycode_service_kit::health::HealthRegistry::new().component("freshness");
+        let policy = policy.policy;
         let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), component);
         tokio::spawn(freshness.keep_probing(store, progress, Arc::clone(&clock), watch));
         Ok(Self {

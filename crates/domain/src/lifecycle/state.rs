@@ -145,6 +145,8 @@ impl HolderState {
             | Event::IndexRangeRevoked(_)
             | Event::ListNamesAdvanced(_)
             | Event::ForeignMessageDeclared(_)
+            | Event::PolicyAdopted(_)
+            | Event::ScanBatchesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

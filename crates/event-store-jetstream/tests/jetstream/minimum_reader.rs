@@ -76,7 +76,7 @@ async fn a_log_raised_by_a_later_release_is_refused_and_stops_open_clients() {
     let client = client(&config).await;
     for stream in ["CC_EV_00", "CC_EV_01"] {
         let mut later = ask(&client, &format!("STREAM.INFO.{stream}"), "").await["config"].clone();
-        later["metadata"]["citycode.minimum_reader"] = json!("3");
+        later["metadata"]["citycode.minimum_reader"] = json!("9");
         let answer = ask(&client, &format!("STREAM.UPDATE.{stream}"), &later.to_string()).await;
         assert!(answer.get("error").is_none(), "{answer}");
     }
@@ -85,7 +85,7 @@ async fn a_log_raised_by_a_later_release_is_refused_and_stops_open_clients() {
         matches!(
             refused,
             OpenError::OtherVersion {
-                minimum_reader: ReaderVersion(3),
+                minimum_reader: ReaderVersion(9),
                 ..
             }
         ),

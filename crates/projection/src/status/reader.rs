@@ -50,32 +50,51 @@ impl StatusReader {
     /// `reaches` at its maximum.
     #[must_use]
     pub fn lookup(&self, status: StatusRef, digest: &ClaimsDigest) -> StatusAnswer {
+        self.lookup_after(status, digest, |_| ()).0
+    }
+
+    /// As [`Self::lookup`], but calls `before` with the partition of the list before the status is read; for what must
+    /// not be newer than the status, such as its age.
+    #[must_use]
+    pub fn lookup_after<T>(
+        &self,
+        status: StatusRef,
+        digest: &ClaimsDigest,
+        before: impl FnOnce(Option<u16>) -> T,
+    ) -> (StatusAnswer, T) {
         let shared = &self.shared;
         let table = shared.lists.load();
-        let (partition, (entry, point)) = if let Some(known) = table.get(&status.list) {
+        let (partition, earlier, (entry, point)) = if let Some(known) = table.get(&status.list) {
             let partition = shared.partition_of(&known.facts);
-            (known.facts.partition, partition.read(|| known.entry(status.index)))
+            let earlier = before(Some(known.facts.partition));
+            (
+                known.facts.partition,
+                earlier,
+                partition.read(|| known.entry(status.index)),
+            )
         } else {
             // For a version 1 list: the commit whose position is read may add it to the table.
             let Some(facts) = shared.facts(status.list) else {
-                return StatusAnswer::UNKNOWN_LIST;
+                return (StatusAnswer::UNKNOWN_LIST, before(None));
             };
+            let earlier = before(Some(facts.partition));
             let read = shared.partition_of(&facts).read(|| {
                 let table = shared.lists.load();
                 table
                     .get(&status.list)
                     .map_or(Entry::NEVER, |known| known.entry(status.index))
             });
-            (facts.partition, read)
+            (facts.partition, earlier, read)
         };
         // The fingerprint is computed after the read, so that the processor hashes while it waits for the
         // entry's memory.
-        StatusAnswer {
+        let answer = StatusAnswer {
             status: entry.status(self.shared.key.fingerprint(digest)),
             partition: Some(partition),
             sequence: point.sequence,
             reaches: point.reaches,
-        }
+        };
+        (answer, earlier)
     }
 
     /// The standing of a holder, for ID cards (R21). Green if no other is known.

@@ -260,6 +260,8 @@ impl StatusWriter {
             | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
             | Event::ForeignMessageDeclared(_)
+            | Event::PolicyAdopted(_)
+            | Event::ScanBatchesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

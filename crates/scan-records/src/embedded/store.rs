@@ -1,9 +1,12 @@
 //! The storage of scan records: one file, and one key per day.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use citycode_domain::event::ScanBatches;
+use citycode_domain::ids::ScanWriterId;
 use citycode_service_kit::entropy::{Draw, Entropy};
 use citycode_service_kit::files;
 use citycode_vault::HolderKey;
@@ -12,13 +15,16 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
-use super::{Extent, OpenForLogError};
-use crate::{RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
+use super::{Batch, Extent, OpenForLogError};
+use crate::chunk::{Chunk, read_chunk};
+use crate::{BatchesDigest, RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
 
 const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
 const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition::new("registered-4");
 /// How far the records were written; it never decreases, even when records are removed.
 const EXTENT: TableDefinition<'_, (), (u64, u32)> = TableDefinition::new("extent-1");
+/// The last batch of each day whose digest is in the log.
+const RECORDED: TableDefinition<'_, u32, u64> = TableDefinition::new("recorded-1");
 const DATABASE_FILE: &str = "scans.redb";
 const CONTEXT: &[u8] = b"citycode-scan-record-v4";
 const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v3";
@@ -33,7 +39,7 @@ pub(super) struct Store {
 
 /// A registration that waits to be written.
 pub(super) struct Registration {
-    pub(super) scan: ScanNote<String>,
+    pub(super) scan: ScanNote<Arc<str>>,
     pub(super) shown: ShownBytes,
 }
 
@@ -64,6 +70,7 @@ impl Store {
         transaction.open_table(SCANS).map_err(failed)?;
         transaction.open_table(REGISTERED).map_err(failed)?;
         transaction.open_table(EXTENT).map_err(failed)?;
+        transaction.open_table(RECORDED).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Self {
             database,
@@ -77,7 +84,7 @@ impl Store {
     /// An earlier record that cannot be opened fails only the registration that refers to it.
     pub(super) fn write<'a>(
         &self,
-        mut chunks: BTreeMap<u32, Vec<u8>>,
+        mut chunks: BTreeMap<u32, Chunk>,
         registrations: impl Iterator<Item = &'a Registration>,
     ) -> Result<Vec<Result<Registered, RecordsError>>, RecordsError> {
         let transaction = self.database.begin_write().map_err(failed)?;
@@ -99,7 +106,7 @@ impl Store {
                     let sealed = key.seal(CONTEXT, self.entropy.array(), &bytes_of(scan, &shown));
                     registered.insert(name, (day, sealed.as_slice())).map_err(failed)?;
                 }
-                scan.write_to_chunk(Some(&shown), chunks.entry(day).or_default());
+                chunks.entry(day).or_default().push(scan, Some(&shown));
                 answers.push(Ok(Registered::Now));
             }
             let mut extent = transaction.open_table(EXTENT).map_err(failed)?;
@@ -111,7 +118,7 @@ impl Store {
             );
             extent.insert((), after).map_err(failed)?;
             for (day, chunk) in chunks {
-                let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), &chunk);
+                let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), chunk.bytes());
                 let place = first_free(&scans, day)?;
                 scans.insert((day, place), sealed.as_slice()).map_err(failed)?;
             }
@@ -152,17 +159,102 @@ impl Store {
         }))
     }
 
-    /// The records of a day in the order of writing; none once their key is destroyed.
-    pub(super) fn day(&self, day: u32) -> Result<Vec<ScanRecord>, RecordsError> {
+    pub(super) fn batches(&self, day: u32, after: u64, limit: usize) -> Result<Vec<Batch>, RecordsError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let scans = transaction.open_table(SCANS).map_err(failed)?;
-        let mut records = Vec::new();
-        for entry in scans.range((day, 0)..=(day, u64::MAX)).map_err(failed)? {
-            let (_, sealed) = entry.map_err(failed)?;
-            let chunk = self.key(day)?.open(CHUNK_CONTEXT, sealed.value()).map_err(failed)?;
-            records.extend(ScanRecord::read_chunk(day, &chunk)?);
+        let entries = scans.range(batches_after(day, after)).map_err(failed)?;
+        let batches = entries.take(limit).map(|entry| {
+            let (place, sealed) = entry.map_err(failed)?;
+            Ok(Batch {
+                number: place.value().1,
+                digest: *blake3::hash(sealed.value()).as_bytes(),
+                records: self.open_batch(day, sealed.value()),
+            })
+        });
+        batches.collect()
+    }
+
+    fn open_batch(&self, day: u32, sealed: &[u8]) -> Result<Vec<ScanRecord>, RecordsError> {
+        let key = self
+            .existing_key(day)?
+            .ok_or_else(|| failed("the key of the day is destroyed"))?;
+        read_chunk(day, &key.open(CHUNK_CONTEXT, sealed).map_err(failed)?)
+    }
+
+    pub(super) fn days(&self) -> Result<Vec<u32>, RecordsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let scans = transaction.open_table(SCANS).map_err(failed)?;
+        let (mut days, mut from) = (Vec::new(), 0);
+        loop {
+            let next = scans
+                .range((from, 0)..)
+                .map_err(failed)?
+                .next()
+                .transpose()
+                .map_err(failed)?;
+            let Some(day) = next.map(|(place, _)| place.value().0) else {
+                return Ok(days);
+            };
+            days.push(day);
+            let Some(following) = day.checked_add(1) else {
+                return Ok(days);
+            };
+            from = following;
         }
-        Ok(records)
+    }
+
+    pub(super) fn unrecorded(&self) -> Result<Vec<ScanBatches>, RecordsError> {
+        let recorded = {
+            let transaction = self.database.begin_read().map_err(failed)?;
+            let table = transaction.open_table(RECORDED).map_err(failed)?;
+            let entries = table.iter().map_err(failed)?;
+            let entries = entries.map(|entry| entry.map(|(day, last)| (day.value(), last.value())));
+            entries.collect::<Result<BTreeMap<_, _>, _>>().map_err(failed)?
+        };
+        let mut batches = Vec::new();
+        for day in self.days()? {
+            let after = recorded.get(&day).copied().unwrap_or(0);
+            batches.extend(self.sealed_after(day, after)?);
+        }
+        Ok(batches)
+    }
+
+    pub(super) fn mark_recorded(&self, batches: &[ScanBatches]) -> Result<(), RecordsError> {
+        let transaction = self.database.begin_write().map_err(failed)?;
+        {
+            let mut table = transaction.open_table(RECORDED).map_err(failed)?;
+            for batches in batches {
+                let last = batches.first + u64::from(batches.count) - 1;
+                table.insert(batches.day, last).map_err(failed)?;
+            }
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn sealed_after(&self, day: u32, after: u64) -> Result<Option<ScanBatches>, RecordsError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let scans = transaction.open_table(SCANS).map_err(failed)?;
+        let mut digest = BatchesDigest::default();
+        let (mut first, mut count) = (0, 0);
+        for entry in scans.range(batches_after(day, after)).map_err(failed)? {
+            let (place, sealed) = entry.map_err(failed)?;
+            let number = place.value().1;
+            if count == 0 {
+                first = number;
+            } else if number != first + u64::from(count) {
+                // A batch is missing. What follows is reported on its own, so that the gap stays visible.
+                break;
+            }
+            digest.add(sealed.value());
+            count += 1;
+        }
+        Ok((count > 0).then(|| ScanBatches {
+            day,
+            writer: ScanWriterId([0; 8]),
+            first,
+            count,
+            digest: digest.finish(),
+        }))
     }
 
     pub(super) fn forget_before(&self, first_kept: u32) -> Result<(), RecordsError> {
@@ -172,6 +264,8 @@ impl Store {
             scans.retain_in(..(first_kept, 0), |_, _| false).map_err(failed)?;
             let mut registered = transaction.open_table(REGISTERED).map_err(failed)?;
             registered.retain(|_, value| value.0 >= first_kept).map_err(failed)?;
+            let mut recorded = transaction.open_table(RECORDED).map_err(failed)?;
+            recorded.retain_in(..first_kept, |_, _| false).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         for entry in std::fs::read_dir(&self.keys).map_err(failed)? {
@@ -188,6 +282,16 @@ impl Store {
         Ok(())
     }
 
+    /// The key of a day, unless it is destroyed.
+    fn existing_key(&self, day: u32) -> Result<Option<HolderKey>, RecordsError> {
+        if key_file(&self.keys, day).try_exists().map_err(failed)? {
+            self.key(day).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The key of a day, created if there is none.
     fn key(&self, day: u32) -> Result<HolderKey, RecordsError> {
         let mut open = self.open.lock();
         if let Some((_, key)) = open.as_ref().filter(|(of, _)| *of == day) {
@@ -230,10 +334,15 @@ fn key_file(keys: &Path, day: u32) -> PathBuf {
     keys.join(format!("{day}.key"))
 }
 
-fn bytes_of(scan: &ScanNote<String>, shown: &[u8; 32]) -> Vec<u8> {
+fn bytes_of(scan: &ScanNote<Arc<str>>, shown: &[u8; 32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(192);
     scan.write(Some(shown), &mut bytes);
     bytes
+}
+
+/// The places of a day's batches after a number.
+fn batches_after(day: u32, after: u64) -> (Bound<(u32, u64)>, Bound<(u32, u64)>) {
+    (Bound::Excluded((day, after)), Bound::Included((day, u64::MAX)))
 }
 
 fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use super::days::Days;
 use super::names;
 use super::settings::MAX_CHUNK_BYTES;
+use crate::chunk::Chunk;
 use crate::{RecordsError, ScanNote, count_dropped, day_of, failed};
 
 /// Interval of writes: a compromise between what a crash may lose and the load of the servers.
@@ -43,15 +44,15 @@ pub(super) struct Chunks {
 
 #[derive(Default)]
 struct Waiting {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<DayChunk>,
     bytes: usize,
     /// Whether a chunk was taken from the queue and is being written.
     is_writing: bool,
 }
 
-struct Chunk {
+struct DayChunk {
     day: u32,
-    bytes: Vec<u8>,
+    records: Chunk,
     scans: u64,
 }
 
@@ -84,12 +85,12 @@ impl Chunks {
             count_dropped(1);
             return;
         }
-        let fits = |chunk: &Chunk| chunk.day == day && chunk.bytes.len() < FULL_BYTES;
+        let fits = |chunk: &DayChunk| chunk.day == day && chunk.records.bytes().len() < FULL_BYTES;
         if !waiting.chunks.back().is_some_and(fits) {
             let was_empty = waiting.chunks.is_empty();
-            waiting.chunks.push_back(Chunk {
+            waiting.chunks.push_back(DayChunk {
                 day,
-                bytes: Vec::new(),
+                records: Chunk::default(),
                 scans: 0,
             });
             if !was_empty {
@@ -97,10 +98,10 @@ impl Chunks {
             }
         }
         let chunk = waiting.chunks.back_mut().expect("a chunk was just added");
-        let before = chunk.bytes.len();
-        note.write_to_chunk(None, &mut chunk.bytes);
+        let before = chunk.records.bytes().len();
+        chunk.records.push(note, None);
         chunk.scans += 1;
-        let added = chunk.bytes.len() - before;
+        let added = chunk.records.bytes().len() - before;
         waiting.bytes += added;
     }
 
@@ -132,10 +133,10 @@ impl Chunks {
     }
 
     /// Takes the oldest chunk from the queue, so that no scan is added to it.
-    fn first(&self) -> Option<Chunk> {
+    fn first(&self) -> Option<DayChunk> {
         let mut waiting = self.waiting.lock();
         let chunk = waiting.chunks.pop_front()?;
-        waiting.bytes -= chunk.bytes.len();
+        waiting.bytes -= chunk.records.bytes().len();
         waiting.is_writing = true;
         Some(chunk)
     }
@@ -152,7 +153,7 @@ impl Writer {
     ///
     /// # Errors
     /// The chunk's day is past, or it can never be written.
-    async fn write(&mut self, chunk: &Chunk) -> Result<(), RecordsError> {
+    async fn write(&mut self, chunk: &DayChunk) -> Result<(), RecordsError> {
         let (mut sealed, mut warned): (Option<Vec<u8>>, bool) = (None, false);
         loop {
             let Some(day) = self.days.get(chunk.day) else {
@@ -167,7 +168,7 @@ impl Writer {
             };
             let bytes = match &sealed {
                 Some(bytes) => bytes,
-                None => sealed.insert(day.key.seal_chunk(&self.random, &chunk.bytes)?),
+                None => sealed.insert(day.key.seal_chunk(&self.random, chunk.records.bytes())?),
             };
             let subject = names::scans_subject(chunk.day, &self.name);
             let last = self.last.get(&chunk.day).copied().unwrap_or(0);

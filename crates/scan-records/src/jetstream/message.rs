@@ -18,6 +18,7 @@ use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use citycode_vault::{FillRandom, HolderKey};
 use zeroize::Zeroizing;
 
+use crate::chunk::read_chunk;
 use crate::{RecordsError, ScanNote, ScanRecord, failed};
 
 /// The identifier of a registration within its day.
@@ -199,7 +200,7 @@ impl ArchiveKey {
         }
         let key = chunk_key(&self.private, public, public, &self.public)?;
         let chunk = key.open(&context("chunk", self.day), sealed).map_err(failed)?;
-        ScanRecord::read_chunk(self.day, &chunk)
+        read_chunk(self.day, &chunk)
     }
 }
 
@@ -270,6 +271,7 @@ mod tests {
                 sequence: 2,
             },
             age_ms: 3,
+            basis: None,
         }
     }
 
@@ -322,14 +324,14 @@ mod tests {
     #[test]
     fn only_the_archive_opens_ordinary_scans() {
         let (message, key) = keys(20_000);
-        let mut chunk = Vec::new();
-        note().write_to_chunk(None, &mut chunk);
-        let sealed = key.seal_chunk(&random(), &chunk).expect("seals");
+        let mut chunk = crate::chunk::Chunk::default();
+        chunk.push(&note(), None);
+        let sealed = key.seal_chunk(&random(), chunk.bytes()).expect("seals");
         let [secret, archive] = secrets();
         let opener = ArchiveKey::open(20_000, &archive, &message).expect("opens");
         let records = opener.open_chunk(&sealed).expect("opens");
         assert_eq!(records.len(), 1);
-        assert_eq!(records[0].scan.scan_id, "scan-1");
+        assert_eq!(&*records[0].scan.scan_id, "scan-1");
         assert!(
             ArchiveKey::open(20_000, &secret, &message).is_err(),
             "a verifier has no such key"

@@ -40,7 +40,7 @@ async fn desk(verifiers: Arc<[Verifier; 2]>, desk: u64, done: Arc<AtomicU64>, st
         match answer {
             Registered::Now => told.now += 1,
             Registered::Before(record) => {
-                assert_eq!(record.scan.scan_id, id);
+                assert_eq!(*record.scan.scan_id, *id);
                 told.before += 1;
             }
             Registered::ForAnother => panic!("{id} was not used for anything else"),

@@ -154,7 +154,10 @@ pub(crate) async fn read(
 }
 
 pub(crate) fn scan_ids(records: Vec<ScanRecord>) -> Vec<String> {
-    records.into_iter().map(|record| record.scan.scan_id).collect()
+    records
+        .into_iter()
+        .map(|record| record.scan.scan_id.to_string())
+        .collect()
 }
 
 /// A stream's settings as reported by the server.
@@ -162,7 +165,7 @@ pub(crate) async fn settings(client: &async_nats::Client, stream: &str) -> Map<S
     api::stream_info(client, stream).await.unwrap().config
 }
 
-pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<String> {
+pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<Arc<str>> {
     ScanNote {
         at,
         place: "sampling_desk".into(),
@@ -175,10 +178,11 @@ pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<Str
             sequence: 42,
         },
         age_ms: 7,
+        basis: None,
     }
 }
 
-pub(crate) fn borrowed(note: &ScanNote<String>) -> ScanNote<&str> {
+pub(crate) fn borrowed(note: &ScanNote<Arc<str>>) -> ScanNote<&str> {
     ScanNote {
         at: note.at,
         place: &note.place,
@@ -188,6 +192,7 @@ pub(crate) fn borrowed(note: &ScanNote<String>) -> ScanNote<&str> {
         reason: note.reason,
         position: note.position,
         age_ms: note.age_ms,
+        basis: note.basis,
     }
 }
 

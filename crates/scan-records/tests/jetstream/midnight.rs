@@ -44,7 +44,7 @@ async fn r20_a_scan_around_midnight_is_one_record_with_any_clocks() {
     let [behind, _] = &verifiers;
     assert_eq!(behind.register("late", "a code").await, Ok(Registered::Now));
     let records = city.archive().await.registrations(TODAY + 1).await.unwrap();
-    let late = records.iter().find(|record| record.scan.scan_id == "late");
+    let late = records.iter().find(|record| &*record.scan.scan_id == "late");
     assert_eq!(late.map(|record| record.scan.at), Some(behind.clock.now().0));
 }
 

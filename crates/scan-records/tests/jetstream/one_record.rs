@@ -113,7 +113,7 @@ async fn ordinary_scans_are_in_the_days_stream_once_and_in_the_order_of_their_ve
     let archive = city.archive().await;
     let records = archive.scans(TODAY).await.unwrap();
     for device in devices {
-        let here: Vec<_> = records.iter().filter(|record| record.scan.device == device).collect();
+        let here: Vec<_> = records.iter().filter(|record| *record.scan.device == *device).collect();
         let ids: Vec<u32> = here.iter().map(|record| record.scan.scan_id.parse().unwrap()).collect();
         assert_eq!(ids, (0..30_000).collect::<Vec<_>>(), "{device}");
         assert!(
@@ -127,7 +127,7 @@ async fn ordinary_scans_are_in_the_days_stream_once_and_in_the_order_of_their_ve
         .note(&borrowed(&note(NOON + 5, "gate-3", "the last")));
     eventually("the last scan is there", PATIENCE, || async {
         let records = archive.scans(TODAY).await.unwrap();
-        records.last().is_some_and(|record| record.scan.scan_id == "the last")
+        records.last().is_some_and(|record| &*record.scan.scan_id == "the last")
     })
     .await;
 }
@@ -138,8 +138,8 @@ async fn scans_beyond_the_buffer_are_dropped_and_buffered_ones_are_written() {
     let city = City::on_one(&server).await;
     let verifier = city.verifier(NOON).await;
     server.sigstop().await;
-    // Some fifty bytes each: more than the buffer of 32 MB.
-    let noted = 1_000_000;
+    // Some thirty bytes each: more than the buffer of 32 MB.
+    let noted = 2_000_000;
     let scan = note(NOON, "gate-1", "of thousands");
     for _ in 0..noted {
         verifier.records.note(&borrowed(&scan));

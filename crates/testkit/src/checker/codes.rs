@@ -68,6 +68,8 @@ impl Fold {
             | Event::HolderRenamed(_)
             | Event::ListNamesAdvanced(_)
             | Event::ForeignMessageDeclared(_)
+            | Event::PolicyAdopted(_)
+            | Event::ScanBatchesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use citycode_domain::event::{CodeRef, EligibilityGround, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, NameChangeId, StatusRef};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, NameChangeId, PolicyDigest, ScanWriterId, StatusRef,
+};
 use citycode_domain::standing::Standing;
 
 use crate::proto::events::v1;
@@ -20,7 +22,7 @@ impl BadField {
         Self { within: None, name }
     }
 
-    const fn inside(self, outer: &'static str) -> Self {
+    pub(super) const fn inside(self, outer: &'static str) -> Self {
         Self {
             within: Some(outer),
             name: self.name,
@@ -49,6 +51,8 @@ id_field!(
     key_id -> KeyId,
     claims_digest -> ClaimsDigest,
     name_change_id -> NameChangeId,
+    policy_digest -> PolicyDigest,
+    scan_writer_id -> ScanWriterId,
 );
 
 pub(super) fn optional_holder_id(name: &'static str, bytes: Option<&Bytes>) -> Result<Option<HolderId>, BadField> {

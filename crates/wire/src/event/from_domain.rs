@@ -4,13 +4,13 @@
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    RelationshipEnded, RelationshipRecorded, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot,
-    StandingChanged,
+    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{HolderId, ListFacts};
 
 use super::field::{ground_value, id_bytes, sealed_bytes, standing_value};
-use crate::proto::events::{v1, v2};
+use crate::proto::events::{v1, v2, v3};
 
 impl From<&Slot> for v1::Slot {
     fn from(Slot { kind, guardian }: &Slot) -> Self {
@@ -249,6 +249,41 @@ impl From<&ForeignMessageDeclared> for v2::ForeignMessageDeclared {
             sequence: *sequence,
             digest: digest.to_vec().into(),
             reason: reason.clone(),
+        }
+    }
+}
+
+impl From<&PolicyAdopted> for v3::PolicyAdopted {
+    fn from(PolicyAdopted { digest, text }: &PolicyAdopted) -> Self {
+        Self {
+            digest: id_bytes(&digest.0),
+            text: text.clone(),
+        }
+    }
+}
+
+impl From<&ScanBatchesSealed> for v3::ScanBatchesSealed {
+    fn from(ScanBatchesSealed { batches }: &ScanBatchesSealed) -> Self {
+        let batches = batches.iter().map(v3::ScanBatches::from).collect();
+        Self { batches }
+    }
+}
+
+impl From<&ScanBatches> for v3::ScanBatches {
+    fn from(batches: &ScanBatches) -> Self {
+        let ScanBatches {
+            day,
+            writer,
+            first,
+            count,
+            digest,
+        } = batches;
+        Self {
+            day: *day,
+            writer: id_bytes(&writer.0),
+            first: *first,
+            count: *count,
+            digest: id_bytes(digest),
         }
     }
 }

@@ -5,17 +5,22 @@ use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired,
-    StandingChanged,
+    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 
 use super::field::{
     BadField, claims_digest, code_ref, code_refs, ground, holder_id, key_id, kind, name_change_id, optional_code_ref,
-    optional_holder_id, partition, public_key, slot, standing,
+    optional_holder_id, partition, policy_digest, public_key, scan_writer_id, slot, standing,
 };
-use crate::proto::events::{v1, v2};
+use crate::proto::events::{v1, v2, v3};
+
+/// Longest policy in bytes, as in the proto file; that of a policy file.
+const MAX_POLICY_BYTES: usize = 64 * 1024;
+/// Most entries of one `ScanBatchesSealed`, as in the proto file.
+const MAX_SCAN_BATCHES: usize = 4_096;
 
 /// Whether sealed bytes are copied out of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,6 +288,53 @@ impl FromPayload for v2::ForeignMessageDeclared {
             reason,
         }))
     }
+}
+
+impl FromPayload for v3::PolicyAdopted {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { digest, text } = self;
+        if text.len() > MAX_POLICY_BYTES {
+            return Err(BadField::new("text"));
+        }
+        Ok(Event::PolicyAdopted(PolicyAdopted {
+            digest: policy_digest("digest", &digest)?,
+            text,
+        }))
+    }
+}
+
+impl FromPayload for v3::ScanBatchesSealed {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { batches } = self;
+        if batches.is_empty() || batches.len() > MAX_SCAN_BATCHES {
+            return Err(BadField::new("batches"));
+        }
+        let batches: Result<_, _> = batches.iter().map(scan_batches).collect();
+        Ok(Event::ScanBatchesSealed(ScanBatchesSealed {
+            batches: batches.map_err(|bad: BadField| bad.inside("batches"))?,
+        }))
+    }
+}
+
+fn scan_batches(batches: &v3::ScanBatches) -> Result<ScanBatches, BadField> {
+    let v3::ScanBatches {
+        day,
+        writer,
+        first,
+        count,
+        digest,
+    } = batches;
+    let last = first.checked_add(u64::from(*count));
+    if *first == 0 || *count == 0 || last.is_none() {
+        return Err(BadField::new("first"));
+    }
+    Ok(ScanBatches {
+        day: *day,
+        writer: scan_writer_id("writer", writer)?,
+        first: *first,
+        count: *count,
+        digest: <[u8; 32]>::try_from(&digest[..]).map_err(|_| BadField::new("digest"))?,
+    })
 }
 
 impl FromPayload for v1::SigningKeyAdded {

@@ -21,7 +21,7 @@ pub(super) async fn open(
     let (audit, follower) = follow_index(
         &dependencies.log,
         &folder,
-        &dependencies.policy,
+        &dependencies.policy.policy,
         health.component("audit"),
         &surroundings.clock,
     )

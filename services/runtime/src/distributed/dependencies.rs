@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_auth::{AUDIENCE, AccessTokens, TrustedKeys};
-use citycode_domain::policy::Policy;
 use citycode_event_store::{EventStore, LogId};
 use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswers};
+use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
@@ -36,7 +36,7 @@ const PATIENCE_MS: std::ops::Range<u32> = 50..300;
 /// Opened dependencies; no task is running yet.
 pub(super) struct Dependencies {
     pub(super) state: StateFolder,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: PolicyFile,
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) log: Arc<dyn EventStore>,
     pub(super) identity: LogIdentity,
@@ -119,7 +119,7 @@ impl Dependencies {
 
     /// Answers the freshness probes of readers, a duty of every writer.
     pub(super) fn answer_probes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
-        let limit = Duration::from_millis(self.policy.tightest_knowledge_age_ms());
+        let limit = Duration::from_millis(self.policy.policy.tightest_knowledge_age_ms());
         let spread = PATIENCE_MS.end - PATIENCE_MS.start;
         let patience = PATIENCE_MS.start + surroundings.entropy.below(spread);
         let clock = Arc::clone(&surroundings.clock);

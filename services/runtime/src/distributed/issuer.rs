@@ -18,6 +18,7 @@ use super::erasures::{ErasureMark, VaultAge};
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, writer};
 use crate::wiring::following::spawn_erasures;
+use crate::wiring::policy::keep_adopted;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
@@ -74,6 +75,8 @@ pub(super) async fn open(
         erasures,
     });
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
+    let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));
+    tasks.push(keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await);
     let keeping = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
     let orphans = Arc::clone(&issuer);

@@ -34,7 +34,7 @@ pub(super) fn open(
     let reporting = tokio::spawn(report_reached(reached, services));
     let portal = Portal::new(PortalParts {
         clients,
-        policy: policy::open(settings)?,
+        policy: policy::open(settings)?.policy,
         tokens: dependencies::access(settings)?,
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),

@@ -17,6 +17,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, publishing, shared_snapshot, writer};
 use crate::wiring::following::spawn_follower;
 use crate::wiring::lag::Lag;
+use crate::wiring::policy::keep_adopted;
 use crate::wiring::snapshots::{Snapshot, SnapshotFile};
 use crate::wiring::status_fold::StatusSnapshot;
 use crate::wiring::writing::publish_lists;
@@ -68,7 +69,9 @@ pub(super) async fn open(
         progress,
         store: Arc::clone(&dependencies.log),
     };
-    let (lists, building) = publish_lists(followed, key, &dependencies.policy, &surroundings.clock).await;
+    let (policy, log) = (dependencies.policy.clone(), Arc::clone(&writer.authorizer.log));
+    tasks.push(keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await);
+    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock).await;
     tasks.push(building);
     let revocation = Arc::new(Revocation {
         authorizer: writer.authorizer,

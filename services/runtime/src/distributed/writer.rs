@@ -94,7 +94,7 @@ pub(super) async fn open(
     // freshness.
     let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
     let assertions = assertions::open(dependencies, settings)?;
-    let authorizer = open_authorizer(&dependencies.policy, vault, log, assertions, surroundings);
+    let authorizer = open_authorizer(&dependencies.policy.policy, vault, log, assertions, surroundings);
     Ok(Writer {
         authorizer,
         progress,

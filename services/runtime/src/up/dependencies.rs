@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use citycode_domain::policy::Policy;
 use citycode_event_store::{EventStore, LogId};
 use citycode_event_store_embedded::{EmbeddedEventStore, OpenError};
 use citycode_issuer::{IndexLeases, KeyFolder, SigningKeys};
+use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_scan_records::embedded::{self as scan_records, EmbeddedScanRecords};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
@@ -32,7 +32,7 @@ pub(super) struct Dependencies {
     pub(super) manifest: FolderManifest,
     /// Whether this start created the parts.
     pub(super) first: bool,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: PolicyFile,
     pub(super) access: Access,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: LogIdentity,
@@ -52,12 +52,9 @@ impl Dependencies {
     /// [`StartError`].
     pub(super) async fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
         let Surroundings { clock, entropy } = surroundings.clone();
-        let policy = Arc::new(match &settings.policy {
-            Some(path) => citycode_policy_file::read(path)?,
-            None => citycode_policy_file::parse(citycode_policy_file::SHANGHAI)?,
-        });
+        let policy = PolicyFile::open(settings.policy.as_deref())?;
         let path = settings.data.clone().or_else(super::data_folder::default_path);
-        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.name).await?;
+        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.policy.name).await?;
         let (mut opening, new_log) = inspect(&folder, settings, &entropy)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
         // Secrets are created before the log; after a crash in between, the next start uses these secrets.

@@ -31,6 +31,8 @@ use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
 use super::settings::Settings;
 use crate::wiring::following::{FollowedRegister, erasures_again, follow_index, follow_register, spawn_erasures};
+use crate::wiring::policy::keep_adopted;
+use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::vault_age::VaultMark;
 use crate::wiring::verifying::{Verifying, keep_records};
@@ -162,8 +164,16 @@ impl Parts {
             store: Arc::clone(&dependencies.store),
         };
         let (policy, clock) = (&dependencies.policy, &surroundings.clock);
-        let (lists, building) = publish_lists(followed, dependencies.status_key, policy, clock).await;
+        let (lists, building) = publish_lists(followed, dependencies.status_key, &policy.policy, clock).await;
         followers.push(building);
+        let log = &authorizer.log;
+        followers.push(keep_adopted(policy.clone(), Arc::clone(log), Arc::clone(clock)).await);
+        let batches = Arc::new(BatchRecorder {
+            records: dependencies.records,
+            log: Arc::clone(log),
+            surroundings: surroundings.clone(),
+        });
+        followers.push(tokio::spawn(batches.keep_recording()));
         let issuer = Issuer {
             authorizer: Arc::clone(&authorizer),
             keys: dependencies.signing,
@@ -180,7 +190,7 @@ impl Parts {
         let _ = tokio::time::timeout(READY_LIMIT, health.wait_for(Probe::Started)).await;
         Ok(Self {
             folder: dependencies.folder,
-            policy: dependencies.policy,
+            policy: dependencies.policy.policy,
             issuer,
             revocation: Arc::new(Revocation { authorizer, lists }),
             audit: Arc::new(audit),
@@ -230,14 +240,20 @@ impl Recovered {
         let key = &dependencies.id_check_key;
         let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
         followers.extend(verifying.follow(store, health, surroundings, policy));
-        let (audit, follower) =
-            follow_index(store, &folder.join("audit"), policy, health.component("audit"), clock).await?;
+        let (audit, follower) = follow_index(
+            store,
+            &folder.join("audit"),
+            &policy.policy,
+            health.component("audit"),
+            clock,
+        )
+        .await?;
         followers.push(follower);
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
         let assertions = assertions::open(&dependencies, settings, &**clock)?;
-        let authorizer = open_authorizer(policy, vault, log, assertions, surroundings);
+        let authorizer = open_authorizer(&policy.policy, vault, log, assertions, surroundings);
         followers.push(spawn_erasures(
             Arc::clone(vault),
             holders.erased,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use citycode_domain::policy::Policy;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
+use citycode_policy_file::PolicyFile;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{DAY_SECONDS, ScanRecords};
 use citycode_service_kit::clock::Clock;
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::following::spawn_follower;
 use super::lag::Lag;
+use super::policy::report_adopted;
 use super::snapshots::{Snapshot, save_blocking};
 use super::{StartError, Surroundings};
 
@@ -41,7 +42,7 @@ pub(crate) struct Verifying {
 impl Verifying {
     pub(crate) async fn open(
         folder: &Path,
-        policy: &Arc<Policy>,
+        policy: &PolicyFile,
         store: &Arc<dyn EventStore>,
         vault: &Arc<dyn Vault>,
         records: Arc<dyn ScanRecords>,
@@ -50,7 +51,7 @@ impl Verifying {
     ) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::Verifier(error.to_string());
         let parts = VerifierParts {
-            policy: Arc::clone(policy),
+            policy: policy.clone(),
             clock: Arc::clone(&surroundings.clock),
             vault: Arc::clone(vault),
             id_check_key: id_check_key.clone(),
@@ -82,17 +83,22 @@ impl Verifying {
         store: &Arc<dyn EventStore>,
         health: &HealthRegistry,
         surroundings: &Surroundings,
-        policy: &Policy,
+        policy: &PolicyFile,
     ) -> Vec<JoinHandle<()>> {
         let fold = self.fold.lock().take().expect("following starts once");
         let lag = Lag::of("verifier", &surroundings.clock);
         let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"), lag);
         let freshness = Arc::clone(self.verifier.freshness());
         let clock = Arc::clone(&surroundings.clock);
-        let watch = FreshnessWatch::new(policy.tightest_knowledge_age_ms(), health.component("freshness"));
+        let watch = FreshnessWatch::new(policy.policy.tightest_knowledge_age_ms(), health.component("freshness"));
         let (probed, progress) = (Arc::clone(store), self.progress.clone());
         let probing = tokio::spawn(freshness.keep_probing(probed, progress, Arc::clone(&clock), watch));
-        vec![follower, probing]
+        let adopted = report_adopted(
+            Arc::clone(&self.verifier),
+            Arc::clone(store),
+            health.component("policy"),
+        );
+        vec![follower, probing, tokio::spawn(adopted)]
     }
 }
 

@@ -15,6 +15,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Partition, Position, StreamName, StreamState};
+use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
@@ -52,6 +53,7 @@ pub(crate) struct City {
     pub(crate) store: MemoryEventStore,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) policy_file: PolicyFile,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) progress: Progress,
     pub(crate) vault: Arc<SlowVault>,
@@ -91,7 +93,7 @@ impl City {
     async fn open(store: MemoryEventStore, folder: tempfile::TempDir, key: SigningKey, now: UnixSeconds) -> Self {
         let clock = Arc::new(ManualClock::at(now));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(5));
-        let policy = Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).unwrap());
+        let policy = PolicyFile::open(None).unwrap();
         let random = Arc::clone(&entropy);
         let fill: citycode_vault::FillRandom = Arc::new(move |bytes| random.fill(bytes));
         let master = zeroize::Zeroizing::new([1; 32]);
@@ -99,7 +101,7 @@ impl City {
         let vault = Arc::new(SlowVault::new(vault, Arc::clone(&clock)));
         let records = Arc::new(EmbeddedScanRecords::open(&folder.path().join("scans"), entropy).unwrap());
         let parts = VerifierParts {
-            policy: Arc::clone(&policy),
+            policy: policy.clone(),
             clock: Arc::clone(&clock) as _,
             vault: Arc::clone(&vault) as _,
             id_check_key: id_check_key(),
@@ -117,7 +119,8 @@ impl City {
         Self {
             store,
             clock,
-            policy,
+            policy: Arc::clone(&policy.policy),
+            policy_file: policy,
             verifier,
             progress,
             vault,
@@ -137,7 +140,7 @@ impl City {
     /// Another verifier of the city, with the given records.
     pub(crate) async fn verifier_with(&self, records: Arc<dyn ScanRecords>) -> Arc<Verifier> {
         let parts = VerifierParts {
-            policy: Arc::clone(&self.policy),
+            policy: self.policy_file.clone(),
             clock: Arc::clone(&self.clock) as _,
             vault: Arc::clone(&self.vault) as _,
             id_check_key: id_check_key(),

@@ -1,7 +1,8 @@
 //! Registration records at a sampling desk (R20), and the content of their files.
 
-use citycode_domain::admission::{Decision, Reason};
+use citycode_domain::admission::{Decision, IdCheck, ProofState, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_scan_records::ShownEvidence;
 use citycode_service_kit::problem::Code as ProblemCode;
 
 use crate::city::{City, LI, WANG, card, desk, holder_stream, request, words};
@@ -157,17 +158,14 @@ async fn every_scan_is_in_the_records_of_its_day() {
         ("sampling_desk", Reason::Ok, true),
         ("sentinel", Reason::KindNotAcceptedHere, false),
     ] {
-        let here: Vec<_> = records.iter().filter(|record| record.scan.place == place).collect();
-        let ids: Vec<_> = here.iter().map(|record| record.scan.scan_id.clone()).collect();
+        let here: Vec<_> = records.iter().filter(|record| *record.scan.place == *place).collect();
+        let ids: Vec<_> = here.iter().map(|record| record.scan.scan_id.to_string()).collect();
         let expected: Vec<_> = (0..300).map(|scan| format!("scan-{scan}")).collect();
         assert_eq!(ids, expected, "each once, in their order, at {place}");
         for record in here {
             assert_eq!(record.scan.reason, reason);
             assert_eq!(record.scan.code_id, Some(code.issued.code.code_id));
-            assert_eq!(
-                (record.scan.device.as_str(), record.scan.at),
-                ("desk-1", crate::city::START)
-            );
+            assert_eq!((&*record.scan.device, record.scan.at), ("desk-1", crate::city::START));
             assert_eq!(record.shown.is_some(), registered);
         }
     }
@@ -196,4 +194,38 @@ async fn r20_retention_destroys_the_days_records_and_key() {
         (Decision::Admit, Reason::Ok),
         "its record is destroyed, so it is a new scan"
     );
+}
+
+#[tokio::test]
+async fn a_record_has_the_basis_of_its_verdict_once_the_policy_is_in_the_log() {
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let scan = |scan_id: &str| request("sampling_desk", &code.text, scan_id);
+    city.verify(&desk(), scan("before")).await.unwrap();
+    assert!(!city.verifier.has_policy_in_log());
+    let adopted = city.policy_file.adopted();
+    city.tell("policies", Event::PolicyAdopted(adopted)).await;
+    assert!(city.verifier.has_policy_in_log());
+    city.verify(&desk(), scan("after")).await.unwrap();
+    let city = city.restart().await;
+    assert!(city.verifier.has_policy_in_log(), "it is read again at a start");
+    let today = u32::try_from(crate::city::START / 86_400).unwrap();
+    let records = city.records.day(today).unwrap();
+    let basis = |scan_id: &str| {
+        let record = records.iter().find(|record| &*record.scan.scan_id == scan_id);
+        record.expect("recorded").scan.basis
+    };
+    assert_eq!(basis("before"), None);
+    let basis = basis("after").expect("a basis");
+    assert_eq!(basis.policy, city.policy_file.digest);
+    let digest = code.issued.claims_digest.0;
+    assert!(
+        matches!(basis.shown, ShownEvidence::Code { claims, proof: ProofState::Absent, id_check: IdCheck::None } if claims == digest[..16]),
+        "{basis:?}"
+    );
+    assert!(
+        basis.clock_trusted && !basis.confined && basis.reaches.is_none(),
+        "{basis:?}"
+    );
+    assert!(basis.keys_sequence > 0, "{basis:?}");
 }

@@ -1,0 +1,92 @@
+//! Puts the digests of sealed scan records into the log, by which a later change of the records is detected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_domain::event::{Event, ScanBatches, ScanBatchesSealed};
+use citycode_domain::ids::CommandId;
+use citycode_domain::time::Timestamp;
+use citycode_holder_log::{Begun, CommandContext, HolderLog, is_auditable};
+use citycode_log_folds::scan_batches_stream;
+use citycode_scan_records::embedded::EmbeddedScanRecords;
+use citycode_service_kit::clock::ClockTrust;
+use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::repeated::Repeated;
+
+use super::Surroundings;
+
+/// Interval of commits; a digest must enter the log within a minute.
+const RECORD_EVERY: Duration = Duration::from_secs(20);
+/// The caller and actor of these commits.
+const ACTOR: &str = "verifier";
+
+/// Appends the digests of one process's records to the log.
+pub(crate) struct BatchRecorder {
+    pub(crate) records: Arc<EmbeddedScanRecords>,
+    pub(crate) log: Arc<HolderLog>,
+    pub(crate) surroundings: Surroundings,
+}
+
+impl BatchRecorder {
+    /// Appends what was sealed since the last time, until the future is dropped.
+    pub(crate) async fn keep_recording(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(RECORD_EVERY);
+        let repeated = Repeated::default();
+        loop {
+            tick.tick().await;
+            match self.record().await {
+                Ok(()) => repeated.over(),
+                Err(error) => {
+                    let now = self.surroundings.clock.monotonic();
+                    if let Some(unreported) = repeated.trouble(&error, now) {
+                        tracing::error!(error, unreported, "digests of scan records are not in the log yet");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends the digests of all batches that are not in the log. A crash between the append and the mark leaves
+    /// batches that are appended again, which changes nothing for a reader.
+    ///
+    /// # Errors
+    /// A sentence; the next call repeats what was not appended.
+    pub(crate) async fn record(&self) -> Result<(), String> {
+        let reading = self.surroundings.clock.reading();
+        if !is_auditable(&**self.log.store()) || reading.trust != ClockTrust::Trusted {
+            return Ok(());
+        }
+        let records = Arc::clone(&self.records);
+        let batches = blocking(move || records.unrecorded()).await?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.append(batches.clone(), Timestamp(reading.now.0)).await?;
+        let records = Arc::clone(&self.records);
+        blocking(move || records.mark_recorded(&batches)).await
+    }
+
+    async fn append(&self, batches: Vec<ScanBatches>, now: Timestamp) -> Result<(), String> {
+        let event = Event::ScanBatchesSealed(ScanBatchesSealed { batches });
+        let context = CommandContext {
+            caller: ACTOR.into(),
+            command_id: CommandId(self.surroundings.entropy.array()),
+            request_digest: [0; 32],
+            actor: ACTOR.into(),
+            trace_context: None,
+            now,
+            begun: Begun::default(),
+        };
+        let decide = || Ok::<_, std::convert::Infallible>(vec![event.clone()]);
+        let appended = self.log.execute_system(scan_batches_stream(), &context, decide).await;
+        appended.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, citycode_scan_records::RecordsError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())
+}
