@@ -105,7 +105,7 @@ fn birth_date(digits: &[u8; 18]) -> Option<Date> {
     let day = i8::try_from(number(&digits[12..14])).ok()?;
     // Year 0 exists in the proleptic calendar, but it cannot be a birth year.
     let year = number(&digits[6..10]);
-    if year < 1 {
+    if year == 0 {
         None
     } else {
         Date::new(year, month, day).ok()
@@ -172,6 +172,19 @@ mod tests {
         for (text, reason) in cases {
             assert_eq!(IdNumber::parse(text, TODAY), Err(reason), "{text}");
         }
+    }
+
+    #[test]
+    fn r27_the_birth_date_is_from_year_1_to_today() {
+        let born_on = |birth: &str| {
+            let body = std::format!("110105{birth}002");
+            let check = char::from(check_character(body.as_bytes()));
+            IdNumber::parse(&std::format!("{body}{check}"), TODAY).map(|number| number.birth_date())
+        };
+        assert_eq!(born_on("20220831"), Ok(TODAY), "a child of today");
+        assert_eq!(born_on("20220901"), Err(InvalidIdNumber::BornInFuture));
+        assert_eq!(born_on("00010101"), Ok(date(1, 1, 1)));
+        assert_eq!(born_on("00001231"), Err(InvalidIdNumber::BirthDate));
     }
 
     #[test]

@@ -260,7 +260,9 @@ mod tests {
     fn hex_round_trips_and_rejects_other_text() {
         let id = CodeId([0, 1, 0x7f, 0x80, 0xfe, 0xff, 9, 10]);
         assert_eq!(id.to_string(), "00017f80feff090a");
-        assert_eq!(CodeId::from_hex("00017F80FEFF090A"), Some(id));
+        for text in ["00017f80feff090a", "00017F80FEFF090A", "00017f80FEff090A"] {
+            assert_eq!(CodeId::from_hex(text), Some(id), "{text}");
+        }
         for bad in [
             "",
             "00",

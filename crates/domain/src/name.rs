@@ -70,8 +70,8 @@ impl PersonName {
         if text.is_empty() {
             return Err(InvalidName::Empty);
         }
-        // The byte length bounds the work before characters are counted: a character has at most 4 bytes.
-        if text.len() > MAX_CHARS * 4 || text.chars().count() > MAX_CHARS {
+        // This looks at no more than MAX_CHARS + 1 characters, however long the text is.
+        if text.chars().nth(MAX_CHARS).is_some() {
             return Err(InvalidName::TooLong);
         }
         let text = plain(text);
@@ -179,7 +179,10 @@ pub fn mask(name: &str) -> String {
     };
     let letters: alloc::vec::Vec<char> = name.chars().collect();
     let has_parts = letters.iter().any(|c| is_separator(*c));
-    let is_latin = letters.iter().any(|c| c.is_alphabetic() && u32::from(*c) < 0x2E80);
+    // The letters of Chinese names are in the CJK blocks, which start at U+2E80.
+    let is_latin = letters
+        .iter()
+        .any(|c| c.is_alphabetic() && ('\0'..'\u{2E80}').contains(c));
     if !has_parts && !is_latin {
         return mask_chinese(&letters);
     }
@@ -265,8 +268,14 @@ mod tests {
             Err(InvalidName::Character { at: 1, found: '=' })
         );
         assert_eq!(PersonName::parse("---"), Err(InvalidName::NoLetter));
-        assert_eq!(PersonName::parse(&"张".repeat(65)), Err(InvalidName::TooLong));
-        assert!(PersonName::parse(&"张".repeat(64)).is_ok());
+        for letter in ["a", "张", "𠮷"] {
+            assert!(PersonName::parse(&letter.repeat(64)).is_ok(), "{letter}");
+            assert_eq!(
+                PersonName::parse(&letter.repeat(65)),
+                Err(InvalidName::TooLong),
+                "{letter}"
+            );
+        }
         assert_eq!(
             format!("{:?}", PersonName::parse("张三").expect("a name")),
             "PersonName(…)"
@@ -286,6 +295,7 @@ mod tests {
             ("Anna\u{2013}Maria", "Anna-Maria"),
             ("Anna\u{FF0D}Maria", "Anna-Maria"),
             ("John\u{A0}Smith", "John Smith"),
+            ("Anna•Maria", "Anna·Maria"),
             ("张三\u{A0}", "张三"),
             ("\t张三\t", "张三"),
             ("\u{FEFF}张三\u{200B}", "张三"),
@@ -301,6 +311,9 @@ mod tests {
         for (name, said) in [
             ("Martin King Jr.", "character 15 of the name, . (U+002E), is none of"),
             ("John Q. Public", "character 7 of the name, . (U+002E), is none of"),
+            ("J.R. Smith", "character 2 of the name, . (U+002E), is none of"),
+            ("李.John", "character 2 of the name, . (U+002E), is none of"),
+            ("John.李", "character 5 of the name, . (U+002E), is none of"),
             ("古丽。买买提", "the dot between the parts of a name is · (U+00B7)"),
             (
                 "张\u{202e}三",

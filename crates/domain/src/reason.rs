@@ -70,3 +70,43 @@ impl fmt::Debug for ActReason {
         f.write_str("ActReason(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r22_a_reason_has_1_to_200_characters() {
+        for letter in ["a", "张", "𠮷"] {
+            let longest = letter.repeat(MAX_CHARS);
+            assert_eq!(ActReason::parse(&longest).expect("200 characters").as_str(), longest);
+            let longer = letter.repeat(MAX_CHARS + 1);
+            assert_eq!(ActReason::parse(&longer), Err(InvalidReason::TooLong));
+        }
+        assert_eq!(ActReason::parse("x").expect("one character").as_str(), "x");
+        for empty in ["", " \t\n "] {
+            assert_eq!(ActReason::parse(empty), Err(InvalidReason::Empty), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn r22_white_space_at_the_ends_of_a_reason_is_dropped() {
+        let reason = ActReason::parse("  密接者 (close contact), 24 h\n").expect("a reason");
+        assert_eq!(reason.as_str(), "密接者 (close contact), 24 h");
+    }
+
+    #[test]
+    fn r22_a_reason_contains_no_character_that_could_hide_or_reorder_text() {
+        for unseen in [
+            '\n', '\u{0}', '\u{85}', '\u{200B}', '\u{202E}', '\u{2028}', '\u{2029}', '\u{E000}',
+        ] {
+            let text = alloc::format!("close{unseen}contact");
+            let found = u32::from(unseen);
+            assert_eq!(
+                ActReason::parse(&text),
+                Err(InvalidReason::ControlCharacter),
+                "U+{found:04X}"
+            );
+        }
+    }
+}

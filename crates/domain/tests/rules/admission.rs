@@ -281,10 +281,13 @@ fn r21_standing_applies_to_the_id_card_too() {
     assert_eq!(at("sampling_desk", Standing::Red), Reason::Ok);
     let mut place = holder.policy.place("sentinel").expect("a place").clone();
     let mut knowledge = fresh(START);
-    knowledge.age_ms = 10_001;
     let red = IdCardEvidence {
         standing: Standing::Red,
     };
+    // R24 applies to the card too, to the millisecond.
+    knowledge.age_ms = 10_000;
+    assert_eq!(judge_id_card(red, &place, &knowledge).reason, Reason::StandingRed);
+    knowledge.age_ms = 10_001;
     assert_eq!(judge_id_card(red, &place, &knowledge).reason, Reason::TooStale);
     place.accepts_id_card = false;
     assert_eq!(

@@ -3,11 +3,13 @@
 use citycode_domain::admission::{Evidence, IdCheck, Knowledge, ProofState, Verdict, judge};
 use citycode_domain::claims::CodeClaims;
 use citycode_domain::event::{CodeIssued, Event, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{
+    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, NameChangeId, StatusRef,
+};
 use citycode_domain::lifecycle::issue_code::{IssueCode, IssueDraw, PersonFacts};
 use citycode_domain::lifecycle::{
     HolderState, Refusal, SlotState, change_standing, erase_holder, issue_code, officer_hold, register_holder,
-    relationship, report_loss, reprint_code, revoke_code,
+    relationship, rename_holder, report_loss, reprint_code, revoke_code,
 };
 use citycode_domain::policy::Policy;
 use citycode_domain::standing::Standing;
@@ -165,6 +167,11 @@ impl Holder {
 
     pub(crate) fn set_standing(&mut self, standing: Standing) -> Done {
         let events = change_standing::decide(&self.state, standing, Sealed(vec![5]), self.now)?;
+        Ok(self.apply(events))
+    }
+
+    pub(crate) fn rename(&mut self) -> Done {
+        let events = rename_holder::decide(&self.state, NameChangeId([6; 16]), Sealed(vec![6]))?;
         Ok(self.apply(events))
     }
 

@@ -2,6 +2,7 @@
 
 use citycode_domain::admission::{IdCheck, Reason};
 use citycode_domain::event::Event;
+use citycode_domain::ids::NameChangeId;
 use citycode_domain::lifecycle::Refusal;
 use citycode_domain::standing::Standing;
 
@@ -63,6 +64,21 @@ fn r21_a_reinstated_code_has_the_standing_that_was_set_during_the_hold() {
 }
 
 #[test]
+fn r28_a_corrected_name_is_one_event_without_the_name_and_leaves_the_codes() {
+    let mut holder = Holder::new();
+    let code = holder.issue("offline");
+    let before = holder.state.clone();
+    let events = holder.rename().expect("renamed");
+    let [Event::HolderRenamed(renamed)] = &events[..] else {
+        panic!("one event: {events:?}");
+    };
+    // The name itself is in the vault, under this id.
+    assert_eq!(renamed.change, NameChangeId([6; 16]));
+    assert_eq!(holder.state, before);
+    assert!(holder.lives(&code));
+}
+
+#[test]
 fn r28_erasure_ends_every_code_and_every_later_command_is_refused() {
     let mut holder = Holder::with_guardian(MOTHER);
     let live = holder.issue("live");
@@ -83,6 +99,7 @@ fn r28_erasure_ends_every_code_and_every_later_command_is_refused() {
     assert_eq!(holder.relate(MOTHER), Err(gone));
     assert_eq!(holder.unrelate(MOTHER), Err(gone));
     assert_eq!(holder.set_standing(Standing::Red), Err(gone));
+    assert_eq!(holder.rename(), Err(gone));
     assert_eq!(holder.erase(true), Err(gone));
 }
 
