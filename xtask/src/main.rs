@@ -15,6 +15,7 @@ mod deploy;
 mod findings;
 mod fuzz;
 mod map;
+mod mutants;
 mod process;
 mod proto;
 mod steps;
@@ -40,6 +41,9 @@ usage: cargo xtask COMMAND
                           measures the promised speeds and sizes and prints their limits
   fuzz [TARGET…] [--seconds N] [--list]
                           runs the fuzz targets of fuzz/Cargo.toml, each for N seconds (default 20)
+  mutants CRATE [--again] [--file GLOB]…
+                          the share of planted faults that the crate's own tests catch; takes an hour
+                          (--again: only those that the last run did not catch)
   tools                   only fetches the external tools into target/tools
 ";
 
@@ -70,6 +74,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "tidy" => no_arguments(rest).and_then(|()| tidy::check(&workspace)),
         "bench" => bench::command(&workspace, rest),
         "fuzz" => fuzz::command(&workspace, rest),
+        "mutants" => mutants::command(&workspace, rest),
         "tools" => no_arguments(rest).and_then(|()| tools::ensure(&workspace)),
         other => bail!("unknown command {other:?}\n\n{USAGE}"),
     }

@@ -185,9 +185,7 @@ fn nextest(workspace: &Workspace) -> Result<()> {
     let arguments: Vec<_> = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]
         .map(String::from)
         .into();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(tools::folder(workspace)).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(folders).context("PATH")?);
+    command.env("PATH", tools::path_with_tools(workspace)?);
     run(command.args(arguments))
 }
 

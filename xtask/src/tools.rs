@@ -5,17 +5,23 @@
 //! cargo-deny from source takes longer than all tests). If everything is installed, this takes a few milliseconds and
 //! uses no network.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{at_root, on_path, run};
+use crate::process::{at_root, cargo, on_path, run};
 use crate::workspace::Workspace;
 
 const REQUIREMENTS: &str = "xtask/tools/requirements.txt";
 /// A copy of the requirements that are installed; if it differs from them, they are installed again.
 const STAMP: &str = "target/tools/venv/installed-requirements.txt";
+
+/// Where `cargo install` puts the programs that are built from source.
+const CARGO_INSTALL_ROOT: &str = "target/tools";
+/// Pinned: other versions plant other mutants, so that their shares cannot be compared.
+const CARGO_MUTANTS_VERSION: &str = "27.1.0";
 
 /// A Debian package, and how to detect whether its content is installed.
 struct DebianPackage {
@@ -85,6 +91,38 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
 /// The path of an installed program.
 pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
     folder(workspace).join(name)
+}
+
+/// The environment variable `PATH` with the installed programs first.
+pub(crate) fn path_with_tools(workspace: &Workspace) -> Result<OsString> {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder(workspace)).chain(std::env::split_paths(&inherited));
+    std::env::join_paths(folders).context("PATH")
+}
+
+/// The path of `cargo-mutants`, which is installed from its source if it is missing. Only `cargo xtask mutants` needs
+/// it, there is no prebuilt wheel, and the build takes minutes, so [`ensure`] does not install it.
+pub(crate) fn ensure_cargo_mutants(workspace: &Workspace) -> Result<PathBuf> {
+    let root = workspace.path(CARGO_INSTALL_ROOT);
+    let program = root.join("bin/cargo-mutants");
+    let wanted = format!("cargo-mutants {CARGO_MUTANTS_VERSION}");
+    let installed = Command::new(&program).arg("mutants").arg("--version").output();
+    if installed.is_ok_and(|output| output.stdout.trim_ascii() == wanted.as_bytes()) {
+        return Ok(program);
+    }
+    println!("{wanted}: installing into {CARGO_INSTALL_ROOT}");
+    run(cargo(workspace)
+        .args([
+            "install",
+            "--locked",
+            "--quiet",
+            "cargo-mutants",
+            "--version",
+            CARGO_MUTANTS_VERSION,
+        ])
+        .arg("--root")
+        .arg(&root))?;
+    Ok(program)
 }
 
 /// Installs what is missing.
