@@ -29,8 +29,8 @@ use packing::Packed;
 use partition::PartitionTails;
 use shard::Shard;
 
-/// Number of shards: high enough that readers rarely wait for the fold and that growing one shard's table takes
-/// 2 ms at ten million holders; low enough that a small deployment needs only 8 MiB.
+/// Number of shards, one for each value of a byte: high enough that readers rarely wait for the fold and that growing
+/// one shard's table takes 2 ms at ten million holders; low enough that a small deployment needs only 8 MiB.
 const SHARDS: usize = 256;
 
 /// The register of all holders. It is shared by reference; a fold locks one partition and one shard.
@@ -64,7 +64,7 @@ impl HolderRegister {
 
     fn shard(&self, holder: HolderId) -> &RwLock<Shard> {
         // The last byte, because the hash within the shard uses the first ones.
-        &self.shards[usize::from(holder.0[HolderId::LEN - 1]) % SHARDS]
+        &self.shards[usize::from(holder.0[HolderId::LEN - 1])]
     }
 
     /// The state of a holder and its most recent commands; `None` if the log contains nothing about the holder.

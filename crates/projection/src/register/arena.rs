@@ -236,3 +236,6 @@ fn entries_of(bytes: &[u8], first: Place) -> impl Iterator<Item = (Place, EntryR
         Some((place, entry, whole))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,15 +84,10 @@ pub(super) struct Packed {
 impl Packed {
     /// Resets everything but keeps the allocated memory.
     pub(super) fn clear(&mut self) {
-        let mut slots = std::mem::take(&mut self.state.slots);
-        let mut guardians = std::mem::take(&mut self.state.guardians);
-        slots.clear();
-        guardians.clear();
-        self.state = HolderState {
-            slots,
-            guardians,
-            ..HolderState::default()
-        };
+        let before = std::mem::take(&mut self.state);
+        (self.state.slots, self.state.guardians) = (before.slots, before.guardians);
+        self.state.slots.clear();
+        self.state.guardians.clear();
         self.recent = RecentCommands::default();
     }
 
@@ -340,3 +335,6 @@ impl<'a> Bytes<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

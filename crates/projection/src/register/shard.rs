@@ -18,7 +18,7 @@ pub(super) struct Shard {
 }
 
 /// Holder ids are 128 random bits drawn by the issuer, so a part of them serves as a hash.
-fn hash(holder: HolderId) -> u64 {
+pub(super) fn hash(holder: HolderId) -> u64 {
     let first = holder.0.first_chunk::<8>().expect("a holder id has 16 bytes");
     u64::from_le_bytes(*first)
 }

@@ -217,8 +217,138 @@ fn a_relationship_with_an_erased_guardian_is_found() {
             })];
             assert_eq!(register.apply(&commit(3, dependent, 0, &ended)), Ok(()));
             assert_eq!(register.orphaned_relationships(), []);
+            assert_eq!(register.dependents.orphaned(), [], "what ended is not remembered");
         }
     }
+}
+
+#[test]
+fn a_relationship_is_orphaned_only_by_the_erasure_of_its_guardian() {
+    let (guardian, dependent) = (holder(1), holder(2));
+    let register = HolderRegister::new(2);
+    let recorded = [Event::RelationshipRecorded(RelationshipRecorded { guardian })];
+    let registered = [Event::HolderRegistered(HolderRegistered { holder: guardian })];
+    let erased = [Event::HolderErased(HolderErased {
+        codes: Vec::new(),
+        by_officer: true,
+    })];
+    assert_eq!(register.apply(&commit(1, dependent, 0, &recorded)), Ok(()));
+    assert_eq!(register.apply(&commit(2, guardian, 0, &registered)), Ok(()));
+    assert_eq!(register.orphaned_relationships(), []);
+    assert_eq!(register.apply(&commit(3, guardian, 0, &erased)), Ok(()));
+    assert_eq!(register.orphaned_relationships(), [(dependent, guardian)]);
+}
+
+#[test]
+fn a_holder_is_found_by_the_last_code_of_a_slot_only() {
+    let register = HolderRegister::new(2);
+    let issue = |code_id: u8| {
+        let kind = CodeKind::new(1).expect("1 is a kind");
+        [Event::CodeIssued(CodeIssued {
+            code: CodeRef {
+                slot: Slot { kind, guardian: None },
+                code_id: CodeId([code_id; 8]),
+                status: StatusRef {
+                    list: ListId(0),
+                    index: u32::from(code_id),
+                },
+            },
+            issued_at: Timestamp(0),
+            expires_at: Timestamp(1),
+            supersedes: None,
+            standing: Standing::Green,
+            ground: EligibilityGround::Everyone,
+            acting_guardian: None,
+            key_id: KeyId([0; 4]),
+            claims_digest: ClaimsDigest([0; 32]),
+            sealed_token: Sealed::default(),
+        })]
+    };
+    for (sequence, (number, code_id)) in (1..).zip([(1, 11), (2, 12), (1, 13)]) {
+        let events = issue(code_id);
+        assert_eq!(register.apply(&commit(sequence, holder(number), 0, &events)), Ok(()));
+    }
+    assert_eq!(register.holder_of_code(CodeId([12; 8])), Some(holder(2)));
+    assert_eq!(register.holder_of_code(CodeId([13; 8])), Some(holder(1)));
+    assert_eq!(register.holder_of_code(CodeId([11; 8])), None, "it was replaced");
+    let mut holders = register.holders();
+    holders.sort_unstable();
+    assert_eq!(holders, [holder(1), holder(2)]);
+}
+
+#[test]
+fn a_change_that_keeps_the_length_takes_no_further_memory() {
+    let mut shard = Shard::default();
+    shard.update(holder(1), |packed| packed.state.registered = true);
+    let held = shard.held_bytes();
+    for round in 0..10_000i64 {
+        shard.update(holder(1), |packed| packed.state.last_decided_at = Timestamp(round));
+    }
+    assert_eq!(shard.held_bytes(), held);
+}
+
+/// One holder of three in every page grows, so that no page is freed as a whole.
+#[test]
+fn pages_with_scattered_dead_entries_are_compacted() {
+    let mut shard = Shard::default();
+    let id = |number: u32| HolderId(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
+    let mut grow = |number: u32, guardians: u8| {
+        shard.update(id(number), |packed| {
+            packed.state.guardians.extend((0..guardians).map(holder));
+        });
+    };
+    (0..3_000).for_each(|number| grow(number, 10));
+    (0..3_000).step_by(3).for_each(|number| grow(number, 1));
+    let live: usize = shard.live_entries().map(<[u8]>::len).sum();
+    let held = shard.held_bytes();
+    // The bound of `waste_of_growing_entries_is_bounded`.
+    assert!(held * 7 <= live * 8 + 8 * 32 * 1024, "{held} for {live}");
+    let mut packed = Packed::default();
+    for number in 0..3_000 {
+        assert!(shard.read(id(number), &mut packed));
+        let expected = if number % 3 == 0 { 11 } else { 10 };
+        assert_eq!(packed.state.guardians.len(), expected, "holder {number}");
+    }
+}
+
+/// Otherwise every lookup would compare all holders of a shard.
+#[test]
+fn holders_of_a_shard_have_different_hashes() {
+    let hashes: std::collections::BTreeSet<u64> = (0..=u8::MAX).map(|number| shard::hash(holder(number))).collect();
+    assert_eq!(hashes.len(), 256);
+}
+
+#[test]
+fn a_saved_chunk_has_at_most_64_kib_and_is_nearly_full() {
+    let register = HolderRegister::new(2);
+    // All holders are in one shard, whose entries have 80 to 100 bytes.
+    let recorded = |guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian });
+    let events = [recorded(holder(1)), recorded(holder(2)), recorded(holder(3))];
+    for sequence in 1..=2_500u64 {
+        let mut id = [9; 16];
+        id[..8].copy_from_slice(&sequence.to_le_bytes());
+        assert_eq!(register.apply(&commit(sequence, HolderId(id), 0, &events)), Ok(()));
+    }
+    let bytes = saved(&register);
+    let first = bytes.windows(4).position(|tag| tag == b"hold").expect("the section") + 4;
+    let mut rest = &bytes[first..];
+    let mut lengths = Vec::new();
+    loop {
+        let (len, chunk) = rest.split_first_chunk::<4>().expect("a length");
+        match u32::from_le_bytes(*len) as usize {
+            0 => break,
+            len => {
+                lengths.push(len);
+                rest = &chunk[len..];
+            }
+        }
+    }
+    let (last, full) = lengths.split_last().expect("chunks");
+    assert!(full.len() >= 2 && *last <= 64 * 1024, "{lengths:?}");
+    assert!(
+        full.iter().all(|len| (64 * 1024 - 100..=64 * 1024).contains(len)),
+        "{lengths:?}"
+    );
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl<R: Read> Input<R> {
     fn refill(&mut self) -> Result<bool, LoadError> {
         self.hash_taken();
         (self.hashed, self.taken, self.filled) = (0, 0, 0);
-        while self.filled < self.buffer.len() {
+        loop {
+            // Once the buffer is full, this asks for no byte and gets none.
             match self.inner.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => break,
                 Ok(count) => self.filled += count,

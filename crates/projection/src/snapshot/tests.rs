@@ -410,11 +410,14 @@ fn lengths_beyond_the_end_allocate_no_memory() {
         .position(|tag| tag == b"hold")
         .expect("the section is there")
         + 4;
-    for len in [u32::MAX, 1 << 26] {
+    let promise = |len: u32| {
         let mut promised = second[..chunk].to_vec();
         promised.extend_from_slice(&len.to_le_bytes());
-        let refused = load_either(&IDENTITY, 1, &promised);
-        assert!(matches!(refused, Err(LoadError::Truncated | LoadError::Damaged(_))));
+        load_either(&IDENTITY, 1, &promised)
+    };
+    assert!(matches!(promise(1 << 26), Err(LoadError::Truncated)));
+    for too_long in [(1 << 26) + 1, u32::MAX] {
+        assert!(matches!(promise(too_long), Err(LoadError::Damaged(_))));
     }
 }
 
@@ -463,4 +466,88 @@ fn points_are_read_and_a_file_is_checked_without_loading_it() {
         }
         assert!(checked(&bytes[..bytes.len() - 1]).is_err());
     }
+}
+
+#[test]
+fn the_log_of_a_file_is_read_from_its_header() {
+    let (status, register) = files();
+    for file in [status, register] {
+        assert_eq!(log_of(&file[..]), Some(IDENTITY.log_id));
+        assert_eq!(log_of(&file[..28]), Some(IDENTITY.log_id));
+        assert_eq!(log_of(&file[..27]), None);
+    }
+}
+
+/// A source whose every second read fails, and whose reads return a few bytes.
+struct Faltering<'a> {
+    bytes: io::Cursor<&'a [u8]>,
+    error: io::ErrorKind,
+    fails: bool,
+}
+
+impl io::Read for Faltering<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fails = !self.fails;
+        if self.fails {
+            return Err(self.error.into());
+        }
+        let few = buffer.len().min(1_000);
+        self.bytes.read(&mut buffer[..few])
+    }
+}
+
+impl io::Seek for Faltering<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(to)
+    }
+}
+
+#[test]
+fn an_interrupted_read_is_repeated_and_any_other_error_ends_the_load() {
+    let (status, _) = files();
+    let source = |error| Faltering {
+        bytes: io::Cursor::new(&status),
+        error,
+        fails: false,
+    };
+    let interrupted = || source(io::ErrorKind::Interrupted);
+    assert!(status::load(&IDENTITY, interrupted()).is_ok());
+    assert!(check(ProjectionKind::Status, &IDENTITY, interrupted()).is_ok());
+    let broken = || source(io::ErrorKind::TimedOut);
+    let timed_out =
+        |error: &LoadError| matches!(error, LoadError::Io(error) if error.kind() == io::ErrorKind::TimedOut);
+    assert!(status::load(&IDENTITY, broken()).is_err_and(|error| timed_out(&error)));
+    // The header is read in one piece and the rest of the file in others.
+    let mut rest_is_broken = broken();
+    rest_is_broken.fails = true;
+    let checked = check(ProjectionKind::Status, &IDENTITY, rest_is_broken);
+    assert!(checked.is_err_and(|error| timed_out(&error)));
+}
+
+/// Records the length of each write.
+#[derive(Default)]
+struct Pieces(Vec<usize>);
+
+impl io::Write for &mut Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_is_written_in_full_buffers() {
+    const BUFFER: usize = 256 * 1024;
+    let mut pieces = Pieces::default();
+    let mut out = Output::new(&mut pieces);
+    for _ in 0..3 * BUFFER / 1_024 {
+        out.put(&[7; 1_024]).expect("it takes everything");
+    }
+    out.finish().expect("it takes everything");
+    // The last two pieces are the end and the checksum.
+    assert_eq!(pieces.0, [BUFFER, BUFFER, BUFFER, 4, 32]);
 }
