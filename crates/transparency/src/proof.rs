@@ -31,8 +31,8 @@ pub const MAX_PROOF_BYTES: usize = MAX_NOTE_BYTES + MAX_EXTRA_BYTES / 3 * 4 + MA
 /// A proof that an entry is in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogProof {
-    /// Data from which the application computes the leaf. Not authenticated.
-    pub extra: Option<Vec<u8>>,
+    /// Data from which the application computes the leaf; empty if there is none. Not authenticated.
+    pub extra: Vec<u8>,
     /// The number of the leaf in the tree, from 0.
     pub index: u64,
     /// The inclusion proof.
@@ -53,7 +53,7 @@ pub enum LogProofInvalid {
     /// No empty line before the checkpoint, or bytes that are not UTF-8.
     #[error("the proof has no empty line before its checkpoint, or is not text")]
     Structure,
-    /// The extra data is not base64, or is too long.
+    /// The extra data is not base64, is empty, or is too long.
     #[error("the extra data is malformed")]
     Extra,
     /// The line of the index is missing or malformed.
@@ -83,8 +83,8 @@ impl LogProof {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = format!("{TITLE}\n");
-        if let Some(extra) = &self.extra {
-            text.push_str(&format!("extra {}\n", BASE64.encode(extra)));
+        if !self.extra.is_empty() {
+            text.push_str(&format!("extra {}\n", BASE64.encode(&self.extra)));
         }
         text.push_str(&format!("index {}\n", self.index));
         self.hashes.iter().for_each(|hash| text.push_str(&format!("{hash}\n")));
@@ -109,16 +109,9 @@ impl LogProof {
         if lines.next() != Some(TITLE) {
             return Err(LogProofInvalid::Title);
         }
-        let extra = match lines.peek().and_then(|line| line.strip_prefix("extra ")) {
-            Some(base64) => {
-                let _ = lines.next();
-                let data = BASE64.decode(base64.as_bytes()).map_err(|_| LogProofInvalid::Extra)?;
-                Some(data)
-                    .filter(|data| data.len() <= MAX_EXTRA_BYTES)
-                    .ok_or(LogProofInvalid::Extra)?
-                    .into()
-            }
-            None => None,
+        let extra = match lines.next_if(|line| line.starts_with("extra ")) {
+            Some(line) => parse_extra(&line["extra ".len()..]).ok_or(LogProofInvalid::Extra)?,
+            None => Vec::new(),
         };
         let index = lines.next().and_then(|line| decimal(line.strip_prefix("index ")?));
         let index = index.ok_or(LogProofInvalid::Index)?;
@@ -139,6 +132,12 @@ impl LogProof {
         verify_inclusion(leaf, self.index, &trusted.checkpoint.head(), &self.hashes)?;
         Ok(trusted)
     }
+}
+
+/// Data that is not empty and not too long.
+fn parse_extra(base64: &str) -> Option<Vec<u8>> {
+    let data = BASE64.decode(base64.as_bytes()).ok()?;
+    (1..=MAX_EXTRA_BYTES).contains(&data.len()).then_some(data)
 }
 
 /// One hash a line, at most [`MAX_PROOF_HASHES`].

@@ -51,7 +51,7 @@ fn proof() -> LogProof {
     let cosignature = witness().sign(checkpoint.note().text(), 1_790_000_100);
     checkpoint.add([cosignature]).unwrap();
     LogProof {
-        extra: Some(opening().to_bytes()),
+        extra: opening().to_bytes(),
         index: 6,
         hashes: naive::inclusion(6, &leaves),
         checkpoint,
@@ -61,7 +61,7 @@ fn proof() -> LogProof {
 /// As somebody without access to the log verifies it: from the bytes and the keys alone.
 fn verified(bytes: &[u8], policy: &TrustPolicy) -> Option<(CodeStatement, TrustedCheckpoint)> {
     let proof = LogProof::parse(bytes).ok()?;
-    let opening = Opening::parse(proof.extra.as_ref()?).ok()?;
+    let opening = Opening::parse(&proof.extra).ok()?;
     let trusted = proof.verify(&opening.leaf_hash(), policy).ok()?;
     Some((CodeStatement::parse(opening.content()).ok()?, trusted))
 }
@@ -142,16 +142,13 @@ fn what_is_not_a_proof_is_refused_with_the_reason() {
         LogProofInvalid::Checkpoint(_)
     ));
     assert_eq!(refused(&"a".repeat(MAX_PROOF_BYTES + 1)), LogProofInvalid::TooLong);
-    let large = LogProof {
-        extra: Some(vec![0; MAX_EXTRA_BYTES + 1]),
-        ..proof()
-    };
+    let no_extra = text.find("extra ").unwrap()..text.find("index ").unwrap();
+    let mut empty = text.clone();
+    empty.replace_range(no_extra, "extra \n");
+    assert_eq!(refused(&empty), LogProofInvalid::Extra);
+    let with = |extra| LogProof { extra, ..proof() };
+    let large = with(vec![0; MAX_EXTRA_BYTES + 1]);
     assert_eq!(LogProof::parse(&large.to_bytes()), Err(LogProofInvalid::Extra));
-    let without = LogProof { extra: None, ..proof() };
+    let without = with(Vec::new());
     assert_eq!(LogProof::parse(&without.to_bytes()), Ok(without));
-    let empty = LogProof {
-        extra: Some(Vec::new()),
-        ..proof()
-    };
-    assert_eq!(LogProof::parse(&empty.to_bytes()), Ok(empty));
 }
