@@ -28,7 +28,7 @@
 //! everything else in the commit. To those without the log the hash is a secret key; those with the log need no other
 //! secret. Because a salt depends on the whole commit, a leaf also binds what its parts do not contain: stream, actor,
 //! time and the previous commit of the bucket. A salt that was opened reveals neither the hash nor other salts. It
-//! follows that the hash of a commit must not be shown to anybody without access to the log. Decision 37 tells why the
+//! follows that the hash of a commit must not be shown to anybody without access to the log. Decision 38 tells why the
 //! salts are neither stored nor derived from a key, and what happens at an erasure.
 
 use crate::hash::{HASH_LENGTH, Hash, leaf_hash, sha256};

@@ -4,6 +4,8 @@
 //! them. They cover notes, checkpoints, cosignatures, tiles, bundles and both proofs (`aics-tlog`), the rules of a witness
 //! (`aics-witness`), and proof files (`proofbundle`).
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
