@@ -13,6 +13,7 @@
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
 
+mod retention;
 mod store;
 
 use std::collections::BTreeMap;

@@ -26,6 +26,7 @@ pub mod keeper;
 mod message;
 mod names;
 mod register;
+pub mod retention;
 mod settings;
 
 use std::sync::Arc;

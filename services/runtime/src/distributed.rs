@@ -15,7 +15,6 @@ mod named_files;
 mod policy;
 mod portal;
 mod publishing;
-mod retention;
 mod revocation;
 mod servers;
 mod settings;

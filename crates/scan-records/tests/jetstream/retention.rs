@@ -1,19 +1,22 @@
 //! Tests of retention, which destroys a day's key and streams permanently, and of days without streams.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
 use citycode_jetstream::api;
 use citycode_scan_records::jetstream::JetStreamScanRecords;
 use citycode_scan_records::jetstream::keeper::Kept;
+use citycode_scan_records::jetstream::retention::Retention;
 use citycode_scan_records::{DAY_SECONDS, RecordsError, Registered, ScanRecords as _};
-use citycode_service_kit::clock::UnixSeconds;
+use citycode_service_kit::clock::{ManualClock, UnixSeconds};
+use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_testkit::{NatsCluster, NatsServer, eventually};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::fixture::{City, NOON, PATIENCE, TODAY, borrowed, note, random, secret};
+use crate::fixture::{City, NOON, PATIENCE, TODAY, borrowed, note, random, secret, secrets};
 
 /// The contents of every file below a folder, concatenated.
 fn everything_below(folder: &Path, into: &mut Vec<u8>) {
@@ -108,6 +111,37 @@ async fn r20_retention_destroys_the_days_streams_and_key_and_no_file_of_the_serv
     // A keeper whose clock is behind does not create the day again.
     keeper.keep(TODAY, 2).await.unwrap();
     assert!(!streams(&client).await.contains(&TODAY.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_the_task_destroys_nothing_until_its_clock_is_trusted() {
+    let server = NatsServer::start().await;
+    let city = City::on_one(&server).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let much_later = NOON + 30 * DAY_SECONDS;
+    let clock = Arc::new(ManualClock::at(UnixSeconds(much_later)));
+    clock.set_wall(UnixSeconds(much_later - DAY_SECONDS));
+    let health = HealthRegistry::new();
+    let retention = Retention {
+        config: city.config.clone(),
+        secrets: secrets(),
+        retention_days: 14,
+        clock: clock.clone(),
+        random: random(),
+        component: health.component("scan-records"),
+    };
+    let task = tokio::spawn(retention.run());
+    let reason = || health.report(Probe::Ready).components[0].reason.clone();
+    eventually("health names the clock", PATIENCE, || async {
+        reason().is_some_and(|reason| reason.contains("clock stepped back"))
+    })
+    .await;
+    assert!(key_of(&client, TODAY).await.is_some(), "its key is destroyed");
+    clock.set_wall(UnixSeconds(much_later));
+    eventually("a round succeeds", PATIENCE, || async { reason().is_none() }).await;
+    assert!(key_of(&client, TODAY).await.is_none(), "its key is kept");
+    assert!(key_of(&client, TODAY + 31).await.is_some(), "tomorrow has no key");
+    task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswer
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_scan_records::ScanRecords;
+use citycode_scan_records::jetstream::retention::Retention;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
@@ -19,7 +20,6 @@ use citycode_vault::jetstream::{JetStreamVault, VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::retention::Retention;
 use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use super::{Role, policy};
@@ -245,7 +245,8 @@ impl Dependencies {
                 archive: self.secret("scan-archive.key")?,
             },
             retention_days: settings.scan_retention_days,
-            surroundings: surroundings.clone(),
+            clock: Arc::clone(&surroundings.clock),
+            random: surroundings.fill_random(),
             component: health.component("scan-records"),
         };
         Ok(tokio::spawn(retention.run()))

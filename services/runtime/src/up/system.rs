@@ -35,7 +35,7 @@ use crate::wiring::policy::keep_adopted;
 use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::vault_age::VaultMark;
-use crate::wiring::verifying::{Verifying, keep_records};
+use crate::wiring::verifying::Verifying;
 use crate::wiring::writing::{open_authorizer, publish_lists};
 use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
 
@@ -235,8 +235,10 @@ impl Recovered {
         let (writing, clock) = (holders.register.progress, &surroundings.clock);
         let mut followers = vec![holders.register.follower];
         let retention_days = settings.scan_retention_days;
-        let (records, retention) = keep_records(Arc::clone(&dependencies.records), surroundings, retention_days);
-        followers.push(retention);
+        let records = Arc::clone(&dependencies.records);
+        followers.push(tokio::spawn(
+            Arc::clone(&records).keep_retention(Arc::clone(clock), retention_days),
+        ));
         let key = &dependencies.id_check_key;
         let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
         followers.extend(verifying.follow(store, health, surroundings, policy));

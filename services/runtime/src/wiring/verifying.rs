@@ -1,5 +1,4 @@
-//! Opens the verifier from its snapshot, follows the log and proves freshness; and the retention of scan records of
-//! `up`.
+//! Opens the verifier from its snapshot, follows the log and proves freshness.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +7,7 @@ use async_trait::async_trait;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
 use citycode_policy_file::PolicyFile;
-use citycode_scan_records::embedded::EmbeddedScanRecords;
-use citycode_scan_records::{DAY_SECONDS, ScanRecords};
-use citycode_service_kit::clock::Clock;
+use citycode_scan_records::ScanRecords;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_token::IdCheckKey;
@@ -24,9 +21,6 @@ use super::lag::Lag;
 use super::policy::report_adopted;
 use super::snapshots::{Snapshot, save_blocking};
 use super::{StartError, Surroundings};
-
-/// Period of the check for records past their retention.
-const RETENTION_CHECK: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// The verifier with its projection and snapshot. Cheap to clone.
 #[derive(Clone)]
@@ -108,30 +102,5 @@ impl Snapshot for Verifying {
         self.records.flush().await;
         let (verifier, path) = (Arc::clone(&self.verifier), self.snapshot.clone());
         save_blocking("status of codes", &self.saving, move || verifier.save_snapshot(&path)).await;
-    }
-}
-
-/// The scan records of this process for the verifier, and the task that destroys those past their retention.
-pub(crate) fn keep_records(
-    records: Arc<EmbeddedScanRecords>,
-    surroundings: &Surroundings,
-    retention_days: u16,
-) -> (Arc<dyn ScanRecords>, JoinHandle<()>) {
-    let clock = Arc::clone(&surroundings.clock);
-    let retention = tokio::spawn(keep_retention(Arc::clone(&records), clock, retention_days));
-    (records, retention)
-}
-
-async fn keep_retention(records: Arc<EmbeddedScanRecords>, clock: Arc<dyn Clock>, retention_days: u16) {
-    let mut tick = tokio::time::interval(RETENTION_CHECK);
-    loop {
-        tick.tick().await;
-        let today = clock.now().0.div_euclid(DAY_SECONDS);
-        let first_kept = u32::try_from(today - i64::from(retention_days)).unwrap_or(0);
-        let records = Arc::clone(&records);
-        let forgotten = tokio::task::spawn_blocking(move || records.forget_before(first_kept)).await;
-        if !matches!(forgotten, Ok(Ok(()))) {
-            tracing::error!("scan records past their retention could not be destroyed");
-        }
     }
 }

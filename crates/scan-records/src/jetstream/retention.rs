@@ -1,33 +1,42 @@
-//! The second task of audit services: the retention of scan records by day. Each day's streams are created a day in
-//! advance and destroyed, the key first, after the retention period. Any number of audit services may run it at once.
+//! The task that keeps the retention of scan records by day. Each day's streams are created a day in advance and
+//! destroyed, the key first, after the retention period. Any number of services may run it at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_scan_records::day_of;
-use citycode_scan_records::jetstream::keeper::ScanKeeper;
-use citycode_scan_records::jetstream::{KeeperSecrets, ScansConfig};
-use citycode_service_kit::clock::ClockTrust;
+use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::health::Component;
 use citycode_service_kit::repeated::Repeated;
+use citycode_vault::FillRandom;
 
-use crate::wiring::Surroundings;
+use super::keeper::ScanKeeper;
+use super::{KeeperSecrets, ScansConfig};
+use crate::day_of;
 
 /// Pause between two rounds. A day is created in the first round of the day before.
 const ROUND_EVERY: Duration = Duration::from_secs(60);
 /// Pause after a failed round.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-pub(super) struct Retention {
-    pub(super) config: ScansConfig,
-    pub(super) secrets: KeeperSecrets,
-    pub(super) retention_days: u16,
-    pub(super) surroundings: Surroundings,
-    pub(super) component: Component,
+/// The retention of the scan records of a city.
+pub struct Retention {
+    /// The location of the records.
+    pub config: ScansConfig,
+    /// The secrets of a service that creates days.
+    pub secrets: KeeperSecrets,
+    /// Days that records are kept before today (UTC).
+    pub retention_days: u16,
+    /// Determines the current day; no day is destroyed while it is not trusted.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for the keys of days.
+    pub random: FillRandom,
+    /// Health of the retention. It is ready also if a round fails, with the reason.
+    pub component: Component,
 }
 
 impl Retention {
-    /// Runs forever. Auditors are answered independently of its result.
-    pub(super) async fn run(self) {
+    /// Runs forever; a failed round is repeated.
+    pub async fn run(self) {
         let mut keeper: Option<ScanKeeper> = None;
         let repeated = Repeated::default();
         loop {
@@ -38,7 +47,7 @@ impl Retention {
                     ROUND_EVERY
                 }
                 Err(reason) => {
-                    if let Some(unreported) = repeated.trouble(&reason, self.surroundings.clock.monotonic()) {
+                    if let Some(unreported) = repeated.trouble(&reason, self.clock.monotonic()) {
                         tracing::warn!(reason, unreported, "the retention of scan records does not run");
                     }
                     self.component
@@ -54,11 +63,11 @@ impl Retention {
         let keeper = match keeper {
             Some(keeper) => keeper,
             None => {
-                let opened = ScanKeeper::open(&self.config, &self.secrets, self.surroundings.fill_random()).await;
+                let opened = ScanKeeper::open(&self.config, &self.secrets, Arc::clone(&self.random)).await;
                 keeper.insert(opened.map_err(|error| error.to_string())?)
             }
         };
-        let now = self.surroundings.clock.reading();
+        let now = self.clock.reading();
         // Destruction is final, so it needs a trusted clock.
         if now.trust != ClockTrust::Trusted {
             return Err("this server's clock stepped back".into());
